@@ -1,0 +1,33 @@
+// Which kernel tables were compiled in, and the one that this process uses.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "table.h"
+
+namespace qwen3cpu {
+
+inline constexpr int kFormats = 0
+#define FORMAT(name, activations) +1
+#include "../formats.inc"
+#undef FORMAT
+    ;
+inline constexpr int kKvFormats = 2;
+
+// Every compiled table, best first.
+const std::vector<const IsaTable*>& isa_tables();
+
+// The table called `name`. Throws Error when it was not compiled in or this CPU cannot run it.
+const IsaTable& isa_table(const std::string& name);
+
+// The table for this process: the best supported one, or the one that QWEN3CPU_ISA names. Chosen once.
+const IsaTable& chosen_isa();
+
+const char* format_name(Format format);
+Activation format_activation(Format format);
+Format parse_format(const std::string& name);        // throws Error
+KvFormat parse_kv_format(const std::string& name);   // throws Error
+const char* kv_format_name(KvFormat format);
+
+}  // namespace qwen3cpu

@@ -1,0 +1,116 @@
+// The kernel function types and their contracts, and the table that each ISA fills.
+//
+// Rules for every kernel: no threads, no allocation, no exceptions, no STL; functions of an ISA's files are in an
+// anonymous namespace or the ISA's own namespace, so that the linker never shares code compiled for one CPU with another.
+//
+// Order of additions (the invariant): each output is computed by exactly the operations that its scalar twin spells out,
+// whatever the number of rows or tokens in the call. All ISAs give the same bits: float chains use fused multiply-adds
+// in ascending k, integer sums are exact, lane reductions follow the twin's tree.
+#pragma once
+
+#include <cstdint>
+
+#include "../tensor.h"
+
+namespace qwen3cpu {
+
+// y[t * ldy + r] = sum_k W[8 * first_tile + r, k] * x[first_token + t, k]
+//   for r in [0, 8 * n_tiles), t in [0, n_tokens); rows that only pad the last tile are written too.
+// y: float, y + t * ldy need not be aligned. scratch: matmul_scratch_bytes(cols) bytes, 64-byte aligned.
+//
+//   f32, bf16   acc = fma(w[k], x[k], acc), k ascending from acc = 0
+//   q8          acc = fma(float(dot), scale_w[g] * scale_x[g], acc), groups g of 32 ascending,
+//               dot = sum over the group of (q_w - 128) * q_x, int32
+//   q4          acc = fma(float(dot), scale_x[b], acc), blocks b of 256 ascending, then y = acc * row_scale,
+//               dot = sum over the block's groups of scale_w[g] * sum((q_w - 8) * q_x), int32
+using MatmulFn = void(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
+                      float* y, int64_t ldy, uint8_t* scratch);
+
+constexpr int64_t matmul_scratch_bytes(int cols) { return 2 * kTileRows * round_up(cols, 256) + 16384; }
+
+// Prepares one token's input x [cols] in the form that the weights want, zero-padded to `stride` columns.
+//   amax over each scale block, scale = amax / 127, q = round-half-even(x * (127 / amax)); an all-zero block has scale 0, q 0.
+//   A block whose 127 / amax is not finite (amax below about 3.7e-37) counts as zero.
+using QuantizeFn = void(const float* x, int cols, int stride, int8_t* q, float* scale, int16_t* sum);
+
+// out[cols] = row `row` of W in float (the embedding lookup).
+//   q8: scale * (q - 128);  q4: row_scale * scale first, then * (q - 8)
+using RowFn = void(const Matrix& w, int row, float* out);
+
+// One row per weight format and ISA.
+struct FormatKernels {
+  Format format;
+  const char* name;
+  Activation activation;
+  MatmulFn* matmul;
+};
+
+// out[i] = x[i] * rsqrt * weight[i], rsqrt = 1 / sqrt(sum(x^2) / n + eps).
+//   sum(x^2): 8 lanes, lane j takes i = j mod 8 in ascending i by fma; then ((0+4)+(2+6)) + ((1+5)+(3+7)).
+//   out = (x * rsqrt) * weight, as the reference implementation rounds it. out may be x.
+using RmsNormFn = void(const float* x, const float* weight, float eps, int n, float* out);
+
+// Rotates one head in place: pairs (i, i + half), half = head_dim / 2, cos/sin float[half].
+//   x[i] = fma(-x[i + half], sin[i], x[i] * cos[i]);  x[i + half] = fma(x[i], sin[i], x[i + half] * cos[i])   (old values)
+using RopeFn = void(float* x, const float* cos, const float* sin, int half);
+
+// out[i] = gate[i] / (1 + exp(-gate[i])) * up[i]. out may be gate.
+using SiluMulFn = void(const float* gate, const float* up, int n, float* out);
+
+// One K/V block of kv_block positions of one KV head, and how a query attends to it: see csrc/attention.h for the layout.
+inline constexpr int kKvBlock = 64;
+
+enum class KvFormat : uint8_t { f32, f16 };
+
+// Running state of one query head over the blocks of keys: out is not yet divided by sum.
+struct SoftmaxState {
+  float max;
+  float sum;
+};
+
+// Adds one block of keys to `n_rows` query rows (rows = query heads of one group x tokens).
+//   q      [n_rows][head_dim_padded] float, already multiplied by 1 / sqrt(head_dim)
+//   k      [8 position groups][head_dim_padded][8 positions] in the KV format
+//   v      [64 positions][head_dim_padded] in the KV format
+//   count  [n_rows] valid positions in this block for each row, 0..64 (0: the row is left as it is)
+//   state  [n_rows], out [n_rows][head_dim_padded]; start: max = -inf, sum = 0, out = 0
+//   head_dim_padded is a multiple of 8; padding of q, k and v is zero.
+// Arithmetic per row: s[p] = fma chain over d ascending; m = max(state.max, max s); c = exp(state.max - m);
+//   e[p] = exp(s[p] - m); sum = fma(sum, c, total), total = e in 8 lanes (lane p mod 8, ascending, plain adds from 0)
+//   then the tree of RmsNormFn; out[d] = out[d] * c, then fma(e[p], v[p][d], out[d]) for p ascending below count.
+//   Positions at or above count do not enter (e = 0 in the sum).
+// scratch: attend_scratch_bytes(head_dim_padded), 64-byte aligned.
+using AttendFn = void(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
+                      SoftmaxState* state, float* out, uint8_t* scratch);
+
+constexpr int64_t attend_scratch_bytes(int head_dim_padded) { return int64_t{2} * 4 * kKvBlock * head_dim_padded + 8192; }
+
+// Writes one position's key and value (float, head_dim_padded) into its block at `slot` (0..63).
+using StoreKvFn = void(const float* key, const float* value, int slot, int head_dim_padded, void* k, void* v);
+
+// One row per KV format and ISA.
+struct KvKernels {
+  KvFormat format;
+  const char* name;
+  AttendFn* attend;
+  StoreKvFn* store;
+};
+
+struct OpKernels {
+  RmsNormFn* rms_norm;
+  RopeFn* rope;
+  SiluMulFn* silu_mul;
+  QuantizeFn* quantize_i8g32;
+  QuantizeFn* quantize_i8g256;
+};
+
+// All kernels of one ISA. `formats` is indexed by Format, `kv` by KvFormat.
+struct IsaTable {
+  const char* name;
+  bool (*supported)();  // this CPU and its operating system can run it
+  const FormatKernels* formats;
+  const KvKernels* kv;
+  OpKernels ops;
+};
+
+}  // namespace qwen3cpu

@@ -1,0 +1,101 @@
+"""The compiled engine (csrc/bindings.cc). No logic lives on this side; see qwen3cpu/engine.py for its user."""
+
+from collections.abc import Sequence as SequenceOf
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMATS: list[str]
+"""Weight formats in the order of csrc/formats.inc: f32, bf16, q8, q4."""
+KV_FORMATS: list[str]
+KV_BLOCK: int
+"""Positions in one block of the KV cache."""
+
+def isas() -> list[tuple[str, bool]]:
+    """(name, this CPU can run it) of every compiled instruction set, best first."""
+
+def chosen_isa() -> str:
+    """The instruction set that this process uses; QWEN3CPU_ISA forces one. Raises EngineError for an unusable one."""
+
+def physical_cores() -> int:
+    """Physical cores among the CPUs that this process may run on (affinity), at least 1."""
+
+def matrix_bytes(format: str, rows: int, cols: int) -> int:
+    """Bytes of a packed matrix."""
+
+def pack_into(
+    format: str,
+    source: NDArray[Any],
+    out: NDArray[np.uint8],
+    rows: int,
+    first_row: int,
+    threads: int,
+) -> None:
+    """Pack `source`, rows [first_row, first_row + len(source)) of a matrix of `rows` rows, into its place in `out`.
+
+    source: [n, cols] C-contiguous float32, float16, or uint16 holding bfloat16 bits. first_row is a multiple of 8; n is a
+    multiple of 8 or reaches the last row. out: uint8 [matrix_bytes(format, rows, cols)], writable, 64-byte aligned.
+    NaN or infinity in the source raises EngineError naming row and column. Releases the GIL.
+    """
+
+@final
+class Sequence:
+    """The KV cache of one sequence: a list of reference-counted blocks of KV_BLOCK positions."""
+
+    @property
+    def length(self) -> int:
+        """Positions held."""
+
+    def truncate(self, length: int) -> None:
+        """Forget every position from `length` on. EngineError when length is negative or above the present one."""
+
+    def fork(self) -> "Sequence":
+        """A second sequence with the same positions; blocks are shared and copied when written."""
+
+    def release(self) -> None:
+        """Give the blocks back now (also done when the object is collected)."""
+
+    def block_ids(self) -> list[int]:
+        """Addresses of the blocks, for tests of sharing."""
+
+@final
+class Model:
+    """Weights (views of packed buffers) and the forward pass."""
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        matrices: dict[str, tuple[str, int, int, NDArray[np.uint8]]],
+        vectors: dict[str, NDArray[np.float32]],
+        kv: str,
+        threads: int,
+    ) -> None:
+        """config: hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim,
+        vocab_size, rms_norm_eps, inv_freq (float32 [head_dim / 2]), rope_scale (cos/sin factor), context.
+
+        matrices: HF tensor name -> (format, rows, cols, packed bytes, 64-byte aligned; kept alive, not copied).
+        "lm_head.weight" is absent when tied. vectors: norm weights and the biases that exist, by HF tensor name.
+        Missing or misshapen entries raise EngineError naming the tensor, the expected and the found shape.
+        """
+
+    threads: int
+
+    def new_sequence(self) -> Sequence: ...
+    def forward(
+        self,
+        batch: SequenceOf[tuple[Sequence, NDArray[np.int32]]],
+        wanted: SequenceOf[NDArray[np.int32]],
+    ) -> NDArray[np.float32]:
+        """Append each item's new tokens [n_i >= 1] to its sequence and return logits.
+
+        wanted[i]: offsets into item i's new tokens (ascending, may be empty) whose logits are returned; the result is
+        float32 [sum of len(wanted[i]), vocab_size], items in order. The same sequence may not appear twice. Releases the
+        GIL; calls on one model from several threads run one after the other. On an error no sequence has changed.
+        """
+
+    def kv_blocks_in_use(self) -> int: ...
+    def kv_block_bytes(self) -> int: ...
+    def workspace_bytes(self) -> int: ...
+    def counters(self) -> dict[str, int]:
+        """tokens processed since the model was made (`tokens`), forward calls (`calls`)."""

@@ -1,0 +1,33 @@
+"""Every error that qwen3cpu raises on purpose. Each message names the thing, what was expected and what was found."""
+
+
+class Qwen3CpuError(Exception):
+    """Root of all errors of this package."""
+
+
+class CheckpointError(Qwen3CpuError):
+    """A model folder, a file in it or a packed file is missing, damaged or not what it should be."""
+
+
+class ConfigError(CheckpointError):
+    """config.json describes a model that cannot be run: wrong architecture, impossible or huge numbers."""
+
+
+class DownloadError(Qwen3CpuError):
+    """A hub id could not be fetched; the message says how to go on offline."""
+
+
+class ArgumentError(Qwen3CpuError, ValueError):
+    """An argument has a value that is not allowed."""
+
+
+class ContextLengthError(ArgumentError):
+    """Prompt (and answer) do not fit into the context; the message has both counts."""
+
+
+class MessageError(ArgumentError):
+    """A message list or a chat template input is malformed."""
+
+
+class EngineError(Qwen3CpuError):
+    """The native engine refused a call. Raised by C++ (csrc/error.h)."""
