@@ -1,0 +1,415 @@
+"""Random Qwen3 checkpoints in Hugging Face layout, for every test that needs one. Needs NumPy alone.
+
+`write_checkpoint(folder, hidden_size=48, ...)` writes config.json, generation_config.json, the safetensors file or
+files, tokenizer.json, tokenizer_config.json and the chat template, and returns the weights as float32 (after rounding
+to the file's dtype), so that a test can compute with exactly what is in the file. The same seed gives the same files.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CONTROL_TOKENS: tuple[tuple[str, bool], ...] = (
+    ("<|endoftext|>", True),
+    ("<|im_start|>", True),
+    ("<|im_end|>", True),
+    ("<|object_ref_start|>", True),
+    ("<|object_ref_end|>", True),
+    ("<|box_start|>", True),
+    ("<|box_end|>", True),
+    ("<|quad_start|>", True),
+    ("<|quad_end|>", True),
+    ("<|vision_start|>", True),
+    ("<|vision_end|>", True),
+    ("<|vision_pad|>", True),
+    ("<|image_pad|>", True),
+    ("<|video_pad|>", True),
+    ("<tool_call>", False),
+    ("</tool_call>", False),
+    ("<|fim_prefix|>", False),
+    ("<|fim_middle|>", False),
+    ("<|fim_suffix|>", False),
+    ("<|fim_pad|>", False),
+    ("<|repo_name|>", False),
+    ("<|file_sep|>", False),
+    ("<tool_response>", False),
+    ("</tool_response>", False),
+    ("<think>", False),
+    ("</think>", False),
+)
+"""(spelling, is "special") in the order of Qwen3's ids; as released, the ids from <tool_call> on are not "special"."""
+
+WORDS = ("the", "and", "sky", "is", "blue", "user", "assistant", "system", "number", "hello", "world", "you", "are")
+
+CHAT_TEMPLATE = """\
+{%- if tools %}
+{{- '<|im_start|>system\\n' }}
+{%- if messages[0].role == 'system' %}{{- messages[0].content + '\\n' }}{%- endif %}
+{{- 'Tools:' }}
+{%- for tool in tools %}{{- '\\n' + (tool | tojson) }}{%- endfor %}
+{{- '<|im_end|>\\n' }}
+{%- endif %}
+{%- for message in messages %}
+{%- if message.role == 'system' and tools and loop.first %}
+{%- elif message.role == 'tool' %}
+{{- '<|im_start|>user\\n<tool_response>\\n' + message.content + '\\n</tool_response><|im_end|>\\n' }}
+{%- else %}
+{{- '<|im_start|>' + message.role + '\\n' }}
+{%- if message.reasoning_content and loop.last %}
+{{- '<think>\\n' + message.reasoning_content + '\\n</think>\\n\\n' }}
+{%- endif %}
+{{- message.content or '' }}
+{%- for call in message.tool_calls or [] %}
+{%- set function = call.function or call %}
+{{- '\\n<tool_call>\\n{"name": "' + function.name + '", "arguments": ' + (function.arguments | tojson) }}
+{{- '}\\n</tool_call>' }}
+{%- endfor %}
+{{- '<|im_end|>\\n' }}
+{%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+{{- '<|im_start|>assistant\\n' }}
+{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}
+{%- endif %}
+"""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A checkpoint on disk and what is in it."""
+
+    folder: Path
+    config: dict[str, Any]
+    tensors: dict[str, NDArray[np.float32]]
+    """Every tensor of the files, by HF name, as float32 after rounding to the file's dtype."""
+
+
+# Tokenizer
+
+
+def byte_symbols() -> list[str]:
+    """The printable character that stands for each of the 256 byte values in a byte-level BPE vocabulary."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    symbols = [""] * 256
+    spare = 256
+    for value in range(256):
+        if value in printable:
+            symbols[value] = chr(value)
+        else:
+            symbols[value] = chr(spare)
+            spare += 1
+    return symbols
+
+
+def _merges_and_words() -> tuple[list[list[str]], list[str]]:
+    """Merges that build each of WORDS, alone and after a space, from left to right, and the tokens they make."""
+    merges: list[list[str]] = []
+    made: list[str] = []
+    space = byte_symbols()[0x20]
+    for word in (*WORDS, *(space + word for word in WORDS)):
+        left = word[0]
+        for right in word[1:]:
+            if left + right not in made:
+                merges.append([left, right])
+                made.append(left + right)
+            left += right
+    return merges, made
+
+
+def tokenizer_dict() -> dict[str, Any]:
+    """tokenizer.json of a small byte-level BPE with Qwen3's pre-tokenizer and control tokens."""
+    merges, made = _merges_and_words()
+    vocab = {token: i for i, token in enumerate(sorted(byte_symbols(), key=ord) + made)}
+    split = {
+        "type": "Split",
+        "pattern": {
+            "Regex": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+            r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+        },
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {
+                "id": len(vocab) + i,
+                "content": content,
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": special,
+            }
+            for i, (content, special) in enumerate(CONTROL_TOKENS)
+        ],
+        "normalizer": {"type": "NFC"},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
+        "post_processor": byte_level,
+        "decoder": byte_level,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": "",
+            "end_of_word_suffix": "",
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": vocab,
+            "merges": merges,
+        },
+    }
+
+
+def control_ids() -> dict[str, int]:
+    """Spelling -> id of every control token of the small tokenizer."""
+    return {token["content"]: token["id"] for token in tokenizer_dict()["added_tokens"]}
+
+
+TOKENIZER_SIZE = max(control_ids().values()) + 1
+VOCAB_SIZE = -(-TOKENIZER_SIZE // 32) * 32 + 32
+"""Default rows of the embedding: some more than the tokenizer has ids, as in the released models."""
+
+
+def tokenizer_config_dict() -> dict[str, Any]:
+    """tokenizer_config.json, without the chat template."""
+    return {
+        "add_bos_token": False,
+        "add_prefix_space": False,
+        "additional_special_tokens": [content for content, special in CONTROL_TOKENS[1:] if special],
+        "bos_token": None,
+        "clean_up_tokenization_spaces": False,
+        "eos_token": "<|im_end|>",
+        "errors": "replace",
+        "model_max_length": 131072,
+        "pad_token": "<|endoftext|>",
+        "split_special_tokens": False,
+        "tokenizer_class": "Qwen2Tokenizer",
+        "unk_token": None,
+    }
+
+
+# Configuration and weights
+
+
+def qwen3_config(**overrides: Any) -> dict[str, Any]:
+    """config.json of a tiny model; keyword arguments replace keys, and a value of `...` removes the key."""
+    ids = control_ids()
+    config: dict[str, Any] = {
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "bos_token_id": ids["<|endoftext|>"],
+        "eos_token_id": ids["<|im_end|>"],
+        "head_dim": 32,
+        "hidden_act": "silu",
+        "hidden_size": 64,
+        "initializer_range": 0.02,
+        "intermediate_size": 96,
+        "max_position_embeddings": 512,
+        "max_window_layers": 2,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        "num_key_value_heads": 2,
+        "rms_norm_eps": 1e-6,
+        "rope_scaling": None,
+        "rope_theta": 1000000,
+        "sliding_window": None,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
+        "use_cache": True,
+        "use_sliding_window": False,
+        "vocab_size": VOCAB_SIZE,
+    }
+    config.update(overrides)
+    return {key: value for key, value in config.items() if value is not ...}
+
+
+def transformers5_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same configuration as transformers 5 saves it: rope_parameters with rope_theta inside, dtype."""
+    new = {key: value for key, value in config.items() if key not in ("rope_theta", "rope_scaling", "torch_dtype")}
+    scaling = dict(config.get("rope_scaling") or {})
+    kind = scaling.pop("rope_type", scaling.pop("type", "default"))
+    new["rope_parameters"] = {"rope_theta": config["rope_theta"], "rope_type": kind, **scaling}
+    new["dtype"] = config.get("torch_dtype", "bfloat16")
+    return new
+
+
+def tensor_shapes(config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """(HF name, shape) of every tensor of a model, in the order of its layers."""
+    hidden, inner, dim = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+    queries, keys = config["num_attention_heads"] * dim, config["num_key_value_heads"] * dim
+    yield "model.embed_tokens.weight", (config["vocab_size"], hidden)
+    for layer in range(config["num_hidden_layers"]):
+        at = f"model.layers.{layer}."
+        yield at + "input_layernorm.weight", (hidden,)
+        for name, shape in (
+            ("q_proj", (queries, hidden)),
+            ("k_proj", (keys, hidden)),
+            ("v_proj", (keys, hidden)),
+            ("o_proj", (hidden, queries)),
+        ):
+            yield f"{at}self_attn.{name}.weight", shape
+            if config["attention_bias"]:
+                yield f"{at}self_attn.{name}.bias", shape[:1]
+        yield at + "self_attn.q_norm.weight", (dim,)
+        yield at + "self_attn.k_norm.weight", (dim,)
+        yield at + "post_attention_layernorm.weight", (hidden,)
+        yield at + "mlp.gate_proj.weight", (inner, hidden)
+        yield at + "mlp.up_proj.weight", (inner, hidden)
+        yield at + "mlp.down_proj.weight", (hidden, inner)
+    yield "model.norm.weight", (hidden,)
+    if not config["tie_word_embeddings"]:
+        yield "lm_head.weight", (config["vocab_size"], hidden)
+
+
+GAINS = {"norm": 3.0, "q_norm": 2.5, "o_proj": 4.0, "down_proj": 4.0}
+"""Scale of y for x of unit scale, where it is not 1: the last norm sets it for the logits, q_norm for the scores."""
+
+
+def random_tensors(config: Mapping[str, Any], seed: int = 0) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Weights whose logits have a standard deviation of about 3.
+
+    The layers add much more to the stream than a token's own embedding holds; with equal parts a tied model would only
+    repeat its last token, and greedy continuations would prove nothing.
+    """
+    rng = np.random.default_rng(seed)
+    for name, shape in tensor_shapes(config):
+        values = rng.standard_normal(shape, dtype=np.float32)
+        gain = np.float32(GAINS.get(name.split(".")[-2], 1.0))
+        if name.endswith("norm.weight"):
+            yield name, gain * (np.float32(1) + np.float32(0.1) * values)
+        elif name.endswith(".bias"):
+            yield name, np.float32(0.2) * values
+        else:
+            yield name, gain * values / np.float32(np.sqrt(shape[-1]))
+
+
+# Safetensors
+
+DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+
+
+def bfloat16_bits(values: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """float32 -> bfloat16 bits, to nearest, ties to even; finite input."""
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    return ((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype(np.uint16)
+
+
+def bfloat16_values(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """bfloat16 bits -> float32, exact."""
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+def to_dtype(values: NDArray[np.float32], dtype: str) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """(the array whose bytes go into the file, the float32 values that it stands for)."""
+    if dtype == "float32":
+        return values, values
+    if dtype == "float16":
+        half = values.astype(np.float16)
+        return half, half.astype(np.float32)
+    bits = bfloat16_bits(values)
+    return bits, bfloat16_values(bits)
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, tuple[str, NDArray[Any]]]) -> None:
+    """Write name -> (safetensors dtype such as "BF16", array with the bytes) as one file."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    for name, (dtype, array) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes]}
+        offset += array.nbytes
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(encoded)) + encoded)
+        for _, array in tensors.values():
+            file.write(np.ascontiguousarray(array).tobytes())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as JSON in UTF-8."""
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2), encoding="utf-8")
+
+
+def write_weights(
+    folder: Path, tensors: Mapping[str, NDArray[np.float32]], dtype: str, shards: int
+) -> dict[str, NDArray[np.float32]]:
+    """Write model.safetensors, or `shards` files with their index; returns the values after rounding to `dtype`."""
+    files: list[dict[str, tuple[str, NDArray[Any]]]] = [{} for _ in range(shards)]
+    rounded = {}
+    for i, (name, values) in enumerate(tensors.items()):
+        stored, rounded[name] = to_dtype(values, dtype)
+        files[i * shards // len(tensors)][name] = (DTYPES[dtype], stored)
+    if shards == 1:
+        write_safetensors(folder / "model.safetensors", files[0])
+        return rounded
+    weight_map = {}
+    for i, file in enumerate(files):
+        name = f"model-{i + 1:05}-of-{shards:05}.safetensors"
+        write_safetensors(folder / name, file)
+        weight_map.update(dict.fromkeys(file, name))
+    total = sum(array.nbytes for file in files for _, array in file.values())
+    write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})
+    return rounded
+
+
+def write_checkpoint(
+    folder: Path,
+    *,
+    seed: int = 0,
+    dtype: str = "bfloat16",
+    shards: int = 1,
+    transformers5: bool = False,
+    chat_template: str | None = CHAT_TEMPLATE,
+    template_in_config: bool = False,
+    generation_config: Mapping[str, Any] | None = None,
+    tensors: Mapping[str, NDArray[np.float32]] | None = None,
+    **config_overrides: Any,
+) -> Written:
+    """Write a checkpoint into `folder` (made if missing).
+
+    dtype: "float32", "float16" or "bfloat16". transformers5: config.json in the newer spelling. chat_template: None for
+    none; it goes into chat_template.jinja, or into tokenizer_config.json with template_in_config. generation_config:
+    replaces the default one (an empty mapping writes no file). tensors: used instead of random ones.
+    config_overrides: keys of config.json, see qwen3_config.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = qwen3_config(torch_dtype=dtype, **config_overrides)
+    written = dict(tensors) if tensors is not None else dict(random_tensors(config, seed))
+    rounded = write_weights(folder, written, dtype, shards)
+    config = transformers5_config(config) if transformers5 else config
+    write_json(folder / "config.json", config)
+    if generation_config is None:
+        ids = control_ids()
+        generation_config = {
+            "do_sample": True,
+            "eos_token_id": [ids["<|im_end|>"], ids["<|endoftext|>"]],
+            "pad_token_id": ids["<|endoftext|>"],
+            "temperature": 0.6,
+            "top_k": 20,
+            "top_p": 0.95,
+        }
+    if generation_config:
+        write_json(folder / "generation_config.json", dict(generation_config))
+    write_json(folder / "tokenizer.json", tokenizer_dict())
+    tokenizer_config = tokenizer_config_dict()
+    if chat_template is not None and template_in_config:
+        tokenizer_config["chat_template"] = chat_template
+    elif chat_template is not None:
+        (folder / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
+    write_json(folder / "tokenizer_config.json", tokenizer_config)
+    return Written(folder, config, rounded)
