@@ -1,0 +1,59 @@
+"""transformers' Qwen3ForCausalLM in float32 with eager attention: the reference implementation of the parity tests.
+
+Import it after `pytest.importorskip("torch")` and `pytest.importorskip("transformers")`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+
+torch.set_num_threads(1)
+
+
+class Reference:
+    """A model with given weights. config: a config.json; weights: every tensor by its checkpoint name."""
+
+    def __init__(self, config: Mapping[str, Any], weights: Mapping[str, NDArray[np.float32]]) -> None:
+        parsed = transformers.Qwen3Config.from_dict(dict(config))
+        parsed._attn_implementation = "eager"
+        self.model = transformers.Qwen3ForCausalLM(parsed).float().eval()
+        state = {name: torch.from_numpy(np.array(values)) for name, values in weights.items()}
+        if config["tie_word_embeddings"]:
+            state["lm_head.weight"] = state["model.embed_tokens.weight"]
+        self.model.load_state_dict(state, strict=True)
+
+    @torch.no_grad()
+    def run(self, ids: NDArray[np.int32]) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """(logits [tokens, vocab_size], the residual stream after the embedding and after each layer).
+
+        The last hidden state that transformers reports has passed the final norm; it is taken before it here.
+        """
+        states: list[NDArray[np.float32]] = []
+        hooks = [
+            layer.register_forward_hook(lambda _module, _args, out: states.append(out[0].numpy().copy()))
+            for layer in (self.model.model.embed_tokens, *self.model.model.layers)
+        ]
+        try:
+            logits = self.model(torch.from_numpy(ids.astype(np.int64))[None], use_cache=False).logits[0]
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return logits.numpy(), states
+
+    @torch.no_grad()
+    def greedy(self, prompt: NDArray[np.int32], count: int) -> tuple[list[int], float]:
+        """(`count` tokens of largest logit, the smallest lead of a first over a second logit in units of the largest)."""
+        tokens = torch.from_numpy(prompt.astype(np.int64))[None]
+        cache, ids, lead = None, [], float("inf")
+        for _ in range(count):
+            out = self.model(tokens, past_key_values=cache, use_cache=True)
+            cache, logits = out.past_key_values, out.logits[0, -1]
+            first, second = logits.topk(2).values.tolist()
+            lead = min(lead, (first - second) / float(logits.abs().max()))
+            tokens = logits.argmax()[None, None]
+            ids.append(int(tokens))
+        return ids, lead
