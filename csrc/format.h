@@ -1,11 +1,12 @@
 // What packed weights and quantised activations look like in memory. No code that computes with them lives here.
 //
-// Every weight format stores a matrix [rows, cols] (cols is the summed dimension k) as *row tiles* of 8 rows, so that one
-// SIMD lane owns one output row and no horizontal sums are needed. Missing rows of the last tile and missing k of the
-// last group are zero weights. A row tile is a run of blocks along k; the last block may be cut short after a whole
+// Every weight format stores a matrix [rows, cols] (cols is the summed dimension k) as *row tiles* of 8 rows, so that
+// one SIMD lane owns one output row and no horizontal sums are needed. Missing rows of the last tile and missing k of
+// the last group are zero weights. A row tile is a run of blocks along k; the last block may be cut short after a whole
 // group. Every block starts on a 64-byte boundary relative to the matrix.
 //
-//   matrix = [row tile 0][row tile 1]...[row tile n-1][row scales: float x 8 per row tile, formats with row scales only]
+//   matrix = [row tile 0][row tile 1]...[row tile n-1][row scales: float x 8 per row tile, formats with row scales
+//   only]
 #pragma once
 
 #include <cstddef>
@@ -13,9 +14,9 @@
 
 namespace qwen3cpu {
 
-inline constexpr int kTileRows = 8;     // output rows that share a tile, one per 32-bit lane of a 256-bit register
-inline constexpr int kGroup = 32;       // weights along k that share a scale in the quantised formats
-inline constexpr int kCacheLine = 64;   // bytes
+inline constexpr int kTileRows = 8;    // output rows that share a tile, one per 32-bit lane of a 256-bit register
+inline constexpr int kGroup = 32;      // weights along k that share a scale in the quantised formats
+inline constexpr int kCacheLine = 64;  // bytes
 
 enum class Format : uint8_t {
 #define FORMAT(name, activations) name,
@@ -35,7 +36,8 @@ enum class Activation : uint8_t {
 //   byte 0      [4 groups][8 rows] f16 scales                     64 bytes
 //   byte 64     [4 groups][8 quads of k][8 rows][4 k] uint8       1,024 bytes
 //
-// The offset of 128 makes both nibbles unsigned, which AVX2's maddubs (unsigned x signed) multiplies without saturation.
+// The offset of 128 makes both nibbles unsigned, which AVX2's maddubs (unsigned x signed) multiplies without
+// saturation.
 struct Q8Block {
   static constexpr int kGroups = 4;
   static constexpr int kCols = kGroups * kGroup;
@@ -44,9 +46,10 @@ struct Q8Block {
 };
 static_assert(sizeof(Q8Block) == 17 * kCacheLine);
 
-// q4: w = row_scale * scale * (q - 8), scale uint8 per row and 32 k, row_scale float per row. 4.25 bits per weight + 32/cols.
+// q4: w = row_scale * scale * (q - 8), scale int8 (-127..127) per row and 32 k, row_scale float per row.
+// 4.25 bits per weight + 32/cols. The sign of the scale decides which end of a group gets the extra level -8: 0.5 dB.
 //
-//   byte 0      [8 groups][8 rows] uint8 scales                   64 bytes
+//   byte 0      [8 groups][8 rows] int8 scales                    64 bytes
 //   byte 64     [8 groups][4 vectors][8 rows][4 k] two nibbles    1,024 bytes
 //
 //   byte [g][v][r][i]:  bits 0-3 = q of k = 32 g + 4 v + i        (quads 0-3 of the group)
@@ -54,7 +57,7 @@ static_assert(sizeof(Q8Block) == 17 * kCacheLine);
 struct Q4Block {
   static constexpr int kGroups = 8;
   static constexpr int kCols = kGroups * kGroup;
-  uint8_t scale[kGroups][kTileRows];
+  int8_t scale[kGroups][kTileRows];
   uint8_t q[kGroups][4][kTileRows][4];
 };
 static_assert(sizeof(Q4Block) == 17 * kCacheLine);
@@ -70,10 +73,14 @@ constexpr int row_tiles(int rows) { return ceil_div(rows, kTileRows); }
 constexpr int64_t tile_bytes(Format format, int cols) {
   const int64_t groups = ceil_div(cols, kGroup);
   switch (format) {
-    case Format::f32: return round_up(int64_t{4} * kTileRows * cols, kCacheLine);
-    case Format::bf16: return round_up(int64_t{2} * kTileRows * cols, kCacheLine);
-    case Format::q8: return ceil_div(int(groups), Q8Block::kGroups) * kCacheLine + groups * 256;
-    case Format::q4: return ceil_div(int(groups), Q4Block::kGroups) * kCacheLine + groups * 128;
+    case Format::f32:
+      return round_up(int64_t{4} * kTileRows * cols, kCacheLine);
+    case Format::bf16:
+      return round_up(int64_t{2} * kTileRows * cols, kCacheLine);
+    case Format::q8:
+      return ceil_div(int(groups), Q8Block::kGroups) * kCacheLine + groups * 256;
+    case Format::q4:
+      return ceil_div(int(groups), Q4Block::kGroups) * kCacheLine + groups * 128;
   }
   return 0;
 }

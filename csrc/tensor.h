@@ -25,12 +25,12 @@ struct Matrix {
 //   i8g32, i8g256   `q`, `scale`, `sum`
 // Columns are padded with zeros to `stride`, a multiple of 32 (and of 16 floats for f32).
 struct Activations {
-  int stride = 0;                   // columns incl. padding
-  int scales = 0;                   // scales per token: ceil(cols / 32) or ceil(cols / 256)
-  const float* f32 = nullptr;       // [n_tokens, stride]
-  const int8_t* q = nullptr;        // [n_tokens, stride], |q| <= 127
-  const float* scale = nullptr;     // [n_tokens, scales], x ~ scale * q
-  const int16_t* sum = nullptr;     // [n_tokens, stride / 32], sum of q over each 32 (|sum| <= 4,064)
+  int stride = 0;                // columns incl. padding
+  int scales = 0;                // scales per token: ceil(cols / 32) or ceil(cols / 256)
+  const float* f32 = nullptr;    // [n_tokens, stride]
+  const int8_t* q = nullptr;     // [n_tokens, stride], |q| <= 127
+  const float* scale = nullptr;  // [n_tokens, scales], x ~ scale * q
+  const int16_t* sum = nullptr;  // [n_tokens, stride / 32], sum of q over each 32 (|sum| <= 4,064)
 };
 
 }  // namespace qwen3cpu

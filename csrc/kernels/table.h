@@ -30,12 +30,9 @@ constexpr int64_t matmul_scratch_bytes(int cols) { return 2 * kTileRows * round_
 
 // Prepares one token's input x [cols] in the form that the weights want, zero-padded to `stride` columns.
 //   amax over each scale block, scale = amax / 127, q = round-half-even(x * (127 / amax)); an all-zero block has scale 0, q 0.
-//   A block whose 127 / amax is not finite (amax below about 3.7e-37) counts as zero.
+//   A block whose 127 / amax is not finite (amax below about 3.7e-37) counts as zero. A block that holds a NaN or an
+//   infinity has q 0 and a scale that is not finite, so that every output that reads it is NaN and none is silently wrong.
 using QuantizeFn = void(const float* x, int cols, int stride, int8_t* q, float* scale, int16_t* sum);
-
-// out[cols] = row `row` of W in float (the embedding lookup).
-//   q8: scale * (q - 128);  q4: row_scale * scale first, then * (q - 8)
-using RowFn = void(const Matrix& w, int row, float* out);
 
 // One row per weight format and ISA.
 struct FormatKernels {

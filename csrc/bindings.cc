@@ -1,0 +1,259 @@
+// pybind11: conversion, the GIL and exceptions. No logic.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <map>
+#include <tuple>
+#include <utility>
+
+#include "bindings_kernels.h"
+#include "error.h"
+#include "memory.h"
+#include "pack.h"
+#include "parallel.h"
+#include "qwen3.h"
+
+namespace py = pybind11;
+
+namespace qwen3cpu {
+namespace {
+
+using Floats = py::array_t<float, py::array::c_style>;
+using Ints = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
+using Bytes = py::array_t<uint8_t, py::array::c_style>;
+
+std::string shape_text(const py::array& a) { return std::string(py::str(py::object(a.attr("shape")))); }
+
+template <class T>
+T item(const py::dict& config, const char* key) {
+  if (!config.contains(key)) throw Error(std::string("config: missing ") + key);
+  try {
+    return config[key].cast<T>();
+  } catch (const py::cast_error&) {
+    throw Error(std::string("config: ") + key + " has the value " + std::string(py::repr(config[key])));
+  }
+}
+
+Config to_config(const py::dict& d) {
+  Config c;
+  c.hidden_size = item<int>(d, "hidden_size");
+  c.intermediate_size = item<int>(d, "intermediate_size");
+  c.num_hidden_layers = item<int>(d, "num_hidden_layers");
+  c.num_attention_heads = item<int>(d, "num_attention_heads");
+  c.num_key_value_heads = item<int>(d, "num_key_value_heads");
+  c.head_dim = item<int>(d, "head_dim");
+  c.vocab_size = item<int>(d, "vocab_size");
+  c.rms_norm_eps = item<float>(d, "rms_norm_eps");
+  c.rope_scale = item<float>(d, "rope_scale");
+  c.context = item<int>(d, "context");
+  const auto inv_freq = item<Floats>(d, "inv_freq");
+  c.inv_freq.assign(inv_freq.data(), inv_freq.data() + inv_freq.size());
+  validate(c);
+  return c;
+}
+
+Matrix to_matrix(const std::string& name, const std::tuple<std::string, int, int, Bytes>& entry) {
+  const auto& [format, rows, cols, data] = entry;
+  Matrix m{parse_format(format), rows, cols, data.data()};
+  if (rows < 1 || cols < 1)
+    throw Error(name + ": expected positive sizes, found " + std::to_string(rows) + " x " + std::to_string(cols));
+  const int64_t expected = matrix_bytes(m.format, rows, cols);
+  if (data.size() != expected)
+    throw Error(name + ": expected " + std::to_string(expected) + " packed bytes, found " +
+                std::to_string(data.size()));
+  if (reinterpret_cast<uintptr_t>(m.data) % kCacheLine != 0) throw Error(name + ": packed data is not 64-byte aligned");
+  return m;
+}
+
+using MatrixEntries = std::map<std::string, std::tuple<std::string, int, int, Bytes>>;
+using VectorEntries = std::map<std::string, Floats>;
+
+Weights to_weights(const Config& config, const MatrixEntries& matrices, const VectorEntries& vectors) {
+  std::map<std::string, Matrix> views;
+  for (const auto& [name, entry] : matrices) views.emplace(name, to_matrix(name, entry));
+  std::map<std::string, Vector> vector_views;
+  for (const auto& [name, data] : vectors) vector_views.emplace(name, Vector{data.data(), data.size()});
+  return collect_weights(config, views, vector_views);
+}
+
+// A model together with the arrays that its views point into.
+class PyModel {
+ public:
+  PyModel(const py::dict& config, MatrixEntries matrices, VectorEntries vectors, const std::string& kv, int threads)
+      : matrices_(std::move(matrices)), vectors_(std::move(vectors)) {
+    const Config c = to_config(config);
+    model_ = std::make_unique<Model>(c, to_weights(c, matrices_, vectors_), parse_kv_format(kv), threads);
+  }
+
+  Model& model() { return *model_; }
+
+ private:
+  MatrixEntries matrices_;
+  VectorEntries vectors_;
+  std::unique_ptr<Model> model_;
+};
+
+// A sequence with the model that it belongs to: its lock covers every change, and it must outlive the sequence.
+class PySequence {
+ public:
+  PySequence(std::shared_ptr<PyModel> owner, std::shared_ptr<Sequence> sequence)
+      : owner_(std::move(owner)), sequence_(std::move(sequence)) {}
+  ~PySequence() { release(); }
+
+  const std::shared_ptr<Sequence>& get() const { return sequence_; }
+  int length() const { return sequence_->length(); }
+
+  void truncate(int length) {
+    const std::lock_guard<std::mutex> guard(owner_->model().lock());
+    if (length < 0 || length > sequence_->length())
+      throw Error("truncate: expected 0 to " + std::to_string(sequence_->length()) + " positions, found " +
+                  std::to_string(length));
+    sequence_->truncate(length);
+  }
+  void release() { truncate(0); }
+
+  std::unique_ptr<PySequence> fork() {
+    const std::lock_guard<std::mutex> guard(owner_->model().lock());
+    return std::make_unique<PySequence>(owner_, sequence_->fork());
+  }
+
+  std::vector<uintptr_t> block_ids() {
+    const std::lock_guard<std::mutex> guard(owner_->model().lock());
+    std::vector<uintptr_t> ids;
+    for (const KvPool::Block* block : sequence_->blocks()) ids.push_back(reinterpret_cast<uintptr_t>(block));
+    return ids;
+  }
+
+ private:
+  std::shared_ptr<PyModel> owner_;
+  std::shared_ptr<Sequence> sequence_;
+};
+
+std::vector<int> to_vector(const Ints& a, const char* what) {
+  if (a.ndim() != 1) throw Error(std::string(what) + ": expected a 1-D int32 array, found shape " + shape_text(a));
+  return {a.data(), a.data() + a.size()};
+}
+
+py::array_t<float> forward(PyModel& self, const std::vector<std::pair<PySequence*, Ints>>& batch,
+                           const std::vector<Ints>& wanted) {
+  if (batch.size() != wanted.size())
+    throw Error("forward: " + std::to_string(batch.size()) + " batch items but " + std::to_string(wanted.size()) +
+                " lists of wanted positions");
+  std::vector<BatchItem> items;
+  int64_t rows = 0;
+  for (size_t i = 0; i < batch.size(); ++i) {
+    if (batch[i].first == nullptr) throw Error("forward: a sequence is None");
+    items.push_back({batch[i].first->get(), to_vector(batch[i].second, "tokens"), to_vector(wanted[i], "wanted")});
+    rows += static_cast<int64_t>(items.back().wanted.size());
+  }
+  Model& model = self.model();
+  const int64_t stride = model.logits_stride();
+  py::array_t<float> logits({rows, stride});
+  {
+    py::gil_scoped_release release;
+    model.forward(items, logits.mutable_data());
+  }
+  // A view without the padding up to a whole row tile.
+  return py::array_t<float>({rows, int64_t{model.config().vocab_size}}, {stride * 4, int64_t{4}}, logits.data(),
+                            logits);
+}
+
+void pack_into(const std::string& format, const py::array& source, Bytes& out, int rows, int first_row, int threads) {
+  const Format f = parse_format(format);
+  if (source.ndim() != 2 || !(source.flags() & py::array::c_style))
+    throw Error("pack: expected a C-contiguous 2-D array, found shape " + shape_text(source));
+  Source type;
+  if (py::isinstance<py::array_t<float>>(source)) {
+    type = Source::f32;
+  } else if (py::isinstance<py::array_t<uint16_t>>(source)) {
+    type = Source::bf16;
+  } else if (source.dtype().kind() == 'f' && source.itemsize() == 2) {
+    type = Source::f16;
+  } else {
+    throw Error("pack: expected float32, float16 or uint16 (bfloat16 bits), found " +
+                std::string(py::str(source.dtype())));
+  }
+  const auto n = static_cast<int>(source.shape(0)), cols = static_cast<int>(source.shape(1));
+  if (n < 1 || cols < 1) throw Error("pack: expected positive sizes, found shape " + shape_text(source));
+  if (first_row % kTileRows != 0 || first_row < 0 || first_row + n > rows ||
+      (n % kTileRows != 0 && first_row + n != rows))
+    throw Error("pack: rows " + std::to_string(first_row) + " to " + std::to_string(first_row + n) + " of " +
+                std::to_string(rows) + " are not whole row tiles of 8");
+  if (out.size() != matrix_bytes(f, rows, cols))
+    throw Error("pack: expected " + std::to_string(matrix_bytes(f, rows, cols)) + " bytes of room, found " +
+                std::to_string(out.size()));
+  uint8_t* to = out.mutable_data();
+  const void* from = source.data();
+  py::gil_scoped_release release;
+  pack_rows(f, type, from, rows, cols, first_row, n, to, threads);
+}
+
+void bind_engine(py::module_& m) {
+  py::class_<PySequence>(m, "Sequence")
+      .def_property_readonly("length", &PySequence::length)
+      .def("truncate", &PySequence::truncate, py::arg("length"), py::call_guard<py::gil_scoped_release>())
+      .def("fork", &PySequence::fork, py::call_guard<py::gil_scoped_release>())
+      .def("release", &PySequence::release, py::call_guard<py::gil_scoped_release>())
+      .def("block_ids", &PySequence::block_ids, py::call_guard<py::gil_scoped_release>());
+
+  py::class_<PyModel, std::shared_ptr<PyModel>>(m, "Model")
+      .def(py::init<const py::dict&, MatrixEntries, VectorEntries, const std::string&, int>(), py::arg("config"),
+           py::arg("matrices"), py::arg("vectors"), py::arg("kv"), py::arg("threads"))
+      .def_property(
+          "threads", [](PyModel& self) { return self.model().threads(); },
+          [](PyModel& self, int threads) {
+            py::gil_scoped_release release;
+            self.model().set_threads(threads);
+          })
+      .def("new_sequence",
+           [](std::shared_ptr<PyModel> self) {
+             return std::make_unique<PySequence>(self, std::make_shared<Sequence>(self->model().pool()));
+           })
+      .def("forward", &forward, py::arg("batch"), py::arg("wanted"))
+      .def("kv_blocks_in_use", [](PyModel& self) { return self.model().pool()->blocks_in_use(); })
+      .def("kv_block_bytes", [](PyModel& self) { return self.model().pool()->block_bytes(); })
+      .def("workspace_bytes", [](PyModel& self) { return self.model().workspace_bytes(); })
+      .def("counters", [](PyModel& self) {
+        return std::map<std::string, int64_t>{{"tokens", self.model().tokens_processed()},
+                                              {"calls", self.model().calls()}};
+      });
+}
+
+}  // namespace
+}  // namespace qwen3cpu
+
+PYBIND11_MODULE(_native, m) {
+  using namespace qwen3cpu;
+  m.doc() = "The compiled engine of qwen3cpu.";
+  static py::object engine_error = py::module_::import("qwen3cpu.errors").attr("EngineError");
+  py::register_exception_translator([](std::exception_ptr p) {
+    try {
+      if (p) std::rethrow_exception(p);
+    } catch (const Error& e) {
+      PyErr_SetString(engine_error.ptr(), e.what());
+    }
+  });
+
+  py::list formats, kv_formats;
+  for (int f = 0; f < kFormats; ++f) formats.append(format_name(static_cast<Format>(f)));
+  for (int f = 0; f < kKvFormats; ++f) kv_formats.append(kv_format_name(static_cast<KvFormat>(f)));
+  m.attr("FORMATS") = formats;
+  m.attr("KV_FORMATS") = kv_formats;
+  m.attr("KV_BLOCK") = kKvBlock;
+  m.def("isas", [] {
+    std::vector<std::pair<std::string, bool>> rows;
+    for (const IsaTable* table : isa_tables()) rows.emplace_back(table->name, table->supported());
+    return rows;
+  });
+  m.def("chosen_isa", [] { return chosen_isa().name; });
+  m.def("physical_cores", &physical_cores);
+  m.def(
+      "matrix_bytes",
+      [](const std::string& format, int rows, int cols) { return matrix_bytes(parse_format(format), rows, cols); },
+      py::arg("format"), py::arg("rows"), py::arg("cols"));
+  m.def("pack_into", &pack_into, py::arg("format"), py::arg("source"), py::arg("out"), py::arg("rows"),
+        py::arg("first_row"), py::arg("threads"));
+  bind_engine(m);
+  bind_kernels(m);
+}

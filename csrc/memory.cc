@@ -1,0 +1,38 @@
+// Aligned allocation and page advice.
+#include "memory.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <new>
+
+namespace qwen3cpu {
+namespace {
+constexpr int64_t kHugePage = int64_t{2} << 20;
+}
+
+void* allocate_aligned(int64_t bytes) {
+  const int64_t alignment = bytes >= kHugePage ? kHugePage : 64;
+  const int64_t padded = (bytes + alignment - 1) / alignment * alignment;
+  void* p = nullptr;
+  if (posix_memalign(&p, static_cast<size_t>(alignment), static_cast<size_t>(padded > 0 ? padded : alignment)) != 0)
+    throw std::bad_alloc();
+  if (alignment == kHugePage) advise_huge_pages(p, padded);
+  return p;
+}
+
+void free_aligned(void* p) { std::free(p); }
+
+void advise_huge_pages(const void* data, int64_t bytes) {
+#if defined(MADV_HUGEPAGE)
+  const auto page = int64_t{4096};
+  const auto begin = (reinterpret_cast<int64_t>(data) + page - 1) / page * page;
+  const auto end = (reinterpret_cast<int64_t>(data) + bytes) / page * page;
+  if (end > begin) madvise(reinterpret_cast<void*>(begin), static_cast<size_t>(end - begin), MADV_HUGEPAGE);
+#else
+  (void)data;
+  (void)bytes;
+#endif
+}
+
+}  // namespace qwen3cpu
