@@ -1,8 +1,8 @@
 """A slow Qwen3 in NumPy, written from the published description of the architecture: the oracle of the engine's tests.
 
 It computes in float64 unless told otherwise, one sequence at a time, without a cache. Every product with a weight
-matrix goes through `linear` and every key and value through `store`, so that a test can replace them by what a quantised
-format does (tests/quantized_oracle.py) and leave the rest as it is.
+matrix goes through `linear` and every key and value through `store`, so that a test can replace them by what a
+quantised format does (tests/quantized_oracle.py) and leave the rest as it is.
 """
 
 import math
@@ -48,7 +48,7 @@ def inverse_frequencies(config: Mapping[str, Any]) -> tuple[Array, float]:
 
 
 def rms_norm(x: Array, weight: Array, eps: float) -> Array:
-    """x [..., n] scaled to a root mean square of 1, times weight [n]."""
+    """Scale x [..., n] to a root mean square of 1, then times weight [n]."""
     return x / np.sqrt((x * x).mean(-1, keepdims=True) + x.dtype.type(eps)) * weight
 
 
@@ -66,7 +66,7 @@ def softmax(scores: Array) -> Array:
 
 
 def silu(x: Array) -> Array:
-    """x * sigmoid(x) without overflow."""
+    """Return x * sigmoid(x) without overflow."""
     e = np.exp(-np.abs(x))
     return x * np.where(x >= 0, 1, e) / (1 + e)
 

@@ -46,7 +46,7 @@ class Reference:
 
     @torch.no_grad()
     def greedy(self, prompt: NDArray[np.int32], count: int) -> tuple[list[int], float]:
-        """(`count` tokens of largest logit, the smallest lead of a first over a second logit in units of the largest)."""
+        """(`count` tokens of largest logit, smallest lead of a first over a second logit, in units of the largest)."""
         tokens = torch.from_numpy(prompt.astype(np.int64))[None]
         cache, ids, lead = None, [], float("inf")
         for _ in range(count):
