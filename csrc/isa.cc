@@ -1,0 +1,53 @@
+// CPUID and XGETBV. Compiled for the baseline CPU: nothing here may need what it asks about.
+#include "isa.h"
+
+#include <cstdint>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <cpuid.h>
+#define QWEN3CPU_X86 1
+#endif
+
+namespace qwen3cpu {
+namespace {
+
+#ifdef QWEN3CPU_X86
+
+constexpr unsigned bit(int i) { return 1u << i; }
+
+// The register states that the operating system saves on a context switch. Needs CPUID's OSXSAVE bit.
+uint64_t saved_states() {
+  uint32_t low, high;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (uint64_t{high} << 32) | low;
+}
+
+bool detect_avx2() {
+  unsigned a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return false;
+  constexpr unsigned fma = bit(12), osxsave = bit(27), avx = bit(28), f16c = bit(29);
+  constexpr unsigned needed = fma | osxsave | avx | f16c;
+  if ((c & needed) != needed) return false;
+  constexpr uint64_t xmm_and_ymm = 6;
+  if ((saved_states() & xmm_and_ymm) != xmm_and_ymm) return false;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+  constexpr unsigned avx2 = bit(5);
+  return (b & avx2) != 0;
+}
+
+#else
+
+bool detect_avx2() { return false; }
+
+#endif
+
+}  // namespace
+
+bool cpu_runs_scalar() { return true; }
+
+bool cpu_runs_avx2() {
+  static const bool runs = detect_avx2();
+  return runs;
+}
+
+}  // namespace qwen3cpu

@@ -1,0 +1,106 @@
+// The list of compiled kernel tables and the choice among them.
+#include "registry.h"
+
+#include <cstdlib>
+
+#include "../error.h"
+
+namespace qwen3cpu {
+
+#define ISA(name)          \
+  namespace name {         \
+  const IsaTable& table(); \
+  }
+#include "../isas.inc"
+#undef ISA
+
+namespace {
+
+struct FormatRow {
+  const char* name;
+  Activation activation;
+};
+const FormatRow kFormatRows[] = {
+#define FORMAT(name, activations) {#name, Activation::activations},
+#include "../formats.inc"
+#undef FORMAT
+};
+
+// Indexed by KvFormat.
+const char* const kKvFormatNames[kKvFormats] = {"f32", "f16"};
+
+std::string isa_names(bool supported_only) {
+  std::string names;
+  for (const IsaTable* table : isa_tables()) {
+    if (supported_only && !table->supported()) continue;
+    if (!names.empty()) names += ", ";
+    names += table->name;
+  }
+  return names;
+}
+
+const IsaTable& choose_isa() {
+  const char* forced = std::getenv("QWEN3CPU_ISA");
+  if (forced != nullptr && *forced != '\0') {
+    try {
+      return isa_table(forced);
+    } catch (const Error& error) {
+      throw Error(std::string("QWEN3CPU_ISA: ") + error.what());
+    }
+  }
+  for (const IsaTable* table : isa_tables())
+    if (table->supported()) return *table;
+  throw Error("this CPU can run none of the compiled instruction sets: " + isa_names(false));
+}
+
+}  // namespace
+
+const std::vector<const IsaTable*>& isa_tables() {
+  static const std::vector<const IsaTable*> tables = {
+#define ISA(name) &name::table(),
+#include "../isas.inc"
+#undef ISA
+  };
+  return tables;
+}
+
+const IsaTable& isa_table(const std::string& name) {
+  for (const IsaTable* table : isa_tables()) {
+    if (name != table->name) continue;
+    if (table->supported()) return *table;
+    throw Error("instruction set \"" + name + "\" cannot run on this CPU; it can run: " + isa_names(true));
+  }
+  throw Error("unknown instruction set \"" + name + "\"; compiled in: " + isa_names(false) +
+              "; this CPU can run: " + isa_names(true));
+}
+
+const IsaTable& chosen_isa() {
+  static const IsaTable& chosen = choose_isa();  // an exception leaves it unset: the next call tries again
+  return chosen;
+}
+
+const char* format_name(Format format) { return kFormatRows[static_cast<int>(format)].name; }
+
+Activation format_activation(Format format) { return kFormatRows[static_cast<int>(format)].activation; }
+
+Format parse_format(const std::string& name) {
+  std::string known;
+  for (int i = 0; i < kFormats; ++i) {
+    if (name == kFormatRows[i].name) return static_cast<Format>(i);
+    known += (i ? ", " : "") + std::string(kFormatRows[i].name);
+  }
+  throw Error("unknown weight format \"" + name + "\"; expected one of: " + known);
+}
+
+KvFormat parse_kv_format(const std::string& name) {
+  std::string known;
+  for (int i = 0; i < kKvFormats; ++i) {
+    if (name == kKvFormatNames[i]) return static_cast<KvFormat>(i);
+    known += (i ? ", " : "") + std::string(kKvFormatNames[i]);
+  }
+  throw Error("unknown KV format \"" + name + "\"; expected one of: " + known);
+}
+
+const char* kv_format_name(KvFormat format) { return kKvFormatNames[static_cast<int>(format)]; }
+
+}  // namespace qwen3cpu
