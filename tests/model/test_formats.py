@@ -1,0 +1,154 @@
+"""The engine in every weight format against a NumPy oracle that reads the packed bytes by itself.
+
+Inputs of q8 and q4 matrices are rounded to int8, and a rounding that is nearly a tie may fall either way when its input
+is off by the last bits of float32; what follows then differs by whole steps. So the strict comparison looks at places
+where no input, of this or an earlier token, lies near a tie: there the engine must agree to float32 rounding. That the
+rounding noise of larger models has the predicted size is tested beside it.
+"""
+
+import numpy as np
+import pytest
+from native_models import all_logits, native_model, pack, pack_all, vectors
+from oracle import Oracle
+from quantized_oracle import QuantizedOracle, quantize_activations, unpack
+from random_models import SHAPES, config, random_ids, random_weights
+
+from qwen3cpu import _native
+
+# Float32 against float64 over a few hundred operations, relative to the largest of a vector (see test_oracle.py); small
+# models of one layer stay below half of it.
+FLOAT_ERROR = 1e-5
+# An input of a quantised matrix is at most 127 steps, so it is off by at most this many.
+NEAR_TIE = 127 * FLOAT_ERROR / 2
+
+THIN = {
+    "thin": {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2, "num_key_value_heads": 1},
+    "thin_odd": {"hidden_size": 39, "intermediate_size": 41, "num_attention_heads": 3, "num_key_value_heads": 3},
+    # More than one block of 256 inputs in q4 and of 128 in q8, the last one short.
+    "wide_in": {"hidden_size": 296, "intermediate_size": 24, "num_attention_heads": 1, "num_key_value_heads": 1},
+    "wide_mlp": {"hidden_size": 16, "intermediate_size": 584, "num_attention_heads": 1, "num_key_value_heads": 1},
+    "bias": {
+        "hidden_size": 32,
+        "intermediate_size": 40,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+        "attention_bias": True,
+    },
+}
+COUNTS = {"thin": (60, 4), "thin_odd": (60, 4), "wide_in": (120, 2), "wide_mlp": (120, 2), "bias": (60, 4)}
+"""Sequences and their length."""
+
+
+@pytest.mark.parametrize("rows", [8, 3, 21])
+@pytest.mark.parametrize("cols", [1, 31, 32, 33, 128, 160, 256, 257, 584])
+@pytest.mark.parametrize("weight_format", _native.FORMATS)
+def test_packed_bytes_stand_for_the_weights(weight_format, rows, cols):
+    weights = np.random.default_rng(rows * 1000 + cols).standard_normal((rows, cols), dtype=np.float32)
+    unpacked = unpack(pack(weight_format, weights))
+    error = np.abs(unpacked - weights)
+    if weight_format == "f32":
+        assert (unpacked == weights).all()
+    elif weight_format == "bf16":
+        assert (error <= 2.0**-8 * np.abs(weights)).all()
+    else:
+        # Half a step of the group's grid plus what rounding the scale itself moves its end by: f16 in q8. A searched q4
+        # scale may clip the ends, so its bound is on the whole: uniform rounding noise of a grid over +-8 steps.
+        groups = [slice(at, at + 32) for at in range(0, cols, 32)]
+        amax = np.stack([np.abs(weights[:, g]).max(1) for g in groups], 1)
+        amax = np.repeat(amax, 32, axis=1)[:, :cols]
+        if weight_format == "q8":
+            assert (error <= amax / 127 * (0.5 + 127 * 2.0**-11)).all()
+        else:
+            assert (error <= amax / 7).all()
+            assert np.sqrt((error**2).mean()) <= np.sqrt((amax**2).mean()) / 7 / np.sqrt(12) * 1.05
+
+
+@pytest.mark.parametrize("weight_format", ["q8", "q4"])
+def test_groups_of_zeros_and_of_tiny_weights(weight_format):
+    weights = np.random.default_rng(0).standard_normal((8, 96), dtype=np.float32)
+    weights[:, 32:64] = 0
+    weights[3] = 0
+    weights[4] *= np.float32(1e-30)
+    unpacked = unpack(pack(weight_format, weights))
+    assert (unpacked[:, 32:64] == 0).all()
+    assert (unpacked[3] == 0).all()
+    assert np.abs(unpacked[4]).max() <= 2e-30 * np.abs(weights[4]).max() * 1e30
+
+
+def test_activation_rounding_of_the_oracle():
+    x = np.array([[127.0, -63.5 - 1e-9, 0.2, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    rounded, distance = quantize_activations(x, 2)
+    assert rounded[0, :2].tolist() == [127.0, -64.0]
+    assert rounded[0, 2] == pytest.approx(0.2)
+    assert (rounded[1] == 0).all()
+    assert distance[0] == pytest.approx(1e-9, abs=1e-12)
+    assert distance[1] == 0.5
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("quant", ["q8", "q4"])
+@pytest.mark.parametrize("shape", THIN)
+def test_logits_where_no_rounding_is_near_a_tie(shape, quant, tied):
+    cfg = config("wide", num_hidden_layers=1, head_dim=32, vocab_size=51, tie_word_embeddings=tied) | THIN[shape]
+    weights = random_weights(cfg)
+    matrices = pack_all(quant, weights)
+    oracle = QuantizedOracle(cfg, matrices, vectors(weights))
+    model = native_model(cfg, weights, quant, matrices=matrices)
+
+    sequences, length = COUNTS[shape]
+    compared = 0
+    for seed in range(sequences):
+        ids = random_ids(cfg, length, seed)
+        expected, ours = oracle.logits(ids), all_logits(model, ids)
+        clear = np.minimum.accumulate(oracle.tie_distance) > NEAR_TIE
+        error = np.abs(ours - expected).max(1) / np.abs(expected).max(1)
+        assert (error[clear] <= FLOAT_ERROR).all()
+        compared += int(clear.sum())
+    assert compared >= 20
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("quant", ["f32", "bf16"])
+def test_logits_of_float_formats(shape, quant):
+    cfg = config(shape)
+    weights = random_weights(cfg, seed=3)
+    matrices = pack_all(quant, weights)
+    oracle = QuantizedOracle(cfg, matrices, vectors(weights))
+    ids = random_ids(cfg, 70)
+    expected = oracle.logits(ids)
+    ours = all_logits(native_model(cfg, weights, quant, matrices=matrices), ids)
+    assert (np.abs(ours - expected).max(1) <= FLOAT_ERROR * np.abs(expected).max(1)).all()
+
+
+def rms(x):
+    """Root of the mean square over everything."""
+    return float(np.sqrt((x * x).mean()))
+
+
+@pytest.mark.parametrize("quant", ["q8", "q4"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rounding_noise_is_as_large_as_predicted(shape, quant):
+    # Two roundings of the same numbers that differ in their last bits drift apart, but their distance to the answer
+    # without rounding must not: 70 positions x 400 logits give its size to a few per cent.
+    cfg = config(shape)
+    weights = random_weights(cfg, seed=4)
+    matrices = pack_all(quant, weights)
+    ids = random_ids(cfg, 70)
+    exact = QuantizedOracle(cfg, matrices, vectors(weights), exact_inputs=True).logits(ids)
+    rounded = QuantizedOracle(cfg, matrices, vectors(weights)).logits(ids)
+    ours = all_logits(native_model(cfg, weights, quant, matrices=matrices), ids)
+    assert rms(ours - exact) == pytest.approx(rms(rounded - exact), rel=0.15)
+
+
+@pytest.mark.parametrize("shape", ["two_queries_128", "three_queries_bias", "five_queries_odd"])
+def test_f16_cache(shape):
+    # The engine must differ from an exact cache by what rounding keys and values to f16 explains: of one layer, whose
+    # inputs agree to float32, all but the few roundings that fall near a tie.
+    cfg = config(shape, num_hidden_layers=1)
+    weights = random_weights(cfg, seed=5)
+    ids = random_ids(cfg, 150)
+    exact = Oracle(cfg, weights).logits(ids)
+    rounded = Oracle(cfg, weights, store=lambda x: x.astype(np.float16).astype(np.float64)).logits(ids)
+    ours = all_logits(native_model(cfg, weights, kv="f16"), ids)
+    assert rms(ours - rounded) <= rms(rounded - exact) / 4
+    assert rms(rounded - exact) > 0
