@@ -10,7 +10,7 @@
 #include "bindings_kernels.h"
 #include "error.h"
 #include "memory.h"
-#include "pack.h"
+#include "pack_rows.h"
 #include "parallel.h"
 #include "qwen3.h"
 

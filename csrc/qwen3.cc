@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "error.h"
-#include "kernels/rows.h"
+#include "pack.h"
 #include "parallel.h"
 
 namespace qwen3cpu {
