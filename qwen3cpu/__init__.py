@@ -1,0 +1,48 @@
+"""qwen3cpu: Qwen3 language models on ordinary CPUs, fast, exact and reproducible.
+
+Example:
+    import qwen3cpu
+    model = qwen3cpu.load("Qwen/Qwen3-1.7B", quant="q4")
+    print(model.generate("Why is the sky blue?").text)
+"""
+
+from qwen3cpu.conversation import Conversation
+from qwen3cpu.errors import (
+    ArgumentError,
+    CheckpointError,
+    ConfigError,
+    ContextLengthError,
+    DownloadError,
+    EngineError,
+    MessageError,
+    Qwen3CpuError,
+)
+from qwen3cpu.model import Model, load
+from qwen3cpu.options import Options
+from qwen3cpu.results import Chunk, Result, Timings, TokenLogprob, TopLogprob, Usage
+from qwen3cpu.sampling import SamplingParams
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArgumentError",
+    "CheckpointError",
+    "Chunk",
+    "ConfigError",
+    "ContextLengthError",
+    "Conversation",
+    "DownloadError",
+    "EngineError",
+    "MessageError",
+    "Model",
+    "Options",
+    "Qwen3CpuError",
+    "Result",
+    "SamplingParams",
+    "Timings",
+    "TokenLogprob",
+    "TopLogprob",
+    "Usage",
+    "__version__",
+    "load",
+]

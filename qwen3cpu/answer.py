@@ -1,0 +1,271 @@
+"""One running answer: what it still has to feed, and what each new token does to it.
+
+Sampling, splitting into reasoning and text, stop conditions, limits and the thinking budget meet here. The forward pass
+is in engine.py, the loop over several answers in generate.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.engine import Engine, TokenSequence
+from qwen3cpu.options import Request
+from qwen3cpu.results import Chunk, FinishReason, Result, StoppedBy, Timings, TokenLogprob, TopLogprob, Usage
+from qwen3cpu.sampling import Sampler
+from qwen3cpu.splitter import OutputSplitter, Part, starts_thinking
+from qwen3cpu.stops import StopMatcher
+from qwen3cpu.tokenizer import Tokenizer
+
+BUDGET_SPENT = (
+    "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now."
+    "\n</think>\n\n"
+)
+"""What the authors feed in when a thinking budget is spent (Qwen3 technical report, section 4.4)."""
+EMPTY_BLOCK = "\n\n</think>\n\n"
+"""The rest of an empty think block, for a budget of 0."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all answers of one model share."""
+
+    engine: Engine
+    tokenizer: Tokenizer
+    eos_token_ids: frozenset[int]
+
+
+class Answer:
+    """An answer on its way.
+
+    Args:
+        model: engine, tokenizer and end tokens.
+        prompt: token ids, at least one, shorter than the context.
+        request: the options.
+        index: reported in chunks and result.
+        stream: which of several answers with the same seed; the sampler draws different numbers for each.
+        sequence: a sequence to go on with: what it has in common with the prompt is not processed again, and it is not
+            released at the end. None: one of its own.
+    """
+
+    def __init__(
+        self,
+        model: Surroundings,
+        prompt: Sequence[int],
+        request: Request,
+        *,
+        index: int = 0,
+        stream: int = 0,
+        sequence: TokenSequence | None = None,
+    ) -> None:
+        self._model = model
+        self._request = request
+        self._prompt_tokens = len(prompt)
+        self._keeps_sequence = sequence is not None
+        self.index = index
+        self.sequence = sequence or model.engine.new_sequence()
+        # The last prompt token is always processed: its logits choose the first token of the answer.
+        self._cached = min(self.sequence.common_prefix(prompt), len(prompt) - 1)
+        self.sequence.truncate(self._cached)
+        self.pending: list[int] = list(prompt[self._cached :])
+        """Tokens that its sequence does not hold yet."""
+        self.in_prompt = True
+        self.result: Result | None = None
+        self._sampler = Sampler(
+            request.sampling,
+            vocab_size=model.engine.vocab_size,
+            token_limit=min(model.tokenizer.size, model.engine.vocab_size),
+            prompt=prompt,
+            stream=stream,
+        )
+        self._splitter = OutputSplitter(model.tokenizer, in_thinking=starts_thinking(prompt, model.tokenizer))
+        self._stops = StopMatcher(request.stop)
+        self._token_ids: list[int] = []
+        self._logprobs: list[TokenLogprob] = []
+        self._parts: dict[str, list[str]] = {"text": [], "reasoning": [], "tool_call": []}
+        self._thought = 0
+        self._reasoning_tokens = 0
+        self._budget_spent = False
+        self._unseen: list[Part] = []
+        self._told = 0
+        self._started = self._prompt_done = self._first_token = perf_counter()
+        self._shared = False
+        if self._splitter.in_thinking and request.thinking_budget == 0:
+            # The template has opened the block, and its first line, already.
+            self._unseen = self._force(EMPTY_BLOCK[1:])
+
+    def fed(self, count: int) -> None:
+        """Note that the first `count` pending tokens are in the sequence now."""
+        del self.pending[:count]
+
+    def share_prompt(self, leader: Answer) -> None:
+        """Take the processed prompt of another answer to the same prompt: the blocks are shared, not copied."""
+        self.sequence = leader.sequence.fork()
+        self._cached = self._prompt_tokens
+        self._shared = True
+        self.pending = []
+
+    def receive(self, logits: NDArray[np.float32]) -> Chunk:
+        """Choose the next token from the logits [vocab_size] after the last one, and say what that adds.
+
+        To be called when nothing is pending any more. Sets `result` with the last token, else `pending`.
+        """
+        now = perf_counter()
+        token = self._sampler.sample(logits)
+        if self.in_prompt:
+            self.in_prompt = False
+            self._prompt_done, self._first_token = now, perf_counter()
+        stop: str | int | None
+        stopped_by, stop = self._ended_by(token)
+        parts = self._unseen + self._take(token, logits, visible=stopped_by is None)
+        self._unseen = []
+        self.pending = [token]
+        if stopped_by is None:
+            parts += self._close_thinking()
+            stopped_by = self._limit_reached()
+        shown = self._show(parts, at_end=stopped_by is not None)
+        if self._stops.matched is not None:
+            stopped_by, stop = "stop_string", self._stops.matched
+        if stopped_by is not None:
+            self.pending = []
+            self.result = self._make_result(stopped_by, stop)
+        first, self._told = self._told, len(self._token_ids)
+        return Chunk(
+            **shown,
+            token_ids=tuple(self._token_ids[first:]),
+            logprobs=tuple(self._logprobs[first:]) if self._request.logprobs is not None else None,
+            index=self.index,
+            finish_reason=self.result.finish_reason if self.result else None,
+            result=self.result,
+        )
+
+    def release(self) -> None:
+        """Give the sequence's memory back, unless it is the caller's."""
+        if not self._keeps_sequence:
+            self.sequence.release()
+
+    def _room(self) -> int:
+        """Tokens that may still follow."""
+        room = self._model.engine.context - self._prompt_tokens
+        if self._request.max_new_tokens is not None:
+            room = min(room, self._request.max_new_tokens)
+        return room - len(self._token_ids)
+
+    def _limit_reached(self) -> StoppedBy | None:
+        if self._room() > 0:
+            return None
+        return "max_new_tokens" if len(self._token_ids) == self._request.max_new_tokens else "context"
+
+    def _ended_by(self, token: int) -> tuple[StoppedBy | None, int | None]:
+        if token in self._request.stop_token_ids:
+            return "stop_token", token
+        if token in self._model.eos_token_ids and not self._request.ignore_eos:
+            return "eos", token
+        return None, None
+
+    def _take(self, token: int, logits: NDArray[np.float32] | None, visible: bool = True) -> list[Part]:
+        """Note one token after the prompt; logits None: it was not sampled. Returns what can be shown of it."""
+        self._token_ids.append(token)
+        if self._request.logprobs is not None:
+            self._logprobs.append(self._logprob(token, logits, self._request.logprobs))
+        before = self._splitter.in_thinking
+        parts = self._splitter.push(token) if visible else []
+        after = self._splitter.in_thinking
+        self._reasoning_tokens += before or after
+        self._thought += before and after
+        return parts
+
+    def _force(self, text: str) -> list[Part]:
+        """Put text into the answer that the model did not write."""
+        parts: list[Part] = []
+        for token in self._model.tokenizer.encode(text, control_tokens=True):
+            self._sampler.accept(token)
+            parts += self._take(token, None)
+            self.pending.append(token)
+        return parts
+
+    def _close_thinking(self) -> list[Part]:
+        """Feed in the closing sentence when the budget is spent and an answer still has room."""
+        budget = self._request.thinking_budget
+        if budget is None or not self._splitter.in_thinking or self._thought < budget:
+            return []
+        closing = BUDGET_SPENT if self._thought else EMPTY_BLOCK
+        if len(self._model.tokenizer.encode(closing, control_tokens=True)) >= self._room():
+            return []
+        self._budget_spent = True
+        return self._force(closing)
+
+    def _show(self, parts: Sequence[Part], *, at_end: bool) -> dict[str, str]:
+        """Sort parts into the fields of a chunk and hold back what may become a stop string."""
+        shown = {"text": "", "reasoning": "", "tool_call": ""}
+        for part in [*parts, *(self._splitter.finish() if at_end else [])]:
+            if self._stops.matched is not None:
+                break
+            if part.kind == "text":
+                shown["text"] += self._stops.push(part.text)
+            else:
+                shown["text"] += self._stops.flush()
+                shown[part.kind] += part.text
+        if at_end and self._stops.matched is None:
+            shown["text"] += self._stops.flush()
+        for kind, text in shown.items():
+            self._parts[kind].append(text)
+        return shown
+
+    def _logprob(self, token: int, logits: NDArray[np.float32] | None, top: int) -> TokenLogprob:
+        text = token_text(self._model.tokenizer, token)
+        if logits is None:
+            return TokenLogprob(token, text, None)
+        value, alternatives = self._sampler.logprobs(logits, token, top)
+        return TokenLogprob(
+            token,
+            text,
+            value,
+            tuple(TopLogprob(other, token_text(self._model.tokenizer, other), each) for other, each in alternatives),
+        )
+
+    def _make_result(self, stopped_by: StoppedBy, stop: str | int | None) -> Result:
+        reason: FinishReason = "length" if stopped_by in ("max_new_tokens", "context") else "stop"
+        return Result(
+            text="".join(self._parts["text"]),
+            reasoning="".join(self._parts["reasoning"]),
+            tool_calls=tuple(filter(None, self._parts["tool_call"])),
+            token_ids=tuple(self._token_ids),
+            finish_reason=reason,
+            stopped_by=stopped_by,
+            stop=stop,
+            usage=Usage(
+                prompt_tokens=self._prompt_tokens,
+                completion_tokens=len(self._token_ids),
+                reasoning_tokens=self._reasoning_tokens,
+                cached_tokens=self._cached,
+            ),
+            timings=self._timings(),
+            seed=self._sampler.seed,
+            logprobs=tuple(self._logprobs) if self._request.logprobs is not None else None,
+            index=self.index,
+            thinking_budget_spent=self._budget_spent,
+        )
+
+    def _timings(self) -> Timings:
+        now = perf_counter()
+        prompt = 0.0 if self._shared else self._prompt_done - self._started
+        decode = now - self._first_token
+        processed = self._prompt_tokens - self._cached
+        return Timings(
+            prompt_seconds=prompt,
+            first_token_seconds=self._first_token - self._started,
+            decode_seconds=decode,
+            total_seconds=now - self._started,
+            prompt_tokens_per_second=processed / prompt if prompt > 0 else 0.0,
+            tokens_per_second=(len(self._token_ids) - 1) / decode if decode > 0 else 0.0,
+        )
+
+
+def token_text(tokenizer: Tokenizer, token: int) -> str:
+    """The bytes of one token as text. Ids that the tokenizer does not have are empty."""
+    return tokenizer.token_bytes(token).decode("utf-8", "replace") if token < tokenizer.size else ""

@@ -1,0 +1,366 @@
+"""The public object: load a checkpoint, then generate, stream, score and render with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu import _native
+from qwen3cpu.answer import Answer, Surroundings, token_text
+from qwen3cpu.chat import ChatTemplate
+from qwen3cpu.config import GenerationDefaults, ModelConfig
+from qwen3cpu.engine import CHUNK, Engine, TokenSequence
+from qwen3cpu.errors import ArgumentError, MessageError
+from qwen3cpu.generate import MOST_RUNNING, Batch, run
+from qwen3cpu.loader import Checkpoint, open_checkpoint
+from qwen3cpu.options import Options, Request, make_request
+from qwen3cpu.progress import Progress
+from qwen3cpu.prompts import Message, Prompt, PromptEncoder
+from qwen3cpu.results import Chunk, Result, TokenLogprob, TopLogprob
+from qwen3cpu.sampling import Sampler, SamplingParams
+from qwen3cpu.threads import resolve_threads
+from qwen3cpu.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from qwen3cpu.conversation import Conversation
+
+
+def load(
+    source: str | os.PathLike[str],
+    quant: str | None = None,
+    kv: str = "f16",
+    context: int | None = None,
+    threads: int | None = None,
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> Model:
+    """Load a dense Qwen3 checkpoint.
+
+    Args:
+        source: a local folder in Hugging Face layout, a packed file, a hub id such as "Qwen/Qwen3-1.7B", or "tiny", the
+            small model inside the package.
+        quant: weight format: "f32", "bf16", "q8" or "q4" (layers in q4, embedding and head in q8). Default: "q4", or
+            what a packed file holds.
+        kv: format of the KV cache: "f16" or "f32".
+        context: positions that a sequence may hold; default: what the model was made for. Memory is taken as a sequence
+            grows, not in advance.
+        threads: default: QWEN3CPU_THREADS, else min(CPU affinity, cgroup quota, physical cores).
+        cache: keep the converted weights on disk, so that the next load converts nothing.
+        progress: shown while weights are downloaded and converted.
+
+    Raises:
+        CheckpointError, ConfigError: files are missing, damaged or describe another kind of model.
+        DownloadError: a hub id could not be fetched.
+        ArgumentError: an unknown format, an impossible context or number of threads.
+    """
+    if kv not in _native.KV_FORMATS:
+        raise ArgumentError(f"kv: expected one of {', '.join(_native.KV_FORMATS)}, found {kv!r}")
+    if context is not None and (isinstance(context, bool) or not isinstance(context, int) or context < 2):
+        raise ArgumentError(f"context: expected a whole number of positions from 2, found {context!r}")
+    threads = resolve_threads(threads)
+    checkpoint = open_checkpoint(source, quant, threads=threads, cache=cache, progress=progress)
+    return Model(checkpoint, kv=kv, context=context, threads=threads)
+
+
+def longest_context(config: ModelConfig) -> int:
+    """Positions that a model was made for; with YaRN also what its factor stretches the original ones to."""
+    if config.rope_scaling is None:
+        return config.max_position_embeddings
+    stretched = int(config.rope_scaling.factor * config.rope_scaling.original_max_position_embeddings)
+    return max(config.max_position_embeddings, stretched)
+
+
+class Model:
+    """A loaded model. Several Python threads may use it at once; their forward passes follow one another.
+
+    Made by `qwen3cpu.load`. A prompt is text, a list of messages ({"role": ..., "content": ...}) or token ids. Text is
+    a user message, rendered by the checkpoint's chat template; with raw=True, or when the checkpoint has no template,
+    it is fed as it is.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, kv: str, context: int | None, threads: int) -> None:
+        self._checkpoint = checkpoint
+        config = checkpoint.config
+        longest = longest_context(config)
+        if context is not None and context > longest:
+            raise ArgumentError(
+                f"context: {checkpoint.source} was made for {longest} positions (config.json), found {context}"
+            )
+        self.kv = kv
+        """Format of the KV cache."""
+        self.tokenizer = Tokenizer(
+            checkpoint.tokenizer_json, checkpoint.tokenizer_config, source=f"{checkpoint.source}: tokenizer.json"
+        )
+        """encode(text) and decode(ids)."""
+        template = None
+        if checkpoint.chat_template is not None:
+            template = ChatTemplate(
+                checkpoint.chat_template, self.tokenizer, source=f"{checkpoint.source}: chat template"
+            )
+        positions = context or longest
+        native = _native.Model(config.native(positions), checkpoint.matrices, checkpoint.vectors, kv, threads)
+        self.engine = Engine(native, vocab_size=config.vocab_size, context=positions)
+        """Sequences and the forward pass."""
+        self._prompts = PromptEncoder(
+            self.tokenizer, template, vocab_size=config.vocab_size, context=positions, source=checkpoint.source
+        )
+        self._has_template = template is not None
+        self._surroundings = Surroundings(self.engine, self.tokenizer, self._find_eos())
+
+    def __repr__(self) -> str:
+        return (
+            f"<qwen3cpu.Model {self.source}: {self.config.parameters() / 1e9:.2f} B parameters, {self.quant}, "
+            f"context {self.context}, {self.threads} threads>"
+        )
+
+    # What it is
+
+    @property
+    def source(self) -> str:
+        """Where it was loaded from."""
+        return self._checkpoint.source
+
+    @property
+    def config(self) -> ModelConfig:
+        """Shapes and constants, from config.json."""
+        return self._checkpoint.config
+
+    @property
+    def generation_defaults(self) -> GenerationDefaults:
+        """generation_config.json."""
+        return self._checkpoint.generation
+
+    @property
+    def quant(self) -> str:
+        """Weight format, as given to `load`."""
+        return self._checkpoint.quant
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weights in memory."""
+        return self._checkpoint.weight_bytes
+
+    @property
+    def format_bytes(self) -> dict[str, int]:
+        """Bytes of the weight matrices by format, and of the float32 norms and biases as "vectors"."""
+        counted: dict[str, int] = {}
+        for name, _, _, data in self._checkpoint.matrices.values():
+            counted[name] = counted.get(name, 0) + data.nbytes
+        return counted | {"vectors": sum(vector.nbytes for vector in self._checkpoint.vectors.values())}
+
+    @property
+    def kv_bytes_per_token(self) -> float:
+        """Bytes that the KV cache takes for each position."""
+        return self.engine.native.kv_block_bytes() / _native.KV_BLOCK
+
+    @property
+    def context(self) -> int:
+        """Positions that a sequence may hold."""
+        return self.engine.context
+
+    @property
+    def threads(self) -> int:
+        """Threads of a forward pass; may be set between calls. They change the speed only, never a result."""
+        return self.engine.threads
+
+    @threads.setter
+    def threads(self, threads: int) -> None:
+        self.engine.threads = resolve_threads(threads)
+
+    @property
+    def eos_token_ids(self) -> frozenset[int]:
+        """The ids with which the model ends an answer."""
+        return self._surroundings.eos_token_ids
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether messages can be rendered, and text becomes a user message."""
+        return self._has_template
+
+    # Answers
+
+    @overload
+    def generate(self, prompt: Prompt, *, n: None = None, **options: Unpack[Options]) -> Result: ...
+    @overload
+    def generate(self, prompt: Prompt, *, n: int, **options: Unpack[Options]) -> list[Result]: ...
+    def generate(self, prompt: Prompt, *, n: int | None = None, **options: Unpack[Options]) -> Result | list[Result]:
+        """Answer a prompt.
+
+        Args:
+            prompt: text (a user message, unless raw=True), messages, or token ids.
+            n: that many answers, which share the processed prompt; a list is returned then.
+            options: see `qwen3cpu.Options`.
+
+        Raises:
+            ArgumentError: an option that is unknown or not allowed; an empty prompt.
+            MessageError: malformed messages.
+            ContextLengthError: the prompt does not fit into the context.
+        """
+        request = self._request(n=n, **options)
+        results = [chunk.result for chunk in self._start(prompt, request) if chunk.result is not None]
+        results.sort(key=lambda result: result.index)
+        return results[0] if request.n is None else results
+
+    def stream(self, prompt: Prompt, *, n: int | None = None, **options: Unpack[Options]) -> Iterator[Chunk]:
+        """The same answer, piece by piece: a generator with a chunk for each token; the last one has the result.
+
+        Arguments are checked at once, work begins with the first `next`. Closing the generator, or Ctrl-C, stops within
+        one token (or one piece of a prompt of 256 tokens) and gives the memory back.
+        """
+        return self._start(prompt, self._request(n=n, **options))
+
+    def generate_batch(
+        self, prompts: Sequence[Prompt], *, most_running: int = MOST_RUNNING, **options: Unpack[Options]
+    ) -> list[Result]:
+        """Answer several prompts, decoded together. Each result is what `generate` gives alone with the same seed.
+
+        Args:
+            prompts: as for `generate`; the results come in the same order.
+            most_running: answers decoded side by side; when one has finished, the next prompt takes its place.
+            options: for all of them.
+        """
+        if isinstance(prompts, (str, bytes)) or not isinstance(prompts, Sequence):
+            raise ArgumentError(f"prompts: expected a list of prompts, found {type(prompts).__name__}")
+        if isinstance(most_running, bool) or not isinstance(most_running, int) or most_running < 1:
+            raise ArgumentError(f"most_running: expected a whole number of at least 1, found {most_running!r}")
+        request = self._request(**options)
+        if request.n is not None:
+            raise ArgumentError("n: generate_batch gives one answer to each prompt; repeat a prompt for more")
+        encoded = [self._prompts.encode(prompt, request) for prompt in prompts]
+        batch = Batch(self.engine, most_running=most_running)
+        for index, ids in enumerate(encoded):
+            batch.add([Answer(self._surroundings, ids, request, index=index)])
+        results = [chunk.result for chunk in run(batch) if chunk.result is not None]
+        return sorted(results, key=lambda result: result.index)
+
+    def chat(self, system: str | None = None, **options: Unpack[Options]) -> Conversation:
+        """A conversation that keeps its history and its KV cache.
+
+        Args:
+            system: the system message, if any.
+            options: for every answer, unless a turn overrides them.
+        """
+        from qwen3cpu.conversation import Conversation
+
+        return Conversation(self, system=system, **options)
+
+    # Numbers
+
+    def logits(self, ids: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """The logits after every one of `ids`: float32 [len(ids), vocab_size].
+
+        Raises:
+            ArgumentError: no ids, or one outside the vocabulary.
+            ContextLengthError: more ids than the context holds.
+        """
+        tokens = self._prompts.text_ids(self._not_text(ids))
+        if not tokens:
+            raise ArgumentError("ids: expected at least one token id, found none")
+        pieces = self.engine.every_logit(tokens)
+        if len(tokens) <= CHUNK:
+            return next(pieces)[1]
+        out = np.empty((len(tokens), self.config.vocab_size), dtype=np.float32)
+        for start, logits in pieces:
+            out[start : start + len(logits)] = logits
+        return out
+
+    def score(self, text: str | Sequence[int], *, top: int = 0) -> list[TokenLogprob]:
+        """How likely the model finds each token of a text: natural log-probabilities.
+
+        Args:
+            text: taken as it is, control-token spellings being control tokens; or token ids.
+            top: alternatives to report at each position.
+
+        Returns:
+            One entry for every token but the first, which nothing comes before.
+
+        Raises:
+            ArgumentError: fewer than two tokens. ContextLengthError: more than the context holds.
+        """
+        tokens = self._prompts.text_ids(text)
+        if len(tokens) < 2:
+            raise ArgumentError(f"text: expected at least two tokens, found {len(tokens)}")
+        if isinstance(top, bool) or not isinstance(top, int) or not 0 <= top <= self.config.vocab_size:
+            raise ArgumentError(f"top: expected a whole number from 0 to {self.config.vocab_size}, found {top!r}")
+        vocab_size = self.config.vocab_size
+        scorer = Sampler(
+            SamplingParams(), vocab_size=vocab_size, token_limit=min(self.tokenizer.size, vocab_size), prompt=[]
+        )
+        scores = []
+        for start, logits in self.engine.every_logit(tokens[:-1]):
+            for row, token in zip(logits, tokens[start + 1 :], strict=False):
+                scores.append(self._score(scorer, row, token, top))
+        return scores
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[dict[str, Any]] | None = None,
+        thinking: bool = True,
+        add_generation_prompt: bool = True,
+    ) -> str:
+        """The text that the chat template makes of messages.
+
+        Raises:
+            MessageError: malformed messages. ArgumentError: the checkpoint has no template.
+        """
+        if isinstance(messages, str):
+            raise MessageError("messages: expected a list of messages, found a str")
+        return self._prompts.template.render(
+            messages, tools=tools, thinking=thinking, add_generation_prompt=add_generation_prompt
+        )
+
+    def continue_sequence(
+        self, sequence: TokenSequence, messages: Sequence[Message], request: Request
+    ) -> Iterator[Chunk]:
+        """Stream an answer to messages on a kept sequence: what it already holds of them is not processed again."""
+        return self._start(messages, request, sequence)
+
+    def request(self, **options: Any) -> Request:
+        """Check options, as every call does, and fill in the defaults."""
+        return self._request(**options)
+
+    # Inside
+
+    def _request(self, **options: Any) -> Request:
+        request = make_request(options, self.generation_defaults, vocab_size=self.config.vocab_size)
+        if request.max_new_tokens is None and self.generation_defaults.max_new_tokens is not None:
+            request = replace(request, max_new_tokens=self.generation_defaults.max_new_tokens)
+        return request
+
+    def _start(self, prompt: Prompt, request: Request, sequence: TokenSequence | None = None) -> Iterator[Chunk]:
+        ids = self._prompts.encode(prompt, request)
+        answers = [
+            Answer(self._surroundings, ids, request, index=index, stream=index, sequence=sequence)
+            for index in range(request.n or 1)
+        ]
+        batch = Batch(self.engine)
+        batch.add(answers)
+        left = len(answers[0].pending)
+        return run(batch, prompt_tokens=left if request.progress and left > CHUNK else None)
+
+    def _score(self, scorer: Sampler, logits: NDArray[np.float32], token: int, top: int) -> TokenLogprob:
+        value, best = scorer.logprobs(logits, token, top)
+        alternatives = (TopLogprob(i, token_text(self.tokenizer, i), each) for i, each in best)
+        return TokenLogprob(token, token_text(self.tokenizer, token), value, tuple(alternatives))
+
+    def _find_eos(self) -> frozenset[int]:
+        """The end tokens that config.json and generation_config.json name; else the tokenizer's own two."""
+        named = frozenset(self.config.eos_token_ids) | frozenset(self.generation_defaults.eos_token_ids or ())
+        if named:
+            return named
+        own = (self.tokenizer.im_end, self.tokenizer.endoftext)
+        return frozenset(token for token in own if token is not None)
+
+    @staticmethod
+    def _not_text(ids: Any) -> Any:
+        if isinstance(ids, str):
+            raise ArgumentError("ids: expected token ids, found a str; model.tokenizer.encode makes them")
+        return ids

@@ -1,0 +1,212 @@
+"""What a caller may ask of an answer: the names and aliases of every option, their checks and their defaults."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypedDict
+
+from qwen3cpu.config import GenerationDefaults
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.sampling import NON_THINKING, THINKING, SamplingParams
+
+
+class Options(TypedDict, total=False):
+    """Keyword arguments of generate, stream, generate_batch and chat. None means: not given.
+
+    thinking: messages (and a str that becomes one) are rendered for a model that thinks (True, the default) or not. For
+        text and ids that are taken as they are it only chooses the sampling defaults.
+    thinking_budget: tokens of reasoning after which the authors' closing sentence is fed in and the answer follows; 0
+        means an empty think block. Without effect on a model that has no think tokens.
+    tools: JSON schemas of functions, for the chat template.
+    raw: a str prompt is fed as it is, control-token spellings in it being control tokens, not as a user message.
+    max_new_tokens: tokens after the prompt at most, reasoning included; default: until the context is full.
+    stop: one or several strings that end the answer (not the reasoning) and are not part of it.
+    stop_token_ids: ids that end the answer, besides the model's own.
+    ignore_eos: go on after the model's own end tokens, for measuring.
+    logprobs: number of alternatives to report at each position; True or 0 for the chosen tokens alone.
+    temperature, top_k, top_p, min_p, presence_penalty, frequency_penalty, repetition_penalty, logit_bias: see
+        SamplingParams. temperature 0 is greedy. Defaults: generation_config.json, then the authors' recommendation for
+        the mode. The values that the released models carry in generation_config.json are those for thinking, so with
+        thinking=False the authors' values for that mode take their place.
+    seed: repeats an answer; default: a new one each time, reported in the result.
+    do_sample: False is greedy.
+    progress: show a bar on the terminal while a long prompt is processed.
+
+    Aliases: max_tokens (max_new_tokens), enable_thinking (thinking), stop_strings (stop), repeat_penalty
+    (repetition_penalty), num_return_sequences (n), top_logprobs (logprobs).
+    """
+
+    thinking: bool | None
+    thinking_budget: int | None
+    tools: Sequence[Mapping[str, Any]] | None
+    raw: bool | None
+    max_new_tokens: int | None
+    stop: str | Sequence[str] | None
+    stop_token_ids: Sequence[int] | None
+    ignore_eos: bool | None
+    logprobs: int | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    repetition_penalty: float | None
+    logit_bias: Mapping[int, float] | None
+    seed: int | None
+    do_sample: bool | None
+    progress: bool | None
+    max_tokens: int | None
+    enable_thinking: bool | None
+    stop_strings: str | Sequence[str] | None
+    repeat_penalty: float | None
+    top_logprobs: int | None
+
+
+ALIASES = {
+    "max_tokens": "max_new_tokens",
+    "enable_thinking": "thinking",
+    "stop_strings": "stop",
+    "repeat_penalty": "repetition_penalty",
+    "num_return_sequences": "n",
+    "top_logprobs": "logprobs",
+}
+NAMES = (*(name for name in Options.__annotations__ if name not in ALIASES), "n")
+SAMPLING_NAMES = tuple(field.name for field in fields(SamplingParams))
+
+
+@dataclass(frozen=True)
+class Request:
+    """Checked options of one call."""
+
+    sampling: SamplingParams
+    thinking: bool = True
+    thinking_budget: int | None = None
+    tools: Sequence[Mapping[str, Any]] | None = None
+    raw: bool = False
+    max_new_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    stop_token_ids: frozenset[int] = frozenset()
+    ignore_eos: bool = False
+    logprobs: int | None = None
+    n: int | None = None
+    """None when the caller did not ask for several answers."""
+    progress: bool = False
+
+
+def make_request(options: Mapping[str, Any], defaults: GenerationDefaults, *, vocab_size: int) -> Request:
+    """Check the options of a call and fill in the defaults.
+
+    Args:
+        options: as in Options; `n` may be among them.
+        defaults: the checkpoint's generation_config.json.
+        vocab_size: ids must lie below it.
+
+    Raises:
+        ArgumentError: an unknown name (the nearest known one is named), a name beside its alias, a value that is not
+            allowed.
+    """
+    given = _canonical(options)
+    budget = _whole(given, "thinking_budget", 0)
+    thinking = _flag(given, "thinking", True) and budget != 0
+    logprobs = given.get("logprobs")
+    if isinstance(logprobs, bool):
+        given["logprobs"] = 0 if logprobs else None
+    return Request(
+        sampling=sampling_params(given, defaults, thinking),
+        thinking=thinking,
+        thinking_budget=budget,
+        tools=given.get("tools"),
+        raw=_flag(given, "raw", False),
+        max_new_tokens=_whole(given, "max_new_tokens", 1),
+        stop=_stop_strings(given.get("stop")),
+        stop_token_ids=frozenset(check_ids(given.get("stop_token_ids") or (), vocab_size, "stop_token_ids")),
+        ignore_eos=_flag(given, "ignore_eos", False),
+        logprobs=_whole(given, "logprobs", 0, vocab_size),
+        n=_whole(given, "n", 1),
+        progress=_flag(given, "progress", False),
+    )
+
+
+def sampling_params(given: Mapping[str, Any], defaults: GenerationDefaults, thinking: bool) -> SamplingParams:
+    """Sampling of a call: the caller's values, then generation_config.json, then the authors' for the mode."""
+    preset = THINKING if thinking else NON_THINKING
+    values = {name: getattr(preset, name) for name in SAMPLING_NAMES}
+    # The released generation_config.json is written for thinking; only a file with other values speaks for both modes.
+    if thinking or any(getattr(defaults, name) != getattr(THINKING, name) for name in ("temperature", "top_p")):
+        for name in SAMPLING_NAMES:
+            value = getattr(defaults, name, None)
+            if value is not None:
+                values[name] = value
+    do_sample = _flag(given, "do_sample", None)
+    if do_sample is False and given.get("temperature"):
+        raise ArgumentError(f"do_sample=False is greedy and contradicts temperature={given['temperature']!r}")
+    if do_sample is True and given.get("temperature") == 0:
+        raise ArgumentError("do_sample=True contradicts temperature=0, which is greedy")
+    if do_sample is False or (do_sample is None and defaults.do_sample is False):
+        values["temperature"] = 0.0
+    values.update({name: given[name] for name in SAMPLING_NAMES if given.get(name) is not None})
+    return SamplingParams(**values)
+
+
+def check_ids(ids: Any, vocab_size: int, name: str) -> list[int]:
+    """Token ids as a list of int; ArgumentError for anything that is not a sequence of whole numbers in range."""
+    if isinstance(ids, (str, bytes, Mapping)) or not hasattr(ids, "__iter__"):
+        raise ArgumentError(f"{name}: expected a sequence of token ids, found {type(ids).__name__}")
+    checked: list[int] = []
+    for position, value in enumerate(ids):
+        # NumPy integers have __index__ too; floats do not, and True is no token.
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise ArgumentError(f"{name}[{position}]: expected a token id, found {value!r}")
+        token = int(value)
+        if not 0 <= token < vocab_size:
+            raise ArgumentError(f"{name}[{position}]: expected an id from 0 to {vocab_size - 1}, found {token}")
+        checked.append(token)
+    return checked
+
+
+def _canonical(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by their own names, without those that are None."""
+    given: dict[str, Any] = {}
+    for name, value in options.items():
+        own = ALIASES.get(name, name)
+        if own not in NAMES:
+            near = difflib.get_close_matches(name, (*NAMES, *ALIASES), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(NAMES))}"
+            raise ArgumentError(f"unknown option {name!r}; {hint}")
+        if value is None:
+            continue
+        if own in given:
+            raise ArgumentError(f"{own!r} was given twice: it is the same as {name!r}")
+        given[own] = value
+    return given
+
+
+def _flag(given: Mapping[str, Any], name: str, default: Any) -> Any:
+    value = given.get(name, default)
+    if value is not default and not isinstance(value, bool):
+        raise ArgumentError(f"{name}: expected True or False, found {value!r}")
+    return value
+
+
+def _whole(given: Mapping[str, Any], name: str, least: int, most: int | None = None) -> int | None:
+    value = given.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < least or int(value) > (most or value):
+        expected = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ArgumentError(f"{name}: expected a whole number {expected}, found {value!r}")
+    return int(value)
+
+
+def _stop_strings(stop: Any) -> tuple[str, ...]:
+    if stop is None:
+        return ()
+    strings = (stop,) if isinstance(stop, str) else stop
+    if not isinstance(strings, (list, tuple, set, frozenset)) or not all(isinstance(item, str) for item in strings):
+        raise ArgumentError(f"stop: expected a string or a list of strings, found {stop!r}")
+    if "" in strings:
+        raise ArgumentError("stop: an empty string would end every answer before it begins")
+    return tuple(strings)

@@ -1,0 +1,112 @@
+"""How many threads to use: min(CPU affinity, cgroup quota, physical cores), unless the caller says otherwise."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from qwen3cpu import _native
+from qwen3cpu.errors import ArgumentError
+
+VARIABLE = "QWEN3CPU_THREADS"
+MOST_THREADS = 1024
+
+
+def resolve_threads(threads: int | None) -> int:
+    """The number of threads to run with.
+
+    Args:
+        threads: what the caller asked for, or None: then QWEN3CPU_THREADS when it is set, else `default_threads()`.
+
+    Raises:
+        ArgumentError: not a whole number from 1 to 1024.
+    """
+    if threads is not None:
+        if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+            raise ArgumentError(f"threads: expected a whole number from 1 to {MOST_THREADS}, found {threads!r}")
+        return threads
+    text = os.environ.get(VARIABLE, "").strip()
+    if not text:
+        return default_threads()
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_THREADS):
+        raise ArgumentError(
+            f"environment variable {VARIABLE}: expected a whole number from 1 to {MOST_THREADS}, found {text!r}"
+        )
+    return int(text)
+
+
+def default_threads() -> int:
+    """min(CPUs of the affinity mask, cgroup CPU quota, physical cores among them), at least 1."""
+    limits = [_native.physical_cores(), available_cpus()]
+    quota = cgroup_quota()
+    if quota is not None:
+        # Rounded down: a team that spins at barriers loses whole scheduling periods once its quota is spent.
+        limits.append(int(quota))
+    return max(1, min(limits))
+
+
+def available_cpus() -> int:
+    """Logical CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cgroup_quota(root: Path = Path("/")) -> float | None:
+    """CPUs that the control groups of this process allow, the tightest of all levels; None without a limit.
+
+    Reads cgroup v2 (cpu.max) and v1 (cpu.cfs_quota_us / cpu.cfs_period_us). root: where /proc and /sys are found.
+    """
+    quotas = []
+    for line in _lines(root / "proc/self/cgroup"):
+        hierarchy, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if hierarchy == "0" and not controllers:
+            folder = root / "sys/fs/cgroup"
+            quotas += [_quota_v2(level) for level in _levels(folder, path)]
+        elif "cpu" in controllers.split(","):
+            for name in (controllers, "cpu"):
+                folder = root / "sys/fs/cgroup" / name
+                if folder.is_dir():
+                    quotas += [_quota_v1(level) for level in _levels(folder, path)]
+                    break
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _levels(mount: Path, path: str) -> list[Path]:
+    """The folder of a group and of every group around it. Inside a container the group itself may not be visible."""
+    levels = [mount]
+    for part in path.strip("/").split("/"):
+        if part in ("", ".."):
+            continue
+        levels.append(levels[-1] / part)
+    return levels
+
+
+def _quota_v2(folder: Path) -> float | None:
+    lines = _lines(folder / "cpu.max")
+    fields = lines[0].split() if lines else []
+    if len(fields) != 2 or fields[0] == "max":
+        return None
+    return _ratio(fields[0], fields[1])
+
+
+def _quota_v1(folder: Path) -> float | None:
+    quota, period = _lines(folder / "cpu.cfs_quota_us"), _lines(folder / "cpu.cfs_period_us")
+    return _ratio(quota[0], period[0]) if quota and period else None
+
+
+def _ratio(quota: str, period: str) -> float | None:
+    """Quota / period, or None where the kernel's text means "no limit" or is not understood."""
+    try:
+        return int(quota) / int(period) if int(quota) > 0 and int(period) > 0 else None
+    except ValueError:
+        return None
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file of the kernel; none where it does not exist or may not be read."""
+    try:
+        return path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
