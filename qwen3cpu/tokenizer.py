@@ -1,0 +1,286 @@
+"""Text to token ids and back, by the checkpoint's own tokenizer.json: byte-level BPE, control tokens, streaming.
+
+The merges and the pre-tokenizer run in the `tokenizers` library. What is decided here is which spellings become control
+tokens, that nothing is dropped, and that text which arrives token by token never contains half a character. Chat
+templates are in chat.py, reasoning and tool calls in splitter.py.
+"""
+
+from __future__ import annotations
+
+import codecs
+import operator
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import tokenizers
+from tokenizers import decoders, models
+
+from qwen3cpu.errors import ArgumentError, CheckpointError
+
+NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+"""The keys of tokenizer_config.json whose tokens a chat template may use by name."""
+
+
+class Tokenizer:
+    """The tokenizer of one checkpoint.
+
+    Args:
+        tokenizer_json: the content of tokenizer.json.
+        tokenizer_config: the content of tokenizer_config.json; an empty mapping when the checkpoint has none.
+        source: what to call the checkpoint in errors.
+
+    Attributes:
+        size: ids below it exist (151,669 for the released models, whose head has 151,936 rows).
+        special_ids: ids that decoding leaves out by default. `<think>` and `<tool_call>` are not among them.
+        control_tokens: spelling -> id of every added token, special or not.
+        control_pattern: finds those spellings; the last group that matched is the spelling.
+        named_tokens: `eos_token` and the like -> spelling, for chat templates.
+        im_end, endoftext, think, end_think, tool_call, end_tool_call: ids of the added tokens `<|im_end|>`,
+            `<|endoftext|>`, `<think>`, `</think>`, `<tool_call>`, `</tool_call>`; None where the model lacks one.
+
+    Raises:
+        CheckpointError: the files are damaged, or not a byte-level BPE.
+    """
+
+    def __init__(self, tokenizer_json: bytes, tokenizer_config: Mapping[str, Any], *, source: str) -> None:
+        complete = _open(tokenizer_json, source)
+        added = complete.get_added_tokens_decoder()
+        # The same model without its added tokens: their spellings mean nothing to it. Nothing is copied.
+        self._plain = tokenizers.Tokenizer(complete.model)
+        self._plain.pre_tokenizer = complete.pre_tokenizer
+        self._normalizer = complete.normalizer
+        if self._normalizer is not None:
+            self._plain.normalizer = self._normalizer
+        self._missing_bytes = _missing_bytes(complete)
+        self._bytes: dict[int, bytes] = {id_: token.content.encode() for id_, token in added.items()}
+        self.control_pattern = _control_pattern(added.values())
+
+        self.source = source
+        self.size = max(complete.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+        self.control_tokens: dict[str, int] = {token.content: id_ for id_, token in added.items()}
+        self.named_tokens = _named_tokens(tokenizer_config, source)
+        self.special_ids = frozenset(id_ for id_, token in added.items() if token.special) | frozenset(
+            self.control_tokens[spelling] for spelling in self.named_tokens.values() if spelling in self.control_tokens
+        )
+        self.im_end = self.control_tokens.get("<|im_end|>")
+        self.endoftext = self.control_tokens.get("<|endoftext|>")
+        self.think = self.control_tokens.get("<think>")
+        self.end_think = self.control_tokens.get("</think>")
+        self.tool_call = self.control_tokens.get("<tool_call>")
+        self.end_tool_call = self.control_tokens.get("</tool_call>")
+        # Control tokens that are entries of the model too could come out of its merges.
+        control = {*self.special_ids, self.think, self.end_think, self.tool_call, self.end_tool_call}
+        self._never_from_text = frozenset(
+            id_ for id_ in control if id_ is not None and self._plain.id_to_token(id_) is not None
+        )
+
+    def encode(self, text: str, *, control_tokens: bool = False) -> list[int]:
+        """Ids of a text; decoding them gives the text as the checkpoint normalises it (NFC).
+
+        Args:
+            text: any Unicode text.
+            control_tokens: whether the spelling of an added token, such as `<|im_end|>`, becomes that token. By default
+                it is plain text like any other, which is what text from a user or a document needs.
+
+        Raises:
+            ArgumentError: not a str, a lone surrogate, or a byte that the vocabulary cannot express.
+        """
+        check_text(text, "text")
+        if not control_tokens:
+            return self._encode_plain(text)
+        ids: list[int] = []
+        for piece, control in self.split_control_tokens(text):
+            ids += self._encode_plain(piece)
+            if control is not None:
+                ids.append(control)
+        return ids
+
+    def split_control_tokens(self, text: str, *, mark: str = "") -> list[tuple[str, int | None]]:
+        """Cut a text at the spellings of added tokens: (text before, id), the last pair with None for the id.
+
+        Args:
+            text: what to cut.
+            mark: count only spellings with this before them, and cut it out too.
+        """
+        pattern = re.compile(f"{re.escape(mark)}(?:{self.control_pattern.pattern})") if mark else self.control_pattern
+        pairs: list[tuple[str, int | None]] = []
+        start = 0
+        for match in pattern.finditer(text):
+            pairs.append((text[start : match.start()], self.control_tokens[match[match.lastindex or 0]]))
+            start = match.end()
+        pairs.append((text[start:], None))
+        return pairs
+
+    def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True) -> str:
+        """The text of token ids. Bytes that are not UTF-8 become U+FFFD.
+
+        Raises:
+            ArgumentError: an id that is not an integer below `size`.
+        """
+        skip = self.special_ids if skip_special_tokens else frozenset()
+        indices = (_as_index(id_) for id_ in ids)
+        return b"".join(self.token_bytes(id_) for id_ in indices if id_ not in skip).decode("utf-8", errors="replace")
+
+    def token_bytes(self, id_: int) -> bytes:
+        """The bytes that a token stands for, which may be part of a character. Ids that the vocabulary skips: none.
+
+        Raises:
+            ArgumentError: an id that is not an integer below `size`.
+        """
+        index = _as_index(id_)
+        known = self._bytes.get(index)
+        if known is not None:
+            return known
+        if not 0 <= index < self.size:
+            raise ArgumentError(f"token id: expected 0 to {self.size - 1}, found {index}")
+        token = self._plain.id_to_token(index) or ""
+        try:
+            decoded = bytes(_BYTE_OF_CHARACTER[character] for character in token)
+        except KeyError:
+            # Not written in the byte alphabet: somebody's own entry, which stands for itself.
+            decoded = token.encode()
+        self._bytes[index] = decoded
+        return decoded
+
+    def id_of(self, token: str) -> int | None:
+        """Id of a token by its spelling in the vocabulary (byte-level: `Ġthe`), None if there is none."""
+        added = self.control_tokens.get(token)
+        if added is not None:
+            return added
+        found: int | None = self._plain.token_to_id(token)
+        return found
+
+    def _encode_plain(self, text: str) -> list[int]:
+        if self._missing_bytes:
+            self._check_expressible(text)
+        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
+        if self._never_from_text and not self._never_from_text.isdisjoint(ids):
+            found = next(id_ for id_ in ids if id_ in self._never_from_text)
+            raise ArgumentError(
+                f"text: expected what the vocabulary of {self.source} can write as plain text, found "
+                f"{self.token_bytes(found).decode()!r}"
+            )
+        return ids
+
+    def _check_expressible(self, text: str) -> None:
+        """Refuse bytes without a token: the library would drop them."""
+        normal = text if self._normalizer is None else self._normalizer.normalize_str(text)
+        for position, character in enumerate(normal):
+            if not self._missing_bytes.isdisjoint(character.encode()):
+                raise ArgumentError(
+                    f"text: expected characters that the vocabulary of {self.source} can express, found "
+                    f"U+{ord(character):04X} at position {position}"
+                )
+
+
+def _as_index(id_: int) -> int:
+    try:
+        return operator.index(id_)
+    except TypeError:
+        raise ArgumentError(f"token id: expected an integer, found {id_!r}") from None
+
+
+class StreamDecoder:
+    """Decodes ids one at a time; what it returns, joined, equals `Tokenizer.decode` of all of them.
+
+    Args:
+        tokenizer: whose ids they are.
+        skip_special_tokens: as in `Tokenizer.decode`.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, skip_special_tokens: bool = True) -> None:
+        self._tokenizer = tokenizer
+        self._skip = tokenizer.special_ids if skip_special_tokens else frozenset()
+        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, id_: int) -> str:
+        """The characters that this token completes, perhaps none."""
+        if _as_index(id_) in self._skip:
+            return ""
+        return self._utf8.decode(self._tokenizer.token_bytes(id_))
+
+    def finish(self) -> str:
+        """U+FFFD if the ids ended inside a character, else nothing. The decoder is ready for the next text then."""
+        rest = self._utf8.decode(b"", final=True)
+        self._utf8.reset()
+        return rest
+
+
+def check_text(text: object, name: str, error: type[ArgumentError] = ArgumentError) -> None:
+    """Refuse what is not a str, or a str with a lone surrogate (it has no UTF-8 form)."""
+    if not isinstance(text, str):
+        raise error(f"{name}: expected a str, found {type(text).__name__}")
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError as bad:
+        raise error(
+            f"{name}: expected Unicode text, found the lone surrogate U+{ord(text[bad.start]):04X} "
+            f"at position {bad.start}"
+        ) from None
+
+
+def _open(tokenizer_json: bytes, source: str) -> tokenizers.Tokenizer:
+    try:
+        tokenizer = tokenizers.Tokenizer.from_buffer(tokenizer_json)
+    except Exception as bad:  # the library raises bare Exception and ValueError
+        raise CheckpointError(f"{source}: tokenizer.json: expected a `tokenizers` file, found: {bad}") from bad
+    model, decoder = tokenizer.model, tokenizer.decoder
+    if not isinstance(model, models.BPE) or not isinstance(decoder, decoders.ByteLevel):
+        raise CheckpointError(
+            f"{source}: tokenizer.json: expected byte-level BPE, found model {type(model).__name__} with decoder "
+            f"{type(decoder).__name__}"
+        )
+    if model.dropout:
+        raise CheckpointError(f"{source}: tokenizer.json: expected no BPE dropout, found {model.dropout}")
+    return tokenizer
+
+
+def _named_tokens(config: Mapping[str, Any], source: str) -> dict[str, str]:
+    """The tokens that tokenizer_config.json names. A value is a string, or an object with the string in `content`."""
+    named = {}
+    for key in NAMED_TOKENS:
+        value = config.get(key)
+        if isinstance(value, Mapping):
+            value = value.get("content")
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise CheckpointError(
+                f"{source}: tokenizer_config.json: {key}: expected a string, found {type(value).__name__}"
+            )
+        named[key] = value
+    return named
+
+
+def _control_pattern(added: Iterable[tokenizers.AddedToken]) -> re.Pattern[str]:
+    """Finds spellings of added tokens as the library does: the leftmost, the longest there, with their options."""
+    alternatives = []
+    for token in sorted(added, key=lambda token: len(token.content), reverse=True):
+        spelling = f"({re.escape(token.content)})"
+        if token.single_word:
+            spelling = rf"(?<!\w){spelling}(?!\w)"
+        alternatives.append((r"\s*" if token.lstrip else "") + spelling + (r"\s*" if token.rstrip else ""))
+    return re.compile("|".join(alternatives) or r"(?!)")
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The characters that byte-level BPE writes bytes with: printable Latin-1 as itself, the others from U+0100 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = (byte for byte in range(256) if byte not in printable)
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
+
+
+_BYTE_OF_CHARACTER = _byte_alphabet()
+
+
+def _missing_bytes(tokenizer: tokenizers.Tokenizer) -> frozenset[int]:
+    """Bytes of UTF-8 that have no token of their own."""
+    never_in_utf8 = {0xC0, 0xC1, *range(0xF5, 0x100)}
+    return frozenset(
+        byte
+        for character, byte in _BYTE_OF_CHARACTER.items()
+        if byte not in never_in_utf8 and tokenizer.token_to_id(character) is None
+    )
