@@ -1,0 +1,121 @@
+// q4 weights times int8 activations: one row tile against up to 8 tokens, nibbles unpacked in registers.
+//
+// No int16 saturates or wraps: maddubs adds two products of a nibble (0..15) and an activation (|x| <= 127), at most
+// 2 * 15 * 127 = 3,810 in magnitude, and a lane adds 8 of them, at most 30,480. The -8 of the nibbles comes from the
+// activation sums, two groups per widening multiply: 8 * scale fits int16 (1,016), and so do the sums (4,064).
+#include "simd.h"
+
+namespace qwen3cpu::avx2 {
+namespace {
+
+constexpr int kMaxTokens = 8;
+constexpr int kPrefetch = 2048;  // bytes ahead in the one-token kernel
+
+struct Tokens {
+  const int8_t* q;  // [T][stride]
+  const float* scale;
+  const int16_t* sum;
+  int stride, scales, sums;
+};
+
+// Bytes 8 g + r of two groups' scales: row r's scale in the upper byte of both int16 of lane r, for group 0 and 1; and
+// for the sums, group 0 in the lower int16 and group 1 in the upper.
+struct ScaleShuffles {
+  const __m256i group0 = _mm256_setr_epi8(-1, 0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3,  //
+                                          -1, 4, -1, 4, -1, 5, -1, 5, -1, 6, -1, 6, -1, 7, -1, 7);
+  const __m256i group1 = _mm256_setr_epi8(-1, 8, -1, 8, -1, 9, -1, 9, -1, 10, -1, 10, -1, 11, -1, 11,  //
+                                          -1, 12, -1, 12, -1, 13, -1, 13, -1, 14, -1, 14, -1, 15, -1, 15);
+  const __m256i both = _mm256_setr_epi8(-1, 0, -1, 8, -1, 1, -1, 9, -1, 2, -1, 10, -1, 3, -1, 11,  //
+                                        -1, 4, -1, 12, -1, 5, -1, 13, -1, 6, -1, 14, -1, 7, -1, 15);
+};
+
+// dot[t] += scale * (sum of nibble * x_t over one group)
+template <int T>
+inline __attribute__((always_inline)) void add_group(const uint8_t* nibbles, __m256i scale, const int8_t* x, int stride,
+                                                     __m256i (&dot)[T]) {
+  const __m256i low_bits = _mm256_set1_epi8(15);
+  __m256i acc[T];
+  for (int v = 0; v < 4; ++v) {
+    const __m256i two = load(nibbles + 32 * v);
+    const __m256i low = _mm256_and_si256(two, low_bits);
+    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(two, 4), low_bits);
+    for (int t = 0; t < T; ++t) {
+      const __m256i product = _mm256_maddubs_epi16(low, broadcast4(x + int64_t{t} * stride + 4 * v));
+      acc[t] = v == 0 ? product : _mm256_add_epi16(acc[t], product);
+    }
+    for (int t = 0; t < T; ++t)
+      acc[t] = _mm256_add_epi16(acc[t], _mm256_maddubs_epi16(high, broadcast4(x + int64_t{t} * stride + 16 + 4 * v)));
+  }
+  for (int t = 0; t < T; ++t) dot[t] = _mm256_add_epi32(dot[t], _mm256_madd_epi16(acc[t], scale));
+}
+
+template <int T>
+inline __attribute__((always_inline)) void multiply_block(const Q4Block& block, int groups, const Tokens& x,
+                                                          int first_k, int b, __m256 (&acc)[T]) {
+  const ScaleShuffles shuffles;
+  __m256i dot[T];
+  for (int t = 0; t < T; ++t) dot[t] = _mm256_setzero_si256();
+  for (int g = 0; g < groups; g += 2) {
+    const __m256i scales = broadcast16(block.scale[g]);
+    const uint8_t* nibbles = block.q[g][0][0];
+    const int8_t* q = x.q + first_k + g * kGroup;
+    const int16_t* sum = x.sum + first_k / kGroup + g;
+    if (T == 1)
+      for (int line = 0; line < 4; ++line) prefetch(nibbles + 64 * line, kPrefetch);
+    add_group<T>(nibbles, _mm256_srai_epi16(_mm256_shuffle_epi8(scales, shuffles.group0), 8), q, x.stride, dot);
+    const __m256i eight_scales = _mm256_srai_epi16(_mm256_shuffle_epi8(scales, shuffles.both), 5);
+    if (g + 1 < groups) {
+      add_group<T>(nibbles + 128, _mm256_srai_epi16(_mm256_shuffle_epi8(scales, shuffles.group1), 8), q + kGroup,
+                   x.stride, dot);
+      for (int t = 0; t < T; ++t)
+        dot[t] = _mm256_sub_epi32(dot[t], _mm256_madd_epi16(eight_scales, broadcast4(sum + int64_t{t} * x.sums)));
+    } else {
+      for (int t = 0; t < T; ++t) {
+        const __m256i one_sum = _mm256_set1_epi32(static_cast<uint16_t>(sum[int64_t{t} * x.sums]));
+        dot[t] = _mm256_sub_epi32(dot[t], _mm256_madd_epi16(eight_scales, one_sum));
+      }
+    }
+  }
+  for (int t = 0; t < T; ++t) {
+    const __m256 scale = _mm256_set1_ps(x.scale[int64_t{t} * x.scales + b]);
+    acc[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[t]), scale, acc[t]);
+  }
+}
+
+// y[t * ldy + r] of one row tile and T tokens.
+template <int T>
+void multiply_tile(const uint8_t* tile, const float* row_scales, int groups, const Tokens& x, float* y, int64_t ldy) {
+  const auto* blocks = reinterpret_cast<const Q4Block*>(tile);
+  const int whole = groups / Q4Block::kGroups;
+  __m256 acc[T];
+  for (int t = 0; t < T; ++t) acc[t] = _mm256_setzero_ps();
+  for (int b = 0; b < whole; ++b) multiply_block<T>(blocks[b], Q4Block::kGroups, x, b * Q4Block::kCols, b, acc);
+  if (groups % Q4Block::kGroups)
+    multiply_block<T>(blocks[whole], groups % Q4Block::kGroups, x, whole * Q4Block::kCols, whole, acc);
+  for (int t = 0; t < T; ++t) _mm256_storeu_ps(y + t * ldy, _mm256_mul_ps(acc[t], _mm256_loadu_ps(row_scales)));
+}
+
+using MultiplyTile = void(const uint8_t*, const float*, int, const Tokens&, float*, int64_t);
+MultiplyTile* const kMultiplyTile[kMaxTokens + 1] = {nullptr,          multiply_tile<1>, multiply_tile<2>,
+                                                     multiply_tile<3>, multiply_tile<4>, multiply_tile<5>,
+                                                     multiply_tile<6>, multiply_tile<7>, multiply_tile<8>};
+
+}  // namespace
+
+void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
+                float* y, int64_t ldy, uint8_t*) {
+  const int groups = ceil_div(w.cols, kGroup);
+  // Tokens outside, tiles inside: 8 tokens' activations stay in L1 while the piece's tiles come from L2.
+  for (int t = 0; t < n_tokens; t += kMaxTokens) {
+    const int n = n_tokens - t < kMaxTokens ? n_tokens - t : kMaxTokens;
+    const int64_t token = first_token + t;
+    const int sums = x.stride / kGroup;
+    const Tokens tokens = {
+        x.q + token * x.stride, x.scale + token * x.scales, x.sum + token * sums, x.stride, x.scales, sums};
+    for (int tile = 0; tile < n_tiles; ++tile)
+      kMultiplyTile[n](w.tile(first_tile + tile), w.row_scales(first_tile + tile), groups, tokens,
+                       y + t * ldy + tile * kTileRows, ldy);
+  }
+}
+
+}  // namespace qwen3cpu::avx2

@@ -1,0 +1,94 @@
+// q8 weights times int8 activations: one row tile against up to 8 tokens, in int16 x int16 products.
+//
+// maddubs would saturate (2 * 255 * 127 > 32,767), and splitting the weights into nibbles or moving signs costs as much
+// as what is done here: the even and the odd bytes of the weights become int16 by one instruction each, the activations
+// are sorted the same way beforehand, and maddwd adds in int32. |dot| <= 32 * 255 * 127 = 1,036,320: nothing can
+// overflow.
+#include "simd.h"
+
+namespace qwen3cpu::avx2 {
+namespace {
+
+constexpr int kMaxTokens = 8;
+constexpr int kPrefetch = 2048;  // bytes ahead in the one-token kernel
+
+// One token's activations of one group as the kernel reads them.
+struct Group {
+  int16_t even[16];  // k = 0, 2, 4, ...
+  int16_t odd[16];   // k = 1, 3, 5, ...
+  int32_t start;     // -128 * sum: takes the offset of the weights off
+  float scale;
+};
+
+void prepare(const Activations& x, int64_t token, int groups, Group* out) {
+  const int8_t* q = x.q + token * x.stride;
+  const float* scale = x.scale + token * x.scales;
+  const int16_t* sum = x.sum + token * (x.stride / kGroup);
+  for (int g = 0; g < groups; ++g) {
+    const __m256i bytes = load(q + g * kGroup);
+    store(out[g].even, _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8));
+    store(out[g].odd, _mm256_srai_epi16(bytes, 8));
+    out[g].start = -128 * sum[g];
+    out[g].scale = scale[g];
+  }
+}
+
+// Groups [first, first + n) of a block against T tokens; x: [T][groups].
+template <int T>
+inline __attribute__((always_inline)) void multiply_groups(const Q8Block& block, int n, const Group* x, int groups,
+                                                           __m256 (&acc)[T]) {
+  const __m256i low_byte = _mm256_set1_epi16(0xff);
+  for (int g = 0; g < n; ++g) {
+    __m256i dot[T];
+    for (int t = 0; t < T; ++t) dot[t] = _mm256_set1_epi32(x[int64_t{t} * groups + g].start);
+    for (int quad = 0; quad < 8; ++quad) {
+      const __m256i bytes = load(block.q[g][quad]);
+      if (T == 1 && quad % 2 == 0) prefetch(block.q[g][quad], kPrefetch);
+      const __m256i even = _mm256_and_si256(bytes, low_byte), odd = _mm256_srli_epi16(bytes, 8);
+      for (int t = 0; t < T; ++t) {
+        const Group& xt = x[int64_t{t} * groups + g];
+        dot[t] = _mm256_add_epi32(dot[t], _mm256_madd_epi16(even, broadcast4(xt.even + 2 * quad)));
+        dot[t] = _mm256_add_epi32(dot[t], _mm256_madd_epi16(odd, broadcast4(xt.odd + 2 * quad)));
+      }
+    }
+    const __m256 scale = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block.scale[g])));
+    for (int t = 0; t < T; ++t) {
+      const __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(x[int64_t{t} * groups + g].scale));
+      acc[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[t]), both, acc[t]);
+    }
+  }
+}
+
+template <int T>
+void multiply_tile(const uint8_t* tile, int groups, const Group* x, float* y, int64_t ldy) {
+  const auto* block = reinterpret_cast<const Q8Block*>(tile);
+  __m256 acc[T];
+  for (int t = 0; t < T; ++t) acc[t] = _mm256_setzero_ps();
+  int g = 0;
+  for (; g + Q8Block::kGroups <= groups; g += Q8Block::kGroups)
+    multiply_groups<T>(*block++, Q8Block::kGroups, x + g, groups, acc);
+  if (g < groups) multiply_groups<T>(*block, groups - g, x + g, groups, acc);
+  for (int t = 0; t < T; ++t) _mm256_storeu_ps(y + t * ldy, acc[t]);
+}
+
+using MultiplyTile = void(const uint8_t*, int, const Group*, float*, int64_t);
+MultiplyTile* const kMultiplyTile[kMaxTokens + 1] = {nullptr,          multiply_tile<1>, multiply_tile<2>,
+                                                     multiply_tile<3>, multiply_tile<4>, multiply_tile<5>,
+                                                     multiply_tile<6>, multiply_tile<7>, multiply_tile<8>};
+
+}  // namespace
+
+void q8::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
+                float* y, int64_t ldy, uint8_t* scratch) {
+  const int groups = ceil_div(w.cols, kGroup);
+  auto* prepared = reinterpret_cast<Group*>(scratch);  // [8][groups]
+  static_assert(kMaxTokens * sizeof(Group) <= 32 * kGroup, "matmul_scratch_bytes holds 32 bytes per column");
+  for (int t = 0; t < n_tokens; t += kMaxTokens) {
+    const int n = n_tokens - t < kMaxTokens ? n_tokens - t : kMaxTokens;
+    for (int i = 0; i < n; ++i) prepare(x, int64_t{first_token} + t + i, groups, prepared + int64_t{i} * groups);
+    for (int tile = 0; tile < n_tiles; ++tile)
+      kMultiplyTile[n](w.tile(first_tile + tile), groups, prepared, y + t * ldy + tile * kTileRows, ldy);
+  }
+}
+
+}  // namespace qwen3cpu::avx2

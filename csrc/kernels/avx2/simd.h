@@ -1,0 +1,45 @@
+// Small pieces that the AVX2 files share. Internal linkage: no other file's code may come from here.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstring>
+
+#include "kernels.h"
+
+namespace qwen3cpu::avx2 {
+namespace {
+
+// The 4 bytes at p in every 32-bit lane: one load, no shuffle.
+inline __m256i broadcast4(const void* p) {
+  int32_t x;
+  std::memcpy(&x, p, sizeof(x));
+  return _mm256_set1_epi32(x);
+}
+
+// The 16 bytes at p in both halves.
+inline __m256i broadcast16(const void* p) {
+  return _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+}
+
+inline __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+
+inline void store(void* p, __m256i x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
+
+// All ones in the first n (0..8) lanes.
+inline __m256i first_lanes(int n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+// ((0+4)+(2+6)) + ((1+5)+(3+7))
+inline float sum_lanes(__m256 x) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+// Fetches the cache line `distance` bytes ahead; beyond the end of the weights it does nothing.
+inline void prefetch(const void* p, int distance) { _mm_prefetch(static_cast<const char*>(p) + distance, _MM_HINT_T0); }
+
+}  // namespace
+}  // namespace qwen3cpu::avx2
