@@ -1,11 +1,12 @@
 // The kernel function types and their contracts, and the table that each ISA fills.
 //
 // Rules for every kernel: no threads, no allocation, no exceptions, no STL; functions of an ISA's files are in an
-// anonymous namespace or the ISA's own namespace, so that the linker never shares code compiled for one CPU with another.
+// anonymous namespace or the ISA's own namespace, so that the linker never shares code compiled for one CPU with
+// another.
 //
-// Order of additions (the invariant): each output is computed by exactly the operations that its scalar twin spells out,
-// whatever the number of rows or tokens in the call. All ISAs give the same bits: float chains use fused multiply-adds
-// in ascending k, integer sums are exact, lane reductions follow the twin's tree.
+// Order of additions (the invariant): each output is computed by exactly the operations that its scalar twin spells
+// out, whatever the number of rows or tokens in the call. All ISAs give the same bits: float chains use fused
+// multiply-adds in ascending k, integer sums are exact, lane reductions follow the twin's tree.
 #pragma once
 
 #include <cstdint>
@@ -29,9 +30,10 @@ using MatmulFn = void(const Matrix& w, int first_tile, int n_tiles, const Activa
 constexpr int64_t matmul_scratch_bytes(int cols) { return 32 * round_up(cols, 256) + 16384; }
 
 // Prepares one token's input x [cols] in the form that the weights want, zero-padded to `stride` columns.
-//   amax over each scale block, scale = amax / 127, q = round-half-even(x * (127 / amax)); an all-zero block has scale 0, q 0.
-//   A block whose 127 / amax is not finite (amax below about 3.7e-37) counts as zero. A block that holds a NaN or an
-//   infinity has q 0 and a scale that is not finite, so that every output that reads it is NaN and none is silently wrong.
+//   amax over each scale block, scale = amax / 127, q = round-half-even(x * (127 / amax)); an all-zero block has scale
+//   0, q 0. A block whose 127 / amax is not finite (amax below about 3.7e-37) counts as zero. A block that holds a NaN
+//   or an infinity has q 0 and a scale that is not finite, so that every output that reads it is NaN and none is
+//   silently wrong.
 using QuantizeFn = void(const float* x, int cols, int stride, int8_t* q, float* scale, int16_t* sum);
 
 // One row per weight format and ISA.
@@ -48,13 +50,15 @@ struct FormatKernels {
 using RmsNormFn = void(const float* x, const float* weight, float eps, int n, float* out);
 
 // Rotates one head in place: pairs (i, i + half), half = head_dim / 2, cos/sin float[half].
-//   x[i] = fma(-x[i + half], sin[i], x[i] * cos[i]);  x[i + half] = fma(x[i], sin[i], x[i + half] * cos[i])   (old values)
+//   x[i] = fma(-x[i + half], sin[i], x[i] * cos[i]), with the old values on the right
+//   x[i + half] = fma(x[i], sin[i], x[i + half] * cos[i])
 using RopeFn = void(float* x, const float* cos, const float* sin, int half);
 
 // out[i] = gate[i] / (1 + exp(-gate[i])) * up[i]. out may be gate.
 using SiluMulFn = void(const float* gate, const float* up, int n, float* out);
 
-// One K/V block of kv_block positions of one KV head, and how a query attends to it: see csrc/attention.h for the layout.
+// One K/V block of kv_block positions of one KV head, and how a query attends to it: see csrc/attention.h for the
+// layout.
 inline constexpr int kKvBlock = 64;
 
 enum class KvFormat : uint8_t { f32, f16 };
@@ -72,7 +76,8 @@ struct SoftmaxState {
 //   count  [n_rows] valid positions in this block for each row, 0..64 (0: the row is left as it is)
 //   state  [n_rows], out [n_rows][head_dim_padded]; start: max = -inf, sum = 0, out = 0
 //   head_dim_padded is a multiple of 8; padding of q, k and v is zero.
-// Arithmetic per row: s[p] = fma chain over d ascending; m = max(state.max, max s); c = exp(state.max - m);
+// Arithmetic per row: s[p] = fma chain over d ascending; m = max(state.max, max s) + 0 (-0 becomes +0); c =
+// exp(state.max - m);
 //   e[p] = exp(s[p] - m); sum = fma(sum, c, total), total = e in 8 lanes (lane p mod 8, ascending, plain adds from 0)
 //   then the tree of RmsNormFn; out[d] = out[d] * c, then fma(e[p], v[p][d], out[d]) for p ascending below count.
 //   Positions at or above count do not enter (e = 0 in the sum).
@@ -80,7 +85,9 @@ struct SoftmaxState {
 using AttendFn = void(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
                       SoftmaxState* state, float* out, uint8_t* scratch);
 
-constexpr int64_t attend_scratch_bytes(int head_dim_padded) { return int64_t{2} * 4 * kKvBlock * head_dim_padded + 8192; }
+constexpr int64_t attend_scratch_bytes(int head_dim_padded) {
+  return int64_t{2} * 4 * kKvBlock * head_dim_padded + 8192;
+}
 
 // Writes one position's key and value (float, head_dim_padded) into its block at `slot` (0..63).
 using StoreKvFn = void(const float* key, const float* value, int slot, int head_dim_padded, void* k, void* v);
@@ -101,6 +108,14 @@ struct OpKernels {
   QuantizeFn* quantize_i8g256;
 };
 
+// What the ISA's instructions and this machine reach at best, for benchmarks. Each returns how much it did:
+// multiply-adds in `rounds` rounds of independent chains that never leave the registers, or bytes read.
+struct Probes {
+  int64_t (*fp32)(int64_t rounds);
+  int64_t (*int8)(int64_t rounds);  // unsigned x signed, summed in int32
+  int64_t (*read)(const uint8_t* data, int64_t bytes);
+};
+
 // All kernels of one ISA. `formats` is indexed by Format, `kv` by KvFormat.
 struct IsaTable {
   const char* name;
@@ -108,6 +123,7 @@ struct IsaTable {
   const FormatKernels* formats;
   const KvKernels* kv;
   OpKernels ops;
+  Probes probes;
 };
 
 }  // namespace qwen3cpu

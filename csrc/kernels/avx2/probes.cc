@@ -1,0 +1,56 @@
+// Peaks of the instructions that the kernels are made of, and of plain reading.
+#include "simd.h"
+
+namespace qwen3cpu::avx2 {
+namespace {
+
+constexpr int kChains = 12;  // latency 4 or 5 times two a cycle, with room for operands in 16 registers
+
+template <class T>
+inline void escape(T& in_register) {
+  asm volatile("" : "+x"(in_register));
+}
+
+}  // namespace
+
+int64_t probe_fp32(int64_t rounds) {
+  __m256 acc[kChains];
+  for (auto& a : acc) a = _mm256_setzero_ps();
+  __m256 w = _mm256_set1_ps(1.0f), x = _mm256_set1_ps(0.5f);
+  escape(w);
+  escape(x);
+  for (int64_t i = 0; i < rounds; ++i)
+    for (auto& a : acc) {
+      a = _mm256_fmadd_ps(w, x, a);
+      escape(a);
+    }
+  return rounds * kChains * 8;
+}
+
+int64_t probe_int8(int64_t rounds) {
+  __m256i acc[kChains];
+  for (auto& a : acc) a = _mm256_setzero_si256();
+  __m256i w = _mm256_set1_epi8(3), x = _mm256_set1_epi8(-2), ones = _mm256_set1_epi16(1);
+  escape(ones);
+  for (int64_t i = 0; i < rounds; ++i)
+    for (auto& a : acc) {
+      escape(w);
+      escape(x);
+      a = _mm256_add_epi32(a, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), ones));
+      escape(a);
+    }
+  return rounds * kChains * 32;
+}
+
+int64_t probe_read(const uint8_t* data, int64_t bytes) {
+  constexpr int vectors = 8;
+  __m256i all[vectors];
+  for (auto& a : all) a = _mm256_setzero_si256();
+  const int64_t step = 32 * vectors;
+  for (int64_t i = 0; i + step <= bytes; i += step)
+    for (int v = 0; v < vectors; ++v) all[v] = _mm256_or_si256(all[v], load(data + i + 32 * v));
+  for (auto& a : all) escape(a);
+  return bytes / step * step;
+}
+
+}  // namespace qwen3cpu::avx2
