@@ -20,7 +20,7 @@ namespace qwen3cpu {
 namespace {
 
 using Floats = py::array_t<float, py::array::c_style>;
-using Ints = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
+using Ints = py::array_t<int32_t, py::array::c_style>;  // no forcecast: 1.5 and 2**32 + 1 are not token 1
 using Bytes = py::array_t<uint8_t, py::array::c_style>;
 
 std::string shape_text(const py::array& a) { return std::string(py::str(py::object(a.attr("shape")))); }

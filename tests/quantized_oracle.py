@@ -74,7 +74,7 @@ def _q4_tiles(_: str, data: Array, tiles: int, cols: int) -> Array:
         for b, (scale_bytes, q_bytes) in enumerate(_blocks(tile, groups, 8, 128)):
             both = q_bytes.reshape(-1, 4, 8, 4)  # group, vector, row, k
             q = np.concatenate([both & 15, both >> 4], axis=1).astype(np.float64) - 8  # group, quad, row, k
-            scale = scale_bytes.reshape(8, 8)[: len(q)].astype(np.float64)
+            scale = scale_bytes.view(np.int8).reshape(8, 8)[: len(q)].astype(np.float64)
             weights = q * scale[:, None, :, None] * row_scales[t][None, None, :, None]
             out[t, :, b * 256 : b * 256 + 32 * len(q)] = weights.transpose(2, 0, 1, 3).reshape(8, -1)
     return out

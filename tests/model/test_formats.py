@@ -15,11 +15,12 @@ from random_models import SHAPES, config, random_ids, random_weights
 
 from qwen3cpu import _native
 
-# Float32 against float64 over a few hundred operations, relative to the largest of a vector (see test_oracle.py); small
-# models of one layer stay below half of it.
+# Float32 against float64, relative to the largest of a vector: a few hundred operations (see test_oracle.py), and the
+# few dozen of the thin models.
 FLOAT_ERROR = 1e-5
+THIN_ERROR = 2e-6
 # An input of a quantised matrix is at most 127 steps, so it is off by at most this many.
-NEAR_TIE = 127 * FLOAT_ERROR / 2
+NEAR_TIE = 127 * THIN_ERROR
 
 THIN = {
     "thin": {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2, "num_key_value_heads": 1},
@@ -72,7 +73,10 @@ def test_groups_of_zeros_and_of_tiny_weights(weight_format):
     unpacked = unpack(pack(weight_format, weights))
     assert (unpacked[:, 32:64] == 0).all()
     assert (unpacked[3] == 0).all()
-    assert np.abs(unpacked[4]).max() <= 2e-30 * np.abs(weights[4]).max() * 1e30
+    if weight_format == "q8":
+        assert (unpacked[4] == 0).all()  # an f16 scale does not reach so far
+    else:
+        assert np.abs(unpacked[4] - weights[4]).max() <= np.abs(weights[4]).max() / 7
 
 
 def test_activation_rounding_of_the_oracle():
@@ -102,7 +106,7 @@ def test_logits_where_no_rounding_is_near_a_tie(shape, quant, tied):
         expected, ours = oracle.logits(ids), all_logits(model, ids)
         clear = np.minimum.accumulate(oracle.tie_distance) > NEAR_TIE
         error = np.abs(ours - expected).max(1) / np.abs(expected).max(1)
-        assert (error[clear] <= FLOAT_ERROR).all()
+        assert (error[clear] <= THIN_ERROR).all()
         compared += int(clear.sum())
     assert compared >= 20
 
@@ -126,7 +130,7 @@ def rms(x):
 
 
 @pytest.mark.parametrize("quant", ["q8", "q4"])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", ["two_queries_128", "five_queries_odd", "seven_queries_96", "wide"])
 def test_rounding_noise_is_as_large_as_predicted(shape, quant):
     # Two roundings of the same numbers that differ in their last bits drift apart, but their distance to the answer
     # without rounding must not: 70 positions x 400 logits give its size to a few per cent.
