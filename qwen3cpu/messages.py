@@ -83,7 +83,7 @@ def _check_message(message: object, where: str) -> dict[str, Any]:
     reasoning = _check_reasoning(given, role, where)
     if reasoning is not None:
         checked["reasoning_content"] = reasoning
-    if calls:
+    if calls is not None:
         checked["tool_calls"] = calls
     read = {"role", "content", "tool_calls", *REASONING_NAMES}
     checked |= _plain_dict({key: value for key, value in given.items() if key not in read}, where)

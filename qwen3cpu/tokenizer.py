@@ -22,6 +22,9 @@ NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
 """The keys of tokenizer_config.json whose tokens a chat template may use by name."""
 
 
+_WHITE_SPACE = re.compile(r"\s*")
+
+
 class Tokenizer:
     """The tokenizer of one checkpoint.
 
@@ -34,7 +37,7 @@ class Tokenizer:
         size: ids below it exist (151,669 for the released models, whose head has 151,936 rows).
         special_ids: ids that decoding leaves out by default. `<think>` and `<tool_call>` are not among them.
         control_tokens: spelling -> id of every added token, special or not.
-        control_pattern: finds those spellings; the last group that matched is the spelling.
+        control_pattern: finds those spellings.
         named_tokens: `eos_token` and the like -> spelling, for chat templates.
         im_end, endoftext, think, end_think, tool_call, end_tool_call: ids of the added tokens `<|im_end|>`,
             `<|endoftext|>`, `<think>`, `</think>`, `<tool_call>`, `</tool_call>`; None where the model lacks one.
@@ -54,6 +57,7 @@ class Tokenizer:
             self._plain.normalizer = self._normalizer
         self._missing_bytes = _missing_bytes(complete)
         self._bytes: dict[int, bytes] = {id_: token.content.encode() for id_, token in added.items()}
+        self._added = {token.content: token for token in added.values()}
         self.control_pattern = _control_pattern(added.values())
 
         self.source = source
@@ -106,9 +110,13 @@ class Tokenizer:
         pattern = re.compile(f"{re.escape(mark)}(?:{self.control_pattern.pattern})") if mark else self.control_pattern
         pairs: list[tuple[str, int | None]] = []
         start = 0
-        for match in pattern.finditer(text):
-            pairs.append((text[start : match.start()], self.control_tokens[match[match.lastindex or 0]]))
+        while match := pattern.search(text, start):
+            token = self._added[match[0][len(mark) :]]
+            before = text[start : match.start()]
+            pairs.append((before.rstrip() if token.lstrip else before, self.control_tokens[token.content]))
             start = match.end()
+            if token.rstrip:
+                start = _WHITE_SPACE.match(text, start).end()  # type: ignore[union-attr]  # matches everywhere
         pairs.append((text[start:], None))
         return pairs
 
@@ -256,13 +264,11 @@ def _named_tokens(config: Mapping[str, Any], source: str) -> dict[str, str]:
 
 
 def _control_pattern(added: Iterable[tokenizers.AddedToken]) -> re.Pattern[str]:
-    """Finds spellings of added tokens as the library does: the leftmost, the longest there, with their options."""
+    """Finds spellings of added tokens as the library does: the leftmost, and the longest there."""
     alternatives = []
     for token in sorted(added, key=lambda token: len(token.content), reverse=True):
-        spelling = f"({re.escape(token.content)})"
-        if token.single_word:
-            spelling = rf"(?<!\w){spelling}(?!\w)"
-        alternatives.append((r"\s*" if token.lstrip else "") + spelling + (r"\s*" if token.rstrip else ""))
+        spelling = re.escape(token.content)
+        alternatives.append(rf"(?<!\w){spelling}(?!\w)" if token.single_word else spelling)
     return re.compile("|".join(alternatives) or r"(?!)")
 
 
