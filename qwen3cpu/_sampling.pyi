@@ -1,0 +1,51 @@
+"""The compiled loops of the sampler (_sampling.pyx). Arguments are checked in sampling.py, the only user."""
+
+from collections.abc import Iterable, Mapping
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+WEIGHT_OF_BEST: int
+"""2**44: the weight of the token with the largest logit."""
+MAX_VOCAB_SIZE: int
+"""2**18: that many times WEIGHT_OF_BEST still fits into 63 bits."""
+
+def random_word(seed: int, stream: int, index: int) -> int:
+    """Equal to numpy.random.Philox(key=[seed, stream], counter=index).random_raw(). All arguments in [0, 2**64)."""
+
+def weights_of(distances: NDArray[np.float64]) -> NDArray[np.int64]:
+    """round(2**44 * exp(distances)) [n], for distances [n] <= 0."""
+
+@final
+class LogitsSampler:
+    """State and scratch of one answer; used by one thread at a time, EngineError otherwise."""
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        token_limit: int,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        min_p: float,
+        presence_penalty: float,
+        frequency_penalty: float,
+        repetition_penalty: float,
+        logit_bias: Mapping[int, float],
+        prompt: Iterable[int],
+        seed: int,
+        stream: int,
+    ) -> None: ...
+    def sample(self, logits: NDArray[np.float32]) -> int:
+        """A token for logits [vocab_size], C-contiguous; counts it. Releases the GIL."""
+
+    def accept(self, token: int) -> None:
+        """Count a token in [0, vocab_size)."""
+
+    def distribution(self, logits: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """(ids [n] ascending, weights [n]) of the tokens that `sample` would draw from."""
+
+    def logprobs(self, logits: NDArray[np.float32], token: int, top: int) -> tuple[float, list[tuple[int, float]]]:
+        """Log softmax of `token` and of the `top` best ids below token_limit, best first. Releases the GIL."""
