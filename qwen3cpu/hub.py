@@ -1,0 +1,56 @@
+"""Fetching a model from the Hugging Face hub into its ordinary cache. Nothing here touches the network before the id is
+checked.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from qwen3cpu.errors import DownloadError
+
+_PART: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
+_ID: Final = re.compile(rf"{_PART}/{_PART}")
+_WANTED: Final = ["*.json", "*.safetensors", "*.jinja"]
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether `source` has the form of a hub id, "owner/name", by the hub's own rules."""
+    return _ID.fullmatch(source) is not None and "--" not in source and ".." not in source
+
+
+def download(repo_id: str) -> Path:
+    """The folder with the newest version of a model; interrupted downloads go on where they stopped.
+
+    Without a network a complete copy in the Hugging Face cache is used. Raises DownloadError with the way on offline.
+    """
+    # Imported here: it takes a few tenths of a second, and local models do not need it.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import tqdm as hub_bar  # type: ignore[attr-defined, unused-ignore]
+
+    class Bar(hub_bar):  # type: ignore[misc, valid-type, unused-ignore]
+        """The hub's own bars, which show bytes and time left, but only on a terminal."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            if sys.stderr is None or not sys.stderr.isatty():
+                kwargs["disable"] = True
+            super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call, unused-ignore]
+
+    try:
+        # Folders inside a repository hold copies in other formats.
+        folder = snapshot_download(repo_id, allow_patterns=_WANTED, ignore_patterns=["*/*"], tqdm_class=Bar)
+    except Exception as reason:  # the library raises its own errors, those of its HTTP client and OSError
+        raise DownloadError(_explain(repo_id, reason)) from reason
+    return Path(folder)
+
+
+def _explain(repo_id: str, reason: Exception) -> str:
+    first = next((line.strip() for line in str(reason).splitlines() if line.strip()), "no reason given")
+    return (
+        f"{repo_id}: there is no file or folder of that name here, and it could not be fetched from the Hugging Face "
+        f"hub: {type(reason).__name__}: {first} To go on offline, run `hf download {repo_id} --local-dir FOLDER` on a "
+        "machine with a network, copy FOLDER here and pass its path; or copy that machine's Hugging Face cache "
+        "(HF_HOME) and set HF_HUB_OFFLINE=1."
+    )

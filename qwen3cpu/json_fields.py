@@ -1,0 +1,137 @@
+"""Typed, range-checked reading of JSON objects that come from outside: config.json and its relatives."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from qwen3cpu.errors import CheckpointError
+
+REQUIRED: Final = object()
+"""Default of a field that must be there."""
+
+
+def parse_object(data: bytes, source: str, error: type[CheckpointError] = CheckpointError) -> dict[str, Any]:
+    """The JSON object in `data` (UTF-8). Raises `error` naming `source` when it is anything else or repeats a key."""
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_no_repeated_keys)
+    except UnicodeDecodeError as reason:
+        raise error(
+            f"{source}: expected JSON in UTF-8, found byte {data[reason.start]:#04x} at {reason.start}"
+        ) from None
+    except RecursionError:
+        raise error(f"{source}: expected JSON, found brackets nested too deeply") from None
+    except ValueError as reason:
+        raise error(f"{source}: expected JSON: {reason}") from None
+    if not isinstance(value, dict):
+        raise error(f"{source}: expected a JSON object, found {brief(value)}")
+    return value
+
+
+def _no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"key {repeated!r} appears more than once")
+    return found
+
+
+def brief(value: object) -> str:
+    """`value` for an error message: its JSON-like spelling, cut when long."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an integer of {value.bit_length()} bits"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+class Fields:
+    """One JSON object. Every reader raises `error` with the source, the key, what was expected and what was found."""
+
+    def __init__(self, values: Mapping[str, Any], source: str, error: type[CheckpointError]) -> None:
+        self.values = values
+        self.source = source
+        self.error = error
+
+    def fail(self, key: str, expected: str) -> CheckpointError:
+        """The error for `key`, to be raised by the caller."""
+        found = brief(self.values[key]) if key in self.values else "no such key"
+        return self.error(f"{self.source}: {key}: expected {expected}, found {found}")
+
+    def _default(self, key: str, expected: str, default: object) -> object:
+        if default is REQUIRED:
+            raise self.fail(key, expected)
+        return default
+
+    def integer(self, key: str, low: int, high: int) -> int:
+        """An integer in [low, high] that must be there."""
+        value = self.optional_integer(key, low, high, REQUIRED)
+        assert value is not None
+        return value
+
+    def optional_integer(self, key: str, low: int, high: int, default: object = None) -> int | None:
+        """An integer in [low, high]; `default` when the key is absent or null."""
+        expected = f"an integer from {low} to {high}"
+        value = self.values.get(key)
+        if value is None:
+            value = self._default(key, expected, default)
+            return value if isinstance(value, int) else None
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise self.fail(key, expected)
+        return value
+
+    def number(self, key: str, low: float, high: float, *, above_low: bool = False) -> float:
+        """A finite number in [low, high], or (low, high] with `above_low`, that must be there."""
+        value = self.optional_number(key, low, high, REQUIRED, above_low=above_low)
+        assert value is not None
+        return value
+
+    def optional_number(
+        self, key: str, low: float, high: float, default: object = None, *, above_low: bool = False
+    ) -> float | None:
+        """A finite number in [low, high], or (low, high] with `above_low`; `default` when absent or null."""
+        expected = f"a number {'above' if above_low else 'from'} {low:g} {'and up to' if above_low else 'to'} {high:g}"
+        value = self.values.get(key)
+        if value is None:
+            value = self._default(key, expected, default)
+            return value if isinstance(value, float) else None
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise self.fail(key, expected)
+        if not low <= value <= high or (above_low and value == low) or not math.isfinite(value):
+            raise self.fail(key, expected)
+        return float(value)
+
+    def boolean(self, key: str, default: bool) -> bool:
+        """A boolean; `default` when absent or null."""
+        value = self.values.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise self.fail(key, "true or false")
+        return value
+
+    def text(self, key: str, default: object = REQUIRED) -> str | None:
+        """A string; `default` when absent or null."""
+        value = self.values.get(key)
+        if value is None:
+            value = self._default(key, "a string", default)
+            return value if isinstance(value, str) else None
+        if not isinstance(value, str):
+            raise self.fail(key, "a string")
+        return value
+
+    def token_ids(self, key: str) -> tuple[int, ...] | None:
+        """One token id or a list of them, as eos_token_id may be; None when absent or null."""
+        value = self.values.get(key)
+        if value is None:
+            return None
+        ids = value if isinstance(value, list) else [value]
+        if not ids or not all(isinstance(i, int) and not isinstance(i, bool) and 0 <= i < 2**31 for i in ids):
+            raise self.fail(key, "a token id or a list of token ids")
+        return tuple(ids)

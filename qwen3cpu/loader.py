@@ -1,0 +1,199 @@
+"""From what the user names (a folder, a packed file, a hub id, "tiny") to everything that a model object needs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu import cache as packed_cache
+from qwen3cpu import hub
+from qwen3cpu.config import GenerationDefaults, ModelConfig
+from qwen3cpu.errors import ArgumentError, CheckpointError
+from qwen3cpu.hf_folder import FolderWeights, ModelTexts, read_texts
+from qwen3cpu.packed import PackedFile, plan_matrices, remove_abandoned
+from qwen3cpu.progress import Progress
+from qwen3cpu.quantize import pack_in_memory, pack_to_file, read_vectors
+from qwen3cpu.weights import DEFAULT_QUANT, QUANTS, check_quant
+
+__all__ = ["QUANTS", "Checkpoint", "open_checkpoint"]
+
+_logger = logging.getLogger("qwen3cpu")
+
+EMBEDDED: Final = "tiny"
+_CACHED_FROM: Final = 64 << 20  # bytes of source weights; smaller models are packed faster than a file is worth
+
+
+@dataclass
+class Checkpoint:
+    """A model ready to run: texts, and weights in the layout of `_native.Model`.
+
+    matrices: HF name -> (format, rows, cols, packed bytes); vectors: norm weights and biases. weight_bytes counts both.
+    packed_path: the file that the matrices are mapped from, None when they are in anonymous memory.
+    """
+
+    source: str
+    config: ModelConfig
+    generation: GenerationDefaults
+    tokenizer_json: bytes
+    tokenizer_config: dict[str, Any]
+    chat_template: str | None
+    matrices: dict[str, tuple[str, int, int, NDArray[np.uint8]]]
+    vectors: dict[str, NDArray[np.float32]]
+    quant: str
+    weight_bytes: int
+    fingerprint: str
+    packed_path: Path | None
+
+
+def open_checkpoint(
+    source: str | os.PathLike[str],
+    quant: str | None = None,
+    *,
+    threads: int,
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> Checkpoint:
+    """Open a model.
+
+    source: a folder in Hugging Face layout, a packed file, a hub id "owner/name", or "tiny" for the embedded model
+    (say "./tiny" for a folder of that name). quant: one of QUANTS; None means "q4", or what a packed file holds. cache:
+    keep large models as packed files in the user's cache directory (QWEN3CPU_CACHE). progress: a bar to use instead of
+    an own one.
+
+    Raises ArgumentError for an unknown quant or one that a packed file does not hold, CheckpointError (ConfigError) for
+    a missing or damaged model, DownloadError when a hub id cannot be fetched.
+    """
+    if quant is not None:
+        check_quant(quant)
+    name, label, path = _locate(source)
+    if path.is_file():
+        return _from_packed(name, PackedFile(path), quant)
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: expected a model folder or a packed file, found neither")
+    texts = read_texts(path)
+    weights = FolderWeights(path, texts.config, texts.config_json)
+    job = _Packing(name, label, texts, weights, quant or DEFAULT_QUANT, threads)
+    if progress is not None:
+        return job.run(cache, progress)
+    with Progress("Packing", None) as own:
+        return job.run(cache, own)
+
+
+def _locate(source: str | os.PathLike[str]) -> tuple[str, str, Path]:
+    """(the source as text, a short name for it, its file or folder), downloaded first when it is a hub id."""
+    if not isinstance(source, (str, os.PathLike)):
+        raise ArgumentError(f"source: expected a path or a hub id, found {type(source).__name__}")
+    text = os.fsdecode(source)
+    if text == EMBEDDED and isinstance(source, str):
+        return text, text, Path(__file__).parent / "assets" / EMBEDDED
+    path = os.path.expanduser(text)
+    if text and os.path.exists(path):
+        return text, Path(path).resolve().name, Path(path)
+    if isinstance(source, str) and hub.is_hub_id(text):
+        return text, text, hub.download(text)
+    raise CheckpointError(
+        f"{text!r}: expected an existing model folder or packed file, or a hub id of the form owner/name; found neither"
+    )
+
+
+def _from_packed(name: str, file: PackedFile, quant: str | None) -> Checkpoint:
+    if quant is not None and quant != file.quant:
+        raise ArgumentError(
+            f"quant: {file.path} is packed as {file.quant!r}; expected that or no quant, found {quant!r}"
+        )
+    return _checkpoint(name, file.texts, file.matrices, file.vectors, file.quant, file.fingerprint, file.path)
+
+
+def _checkpoint(
+    name: str,
+    texts: ModelTexts,
+    matrices: dict[str, tuple[str, int, int, NDArray[np.uint8]]],
+    vectors: dict[str, NDArray[np.float32]],
+    quant: str,
+    fingerprint: str,
+    packed_path: Path | None,
+) -> Checkpoint:
+    weight_bytes = sum(data.nbytes for _, _, _, data in matrices.values()) + sum(v.nbytes for v in vectors.values())
+    return Checkpoint(
+        source=name,
+        config=texts.config,
+        generation=texts.generation,
+        tokenizer_json=texts.tokenizer_json,
+        tokenizer_config=texts.tokenizer_config,
+        chat_template=texts.chat_template,
+        matrices=matrices,
+        vectors=vectors,
+        quant=quant,
+        weight_bytes=weight_bytes,
+        fingerprint=fingerprint,
+        packed_path=packed_path,
+    )
+
+
+@dataclass
+class _Packing:
+    """A model folder on its way into the engine's layout."""
+
+    name: str
+    label: str
+    texts: ModelTexts
+    weights: FolderWeights
+    quant: str
+    threads: int
+
+    def run(self, cache: bool, progress: Progress) -> Checkpoint:
+        file = self._cached(progress) if cache and self.weights.stored_bytes >= _CACHED_FROM else None
+        fingerprint = self.weights.fingerprint()
+        if file is not None:
+            # The texts are the folder's: the fingerprint covers weights and config.json only.
+            return _checkpoint(self.name, self.texts, file.matrices, file.vectors, self.quant, fingerprint, file.path)
+        matrices = pack_in_memory(self.weights, self.texts, self.quant, threads=self.threads, progress=progress)
+        return _checkpoint(self.name, self.texts, matrices, read_vectors(self.weights), self.quant, fingerprint, None)
+
+    def _cached(self, progress: Progress) -> PackedFile | None:
+        """The packed file from the cache, made first when it is not there; None when the cache cannot be used."""
+        try:
+            folder = packed_cache.cache_folder()
+            folder.mkdir(parents=True, exist_ok=True)
+            path = packed_cache.packed_path(folder, self.label, self.weights.fingerprint(), self.quant)
+            found = self._open_cached(path)
+            if found is not None:
+                return found
+            remove_abandoned(folder)
+            self._check_space(folder)
+            pack_to_file(path, self.weights, self.texts, self.quant, threads=self.threads, progress=progress)
+            return PackedFile(path)
+        except (OSError, RuntimeError) as reason:
+            _logger.warning(
+                "The packed model cannot be kept (%s); packing it in memory, as every load will. QWEN3CPU_CACHE "
+                "chooses another cache directory.",
+                reason,
+            )
+            return None
+
+    def _open_cached(self, path: Path) -> PackedFile | None:
+        if not path.is_file():
+            return None
+        try:
+            file = PackedFile(path)
+        except CheckpointError as reason:
+            _logger.warning("Packing again, for the cached file is not usable: %s", reason)
+            return None
+        if file.fingerprint != self.weights.fingerprint() or file.quant != self.quant:
+            _logger.warning("Packing again, for %s holds another model than its name says", path)
+            return None
+        return file
+
+    def _check_space(self, folder: Path) -> None:
+        """Raise OSError now rather than after minutes of work."""
+        needed = sum(matrix.bytes for matrix in plan_matrices(self.texts.config, self.quant).values())
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise OSError(f"{folder}: {needed} bytes needed, {free} free")

@@ -1,0 +1,29 @@
+"""Large blocks of page-aligned memory, on huge pages where the system gives them."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.errors import CheckpointError
+
+
+def anonymous_bytes(size: int) -> NDArray[np.uint8]:
+    """A zeroed, writable uint8 [size], page-aligned; the memory goes back to the system with the array.
+
+    Raises CheckpointError when the system has not that much.
+    """
+    try:
+        # Private, because shared anonymous memory gets no transparent huge pages.
+        block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, ValueError, OverflowError) as reason:
+        raise CheckpointError(
+            f"expected {size} bytes of memory for the weights, the system refused: {reason}"
+        ) from None
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel built without transparent huge pages
+            block.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(block, dtype=np.uint8)

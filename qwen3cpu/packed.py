@@ -1,0 +1,293 @@
+"""The packed file: a whole model with weights in the engine's own layout, used straight from mmap.
+
+It is a safetensors file that any reader of that format can list:
+
+    header    one run of JSON, padded with spaces so that the data starts on a page
+    matrices  U8 [pages, 4096] each: the bytes that `_native.pack_into` made, zeros up to the end of the last page
+    vectors   F32 [n] each: norm weights and biases
+    tokenizer.json   U8 [n]: the file
+
+`__metadata__` has, in this order and all as strings: header_sha256, format ("qwen3cpu"), format_version,
+package_version, quant, fingerprint (of the source), matrices (JSON: name -> [format, rows, cols]), config,
+generation_config, tokenizer_config (the files' texts) and, when the model has one, chat_template. header_sha256 covers
+the length field and the whole header with its own 64 digits replaced by zeros, so that a flipped byte anywhere before
+the data is noticed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu import _native
+from qwen3cpu.config import ModelConfig
+from qwen3cpu.errors import CheckpointError
+from qwen3cpu.hf_folder import ModelTexts, parse_texts
+from qwen3cpu.json_fields import brief, parse_object
+from qwen3cpu.memory import anonymous_bytes
+from qwen3cpu.safetensors_file import SafetensorsFile
+from qwen3cpu.weights import QUANTS, format_of, matrix_shapes, vector_lengths
+
+SUFFIX: Final = ".qwen3"
+PART_SUFFIX: Final = ".part"
+FORMAT_VERSION: Final = "1"
+PAGE: Final = 4096
+_YOUNG_SECONDS: Final = 60.0
+_TOKENIZER: Final = "tokenizer.json"
+_HEADER_START: Final = b'{"__metadata__":{"header_sha256":"'
+_DIGEST: Final = slice(8 + len(_HEADER_START), 8 + len(_HEADER_START) + 64)
+
+
+@dataclass(frozen=True)
+class PackedMatrix:
+    """Weight format and shape of one packed matrix."""
+
+    format: str
+    rows: int
+    cols: int
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the packed matrix, without the padding to a whole page."""
+        return _native.matrix_bytes(self.format, self.rows, self.cols)
+
+    @property
+    def pages(self) -> int:
+        """Pages that it takes in a file."""
+        return -(-self.bytes // PAGE)
+
+
+def plan_matrices(config: ModelConfig, quant: str) -> dict[str, PackedMatrix]:
+    """Name -> format and shape of every matrix of a model packed as `quant`."""
+    return {
+        name: PackedMatrix(format_of(name, quant), rows, cols) for name, (rows, cols) in matrix_shapes(config).items()
+    }
+
+
+# Writing
+
+
+def build_header(
+    texts: ModelTexts, quant: str, fingerprint: str, matrices: Mapping[str, PackedMatrix], vectors: Mapping[str, int]
+) -> bytes:
+    """Length field and header of a packed file; the data follows in the order of the mappings, then the tokenizer."""
+    described = {name: [matrix.format, matrix.rows, matrix.cols] for name, matrix in matrices.items()}
+    entries: dict[str, Any] = {
+        "__metadata__": {
+            "header_sha256": "0" * 64,
+            "format": "qwen3cpu",
+            "format_version": FORMAT_VERSION,
+            "package_version": _package_version(),
+            "quant": quant,
+            "fingerprint": fingerprint,
+            "matrices": json.dumps(described, separators=(",", ":")),
+            "config": texts.config_json.decode("utf-8"),
+            "generation_config": texts.generation_json.decode("utf-8"),
+            "tokenizer_config": texts.tokenizer_config_json.decode("utf-8"),
+            **({} if texts.chat_template is None else {"chat_template": texts.chat_template}),
+        }
+    }
+    offset = 0
+    tensors = [(name, "U8", [matrix.pages, PAGE], matrix.pages * PAGE) for name, matrix in matrices.items()]
+    tensors += [(name, "F32", [length], 4 * length) for name, length in vectors.items()]
+    tensors.append((_TOKENIZER, "U8", [len(texts.tokenizer_json)], len(texts.tokenizer_json)))
+    for name, dtype, shape, size in tensors:
+        entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(entries, separators=(",", ":")).encode("ascii")
+    text += b" " * (-(8 + len(text)) % PAGE)
+    header = bytearray(len(text).to_bytes(8, "little") + text)
+    header[_DIGEST] = header_digest(bytes(header))
+    return bytes(header)
+
+
+def header_digest(header: bytes) -> bytes:
+    """The 64 hex digits for header_sha256: SHA-256 of length field and header, those digits themselves as zeros."""
+    digest = hashlib.sha256(header[: _DIGEST.start] + b"0" * 64 + header[_DIGEST.stop :])
+    return digest.hexdigest().encode("ascii")
+
+
+def _package_version() -> str:
+    try:
+        return metadata.version("qwen3cpu")
+    except metadata.PackageNotFoundError:
+        return "unknown"  # a source tree that was never installed
+
+
+def write_packed(
+    path: Path,
+    texts: ModelTexts,
+    quant: str,
+    fingerprint: str,
+    pack: Callable[[str, PackedMatrix, NDArray[np.uint8]], None],
+    vectors: Mapping[str, NDArray[np.float32]],
+) -> None:
+    """Write a packed file beside `path` and rename it into place; on an error or Ctrl-C nothing stays behind.
+
+    pack(name, matrix, out) fills out, uint8 [matrix.bytes], zeroed and page-aligned. Raises OSError of the file system.
+    """
+    matrices = plan_matrices(texts.config, quant)
+    header = build_header(texts, quant, fingerprint, matrices, {name: v.size for name, v in vectors.items()})
+    buffer = anonymous_bytes(max(matrix.pages for matrix in matrices.values()) * PAGE)
+    with _replacing(path) as file:
+        file.write(header)
+        for name, matrix in matrices.items():
+            pages = buffer[: matrix.pages * PAGE]
+            pages.fill(0)
+            pack(name, matrix, pages[: matrix.bytes])
+            file.write(pages.data)
+        for vector in vectors.values():
+            file.write(vector.astype("<f4").tobytes())
+        file.write(texts.tokenizer_json)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file beside `path` that takes its name when the block succeeds and is removed when it does not.
+
+    The file is locked meanwhile, which tells `remove_abandoned` of another process that it is being written.
+    """
+    part = path.with_name(f"{path.name}.{secrets.token_hex(8)}{PART_SUFFIX}")
+    try:
+        with part.open("xb") as file:
+            with contextlib.suppress(OSError):  # a file system without locks: nothing can be removed there either
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the unfinished files of processes that were killed while packing into `folder`."""
+    for path in folder.glob(f"*{SUFFIX}.*{PART_SUFFIX}"):
+        try:
+            with path.open("rb") as file:
+                # A file this young may belong to a writer that has not come to locking it yet.
+                if time.time() - os.fstat(file.fileno()).st_mtime > _YOUNG_SECONDS:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+        except OSError:
+            continue  # locked by its writer, or another process was quicker
+
+
+# Reading
+
+
+class PackedFile:
+    """An open packed file; `matrices` are read-only views of the mapping, which they keep alive."""
+
+    def __init__(self, path: Path) -> None:
+        """Map `path` and check its header whole. Raises CheckpointError when it is damaged or of another kind."""
+        self.path = path
+        self._file = SafetensorsFile(path)
+        self._check_header()
+        metadata = self._file.metadata
+        self.quant = self._field("quant", QUANTS)
+        self.fingerprint = self._field("fingerprint", None)
+        self.texts = self._read_texts(metadata)
+        self.plan = self._read_plan()
+        self._check_names()
+        self.matrices = {
+            name: (matrix.format, matrix.rows, matrix.cols, self._matrix(name, matrix))
+            for name, matrix in self.plan.items()
+        }
+        self.vectors = {name: self._vector(name, length) for name, length in vector_lengths(self.texts.config).items()}
+        self._advise()
+
+    def _check_header(self) -> None:
+        header, found = self._file.header, self._file.metadata
+        if not header.startswith(_HEADER_START, 8) or found.get("format") != "qwen3cpu":
+            raise CheckpointError(
+                f"{self.path}: expected a packed qwen3cpu file, found a safetensors file of another kind; "
+                "pass the folder of a Hugging Face checkpoint instead of a file in it"
+            )
+        if header[_DIGEST] != header_digest(header):
+            raise CheckpointError(
+                f"{self.path}: damaged header: expected SHA-256 {header[_DIGEST].decode('ascii', 'backslashreplace')}, "
+                f"found {header_digest(header).decode()}"
+            )
+        if found.get("format_version") != FORMAT_VERSION:
+            raise CheckpointError(
+                f"{self.path}: format_version: expected {FORMAT_VERSION}, found {brief(found.get('format_version'))} "
+                "(written by another version of qwen3cpu; pack the model again)"
+            )
+
+    def _field(self, name: str, allowed: tuple[str, ...] | None) -> str:
+        value = self._file.metadata.get(name)
+        if value is None or (allowed is not None and value not in allowed):
+            raise CheckpointError(f"{self.path}: {name}: expected {allowed or 'a string'}, found {brief(value)}")
+        return value
+
+    def _read_texts(self, metadata: Mapping[str, str]) -> ModelTexts:
+        tokenizer = self._file.tensors.get(_TOKENIZER)
+        if tokenizer is None or tokenizer.dtype != "U8":
+            raise CheckpointError(f"{self.path}: expected U8 tensor {_TOKENIZER}, found {tokenizer}")
+        files = {_TOKENIZER: self._file.array(_TOKENIZER).tobytes()}
+        for name in ("config", "generation_config", "tokenizer_config"):
+            # A lone surrogate in the JSON text cannot be encoded; the parser then reports the replacement.
+            files[name + ".json"] = self._field(name, None).encode("utf-8", "replace")
+        return parse_texts(files, metadata.get("chat_template"), str(self.path))
+
+    def _read_plan(self) -> dict[str, PackedMatrix]:
+        source = f"{self.path}: matrices"
+        described = parse_object(self._field("matrices", None).encode("utf-8", "replace"), source)
+        shapes = matrix_shapes(self.texts.config)
+        if list(described) != list(shapes):
+            wrong = sorted(set(described) ^ set(shapes)) or ["another order"]
+            raise CheckpointError(
+                f"{source}: expected the {len(shapes)} matrices of the config, found {wrong[0]} amiss"
+            )
+        plan = {}
+        for name, (rows, cols) in shapes.items():
+            found = described[name]
+            if not isinstance(found, list) or found[1:] != [rows, cols] or found[0] not in _native.FORMATS:
+                raise CheckpointError(f"{source}: {name}: expected [format, {rows}, {cols}], found {brief(found)}")
+            plan[name] = PackedMatrix(found[0], rows, cols)
+        return plan
+
+    def _check_names(self) -> None:
+        expected = {*self.plan, *vector_lengths(self.texts.config), _TOKENIZER}
+        wrong = sorted(expected ^ set(self._file.tensors))
+        if wrong:
+            what = "no such tensor" if wrong[0] in expected else "a tensor that the config does not call for"
+            raise CheckpointError(f"{self.path}: tensor {wrong[0]!r}: found {what}")
+
+    def _matrix(self, name: str, matrix: PackedMatrix) -> NDArray[np.uint8]:
+        entry = self._file.tensors[name]
+        if entry.dtype != "U8" or entry.shape != (matrix.pages, PAGE) or entry.start % PAGE:
+            raise CheckpointError(
+                f"{self.path}: tensor {name}: expected U8 [{matrix.pages}, {PAGE}] at the start of a page, "
+                f"found {entry.dtype} {list(entry.shape)} at byte {entry.start}"
+            )
+        return self._file.array(name).reshape(-1)[: matrix.bytes]
+
+    def _vector(self, name: str, length: int) -> NDArray[np.float32]:
+        entry = self._file.tensors[name]
+        if entry.dtype != "F32" or entry.shape != (length,):
+            raise CheckpointError(
+                f"{self.path}: tensor {name}: expected F32 [{length}], found {entry.dtype} {list(entry.shape)}"
+            )
+        return self._file.array(name).astype(np.float32)
+
+    def _advise(self) -> None:
+        entries = [self._file.tensors[name] for name in self.plan]
+        start, stop = min(entry.start for entry in entries), max(entry.stop for entry in entries)
+        self._file.advise("MADV_HUGEPAGE", start, stop)
+        self._file.advise("MADV_WILLNEED", start, stop)

@@ -1,0 +1,78 @@
+"""One progress bar with the time left, on stderr when that is a terminal and silent otherwise."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+
+class Progress:
+    """A context manager around one bar. `unit` "B" shows bytes and bytes per second, any other word counts of it.
+
+    The bar appears with the first `start` or on entering with a known description; `start` may be called again to
+    reuse it for the next piece of work.
+    """
+
+    def __init__(self, description: str, total: int | None, unit: str = "B") -> None:
+        self._description = description
+        self._total = total
+        self._unit = unit
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Progress:
+        if sys.stderr is not None and sys.stderr.isatty():
+            self._bar = _make_bar(self._unit)
+            self._task = self._bar.add_task(self._description, total=self._total)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar = self._task = None
+
+    def start(self, description: str, total: int | None) -> None:
+        """Begin again from zero with another description and total (in units; None when not known)."""
+        self._description, self._total = description, total
+        if self._bar is not None and self._task is not None:
+            self._bar.reset(self._task, description=description, total=total)
+
+    def advance(self, n: int) -> None:
+        """`n` more units are done."""
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task, n)
+
+
+def _make_bar(unit: str) -> RichProgress:
+    # Imported here because most processes never show a bar and rich takes tens of milliseconds.
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        ProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+    from rich.progress import Progress as RichProgress
+
+    counts: list[ProgressColumn] = (
+        [DownloadColumn(), TransferSpeedColumn()] if unit == "B" else [MofNCompleteColumn(), TextColumn(unit)]
+    )
+    return RichProgress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *counts,
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )

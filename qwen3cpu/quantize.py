@@ -1,0 +1,81 @@
+"""Packing the weights of a model folder: into memory or into a packed file. The arithmetic is `_native.pack_into`'s."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu import _native
+from qwen3cpu.errors import CheckpointError, EngineError
+from qwen3cpu.hf_folder import FolderWeights, ModelTexts
+from qwen3cpu.memory import anonymous_bytes
+from qwen3cpu.packed import PAGE, PackedMatrix, plan_matrices, write_packed
+from qwen3cpu.progress import Progress
+
+_CHUNK_BYTES: Final = 16 << 20  # of source weights: what is mapped beside the packed weights, and how soon Ctrl-C works
+_TILE_ROWS: Final = 8
+
+
+def pack_matrix(
+    weights: FolderWeights,
+    name: str,
+    matrix: PackedMatrix,
+    out: NDArray[np.uint8],
+    *,
+    threads: int,
+    progress: Progress,
+) -> None:
+    """Pack one matrix into out, uint8 [matrix.bytes], a run of rows at a time.
+
+    Raises CheckpointError naming the tensor, row and column of a weight that is not finite.
+    """
+    weights.will_need(name)
+    row_bytes = weights.rows(name, 0, 1).nbytes
+    step = max(_CHUNK_BYTES // row_bytes // _TILE_ROWS, 1) * _TILE_ROWS
+    for first in range(0, matrix.rows, step):
+        last = min(first + step, matrix.rows)
+        chunk = weights.rows(name, first, last)
+        try:
+            _native.pack_into(matrix.format, chunk, out, matrix.rows, first, threads)
+        except EngineError as reason:
+            raise CheckpointError(f"{weights.folder}: tensor {name}: {reason}") from reason
+        progress.advance(chunk.nbytes)
+        del chunk
+        weights.drop_rows(name, first, last)
+
+
+def pack_in_memory(
+    weights: FolderWeights, texts: ModelTexts, quant: str, *, threads: int, progress: Progress
+) -> dict[str, tuple[str, int, int, NDArray[np.uint8]]]:
+    """Pack every matrix into one block of anonymous memory: name -> (format, rows, cols, bytes)."""
+    plan = plan_matrices(texts.config, quant)
+    block = anonymous_bytes(sum(matrix.pages for matrix in plan.values()) * PAGE)
+    packed = {}
+    offset = 0
+    progress.start("Packing", weights.stored_bytes)
+    for name, matrix in plan.items():
+        out = block[offset : offset + matrix.bytes]
+        pack_matrix(weights, name, matrix, out, threads=threads, progress=progress)
+        packed[name] = (matrix.format, matrix.rows, matrix.cols, out)
+        offset += matrix.pages * PAGE
+    return packed
+
+
+def read_vectors(weights: FolderWeights) -> dict[str, NDArray[np.float32]]:
+    """Every norm weight and bias of the model, float32."""
+    return {name: weights.vector(name) for name in weights.vectors}
+
+
+def pack_to_file(
+    path: Path, weights: FolderWeights, texts: ModelTexts, quant: str, *, threads: int, progress: Progress
+) -> None:
+    """Pack a model folder into the packed file `path`, replacing it whole. Raises OSError of the file system."""
+
+    def pack(name: str, matrix: PackedMatrix, out: NDArray[np.uint8]) -> None:
+        pack_matrix(weights, name, matrix, out, threads=threads, progress=progress)
+
+    progress.start("Packing", weights.stored_bytes)
+    write_packed(path, texts, quant, weights.fingerprint(), pack, read_vectors(weights))
