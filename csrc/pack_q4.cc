@@ -44,10 +44,11 @@ void normalize(const float (&w)[kGroup][kTileRows], int first_row, Group& group)
       const float x = w[i][first_row + lane];
       extreme = std::fabs(x) > std::fabs(extreme) ? x : extreme;
     }
-    // What is so small is zero in the row scale as well (see row_scale_of), and 1 / extreme might not be finite.
+    // What is so small is zero in the row scale as well (see row_scale_of). Not a product with 1 / extreme, which would
+    // be subnormal for the largest weights.
     const bool zero = std::fabs(extreme) < FLT_MIN * 16.0f;
-    const float factor = zero ? 0.0f : -1.0f / extreme;
-    for (int i = 0; i < kGroup; ++i) group.u[i][lane] = w[i][first_row + lane] * factor;
+    const float divisor = zero ? FLT_MAX : -extreme;
+    for (int i = 0; i < kGroup; ++i) group.u[i][lane] = w[i][first_row + lane] / divisor;
     group.negated_extreme[lane] = zero ? 0.0f : -extreme;
   }
 }

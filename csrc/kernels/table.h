@@ -27,7 +27,7 @@ namespace qwen3cpu {
 using MatmulFn = void(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                       float* y, int64_t ldy, uint8_t* scratch);
 
-constexpr int64_t matmul_scratch_bytes(int cols) { return 32 * round_up(cols, 256) + 16384; }
+constexpr int64_t matmul_scratch_bytes(int cols) { return 32 * round_up(cols, 256) + 32768; }
 
 // Prepares one token's input x [cols] in the form that the weights want, zero-padded to `stride` columns.
 //   amax over each scale block, scale = amax / 127, q = round-half-even(x * (127 / amax)); an all-zero block has scale
@@ -76,11 +76,12 @@ struct SoftmaxState {
 //   count  [n_rows] valid positions in this block for each row, 0..64 (0: the row is left as it is)
 //   state  [n_rows], out [n_rows][head_dim_padded]; start: max = -inf, sum = 0, out = 0
 //   head_dim_padded is a multiple of 8; padding of q, k and v is zero.
-// Arithmetic per row: s[p] = fma chain over d ascending; m = max(state.max, max s) + 0 (-0 becomes +0); c =
-// exp(state.max - m);
+// Arithmetic per row:
+//   s[p] = fma chain over d ascending; m = max(state.max, max s) + 0 (-0 becomes +0); c = exp(state.max - m)
 //   e[p] = exp(s[p] - m); sum = fma(sum, c, total), total = e in 8 lanes (lane p mod 8, ascending, plain adds from 0)
-//   then the tree of RmsNormFn; out[d] = out[d] * c, then fma(e[p], v[p][d], out[d]) for p ascending below count.
-//   Positions at or above count do not enter (e = 0 in the sum).
+//   then the tree of RmsNormFn
+//   out[d] = out[d] * c, then fma(e[p], v[p][d], out[d]) for p ascending below count
+//   Positions at or above count do not enter, whatever the block holds there.
 // scratch: attend_scratch_bytes(head_dim_padded), 64-byte aligned.
 using AttendFn = void(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
                       SoftmaxState* state, float* out, uint8_t* scratch);

@@ -1,0 +1,113 @@
+"""Choosing an instruction set, proof that the chosen one runs, and that no other code needs it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from qwen3cpu import _native
+
+kernels = _native.kernels
+RUNNABLE = [name for name, supported in _native.isas() if supported]
+
+REPORT = """
+import json
+from qwen3cpu import _native
+print(json.dumps([_native.chosen_isa(), _native.kernels.addresses(""),
+                  {n: _native.kernels.addresses(n) for n, supported in _native.isas() if supported}]))
+"""
+
+
+def run_with(isa: str | None, program: str = REPORT) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k != "QWEN3CPU_ISA"}
+    if isa is not None:
+        environment["QWEN3CPU_ISA"] = isa
+    environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
+    return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("isa", RUNNABLE)
+def test_the_forced_isa_is_the_one_that_runs(isa: str) -> None:
+    result = run_with(isa)
+    assert result.returncode == 0, result.stderr
+    chosen, engine, tables = json.loads(result.stdout)
+    assert chosen == isa
+    assert engine == tables[isa]
+    for other in RUNNABLE:  # an instruction set may borrow kernels from a lesser one, but not all of them
+        if other != isa:
+            assert engine != tables[other]
+
+
+def test_the_first_runnable_isa_is_chosen_without_a_wish() -> None:
+    for wish in (None, ""):
+        chosen, engine, tables = json.loads(run_with(wish).stdout)
+        assert chosen == RUNNABLE[0]
+        assert engine == tables[chosen]
+
+
+def test_an_unknown_isa_is_an_error_that_names_the_known_ones() -> None:
+    result = run_with("avx9000", "from qwen3cpu import _native; _native.chosen_isa()")
+    assert result.returncode != 0
+    message = result.stderr.strip().splitlines()[-1]
+    assert "EngineError" in message
+    assert "QWEN3CPU_ISA" in message
+    assert "avx9000" in message
+    for name, _ in _native.isas():
+        assert name in message
+
+
+def test_scalar_is_always_compiled_in_and_runnable() -> None:
+    assert ("scalar", True) in _native.isas()
+
+
+def test_every_isa_has_the_same_kernels() -> None:
+    by_isa = Counter(isa for isa, _, _ in kernels.rows())
+    assert set(by_isa) == {name for name, _ in _native.isas()}
+    assert len({frozenset(row[1:] for row in kernels.rows() if row[0] == isa) for isa in by_isa}) == 1
+
+
+# ---- machine code
+
+
+FUNCTION = re.compile(r"^[0-9a-f]+ <(.+)>:$")
+WIDE = re.compile(r"%[yz]mm\d|\tv(?!err|erw)[a-z0-9]+\s+.*%[xyz]mm")
+"""An operand of 256 or 512 bits, or a VEX-encoded instruction on 128."""
+
+
+def wide_instructions() -> Counter[str]:
+    """Function -> AVX instructions in it, over the whole extension."""
+    objdump = shutil.which("objdump")
+    if objdump is None:
+        pytest.skip("objdump is not installed")
+    arguments = [objdump, "-d", "-C", "--no-show-raw-insn", _native.__file__]
+    found: Counter[str] = Counter()
+    function = ""
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if match := FUNCTION.match(line.rstrip()):
+                function = match.group(1)
+            elif WIDE.search(line):
+                found[function] += 1
+    assert process.returncode == 0
+    return found
+
+
+def test_wide_instructions_are_in_the_kernels_that_need_them_only() -> None:
+    """Also nothing inline that another file shares: it would be the copy that runs on every CPU."""
+    compiled = [name for name, _ in _native.isas() if name != "scalar"]
+    if "avx2" not in compiled:
+        pytest.skip("no kernels with wide instructions are compiled in")
+    found = wide_instructions()
+    own = re.compile(rf"(^|\s)qwen3cpu::({'|'.join(compiled)})::")
+    inside = {function for function in found if own.search(function)}
+    if not inside:
+        pytest.skip("the extension is stripped of its symbols")
+    for name in _native.FORMATS:
+        assert any(f"avx2::{name}::matmul" in function for function in inside)
+    assert set(found) == inside

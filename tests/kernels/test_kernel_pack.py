@@ -1,0 +1,194 @@
+"""Packing: what comes back from a packed matrix, and what cannot be packed."""
+
+import numpy as np
+import pytest
+from kernel_calls import U, aligned, pack, unpack
+
+from qwen3cpu import _native
+from qwen3cpu.errors import EngineError
+
+FORMATS = list(_native.FORMATS)
+SOURCES = ["float32", "float16", "bfloat16"]
+
+
+def to_bf16_bits(x: np.ndarray) -> np.ndarray:
+    """The nearest bfloat16 of every float32, ties to even, by comparing both neighbours in float64."""
+    low = (x.view(np.uint32) >> 16).astype(np.uint32)
+    below, above = ((low + i).astype(np.uint32) << 16 for i in (0, 1))
+    to_below, to_above = (np.abs(x.astype(np.float64) - b.view(np.float32)) for b in (below, above))
+    up = (to_above < to_below) | ((to_above == to_below) & (low % 2 == 1))
+    return (low + up).astype(np.uint16)
+
+
+def from_bf16_bits(bits: np.ndarray) -> np.ndarray:
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def source(kind: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(the array to be packed, the float32 values that it stands for)"""
+    if kind == "float16":
+        half = x.astype(np.float16)
+        return half, half.astype(np.float32)
+    if kind == "bfloat16":
+        bits = to_bf16_bits(x)
+        return bits, from_bf16_bits(bits)
+    return x, x
+
+
+def gaussian(n_rows: int, cols: int, seed: int = 0) -> np.ndarray:
+    return (np.random.default_rng([seed, n_rows, cols]).standard_normal((n_rows, cols)) * 0.03).astype(np.float32)
+
+
+def decibels(weights: np.ndarray, back: np.ndarray) -> float:
+    error = weights.astype(np.float64) - back
+    return float(10 * np.log10((error**2).sum() / (weights.astype(np.float64) ** 2).sum()))
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize(("n_rows", "cols"), [(1, 1), (8, 32), (13, 77), (24, 300)])
+def test_f32_gives_every_source_back_exactly(kind: str, n_rows: int, cols: int) -> None:
+    array, values = source(kind, gaussian(n_rows, cols))
+    assert (unpack("f32", pack("f32", array), n_rows, cols) == values).all()
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_bf16_is_the_nearest_bf16(kind: str) -> None:
+    array, values = source(kind, gaussian(16, 100))
+    assert (unpack("bf16", pack("bf16", array), 16, 100) == from_bf16_bits(to_bf16_bits(values))).all()
+
+
+def test_every_finite_half_is_read_exactly() -> None:
+    bits = np.arange(65536, dtype=np.uint16).view(np.float16)
+    halves = bits[np.isfinite(bits)].reshape(-1, 128)
+    assert (unpack("f32", pack("f32", halves), *halves.shape) == halves.astype(np.float32)).all()
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize(("n_rows", "cols"), [(8, 32), (13, 77), (24, 300)])
+def test_q8_is_within_half_a_step(kind: str, n_rows: int, cols: int) -> None:
+    """The step is the group's largest weight / 127, rounded up to a half: at most 1 + 2^-10 times that. The quotient is
+    rounded twice (reciprocal and product), relative to at most 127 steps.
+    """
+    array, values = source(kind, gaussian(n_rows, cols))
+    back = unpack("q8", pack("q8", array), n_rows, cols)
+    for first in range(0, cols, 32):
+        group = slice(first, first + 32)
+        step = np.abs(values[:, group].astype(np.float64)).max(1, keepdims=True) / 127 * (1 + 2.0**-10)
+        assert (np.abs(values[:, group].astype(np.float64) - back[:, group]) <= step * (0.5 + 127 * 2 * U)).all()
+
+
+def test_q8_of_small_weights_is_within_half_the_least_half() -> None:
+    """Below 2^-14 halves are 2^-24 apart: a scale is rounded up by at most that."""
+    weights = gaussian(8, 64) * np.float32(1e-4)
+    back = unpack("q8", pack("q8", weights), 8, 64)
+    step = np.abs(weights).max() / 127 + 2.0**-24
+    assert (np.abs(weights.astype(np.float64) - back) <= step * 0.5001).all()
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_q4_reaches_its_target_on_gaussian_weights(kind: str) -> None:
+    """A searched symmetric scale per 32 gets -21.8 dB; rounding to amax / 7 would get -20.3."""
+    array, values = source(kind, gaussian(64, 2048))
+    assert decibels(values, unpack("q4", pack("q4", array), 64, 2048)) < -21.75
+
+
+def test_q4_reaches_its_target_on_heavy_tails() -> None:
+    """Student's t with 4 degrees of freedom: amax / 7 would get about -17.5, the best float scales -19.1."""
+    weights = np.random.default_rng(1).standard_t(4, (64, 2048)).astype(np.float32)
+    assert decibels(weights, unpack("q4", pack("q4", weights), 64, 2048)) < -18.95
+
+
+def nearest_on_grid(group: np.ndarray) -> float:
+    """Least squared error of one group over a fine grid of float scales of both signs."""
+    amax = np.abs(group).max()
+    scales = np.concatenate([amax / np.linspace(4, 10, 1201), -amax / np.linspace(4, 10, 1201)])[:, None]
+    q = np.clip(np.rint(group / scales), -8, 7)
+    return float(((group - q * scales) ** 2).sum(1).min())
+
+
+def test_q4_is_close_to_the_best_possible_scales() -> None:
+    weights = gaussian(8, 256, seed=2).astype(np.float64)
+    back = unpack("q4", pack("q4", weights.astype(np.float32)), 8, 256)
+    best = sum(nearest_on_grid(group) for group in weights.reshape(-1, 32))
+    assert ((weights - back) ** 2).sum() < 1.015 * best
+
+
+def test_q4_uses_all_its_scale_range_and_levels() -> None:
+    packed = pack("q4", gaussian(8, 256))
+    scales = packed[:64].view(np.int8).reshape(8, 8)
+    assert (np.abs(scales.astype(int)).max(0) == 127).all()
+    assert scales.min() < 0 < scales.max()
+    assert set((packed[64:-32] & 15).tolist()) == set(range(16))
+
+
+def test_q4_scales_cost_nothing_when_a_row_has_one_outlier() -> None:
+    """The other groups of an outlier's row share its row scale: their integer scales get coarse but stay usable."""
+    weights = gaussian(8, 512)
+    weights[:, 5] = 0.03 * 12
+    back = unpack("q4", pack("q4", weights), 8, 512)
+    assert decibels(weights[:, 32:], back[:, 32:]) < -21.5
+    assert np.abs(back[:, 5] / weights[:, 5] - 1).max() < 0.1
+
+
+@pytest.mark.parametrize("weight_format", FORMATS)
+def test_zeros_stay_zeros(weight_format: str) -> None:
+    weights = gaussian(16, 128)
+    weights[3] = 0
+    weights[:, 32:64] = 0
+    back = unpack(weight_format, pack(weight_format, weights), 16, 128)
+    assert (back[3] == 0).all()
+    assert (back[:, 32:64] == 0).all()
+    assert (back[:3, :32] != 0).any()
+
+
+@pytest.mark.parametrize("weight_format", ["q8", "q4"])
+@pytest.mark.parametrize("magnitude", [1e-45, 1e-40, 1e-37, 1e-35, 1e-30])
+def test_tiny_weights_are_stored_within_their_own_size(weight_format: str, magnitude: float) -> None:
+    """Nothing tiny turns into something large or not finite; q4 keeps what is above about 1e-35."""
+    weights = (gaussian(8, 64) / 0.03 * magnitude).astype(np.float32)
+    back = unpack(weight_format, pack(weight_format, weights), 8, 64)
+    assert (np.abs(back.astype(np.float64)) <= np.maximum(1.2 * np.abs(weights).max(), 2.0**-24)).all()
+    if weight_format == "q4" and magnitude >= 1e-30:
+        assert decibels(weights, back) < -20
+
+
+@pytest.mark.parametrize("weight_format", FORMATS)
+def test_largest_weights_survive(weight_format: str) -> None:
+    largest = 8e6 if weight_format == "q8" else 3e38
+    weights = gaussian(8, 64)
+    weights[2, 40] = largest
+    weights[5, 3] = -largest
+    back = unpack(weight_format, pack(weight_format, weights), 8, 64)
+    assert np.isfinite(back).all()
+    assert abs(back[2, 40] / largest - 1) < 0.1
+    assert abs(back[5, 3] / -largest - 1) < 0.1
+
+
+@pytest.mark.parametrize("weight_format", FORMATS)
+@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_are_refused_by_position(weight_format: str, kind: str, bad: float) -> None:
+    weights = gaussian(40, 50)
+    array, _ = source(kind, weights)
+    array = array.copy()
+    array[29, 41] = {"bfloat16": np.float32([bad]).view(np.uint32)[0] >> 16}.get(kind, bad)
+    with pytest.raises(EngineError, match=r"29.*41"):
+        pack(weight_format, array)
+
+
+def test_what_q8_cannot_scale_is_refused() -> None:
+    weights = gaussian(8, 32)
+    weights[4, 9] = 8.4e6  # above 127 * 65504
+    with pytest.raises(EngineError, match=r"4.*9"):
+        pack("q8", weights)
+
+
+@pytest.mark.parametrize("weight_format", FORMATS)
+def test_parts_and_threads_give_the_bytes_of_the_whole(weight_format: str) -> None:
+    weights = gaussian(43, 90)
+    whole = pack(weight_format, weights)
+    assert (pack(weight_format, weights, threads=2) == whole).all()
+    parts = aligned(whole.size)
+    for first, last in [(40, 43), (0, 16), (16, 40)]:
+        _native.pack_into(weight_format, np.ascontiguousarray(weights[first:last]), parts, 43, first, 1)
+    assert (parts == whole).all()
