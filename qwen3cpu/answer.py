@@ -158,7 +158,8 @@ class Answer:
     def _limit_reached(self) -> StoppedBy | None:
         if self._room() > 0:
             return None
-        return "max_new_tokens" if len(self._token_ids) == self._request.max_new_tokens else "context"
+        limit = self._request.max_new_tokens
+        return "context" if limit is None or len(self._token_ids) < limit else "max_new_tokens"
 
     def _ended_by(self, token: int) -> tuple[StoppedBy | None, int | None]:
         if token in self._request.stop_token_ids:
@@ -180,24 +181,23 @@ class Answer:
         return parts
 
     def _force(self, text: str) -> list[Part]:
-        """Put text into the answer that the model did not write."""
+        """Put text that the model did not write into the answer, when that leaves room for more."""
         parts: list[Part] = []
-        for token in self._model.tokenizer.encode(text, control_tokens=True):
-            self._sampler.accept(token)
-            parts += self._take(token, None)
-            self.pending.append(token)
+        tokens = self._model.tokenizer.encode(text, control_tokens=True)
+        if len(tokens) < self._room():
+            self._budget_spent = True
+            for token in tokens:
+                self._sampler.accept(token)
+                parts += self._take(token, None)
+                self.pending.append(token)
         return parts
 
     def _close_thinking(self) -> list[Part]:
-        """Feed in the closing sentence when the budget is spent and an answer still has room."""
+        """Feed in the closing sentence when the budget is spent."""
         budget = self._request.thinking_budget
         if budget is None or not self._splitter.in_thinking or self._thought < budget:
             return []
-        closing = BUDGET_SPENT if self._thought else EMPTY_BLOCK
-        if len(self._model.tokenizer.encode(closing, control_tokens=True)) >= self._room():
-            return []
-        self._budget_spent = True
-        return self._force(closing)
+        return self._force(BUDGET_SPENT if self._thought else EMPTY_BLOCK)
 
     def _show(self, parts: Sequence[Part], *, at_end: bool) -> dict[str, str]:
         """Sort parts into the fields of a chunk and hold back what may become a stop string."""
@@ -210,8 +210,12 @@ class Answer:
             else:
                 shown["text"] += self._stops.flush()
                 shown[part.kind] += part.text
-        if at_end and self._stops.matched is None:
-            shown["text"] += self._stops.flush()
+        if self._stops.matched is None:
+            if at_end:
+                shown["text"] += self._stops.flush()
+            elif self._stops.would_match(self._splitter.held):
+                # Newlines that wait for what comes next are a stop string already.
+                shown["text"] += self._stops.push(self._splitter.held)
         for kind, text in shown.items():
             self._parts[kind].append(text)
         return shown

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from qwen3cpu.errors import ArgumentError
@@ -37,7 +38,7 @@ class Conversation:
         if system is not None:
             self.messages.append({"role": "system", "content": system})
 
-    def stream(self, content: str, **options: Unpack[Options]) -> Iterator[Chunk]:
+    def stream(self, content: str, **options: Unpack[Options]) -> Generator[Chunk, None, None]:
         """Send a user message and stream the answer.
 
         When the generator is closed early, or Ctrl-C strikes, what has been said of the answer stays in the history; if
@@ -52,7 +53,7 @@ class Conversation:
         assert self.result is not None
         return self.result
 
-    def retry(self, **options: Unpack[Options]) -> Iterator[Chunk]:
+    def retry(self, **options: Unpack[Options]) -> Generator[Chunk, None, None]:
         """Stream another answer to the last user message; the old one is forgotten."""
         last = max((i for i, message in enumerate(self.messages) if message["role"] == "user"), default=None)
         if last is None:
@@ -91,21 +92,24 @@ class Conversation:
         """Give the KV cache back. The conversation may go on; it is processed anew then."""
         self._sequence.truncate(0)
 
-    def _turn(self, messages: list[dict[str, Any]], options: Any) -> Iterator[Chunk]:
+    def _turn(self, messages: list[dict[str, Any]], options: Any) -> Generator[Chunk, None, None]:
         request = self._model.request(**{**self.options, **options})
         if request.n is not None:
             raise ArgumentError("n: a conversation has one answer to a message")
         return self._follow(messages, self._model.continue_sequence(self._sequence, messages, request))
 
-    def _follow(self, messages: list[dict[str, Any]], chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    def _follow(
+        self, messages: list[dict[str, Any]], chunks: Generator[Chunk, None, None]
+    ) -> Generator[Chunk, None, None]:
         answer = {"role": "assistant", "content": "", "reasoning_content": ""}
         result = None
         try:
-            for chunk in chunks:
-                answer["content"] += chunk.text
-                answer["reasoning_content"] += chunk.reasoning
-                result = chunk.result
-                yield chunk
+            with closing(chunks):
+                for chunk in chunks:
+                    answer["content"] += chunk.text
+                    answer["reasoning_content"] += chunk.reasoning
+                    result = chunk.result
+                    yield chunk
         finally:
             if result is not None or answer["content"]:
                 self.messages = [*messages, {key: text for key, text in answer.items() if text or key == "content"}]

@@ -5,8 +5,7 @@ A step is one native call over what every running answer still has to feed: a pi
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 
 from qwen3cpu.answer import Answer
 from qwen3cpu.engine import CHUNK, Engine
@@ -14,7 +13,7 @@ from qwen3cpu.progress import Progress
 from qwen3cpu.results import Chunk
 
 MOST_RUNNING = 16
-"""Answers decoded side by side; further ones wait until one has finished."""
+"""Answers of generate_batch decoded side by side."""
 
 
 class Batch:
@@ -22,32 +21,29 @@ class Batch:
 
     Args:
         engine: runs the forward passes.
-        most_running: answers decoded at the same time.
         chunk: tokens in one pass at most.
     """
 
-    def __init__(self, engine: Engine, *, most_running: int = MOST_RUNNING, chunk: int = CHUNK) -> None:
+    def __init__(self, engine: Engine, *, chunk: int = CHUNK) -> None:
         self._engine = engine
-        self._most_running = most_running
         self._chunk = chunk
-        self._waiting: deque[Sequence[Answer]] = deque()
         self._running: list[Answer] = []
         self._followers: dict[Answer, Sequence[Answer]] = {}
         self.prompt_tokens = 0
         """Prompt tokens processed so far."""
 
-    @property
-    def busy(self) -> bool:
-        """Whether an answer is running or waiting."""
-        return bool(self._running or self._waiting)
+    def __len__(self) -> int:
+        """Answers that have not finished."""
+        return len(self._running) + sum(len(followers) for followers in self._followers.values())
 
-    def add(self, answers: Sequence[Answer]) -> None:
-        """Queue one or several answers to the same prompt, which is processed once."""
-        self._waiting.append(answers)
+    def add(self, *answers: Answer) -> None:
+        """Let one or several answers to the same prompt join; the prompt is processed once."""
+        first, *followers = answers
+        self._running.append(first)
+        self._followers[first] = followers
 
     def step(self) -> list[Chunk]:
         """One forward pass; a chunk for every answer that got a token. Finished answers are released."""
-        self._admit()
         shares = self._share_out()
         rows = self._engine.forward(
             [
@@ -65,8 +61,7 @@ class Batch:
             followers = self._followers.pop(answer, ())
             for follower in followers:
                 follower.share_prompt(answer)
-            for each in (answer, *followers):
-                chunks.append(each.receive(logits[0]))
+            chunks += [each.receive(logits[0]) for each in (answer, *followers)]
             self._running += followers
         for answer in self._running:
             if answer.result is not None:
@@ -80,15 +75,6 @@ class Batch:
             answer.release()
         self._running.clear()
         self._followers.clear()
-        self._waiting.clear()
-
-    def _admit(self) -> None:
-        running = len(self._running) + sum(len(followers) for followers in self._followers.values())
-        while self._waiting and (not running or running + len(self._waiting[0]) <= self._most_running):
-            first, *followers = self._waiting.popleft()
-            self._running.append(first)
-            self._followers[first] = followers
-            running += 1 + len(followers)
 
     def _share_out(self) -> list[tuple[Answer, int]]:
         """How many of its pending tokens each answer feeds: running answers all, prompts what the chunk has left."""
@@ -102,23 +88,50 @@ class Batch:
         return shares
 
 
-def run(batch: Batch, prompt_tokens: int | None = None) -> Iterator[Chunk]:
-    """Step until every answer is finished. Closing the generator, or Ctrl-C, stops before the next step.
+def run(engine: Engine, answers: Sequence[Answer], *, progress: bool = False) -> Generator[Chunk, None, None]:
+    """Stream one or several answers to the same prompt.
+
+    Closing the generator, or Ctrl-C, stops before the next step.
 
     Args:
-        batch: with its answers.
-        prompt_tokens: show a progress bar of that many prompt tokens until the first token of an answer; None: no bar.
+        engine: runs the forward passes.
+        answers: all to the same prompt.
+        progress: show a bar while a prompt of more than one piece is processed.
     """
+    batch = Batch(engine)
+    batch.add(*answers)
+    prompt_tokens = len(answers[0].pending)
     try:
-        if prompt_tokens is not None:
+        if progress and prompt_tokens > CHUNK:
             chunks: list[Chunk] = []
-            with Progress("prompt", prompt_tokens, unit="tok") as progress:
+            with Progress("prompt", prompt_tokens, unit="tok") as bar:
                 while not chunks:
                     before = batch.prompt_tokens
                     chunks = batch.step()
-                    progress.advance(batch.prompt_tokens - before)
+                    bar.advance(batch.prompt_tokens - before)
             yield from chunks
-        while batch.busy:
+        while len(batch):
+            yield from batch.step()
+    finally:
+        batch.close()
+
+
+def run_many(engine: Engine, answers: Iterable[Answer], *, most_running: int) -> Generator[Chunk, None, None]:
+    """Stream answers to different prompts, decoded together; when one has finished, the next joins.
+
+    Args:
+        engine: runs the forward passes.
+        answers: taken from it one by one, when there is room.
+        most_running: answers side by side.
+    """
+    batch = Batch(engine)
+    waiting = iter(answers)
+    try:
+        while True:
+            while len(batch) < most_running and (answer := next(waiting, None)) is not None:
+                batch.add(answer)
+            if not len(batch):
+                return
             yield from batch.step()
     finally:
         batch.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import secrets
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
@@ -16,7 +18,7 @@ from qwen3cpu.chat import ChatTemplate
 from qwen3cpu.config import GenerationDefaults, ModelConfig
 from qwen3cpu.engine import CHUNK, Engine, TokenSequence
 from qwen3cpu.errors import ArgumentError, MessageError
-from qwen3cpu.generate import MOST_RUNNING, Batch, run
+from qwen3cpu.generate import MOST_RUNNING, run, run_many
 from qwen3cpu.loader import Checkpoint, open_checkpoint
 from qwen3cpu.options import Options, Request, make_request
 from qwen3cpu.progress import Progress
@@ -204,11 +206,12 @@ class Model:
             ContextLengthError: the prompt does not fit into the context.
         """
         request = self._request(n=n, **options)
-        results = [chunk.result for chunk in self._start(prompt, request) if chunk.result is not None]
-        results.sort(key=lambda result: result.index)
+        results = _results(self._start(prompt, request))
         return results[0] if request.n is None else results
 
-    def stream(self, prompt: Prompt, *, n: int | None = None, **options: Unpack[Options]) -> Iterator[Chunk]:
+    def stream(
+        self, prompt: Prompt, *, n: int | None = None, **options: Unpack[Options]
+    ) -> Generator[Chunk, None, None]:
         """The same answer, piece by piece: a generator with a chunk for each token; the last one has the result.
 
         Arguments are checked at once, work begins with the first `next`. Closing the generator, or Ctrl-C, stops within
@@ -234,11 +237,8 @@ class Model:
         if request.n is not None:
             raise ArgumentError("n: generate_batch gives one answer to each prompt; repeat a prompt for more")
         encoded = [self._prompts.encode(prompt, request) for prompt in prompts]
-        batch = Batch(self.engine, most_running=most_running)
-        for index, ids in enumerate(encoded):
-            batch.add([Answer(self._surroundings, ids, request, index=index)])
-        results = [chunk.result for chunk in run(batch) if chunk.result is not None]
-        return sorted(results, key=lambda result: result.index)
+        answers = (Answer(self._surroundings, ids, request, index=index) for index, ids in enumerate(encoded))
+        return _results(run_many(self.engine, answers, most_running=most_running))
 
     def chat(self, system: str | None = None, **options: Unpack[Options]) -> Conversation:
         """A conversation that keeps its history and its KV cache.
@@ -319,7 +319,7 @@ class Model:
 
     def continue_sequence(
         self, sequence: TokenSequence, messages: Sequence[Message], request: Request
-    ) -> Iterator[Chunk]:
+    ) -> Generator[Chunk, None, None]:
         """Stream an answer to messages on a kept sequence: what it already holds of them is not processed again."""
         return self._start(messages, request, sequence)
 
@@ -335,16 +335,18 @@ class Model:
             request = replace(request, max_new_tokens=self.generation_defaults.max_new_tokens)
         return request
 
-    def _start(self, prompt: Prompt, request: Request, sequence: TokenSequence | None = None) -> Iterator[Chunk]:
+    def _start(
+        self, prompt: Prompt, request: Request, sequence: TokenSequence | None = None
+    ) -> Generator[Chunk, None, None]:
         ids = self._prompts.encode(prompt, request)
+        if request.sampling.seed is None:
+            # One seed for all answers, so that the one that each result reports repeats it.
+            request = replace(request, sampling=request.sampling.replace(seed=secrets.randbits(53)))
         answers = [
             Answer(self._surroundings, ids, request, index=index, stream=index, sequence=sequence)
             for index in range(request.n or 1)
         ]
-        batch = Batch(self.engine)
-        batch.add(answers)
-        left = len(answers[0].pending)
-        return run(batch, prompt_tokens=left if request.progress and left > CHUNK else None)
+        return run(self.engine, answers, progress=request.progress)
 
     def _score(self, scorer: Sampler, logits: NDArray[np.float32], token: int, top: int) -> TokenLogprob:
         value, best = scorer.logprobs(logits, token, top)
@@ -364,3 +366,10 @@ class Model:
         if isinstance(ids, str):
             raise ArgumentError("ids: expected token ids, found a str; model.tokenizer.encode makes them")
         return ids
+
+
+def _results(chunks: Generator[Chunk, None, None]) -> list[Result]:
+    """The results at the ends of streams, by index."""
+    with closing(chunks):
+        results = [chunk.result for chunk in chunks if chunk.result is not None]
+    return sorted(results, key=lambda result: result.index)

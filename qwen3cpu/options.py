@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypedDict
@@ -157,10 +158,9 @@ def check_ids(ids: Any, vocab_size: int, name: str) -> list[int]:
         raise ArgumentError(f"{name}: expected a sequence of token ids, found {type(ids).__name__}")
     checked: list[int] = []
     for position, value in enumerate(ids):
-        # NumPy integers have __index__ too; floats do not, and True is no token.
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
+        token = _index(value)
+        if token is None:
             raise ArgumentError(f"{name}[{position}]: expected a token id, found {value!r}")
-        token = int(value)
         if not 0 <= token < vocab_size:
             raise ArgumentError(f"{name}[{position}]: expected an id from 0 to {vocab_size - 1}, found {token}")
         checked.append(token)
@@ -195,10 +195,19 @@ def _whole(given: Mapping[str, Any], name: str, least: int, most: int | None = N
     value = given.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < least or int(value) > (most or value):
+    number = _index(value)
+    if number is None or number < least or (most is not None and number > most):
         expected = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise ArgumentError(f"{name}: expected a whole number {expected}, found {value!r}")
-    return int(value)
+    return number
+
+
+def _index(value: Any) -> int | None:
+    """An int, or an integer of NumPy, as int; None for floats, True and everything else."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
 
 
 def _stop_strings(stop: Any) -> tuple[str, ...]:

@@ -88,7 +88,7 @@ class Result:
     usage: Usage
     timings: Timings
     seed: int
-    """Generating again with this seed and the same options repeats the answer."""
+    """Generating again with this seed and the same options (and n, for answers with an index above 0) repeats it."""
     logprobs: tuple[TokenLogprob, ...] | None = None
     """One entry per entry of token_ids when they were asked for."""
     index: int = 0

@@ -34,6 +34,10 @@ class StopMatcher:
         self._held = held[len(held) - keep :]
         return held[: len(held) - keep]
 
+    def would_match(self, text: str) -> bool:
+        """Whether pushing `text` would complete a stop string."""
+        return any(stop in self._held + text for stop in self._stops)
+
     def flush(self) -> str:
         """What was held back, when the text ends without a stop string."""
         held, self._held = self._held, ""

@@ -1,0 +1,158 @@
+"""The invariant: a token's logits depend on its own sequence and nothing else, bit for bit.
+
+For every weight format: however the prompt is cut, whatever runs beside it, whatever the number of threads, forked from
+a shared prefix or not, after a truncation or not. Everything is compared with the prompt in one piece, alone, on one
+thread.
+"""
+
+import checkpoints
+import numpy as np
+import pytest
+
+import qwen3cpu
+from qwen3cpu import _native
+from qwen3cpu.engine import TokenSequence
+from qwen3cpu.weights import QUANTS
+
+# Odd sizes, so that tails are met, and more positions than two blocks of the KV cache.
+SHAPE = {
+    "hidden_size": 100,
+    "intermediate_size": 171,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "num_hidden_layers": 3,
+    "vocab_size": 421,
+    "max_position_embeddings": 1024,
+}
+LENGTH = 2 * _native.KV_BLOCK + 23
+THREADS = (1, 2, 4)
+
+
+def ids(length, seed):
+    return np.random.default_rng(seed).integers(SHAPE["vocab_size"], size=length).tolist()
+
+
+PROMPT = ids(LENGTH, seed=0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return checkpoints.write_checkpoint(tmp_path_factory.mktemp("invariant"), **SHAPE).folder
+
+
+@pytest.fixture(scope="module", params=[(quant, kv) for quant in QUANTS for kv in _native.KV_FORMATS], ids="-".join)
+def engine(request, folder):
+    quant, kv = request.param
+    return qwen3cpu.load(folder, quant=quant, kv=kv, threads=1).engine
+
+
+@pytest.fixture(scope="module")
+def expected(engine):
+    """[LENGTH, vocab_size]: in one piece, alone, on one thread."""
+    engine.threads = 1
+    (logits,) = engine.forward([(engine.new_sequence(), PROMPT, range(LENGTH))])
+    assert np.isfinite(logits).all()
+    assert len(np.unique(logits, axis=0)) == LENGTH
+    return logits
+
+
+@pytest.fixture(params=THREADS)
+def threads(request, engine):
+    engine.threads = request.param
+    yield request.param
+    engine.threads = 1
+
+
+def feed(engine, sequence, tokens, piece):
+    """The logits of all `tokens`, fed in pieces."""
+    rows = [
+        engine.forward([(sequence, tokens[start : start + piece], range(len(tokens[start : start + piece])))])[0]
+        for start in range(0, len(tokens), piece)
+    ]
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize("piece", [1, 2, 7, 64, 100, LENGTH])
+def test_the_cut_of_the_prompt(engine, threads, expected, piece):
+    assert (feed(engine, engine.new_sequence(), PROMPT, piece) == expected).all()
+
+
+def test_irregular_cuts(engine, threads, expected):
+    rng = np.random.default_rng(7)
+    for _ in range(3):
+        cuts = np.sort(rng.choice(np.arange(1, LENGTH), size=6, replace=False)).tolist()
+        sequence = engine.new_sequence()
+        rows = [
+            engine.forward([(sequence, PROMPT[start:end], range(end - start))])[0]
+            for start, end in zip([0, *cuts], [*cuts, LENGTH], strict=True)
+        ]
+        assert (np.concatenate(rows) == expected).all()
+
+
+@pytest.mark.parametrize("wanted", [[LENGTH - 1], [0], [5, 63, 64, 128], list(range(0, LENGTH, 3))])
+def test_which_logits_are_wanted(engine, threads, expected, wanted):
+    (logits,) = engine.forward([(engine.new_sequence(), PROMPT, wanted)])
+    assert (logits == expected[wanted]).all()
+
+
+@pytest.mark.parametrize(("piece", "place"), [(1, 3), (7, 0), (7, 5), (64, 2), (LENGTH, 1)])
+def test_five_other_sequences_beside_it(engine, threads, expected, piece, place):
+    """The others are of all lengths and have got anywhere; they move on by 1 to 30 tokens in each step."""
+    rng = np.random.default_rng(piece + place)
+    others = [engine.new_sequence() for _ in range(5)]
+    for number, other in enumerate(others[1:]):
+        engine.forward([(other, ids(40 * number + 3, seed=number + 1), [])])
+    sequence = engine.new_sequence()
+    rows = []
+    for start in range(0, LENGTH, piece):
+        tokens = PROMPT[start : start + piece]
+        batch = [(other, ids(int(rng.integers(1, 31 if piece > 1 else 2)), seed=start), [0]) for other in others]
+        batch.insert(place, (sequence, tokens, range(len(tokens))))
+        rows.append(engine.forward(batch)[place])
+    assert (np.concatenate(rows) == expected).all()
+
+
+@pytest.mark.parametrize("shared", [1, 63, 64, 65, 128, LENGTH - 1])
+def test_forks(engine, threads, expected, shared):
+    """A shared prefix, then one branch goes another way while the other one and the original go on."""
+    original = engine.new_sequence()
+    engine.forward([(original, PROMPT[:shared], [])])
+    fork, stranger = original.fork(), original.fork()
+    rest = PROMPT[shared:]
+    engine.forward([(stranger, ids(70, seed=3), [])])
+    first = engine.forward([(fork, rest, range(len(rest))), (stranger, ids(9, seed=4), [])])[0]
+    second = feed(engine, original, rest, 5)
+    assert (first == expected[shared:]).all()
+    assert (second == expected[shared:]).all()
+
+
+@pytest.mark.parametrize("kept", [1, 63, 64, 65, LENGTH - 1])
+def test_truncation(engine, threads, expected, kept):
+    sequence = engine.new_sequence()
+    engine.forward([(sequence, [*PROMPT[:kept], *ids(90, seed=5)], [])])
+    sequence.truncate(kept)
+    rest = PROMPT[kept:]
+    (logits,) = engine.forward([(sequence, rest, range(len(rest)))])
+    assert (logits == expected[kept:]).all()
+    assert sequence.ids == PROMPT
+
+
+def test_memory_that_others_used_before(engine, threads, expected):
+    """Blocks come back with the contents of the last owner; nothing of it may be seen."""
+    used = engine.new_sequence()
+    engine.forward([(used, ids(300, seed=6), [])])
+    used.release()
+    assert (feed(engine, engine.new_sequence(), PROMPT, 64) == expected).all()
+
+
+def test_the_ids_of_a_sequence_follow_it(engine):
+    sequence = engine.new_sequence()
+    engine.forward([(sequence, [1, 2, 3], [])])
+    fork = sequence.fork()
+    engine.forward([(fork, [4], [])])
+    assert (sequence.ids, fork.ids) == ([1, 2, 3], [1, 2, 3, 4])
+    assert fork.common_prefix([1, 2, 9]) == 2
+    # Ids that were noted before a pass that did not happen.
+    broken = TokenSequence(sequence.native, [1, 2, 3, 8, 9])
+    assert broken.ids == [1, 2, 3]

@@ -1,0 +1,61 @@
+"""Checkpoints that say what a test wants: each token is followed by the one that a script names.
+
+Attention and MLP add nothing, the embedding is one-hot and row j of the head looks for the tokens that j follows, so
+that the logit of the scripted token is about 20 and all others are 0. The whole engine runs, as for any other model.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import checkpoints
+import numpy as np
+
+Script = Mapping[int, int]
+
+
+def token(spelling: str) -> int:
+    """The id of a control token, or of a single byte written as an ASCII character."""
+    control = checkpoints.control_ids()
+    if spelling in control:
+        return control[spelling]
+    vocab = checkpoints.tokenizer_dict()["model"]["vocab"]
+    return int(vocab[checkpoints.byte_symbols()[ord(spelling)]])
+
+
+def script(*chains: Sequence[str]) -> dict[int, int]:
+    """A script in which the tokens of every chain follow each other; a token may have one successor only."""
+    follows: dict[int, int] = {}
+    for chain in chains:
+        ids = [token(spelling) for spelling in chain]
+        for before, after in itertools.pairwise(ids):
+            assert follows.setdefault(before, after) == after, chain
+    return follows
+
+
+def write_scripted(folder: Path, follows: Script, **options: Any) -> Path:
+    """Write a checkpoint that follows the script; a token outside of it is followed by <|im_end|>."""
+    size = checkpoints.VOCAB_SIZE
+    shape = {
+        "hidden_size": size,
+        "intermediate_size": 8,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "num_hidden_layers": 1,
+        "tie_word_embeddings": False,
+    }
+    tensors = {
+        name: np.zeros(shape, dtype=np.float32)
+        for name, shape in checkpoints.tensor_shapes(checkpoints.qwen3_config(**shape))
+    }
+    for name, values in tensors.items():
+        if name.endswith("norm.weight"):
+            values += 1
+    tensors["model.embed_tokens.weight"] += np.eye(size, dtype=np.float32)
+    end = token("<|im_end|>")
+    for before in range(size):
+        tensors["lm_head.weight"][follows.get(before, end), before] = 1
+    checkpoints.write_checkpoint(folder, tensors=tensors, dtype="float32", **shape, **options)
+    return folder
