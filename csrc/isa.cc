@@ -5,6 +5,10 @@
 
 #if defined(__x86_64__) || defined(_M_X64)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #define QWEN3CPU_X86 1
 #endif
 
@@ -35,8 +39,35 @@ bool detect_avx2() {
   return (b & avx2) != 0;
 }
 
+#if defined(__linux__)
+
+// The tile registers are off until a process asks for them.
+bool request_tiles() {
+  constexpr long request_permission = 0x1023, tile_data = 18;
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+}
+
+bool detect_amx() {
+  if (!detect_avx2()) return false;
+  constexpr uint64_t avx512_and_tiles = 0x600e6;
+  if ((saved_states() & avx512_and_tiles) != avx512_and_tiles) return false;
+  unsigned a, b, c, d;
+  __get_cpuid_count(7, 0, &a, &b, &c, &d);
+  constexpr unsigned avx512f = bit(16), avx512dq = bit(17), avx512bw = bit(30), avx512vl = bit(31);
+  constexpr unsigned avx512 = avx512f | avx512dq | avx512bw | avx512vl, vnni = bit(11);
+  constexpr unsigned amx = bit(24) | bit(25);  // tiles, int8
+  return (b & avx512) == avx512 && (c & vnni) != 0 && (d & amx) == amx && request_tiles();
+}
+
 #else
 
+bool detect_amx() { return false; }
+
+#endif
+
+#else
+
+bool detect_amx() { return false; }
 bool detect_avx2() { return false; }
 
 #endif
@@ -47,6 +78,11 @@ bool cpu_runs_scalar() { return true; }
 
 bool cpu_runs_avx2() {
   static const bool runs = detect_avx2();
+  return runs;
+}
+
+bool cpu_runs_amx() {
+  static const bool runs = detect_amx();
   return runs;
 }
 

@@ -24,9 +24,9 @@ void PreparedInput::reserve(Activation form, int n_tokens, int cols) {
     return;
   }
   Int8& x = int8(form);
-  x.q.reserve(elements);
+  x.q.reserve(elements + kActivationSlack);
   x.scale.reserve(int64_t{n_tokens} * scales_of(form, cols));
-  x.sum.reserve(elements / kGroup);
+  x.sum.reserve(elements / kGroup + kActivationSlack);
 }
 
 void PreparedInput::prepare(const OpKernels& ops, Activation form, int cols, int t, const float* x) {

@@ -1,0 +1,15 @@
+// Kernels for CPUs with AMX (int8 tiles) and AVX-512: many-token products of the quantised formats. Everything else in
+// this instruction set's table is the AVX2 kernel. Each gives the bits of its scalar twin.
+#pragma once
+
+#include "../avx2/kernels.h"
+
+namespace qwen3cpu::amx {
+namespace q8 {
+MatmulFn matmul;
+}
+namespace q4 {
+MatmulFn matmul;
+}
+const IsaTable& table();
+}  // namespace qwen3cpu::amx

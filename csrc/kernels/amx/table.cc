@@ -1,0 +1,29 @@
+// The AMX kernel table: AVX2's, with its own products for the quantised formats.
+#include "../../isa.h"
+#include "kernels.h"
+
+namespace qwen3cpu::amx {
+namespace {
+const FormatKernels format_kernels[] = {
+    {Format::f32, "f32", Activation::f32, avx2::f32::matmul},
+    {Format::bf16, "bf16", Activation::f32, avx2::bf16::matmul},
+    {Format::q8, "q8", Activation::i8g32, q8::matmul},
+    {Format::q4, "q4", Activation::i8g256, q4::matmul},
+};
+const KvKernels kv_kernels[] = {
+    {KvFormat::f32, "f32", avx2::kv_f32::attend, avx2::kv_f32::store},
+    {KvFormat::f16, "f16", avx2::kv_f16::attend, avx2::kv_f16::store},
+};
+const IsaTable isa_table = {
+    "amx",
+    cpu_runs_amx,
+    format_kernels,
+    kv_kernels,
+    {avx2::rms_norm, avx2::rope, avx2::silu_mul, avx2::quantize_i8g32, avx2::quantize_i8g256},
+    {avx2::probe_fp32, avx2::probe_int8, avx2::probe_read},
+};
+}  // namespace
+
+const IsaTable& table() { return isa_table; }
+
+}  // namespace qwen3cpu::amx
