@@ -70,6 +70,11 @@ class OutputSplitter:
         """Whether the next token belongs to a tool call."""
         return self._call is not None
 
+    @property
+    def held(self) -> str:
+        """Newlines of the answer that are held back: they are shown if it ends here or goes on with text."""
+        return "" if self.in_thinking or self.in_tool_call else self._stream.held
+
     def push(self, id_: int) -> list[Part]:
         """What this token makes known, perhaps nothing."""
         tokenizer = self._tokenizer
@@ -129,7 +134,7 @@ class _Stream:
         self.kind = kind
         self._decoder = StreamDecoder(tokenizer)
         self._trim_start = trim_start
-        self._held = ""
+        self.held = ""
         self.begun = False
         """Whether something has been shown."""
 
@@ -138,21 +143,21 @@ class _Stream:
 
     def finish(self, *, keep_newlines: bool) -> list[Part]:
         parts = self._add(self._decoder.finish())
-        if keep_newlines and self._held:
-            parts.append(Part(self.kind, self._held))
-        self._held = ""
+        if keep_newlines and self.held:
+            parts.append(Part(self.kind, self.held))
+        self.held = ""
         return parts
 
     def _add(self, text: str) -> list[Part]:
         if not text:
             return []
-        text = self._held + text
+        text = self.held + text
         if self._trim_start and not self.begun:
             text = text.lstrip("\n")
         # A think block with nothing but white space in it is an empty one.
         waits = self.kind == "reasoning" and not self.begun and text.isspace()
         shown = "" if waits else text.rstrip("\n")
-        self._held = text[len(shown) :]
+        self.held = text[len(shown) :]
         if not shown:
             return []
         self.begun = True
