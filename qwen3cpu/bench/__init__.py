@@ -1,0 +1,25 @@
+"""`qwen3cpu-bench`: how fast this machine runs a model, beside what its memory and multipliers allow.
+
+command.py reads the command line and takes the measurements in turn; process.py and worker.py keep each model in a
+process of its own; runs.py times one case there; limits.py has the machine's peaks and the arithmetic of bytes and
+multiply-adds; machine.py says where it all ran; report.py and plot.py show the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qwen3cpu.errors import Qwen3CpuError
+
+__all__ = ["BenchError", "main"]
+
+
+class BenchError(Qwen3CpuError):
+    """A benchmark that cannot be run: impossible cases, a worker that failed, a missing extra."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `qwen3cpu-bench`; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    from qwen3cpu.bench.command import main as run
+
+    return run(argv)

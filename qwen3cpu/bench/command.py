@@ -1,0 +1,204 @@
+"""The command line of `qwen3cpu-bench`, and the order in which its cases run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from qwen3cpu import __version__, _native
+from qwen3cpu.bench import BenchError
+from qwen3cpu.bench.cases import Case, Sweep, names, whole_numbers
+from qwen3cpu.bench.limits import Peaks
+from qwen3cpu.bench.machine import Machine
+from qwen3cpu.bench.plot import plotter
+from qwen3cpu.bench.process import Worker
+from qwen3cpu.bench.report import Record, as_csv, as_json, as_markdown, make_record
+from qwen3cpu.errors import Qwen3CpuError
+from qwen3cpu.progress import Progress
+from qwen3cpu.synthetic import SIZES
+from qwen3cpu.threads import MOST_THREADS, resolve_threads
+from qwen3cpu.weights import DEFAULT_QUANT, QUANTS
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+FORMATS: dict[str, Callable[[Sequence[Record]], str]] = {"md": as_markdown, "csv": as_csv, "json": as_json}
+MOST_TOKENS, MOST_BATCH = 1 << 20, 1024
+
+T = TypeVar("T")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `qwen3cpu-bench`; returns the exit code."""
+    args = make_parser().parse_args(argv)
+    try:
+        draw = plotter(args.plot) if args.plot else None
+        records = measure(args.model, args.synthetic, sweep_of(args), args.repetitions)
+        sys.stdout.write(FORMATS[args.output](records))
+        sys.stdout.flush()
+        if draw is not None:
+            draw(records)
+        return 0
+    except Qwen3CpuError as error:
+        print(f"qwen3cpu-bench: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _checked(read: Callable[..., list[T]], *limits: Any) -> Callable[[str], list[T]]:
+    """A type for argparse that shows what a list parser complains about."""
+
+    def parse(text: str) -> list[T]:
+        try:
+            return read(text, *limits)
+        except ValueError as reason:
+            raise argparse.ArgumentTypeError(str(reason)) from None
+
+    return parse
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="qwen3cpu-bench",
+        description="How fast this machine runs a model, beside what its memory and multipliers allow. Settings that "
+        "take lists are swept: every combination is measured, and repetitions alternate between them.",
+    )
+    parser.add_argument("--version", action="version", version=f"qwen3cpu {__version__}")
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("-m", "--model", metavar="MODEL", help="a folder, a packed file, a hub id, or tiny")
+    model.add_argument(
+        "--synthetic",
+        choices=tuple(SIZES),
+        metavar="SIZE",
+        help=f"random weights of a released shape: {', '.join(size for size in SIZES if size != 'test')}",
+    )
+    counts = _checked(whole_numbers, 0, MOST_TOKENS)
+    parser.add_argument(
+        "-p", "--n-prompt", type=counts, default=[512], metavar="N", help="prompt tokens (512; 0: none)"
+    )
+    parser.add_argument(
+        "-n", "--n-gen", type=counts, default=[128], metavar="N", help="tokens to decode (128; 0: none)"
+    )
+    parser.add_argument("-d", "--depth", type=counts, default=[0], metavar="N", help="tokens held before (0)")
+    parser.add_argument(
+        "-b",
+        "--batch",
+        type=_checked(whole_numbers, 1, MOST_BATCH),
+        default=[1],
+        metavar="N",
+        help="sequences processed together (1)",
+    )
+    parser.add_argument(
+        "-t",
+        "--threads",
+        type=_checked(whole_numbers, 1, MOST_THREADS),
+        metavar="N",
+        help="default: QWEN3CPU_THREADS, else as many as physical cores, CPU affinity and cgroup quota allow",
+    )
+    parser.add_argument(
+        "--quant",
+        type=_checked(names, QUANTS),
+        metavar="NAME",
+        help=f"weight formats out of {', '.join(QUANTS)} (default: {DEFAULT_QUANT}, or the packed file's)",
+    )
+    parser.add_argument(
+        "--kv",
+        type=_checked(names, _native.KV_FORMATS),
+        default=["f16"],
+        metavar="NAME",
+        help=f"formats of the KV cache out of {', '.join(_native.KV_FORMATS)} (f16)",
+    )
+    parser.add_argument(
+        "-r", "--repetitions", type=int, choices=range(1, 1001), default=5, metavar="N", help="of every case (5)"
+    )
+    parser.add_argument("-o", "--output", choices=tuple(FORMATS), default="md", help="form of the output (md)")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw tokens per second and the roofline")
+    return parser
+
+
+def sweep_of(args: argparse.Namespace) -> Sweep:
+    """The sweep that the arguments describe. Raises ArgumentError for a bad QWEN3CPU_THREADS."""
+    return Sweep(
+        n_prompt=args.n_prompt,
+        n_gen=args.n_gen,
+        depth=args.depth,
+        batch=args.batch,
+        threads=args.threads or [resolve_threads(None)],
+        quant=args.quant or [None],
+        kv=args.kv,
+    )
+
+
+def measure(model: str | None, synthetic: str | None, sweep: Sweep, repetitions: int) -> list[Record]:
+    """Measure all cases of a sweep.
+
+    After a warm-up of each case, smallest first, every repetition goes through all cases, so that a machine that drifts
+    drifts for all of them alike. Only one process works at a time.
+
+    Args:
+        model: what `load` takes, or None.
+        synthetic: else a size of random weights.
+        sweep: the settings.
+        repetitions: timed runs of every case.
+
+    Raises:
+        BenchError: no case, one that does not fit the model, a worker that failed.
+    """
+    machine = Machine.here()
+    cases = sweep.cases()
+    with _workers(cases, model, synthetic) as (prober, workers, opened):
+        runs: dict[Case, list[dict[str, Any]]] = {case: [] for case in cases}
+        peaks: dict[int, list[Peaks]] = {case.threads: [] for case in cases}
+        largest = max(each["weight_bytes"] for each in opened.values())
+
+        def run(case: Case) -> None:
+            runs[case].append(workers[case.quant, case.kv].ask("run", case=case.as_dict()))
+            progress.advance(1)
+
+        with Progress("Measuring", len(cases) * (repetitions + 1), unit="runs") as progress:
+            for case in sorted(cases, key=lambda case: case.batch * case.positions):
+                run(case)
+            for _ in range(repetitions):
+                for threads, measured in peaks.items():
+                    measured.append(Peaks(**prober.ask("peaks", threads=threads, model_bytes=largest)))
+                for case in cases:
+                    run(case)
+    return [make_record(case, opened[case.quant, case.kv], runs[case], peaks[case.threads], machine) for case in cases]
+
+
+Key = tuple["str | None", str]
+
+
+@contextmanager
+def _workers(
+    cases: Sequence[Case], model: str | None, synthetic: str | None
+) -> Iterator[tuple[Worker, dict[Key, Worker], dict[Key, dict[str, Any]]]]:
+    """A process that measures the machine, one for each model, and what each of these said of its model."""
+    with ExitStack() as stack:
+        prober = stack.enter_context(Worker("peaks of the machine"))
+        workers: dict[Key, Worker] = {}
+        opened: dict[Key, dict[str, Any]] = {}
+        models = dict.fromkeys((case.quant, case.kv) for case in cases)
+        threads = max(case.threads for case in cases)
+        with Progress("Loading", len(models), unit="models") as progress:
+            for quant, kv in models:
+                key = (quant, kv)
+                name = f"{model or synthetic}, {quant or 'default quant'}, kv {kv}"
+                workers[key] = stack.enter_context(Worker(name))
+                opened[key] = workers[key].ask(
+                    "open", model=model, synthetic=synthetic, quant=quant, kv=kv, threads=threads
+                )
+                progress.advance(1)
+        for case in cases:
+            context = opened[case.quant, case.kv]["context"]
+            if case.positions > context:
+                raise BenchError(
+                    f"{case.label} after {case.depth} tokens needs {case.positions} positions; "
+                    f"the context of {opened[case.quant, case.kv]['model']} has {context}"
+                )
+        yield prober, workers, opened

@@ -1,0 +1,116 @@
+"""What binds a model's speed: peaks of this machine, measured, and bytes and multiply-adds per token, by arithmetic."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from qwen3cpu import _native
+from qwen3cpu.bench.cases import Case
+from qwen3cpu.engine import CHUNK
+from qwen3cpu.loader import Checkpoint
+from qwen3cpu.weights import EMBEDDING, HEAD
+
+_SHORTEST: Final = 0.02  # seconds of a multiply probe: long against the clock and the start of the threads
+_LEAST_READ, _MOST_READ = 256 << 20, 1 << 30  # bytes: more than caches hold, and little enough for small machines
+
+_kernels: Any = vars(_native)["kernels"]
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """One measurement of the machine on some threads: 10^9 bytes read, and 10^9 multiply-adds, per second."""
+
+    read_gb_s: float
+    int8_gmac_s: float
+    fp32_gmac_s: float
+
+
+def measure_peaks(threads: int, model_bytes: int) -> Peaks:
+    """Plain reading, and multiply-adds that never leave the registers, with the chosen instruction set.
+
+    int8 is unsigned times signed with sums in int32, the widening that any 8-bit weight needs; kernels that may sum in
+    int16 for a while (4-bit weights) can pass it.
+
+    Args:
+        threads: run side by side.
+        model_bytes: what the model reads per pass; as much memory is read, within 256 MiB to 1 GiB.
+    """
+    isa = _native.chosen_isa()
+    size = min(max(model_bytes, _LEAST_READ), _MOST_READ)
+    seconds = _kernels.probe_read(isa, size, threads, 1)
+    return Peaks(
+        read_gb_s=size / seconds / 1e9,
+        int8_gmac_s=_multiply_rate(isa, "int8", threads) / 1e9,
+        fp32_gmac_s=_multiply_rate(isa, "fp32", threads) / 1e9,
+    )
+
+
+def _multiply_rate(isa: str, name: str, threads: int) -> float:
+    """Multiply-adds per second of all threads together."""
+    rounds = 1 << 14
+    while _kernels.probe_multiply(isa, name, rounds)[1] < _SHORTEST:
+        rounds *= 2
+
+    def probe(_: int) -> float:
+        done, seconds, _ticks = _kernels.probe_multiply(isa, name, rounds)
+        return float(done / seconds)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(probe, range(threads)))
+
+
+@dataclass(frozen=True)
+class ModelCosts:
+    """What a forward pass of a model reads and multiplies."""
+
+    layer_bytes: int
+    """Weights of the layers, with norms and biases."""
+    head_bytes: int
+    layer_macs: int
+    """Multiply-adds of the linear layers for each token; attention is not among them."""
+    head_macs: int
+    kv_bytes_per_token: float
+    multiply: str
+    """The peak that bounds the layers: "int8" or "fp32"."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def bytes_per_token(self, case: Case) -> float:
+        """Bytes that must come from memory for each token of a case.
+
+        Each pass reads the layers once and, for every sequence in it, the KV cache up to the last position; the head is
+        read in passes that choose a token. Activations stay in the caches.
+        """
+        if case.n_gen:
+            weights = (self.layer_bytes + self.head_bytes) / case.batch
+            return weights + self.kv_bytes_per_token * (case.depth + (case.n_gen + 1) / 2)
+        passes = -(-case.tokens // CHUNK)
+        ends = min(case.batch, passes)
+        weights = (passes * self.layer_bytes + ends * self.head_bytes) / case.tokens
+        own_passes = -(-case.n_prompt // CHUNK)
+        positions = case.depth + case.n_prompt * (own_passes + 1) / (2 * own_passes)
+        return weights + self.kv_bytes_per_token * own_passes * positions / case.n_prompt
+
+    def macs_per_token(self, case: Case) -> float:
+        """Multiply-adds of the linear layers for each token of a case; a prompt needs the head once."""
+        return self.layer_macs + (self.head_macs if case.n_gen else self.head_macs / case.n_prompt)
+
+
+def model_costs(checkpoint: Checkpoint, kv_bytes_per_token: float) -> ModelCosts:
+    """Counts of a checkpoint as it is packed."""
+    head = EMBEDDING if checkpoint.config.tie_word_embeddings else HEAD
+    layers = {name: entry for name, entry in checkpoint.matrices.items() if name not in (EMBEDDING, HEAD)}
+    _, head_rows, head_cols, head_data = checkpoint.matrices[head]
+    return ModelCosts(
+        layer_bytes=sum(entry[3].nbytes for entry in layers.values())
+        + sum(v.nbytes for v in checkpoint.vectors.values()),
+        head_bytes=head_data.nbytes,
+        layer_macs=sum(rows * cols for _, rows, cols, _ in layers.values()),
+        head_macs=head_rows * head_cols,
+        kv_bytes_per_token=kv_bytes_per_token,
+        multiply="int8" if checkpoint.quant in ("q8", "q4") else "fp32",
+    )

@@ -1,0 +1,61 @@
+"""Worker processes as their parent sees them: one request at a time, a line of JSON each way."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from qwen3cpu.bench import BenchError
+
+OWN_WORKER = (sys.executable, "-m", "qwen3cpu.bench.worker")
+
+
+class Worker:
+    """A process that keeps what it measures with alive between requests. A context manager that ends it.
+
+    Args:
+        name: for error messages.
+        command: started at once. It answers each line {"op": ..., ...} on stdin with a line on stdout: an object, which
+            has the key "error" when the request failed.
+    """
+
+    def __init__(self, name: str, command: Sequence[str] = OWN_WORKER) -> None:
+        self.name = name
+        try:
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        except OSError as reason:
+            raise BenchError(f"{name}: {command[0]} cannot be started: {reason}") from None
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._process.terminate()
+        self._process.communicate()
+
+    def ask(self, op: str, **arguments: Any) -> dict[str, Any]:
+        """Send a request and wait for its answer. Raises BenchError when it failed or the process has died."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps({"op": op, **arguments}) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            code = self._process.wait()
+            hint = "; most likely the system ran out of memory" if code == -signal.SIGKILL else ""
+            raise BenchError(f"{self.name}: the worker process ended during {op!r} with code {code}{hint}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise BenchError(f"{self.name}: {answer['error']}")
+        return answer

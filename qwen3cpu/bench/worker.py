@@ -1,0 +1,100 @@
+"""The worker process: holds one model, or measures the machine's peaks. Run as `python -m qwen3cpu.bench.worker`.
+
+A process for each model keeps their peak memory apart, and lets their runs alternate without one being loaded again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from qwen3cpu import _native
+from qwen3cpu.bench.cases import Case
+from qwen3cpu.bench.limits import measure_peaks, model_costs
+from qwen3cpu.bench.runs import Bench
+from qwen3cpu.errors import Qwen3CpuError
+from qwen3cpu.loader import open_checkpoint
+from qwen3cpu.model import Model
+from qwen3cpu.synthetic import synthetic_checkpoint
+
+
+class Server:
+    """Answers the requests of `process.Worker`; the methods are the operations."""
+
+    def __init__(self) -> None:
+        self._bench: Bench | None = None
+
+    def open(
+        self, *, model: str | None, synthetic: str | None, quant: str | None, kv: str, threads: int
+    ) -> dict[str, Any]:
+        """Load a checkpoint, or make one of the shape `synthetic`."""
+        start = perf_counter()
+        if synthetic is not None:
+            checkpoint = synthetic_checkpoint(synthetic, quant or "q4", threads=threads)
+        else:
+            assert model is not None
+            checkpoint = open_checkpoint(model, quant, threads=threads)
+        loaded = Model(checkpoint, kv=kv, context=None, threads=threads)
+        seconds = perf_counter() - start
+        self._bench = Bench(loaded)
+        return {
+            "model": loaded.source,
+            "quant": loaded.quant,
+            "context": loaded.context,
+            "parameters": loaded.config.parameters(),
+            "weight_bytes": loaded.weight_bytes,
+            "load_seconds": None if synthetic is not None else seconds,
+            "isa": _native.chosen_isa(),
+            "costs": model_costs(checkpoint, loaded.kv_bytes_per_token).as_dict(),
+        }
+
+    def run(self, *, case: dict[str, Any]) -> dict[str, Any]:
+        """Measure a case once. The peak of memory is that of the whole process so far."""
+        assert self._bench is not None, "open comes first"
+        return {**self._bench.run(Case(**case)).as_dict(), "peak_rss_bytes": peak_rss_bytes()}
+
+    def peaks(self, *, threads: int, model_bytes: int) -> dict[str, Any]:
+        """Measure the machine once."""
+        return asdict(measure_peaks(threads, model_bytes))
+
+
+def peak_rss_bytes() -> int:
+    """The most memory that this process has had resident."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    # Not on Linux at first: getrusage there counts what the parent had before exec, too.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def main() -> None:
+    """Answer requests until stdin ends."""
+    server = Server()
+    # Nothing but answers may reach the parent: whatever else prints goes to stderr.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = getattr(server, request.pop("op"))(**request)
+        except (Qwen3CpuError, MemoryError) as error:
+            answer = {"error": str(error) or type(error).__name__}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (KeyboardInterrupt, BrokenPipeError):
+        # The parent, which got the same Ctrl-C, reports it.
+        sys.exit(1)
