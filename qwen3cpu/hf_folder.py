@@ -133,7 +133,8 @@ class FolderWeights:
         for name, shape in expected.items():
             self._check_tensor(name, shape)
         self._check_extra(set(self._file_of) - set(expected), config)
-        self.stored_bytes = sum(self._entry(name).stop - self._entry(name).start for name in expected)
+        self.stored_bytes: int = sum(self._entry(name).stop - self._entry(name).start for name in self.matrices)
+        """Bytes of the matrices in the files."""
 
     def _entry(self, name: str) -> TensorEntry:
         return self._file_of[name].tensors[name]

@@ -349,3 +349,22 @@ def test_peak_memory_is_the_packed_weights_and_one_tensor(
     largest = max(values.size for values in written.tensors.values()) * size
     assert packed + largest < source / 2  # otherwise the bound would prove nothing
     assert grown <= packed + largest
+
+
+@pytest.mark.synthetic
+@pytest.mark.skipif("QWEN3CPU_SYNTHETIC" not in os.environ, reason="QWEN3CPU_SYNTHETIC names no checkpoint")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc for the peak of resident memory")
+def test_peak_memory_of_the_1_7b_shape(cache_folder: Path) -> None:
+    """Packed weights and at most 800 MB; the second load takes its tensors from the file of the first."""
+    code = (
+        "def peak():\n"
+        "    return next(int(l.split()[1]) for l in open('/proc/self/status') if l.startswith('VmHWM:')) * 1024\n"
+        "checkpoint = open_checkpoint(sys.argv[1], 'q4', threads=2)\n"
+        "print(peak(), checkpoint.weight_bytes, checkpoint.packed_path)\n"
+    )
+    first = run(code, os.environ["QWEN3CPU_SYNTHETIC"])
+    assert first.returncode == 0, first.stderr
+    peak, packed, path = first.stdout.split()
+    assert int(peak) <= int(packed) + 800_000_000
+    code = "del _native.pack_into\n" + code
+    assert run(code, os.environ["QWEN3CPU_SYNTHETIC"]).stdout.split()[1:] == [packed, path]
