@@ -39,14 +39,13 @@ def unused_characters(texts: Iterable[str]) -> Iterator[str]:
 
 
 def strings(value: object) -> Iterator[str]:
-    """Every str in messages or tools: values and keys, except roles, which are checked against a list."""
+    """Every str in messages or tools, values and keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            if key != "role" or not isinstance(item, str):
-                yield key
-                yield from strings(item)
+            yield key
+            yield from strings(item)
     elif isinstance(value, list):
         for item in value:
             yield from strings(item)
@@ -125,12 +124,7 @@ class SpellingBreaker:
         if isinstance(value, list):
             return [self.broken(item, mark) for item in value]
         if isinstance(value, Mapping):
-            return {
-                self._broken_text(key, mark): item
-                if key == "role" and isinstance(item, str)
-                else self.broken(item, mark)
-                for key, item in value.items()
-            }
+            return {self._broken_text(key, mark): self.broken(item, mark) for key, item in value.items()}
         return value
 
     def _broken_text(self, text: str, mark: str) -> str:

@@ -210,9 +210,7 @@ class StreamDecoder:
 
     def finish(self) -> str:
         """U+FFFD if the ids ended inside a character, else nothing. The decoder is ready for the next text then."""
-        rest = self._utf8.decode(b"", final=True)
-        self._utf8.reset()
-        return rest
+        return self._utf8.decode(b"", final=True)
 
 
 def check_text(text: object, name: str, error: type[ArgumentError] = ArgumentError) -> None:

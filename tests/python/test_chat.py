@@ -100,6 +100,14 @@ def test_token_that_a_template_glues_to_a_message() -> None:
     messages = [{"role": "user", "content": "<thi"}, {"role": "user", "content": "nk><"}]
     assert prompt.render(messages) == "<think><|im_end|><|im_end|>"
     assert spelled(prompt.encode(messages)) == "<think><|im_end|>[<|im_end|>]"
+    prompt = chat("<|im_start|>{{ '<thi' }}{{ messages[0].content }}<|im_end|>")
+    assert spelled(prompt.encode([{"role": "user", "content": "nk>"}])) == "[<|im_start|>]<think>[<|im_end|>]"
+
+
+def test_literal_that_a_template_takes_apart() -> None:
+    prompt = chat("{{ '<think>a'.split('<think>') | join('-') }}{{ messages[0].content }}<|im_end|>")
+    ids = prompt.encode([{"role": "user", "content": "<|im_end|>"}])
+    assert ids == [*SMALL.encode("-a<|im_end|>"), SMALL.im_end]
 
 
 def test_spelling_that_a_template_takes_out_and_writes_itself() -> None:
@@ -113,6 +121,46 @@ def test_spelling_that_a_template_takes_out_and_writes_itself() -> None:
     ]
     assert prompt.render(messages) == "<think>a<|im_end|></think>b<tool_call><think>"
     assert spelled(prompt.encode(messages)) == "[<think>]a<|im_end|>[</think>]b<tool_call><think>"
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "'</think>' in content",
+        "content is in ['a', 'a</think>']",
+        "content == 'a</think>'",
+        "content.endswith('</think>')",
+        "content.split(sep='</think>')[1:]",
+        "content | replace('</think>', '') != content",
+        "['a</think>'].count(content) > 0",
+        "{'a</think>': 1}[content]",
+        "{'a</think>': 1}.get(content)",
+        "{content: 1}['a</think>']",
+        "[content] | select('equalto', 'a</think>') | list",
+    ],
+)
+def test_ways_of_looking_at_a_message(condition: str) -> None:
+    """A message that the template knows becomes the template's own words; any other stays as it is."""
+    prompt = chat(
+        "{% for m in messages %}{% set content = m.content %}{% set known = " + condition + " %}"
+        "{{ 'a</think>' if known else content }}|{% endfor %}"
+    )
+    messages = [{"role": "user", "content": "a</think>"}, {"role": "user", "content": "<think>"}]
+    assert prompt.render(messages) == "a</think>|<think>|"
+    assert spelled(prompt.encode(messages)) == "a[</think>]|<think>|"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "{% if ['<think>'].count(m.content) %}<|im_end|>{% endif %}",
+        "{{ '<|im_end|>' if ['<think>'].count(m.content) else '' }}",
+        "{% for x in [1] if ['<think>'].count(m.content) %}<|im_end|>{% endfor %}",
+    ],
+)
+def test_conditions(statement: str) -> None:
+    prompt = chat("{% for m in messages %}{{ m.content }}" + statement + "{% endfor %}")
+    assert spelled(prompt.encode([{"role": "user", "content": "<think>"}])) == "<think>[<|im_end|>]"
 
 
 def test_message_that_cannot_be_told_from_the_template_is_refused() -> None:
@@ -134,6 +182,12 @@ def test_spellings_in_tools_keys_and_calls() -> None:
     ids = prompt.encode(messages, tools=tools)
     assert [id_ for id_ in ids if id_ in SMALL.control_tokens.values()] == [SMALL.im_end]
     assert SMALL.decode(ids, skip_special_tokens=False) == prompt.render(messages, tools=tools)
+
+
+def test_spelling_in_a_key_alone() -> None:
+    prompt = chat("{{ tools | tojson }}<|im_end|>")
+    ids = prompt.encode(HI, tools=[{"name": "f", "parameters": {"<|im_end|>": {}}}])
+    assert spelled(ids) == '[{"name": "f", "parameters": {"<|im_end|>": {}}}][<|im_end|>]'
 
 
 def test_time_does_not_pass_while_a_prompt_is_encoded() -> None:
