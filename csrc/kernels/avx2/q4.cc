@@ -9,7 +9,8 @@ namespace qwen3cpu::avx2 {
 namespace {
 
 constexpr int kMaxTokens = 8;
-constexpr int kPrefetch = 2048;  // bytes ahead in the one-token kernel
+constexpr int kPrefetch = 2048;  // bytes ahead, in tiles of so few tokens that memory may be what they wait for:
+constexpr int kTokensToPrefetch = 4;
 
 struct Tokens {
   const int8_t* q;  // [T][stride]
@@ -18,63 +19,77 @@ struct Tokens {
   int stride, scales, sums;
 };
 
-// Bytes 8 g + r of two groups' scales: row r's scale in the upper byte of both int16 of lane r, for group 0 and 1; and
-// for the sums, group 0 in the lower int16 and group 1 in the upper.
-struct ScaleShuffles {
-  const __m256i group0 = _mm256_setr_epi8(-1, 0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3,  //
-                                          -1, 4, -1, 4, -1, 5, -1, 5, -1, 6, -1, 6, -1, 7, -1, 7);
-  const __m256i group1 = _mm256_setr_epi8(-1, 8, -1, 8, -1, 9, -1, 9, -1, 10, -1, 10, -1, 11, -1, 11,  //
-                                          -1, 12, -1, 12, -1, 13, -1, 13, -1, 14, -1, 14, -1, 15, -1, 15);
-  const __m256i both = _mm256_setr_epi8(-1, 0, -1, 8, -1, 1, -1, 9, -1, 2, -1, 10, -1, 3, -1, 11,  //
-                                        -1, 4, -1, 12, -1, 5, -1, 13, -1, 6, -1, 14, -1, 7, -1, 15);
+// For pshufb on two groups' 16 scales: row r's scale into the upper byte of int16s of lane r, where a shift turns it into
+// an int16. The first two take group 0 or 1 into both int16, the third takes group 0 into the lower and 1 into the upper.
+alignas(32) constexpr int8_t kScaleShuffle[3][32] = {
+    {-1, 0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, -1, 4, -1, 4, -1, 5, -1, 5, -1, 6, -1, 6, -1, 7, -1, 7},
+    {-1, 8,  -1, 8,  -1, 9,  -1, 9,  -1, 10, -1, 10, -1, 11, -1, 11,
+     -1, 12, -1, 12, -1, 13, -1, 13, -1, 14, -1, 14, -1, 15, -1, 15},
+    {-1, 0, -1, 8,  -1, 1, -1, 9,  -1, 2, -1, 10, -1, 3, -1, 11,
+     -1, 4, -1, 12, -1, 5, -1, 13, -1, 6, -1, 14, -1, 7, -1, 15},
 };
 
-// dot[t] += scale * (sum of nibble * x_t over one group)
+inline __m256i shuffle_scales(const int8_t* two_groups, const int8_t (&shuffle)[32]) {
+  return _mm256_shuffle_epi8(broadcast16(two_groups), load(shuffle));
+}
+
+// dot[t] = -8 * sum over groups of scale * (sum of x_t): what the nibbles' offset has to be corrected by.
+template <int T>
+inline void start_block(const Q4Block& block, int groups, const int16_t* sum, int sums, __m256i (&dot)[T]) {
+  for (int t = 0; t < T; ++t) dot[t] = _mm256_setzero_si256();
+  for (int g = 0; g < groups; g += 2) {
+    const __m256i eight_scales = _mm256_srai_epi16(shuffle_scales(block.scale[g], kScaleShuffle[2]), 5);
+    const bool both = g + 1 < groups;
+    for (int t = 0; t < T; ++t) {
+      const int16_t* at = sum + int64_t{t} * sums + g;
+      const __m256i two_sums = both ? broadcast4(at) : _mm256_set1_epi32(static_cast<uint16_t>(*at));
+      dot[t] = _mm256_sub_epi32(dot[t], _mm256_madd_epi16(eight_scales, two_sums));
+    }
+  }
+}
+
+// dot[t] += scale * (sum of nibble * x_t over one group); x: first k of the group.
 template <int T>
 inline __attribute__((always_inline)) void add_group(const uint8_t* nibbles, __m256i scale, const int8_t* x, int stride,
                                                      __m256i (&dot)[T]) {
   const __m256i low_bits = _mm256_set1_epi8(15);
   __m256i acc[T];
+#pragma GCC unroll 4
   for (int v = 0; v < 4; ++v) {
     const __m256i two = load(nibbles + 32 * v);
     const __m256i low = _mm256_and_si256(two, low_bits);
-    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(two, 4), low_bits);
+#pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
       const __m256i product = _mm256_maddubs_epi16(low, broadcast4(x + int64_t{t} * stride + 4 * v));
       acc[t] = v == 0 ? product : _mm256_add_epi16(acc[t], product);
+      pin(acc[t]);
     }
-    for (int t = 0; t < T; ++t)
+    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(two, 4), low_bits);
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) {
       acc[t] = _mm256_add_epi16(acc[t], _mm256_maddubs_epi16(high, broadcast4(x + int64_t{t} * stride + 16 + 4 * v)));
+      pin(acc[t]);
+    }
   }
+#pragma GCC unroll 8
   for (int t = 0; t < T; ++t) dot[t] = _mm256_add_epi32(dot[t], _mm256_madd_epi16(acc[t], scale));
 }
 
+// acc[t] = fma(float(dot), scale_x[b], acc[t]) for block b.
 template <int T>
-inline __attribute__((always_inline)) void multiply_block(const Q4Block& block, int groups, const Tokens& x,
-                                                          int first_k, int b, __m256 (&acc)[T]) {
-  const ScaleShuffles shuffles;
+inline void multiply_block(const Q4Block& block, int groups, const Tokens& x, int b, __m256 (&acc)[T]) {
+  const int8_t* q = x.q + b * Q4Block::kCols;
   __m256i dot[T];
-  for (int t = 0; t < T; ++t) dot[t] = _mm256_setzero_si256();
-  for (int g = 0; g < groups; g += 2) {
-    const __m256i scales = broadcast16(block.scale[g]);
+  start_block<T>(block, groups, x.sum + b * Q4Block::kGroups, x.sums, dot);
+#pragma GCC unroll 1
+  for (int g = 0; g < groups; ++g) {
     const uint8_t* nibbles = block.q[g][0][0];
-    const int8_t* q = x.q + first_k + g * kGroup;
-    const int16_t* sum = x.sum + first_k / kGroup + g;
-    if (T == 1)
-      for (int line = 0; line < 4; ++line) prefetch(nibbles + 64 * line, kPrefetch);
-    add_group<T>(nibbles, _mm256_srai_epi16(_mm256_shuffle_epi8(scales, shuffles.group0), 8), q, x.stride, dot);
-    const __m256i eight_scales = _mm256_srai_epi16(_mm256_shuffle_epi8(scales, shuffles.both), 5);
-    if (g + 1 < groups) {
-      add_group<T>(nibbles + 128, _mm256_srai_epi16(_mm256_shuffle_epi8(scales, shuffles.group1), 8), q + kGroup,
-                   x.stride, dot);
-      for (int t = 0; t < T; ++t)
-        dot[t] = _mm256_sub_epi32(dot[t], _mm256_madd_epi16(eight_scales, broadcast4(sum + int64_t{t} * x.sums)));
-    } else {
-      for (int t = 0; t < T; ++t) {
-        const __m256i one_sum = _mm256_set1_epi32(static_cast<uint16_t>(sum[int64_t{t} * x.sums]));
-        dot[t] = _mm256_sub_epi32(dot[t], _mm256_madd_epi16(eight_scales, one_sum));
-      }
+    if (T <= kTokensToPrefetch) {
+      prefetch(nibbles, kPrefetch);
+      prefetch(nibbles + kCacheLine, kPrefetch);
     }
+    const __m256i scale = _mm256_srai_epi16(shuffle_scales(block.scale[g & ~1], kScaleShuffle[g & 1]), 8);
+    add_group<T>(nibbles, scale, q + g * kGroup, x.stride, dot);
   }
   for (int t = 0; t < T; ++t) {
     const __m256 scale = _mm256_set1_ps(x.scale[int64_t{t} * x.scales + b]);
@@ -89,9 +104,9 @@ void multiply_tile(const uint8_t* tile, const float* row_scales, int groups, con
   const int whole = groups / Q4Block::kGroups;
   __m256 acc[T];
   for (int t = 0; t < T; ++t) acc[t] = _mm256_setzero_ps();
-  for (int b = 0; b < whole; ++b) multiply_block<T>(blocks[b], Q4Block::kGroups, x, b * Q4Block::kCols, b, acc);
+  for (int b = 0; b < whole; ++b) multiply_block<T>(blocks[b], Q4Block::kGroups, x, b, acc);
   if (groups % Q4Block::kGroups)
-    multiply_block<T>(blocks[whole], groups % Q4Block::kGroups, x, whole * Q4Block::kCols, whole, acc);
+    multiply_block<T>(blocks[whole], groups % Q4Block::kGroups, x, whole, acc);
   for (int t = 0; t < T; ++t) _mm256_storeu_ps(y + t * ldy, _mm256_mul_ps(acc[t], _mm256_loadu_ps(row_scales)));
 }
 

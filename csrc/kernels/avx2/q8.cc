@@ -48,7 +48,9 @@ inline __attribute__((always_inline)) void multiply_groups(const Q8Block& block,
       for (int t = 0; t < T; ++t) {
         const Group& xt = x[int64_t{t} * groups + g];
         dot[t] = _mm256_add_epi32(dot[t], _mm256_madd_epi16(even, broadcast4(xt.even + 2 * quad)));
+        pin(dot[t]);
         dot[t] = _mm256_add_epi32(dot[t], _mm256_madd_epi16(odd, broadcast4(xt.odd + 2 * quad)));
+        pin(dot[t]);
       }
     }
     const __m256 scale = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block.scale[g])));
