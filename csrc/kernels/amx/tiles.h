@@ -38,6 +38,8 @@ class TileShape {
     set(config, 4, n0, k);
     set(config, 5, n1, k);
     for (int tile = 6; tile < 8; ++tile) set(config, tile, k / 4, 4 * kRows);
+    // GCC's _tile_loadconfig tells the compiler of 8 of the 64 bytes; it may drop the stores to the others.
+    asm volatile("" : : "m"(config));
     _tile_loadconfig(&config);
   }
 
