@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from qwen3cpu import __version__
@@ -22,11 +23,11 @@ BROKEN_PIPE = 141
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
-    args = make_parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # An answer may hold any character; a terminal or pipe that is not UTF-8 gets "?" for those it lacks.
         sys.stdout.reconfigure(errors="replace")
     try:
+        args = make_parser().parse_args(argv)
         code: int = args.run(args)
         sys.stdout.flush()
         return code
@@ -63,6 +64,7 @@ def _add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     parser = commands.add_parser(
         "generate",
         help="answer one prompt",
+        allow_abbrev=False,
         description="Answer one prompt and print the answer. On a pipe the answer alone goes to stdout.",
     )
     parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="default, and with -: read from stdin")
@@ -97,10 +99,11 @@ def run_generate(args: argparse.Namespace) -> int:
     writer = AnswerWriter(sys.stdout, show_thinking=args.show_thinking)
     result = None
     try:
-        for chunk in model.stream(prompt, **options):
-            if not args.json:
-                writer.write(chunk)
-            result = chunk.result
+        with closing(model.stream(prompt, **options)) as chunks:
+            for chunk in chunks:
+                if not args.json:
+                    writer.write(chunk)
+                result = chunk.result
     finally:
         if not args.json:
             writer.end()

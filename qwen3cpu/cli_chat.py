@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 
 from qwen3cpu.cli_options import add_model_flags, add_sampling_flags, answer_options, open_model
 from qwen3cpu.conversation import Conversation
@@ -20,6 +21,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = commands.add_parser(
         "chat",
         help="talk with the model",
+        allow_abbrev=False,
         description="Talk with the model. Ctrl-C stops an answer and keeps the conversation; a second Ctrl-C, Ctrl-D "
         "or /exit ends it; /help lists the commands. On a pipe each line of stdin is a message.",
     )
@@ -78,12 +80,13 @@ class ChatLoop:
                 interrupted = False
                 self._handle(line)
             except KeyboardInterrupt:
+                if not self._interactive:
+                    raise
                 print()
                 if interrupted:
                     return
                 interrupted = True
-                if self._interactive:
-                    note("stopped; Ctrl-C again or Ctrl-D ends the conversation")
+                note("stopped; Ctrl-C again or Ctrl-D ends the conversation")
             except Qwen3CpuError as error:
                 if not self._interactive:
                     raise
@@ -109,13 +112,14 @@ class ChatLoop:
         elif text:
             self._answer(self._conversation.stream(text))
 
-    def _answer(self, chunks: Iterator[Chunk]) -> None:
+    def _answer(self, chunks: Generator[Chunk, None, None]) -> None:
         writer = AnswerWriter(sys.stdout, show_thinking=self._show_thinking)
         result = None
         try:
-            for chunk in chunks:
-                writer.write(chunk)
-                result = chunk.result
+            with closing(chunks):
+                for chunk in chunks:
+                    writer.write(chunk)
+                    result = chunk.result
         finally:
             writer.end()
         if result is not None and sys.stderr.isatty():

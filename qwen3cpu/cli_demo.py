@@ -21,6 +21,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = commands.add_parser(
         "demo",
         help="a short tour on the model inside the package",
+        allow_abbrev=False,
         description="A short tour without network: streaming, thinking on and off, a thinking budget, a repeated seed.",
     )
     parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: see `qwen3cpu generate --help`")

@@ -9,6 +9,7 @@ from typing import Any
 
 from qwen3cpu import _native
 from qwen3cpu.cli_options import add_model_flags, open_model
+from qwen3cpu.errors import ArgumentError
 from qwen3cpu.model import Model
 
 
@@ -17,9 +18,10 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = commands.add_parser(
         "inspect",
         help="show shape, parameters, formats and bytes of a model",
+        allow_abbrev=False,
         description="Show shape, parameters, weight formats and memory of a model.",
     )
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="the same as --model")
+    parser.add_argument("source", nargs="?", metavar="MODEL", help="the same as --model")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_model_flags(parser)
     parser.set_defaults(run=run_inspect)
@@ -27,6 +29,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run_inspect(args: argparse.Namespace) -> int:
     """`qwen3cpu inspect`."""
+    if args.source is not None and args.model is not None:
+        raise ArgumentError("a model was given twice: as an argument and with --model")
+    args.model = args.source or args.model
     found = describe(open_model(args))
     print(json.dumps(found, ensure_ascii=False) if args.json else as_text(found))
     return 0

@@ -1,0 +1,110 @@
+"""Running the command line in a process of its own, on pipes or on a terminal."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "qwen3cpu"]
+
+
+def environment(**changes):
+    """The environment of a run: this process's, with the package under test to be found, without colours."""
+    import qwen3cpu
+
+    package = str(Path(qwen3cpu.__file__).parents[1])
+    return {**os.environ, "PYTHONPATH": package, "PYTHONUTF8": "1", "TERM": "xterm", **changes}
+
+
+def run(*arguments, stdin="", **changes):
+    """Run to the end; text streams. stdin may be bytes, the streams are bytes then."""
+    return subprocess.run(
+        [*COMMAND, *map(os.fspath, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=isinstance(stdin, str),
+        env=environment(**changes),
+    )
+
+
+def start(*arguments):
+    """Start with pipes as standard streams, in bytes."""
+    return subprocess.Popen(
+        [*COMMAND, *map(os.fspath, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+
+
+class Terminal:
+    """A run on a terminal of its own: what is typed, keys included, and what is on the screen."""
+
+    # Ctrl-C reaches a process only through its controlling terminal, which the new session takes first.
+    TAKE = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+
+    def __init__(self, *arguments, **changes):
+        self._screen, inside = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", self.TAKE, *COMMAND, *map(os.fspath, arguments)],
+            stdin=inside,
+            stdout=inside,
+            stderr=inside,
+            start_new_session=True,
+            env=environment(**changes),
+        )
+        os.close(inside)
+        self.shown = ""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+        os.close(self._screen)
+
+    def type(self, text):
+        os.write(self._screen, text.encode())
+
+    def wait_for(self, text):
+        """Read until `text` is shown; returns everything up to its end and forgets it."""
+        while text not in self.shown:
+            self.shown += self._read() or self._fail(text)
+        seen, _, self.shown = self.shown.partition(text)
+        return seen + text
+
+    def wait_for_prompt(self):
+        """Read until "> " is shown and the process sleeps.
+
+        Python's input() misses a Ctrl-C that comes between showing the prompt and beginning to wait.
+        """
+        seen = self.wait_for("> ")
+        while not self._state().startswith("S"):
+            time.sleep(0.01)
+        return seen
+
+    def _state(self):
+        command = ["ps", "-o", "state=", "-p", str(self.process.pid)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def end(self):
+        """Read until the process ends: (the rest of the screen, exit code)."""
+        while piece := self._read():
+            self.shown += piece
+        return self.shown, self.process.wait()
+
+    def _read(self):
+        try:
+            return os.read(self._screen, 65536).decode(errors="replace")
+        except OSError:  # Linux reports the end of a terminal as an error
+            return ""
+
+    def _fail(self, text):
+        raise AssertionError(f"ended before showing {text!r}; showed {self.shown!r}")
