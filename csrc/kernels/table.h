@@ -87,7 +87,7 @@ using AttendFn = void(const float* q, const void* k, const void* v, const int* c
                       SoftmaxState* state, float* out, uint8_t* scratch);
 
 constexpr int64_t attend_scratch_bytes(int head_dim_padded) {
-  return int64_t{2} * 4 * kKvBlock * head_dim_padded + 8192;
+  return int64_t{2} * 4 * kKvBlock * round_up(head_dim_padded, 32) + 8192;
 }
 
 // Writes one position's key and value (float, head_dim_padded) into its block at `slot` (0..63).

@@ -19,7 +19,7 @@ void multiply_tiles(const typename Weights::Stored* tile, int64_t tile_stride, i
   for (int k = 0; k < cols; ++k) {
     __m256 w[R];
     for (int i = 0; i < R; ++i) w[i] = Weights::load(tile + i * tile_stride, k);
-    if (T == 1 && k % Weights::kColsPerLine == 0)
+    if (T <= 2 && k % Weights::kColsPerLine == 0)
       for (int i = 0; i < R; ++i) prefetch(tile + i * tile_stride + k * kTileRows, 1024);
     for (int t = 0; t < T; ++t) {
       const __m256 xt = _mm256_set1_ps(x[t * stride + k]);
@@ -30,46 +30,47 @@ void multiply_tiles(const typename Weights::Stored* tile, int64_t tile_stride, i
     for (int t = 0; t < T; ++t) _mm256_storeu_ps(y + t * ldy + i * kTileRows, acc[i][t]);
 }
 
-template <class Weights, int R>
-void multiply_tokens(const typename Weights::Stored* tile, int64_t tile_stride, int cols, const float* x,
-                     int64_t stride, int n_tokens, float* y, int64_t ldy) {
-  switch (n_tokens) {
-    case 1:
-      return multiply_tiles<Weights, R, 1>(tile, tile_stride, cols, x, stride, y, ldy);
-    case 2:
-      return multiply_tiles<Weights, R, 2>(tile, tile_stride, cols, x, stride, y, ldy);
-    case 3:
-      return multiply_tiles<Weights, R, 3>(tile, tile_stride, cols, x, stride, y, ldy);
-    case 4:
-      return multiply_tiles<Weights, R, 4>(tile, tile_stride, cols, x, stride, y, ldy);
-    case 5:
-      return multiply_tiles<Weights, R, 5>(tile, tile_stride, cols, x, stride, y, ldy);
-    default:
-      return multiply_tiles<Weights, R, kMaxTokens>(tile, tile_stride, cols, x, stride, y, ldy);
-  }
+// Tiles [first, last) in steps of R; returns the first tile that is left over.
+template <class Weights, int R, int T>
+int multiply_steps(const typename Weights::Stored* weights, int64_t tile_stride, int first, int last, int cols,
+                   const float* x, int64_t stride, float* y, int64_t ldy) {
+  int tile = first;
+  for (; tile + R <= last; tile += R)
+    multiply_tiles<Weights, R, T>(weights + tile * tile_stride, tile_stride, cols, x, stride, y + tile * kTileRows,
+                                  ldy);
+  return tile;
+}
+
+// All tiles for T tokens. A chain has a latency of 4 cycles at two a cycle: few tokens need more tiles at a time.
+template <class Weights, int T>
+void multiply_tokens(const typename Weights::Stored* weights, int64_t tile_stride, int n_tiles, int cols,
+                     const float* x, int64_t stride, float* y, int64_t ldy) {
+  int tile = 0;
+  if (T <= 3) tile = multiply_steps<Weights, 4, T>(weights, tile_stride, tile, n_tiles, cols, x, stride, y, ldy);
+  tile = multiply_steps<Weights, 2, T>(weights, tile_stride, tile, n_tiles, cols, x, stride, y, ldy);
+  multiply_steps<Weights, 1, T>(weights, tile_stride, tile, n_tiles, cols, x, stride, y, ldy);
 }
 
 template <class Weights>
 void multiply_float(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                     float* y, int64_t ldy) {
-  const auto* weights = reinterpret_cast<const typename Weights::Stored*>(w.tile(first_tile));
-  const int64_t tile_stride = tile_bytes(w.format, w.cols) / static_cast<int64_t>(sizeof(*weights));
-  for (int t = 0; t < n_tokens; t += kMaxTokens) {
-    const int n = n_tokens - t < kMaxTokens ? n_tokens - t : kMaxTokens;
-    const float* input = x.f32 + (int64_t{first_token} + t) * x.stride;
-    float* out = y + t * ldy;
-    int tile = 0;
-    if (n == 1) {  // a chain has a latency of 4 cycles: several tiles keep both multipliers busy
-      for (; tile + 4 <= n_tiles; tile += 4)
-        multiply_tiles<Weights, 4, 1>(weights + tile * tile_stride, tile_stride, w.cols, input, x.stride,
-                                      out + tile * kTileRows, ldy);
-    }
-    for (; tile + 2 <= n_tiles; tile += 2)
-      multiply_tokens<Weights, 2>(weights + tile * tile_stride, tile_stride, w.cols, input, x.stride, n,
-                                  out + tile * kTileRows, ldy);
-    if (tile < n_tiles)
-      multiply_tokens<Weights, 1>(weights + tile * tile_stride, tile_stride, w.cols, input, x.stride, n,
-                                  out + tile * kTileRows, ldy);
+  using Stored = typename Weights::Stored;
+  using MultiplyTokens = void(const Stored*, int64_t, int, int, const float*, int64_t, float*, int64_t);
+  static constexpr MultiplyTokens* multiply[kMaxTokens + 1] = {nullptr,
+                                                               multiply_tokens<Weights, 1>,
+                                                               multiply_tokens<Weights, 2>,
+                                                               multiply_tokens<Weights, 3>,
+                                                               multiply_tokens<Weights, 4>,
+                                                               multiply_tokens<Weights, 5>,
+                                                               multiply_tokens<Weights, 6>};
+  const auto* weights = reinterpret_cast<const Stored*>(w.tile(first_tile));
+  const int64_t tile_stride = tile_bytes(w.format, w.cols) / static_cast<int64_t>(sizeof(Stored));
+  for (int t = 0; t < n_tokens;) {
+    const int left = n_tokens - t;
+    const int n = ceil_div(left, ceil_div(left, kMaxTokens));  // 8 tokens are 4 + 4, not 6 + 2
+    multiply[n](weights, tile_stride, n_tiles, w.cols, x.f32 + (int64_t{first_token} + t) * x.stride, x.stride,
+                y + t * ldy, ldy);
+    t += n;
   }
 }
 

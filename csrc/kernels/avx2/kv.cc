@@ -1,18 +1,14 @@
 // Attention of query rows to one block of keys and values, and writing into a block.
 //
-// Scores have one position per lane, so that the chain over d needs no horizontal sums; values have one d per lane. Two
-// query rows share every load of keys and values.
-#include <cstddef>
-
+// Scores have one position per lane, so that the chain over d needs no horizontal sums; values have one d per lane. Up
+// to four query rows share every load of keys and values. Widening an f16 block to f32 first, for many rows, did not
+// pay: 64 KiB written and read again cost as much as the conversions.
 #include "exp.h"
 
 namespace qwen3cpu::avx2 {
 namespace {
 
 constexpr int kLanes = 8;
-constexpr int kVectors = kKvBlock / kLanes;  // vectors of scores of one row
-// From this many rows on it pays to widen an f16 block once instead of at every load.
-constexpr int kRowsToWiden = 6;
 
 struct F32 {
   using Stored = float;
@@ -26,24 +22,42 @@ struct F16 {
   }
 };
 
-// Scores of N vectors of positions from `vector` on for R rows; q: [R][dim], score: [R][64].
+// Scores of N vectors of positions for R rows; q: [R][dim], score: [R][64].
 template <class Kv, int R, int N>
-inline void score_vectors(const float* q, const typename Kv::Stored* k, int vector, int dim, float* score) {
+inline void score_vectors(const float* q, const typename Kv::Stored* keys, int dim, float* score) {
   __m256 acc[R][N];
   for (int r = 0; r < R; ++r)
     for (int i = 0; i < N; ++i) acc[r][i] = _mm256_setzero_ps();
-  const auto* keys = k + int64_t{vector} * dim * kLanes;
-  const int64_t next_vector = int64_t{dim} * kLanes;
   for (int d = 0; d < dim; ++d) {
-    __m256 qd[R];
-    for (int r = 0; r < R; ++r) qd[r] = _mm256_set1_ps(q[int64_t{r} * dim + d]);
+    __m256 kd[N];
     for (int i = 0; i < N; ++i) {
-      const __m256 kd = Kv::load(keys + i * next_vector + d * kLanes);
-      for (int r = 0; r < R; ++r) acc[r][i] = _mm256_fmadd_ps(qd[r], kd, acc[r][i]);
+      kd[i] = Kv::load(keys + (int64_t{i} * dim + d) * kLanes);
+      if (R > 1) pin(kd[i]);
+    }
+    for (int r = 0; r < R; ++r) {
+      const __m256 qd = _mm256_set1_ps(q[int64_t{r} * dim + d]);
+      for (int i = 0; i < N; ++i) acc[r][i] = _mm256_fmadd_ps(qd, kd[i], acc[r][i]);
     }
   }
   for (int r = 0; r < R; ++r)
-    for (int i = 0; i < N; ++i) _mm256_storeu_ps(score + r * kKvBlock + (vector + i) * kLanes, acc[r][i]);
+    for (int i = 0; i < N; ++i) _mm256_storeu_ps(score + r * kKvBlock + i * kLanes, acc[r][i]);
+}
+
+// How many chains R rows run at a time: 8 would just hide the latency of 4 cycles at two a cycle, 12 leave some slack.
+template <int R>
+constexpr int kChains = R == 4   ? 3
+                        : R == 2 ? 4
+                                 : 8;
+
+// Scores of the first `vectors` vectors of positions for R rows.
+template <class Kv, int R>
+inline void score_rows(const float* q, const typename Kv::Stored* keys, int vectors, int dim, float* score) {
+  constexpr int N = kChains<R>;
+  const int64_t next = int64_t{dim} * kLanes;
+  int i = 0;
+  for (; i + N <= vectors; i += N) score_vectors<Kv, R, N>(q, keys + i * next, dim, score + i * kLanes);
+  for (; i + 2 <= vectors; i += 2) score_vectors<Kv, R, 2>(q, keys + i * next, dim, score + i * kLanes);
+  if (i < vectors) score_vectors<Kv, R, 1>(q, keys + i * next, dim, score + i * kLanes);
 }
 
 // Turns one row's scores into exponentials and moves its state on; returns the factor for what was summed before.
@@ -75,90 +89,74 @@ float soften(float* score, int count, SoftmaxState& state) {
   return correction;
 }
 
-// out[r][0, 8 N) += sum over p in [first, last) of e[r][p] * v[p][0, 8 N)
+// out[r][0, 8 N) = out * correction + sum over p of e[r][p] * v[p][0, 8 N), p ascending below count.
 template <class Kv, int R, int N>
-inline void add_values(const float* e, const typename Kv::Stored* v, int first, int last, int dim,
-                       __m256 (&acc)[R][N]) {
-  for (int p = first; p < last; ++p) {
-    __m256 ep[R];
-    for (int r = 0; r < R; ++r) ep[r] = _mm256_set1_ps(e[r * kKvBlock + p]);
-    for (int i = 0; i < N; ++i) {
-      const __m256 vp = Kv::load(v + int64_t{p} * dim + i * kLanes);
-      for (int r = 0; r < R; ++r) acc[r][i] = _mm256_fmadd_ps(ep[r], vp, acc[r][i]);
-    }
-  }
-}
-
-// 8 N dimensions of R rows that attend to the same `count` positions.
-template <class Kv, int R, int N>
-inline void weigh_values(const float* e, const float (&correction)[R], const typename Kv::Stored* v, int count, int dim,
-                         float* out) {
+inline void weigh_vectors(const float* e, const float* correction, const typename Kv::Stored* v, int count, int dim,
+                          float* out) {
   __m256 acc[R][N];
   for (int r = 0; r < R; ++r)
     for (int i = 0; i < N; ++i)
       acc[r][i] = _mm256_mul_ps(_mm256_loadu_ps(out + int64_t{r} * dim + i * kLanes), _mm256_set1_ps(correction[r]));
-  add_values<Kv, R, N>(e, v, 0, count, dim, acc);
+  for (int p = 0; p < count; ++p) {
+    __m256 vp[N];
+    for (int i = 0; i < N; ++i) {
+      vp[i] = Kv::load(v + int64_t{p} * dim + i * kLanes);
+      if (R > 1) pin(vp[i]);
+    }
+    for (int r = 0; r < R; ++r) {
+      const __m256 ep = _mm256_set1_ps(e[r * kKvBlock + p]);
+      for (int i = 0; i < N; ++i) acc[r][i] = _mm256_fmadd_ps(ep, vp[i], acc[r][i]);
+    }
+  }
   for (int r = 0; r < R; ++r)
     for (int i = 0; i < N; ++i) _mm256_storeu_ps(out + int64_t{r} * dim + i * kLanes, acc[r][i]);
 }
 
-// R rows with the same count.
+// R rows that attend to the same `count` positions.
 template <class Kv, int R>
-void attend_rows(const float* q, const typename Kv::Stored* k, const typename Kv::Stored* v, int count, int dim,
+void attend_rows(const float* q, const typename Kv::Stored* keys, const typename Kv::Stored* values, int count, int dim,
                  SoftmaxState* state, float* out) {
   alignas(32) float e[R * kKvBlock];
-  const int vectors = ceil_div(count, kLanes);
-  int vector = 0;
-  for (; vector + 4 <= vectors; vector += 4) score_vectors<Kv, R, 4>(q, k, vector, dim, e);
-  for (; vector < vectors; ++vector) score_vectors<Kv, R, 1>(q, k, vector, dim, e);
+  score_rows<Kv, R>(q, keys, ceil_div(count, kLanes), dim, e);
   float correction[R];
   for (int r = 0; r < R; ++r) correction[r] = soften(e + r * kKvBlock, count, state[r]);
+  constexpr int N = kChains<R>;
   int d = 0;
-  for (; d + 4 * kLanes <= dim; d += 4 * kLanes) weigh_values<Kv, R, 4>(e, correction, v + d, count, dim, out + d);
-  for (; d < dim; d += kLanes) weigh_values<Kv, R, 1>(e, correction, v + d, count, dim, out + d);
+  for (; d + N * kLanes <= dim; d += N * kLanes)
+    weigh_vectors<Kv, R, N>(e, correction, values + d, count, dim, out + d);
+  for (; d + 2 * kLanes <= dim; d += 2 * kLanes)
+    weigh_vectors<Kv, R, 2>(e, correction, values + d, count, dim, out + d);
+  if (d < dim) weigh_vectors<Kv, R, 1>(e, correction, values + d, count, dim, out + d);
 }
 
 template <class Kv>
-void attend_block(const float* q, const typename Kv::Stored* k, const typename Kv::Stored* v, const int* count,
-                  int n_rows, int dim, SoftmaxState* state, float* out) {
+void attend_block(const float* q, const void* k, const void* v, const int* count, int n_rows, int dim,
+                  SoftmaxState* state, float* out) {
+  const auto* keys = static_cast<const typename Kv::Stored*>(k);
+  const auto* values = static_cast<const typename Kv::Stored*>(v);
   for (int row = 0; row < n_rows;) {
-    const int64_t offset = int64_t{row} * dim;
-    const bool pair = row + 1 < n_rows && count[row] == count[row + 1];
+    int same = 1;
+    while (same < 4 && row + same < n_rows && count[row + same] == count[row]) ++same;
+    const int rows = same == 3 ? 2 : same;
     if (count[row] > 0) {
-      auto* attend = pair ? attend_rows<Kv, 2> : attend_rows<Kv, 1>;
-      attend(q + offset, k, v, count[row], dim, state + row, out + offset);
+      const auto attend = rows == 4 ? attend_rows<Kv, 4> : rows == 2 ? attend_rows<Kv, 2> : attend_rows<Kv, 1>;
+      const int64_t offset = int64_t{row} * dim;
+      attend(q + offset, keys, values, count[row], dim, state + row, out + offset);
     }
-    row += pair ? 2 : 1;
+    row += rows;
   }
-}
-
-void widen(const uint16_t* from, int64_t n, float* to) {
-  for (int64_t i = 0; i < n; i += kLanes) _mm256_storeu_ps(to + i, F16::load(from + i));
 }
 
 }  // namespace
 
 void kv_f32::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
                     SoftmaxState* state, float* out, uint8_t*) {
-  attend_block<F32>(q, static_cast<const float*>(k), static_cast<const float*>(v), count, n_rows, head_dim_padded,
-                    state, out);
+  attend_block<F32>(q, k, v, count, n_rows, head_dim_padded, state, out);
 }
 
 void kv_f16::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
-                    SoftmaxState* state, float* out, uint8_t* scratch) {
-  const auto* keys = static_cast<const uint16_t*>(k);
-  const auto* values = static_cast<const uint16_t*>(v);
-  if (n_rows < kRowsToWiden) {
-    attend_block<F16>(q, keys, values, count, n_rows, head_dim_padded, state, out);
-    return;
-  }
-  int most = 0;
-  for (int row = 0; row < n_rows; ++row) most = count[row] > most ? count[row] : most;
-  auto* wide_keys = reinterpret_cast<float*>(scratch);
-  float* wide_values = wide_keys + int64_t{kKvBlock} * head_dim_padded;
-  widen(keys, int64_t{ceil_div(most, kLanes)} * kLanes * head_dim_padded, wide_keys);
-  widen(values, int64_t{most} * head_dim_padded, wide_values);
-  attend_block<F32>(q, wide_keys, wide_values, count, n_rows, head_dim_padded, state, out);
+                    SoftmaxState* state, float* out, uint8_t*) {
+  attend_block<F16>(q, k, v, count, n_rows, head_dim_padded, state, out);
 }
 
 void kv_f32::store(const float* key, const float* value, int slot, int head_dim_padded, void* k, void* v) {

@@ -19,8 +19,9 @@ struct Tokens {
   int stride, scales, sums;
 };
 
-// For pshufb on two groups' 16 scales: row r's scale into the upper byte of int16s of lane r, where a shift turns it into
-// an int16. The first two take group 0 or 1 into both int16, the third takes group 0 into the lower and 1 into the upper.
+// For pshufb on two groups' 16 scales: row r's scale into the upper byte of int16s of lane r, where a shift turns it
+// into an int16. The first two take group 0 or 1 into both int16, the third takes group 0 into the lower and 1 into the
+// upper.
 alignas(32) constexpr int8_t kScaleShuffle[3][32] = {
     {-1, 0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, -1, 4, -1, 4, -1, 5, -1, 5, -1, 6, -1, 6, -1, 7, -1, 7},
     {-1, 8,  -1, 8,  -1, 9,  -1, 9,  -1, 10, -1, 10, -1, 11, -1, 11,
@@ -105,8 +106,7 @@ void multiply_tile(const uint8_t* tile, const float* row_scales, int groups, con
   __m256 acc[T];
   for (int t = 0; t < T; ++t) acc[t] = _mm256_setzero_ps();
   for (int b = 0; b < whole; ++b) multiply_block<T>(blocks[b], Q4Block::kGroups, x, b, acc);
-  if (groups % Q4Block::kGroups)
-    multiply_block<T>(blocks[whole], groups % Q4Block::kGroups, x, whole, acc);
+  if (groups % Q4Block::kGroups) multiply_block<T>(blocks[whole], groups % Q4Block::kGroups, x, whole, acc);
   for (int t = 0; t < T; ++t) _mm256_storeu_ps(y + t * ldy, _mm256_mul_ps(acc[t], _mm256_loadu_ps(row_scales)));
 }
 
@@ -121,8 +121,9 @@ void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations&
                 float* y, int64_t ldy, uint8_t*) {
   const int groups = ceil_div(w.cols, kGroup);
   // Tokens outside, tiles inside: 8 tokens' activations stay in L1 while the piece's tiles come from L2.
-  for (int t = 0; t < n_tokens; t += kMaxTokens) {
-    const int n = n_tokens - t < kMaxTokens ? n_tokens - t : kMaxTokens;
+  for (int t = 0; t < n_tokens;) {
+    const int left = n_tokens - t;
+    const int n = ceil_div(left, ceil_div(left, kMaxTokens));  // 9 tokens are 5 + 4, not 8 + 1
     const int64_t token = first_token + t;
     const int sums = x.stride / kGroup;
     const Tokens tokens = {
@@ -130,6 +131,7 @@ void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations&
     for (int tile = 0; tile < n_tiles; ++tile)
       kMultiplyTile[n](w.tile(first_tile + tile), w.row_scales(first_tile + tile), groups, tokens,
                        y + t * ldy + tile * kTileRows, ldy);
+    t += n;
   }
 }
 

@@ -10,7 +10,8 @@ namespace qwen3cpu::avx2 {
 namespace {
 
 constexpr int kMaxTokens = 8;
-constexpr int kPrefetch = 2048;  // bytes ahead in the one-token kernel
+constexpr int kPrefetch = 2048;  // bytes ahead, in tiles of so few tokens that memory may be what they wait for:
+constexpr int kTokensToPrefetch = 4;
 
 // One token's activations of one group as the kernel reads them.
 struct Group {
@@ -43,7 +44,7 @@ inline __attribute__((always_inline)) void multiply_groups(const Q8Block& block,
     for (int t = 0; t < T; ++t) dot[t] = _mm256_set1_epi32(x[int64_t{t} * groups + g].start);
     for (int quad = 0; quad < 8; ++quad) {
       const __m256i bytes = load(block.q[g][quad]);
-      if (T == 1 && quad % 2 == 0) prefetch(block.q[g][quad], kPrefetch);
+      if (T <= kTokensToPrefetch && quad % 2 == 0) prefetch(block.q[g][quad], kPrefetch);
       const __m256i even = _mm256_and_si256(bytes, low_byte), odd = _mm256_srli_epi16(bytes, 8);
       for (int t = 0; t < T; ++t) {
         const Group& xt = x[int64_t{t} * groups + g];
@@ -85,11 +86,13 @@ void q8::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations&
   const int groups = ceil_div(w.cols, kGroup);
   auto* prepared = reinterpret_cast<Group*>(scratch);  // [8][groups]
   static_assert(kMaxTokens * sizeof(Group) <= 32 * kGroup, "matmul_scratch_bytes holds 32 bytes per column");
-  for (int t = 0; t < n_tokens; t += kMaxTokens) {
-    const int n = n_tokens - t < kMaxTokens ? n_tokens - t : kMaxTokens;
+  for (int t = 0; t < n_tokens;) {
+    const int left = n_tokens - t;
+    const int n = ceil_div(left, ceil_div(left, kMaxTokens));  // 9 tokens are 5 + 4, not 8 + 1
     for (int i = 0; i < n; ++i) prepare(x, int64_t{first_token} + t + i, groups, prepared + int64_t{i} * groups);
     for (int tile = 0; tile < n_tiles; ++tile)
       kMultiplyTile[n](w.tile(first_tile + tile), groups, prepared, y + t * ldy + tile * kTileRows, ldy);
+    t += n;
   }
 }
 

@@ -38,9 +38,10 @@ inline float sum_lanes(__m256 x) {
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
-// Pins x to a register here. Without it GCC 12 regroups integer sums into trees, runs out of registers and spills: 1.3 to
-// 1.6 times slower in the tiles of several tokens.
+// Pins x to a register here. Without it GCC 12 regroups integer sums into trees, runs out of registers and spills: 1.3
+// to 1.6 times slower in the tiles of several tokens.
 inline void pin(__m256i& x) { asm("" : "+x"(x)); }
+inline void pin(__m256& x) { asm("" : "+x"(x)); }
 
 // Fetches the cache line `distance` bytes ahead; beyond the end of the weights it does nothing.
 inline void prefetch(const void* p, int distance) { _mm_prefetch(static_cast<const char*>(p) + distance, _MM_HINT_T0); }
