@@ -5,6 +5,7 @@ from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self
 
 WEIGHT_OF_BEST: int
 """2**44: the weight of the token with the largest logit."""
@@ -21,8 +22,8 @@ def weights_of(distances: NDArray[np.float64]) -> NDArray[np.int64]:
 class LogitsSampler:
     """State and scratch of one answer; used by one thread at a time, EngineError otherwise."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         vocab_size: int,
         token_limit: int,
@@ -37,7 +38,7 @@ class LogitsSampler:
         prompt: Iterable[int],
         seed: int,
         stream: int,
-    ) -> None: ...
+    ) -> Self: ...
     def sample(self, logits: NDArray[np.float32]) -> int:
         """A token for logits [vocab_size], C-contiguous; counts it. Releases the GIL."""
 

@@ -49,6 +49,7 @@ def weights_of(const double[::1] distances):
 
 
 @cython.final
+@cython.auto_pickle(False)
 cdef class LogitsSampler:
     """State and scratch of one answer. Arguments are checked by sampling.Sampler, its only user."""
 
@@ -72,8 +73,8 @@ cdef class LogitsSampler:
     cdef int32_t[::1] ids, order
     cdef int64_t[::1] weights
 
-    def __init__(self, *, vocab_size, token_limit, temperature, top_k, top_p, min_p, presence_penalty,
-                 frequency_penalty, repetition_penalty, logit_bias, prompt, seed, stream):
+    def __cinit__(self, *, vocab_size, token_limit, temperature, top_k, top_p, min_p, presence_penalty,
+                  frequency_penalty, repetition_penalty, logit_bias, prompt, seed, stream):
         self.vocab_size, self.token_limit = vocab_size, token_limit
         self.blocks = (self.token_limit + BLOCK - 1) // BLOCK
         self.temperature, self.top_k, self.top_p, self.min_p = temperature, min(top_k, vocab_size), top_p, min_p
