@@ -67,7 +67,7 @@ class Answer:
         self._prompt_tokens = len(prompt)
         self._keeps_sequence = sequence is not None
         self.index = index
-        self.sequence = sequence or model.engine.new_sequence()
+        self.sequence = model.engine.new_sequence() if sequence is None else sequence
         # The last prompt token is always processed: its logits choose the first token of the answer.
         self._cached = min(self.sequence.common_prefix(prompt), len(prompt) - 1)
         self.sequence.truncate(self._cached)

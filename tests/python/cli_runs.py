@@ -91,6 +91,9 @@ class Terminal:
         return seen
 
     def _state(self):
+        status = Path(f"/proc/{self.process.pid}/stat")
+        if status.exists():
+            return status.read_text().rpartition(") ")[2]
         command = ["ps", "-o", "state=", "-p", str(self.process.pid)]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
