@@ -1,4 +1,4 @@
-"""What all tests share. Its presence also makes pytest put this folder on sys.path (`import checkpoints`, `oracle`...)."""
+"""What all tests share. It also makes pytest put this folder on sys.path, for `import checkpoints` and the like."""
 
 import os
 from pathlib import Path
