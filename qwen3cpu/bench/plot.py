@@ -57,7 +57,7 @@ def _draw_over_context(axes: Any, records: Sequence[Record]) -> None:
     lines: dict[str, list[Record]] = {}
     for record in records:
         lines.setdefault(_settings(record), []).append(record)
-    for label, points in lines.items():
+    for number, (label, points) in enumerate(lines.items()):
         points.sort(key=lambda record: record.depth)
         speeds = [record.tokens_per_second for record in points]
         below = [speed.median - speed.min for speed in speeds]
@@ -67,6 +67,7 @@ def _draw_over_context(axes: Any, records: Sequence[Record]) -> None:
             [speed.median for speed in speeds],
             yerr=(below, above),
             label=label,
+            color=f"C{number % 10}",
             marker="o",
             capsize=3,
             linestyle="--" if points[0].n_prompt else "-",
@@ -89,14 +90,15 @@ def _draw_roofline(axes: Any, records: Sequence[Record]) -> None:
                 color="grey",
                 linestyle=style,
                 linewidth=1,
-                label=f"{threads} threads: {record.read_gb_s:.0f} GB/s, {name} {peak:.0f} GMAC/s",
+                label=f"{threads} thread{'s' * (threads > 1)}: {record.read_gb_s:.0f} GB/s, {name} {peak:.0f} GMAC/s",
             )
-    drawn: set[str] = set()
+    points: dict[str, tuple[list[float], list[float]]] = {}
     for record, intensity in zip(records, intensities, strict=True):
-        label = _settings(record)
-        reached = record.macs_per_token * record.tokens_per_second.median / 1e9
-        axes.plot(intensity, reached, marker="o", linestyle="", label=None if label in drawn else label)
-        drawn.add(label)
+        at, reached = points.setdefault(_settings(record), ([], []))
+        at.append(intensity)
+        reached.append(record.macs_per_token * record.tokens_per_second.median / 1e9)
+    for number, (label, (at, reached)) in enumerate(points.items()):
+        axes.plot(at, reached, marker="o", linestyle="", color=f"C{number % 10}", label=label)
     axes.set(xlabel="multiply-adds per byte read", ylabel="10^9 multiply-adds per second", xscale="log", yscale="log")
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize="x-small")
