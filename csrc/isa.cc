@@ -52,7 +52,7 @@ bool detect_amx() {
   constexpr uint64_t avx512_and_tiles = 0x600e6;
   if ((saved_states() & avx512_and_tiles) != avx512_and_tiles) return false;
   unsigned a, b, c, d;
-  __get_cpuid_count(7, 0, &a, &b, &c, &d);
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
   constexpr unsigned avx512f = bit(16), avx512dq = bit(17), avx512bw = bit(30), avx512vl = bit(31);
   constexpr unsigned avx512 = avx512f | avx512dq | avx512bw | avx512vl, vnni = bit(11);
   constexpr unsigned amx = bit(24) | bit(25);  // tiles, int8

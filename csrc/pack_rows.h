@@ -6,7 +6,8 @@
 namespace qwen3cpu {
 
 // Packs rows [first_row, first_row + n_rows) of a matrix [rows, cols] into their place in `matrix` (see pack_tiles).
-// first_row is a multiple of 8. Throws Error naming row, column and value of the first weight that the format cannot hold.
+// first_row is a multiple of 8. Throws Error naming row, column and value of the first weight that the format cannot
+// hold.
 void pack_rows(Format format, Source source, const void* from, int rows, int cols, int first_row, int n_rows,
                uint8_t* matrix, int threads);
 

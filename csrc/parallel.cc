@@ -54,15 +54,8 @@ constexpr int kSpins = 512;
 
 }  // namespace
 
-void Team::barrier() {
-  const unsigned phase = shared_.phase.load(std::memory_order_relaxed);
-  if (shared_.arrived.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
-    shared_.arrived.store(0, std::memory_order_relaxed);
-    shared_.next.store(0, std::memory_order_relaxed);
-    shared_.phase.store(phase + 1, std::memory_order_release);
-    return;
-  }
-  for (int spin = 0; shared_.phase.load(std::memory_order_acquire) == phase; ++spin) {
+void Team::wait() const {
+  for (int spin = 0; shared_.ticket.load(std::memory_order_acquire) >> 32 == phase_; ++spin) {
     if (spin < kSpins) {
       pause_briefly();
     } else {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 
 namespace qwen3cpu {
 
@@ -14,29 +15,48 @@ class Team {
   int rank() const { return rank_; }
 
   // Calls piece(i) for every i in [0, n), each in one of the threads, and returns when all are done. Every thread of
-  // the team must make the same sequence of calls.
+  // the team must make the same sequence of calls; one that comes late finds the phase done and passes on, so a thread
+  // that the system has not scheduled holds nobody up.
   template <class Piece>
   void for_each(int n, Piece&& piece) {
     if (size_ == 1) {
       for (int i = 0; i < n; ++i) piece(i);
       return;
     }
-    for (int i = claim(); i < n; i = claim()) piece(i);
-    barrier();
+    if (n == 0) return;
+    for (int i = claim(n); i >= 0; i = claim(n)) {
+      piece(i);
+      finish(n);
+    }
+    wait();
+    ++phase_;
   }
 
   struct Shared {
-    alignas(64) std::atomic<int> next{0};        // the piece to be claimed next
-    alignas(64) std::atomic<int> arrived{0};     // threads waiting at the barrier
-    alignas(64) std::atomic<unsigned> phase{0};  // counts completed barriers
+    alignas(64) std::atomic<uint64_t> ticket{0};  // phase << 32 | the piece to be claimed next
+    alignas(64) std::atomic<int> done{0};         // pieces of the phase that are finished
   };
   Team(Shared& shared, int rank, int size) : shared_(shared), rank_(rank), size_(size) {}
 
  private:
-  int claim() { return shared_.next.fetch_add(1, std::memory_order_relaxed); }
-  void barrier();
+  // A piece of this thread's phase, -1 when all are taken or the phase is over.
+  int claim(int n) {
+    uint64_t ticket = shared_.ticket.load(std::memory_order_acquire);
+    while (ticket >> 32 == phase_ && static_cast<int>(ticket & 0xffffffffu) < n)
+      if (shared_.ticket.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel))
+        return static_cast<int>(ticket & 0xffffffffu);
+    return -1;
+  }
+  // Counts a finished piece; the last one opens the next phase.
+  void finish(int n) {
+    if (shared_.done.fetch_add(1, std::memory_order_acq_rel) + 1 < n) return;
+    shared_.done.store(0, std::memory_order_relaxed);
+    shared_.ticket.store(uint64_t{phase_ + 1} << 32, std::memory_order_release);
+  }
+  void wait() const;
 
   Shared& shared_;
+  uint32_t phase_ = 0;  // phases that this thread has passed
   int rank_;
   int size_;
 };

@@ -34,8 +34,8 @@ def pack_into(
 ) -> None:
     """Pack `source`, rows [first_row, first_row + len(source)) of a matrix of `rows` rows, into its place in `out`.
 
-    source: [n, cols] C-contiguous float32, float16, or uint16 holding bfloat16 bits. first_row is a multiple of 8; n is a
-    multiple of 8 or reaches the last row. out: uint8 [matrix_bytes(format, rows, cols)], writable, 64-byte aligned.
+    source: [n, cols] C-contiguous float32, float16, or uint16 holding bfloat16 bits. first_row is a multiple of 8; n is
+    a multiple of 8 or reaches the last row. out: uint8 [matrix_bytes(format, rows, cols)], writable, 64-byte aligned.
     NaN or infinity in the source raises EngineError naming row and column. Releases the GIL.
     """
 
@@ -50,7 +50,7 @@ class Sequence:
     def truncate(self, length: int) -> None:
         """Forget every position from `length` on. EngineError when length is negative or above the present one."""
 
-    def fork(self) -> "Sequence":
+    def fork(self) -> Sequence:
         """A second sequence with the same positions; blocks are shared and copied when written."""
 
     def release(self) -> None:
@@ -71,8 +71,8 @@ class Model:
         kv: str,
         threads: int,
     ) -> None:
-        """config: hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim,
-        vocab_size, rms_norm_eps, inv_freq (float32 [head_dim / 2]), rope_scale (cos/sin factor), context.
+        """Config: hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads,
+        head_dim, vocab_size, rms_norm_eps, inv_freq (float32 [head_dim / 2]), rope_scale (cos/sin factor), context.
 
         matrices: HF tensor name -> (format, rows, cols, packed bytes, 64-byte aligned; kept alive, not copied).
         "lm_head.weight" is absent when tied. vectors: norm weights and the biases that exist, by HF tensor name.
@@ -90,12 +90,12 @@ class Model:
         """Append each item's new tokens [n_i >= 1] to its sequence and return logits.
 
         wanted[i]: offsets into item i's new tokens (ascending, may be empty) whose logits are returned; the result is
-        float32 [sum of len(wanted[i]), vocab_size], items in order. The same sequence may not appear twice. Releases the
-        GIL; calls on one model from several threads run one after the other. On an error no sequence has changed.
+        float32 [sum of len(wanted[i]), vocab_size], items in order. The same sequence may not appear twice. Releases
+        the GIL; calls on one model from several threads run one after the other. On an error no sequence has changed.
         """
 
     def kv_blocks_in_use(self) -> int: ...
     def kv_block_bytes(self) -> int: ...
     def workspace_bytes(self) -> int: ...
     def counters(self) -> dict[str, int]:
-        """tokens processed since the model was made (`tokens`), forward calls (`calls`)."""
+        """Tokens processed since the model was made (`tokens`), forward calls (`calls`)."""

@@ -26,8 +26,8 @@ const IsaTable& chosen_isa();
 
 const char* format_name(Format format);
 Activation format_activation(Format format);
-Format parse_format(const std::string& name);        // throws Error
-KvFormat parse_kv_format(const std::string& name);   // throws Error
+Format parse_format(const std::string& name);       // throws Error
+KvFormat parse_kv_format(const std::string& name);  // throws Error
 const char* kv_format_name(KvFormat format);
 
 }  // namespace qwen3cpu
