@@ -1,0 +1,159 @@
+"""The training loop: two optimizers, a schedule, quantization-aware last part, checkpoints, progress."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from tiny.model import Config, Qwen3
+from tiny.quantization import set_format
+from tiny.samples import Batch, chunk_of_batches
+
+
+@dataclass
+class Recipe:
+    """What decides the result of a run."""
+
+    seed: int = 1
+    steps: int = 4000
+    tokens: int = 3072
+    matrix_rate: float = 0.02
+    other_rate: float = 3e-3
+    warmup: int = 100
+    decay_from: float = 0.4
+    quantized_from: float = 0.75
+
+
+@dataclass
+class State:
+    """Where a run is: the next step, the place in the stream of batches, seconds spent, the loss and its record."""
+
+    step: int = 0
+    chunk: int = 0
+    batch: int = 0
+    seconds: float = 0.0
+    mean: float = 0.0
+    losses: list[tuple[int, float]] = field(default_factory=list)
+
+
+def optimizers(model: Qwen3, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, AdamW for the embedding and the norms."""
+    matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.dim() != 2 or "embed" in n]
+    return [
+        torch.optim.Muon(matrices, lr=recipe.matrix_rate, momentum=0.95, weight_decay=0.01),
+        torch.optim.AdamW(others, lr=recipe.other_rate, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def rate_at(step: int, recipe: Recipe) -> float:
+    """The factor on the learning rates: warm-up, constant, linear decay to a hundredth."""
+    if step < recipe.warmup:
+        return (step + 1) / recipe.warmup
+    start = recipe.decay_from * recipe.steps
+    return 1.0 if step < start else max(0.01, 1 - (step - start) / (recipe.steps - start))
+
+
+def stream(tokenizer: Tokenizer, recipe: Recipe, state: State) -> Iterator[Batch]:
+    """The endless stream of batches from where `state` stands; advances `state`."""
+    while True:
+        for i, batch in enumerate(chunk_of_batches(tokenizer, recipe.seed, state.chunk, recipe.tokens)):
+            if i >= state.batch:
+                state.batch = i + 1
+                yield batch
+        state.chunk, state.batch = state.chunk + 1, 0
+
+
+class Progress:
+    """A line that is rewritten on a terminal; in a pipe a plain line now and then."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.terminal, self.last = steps, sys.stderr.isatty(), 0.0
+
+    def show(self, step: int, loss: float, speed: float) -> None:
+        """Report a step; `speed` is in steps per second."""
+        now = time.monotonic()
+        if now - self.last < (0.5 if self.terminal else 30) and step < self.steps:
+            return
+        self.last = now
+        left = int((self.steps - step) / max(speed, 1e-9))
+        text = f"step {step}/{self.steps}  loss {loss:.4f}  {speed:.2f} steps/s  ETA {left // 60}:{left % 60:02d}"
+        print(f"\r{text}   " if self.terminal else text, end="" if self.terminal else "\n", file=sys.stderr, flush=True)
+        if self.terminal and step >= self.steps:
+            print(file=sys.stderr)
+
+
+def save_checkpoint(path: Path, model: Qwen3, opts: list[torch.optim.Optimizer], recipe: Recipe, state: State) -> None:
+    """Write beside, then rename."""
+    beside = path.with_suffix(".part")
+    content = {
+        "model": model.state_dict(),
+        "optimizers": [o.state_dict() for o in opts],
+        "recipe": asdict(recipe),
+        "config": asdict(model.config),
+        "state": json.dumps(asdict(state)),
+    }
+    torch.save(content, beside)
+    beside.replace(path)
+
+
+def train(tokenizer: Tokenizer, config: Config, recipe: Recipe, folder: Path, resume: bool) -> tuple[Qwen3, State]:
+    """Train (or go on with the checkpoint in `folder`) and return the model and the record of the run."""
+    torch.manual_seed(recipe.seed)
+    model, state = Qwen3(config), State()
+    opts = optimizers(model, recipe)
+    path = folder / "checkpoint.pt"
+    if resume and path.exists():
+        saved = torch.load(path, weights_only=True)
+        if saved["recipe"] != asdict(recipe) or saved["config"] != asdict(config):
+            raise SystemExit(f"{path}: made with another recipe, {saved['recipe']} {saved['config']}; cannot resume")
+        model.load_state_dict(saved["model"])
+        for opt, content in zip(opts, saved["optimizers"], strict=True):
+            opt.load_state_dict(content)
+        state = State(**json.loads(saved["state"]))
+    batches = stream(tokenizer, recipe, state)
+    progress = Progress(recipe.steps)
+    started, first = time.monotonic(), state.step
+    before = state.seconds
+    while state.step < recipe.steps:
+        factor = rate_at(state.step, recipe)
+        for opt, rate in zip(opts, (recipe.matrix_rate, recipe.other_rate), strict=True):
+            for group in opt.param_groups:
+                group["lr"] = rate * factor
+        loss = one_step(
+            model,
+            opts,
+            next(batches),
+            quantized=state.step >= recipe.quantized_from * recipe.steps and state.step % 3 > 0,
+        )
+        state.mean = loss if state.step == 0 else 0.98 * state.mean + 0.02 * loss
+        state.step += 1
+        state.seconds = before + time.monotonic() - started
+        if state.step % 50 == 0:
+            state.losses.append((state.step, round(state.mean, 5)))
+        progress.show(state.step, state.mean, (state.step - first) / (time.monotonic() - started))
+        if state.step % 250 == 0 or state.step == recipe.steps:
+            save_checkpoint(path, model, opts, recipe, state)
+    set_format(model, "f32")
+    model.compute = torch.float32
+    return model, state
+
+
+def one_step(model: Qwen3, opts: list[torch.optim.Optimizer], batch: Batch, quantized: bool) -> float:
+    """One batch forward and back; returns its loss."""
+    set_format(model, "q4" if quantized else "f32", activations=False)
+    model.compute = torch.bfloat16
+    loss = model.loss(batch.ids, batch.positions, batch.at, batch.targets)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for opt in opts:
+        opt.step()
+        opt.zero_grad(set_to_none=True)
+    return float(loss.detach())
