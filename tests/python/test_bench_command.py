@@ -1,0 +1,170 @@
+"""qwen3cpu-bench from the command line to its records, on the test shape. Nothing here depends on how fast it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checkpoints import write_checkpoint
+
+import qwen3cpu
+from qwen3cpu import _native
+from qwen3cpu.bench import main
+
+SWEEP = ["--synthetic", "test", "-p", "70", "-n", "6", "-d", "0,130", "-b", "1,3", "-t", "1", "-r", "2"]
+REQUIRED = (
+    *("n_prompt", "n_gen", "depth", "batch", "threads", "quant", "kv", "isa", "model"),
+    *("tokens_per_second", "read_gb_s", "bytes_per_token", "peak_rss_bytes"),
+)
+
+
+@pytest.fixture(scope="module")
+def records() -> list[dict[str, Any]]:
+    """What `-o json` prints for SWEEP with two weight formats."""
+    out, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        assert main([*SWEEP, "--quant", "q4,bf16", "-o", "json"]) == 0
+    assert errors.getvalue() == ""  # no progress line where there is no terminal
+    loaded: list[dict[str, Any]] = json.loads(out.getvalue())
+    return loaded
+
+
+def test_every_combination_is_measured_once(records: list[dict[str, Any]]) -> None:
+    found = [tuple(r[name] for name in ("quant", "batch", "depth", "n_prompt", "n_gen")) for r in records]
+    expected = [
+        (quant, batch, depth, *kind)
+        for quant in ("q4", "bf16")
+        for batch in (1, 3)
+        for depth in (0, 130)
+        for kind in ((70, 0), (0, 6))
+    ]
+    assert sorted(found) == sorted(expected)
+
+
+def test_records_have_what_they_promise(records: list[dict[str, Any]]) -> None:
+    for record in records:
+        assert set(REQUIRED) <= set(record)
+        speed = record["tokens_per_second"]
+        assert len(speed["runs"]) == 2
+        assert speed["min"] == min(speed["runs"])
+        assert speed["max"] == max(speed["runs"])
+        assert speed["median"] == statistics.median(speed["runs"])
+        assert speed["min"] > 0
+        assert record["isa"] == _native.chosen_isa()
+        assert record["version"] == qwen3cpu.__version__
+        assert record["kv"] == "f16"
+        assert record["threads"] == 1
+        assert 0 <= record["outside_engine_percent"] <= 100
+        assert record["peak_rss_bytes"] > record["weight_bytes"]
+        assert (record["first_token_seconds"] is None) == (record["n_prompt"] == 0)
+
+
+def test_percentages_follow_from_the_other_fields(records: list[dict[str, Any]]) -> None:
+    for record in records:
+        speed = record["tokens_per_second"]["median"]
+        read = 100 * speed * record["bytes_per_token"] / (1e9 * record["read_gb_s"])
+        peak = record["int8_gmac_s"] if record["quant"] == "q4" else record["fp32_gmac_s"]
+        multiplied = 100 * speed * record["macs_per_token"] / (1e9 * peak)
+        assert record["read_percent"] == pytest.approx(read)
+        assert record["multiply_percent"] == pytest.approx(multiplied)
+
+
+def test_time_to_the_first_token_covers_the_prompt(records: list[dict[str, Any]]) -> None:
+    for record in records:
+        if record["n_prompt"]:
+            runs = zip(record["first_token_seconds"]["runs"], record["tokens_per_second"]["runs"], strict=True)
+            for first_token, speed in runs:
+                assert 0 < first_token <= record["batch"] * record["n_prompt"] / speed
+
+
+def test_csv_has_a_line_for_each_record(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SWEEP[:-1], "1", "-o", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 8
+    for row in rows:
+        assert float(row["tokens_per_second_median"]) > 0
+        assert (row["first_token_seconds_median"] == "") == (row["n_prompt"] == "0")
+        assert {row["quant"], row["kv"], row["isa"]} == {"q4", "f16", _native.chosen_isa()}
+
+
+def test_markdown_puts_prompt_and_decode_of_one_setting_into_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--synthetic", "test", "-p", "16,32", "-n", "3", "-d", "0,64", "-t", "1,2", "-r", "1"]) == 0
+    heading, _, *table = capsys.readouterr().out.splitlines()
+    assert heading.startswith("Qwen3-test, random weights; ")
+    assert _native.chosen_isa() in heading
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    assert len({len(row) for row in cells}) == 1
+    names, _, *rows = cells
+    settings = [tuple(row[names.index(name)] for name in ("threads", "depth", "prompt", "decode")) for row in rows]
+    assert settings == [
+        (threads, depth, *pair) for threads in ("1", "2") for depth in ("0", "64") for pair in (("16", "3"), ("32", ""))
+    ]
+
+
+def test_a_model_is_measured_as_it_lies_on_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "model"
+    write_checkpoint(folder)
+    assert main(["-m", str(folder), "-p", "8", "-n", "2", "-t", "1", "-r", "1", "-o", "json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert [record["model"] for record in records] == [str(folder)] * 2
+    assert [record["quant"] for record in records] == ["q4"] * 2
+    assert all(record["load_seconds"] > 0 for record in records)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--synthetic", "1.8B"], ["--synthetic", "1.8B"]),
+        (["--synthetic", "test", "-d", "0,x"], ["-d", "'x'"]),
+        (["--synthetic", "test", "-b", "0"], ["-b", "from 1 to", "'0'"]),
+        (["--synthetic", "test", "--quant", "q4,q5"], ["--quant", "f32, bf16, q8, q4", "'q5'"]),
+        (["--synthetic", "test", "--kv", "f8"], ["--kv", "f16", "'f8'"]),
+        (["--synthetic", "test", "-m", "tiny"], ["-m", "--synthetic"]),
+        ([], ["--model", "--synthetic"]),
+    ],
+)
+def test_bad_arguments_are_refused(arguments: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--synthetic", "test", "-p", "0", "-n", "0"], ["nothing to measure"]),
+        (["--synthetic", "test", "-p", "0", "-n", "5", "-d", "1020"], ["1026 positions", "1024"]),
+        (["-m", "no/such/folder"], ["no/such/folder", "neither"]),
+        (["--synthetic", "test", "--plot", "picture.jpg"], ["--plot", ".png", "picture.jpg"]),
+        (["--synthetic", "test", "--plot", "no/folder/picture.png"], ["--plot", "no such folder"]),
+    ],
+)
+def test_what_cannot_be_measured_is_explained(
+    arguments: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    out, message = capsys.readouterr()
+    assert out == ""
+    assert message.startswith("qwen3cpu-bench: error: ")
+    for part in parts:
+        assert part in message
+
+
+def test_plot_is_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "picture.png"
+    assert (
+        main(["--synthetic", "test", "-p", "8", "-n", "2", "-d", "0,64", "-t", "1", "-r", "1", "--plot", str(path)])
+        == 0
+    )
+    assert path.read_bytes().startswith(b"\x89PNG\r\n")
+    assert list(tmp_path.iterdir()) == [path]
