@@ -7,12 +7,21 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import qwen3cpu
 from qwen3cpu.bench import BenchError
 
-OWN_WORKER = (sys.executable, "-m", "qwen3cpu.bench.worker")
+OWN_WORKER = (
+    sys.executable,
+    "-c",
+    # Not `-m`, which would find the package in the working directory first: a source tree, perhaps, that was not built.
+    "import sys; sys.path[0] = sys.argv[1]; from qwen3cpu.bench.worker import main; main()",
+    str(Path(qwen3cpu.__file__).parents[1]),
+)
+"""Command line of the process that worker.py describes."""
 
 
 class Worker:

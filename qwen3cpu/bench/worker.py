@@ -1,10 +1,11 @@
-"""The worker process: holds one model, or measures the machine's peaks. Run as `python -m qwen3cpu.bench.worker`.
+"""The worker process: holds one model, or measures the machine's peaks. process.py starts it.
 
 A process for each model keeps their peak memory apart, and lets their runs alternate without one being loaded again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -77,8 +78,14 @@ def peak_rss_bytes() -> int:
 
 
 def main() -> None:
-    """Answer requests until stdin ends."""
-    server = Server()
+    """Answer requests until stdin ends, or the parent is gone."""
+    # The parent, which gets the same Ctrl-C, reports it.
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        serve(Server())
+
+
+def serve(server: Server) -> None:
+    """Read requests from stdin, write answers to stdout."""
     # Nothing but answers may reach the parent: whatever else prints goes to stderr.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -90,11 +97,3 @@ def main() -> None:
             answer = {"error": str(error) or type(error).__name__}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (KeyboardInterrupt, BrokenPipeError):
-        # The parent, which got the same Ctrl-C, reports it.
-        sys.exit(1)
