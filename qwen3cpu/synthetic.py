@@ -8,11 +8,14 @@ the sampler's work does depend on whether logits repeat.
 from __future__ import annotations
 
 import hashlib
+import itertools
+import json
 from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers.pre_tokenizers import ByteLevel
 
 from qwen3cpu import _native
 from qwen3cpu.config import GenerationDefaults, ModelConfig
@@ -36,8 +39,8 @@ SIZES: Final[dict[str, dict[str, Any]]] = {
 
 _TILE_ROWS: Final = 8
 _PATTERN_ROWS: Final = 256  # of a layer's weights are different; a packed run of these stays in the L2 cache
-_POOL: Final = 1 << 22  # different random numbers
-_HEAD_ROWS: Final = 4096  # packed in one call
+_POOL: Final = 1 << 20  # different random numbers; small, because the peak of memory is a figure of the benchmark
+_HEAD_ROWS: Final = 512  # packed in one call
 _LOGIT_SPREAD: Final = 3.0  # standard deviation of the logits: near that of trained models, which sampling sees
 _CONTROL_TOKENS: Final = (
     "<|endoftext|>",
@@ -184,23 +187,28 @@ def _parts(matrix: PackedMatrix, data: NDArray[np.uint8]) -> Iterator[NDArray[np
 
 def _tokenizer_json(vocab_size: int) -> bytes:
     """A byte-level BPE without merges: the 256 bytes, made-up words of about a real token's length, control tokens."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    words = alphabet[:]
-    for number in range(vocab_size - _SPARE_ROWS - len(alphabet)):
-        word = ""
-        while number >= 0:
-            number, letter = divmod(number, len(letters))
-            word += letters[letter]
-            number -= 1
-        words.append("Ġ" + word)
-    tokenizer = Tokenizer(models.BPE({word: id_ for id_, word in enumerate(words)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    for token in _CONTROL_TOKENS:
+    alphabet = sorted(ByteLevel.alphabet())
+    words = [*alphabet, *_made_up_words(vocab_size - _SPARE_ROWS - len(alphabet))]
+    added = [
         # As in the released files, markers of reasoning and tool calls are not "special".
-        tokenizer.add_tokens([AddedToken(token, special=token.startswith("<|"), normalized=False)])
-    text: str = tokenizer.to_str()
-    return text.encode()
+        {"id": len(words) + number, "content": token, "special": token.startswith("<|")}
+        | dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        for number, token in enumerate(_CONTROL_TOKENS)
+    ]
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": added,
+        "pre_tokenizer": byte_level,
+        "decoder": byte_level,
+        "model": {"type": "BPE", "vocab": {word: id_ for id_, word in enumerate(words)}, "merges": []},
+    }
+    return json.dumps(tokenizer, separators=(",", ":")).encode()
+
+
+def _made_up_words(count: int) -> Iterator[str]:
+    """All words of one letter, of two, and so on, each after a space."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    lengths = itertools.count(1)
+    words = itertools.chain.from_iterable(itertools.product(letters, repeat=length) for length in lengths)
+    return ("Ġ" + "".join(word) for word in itertools.islice(words, count))

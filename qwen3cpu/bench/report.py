@@ -70,6 +70,8 @@ class Record:
     weight_bytes: int
     load_seconds: float | None
     """From the call of `load` to a model ready to run. Null for random weights."""
+    load_to_first_token_seconds: float | None
+    """From the same call to the first token after a prompt of 16."""
     cpu: str
     version: str
     commit: str | None
@@ -126,6 +128,7 @@ def make_record(
         peak_rss_bytes=warm_up["peak_rss_bytes"],
         weight_bytes=opened["weight_bytes"],
         load_seconds=opened["load_seconds"],
+        load_to_first_token_seconds=opened["load_to_first_token_seconds"],
         cpu=machine.cpu,
         version=machine.version,
         commit=machine.commit,
@@ -174,6 +177,7 @@ def as_markdown(records: Sequence[Record]) -> str:
         f"{first.model}; {first.cpu}, {first.isa}; qwen3cpu {first.version}"
         + (f", commit {first.commit}" if first.commit else ""),
         "",
+        *_loading(records),
         _row(HEADINGS),
         _row("---" if heading in ("quant", "kv") else "---:" for heading in HEADINGS),
     ]
@@ -187,6 +191,16 @@ def as_markdown(records: Sequence[Record]) -> str:
                 _row((*map(str, key), *_prompt_cells(prompt), *_decode_cells(decode), *_cells(prompt, decode)))
             )
     return "\n".join(lines) + "\n"
+
+
+def _loading(records: Sequence[Record]) -> list[str]:
+    """How soon the models that lie on disk were ready."""
+    ready = {
+        f"{record.quant}, kv {record.kv}: first token {record.load_to_first_token_seconds:.2f} s after load was called"
+        for record in records
+        if record.load_to_first_token_seconds is not None
+    }
+    return ["; ".join(sorted(ready)), ""] if ready else []
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 from qwen3cpu import _native
 from qwen3cpu.bench.cases import Case
@@ -23,6 +23,9 @@ from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.loader import open_checkpoint
 from qwen3cpu.model import Model
 from qwen3cpu.synthetic import synthetic_checkpoint
+
+FIRST_PROMPT: Final = 16
+"""Tokens of the prompt with which a model is tried first."""
 
 
 class Server:
@@ -42,15 +45,19 @@ class Server:
             assert model is not None
             checkpoint = open_checkpoint(model, quant, threads=threads)
         loaded = Model(checkpoint, kv=kv, context=None, threads=threads)
-        seconds = perf_counter() - start
+        load_seconds = perf_counter() - start
         self._bench = Bench(loaded)
+        self._bench.run(Case(FIRST_PROMPT, 0, depth=0, batch=1, threads=threads, quant=quant, kv=kv))
+        first_token_seconds = perf_counter() - start
+        on_disk = synthetic is None
         return {
             "model": loaded.source,
             "quant": loaded.quant,
             "context": loaded.context,
             "parameters": loaded.config.parameters(),
             "weight_bytes": loaded.weight_bytes,
-            "load_seconds": None if synthetic is not None else seconds,
+            "load_seconds": load_seconds if on_disk else None,
+            "load_to_first_token_seconds": first_token_seconds if on_disk else None,
             "isa": _native.chosen_isa(),
             "costs": model_costs(checkpoint, loaded.kv_bytes_per_token).as_dict(),
         }

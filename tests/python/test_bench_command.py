@@ -114,7 +114,9 @@ def test_a_model_is_measured_as_it_lies_on_disk(tmp_path: Path, capsys: pytest.C
     records = json.loads(capsys.readouterr().out)
     assert [record["model"] for record in records] == [str(folder)] * 2
     assert [record["quant"] for record in records] == ["q4"] * 2
-    assert all(record["load_seconds"] > 0 for record in records)
+    assert all(0 < record["load_seconds"] < record["load_to_first_token_seconds"] for record in records)
+    assert main(["-m", str(folder), "-p", "8", "-n", "0", "-t", "1", "-r", "1"]) == 0
+    assert "q4, kv f16: first token " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
