@@ -94,29 +94,43 @@ Matrix to_matrix(const std::string& format, const Array<uint8_t>& packed, int ro
   return w;
 }
 
-Activations to_activations(const Matrix& w, const ActivationArrays& arrays, int n_tokens) {
+// Activations copied out of arrays, with the elements behind the last token that kernels may read. Those are set to
+// what would show in every result if it mattered.
+struct OwnedActivations {
+  Activations view;
+  Buffer<float> f32;
+  Buffer<int8_t> q;
+  Buffer<float> scale;
+  Buffer<int16_t> sum;
+};
+
+template <class T>
+const T* copy_with_slack(const py::handle& array, std::initializer_list<int64_t> shape, const char* name, T slack,
+                         Buffer<T>& to) {
+  const auto values = array.cast<Array<T>>();
+  require_shape(values, shape, name);
+  T* data = to.reserve(values.size() + kActivationSlack);
+  std::copy_n(values.data(), values.size(), data);
+  std::fill_n(data + values.size(), kActivationSlack, slack);
+  return data;
+}
+
+void to_activations(const Matrix& w, const ActivationArrays& arrays, int n_tokens, OwnedActivations& out) {
   const Activation form = format_activation(w.format);
-  Activations x;
+  Activations& x = out.view;
   x.stride = static_cast<int>(round_up(w.cols, kGroup));
   if (form == Activation::f32) {
     require(arrays.size() == 1, "expected (x,)");
-    const auto values = arrays[0].cast<Array<float>>();
-    require_shape(values, {n_tokens, x.stride}, "x");
-    x.f32 = values.data();
-    return x;
+    x.f32 =
+        copy_with_slack<float>(arrays[0], {n_tokens, x.stride}, "x", std::numeric_limits<float>::quiet_NaN(), out.f32);
+    return;
   }
   require(arrays.size() == 3, "expected (q, scale, sum)");
-  const auto q = arrays[0].cast<Array<int8_t>>();
-  const auto scale = arrays[1].cast<Array<float>>();
-  const auto sum = arrays[2].cast<Array<int16_t>>();
   x.scales = ceil_div(w.cols, form == Activation::i8g32 ? 32 : 256);
-  require_shape(q, {n_tokens, x.stride}, "q");
-  require_shape(scale, {n_tokens, x.scales}, "scale");
-  require_shape(sum, {n_tokens, x.stride / kGroup}, "sum");
-  x.q = q.data();
-  x.scale = scale.data();
-  x.sum = sum.data();
-  return x;
+  x.q = copy_with_slack<int8_t>(arrays[0], {n_tokens, x.stride}, "q", 127, out.q);
+  x.scale = copy_with_slack<float>(arrays[1], {n_tokens, x.scales}, "scale", std::numeric_limits<float>::quiet_NaN(),
+                                   out.scale);
+  x.sum = copy_with_slack<int16_t>(arrays[2], {n_tokens, x.stride / kGroup}, "sum", 4064, out.sum);
 }
 
 // y [n_tokens, ldy]; what the kernel must not touch keeps its NaN.
@@ -124,7 +138,9 @@ Array<float> matmul(const std::string& isa, const std::string& format, const Arr
                     const ActivationArrays& arrays, int all_tokens, int first_tile, int n_tiles, int first_token,
                     int n_tokens, int64_t ldy) {
   const Matrix w = to_matrix(format, packed, rows, cols);
-  const Activations x = to_activations(w, arrays, all_tokens);
+  OwnedActivations owned;
+  to_activations(w, arrays, all_tokens, owned);
+  const Activations& x = owned.view;
   require(first_tile >= 0 && n_tiles >= 0 && first_tile + n_tiles <= w.tiles(), "tiles out of range");
   require(first_token >= 0 && n_tokens >= 0 && first_token + n_tokens <= all_tokens, "tokens out of range");
   require(ldy >= n_tiles * kTileRows, "ldy is too small");
@@ -141,7 +157,9 @@ Array<float> matmul(const std::string& isa, const std::string& format, const Arr
 Timing time_matmul(const std::string& isa, const std::string& format, const Array<uint8_t>& packed, int rows, int cols,
                    const ActivationArrays& arrays, int n_tokens, int tiles_per_piece, int threads, int repeats) {
   const Matrix w = to_matrix(format, packed, rows, cols);
-  const Activations x = to_activations(w, arrays, n_tokens);
+  OwnedActivations owned;
+  to_activations(w, arrays, n_tokens, owned);
+  const Activations& x = owned.view;
   require(tiles_per_piece > 0 && threads > 0 && repeats > 0, "expected positive counts");
   const FormatKernels& kernels = isa_table(isa).formats[static_cast<int>(w.format)];
   const int64_t ldy = int64_t{w.tiles()} * kTileRows;

@@ -43,6 +43,7 @@ def aligned(nbytes: int) -> NDArray[np.uint8]:
 
 def pack(weight_format: str, weights: Array, threads: int = 1) -> NDArray[np.uint8]:
     out = aligned(_native.matrix_bytes(weight_format, *weights.shape))
+    out[:] = 0xA5  # every byte has to be written, padding too
     _native.pack_into(weight_format, np.ascontiguousarray(weights), out, weights.shape[0], 0, threads)
     return out
 

@@ -189,6 +189,7 @@ def test_parts_and_threads_give_the_bytes_of_the_whole(weight_format: str) -> No
     whole = pack(weight_format, weights)
     assert (pack(weight_format, weights, threads=2) == whole).all()
     parts = aligned(whole.size)
+    parts[:] = 0x5A
     for first, last in [(40, 43), (0, 16), (16, 40)]:
         _native.pack_into(weight_format, np.ascontiguousarray(weights[first:last]), parts, 43, first, 1)
     assert (parts == whole).all()

@@ -40,10 +40,9 @@ inline void start_block(const Q4Block& block, int groups, const int16_t* sum, in
   for (int t = 0; t < T; ++t) dot[t] = _mm256_setzero_si256();
   for (int g = 0; g < groups; g += 2) {
     const __m256i eight_scales = _mm256_srai_epi16(shuffle_scales(block.scale[g], kScaleShuffle[2]), 5);
-    const bool both = g + 1 < groups;
     for (int t = 0; t < T; ++t) {
-      const int16_t* at = sum + int64_t{t} * sums + g;
-      const __m256i two_sums = both ? broadcast4(at) : _mm256_set1_epi32(static_cast<uint16_t>(*at));
+      // After an odd last group comes the slack of the sums, against a scale of zero.
+      const __m256i two_sums = broadcast4(sum + int64_t{t} * sums + g);
       dot[t] = _mm256_sub_epi32(dot[t], _mm256_madd_epi16(eight_scales, two_sums));
     }
   }
