@@ -147,7 +147,7 @@ def compare(rng: random.Random) -> Draft:
 
 @kind("extreme", "single", 2)
 def extreme(rng: random.Random) -> Draft:
-    numbers = distinct(rng, rng.randint(3, 5))
+    numbers = distinct(rng, rng.randint(3, 4))
     big = rng.random() < 0.5
     word = rng.choice(["largest", "biggest", "greatest"] if big else ["smallest", "least"])
     text = listing(numbers, rng)
@@ -162,7 +162,7 @@ def extreme(rng: random.Random) -> Draft:
 
 @kind("order", "single", 3)
 def order(rng: random.Random) -> Draft:
-    numbers = distinct(rng, rng.randint(3, 5))
+    numbers = distinct(rng, rng.randint(3, 4))
     down = rng.random() < 0.35
     text = listing(numbers, rng)
     how = (
@@ -177,7 +177,7 @@ def order(rng: random.Random) -> Draft:
 
 @kind("spread", "multi", 3)
 def spread(rng: random.Random) -> Draft:
-    numbers = distinct(rng, rng.randint(3, 5))
+    numbers = distinct(rng, rng.randint(3, 4))
     text = listing(numbers, rng)
     question = rng.choice(
         [

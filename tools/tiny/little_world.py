@@ -45,7 +45,7 @@ def word_length(rng: random.Random) -> Draft:
     return Draft(f"word_length {word}", question, working, f"{len(word)} letters")
 
 
-@kind("spell", "single", 1.5)
+@kind("spell", "fact", 1.5)
 def spell(rng: random.Random) -> Draft:
     word = rng.choice(SPELLED)
     question = rng.choice([f"Spell {word}.", f'Spell the word "{word}".', f"How do you spell {word}?"])

@@ -20,10 +20,10 @@ class Config:
     vocab_size: int = 1024
     hidden_size: int = 128
     num_hidden_layers: int = 5
-    num_attention_heads: int = 4
-    num_key_value_heads: int = 2
+    num_attention_heads: int = 8
+    num_key_value_heads: int = 4
     head_dim: int = 32
-    intermediate_size: int = 384
+    intermediate_size: int = 320
     rms_norm_eps: float = 1e-6
     rope_theta: float = 10000.0
     max_position_embeddings: int = 4096

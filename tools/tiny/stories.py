@@ -29,12 +29,12 @@ def unusual_word(rng: random.Random) -> str:
 def people(rng: random.Random, count: int) -> list[str]:
     """Different first names, a few of them made up."""
     names = rng.sample(NAMES, count)
-    return [unusual_word(rng).capitalize() if rng.random() < 0.06 else name for name in names]
+    return [unusual_word(rng).capitalize() if rng.random() < 0.05 else name for name in names]
 
 
 def thing(rng: random.Random) -> str:
     """A plural noun, rarely a made-up one."""
-    return unusual_word(rng) + "s" if rng.random() < 0.06 else rng.choice(THINGS)
+    return unusual_word(rng) + "s" if rng.random() < 0.05 else rng.choice(THINGS)
 
 
 def have_now(rng: random.Random, person: str, things: str) -> str:
@@ -125,25 +125,25 @@ def story_relative(rng: random.Random) -> Draft:
             n = rng.randint(2, 30)
             parts.append(f"{name} has {n} more {rng.choice(['', t + ' '])}than {previous}".replace("  ", " "))
             values.append(base + n)
-            lines.append(f"{name} {plus(base, n)}")
+            lines.append(f"for {name}: {plus(base, n)}")
             marks.append(f"+{n}")
         elif way < 0.7 and base > 3:
             n = rng.randint(1, min(base - 1, 30))
             parts.append(f"{name} has {n} {rng.choice(['fewer', 'less'])} than {previous}")
             values.append(base - n)
-            lines.append(f"{name} {minus(base, n)}")
+            lines.append(f"for {name}: {minus(base, n)}")
             marks.append(f"-{n}")
         elif base <= 12:
             k = rng.randint(2, 5)
             word = "twice" if k == 2 else f"{k} times"
             parts.append(f"{name} has {word} as many {rng.choice(['', t + ' '])}as {previous}")
             values.append(base * k)
-            lines.append(f"{name} {times(base, k)}")
+            lines.append(f"for {name}: {times(base, k)}")
             marks.append(f"x{k}")
         else:
             parts.append(f"{name} has as many as {previous}")
             values.append(base)
-            lines.append(f"{name} {base}")
+            lines.append(f"for {name}: {base}")
             marks.append("=")
     together = count == 2 or rng.random() < 0.5
     if together:
@@ -290,14 +290,14 @@ def story_ages(rng: random.Random) -> Draft:
     if rng.random() < 0.5:
         question = f"{q} is {later} years older than {p}. {r} is {as_old} {q}."
         value = (age + later) * k
-        lines = [f"{q} {plus(age, later)}", f"{r} {times(age + later, k)}"]
+        lines = [f"for {q}: {plus(age, later)}", f"for {r}: {times(age + later, k)}"]
         return Draft(f"ages {age} +{later} x{k}", f"{first}{question} How old is {r}?", "\n".join(lines), str(value))
     question = f"{q} is {as_old} {p}."
     if rng.random() < 0.5:
-        lines = [f"{q} {times(age, k)}", plus(age * k, later)]
+        lines = [f"for {q}: {times(age, k)}", plus(age * k, later)]
         ending = f"How old will {q} be in {later} years?"
         return Draft(f"ages {age} x{k} +{later}", f"{first}{question} {ending}", "\n".join(lines), str(age * k + later))
-    lines = [f"{q} {times(age, k)}", f"{r} {minus(age * k, later)}"]
+    lines = [f"for {q}: {times(age, k)}", f"for {r}: {minus(age * k, later)}"]
     ending = f"{r} is {later} years younger than {q}. How old is {r}?"
     if age * k <= later:
         return story_ages(rng)
@@ -316,7 +316,7 @@ def legs(rng: random.Random) -> Draft:
         ]
     )
     a, b = n * LEGS[one], m * LEGS[two]
-    lines = [f"{one} {times(n, LEGS[one])}", f"{two} {times(m, LEGS[two])}", plus(a, b)]
+    lines = [f"for {one}: {times(n, LEGS[one])}", f"for {two}: {times(m, LEGS[two])}", plus(a, b)]
     return Draft(f"legs {sorted([(n, one), (m, two)])}", question, "\n".join(lines), f"{a + b} legs")
 
 
@@ -330,7 +330,7 @@ def who_most(rng: random.Random) -> Draft:
     text = rng.choice([". ", ", "]).join(parts)
     ranked = sorted(zip(values, names, strict=True), reverse=most)
     sign = ">" if most else "<"
-    working = f"{ranked[0][0]}{sign}{ranked[1][0]}\n{ranked[0][0]} {ranked[0][1]}"
+    working = f"{ranked[0][0]}{sign}{ranked[1][0]}\n{ranked[0][0]}: {ranked[0][1]}"
     key = f"who_most {most} {' '.join(map(str, values))}"
     return Draft(key, f"{text}. Who has the {'most' if most else 'fewest'} {t}?", working, ranked[0][1])
 
@@ -346,11 +346,14 @@ def who_tallest(rng: random.Random) -> Draft:
         ]
     )
     names = rng.sample(NAMES, rng.choice([3, 3, 4]))
-    facts = []
-    for high, low in pairwise(names):
+    pairs = list(pairwise(names))
+    rng.shuffle(pairs)
+    facts, lines = [], []
+    for high, low in pairs:
         facts.append(f"{high} is {more} than {low}" if rng.random() < 0.6 else f"{low} is {less} than {high}")
-    rng.shuffle(facts)
+        lines.append(f"so {high} > {low}")
+    lines.append(f"order: {' > '.join(names)}")
     top = rng.random() < 0.5
     question = f"{'. '.join(facts)}. Who is the {most if top else least}?"
     answer = names[0] if top else names[-1]
-    return Draft(f"tallest {' '.join(names)} {top} {more}", question, " > ".join(names), answer)
+    return Draft(f"tallest {' '.join(names)} {top} {more}", question, "\n".join(lines), answer)

@@ -22,7 +22,7 @@ class Recipe:
     """What decides the result of a run."""
 
     seed: int = 1
-    steps: int = 4000
+    steps: int = 8000
     tokens: int = 3072
     matrix_rate: float = 0.02
     other_rate: float = 3e-3
