@@ -1,5 +1,5 @@
-// Kernels for CPUs with AMX (int8 tiles) and AVX-512: many-token products of the quantised formats. Everything else in
-// this instruction set's table is the AVX2 kernel. Each gives the bits of its scalar twin.
+// Kernels for CPUs with AMX (int8 tiles) and AVX-512: many-token products of the quantised formats, attention of many
+// rows. Everything else in this instruction set's table is the AVX2 kernel. Each gives the bits of its scalar twin.
 #pragma once
 
 #include "../avx2/kernels.h"
@@ -10,6 +10,12 @@ MatmulFn matmul;
 }
 namespace q4 {
 MatmulFn matmul;
+}
+namespace kv_f32 {
+AttendFn attend;
+}
+namespace kv_f16 {
+AttendFn attend;
 }
 const IsaTable& table();
 }  // namespace qwen3cpu::amx

@@ -109,6 +109,7 @@ inline void multiply_block(const Panel& panel, int steps, const Tokens& x, int f
                            Sums* sums) {
   const int8_t* a = x.q + first_token * int64_t{x.stride} + k;
   const int8_t* b = a + kTokens * int64_t{x.stride};
+  settle_memory();
   _tile_zero(0);
   _tile_zero(1);
   if (two) {
@@ -133,6 +134,7 @@ inline void multiply_block(const Panel& panel, int steps, const Tokens& x, int f
     _tile_stored(2, sums[1].high, 4 * kRows);
     _tile_stored(3, sums[1].low, 4 * kRows);
   }
+  settle_memory();
 }
 
 // Two row tiles (or one) against up to kTokenBlock tokens.

@@ -42,6 +42,7 @@ inline void multiply_block(const Panel& panel, int groups, const Tokens& x, int 
                            Sums* sums) {
   const int8_t* a = x.q + first_token * int64_t{x.stride} + k;
   const int8_t* b = a + kTokens * int64_t{x.stride};
+  settle_memory();
   for (int g = 0; g < groups; ++g) {
     _tile_loadd(6, panel.q[g], 4 * kRows);
     _tile_loadd(4, a + kGroup * g, x.stride);
@@ -54,6 +55,7 @@ inline void multiply_block(const Panel& panel, int groups, const Tokens& x, int 
     _tile_dpbssd(2, 5, 6);
     _tile_stored(2, sums[1].of_group[g], 4 * kRows);
   }
+  settle_memory();
 }
 
 // acc[t] = fma(float(dot), scale_w * scale_x, acc[t]) over the block's groups, for one tile of tokens.

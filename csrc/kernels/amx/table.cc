@@ -1,4 +1,4 @@
-// The AMX kernel table: AVX2's, with its own products for the quantised formats.
+// The AMX kernel table: AVX2's, with its own products for the quantised formats and its own attention.
 #include "../../isa.h"
 #include "kernels.h"
 
@@ -11,8 +11,8 @@ const FormatKernels format_kernels[] = {
     {Format::q4, "q4", Activation::i8g256, q4::matmul},
 };
 const KvKernels kv_kernels[] = {
-    {KvFormat::f32, "f32", avx2::kv_f32::attend, avx2::kv_f32::store},
-    {KvFormat::f16, "f16", avx2::kv_f16::attend, avx2::kv_f16::store},
+    {KvFormat::f32, "f32", kv_f32::attend, avx2::kv_f32::store},
+    {KvFormat::f16, "f16", kv_f16::attend, avx2::kv_f16::store},
 };
 const IsaTable isa_table = {
     "amx",

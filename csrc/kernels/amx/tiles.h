@@ -17,6 +17,10 @@ constexpr int kRows = 2 * kTileRows;  // weight rows of a tile: two row tiles si
 constexpr int kTokens = 16;           // tokens of a tile
 constexpr int kFewTokens = 3;         // below this the AVX2 kernels read the weights faster than tiles can be filled
 
+// GCC's tile loads and stores do not tell the compiler that they touch memory. This keeps plain loads and stores on
+// their side of them: to be called before the first tile load of what was written and after the last tile store.
+inline void settle_memory() { asm volatile("" ::: "memory"); }
+
 // Tiles 0-3 hold sums, 4 and 5 two token tiles, 6 and 7 weights.
 struct alignas(64) TileConfig {
   uint8_t palette = 1;
@@ -38,8 +42,7 @@ class TileShape {
     set(config, 4, n0, k);
     set(config, 5, n1, k);
     for (int tile = 6; tile < 8; ++tile) set(config, tile, k / 4, 4 * kRows);
-    // GCC's _tile_loadconfig tells the compiler of 8 of the 64 bytes; it may drop the stores to the others.
-    asm volatile("" : : "m"(config));
+    settle_memory();  // GCC's _tile_loadconfig tells the compiler of 8 of the 64 bytes
     _tile_loadconfig(&config);
   }
 
