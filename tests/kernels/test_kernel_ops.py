@@ -115,6 +115,17 @@ def test_quantize_follows_its_contract(isa: str, block: int, n: int) -> None:
 
 @pytest.mark.parametrize("isa", EVERY_ISA)
 @pytest.mark.parametrize("block", [32, 256])
+def test_quantize_multiplies_with_the_reciprocal(isa: str, block: int) -> None:
+    """Enough values that some lie where another order of the same operations would round the other way."""
+    x = normal(1 << 20, 8).reshape(-1, block)
+    q, scale, _ = kernels.quantize(isa, f"i8g{block}", x)
+    amax = np.abs(x).max(1, keepdims=True)
+    assert (q == np.rint(x * (np.float32(127) / amax))).all()
+    assert (scale == amax / np.float32(127)).all()
+
+
+@pytest.mark.parametrize("isa", EVERY_ISA)
+@pytest.mark.parametrize("block", [32, 256])
 def test_quantize_is_within_half_a_step(isa: str, block: int) -> None:
     """|x - scale q| <= scale / 2 from rounding q, plus the roundings of scale, of 127 / amax and of the product, each
     relative to |scale q| <= 127 scale.

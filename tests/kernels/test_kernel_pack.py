@@ -130,6 +130,29 @@ def test_q4_scales_cost_nothing_when_a_row_has_one_outlier() -> None:
     assert np.abs(back[:, 5] / weights[:, 5] - 1).max() < 0.1
 
 
+def nearest_with_integer_scales(group: np.ndarray, row_scale: float) -> float:
+    """Least squared error of one group over every scale that its row scale allows."""
+    scales = row_scale * np.concatenate([np.arange(1, 128), -np.arange(1, 128)])[:, None]
+    q = np.clip(np.rint(group / scales), -8, 7)
+    return min(float(((group - q * scales) ** 2).sum(1).min()), float((group**2).sum()))
+
+
+@pytest.mark.parametrize("outlier", [25, 40, 80])
+def test_q4_searches_the_integer_scales_too(outlier: int) -> None:
+    """With an outlier in the row its other groups' scales are integers of 1 to 10, where rounding the best float scale
+    costs 0.7 to 13 % more error than the best integer; the search among its neighbours stays within 0.3 %.
+    """
+    weights = gaussian(8, 512)
+    weights[:, 5] = 0.03 * outlier
+    packed = pack("q4", weights)
+    back = unpack("q4", packed, 8, 512)
+    row_scales = packed[-32:].view(np.float32)
+    groups = [(r, slice(g * 32, g * 32 + 32)) for r in range(8) for g in range(1, 16)]
+    error = sum(((weights[r, at].astype(np.float64) - back[r, at]) ** 2).sum() for r, at in groups)
+    best = sum(nearest_with_integer_scales(weights[r, at].astype(np.float64), float(row_scales[r])) for r, at in groups)
+    assert error < 1.004 * best
+
+
 @pytest.mark.parametrize("weight_format", FORMATS)
 def test_zeros_stay_zeros(weight_format: str) -> None:
     weights = gaussian(16, 128)
