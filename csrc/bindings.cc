@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "bindings_bpe.h"
 #include "bindings_kernels.h"
 #include "error.h"
 #include "memory.h"
@@ -254,6 +255,16 @@ PYBIND11_MODULE(_native, m) {
       py::arg("format"), py::arg("rows"), py::arg("cols"));
   m.def("pack_into", &pack_into, py::arg("format"), py::arg("source"), py::arg("out"), py::arg("rows"),
         py::arg("first_row"), py::arg("threads"));
+  m.def(
+      "touch_pages",
+      [](const Bytes& array) {
+        const uint8_t* data = array.data();
+        const auto bytes = array.nbytes();
+        py::gil_scoped_release release;
+        touch_pages(data, bytes);
+      },
+      py::arg("array").noconvert());
   bind_engine(m);
+  bind_bpe(m);
   bind_kernels(m);
 }

@@ -40,6 +40,35 @@ def pack_into(
     """
 
 @final
+def touch_pages(array: NDArray[np.uint8]) -> None:
+    """Map the pages of an array now, reading them from their file if need be; they stay shared. Releases the GIL."""
+
+@final
+class Bpe:
+    """A byte-pair encoding: the vocabulary and the merges of a tokenizer.json, in 11 MB for the released models."""
+
+    @staticmethod
+    def read(tokenizer_json: bytes) -> tuple[Bpe, bytes] | None:
+        """Take vocabulary and merges out of a file; also the file with neither. Releases the GIL.
+
+        None when they are not of the usual kind (csrc/tokenizer_json.h): nothing is reported or mended here.
+        """
+
+    @property
+    def size(self) -> int:
+        """Ids go from 0 to size - 1."""
+
+    def token(self, id: int) -> bytes:
+        """The bytes of a token. IndexError for an id from `size` on."""
+
+    def find(self, token: bytes) -> int | None:
+        """The id of these bytes, if they are one token."""
+
+    def encode(self, words: SequenceOf[str]) -> list[int]:
+        """Ids of words, one after the other, each written in the byte alphabet. What has no token is left out, as in
+        the `tokenizers` library. Releases the GIL.
+        """
+
 class Sequence:
     """The KV cache of one sequence: a list of reference-counted blocks of KV_BLOCK positions."""
 

@@ -1,13 +1,16 @@
-"""Large blocks of page-aligned memory, on huge pages where the system gives them."""
+"""Large blocks of page-aligned memory, on huge pages where the system gives them; mapped files brought into memory."""
 
 from __future__ import annotations
 
 import contextlib
 import mmap
+import threading
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3cpu import _native
 from qwen3cpu.errors import CheckpointError
 
 
@@ -27,3 +30,27 @@ def anonymous_bytes(size: int) -> NDArray[np.uint8]:
         with contextlib.suppress(OSError):  # a kernel built without transparent huge pages
             block.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(block, dtype=np.uint8)
+
+
+@contextlib.contextmanager
+def touching(arrays: Iterable[NDArray[np.uint8]]) -> Iterator[None]:
+    """Map the pages of `arrays` (views of a mapped file) while the block runs; at its end they are in memory.
+
+    An exception in the block, or Ctrl-C while waiting at its end, stops the work after the array it is at.
+    """
+    stop = threading.Event()
+
+    def touch() -> None:
+        for array in arrays:
+            if stop.is_set():
+                return
+            _native.touch_pages(array)
+
+    thread = threading.Thread(target=touch, name="qwen3cpu-touch-pages")
+    thread.start()
+    try:
+        yield
+        thread.join()
+    finally:
+        stop.set()
+        thread.join()

@@ -25,7 +25,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -121,6 +120,9 @@ def header_digest(header: bytes) -> bytes:
 
 
 def _package_version() -> str:
+    # Imported here: it takes as long as numpy, and only writing needs it.
+    from importlib import metadata
+
     try:
         return metadata.version("qwen3cpu")
     except metadata.PackageNotFoundError:

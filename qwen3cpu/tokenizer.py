@@ -1,8 +1,8 @@
 """Text to token ids and back, by the checkpoint's own tokenizer.json: byte-level BPE, control tokens, streaming.
 
-The merges and the pre-tokenizer run in the `tokenizers` library. What is decided here is which spellings become control
-tokens, that nothing is dropped, and that text which arrives token by token never contains half a character. Chat
-templates are in chat.py, reasoning and tool calls in splitter.py.
+Normalizer, pre-tokenizer and merges are in bpe.py. What is decided here is which spellings become control tokens, that
+nothing is dropped, and that text which arrives token by token never contains half a character. Chat templates are in
+chat.py, reasoning and tool calls in splitter.py.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tokenizers
-from tokenizers import decoders, models
 
+from qwen3cpu.bpe import open_tokenizer_json
 from qwen3cpu.errors import ArgumentError, CheckpointError
 
 NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -47,21 +47,15 @@ class Tokenizer:
     """
 
     def __init__(self, tokenizer_json: bytes, tokenizer_config: Mapping[str, Any], *, source: str) -> None:
-        complete = _open(tokenizer_json, source)
-        added = complete.get_added_tokens_decoder()
-        # The same model without its added tokens: their spellings mean nothing to it. Nothing is copied.
-        self._plain = tokenizers.Tokenizer(complete.model)
-        self._plain.pre_tokenizer = complete.pre_tokenizer
-        self._normalizer = complete.normalizer
-        if self._normalizer is not None:
-            self._plain.normalizer = self._normalizer
-        self._missing_bytes = _missing_bytes(complete)
+        file = open_tokenizer_json(tokenizer_json, source)
+        added = file.added
+        self._bpe = file.bpe
         self._bytes: dict[int, bytes] = {id_: token.content.encode() for id_, token in added.items()}
         self._added = {token.content: token for token in added.values()}
         self.control_pattern = _control_pattern(added.values())
 
         self.source = source
-        self.size = max(complete.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+        self.size = file.size
         self.control_tokens: dict[str, int] = {token.content: id_ for id_, token in added.items()}
         self.named_tokens = _named_tokens(tokenizer_config, source)
         self.special_ids = frozenset(id_ for id_, token in added.items() if token.special) | frozenset(
@@ -76,7 +70,7 @@ class Tokenizer:
         # Control tokens that are entries of the model too could come out of its merges.
         control = {*self.special_ids, self.think, self.end_think, self.tool_call, self.end_tool_call}
         self._never_from_text = frozenset(
-            id_ for id_ in control if id_ is not None and self._plain.id_to_token(id_) is not None
+            id_ for id_ in control if id_ is not None and self._bpe.token_bytes(id_) is not None
         )
 
     def encode(self, text: str, *, control_tokens: bool = False) -> list[int]:
@@ -142,12 +136,7 @@ class Tokenizer:
             return known
         if not 0 <= index < self.size:
             raise ArgumentError(f"token id: expected 0 to {self.size - 1}, found {index}")
-        token = self._plain.id_to_token(index) or ""
-        try:
-            decoded = bytes(_BYTE_OF_CHARACTER[character] for character in token)
-        except KeyError:
-            # Not written in the byte alphabet: somebody's own entry, which stands for itself.
-            decoded = token.encode()
+        decoded = self._bpe.token_bytes(index) or b""
         self._bytes[index] = decoded
         return decoded
 
@@ -156,13 +145,12 @@ class Tokenizer:
         added = self.control_tokens.get(token)
         if added is not None:
             return added
-        found: int | None = self._plain.token_to_id(token)
-        return found
+        return self._bpe.id_of(token)
 
     def _encode_plain(self, text: str) -> list[int]:
-        if self._missing_bytes:
+        if self._bpe.missing_bytes:
             self._check_expressible(text)
-        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
+        ids = self._bpe.encode(text)
         if self._never_from_text and not self._never_from_text.isdisjoint(ids):
             found = next(id_ for id_ in ids if id_ in self._never_from_text)
             raise ArgumentError(
@@ -172,10 +160,9 @@ class Tokenizer:
         return ids
 
     def _check_expressible(self, text: str) -> None:
-        """Refuse bytes without a token: the library would drop them."""
-        normal = text if self._normalizer is None else self._normalizer.normalize_str(text)
-        for position, character in enumerate(normal):
-            if not self._missing_bytes.isdisjoint(character.encode()):
+        """Refuse bytes without a token: encoding would drop them."""
+        for position, character in enumerate(self._bpe.normalize(text)):
+            if not self._bpe.missing_bytes.isdisjoint(character.encode()):
                 raise ArgumentError(
                     f"text: expected characters that the vocabulary of {self.source} can express, found "
                     f"U+{ord(character):04X} at position {position}"
@@ -228,22 +215,6 @@ def check_text(text: object, name: str, error: type[ArgumentError] = ArgumentErr
         ) from None
 
 
-def _open(tokenizer_json: bytes, source: str) -> tokenizers.Tokenizer:
-    try:
-        tokenizer = tokenizers.Tokenizer.from_buffer(tokenizer_json)
-    except Exception as bad:  # the library raises bare Exception and ValueError
-        raise CheckpointError(f"{source}: tokenizer.json: expected a `tokenizers` file, found: {bad}") from bad
-    model, decoder = tokenizer.model, tokenizer.decoder
-    if not isinstance(model, models.BPE) or not isinstance(decoder, decoders.ByteLevel):
-        raise CheckpointError(
-            f"{source}: tokenizer.json: expected byte-level BPE, found model {type(model).__name__} with decoder "
-            f"{type(decoder).__name__}"
-        )
-    if model.dropout:
-        raise CheckpointError(f"{source}: tokenizer.json: expected no BPE dropout, found {model.dropout}")
-    return tokenizer
-
-
 def _named_tokens(config: Mapping[str, Any], source: str) -> dict[str, str]:
     """The tokens that tokenizer_config.json names. A value is a string, or an object with the string in `content`."""
     named = {}
@@ -268,23 +239,3 @@ def _control_pattern(added: Iterable[tokenizers.AddedToken]) -> re.Pattern[str]:
         spelling = re.escape(token.content)
         alternatives.append(rf"(?<!\w){spelling}(?!\w)" if token.single_word else spelling)
     return re.compile("|".join(alternatives) or r"(?!)")
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """The characters that byte-level BPE writes bytes with: printable Latin-1 as itself, the others from U+0100 on."""
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = (byte for byte in range(256) if byte not in printable)
-    return {chr(byte): byte for byte in printable} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
-
-
-_BYTE_OF_CHARACTER = _byte_alphabet()
-
-
-def _missing_bytes(tokenizer: tokenizers.Tokenizer) -> frozenset[int]:
-    """Bytes of UTF-8 that have no token of their own."""
-    never_in_utf8 = {0xC0, 0xC1, *range(0xF5, 0x100)}
-    return frozenset(
-        byte
-        for character, byte in _BYTE_OF_CHARACTER.items()
-        if byte not in never_in_utf8 and tokenizer.token_to_id(character) is None
-    )
