@@ -113,9 +113,10 @@ def matmul(isa: str, weight_format: str, threads: list[int], samples: int) -> No
 
 def attend(isa: str, kv: str, samples: int) -> None:
     dim, blocks = 128, 16
-    dtype = np.float32 if kv == "f32" else np.float16
     rng = np.random.default_rng(1)
-    k, v = rng.standard_normal((2, 64, dim)).astype(dtype)
+    k, v = np.zeros((2, kernels.kv_plane_bytes(kv, dim)), np.uint8)
+    for slot, (key, value) in enumerate(rng.standard_normal((_native.KV_BLOCK, 2, dim)).astype(np.float32)):
+        kernels.store(isa, kv, key, value, slot, k, v)
     print(f"\n{isa} attend {kv}, head_dim {dim}, blocks in cache")
     for n_rows in (1, 2, 4, 8, 16, 32):
         q = (rng.standard_normal((n_rows, dim)) / np.sqrt(dim)).astype(np.float32)

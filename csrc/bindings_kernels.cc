@@ -214,9 +214,14 @@ std::tuple<Array<int8_t>, Array<float>, Array<int16_t>> quantize(const std::stri
 
 // ---- attention
 
+void require_planes(KvFormat format, int dim, const py::array& k, const py::array& v) {
+  const int64_t bytes = kv_plane_bytes(format, dim);
+  require(k.nbytes() == bytes && v.nbytes() == bytes, "k, v: expected " + std::to_string(bytes) + " bytes each");
+}
+
 struct AttendArrays {
   Array<float> q;        // [n_rows, dim]
-  py::array k, v;        // [8, dim, 8], [64, dim]; float32, or uint16 holding half bits
+  py::array k, v;        // planes of the KV format, as bytes of any type
   Array<int32_t> count;  // [n_rows]
   int dim() const { return static_cast<int>(q.shape(1)); }
   int rows() const { return static_cast<int>(q.shape(0)); }
@@ -226,8 +231,7 @@ struct AttendArrays {
     require_shape(count, {rows()}, "count");
     for (int row = 0; row < rows(); ++row)
       require(count.data()[row] >= 0 && count.data()[row] <= kKvBlock, "count: expected 0 to 64");
-    const int64_t bytes = int64_t{format == KvFormat::f32 ? 4 : 2} * kKvBlock * dim();
-    require(k.nbytes() == bytes && v.nbytes() == bytes, "k, v: expected " + std::to_string(bytes) + " bytes each");
+    require_planes(format, dim(), k, v);
   }
 };
 
@@ -294,8 +298,7 @@ void store(const std::string& isa, const std::string& kv, const Array<float>& ke
   const int dim = static_cast<int>(key.size());
   require(dim % 8 == 0 && value.size() == dim, "key, value: expected [dim], dim a multiple of 8");
   require(slot >= 0 && slot < kKvBlock, "slot: expected 0 to 63");
-  const int64_t bytes = int64_t{format == KvFormat::f32 ? 4 : 2} * kKvBlock * dim;
-  require(k.nbytes() == bytes && v.nbytes() == bytes, "k, v: expected " + std::to_string(bytes) + " bytes each");
+  require_planes(format, dim, k, v);
   void *to_k = k.mutable_data(), *to_v = v.mutable_data();
   run_alone(
       1, [&] { isa_table(isa).kv[static_cast<int>(format)].store(key.data(), value.data(), slot, dim, to_k, to_v); });
@@ -434,6 +437,9 @@ void bind_kernels(py::module_& parent) {
         py::arg("cols"), py::arg("x"), py::arg("n_tokens"), py::arg("tiles_per_piece"), py::arg("threads"),
         py::arg("repeats"));
   m.def("quantize", &quantize, py::arg("isa"), py::arg("form"), py::arg("x"));
+  m.def(
+      "kv_plane_bytes", [](const std::string& kv, int dim) { return kv_plane_bytes(parse_kv_format(kv), dim); },
+      py::arg("kv"), py::arg("dim"));
   m.def("attend", &attend, py::arg("isa"), py::arg("kv"), py::arg("q"), py::arg("k"), py::arg("v"), py::arg("count"),
         py::arg("max"), py::arg("sum"), py::arg("out"));
   m.def("time_attend", &time_attend, py::arg("isa"), py::arg("kv"), py::arg("q"), py::arg("k"), py::arg("v"),

@@ -1,4 +1,5 @@
-// What packed weights and quantised activations look like in memory. No code that computes with them lives here.
+// What packed weights, quantised activations and the planes of the KV cache look like in memory. No code that computes
+// with them lives here.
 //
 // Every weight format stores a matrix [rows, cols] (cols is the summed dimension k) as *row tiles* of 8 rows, so that
 // one SIMD lane owns one output row and no horizontal sums are needed. Missing rows of the last tile and missing k of
@@ -91,6 +92,40 @@ constexpr bool has_row_scales(Format format) { return format == Format::q4; }
 constexpr int64_t matrix_bytes(Format format, int rows, int cols) {
   const int64_t row_scales = has_row_scales(format) ? int64_t{4} * kTileRows : 0;
   return row_tiles(rows) * (tile_bytes(format, cols) + row_scales);
+}
+
+enum class KvFormat : uint8_t {
+#define KV_FORMAT(name, value_bytes, scale_bytes) name,
+#include "kv_formats.inc"
+#undef KV_FORMAT
+};
+
+inline constexpr int kKvBlock = 64;  // positions of a block of the KV cache
+
+// A plane is the keys or the values of one KV head in one block. head_dim is padded with zeros to a multiple of 8.
+//
+//   keys    [8 groups of positions][head_dim_padded][8 positions] in the KV format: one position per SIMD lane
+//   values  [64 positions][head_dim_padded] in the KV format: one dimension per SIMD lane
+//   both    then, in formats with scales, [64 positions] float: what the position's numbers are multiplied by
+//
+// q8: x = scale * q, q int8 (-127..127), one scale per KV head and position for the key and one for the value.
+constexpr int64_t kv_data_bytes(KvFormat format, int head_dim_padded) {
+  constexpr int value_bytes[] = {
+#define KV_FORMAT(name, value_bytes, scale_bytes) value_bytes,
+#include "kv_formats.inc"
+#undef KV_FORMAT
+  };
+  return int64_t{value_bytes[static_cast<int>(format)]} * kKvBlock * head_dim_padded;
+}
+
+// A multiple of 64.
+constexpr int64_t kv_plane_bytes(KvFormat format, int head_dim_padded) {
+  constexpr int scale_bytes[] = {
+#define KV_FORMAT(name, value_bytes, scale_bytes) scale_bytes,
+#include "kv_formats.inc"
+#undef KV_FORMAT
+  };
+  return kv_data_bytes(format, head_dim_padded) + int64_t{scale_bytes[static_cast<int>(format)]} * kKvBlock;
 }
 
 }  // namespace qwen3cpu

@@ -10,8 +10,7 @@ namespace qwen3cpu {
 
 KvPool::KvPool(KvFormat format, int layers, int kv_heads, int head_dim)
     : kv_heads_(kv_heads), head_dim_padded_(static_cast<int>(round_up(head_dim, kTileRows))) {
-  const int64_t element = format == KvFormat::f32 ? 4 : 2;
-  plane_bytes_ = element * kKvBlock * head_dim_padded_;
+  plane_bytes_ = kv_plane_bytes(format, head_dim_padded_);
   block_bytes_ = 2 * plane_bytes_ * kv_heads * layers;
 }
 

@@ -1,8 +1,7 @@
 // Keys and values of sequences, in reference-counted blocks of kKvBlock positions. A sequence is a list of blocks;
 // sequences that share a prefix share its blocks until one of them writes.
 //
-// One block holds every layer: [layer][kv head]{ keys [8 groups][head_dim_padded][8 positions],
-//                                                values [64 positions][head_dim_padded] } in the KV format.
+// One block holds every layer: [layer][kv head]{ plane of keys, plane of values }, see csrc/format.h.
 // Not thread-safe: the model's lock covers every call.
 #pragma once
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 FORMATS: list[str]
 """Weight formats in the order of csrc/formats.inc: f32, bf16, q8, q4."""
 KV_FORMATS: list[str]
+"""Formats of the KV cache in the order of csrc/kv_formats.inc: f32, f16, q8."""
 KV_BLOCK: int
 """Positions in one block of the KV cache."""
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any
 
+from qwen3cpu import _native
 from qwen3cpu.model import Model, load
 from qwen3cpu.progress import Progress
 from qwen3cpu.terminal import note
@@ -27,7 +28,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--quant", choices=QUANTS, help=f"weight format (default: {DEFAULT_QUANT}, or the packed file's)"
     )
-    group.add_argument("--kv", choices=("f16", "f32"), default="f16", help="KV cache format (default: %(default)s)")
+    group.add_argument("--kv", choices=_native.KV_FORMATS, default="f16", help="KV cache format (default: %(default)s)")
     group.add_argument(
         "-c", "--ctx-size", type=int, metavar="N", help="positions of the context (default: the model's own)"
     )

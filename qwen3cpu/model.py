@@ -51,7 +51,7 @@ def load(
             small model inside the package.
         quant: weight format: "f32", "bf16", "q8" or "q4" (layers in q4, embedding and head in q8). Default: "q4", or
             what a packed file holds.
-        kv: format of the KV cache: "f16" or "f32".
+        kv: format of the KV cache: "f16", "q8" (int8 with a scale per KV head and position: half the memory) or "f32".
         context: positions that a sequence may hold; default: what the model was made for. Memory is taken as a sequence
             grows, not in advance.
         threads: default: QWEN3CPU_THREADS, else min(CPU affinity, cgroup quota, physical cores).

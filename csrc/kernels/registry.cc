@@ -27,7 +27,11 @@ const FormatRow kFormatRows[] = {
 };
 
 // Indexed by KvFormat.
-const char* const kKvFormatNames[kKvFormats] = {"f32", "f16"};
+const char* const kKvFormatNames[] = {
+#define KV_FORMAT(name, value_bytes, scale_bytes) #name,
+#include "../kv_formats.inc"
+#undef KV_FORMAT
+};
 
 std::string isa_names(bool supported_only) {
   std::string names;

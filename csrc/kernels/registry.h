@@ -13,7 +13,11 @@ inline constexpr int kFormats = 0
 #include "../formats.inc"
 #undef FORMAT
     ;
-inline constexpr int kKvFormats = 2;
+inline constexpr int kKvFormats = 0
+#define KV_FORMAT(name, value_bytes, scale_bytes) +1
+#include "../kv_formats.inc"
+#undef KV_FORMAT
+    ;
 
 // Every compiled table, best first.
 const std::vector<const IsaTable*>& isa_tables();

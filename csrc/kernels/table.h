@@ -57,12 +57,6 @@ using RopeFn = void(float* x, const float* cos, const float* sin, int half);
 // out[i] = gate[i] / (1 + exp(-gate[i])) * up[i]. out may be gate.
 using SiluMulFn = void(const float* gate, const float* up, int n, float* out);
 
-// One K/V block of kv_block positions of one KV head, and how a query attends to it: see csrc/attention.h for the
-// layout.
-inline constexpr int kKvBlock = 64;
-
-enum class KvFormat : uint8_t { f32, f16 };
-
 // Running state of one query head over the blocks of keys: out is not yet divided by sum.
 struct SoftmaxState {
   float max;
@@ -71,16 +65,17 @@ struct SoftmaxState {
 
 // Adds one block of keys to `n_rows` query rows (rows = query heads of one group x tokens).
 //   q      [n_rows][head_dim_padded] float, already multiplied by 1 / sqrt(head_dim)
-//   k      [8 position groups][head_dim_padded][8 positions] in the KV format
-//   v      [64 positions][head_dim_padded] in the KV format
+//   k, v   the planes of keys and values (csrc/format.h)
 //   count  [n_rows] valid positions in this block for each row, 0..64 (0: the row is left as it is)
 //   state  [n_rows], out [n_rows][head_dim_padded]; start: max = -inf, sum = 0, out = 0
 //   head_dim_padded is a multiple of 8; padding of q, k and v is zero.
 // Arithmetic per row:
-//   s[p] = fma chain over d ascending; m = max(state.max, max s) + 0 (-0 becomes +0); c = exp(state.max - m)
+//   s[p] = fma chain of q[d] * float(k[p][d]) over d ascending from 0; q8: s[p] = that * k_scale[p]
+//   m = max(state.max, max s) + 0 (-0 becomes +0); c = exp(state.max - m)
 //   e[p] = exp(s[p] - m); sum = fma(sum, c, total), total = e in 8 lanes (lane p mod 8, ascending, plain adds from 0)
 //   then the tree of RmsNormFn
-//   out[d] = out[d] * c, then fma(e[p], v[p][d], out[d]) for p ascending below count
+//   out[d] = out[d] * c, then fma(w[p], float(v[p][d]), out[d]) for p ascending below count
+//   w[p] = e[p]; q8: e[p] * v_scale[p]
 //   Positions at or above count do not enter, whatever the block holds there.
 // scratch: attend_scratch_bytes(head_dim_padded), 64-byte aligned.
 using AttendFn = void(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
@@ -90,7 +85,10 @@ constexpr int64_t attend_scratch_bytes(int head_dim_padded) {
   return int64_t{2} * 4 * kKvBlock * round_up(head_dim_padded, 32) + 8192;
 }
 
-// Writes one position's key and value (float, head_dim_padded) into its block at `slot` (0..63).
+// Writes one position's key and value (float, head_dim_padded) into the planes at `slot` (0..63).
+//   f16  round half to even; what f16 cannot hold becomes an infinity
+//   q8   as QuantizeFn does with one block of head_dim_padded: scale = amax / 127, q = round-half-even(x * (127 /
+//        amax)); zeros and what counts as zero: scale 0; a NaN or an infinity: q 0 and a scale that is not finite
 using StoreKvFn = void(const float* key, const float* value, int slot, int head_dim_padded, void* k, void* v);
 
 // One row per KV format and ISA.

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from kernel_calls import FLUSHED, U, gamma, kernels, rows, same_bits
 
-BLOCK = 64
-STORED = {"f32": np.float32, "f16": np.uint16}
+from qwen3cpu import _native
+
+BLOCK = _native.KV_BLOCK
 EXP_ROUNDINGS = 4
 """The exponential is within 4 roundings (2 units in the last place); test_exponential_is_accurate checks it."""
 
@@ -17,17 +18,41 @@ def start(n_rows: int, dim: int) -> State:
     return np.full(n_rows, -np.inf, np.float32), np.zeros(n_rows, np.float32), np.zeros((n_rows, dim), np.float32)
 
 
+def rounded(kv: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a plane holds of keys or values [positions, dim]: the numbers, and the scales [positions], empty if none."""
+    if kv == "q8":
+        return rounded_to_int8(x)
+    with np.errstate(over="ignore"):
+        return x.astype({"f32": np.float32, "f16": np.float16}[kv]), np.empty(0, np.float32)
+
+
+def rounded_to_int8(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every operation in float32 and in the contract's order; what is below FLUSHED is 0."""
+    x = np.where(np.abs(x) < FLUSHED, np.float32(0), x)
+    with np.errstate(all="ignore"):
+        amax = np.abs(x).max(1)
+        inverse = np.float32(127) / amax
+        usable = np.isfinite(amax) & np.isfinite(inverse)
+        q = np.where(usable[:, None], np.rint(x * inverse[:, None]), 0).astype(np.int8)
+        scale = amax / np.float32(127)
+    scale[np.isfinite(amax) & (~usable | (scale < FLUSHED))] = 0
+    return q, scale
+
+
 def pack_block(kv: str, keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[64, dim] keys and values in the layout of a block: k [8 groups][dim][8 positions], v [64][dim]."""
-    dim = keys.shape[1]
-    k = np.ascontiguousarray(keys.reshape(8, 8, dim).transpose(0, 2, 1))
-    if kv == "f16":
-        return k.astype(np.float16).view(np.uint16), values.astype(np.float16).view(np.uint16)
-    return k, values.copy()
+    """The planes of [64, dim] keys and values as bytes: k [8 groups][dim][8 positions], v [64][dim], then scales."""
+    (k, k_scales), (v, v_scales) = rounded(kv, keys), rounded(kv, values)
+    k = np.ascontiguousarray(k.reshape(8, 8, -1).transpose(0, 2, 1))
+    return (
+        np.frombuffer(k.tobytes() + k_scales.tobytes(), np.uint8),
+        np.frombuffer(v.tobytes() + v_scales.tobytes(), np.uint8),
+    )
 
 
 def as_stored(kv: str, x: np.ndarray) -> np.ndarray:
-    return x.astype(np.float16).astype(np.float64) if kv == "f16" else x.astype(np.float64)
+    """float64: what the stored numbers stand for."""
+    numbers, scales = rounded(kv, x)
+    return numbers.astype(np.float64) * (scales.astype(np.float64)[:, None] if len(scales) else 1)
 
 
 def block(kv: str, dim: int, seed: int = 0, spread: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -113,30 +138,81 @@ def test_equals_oracle_on_hostile_scores(isa: str, kv: str, spread: float) -> No
     assert all(np.isfinite(x).all() for x in mine)
 
 
+HOSTILE = {
+    "zeros": lambda x: x * 0,
+    "one outlier": lambda x: np.where(np.arange(x.shape[1]) == 3, np.float32(6e4), x),
+    "denormals": lambda x: x * np.float32(1e-39),
+    "as small as a scale can be": lambda x: x * np.float32(1e-36),
+    "as large as a float can be": lambda x: np.sign(x) * np.float32(3.4e38),
+    "infinity": lambda x: np.where(np.arange(x.shape[1]) == 5, np.float32(np.inf), x),
+    "NaN": lambda x: np.where(np.arange(x.shape[1]) == 5, np.float32(np.nan), x),
+}
+"""What can happen to keys or values [positions, dim]."""
+
+
+@pytest.mark.parametrize(("isa", "kv"), rows("attend"))
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("where", ["keys", "values"])
+def test_equals_oracle_on_hostile_positions(isa: str, kv: str, kind: str, where: str) -> None:
+    """Stored and attended to by both, among ordinary positions, few rows and many."""
+    rng = np.random.default_rng(11)
+    data = {name: rng.standard_normal((BLOCK, 40)).astype(np.float32) for name in ("keys", "values")}
+    data[where][5::7] = HOSTILE[kind](data[where][5::7])
+    q = queries(13, 40)
+    results = []
+    for name in (isa, "scalar"):
+        k, v = empty_planes(kv, 40)
+        for slot in range(BLOCK):
+            kernels.store(name, kv, data["keys"][slot], data["values"][slot], slot, k, v)
+        results.append((k, v))
+        for n_rows in (1, 2, 13):
+            count = np.full(n_rows, 61, np.int32)
+            results[-1] += kernels.attend(name, kv, q[:n_rows], k, v, count, *start(n_rows, 40))
+    for mine, theirs in zip(*results, strict=True):
+        assert np.array_equal(mine, theirs) if mine.dtype == np.uint8 else same_bits(mine, theirs)
+
+
+@pytest.mark.parametrize("isa", [isa for isa, kv in rows("attend", oracle=True) if kv == "q8"])
+@pytest.mark.parametrize("kind", ["infinity", "NaN"])
+@pytest.mark.parametrize("where", [0, 1])
+def test_what_int8_cannot_hold_shows_in_every_output(isa: str, kind: str, where: int) -> None:
+    data = np.random.default_rng(12).standard_normal((2, BLOCK, 16)).astype(np.float32)
+    data[where, 9:10] = HOSTILE[kind](data[where, 9:10])
+    k, v = empty_planes("q8", 16)
+    for slot in range(BLOCK):
+        kernels.store(isa, "q8", *data[:, slot], slot, k, v)
+    before = kernels.attend(isa, "q8", queries(2, 16), k, v, np.int32([9, 9]), *start(2, 16))
+    after = kernels.attend(isa, "q8", queries(2, 16), k, v, np.int32([10, 10]), *start(2, 16))
+    assert np.isfinite(before[2]).all()
+    assert np.isnan(after[2] / after[1][:, None]).all()
+
+
 def exact_attention(
     q: np.ndarray, keys: list[np.ndarray], values: list[np.ndarray], counts: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """(out / sum, bound on the kernel's error) of one query row, float64.
 
-    With u = 2^-24: a score errs by d = gamma(dim) * sum|q k|; the exponent s - m errs by the scores' errors and one
-    rounding, u * |s - m|; so a weight errs relatively by e = expm1(2 d + u |s - m|) + EXP_ROUNDINGS * u. A block's
-    weight is multiplied by up to `blocks` corrections, each an exponential with the same error, and passes one rounding
-    per position and block in its sum. Numerator and denominator each err by that, relative to sum(w |v|) and sum(w).
+    With u = 2^-24: a score errs by d = gamma(dim + 1) * sum|q k|, the one being the key's scale; the exponent s - m
+    errs by the scores' errors and one rounding, u * |s - m|; so a weight errs relatively by
+    e = expm1(2 d + u |s - m|) + EXP_ROUNDINGS * u. A block's weight is multiplied by up to `blocks` corrections, each
+    an exponential with the same error, and passes one rounding per position and block in its sum and one with the
+    value's scale. Numerator and denominator each err by that, relative to sum(w |v|) and sum(w). A weight that is
+    flushed to zero may belong to an int8 value of 127.
     """
     k64 = np.concatenate([k[:n] for k, n in zip(keys, counts, strict=True)])
     v64 = np.concatenate([v[:n] for v, n in zip(values, counts, strict=True)])
     scores = k64 @ q
     weights = np.exp(scores - scores.max())
-    score_error = (gamma(len(q)) * (np.abs(k64) @ np.abs(q))).max()
+    score_error = (gamma(len(q) + 1) * (np.abs(k64) @ np.abs(q))).max()
     spread = scores.max() - scores.min()
     one_exp = np.expm1(2 * score_error + U * spread) + EXP_ROUNDINGS * U
-    relative = (1 + one_exp) ** (len(counts) + 1) * (1 + U) ** (2 * len(scores) + 2 * len(counts)) - 1
+    relative = (1 + one_exp) ** (len(counts) + 1) * (1 + U) ** (2 * len(scores) + 2 * len(counts) + 1) - 1
     out = weights @ v64 / weights.sum()
     size = weights @ np.abs(v64) / weights.sum()
-    return out, (2 * relative * size + len(scores) * FLUSHED) / (1 - relative)
+    return out, (2 * relative * size + 128 * len(scores) * FLUSHED) / (1 - relative)
 
 
-@pytest.mark.parametrize("kv", ["f32", "f16"])
+@pytest.mark.parametrize("kv", _native.KV_FORMATS)
 @pytest.mark.parametrize("counts", [[1], [64], [64, 64, 17]])
 @pytest.mark.parametrize("spread", [1.0, 4.0])
 def test_oracle_is_as_good_as_its_roundings(kv: str, counts: list[int], spread: float) -> None:
@@ -188,6 +264,12 @@ def test_exponential_is_accurate(isa: str) -> None:
 # ---- writing
 
 
+def empty_planes(kv: str, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Planes of keys and of values in which every byte is 7."""
+    k, v = np.full((2, kernels.kv_plane_bytes(kv, dim)), 7, np.uint8)
+    return k, v
+
+
 @pytest.mark.parametrize(("isa", "kv"), rows("store", oracle=True))
 @pytest.mark.parametrize("dim", [8, 72, 128])
 def test_store_writes_one_position_rounded_to_nearest_even(isa: str, kv: str, dim: int) -> None:
@@ -196,17 +278,59 @@ def test_store_writes_one_position_rounded_to_nearest_even(isa: str, kv: str, di
     key[:8] = [0.0, -0.0, 1 + 2**-11, 1 + 3 * 2**-11, 65519.0, 6e-8, 2.0**-25, 2.0**-14]
     value[:4] = [-1e-7, -65504.0, 2.0**-24 * 1.5, 6.1e-5]
     for slot in (0, 7, 8, 63):
-        k = np.full((8, dim, 8), 7, STORED[kv])
-        v = np.full((BLOCK, dim), 7, STORED[kv])
-        kernels.store(isa, kv, key, value, slot, k, v)
-        wanted = [x.astype(np.float16).view(np.uint16) if kv == "f16" else x.view(np.uint32) for x in (key, value)]
-        stored = [np.ascontiguousarray(x).view(wanted[0].dtype) for x in (k[slot // 8, :, slot % 8], v[slot])]
-        assert (stored[0] == wanted[0]).all()
-        assert (stored[1] == wanted[1]).all()
-        k[slot // 8, :, slot % 8] = 7
-        v[slot] = 7
-        assert (k == 7).all()
-        assert (v == 7).all()
+        written = empty_planes(kv, dim)
+        kernels.store(isa, kv, key, value, slot, *written)
+        # In a block of that position and 63 of garbage, its bytes are those and no others differ from 7.
+        only_this = np.where(np.arange(BLOCK)[:, None] == slot, 1, 0)
+        wanted = pack_block(kv, (only_this * key).astype(np.float32), (only_this * value).astype(np.float32))
+        its_bytes = where_a_position_lies(kv, dim, slot)
+        for mine, theirs, own in zip(written, wanted, its_bytes, strict=True):
+            assert np.array_equal(mine[own], theirs[own])
+            assert (np.delete(mine, own) == 7).all()
+
+
+def where_a_position_lies(kv: str, dim: int, slot: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of a position's bytes in the planes of keys and of values, from the layout's description."""
+    size = {"f32": 4, "f16": 2, "q8": 1}[kv]
+    first_bytes = (
+        ((slot // 8 * dim + np.arange(dim)) * 8 + slot % 8) * size,
+        (slot * dim + np.arange(dim)) * size,
+    )
+    scale = 64 * dim + 4 * slot + np.arange(4 if kv == "q8" else 0)
+    k, v = (np.concatenate([(first[:, None] + np.arange(size)).ravel(), scale]) for first in first_bytes)
+    return k, v
+
+
+@pytest.mark.parametrize("dim", [8, 72, 128])
+def test_bytes_of_a_plane(dim: int) -> None:
+    assert {kv: kernels.kv_plane_bytes(kv, dim) for kv in _native.KV_FORMATS} == {
+        "f32": BLOCK * dim * 4,
+        "f16": BLOCK * dim * 2,
+        "q8": BLOCK * (dim + 4),
+    }
+
+
+@pytest.mark.parametrize("isa", [isa for isa, kv in rows("store", oracle=True) if kv == "q8"])
+@pytest.mark.parametrize(
+    ("x", "q", "scale"),
+    [
+        ([127, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, -0.0], [127, 0, 2, 2, 0, -2, -2, 0], 1.0),  # ties to even
+        ([-254, 127, 1, 3, 0.99, -1, 5, 0], [-127, 64, 0, 2, 0, 0, 2, 0], 2.0),
+        ([0.0] * 8, [0] * 8, 0.0),
+        ([1e-39, -1e-39, 0, 0, 0, 0, 0, 0], [0] * 8, 0.0),  # denormals are zeros
+        ([3e-37, 0, 0, 0, 0, 0, 0, 0], [0] * 8, 0.0),  # 127 / amax is no float
+        ([1, np.inf, 0, 0, 0, 0, 0, 0], [0] * 8, np.inf),
+        ([1, np.nan, -np.inf, 0, 0, 0, 0, 0], [0] * 8, np.nan),
+        ([3.4e38, 1, 0, 0, 0, 0, 0, -3.4e38], [127, 0, 0, 0, 0, 0, 0, -127], np.float32(3.4e38) / np.float32(127)),
+    ],
+)
+def test_int8_positions(isa: str, x: list[float], q: list[int], scale: float) -> None:
+    k, v = empty_planes("q8", 8)
+    kernels.store(isa, "q8", np.float32(x), np.float32(x), 9, k, v)
+    assert k[: 64 * 8].view(np.int8).reshape(8, 8, 8)[1, :, 1].tolist() == q
+    assert v[: 64 * 8].view(np.int8).reshape(64, 8)[9].tolist() == q
+    for plane in (k, v):
+        assert same_bits(plane[64 * 8 :].view(np.float32)[9:10], np.float32([scale]))
 
 
 @pytest.mark.parametrize("isa", [isa for isa, kv in rows("store", oracle=True) if kv == "f16"])

@@ -21,7 +21,7 @@ def cfg():
     return config("three_queries_bias")
 
 
-@pytest.fixture(scope="module", params=[("f32", "f32"), ("q4", "f16")], ids=lambda p: "-".join(p))
+@pytest.fixture(scope="module", params=[("f32", "f32"), ("q4", "f16"), ("q4", "q8")], ids=lambda p: "-".join(p))
 def model(request, cfg):
     quant, kv = request.param
     return native_model(cfg, random_weights(cfg), quant, kv=kv)
@@ -323,12 +323,12 @@ def test_counters(model, cfg):
     assert after["calls"] - before["calls"] == 2
 
 
-@pytest.mark.parametrize(("kv", "bytes_per_value"), [("f32", 4), ("f16", 2)])
-def test_a_block_is_as_large_as_its_keys_and_values(kv, bytes_per_value):
+@pytest.mark.parametrize(("kv", "bytes_per_position"), [("f32", 40 * 4), ("f16", 40 * 2), ("q8", 40 + 4)])
+def test_a_block_is_as_large_as_its_keys_and_values(kv, bytes_per_position):
     cfg = config("yarn_bias_untied_odd")  # head_dim 34 is padded to 40
     model = native_model(cfg, random_weights(cfg), kv=kv, context=100)
-    values = 2 * cfg["num_hidden_layers"] * cfg["num_key_value_heads"] * 40 * BLOCK
-    assert model.kv_block_bytes() == values * bytes_per_value
+    planes = 2 * cfg["num_hidden_layers"] * cfg["num_key_value_heads"]
+    assert model.kv_block_bytes() == planes * BLOCK * bytes_per_position
 
 
 def test_threads_can_be_changed(model, cfg):

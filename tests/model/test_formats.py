@@ -144,15 +144,26 @@ def test_rounding_noise_is_as_large_as_predicted(shape, quant):
     assert rms(ours - exact) == pytest.approx(rms(rounded - exact), rel=0.15)
 
 
+def rounded_to_f16(x):
+    return x.astype(np.float16).astype(np.float64)
+
+
+def rounded_to_q8(x):
+    """To 255 levels between the largest magnitude of each head and position and its negative."""
+    scale = np.abs(x).max(-1, keepdims=True) / 127
+    return np.rint(x / scale) * scale
+
+
+@pytest.mark.parametrize(("kv", "store"), [("f16", rounded_to_f16), ("q8", rounded_to_q8)])
 @pytest.mark.parametrize("shape", ["two_queries_128", "three_queries_bias", "five_queries_odd"])
-def test_f16_cache(shape):
-    # The engine must differ from an exact cache by what rounding keys and values to f16 explains: of one layer, whose
-    # inputs agree to float32, all but the few roundings that fall near a tie.
+def test_rounded_cache(shape, kv, store):
+    # The engine must differ from an exact cache by what rounding keys and values explains: of one layer, whose inputs
+    # agree to float32, all but the few roundings that fall near a tie.
     cfg = config(shape, num_hidden_layers=1)
     weights = random_weights(cfg, seed=5)
     ids = random_ids(cfg, 150)
     exact = Oracle(cfg, weights).logits(ids)
-    rounded = Oracle(cfg, weights, store=lambda x: x.astype(np.float16).astype(np.float64)).logits(ids)
-    ours = all_logits(native_model(cfg, weights, kv="f16"), ids)
+    rounded = Oracle(cfg, weights, store=store).logits(ids)
+    ours = all_logits(native_model(cfg, weights, kv=kv), ids)
     assert rms(ours - rounded) <= rms(rounded - exact) / 4
     assert rms(rounded - exact) > 0

@@ -44,6 +44,7 @@ def test_load_says_what_it_has(folder):
     assert sum(model.format_bytes.values()) == model.weight_bytes
     assert model.kv_bytes_per_token == 2 * 2 * 2 * 32 * 2  # layers, keys and values, KV heads, head_dim, bytes
     assert qwen3cpu.load(folder, kv="f32").kv_bytes_per_token == 2 * model.kv_bytes_per_token
+    assert qwen3cpu.load(folder, kv="q8").kv_bytes_per_token == 2 * 2 * 2 * (32 + 4)  # and a float scale each
     assert str(folder) in repr(model)
 
 
@@ -51,7 +52,7 @@ def test_load_says_what_it_has(folder):
     ("options", "error", "says"),
     [
         ({"quant": "q5"}, ArgumentError, "f32, bf16, q8, q4"),
-        ({"kv": "q8"}, ArgumentError, "f16"),
+        ({"kv": "q4"}, ArgumentError, "f32, f16, q8.*q4"),
         ({"context": 1}, ArgumentError, "context"),
         ({"context": 513}, ArgumentError, "512.*513"),
         ({"context": "many"}, ArgumentError, "context"),

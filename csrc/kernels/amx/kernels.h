@@ -11,11 +11,11 @@ MatmulFn matmul;
 namespace q4 {
 MatmulFn matmul;
 }
-namespace kv_f32 {
-AttendFn attend;
-}
-namespace kv_f16 {
-AttendFn attend;
-}
+#define KV_FORMAT(name, value_bytes, scale_bytes) \
+  namespace kv_##name {                           \
+    AttendFn attend;                              \
+  }
+#include "../../kv_formats.inc"
+#undef KV_FORMAT
 const IsaTable& table();
 }  // namespace qwen3cpu::amx

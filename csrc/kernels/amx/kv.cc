@@ -1,27 +1,20 @@
 // Attention of many query rows to one block of keys and values, 16 lanes wide. A block is widened to float once, keys
 // with all 64 positions of a dimension side by side; then four rows at a time share every load. Few rows go to the AVX2
 // kernel, which reads the block as it is.
+#include "../avx2/kv_vectors.h"
 #include "../avx2/softmax.h"
 #include "kernels.h"
 
 namespace qwen3cpu::amx {
 namespace {
 
+using avx2::F16;
+using avx2::F32;
+using avx2::Q8;
+
 constexpr int kWide = 16;                   // floats of a register
 constexpr int kVectors = kKvBlock / kWide;  // registers of scores of one row
 constexpr int kRowsToWiden = 8;             // widening costs as much as two rows; measured against the AVX2 kernel
-
-struct F32 {
-  using Stored = float;
-  static __m256 load(const float* p) { return _mm256_loadu_ps(p); }
-};
-
-struct F16 {
-  using Stored = uint16_t;
-  static __m256 load(const uint16_t* p) {
-    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  }
-};
 
 // [8 groups][dim][8 positions] -> [dim][64 positions], the groups that hold any of `count` positions.
 template <class Kv>
@@ -77,14 +70,18 @@ inline void weigh(const float* e, const float* correction, const float* values, 
     for (int i = 0; i < N; ++i) _mm512_mask_storeu_ps(out + int64_t{r} * dim + i * kWide, mask, acc[r][i]);
 }
 
-// R rows that attend to the same `count` positions.
-template <int R>
-void attend_rows(const float* q, const float* keys, const float* values, int count, int dim, SoftmaxState* state,
-                 float* out) {
+// R rows that attend to the same `count` positions. keys, values: widened; k, v: the planes they come from.
+template <class Kv, int R>
+void attend_rows(const float* q, const float* keys, const float* values, const typename Kv::Stored* k,
+                 const typename Kv::Stored* v, int count, int dim, SoftmaxState* state, float* out) {
   alignas(64) float e[R * kKvBlock];
   score_rows<R>(q, keys, dim, e);
   float correction[R];
-  for (int r = 0; r < R; ++r) correction[r] = avx2::soften(e + r * kKvBlock, count, state[r]);
+  for (int r = 0; r < R; ++r) {
+    avx2::scale_positions<Kv>(k, count, dim, e + r * kKvBlock);
+    correction[r] = avx2::soften(e + r * kKvBlock, count, state[r]);
+    avx2::scale_positions<Kv>(v, count, dim, e + r * kKvBlock);
+  }
   constexpr __mmask16 all = 0xffff;
   int d = 0;
   for (; d + 4 * kWide <= dim; d += 4 * kWide) weigh<R, 4>(e, correction, values + d, count, dim, all, out + d);
@@ -95,20 +92,22 @@ void attend_rows(const float* q, const float* keys, const float* values, int cou
 template <class Kv>
 void attend_block(const float* q, const void* k, const void* v, const int* count, int n_rows, int dim,
                   SoftmaxState* state, float* out, uint8_t* scratch) {
+  const auto* stored_keys = static_cast<const typename Kv::Stored*>(k);
+  const auto* stored_values = static_cast<const typename Kv::Stored*>(v);
   int most = 0;
   for (int row = 0; row < n_rows; ++row) most = count[row] > most ? count[row] : most;
   auto* keys = reinterpret_cast<float*>(scratch);
   float* values = keys + int64_t{kKvBlock} * dim;
-  widen_keys<Kv>(static_cast<const typename Kv::Stored*>(k), most, dim, keys);
-  widen_values<Kv>(static_cast<const typename Kv::Stored*>(v), most, dim, values);
+  widen_keys<Kv>(stored_keys, most, dim, keys);
+  widen_values<Kv>(stored_values, most, dim, values);
   for (int row = 0; row < n_rows;) {
     int same = 1;
     while (same < 4 && row + same < n_rows && count[row + same] == count[row]) ++same;
     const int rows = same == 3 ? 2 : same;
     if (count[row] > 0) {
-      const auto attend = rows == 4 ? attend_rows<4> : rows == 2 ? attend_rows<2> : attend_rows<1>;
+      const auto attend = rows == 4 ? attend_rows<Kv, 4> : rows == 2 ? attend_rows<Kv, 2> : attend_rows<Kv, 1>;
       const int64_t offset = int64_t{row} * dim;
-      attend(q + offset, keys, values, count[row], dim, state + row, out + offset);
+      attend(q + offset, keys, values, stored_keys, stored_values, count[row], dim, state + row, out + offset);
     }
     row += rows;
   }
@@ -125,6 +124,12 @@ void kv_f32::attend(const float* q, const void* k, const void* v, const int* cou
 void kv_f16::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
                     SoftmaxState* state, float* out, uint8_t* scratch) {
   const auto attend = n_rows < kRowsToWiden ? avx2::kv_f16::attend : attend_block<F16>;
+  attend(q, k, v, count, n_rows, head_dim_padded, state, out, scratch);
+}
+
+void kv_q8::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
+                   SoftmaxState* state, float* out, uint8_t* scratch) {
+  const auto attend = n_rows < kRowsToWiden ? avx2::kv_q8::attend : attend_block<Q8>;
   attend(q, k, v, count, n_rows, head_dim_padded, state, out, scratch);
 }
 

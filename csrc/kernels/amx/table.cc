@@ -11,8 +11,9 @@ const FormatKernels format_kernels[] = {
     {Format::q4, "q4", Activation::i8g256, q4::matmul},
 };
 const KvKernels kv_kernels[] = {
-    {KvFormat::f32, "f32", kv_f32::attend, avx2::kv_f32::store},
-    {KvFormat::f16, "f16", kv_f16::attend, avx2::kv_f16::store},
+#define KV_FORMAT(name, value_bytes, scale_bytes) {KvFormat::name, #name, kv_##name::attend, avx2::kv_##name::store},
+#include "../../kv_formats.inc"
+#undef KV_FORMAT
 };
 const IsaTable isa_table = {
     "amx",

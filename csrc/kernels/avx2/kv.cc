@@ -3,22 +3,12 @@
 // Scores have one position per lane, so that the chain over d needs no horizontal sums; values have one d per lane. Up
 // to four query rows share every load of keys and values. Widening an f16 block to f32 first, for many rows, did not
 // pay: 64 KiB written and read again cost as much as the conversions.
+#include "kv_vectors.h"
+#include "quantize.h"
 #include "softmax.h"
 
 namespace qwen3cpu::avx2 {
 namespace {
-
-struct F32 {
-  using Stored = float;
-  static __m256 load(const float* p) { return _mm256_loadu_ps(p); }
-};
-
-struct F16 {
-  using Stored = uint16_t;
-  static __m256 load(const uint16_t* p) {
-    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  }
-};
 
 // Scores of N vectors of positions for R rows; q: [R][dim], score: [R][64].
 template <class Kv, int R, int N>
@@ -88,7 +78,11 @@ void attend_rows(const float* q, const typename Kv::Stored* keys, const typename
   alignas(32) float e[R * kKvBlock];
   score_rows<Kv, R>(q, keys, ceil_div(count, kLanes), dim, e);
   float correction[R];
-  for (int r = 0; r < R; ++r) correction[r] = soften(e + r * kKvBlock, count, state[r]);
+  for (int r = 0; r < R; ++r) {
+    scale_positions<Kv>(keys, count, dim, e + r * kKvBlock);
+    correction[r] = soften(e + r * kKvBlock, count, state[r]);
+    scale_positions<Kv>(values, count, dim, e + r * kKvBlock);
+  }
   constexpr int N = kChains<R>;
   int d = 0;
   for (; d + N * kLanes <= dim; d += N * kLanes)
@@ -116,6 +110,16 @@ void attend_block(const float* q, const void* k, const void* v, const int* count
   }
 }
 
+// 8 floats as int8, in the low half.
+inline __m128i quantize8(const float* x, BlockScale scale) {
+  if (scale.inverse == 0.0f) return _mm_setzero_si128();
+  const __m256i q = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), _mm256_set1_ps(scale.inverse)));
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
+  return _mm_packs_epi16(words, words);
+}
+
+inline void store8(int8_t* p, __m128i bytes) { _mm_storel_epi64(reinterpret_cast<__m128i*>(p), bytes); }
+
 }  // namespace
 
 void kv_f32::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
@@ -126,6 +130,11 @@ void kv_f32::attend(const float* q, const void* k, const void* v, const int* cou
 void kv_f16::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
                     SoftmaxState* state, float* out, uint8_t*) {
   attend_block<F16>(q, k, v, count, n_rows, head_dim_padded, state, out);
+}
+
+void kv_q8::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
+                   SoftmaxState* state, float* out, uint8_t*) {
+  attend_block<Q8>(q, k, v, count, n_rows, head_dim_padded, state, out);
 }
 
 void kv_f32::store(const float* key, const float* value, int slot, int head_dim_padded, void* k, void* v) {
@@ -144,6 +153,23 @@ void kv_f16::store(const float* key, const float* value, int slot, int head_dim_
     _mm_store_si128(reinterpret_cast<__m128i*>(halves), _mm256_cvtps_ph(_mm256_loadu_ps(key + d), nearest_even));
     for (int i = 0; i < kLanes; ++i) keys[(d + i) * kLanes] = halves[i];
     _mm_storeu_si128(reinterpret_cast<__m128i*>(values + d), _mm256_cvtps_ph(_mm256_loadu_ps(value + d), nearest_even));
+  }
+}
+
+void kv_q8::store(const float* key, const float* value, int slot, int head_dim_padded, void* k, void* v) {
+  const int64_t data_bytes = kv_data_bytes(KvFormat::q8, head_dim_padded);
+  auto* keys = static_cast<int8_t*>(k);
+  auto* values = static_cast<int8_t*>(v);
+  const BlockScale of_key = block_scale(key, head_dim_padded), of_value = block_scale(value, head_dim_padded);
+  std::memcpy(keys + data_bytes + slot * 4, &of_key.scale, 4);
+  std::memcpy(values + data_bytes + slot * 4, &of_value.scale, 4);
+  keys += int64_t{slot / kLanes} * head_dim_padded * kLanes + slot % kLanes;
+  values += int64_t{slot} * head_dim_padded;
+  for (int d = 0; d < head_dim_padded; d += kLanes) {
+    int8_t q[kLanes];
+    store8(q, quantize8(key + d, of_key));
+    for (int i = 0; i < kLanes; ++i) keys[(d + i) * kLanes] = q[i];
+    store8(values + d, quantize8(value + d, of_value));
   }
 }
 

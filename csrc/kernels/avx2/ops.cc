@@ -2,24 +2,10 @@
 #include <cstddef>
 
 #include "exp.h"
+#include "quantize.h"
 
 namespace qwen3cpu::avx2 {
 namespace {
-
-constexpr int kLanes = 8;
-
-// Calls body(i, n) for every vector of 8 from i on; n = 8 but for the last, which may hold fewer.
-template <class Body>
-inline void for_vectors(int n, Body&& body) {
-  int i = 0;
-  for (; i + kLanes <= n; i += kLanes) body(i, kLanes);
-  if (i < n) body(i, n - i);
-}
-
-// The first n lanes from p; the others are 0.
-inline __m256 load_some(const float* p, int n) {
-  return n == kLanes ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, first_lanes(n));
-}
 
 inline void store_some(float* p, int n, __m256 x) {
   if (n == kLanes) {
@@ -27,31 +13,6 @@ inline void store_some(float* p, int n, __m256 x) {
   } else {
     _mm256_maskstore_ps(p, first_lanes(n), x);
   }
-}
-
-// The greatest magnitude in x[0, n), as bits: in integer order a NaN is above infinity.
-inline uint32_t greatest_magnitude(const float* x, int n) {
-  const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
-  __m256i greatest = _mm256_setzero_si256();
-  for_vectors(n, [&](int i, int some) {
-    greatest = _mm256_max_epi32(greatest, _mm256_and_si256(_mm256_castps_si256(load_some(x + i, some)), magnitude));
-  });
-  __m128i four = _mm_max_epi32(_mm256_castsi256_si128(greatest), _mm256_extracti128_si256(greatest, 1));
-  four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
-  four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0xb1));
-  return static_cast<uint32_t>(_mm_cvtsi128_si32(four));
-}
-
-inline float from_bits(uint32_t bits) {
-  float x;
-  std::memcpy(&x, &bits, sizeof(x));
-  return x;
-}
-
-inline uint32_t to_bits(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof(bits));
-  return bits;
 }
 
 // 32 values of which the first n exist, times `inverse`, as int8.
@@ -77,23 +38,14 @@ inline int16_t sum_group(__m256i q) {
 
 // Quantises x[0, n), n <= 256, padded to whole groups, with one scale, which it returns.
 inline float quantize_block(const float* x, int n, int8_t* q, int16_t* sum) {
-  constexpr uint32_t infinity = 0x7f800000u;
-  const uint32_t amax_bits = greatest_magnitude(x, n);
-  const float amax = from_bits(amax_bits);
-  const float inverse = 127.0f / amax;
-  if (amax_bits >= infinity || (to_bits(inverse) & 0x7fffffffu) >= infinity) {
-    for (int i = 0; i < n; i += kGroup) {
-      store(q + i, _mm256_setzero_si256());
-      sum[i / kGroup] = 0;
-    }
-    return amax_bits >= infinity ? amax : 0.0f;
-  }
+  const BlockScale block = block_scale(x, n);
   for (int i = 0; i < n; i += kGroup) {
-    const __m256i group = quantize_group(x + i, n - i, _mm256_set1_ps(inverse));
+    const __m256i group =
+        block.inverse == 0.0f ? _mm256_setzero_si256() : quantize_group(x + i, n - i, _mm256_set1_ps(block.inverse));
     store(q + i, group);
     sum[i / kGroup] = sum_group(group);
   }
-  return amax / 127.0f;
+  return block.scale;
 }
 
 inline void quantize(const float* x, int cols, int block, int8_t* q, float* scale, int16_t* sum) {

@@ -10,6 +10,8 @@
 namespace qwen3cpu::avx2 {
 namespace {
 
+constexpr int kLanes = 8;  // floats of a register
+
 // The 4 bytes at p in every 32-bit lane: one load, no shuffle.
 inline __m256i broadcast4(const void* p) {
   int32_t x;

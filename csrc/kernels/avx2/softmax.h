@@ -6,8 +6,6 @@
 namespace qwen3cpu::avx2 {
 namespace {
 
-constexpr int kLanes = 8;
-
 // Turns one row's scores into exponentials and moves its state on; returns the factor for what was summed before.
 inline float soften(float* score, int count, SoftmaxState& state) {
   const int vectors = ceil_div(count, kLanes);

@@ -3,28 +3,10 @@
 
 #include "exp.h"
 #include "kernels.h"
+#include "quantize.h"
 
 namespace qwen3cpu::scalar {
 namespace {
-
-constexpr uint32_t kInfinityBits = 0x7f800000u;
-
-// Quantises x[0, n) to int8 with one scale; returns the scale.
-float quantize_block(const float* x, int n, int8_t* q) {
-  uint32_t amax_bits = 0;  // magnitudes compare like their bits, and a NaN is the largest
-  for (int i = 0; i < n; ++i) {
-    const uint32_t bits = float_bits(x[i]) & 0x7fffffffu;
-    amax_bits = bits > amax_bits ? bits : amax_bits;
-  }
-  const float amax = bits_float(amax_bits);
-  const float inverse = 127.0f / amax;
-  if (amax_bits >= kInfinityBits || (float_bits(inverse) & 0x7fffffffu) >= kInfinityBits) {
-    for (int i = 0; i < n; ++i) q[i] = 0;
-    return amax_bits >= kInfinityBits ? amax : 0.0f;
-  }
-  for (int i = 0; i < n; ++i) q[i] = static_cast<int8_t>(std::lrintf(x[i] * inverse));
-  return amax / 127.0f;
-}
 
 void quantize(const float* x, int cols, int stride, int block, int8_t* q, float* scale, int16_t* sum) {
   for (int first = 0; first < cols; first += block) {
