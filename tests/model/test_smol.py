@@ -128,10 +128,24 @@ def test_q4_diverges_less_than_plain_rounding_to_4_bits(logprobs, plain_4_bits):
     assert divergence(logprobs["bf16"], logprobs["q4"]).mean() < divergence(logprobs["bf16"], plain_4_bits).mean()
 
 
-def test_f16_cache_costs_nothing(smolqwen3, models, logprobs, prose_ids):
-    exact = qwen3cpu.load(smolqwen3, quant="bf16", kv="f32", cache=False)
-    kl = divergence(log_softmax(exact.logits(prose_ids)[:-1]), logprobs["bf16"])
-    assert kl.mean() < 1e-5
+@pytest.fixture(scope="module")
+def exact_cache(smolqwen3, prose_ids):
+    """Log-probabilities with bf16 weights and an f32 cache."""
+    model = qwen3cpu.load(smolqwen3, quant="bf16", kv="f32", cache=False)
+    return log_softmax(model.logits(prose_ids)[:-1])
+
+
+def test_f16_cache_costs_nothing(logprobs, exact_cache):
+    assert divergence(exact_cache, logprobs["bf16"]).mean() < 1e-5
+
+
+def test_q8_cache_costs_less_than_q8_weights(smolqwen3, logprobs, exact_cache, prose_ids):
+    # Both round to 8 bits: the cache the inputs of attention only, the weights every product of the model.
+    model = qwen3cpu.load(smolqwen3, quant="bf16", kv="q8", cache=False)
+    cache = log_softmax(model.logits(prose_ids)[:-1])
+    weights = divergence(logprobs["bf16"], logprobs["q8"])
+    assert 0 < divergence(exact_cache, cache).mean() < weights.mean()
+    assert perplexity(cache, prose_ids) == pytest.approx(perplexity(exact_cache, prose_ids), rel=0.01)
 
 
 @pytest.mark.parametrize("quant", FORMATS)
