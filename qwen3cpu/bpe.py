@@ -3,7 +3,7 @@
 Two implementations that give the same ids. The usual files, the released models' among them, have their vocabulary and
 merges in a compact table of our own (csrc/bpe.cc) while normalizer and pre-tokenizer stay those of the `tokenizers`
 library; whatever else a file may contain is left to the library whole. The table exists for the sake of loading: the
-library takes 0.3 s of CPU time and 125 MB at its peak for the 11 MB of a released tokenizer.json, the table 0.07 s and
+library takes 0.3 s of CPU time and 125 MB at its peak for the 11 MB of a released tokenizer.json, the table 0.06 s and
 17 MB. What a control token is, and what decoding means, is decided in tokenizer.py.
 """
 
