@@ -68,6 +68,10 @@ static_assert(sizeof(Q4Block) == 17 * kCacheLine);
 constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
+// `bytes` rounded up to an odd number of cache lines, for the distance between rows of a workspace: rows a power of two
+// apart would fall into the same few sets of the caches.
+constexpr int64_t spread_lines(int64_t bytes) { return (round_up(bytes, kCacheLine) / kCacheLine | 1) * kCacheLine; }
+
 constexpr int row_tiles(int rows) { return ceil_div(rows, kTileRows); }
 
 // Bytes of one row tile of `cols` columns.

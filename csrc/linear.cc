@@ -13,7 +13,7 @@ constexpr int kTokenBlock = 256;
 constexpr int64_t kPieceBytes = 64 << 10;
 
 int scales_of(Activation form, int cols) { return ceil_div(cols, form == Activation::i8g32 ? kGroup : 256); }
-int stride_of(int cols) { return static_cast<int>(round_up(cols, kGroup)); }
+int stride_of(int cols) { return static_cast<int>(spread_lines(cols)); }
 
 }  // namespace
 

@@ -58,7 +58,10 @@ class Forward {
 
 namespace {
 
-int64_t whole_tiles(int rows) { return int64_t{row_tiles(rows)} * kTileRows; }
+// Floats from one token's vector to the next: whole row tiles, and an odd number of cache lines (see spread_lines).
+int64_t stride_of(int rows) {
+  return spread_lines(int64_t{row_tiles(rows)} * kTileRows * 4) / static_cast<int64_t>(sizeof(float));
+}
 
 void add(const float* from, int n, float* to) {
   for (int i = 0; i < n; ++i) to[i] += from[i];
@@ -74,10 +77,10 @@ Forward::Forward(Model& model, const std::vector<BatchItem>& batch, float* logit
       ws_(model.workspace_),
       logits_(logits),
       shape_{c_.num_attention_heads, c_.num_key_value_heads, c_.head_dim, model.pool_->head_dim_padded()},
-      q_stride_(whole_tiles(c_.q_size())),
-      kv_stride_(whole_tiles(c_.kv_size())),
-      hidden_stride_(whole_tiles(c_.hidden_size)),
-      ffn_stride_(whole_tiles(c_.intermediate_size)) {
+      q_stride_(stride_of(c_.q_size())),
+      kv_stride_(stride_of(c_.kv_size())),
+      hidden_stride_(stride_of(c_.hidden_size)),
+      ffn_stride_(stride_of(c_.intermediate_size)) {
   for (const BatchItem& item : batch) {
     const int first_row = static_cast<int>(rows_.size()), start = item.sequence->length();
     const int n = static_cast<int>(item.tokens.size());
@@ -97,7 +100,7 @@ Forward::Forward(Model& model, const std::vector<BatchItem>& batch, float* logit
 
 void Forward::reserve() {
   const int64_t n = n_tokens_;
-  ws_.x.reserve(n * c_.hidden_size);
+  ws_.x.reserve(n * hidden_stride_);
   ws_.normed.reserve(n * c_.hidden_size);
   ws_.q.reserve(n * q_stride_);
   ws_.k.reserve(n * kv_stride_);
@@ -131,7 +134,7 @@ void Forward::run(Team& team) {
 
 void Forward::embed(Team& team) {
   team.for_each(n_tokens_, [&](int t) {
-    row_to_float(w_.embed_tokens, rows_[static_cast<size_t>(t)].token, ws_.x.get() + int64_t{t} * c_.hidden_size);
+    row_to_float(w_.embed_tokens, rows_[static_cast<size_t>(t)].token, ws_.x.get() + t * hidden_stride_);
     rope_tables(t);
   });
 }
@@ -174,7 +177,7 @@ void Forward::head(Team& team) {
   const Activation head_form = form(w_.lm_head);
   team.for_each(n, [&](int i) {
     float* normed = ws_.normed.get() + int64_t{i} * c_.hidden_size;
-    isa_.ops.rms_norm(ws_.x.get() + int64_t{wanted_[static_cast<size_t>(i)]} * c_.hidden_size, w_.norm, c_.rms_norm_eps,
+    isa_.ops.rms_norm(ws_.x.get() + wanted_[static_cast<size_t>(i)] * hidden_stride_, w_.norm, c_.rms_norm_eps,
                       c_.hidden_size, normed);
     ws_.input.prepare(isa_.ops, head_form, c_.hidden_size, i, normed);
   });
@@ -188,7 +191,7 @@ void Forward::head(Team& team) {
 void Forward::norm(Team& team, const float* weight, std::initializer_list<const Matrix*> readers) {
   team.for_each(n_tokens_, [&](int t) {
     float* normed = ws_.normed.get() + int64_t{t} * c_.hidden_size;
-    isa_.ops.rms_norm(ws_.x.get() + int64_t{t} * c_.hidden_size, weight, c_.rms_norm_eps, c_.hidden_size, normed);
+    isa_.ops.rms_norm(ws_.x.get() + t * hidden_stride_, weight, c_.rms_norm_eps, c_.hidden_size, normed);
     unsigned done = 0;  // one bit per form: readers that share a form share the prepared input
     for (const Matrix* reader : readers) {
       const unsigned bit = 1u << static_cast<unsigned>(form(*reader));
@@ -270,7 +273,7 @@ void Forward::project_and_add(Team& team, const Matrix& w, const float* bias) {
     for (int t = piece.first_token; t < piece.first_token + piece.tokens; ++t) {
       float* projected = ws_.projected.get() + t * hidden_stride_ + row;
       if (bias != nullptr) add(bias + row, n, projected);
-      add(projected, n, ws_.x.get() + int64_t{t} * c_.hidden_size + row);
+      add(projected, n, ws_.x.get() + t * hidden_stride_ + row);
     }
   });
 }

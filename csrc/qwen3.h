@@ -97,7 +97,7 @@ class Model {
   friend class Forward;
   // Everything that a pass needs besides weights and cache; grows with the largest batch seen.
   struct Workspace {
-    Buffer<float> x;          // [tokens][hidden]: the residual stream
+    Buffer<float> x;          // [tokens][hidden_stride]: the residual stream
     Buffer<float> normed;     // [tokens][hidden]
     Buffer<float> q;          // [tokens][q_stride]
     Buffer<float> k;          // [tokens][kv_stride]

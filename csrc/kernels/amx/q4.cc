@@ -16,13 +16,14 @@ namespace {
 constexpr int kStep = 64;  // k of one tile product
 constexpr int kSteps = Q4Block::kCols / kStep;
 constexpr int kPlaneBytes = kStep * kRows;
+constexpr int kPairs = Q4Block::kGroups / 2;
 constexpr int kTokenBlock = 256;  // tokens whose sums are kept while the blocks of k pass: 16 KiB
 
 // One block of 16 rows, ready for the tiles.
 struct alignas(64) Panel {
   uint8_t high[kSteps][kPlaneBytes];
   uint8_t low[kSteps][kPlaneBytes];
-  int16_t offset[Q4Block::kGroups / 2][kRows][2];  // o * |s| of two groups
+  int16_t offset[kPairs][kRows][2];  // -o * |s| of two groups
 };
 
 // 16 scales of one group (rows of both tiles) in the layout of 16 lanes of two int16: the same value in both.
@@ -64,14 +65,14 @@ void unpack(const Q4Block& a, const Q4Block* b, int groups, Panel& panel) {
       _mm512_store_si512(low_plane + 64 * v, _mm512_mullo_epi16(low, l));
       _mm512_store_si512(low_plane + 64 * (v + 4), _mm512_mullo_epi16(high, l));
     }
-    const __m256i eight_or_seven = _mm256_add_epi16(_mm256_set1_epi16(8), _mm256_srai_epi16(scale, 15));
+    const __m256i minus_eight_or_seven = _mm256_sub_epi16(_mm256_set1_epi16(-8), _mm256_srai_epi16(scale, 15));
     alignas(32) int16_t offset[kRows];
-    _mm256_store_si256(reinterpret_cast<__m256i*>(offset), _mm256_mullo_epi16(magnitude, eight_or_seven));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(offset), _mm256_mullo_epi16(magnitude, minus_eight_or_seven));
     for (int r = 0; r < kRows; ++r) panel.offset[g / 2][r][g % 2] = offset[r];
   }
 }
 
-static_assert(sizeof(Panel) + 2 * (2 * kTokens * kRows * 4) + kTokenBlock * kRows * 4 <= matmul_scratch_bytes(1));
+static_assert(sizeof(Panel) + 4 * (2 * kTokens * kRows * 4) + kTokenBlock * kRows * 4 <= matmul_scratch_bytes(1));
 
 struct Tokens {
   const int8_t* q;
@@ -85,22 +86,23 @@ struct alignas(64) Sums {
   int32_t low[kTokens][kRows];
 };
 
-// acc[t] = fma(float(dot), scale_x, acc[t]) for one tile of tokens; sum_x points to the block's first group.
-inline void add_block(const Sums& sums, const Panel& panel, const Tokens& x, int first_token, int n, int b, int pairs,
+// acc[t] = fma(float(dot), scale_x, acc[t]) for one tile of tokens. Groups that a cut block lacks have an offset of
+// zero, against sums of the next token or of the slack.
+inline void add_block(const Sums& sums, const Panel& panel, const Tokens& x, int first_token, int n, int b,
                       float (*acc)[kRows]) {
-  for (int t = 0; t < n; ++t) {
-    const int64_t token = first_token + t;
-    const int16_t* sum = x.sum + token * x.sums + b * Q4Block::kGroups;
-    __m512i offset = _mm512_setzero_si512();
-    for (int pair = 0; pair < pairs; ++pair) {
-      int32_t two;  // the last pair of a cut block reads one sum too many, against an offset of zero
+  __m512i offset[kPairs];
+  for (int pair = 0; pair < kPairs; ++pair) offset[pair] = load(panel.offset[pair]);
+  const int16_t* sum = x.sum + first_token * int64_t{x.sums} + b * Q4Block::kGroups;
+  const float* scale = x.scale + first_token * int64_t{x.scales} + b;
+  for (int t = 0; t < n; ++t, sum += x.sums, scale += x.scales) {
+    __m512i dot = load(sums.low[t]);
+    for (int pair = 0; pair < kPairs; ++pair) {
+      int32_t two;
       std::memcpy(&two, sum + 2 * pair, sizeof(two));
-      offset = _mm512_dpwssd_epi32(offset, load(panel.offset[pair]), _mm512_set1_epi32(two));
+      dot = _mm512_dpwssd_epi32(dot, offset[pair], _mm512_set1_epi32(two));
     }
-    __m512i dot = _mm512_add_epi32(_mm512_slli_epi32(load(sums.high[t]), 4), load(sums.low[t]));
-    dot = _mm512_sub_epi32(dot, offset);
-    const __m512 scale = _mm512_set1_ps(x.scale[token * x.scales + b]);
-    _mm512_store_ps(acc[t], _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, _mm512_load_ps(acc[t])));
+    dot = _mm512_add_epi32(dot, _mm512_slli_epi32(load(sums.high[t]), 4));
+    _mm512_store_ps(acc[t], _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_set1_ps(*scale), _mm512_load_ps(acc[t])));
   }
 }
 
@@ -142,24 +144,30 @@ void multiply_rows(const Matrix& w, int tile, bool two_tiles, const Tokens& x, i
                    int64_t ldy, uint8_t* scratch) {
   auto* panel = reinterpret_cast<Panel*>(scratch);
   auto* sums = reinterpret_cast<Sums*>(scratch + sizeof(Panel));
-  auto* acc = reinterpret_cast<float (*)[kRows]>(scratch + sizeof(Panel) + 2 * sizeof(Sums));
+  auto* acc = reinterpret_cast<float (*)[kRows]>(scratch + sizeof(Panel) + 4 * sizeof(Sums));
   const int groups = ceil_div(w.cols, kGroup);
   const auto* a = reinterpret_cast<const Q4Block*>(w.tile(tile));
   const auto* b = two_tiles ? reinterpret_cast<const Q4Block*>(w.tile(tile + 1)) : nullptr;
   std::memset(acc, 0, sizeof(float) * static_cast<size_t>(n) * kRows);
   TileShape shape;
   for (int block = 0; block * Q4Block::kGroups < groups; ++block) {
-    const int left = groups - block * Q4Block::kGroups;
-    const int here = left < Q4Block::kGroups ? left : Q4Block::kGroups;
+    const int here = min(Q4Block::kGroups, groups - block * Q4Block::kGroups);
     unpack(a[block], b ? b + block : nullptr, here, *panel);
+    // A pair of tiles is added up while the tile unit works on the next pair.
+    const auto add_pair = [&](int t) {
+      const Sums* of_pair = sums + t / kTokens % 4;
+      for (int i = 0; i < 2 && t + i * kTokens < n; ++i)
+        add_block(of_pair[i], *panel, x, first_token + t + i * kTokens, min(kTokens, n - t - i * kTokens), block,
+                  acc + t + i * kTokens);
+    };
     for (int t = 0; t < n; t += 2 * kTokens) {
-      const int n0 = n - t < kTokens ? n - t : kTokens;
-      const int n1 = n - t - n0 < kTokens ? n - t - n0 : kTokens;
+      const int n0 = min(kTokens, n - t), n1 = min(kTokens, n - t - n0);
       shape.configure(n0, n1, kStep);
-      multiply_block(*panel, ceil_div(here, 2), x, first_token + t, n1 > 0, int64_t{block} * Q4Block::kCols, sums);
-      add_block(sums[0], *panel, x, first_token + t, n0, block, ceil_div(here, 2), acc + t);
-      if (n1 > 0) add_block(sums[1], *panel, x, first_token + t + n0, n1, block, ceil_div(here, 2), acc + t + n0);
+      multiply_block(*panel, ceil_div(here, 2), x, first_token + t, n1 > 0, int64_t{block} * Q4Block::kCols,
+                     sums + t / kTokens % 4);
+      if (t > 0) add_pair(t - 2 * kTokens);
     }
+    add_pair((n - 1) / (2 * kTokens) * 2 * kTokens);
   }
   const __m256 low = _mm256_loadu_ps(w.row_scales(tile));
   const __m256 high = two_tiles ? _mm256_loadu_ps(w.row_scales(tile + 1)) : _mm256_setzero_ps();
@@ -179,7 +187,7 @@ void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations&
   const Tokens tokens = {x.q, x.scale, x.sum, x.stride, x.scales, x.stride / kGroup};
   for (int tile = 0; tile < n_tiles; tile += 2)
     for (int t = 0; t < n_tokens; t += kTokenBlock) {
-      const int n = n_tokens - t < kTokenBlock ? n_tokens - t : kTokenBlock;
+      const int n = min(kTokenBlock, n_tokens - t);
       multiply_rows(w, first_tile + tile, tile + 1 < n_tiles, tokens, first_token + t, n,
                     y + t * ldy + tile * kTileRows, ldy, scratch);
     }

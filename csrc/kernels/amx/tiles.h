@@ -56,6 +56,8 @@ class TileShape {
   int n1_ = -1;
 };
 
+inline int min(int a, int b) { return a < b ? a : b; }
+
 inline __m512i load(const void* p) { return _mm512_loadu_si512(p); }
 
 // 32 bytes of two row tiles side by side: 16 rows of one k-quad. The second may be absent.
