@@ -3,10 +3,12 @@
 Random weights hide what a trained model shows: outliers, sharp attention, and errors that only add up to nonsense.
 """
 
+import json
+
 import numpy as np
 import pytest
 from native_models import all_logits, pack
-from quantized_oracle import unpack
+from quantized_oracle import QuantizedOracle, unpack
 
 import qwen3cpu
 from qwen3cpu import _native
@@ -115,12 +117,16 @@ def test_perplexity_of_prose(logprobs, plain_4_bits, prose_ids):
     assert perplexity(logprobs["q4"], prose_ids) < perplexity(plain_4_bits, prose_ids)
 
 
-def test_q8_diverges_no_more_than_the_common_8_bit_format(logprobs):
-    # 0.0037: an 8-bit format with f16 scales per 32 weights and 8-bit inputs, on encyclopedic text, same model, each
-    # window's second half scored.
-    kl = divergence(logprobs["bf16"], logprobs["q8"])
-    assert kl.min() > -1e-9
-    assert 0 < kl[len(kl) // 2 :].mean() < 0.0037
+@pytest.mark.parametrize("quant", ["q8", "q4"])
+def test_divergence_is_what_the_format_predicts(smolqwen3, logprobs, prose_ids, quant):
+    # The oracle on the unpacked weights, inputs rounded to 8 bits: its rounding noise is another draw of the same size.
+    checkpoint = open_checkpoint(smolqwen3, quant, threads=1, cache=False)
+    config = json.loads((smolqwen3 / "config.json").read_text(encoding="utf-8"))
+    oracle = QuantizedOracle(config, checkpoint.matrices, checkpoint.vectors)
+    predicted = divergence(logprobs["bf16"], log_softmax(oracle.logits(prose_ids)[:-1]))
+    found = divergence(logprobs["bf16"], logprobs[quant])
+    assert found.min() > -1e-9
+    assert found.mean() == pytest.approx(predicted.mean(), rel=0.15)
 
 
 def test_q4_diverges_less_than_plain_rounding_to_4_bits(logprobs, plain_4_bits):
@@ -164,18 +170,24 @@ def test_answers_a_chat(models, quant):
 
 
 @pytest.mark.parametrize("quant", FORMATS)
-@pytest.mark.parametrize(
-    "question", ["Write a short story about a dog who finds a letter.", "Explain in simple words why the sky is blue."]
-)
-def test_writes_sensible_english(models, prose_ids, logprobs, quant, question):
-    # Sensible to the checkpoint itself: its f32 form must find the answer more likely than prose written by people.
-    messages = [{"role": "user", "content": question}]
-    result = models[quant].generate(messages, temperature=0.7, top_p=0.8, top_k=20, seed=1, max_new_tokens=80)
+def test_writes_sensible_english(models, prose_ids, logprobs, quant):
+    # Sensible to the checkpoint itself: its f32 form must find every answer more likely than prose written by people.
+    # So small a model falls into a loop now and then, in any format: one answer of six may.
     judge = models["f32"]
-    prompt = judge.tokenizer.encode(judge.render(messages), control_tokens=True)
-    ids = np.array([*prompt, *result.token_ids])
-    scored = log_softmax(judge.logits(ids)[len(prompt) - 1 : -1])
-    answer = ids[len(prompt) :]
-    assert len(answer) >= 20
-    assert len(set(answer.tolist())) >= len(answer) / 3, "it repeats itself"
-    assert np.exp(-scored[np.arange(len(answer)), answer].mean()) < perplexity(logprobs["f32"], prose_ids)
+    looping = 0
+    for question in (
+        "Write a short story about a dog who finds a letter.",
+        "Explain in simple words why the sky is blue.",
+    ):
+        messages = [{"role": "user", "content": question}]
+        prompt = judge.tokenizer.encode(judge.render(messages), control_tokens=True)
+        for result in models[quant].generate(
+            messages, n=3, temperature=0.7, top_p=0.8, top_k=20, seed=1, max_new_tokens=70
+        ):
+            ids = np.array([*prompt, *result.token_ids])
+            scored = log_softmax(judge.logits(ids)[len(prompt) - 1 : -1])
+            answer = ids[len(prompt) :]
+            assert len(answer) >= 20
+            assert np.exp(-scored[np.arange(len(answer)), answer].mean()) < perplexity(logprobs["f32"], prose_ids)
+            looping += len(set(answer.tolist())) < len(answer) / 3
+    assert looping <= 1
