@@ -40,7 +40,6 @@ def pack_into(
     NaN or infinity in the source raises EngineError naming row and column. Releases the GIL.
     """
 
-@final
 def touch_pages(array: NDArray[np.uint8]) -> None:
     """Map the pages of an array now, reading them from their file if need be; they stay shared. Releases the GIL."""
 
@@ -70,6 +69,7 @@ class Bpe:
         the `tokenizers` library. Releases the GIL.
         """
 
+@final
 class Sequence:
     """The KV cache of one sequence: a list of reference-counted blocks of KV_BLOCK positions."""
 
