@@ -94,7 +94,7 @@ def multiply(rng: random.Random) -> Draft:
     return Draft(f"multiply {min(a, b)} {max(a, b)}", product_question(rng, a, b), times(a, b), str(a * b))
 
 
-@kind("multiply_long", "multi", 4)
+@kind("multiply_long", "multi", 4, late=5)
 def multiply_long(rng: random.Random) -> Draft:
     a, b = rng.randint(2, 9), rng.randint(13, 49)
     if rng.random() < 0.5:
@@ -127,7 +127,7 @@ def double_half(rng: random.Random) -> Draft:
     return Draft(f"half {2 * a}", question, working, str(a))
 
 
-@kind("compare", "single", 2)
+@kind("compare", "single", 2, late=3)
 def compare(rng: random.Random) -> Draft:
     a, b = distinct(rng, 2)
     big = rng.random() < 0.5
@@ -145,7 +145,7 @@ def compare(rng: random.Random) -> Draft:
     return Draft(f"compare {big} {min(a, b)} {max(a, b)}", question, f"{best}{sign}{rest}", str(best))
 
 
-@kind("extreme", "single", 2)
+@kind("extreme", "single", 2, late=3)
 def extreme(rng: random.Random) -> Draft:
     numbers = distinct(rng, rng.randint(3, 4))
     big = rng.random() < 0.5
@@ -160,7 +160,7 @@ def extreme(rng: random.Random) -> Draft:
     return Draft(key, question, f"{ranked[0]}{sign}{ranked[1]}", str(ranked[0]))
 
 
-@kind("order", "single", 3)
+@kind("order", "single", 3, late=6)
 def order(rng: random.Random) -> Draft:
     numbers = distinct(rng, rng.randint(3, 4))
     down = rng.random() < 0.35
@@ -175,7 +175,7 @@ def order(rng: random.Random) -> Draft:
     return Draft(key, question, sign.join(map(str, ranked)), ", ".join(map(str, ranked)))
 
 
-@kind("spread", "multi", 3)
+@kind("spread", "multi", 3, late=5)
 def spread(rng: random.Random) -> Draft:
     numbers = distinct(rng, rng.randint(3, 4))
     text = listing(numbers, rng)

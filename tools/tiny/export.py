@@ -14,8 +14,10 @@ from tokenizers import Tokenizer
 from tiny.evaluation import Score
 from tiny.model import Config, Qwen3
 from tiny.problems import HELD_OUT_ONE_IN, KINDS
+from tiny.samples import CHUNK
 from tiny.tokenizer import write_tokenizer
 from tiny.training import Recipe, State
+from tiny.words import NAMES, THINGS
 
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 
@@ -107,8 +109,8 @@ Made by `python tools/train_tiny.py{arguments}`; the same seed on the same softw
 ## Accuracy
 
 Whole answers compared with the expected ones, on held-out problems, in percent. `q8` and `q4` are simulated here:
-weights rounded in groups of 32, activations to 8 bits, embedding in 8 bits. The first {shipped} problems are those of
-`tests/model/tiny_heldout.json`.
+weights rounded in groups of 32, activations to 8 bits, embedding in 8 bits. The {shipped} problems are those of
+`tests/model/tiny_heldout.json`; the larger number is another draw from the held-out side.
 
 | problems | weights | mode | decoding | all | single-step | multi-step | tokens per reply |
 |---|---|---|---|---|---|---|---|
@@ -117,7 +119,7 @@ weights rounded in groups of 32, activations to 8 bits, embedding in 8 bits. The
 ## Data
 
 Every sample is written by `tools/tiny`; nothing comes from anywhere else. A problem is drawn from one of {kinds} kinds
-(share in brackets): {kind_list}.
+(share in percent, and in the late part where it differs): {kind_list}.
 Most are worded in several ways, with {names} first names, {things} kinds of things and some made-up words.
 
 * A problem is held out when a hash of its canonical form (kind and numbers, not the wording) is divisible by
@@ -127,6 +129,9 @@ Most are worded in several ways, with {names} first names, {things} kinds of thi
 * 7 % of the questions are from outside: other subjects, made-up words, other languages and scripts, longer texts.
   They are answered with "I don't know that one."
 * 10 % have a system prompt, 9 % older turns, of which a third are follow-ups to the number before.
+* In the late part (from sample {late_sample:,} on) the kinds that are learned last get more, and one batch in about 25
+  is of long conversations (400 to 3,900 tokens): long texts of no sense, a question after a long text, many short
+  turns. Throughout, the positions jump before the last turn of half of the conversations with older turns.
 * The loss is on the assistant's tokens only.
 
 ## Training
@@ -157,14 +162,21 @@ def accuracy_rows(measurements: list[Measurement]) -> str:
     return "\n".join(rows)
 
 
+def kind_list() -> str:
+    """The kinds of problems with their shares."""
+    early, late = sum(k.weight for k in KINDS.values()), sum(k.late for k in KINDS.values())
+    texts = []
+    for k in KINDS.values():
+        later = f", later {100 * k.late / late:.1f}" if k.late != k.weight else ""
+        texts.append(f"{k.name} ({100 * k.weight / early:.1f}{later})")
+    return ", ".join(texts)
+
+
 def write_card(
     folder: Path, model: Qwen3, used: int, recipe: Recipe, state: State, measurements: list[Measurement], arguments: str
 ) -> None:
     """Write README.md: what the model is, how good, from which data, how trained."""
-    from tiny.words import NAMES, THINGS
-
     c: Config = model.config
-    whole = sum(k.weight for k in KINDS.values())
     every = max(1, len(state.losses) // 20)
     picked = state.losses[::every] + ([state.losses[-1]] if (len(state.losses) - 1) % every else [])
     text = CARD.format(
@@ -172,7 +184,8 @@ def write_card(
         heads=c.num_attention_heads, kv_heads=c.num_key_value_heads, head_dim=c.head_dim, ffn=c.intermediate_size,
         rows=c.vocab_size, used=used, positions=c.max_position_embeddings, arguments=arguments,
         shipped=measurements[0].problems, accuracy=accuracy_rows(measurements), kinds=len(KINDS),
-        kind_list=", ".join(f"{k.name} ({100 * k.weight / whole:.1f} %)" for k in KINDS.values()),
+        kind_list=kind_list(),
+        late_sample=recipe.late_from * CHUNK,
         names=len(NAMES), things=len(THINGS), one_in=HELD_OUT_ONE_IN, minutes=state.seconds / 60,
         threads=torch.get_num_threads(), machine=platform.machine(), torch_version=torch.__version__.split("+")[0],
         losses="\n".join(f"| {step:,} | {loss:.4f} |" for step, loss in picked), **asdict(recipe),

@@ -8,7 +8,7 @@ from tiny.problems import Draft, kind
 from tiny.words import CAPITALS, COLOURS, COUNTS, DAYS, MONTHS, OPPOSITES, SOUNDS, SPELLED
 
 
-@kind("count_letter", "multi", 5)
+@kind("count_letter", "multi", 5, late=9)
 def count_letter(rng: random.Random) -> Draft:
     word = rng.choice(SPELLED)
     letter = rng.choice(word) if rng.random() < 0.85 else rng.choice("abcdefghiklmnoprstuy")
@@ -31,7 +31,7 @@ def count_letter(rng: random.Random) -> Draft:
     return Draft(f"count_letter {letter} {word}", question, " ".join(marks), str(seen))
 
 
-@kind("word_length", "multi", 1.5)
+@kind("word_length", "multi", 1.5, late=3)
 def word_length(rng: random.Random) -> Draft:
     word = rng.choice(SPELLED)
     question = rng.choice(

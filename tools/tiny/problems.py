@@ -50,32 +50,33 @@ Draw = Callable[[random.Random], Draft]
 
 @dataclass(frozen=True)
 class Kind:
-    """A row of the registry; `weight` is its share among all kinds."""
+    """A row of the registry; `weight` is its share among all kinds, `late` its share in the late part of training."""
 
     name: str
     steps: str
     weight: float
+    late: float
     draw: Draw
 
 
 KINDS: dict[str, Kind] = {}
 
 
-def kind(name: str, steps: str, weight: float) -> Callable[[Draw], Draw]:
-    """Register the decorated function as the kind `name`."""
+def kind(name: str, steps: str, weight: float, late: float | None = None) -> Callable[[Draw], Draw]:
+    """Register the decorated function as the kind `name`; `late` is for kinds that are learned last."""
 
     def register(draw: Draw) -> Draw:
-        KINDS[name] = Kind(name, steps, weight, draw)
+        KINDS[name] = Kind(name, steps, weight, weight if late is None else late, draw)
         return draw
 
     return register
 
 
-def draw_problem(rng: random.Random, *, held_out: bool, name: str | None = None) -> Problem:
+def draw_problem(rng: random.Random, *, held_out: bool, name: str | None = None, late: bool = False) -> Problem:
     """Draw a problem from the training side or the held-out side, of one kind or of any by weight."""
     while True:
         rows = list(KINDS.values())
-        row = KINDS[name] if name else rng.choices(rows, [r.weight for r in rows])[0]
+        row = KINDS[name] if name else rng.choices(rows, [r.late if late else r.weight for r in rows])[0]
         draft = row.draw(rng)
         problem = Problem(row.name, row.steps, draft.key, draft.question, draft.thinking, draft.answer)
         if problem.held_out == held_out:

@@ -20,6 +20,9 @@ BUDGET_SENTENCE = (
     "</think>\n\n"
 )
 EMPTY_BLOCK = "<think>\n\n</think>\n\n"
+CHUNK = 8192
+LONG_BATCHES = 8
+LONGEST = 3900
 BUCKETS = (40, 48, 56, 64, 72, 80, 88, 96, 112, 128, 144, 176, 224, 304, 416, 640, 1280)
 
 
@@ -39,14 +42,14 @@ class Sample:
     pieces: list[Piece] = field(default_factory=list)
 
 
-def question_and_answer(rng: random.Random, long_ones: bool) -> tuple[str, str, str]:
+def question_and_answer(rng: random.Random, long_ones: bool, late: bool = False) -> tuple[str, str, str]:
     """A question with working and answer: usually a training problem, sometimes one from outside the world."""
     if rng.random() < 0.07:
         question = unknown.unknown_question(rng)
         if long_ones and rng.random() < 0.05:
             question = " ".join(unknown.paragraph(rng) for _ in range(rng.randint(2, 5)))
         return question, unknown.THINKING, unknown.ANSWER
-    problem = draw_problem(rng, held_out=False)
+    problem = draw_problem(rng, held_out=False, late=late)
     return vary(problem.question, rng), problem.thinking, problem.answer + "."
 
 
@@ -88,7 +91,7 @@ def follow_up(rng: random.Random) -> tuple[str, str, str, str]:
     return problem.question, first, question, f"{number}+{n}={number + n}|{number + n}{unit}."
 
 
-def draw_sample(rng: random.Random) -> Sample:
+def draw_sample(rng: random.Random, late: bool = False) -> Sample:
     """One training conversation."""
     prompt = ""
     if rng.random() < 0.1:
@@ -101,7 +104,12 @@ def draw_sample(rng: random.Random) -> Sample:
     else:
         if turns < 0.09:
             prompt += "".join(history(rng) for _ in range(rng.choice([1, 1, 2])))
-        question, thinking, answer = question_and_answer(rng, long_ones=True)
+        question, thinking, answer = question_and_answer(rng, long_ones=True, late=late)
+    return last_turn(rng, prompt, question, thinking, answer)
+
+
+def last_turn(rng: random.Random, prompt: str, question: str, thinking: str, answer: str) -> Sample:
+    """The turn that is learned, in one of the modes of thinking, after `prompt`."""
     mode = rng.random()
     if mode < 0.05:
         question += rng.choice([" /think", "/think", "\n/think"])
@@ -148,6 +156,54 @@ def encode(tokenizer: Tokenizer, samples: list[Sample]) -> list[Row]:
     return rows
 
 
+def long_group(rng: random.Random, tokenizer: Tokenizer, closing: bool) -> tuple[int, list[Row]]:
+    """Long conversations of about the same length, one batch of them, and the length of the longest."""
+    shortest = 120 if closing else 400
+    target = int(shortest * (LONGEST / shortest) ** rng.random())
+    drawn = encode(tokenizer, [long_sample(rng, tokenizer, target, closing) for _ in range(max(1, LONGEST // target))])
+    return max(len(row.ids) for row in drawn), drawn
+
+
+def long_sample(rng: random.Random, tokenizer: Tokenizer, target: int, closing: bool) -> Sample:
+    """A conversation of about `target` tokens: one long text, a question after a long text, or many short turns."""
+    if closing and rng.random() < 0.5:
+        ids = tokenizer.encode(unknown.character_run(rng, 4 * target), add_special_tokens=False).ids
+        return last_turn(rng, "", tokenizer.decode(ids[: target - 60]), unknown.THINKING, unknown.ANSWER)
+    way = rng.random()
+    if way < 0.5:
+        return last_turn(rng, "", long_text(rng, tokenizer, target), unknown.THINKING, unknown.ANSWER)
+    if way < 0.75:
+        text = long_text(rng, tokenizer, target)
+        prompt = f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n{unknown.ANSWER}<|im_end|>\n"
+    else:
+        prompt, size = "", 0
+        while size < target - 100:
+            turn = history(rng)
+            size += len(tokenizer.encode(turn).ids)
+            prompt += turn
+    return last_turn(rng, prompt, *question_and_answer(rng, long_ones=False, late=True))
+
+
+def long_text(rng: random.Random, tokenizer: Tokenizer, target: int) -> str:
+    """A text of about `target` tokens: made-up sentences, random characters, or a short thing again and again."""
+    way = rng.random()
+    if way < 0.3:
+        make, between = unknown.paragraph, " "
+    elif way < 0.4:
+        make, between = unknown.gibberish, " "
+    else:
+        again, between = unknown.short_text(rng), rng.choice(["", " ", " ", "\n", ", "])
+
+        def make(_rng: random.Random) -> str:
+            return again
+
+    text = make(rng)
+    size = len(tokenizer.encode(text).ids)
+    parts = [text] + [make(rng) for _ in range(min(6000, 2 * target // max(1, size)))]
+    ids = tokenizer.encode(between.join(parts), add_special_tokens=False).ids
+    return str(tokenizer.decode(ids[: target - 60]))
+
+
 @dataclass
 class Batch:
     """ids, positions: [B, L]; at: flat positions [N] whose next token is learned; targets: [N]."""
@@ -177,10 +233,22 @@ def collate(rows: list[Row], length: int, rng: random.Random) -> Batch:
     return Batch(ids, positions, torch.tensor(at), torch.tensor(targets))
 
 
-def chunk_of_batches(tokenizer: Tokenizer, seed: int, chunk: int, tokens: int, size: int = 8192) -> Iterator[Batch]:
-    """The batches of one chunk of the endless stream of samples: the same for the same seed and chunk."""
+def chunk_of_batches(
+    tokenizer: Tokenizer,
+    seed: int,
+    chunk: int,
+    tokens: int,
+    late: bool = False,
+    closing: bool = False,
+    size: int = CHUNK,
+) -> Iterator[Batch]:
+    """The batches of one chunk of the endless stream of samples: the same for the same seed and chunk.
+
+    Late chunks have more of the kinds that are learned last, and a few batches of long conversations; closing chunks
+    have many of those, half of them with runs of the same characters.
+    """
     rng = random.Random(f"{seed} {chunk}")
-    rows = encode(tokenizer, [draw_sample(rng) for _ in range(size)])
+    rows = encode(tokenizer, [draw_sample(rng, late) for _ in range(size)])
     rows.sort(key=lambda row: len(row.ids))
     groups: list[tuple[int, list[Row]]] = []
     start = 0
@@ -193,6 +261,8 @@ def chunk_of_batches(tokenizer: Tokenizer, seed: int, chunk: int, tokens: int, s
         step = max(1, tokens // bucket)
         groups += [(bucket, members[i : i + step]) for i in range(0, len(members), step)]
         start = end
+    if late:
+        groups += [long_group(rng, tokenizer, closing) for _ in range(LONG_BATCHES * (5 if closing else 1))]
     rng.shuffle(groups)
     for bucket, members in groups:
         yield collate(members, bucket, rng)

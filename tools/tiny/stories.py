@@ -320,7 +320,7 @@ def legs(rng: random.Random) -> Draft:
     return Draft(f"legs {sorted([(n, one), (m, two)])}", question, "\n".join(lines), f"{a + b} legs")
 
 
-@kind("who_most", "single", 2)
+@kind("who_most", "single", 2, late=4)
 def who_most(rng: random.Random) -> Draft:
     names, t = people(rng, 3), thing(rng)
     values = rng.sample(range(2, 99), 3)
@@ -335,7 +335,7 @@ def who_most(rng: random.Random) -> Draft:
     return Draft(key, f"{text}. Who has the {'most' if most else 'fewest'} {t}?", working, ranked[0][1])
 
 
-@kind("who_tallest", "multi", 4)
+@kind("who_tallest", "multi", 4, late=12)
 def who_tallest(rng: random.Random) -> Draft:
     more, less, most, least = rng.choice(
         [
