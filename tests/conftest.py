@@ -5,6 +5,18 @@ from pathlib import Path
 
 import pytest
 
+import qwen3cpu
+
+
+@pytest.fixture(scope="session", autouse=True)
+def package_for_subprocesses(tmp_path_factory: pytest.TempPathFactory):
+    """Processes that tests start import the package that the tests import, not the source tree they were started in."""
+    with pytest.MonkeyPatch.context() as patch:
+        package = str(Path(qwen3cpu.__file__).parents[1])
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])))
+        patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        yield
+
 
 def _folder(variable: str) -> Path:
     """The checkpoint folder that an environment variable names; skips the test without it."""

@@ -1,7 +1,6 @@
 """`qwen3cpu chat` on a pipe and on a terminal, with the keys that stop and end it; and `qwen3cpu demo`."""
 
 import json
-from pathlib import Path
 
 import checkpoints
 import pytest
@@ -127,10 +126,6 @@ def test_the_conversation_that_was_stopped_goes_on(thinker):
     assert code == 0
 
 
-TINY = Path(qwen3cpu.__file__).parent / "assets" / "tiny" / "config.json"
-
-
-@pytest.mark.skipif(not TINY.exists(), reason="the embedded model is not in this tree")
 def test_demo():
     done = run("demo")
     assert (done.stderr, done.returncode) == ("", 0)
@@ -143,7 +138,6 @@ def test_demo():
     assert "tokens," in screen
 
 
-@pytest.mark.skipif(not TINY.exists(), reason="the embedded model is not in this tree")
 def test_the_model_inside_the_package_is_the_default():
     found = json.loads(run("inspect", "--json").stdout)
     assert found["source"] == "tiny"
