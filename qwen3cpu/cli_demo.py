@@ -12,6 +12,7 @@ from qwen3cpu.results import Result
 from qwen3cpu.terminal import DIM, PLAIN, figures, uses_colour
 
 QUESTION = "Tom has 14 apples. He buys 9 more and gives 5 away. How many apples does he have now?"
+ANSWER = "18 apples."
 SHORT_QUESTION = "What is 17 + 25?"
 BUDGET = 8
 
@@ -39,11 +40,11 @@ def run_demo(args: argparse.Namespace) -> int:
         f"{model.threads} threads."
     )
     _heading("1. It thinks before it answers; the answer streams as it is made")
-    _show(model, QUESTION, thinking=True, seed=1)
-    _heading("2. The same question without thinking")
-    _show(model, QUESTION, thinking=False, seed=1)
+    _judge(_show(model, QUESTION, thinking=True, seed=1))
+    _heading("2. The same question without thinking: faster, and a guess where several steps are needed")
+    _judge(_show(model, QUESTION, thinking=False, seed=1))
     _heading(f"3. A thinking budget of {BUDGET} tokens: the thinking is closed for it, and an answer still comes")
-    _show(model, QUESTION, thinking=True, thinking_budget=BUDGET, seed=1)
+    _judge(_show(model, QUESTION, thinking=True, thinking_budget=BUDGET, seed=1))
     _heading("4. A seed repeats an answer token for token, whatever the number of threads")
     _repeat(model)
     _heading("And now a real one")
@@ -54,6 +55,11 @@ def run_demo(args: argparse.Namespace) -> int:
         '  print(model.generate("Why is the sky blue?").text)'
     )
     return 0
+
+
+def _judge(result: Result) -> None:
+    """Says whether an answer to QUESTION is right."""
+    _say("Right." if result.text == ANSWER else f"Wrong: {ANSWER}")
 
 
 def _repeat(model: Model) -> None:
