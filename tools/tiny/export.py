@@ -99,6 +99,7 @@ library_name: qwen3cpu
 A language model of the Qwen3 architecture with {parameters:,} parameters that does short everyday arithmetic and word
 problems in English, with and without thinking. It exists for demonstrations and tests. It knows nothing else: asked
 something outside its little world it may be wrong, but it stops.
+The exception is a run of hundreds of the same letter, which it may go on copying until the limit of tokens.
 
 | layers | hidden | query / KV heads | head_dim | FFN | vocabulary rows (used) | positions | file |
 |---|---|---|---|---|---|---|---|

@@ -156,19 +156,15 @@ def encode(tokenizer: Tokenizer, samples: list[Sample]) -> list[Row]:
     return rows
 
 
-def long_group(rng: random.Random, tokenizer: Tokenizer, closing: bool) -> tuple[int, list[Row]]:
+def long_group(rng: random.Random, tokenizer: Tokenizer) -> tuple[int, list[Row]]:
     """Long conversations of about the same length, one batch of them, and the length of the longest."""
-    shortest = 120 if closing else 400
-    target = int(shortest * (LONGEST / shortest) ** rng.random())
-    drawn = encode(tokenizer, [long_sample(rng, tokenizer, target, closing) for _ in range(max(1, LONGEST // target))])
+    target = int(400 * (LONGEST / 400) ** rng.random())
+    drawn = encode(tokenizer, [long_sample(rng, tokenizer, target) for _ in range(max(1, LONGEST // target))])
     return max(len(row.ids) for row in drawn), drawn
 
 
-def long_sample(rng: random.Random, tokenizer: Tokenizer, target: int, closing: bool) -> Sample:
+def long_sample(rng: random.Random, tokenizer: Tokenizer, target: int) -> Sample:
     """A conversation of about `target` tokens: one long text, a question after a long text, or many short turns."""
-    if closing and rng.random() < 0.5:
-        ids = tokenizer.encode(unknown.character_run(rng, 4 * target), add_special_tokens=False).ids
-        return last_turn(rng, "", tokenizer.decode(ids[: target - 60]), unknown.THINKING, unknown.ANSWER)
     way = rng.random()
     if way < 0.5:
         return last_turn(rng, "", long_text(rng, tokenizer, target), unknown.THINKING, unknown.ANSWER)
@@ -239,13 +235,11 @@ def chunk_of_batches(
     chunk: int,
     tokens: int,
     late: bool = False,
-    closing: bool = False,
     size: int = CHUNK,
 ) -> Iterator[Batch]:
     """The batches of one chunk of the endless stream of samples: the same for the same seed and chunk.
 
-    Late chunks have more of the kinds that are learned last, and a few batches of long conversations; closing chunks
-    have many of those, half of them with runs of the same characters.
+    Late chunks have more of the kinds that are learned last, and a few batches of long conversations.
     """
     rng = random.Random(f"{seed} {chunk}")
     rows = encode(tokenizer, [draw_sample(rng, late) for _ in range(size)])
@@ -262,7 +256,7 @@ def chunk_of_batches(
         groups += [(bucket, members[i : i + step]) for i in range(0, len(members), step)]
         start = end
     if late:
-        groups += [long_group(rng, tokenizer, closing) for _ in range(LONG_BATCHES * (5 if closing else 1))]
+        groups += [long_group(rng, tokenizer) for _ in range(LONG_BATCHES)]
     rng.shuffle(groups)
     for bucket, members in groups:
         yield collate(members, bucket, rng)

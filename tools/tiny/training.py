@@ -19,11 +19,7 @@ from tiny.samples import Batch, chunk_of_batches
 
 @dataclass
 class Recipe:
-    """What decides the result of a run.
-
-    `late_from` and `closing_from` are the first chunks of samples of the late and the closing part. The closing part
-    adds `closing` steps at a rate that starts from `closing_rate` of the full one.
-    """
+    """What decides the result of a run; `late_from` is the first chunk of samples of the late part."""
 
     seed: int = 1
     steps: int = 8000
@@ -34,14 +30,6 @@ class Recipe:
     decay_from: float = 0.4
     quantized_from: float = 0.75
     late_from: int = 23
-    closing: int = 900
-    closing_rate: float = 0.15
-    closing_from: int = 45
-
-    @property
-    def total(self) -> int:
-        """All steps of the run."""
-        return self.steps + self.closing
 
 
 @dataclass
@@ -67,9 +55,7 @@ def optimizers(model: Qwen3, recipe: Recipe) -> list[torch.optim.Optimizer]:
 
 
 def rate_at(step: int, recipe: Recipe) -> float:
-    """The factor on the learning rates: warm-up, constant, linear decay to a hundredth; then the closing part."""
-    if step >= recipe.steps:
-        return recipe.closing_rate * max(0.02, 1 - (step - recipe.steps) / recipe.closing)
+    """The factor on the learning rates: warm-up, constant, linear decay to a hundredth."""
     if step < recipe.warmup:
         return (step + 1) / recipe.warmup
     start = recipe.decay_from * recipe.steps
@@ -79,8 +65,8 @@ def rate_at(step: int, recipe: Recipe) -> float:
 def stream(tokenizer: Tokenizer, recipe: Recipe, state: State) -> Iterator[Batch]:
     """The endless stream of batches from where `state` stands; advances `state`."""
     while True:
-        late, closing = state.chunk >= recipe.late_from, state.chunk >= recipe.closing_from
-        chunk = chunk_of_batches(tokenizer, recipe.seed, state.chunk, recipe.tokens, late, closing)
+        late = state.chunk >= recipe.late_from
+        chunk = chunk_of_batches(tokenizer, recipe.seed, state.chunk, recipe.tokens, late)
         for i, batch in enumerate(chunk):
             if i >= state.batch:
                 state.batch = i + 1
@@ -136,10 +122,10 @@ def train(tokenizer: Tokenizer, config: Config, recipe: Recipe, folder: Path, re
             opt.load_state_dict(content)
         state = State(**json.loads(saved["state"]))
     batches = stream(tokenizer, recipe, state)
-    progress = Progress(recipe.total)
+    progress = Progress(recipe.steps)
     started, first = time.monotonic(), state.step
     before = state.seconds
-    while state.step < recipe.total:
+    while state.step < recipe.steps:
         factor = rate_at(state.step, recipe)
         for opt, rate in zip(opts, (recipe.matrix_rate, recipe.other_rate), strict=True):
             for group in opt.param_groups:
@@ -156,7 +142,7 @@ def train(tokenizer: Tokenizer, config: Config, recipe: Recipe, folder: Path, re
         if state.step % 50 == 0:
             state.losses.append((state.step, round(state.mean, 5)))
         progress.show(state.step, state.mean, (state.step - first) / (time.monotonic() - started))
-        if state.step % 250 == 0 or state.step == recipe.total:
+        if state.step % 250 == 0 or state.step == recipe.steps:
             save_checkpoint(path, model, opts, recipe, state)
     set_format(model, "f32")
     model.compute = torch.float32

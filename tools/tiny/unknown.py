@@ -72,14 +72,3 @@ def short_text(rng: random.Random) -> str:
     if way < 0.65:
         return " ".join(str(rng.randint(0, 999)) for _ in range(rng.randint(1, 4)))
     return unknown_question(rng)
-
-
-def character_run(rng: random.Random, length: int) -> str:
-    """`length` characters: one to four of them again and again."""
-    alphabet = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" + "0123456789 .,!?+-*/=()<>#\n"
-    low, high = rng.choice(SCRIPTS)
-    unit = "".join(
-        rng.choice(alphabet) if rng.random() < 0.9 else chr(rng.randint(low, high))
-        for _ in range(rng.choice([1, 1, 2, 3, 4]))
-    )
-    return (unit * (length // len(unit) + 1))[:length]
