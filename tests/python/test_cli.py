@@ -21,18 +21,6 @@ def spoken(tmp_path_factory):
     return write_scripted(tmp_path_factory.mktemp("spoken"), follows)
 
 
-@pytest.fixture(scope="module")
-def endless(tmp_path_factory):
-    """Says "ABABAB" for ever."""
-    follows = script(["\n", "A", "B", "A"])
-    return write_scripted(tmp_path_factory.mktemp("endless"), follows, max_position_embeddings=1 << 20)
-
-
-@pytest.fixture(scope="module")
-def random(tmp_path_factory):
-    return checkpoints.write_checkpoint(tmp_path_factory.mktemp("random")).folder
-
-
 # generate
 
 

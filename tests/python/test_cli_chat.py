@@ -2,7 +2,6 @@
 
 import json
 
-import checkpoints
 import pytest
 from cli_runs import Terminal, run
 from scripted_models import script, write_scripted
@@ -15,18 +14,6 @@ def thinker(tmp_path_factory):
     """Thinks "ab" before it answers "XYZ"."""
     follows = script(["\n", "<think>", "a", "b", "</think>", "X", "Y", "Z", "<|im_end|>"])
     return write_scripted(tmp_path_factory.mktemp("thinker"), follows)
-
-
-@pytest.fixture(scope="module")
-def endless(tmp_path_factory):
-    """Says "ABABAB" for ever."""
-    follows = script(["\n", "A", "B", "A"])
-    return write_scripted(tmp_path_factory.mktemp("endless"), follows, max_position_embeddings=1 << 20)
-
-
-@pytest.fixture(scope="module")
-def random(tmp_path_factory):
-    return checkpoints.write_checkpoint(tmp_path_factory.mktemp("random")).folder
 
 
 def test_on_a_pipe_each_line_is_a_message(random):

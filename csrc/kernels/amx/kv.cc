@@ -3,7 +3,7 @@
 // kernel, which reads the block as it is.
 #include "../avx2/kv_vectors.h"
 #include "../avx2/softmax.h"
-#include "kernels.h"
+#include "tiles.h"
 
 namespace qwen3cpu::amx {
 namespace {
@@ -16,8 +16,6 @@ constexpr int kWide = 16;                   // floats of a register
 constexpr int kVectors = kKvBlock / kWide;  // registers of scores of one row
 constexpr int kRowsToWiden = 12;            // fewer rows do not earn what widening costs
 constexpr int kBatch = 32;                  // rows whose scores are kept: 8 KiB
-
-inline int min(int a, int b) { return a < b ? a : b; }
 
 // Keeps x in a register here, as avx2::pin: GCC 12 folds the load into each use otherwise and spills the sums.
 inline void pin(__m512& x) { asm("" : "+v"(x)); }

@@ -17,8 +17,6 @@ constexpr int kStep = 64;  // k of one tile product
 constexpr int kSteps = Q4Block::kCols / kStep;
 constexpr int kPlaneBytes = kStep * kRows;
 constexpr int kPairs = Q4Block::kGroups / 2;
-constexpr int kTokenBlock = 256;  // tokens whose sums are kept while the blocks of k pass: 16 KiB
-
 // One block of 16 rows, ready for the tiles.
 struct alignas(64) Panel {
   uint8_t high[kSteps][kPlaneBytes];
@@ -185,13 +183,10 @@ void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations&
     return;
   }
   const Tokens tokens = {x.q, x.scale, x.sum, x.stride, x.scales, x.stride / kGroup};
-  for (int tile = 0; tile < n_tiles; tile += 2)
-    for (int t = 0; t < n_tokens; t += kTokenBlock) {
-      const int n = min(kTokenBlock, n_tokens - t);
-      multiply_rows(w, first_tile + tile, tile + 1 < n_tiles, tokens, first_token + t, n,
-                    y + t * ldy + tile * kTileRows, ldy, scratch);
-    }
-  _tile_release();
+  for_each_panel(first_tile, n_tiles, first_token, n_tokens, y, ldy,
+                 [&](int tile, bool two_tiles, int first, int n, float* to) {
+                   multiply_rows(w, tile, two_tiles, tokens, first, n, to, ldy, scratch);
+                 });
 }
 
 }  // namespace qwen3cpu::amx

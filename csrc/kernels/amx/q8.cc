@@ -5,8 +5,6 @@
 namespace qwen3cpu::amx {
 namespace {
 
-constexpr int kTokenBlock = 256;  // tokens whose sums are kept while the blocks of k pass: 16 KiB
-
 // One block of 16 rows, ready for the tiles.
 struct alignas(64) Panel {
   int8_t q[Q8Block::kGroups][kGroup * kRows];
@@ -84,12 +82,11 @@ void multiply_rows(const Matrix& w, int tile, bool two_tiles, const Tokens& x, i
   std::memset(acc, 0, sizeof(float) * static_cast<size_t>(n) * kRows);
   TileShape shape;
   for (int first = 0; first < groups; first += Q8Block::kGroups, ++a) {
-    const int here = groups - first < Q8Block::kGroups ? groups - first : Q8Block::kGroups;
+    const int here = min(Q8Block::kGroups, groups - first);
     unpack(*a, b, here, *panel);
     if (b) ++b;
     for (int t = 0; t < n; t += 2 * kTokens) {
-      const int n0 = n - t < kTokens ? n - t : kTokens;
-      const int n1 = n - t - n0 < kTokens ? n - t - n0 : kTokens;
+      const int n0 = min(kTokens, n - t), n1 = min(kTokens, n - t - n0);
       shape.configure(n0, n1, kGroup);
       multiply_block(*panel, here, x, first_token + t, n1 > 0, int64_t{first} * kGroup, sums);
       add_block(sums[0], *panel, here, x, first_token + t, n0, first, acc + t);
@@ -108,13 +105,10 @@ void q8::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations&
     return;
   }
   const Tokens tokens = {x.q, x.scale, x.stride, x.scales};
-  for (int tile = 0; tile < n_tiles; tile += 2)
-    for (int t = 0; t < n_tokens; t += kTokenBlock) {
-      const int n = n_tokens - t < kTokenBlock ? n_tokens - t : kTokenBlock;
-      multiply_rows(w, first_tile + tile, tile + 1 < n_tiles, tokens, first_token + t, n,
-                    y + t * ldy + tile * kTileRows, ldy, scratch);
-    }
-  _tile_release();
+  for_each_panel(first_tile, n_tiles, first_token, n_tokens, y, ldy,
+                 [&](int tile, bool two_tiles, int first, int n, float* to) {
+                   multiply_rows(w, tile, two_tiles, tokens, first, n, to, ldy, scratch);
+                 });
 }
 
 }  // namespace qwen3cpu::amx

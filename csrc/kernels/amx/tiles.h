@@ -56,6 +56,8 @@ class TileShape {
   int n1_ = -1;
 };
 
+constexpr int kTokenBlock = 256;  // tokens whose sums are kept while the blocks of k pass: 16 KiB
+
 inline int min(int a, int b) { return a < b ? a : b; }
 
 inline __m512i load(const void* p) { return _mm512_loadu_si512(p); }
@@ -73,6 +75,18 @@ inline void store_rows(float* y, __m512 rows, bool two) {
     _mm512_storeu_ps(y, rows);
   else
     _mm256_storeu_ps(y, _mm512_castps512_ps256(rows));
+}
+
+// Calls multiply_rows(row tile, there is a second, first token, tokens, y of both) for pairs of row tiles and up to
+// kTokenBlock tokens.
+template <class MultiplyRows>
+inline void for_each_panel(int first_tile, int n_tiles, int first_token, int n_tokens, float* y, int64_t ldy,
+                           MultiplyRows multiply_rows) {
+  for (int tile = 0; tile < n_tiles; tile += 2)
+    for (int t = 0; t < n_tokens; t += kTokenBlock)
+      multiply_rows(first_tile + tile, tile + 1 < n_tiles, first_token + t, min(kTokenBlock, n_tokens - t),
+                    y + t * ldy + tile * kTileRows);
+  _tile_release();
 }
 
 }  // namespace
