@@ -195,6 +195,10 @@ class FolderWeights:
             )
         return values
 
+    def files(self) -> dict[str, Path]:
+        """Name -> path of every weight file."""
+        return dict(sorted((file.path.name, file.path) for file in self._file_of.values()))
+
     def fingerprint(self) -> str:
         """SHA-256 (hex) over config.json and the name, size, modification time and header of every weight file.
 

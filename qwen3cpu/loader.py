@@ -168,7 +168,15 @@ class _Packing:
                 return found
             remove_abandoned(folder)
             self._check_space(folder)
-            pack_to_file(path, self.weights, self.texts, self.quant, threads=self.threads, progress=progress)
+            pack_to_file(
+                path,
+                self.weights,
+                self.texts,
+                self.quant,
+                name=self.name,
+                threads=self.threads,
+                progress=progress,
+            )
             return PackedFile(path)
         except (OSError, RuntimeError) as reason:
             _logger.warning(

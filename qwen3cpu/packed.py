@@ -8,10 +8,11 @@ It is a safetensors file that any reader of that format can list:
     tokenizer.json   U8 [n]: the file
 
 `__metadata__` has, in this order and all as strings: header_sha256, format ("qwen3cpu"), format_version,
-package_version, quant, fingerprint (of the source), matrices (JSON: name -> [format, rows, cols]), config,
+package_version, quant, fingerprint (of the source), source (JSON: its name, and the SHA-256 of each of its weight
+files), sha256 (JSON: tensor -> SHA-256 of its bytes), matrices (JSON: name -> [format, rows, cols]), config,
 generation_config, tokenizer_config (the files' texts) and, when the model has one, chat_template. header_sha256 covers
 the length field and the whole header with its own 64 digits replaced by zeros, so that a flipped byte anywhere before
-the data is noticed.
+the data is noticed when the file is opened; sums.py compares the data with the tensors' digests.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -35,14 +36,14 @@ from qwen3cpu import _native
 from qwen3cpu.config import ModelConfig
 from qwen3cpu.errors import CheckpointError
 from qwen3cpu.hf_folder import ModelTexts, parse_texts
-from qwen3cpu.json_fields import brief, parse_object
+from qwen3cpu.json_fields import Fields, brief, parse_object
 from qwen3cpu.memory import anonymous_bytes
 from qwen3cpu.safetensors_file import SafetensorsFile
 from qwen3cpu.weights import QUANTS, format_of, matrix_shapes, vector_lengths
 
 SUFFIX: Final = ".qwen3"
 PART_SUFFIX: Final = ".part"
-FORMAT_VERSION: Final = "1"
+FORMAT_VERSION: Final = "2"
 PAGE: Final = 4096
 _YOUNG_SECONDS: Final = 60.0
 _TOKENIZER: Final = "tokenizer.json"
@@ -79,10 +80,30 @@ def plan_matrices(config: ModelConfig, quant: str) -> dict[str, PackedMatrix]:
 # Writing
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What a file was packed from.
+
+    name: as the user gave it. fingerprint: FolderWeights.fingerprint(). sha256: weight file -> hex digest of its bytes.
+    """
+
+    name: str
+    fingerprint: str
+    sha256: Mapping[str, str]
+
+
 def build_header(
-    texts: ModelTexts, quant: str, fingerprint: str, matrices: Mapping[str, PackedMatrix], vectors: Mapping[str, int]
+    texts: ModelTexts,
+    quant: str,
+    origin: Origin,
+    matrices: Mapping[str, PackedMatrix],
+    vectors: Mapping[str, int],
+    sha256: Mapping[str, str],
 ) -> bytes:
-    """Length field and header of a packed file; the data follows in the order of the mappings, then the tokenizer."""
+    """Length field and header of a packed file; the data follows in the order of the mappings, then the tokenizer.
+
+    sha256: tensor -> hex digest. Its length does not depend on the digests.
+    """
     described = {name: [matrix.format, matrix.rows, matrix.cols] for name, matrix in matrices.items()}
     entries: dict[str, Any] = {
         "__metadata__": {
@@ -91,7 +112,9 @@ def build_header(
             "format_version": FORMAT_VERSION,
             "package_version": _package_version(),
             "quant": quant,
-            "fingerprint": fingerprint,
+            "fingerprint": origin.fingerprint,
+            "source": json.dumps({"name": origin.name, "sha256": dict(origin.sha256)}, separators=(",", ":")),
+            "sha256": json.dumps(dict(sha256), separators=(",", ":")),
             "matrices": json.dumps(described, separators=(",", ":")),
             "config": texts.config_json.decode("utf-8"),
             "generation_config": texts.generation_json.decode("utf-8"),
@@ -133,29 +156,41 @@ def write_packed(
     path: Path,
     texts: ModelTexts,
     quant: str,
-    fingerprint: str,
+    origin: Origin,
     pack: Callable[[str, PackedMatrix, NDArray[np.uint8]], None],
     vectors: Mapping[str, NDArray[np.float32]],
+    source_sums: Callable[[], Mapping[str, str]],
 ) -> None:
     """Write a packed file beside `path` and rename it into place; on an error or Ctrl-C nothing stays behind.
 
-    pack(name, matrix, out) fills out, uint8 [matrix.bytes], zeroed and page-aligned. Raises OSError of the file system.
+    pack(name, matrix, out) fills out, uint8 [matrix.bytes], zeroed and page-aligned. source_sums is asked when all is
+    packed; its digests, which may be worked out meanwhile, take the place of those of `origin`. Raises OSError of the
+    file system.
     """
     matrices = plan_matrices(texts.config, quant)
-    header = build_header(texts, quant, fingerprint, matrices, {name: v.size for name, v in vectors.items()})
+    lengths = {name: vector.size for name, vector in vectors.items()}
+    sha256 = dict.fromkeys((*matrices, *vectors, _TOKENIZER), "0" * 64)
     buffer = anonymous_bytes(max(matrix.pages for matrix in matrices.values()) * PAGE)
     with _replacing(path) as file:
         chunks = _ChunkWriter(file)
+
+        def write(name: str, data: NDArray[np.uint8]) -> None:
+            sha256[name] = hashlib.sha256(data.data).hexdigest()
+            chunks.write(data)
+
+        header = build_header(texts, quant, origin, matrices, lengths, sha256)
         chunks.write(np.frombuffer(header, np.uint8))
         for name, matrix in matrices.items():
             pages = buffer[: matrix.pages * PAGE]
             pages.fill(0)
             pack(name, matrix, pages[: matrix.bytes])
-            chunks.write(pages)
-        for vector in vectors.values():
-            chunks.write(vector.astype("<f4").view(np.uint8))
-        chunks.write(np.frombuffer(texts.tokenizer_json, np.uint8))
+            write(name, pages)
+        for name, vector in vectors.items():
+            write(name, vector.astype("<f4").view(np.uint8))
+        write(_TOKENIZER, np.frombuffer(texts.tokenizer_json, np.uint8))
         chunks.flush()
+        file.seek(0)
+        file.write(build_header(texts, quant, replace(origin, sha256=source_sums()), matrices, lengths, sha256))
 
 
 class _ChunkWriter:
@@ -234,6 +269,7 @@ class PackedFile:
         metadata = self._file.metadata
         self.quant = self._field("quant", QUANTS)
         self.fingerprint = self._field("fingerprint", None)
+        self.origin = self._read_origin()
         self.texts = self._read_texts(metadata)
         self.plan = self._read_plan()
         self._check_names()
@@ -267,6 +303,33 @@ class PackedFile:
         if value is None or (allowed is not None and value not in allowed):
             raise CheckpointError(f"{self.path}: {name}: expected {allowed or 'a string'}, found {brief(value)}")
         return value
+
+    def _read_origin(self) -> Origin:
+        source = f"{self.path}: source"
+        values = parse_object(self._field("source", None).encode("utf-8", "replace"), source)
+        fields = Fields(values, source, CheckpointError)
+        sums = values.get("sha256")
+        if not isinstance(sums, dict) or not all(isinstance(each, str) for each in sums.values()):
+            raise fields.fail("sha256", "an object of hex digests")
+        return Origin(fields.text("name") or "", self.fingerprint, sums)
+
+    def sums(self) -> dict[str, str]:
+        """Tensor -> the SHA-256 that its bytes had when they were written. Raises CheckpointError when one lacks."""
+        source = f"{self.path}: sha256"
+        found = parse_object(self._field("sha256", None).encode("utf-8", "replace"), source)
+        for name in self._file.tensors:
+            if not isinstance(found.get(name), str):
+                raise CheckpointError(f"{source}: expected the digest of {name}, found {brief(found.get(name))}")
+        return found
+
+    @property
+    def tensors(self) -> list[str]:
+        """The names of everything in the file, in its order."""
+        return sorted(self._file.tensors, key=lambda name: self._file.tensors[name].start)
+
+    def stored(self, name: str) -> NDArray[np.uint8]:
+        """All bytes of a tensor as they lie in the file, padding included."""
+        return self._file.raw(name)
 
     def _read_texts(self, metadata: Mapping[str, str]) -> ModelTexts:
         tokenizer = self._file.tensors.get(_TOKENIZER)

@@ -12,7 +12,7 @@ from qwen3cpu import _native
 from qwen3cpu.errors import CheckpointError, EngineError
 from qwen3cpu.hf_folder import FolderWeights, ModelTexts
 from qwen3cpu.memory import anonymous_bytes
-from qwen3cpu.packed import PAGE, PackedMatrix, plan_matrices, write_packed
+from qwen3cpu.packed import PAGE, Origin, PackedMatrix, plan_matrices, write_packed
 from qwen3cpu.progress import Progress
 
 _CHUNK_BYTES: Final = 16 << 20  # of source weights: what is mapped beside the packed weights, and how soon Ctrl-C works
@@ -70,12 +70,28 @@ def read_vectors(weights: FolderWeights) -> dict[str, NDArray[np.float32]]:
 
 
 def pack_to_file(
-    path: Path, weights: FolderWeights, texts: ModelTexts, quant: str, *, threads: int, progress: Progress
+    path: Path,
+    weights: FolderWeights,
+    texts: ModelTexts,
+    quant: str,
+    *,
+    name: str,
+    threads: int,
+    progress: Progress,
 ) -> None:
-    """Pack a model folder into the packed file `path`, replacing it whole. Raises OSError of the file system."""
+    """Pack a model folder into the packed file `path`, replacing it whole. Raises OSError of the file system.
 
-    def pack(name: str, matrix: PackedMatrix, out: NDArray[np.uint8]) -> None:
-        pack_matrix(weights, name, matrix, out, threads=threads, progress=progress)
+    name: of the source, as the user gave it.
+    """
+
+    def pack(tensor: str, matrix: PackedMatrix, out: NDArray[np.uint8]) -> None:
+        pack_matrix(weights, tensor, matrix, out, threads=threads, progress=progress)
+
+    # Imported here: it brings in thread pools, and only writing needs it.
+    from qwen3cpu.sums import SumsOfFiles
 
     progress.start("Packing", weights.stored_bytes)
-    write_packed(path, texts, quant, weights.fingerprint(), pack, read_vectors(weights))
+    files = weights.files()
+    origin = Origin(name, weights.fingerprint(), dict.fromkeys(files, "0" * 64))
+    with SumsOfFiles(files) as sums:
+        write_packed(path, texts, quant, origin, pack, read_vectors(weights), sums.result)

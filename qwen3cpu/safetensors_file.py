@@ -76,8 +76,12 @@ class SafetensorsFile:
     def array(self, name: str) -> NDArray[Any]:
         """The tensor as float32, float16, uint8 or, for BF16, uint16 bits, in its shape; a view of the file."""
         entry = self.tensors[name]
-        data = np.frombuffer(self._map, dtype=np.uint8, count=entry.stop - entry.start, offset=entry.start)
-        return data.view(_NUMPY[entry.dtype]).reshape(entry.shape)
+        return self.raw(name).view(_NUMPY[entry.dtype]).reshape(entry.shape)
+
+    def raw(self, name: str) -> NDArray[np.uint8]:
+        """The bytes of a tensor; a view of the file."""
+        entry = self.tensors[name]
+        return np.frombuffer(self._map, dtype=np.uint8, count=entry.stop - entry.start, offset=entry.start)
 
     def advise(self, option: str, start: int, stop: int) -> None:
         """Call madvise on bytes [start, stop) with mmap.`option`, where the system has it."""

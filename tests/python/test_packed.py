@@ -27,7 +27,7 @@ def pack(folder: Path, path: Path, quant: str = "q4") -> Path:
     texts = read_texts(folder)
     weights = FolderWeights(folder, texts.config, texts.config_json)
     with Progress("Packing", None) as progress:
-        pack_to_file(path, weights, texts, quant, threads=1, progress=progress)
+        pack_to_file(path, weights, texts, quant, name=str(folder), threads=1, progress=progress)
     return path
 
 
@@ -293,7 +293,7 @@ def shifted(values: dict[str, Any]) -> None:
 
 WRONG_FIELDS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "another program's": (in_metadata(format="pt"), "another kind"),
-    "another version": (in_metadata(format_version="99"), "format_version: expected 1, found '99'"),
+    "another version": (in_metadata(format_version="99"), "format_version: expected 2, found '99'"),
     "no version": (in_metadata(format_version=...), "format_version"),
     "an unknown quant": (in_metadata(quant="q5"), "quant: expected"),
     "no quant": (in_metadata(quant=...), "quant: expected"),
