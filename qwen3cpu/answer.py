@@ -64,7 +64,7 @@ class Answer:
     ) -> None:
         self._model = model
         self._request = request
-        self._prompt_tokens = len(prompt)
+        self._prompt = tuple(prompt)
         self._keeps_sequence = sequence is not None
         self.index = index
         self.sequence = model.engine.new_sequence() if sequence is None else sequence
@@ -74,6 +74,8 @@ class Answer:
         self.pending: list[int] = list(prompt[self._cached :])
         """Tokens that its sequence does not hold yet."""
         self.in_prompt = True
+        self.catching_up = True
+        """Whether its pending tokens are a prompt, or an answer up to here that is processed again."""
         self.result: Result | None = None
         self._sampler = Sampler(
             request.sampling,
@@ -98,14 +100,25 @@ class Answer:
             # The template has opened the block, and its first line, already.
             self._unseen = self._force(EMPTY_BLOCK[1:])
 
-    def fed(self, count: int) -> None:
-        """Note that the first `count` pending tokens are in the sequence now."""
+    def wanted(self, count: int) -> Sequence[int]:
+        """At which of the next `count` pending tokens logits are needed: after the last one, if that is among them."""
+        return [count - 1] if count == len(self.pending) else []
+
+    def fed(self, count: int, logits: NDArray[np.float32]) -> None:
+        """Note that the first `count` pending tokens are in the sequence now; logits [wanted, vocab_size]."""
         del self.pending[:count]
+
+    def preempt(self) -> None:
+        """Give the sequence's memory back for now. All tokens are pending again; the answer stays what it would be."""
+        self.release()
+        self.sequence = self._model.engine.new_sequence()
+        self.pending = [*self._prompt, *self._token_ids]
+        self.catching_up = True
 
     def share_prompt(self, leader: Answer) -> None:
         """Take the processed prompt of another answer to the same prompt: the blocks are shared, not copied."""
         self.sequence = leader.sequence.fork()
-        self._cached = self._prompt_tokens
+        self._cached = len(self._prompt)
         self._shared = True
         self.pending = []
 
@@ -116,6 +129,7 @@ class Answer:
         """
         now = perf_counter()
         token = self._sampler.sample(logits)
+        self.catching_up = False
         if self.in_prompt:
             self.in_prompt = False
             self._prompt_done, self._first_token = now, perf_counter()
@@ -150,7 +164,7 @@ class Answer:
 
     def _room(self) -> int:
         """Tokens that may still follow."""
-        room = self._model.engine.context - self._prompt_tokens
+        room = self._model.engine.context - len(self._prompt)
         if self._request.max_new_tokens is not None:
             room = min(room, self._request.max_new_tokens)
         return room - len(self._token_ids)
@@ -243,7 +257,7 @@ class Answer:
             stopped_by=stopped_by,
             stop=stop,
             usage=Usage(
-                prompt_tokens=self._prompt_tokens,
+                prompt_tokens=len(self._prompt),
                 completion_tokens=len(self._token_ids),
                 reasoning_tokens=self._reasoning_tokens,
                 cached_tokens=self._cached,
@@ -259,7 +273,7 @@ class Answer:
         now = perf_counter()
         prompt = 0.0 if self._shared else self._prompt_done - self._started
         decode = now - self._first_token
-        processed = self._prompt_tokens - self._cached
+        processed = len(self._prompt) - self._cached
         return Timings(
             prompt_seconds=prompt,
             first_token_seconds=self._first_token - self._started,

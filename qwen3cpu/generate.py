@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from qwen3cpu.answer import Answer
 from qwen3cpu.engine import CHUNK, Engine
+from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.progress import Progress
 from qwen3cpu.results import Chunk
 
@@ -21,12 +25,13 @@ class Batch:
 
     Args:
         engine: runs the forward passes.
-        chunk: tokens in one pass at most.
+        chunk: tokens in one pass at most; running answers come first, prompts get what they leave, at least one token.
     """
 
     def __init__(self, engine: Engine, *, chunk: int = CHUNK) -> None:
         self._engine = engine
-        self._chunk = chunk
+        self.chunk = chunk
+        """May be changed between steps."""
         self._running: list[Answer] = []
         self._followers: dict[Answer, Sequence[Answer]] = {}
         self.prompt_tokens = 0
@@ -36,38 +41,63 @@ class Batch:
         """Answers that have not finished."""
         return len(self._running) + sum(len(followers) for followers in self._followers.values())
 
+    @property
+    def running(self) -> Sequence[Answer]:
+        """The answers that have a sequence of their own, in the order in which they joined."""
+        return self._running
+
     def add(self, *answers: Answer) -> None:
         """Let one or several answers to the same prompt join; the prompt is processed once."""
         first, *followers = answers
         self._running.append(first)
         self._followers[first] = followers
 
+    def remove(self, answer: Answer) -> Sequence[Answer]:
+        """Stop an answer and give its memory back. Returns those that waited for its prompt; they are out too."""
+        self._running.remove(answer)
+        answer.release()
+        return self._followers.pop(answer, ())
+
     def step(self) -> list[Chunk]:
-        """One forward pass; a chunk for every answer that got a token. Finished answers are released."""
+        """One forward pass; a chunk for every answer that got a token. The error of any answer is raised."""
+        chunks = []
+        for _, outcome in self.advance():
+            if isinstance(outcome, Qwen3CpuError):
+                raise outcome
+            chunks.append(outcome)
+        return chunks
+
+    def advance(self) -> list[tuple[Answer, Chunk | Qwen3CpuError]]:
+        """One forward pass; what it brought every answer that got a token. Finished answers are released.
+
+        An error belongs to the answer beside it, which has ended with it: the others go on. What the pass itself raises
+        concerns all; no answer has changed then.
+        """
         shares = self._share_out()
         rows = self._engine.forward(
-            [
-                (answer.sequence, answer.pending[:count], [count - 1] if count == len(answer.pending) else [])
-                for answer, count in shares
-            ]
+            [(answer.sequence, answer.pending[:count], answer.wanted(count)) for answer, count in shares]
         )
-        chunks = []
+        outcomes: list[tuple[Answer, Chunk | Qwen3CpuError]] = []
+        ended = set()
         for (answer, count), logits in zip(shares, rows, strict=True):
-            answer.fed(count)
             if answer.in_prompt:
                 self.prompt_tokens += count
+            answer.fed(count, logits)
             if answer.pending:
                 continue
             followers = self._followers.pop(answer, ())
             for follower in followers:
                 follower.share_prompt(answer)
-            chunks += [each.receive(logits[0]) for each in (answer, *followers)]
             self._running += followers
-        for answer in self._running:
-            if answer.result is not None:
-                answer.release()
-        self._running = [answer for answer in self._running if answer.result is None]
-        return chunks
+            for each in (answer, *followers):
+                outcome = _receive(each, logits[-1])
+                outcomes.append((each, outcome))
+                if each.result is not None or isinstance(outcome, Qwen3CpuError):
+                    ended.add(each)
+        for answer in ended:
+            answer.release()
+        self._running = [answer for answer in self._running if answer not in ended]
+        return outcomes
 
     def close(self) -> None:
         """Give back the memory of every answer that has not finished."""
@@ -77,15 +107,27 @@ class Batch:
         self._followers.clear()
 
     def _share_out(self) -> list[tuple[Answer, int]]:
-        """How many of its pending tokens each answer feeds: running answers all, prompts what the chunk has left."""
-        shares = [(answer, len(answer.pending)) for answer in self._running if not answer.in_prompt]
-        room = max(1, self._chunk - sum(count for _, count in shares))
-        for answer in self._running:
-            if answer.in_prompt and room:
-                count = min(room, len(answer.pending))
+        """How many of its pending tokens each answer feeds.
+
+        Running answers feed all of them. Prompts share evenly what the chunk has left, and the short ones leave the
+        rest of their part to the long ones: a long prompt holds nobody up.
+        """
+        shares = [(answer, len(answer.pending)) for answer in self._running if not answer.catching_up]
+        room = max(1, self.chunk - sum(count for _, count in shares))
+        prompts = sorted((answer for answer in self._running if answer.catching_up), key=lambda a: len(a.pending))
+        for place, answer in enumerate(prompts):
+            count = min(room // (len(prompts) - place), len(answer.pending))
+            if count:
                 shares.append((answer, count))
                 room -= count
         return shares
+
+
+def _receive(answer: Answer, logits: NDArray[np.float32]) -> Chunk | Qwen3CpuError:
+    try:
+        return answer.receive(logits)
+    except Qwen3CpuError as error:
+        return error
 
 
 def run(engine: Engine, answers: Sequence[Answer], *, progress: bool = False) -> Generator[Chunk, None, None]:

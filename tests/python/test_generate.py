@@ -8,7 +8,8 @@ import pytest
 from scripted_models import script, token, write_scripted
 
 import qwen3cpu
-from qwen3cpu.answer import BUDGET_SPENT
+from qwen3cpu.answer import BUDGET_SPENT, Answer
+from qwen3cpu.generate import Batch
 
 
 @pytest.fixture(scope="module")
@@ -303,9 +304,6 @@ def test_no_prompts_no_results(random_model):
 
 def test_a_long_prompt_joins_while_others_run(random_model):
     """A prompt of several pieces beside short ones, with pieces of 16 tokens."""
-    from qwen3cpu.answer import Answer
-    from qwen3cpu.generate import Batch
-
     prompts = [[3, 4], list(range(100)), [8] * 40]
     request = random_model.request(seed=2, max_new_tokens=20)
     batch = Batch(random_model.engine, chunk=16)
@@ -319,9 +317,82 @@ def test_a_long_prompt_joins_while_others_run(random_model):
                 first_tokens.append(chunk.index)
             if chunk.result is not None:
                 results[chunk.index] = chunk.result
-    assert first_tokens == [0, 1, 2]
+    assert first_tokens == [0, 2, 1], "prompts share the pieces evenly: a short one does not wait"
     for index, prompt in enumerate(prompts):
         assert results[index].token_ids == random_model.generate(prompt, seed=2, max_new_tokens=20).token_ids
+
+
+def batch_of(model, prompts, chunk=16, **options):
+    """A batch, and its answers; each has its place as its seed."""
+    answers = [
+        Answer(model._surroundings, prompt, model.request(seed=seed, **options), index=seed)
+        for seed, prompt in enumerate(prompts)
+    ]
+    batch = Batch(model.engine, chunk=chunk)
+    for answer in answers:
+        batch.add(answer)
+    return batch, answers
+
+
+def test_a_preempted_answer_goes_on_as_if_nothing_had_happened(random_model):
+    prompts = [[5] * 30, [6, 7], [8] * 50]
+    batch, answers = batch_of(random_model, prompts, max_new_tokens=40, ignore_eos=True, logprobs=2)
+    steps = 0
+    while len(batch):
+        for answer in answers:
+            # At different places: in the prompt, after the first token, while catching up, late.
+            if answer in batch.running and steps in (1, 3, 9 + answer.index, 30):
+                before = random_model.engine.native.kv_blocks_in_use()
+                answer.preempt()
+                assert random_model.engine.native.kv_blocks_in_use() <= before
+        batch.step()
+        steps += 1
+    for seed, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        alone = random_model.generate(prompt, seed=seed, max_new_tokens=40, ignore_eos=True, logprobs=2)
+        assert answer.result.token_ids == alone.token_ids
+        assert answer.result.logprobs == alone.logprobs
+        assert answer.result.usage == alone.usage
+    assert random_model.engine.native.kv_blocks_in_use() == 0
+
+
+def test_an_answer_can_be_taken_out(random_model):
+    batch, (first, second) = batch_of(random_model, [[1, 2, 3], [4] * 40], max_new_tokens=20, ignore_eos=True)
+    batch.step()
+    assert not batch.remove(second)
+    assert len(batch) == 1
+    while len(batch):
+        batch.step()
+    assert second.result is None
+    expected = random_model.generate([1, 2, 3], seed=0, max_new_tokens=20, ignore_eos=True)
+    assert first.result.token_ids == expected.token_ids
+    assert random_model.engine.native.kv_blocks_in_use() == 0
+
+
+def test_answers_that_wait_for_a_prompt_leave_with_it(random_model):
+    request = random_model.request(seed=1, max_new_tokens=5)
+    first, *others = (Answer(random_model._surroundings, [1] * 40, request, index=i, stream=i) for i in range(3))
+    batch = Batch(random_model.engine, chunk=16)
+    batch.add(first, *others)
+    batch.step()
+    assert list(batch.remove(first)) == others
+    assert len(batch) == 0
+    assert random_model.engine.native.kv_blocks_in_use() == 0
+
+
+def test_an_error_of_one_answer_does_not_stop_the_others(random_model):
+    batch, (good, bad) = batch_of(random_model, [[1, 2], [3, 4]], max_new_tokens=6, ignore_eos=True)
+    error = qwen3cpu.ArgumentError("no token can be drawn")
+
+    def fail(logits):
+        raise error
+
+    bad._sampler.sample = fail
+    assert [outcome for answer, outcome in batch.advance() if answer is bad] == [error]
+    assert batch.running == [good]
+    while len(batch):
+        batch.step()
+    assert good.result.token_ids == random_model.generate([1, 2], seed=0, max_new_tokens=6, ignore_eos=True).token_ids
+    assert random_model.engine.native.kv_blocks_in_use() == 0
 
 
 # Nothing is left behind
