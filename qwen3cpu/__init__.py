@@ -18,6 +18,7 @@ from qwen3cpu.errors import (
     MessageError,
     Qwen3CpuError,
 )
+from qwen3cpu.loader import pack
 from qwen3cpu.model import Model, load
 from qwen3cpu.options import Options
 from qwen3cpu.results import Chunk, Result, Timings, TokenLogprob, TopLogprob, Usage
@@ -46,4 +47,5 @@ __all__ = [
     "Usage",
     "__version__",
     "load",
+    "pack",
 ]

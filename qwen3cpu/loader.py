@@ -17,12 +17,13 @@ from qwen3cpu import hub
 from qwen3cpu.config import GenerationDefaults, ModelConfig
 from qwen3cpu.errors import ArgumentError, CheckpointError
 from qwen3cpu.hf_folder import FolderWeights, ModelTexts, read_texts
-from qwen3cpu.packed import PackedFile, plan_matrices, remove_abandoned
+from qwen3cpu.packed import PAGE, PackedFile, is_packed, plan_matrices, remove_abandoned
 from qwen3cpu.progress import Progress
 from qwen3cpu.quantize import pack_in_memory, pack_to_file, read_vectors
+from qwen3cpu.threads import resolve_threads
 from qwen3cpu.weights import DEFAULT_QUANT, QUANTS, check_quant
 
-__all__ = ["QUANTS", "Checkpoint", "open_checkpoint"]
+__all__ = ["QUANTS", "Checkpoint", "open_checkpoint", "pack"]
 
 _logger = logging.getLogger("qwen3cpu")
 
@@ -84,6 +85,63 @@ def open_checkpoint(
         return job.run(cache, progress)
     with Progress("Packing", None) as own:
         return job.run(cache, own)
+
+
+def pack(
+    source: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    quant: str | None = None,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[int, int]:
+    """Pack a model into one file, which `load` maps from then on, here or on another machine.
+
+    Args:
+        source: as for `load`, but not a packed file.
+        path: the file, by custom with the suffix .qwen3; an existing packed file is replaced when all is written.
+        quant: one of QUANTS; default: "q4".
+        threads: as for `load`.
+        progress: a bar to use instead of an own one.
+
+    Returns:
+        Bytes of the weight matrices that were read, and of the file.
+
+    Raises:
+        ArgumentError: an unknown quant; a path that is something else than a packed file, or cannot be written.
+        CheckpointError, ConfigError, DownloadError: as for `load`.
+    """
+    quant = quant or DEFAULT_QUANT
+    check_quant(quant)
+    threads = resolve_threads(threads)
+    out = Path(path)
+    if out.exists():
+        _check_replaceable(out)
+    name, _, found = _locate(source)
+    if not found.is_dir():
+        raise ArgumentError(f"source: expected a model folder or a hub id, found the file {found}")
+    texts = read_texts(found)
+    weights = FolderWeights(found, texts.config, texts.config_json)
+    try:
+        if progress is not None:
+            pack_to_file(out, weights, texts, quant, name=name, threads=threads, progress=progress)
+        else:
+            with Progress("Packing", None) as own:
+                pack_to_file(out, weights, texts, quant, name=name, threads=threads, progress=own)
+        return weights.stored_bytes, out.stat().st_size
+    except OSError as reason:
+        raise ArgumentError(f"path: {out} cannot be written: {reason.strerror or reason}") from reason
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raise ArgumentError unless a path is that of a packed file, of whatever version."""
+    try:
+        with path.open("rb") as file:
+            if is_packed(file.read(PAGE)):
+                return
+    except OSError:
+        pass
+    raise ArgumentError(f"path: expected no file or a packed one to replace, found something else at {path}")
 
 
 def _locate(source: str | os.PathLike[str]) -> tuple[str, str, Path]:

@@ -142,6 +142,11 @@ def header_digest(header: bytes) -> bytes:
     return digest.hexdigest().encode("ascii")
 
 
+def is_packed(start: bytes) -> bool:
+    """Whether a file that begins with these bytes (a page is enough) was written as a packed file of any version."""
+    return start.startswith(_HEADER_START, 8)
+
+
 def _package_version() -> str:
     # Imported here: it takes as long as numpy, and only writing needs it.
     from importlib import metadata
@@ -282,7 +287,7 @@ class PackedFile:
 
     def _check_header(self) -> None:
         header, found = self._file.header, self._file.metadata
-        if not header.startswith(_HEADER_START, 8) or found.get("format") != "qwen3cpu":
+        if not is_packed(header) or found.get("format") != "qwen3cpu":
             raise CheckpointError(
                 f"{self.path}: expected a packed qwen3cpu file, found a safetensors file of another kind; "
                 "pass the folder of a Hugging Face checkpoint instead of a file in it"

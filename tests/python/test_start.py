@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +131,74 @@ def test_peak_memory_of_the_1_7b_shape(synthetic: Path, tmp_path: Path, monkeypa
     assert found["prompt_tokens"] == 16
     assert found["weight_bytes"] > 1_000_000_000
     assert found["peak_rss_bytes"] <= found["weight_bytes"] + found["kv_bytes"] + 150_000_000
+
+
+SHARING = """
+import sys
+import qwen3cpu
+model = qwen3cpu.load(sys.argv[1], threads=1)
+model.generate("the sky", max_new_tokens=2, ignore_eos=True)
+print("ready", flush=True)
+for line in sys.stdin:  # one for each time that the figures are wanted
+    lines = (line.partition(":") for line in open("/proc/self/smaps_rollup").read().splitlines()[1:])
+    print({name: int(value.split()[0]) * 1024 for name, _, value in lines}, flush=True)
+"""
+
+
+def packed_file(folder: Path) -> tuple[Path, int]:
+    """The file that a folder is packed into, none of whose pages this process has, and the bytes of the weights."""
+    checkpoint = open_checkpoint(folder, threads=2)
+    assert checkpoint.packed_path is not None
+    return checkpoint.packed_path, checkpoint.weight_bytes
+
+
+def memory_of_two(model: Path) -> tuple[dict[str, int], list[dict[str, int]]]:
+    """smaps_rollup of a process that runs a model alone, then of two that run it side by side."""
+    with ExitStack() as stack:
+
+        def begin() -> subprocess.Popen[str]:
+            command = [sys.executable, "-c", SHARING, str(model)]
+            process = stack.enter_context(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            return process
+
+        def ask(process: subprocess.Popen[str]) -> dict[str, int]:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+            found: dict[str, int] = ast.literal_eval(process.stdout.readline())
+            return found
+
+        first = begin()
+        alone = ask(first)
+        second = begin()
+        return alone, [ask(first), ask(second)]
+
+
+needs_rollup = pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs /proc/self/smaps_rollup")
+
+
+@needs_rollup
+def test_two_processes_share_the_weights(folder: Path) -> None:
+    """Each counts half of what both have, where alone it counted all of it."""
+    path, weights = packed_file(folder)
+    alone, both = memory_of_two(path)
+    for found in both:
+        assert found["Pss_File"] <= alone["Pss_File"] - 0.4 * weights
+
+
+@pytest.mark.synthetic
+@needs_rollup
+def test_two_processes_share_a_1_7b(synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Together they take the weights once, and 150 MB each beside them."""
+    monkeypatch.setenv("QWEN3CPU_CACHE", str(tmp_path))
+    path, weights = packed_file(synthetic)
+    alone, both = memory_of_two(path)
+    assert alone["Pss"] > weights
+    assert min(found["Rss"] for found in both) > weights
+    assert sum(found["Pss"] for found in both) <= weights + 2 * 150_000_000
