@@ -7,6 +7,8 @@ import sys
 from typing import Any
 
 from qwen3cpu import _native
+from qwen3cpu.errors import ArgumentError, CheckpointError
+from qwen3cpu.json_fields import parse_object
 from qwen3cpu.model import Model, load
 from qwen3cpu.progress import Progress
 from qwen3cpu.terminal import note
@@ -16,7 +18,7 @@ DEFAULT_MODEL = "tiny"
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """--model, --quant, --kv, --ctx-size, --threads, --no-cache."""
+    """--model, --quant, --kv, --ctx-size, --rope-scaling, --threads, --no-cache."""
     group = parser.add_argument_group("model")
     group.add_argument(
         "-m",
@@ -30,7 +32,17 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--kv", choices=_native.KV_FORMATS, default="f16", help="KV cache format (default: %(default)s)")
     group.add_argument(
-        "-c", "--ctx-size", type=int, metavar="N", help="positions of the context (default: the model's own)"
+        "-c",
+        "--ctx-size",
+        type=int,
+        metavar="N",
+        help="positions of the context (default: the model's own; more turns YaRN on)",
+    )
+    group.add_argument(
+        "--rope-scaling",
+        metavar="JSON",
+        help="in place of config.json's: "
+        '{"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 32768}',
     )
     group.add_argument(
         "-t",
@@ -88,10 +100,18 @@ def open_model(args: argparse.Namespace) -> Model:
             quant=args.quant,
             kv=args.kv,
             context=args.ctx_size,
+            rope_scaling=_rope_scaling(args.rope_scaling),
             threads=args.threads,
             cache=not args.no_cache,
             progress=progress,
         )
+
+
+def _rope_scaling(text: str | None) -> dict[str, Any] | None:
+    try:
+        return None if text is None else parse_object(text.encode(), "--rope-scaling")
+    except CheckpointError as reason:
+        raise ArgumentError(str(reason)) from None
 
 
 def answer_options(args: argparse.Namespace) -> dict[str, Any]:

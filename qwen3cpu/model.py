@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
@@ -20,6 +20,7 @@ from qwen3cpu.engine import CHUNK, Engine, TokenSequence
 from qwen3cpu.errors import ArgumentError, MessageError
 from qwen3cpu.generate import MOST_RUNNING, run, run_many
 from qwen3cpu.loader import Checkpoint, open_checkpoint
+from qwen3cpu.long_context import longest_context, scaled_config
 from qwen3cpu.memory import touching
 from qwen3cpu.options import Options, Request, make_request
 from qwen3cpu.progress import Progress
@@ -43,6 +44,7 @@ def load(
     threads: int | None = None,
     cache: bool = True,
     progress: Progress | None = None,
+    rope_scaling: Mapping[str, Any] | None = None,
 ) -> Model:
     """Load a dense Qwen3 checkpoint.
 
@@ -53,15 +55,17 @@ def load(
             what a packed file holds.
         kv: format of the KV cache: "f16", "q8" (int8 with a scale per KV head and position: half the memory) or "f32".
         context: positions that a sequence may hold; default: what the model was made for. Memory is taken as a sequence
-            grows, not in advance.
+            grows, not in advance. More than the model was made for turns YaRN on, and the log says so.
         threads: default: QWEN3CPU_THREADS, else min(CPU affinity, cgroup quota, physical cores).
         cache: keep the converted weights on disk, so that the next load converts nothing.
         progress: shown while weights are downloaded and converted.
+        rope_scaling: in place of config.json's: {"rope_type": "yarn", "factor": 4.0,
+            "original_max_position_embeddings": 32768}, or {"rope_type": "default"} for none.
 
     Raises:
         CheckpointError, ConfigError: files are missing, damaged or describe another kind of model.
         DownloadError: a hub id could not be fetched.
-        ArgumentError: an unknown format, an impossible context or number of threads.
+        ArgumentError: an unknown format, an impossible context, rope_scaling or number of threads.
     """
     if kv not in _native.KV_FORMATS:
         raise ArgumentError(f"kv: expected one of {', '.join(_native.KV_FORMATS)}, found {kv!r}")
@@ -69,19 +73,13 @@ def load(
         raise ArgumentError(f"context: expected a whole number of positions from 2, found {context!r}")
     threads = resolve_threads(threads)
     checkpoint = open_checkpoint(source, quant, threads=threads, cache=cache, progress=progress)
+    config = scaled_config(checkpoint.config, context, rope_scaling, checkpoint.source)
+    checkpoint = replace(checkpoint, config=config)
     if checkpoint.packed_path is None:
         return Model(checkpoint, kv=kv, context=context, threads=threads)
     # The first token shall not wait for each page of a mapped file in turn.
     with touching(data for _, _, _, data in checkpoint.matrices.values()):
         return Model(checkpoint, kv=kv, context=context, threads=threads)
-
-
-def longest_context(config: ModelConfig) -> int:
-    """Positions that a model was made for; with YaRN also what its factor stretches the original ones to."""
-    if config.rope_scaling is None:
-        return config.max_position_embeddings
-    stretched = int(config.rope_scaling.factor * config.rope_scaling.original_max_position_embeddings)
-    return max(config.max_position_embeddings, stretched)
 
 
 class Model:
@@ -96,11 +94,6 @@ class Model:
         # Without the text of tokenizer.json: 11 MB that nobody needs once the tokenizer is made.
         self._checkpoint = replace(checkpoint, tokenizer_json=b"")
         config = checkpoint.config
-        longest = longest_context(config)
-        if context is not None and context > longest:
-            raise ArgumentError(
-                f"context: {checkpoint.source} was made for {longest} positions (config.json), found {context}"
-            )
         self.kv = kv
         """Format of the KV cache."""
         self.tokenizer = Tokenizer(
@@ -112,7 +105,7 @@ class Model:
             template = ChatTemplate(
                 checkpoint.chat_template, self.tokenizer, source=f"{checkpoint.source}: chat template"
             )
-        positions = context or longest
+        positions = context or longest_context(config)
         native = _native.Model(config.native(positions), checkpoint.matrices, checkpoint.vectors, kv, threads)
         self.engine = Engine(native, vocab_size=config.vocab_size, context=positions)
         """Sequences and the forward pass."""

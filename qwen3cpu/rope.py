@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.errors import ConfigError
 from qwen3cpu.json_fields import Fields, brief
+
+LARGEST_FACTOR: Final = 65536.0
 
 _COMMON_KEYS = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
 _YARN_KEYS = {
@@ -107,7 +109,7 @@ def _read_yarn(fields: Fields, config: Mapping[str, Any], max_position_embedding
         original = max_position_embeddings
     if "factor" not in fields.values:
         raise fields.fail("factor", "a number from 1 to 65536")
-    factor = fields.optional_number("factor", 1.0, 65536.0)
+    factor = fields.optional_number("factor", 1.0, LARGEST_FACTOR)
     if factor is None:  # null, as DeepSeek's configurations say it
         factor = max_position_embeddings / original
     # transformers takes a zero beta for an absent one.
