@@ -35,7 +35,7 @@ class Batch:
         self._running: list[Answer] = []
         self._followers: dict[Answer, Sequence[Answer]] = {}
         self.prompt_tokens = 0
-        """Prompt tokens processed so far."""
+        """Tokens of prompts processed so far, those of preempted answers included."""
 
     def __len__(self) -> int:
         """Answers that have not finished."""
@@ -80,7 +80,7 @@ class Batch:
         outcomes: list[tuple[Answer, Chunk | Qwen3CpuError]] = []
         ended = set()
         for (answer, count), logits in zip(shares, rows, strict=True):
-            if answer.in_prompt:
+            if answer.catching_up:
                 self.prompt_tokens += count
             answer.fed(count, logits)
             if answer.pending:
