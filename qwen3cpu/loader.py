@@ -235,7 +235,7 @@ class _Packing:
                 threads=self.threads,
                 progress=progress,
             )
-            return PackedFile(path)
+            return self._open_cached(path)
         except (OSError, RuntimeError) as reason:
             _logger.warning(
                 "The packed model cannot be kept (%s); packing it in memory, as every load will. QWEN3CPU_CACHE "
@@ -255,6 +255,7 @@ class _Packing:
         if file.fingerprint != self.weights.fingerprint() or file.quant != self.quant:
             _logger.warning("Packing again, for %s holds another model than its name says", path)
             return None
+        packed_cache.note_use(path)
         return file
 
     def _check_space(self, folder: Path) -> None:
