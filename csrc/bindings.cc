@@ -95,48 +95,12 @@ class PyModel {
   std::unique_ptr<Model> model_;
 };
 
-// A sequence with the model that it belongs to: its lock covers every change, and it must outlive the sequence.
-class PySequence {
- public:
-  PySequence(std::shared_ptr<PyModel> owner, std::shared_ptr<Sequence> sequence)
-      : owner_(std::move(owner)), sequence_(std::move(sequence)) {}
-  ~PySequence() { release(); }
-
-  const std::shared_ptr<Sequence>& get() const { return sequence_; }
-  int length() const { return sequence_->length(); }
-
-  void truncate(int length) {
-    const std::lock_guard<std::mutex> guard(owner_->model().lock());
-    if (length < 0 || length > sequence_->length())
-      throw Error("truncate: expected 0 to " + std::to_string(sequence_->length()) + " positions, found " +
-                  std::to_string(length));
-    sequence_->truncate(length);
-  }
-  void release() { truncate(0); }
-
-  std::unique_ptr<PySequence> fork() {
-    const std::lock_guard<std::mutex> guard(owner_->model().lock());
-    return std::make_unique<PySequence>(owner_, sequence_->fork());
-  }
-
-  std::vector<uintptr_t> block_ids() {
-    const std::lock_guard<std::mutex> guard(owner_->model().lock());
-    std::vector<uintptr_t> ids;
-    for (const KvPool::Block* block : sequence_->blocks()) ids.push_back(reinterpret_cast<uintptr_t>(block));
-    return ids;
-  }
-
- private:
-  std::shared_ptr<PyModel> owner_;
-  std::shared_ptr<Sequence> sequence_;
-};
-
 std::vector<int> to_vector(const Ints& a, const char* what) {
   if (a.ndim() != 1) throw Error(std::string(what) + ": expected a 1-D int32 array, found shape " + shape_text(a));
   return {a.data(), a.data() + a.size()};
 }
 
-py::array_t<float> forward(PyModel& self, const std::vector<std::pair<PySequence*, Ints>>& batch,
+py::array_t<float> forward(PyModel& self, const std::vector<std::pair<std::shared_ptr<Sequence>, Ints>>& batch,
                            const std::vector<Ints>& wanted) {
   if (batch.size() != wanted.size())
     throw Error("forward: " + std::to_string(batch.size()) + " batch items but " + std::to_string(wanted.size()) +
@@ -145,7 +109,7 @@ py::array_t<float> forward(PyModel& self, const std::vector<std::pair<PySequence
   int64_t rows = 0;
   for (size_t i = 0; i < batch.size(); ++i) {
     if (batch[i].first == nullptr) throw Error("forward: a sequence is None");
-    items.push_back({batch[i].first->get(), to_vector(batch[i].second, "tokens"), to_vector(wanted[i], "wanted")});
+    items.push_back({batch[i].first, to_vector(batch[i].second, "tokens"), to_vector(wanted[i], "wanted")});
     rows += static_cast<int64_t>(items.back().wanted.size());
   }
   Model& model = self.model();
@@ -191,12 +155,23 @@ void pack_into(const std::string& format, const py::array& source, Bytes& out, i
 }
 
 void bind_engine(py::module_& m) {
-  py::class_<PySequence>(m, "Sequence")
-      .def_property_readonly("length", &PySequence::length)
-      .def("truncate", &PySequence::truncate, py::arg("length"), py::call_guard<py::gil_scoped_release>())
-      .def("fork", &PySequence::fork, py::call_guard<py::gil_scoped_release>())
-      .def("release", &PySequence::release, py::call_guard<py::gil_scoped_release>())
-      .def("block_ids", &PySequence::block_ids, py::call_guard<py::gil_scoped_release>());
+  using NoGil = py::call_guard<py::gil_scoped_release>;
+  // Destructors keep the GIL: they take no lock that a pass holds.
+  py::class_<HeldBlock, std::shared_ptr<HeldBlock>>(m, "Block").def_property_readonly("shared", &HeldBlock::shared);
+  py::class_<Sequence, std::shared_ptr<Sequence>>(m, "Sequence")
+      .def_property_readonly("length", &Sequence::length)
+      .def("truncate", &Sequence::truncate, py::arg("length"), NoGil())
+      .def("fork", &Sequence::fork, NoGil())
+      .def("release", &Sequence::release, NoGil())
+      .def("hold", &Sequence::hold, py::arg("index"), NoGil())
+      .def(
+          "block_ids",
+          [](Sequence& self) {
+            std::vector<uintptr_t> ids;
+            for (const KvPool::Block* block : self.block_list()) ids.push_back(reinterpret_cast<uintptr_t>(block));
+            return ids;
+          },
+          NoGil());
 
   py::class_<PyModel, std::shared_ptr<PyModel>>(m, "Model")
       .def(py::init<const py::dict&, MatrixEntries, VectorEntries, const std::string&, int>(), py::arg("config"),
@@ -207,10 +182,12 @@ void bind_engine(py::module_& m) {
             py::gil_scoped_release release;
             self.model().set_threads(threads);
           })
-      .def("new_sequence",
-           [](std::shared_ptr<PyModel> self) {
-             return std::make_unique<PySequence>(self, std::make_shared<Sequence>(self->model().pool()));
-           })
+      .def(
+          "new_sequence",
+          [](PyModel& self, const std::vector<std::shared_ptr<HeldBlock>>& blocks) {
+            return std::make_shared<Sequence>(self.model().pool(), blocks);
+          },
+          py::arg("blocks") = py::tuple())
       .def("forward", &forward, py::arg("batch"), py::arg("wanted"))
       .def("kv_blocks_in_use", [](PyModel& self) { return self.model().pool()->blocks_in_use(); })
       .def("kv_block_bytes", [](PyModel& self) { return self.model().pool()->block_bytes(); })

@@ -2,8 +2,10 @@
 #include "kv_cache.h"
 
 #include <cstring>
+#include <string>
 #include <utility>
 
+#include "error.h"
 #include "memory.h"
 
 namespace qwen3cpu {
@@ -22,6 +24,7 @@ KvPool::~KvPool() {
 }
 
 KvPool::Block* KvPool::acquire() {
+  const std::lock_guard<std::mutex> guard(lock_);
   Block* block = nullptr;
   if (free_.empty()) {
     free_.reserve(free_.size() + static_cast<size_t>(in_use_) + 1);  // so that release() never allocates
@@ -37,7 +40,23 @@ KvPool::Block* KvPool::acquire() {
   return block;
 }
 
+void KvPool::share(Block* block) {
+  const std::lock_guard<std::mutex> guard(lock_);
+  ++block->references;
+}
+
+bool KvPool::shared(const Block* block) const {
+  const std::lock_guard<std::mutex> guard(lock_);
+  return block->references > 1;
+}
+
+int KvPool::blocks_in_use() const {
+  const std::lock_guard<std::mutex> guard(lock_);
+  return in_use_;
+}
+
 void KvPool::release(Block* block) {
+  const std::lock_guard<std::mutex> guard(lock_);
   if (--block->references > 0) return;
   --in_use_;
   free_.push_back(block);
@@ -49,20 +68,34 @@ KvPool::Block* KvPool::copy(const Block* block) {
   return fresh;
 }
 
+Sequence::Sequence(std::shared_ptr<KvPool> pool, const std::vector<std::shared_ptr<HeldBlock>>& blocks)
+    : pool_(std::move(pool)) {
+  for (size_t i = 0; i < blocks.size(); ++i)
+    if (blocks[i] == nullptr || &blocks[i]->pool() != pool_.get())
+      throw Error("block " + std::to_string(i) + ": expected a block of this model, found another's");
+  blocks_.reserve(blocks.size());
+  for (const auto& held : blocks) {
+    pool_->share(held->block());
+    blocks_.push_back(held->block());
+  }
+  length_ = static_cast<int>(blocks.size()) * kKvBlock;
+}
+
 void Sequence::prepare(int n) {
-  const bool partial = length_ % kKvBlock != 0;
-  if (partial && blocks_[length_ / kKvBlock]->references > 1) {
-    KvPool::Block*& last = blocks_[length_ / kKvBlock];
+  const int length = length_;
+  const bool partial = length % kKvBlock != 0;
+  if (partial && pool_->shared(block_of(length))) {
+    KvPool::Block*& last = blocks_[static_cast<size_t>(length / kKvBlock)];
     KvPool::Block* own = pool_->copy(last);
     pool_->release(last);
     last = own;
   }
-  const auto needed = static_cast<size_t>(ceil_div(length_ + n, kKvBlock));
+  const auto needed = static_cast<size_t>(ceil_div(length + n, kKvBlock));
   blocks_.reserve(needed);
   while (blocks_.size() < needed) blocks_.push_back(pool_->acquire());
 }
 
-void Sequence::truncate(int length) {
+void Sequence::drop(int length) {
   const auto kept = static_cast<size_t>(ceil_div(length, kKvBlock));
   while (blocks_.size() > kept) {
     pool_->release(blocks_.back());
@@ -71,13 +104,33 @@ void Sequence::truncate(int length) {
   length_ = length;
 }
 
-std::shared_ptr<Sequence> Sequence::fork() const {
+void Sequence::truncate(int length) {
+  const std::lock_guard<std::mutex> guard(lock_);
+  if (length < 0 || length > length_)
+    throw Error("truncate: expected 0 to " + std::to_string(length_) + " positions, found " + std::to_string(length));
+  drop(length);
+}
+
+std::shared_ptr<Sequence> Sequence::fork() {
+  const std::lock_guard<std::mutex> guard(lock_);
   auto other = std::make_shared<Sequence>(pool_);
-  const auto held = static_cast<size_t>(ceil_div(length_, kKvBlock));
-  other->blocks_.assign(blocks_.begin(), blocks_.begin() + static_cast<std::ptrdiff_t>(held));
+  other->blocks_ = blocks_;
   for (KvPool::Block* block : other->blocks_) pool_->share(block);
-  other->length_ = length_;
+  other->length_ = length_.load();
   return other;
+}
+
+std::shared_ptr<HeldBlock> Sequence::hold(int index) {
+  const std::lock_guard<std::mutex> guard(lock_);
+  if (index < 0 || index >= length_ / kKvBlock)
+    throw Error("hold: expected one of " + std::to_string(length_ / kKvBlock) + " full blocks, found " +
+                std::to_string(index));
+  return std::make_shared<HeldBlock>(pool_, blocks_[static_cast<size_t>(index)]);
+}
+
+std::vector<KvPool::Block*> Sequence::block_list() {
+  const std::lock_guard<std::mutex> guard(lock_);
+  return blocks_;
 }
 
 }  // namespace qwen3cpu

@@ -319,9 +319,6 @@ void Model::check(const std::vector<BatchItem>& batch) const {
       throw Error(name + ": its sequence stands in the batch twice");
     seen.push_back(item.sequence.get());
     if (n == 0) throw Error(name + ": expected at least one token, found none");
-    if (item.sequence->length() + n > config_.context)
-      throw Error(name + ": " + std::to_string(item.sequence->length()) + " positions held and " + std::to_string(n) +
-                  " new tokens exceed the context of " + std::to_string(config_.context));
     for (int token : item.tokens)
       if (token < 0 || token >= config_.vocab_size)
         throw Error(name + ": expected token ids from 0 to " + std::to_string(config_.vocab_size - 1) + ", found " +
@@ -336,16 +333,30 @@ void Model::check(const std::vector<BatchItem>& batch) const {
   }
 }
 
+void Model::check_lengths(const std::vector<BatchItem>& batch) const {
+  for (size_t i = 0; i < batch.size(); ++i) {
+    const int held = batch[i].sequence->length();
+    const auto n = static_cast<int64_t>(batch[i].tokens.size());
+    if (held + n > config_.context)
+      throw Error("batch item " + std::to_string(i) + ": " + std::to_string(held) + " positions held and " +
+                  std::to_string(n) + " new tokens exceed the context of " + std::to_string(config_.context));
+  }
+}
+
 void Model::forward(const std::vector<BatchItem>& batch, float* logits) {
   const std::lock_guard<std::mutex> guard(lock_);
   check(batch);
   if (batch.empty()) return;
+  // The caller may truncate a sequence from another thread meanwhile; that waits until the pass over it has ended.
+  std::vector<std::unique_lock<std::mutex>> sequence_locks;
+  for (const BatchItem& item : batch) sequence_locks.emplace_back(item.sequence->lock());
+  check_lengths(batch);
   try {
     for (const BatchItem& item : batch) item.sequence->prepare(static_cast<int>(item.tokens.size()));
     Forward pass(*this, batch, logits);
     run_team(threads_, [&](Team& team) { pass.run(team); });
   } catch (...) {  // out of memory: give back what was prepared
-    for (const BatchItem& item : batch) item.sequence->truncate(item.sequence->length());
+    for (const BatchItem& item : batch) item.sequence->rewind();
     throw;
   }
   for (const BatchItem& item : batch) {

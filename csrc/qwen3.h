@@ -91,7 +91,6 @@ class Model {
   int64_t workspace_bytes() const;
   int64_t tokens_processed() const { return tokens_processed_; }
   int64_t calls() const { return calls_; }
-  std::mutex& lock() { return lock_; }
 
  private:
   friend class Forward;
@@ -112,6 +111,7 @@ class Model {
   };
 
   void check(const std::vector<BatchItem>& batch) const;
+  void check_lengths(const std::vector<BatchItem>& batch) const;  // the sequences being locked
 
   Config config_;
   Weights weights_;

@@ -70,8 +70,19 @@ class Bpe:
         """
 
 @final
+class Block:
+    """A reference to a full block of KV_BLOCK positions; it keeps its contents whatever becomes of its sequence."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether a sequence (or another Block) holds it too: dropping this reference frees no memory then."""
+
+@final
 class Sequence:
-    """The KV cache of one sequence: a list of reference-counted blocks of KV_BLOCK positions."""
+    """The KV cache of one sequence: a list of reference-counted blocks of KV_BLOCK positions.
+
+    Calls wait for a running pass over this sequence, and for no other; dropping the object waits for nothing.
+    """
 
     @property
     def length(self) -> int:
@@ -85,6 +96,9 @@ class Sequence:
 
     def release(self) -> None:
         """Give the blocks back now (also done when the object is collected)."""
+
+    def hold(self, index: int) -> Block:
+        """A reference to block `index`, which must be full: EngineError when it is not."""
 
     def block_ids(self) -> list[int]:
         """Addresses of the blocks, for tests of sharing."""
@@ -111,7 +125,9 @@ class Model:
 
     threads: int
 
-    def new_sequence(self) -> Sequence: ...
+    def new_sequence(self, blocks: SequenceOf[Block] = ()) -> Sequence:
+        """A sequence of the positions of these blocks, in order; EngineError for one of another model."""
+
     def forward(
         self,
         batch: SequenceOf[tuple[Sequence, NDArray[np.int32]]],

@@ -13,10 +13,11 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3cpu.engine import Engine, TokenSequence
+from qwen3cpu.engine import Engine
 from qwen3cpu.options import Request
 from qwen3cpu.results import Chunk, FinishReason, Result, StoppedBy, Timings, TokenLogprob, TopLogprob, Usage
 from qwen3cpu.sampling import Sampler
+from qwen3cpu.sequence import TokenSequence
 from qwen3cpu.splitter import OutputSplitter, Part, starts_thinking
 from qwen3cpu.stops import StopMatcher
 from qwen3cpu.tokenizer import Tokenizer
@@ -49,7 +50,7 @@ class Answer:
         index: reported in chunks and result.
         stream: which of several answers with the same seed; the sampler draws different numbers for each.
         sequence: a sequence to go on with: what it has in common with the prompt is not processed again, and it is not
-            released at the end. None: one of its own.
+            released at the end. None: one of its own. Either may take a longer beginning from the prefix cache.
     """
 
     def __init__(
@@ -68,11 +69,9 @@ class Answer:
         self._keeps_sequence = sequence is not None
         self.index = index
         self.sequence = model.engine.new_sequence() if sequence is None else sequence
-        # The last prompt token is always processed: its logits choose the first token of the answer.
-        self._cached = min(self.sequence.common_prefix(prompt), len(prompt) - 1)
-        self.sequence.truncate(self._cached)
-        self.pending: list[int] = list(prompt[self._cached :])
-        """Tokens that its sequence does not hold yet."""
+        self._cached = 0
+        self.pending: list[int] = list(prompt)
+        """Tokens that its sequence does not hold yet; before `start` all."""
         self.in_prompt = True
         self.catching_up = True
         """Whether its pending tokens are a prompt, or an answer up to here that is processed again."""
@@ -100,6 +99,14 @@ class Answer:
             # The template has opened the block, and its first line, already.
             self._unseen = self._force(EMPTY_BLOCK[1:])
 
+    def start(self) -> None:
+        """Find out what of its tokens is known: its sequence may hold a beginning, or the prefix cache a longer one."""
+        tokens = [*self._prompt, *self._token_ids]
+        held = self._model.engine.start(self.sequence, tokens)
+        self.pending = tokens[held:]
+        if self.in_prompt:
+            self._cached = min(held, len(self._prompt))
+
     def wanted(self, count: int) -> Sequence[int]:
         """At which of the next `count` pending tokens logits are needed: after the last one, if that is among them."""
         return [count - 1] if count == len(self.pending) else []
@@ -109,7 +116,7 @@ class Answer:
         del self.pending[:count]
 
     def preempt(self) -> None:
-        """Give the sequence's memory back for now. All tokens are pending again; the answer stays what it would be."""
+        """Give the sequence's memory back for now. All tokens are pending, to be started again; no answer changes."""
         self.release()
         self.sequence = self._model.engine.new_sequence()
         self.pending = [*self._prompt, *self._token_ids]
@@ -117,7 +124,7 @@ class Answer:
 
     def share_prompt(self, leader: Answer) -> None:
         """Take the processed prompt of another answer to the same prompt: the blocks are shared, not copied."""
-        self.sequence = leader.sequence.fork()
+        self.sequence.take(leader.sequence.fork())
         self._cached = len(self._prompt)
         self._shared = True
         self.pending = []
@@ -133,6 +140,7 @@ class Answer:
         if self.in_prompt:
             self.in_prompt = False
             self._prompt_done, self._first_token = now, perf_counter()
+            self._model.engine.prefix_cache.store(self.sequence)
         stop: str | int | None
         stopped_by, stop = self._ended_by(token)
         parts = self._unseen + self._take(token, logits, visible=stopped_by is None)
@@ -158,7 +166,8 @@ class Answer:
         )
 
     def release(self) -> None:
-        """Give the sequence's memory back, unless it is the caller's."""
+        """Give the sequence's memory back, unless it is the caller's; the prefix cache may keep what it holds."""
+        self._model.engine.prefix_cache.store(self.sequence)
         if not self._keeps_sequence:
             self.sequence.release()
 

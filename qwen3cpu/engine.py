@@ -13,52 +13,11 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.errors import ContextLengthError
+from qwen3cpu.prefix_cache import PrefixCache
+from qwen3cpu.sequence import TokenSequence
 
 CHUNK = 256
 """Tokens in one native call at most, so that Ctrl-C is heard and other sequences get their turn in long prompts."""
-
-
-class TokenSequence:
-    """The KV cache of one sequence together with the ids that it holds."""
-
-    def __init__(self, native: _native.Sequence, ids: Sequence[int] = ()) -> None:
-        self.native = native
-        self._ids = list(ids)
-
-    @property
-    def length(self) -> int:
-        """Positions held."""
-        return self.native.length
-
-    @property
-    def ids(self) -> list[int]:
-        """The ids at those positions."""
-        # A forward pass notes its ids before it runs; when Ctrl-C or an error struck in between, the surplus goes here.
-        del self._ids[self.native.length :]
-        return self._ids
-
-    def common_prefix(self, ids: Sequence[int]) -> int:
-        """How many of `ids`, from the start, this sequence holds already."""
-        count = 0
-        for mine, theirs in zip(self.ids, ids, strict=False):
-            if mine != theirs:
-                break
-            count += 1
-        return count
-
-    def truncate(self, length: int) -> None:
-        """Forget every position from `length` on."""
-        self.native.truncate(length)
-        del self._ids[length:]
-
-    def fork(self) -> TokenSequence:
-        """A second sequence with the same positions, which shares their memory."""
-        return TokenSequence(self.native.fork(), self.ids)
-
-    def release(self) -> None:
-        """Give the memory back."""
-        self.native.release()
-        self._ids.clear()
 
 
 class Engine:
@@ -68,10 +27,13 @@ class Engine:
         native: the compiled model.
         vocab_size: rows of the head.
         context: positions that a sequence may hold.
+        prefix_cache: bytes that the prefix cache may hold.
     """
 
-    def __init__(self, native: _native.Model, *, vocab_size: int, context: int) -> None:
+    def __init__(self, native: _native.Model, *, vocab_size: int, context: int, prefix_cache: int = 0) -> None:
         self.native = native
+        self.prefix_cache = PrefixCache(native, prefix_cache)
+        """Beginnings that prompts have in common."""
         self.vocab_size = vocab_size
         self.context = context
 
@@ -87,6 +49,21 @@ class Engine:
     def new_sequence(self) -> TokenSequence:
         """An empty sequence."""
         return TokenSequence(self.native.new_sequence())
+
+    def start(self, sequence: TokenSequence, ids: Sequence[int]) -> int:
+        """Let a sequence hold as much of the beginning of `ids` as is known, and nothing else.
+
+        Known is what it holds already, or what the prefix cache has when that is more. The last of `ids` is left out:
+        its logits choose the token that follows.
+
+        Returns:
+            Positions held, which need not be processed.
+        """
+        beginning = ids[:-1]
+        sequence.truncate(sequence.common_prefix(beginning))
+        if self.prefix_cache.cached(beginning) > sequence.length:
+            sequence.take(self.prefix_cache.lookup(beginning))
+        return sequence.length
 
     def forward(self, batch: Sequence[tuple[TokenSequence, Sequence[int], Sequence[int]]]) -> list[NDArray[np.float32]]:
         """Append new tokens to several sequences in one pass over the weights.
@@ -124,12 +101,13 @@ class Engine:
             sequence.release()
 
     def memory(self) -> dict[str, Any]:
-        """Bytes that the engine holds besides the weights: blocks of the KV cache and workspace."""
+        """Bytes that the engine holds besides the weights: KV blocks, the prefix cache's included, and workspace."""
         blocks, size = self.native.kv_blocks_in_use(), self.native.kv_block_bytes()
         return {
             "kv_blocks_in_use": blocks,
             "kv_block_positions": _native.KV_BLOCK,
             "kv_bytes_in_use": blocks * size,
+            "prefix_cache_bytes": self.prefix_cache.size,
             "workspace_bytes": self.native.workspace_bytes(),
         }
 

@@ -49,6 +49,7 @@ class Batch:
     def add(self, *answers: Answer) -> None:
         """Let one or several answers to the same prompt join; the prompt is processed once."""
         first, *followers = answers
+        first.start()
         self._running.append(first)
         self._followers[first] = followers
 

@@ -1,16 +1,18 @@
-"""Large blocks of page-aligned memory, on huge pages where the system gives them; mapped files brought into memory."""
+"""Memory: how much there is, large page-aligned blocks on huge pages, mapped files brought in."""
 
 from __future__ import annotations
 
 import contextlib
 import mmap
+import os
 import threading
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3cpu import _native
+from qwen3cpu import _native, cgroup
 from qwen3cpu.errors import CheckpointError
 
 
@@ -54,3 +56,16 @@ def touching(arrays: Iterable[NDArray[np.uint8]]) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+
+
+def system_memory(root: Path = Path("/")) -> int:
+    """Bytes of memory that this process may use: the machine's, or what its control groups allow when that is less.
+
+    root: where /proc and /sys are found.
+    """
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for version, folder in cgroup.folders("memory", root):
+        text = cgroup.lines(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
+        if text and text[0].isdigit():
+            limits.append(int(text[0]))
+    return min(limits)

@@ -16,17 +16,18 @@ from qwen3cpu import _native
 from qwen3cpu.answer import Answer, Surroundings, token_text
 from qwen3cpu.chat import ChatTemplate
 from qwen3cpu.config import GenerationDefaults, ModelConfig
-from qwen3cpu.engine import CHUNK, Engine, TokenSequence
+from qwen3cpu.engine import CHUNK, Engine
 from qwen3cpu.errors import ArgumentError, MessageError
 from qwen3cpu.generate import MOST_RUNNING, run, run_many
 from qwen3cpu.loader import Checkpoint, open_checkpoint
 from qwen3cpu.long_context import longest_context, scaled_config
-from qwen3cpu.memory import touching
+from qwen3cpu.memory import system_memory, touching
 from qwen3cpu.options import Options, Request, make_request
 from qwen3cpu.progress import Progress
 from qwen3cpu.prompts import Message, Prompt, PromptEncoder
 from qwen3cpu.results import Chunk, Result, TokenLogprob, TopLogprob
 from qwen3cpu.sampling import Sampler, SamplingParams
+from qwen3cpu.sequence import TokenSequence
 from qwen3cpu.threads import resolve_threads
 from qwen3cpu.tokenizer import Tokenizer
 
@@ -45,6 +46,7 @@ def load(
     cache: bool = True,
     progress: Progress | None = None,
     rope_scaling: Mapping[str, Any] | None = None,
+    prefix_cache: int | None = None,
 ) -> Model:
     """Load a dense Qwen3 checkpoint.
 
@@ -61,25 +63,32 @@ def load(
         progress: shown while weights are downloaded and converted.
         rope_scaling: in place of config.json's: {"rope_type": "yarn", "factor": 4.0,
             "original_max_position_embeddings": 32768}, or {"rope_type": "default"} for none.
+        prefix_cache: bytes of KV cache kept for prompts that begin alike (a system prompt, tools, examples), which then
+            process that beginning once; the least recently used goes first. Default: a sixteenth of the memory that
+            this process may use. 0 keeps nothing.
 
     Raises:
         CheckpointError, ConfigError: files are missing, damaged or describe another kind of model.
         DownloadError: a hub id could not be fetched.
-        ArgumentError: an unknown format, an impossible context, rope_scaling or number of threads.
+        ArgumentError: an unknown format; an impossible context, rope_scaling, number of threads or prefix_cache.
     """
     if kv not in _native.KV_FORMATS:
         raise ArgumentError(f"kv: expected one of {', '.join(_native.KV_FORMATS)}, found {kv!r}")
     if context is not None and (isinstance(context, bool) or not isinstance(context, int) or context < 2):
         raise ArgumentError(f"context: expected a whole number of positions from 2, found {context!r}")
+    if prefix_cache is None:
+        prefix_cache = system_memory() // 16
+    elif isinstance(prefix_cache, bool) or not isinstance(prefix_cache, int) or prefix_cache < 0:
+        raise ArgumentError(f"prefix_cache: expected a number of bytes, 0 or more, found {prefix_cache!r}")
     threads = resolve_threads(threads)
     checkpoint = open_checkpoint(source, quant, threads=threads, cache=cache, progress=progress)
     config = scaled_config(checkpoint.config, context, rope_scaling, checkpoint.source)
     checkpoint = replace(checkpoint, config=config)
     if checkpoint.packed_path is None:
-        return Model(checkpoint, kv=kv, context=context, threads=threads)
+        return Model(checkpoint, kv=kv, context=context, threads=threads, prefix_cache=prefix_cache)
     # The first token shall not wait for each page of a mapped file in turn.
     with touching(data for _, _, _, data in checkpoint.matrices.values()):
-        return Model(checkpoint, kv=kv, context=context, threads=threads)
+        return Model(checkpoint, kv=kv, context=context, threads=threads, prefix_cache=prefix_cache)
 
 
 class Model:
@@ -90,7 +99,9 @@ class Model:
     it is fed as it is.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, kv: str, context: int | None, threads: int) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, *, kv: str, context: int | None, threads: int, prefix_cache: int = 0
+    ) -> None:
         # Without the text of tokenizer.json: 11 MB that nobody needs once the tokenizer is made.
         self._checkpoint = replace(checkpoint, tokenizer_json=b"")
         config = checkpoint.config
@@ -107,7 +118,7 @@ class Model:
             )
         positions = context or longest_context(config)
         native = _native.Model(config.native(positions), checkpoint.matrices, checkpoint.vectors, kv, threads)
-        self.engine = Engine(native, vocab_size=config.vocab_size, context=positions)
+        self.engine = Engine(native, vocab_size=config.vocab_size, context=positions, prefix_cache=prefix_cache)
         """Sequences and the forward pass."""
         self._prompts = PromptEncoder(
             self.tokenizer, template, vocab_size=config.vocab_size, context=positions, source=checkpoint.source

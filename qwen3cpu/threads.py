@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from qwen3cpu import _native
+from qwen3cpu import _native, cgroup
 from qwen3cpu.errors import ArgumentError
 
 VARIABLE = "QWEN3CPU_THREADS"
@@ -57,34 +57,14 @@ def cgroup_quota(root: Path = Path("/")) -> float | None:
 
     Reads cgroup v2 (cpu.max) and v1 (cpu.cfs_quota_us / cpu.cfs_period_us). root: where /proc and /sys are found.
     """
-    quotas = []
-    for line in _lines(root / "proc/self/cgroup"):
-        hierarchy, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if hierarchy == "0" and not controllers:
-            folder = root / "sys/fs/cgroup"
-            quotas += [_quota_v2(level) for level in _levels(folder, path)]
-        elif "cpu" in controllers.split(","):
-            for name in (controllers, "cpu"):
-                folder = root / "sys/fs/cgroup" / name
-                if folder.is_dir():
-                    quotas += [_quota_v1(level) for level in _levels(folder, path)]
-                    break
+    quotas = [
+        _quota_v2(folder) if version == 2 else _quota_v1(folder) for version, folder in cgroup.folders("cpu", root)
+    ]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def _levels(mount: Path, path: str) -> list[Path]:
-    """The folder of a group and of every group around it. Inside a container the group itself may not be visible."""
-    levels = [mount]
-    for part in path.strip("/").split("/"):
-        if part in ("", ".."):
-            continue
-        levels.append(levels[-1] / part)
-    return levels
-
-
 def _quota_v2(folder: Path) -> float | None:
-    lines = _lines(folder / "cpu.max")
+    lines = cgroup.lines(folder / "cpu.max")
     fields = lines[0].split() if lines else []
     if len(fields) != 2 or fields[0] == "max":
         return None
@@ -92,7 +72,7 @@ def _quota_v2(folder: Path) -> float | None:
 
 
 def _quota_v1(folder: Path) -> float | None:
-    quota, period = _lines(folder / "cpu.cfs_quota_us"), _lines(folder / "cpu.cfs_period_us")
+    quota, period = cgroup.lines(folder / "cpu.cfs_quota_us"), cgroup.lines(folder / "cpu.cfs_period_us")
     return _ratio(quota[0], period[0]) if quota and period else None
 
 
@@ -102,11 +82,3 @@ def _ratio(quota: str, period: str) -> float | None:
         return int(quota) / int(period) if int(quota) > 0 and int(period) > 0 else None
     except ValueError:
         return None
-
-
-def _lines(path: Path) -> list[str]:
-    """The lines of a file of the kernel; none where it does not exist or may not be read."""
-    try:
-        return path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError):
-        return []

@@ -1,8 +1,9 @@
 """Continuous batching: one thread that owns a model and decides, step by step, whose tokens share a forward pass.
 
 A new job joins at the next step. Prompts are cut so that a step with running answers in it stays short (pace.py). When
-the KV cache would outgrow its limit the youngest answers are preempted: they give their memory back and are processed
-again later. None of this changes an answer, because a token's logits depend on its own sequence only.
+the KV cache would outgrow its limit, the prefix cache gives way first; then the youngest answers are preempted: they
+give their memory back and are processed again later. None of this changes an answer, because a token's logits depend on
+its own sequence only.
 
 Other threads hand jobs in and cancel them; nothing here locks for a token.
 """
@@ -123,7 +124,7 @@ class Scheduler:
 
     @property
     def kv_blocks_in_use(self) -> int:
-        """Blocks of the KV cache that are taken."""
+        """Blocks of the KV cache that are taken, those of the prefix cache included."""
         return self._model.engine.native.kv_blocks_in_use()
 
     def submit(self, job: Job) -> None:
@@ -270,7 +271,7 @@ class Scheduler:
             return True
         if len(self._batch) + answers > self._limits.parallel:
             return False
-        return _blocks(tokens) + 2 * answers + len(self._batch) <= self._free_blocks()
+        return self._reserve(_blocks(tokens) + 2 * answers + len(self._batch))
 
     def _age(self, answer: Answer) -> tuple[int, int]:
         return self._jobs[answer].number, answer.index
@@ -280,9 +281,16 @@ class Scheduler:
     def _free_blocks(self) -> int:
         return self.kv_blocks - self.kv_blocks_in_use
 
+    def _reserve(self, blocks: int) -> bool:
+        """Whether that many blocks are free, now that the prefix cache has given up what they need."""
+        missing = blocks - self._free_blocks()
+        if missing > 0:
+            self._model.engine.prefix_cache.evict(missing * self._model.engine.native.kv_block_bytes())
+        return blocks <= self._free_blocks()
+
     def _make_room(self) -> None:
         """Preempt the youngest until the next step fits; the oldest answer always does."""
-        while len(self._batch.running) > 1 and self._blocks_needed() > self._free_blocks():
+        while not self._reserve(self._blocks_needed()) and len(self._batch.running) > 1:
             youngest = max(self._batch.running, key=self._age)
             followers = self._batch.remove(youngest)
             youngest.preempt()

@@ -27,6 +27,13 @@ class ScoredAnswer(Answer):
         self.prompt_scores: list[TokenLogprob] = []
         """One for each prompt token but the first, which nothing comes before."""
 
+    def start(self) -> None:
+        """A prompt is processed from its first token, whatever is known of it: its logits are not."""
+        if self.in_prompt:
+            self.sequence.truncate(0)
+        else:
+            super().start()
+
     def wanted(self, count: int) -> Sequence[int]:
         """Logits after every token of the prompt."""
         return range(count) if self.in_prompt else super().wanted(count)

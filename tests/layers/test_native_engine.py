@@ -314,6 +314,56 @@ def test_a_pass_lets_other_python_threads_run(model, cfg):
     assert passes < most
 
 
+def test_sequences_do_not_wait_for_a_pass_over_others(model, cfg):
+    # If each of these 20,000 calls waited for a running pass, there would be about as many passes meanwhile.
+    ids = random_ids(cfg, 400)
+    root = model.new_sequence()
+    append(model, root, ids[:70])
+    begun, enough = threading.Event(), threading.Event()
+    passes = 0
+
+    def work():
+        nonlocal passes
+        while not enough.is_set():
+            begun.set()
+            all_logits(model, ids)
+            passes += 1
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        begun.wait()
+        for _ in range(5000):
+            fork = root.fork()
+            fork.truncate(64)
+            fork.hold(0)
+            del fork
+    finally:
+        enough.set()
+        thread.join()
+    assert passes < 1000
+
+
+def test_a_sequence_in_a_pass_may_be_used_and_dropped(model, cfg):
+    ids = random_ids(cfg, 400)
+    expected = all_logits(model, ids)[-1]
+    for _ in range(10):
+        sequence = model.new_sequence()
+        append(model, sequence, ids[:1])
+        rows = []
+        thread = threading.Thread(
+            target=lambda rows, *batch: rows.append(append(model, *batch)), args=(rows, sequence, ids[1:])
+        )
+        thread.start()
+        assert sequence.fork().length in (1, 400)
+        assert len(sequence.block_ids()) in (1, 7)
+        sequence.release()
+        del sequence
+        thread.join()
+        # Released before the pass began, the rest of the ids would stand alone.
+        assert (rows[0] == expected).all() or (rows[0] == all_logits(model, ids[1:])[-1]).all()
+
+
 def test_counters(model, cfg):
     before = model.counters()
     sequence = model.new_sequence()

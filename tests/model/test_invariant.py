@@ -11,7 +11,7 @@ import pytest
 
 import qwen3cpu
 from qwen3cpu import _native
-from qwen3cpu.engine import TokenSequence
+from qwen3cpu.sequence import TokenSequence
 from qwen3cpu.weights import QUANTS
 
 # Odd sizes, so that tails are met, and more positions than two blocks of the KV cache.

@@ -8,11 +8,21 @@ import qwen3cpu
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = checkpoints.write_checkpoint(
+def folder(tmp_path_factory):
+    return checkpoints.write_checkpoint(
         tmp_path_factory.mktemp("chat"), max_position_embeddings=4096, generation_config={"do_sample": False}
     ).folder
+
+
+@pytest.fixture(scope="module")
+def model(folder):
     return qwen3cpu.load(folder, quant="f32", threads=1)
+
+
+@pytest.fixture(scope="module")
+def forgetful(folder):
+    """The same model, which processes every prompt from its first token."""
+    return qwen3cpu.load(folder, quant="f32", threads=1, prefix_cache=0)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +52,7 @@ def test_the_history_is_rendered_by_the_template(model):
     assert model.generate(messages[:4], max_new_tokens=12).token_ids == second.token_ids
 
 
-def test_what_two_turns_have_in_common_is_processed_once(model):
+def test_what_two_turns_have_in_common_is_processed_once(model, forgetful):
     chat = model.chat(max_new_tokens=5)
     chat.send("hello " * 50)
     before = processed(model)
@@ -50,17 +60,17 @@ def test_what_two_turns_have_in_common_is_processed_once(model):
     assert result.usage.cached_tokens > 50
     # The last token of an answer is chosen, not processed.
     assert processed(model) - before == result.usage.prompt_tokens - result.usage.cached_tokens + 4
-    fresh = model.generate(chat.messages[:-1], max_new_tokens=5)
+    fresh = forgetful.generate(chat.messages[:-1], max_new_tokens=5)
     assert fresh.usage.cached_tokens == 0
     assert fresh.usage.prompt_tokens == result.usage.prompt_tokens
     assert fresh.token_ids == result.token_ids
 
 
-def test_ten_turns_answer_as_from_scratch(model):
+def test_ten_turns_answer_as_from_scratch(model, forgetful):
     chat = model.chat(max_new_tokens=8, temperature=0.8)
     for turn in range(10):
         result = chat.send(f"number {turn}", seed=turn)
-        fresh = model.generate(chat.messages[:-1], max_new_tokens=8, temperature=0.8, seed=turn)
+        fresh = forgetful.generate(chat.messages[:-1], max_new_tokens=8, temperature=0.8, seed=turn)
         assert result.token_ids == fresh.token_ids
         assert turn == 0 or result.usage.cached_tokens > 0
 

@@ -16,7 +16,7 @@ from qwen3cpu.generate import Batch
 def random_model(tmp_path_factory):
     """A small model with random weights, whose answers are long and different for every seed."""
     folder = checkpoints.write_checkpoint(tmp_path_factory.mktemp("random")).folder
-    return qwen3cpu.load(folder, quant="f32", context=200, threads=1)
+    return qwen3cpu.load(folder, quant="f32", context=200, threads=1, prefix_cache=0)
 
 
 @pytest.fixture(scope="module")

@@ -65,4 +65,5 @@ class Caller:
         self.gate.set()
         self.scheduler.stop()
         self.scheduler.join()
+        self.model.engine.prefix_cache.clear()
         assert self.model.engine.native.kv_blocks_in_use() == 0, "a sequence was left behind"

@@ -274,3 +274,20 @@ def test_scores_of_a_prompt(caller, random_model, blocks):
 def test_too_little_memory_for_one_context(caller):
     with pytest.raises(qwen3cpu.ArgumentError, match="a context of 500 positions needs"):
         caller(blocks=LEAST_BLOCKS - 1)
+
+
+def test_a_beginning_that_prompts_share_is_processed_once(caller, random_model):
+    together = caller()
+    beginning = list(range(150))
+    together.results(together.submit([*beginning, 1], max_new_tokens=2, seed=1))
+    (result,) = together.results(together.submit([*beginning, 2, 3], max_new_tokens=9, seed=2))
+    assert result.usage.cached_tokens == 128
+    assert_same([result], alone(random_model, [*beginning, 2, 3], max_new_tokens=9, seed=2))
+
+
+def test_the_prefix_cache_gives_way_before_answers_do(caller, random_model):
+    together = caller(blocks=LEAST_BLOCKS)
+    for seed in range(6):
+        together.results(together.submit([seed] * 300, max_new_tokens=2, seed=1))
+    assert together.scheduler.stats.preemptions == 0
+    assert together.most_blocks <= LEAST_BLOCKS

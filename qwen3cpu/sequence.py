@@ -1,0 +1,56 @@
+"""One sequence: its KV cache, and the ids at its positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qwen3cpu import _native
+
+
+class TokenSequence:
+    """The KV cache of one sequence together with the ids that it holds."""
+
+    def __init__(self, native: _native.Sequence, ids: Sequence[int] = ()) -> None:
+        self.native = native
+        self._ids = list(ids)
+
+    @property
+    def length(self) -> int:
+        """Positions held."""
+        return self.native.length
+
+    @property
+    def ids(self) -> list[int]:
+        """The ids at those positions."""
+        # A forward pass notes its ids before it runs; when Ctrl-C or an error struck in between, the surplus goes here.
+        del self._ids[self.native.length :]
+        return self._ids
+
+    def common_prefix(self, ids: Sequence[int]) -> int:
+        """How many of `ids`, from the start, this sequence holds already."""
+        count = 0
+        for mine, theirs in zip(self.ids, ids, strict=False):
+            if mine != theirs:
+                break
+            count += 1
+        return count
+
+    def truncate(self, length: int) -> None:
+        """Forget every position from `length` on."""
+        self.native.truncate(length)
+        del self._ids[length:]
+
+    def fork(self) -> TokenSequence:
+        """A second sequence with the same positions, which shares their memory."""
+        return TokenSequence(self.native.fork(), self.ids)
+
+    def take(self, other: TokenSequence) -> None:
+        """Hold what `other` holds instead; `other` is empty afterwards."""
+        self.native.release()
+        self.native, other.native = other.native, self.native
+        self._ids, other._ids = other._ids, []
+
+    def release(self) -> None:
+        """Give the memory back."""
+        self.native.release()
+        self._ids.clear()
