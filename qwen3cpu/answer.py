@@ -69,7 +69,8 @@ class Answer:
         self._keeps_sequence = sequence is not None
         self.index = index
         self.sequence = model.engine.new_sequence() if sequence is None else sequence
-        self._cached = 0
+        self._processed = 0
+        """Tokens of the prompt that went through the model for this answer."""
         self.pending: list[int] = list(prompt)
         """Tokens that its sequence does not hold yet; before `start` all."""
         self.in_prompt = True
@@ -99,13 +100,23 @@ class Answer:
             # The template has opened the block, and its first line, already.
             self._unseen = self._force(EMPTY_BLOCK[1:])
 
+    @property
+    def tokens(self) -> list[int]:
+        """The prompt and what has been said so far."""
+        return [*self._prompt, *self._token_ids]
+
     def start(self) -> None:
-        """Find out what of its tokens is known: its sequence may hold a beginning, or the prefix cache a longer one."""
-        tokens = [*self._prompt, *self._token_ids]
-        held = self._model.engine.start(self.sequence, tokens)
-        self.pending = tokens[held:]
-        if self.in_prompt:
-            self._cached = min(held, len(self._prompt))
+        """Find out what of its tokens is known: its sequence may hold a beginning, or the prefix cache a longer one.
+
+        Done again between steps, it takes what others have processed meanwhile.
+        """
+        tokens = self.tokens
+        self.pending = tokens[self._model.engine.start(self.sequence, tokens) :]
+
+    def follows(self, other: Answer) -> bool:
+        """Whether the other one will process positions which this one had better wait for, and share."""
+        cache = self._model.engine.prefix_cache
+        return cache.limit > 0 and cache.in_common(self.tokens[:-1], other.tokens) > self.sequence.length
 
     def wanted(self, count: int) -> Sequence[int]:
         """At which of the next `count` pending tokens logits are needed: after the last one, if that is among them."""
@@ -113,19 +124,20 @@ class Answer:
 
     def fed(self, count: int, logits: NDArray[np.float32]) -> None:
         """Note that the first `count` pending tokens are in the sequence now; logits [wanted, vocab_size]."""
+        length = self.sequence.length
+        self._processed += max(0, min(length, len(self._prompt)) - (length - count))
         del self.pending[:count]
 
     def preempt(self) -> None:
         """Give the sequence's memory back for now. All tokens are pending, to be started again; no answer changes."""
         self.release()
         self.sequence = self._model.engine.new_sequence()
-        self.pending = [*self._prompt, *self._token_ids]
+        self.pending = self.tokens
         self.catching_up = True
 
     def share_prompt(self, leader: Answer) -> None:
         """Take the processed prompt of another answer to the same prompt: the blocks are shared, not copied."""
         self.sequence.take(leader.sequence.fork())
-        self._cached = len(self._prompt)
         self._shared = True
         self.pending = []
 
@@ -269,7 +281,7 @@ class Answer:
                 prompt_tokens=len(self._prompt),
                 completion_tokens=len(self._token_ids),
                 reasoning_tokens=self._reasoning_tokens,
-                cached_tokens=self._cached,
+                cached_tokens=max(0, len(self._prompt) - self._processed),
             ),
             timings=self._timings(),
             seed=self._sampler.seed,
@@ -282,13 +294,12 @@ class Answer:
         now = perf_counter()
         prompt = 0.0 if self._shared else self._prompt_done - self._started
         decode = now - self._first_token
-        processed = len(self._prompt) - self._cached
         return Timings(
             prompt_seconds=prompt,
             first_token_seconds=self._first_token - self._started,
             decode_seconds=decode,
             total_seconds=now - self._started,
-            prompt_tokens_per_second=processed / prompt if prompt > 0 else 0.0,
+            prompt_tokens_per_second=self._processed / prompt if prompt > 0 else 0.0,
             tokens_per_second=(len(self._token_ids) - 1) / decode if decode > 0 else 0.0,
         )
 

@@ -85,6 +85,7 @@ class Batch:
                 self.prompt_tokens += count
             answer.fed(count, logits)
             if answer.pending:
+                self._engine.prefix_cache.store(answer.sequence)
                 continue
             followers = self._followers.pop(answer, ())
             for follower in followers:
@@ -111,11 +112,18 @@ class Batch:
         """How many of its pending tokens each answer feeds.
 
         Running answers feed all of them. Prompts share evenly what the chunk has left, and the short ones leave the
-        rest of their part to the long ones: a long prompt holds nobody up.
+        rest of their part to the long ones: a long prompt holds nobody up. Of prompts that begin alike, the first
+        processes the beginning, and the others wait for it.
         """
         shares = [(answer, len(answer.pending)) for answer in self._running if not answer.catching_up]
         room = max(1, self.chunk - sum(count for _, count in shares))
-        prompts = sorted((answer for answer in self._running if answer.catching_up), key=lambda a: len(a.pending))
+        prompts: list[Answer] = []
+        for answer in self._running:
+            if answer.catching_up:
+                answer.start()
+                if not any(answer.follows(other) for other in prompts):
+                    prompts.append(answer)
+        prompts.sort(key=lambda answer: len(answer.pending))
         for place, answer in enumerate(prompts):
             count = min(room // (len(prompts) - place), len(answer.pending))
             if count:

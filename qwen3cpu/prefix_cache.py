@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from itertools import count
+from itertools import count, takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -75,6 +75,14 @@ class PrefixCache:
         """How many of `ids`, from the start, `lookup` would find. Does not count as use."""
         with self._lock:
             return len(self._find(ids)) * BLOCK
+
+    @staticmethod
+    def in_common(ids: Sequence[int], others: Sequence[int]) -> int:
+        """Positions in whole blocks that both begin with."""
+        if ids[:BLOCK] != others[:BLOCK]:
+            return 0
+        equal = takewhile(lambda pair: pair[0] == pair[1], zip(_blocks(ids), _blocks(others), strict=False))
+        return sum(1 for _ in equal) * BLOCK
 
     def store(self, sequence: TokenSequence) -> None:
         """Keep the full blocks of a sequence, sharing them with it; the least recently used others make room."""

@@ -29,10 +29,12 @@ class ScoredAnswer(Answer):
 
     def start(self) -> None:
         """A prompt is processed from its first token, whatever is known of it: its logits are not."""
-        if self.in_prompt:
-            self.sequence.truncate(0)
-        else:
+        if not self.in_prompt:
             super().start()
+
+    def follows(self, other: Answer) -> bool:
+        """Nobody processes its prompt for it."""
+        return not self.in_prompt and super().follows(other)
 
     def wanted(self, count: int) -> Sequence[int]:
         """Logits after every token of the prompt."""

@@ -336,3 +336,32 @@ def test_memory_is_limited_by_control_groups(tmp_path):
     assert system_memory(tmp_path) == everything
     (folder / "memory.limit_in_bytes").write_text("2097152\n")
     assert system_memory(tmp_path) == 2 << 20
+
+
+# Batches
+
+
+def test_a_batch_processes_what_its_prompts_share_once(model, forgetful):
+    """Examples that all prompts begin with, a second beginning that some of them share, and a prompt apart."""
+    examples, more = ids_of(700, 1), ids_of(100, 2)
+    prompts = [examples + ids_of(20, seed) for seed in (3, 4, 5)]
+    prompts += [examples + more + ids_of(30, seed) for seed in (6, 7)]
+    prompts.append(ids_of(50, 8))
+    options = {"temperature": 0.8, "seed": 3, "max_new_tokens": 6, "ignore_eos": True}
+    before = processed(model)
+    results = model.generate_batch(prompts, **options)
+    # Blocks of 64: 640 of the examples, then 768 with what two of the prompts share.
+    expected = [720, 80, 80, 830 - 640, 830 - 768, 50]
+    assert [result.usage.prompt_tokens - result.usage.cached_tokens for result in results] == expected
+    assert processed(model) - before == sum(expected) + 5 * len(prompts)
+    for prompt, result in zip(prompts, results, strict=True):
+        assert result.token_ids == forgetful.generate(prompt, **options).token_ids
+
+
+def test_without_a_cache_nobody_waits(forgetful):
+    prompts = [ids_of(100), ids_of(100)]
+    before = forgetful.engine.native.counters()
+    forgetful.generate_batch(prompts, max_new_tokens=1)
+    after = forgetful.engine.native.counters()
+    assert after["tokens"] - before["tokens"] == 200
+    assert after["calls"] - before["calls"] == 1
