@@ -18,7 +18,7 @@ from qwen3cpu.options import Request
 from qwen3cpu.results import Chunk, FinishReason, Result, StoppedBy, Timings, TokenLogprob, TopLogprob, Usage
 from qwen3cpu.sampling import Sampler
 from qwen3cpu.sequence import TokenSequence
-from qwen3cpu.splitter import OutputSplitter, Part, starts_thinking
+from qwen3cpu.splitter import OutputSplitter, Part, PlainOutput, starts_thinking
 from qwen3cpu.stops import StopMatcher
 from qwen3cpu.tokenizer import Tokenizer
 
@@ -84,7 +84,11 @@ class Answer:
             prompt=prompt,
             stream=stream,
         )
-        self._splitter = OutputSplitter(model.tokenizer, in_thinking=starts_thinking(prompt, model.tokenizer))
+        self._splitter: OutputSplitter | PlainOutput = (
+            PlainOutput(model.tokenizer)
+            if request.plain
+            else OutputSplitter(model.tokenizer, in_thinking=starts_thinking(prompt, model.tokenizer))
+        )
         self._stops = StopMatcher(request.stop)
         self._token_ids: list[int] = []
         self._logprobs: list[TokenLogprob] = []
@@ -300,7 +304,7 @@ class Answer:
             decode_seconds=decode,
             total_seconds=now - self._started,
             prompt_tokens_per_second=self._processed / prompt if prompt > 0 else 0.0,
-            tokens_per_second=(len(self._token_ids) - 1) / decode if decode > 0 else 0.0,
+            tokens_per_second=max(len(self._token_ids) - 1, 0) / decode if decode > 0 else 0.0,
         )
 
 

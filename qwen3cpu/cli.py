@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    from qwen3cpu import cli_cache, cli_chat, cli_demo, cli_inspect, cli_quantize, cli_verify
+    from qwen3cpu import cli_cache, cli_chat, cli_demo, cli_inspect, cli_quantize, cli_serve, cli_verify
 
     parser = argparse.ArgumentParser(
         prog="qwen3cpu", description="Qwen3 language models on ordinary CPUs: fast, exact and reproducible."
@@ -57,6 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
     cli_quantize.add_command(commands)
     cli_verify.add_command(commands)
     cli_cache.add_command(commands)
+    cli_serve.add_command(commands)
     cli_demo.add_command(commands)
     return parser
 

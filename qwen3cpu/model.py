@@ -337,6 +337,15 @@ class Model:
         """Check options, as every call does, and fill in the defaults."""
         return self._request(**options)
 
+    def prompt_ids(self, prompt: Prompt, request: Request) -> list[int]:
+        """The token ids of a prompt, at least one and fewer than the context. Errors as of `generate`."""
+        return self._prompts.encode(prompt, request)
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What answers are made from."""
+        return self._surroundings
+
     # Inside
 
     def _request(self, **options: Any) -> Request:

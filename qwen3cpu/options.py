@@ -95,6 +95,8 @@ class Request:
     n: int | None = None
     """None when the caller did not ask for several answers."""
     progress: bool = False
+    plain: bool = False
+    """All tokens make text: think blocks and tool calls are not told apart. Not an option of generate."""
 
 
 def make_request(options: Mapping[str, Any], defaults: GenerationDefaults, *, vocab_size: int) -> Request:

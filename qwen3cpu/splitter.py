@@ -127,6 +127,28 @@ class OutputSplitter:
         return [Part("text", self._tokenizer.decode([*opening, *call]))]
 
 
+class PlainOutput:
+    """An OutputSplitter's stand-in for raw text: everything is text, the markers of blocks too."""
+
+    in_thinking = False
+    in_tool_call = False
+    held = ""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._decoder = StreamDecoder(tokenizer)
+
+    def push(self, id_: int) -> list[Part]:
+        """What this token makes known, perhaps nothing."""
+        return self._parts(self._decoder.push(id_))
+
+    def finish(self) -> list[Part]:
+        """What was held back: half a character."""
+        return self._parts(self._decoder.finish())
+
+    def _parts(self, text: str) -> list[Part]:
+        return [Part("text", text)] if text else []
+
+
 class _Stream:
     """Decodes ids into parts of one kind, holding back newlines until it is known whether they are to be shown."""
 

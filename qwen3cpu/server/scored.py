@@ -38,11 +38,11 @@ class ScoredAnswer(Answer):
 
     def wanted(self, count: int) -> Sequence[int]:
         """Logits after every token of the prompt."""
-        return range(count) if self.in_prompt else super().wanted(count)
+        return range(count) if self._scoring else super().wanted(count)
 
     def fed(self, count: int, logits: NDArray[np.float32]) -> None:
         """Score what follows each of the tokens."""
-        if self.in_prompt:
+        if self._scoring:
             first = len(self._prompt) - len(self.pending) + 1
             top = self._request.logprobs or 0
             for row, token in zip(logits, self._prompt[first : first + count], strict=False):
@@ -54,6 +54,10 @@ class ScoredAnswer(Answer):
         super().preempt()
         if self.in_prompt:
             self.prompt_scores.clear()
+
+    @property
+    def _scoring(self) -> bool:
+        return self.in_prompt and self._request.logprobs is not None
 
     def receive(self, logits: NDArray[np.float32]) -> Chunk:
         """The next token, or the end when none is asked for."""

@@ -1,8 +1,9 @@
-"""What the tests of the server share: models, and a scheduler whose jobs are waited for."""
+"""What the tests of the server share: models, schedulers and servers that are closed at the end."""
 
 import checkpoints
 import pytest
 from callers import Caller
+from running import Running
 
 import qwen3cpu
 
@@ -12,6 +13,12 @@ def random_model(tmp_path_factory):
     """A small model with random weights, whose answers are long and different for every seed."""
     folder = checkpoints.write_checkpoint(tmp_path_factory.mktemp("random")).folder
     return qwen3cpu.load(folder, quant="f32", context=500, threads=1)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The embedded model."""
+    return qwen3cpu.load("tiny", threads=1)
 
 
 @pytest.fixture
@@ -25,4 +32,26 @@ def caller(random_model):
 
     yield make
     for each in made:
+        each.close()
+
+
+@pytest.fixture(scope="session")
+def server(tiny):
+    """A server of the embedded model."""
+    running = Running(tiny)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def serve():
+    """Starts servers with settings of their own and closes them."""
+    started = []
+
+    def start(model, **settings):
+        started.append(Running(model, **settings))
+        return started[-1]
+
+    yield start
+    for each in started:
         each.close()

@@ -1,0 +1,99 @@
+"""The ASGI application: routes and what lies around them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import time
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request as HttpRequest
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from qwen3cpu.model import Model
+from qwen3cpu.server import monitoring, text_endpoints
+from qwen3cpu.server.api_errors import as_api_error, guarded
+from qwen3cpu.server.chat_completions import chat_completions
+from qwen3cpu.server.completions import completions
+from qwen3cpu.server.gate import Gate
+from qwen3cpu.server.service import Service
+from qwen3cpu.server.settings import Settings
+
+GET, POST = "GET", "POST"
+ENDPOINTS = (
+    (POST, "/v1/chat/completions", chat_completions),
+    (POST, "/v1/completions", completions),
+    (POST, "/v1/embeddings", text_endpoints.embeddings),
+    (GET, "/v1/models", text_endpoints.models),
+    (GET, "/v1/models/{model:path}", text_endpoints.one_model),
+    (POST, "/tokenize", text_endpoints.tokenize),
+    (POST, "/detokenize", text_endpoints.detokenize),
+    (GET, "/tokenizer_info", text_endpoints.tokenizer_info),
+    (POST, "/apply-template", text_endpoints.apply_template),
+    (GET, "/health", monitoring.health),
+    (GET, "/metrics", monitoring.metrics),
+)
+
+
+def make_app(model: Model, settings: Settings) -> Starlette:
+    """The application for a loaded model, which belongs to it from now on.
+
+    Raises:
+        ArgumentError: the settings do not fit the model.
+    """
+    service = Service(model, settings)
+    responses: Counter[tuple[str, int]] = Counter()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        service.open()
+        yield
+        await service.close()
+
+    middleware = [
+        Middleware(Gate, settings=settings, responses=responses, known=frozenset(path for _, path, _ in ENDPOINTS))
+    ]
+    if settings.cors_origins:
+        cors = Middleware(
+            CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=[GET, POST], allow_headers=["*"]
+        )
+        middleware.insert(0, cors)
+    app = Starlette(
+        routes=[
+            Route("/", page, methods=[GET]),
+            *(Route(path, guarded(endpoint), methods=[method]) for method, path, endpoint in ENDPOINTS),
+        ],
+        middleware=middleware,
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _http_error},
+    )
+    app.state.service = service
+    app.state.responses = responses
+    app.state.started = int(time())
+    return app
+
+
+async def page(http: HttpRequest) -> Response:
+    """The chat page."""
+    return HTMLResponse(_PAGE.read_text(encoding="utf-8"), headers=_PAGE_HEADERS)
+
+
+_PAGE = Path(__file__).with_name("page.html")
+_PAGE_HEADERS = {
+    # Nothing from elsewhere, whatever a model may write.
+    "content-security-policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
+
+
+async def _http_error(http: HttpRequest, error: Exception) -> Response:
+    return as_api_error(error).response()

@@ -1,0 +1,127 @@
+"""POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from qwen3cpu.results import Chunk, Result
+from qwen3cpu.server.api_errors import as_api_error
+from qwen3cpu.server.bodies import ChatBody
+from qwen3cpu.server.chat_input import chat_request
+from qwen3cpu.server.common import ContentTokens, check_model, head, usage
+from qwen3cpu.server.encoding import json_bytes, json_response, read_json
+from qwen3cpu.server.service import Answers, Service
+from qwen3cpu.server.streams import EventStream, while_connected
+from qwen3cpu.server.tool_calls import openai_call
+from qwen3cpu.splitter import starts_thinking
+
+
+async def chat_completions(http: HttpRequest) -> Response:
+    """Serve a request."""
+    service: Service = http.app.state.service
+    body = ChatBody.model_validate(await read_json(http, service.settings.max_body))
+    check_model(service, body.model)
+    messages, request = chat_request(service, body)
+    prompt = await service.encode(messages, request)
+    answers = service.start([prompt], request)
+    reply = _Reply(service, body, prompt, answers)
+    if body.stream:
+        return EventStream(reply.events(), service.settings.keep_alive, answers.close)
+    try:
+        return json_response(await while_connected(http.receive, reply.whole()))
+    finally:
+        answers.close()
+
+
+class _Reply:
+    """Writes the answers to one request."""
+
+    def __init__(self, service: Service, body: ChatBody, prompt: list[int], answers: Answers) -> None:
+        self._service = service
+        self._body = body
+        self._answers = answers
+        self._head = head(service, "chatcmpl", "chat.completion.chunk" if body.stream else "chat.completion")
+        self._head["seed"] = answers.jobs[0].request.sampling.seed
+        tokenizer = service.model.tokenizer
+        in_thinking = starts_thinking(prompt, tokenizer)
+        self._content = [ContentTokens(tokenizer, in_thinking=in_thinking) for _ in range(body.n or 1)]
+
+    async def whole(self) -> dict[str, Any]:
+        """All of it."""
+        results = await self._answers.results()
+        choices = [self._choice(result) for result in results]
+        return {**self._head, "choices": choices, "usage": usage([(result.usage, 0) for result in results])}
+
+    def _choice(self, result: Result) -> dict[str, Any]:
+        calls = [openai_call(call) for call in result.tool_calls]
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": result.text or (None if calls else ""),
+            "refusal": None,
+        }
+        if result.reasoning:
+            message["reasoning_content"] = result.reasoning
+        if calls:
+            message["tool_calls"] = calls
+        return {
+            "index": result.index,
+            "message": message,
+            "logprobs": self._logprobs(result),
+            "finish_reason": _finish_reason(result),
+        }
+
+    async def events(self) -> AsyncGenerator[bytes, None]:
+        """It as a stream."""
+        results = []
+        calls = [0] * len(self._content)
+        try:
+            for index in range(len(self._content)):
+                yield self._event(index, {"role": "assistant", "content": ""})
+            async for index, chunk in self._answers.chunks():
+                delta: dict[str, Any] = {}
+                if chunk.reasoning:
+                    delta["reasoning_content"] = chunk.reasoning
+                if chunk.text:
+                    delta["content"] = chunk.text
+                if chunk.tool_call:
+                    delta["tool_calls"] = [{"index": calls[index], **openai_call(chunk.tool_call)}]
+                    calls[index] += 1
+                logprobs = self._logprobs(chunk)
+                if delta or (logprobs and logprobs["content"]):
+                    yield self._event(index, delta, logprobs)
+                if chunk.result is not None:
+                    results.append(chunk.result)
+                    yield self._event(index, {}, finish_reason=_finish_reason(chunk.result))
+            if self._body.include_usage:
+                counts = usage([(result.usage, 0) for result in results])
+                yield _event({**self._head, "choices": [], "usage": counts})
+            yield b"data: [DONE]\n\n"
+        except Exception as error:
+            yield _event(as_api_error(error).body())
+
+    def _event(
+        self,
+        index: int,
+        delta: dict[str, Any],
+        logprobs: dict[str, Any] | None = None,
+        finish_reason: str | None = None,
+    ) -> bytes:
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        return _event({**self._head, "choices": [choice]})
+
+    def _logprobs(self, part: Chunk | Result) -> dict[str, Any] | None:
+        if not self._body.logprobs:
+            return None
+        return {"content": self._content[part.index].logprobs(part.logprobs), "refusal": None}
+
+
+def _finish_reason(result: Result) -> str:
+    return "tool_calls" if result.tool_calls and result.finish_reason == "stop" else result.finish_reason
+
+
+def _event(value: dict[str, Any]) -> bytes:
+    return b"data: " + json_bytes(value) + b"\n\n"

@@ -1,0 +1,73 @@
+"""What every request passes before an endpoint sees it: the host's name, the API key, and the count of responses."""
+
+from __future__ import annotations
+
+import hmac
+from collections import Counter
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from qwen3cpu.server.api_errors import ApiError
+from qwen3cpu.server.settings import Settings
+
+OPEN_PATHS = frozenset({"/", "/health"})
+"""Served without a key: the page, which asks for one, and what load balancers ask."""
+
+
+class Gate:
+    """An ASGI application around another.
+
+    Args:
+        app: what is behind the gate.
+        settings: names the key and the hosts.
+        responses: counts responses by path and status; paths are those of `known`, all others count as one.
+        known: paths of the server.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: Settings, responses: Counter[tuple[str, int]], known: frozenset[str]
+    ) -> None:
+        self._app = app
+        self._key = None if settings.api_key is None else settings.api_key.encode()
+        self._hosts = frozenset(host.lower() for host in settings.hosts)
+        self._responses = responses
+        self._known = known
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"] if scope["path"] in self._known else "other"
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._responses[path, message["status"]] += 1
+            await send(message)
+
+        refusal = self._refusal(scope)
+        await (self._app if refusal is None else refusal.response())(scope, receive, counted)
+
+    def _refusal(self, scope: Scope) -> ApiError | None:
+        headers = Headers(scope=scope)
+        if self._hosts and _name(headers.get("host", "")) not in self._hosts:
+            return ApiError(421, "this server does not answer under the name in the Host header", code="wrong_host")
+        if self._key is None or scope["path"] in OPEN_PATHS:
+            return None
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1", "replace"), self._key):
+            return None
+        return ApiError(
+            401,
+            "expected the API key of this server as `Authorization: Bearer ...`",
+            code="invalid_api_key",
+            headers={"www-authenticate": "Bearer"},
+        )
+
+
+def _name(host: str) -> str:
+    """The Host header without its port."""
+    if host.startswith("["):
+        return host.partition("]")[0].lower() + "]"
+    return host.partition(":")[0].lower()

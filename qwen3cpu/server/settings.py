@@ -1,0 +1,43 @@
+"""What an operator may set. The command line (qwen3cpu/cli_serve.py) fills it in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qwen3cpu.generate import MOST_RUNNING
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a server.
+
+    Attributes:
+        model_name: the id under which clients ask for the model.
+        api_key: what clients have to send as `Authorization: Bearer ...`; None: nothing.
+        cors_origins: web pages of these origins may use the server; none by default.
+        hosts: names under which the server answers (the `Host` header), so that no web page can reach a server on
+            this machine by a name of its own; empty: any.
+        parallel, queue, kv_bytes: see SchedulerLimits.
+        timeout: seconds of a request from its arrival to its end.
+        grace: seconds that requests under way have to finish when the server stops.
+        keep_alive: seconds without a token after which a stream gets a comment.
+        max_body: bytes of a request.
+        max_messages, max_tools, max_prompts: entries of these lists in one request.
+        max_schema: bytes of a JSON schema.
+    """
+
+    model_name: str
+    api_key: str | None = None
+    cors_origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    parallel: int = MOST_RUNNING
+    queue: int = 64
+    kv_bytes: int | None = None
+    timeout: float = 1800.0
+    grace: float = 30.0
+    keep_alive: float = 10.0
+    max_body: int = 8 << 20
+    max_messages: int = 2048
+    max_tools: int = 128
+    max_prompts: int = 256
+    max_schema: int = 1 << 16

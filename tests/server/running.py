@@ -1,0 +1,74 @@
+"""A server on a free port of this machine, in a thread of its own, and requests to it."""
+
+import json
+import threading
+
+import httpx
+
+from qwen3cpu.server.app import make_app
+from qwen3cpu.server.serve import HttpServer, listen
+from qwen3cpu.server.settings import Settings
+
+
+class Running:
+    """A server that has started."""
+
+    def __init__(self, model, **settings):
+        settings.setdefault("model_name", "tiny")
+        settings.setdefault("kv_bytes", 1 << 28)
+        self.model = model
+        self.app = make_app(model, Settings(**settings))
+        self.scheduler = self.app.state.service.scheduler
+        self._listener = listen("127.0.0.1", 0)
+        self.port = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.http = httpx.Client(base_url=self.url, timeout=120)
+        self.server = HttpServer(self.app, grace=settings.get("grace", 5))
+        self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self._listener]})
+        self._thread.start()
+        self.http.get("/health")
+
+    def post(self, path, body=None, **options):
+        """A JSON request."""
+        return self.http.post(path, json=body, **options)
+
+    def chat(self, text="What is 17 + 25?", **options):
+        """The JSON of a chat completion that has to succeed."""
+        return self.ok("/v1/chat/completions", messages=[{"role": "user", "content": text}], **options)
+
+    def ok(self, path, **body):
+        """The JSON of a request that has to succeed."""
+        response = self.post(path, body)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def events(self, path, **body):
+        """The events of a streamed answer, and its comments."""
+        found, comments = [], []
+        with self.http.stream("POST", path, json={**body, "stream": True}) as response:
+            assert response.status_code == 200, response.read()
+            assert response.headers["content-type"].startswith("text/event-stream")
+            for line in response.iter_lines():
+                if line.startswith(":"):
+                    comments.append(line)
+                elif line.startswith("data: ") and line != "data: [DONE]":
+                    found.append(json.loads(line[6:]))
+        return found, comments
+
+    def refused(self, path, body, status):
+        """The error of a request that has to be refused."""
+        response = self.post(path, body)
+        assert response.status_code == status, response.text
+        return response.json()["error"]
+
+    def close(self):
+        self.http.close()
+        self.server.should_exit = True
+        self._thread.join()
+        assert not self.scheduler.alive
+        self.assert_nothing_left()
+
+    def assert_nothing_left(self):
+        """No block of the KV cache is taken but by the prefix cache."""
+        memory = self.model.engine.memory()
+        assert memory["kv_bytes_in_use"] == memory["prefix_cache_bytes"], "a sequence was left behind"

@@ -1,0 +1,291 @@
+"""What all endpoints have in common: errors, keys, hosts, limits, streams, the end of the server."""
+
+import http.client
+import json
+import socket
+import threading
+
+import httpx
+import pytest
+
+from qwen3cpu.server.settings import Settings
+
+QUESTION = {"messages": [{"role": "user", "content": "What is 17 + 25?"}]}
+ENDLESS = {**QUESTION, "ignore_eos": True, "seed": 1}
+CHAT = "/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/nothing", 404),
+        ("GET", CHAT, 405),
+        ("POST", "/health", 405),
+        ("DELETE", "/", 405),
+        ("GET", "/../x", 404),
+    ],
+)
+def test_wrong_paths_and_methods(server, method, path, status):
+    response = server.http.request(method, path)
+    assert response.status_code == status
+    assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[1]", "expected a JSON object, found list"),
+        (b"null", "expected a JSON object, found NoneType"),
+        (b'{"temperature": NaN, "messages": []}', "NaN is not a JSON number"),
+        (b'{"seed": ' + b"9" * 5000 + b"}", "not JSON"),
+        (b'{"messages": ' + b"[" * 100_000, "not JSON"),
+        (b'{"messages": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}", "nested too deeply"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/tokenize", "/v1/embeddings"])
+def test_bodies_that_are_no_object(server, content, words, path):
+    response = server.http.post(path, content=content, headers={"content-type": "application/json"})
+    assert response.status_code == 400
+    assert words in response.json()["error"]["message"]
+
+
+def test_another_content_type(server):
+    response = server.http.post(CHAT, content=json.dumps(QUESTION), headers={"content-type": "text/plain"})
+    assert response.status_code == 415
+    assert "application/json" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_huge_body(server, chunked):
+    data = b'{"messages": "' + b"a" * (9 << 20) + b'"}'
+    content = iter([data[: 1 << 20], data[1 << 20 :]]) if chunked else data
+    response = server.http.post(CHAT, content=content, headers={"content-type": "application/json"})
+    assert response.status_code == 413
+    assert response.json()["error"]["code"] == "body_too_large"
+    assert server.chat(max_tokens=1)
+
+
+def test_too_many_messages_and_tools(server):
+    error = server.refused(CHAT, {"messages": QUESTION["messages"] * 2049}, 400)
+    assert error["message"] == "messages: expected at most 2048, found 2049"
+    tool = {"type": "function", "function": {"name": "f"}}
+    error = server.refused(CHAT, {**QUESTION, "tools": [tool] * 129}, 400)
+    assert error["message"] == "tools: expected at most 128, found 129"
+
+
+def test_an_api_key(serve, tiny):
+    server = serve(tiny, api_key="s3cret")
+    assert server.http.get("/health").status_code == 200
+    assert server.http.get("/").status_code == 200
+    for headers in (
+        {},
+        {"authorization": "Bearer wrong"},
+        {"authorization": "s3cret"},
+        {"authorization": "Basic s3cret"},
+    ):
+        response = server.http.get("/v1/models", headers=headers)
+        assert response.status_code == 401
+        assert response.json()["error"]["code"] == "invalid_api_key"
+    assert server.http.get("/metrics").status_code == 401
+    assert server.http.get("/v1/models", headers={"authorization": "Bearer s3cret"}).status_code == 200
+    raw = http.client.HTTPConnection("127.0.0.1", server.port)
+    raw.putrequest("GET", "/v1/models")
+    raw.putheader("Authorization", b"Bearer s3cr\xe9t")
+    raw.endheaders()
+    assert raw.getresponse().status == 401
+    raw.close()
+
+
+def test_no_page_from_elsewhere(serve, tiny):
+    server = serve(tiny, hosts=("127.0.0.1",))
+    assert server.http.get("/v1/models").status_code == 200
+    response = server.http.get("/v1/models", headers={"host": "rebound.example"})
+    assert response.status_code == 421
+    assert response.json()["error"]["code"] == "wrong_host"
+    assert (
+        "access-control-allow-origin" not in server.http.get("/health", headers={"origin": "http://a.example"}).headers
+    )
+
+
+def test_origins_that_are_allowed(serve, tiny):
+    server = serve(tiny, cors_origins=("http://a.example",), api_key="k")
+    for origin, allowed in (("http://a.example", "http://a.example"), ("http://b.example", None)):
+        response = server.http.get("/health", headers={"origin": origin})
+        assert response.headers.get("access-control-allow-origin") == allowed
+    asked = {"origin": "http://a.example", "access-control-request-method": "POST"}
+    preflight = server.http.options(CHAT, headers={**asked, "access-control-request-headers": "authorization"})
+    assert preflight.status_code == 200, "a preflight carries no key"
+    refused = server.http.get("/v1/models", headers={"origin": "http://a.example"})
+    assert refused.status_code == 401
+    assert refused.headers["access-control-allow-origin"] == "http://a.example"
+
+
+def test_a_full_queue(serve, tiny):
+    server = serve(tiny, parallel=1, queue=1)
+    hold(server)
+    streams = [open_stream(server) for _ in range(2)]
+    response = server.post(CHAT, QUESTION)
+    assert response.status_code == 429
+    assert response.json()["error"]["code"] == "queue_full"
+    assert 1 <= int(response.headers["retry-after"]) <= 60
+    for stream in streams:
+        stream.close()
+    let_go(server)
+    wait_until(server, lambda: server.scheduler.queued == server.scheduler.running == 0)
+    assert server.chat(max_tokens=1)
+
+
+def test_too_many_prompts_leave_nothing_behind(serve, tiny):
+    server = serve(tiny, parallel=1, queue=3)
+    assert server.post("/v1/completions", {"prompt": ["1"] * 100, "max_tokens": 1}).status_code == 429
+    assert server.ok("/v1/completions", prompt=["1"] * 2, max_tokens=1)
+    assert server.scheduler.queued == 0
+
+
+def test_a_request_that_takes_too_long(serve, tiny):
+    server = serve(tiny, timeout=0.05)
+    response = server.post(CHAT, ENDLESS)
+    assert response.status_code == 408
+    assert response.headers["x-should-retry"] == "false"
+    assert "longer than 0.05 seconds" in response.json()["error"]["message"]
+    events, _ = server.events(CHAT, **ENDLESS)
+    assert "longer than 0.05 seconds" in events[-1]["error"]["message"]
+
+
+def test_comments_while_nothing_comes(serve, tiny):
+    server = serve(tiny, keep_alive=0.02)
+    hold(server)
+    with server.http.stream("POST", CHAT, json={**QUESTION, "stream": True}) as response:
+        lines = response.iter_lines()
+        seen = [line for line in (next(lines) for _ in range(9)) if line.startswith(":")]
+        assert seen
+        let_go(server)
+        assert list(lines)[-2] == "data: [DONE]"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_goes_away(serve, tiny, stream):
+    """Its answer ends with the step under way."""
+    server = serve(tiny)
+    hold(server)
+    connection = socket.create_connection(("127.0.0.1", server.port))
+    body = json.dumps({**ENDLESS, "stream": stream}).encode()
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body)
+    wait_until(server, lambda: server.scheduler.running == 1)
+    connection.close()
+    wait_until(server, lambda: any(job.cancelled for job in server.scheduler._jobs.values()))
+    let_go(server)
+    wait_until(server, lambda: server.scheduler.running == 0)
+    assert server.scheduler.stats.jobs["cancelled"] == 1
+    assert server.scheduler.stats.completion_tokens <= 1
+
+
+def test_an_error_in_the_engine(serve, tiny, monkeypatch):
+    server = serve(tiny)
+
+    def fail(batch):
+        raise MemoryError("of 7 bytes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tiny.engine, "forward", fail)
+        error = server.refused(CHAT, QUESTION, 500)
+        assert error == {"message": "internal error", "type": "server_error", "param": None, "code": "internal_error"}
+        events, _ = server.events(CHAT, **QUESTION)
+        assert events[-1] == {"error": error}
+    assert server.chat(seed=1)["choices"][0]["message"]["content"] == "42."
+
+
+def test_requests_under_way_are_finished_when_the_server_stops(serve, tiny):
+    server = serve(tiny, grace=600)
+    hold(server)
+    found = []
+    body = {**QUESTION, "seed": 1}
+    asking = threading.Thread(target=lambda: found.append(httpx.post(server.url + CHAT, json=body, timeout=600)))
+    asking.start()
+    wait_until(server, lambda: server.scheduler.running == 1)
+    server.server.should_exit = True
+    wait_until(server, lambda: server.scheduler.stopping)
+    let_go(server)
+    asking.join()
+    assert found[0].json()["choices"][0]["message"]["content"] == "42."
+
+
+def test_what_outlasts_the_grace_is_cut(serve, tiny):
+    server = serve(tiny, grace=0)
+    hold(server)
+    found = []
+    asking = threading.Thread(target=lambda: found.append(httpx.post(server.url + CHAT, json=ENDLESS, timeout=600)))
+    asking.start()
+    wait_until(server, lambda: server.scheduler.running == 1)
+    server.server.should_exit = True
+    wait_until(server, lambda: server.scheduler.stopping)
+    let_go(server)
+    asking.join()
+    assert found[0].status_code == 503
+    assert found[0].json()["error"]["code"] == "shutting_down"
+
+
+def test_health_of_a_server_that_stops(serve, tiny):
+    server = serve(tiny)
+    assert server.http.get("/health").json() == {"status": "ok"}
+    server.scheduler.stop()
+    server.scheduler.join()
+    response = server.http.get("/health")
+    assert (response.status_code, response.json()) == (503, {"status": "stopped"})
+    assert server.refused(CHAT, QUESTION, 503)["code"] == "shutting_down"
+
+
+def test_metrics(serve, tiny):
+    server = serve(tiny)
+    server.chat(max_tokens=5, ignore_eos=True)
+    server.post(CHAT, {"messages": []})
+    lines = server.http.get("/metrics").text.splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert values['qwen3cpu_http_responses_total{path="/v1/chat/completions",status="200"}'] == "1"
+    assert values['qwen3cpu_http_responses_total{path="/v1/chat/completions",status="400"}'] == "1"
+    assert values['qwen3cpu_jobs_total{end="finished"}'] == "1"
+    assert values["qwen3cpu_completion_tokens_total"] == "5"
+    assert values["qwen3cpu_first_token_seconds_count"] == "1"
+    assert values['qwen3cpu_step_seconds_bucket{le="+Inf"}'] == values["qwen3cpu_step_seconds_count"] == "4"
+    families = {line.split()[2] for line in lines if line.startswith("# TYPE")}
+    for name in values:
+        family = name.partition("{")[0]
+        assert family in families or family.rsplit("_", 1)[0] in families
+
+
+def test_settings_have_safe_defaults():
+    settings = Settings("tiny")
+    assert (settings.api_key, settings.cors_origins) == (None, ())
+
+
+# Helpers: a server whose steps wait
+
+
+def hold(server):
+    """Let no step be made until `let_go`."""
+    server.gate = threading.Event()
+    advance = server.scheduler._batch.advance
+    server.scheduler._batch.advance = lambda: server.gate.wait() and advance()
+
+
+def let_go(server):
+    server.gate.set()
+
+
+def open_stream(server):
+    """A stream whose request has been accepted."""
+    context = httpx.Client(base_url=server.url, timeout=120)
+    context.send(context.build_request("POST", CHAT, json={**ENDLESS, "stream": True}), stream=True)
+    return context
+
+
+def wait_until(server, condition):
+    """Ask the server until it is so."""
+    while not condition():
+        server.http.get("/health")
