@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.idle import Preparation
 from qwen3cpu.results import Chunk, Result
+from qwen3cpu.sequence import common_prefix
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from qwen3cpu.model import Model
-    from qwen3cpu.options import Options
+    from qwen3cpu.options import Options, Request
 
 
 class Conversation:
@@ -22,10 +24,21 @@ class Conversation:
     Args:
         model: answers.
         system: the system message, if any.
+        prepare: "idle": after each answer the history, without the reasoning that the next prompt leaves out, is
+            processed in the background while the model has nothing else to do, so that the next turn starts warm.
         options: for every answer, unless a turn overrides them.
     """
 
-    def __init__(self, model: Model, system: str | None = None, **options: Unpack[Options]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        system: str | None = None,
+        *,
+        prepare: Literal["idle"] | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        if prepare not in (None, "idle"):
+            raise ArgumentError(f'prepare: expected "idle" or None, found {prepare!r}')
         self._model = model
         self._sequence = model.engine.new_sequence()
         self.options: dict[str, Any] = dict(options)
@@ -34,6 +47,8 @@ class Conversation:
         """The history; may be read and edited between turns."""
         self.result: Result | None = None
         """The last answer that came to its end."""
+        self._prepare = prepare
+        self._preparation: Preparation | None = None
         model.request(**options)
         if system is not None:
             self.messages.append({"role": "system", "content": system})
@@ -90,16 +105,24 @@ class Conversation:
 
     def close(self) -> None:
         """Give the KV cache back. The conversation may go on; it is processed anew then."""
+        self._stop_preparing()
         self._sequence.truncate(0)
+
+    def wait_prepared(self) -> None:
+        """With prepare="idle": return when the next turn would start warm (at once if nothing is being prepared)."""
+        if self._preparation is not None:
+            self._preparation.wait()
 
     def _turn(self, messages: list[dict[str, Any]], options: Any) -> Generator[Chunk, None, None]:
         request = self._model.request(**{**self.options, **options})
         if request.n is not None:
             raise ArgumentError("n: a conversation has one answer to a message")
-        return self._follow(messages, self._model.continue_sequence(self._sequence, messages, request))
+        self._stop_preparing()
+        chunks = self._model.continue_sequence(self._sequence, messages, request)
+        return self._follow(messages, chunks, request)
 
     def _follow(
-        self, messages: list[dict[str, Any]], chunks: Generator[Chunk, None, None]
+        self, messages: list[dict[str, Any]], chunks: Generator[Chunk, None, None], request: Request
     ) -> Generator[Chunk, None, None]:
         answer = {"role": "assistant", "content": "", "reasoning_content": ""}
         result = None
@@ -114,5 +137,24 @@ class Conversation:
             if result is not None or answer["content"]:
                 self.messages = [*messages, {key: text for key, text in answer.items() if text or key == "content"}]
                 self.result = result
+                if self._prepare is not None and result is not None and not result.tool_calls:
+                    self._start_preparing(request)
             else:
                 self.messages = messages[:-1]
+
+    def _start_preparing(self, request: Request) -> None:
+        messages = self.messages
+
+        def history() -> list[int]:
+            # What any two user messages leave the same.
+            first, second = (
+                self._model.encode_prompt([*messages, {"role": "user", "content": text}], request) for text in "ab"
+            )
+            return first[: common_prefix(first, second)]
+
+        self._preparation = Preparation(self._model.engine, self._sequence, history)
+
+    def _stop_preparing(self) -> None:
+        if self._preparation is not None:
+            self._preparation.cancel()
+            self._preparation = None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.errors import ContextLengthError
+from qwen3cpu.idle import Traffic
 from qwen3cpu.prefix_cache import PrefixCache
 from qwen3cpu.sequence import TokenSequence
 
@@ -34,6 +35,8 @@ class Engine:
         self.native = native
         self.prefix_cache = PrefixCache(native, prefix_cache)
         """Beginnings that prompts have in common."""
+        self.traffic = Traffic()
+        """Tells idle work when to wait."""
         self.vocab_size = vocab_size
         self.context = context
 
@@ -77,6 +80,16 @@ class Engine:
         Raises:
             ContextLengthError: a sequence would outgrow the context. No sequence has changed then.
         """
+        with self.traffic:
+            return self._forward(batch)
+
+    def forward_idle(self, sequence: TokenSequence, new: Sequence[int]) -> None:
+        """Append new tokens to a sequence while nobody waits for the model; raises as `forward` does."""
+        self._forward([(sequence, new, [])])
+
+    def _forward(
+        self, batch: Sequence[tuple[TokenSequence, Sequence[int], Sequence[int]]]
+    ) -> list[NDArray[np.float32]]:
         for sequence, new, _ in batch:
             check_length(sequence.length + len(new), self.context)
         for sequence, new, _ in batch:

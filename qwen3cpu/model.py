@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -250,16 +250,19 @@ class Model:
         answers = (Answer(self._surroundings, ids, request, index=index) for index, ids in enumerate(encoded))
         return _results(run_many(self.engine, answers, most_running=most_running))
 
-    def chat(self, system: str | None = None, **options: Unpack[Options]) -> Conversation:
+    def chat(
+        self, system: str | None = None, *, prepare: Literal["idle"] | None = None, **options: Unpack[Options]
+    ) -> Conversation:
         """A conversation that keeps its history and its KV cache.
 
         Args:
             system: the system message, if any.
+            prepare: "idle" processes the history for the next turn in the background; see Conversation.
             options: for every answer, unless a turn overrides them.
         """
         from qwen3cpu.conversation import Conversation
 
-        return Conversation(self, system=system, **options)
+        return Conversation(self, system=system, prepare=prepare, **options)
 
     # Numbers
 
@@ -332,6 +335,10 @@ class Model:
     ) -> Generator[Chunk, None, None]:
         """Stream an answer to messages on a kept sequence: what it already holds of them is not processed again."""
         return self._start(messages, request, sequence)
+
+    def encode_prompt(self, prompt: Prompt, request: Request) -> list[int]:
+        """The ids of a prompt, as every call makes them."""
+        return self._prompts.encode(prompt, request)
 
     def request(self, **options: Any) -> Request:
         """Check options, as every call does, and fill in the defaults."""

@@ -28,12 +28,7 @@ class TokenSequence:
 
     def common_prefix(self, ids: Sequence[int]) -> int:
         """How many of `ids`, from the start, this sequence holds already."""
-        count = 0
-        for mine, theirs in zip(self.ids, ids, strict=False):
-            if mine != theirs:
-                break
-            count += 1
-        return count
+        return common_prefix(self.ids, ids)
 
     def truncate(self, length: int) -> None:
         """Forget every position from `length` on."""
@@ -54,3 +49,13 @@ class TokenSequence:
         """Give the memory back."""
         self.native.release()
         self._ids.clear()
+
+
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many ids, from the start, are the same in both."""
+    count = 0
+    for mine, theirs in zip(first, second, strict=False):
+        if mine != theirs:
+            break
+        count += 1
+    return count

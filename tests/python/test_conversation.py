@@ -5,6 +5,7 @@ import pytest
 from scripted_models import script, write_scripted
 
 import qwen3cpu
+from qwen3cpu.sequence import common_prefix
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +67,34 @@ def test_what_two_turns_have_in_common_is_processed_once(model, forgetful):
     assert fresh.token_ids == result.token_ids
 
 
-def test_ten_turns_answer_as_from_scratch(model, forgetful):
-    chat = model.chat(max_new_tokens=8, temperature=0.8)
+@pytest.mark.parametrize("thinking", [True, False])
+def test_ten_turns_process_each_new_token_once(model, forgetful, thinking):
+    """What a turn processes is the part of its prompt that no earlier turn left behind, and its answer."""
+    chat = model.chat("be brief " * 20, max_new_tokens=8, temperature=0.8, thinking=thinking)
+    model.engine.prefix_cache.clear()
+    start, held, new = processed(model), [], 0
     for turn in range(10):
         result = chat.send(f"number {turn}", seed=turn)
-        fresh = forgetful.generate(chat.messages[:-1], max_new_tokens=8, temperature=0.8, seed=turn)
-        assert result.token_ids == fresh.token_ids
-        assert turn == 0 or result.usage.cached_tokens > 0
+        prompt = model.encode_prompt(chat.messages[:-1], model.request(thinking=thinking))
+        new += len(prompt) - common_prefix(held, prompt) + len(result.token_ids) - 1
+        # The last token of an answer is chosen, not processed.
+        held = prompt + list(result.token_ids[:-1])
+        assert processed(model) - start == new
+        fresh = forgetful.generate(chat.messages[:-1], max_new_tokens=8, temperature=0.8, seed=turn, thinking=thinking)
+        assert (fresh.token_ids, fresh.text, fresh.reasoning) == (result.token_ids, result.text, result.reasoning)
+
+
+def test_ten_turns_of_a_plain_template_process_every_token_once(tmp_path):
+    """Where the template leaves nothing of an answer out, no position at all is processed twice."""
+    plain = "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}[assistant]"
+    folder = write_scripted(tmp_path, script(["]", "A", "B", "<|im_end|>"]), chat_template=plain)
+    model, forgetful = (qwen3cpu.load(folder, quant="f32", threads=1, prefix_cache=limit) for limit in (1 << 30, 0))
+    chat = model.chat("system", temperature=0)
+    for turn in range(10):
+        result = chat.send(f"number {turn} of ten")
+        assert result.text == "AB"
+        assert processed(model) == result.usage.prompt_tokens + 2
+        assert result.token_ids == forgetful.generate(chat.messages[:-1], temperature=0).token_ids
 
 
 def test_reasoning_is_kept_apart_in_the_history(thinker):
