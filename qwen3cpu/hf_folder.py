@@ -44,9 +44,8 @@ def parse_texts(files: Mapping[str, bytes], chat_template: str | None, source: s
 
     `chat_template` is that of chat_template.jinja; it goes before the one in tokenizer_config.json, as in transformers.
     """
-    config_source = f"{source}: config.json"
     config_json = _needed(files, "config.json", source)
-    config = ModelConfig.from_dict(parse_object(config_json, config_source, ConfigError), config_source)
+    config = _parse_config(config_json, source)
     generation_source = f"{source}: generation_config.json"
     generation_json = files.get("generation_config.json", b"{}")
     generation = GenerationDefaults.from_dict(
@@ -66,6 +65,18 @@ def parse_texts(files: Mapping[str, bytes], chat_template: str | None, source: s
         tokenizer_config=tokenizer_config,
         chat_template=chat_template,
     )
+
+
+def read_folder_config(folder: Path) -> ModelConfig:
+    """The configuration of a model folder, which may have no other file. Raises CheckpointError (ConfigError)."""
+    data = _read_file(folder / "config.json")
+    files = {} if data is None else {"config.json": data}
+    return _parse_config(_needed(files, "config.json", str(folder)), str(folder))
+
+
+def _parse_config(config_json: bytes, source: str) -> ModelConfig:
+    source = f"{source}: config.json"
+    return ModelConfig.from_dict(parse_object(config_json, source, ConfigError), source)
 
 
 def _needed(files: Mapping[str, bytes], name: str, source: str) -> bytes:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,8 @@ from qwen3cpu.errors import DownloadError
 
 _PART: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 _ID: Final = re.compile(rf"{_PART}/{_PART}")
-_WANTED: Final = ["*.json", "*.safetensors", "*.jinja"]
+WHOLE: Final = ("*.json", "*.safetensors", "*.jinja")
+CONFIG: Final = ("config.json",)
 
 
 def is_hub_id(source: str) -> bool:
@@ -21,8 +23,9 @@ def is_hub_id(source: str) -> bool:
     return _ID.fullmatch(source) is not None and "--" not in source and ".." not in source
 
 
-def download(repo_id: str) -> Path:
-    """The folder with the newest version of a model; interrupted downloads go on where they stopped.
+def download(repo_id: str, wanted: Sequence[str] = WHOLE) -> Path:
+    """The folder with the newest version of a model, or with those of its files that are `wanted` (WHOLE or CONFIG);
+    interrupted downloads go on where they stopped.
 
     Without a network a complete copy in the Hugging Face cache is used. Raises DownloadError with the way on offline.
     """
@@ -40,7 +43,7 @@ def download(repo_id: str) -> Path:
 
     try:
         # Folders inside a repository hold copies in other formats.
-        folder = snapshot_download(repo_id, allow_patterns=_WANTED, ignore_patterns=["*/*"], tqdm_class=Bar)
+        folder = snapshot_download(repo_id, allow_patterns=list(wanted), ignore_patterns=["*/*"], tqdm_class=Bar)
     except Exception as reason:  # the library raises its own errors, those of its HTTP client and OSError
         raise DownloadError(_explain(repo_id, reason)) from reason
     return Path(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,14 +17,14 @@ from qwen3cpu import cache as packed_cache
 from qwen3cpu import hub
 from qwen3cpu.config import GenerationDefaults, ModelConfig
 from qwen3cpu.errors import ArgumentError, CheckpointError
-from qwen3cpu.hf_folder import FolderWeights, ModelTexts, read_texts
+from qwen3cpu.hf_folder import FolderWeights, ModelTexts, read_folder_config, read_texts
 from qwen3cpu.packed import PAGE, PackedFile, is_packed, plan_matrices, remove_abandoned
 from qwen3cpu.progress import Progress
 from qwen3cpu.quantize import pack_in_memory, pack_to_file, read_vectors
 from qwen3cpu.threads import resolve_threads
 from qwen3cpu.weights import DEFAULT_QUANT, QUANTS, check_quant
 
-__all__ = ["QUANTS", "Checkpoint", "open_checkpoint", "pack"]
+__all__ = ["QUANTS", "Checkpoint", "open_checkpoint", "pack", "read_config"]
 
 _logger = logging.getLogger("qwen3cpu")
 
@@ -144,8 +145,20 @@ def _check_replaceable(path: Path) -> None:
     raise ArgumentError(f"path: expected no file or a packed one to replace, found something else at {path}")
 
 
-def _locate(source: str | os.PathLike[str]) -> tuple[str, str, Path]:
-    """(the source as text, a short name for it, its file or folder), downloaded first when it is a hub id."""
+def read_config(source: str | os.PathLike[str]) -> tuple[ModelConfig, PackedFile | None]:
+    """The configuration of a model, and its file when it is a packed one; weights are neither needed nor downloaded.
+
+    source: as for `open_checkpoint`, which says what is raised.
+    """
+    _, _, path = _locate(source, hub.CONFIG)
+    if path.is_file():
+        file = PackedFile(path)
+        return file.texts.config, file
+    return read_folder_config(path), None
+
+
+def _locate(source: str | os.PathLike[str], wanted: Sequence[str] = hub.WHOLE) -> tuple[str, str, Path]:
+    """(the source as text, a short name for it, its file or folder), `wanted` downloaded first when it is a hub id."""
     if not isinstance(source, (str, os.PathLike)):
         raise ArgumentError(f"source: expected a path or a hub id, found {type(source).__name__}")
     text = os.fsdecode(source)
@@ -155,7 +168,7 @@ def _locate(source: str | os.PathLike[str]) -> tuple[str, str, Path]:
     if text and os.path.exists(path):
         return text, Path(path).resolve().name, Path(path)
     if isinstance(source, str) and hub.is_hub_id(text):
-        return text, text, hub.download(text)
+        return text, text, hub.download(text, wanted)
     raise CheckpointError(
         f"{text!r}: expected an existing model folder or packed file, or a hub id of the form owner/name; found neither"
     )

@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers.pre_tokenizers import ByteLevel
 
 from qwen3cpu import _native
 from qwen3cpu.config import GenerationDefaults, ModelConfig
@@ -187,6 +186,9 @@ def _parts(matrix: PackedMatrix, data: NDArray[np.uint8]) -> Iterator[NDArray[np
 
 def _tokenizer_json(vocab_size: int) -> bytes:
     """A byte-level BPE without merges: the 256 bytes, made-up words of about a real token's length, control tokens."""
+    # Imported here: those who only ask for a shape need not wait for the library.
+    from tokenizers.pre_tokenizers import ByteLevel
+
     alphabet = sorted(ByteLevel.alphabet())
     words = [*alphabet, *_made_up_words(vocab_size - _SPARE_ROWS - len(alphabet))]
     added = [

@@ -58,7 +58,7 @@ def test_what_is_no_hub_id(text: str) -> None:
 
 def test_an_existing_folder_goes_before_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(hub, "download", lambda repo_id: pytest.fail("went to the network"))
+    monkeypatch.setattr(hub, "download", lambda *_: pytest.fail("went to the network"))
     write_checkpoint(tmp_path / "Qwen" / "Qwen3-1.7B")
     assert open_checkpoint("Qwen/Qwen3-1.7B", threads=1).source == "Qwen/Qwen3-1.7B"
 
@@ -161,11 +161,17 @@ def server(tmp_path: Path) -> Iterator[tuple[type[Hub], str]]:
     httpd.server_close()
 
 
-def load(tmp_path: Path, endpoint: str, source: str = "owner/name", **more: str) -> subprocess.CompletedProcess[str]:
-    """Load a model in a process whose hub is `endpoint`; prints the fingerprint, or the error's type and text."""
+FINGERPRINT = "open_checkpoint(sys.argv[1], threads=1).fingerprint"
+
+
+def load(
+    tmp_path: Path, endpoint: str, source: str = "owner/name", wanted: str = FINGERPRINT, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Load a model in a process whose hub is `endpoint`; prints what is `wanted`, or the error's type and text."""
     code = (
-        "import sys\nfrom qwen3cpu.errors import Qwen3CpuError\nfrom qwen3cpu.loader import open_checkpoint\n"
-        "try: print('loaded', open_checkpoint(sys.argv[1], threads=1).fingerprint)\n"
+        "import sys\nfrom qwen3cpu.errors import Qwen3CpuError\n"
+        "from qwen3cpu.loader import open_checkpoint, read_config\n"
+        f"try: print('loaded', {wanted})\n"
         "except Qwen3CpuError as error: print(type(error).__name__, error)\n"
     )
     environment = {
@@ -185,6 +191,17 @@ def load(tmp_path: Path, endpoint: str, source: str = "owner/name", **more: str)
         [sys.executable, "-c", code, source],
         env=environment, cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+def test_fetches_the_configuration_alone(tmp_path: Path, server: tuple[type[Hub], str]) -> None:
+    """To plan with it; the rest comes when the model is loaded."""
+    handler, address = server
+    write_checkpoint(handler.files, hidden_size=96)
+    config = load(tmp_path, address, wanted="read_config(sys.argv[1])[0].hidden_size")
+    assert config.stdout == "loaded 96\n", config.stdout + config.stderr
+    fetched = {path for command, path, _ in handler.requests if command == "GET" and "/resolve/" in path}
+    assert {path.rpartition("/")[2] for path in fetched} == {"config.json"}
+    assert load(tmp_path, address).stdout.startswith("loaded ")
 
 
 NO_SERVER = "http://127.0.0.1:9"
