@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.engine import Engine
+from qwen3cpu.grammar import Constraint, Grammars
 from qwen3cpu.options import Request
 from qwen3cpu.results import Chunk, FinishReason, Result, StoppedBy, Timings, TokenLogprob, TopLogprob, Usage
 from qwen3cpu.sampling import Sampler
@@ -38,6 +39,8 @@ class Surroundings:
     engine: Engine
     tokenizer: Tokenizer
     eos_token_ids: frozenset[int]
+    grammars: Grammars | None = None
+    """For answers with a grammar."""
 
 
 class Answer:
@@ -89,6 +92,7 @@ class Answer:
             if request.plain
             else OutputSplitter(model.tokenizer, in_thinking=starts_thinking(prompt, model.tokenizer))
         )
+        self._constraint = self._make_constraint()
         self._stops = StopMatcher(request.stop)
         self._token_ids: list[int] = []
         self._logprobs: list[TokenLogprob] = []
@@ -151,7 +155,8 @@ class Answer:
         To be called when nothing is pending any more. Sets `result` with the last token, else `pending`.
         """
         now = perf_counter()
-        token = self._sampler.sample(logits)
+        bound = self._constraint is not None and not self._splitter.in_thinking
+        token = self._sampler.sample(self._constraint.mask(logits) if self._constraint and bound else logits)
         self.catching_up = False
         if self.in_prompt:
             self.in_prompt = False
@@ -187,6 +192,13 @@ class Answer:
         if not self._keeps_sequence:
             self.sequence.release()
 
+    def _make_constraint(self) -> Constraint | None:
+        grammars, grammar = self._model.grammars, self._request.grammar
+        if grammar is None or grammars is None:
+            return None
+        may_think = self._request.thinking and not self._splitter.in_thinking
+        return Constraint(grammars.matcher(grammar), self._model.tokenizer.think if may_think else None)
+
     def _room(self) -> int:
         """Tokens that may still follow."""
         room = self._model.engine.context - len(self._prompt)
@@ -215,6 +227,11 @@ class Answer:
         before = self._splitter.in_thinking
         parts = self._splitter.push(token) if visible else []
         after = self._splitter.in_thinking
+        if self._constraint is not None and visible:
+            if before or after:
+                self._constraint.thinks()
+            else:
+                self._constraint.push(token)
         self._reasoning_tokens += before or after
         self._thought += before and after
         return parts

@@ -19,6 +19,7 @@ from qwen3cpu.config import GenerationDefaults, ModelConfig
 from qwen3cpu.engine import CHUNK, Engine
 from qwen3cpu.errors import ArgumentError, MessageError
 from qwen3cpu.generate import MOST_RUNNING, run, run_many
+from qwen3cpu.grammar import Grammars
 from qwen3cpu.loader import Checkpoint, open_checkpoint
 from qwen3cpu.long_context import longest_context, scaled_config
 from qwen3cpu.memory import system_memory, touching
@@ -124,7 +125,8 @@ class Model:
             self.tokenizer, template, vocab_size=config.vocab_size, context=positions, source=checkpoint.source
         )
         self._has_template = template is not None
-        self._surroundings = Surroundings(self.engine, self.tokenizer, self._find_eos())
+        eos = self._find_eos()
+        self._surroundings = Surroundings(self.engine, self.tokenizer, eos, Grammars(self.tokenizer, eos))
 
     def __repr__(self) -> str:
         return (
@@ -353,12 +355,19 @@ class Model:
         """What answers are made from."""
         return self._surroundings
 
+    def check_grammar(self, grammar: str) -> None:
+        """ArgumentError for a grammar of qwen3cpu.grammar that answers could not follow."""
+        assert self._surroundings.grammars is not None
+        self._surroundings.grammars.matcher(grammar)
+
     # Inside
 
     def _request(self, **options: Any) -> Request:
         request = make_request(options, self.generation_defaults, vocab_size=self.config.vocab_size)
         if request.max_new_tokens is None and self.generation_defaults.max_new_tokens is not None:
             request = replace(request, max_new_tokens=self.generation_defaults.max_new_tokens)
+        if request.grammar is not None:
+            self.check_grammar(request.grammar)
         return request
 
     def _start(

@@ -21,6 +21,8 @@ class Options(TypedDict, total=False):
     thinking_budget: tokens of reasoning after which the authors' closing sentence is fed in and the answer follows; 0
         means an empty think block. Without effect on a model that has no think tokens.
     tools: JSON schemas of functions, for the chat template.
+    schema: a JSON schema (a dict) or a pydantic model that the answer has to follow; reasoning before it is free. An
+        answer that a limit cuts off is not complete. Needs the extra [schema].
     raw: a str prompt is fed as it is, control-token spellings in it being control tokens, not as a user message.
     max_new_tokens: tokens after the prompt at most, reasoning included; default: until the context is full.
     stop: one or several strings that end the answer (not the reasoning) and are not part of it.
@@ -42,6 +44,7 @@ class Options(TypedDict, total=False):
     thinking: bool | None
     thinking_budget: int | None
     tools: Sequence[Mapping[str, Any]] | None
+    schema: Mapping[str, Any] | type | None
     raw: bool | None
     max_new_tokens: int | None
     stop: str | Sequence[str] | None
@@ -95,6 +98,8 @@ class Request:
     n: int | None = None
     """None when the caller did not ask for several answers."""
     progress: bool = False
+    grammar: str | None = None
+    """What the answer has to follow, made from `schema` (grammar.py)."""
     plain: bool = False
     """All tokens make text: think blocks and tool calls are not told apart. Not an option of generate."""
 
@@ -122,6 +127,7 @@ def make_request(options: Mapping[str, Any], defaults: GenerationDefaults, *, vo
         thinking=thinking,
         thinking_budget=budget,
         tools=given.get("tools"),
+        grammar=_grammar(given.get("schema"), thinking),
         raw=_flag(given, "raw", False),
         max_new_tokens=_whole(given, "max_new_tokens", 1),
         stop=_stop_strings(given.get("stop")),
@@ -152,6 +158,14 @@ def sampling_params(given: Mapping[str, Any], defaults: GenerationDefaults, thin
         values["temperature"] = 0.0
     values.update({name: given[name] for name in SAMPLING_NAMES if given.get(name) is not None})
     return SamplingParams(**values)
+
+
+def _grammar(schema: Any, thinking: bool) -> str | None:
+    if schema is None:
+        return None
+    from qwen3cpu.grammar import answer_grammar, json_schema
+
+    return answer_grammar(json_schema(schema), after_thinking=thinking)
 
 
 def check_ids(ids: Any, vocab_size: int, name: str) -> list[int]:

@@ -16,7 +16,7 @@ from qwen3cpu.server.common import ContentTokens, check_model, head, usage
 from qwen3cpu.server.encoding import json_bytes, json_response, read_json
 from qwen3cpu.server.service import Answers, Service
 from qwen3cpu.server.streams import EventStream, while_connected
-from qwen3cpu.server.tool_calls import openai_call
+from qwen3cpu.server.tool_calls import as_text, parse_call
 from qwen3cpu.splitter import starts_thinking
 
 
@@ -25,7 +25,7 @@ async def chat_completions(http: HttpRequest) -> Response:
     service: Service = http.app.state.service
     body = ChatBody.model_validate(await read_json(http, service.settings.max_body))
     check_model(service, body.model)
-    messages, request = chat_request(service, body)
+    messages, request = await chat_request(service, body)
     prompt = await service.encode(messages, request)
     answers = service.start([prompt], request)
     reply = _Reply(service, body, prompt, answers)
@@ -57,12 +57,10 @@ class _Reply:
         return {**self._head, "choices": choices, "usage": usage([(result.usage, 0) for result in results])}
 
     def _choice(self, result: Result) -> dict[str, Any]:
-        calls = [openai_call(call) for call in result.tool_calls]
-        message: dict[str, Any] = {
-            "role": "assistant",
-            "content": result.text or (None if calls else ""),
-            "refusal": None,
-        }
+        parsed = [(parse_call(written), written) for written in result.tool_calls]
+        calls = [call.chat() for call, _ in parsed if call is not None]
+        text = "\n".join([*filter(None, [result.text]), *(as_text(w) for call, w in parsed if call is None)])
+        message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else ""), "refusal": None}
         if result.reasoning:
             message["reasoning_content"] = result.reasoning
         if calls:
@@ -71,7 +69,7 @@ class _Reply:
             "index": result.index,
             "message": message,
             "logprobs": self._logprobs(result),
-            "finish_reason": _finish_reason(result),
+            "finish_reason": _finish_reason(result, len(calls)),
         }
 
     async def events(self) -> AsyncGenerator[bytes, None]:
@@ -85,17 +83,22 @@ class _Reply:
                 delta: dict[str, Any] = {}
                 if chunk.reasoning:
                     delta["reasoning_content"] = chunk.reasoning
-                if chunk.text:
-                    delta["content"] = chunk.text
+                content = chunk.text
                 if chunk.tool_call:
-                    delta["tool_calls"] = [{"index": calls[index], **openai_call(chunk.tool_call)}]
-                    calls[index] += 1
+                    call = parse_call(chunk.tool_call)
+                    if call is None:
+                        content += as_text(chunk.tool_call)
+                    else:
+                        delta["tool_calls"] = [{"index": calls[index], **call.chat()}]
+                        calls[index] += 1
+                if content:
+                    delta["content"] = content
                 logprobs = self._logprobs(chunk)
                 if delta or (logprobs and logprobs["content"]):
                     yield self._event(index, delta, logprobs)
                 if chunk.result is not None:
                     results.append(chunk.result)
-                    yield self._event(index, {}, finish_reason=_finish_reason(chunk.result))
+                    yield self._event(index, {}, finish_reason=_finish_reason(chunk.result, calls[index]))
             if self._body.include_usage:
                 counts = usage([(result.usage, 0) for result in results])
                 yield _event({**self._head, "choices": [], "usage": counts})
@@ -119,8 +122,8 @@ class _Reply:
         return {"content": self._content[part.index].logprobs(part.logprobs), "refusal": None}
 
 
-def _finish_reason(result: Result) -> str:
-    return "tool_calls" if result.tool_calls and result.finish_reason == "stop" else result.finish_reason
+def _finish_reason(result: Result, calls: int) -> str:
+    return "tool_calls" if calls and result.finish_reason == "stop" else result.finish_reason
 
 
 def _event(value: dict[str, Any]) -> bytes:
