@@ -165,6 +165,27 @@ void bind_engine(py::module_& m) {
       .def("release", &Sequence::release, NoGil())
       .def("hold", &Sequence::hold, py::arg("index"), NoGil())
       .def(
+          "read",
+          [](Sequence& self, int index) {
+            Bytes block(self.pool().block_bytes());
+            uint8_t* out = block.mutable_data();
+            const py::gil_scoped_release release;
+            self.read(index, out);
+            return block;
+          },
+          py::arg("index"))
+      .def(
+          "append",
+          [](Sequence& self, const Bytes& block, int positions) {
+            if (block.size() != self.pool().block_bytes())
+              throw Error("append: expected a block of " + std::to_string(self.pool().block_bytes()) +
+                          " bytes, found " + std::to_string(block.size()));
+            const uint8_t* data = block.data();
+            const py::gil_scoped_release release;
+            self.append(data, positions);
+          },
+          py::arg("block").noconvert(), py::arg("positions"))
+      .def(
           "block_ids",
           [](Sequence& self) {
             std::vector<uintptr_t> ids;

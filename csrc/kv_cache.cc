@@ -128,6 +128,25 @@ std::shared_ptr<HeldBlock> Sequence::hold(int index) {
   return std::make_shared<HeldBlock>(pool_, blocks_[static_cast<size_t>(index)]);
 }
 
+void Sequence::read(int index, uint8_t* out) {
+  const std::lock_guard<std::mutex> guard(lock_);
+  if (index < 0 || index >= ceil_div(length_, kKvBlock))
+    throw Error("read: expected one of " + std::to_string(ceil_div(length_, kKvBlock)) + " blocks, found " +
+                std::to_string(index));
+  std::memcpy(out, blocks_[static_cast<size_t>(index)]->data, static_cast<size_t>(pool_->block_bytes()));
+}
+
+void Sequence::append(const uint8_t* data, int positions) {
+  const std::lock_guard<std::mutex> guard(lock_);
+  if (length_ % kKvBlock != 0) throw Error("append: expected whole blocks before, found " + std::to_string(length_));
+  if (positions < 1 || positions > kKvBlock)
+    throw Error("append: expected 1 to " + std::to_string(kKvBlock) + " positions, found " + std::to_string(positions));
+  blocks_.reserve(blocks_.size() + 1);
+  blocks_.push_back(pool_->acquire());
+  std::memcpy(blocks_.back()->data, data, static_cast<size_t>(pool_->block_bytes()));
+  length_ += positions;
+}
+
 std::vector<KvPool::Block*> Sequence::block_list() {
   const std::lock_guard<std::mutex> guard(lock_);
   return blocks_;

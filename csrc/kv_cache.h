@@ -94,6 +94,9 @@ class Sequence {
   std::shared_ptr<Sequence> fork();
   std::shared_ptr<HeldBlock> hold(int index);  // throws Error when block `index` is not full
   std::vector<KvPool::Block*> block_list();
+  void read(int index, uint8_t* out);  // copies block `index`; throws Error when there is none
+  void append(const uint8_t* data,
+              int positions);  // a block as `read` gave it; throws Error unless whole ones are held
 
   // For a pass, which holds the lock all the while.
 

@@ -17,6 +17,7 @@ from qwen3cpu.errors import (
     EngineError,
     MessageError,
     Qwen3CpuError,
+    SessionError,
 )
 from qwen3cpu.loader import pack
 from qwen3cpu.model import Model, load
@@ -41,6 +42,7 @@ __all__ = [
     "Qwen3CpuError",
     "Result",
     "SamplingParams",
+    "SessionError",
     "Timings",
     "TokenLogprob",
     "TopLogprob",

@@ -100,6 +100,18 @@ class Sequence:
     def hold(self, index: int) -> Block:
         """A reference to block `index`, which must be full: EngineError when it is not."""
 
+    def read(self, index: int) -> NDArray[np.uint8]:
+        """A copy of block `index`: uint8 [kv_block_bytes], undefined where it holds no positions.
+
+        EngineError when there is no such block.
+        """
+
+    def append(self, block: NDArray[np.uint8], positions: int) -> None:
+        """Hold the first `positions` (1 to KV_BLOCK) of a block that `read` gave.
+
+        EngineError when there are none or more, or when what is held already ends inside a block.
+        """
+
     def block_ids(self) -> list[int]:
         """Addresses of the blocks, for tests of sharing."""
 

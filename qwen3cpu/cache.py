@@ -13,8 +13,9 @@ from typing import Final
 
 from qwen3cpu.errors import CheckpointError
 from qwen3cpu.json_fields import parse_object
-from qwen3cpu.packed import FORMAT_VERSION, PART_SUFFIX, SUFFIX, PackedFile, is_being_written, is_packed
+from qwen3cpu.packed import FORMAT_VERSION, SUFFIX, PackedFile, is_being_written, is_packed
 from qwen3cpu.safetensors_file import SafetensorsFile
+from qwen3cpu.sealed import PART_SUFFIX
 
 _PACKING: Final = "1"
 """Raised whenever `_native.pack_into` computes other bytes from the same weights, so that they are packed again."""

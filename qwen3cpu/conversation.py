@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from qwen3cpu.errors import ArgumentError
+from qwen3cpu.errors import ArgumentError, SessionError
 from qwen3cpu.idle import Preparation
+from qwen3cpu.messages import check_messages
 from qwen3cpu.results import Chunk, Result
 from qwen3cpu.sequence import common_prefix
 
@@ -49,9 +52,57 @@ class Conversation:
         """The last answer that came to its end."""
         self._prepare = prepare
         self._preparation: Preparation | None = None
+        self._request: Request | None = None
         model.request(**options)
         if system is not None:
             self.messages.append({"role": "system", "content": system})
+
+    @classmethod
+    def resume(cls, model: Model, path: str | os.PathLike[str], **options: Unpack[Options]) -> Conversation:
+        """See `Model.resume`."""
+        from qwen3cpu.session_file import read_session
+
+        model.request(**options)
+        sequence = model.engine.new_sequence()
+        try:
+            saved = read_session(
+                Path(path),
+                model.identity,
+                model.planes,
+                sequence,
+                vocab_size=model.config.vocab_size,
+                context=model.context,
+            )
+            messages = check_messages(saved["messages"]) if saved["messages"] else []
+            chat = cls(model, prepare=saved["prepare"], **{**_options(saved["options"]), **options})
+        except (LookupError, TypeError, ValueError) as error:
+            sequence.release()
+            raise SessionError(f"{path}: conversation: {error}") from error
+        except BaseException:
+            sequence.release()
+            raise
+        chat.messages = messages
+        chat._sequence = sequence
+        return chat
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Keep history, options and KV cache in a file, for `Model.resume` in whatever process.
+
+        The file is written beside and renamed. It holds the messages as they are, and 112 KiB per token for the 1.7B
+        with an f16 cache.
+
+        Raises:
+            ArgumentError: messages or options hold what cannot be written, a Python function among the tools, say.
+            SessionError: the file system refuses.
+        """
+        from qwen3cpu.session_file import write_session
+
+        interrupted = self._preparation is not None
+        self._stop_preparing()
+        saved = {"messages": self.messages, "options": self.options, "prepare": self._prepare}
+        write_session(Path(path), self._model.identity, self._model.planes, saved, self._sequence.fork())
+        if interrupted and self._request is not None:
+            self._start_preparing(self._request)
 
     def stream(self, content: str, **options: Unpack[Options]) -> Generator[Chunk, None, None]:
         """Send a user message and stream the answer.
@@ -143,6 +194,7 @@ class Conversation:
                 self.messages = messages[:-1]
 
     def _start_preparing(self, request: Request) -> None:
+        self._request = request
         messages = self.messages
 
         def history() -> list[int]:
@@ -158,3 +210,11 @@ class Conversation:
         if self._preparation is not None:
             self._preparation.cancel()
             self._preparation = None
+
+
+def _options(saved: Any) -> dict[str, Any]:
+    """Options as they were before JSON, which has no numbers for keys."""
+    options = dict(saved)
+    if options.get("logit_bias") is not None:
+        options["logit_bias"] = {int(token): value for token, value in dict(options["logit_bias"]).items()}
+    return options

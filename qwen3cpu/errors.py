@@ -17,6 +17,10 @@ class DownloadError(Qwen3CpuError):
     """A hub id could not be fetched; the message says how to go on offline."""
 
 
+class SessionError(Qwen3CpuError):
+    """A saved conversation cannot be written or read, is damaged, or was saved with another model."""
+
+
 class ArgumentError(Qwen3CpuError, ValueError):
     """An argument has a value that is not allowed."""
 

@@ -18,9 +18,10 @@ from qwen3cpu import hub
 from qwen3cpu.config import GenerationDefaults, ModelConfig
 from qwen3cpu.errors import ArgumentError, CheckpointError
 from qwen3cpu.hf_folder import FolderWeights, ModelTexts, read_folder_config, read_texts
-from qwen3cpu.packed import PAGE, PackedFile, is_packed, plan_matrices, remove_abandoned
+from qwen3cpu.packed import PackedFile, is_packed, plan_matrices, remove_abandoned
 from qwen3cpu.progress import Progress
 from qwen3cpu.quantize import pack_in_memory, pack_to_file, read_vectors
+from qwen3cpu.sealed import PAGE
 from qwen3cpu.threads import resolve_threads
 from qwen3cpu.weights import DEFAULT_QUANT, QUANTS, check_quant
 

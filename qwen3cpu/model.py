@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from qwen3cpu.conversation import Conversation
+    from qwen3cpu.session_file import Identity, Planes
 
 
 def load(
@@ -266,6 +268,21 @@ class Model:
 
         return Conversation(self, system=system, prepare=prepare, **options)
 
+    def resume(self, path: str | os.PathLike[str], **options: Unpack[Options]) -> Conversation:
+        """Go on with a conversation that `Conversation.save` wrote, in this or another process, where it was left.
+
+        Args:
+            path: the file.
+            options: in place of, or besides, the saved ones.
+
+        Raises:
+            SessionError: the file is missing or damaged, or was saved with another model, weight format, KV format or
+                RoPE, or holds more positions than this model's context.
+        """
+        from qwen3cpu.conversation import Conversation
+
+        return Conversation.resume(self, path, **options)
+
     # Numbers
 
     def logits(self, ids: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.float32]:
@@ -359,6 +376,20 @@ class Model:
         """ArgumentError for a grammar of qwen3cpu.grammar that answers could not follow."""
         assert self._surroundings.grammars is not None
         self._surroundings.grammars.matcher(grammar)
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What a saved KV cache must have been made with."""
+        from qwen3cpu.session_file import Identity
+
+        return Identity.of(self._checkpoint.fingerprint, self.quant, self.kv, self.config)
+
+    @cached_property
+    def planes(self) -> Planes:
+        """Where positions lie in a block of the KV cache."""
+        from qwen3cpu.session_file import Planes
+
+        return Planes(self.config, self.kv)
 
     # Inside
 

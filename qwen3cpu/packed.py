@@ -10,9 +10,9 @@ It is a safetensors file that any reader of that format can list:
 `__metadata__` has, in this order and all as strings: header_sha256, format ("qwen3cpu"), format_version,
 package_version, quant, fingerprint (of the source), source (JSON: its name, and the SHA-256 of each of its weight
 files), sha256 (JSON: tensor -> SHA-256 of its bytes), matrices (JSON: name -> [format, rows, cols]), config,
-generation_config, tokenizer_config (the files' texts) and, when the model has one, chat_template. header_sha256 covers
-the length field and the whole header with its own 64 digits replaced by zeros, so that a flipped byte anywhere before
-the data is noticed when the file is opened; sums.py compares the data with the tensors' digests.
+generation_config, tokenizer_config (the files' texts) and, when the model has one, chat_template. header_sha256
+(sealed.py) shows when the file is opened that a byte before the data has changed; sums.py compares the data with the
+tensors' digests.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ import fcntl
 import hashlib
 import json
 import os
-import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,16 +38,14 @@ from qwen3cpu.hf_folder import ModelTexts, parse_texts
 from qwen3cpu.json_fields import Fields, brief, parse_object
 from qwen3cpu.memory import anonymous_bytes
 from qwen3cpu.safetensors_file import SafetensorsFile
+from qwen3cpu.sealed import PAGE, PART_SUFFIX, check_seal, is_sealed, replacing, seal
 from qwen3cpu.weights import QUANTS, format_of, matrix_shapes, vector_lengths
 
 SUFFIX: Final = ".qwen3"
-PART_SUFFIX: Final = ".part"
 FORMAT_VERSION: Final = "2"
-PAGE: Final = 4096
 _YOUNG_SECONDS: Final = 60.0
 _TOKENIZER: Final = "tokenizer.json"
-_HEADER_START: Final = b'{"__metadata__":{"header_sha256":"'
-_DIGEST: Final = slice(8 + len(_HEADER_START), 8 + len(_HEADER_START) + 64)
+_FORMAT: Final = "qwen3cpu"
 
 
 @dataclass(frozen=True)
@@ -105,46 +102,28 @@ def build_header(
     sha256: tensor -> hex digest. Its length does not depend on the digests.
     """
     described = {name: [matrix.format, matrix.rows, matrix.cols] for name, matrix in matrices.items()}
-    entries: dict[str, Any] = {
-        "__metadata__": {
-            "header_sha256": "0" * 64,
-            "format": "qwen3cpu",
-            "format_version": FORMAT_VERSION,
-            "package_version": _package_version(),
-            "quant": quant,
-            "fingerprint": origin.fingerprint,
-            "source": json.dumps({"name": origin.name, "sha256": dict(origin.sha256)}, separators=(",", ":")),
-            "sha256": json.dumps(dict(sha256), separators=(",", ":")),
-            "matrices": json.dumps(described, separators=(",", ":")),
-            "config": texts.config_json.decode("utf-8"),
-            "generation_config": texts.generation_json.decode("utf-8"),
-            "tokenizer_config": texts.tokenizer_config_json.decode("utf-8"),
-            **({} if texts.chat_template is None else {"chat_template": texts.chat_template}),
-        }
+    metadata = {
+        "format_version": FORMAT_VERSION,
+        "package_version": _package_version(),
+        "quant": quant,
+        "fingerprint": origin.fingerprint,
+        "source": json.dumps({"name": origin.name, "sha256": dict(origin.sha256)}, separators=(",", ":")),
+        "sha256": json.dumps(dict(sha256), separators=(",", ":")),
+        "matrices": json.dumps(described, separators=(",", ":")),
+        "config": texts.config_json.decode("utf-8"),
+        "generation_config": texts.generation_json.decode("utf-8"),
+        "tokenizer_config": texts.tokenizer_config_json.decode("utf-8"),
+        **({} if texts.chat_template is None else {"chat_template": texts.chat_template}),
     }
-    offset = 0
     tensors = [(name, "U8", [matrix.pages, PAGE], matrix.pages * PAGE) for name, matrix in matrices.items()]
     tensors += [(name, "F32", [length], 4 * length) for name, length in vectors.items()]
     tensors.append((_TOKENIZER, "U8", [len(texts.tokenizer_json)], len(texts.tokenizer_json)))
-    for name, dtype, shape, size in tensors:
-        entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]}
-        offset += size
-    text = json.dumps(entries, separators=(",", ":")).encode("ascii")
-    text += b" " * (-(8 + len(text)) % PAGE)
-    header = bytearray(len(text).to_bytes(8, "little") + text)
-    header[_DIGEST] = header_digest(bytes(header))
-    return bytes(header)
-
-
-def header_digest(header: bytes) -> bytes:
-    """The 64 hex digits for header_sha256: SHA-256 of length field and header, those digits themselves as zeros."""
-    digest = hashlib.sha256(header[: _DIGEST.start] + b"0" * 64 + header[_DIGEST.stop :])
-    return digest.hexdigest().encode("ascii")
+    return seal(_FORMAT, metadata, tensors)
 
 
 def is_packed(start: bytes) -> bool:
     """Whether a file that begins with these bytes (a page is enough) was written as a packed file of any version."""
-    return start.startswith(_HEADER_START, 8)
+    return is_sealed(start, _FORMAT)
 
 
 def _package_version() -> str:
@@ -176,7 +155,7 @@ def write_packed(
     lengths = {name: vector.size for name, vector in vectors.items()}
     sha256 = dict.fromkeys((*matrices, *vectors, _TOKENIZER), "0" * 64)
     buffer = anonymous_bytes(max(matrix.pages for matrix in matrices.values()) * PAGE)
-    with _replacing(path) as file:
+    with replacing(path) as file:
         chunks = _ChunkWriter(file)
 
         def write(name: str, data: NDArray[np.uint8]) -> None:
@@ -225,26 +204,6 @@ class _ChunkWriter:
         """Hand what is left to the file."""
         self._file.write(self._chunk[: self._used].data)
         self._used = 0
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file beside `path` that takes its name when the block succeeds and is removed when it does not.
-
-    The file is locked meanwhile, which tells `remove_abandoned` of another process that it is being written.
-    """
-    part = path.with_name(f"{path.name}.{secrets.token_hex(8)}{PART_SUFFIX}")
-    try:
-        with part.open("xb") as file:
-            with contextlib.suppress(OSError):  # a file system without locks: nothing can be removed there either
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def is_being_written(part: Path) -> bool:
@@ -297,16 +256,12 @@ class PackedFile:
 
     def _check_header(self) -> None:
         header, found = self._file.header, self._file.metadata
-        if not is_packed(header) or found.get("format") != "qwen3cpu":
+        if not is_packed(header) or found.get("format") != _FORMAT:
             raise CheckpointError(
                 f"{self.path}: expected a packed qwen3cpu file, found a safetensors file of another kind; "
                 "pass the folder of a Hugging Face checkpoint instead of a file in it"
             )
-        if header[_DIGEST] != header_digest(header):
-            raise CheckpointError(
-                f"{self.path}: damaged header: expected SHA-256 {header[_DIGEST].decode('ascii', 'backslashreplace')}, "
-                f"found {header_digest(header).decode()}"
-            )
+        check_seal(header, self.path)
         if found.get("format_version") != FORMAT_VERSION:
             raise CheckpointError(
                 f"{self.path}: format_version: expected {FORMAT_VERSION}, found {brief(found.get('format_version'))} "

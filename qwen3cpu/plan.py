@@ -12,7 +12,8 @@ from qwen3cpu import _native
 from qwen3cpu.config import ModelConfig
 from qwen3cpu.engine import CHUNK
 from qwen3cpu.memory import anonymous_bytes
-from qwen3cpu.packed import PAGE, PackedMatrix
+from qwen3cpu.packed import PackedMatrix
+from qwen3cpu.sealed import PAGE
 from qwen3cpu.weights import EMBEDDING, HEAD, LAYERS, vector_lengths
 
 # Measured with bench/start.py on Linux, Python 3.11, for vocabularies of 512, 49,152 and 151,936 tokens: 47, 56 and 76

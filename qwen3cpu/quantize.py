@@ -12,8 +12,9 @@ from qwen3cpu import _native
 from qwen3cpu.errors import CheckpointError, EngineError
 from qwen3cpu.hf_folder import FolderWeights, ModelTexts
 from qwen3cpu.memory import anonymous_bytes
-from qwen3cpu.packed import PAGE, Origin, PackedMatrix, plan_matrices, write_packed
+from qwen3cpu.packed import Origin, PackedMatrix, plan_matrices, write_packed
 from qwen3cpu.progress import Progress
+from qwen3cpu.sealed import PAGE
 
 _CHUNK_BYTES: Final = 16 << 20  # of source weights: what is mapped beside the packed weights, and how soon Ctrl-C works
 _TILE_ROWS: Final = 8

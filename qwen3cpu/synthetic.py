@@ -21,7 +21,8 @@ from qwen3cpu.config import GenerationDefaults, ModelConfig
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loader import Checkpoint
 from qwen3cpu.memory import anonymous_bytes
-from qwen3cpu.packed import PAGE, PackedMatrix, plan_matrices
+from qwen3cpu.packed import PackedMatrix, plan_matrices
+from qwen3cpu.sealed import PAGE
 from qwen3cpu.weights import EMBEDDING, HEAD, check_quant, vector_lengths
 
 SIZES: Final[dict[str, dict[str, Any]]] = {

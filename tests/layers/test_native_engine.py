@@ -364,6 +364,40 @@ def test_a_sequence_in_a_pass_may_be_used_and_dropped(model, cfg):
         assert (rows[0] == expected).all() or (rows[0] == all_logits(model, ids[1:])[-1]).all()
 
 
+@pytest.mark.parametrize("length", [1, 64, 100, 192])
+def test_blocks_that_were_read_and_appended_go_on_alike(model, cfg, length):
+    ids, tail = random_ids(cfg, length), random_ids(cfg, 5, seed=1)
+    sequence, copy = model.new_sequence(), model.new_sequence()
+    append(model, sequence, ids)
+    for index, start in enumerate(range(0, length, BLOCK)):
+        block = sequence.read(index)
+        assert (block.dtype, block.shape) == (np.uint8, (model.kv_block_bytes(),))
+        copy.append(block, min(BLOCK, length - start))
+    assert copy.length == length
+    assert not set(copy.block_ids()) & set(sequence.block_ids())
+    assert (append(model, copy, tail) == append(model, sequence, tail)).all()
+
+
+def test_what_cannot_be_read_or_appended(model, cfg):
+    sequence = model.new_sequence()
+    with pytest.raises(EngineError, match="expected one of 0 blocks, found 0"):
+        sequence.read(0)
+    append(model, sequence, random_ids(cfg, 65))
+    for index in (-1, 2):
+        with pytest.raises(EngineError, match=f"expected one of 2 blocks, found {index}"):
+            sequence.read(index)
+    block = sequence.read(1)
+    with pytest.raises(EngineError, match="expected whole blocks before, found 65"):
+        sequence.append(block, 1)
+    sequence.truncate(64)
+    for positions in (-1, 0, 65):
+        with pytest.raises(EngineError, match=f"expected 1 to 64 positions, found {positions}"):
+            sequence.append(block, positions)
+    with pytest.raises(EngineError, match="bytes, found 7"):
+        sequence.append(block[:7], 1)
+    assert sequence.length == 64
+
+
 def test_counters(model, cfg):
     before = model.counters()
     sequence = model.new_sequence()

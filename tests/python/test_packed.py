@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from checkpoints import CHAT_TEMPLATE, tokenizer_dict, write_checkpoint
 
-from qwen3cpu import _native, packed
+from qwen3cpu import _native
 from qwen3cpu.errors import ArgumentError, CheckpointError
 from qwen3cpu.hf_folder import FolderWeights, read_texts
 from qwen3cpu.loader import QUANTS, open_checkpoint
-from qwen3cpu.packed import PAGE, PackedFile
+from qwen3cpu.packed import PackedFile
 from qwen3cpu.progress import Progress
 from qwen3cpu.quantize import pack_to_file
+from qwen3cpu.sealed import DIGEST, PAGE, header_digest
 
 
 def pack(folder: Path, path: Path, quant: str = "q4") -> Path:
@@ -40,7 +41,7 @@ def sealed(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     text = json.dumps(values, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % PAGE)
     header = bytearray(len(text).to_bytes(8, "little") + text)
-    header[packed._DIGEST] = packed.header_digest(bytes(header))
+    header[DIGEST] = header_digest(bytes(header))
     copy = path.with_name("sealed.qwen3")
     copy.write_bytes(bytes(header) + data[8 + length :])
     return copy

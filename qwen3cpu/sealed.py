@@ -1,0 +1,85 @@
+"""Safetensors files that notice a flipped byte in their header, and files that appear whole or not at all.
+
+The first entry of `__metadata__`, header_sha256, covers the length field and the whole header with its own 64 digits
+replaced by zeros; the second, format, says what the file is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from qwen3cpu.errors import CheckpointError
+
+PAGE: Final = 4096
+PART_SUFFIX: Final = ".part"
+_START: Final = b'{"__metadata__":{"header_sha256":"'
+DIGEST: Final = slice(8 + len(_START), 8 + len(_START) + 64)
+"""Where in length field and header the digits stand."""
+
+
+def seal(format_name: str, metadata: Mapping[str, str], tensors: Iterable[tuple[str, str, list[int], int]]) -> bytes:
+    """Length field and header, padded with spaces to whole pages; the data follows in the order of the tensors.
+
+    Args:
+        format_name: what the file is.
+        metadata: what else stands in `__metadata__`.
+        tensors: (name, dtype, shape, bytes) each.
+    """
+    entries: dict[str, Any] = {"__metadata__": {"header_sha256": "0" * 64, "format": format_name, **metadata}}
+    offset = 0
+    for name, dtype, shape, size in tensors:
+        entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(entries, separators=(",", ":")).encode("ascii")
+    text += b" " * (-(8 + len(text)) % PAGE)
+    header = bytearray(len(text).to_bytes(8, "little") + text)
+    header[DIGEST] = header_digest(bytes(header))
+    return bytes(header)
+
+
+def header_digest(header: bytes) -> bytes:
+    """The 64 hex digits for header_sha256: SHA-256 of length field and header, those digits themselves as zeros."""
+    digest = hashlib.sha256(header[: DIGEST.start] + b"0" * 64 + header[DIGEST.stop :])
+    return digest.hexdigest().encode("ascii")
+
+
+def is_sealed(start: bytes, format_name: str) -> bool:
+    """Whether a file that begins with these bytes (a page is enough) was written as this, in whatever version."""
+    return start.startswith(_START, 8) and start.startswith(f'","format":"{format_name}"'.encode(), DIGEST.stop)
+
+
+def check_seal(header: bytes, path: Path) -> None:
+    """Raise CheckpointError naming `path` when a sealed header is not as it was written."""
+    if header[DIGEST] != header_digest(header):
+        raise CheckpointError(
+            f"{path}: damaged header: expected SHA-256 {header[DIGEST].decode('ascii', 'backslashreplace')}, "
+            f"found {header_digest(header).decode()}"
+        )
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file beside `path` that takes its name when the block succeeds and is removed when it does not.
+
+    The file is locked meanwhile, which tells other processes that it is being written.
+    """
+    part = path.with_name(f"{path.name}.{secrets.token_hex(8)}{PART_SUFFIX}")
+    try:
+        with part.open("xb") as file:
+            with contextlib.suppress(OSError):  # a file system without locks: nothing can be removed there either
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
