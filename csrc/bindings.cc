@@ -3,6 +3,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <map>
 #include <tuple>
 #include <utility>
@@ -246,6 +249,8 @@ PYBIND11_MODULE(_native, m) {
     return rows;
   });
   m.def("chosen_isa", [] { return chosen_isa().name; });
+  const char* isa = std::getenv("QWEN3CPU_ISA");
+  if (isa != nullptr && std::strcmp(isa, "list") == 0) std::fputs(isa_list().c_str(), stderr);
   m.def("physical_cores", &physical_cores);
   m.def(
       "matrix_bytes",

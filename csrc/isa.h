@@ -1,10 +1,17 @@
-// What this CPU and its operating system can run.
+// What this CPU and its operating system can run. Functions of another architecture are not defined.
 #pragma once
 
 namespace qwen3cpu {
 
-bool cpu_runs_scalar();  // always
-bool cpu_runs_avx2();    // AVX2, FMA and F16C, with the YMM registers saved by the operating system
-bool cpu_runs_amx();     // all of that, AVX-512 F/BW/VL/DQ/VNNI and AMX int8 tiles that this process may use
+static inline bool cpu_runs_scalar() { return true; }
+
+// x86-64
+bool cpu_runs_avx2();  // AVX2, FMA and F16C, with the YMM registers saved by the operating system
+bool cpu_runs_amx();   // all of that, AVX-512 F/BW/VL/DQ/VNNI and AMX int8 tiles that this process may use
+
+// 64-bit ARM
+bool cpu_runs_neon();     // always: NEON is in its baseline
+bool cpu_runs_dotprod();  // SDOT and UDOT
+bool cpu_runs_i8mm();     // SMMLA, USMMLA and USDOT, and dotprod
 
 }  // namespace qwen3cpu

@@ -17,7 +17,11 @@ def isas() -> list[tuple[str, bool]]:
     """(name, this CPU can run it) of every compiled instruction set, best first."""
 
 def chosen_isa() -> str:
-    """The instruction set that this process uses; QWEN3CPU_ISA forces one. Raises EngineError for an unusable one."""
+    """The instruction set that this process uses; QWEN3CPU_ISA forces one. Raises EngineError for an unusable one.
+
+    With QWEN3CPU_ISA=list importing the module writes all that were compiled in, those that this CPU can run and the
+    chosen one to stderr, a line each.
+    """
 
 def physical_cores() -> int:
     """Physical cores among the CPUs that this process may run on (affinity), at least 1."""

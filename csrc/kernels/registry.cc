@@ -45,7 +45,7 @@ std::string isa_names(bool supported_only) {
 
 const IsaTable& choose_isa() {
   const char* forced = std::getenv("QWEN3CPU_ISA");
-  if (forced != nullptr && *forced != '\0') {
+  if (forced != nullptr && *forced != '\0' && std::string(forced) != "list") {
     try {
       return isa_table(forced);
     } catch (const Error& error) {
@@ -81,6 +81,17 @@ const IsaTable& isa_table(const std::string& name) {
 const IsaTable& chosen_isa() {
   static const IsaTable& chosen = choose_isa();  // an exception leaves it unset: the next call tries again
   return chosen;
+}
+
+std::string isa_list() {
+  std::string list;
+  for (const IsaTable* table : isa_tables()) {
+    const char* state = table == &chosen_isa() ? "runs here, chosen"
+                        : table->supported()   ? "runs here"
+                                               : "not on this CPU";
+    list += std::string(table->name) + ": " + state + "\n";
+  }
+  return list;
 }
 
 const char* format_name(Format format) { return kFormatRows[static_cast<int>(format)].name; }

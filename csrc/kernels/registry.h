@@ -25,8 +25,12 @@ const std::vector<const IsaTable*>& isa_tables();
 // The table called `name`. Throws Error when it was not compiled in or this CPU cannot run it.
 const IsaTable& isa_table(const std::string& name);
 
-// The table for this process: the best supported one, or the one that QWEN3CPU_ISA names. Chosen once.
+// The table for this process: the best supported one, or the one that QWEN3CPU_ISA names ("list" names none). Chosen
+// once.
 const IsaTable& chosen_isa();
+
+// A line for every compiled table: its name and "runs here, chosen", "runs here" or "not on this CPU".
+std::string isa_list();
 
 const char* format_name(Format format);
 Activation format_activation(Format format);

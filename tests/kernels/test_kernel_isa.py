@@ -61,6 +61,25 @@ def test_an_unknown_isa_is_an_error_that_names_the_known_ones() -> None:
         assert name in message
 
 
+def test_list_shows_what_was_compiled_in_what_runs_and_what_was_chosen() -> None:
+    result = run_with("list", "import qwen3cpu; from qwen3cpu import _native; print(_native.chosen_isa())")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"{RUNNABLE[0]}\n"
+    states = {True: "runs here", False: "not on this CPU"}
+    expected = [
+        f"{name}: {'runs here, chosen' if name == RUNNABLE[0] else states[supported]}"
+        for name, supported in _native.isas()
+    ]
+    assert result.stderr.splitlines() == expected
+
+
+def test_the_command_line_lists_and_does_nothing_else() -> None:
+    result = run_with("list", "import sys; from qwen3cpu.cli import main; sys.exit(main(['demo', '--no-such-flag']))")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
+    assert [line.split(":")[0] for line in result.stderr.splitlines()] == [name for name, _ in _native.isas()]
+
+
 def test_scalar_is_always_compiled_in_and_runnable() -> None:
     assert ("scalar", True) in _native.isas()
 

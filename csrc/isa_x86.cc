@@ -1,21 +1,19 @@
-// CPUID and XGETBV. Compiled for the baseline CPU: nothing here may need what it asks about.
+// x86-64: CPUID and XGETBV. Compiled for the baseline CPU: nothing here may need what it asks about.
 #include "isa.h"
+
+#if defined(__x86_64__)
+
+#include <cpuid.h>
 
 #include <cstdint>
 
-#if defined(__x86_64__) || defined(_M_X64)
-#include <cpuid.h>
 #if defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
-#define QWEN3CPU_X86 1
-#endif
 
 namespace qwen3cpu {
 namespace {
-
-#ifdef QWEN3CPU_X86
 
 constexpr unsigned bit(int i) { return 1u << i; }
 
@@ -65,16 +63,7 @@ bool detect_amx() { return false; }
 
 #endif
 
-#else
-
-bool detect_amx() { return false; }
-bool detect_avx2() { return false; }
-
-#endif
-
 }  // namespace
-
-bool cpu_runs_scalar() { return true; }
 
 bool cpu_runs_avx2() {
   static const bool runs = detect_avx2();
@@ -87,3 +76,5 @@ bool cpu_runs_amx() {
 }
 
 }  // namespace qwen3cpu
+
+#endif

@@ -1,0 +1,46 @@
+# The kernels: one object library per instruction set, so that its flags reach no other file. Sets KERNEL_LIBRARIES (for
+# $<TARGET_OBJECTS:...>), ISA_DEFINITIONS (for csrc/isas.inc) and QWEN3CPU_FLAGS. Used by the extension and by
+# tests/native.
+
+# -ffp-contract=off: the order of float operations is part of the contract of every kernel; a fused multiply-add is
+# written where it is meant.
+set(QWEN3CPU_FLAGS -O3 -ffp-contract=off -Wall -Wextra -Wno-unknown-pragmas)
+if(QWEN3CPU_WERROR)
+  list(APPEND QWEN3CPU_FLAGS -Werror)
+endif()
+if(QWEN3CPU_SANITIZE)
+  list(APPEND QWEN3CPU_FLAGS -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address,undefined)
+endif()
+
+set(CSRC ${CMAKE_CURRENT_LIST_DIR}/../csrc)
+set(KERNEL_LIBRARIES "")
+set(ISA_DEFINITIONS "")
+
+# add_isa(name flags...): the kernels in csrc/kernels/<name>.
+function(add_isa name)
+  file(GLOB sources CONFIGURE_DEPENDS ${CSRC}/kernels/${name}/*.cc)
+  add_library(kernels_${name} OBJECT ${sources})
+  target_compile_options(kernels_${name} PRIVATE ${QWEN3CPU_FLAGS} ${ARGN})
+  set(KERNEL_LIBRARIES ${KERNEL_LIBRARIES} kernels_${name} PARENT_SCOPE)
+endfunction()
+
+add_isa(scalar)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set(AVX2_FLAGS -mavx2 -mfma -mf16c)
+  add_isa(avx2 ${AVX2_FLAGS})
+  list(APPEND ISA_DEFINITIONS QWEN3CPU_HAVE_AVX2)
+  # AMX needs a compiler that knows it: GCC 11, Clang 12.
+  include(CheckCXXCompilerFlag)
+  check_cxx_compiler_flag("-mamx-int8" COMPILER_KNOWS_AMX)
+  if(COMPILER_KNOWS_AMX)
+    add_isa(amx ${AVX2_FLAGS} -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512vnni -mamx-tile -mamx-int8
+            -Wno-maybe-uninitialized -Wno-uninitialized)  # false alarms in GCC 12's AVX-512 header
+    list(APPEND ISA_DEFINITIONS QWEN3CPU_HAVE_AMX)
+  endif()
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  add_isa(neon)
+  add_isa(dotprod -march=armv8.2-a+dotprod)
+  add_isa(i8mm -march=armv8.2-a+dotprod+i8mm)
+  list(APPEND ISA_DEFINITIONS QWEN3CPU_HAVE_NEON)
+endif()

@@ -1,0 +1,11 @@
+// q8 products with the baseline's widening multiplies.
+#include "q8_tiles.h"
+
+namespace qwen3cpu::neon {
+
+void q8::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
+                float* y, int64_t ldy, uint8_t*) {
+  multiply_q8<Widening>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy);
+}
+
+}  // namespace qwen3cpu::neon
