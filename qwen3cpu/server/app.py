@@ -22,6 +22,7 @@ from qwen3cpu.server.api_errors import as_api_error, guarded
 from qwen3cpu.server.chat_completions import chat_completions
 from qwen3cpu.server.completions import completions
 from qwen3cpu.server.gate import Gate
+from qwen3cpu.server.responses import responses
 from qwen3cpu.server.service import Service
 from qwen3cpu.server.settings import Settings
 
@@ -29,6 +30,7 @@ GET, POST = "GET", "POST"
 ENDPOINTS = (
     (POST, "/v1/chat/completions", chat_completions),
     (POST, "/v1/completions", completions),
+    (POST, "/v1/responses", responses),
     (POST, "/v1/embeddings", text_endpoints.embeddings),
     (GET, "/v1/models", text_endpoints.models),
     (GET, "/v1/models/{model:path}", text_endpoints.one_model),
