@@ -24,8 +24,8 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         "-m",
         "--model",
         metavar="MODEL",
-        help="a folder, a packed file or a hub id such as Qwen/Qwen3-1.7B (default: tiny, the small arithmetic model "
-        "inside the package)",
+        help="a folder, a packed or GGUF file or a hub id such as Qwen/Qwen3-1.7B (default: tiny, the small arithmetic "
+        "model inside the package)",
     )
     group.add_argument(
         "--quant", choices=QUANTS, help=f"weight format (default: {DEFAULT_QUANT}, or the packed file's)"

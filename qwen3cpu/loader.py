@@ -1,4 +1,4 @@
-"""From what the user names (a folder, a packed file, a hub id, "tiny") to everything that a model object needs."""
+"""From what the user names (a folder, a file, a hub id, "tiny") to everything that a model object needs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from qwen3cpu import cache as packed_cache
 from qwen3cpu import hub
 from qwen3cpu.config import GenerationDefaults, ModelConfig
 from qwen3cpu.errors import ArgumentError, CheckpointError
+from qwen3cpu.gguf_file import GgufFile, is_gguf
 from qwen3cpu.hf_folder import FolderWeights, ModelTexts, read_folder_config, read_texts
 from qwen3cpu.packed import PackedFile, is_packed, plan_matrices, remove_abandoned
 from qwen3cpu.progress import Progress
-from qwen3cpu.quantize import pack_in_memory, pack_to_file, read_vectors
+from qwen3cpu.quantize import WeightSource, pack_in_memory, pack_to_file, read_vectors
 from qwen3cpu.sealed import PAGE
 from qwen3cpu.threads import resolve_threads
 from qwen3cpu.weights import DEFAULT_QUANT, QUANTS, check_quant
@@ -65,10 +66,10 @@ def open_checkpoint(
 ) -> Checkpoint:
     """Open a model.
 
-    source: a folder in Hugging Face layout, a packed file, a hub id "owner/name", or "tiny" for the embedded model
-    (say "./tiny" for a folder of that name). quant: one of QUANTS; None means "q4", or what a packed file holds. cache:
-    keep large models as packed files in the user's cache directory (QWEN3CPU_CACHE). progress: a bar to use instead of
-    an own one.
+    source: a folder in Hugging Face layout, a packed file, a GGUF file, a hub id "owner/name", or "tiny" for the
+    embedded model (say "./tiny" for a folder of that name). quant: one of QUANTS; None means "q4", or what a packed
+    file holds, or "q8" where a GGUF file is in more than 4 bits. cache: keep large models as packed files in the user's
+    cache directory (QWEN3CPU_CACHE). progress: a bar to use instead of an own one.
 
     Raises ArgumentError for an unknown quant or one that a packed file does not hold, CheckpointError (ConfigError) for
     a missing or damaged model, DownloadError when a hub id cannot be fetched.
@@ -76,17 +77,30 @@ def open_checkpoint(
     if quant is not None:
         check_quant(quant)
     name, label, path = _locate(source)
-    if path.is_file():
+    if path.is_file() and not is_gguf(path):
         return _from_packed(name, PackedFile(path), quant)
-    if not path.is_dir():
-        raise CheckpointError(f"{path}: expected a model folder or a packed file, found neither")
-    texts = read_texts(path)
-    weights = FolderWeights(path, texts.config, texts.config_json)
-    job = _Packing(name, label, texts, weights, quant or DEFAULT_QUANT, threads)
+    texts, weights, preferred = _open_weights(path)
+    job = _Packing(name, label, texts, weights, quant or preferred, threads)
     if progress is not None:
         return job.run(cache, progress)
     with Progress("Packing", None) as own:
         return job.run(cache, own)
+
+
+def _open_weights(path: Path) -> tuple[ModelTexts, WeightSource, str]:
+    """Texts and weights of a model folder or GGUF file, and the quant that is best for it when the user names none."""
+    if path.is_dir():
+        texts = read_texts(path)
+        return texts, FolderWeights(path, texts.config, texts.config_json), DEFAULT_QUANT
+    if not is_gguf(path):
+        raise CheckpointError(f"{path}: expected a model folder, a packed file or a GGUF file, found neither")
+    # Imported here, as it is rarely needed.
+    from qwen3cpu.gguf_model import GgufWeights, read_gguf_texts
+
+    file = GgufFile(path)
+    texts = read_gguf_texts(file)
+    gguf_weights = GgufWeights(file, texts.config)
+    return texts, gguf_weights, gguf_weights.preferred_quant()
 
 
 def pack(
@@ -102,28 +116,28 @@ def pack(
     Args:
         source: as for `load`, but not a packed file.
         path: the file, by custom with the suffix .qwen3; an existing packed file is replaced when all is written.
-        quant: one of QUANTS; default: "q4".
+        quant: one of QUANTS; default: "q4", or "q8" where a GGUF file is in more than 4 bits.
         threads: as for `load`.
         progress: a bar to use instead of an own one.
 
     Returns:
-        Bytes of the weight matrices that were read, and of the file.
+        Bytes of the weight matrices as they were read, and of the file.
 
     Raises:
         ArgumentError: an unknown quant; a path that is something else than a packed file, or cannot be written.
         CheckpointError, ConfigError, DownloadError: as for `load`.
     """
-    quant = quant or DEFAULT_QUANT
-    check_quant(quant)
+    if quant is not None:
+        check_quant(quant)
     threads = resolve_threads(threads)
     out = Path(path)
     if out.exists():
         _check_replaceable(out)
     name, _, found = _locate(source)
-    if not found.is_dir():
-        raise ArgumentError(f"source: expected a model folder or a hub id, found the file {found}")
-    texts = read_texts(found)
-    weights = FolderWeights(found, texts.config, texts.config_json)
+    if found.is_file() and not is_gguf(found):
+        raise ArgumentError(f"source: expected a model folder, a GGUF file or a hub id, found the file {found}")
+    texts, weights, preferred = _open_weights(found)
+    quant = quant or preferred
     try:
         if progress is not None:
             pack_to_file(out, weights, texts, quant, name=name, threads=threads, progress=progress)
@@ -152,6 +166,10 @@ def read_config(source: str | os.PathLike[str]) -> tuple[ModelConfig, PackedFile
     source: as for `open_checkpoint`, which says what is raised.
     """
     _, _, path = _locate(source, hub.CONFIG)
+    if path.is_file() and is_gguf(path):
+        from qwen3cpu.gguf_model import read_gguf_config
+
+        return read_gguf_config(GgufFile(path)), None
     if path.is_file():
         file = PackedFile(path)
         return file.texts.config, file
@@ -171,7 +189,8 @@ def _locate(source: str | os.PathLike[str], wanted: Sequence[str] = hub.WHOLE) -
     if isinstance(source, str) and hub.is_hub_id(text):
         return text, text, hub.download(text, wanted)
     raise CheckpointError(
-        f"{text!r}: expected an existing model folder or packed file, or a hub id of the form owner/name; found neither"
+        f"{text!r}: expected an existing model folder, packed file or GGUF file, or a hub id of the form owner/name; "
+        "found neither"
     )
 
 
@@ -211,12 +230,12 @@ def _checkpoint(
 
 @dataclass
 class _Packing:
-    """A model folder on its way into the engine's layout."""
+    """A model folder or GGUF file on its way into the engine's layout."""
 
     name: str
     label: str
     texts: ModelTexts
-    weights: FolderWeights
+    weights: WeightSource
     quant: str
     threads: int
 

@@ -1,16 +1,16 @@
-"""Packing the weights of a model folder: into memory or into a packed file. The arithmetic is `_native.pack_into`'s."""
+"""Packing the weights of a model: into memory or into a packed file. The arithmetic is `_native.pack_into`'s."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.errors import CheckpointError, EngineError
-from qwen3cpu.hf_folder import FolderWeights, ModelTexts
+from qwen3cpu.hf_folder import ModelTexts
 from qwen3cpu.memory import anonymous_bytes
 from qwen3cpu.packed import Origin, PackedMatrix, plan_matrices, write_packed
 from qwen3cpu.progress import Progress
@@ -20,8 +20,24 @@ _CHUNK_BYTES: Final = 16 << 20  # of source weights: what is mapped beside the p
 _TILE_ROWS: Final = 8
 
 
+class WeightSource(Protocol):
+    """Weights that can be packed: FolderWeights (hf_folder.py), which says what is what, or GgufWeights."""
+
+    folder: Path
+    matrices: dict[str, tuple[int, int]]
+    vectors: dict[str, int]
+    stored_bytes: int
+
+    def rows(self, name: str, first: int, last: int) -> NDArray[Any]: ...
+    def drop_rows(self, name: str, first: int, last: int) -> None: ...
+    def will_need(self, name: str) -> None: ...
+    def vector(self, name: str) -> NDArray[np.float32]: ...
+    def files(self) -> dict[str, Path]: ...
+    def fingerprint(self) -> str: ...
+
+
 def pack_matrix(
-    weights: FolderWeights,
+    weights: WeightSource,
     name: str,
     matrix: PackedMatrix,
     out: NDArray[np.uint8],
@@ -49,7 +65,7 @@ def pack_matrix(
 
 
 def pack_in_memory(
-    weights: FolderWeights, texts: ModelTexts, quant: str, *, threads: int, progress: Progress
+    weights: WeightSource, texts: ModelTexts, quant: str, *, threads: int, progress: Progress
 ) -> dict[str, tuple[str, int, int, NDArray[np.uint8]]]:
     """Pack every matrix into one block of anonymous memory: name -> (format, rows, cols, bytes)."""
     plan = plan_matrices(texts.config, quant)
@@ -65,14 +81,14 @@ def pack_in_memory(
     return packed
 
 
-def read_vectors(weights: FolderWeights) -> dict[str, NDArray[np.float32]]:
+def read_vectors(weights: WeightSource) -> dict[str, NDArray[np.float32]]:
     """Every norm weight and bias of the model, float32."""
     return {name: weights.vector(name) for name in weights.vectors}
 
 
 def pack_to_file(
     path: Path,
-    weights: FolderWeights,
+    weights: WeightSource,
     texts: ModelTexts,
     quant: str,
     *,

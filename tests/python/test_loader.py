@@ -390,7 +390,7 @@ def test_every_cut_and_flip_of_the_weight_file_is_survived(tmp_path: Path) -> No
 def test_neither_a_path_nor_an_id(source: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         open_checkpoint(source, threads=1)
-    assert "existing model folder or packed file" in str(caught.value)
+    assert "existing model folder, packed file or GGUF file" in str(caught.value)
     assert "hub id of the form owner/name" in str(caught.value)
 
 
@@ -421,5 +421,5 @@ def test_a_file_of_a_checkpoint_is_not_a_model(tmp_path: Path) -> None:
 
 
 def test_what_is_neither_file_nor_folder() -> None:
-    with pytest.raises(CheckpointError, match="expected a model folder or a packed file, found neither"):
+    with pytest.raises(CheckpointError, match="expected a model folder, a packed file or a GGUF file"):
         open_checkpoint("/dev/null", threads=1)

@@ -58,7 +58,7 @@ def test_only_packed_files_are_replaced(model: Path, tmp_path: Path) -> None:
 
 def test_what_cannot_be_packed(model: Path, tmp_path: Path) -> None:
     qwen3cpu.pack(model, tmp_path / "model.qwen3")
-    with pytest.raises(ArgumentError, match="expected a model folder or a hub id"):
+    with pytest.raises(ArgumentError, match="expected a model folder, a GGUF file or a hub id"):
         qwen3cpu.pack(tmp_path / "model.qwen3", tmp_path / "again.qwen3")
     with pytest.raises(ArgumentError, match="cannot be written"):
         qwen3cpu.pack(model, tmp_path / "none" / "model.qwen3")
