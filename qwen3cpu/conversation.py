@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -118,6 +118,19 @@ class Conversation:
             pass
         assert self.result is not None
         return self.result
+
+    def astream(self, content: str, **options: Unpack[Options]) -> AsyncGenerator[Chunk, None]:
+        """As `stream`, for `async for`: breaking out of the loop or cancelling is closing early."""
+        from qwen3cpu import asynchronous
+
+        return asynchronous.stream(lambda: self.stream(content, **options))
+
+    async def asend(self, content: str, **options: Unpack[Options]) -> Result:
+        """As `send`, for asyncio."""
+        from qwen3cpu import asynchronous
+
+        (result,) = await asynchronous.results(lambda: self.stream(content, **options))
+        return result
 
     def retry(self, **options: Unpack[Options]) -> Generator[Chunk, None, None]:
         """Stream another answer to the last user message; the old one is forgotten."""

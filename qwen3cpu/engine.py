@@ -16,6 +16,7 @@ from qwen3cpu.errors import ContextLengthError
 from qwen3cpu.idle import Traffic
 from qwen3cpu.prefix_cache import PrefixCache
 from qwen3cpu.sequence import TokenSequence
+from qwen3cpu.shared_pass import Items, Logits, SharedPass
 
 CHUNK = 256
 """Tokens in one native call at most, so that Ctrl-C is heard and other sequences get their turn in long prompts."""
@@ -35,6 +36,7 @@ class Engine:
         self.native = native
         self.prefix_cache = PrefixCache(native, prefix_cache)
         """Beginnings that prompts have in common."""
+        self._shared_pass = SharedPass(CHUNK)
         self.traffic = Traffic()
         """Tells idle work when to wait."""
         self.vocab_size = vocab_size
@@ -68,8 +70,8 @@ class Engine:
             sequence.take(self.prefix_cache.lookup(beginning))
         return sequence.length
 
-    def forward(self, batch: Sequence[tuple[TokenSequence, Sequence[int], Sequence[int]]]) -> list[NDArray[np.float32]]:
-        """Append new tokens to several sequences in one pass over the weights.
+    def forward(self, batch: Items) -> Logits:
+        """Append new tokens to several sequences in one pass over the weights, shared with other threads' calls.
 
         Args:
             batch: (sequence, new ids, wanted) each; wanted: offsets into the new ids, ascending, may be empty.
@@ -81,15 +83,13 @@ class Engine:
             ContextLengthError: a sequence would outgrow the context. No sequence has changed then.
         """
         with self.traffic:
-            return self._forward(batch)
+            return self._shared_pass(batch, self._forward)
 
     def forward_idle(self, sequence: TokenSequence, new: Sequence[int]) -> None:
         """Append new tokens to a sequence while nobody waits for the model; raises as `forward` does."""
         self._forward([(sequence, new, [])])
 
-    def _forward(
-        self, batch: Sequence[tuple[TokenSequence, Sequence[int], Sequence[int]]]
-    ) -> list[NDArray[np.float32]]:
+    def _forward(self, batch: Items) -> Logits:
         for sequence, new, _ in batch:
             check_length(sequence.length + len(new), self.context)
         for sequence, new, _ in batch:

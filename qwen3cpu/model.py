@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
@@ -95,7 +95,7 @@ def load(
 
 
 class Model:
-    """A loaded model. Several Python threads may use it at once; their forward passes follow one another.
+    """A loaded model. Several Python threads may use it at once; passes that they ask for at once run as one.
 
     Made by `qwen3cpu.load`. A prompt is text, a list of messages ({"role": ..., "content": ...}) or token ids. Text is
     a user message, rendered by the checkpoint's chat template; with raw=True, or when the checkpoint has no template,
@@ -232,6 +232,30 @@ class Model:
         one token (or one piece of a prompt of 256 tokens) and gives the memory back.
         """
         return self._start(prompt, self._request(n=n, **options))
+
+    @overload
+    async def agenerate(self, prompt: Prompt, *, n: None = None, **options: Unpack[Options]) -> Result: ...
+    @overload
+    async def agenerate(self, prompt: Prompt, *, n: int, **options: Unpack[Options]) -> list[Result]: ...
+    async def agenerate(
+        self, prompt: Prompt, *, n: int | None = None, **options: Unpack[Options]
+    ) -> Result | list[Result]:
+        """As `generate`, for asyncio. Cancelling stops within one step and leaves nothing behind."""
+        from qwen3cpu import asynchronous
+
+        found = await asynchronous.results(lambda: self.stream(prompt, n=n, **options))
+        return found[0] if n is None and "num_return_sequences" not in options else found
+
+    def astream(
+        self, prompt: Prompt, *, n: int | None = None, **options: Unpack[Options]
+    ) -> AsyncGenerator[Chunk, None]:
+        """As `stream`, for `async for`. Arguments are checked with the first chunk.
+
+        Breaking out of the loop, cancelling and `aclose` stop within one step and leave nothing behind.
+        """
+        from qwen3cpu import asynchronous
+
+        return asynchronous.stream(lambda: self.stream(prompt, n=n, **options))
 
     def generate_batch(
         self, prompts: Sequence[Prompt], *, most_running: int = MOST_RUNNING, **options: Unpack[Options]
