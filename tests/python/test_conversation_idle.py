@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 
 import checkpoints
 import pytest
@@ -99,8 +100,16 @@ def test_pieces_are_small_and_the_thread_ends(model, pieces):
 
 def edit_and_prepare(chat, model):
     """Let there be much to prepare."""
+    chat._stop_preparing()
     chat.messages[0]["content"] = LONG
     chat._start_preparing(model.request())
+
+
+def until_cancelled(chat):
+    """Called on the thread that prepares, perhaps before the conversation knows of it."""
+    while chat._preparation is None:
+        time.sleep(0.001)
+    chat._preparation._cancelled.wait()
 
 
 def test_it_waits_while_a_call_runs(model, pieces):
@@ -128,7 +137,7 @@ def test_the_users_turn_stops_it(model, pieces):
     chat.wait_prepared()
     del pieces[:]
     begun = threading.Event()
-    pieces.after(2, lambda: (begun.set(), chat._preparation._cancelled.wait()))
+    pieces.after(2, lambda: (begun.set(), until_cancelled(chat)))
     edit_and_prepare(chat, model)
     begun.wait()
     stream = chat.stream("and?")
