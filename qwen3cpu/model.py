@@ -200,6 +200,11 @@ class Model:
         """Whether messages can be rendered, and text becomes a user message."""
         return self._has_template
 
+    @property
+    def chat_template(self) -> str | None:
+        """The text of the checkpoint's template."""
+        return self._checkpoint.chat_template
+
     # Answers
 
     @overload
