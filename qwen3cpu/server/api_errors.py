@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from qwen3cpu.errors import ArgumentError, ContextLengthError, Qwen3CpuError
@@ -90,7 +90,7 @@ def guarded(endpoint: Endpoint) -> Endpoint:
     async def guard(request: Request) -> Response:
         try:
             return await endpoint(request)
-        except ClientGoneError:
+        except (ClientGoneError, ClientDisconnect):
             return Response(status_code=499)
         except Exception as error:
             return as_api_error(error).response()
