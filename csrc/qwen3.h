@@ -1,6 +1,7 @@
 // The model: configuration, weights, workspace and the forward pass over a ragged batch. No dtype and no ISA in it.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -120,8 +121,8 @@ class Model {
   std::shared_ptr<KvPool> pool_;
   int threads_;
   Workspace workspace_;
-  int64_t tokens_processed_ = 0;
-  int64_t calls_ = 0;
+  std::atomic<int64_t> tokens_processed_{0};  // read while a pass runs
+  std::atomic<int64_t> calls_{0};
   std::mutex lock_;
 };
 

@@ -88,18 +88,21 @@ class Conversation:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Keep history, options and KV cache in a file, for `Model.resume` in whatever process.
 
-        The file is written beside and renamed. It holds the messages as they are, and 112 KiB per token for the 1.7B
-        with an f16 cache.
+        The file is written beside and renamed. Tools are kept as their JSON schemas. It holds the messages as they are,
+        and 112 KiB per token for the 1.7B with an f16 cache.
 
         Raises:
-            ArgumentError: messages or options hold what cannot be written, a Python function among the tools, say.
+            ArgumentError: messages or options hold what JSON cannot.
             SessionError: the file system refuses.
         """
         from qwen3cpu.session_file import write_session
 
         interrupted = self._preparation is not None
         self._stop_preparing()
-        saved = {"messages": self.messages, "options": self.options, "prepare": self._prepare}
+        options = dict(self.options)
+        if options.get("tools") is not None:
+            options["tools"] = self._model.request(**options).tools
+        saved = {"messages": self.messages, "options": options, "prepare": self._prepare}
         write_session(Path(path), self._model.identity, self._model.planes, saved, self._sequence.fork())
         if interrupted and self._request is not None:
             self._start_preparing(self._request)
