@@ -269,10 +269,11 @@ class GgufWeights:
         """Bytes of the matrices as `rows` gives them."""
 
     def preferred_quant(self) -> str:
-        """The quant that keeps what the file has: exactly all of Q8_0, little less than all of Q6_K and Q5_K."""
+        """The quant that keeps what the layers have: exactly all of Q8_0, little less than all of Q6_K and Q5_K."""
         sizes: Counter[str] = Counter()
         for name, (rows, cols) in self.matrices.items():
-            sizes[self.types[name]] += rows * cols
+            if name.startswith(LAYERS):
+                sizes[self.types[name]] += rows * cols
         return "q8" if sizes.most_common(1)[0][0] in _EIGHT_BITS else "q4"
 
     def rows(self, name: str, first: int, last: int) -> NDArray[Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,28 +80,44 @@ def open_checkpoint(
     name, label, path = _locate(source)
     if path.is_file() and not is_gguf(path):
         return _from_packed(name, PackedFile(path), quant)
-    texts, weights, preferred = _open_weights(path)
-    job = _Packing(name, label, texts, weights, quant or preferred, threads)
+    opened = _open_weights(path)
+    job = _Packing(name, label, opened, quant or opened.preferred_quant, threads)
     if progress is not None:
         return job.run(cache, progress)
     with Progress("Packing", None) as own:
         return job.run(cache, own)
 
 
-def _open_weights(path: Path) -> tuple[ModelTexts, WeightSource, str]:
-    """Texts and weights of a model folder or GGUF file, and the quant that is best for it when the user names none."""
+@dataclass(frozen=True)
+class _Opened:
+    """A model folder or GGUF file.
+
+    read_texts: everything but the weights. texts_in_fingerprint: other texts give another fingerprint, so that those of
+    the packed file are the same. preferred_quant: what is best for it when the user names none.
+    """
+
+    config: ModelConfig
+    weights: WeightSource
+    read_texts: Callable[[], ModelTexts]
+    texts_in_fingerprint: bool
+    preferred_quant: str
+
+
+def _open_weights(path: Path) -> _Opened:
     if path.is_dir():
         texts = read_texts(path)
-        return texts, FolderWeights(path, texts.config, texts.config_json), DEFAULT_QUANT
+        folder = FolderWeights(path, texts.config, texts.config_json)
+        return _Opened(texts.config, folder, lambda: texts, False, DEFAULT_QUANT)
     if not is_gguf(path):
         raise CheckpointError(f"{path}: expected a model folder, a packed file or a GGUF file, found neither")
     # Imported here, as it is rarely needed.
-    from qwen3cpu.gguf_model import GgufWeights, read_gguf_texts
+    from qwen3cpu.gguf_model import GgufWeights, read_gguf_config, read_gguf_texts
 
     file = GgufFile(path)
-    texts = read_gguf_texts(file)
-    gguf_weights = GgufWeights(file, texts.config)
-    return texts, gguf_weights, gguf_weights.preferred_quant()
+    config = read_gguf_config(file)
+    weights = GgufWeights(file, config)
+    # Making tokenizer.json takes longer than all else when the weights come from the cache.
+    return _Opened(config, weights, partial(read_gguf_texts, file), True, weights.preferred_quant())
 
 
 def pack(
@@ -136,8 +153,8 @@ def pack(
     name, _, found = _locate(source)
     if found.is_file() and not is_gguf(found):
         raise ArgumentError(f"source: expected a model folder, a GGUF file or a hub id, found the file {found}")
-    texts, weights, preferred = _open_weights(found)
-    quant = quant or preferred
+    opened = _open_weights(found)
+    weights, texts, quant = opened.weights, opened.read_texts(), quant or opened.preferred_quant
     try:
         if progress is not None:
             pack_to_file(out, weights, texts, quant, name=name, threads=threads, progress=progress)
@@ -234,26 +251,28 @@ class _Packing:
 
     name: str
     label: str
-    texts: ModelTexts
-    weights: WeightSource
+    source: _Opened
     quant: str
     threads: int
 
     def run(self, cache: bool, progress: Progress) -> Checkpoint:
-        file = self._cached(progress) if cache and self.weights.stored_bytes >= _CACHED_FROM else None
-        fingerprint = self.weights.fingerprint()
+        weights = self.source.weights
+        file = self._cached(progress) if cache and weights.stored_bytes >= _CACHED_FROM else None
         if file is not None:
-            # The texts are the folder's: the fingerprint covers weights and config.json only.
-            return _checkpoint(self.name, self.texts, file.matrices, file.vectors, self.quant, fingerprint, file.path)
-        matrices = pack_in_memory(self.weights, self.texts, self.quant, threads=self.threads, progress=progress)
-        return _checkpoint(self.name, self.texts, matrices, read_vectors(self.weights), self.quant, fingerprint, None)
+            texts = file.texts if self.source.texts_in_fingerprint else self.source.read_texts()
+            matrices, vectors, path = file.matrices, file.vectors, file.path
+        else:
+            texts, path = self.source.read_texts(), None
+            matrices = pack_in_memory(weights, texts, self.quant, threads=self.threads, progress=progress)
+            vectors = read_vectors(weights)
+        return _checkpoint(self.name, texts, matrices, vectors, self.quant, weights.fingerprint(), path)
 
     def _cached(self, progress: Progress) -> PackedFile | None:
         """The packed file from the cache, made first when it is not there; None when the cache cannot be used."""
         try:
             folder = packed_cache.cache_folder()
             folder.mkdir(parents=True, exist_ok=True)
-            path = packed_cache.packed_path(folder, self.label, self.weights.fingerprint(), self.quant)
+            path = packed_cache.packed_path(folder, self.label, self.source.weights.fingerprint(), self.quant)
             found = self._open_cached(path)
             if found is not None:
                 return found
@@ -261,8 +280,8 @@ class _Packing:
             self._check_space(folder)
             pack_to_file(
                 path,
-                self.weights,
-                self.texts,
+                self.source.weights,
+                self.source.read_texts(),
                 self.quant,
                 name=self.name,
                 threads=self.threads,
@@ -285,7 +304,7 @@ class _Packing:
         except CheckpointError as reason:
             _logger.warning("Packing again, for the cached file is not usable: %s", reason)
             return None
-        if file.fingerprint != self.weights.fingerprint() or file.quant != self.quant:
+        if file.fingerprint != self.source.weights.fingerprint() or file.quant != self.quant:
             _logger.warning("Packing again, for %s holds another model than its name says", path)
             return None
         packed_cache.note_use(path)
@@ -293,7 +312,7 @@ class _Packing:
 
     def _check_space(self, folder: Path) -> None:
         """Raise OSError now rather than after minutes of work."""
-        needed = sum(matrix.bytes for matrix in plan_matrices(self.texts.config, self.quant).values())
+        needed = sum(matrix.bytes for matrix in plan_matrices(self.source.config, self.quant).values())
         free = shutil.disk_usage(folder).free
         if free < needed:
             raise OSError(f"{folder}: {needed} bytes needed, {free} free")

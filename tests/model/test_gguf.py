@@ -108,8 +108,8 @@ def test_q8_0_becomes_q8_without_loss(tmp_path: Path) -> None:
     [("F16", "q4"), ("Q4_0", "q4"), ("Q4_K", "q4"), ("Q5_K", "q8"), ("Q6_K", "q8"), ({EMBEDDING: "Q6_K"}, "q4")],
     ids=str,
 )
-def test_the_default_keeps_what_the_file_has(tmp_path: Path, kind: Any, quant: str) -> None:
-    model_of(tmp_path / "model.gguf", kind)
+def test_the_default_keeps_what_the_layers_have(tmp_path: Path, kind: Any, quant: str) -> None:
+    model_of(tmp_path / "model.gguf", kind, vocab_size=4096)
     assert open_checkpoint(tmp_path / "model.gguf", threads=1).quant == quant
     assert open_checkpoint(tmp_path / "model.gguf", "bf16", threads=1).quant == "bf16"
 
@@ -212,6 +212,8 @@ def test_is_repacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     second = qwen3cpu.load(tmp_path / "model.gguf")
     assert second._checkpoint.packed_path == first._checkpoint.packed_path
     np.testing.assert_array_equal(second.logits(IDS), first.logits(IDS))
+    assert second.tokenizer.encode("the sky <think>") == first.tokenizer.encode("the sky <think>")
+    assert second.render([{"role": "user", "content": "x"}]) == first.render([{"role": "user", "content": "x"}])
     model_of(tmp_path / "model.gguf", "F16")
     assert qwen3cpu.load(tmp_path / "model.gguf")._checkpoint.packed_path != first._checkpoint.packed_path
 

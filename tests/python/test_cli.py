@@ -227,6 +227,13 @@ def test_a_prompt_longer_than_the_context(random):
     refused(run("generate", "--raw", "-m", random, "-c", "50", stdin="x" * 70), "70", "50")
 
 
+def test_a_context_beyond_the_trained_one_is_told(random):
+    done = run("generate", "Q", "-m", random, "-c", "1024", "-n", "1")
+    assert done.returncode == 0
+    assert done.stderr.count("\n") == 1
+    assert "YaRN with factor 2 stretches them to the context of 1024" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
