@@ -1,4 +1,4 @@
-"""Measure a server: the throughput of several streams beside that of one, and the gaps of a stream beside a long prompt.
+"""Measure a server: the throughput of several streams beside that of one, and a stream's gaps beside a long prompt.
 
     python bench/serve.py --model FOLDER [--streams 8] [--tokens 64] [--prompt 4000] [--json]
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import socket
 import subprocess
@@ -39,7 +40,7 @@ class Stream:
 
 
 async def ask(http: httpx.AsyncClient, prompt: list[int], tokens: int, seed: int = 0) -> Stream:
-    """Stream a completion of exactly `tokens` tokens; every token makes an event, because log-probabilities are asked."""
+    """Stream a completion of exactly `tokens` tokens; every one makes an event, for log-probabilities are asked."""
     body = {"prompt": prompt, "max_tokens": tokens, "seed": seed, "ignore_eos": True, "stream": True, "logprobs": 0}
     stream = Stream(perf_counter(), [])
     async with http.stream("POST", "/v1/completions", json=body) as response:
@@ -85,7 +86,7 @@ async def gaps_beside_a_prompt(http: httpx.AsyncClient, length: int, number: int
     joined = prompt.result()
     during = [
         later - earlier
-        for earlier, later in zip(arrivals, arrivals[1:], strict=False)
+        for earlier, later in itertools.pairwise(arrivals)
         if later > joined.asked and earlier < joined.arrivals[0]
     ]
     return {
