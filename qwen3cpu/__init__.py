@@ -24,6 +24,7 @@ from qwen3cpu.model import Model, load
 from qwen3cpu.options import Options
 from qwen3cpu.results import Chunk, Result, Timings, TokenLogprob, TopLogprob, Usage
 from qwen3cpu.sampling import SamplingParams
+from qwen3cpu.tool_calls import MalformedCall, ToolCall
 
 __version__ = "0.1.0"
 
@@ -36,6 +37,7 @@ __all__ = [
     "Conversation",
     "DownloadError",
     "EngineError",
+    "MalformedCall",
     "MessageError",
     "Model",
     "Options",
@@ -45,6 +47,7 @@ __all__ = [
     "SessionError",
     "Timings",
     "TokenLogprob",
+    "ToolCall",
     "TopLogprob",
     "Usage",
     "__version__",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from qwen3cpu.sequence import TokenSequence
 from qwen3cpu.splitter import OutputSplitter, Part, PlainOutput, starts_thinking
 from qwen3cpu.stops import StopMatcher
 from qwen3cpu.tokenizer import Tokenizer
+from qwen3cpu.tool_calls import CallReader, MalformedCall, ToolCall
 
 BUDGET_SPENT = (
     "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now."
@@ -96,7 +98,11 @@ class Answer:
         self._stops = StopMatcher(request.stop)
         self._token_ids: list[int] = []
         self._logprobs: list[TokenLogprob] = []
-        self._parts: dict[str, list[str]] = {"text": [], "reasoning": [], "tool_call": []}
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls: list[ToolCall] = []
+        self._malformed: list[MalformedCall] = []
+        self._call_reader = CallReader(request.call_schemas)
         self._thought = 0
         self._reasoning_tokens = 0
         self._budget_spent = False
@@ -255,26 +261,38 @@ class Answer:
             return []
         return self._force(BUDGET_SPENT if self._thought else EMPTY_BLOCK)
 
-    def _show(self, parts: Sequence[Part], *, at_end: bool) -> dict[str, str]:
+    def _show(self, parts: Sequence[Part], *, at_end: bool) -> dict[str, Any]:
         """Sort parts into the fields of a chunk and hold back what may become a stop string."""
-        shown = {"text": "", "reasoning": "", "tool_call": ""}
+        text = reasoning = ""
+        calls: dict[str, ToolCall | MalformedCall] = {}
         for part in [*parts, *(self._splitter.finish() if at_end else [])]:
             if self._stops.matched is not None:
                 break
             if part.kind == "text":
-                shown["text"] += self._stops.push(part.text)
+                text += self._stops.push(part.text)
+            elif part.kind == "reasoning":
+                text += self._stops.flush()
+                reasoning += part.text
             else:
-                shown["text"] += self._stops.flush()
-                shown[part.kind] += part.text
+                # Of calls a token completes one at most.
+                call = self._call_reader.read(part.text)
+                if isinstance(call, ToolCall):
+                    text += self._stops.flush()
+                    self._calls.append(call)
+                    calls["tool_call"] = call
+                else:
+                    text += self._stops.push(call.text)
+                    self._malformed.append(call)
+                    calls["malformed_call"] = call
         if self._stops.matched is None:
             if at_end:
-                shown["text"] += self._stops.flush()
+                text += self._stops.flush()
             elif self._stops.would_match(self._splitter.held):
                 # Newlines that wait for what comes next are a stop string already.
-                shown["text"] += self._stops.push(self._splitter.held)
-        for kind, text in shown.items():
-            self._parts[kind].append(text)
-        return shown
+                text += self._stops.push(self._splitter.held)
+        self._text.append(text)
+        self._reasoning.append(reasoning)
+        return {"text": text, "reasoning": reasoning, **calls}
 
     def _logprob(self, token: int, logits: NDArray[np.float32] | None, top: int) -> TokenLogprob:
         text = token_text(self._model.tokenizer, token)
@@ -291,9 +309,10 @@ class Answer:
     def _make_result(self, stopped_by: StoppedBy, stop: str | int | None) -> Result:
         reason: FinishReason = "length" if stopped_by in ("max_new_tokens", "context") else "stop"
         return Result(
-            text="".join(self._parts["text"]),
-            reasoning="".join(self._parts["reasoning"]),
-            tool_calls=tuple(filter(None, self._parts["tool_call"])),
+            text="".join(self._text),
+            reasoning="".join(self._reasoning),
+            tool_calls=tuple(self._calls),
+            malformed_calls=tuple(self._malformed),
             token_ids=tuple(self._token_ids),
             finish_reason=reason,
             stopped_by=stopped_by,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from qwen3cpu.model import Model
     from qwen3cpu.options import Options, Request
+    from qwen3cpu.prompts import Message
 
 
 class Conversation:
@@ -107,16 +108,17 @@ class Conversation:
         if interrupted and self._request is not None:
             self._start_preparing(self._request)
 
-    def stream(self, content: str, **options: Unpack[Options]) -> Generator[Chunk, None, None]:
-        """Send a user message and stream the answer.
+    def stream(self, content: str | Sequence[Message], **options: Unpack[Options]) -> Generator[Chunk, None, None]:
+        """Send a user message, or several messages (the results of calls, say), and stream the answer.
 
         When the generator is closed early, or Ctrl-C strikes, what has been said of the answer stays in the history; if
-        nothing was said yet, the user message is taken back too.
+        nothing was said yet, what was sent is taken back too.
         """
-        return self._turn([*self.messages, {"role": "user", "content": content}], options)
+        sent = [{"role": "user", "content": content}] if isinstance(content, str) else [dict(each) for each in content]
+        return self._turn([*self.messages, *sent], options, sent=len(sent))
 
-    def send(self, content: str, **options: Unpack[Options]) -> Result:
-        """Send a user message and return the whole answer."""
+    def send(self, content: str | Sequence[Message], **options: Unpack[Options]) -> Result:
+        """As `stream`, but return the whole answer."""
         for _ in self.stream(content, **options):
             pass
         assert self.result is not None
@@ -180,34 +182,35 @@ class Conversation:
         if self._preparation is not None:
             self._preparation.wait()
 
-    def _turn(self, messages: list[dict[str, Any]], options: Any) -> Generator[Chunk, None, None]:
+    def _turn(self, messages: list[dict[str, Any]], options: Any, sent: int = 1) -> Generator[Chunk, None, None]:
         request = self._model.request(**{**self.options, **options})
         if request.n is not None:
             raise ArgumentError("n: a conversation has one answer to a message")
         self._stop_preparing()
         chunks = self._model.continue_sequence(self._sequence, messages, request)
-        return self._follow(messages, chunks, request)
+        return self._follow(messages, chunks, request, sent)
 
     def _follow(
-        self, messages: list[dict[str, Any]], chunks: Generator[Chunk, None, None], request: Request
+        self, messages: list[dict[str, Any]], chunks: Generator[Chunk, None, None], request: Request, sent: int
     ) -> Generator[Chunk, None, None]:
-        answer = {"role": "assistant", "content": "", "reasoning_content": ""}
+        answer: dict[str, Any] = {"role": "assistant", "content": "", "reasoning_content": "", "tool_calls": []}
         result = None
         try:
             with closing(chunks):
                 for chunk in chunks:
                     answer["content"] += chunk.text
                     answer["reasoning_content"] += chunk.reasoning
+                    answer["tool_calls"] += [chunk.tool_call.to_message()] if chunk.tool_call else []
                     result = chunk.result
                     yield chunk
         finally:
-            if result is not None or answer["content"]:
-                self.messages = [*messages, {key: text for key, text in answer.items() if text or key == "content"}]
+            if result is not None or answer["content"] or answer["tool_calls"]:
+                self.messages = [*messages, {key: value for key, value in answer.items() if value or key == "content"}]
                 self.result = result
                 if self._prepare is not None and result is not None and not result.tool_calls:
                     self._start_preparing(request)
             else:
-                self.messages = messages[:-1]
+                self.messages = messages[: len(messages) - sent]
 
     def _start_preparing(self, request: Request) -> None:
         self._request = request

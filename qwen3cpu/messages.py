@@ -52,6 +52,11 @@ def check_tools(tools: object) -> list[dict[str, Any]] | None:
     return [_check_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
 
 
+def plain_json(value: object, where: str) -> Any:
+    """A copy of what stands in a message, made of JSON's own types. MessageError for everything else."""
+    return _plain(value, where, 1)
+
+
 def _check_tool(tool: object, where: str) -> dict[str, Any]:
     if not isinstance(tool, Mapping):
         raise MessageError(f"{where}: expected a JSON schema (a dict), found {_kind(tool)}")

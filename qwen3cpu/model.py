@@ -32,6 +32,7 @@ from qwen3cpu.sampling import Sampler, SamplingParams
 from qwen3cpu.sequence import TokenSequence
 from qwen3cpu.threads import resolve_threads
 from qwen3cpu.tokenizer import Tokenizer
+from qwen3cpu.tool_schemas import Tool, tool_schemas
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -363,7 +364,7 @@ class Model:
     def render(
         self,
         messages: Sequence[Message],
-        tools: Sequence[dict[str, Any]] | None = None,
+        tools: Sequence[Tool] | None = None,
         thinking: bool = True,
         add_generation_prompt: bool = True,
     ) -> str:
@@ -375,7 +376,7 @@ class Model:
         if isinstance(messages, str):
             raise MessageError("messages: expected a list of messages, found a str")
         return self._prompts.template.render(
-            messages, tools=tools, thinking=thinking, add_generation_prompt=add_generation_prompt
+            messages, tools=tool_schemas(tools), thinking=thinking, add_generation_prompt=add_generation_prompt
         )
 
     def continue_sequence(

@@ -6,11 +6,16 @@ import difflib
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from qwen3cpu.config import GenerationDefaults
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.sampling import NON_THINKING, THINKING, SamplingParams
+from qwen3cpu.tool_calls import argument_validators
+from qwen3cpu.tool_schemas import Tool, tool_schemas
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
 
 
 class Options(TypedDict, total=False):
@@ -20,7 +25,8 @@ class Options(TypedDict, total=False):
         text and ids that are taken as they are it only chooses the sampling defaults.
     thinking_budget: tokens of reasoning after which the authors' closing sentence is fed in and the answer follows; 0
         means an empty think block. Without effect on a model that has no think tokens.
-    tools: JSON schemas of functions, for the chat template.
+    tools: what the model may call: JSON schemas of functions, or Python functions, whose signature and docstring make
+        the schema. Calls that do not follow it are text. `Model.run` also makes the calls.
     schema: a JSON schema (a dict) or a pydantic model that the answer has to follow; reasoning before it is free. An
         answer that a limit cuts off is not complete. Needs the extra [schema].
     raw: a str prompt is fed as it is, control-token spellings in it being control tokens, not as a user message.
@@ -43,7 +49,7 @@ class Options(TypedDict, total=False):
 
     thinking: bool | None
     thinking_budget: int | None
-    tools: Sequence[Mapping[str, Any]] | None
+    tools: Sequence[Tool] | None
     schema: Mapping[str, Any] | type | None
     raw: bool | None
     max_new_tokens: int | None
@@ -89,6 +95,8 @@ class Request:
     thinking: bool = True
     thinking_budget: int | None = None
     tools: Sequence[Mapping[str, Any]] | None = None
+    call_schemas: Mapping[str, Validator] | None = None
+    """What arguments of calls have to follow, by name of the tool; None: nothing. Made from `tools`."""
     raw: bool = False
     max_new_tokens: int | None = None
     stop: tuple[str, ...] = ()
@@ -119,6 +127,7 @@ def make_request(options: Mapping[str, Any], defaults: GenerationDefaults, *, vo
     given = _canonical(options)
     budget = _whole(given, "thinking_budget", 0)
     thinking = _flag(given, "thinking", True) and budget != 0
+    tools = tool_schemas(given.get("tools"))
     logprobs = given.get("logprobs")
     if isinstance(logprobs, bool):
         given["logprobs"] = 0 if logprobs else None
@@ -126,7 +135,8 @@ def make_request(options: Mapping[str, Any], defaults: GenerationDefaults, *, vo
         sampling=sampling_params(given, defaults, thinking),
         thinking=thinking,
         thinking_budget=budget,
-        tools=given.get("tools"),
+        tools=tools,
+        call_schemas=argument_validators(tools),
         grammar=_grammar(given.get("schema"), thinking),
         raw=_flag(given, "raw", False),
         max_new_tokens=_whole(given, "max_new_tokens", 1),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from qwen3cpu.tool_calls import MalformedCall, ToolCall
+
 FinishReason = Literal["stop", "length"]
 StoppedBy = Literal["eos", "stop_token", "stop_string", "max_new_tokens", "context"]
 
@@ -75,8 +77,8 @@ class Result:
     """The answer: without reasoning, tool calls, control tokens and the stop string."""
     reasoning: str
     """What stood in the think block, without its markers; empty without one."""
-    tool_calls: tuple[str, ...]
-    """The content of every <tool_call> block, as the model wrote it."""
+    tool_calls: tuple[ToolCall, ...]
+    """The calls that the model wants to be made."""
     token_ids: tuple[int, ...]
     """Every token after the prompt, with the one that ended the answer."""
     finish_reason: FinishReason
@@ -95,6 +97,17 @@ class Result:
     """Which of the `n` answers to the prompt, or which prompt of a batch."""
     thinking_budget_spent: bool = False
     """The think block was closed by `thinking_budget`, not by the model."""
+    malformed_calls: tuple[MalformedCall, ...] = ()
+    """Blocks that are no calls of the tools; they stand in `text`, and why is said here."""
+
+    def to_message(self) -> dict[str, Any]:
+        """The assistant's message that goes into the history."""
+        message: dict[str, Any] = {"role": "assistant", "content": self.text}
+        if self.reasoning:
+            message["reasoning_content"] = self.reasoning
+        if self.tool_calls:
+            message["tool_calls"] = [call.to_message() for call in self.tool_calls]
+        return message
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers, ready for JSON."""
@@ -112,8 +125,10 @@ class Chunk:
 
     text: str = ""
     reasoning: str = ""
-    tool_call: str = ""
-    """The content of a <tool_call> block, when this token closes one."""
+    tool_call: ToolCall | None = None
+    """A call, when this token completes one."""
+    malformed_call: MalformedCall | None = None
+    """A block that is no call, when this token completes one; it is part of `text` too."""
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
     index: int = 0

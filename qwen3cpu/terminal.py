@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import TextIO
@@ -39,7 +40,10 @@ class AnswerWriter:
             self._put(chunk.text)
         if chunk.tool_call:
             self._leave_thinking()
-            self._put(f"\n<tool_call>\n{chunk.tool_call}\n</tool_call>\n")
+            arguments = ", ".join(
+                f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in chunk.tool_call.arguments.items()
+            )
+            self._put(f"\n[call] {chunk.tool_call.name}({arguments})\n")
         self._out.flush()
 
     def end(self) -> None:

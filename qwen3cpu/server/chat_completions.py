@@ -16,7 +16,7 @@ from qwen3cpu.server.common import ContentTokens, check_model, head, usage
 from qwen3cpu.server.encoding import json_bytes, json_response, read_json
 from qwen3cpu.server.service import Answers, Service
 from qwen3cpu.server.streams import EventStream, while_connected
-from qwen3cpu.server.tool_calls import as_text, parse_call
+from qwen3cpu.server.tool_calls import chat_call
 from qwen3cpu.splitter import starts_thinking
 
 
@@ -57,10 +57,9 @@ class _Reply:
         return {**self._head, "choices": choices, "usage": usage([(result.usage, 0) for result in results])}
 
     def _choice(self, result: Result) -> dict[str, Any]:
-        parsed = [(parse_call(written), written) for written in result.tool_calls]
-        calls = [call.chat() for call, _ in parsed if call is not None]
-        text = "\n".join([*filter(None, [result.text]), *(as_text(w) for call, w in parsed if call is None)])
-        message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else ""), "refusal": None}
+        calls = [chat_call(call) for call in result.tool_calls]
+        content = result.text or (None if calls else "")
+        message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
         if result.reasoning:
             message["reasoning_content"] = result.reasoning
         if calls:
@@ -83,16 +82,11 @@ class _Reply:
                 delta: dict[str, Any] = {}
                 if chunk.reasoning:
                     delta["reasoning_content"] = chunk.reasoning
-                content = chunk.text
                 if chunk.tool_call:
-                    call = parse_call(chunk.tool_call)
-                    if call is None:
-                        content += as_text(chunk.tool_call)
-                    else:
-                        delta["tool_calls"] = [{"index": calls[index], **call.chat()}]
-                        calls[index] += 1
-                if content:
-                    delta["content"] = content
+                    delta["tool_calls"] = [{"index": calls[index], **chat_call(chunk.tool_call)}]
+                    calls[index] += 1
+                if chunk.text:
+                    delta["content"] = chunk.text
                 logprobs = self._logprobs(chunk)
                 if delta or (logprobs and logprobs["content"]):
                     yield self._event(index, delta, logprobs)

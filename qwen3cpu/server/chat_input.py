@@ -77,7 +77,8 @@ async def make_request(
         options["logit_bias"] = {**(options.get("logit_bias") or {}), marker: -math.inf}
     elif tools.functions:
         options["tools"] = [{"type": "function", "function": _described(each)} for each in tools.functions]
-    request = service.model.request(**options)
+    # Arguments go to the client as they are: checking them, with its own regular expressions, is its affair.
+    request = replace(service.model.request(**options), call_schemas=None)
     grammar = _grammar(service, tools, schema, thinking=bool(request.thinking))
     if grammar is None:
         return request

@@ -18,7 +18,8 @@ from qwen3cpu.server.encoding import json_bytes, json_response, read_json
 from qwen3cpu.server.responses_input import ResponsesBody, responses_request
 from qwen3cpu.server.service import Answers, Service
 from qwen3cpu.server.streams import EventStream, while_connected
-from qwen3cpu.server.tool_calls import Call, as_text, parse_call
+from qwen3cpu.server.tool_calls import arguments_text
+from qwen3cpu.tool_calls import ToolCall
 
 Event = dict[str, Any]
 
@@ -140,12 +141,8 @@ class _Items:
         yield from self._more("reasoning", chunk.reasoning)
         yield from self._more("message", chunk.text)
         if chunk.tool_call:
-            call = parse_call(chunk.tool_call)
-            if call is None:
-                yield from self._more("message", as_text(chunk.tool_call))
-            else:
-                yield from self.close("completed")
-                yield from self._call(call)
+            yield from self.close("completed")
+            yield from self._call(chunk.tool_call)
 
     def close(self, status: str) -> Iterator[Event]:
         """End the item that is open, if one is."""
@@ -184,25 +181,25 @@ class _Items:
         else:
             yield {"type": "response.output_text.delta", **place, "delta": text, "logprobs": []}
 
-    def _call(self, call: Call) -> Iterator[Event]:
+    def _call(self, call: ToolCall) -> Iterator[Event]:
         item = {
             "id": f"fc_{secrets.token_hex(24)}",
             "type": "function_call",
             "status": "completed",
             "call_id": call.id,
             "name": call.name,
-            "arguments": call.arguments,
+            "arguments": arguments_text(call),
         }
         index = len(self.done)
         begun = {**item, "status": "in_progress", "arguments": ""}
         place = {"item_id": item["id"], "output_index": index}
         yield {"type": "response.output_item.added", "output_index": index, "item": begun}
-        yield {"type": "response.function_call_arguments.delta", **place, "delta": call.arguments}
+        yield {"type": "response.function_call_arguments.delta", **place, "delta": arguments_text(call)}
         yield {
             "type": "response.function_call_arguments.done",
             **place,
             "name": call.name,
-            "arguments": call.arguments,
+            "arguments": arguments_text(call),
         }
         yield {"type": "response.output_item.done", "output_index": index, "item": item}
         self.done.append(item)

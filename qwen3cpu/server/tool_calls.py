@@ -3,42 +3,16 @@
 from __future__ import annotations
 
 import json
-import secrets
-from typing import Any, NamedTuple
+from typing import Any
+
+from qwen3cpu.tool_calls import ToolCall
 
 
-class Call(NamedTuple):
-    """A call of a function.
-
-    Attributes:
-        id: made up here; models write none.
-        name: of the function.
-        arguments: JSON text of an object.
-    """
-
-    id: str
-    name: str
-    arguments: str
-
-    def chat(self) -> dict[str, Any]:
-        """As chat completions have it."""
-        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
+def arguments_text(call: ToolCall) -> str:
+    """The arguments as JSON text, which is what OpenAI sends."""
+    return json.dumps(call.arguments, ensure_ascii=False)
 
 
-def parse_call(written: str) -> Call | None:
-    """What a model wrote between its markers, `{"name": ..., "arguments": {...}}`; None for anything else."""
-    try:
-        call = json.loads(written)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
-        return None
-    arguments = call.get("arguments", {})
-    if not isinstance(arguments, dict):
-        return None
-    return Call(f"call_{secrets.token_hex(12)}", call["name"], json.dumps(arguments, ensure_ascii=False))
-
-
-def as_text(written: str) -> str:
-    """What is no call, shown as the model wrote it."""
-    return f"<tool_call>\n{written}\n</tool_call>"
+def chat_call(call: ToolCall) -> dict[str, Any]:
+    """A call as chat completions have it."""
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments_text(call)}}

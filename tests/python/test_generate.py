@@ -65,11 +65,11 @@ def test_text_is_raw_where_there_is_no_template(tmp_path):
         model.render([{"role": "user", "content": "Q"}])
 
 
-def test_a_tool_call_is_not_text(spoken):
+def test_what_is_no_call_is_text(spoken):
     chunks = list(spoken.stream("T", raw=True, temperature=0))
-    assert chunks[-1].result.tool_calls == ("{}",)
-    assert chunks[-1].result.text == ""
-    assert [chunk.tool_call for chunk in chunks if chunk.tool_call] == ["{}"]
+    result = chunks[-1].result
+    assert (result.text, result.tool_calls) == ("<tool_call>\n{}\n</tool_call>", ())
+    assert "name: expected the function's name" in result.malformed_calls[0].reason
 
 
 def test_chunks_add_up_to_the_result(random_model):

@@ -8,7 +8,6 @@ from scripted_models import script, write_scripted
 
 import qwen3cpu
 from qwen3cpu.grammar import MOST_CALLS
-from qwen3cpu.server.tool_calls import parse_call
 
 CHAT = "/v1/chat/completions"
 QUESTION = [{"role": "user", "content": "What is 17 + 25?"}]
@@ -118,22 +117,6 @@ def test_a_conversation_with_calls(server, tiny):
     reply = server.ok(CHAT, messages=messages, tools=TOOLS, seed=1)
     shown = [{"type": "function", "function": each["function"]} for each in TOOLS]
     assert reply["choices"][0]["message"]["content"] == tiny.generate(messages, tools=shown, seed=1).text
-
-
-@pytest.mark.parametrize(
-    ("written", "expected"),
-    [
-        ('{"name": "f", "arguments": {"a": "é"}}', ("f", '{"a": "é"}')),
-        ('{"name": "f"}', ("f", "{}")),
-        ('{"arguments": {}}', None),
-        ('{"name": "f", "arguments": "x"}', None),
-        ("f(x)", None),
-        ("[" * 100_000, None),
-    ],
-)
-def test_what_counts_as_a_call(written, expected):
-    call = parse_call(written)
-    assert (None if call is None else (call.name, call.arguments)) == expected
 
 
 @pytest.mark.parametrize("seed", range(4))
