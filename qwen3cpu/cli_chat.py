@@ -35,8 +35,10 @@ def run_chat(args: argparse.Namespace) -> int:
     """`qwen3cpu chat`."""
     options = answer_options(args)
     model = open_model(args)
-    conversation = model.chat(args.system, **options)
-    if sys.stdin.isatty():
+    # Nobody reads what a pipe is answered before it sends the next line.
+    interactive = sys.stdin.isatty()
+    conversation = model.chat(args.system, prepare="idle" if interactive else None, **options)
+    if interactive:
         note(f"{model.source}, {model.quant}, {model.threads} threads. /help lists commands, Ctrl-D ends.")
     ChatLoop(conversation, show_thinking=args.show_thinking).run()
     return 0

@@ -13,8 +13,8 @@ from qwen3cpu import engine as engines
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = checkpoints.write_checkpoint(tmp_path_factory.mktemp("shared")).folder
-    return qwen3cpu.load(folder, quant="f32", context=600, threads=1, prefix_cache=0)
+    folder = checkpoints.write_checkpoint(tmp_path_factory.mktemp("shared"), max_position_embeddings=1 << 16).folder
+    return qwen3cpu.load(folder, quant="f32", context=engines.CHUNK + 350, threads=1, prefix_cache=0)
 
 
 class Crowd:
@@ -80,7 +80,7 @@ def test_a_pass_of_several_calls_stays_short(model):
 def test_an_error_is_its_callers_only(model):
     engine = model.engine
     full = engine.new_sequence()
-    engine.forward([(full, [1] * 600, [])])
+    engine.forward([(full, [1] * model.context, [])])
     good, also_good = engine.new_sequence(), engine.new_sequence()
     with Crowd(engine) as crowd:
         crowd.call("good", (good, [1, 2], [1]))
@@ -91,7 +91,7 @@ def test_an_error_is_its_callers_only(model):
     assert isinstance(crowd.outcomes["unknown"], qwen3cpu.EngineError)
     assert np.array_equal(crowd.outcomes["good"][0], model.logits([1, 2])[1:])
     assert np.array_equal(crowd.outcomes["also good"][0], model.logits([3]))
-    assert (good.ids, also_good.ids, full.length) == ([1, 2], [3], 600)
+    assert (good.ids, also_good.ids, full.length) == ([1, 2], [3], model.context)
 
 
 def test_ctrl_c_while_waiting_takes_the_call_back(model):
