@@ -9,7 +9,7 @@ namespace {
 
 class Sdot {
  public:
-  static constexpr int kMaxTokens = 8;
+  static constexpr int kMaxTokens = 4;
 
   static uint8x16_t weights(uint8x16_t bytes) { return veorq_u8(bytes, vdupq_n_u8(0x80)); }
   static int32_t start(int16_t) { return 0; }

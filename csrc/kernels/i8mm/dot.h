@@ -10,7 +10,7 @@ namespace {
 
 class Usmmla {
  public:
-  static constexpr int kMaxTokens = 8;
+  static constexpr int kMaxTokens = 4;
 
   static uint8x16_t weights(uint8x16_t bytes) { return bytes; }
   static int32_t start(int16_t sum) { return -128 * sum; }
@@ -21,7 +21,8 @@ class Usmmla {
     QWEN3CPU_INLINE explicit Sums(const int32_t (&start)[T]) {
 #pragma GCC unroll 4
       for (int p = 0; p < kPairs; ++p) {
-        const int32x4_t both = vzip1q_s32(vdupq_n_s32(start[2 * p]), vdupq_n_s32(start[2 * p + 1]));
+        const uint64_t two = static_cast<uint32_t>(start[2 * p]) | static_cast<uint64_t>(start[2 * p + 1]) << 32;
+        const int32x4_t both = vreinterpretq_s32_u64(vdupq_n_u64(two));
         for (auto& sum : pair_[p]) sum = both;
       }
       if constexpr (kSingle) single_ = {vdupq_n_s32(start[T - 1]), vdupq_n_s32(start[T - 1])};
@@ -50,22 +51,25 @@ class Usmmla {
     static constexpr bool kSingle = T % 2 == 1;
 
     QWEN3CPU_INLINE void add_pairs(const neon::Weights16& w, const int8_t* x, int64_t stride) {
+      uint8x16_t two_rows[2][4];  // [first and last 8 k][rows 0-1, 2-3, 4-5, 6-7]
 #pragma GCC unroll 2
-      for (int eight = 0; eight < 2; ++eight) {  // 8 k
-        uint8x16_t two_rows[4];                  // rows 0-1, 2-3, 4-5, 6-7
+      for (int eight = 0; eight < 2; ++eight)
 #pragma GCC unroll 2
         for (int half = 0; half < 2; ++half) {
           const uint32x4_t a = vreinterpretq_u32_u8(w[2 * eight][half]);
           const uint32x4_t b = vreinterpretq_u32_u8(w[2 * eight + 1][half]);
-          two_rows[2 * half] = vreinterpretq_u8_u32(vzip1q_u32(a, b));
-          two_rows[2 * half + 1] = vreinterpretq_u8_u32(vzip2q_u32(a, b));
+          two_rows[eight][2 * half] = vreinterpretq_u8_u32(vzip1q_u32(a, b));
+          two_rows[eight][2 * half + 1] = vreinterpretq_u8_u32(vzip2q_u32(a, b));
         }
 #pragma GCC unroll 4
-        for (int p = 0; p < kPairs; ++p) {
-          const int8_t* first = x + 2 * p * stride + 8 * eight;
-          const int8x16_t two_tokens = vcombine_s8(vld1_s8(first), vld1_s8(first + stride));
+      for (int p = 0; p < kPairs; ++p) {
+        const int64x2_t a = vreinterpretq_s64_s8(vld1q_s8(x + 2 * p * stride));
+        const int64x2_t b = vreinterpretq_s64_s8(vld1q_s8(x + (2 * p + 1) * stride));
+        const int8x16_t first = vreinterpretq_s8_s64(vzip1q_s64(a, b)), last = vreinterpretq_s8_s64(vzip2q_s64(a, b));
 #pragma GCC unroll 4
-          for (int i = 0; i < 4; ++i) pair_[p][i] = vusmmlaq_s32(pair_[p][i], two_rows[i], two_tokens);
+        for (int i = 0; i < 4; ++i) {
+          pair_[p][i] = vusmmlaq_s32(pair_[p][i], two_rows[0][i], first);
+          pair_[p][i] = vusmmlaq_s32(pair_[p][i], two_rows[1][i], last);
         }
       }
     }

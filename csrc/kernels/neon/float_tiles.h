@@ -11,22 +11,29 @@ constexpr int kMaxTokens = 6;  // 2 x 6 pairs of chains, four registers of weigh
 
 // y[t * ldy + 8 * i + r] for row tiles i in [0, R). Weights::load(tile, k) gives the 8 rows of column k.
 template <class Weights, int R, int T>
-void multiply_tiles(const typename Weights::Stored* tile, int64_t tile_stride, int cols, const float* x, int64_t stride,
-                    float* y, int64_t ldy) {
+__attribute__((noinline)) void multiply_tiles(const typename Weights::Stored* tile, int64_t tile_stride, int cols,
+                                              const float* x, int64_t stride, float* y, int64_t ldy) {
   F8 acc[R][T];
+#pragma GCC unroll 4
   for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
     for (int t = 0; t < T; ++t) acc[i][t] = all8(0.0f);
   for (int k = 0; k < cols; ++k) {
     F8 w[R];
+#pragma GCC unroll 4
     for (int i = 0; i < R; ++i) w[i] = Weights::load(tile + i * tile_stride + int64_t{k} * kTileRows);
     if (T <= 2 && k % Weights::kColsPerLine == 0)
       for (int i = 0; i < R; ++i) prefetch(tile + i * tile_stride + int64_t{k} * kTileRows, 1024);
+#pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
       const float xt = x[t * stride + k];
+#pragma GCC unroll 4
       for (int i = 0; i < R; ++i) acc[i][t] = fma(acc[i][t], w[i], xt);
     }
   }
+#pragma GCC unroll 4
   for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
     for (int t = 0; t < T; ++t) store8(y + t * ldy + i * kTileRows, acc[i][t]);
 }
 

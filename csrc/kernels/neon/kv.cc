@@ -13,15 +13,22 @@ namespace {
 template <class Kv, int R, int N>
 inline void score_vectors(const float* q, const typename Kv::Stored* keys, int dim, float* score) {
   F8 acc[R][N];
+#pragma GCC unroll 4
   for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
     for (int i = 0; i < N; ++i) acc[r][i] = all8(0.0f);
   for (int d = 0; d < dim; ++d) {
     F8 kd[N];
+#pragma GCC unroll 8
     for (int i = 0; i < N; ++i) kd[i] = Kv::load(keys + (int64_t{i} * dim + d) * kLanes);
+#pragma GCC unroll 4
     for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
       for (int i = 0; i < N; ++i) acc[r][i] = fma(acc[r][i], kd[i], q[int64_t{r} * dim + d]);
   }
+#pragma GCC unroll 4
   for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
     for (int i = 0; i < N; ++i) store8(score + r * kKvBlock + i * kLanes, acc[r][i]);
 }
 
@@ -48,15 +55,22 @@ template <class Kv, int R, int N>
 inline void weigh_vectors(const float* e, const float* correction, const typename Kv::Stored* v, int count, int dim,
                           float* out) {
   F8 acc[R][N];
+#pragma GCC unroll 4
   for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
     for (int i = 0; i < N; ++i) acc[r][i] = load8(out + int64_t{r} * dim + i * kLanes) * all8(correction[r]);
   for (int p = 0; p < count; ++p) {
     F8 vp[N];
+#pragma GCC unroll 8
     for (int i = 0; i < N; ++i) vp[i] = Kv::load(v + int64_t{p} * dim + i * kLanes);
+#pragma GCC unroll 4
     for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
       for (int i = 0; i < N; ++i) acc[r][i] = fma(acc[r][i], vp[i], e[r * kKvBlock + p]);
   }
+#pragma GCC unroll 4
   for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
     for (int i = 0; i < N; ++i) store8(out + int64_t{r} * dim + i * kLanes, acc[r][i]);
 }
 

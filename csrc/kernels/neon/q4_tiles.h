@@ -24,19 +24,18 @@ QWEN3CPU_INLINE void add_q4_group(const Q4Block& block, int g, const int8_t* x, 
     prefetch(nibbles, kQ4Prefetch);
     prefetch(nibbles + kCacheLine, kQ4Prefetch);
   }
-  const uint8x16_t low_bits = vdupq_n_u8(15);
-  Weights16 low, high;
-#pragma GCC unroll 4
-  for (int v = 0; v < 4; ++v) {
+  Weights16 w;
 #pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) {
-      const uint8x16_t two = vld1q_u8(nibbles + 32 * v + 16 * half);
-      low[v][half] = vandq_u8(two, low_bits);
-      high[v][half] = vshrq_n_u8(two, 4);
-    }
+  for (int part = 0; part < 2; ++part) {  // low nibbles, then high ones: 16 weights of 8 rows fill 8 registers
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v)
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        const uint8x16_t two = vld1q_u8(nibbles + 32 * v + 16 * half);
+        w[v][half] = part == 0 ? vandq_u8(two, vdupq_n_u8(15)) : vshrq_n_u8(two, 4);
+      }
+    sums.add(w, x + part * kGroup / 2, tokens.stride);
   }
-  sums.add(low, x, tokens.stride);
-  sums.add(high, x + kGroup / 2, tokens.stride);
   const int16x8_t scale = vmovl_s8(vld1_s8(block.scale[g]));
   const int32x4_t scale_low = vmovl_s16(vget_low_s16(scale)), scale_high = vmovl_high_s16(scale);
 #pragma GCC unroll 8
@@ -49,8 +48,8 @@ QWEN3CPU_INLINE void add_q4_group(const Q4Block& block, int g, const int8_t* x, 
 
 // y[t * ldy + r] of one row tile and T tokens.
 template <class Dot, int T>
-void multiply_q4_tile(const uint8_t* tile, const float* row_scales, int groups, const Tokens& x, float* y,
-                      int64_t ldy) {
+__attribute__((noinline)) void multiply_q4_tile(const uint8_t* tile, const float* row_scales, int groups,
+                                                const Tokens& x, float* y, int64_t ldy) {
   const auto* blocks = reinterpret_cast<const Q4Block*>(tile);
   F8 acc[T];
   for (int t = 0; t < T; ++t) acc[t] = all8(0.0f);

@@ -44,7 +44,8 @@ QWEN3CPU_INLINE void add_q8_group(const Q8Block& block, int in_block, int g, con
 
 // y[t * ldy + r] of one row tile and T tokens.
 template <class Dot, int T>
-void multiply_q8_tile(const uint8_t* tile, int groups, const Tokens& x, float* y, int64_t ldy) {
+__attribute__((noinline)) void multiply_q8_tile(const uint8_t* tile, int groups, const Tokens& x, float* y,
+                                                int64_t ldy) {
   const auto* blocks = reinterpret_cast<const Q8Block*>(tile);
   F8 acc[T];
   for (int t = 0; t < T; ++t) acc[t] = all8(0.0f);
