@@ -58,6 +58,12 @@ class Conversation:
         if system is not None:
             self.messages.append({"role": "system", "content": system})
 
+    def __del__(self) -> None:
+        # Not there when the constructor refused its arguments.
+        preparation: Preparation | None = getattr(self, "_preparation", None)
+        if preparation is not None:
+            preparation.abandon()
+
     @classmethod
     def resume(cls, model: Model, path: str | os.PathLike[str], **options: Unpack[Options]) -> Conversation:
         """See `Model.resume`."""
@@ -214,12 +220,13 @@ class Conversation:
 
     def _start_preparing(self, request: Request) -> None:
         self._request = request
-        messages = self.messages
+        # Nothing here holds the conversation, so that one that nobody has any more is not prepared to the end.
+        model, messages = self._model, self.messages
 
         def history() -> list[int]:
             # What any two user messages leave the same.
             first, second = (
-                self._model.encode_prompt([*messages, {"role": "user", "content": text}], request) for text in "ab"
+                model.encode_prompt([*messages, {"role": "user", "content": text}], request) for text in "ab"
             )
             return first[: common_prefix(first, second)]
 

@@ -72,9 +72,13 @@ class Preparation:
         """Return when the work is done."""
         self._thread.join()
 
+    def abandon(self) -> None:
+        """Stop as `cancel` does, without waiting for it."""
+        self._cancelled.set()
+
     def cancel(self) -> None:
         """Stop after the piece that is being processed, and return then."""
-        self._cancelled.set()
+        self.abandon()
         self._thread.join()
 
     def _run(self) -> None:

@@ -1,5 +1,6 @@
 """prepare="idle": the next turn starts warm, and the work gets out of the way of everything else."""
 
+import gc
 import subprocess
 import sys
 import threading
@@ -148,6 +149,31 @@ def test_the_users_turn_stops_it(model, pieces):
     assert last.result.token_ids == model.generate(chat.messages[:-1], temperature=0).token_ids
     chat.close()
     assert model.engine.native.kv_blocks_in_use() == 0
+
+
+def test_a_conversation_that_nobody_has_is_not_prepared(model, pieces):
+    chat = model.chat(prepare="idle", temperature=0)
+    chat.send("hello")
+    chat.wait_prepared()
+    del pieces[:]
+    begun = threading.Event()
+    cancelled = []
+
+    def wait():
+        begun.set()
+        while not cancelled:
+            time.sleep(0.001)
+        cancelled[0].wait()
+
+    pieces.after(2, wait)
+    edit_and_prepare(chat, model)
+    cancelled.append(chat._preparation._cancelled)
+    thread = chat._preparation._thread
+    begun.wait()
+    del chat
+    gc.collect()
+    thread.join()
+    assert len(pieces) == 2
 
 
 def test_a_history_that_does_not_fit_is_left_to_the_next_turn(folder):
