@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -109,7 +108,7 @@ def _reading(threads: int, found: Sequence[tuple[str, Needs]]) -> float:
     from qwen3cpu.bench.limits import measure_reading
 
     size = max(each.read_bytes_at_start for _, each in found)
-    return statistics.median(measure_reading(threads, size) for _ in range(_PROBES))
+    return sorted(measure_reading(threads, size) for _ in range(_PROBES))[_PROBES // 2]
 
 
 def _row(quant: str, found: Needs, available: AvailableMemory | None, read_gb_s: float) -> dict[str, Any]:
