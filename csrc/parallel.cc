@@ -55,7 +55,7 @@ constexpr int kSpins = 512;
 }  // namespace
 
 void Team::wait() const {
-  for (int spin = 0; shared_.ticket.load(std::memory_order_acquire) >> 32 == phase_; ++spin) {
+  for (int spin = 0; shared_.phase.load(std::memory_order_acquire) == phase_; ++spin) {
     if (spin < kSpins) {
       pause_briefly();
     } else {
@@ -65,7 +65,7 @@ void Team::wait() const {
 }
 
 void detail::run_team(int threads, void (*body)(Team&, void*), void* context) {
-  Team::Shared shared;
+  Team::Shared shared(threads);
   if (threads <= 1) {
     FlushDenormals flush;
     Team team(shared, 0, 1);
