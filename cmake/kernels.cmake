@@ -30,12 +30,18 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(AVX2_FLAGS -mavx2 -mfma -mf16c)
   add_isa(avx2 ${AVX2_FLAGS})
   list(APPEND ISA_DEFINITIONS QWEN3CPU_HAVE_AVX2)
-  # AMX needs a compiler that knows it: GCC 11, Clang 12.
   include(CheckCXXCompilerFlag)
+  set(AVX512VNNI_FLAGS ${AVX2_FLAGS} -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512vnni
+                       -Wno-maybe-uninitialized -Wno-uninitialized)  # false alarms in GCC 12's AVX-512 header
+  # GCC 8 and Clang 7 know AVX-512 VNNI, GCC 11 and Clang 12 AMX.
+  check_cxx_compiler_flag("-mavx512vnni" COMPILER_KNOWS_AVX512VNNI)
+  if(COMPILER_KNOWS_AVX512VNNI)
+    add_isa(avx512vnni ${AVX512VNNI_FLAGS})
+    list(APPEND ISA_DEFINITIONS QWEN3CPU_HAVE_AVX512VNNI)
+  endif()
   check_cxx_compiler_flag("-mamx-int8" COMPILER_KNOWS_AMX)
   if(COMPILER_KNOWS_AMX)
-    add_isa(amx ${AVX2_FLAGS} -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512vnni -mamx-tile -mamx-int8
-            -Wno-maybe-uninitialized -Wno-uninitialized)  # false alarms in GCC 12's AVX-512 header
+    add_isa(amx ${AVX512VNNI_FLAGS} -mamx-tile -mamx-int8)
     list(APPEND ISA_DEFINITIONS QWEN3CPU_HAVE_AMX)
   endif()
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")

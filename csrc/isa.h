@@ -6,8 +6,9 @@ namespace qwen3cpu {
 static inline bool cpu_runs_scalar() { return true; }
 
 // x86-64
-bool cpu_runs_avx2();  // AVX2, FMA and F16C, with the YMM registers saved by the operating system
-bool cpu_runs_amx();   // all of that, AVX-512 F/BW/VL/DQ/VNNI and AMX int8 tiles that this process may use
+bool cpu_runs_avx2();        // AVX2, FMA and F16C, with the YMM registers saved by the operating system
+bool cpu_runs_avx512vnni();  // all of that, and AVX-512 F, BW, VL, DQ and VNNI with their registers saved
+bool cpu_runs_amx();         // all of that, and AMX int8 tiles that this process may use
 
 // 64-bit ARM
 bool cpu_runs_neon();     // always: NEON is in its baseline

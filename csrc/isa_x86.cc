@@ -37,6 +37,17 @@ bool detect_avx2() {
   return (b & avx2) != 0;
 }
 
+bool detect_avx512vnni() {
+  if (!detect_avx2()) return false;
+  constexpr uint64_t xmm_to_zmm_and_masks = 0xe6;
+  if ((saved_states() & xmm_to_zmm_and_masks) != xmm_to_zmm_and_masks) return false;
+  unsigned a, b, c, d;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+  constexpr unsigned avx512f = bit(16), avx512dq = bit(17), avx512bw = bit(30), avx512vl = bit(31);
+  constexpr unsigned avx512 = avx512f | avx512dq | avx512bw | avx512vl, vnni = bit(11);
+  return (b & avx512) == avx512 && (c & vnni) != 0;
+}
+
 #if defined(__linux__)
 
 // The tile registers are off until a process asks for them.
@@ -46,15 +57,13 @@ bool request_tiles() {
 }
 
 bool detect_amx() {
-  if (!detect_avx2()) return false;
-  constexpr uint64_t avx512_and_tiles = 0x600e6;
-  if ((saved_states() & avx512_and_tiles) != avx512_and_tiles) return false;
+  if (!detect_avx512vnni()) return false;
+  constexpr uint64_t tiles = 0x60000;
+  if ((saved_states() & tiles) != tiles) return false;
   unsigned a, b, c, d;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-  constexpr unsigned avx512f = bit(16), avx512dq = bit(17), avx512bw = bit(30), avx512vl = bit(31);
-  constexpr unsigned avx512 = avx512f | avx512dq | avx512bw | avx512vl, vnni = bit(11);
   constexpr unsigned amx = bit(24) | bit(25);  // tiles, int8
-  return (b & avx512) == avx512 && (c & vnni) != 0 && (d & amx) == amx && request_tiles();
+  return (d & amx) == amx && request_tiles();
 }
 
 #else
@@ -67,6 +76,11 @@ bool detect_amx() { return false; }
 
 bool cpu_runs_avx2() {
   static const bool runs = detect_avx2();
+  return runs;
+}
+
+bool cpu_runs_avx512vnni() {
+  static const bool runs = detect_avx512vnni();
   return runs;
 }
 

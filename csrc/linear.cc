@@ -10,7 +10,7 @@ namespace {
 // 256 tokens of a 2,048-wide int8 input are 512 KiB: they stay in L2 while panels of weights pass by.
 constexpr int kTokenBlock = 256;
 // Weights per piece: large enough to stream, small enough that the last piece of a phase is short.
-constexpr int64_t kPieceBytes = 64 << 10;
+constexpr int64_t kPieceBytes = 128 << 10;
 
 int scales_of(Activation form, int cols) { return ceil_div(cols, form == Activation::i8g32 ? kGroup : 256); }
 int stride_of(int cols) { return static_cast<int>(spread_lines(cols)); }

@@ -1,8 +1,8 @@
-// Kernels for CPUs with AMX (int8 tiles) and AVX-512: many-token products of the quantised formats, attention of many
-// rows. Everything else in this instruction set's table is the AVX2 kernel. Each gives the bits of its scalar twin.
+// Kernels for CPUs with AMX (int8 tiles): many-token products of the quantised formats. Everything else in this
+// instruction set's table is a kernel of AVX-512 or AVX2. Each gives the bits of its scalar twin.
 #pragma once
 
-#include "../avx2/kernels.h"
+#include "../avx512vnni/kernels.h"
 
 namespace qwen3cpu::amx {
 namespace q8 {
@@ -11,11 +11,5 @@ MatmulFn matmul;
 namespace q4 {
 MatmulFn matmul;
 }
-#define KV_FORMAT(name, value_bytes, scale_bytes) \
-  namespace kv_##name {                           \
-    AttendFn attend;                              \
-  }
-#include "../../kv_formats.inc"
-#undef KV_FORMAT
 const IsaTable& table();
 }  // namespace qwen3cpu::amx

@@ -179,7 +179,7 @@ void multiply_rows(const Matrix& w, int tile, bool two_tiles, const Tokens& x, i
 void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                 float* y, int64_t ldy, uint8_t* scratch) {
   if (n_tokens < kFewTokens) {
-    avx2::q4::matmul(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
+    avx512vnni::q4::matmul(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
     return;
   }
   const Tokens tokens = {x.q, x.scale, x.sum, x.stride, x.scales, x.stride / kGroup};

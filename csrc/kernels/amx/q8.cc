@@ -101,7 +101,7 @@ void multiply_rows(const Matrix& w, int tile, bool two_tiles, const Tokens& x, i
 void q8::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                 float* y, int64_t ldy, uint8_t* scratch) {
   if (n_tokens < kFewTokens) {
-    avx2::q8::matmul(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
+    avx512vnni::q8::matmul(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
     return;
   }
   const Tokens tokens = {x.q, x.scale, x.stride, x.scales};

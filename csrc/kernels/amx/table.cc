@@ -1,4 +1,4 @@
-// The AMX kernel table: AVX2's, with its own products for the quantised formats and its own attention.
+// The AMX kernel table: AVX-512's and AVX2's, with its own products for the quantised formats.
 #include "../../isa.h"
 #include "kernels.h"
 
@@ -11,7 +11,8 @@ const FormatKernels format_kernels[] = {
     {Format::q4, "q4", Activation::i8g256, q4::matmul},
 };
 const KvKernels kv_kernels[] = {
-#define KV_FORMAT(name, value_bytes, scale_bytes) {KvFormat::name, #name, kv_##name::attend, avx2::kv_##name::store},
+#define KV_FORMAT(name, value_bytes, scale_bytes) \
+  {KvFormat::name, #name, avx512vnni::kv_##name::attend, avx2::kv_##name::store},
 #include "../../kv_formats.inc"
 #undef KV_FORMAT
 };

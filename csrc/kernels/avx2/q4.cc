@@ -9,7 +9,7 @@ namespace qwen3cpu::avx2 {
 namespace {
 
 constexpr int kMaxTokens = 8;
-constexpr int kPrefetch = 2048;  // bytes ahead, in tiles of so few tokens that memory may be what they wait for:
+constexpr int kPrefetch = 1024;  // bytes ahead, in tiles of so few tokens that memory may be what they wait for:
 constexpr int kTokensToPrefetch = 4;
 
 struct Tokens {
@@ -77,7 +77,8 @@ inline __attribute__((always_inline)) void add_group(const uint8_t* nibbles, __m
 
 // acc[t] = fma(float(dot), scale_x[b], acc[t]) for block b.
 template <int T>
-inline void multiply_block(const Q4Block& block, int groups, const Tokens& x, int b, __m256 (&acc)[T]) {
+inline __attribute__((always_inline)) void multiply_block(const Q4Block& block, int groups, const Tokens& x, int b,
+                                                          __m256 (&acc)[T]) {
   const int8_t* q = x.q + b * Q4Block::kCols;
   __m256i dot[T];
   start_block<T>(block, groups, x.sum + b * Q4Block::kGroups, x.sums, dot);
@@ -97,28 +98,47 @@ inline void multiply_block(const Q4Block& block, int groups, const Tokens& x, in
   }
 }
 
-// y[t * ldy + r] of one row tile and T tokens.
-template <int T>
-void multiply_tile(const uint8_t* tile, const float* row_scales, int groups, const Tokens& x, float* y, int64_t ldy) {
-  const auto* blocks = reinterpret_cast<const Q4Block*>(tile);
-  const int whole = groups / Q4Block::kGroups;
-  __m256 acc[T];
-  for (int t = 0; t < T; ++t) acc[t] = _mm256_setzero_ps();
-  for (int b = 0; b < whole; ++b) multiply_block<T>(blocks[b], Q4Block::kGroups, x, b, acc);
-  if (groups % Q4Block::kGroups) multiply_block<T>(blocks[whole], groups % Q4Block::kGroups, x, whole, acc);
-  for (int t = 0; t < T; ++t) _mm256_storeu_ps(y + t * ldy, _mm256_mul_ps(acc[t], _mm256_loadu_ps(row_scales)));
+// R row tiles that lie `apart` tiles from each other against T tokens: y[t * ldy + 8 * apart * i + r].
+template <int T, int R>
+void multiply_tiles(const Matrix& w, int tile, int apart, const Tokens& x, float* y, int64_t ldy) {
+  const int groups = ceil_div(w.cols, kGroup), whole = groups / Q4Block::kGroups, rest = groups % Q4Block::kGroups;
+  const Q4Block* blocks[R];
+  __m256 acc[R][T];
+  for (int i = 0; i < R; ++i) {
+    blocks[i] = reinterpret_cast<const Q4Block*>(w.tile(tile + i * apart));
+    for (int t = 0; t < T; ++t) acc[i][t] = _mm256_setzero_ps();
+  }
+#pragma GCC unroll 1
+  for (int b = 0; b < whole; ++b)
+#pragma GCC unroll 2
+    for (int i = 0; i < R; ++i) multiply_block<T>(blocks[i][b], Q4Block::kGroups, x, b, acc[i]);
+  if (rest)
+    for (int i = 0; i < R; ++i) multiply_block<T>(blocks[i][whole], rest, x, whole, acc[i]);
+  for (int i = 0; i < R; ++i) {
+    const __m256 row_scale = _mm256_loadu_ps(w.row_scales(tile + i * apart));
+    for (int t = 0; t < T; ++t)
+      _mm256_storeu_ps(y + t * ldy + i * apart * kTileRows, _mm256_mul_ps(acc[i][t], row_scale));
+  }
 }
 
-using MultiplyTile = void(const uint8_t*, const float*, int, const Tokens&, float*, int64_t);
-MultiplyTile* const kMultiplyTile[kMaxTokens + 1] = {nullptr,          multiply_tile<1>, multiply_tile<2>,
-                                                     multiply_tile<3>, multiply_tile<4>, multiply_tile<5>,
-                                                     multiply_tile<6>, multiply_tile<7>, multiply_tile<8>};
+using MultiplyTiles = void(const Matrix&, int, int, const Tokens&, float*, int64_t);
+MultiplyTiles* const kMultiplyTile[kMaxTokens + 1] = {
+    nullptr,
+    multiply_tiles<1, 1>,
+    multiply_tiles<2, 1>,
+    multiply_tiles<3, 1>,
+    multiply_tiles<4, 1>,
+    multiply_tiles<5, 1>,
+    multiply_tiles<6, 1>,
+    multiply_tiles<7, 1>,
+    multiply_tiles<8, 1>,
+};
+MultiplyTiles* const kMultiplyPair[kTokensOfPairs + 1] = {nullptr, multiply_tiles<1, 2>, multiply_tiles<2, 2>};
 
 }  // namespace
 
 void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                 float* y, int64_t ldy, uint8_t*) {
-  const int groups = ceil_div(w.cols, kGroup);
   // Tokens outside, tiles inside: 8 tokens' activations stay in L1 while the piece's tiles come from L2.
   for (int t = 0; t < n_tokens;) {
     const int left = n_tokens - t;
@@ -127,9 +147,11 @@ void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations&
     const int sums = x.stride / kGroup;
     const Tokens tokens = {
         x.q + token * x.stride, x.scale + token * x.scales, x.sum + token * sums, x.stride, x.scales, sums};
-    for (int tile = 0; tile < n_tiles; ++tile)
-      kMultiplyTile[n](w.tile(first_tile + tile), w.row_scales(first_tile + tile), groups, tokens,
-                       y + t * ldy + tile * kTileRows, ldy);
+    const int pairs = n <= kTokensOfPairs ? n_tiles / 2 : 0;
+    for (int tile = 0; tile < pairs; ++tile)
+      kMultiplyPair[n](w, first_tile + tile, pairs, tokens, y + t * ldy + tile * kTileRows, ldy);
+    for (int tile = 2 * pairs; tile < n_tiles; ++tile)
+      kMultiplyTile[n](w, first_tile + tile, 0, tokens, y + t * ldy + tile * kTileRows, ldy);
     t += n;
   }
 }

@@ -10,7 +10,7 @@ namespace qwen3cpu::avx2 {
 namespace {
 
 constexpr int kMaxTokens = 8;
-constexpr int kPrefetch = 2048;  // bytes ahead, in tiles of so few tokens that memory may be what they wait for:
+constexpr int kPrefetch = 1536;  // bytes ahead, in tiles of so few tokens that memory may be what they wait for:
 constexpr int kTokensToPrefetch = 4;
 
 // One token's activations of one group as the kernel reads them.
@@ -62,22 +62,40 @@ inline __attribute__((always_inline)) void multiply_groups(const Q8Block& block,
   }
 }
 
-template <int T>
-void multiply_tile(const uint8_t* tile, int groups, const Group* x, float* y, int64_t ldy) {
-  const auto* block = reinterpret_cast<const Q8Block*>(tile);
-  __m256 acc[T];
-  for (int t = 0; t < T; ++t) acc[t] = _mm256_setzero_ps();
+// R row tiles that lie `apart` tiles from each other against T tokens: y[t * ldy + 8 * apart * i + r].
+template <int T, int R>
+void multiply_tiles(const Matrix& w, int tile, int apart, const Group* x, float* y, int64_t ldy) {
+  const int groups = ceil_div(w.cols, kGroup);
+  const Q8Block* block[R];
+  __m256 acc[R][T];
+  for (int i = 0; i < R; ++i) {
+    block[i] = reinterpret_cast<const Q8Block*>(w.tile(tile + i * apart));
+    for (int t = 0; t < T; ++t) acc[i][t] = _mm256_setzero_ps();
+  }
   int g = 0;
+#pragma GCC unroll 1
   for (; g + Q8Block::kGroups <= groups; g += Q8Block::kGroups)
-    multiply_groups<T>(*block++, Q8Block::kGroups, x + g, groups, acc);
-  if (g < groups) multiply_groups<T>(*block, groups - g, x + g, groups, acc);
-  for (int t = 0; t < T; ++t) _mm256_storeu_ps(y + t * ldy, acc[t]);
+#pragma GCC unroll 2
+    for (int i = 0; i < R; ++i) multiply_groups<T>(*block[i]++, Q8Block::kGroups, x + g, groups, acc[i]);
+  if (g < groups)
+    for (int i = 0; i < R; ++i) multiply_groups<T>(*block[i], groups - g, x + g, groups, acc[i]);
+  for (int i = 0; i < R; ++i)
+    for (int t = 0; t < T; ++t) _mm256_storeu_ps(y + t * ldy + i * apart * kTileRows, acc[i][t]);
 }
 
-using MultiplyTile = void(const uint8_t*, int, const Group*, float*, int64_t);
-MultiplyTile* const kMultiplyTile[kMaxTokens + 1] = {nullptr,          multiply_tile<1>, multiply_tile<2>,
-                                                     multiply_tile<3>, multiply_tile<4>, multiply_tile<5>,
-                                                     multiply_tile<6>, multiply_tile<7>, multiply_tile<8>};
+using MultiplyTiles = void(const Matrix&, int, int, const Group*, float*, int64_t);
+MultiplyTiles* const kMultiplyTile[kMaxTokens + 1] = {
+    nullptr,
+    multiply_tiles<1, 1>,
+    multiply_tiles<2, 1>,
+    multiply_tiles<3, 1>,
+    multiply_tiles<4, 1>,
+    multiply_tiles<5, 1>,
+    multiply_tiles<6, 1>,
+    multiply_tiles<7, 1>,
+    multiply_tiles<8, 1>,
+};
+MultiplyTiles* const kMultiplyPair[kTokensOfPairs + 1] = {nullptr, multiply_tiles<1, 2>, multiply_tiles<2, 2>};
 
 }  // namespace
 
@@ -90,8 +108,11 @@ void q8::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations&
     const int left = n_tokens - t;
     const int n = ceil_div(left, ceil_div(left, kMaxTokens));  // 9 tokens are 5 + 4, not 8 + 1
     for (int i = 0; i < n; ++i) prepare(x, int64_t{first_token} + t + i, groups, prepared + int64_t{i} * groups);
-    for (int tile = 0; tile < n_tiles; ++tile)
-      kMultiplyTile[n](w.tile(first_tile + tile), groups, prepared, y + t * ldy + tile * kTileRows, ldy);
+    const int pairs = n <= kTokensOfPairs ? n_tiles / 2 : 0;
+    for (int tile = 0; tile < pairs; ++tile)
+      kMultiplyPair[n](w, first_tile + tile, pairs, prepared, y + t * ldy + tile * kTileRows, ldy);
+    for (int tile = 2 * pairs; tile < n_tiles; ++tile)
+      kMultiplyTile[n](w, first_tile + tile, 0, prepared, y + t * ldy + tile * kTileRows, ldy);
     t += n;
   }
 }

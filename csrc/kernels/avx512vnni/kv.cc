@@ -1,11 +1,13 @@
 // Attention of many query rows to one block of keys and values, 16 lanes wide. A block is widened to float once, keys
 // with all 64 positions of a dimension side by side; then four rows at a time share every load. Few rows go to the AVX2
 // kernel, which reads the block as it is.
+#include <immintrin.h>
+
 #include "../avx2/kv_vectors.h"
 #include "../avx2/softmax.h"
-#include "tiles.h"
+#include "kernels.h"
 
-namespace qwen3cpu::amx {
+namespace qwen3cpu::avx512vnni {
 namespace {
 
 using avx2::F16;
@@ -158,8 +160,8 @@ void attend_block(const float* q, const void* k, const void* v, const int* count
   widen_values<Kv>(stored_values, most, dim, values);
   for (int row = 0; row < n_rows; row += kBatch) {
     const int64_t offset = int64_t{row} * dim;
-    attend_batch<Kv>(q + offset, keys, values, stored_keys, stored_values, count + row, min(kBatch, n_rows - row), dim,
-                     state + row, out + offset);
+    attend_batch<Kv>(q + offset, keys, values, stored_keys, stored_values, count + row,
+                     n_rows - row < kBatch ? n_rows - row : kBatch, dim, state + row, out + offset);
   }
 }
 
@@ -183,4 +185,4 @@ void kv_q8::attend(const float* q, const void* k, const void* v, const int* coun
   attend(q, k, v, count, n_rows, head_dim_padded, state, out, scratch);
 }
 
-}  // namespace qwen3cpu::amx
+}  // namespace qwen3cpu::avx512vnni

@@ -1,0 +1,21 @@
+// Kernels for CPUs with AVX-512 and its VNNI dot products: products of the quantised formats, attention of many rows.
+// Everything else in this instruction set's table is the AVX2 kernel. Each gives the bits of its scalar twin.
+#pragma once
+
+#include "../avx2/kernels.h"
+
+namespace qwen3cpu::avx512vnni {
+namespace q8 {
+MatmulFn matmul;
+}
+namespace q4 {
+MatmulFn matmul;
+}
+#define KV_FORMAT(name, value_bytes, scale_bytes) \
+  namespace kv_##name {                           \
+    AttendFn attend;                              \
+  }
+#include "../../kv_formats.inc"
+#undef KV_FORMAT
+const IsaTable& table();
+}  // namespace qwen3cpu::avx512vnni
