@@ -93,20 +93,21 @@ def test_every_length_goes_on_bit_for_bit(model, tmp_path, length):
         assert np.array_equal(logits, model.logits(ids + tail)[length:])
 
 
-def test_what_no_position_uses_is_not_written(model, saved):
+@pytest.mark.parametrize("positions", [1, 7, 8, 9, 40, 63])
+def test_what_no_position_uses_is_not_written(model, saved, positions):
     """Memory of other conversations lies there."""
+    size, planes = model.engine.native.kv_block_bytes(), model.planes
+    used = planes.used(np.full(size, 255, np.uint8), positions)
+    assert used.shape == planes.shape(positions)
+    assert used.nbytes == size * (-(-positions // 8) * 8) // 64
+    assert np.count_nonzero(used) == size * positions // 64
+    mask = planes.block(used, positions) == 255
+    assert np.count_nonzero(mask) == size * positions // 64
+    block = np.random.default_rng(1).integers(1, 256, size, dtype=np.uint8)
+    assert np.array_equal(planes.block(planes.used(block, positions), positions), np.where(mask, block, 0))
     chat, path = saved
-    full, used = divmod(chat.cached_tokens, 64)
-    assert used % 8
-    assert full
-    file = SafetensorsFile(path)
-    planes = model.planes
-    again = planes.used(planes.block(file.array("last"), used), used)
-    assert np.array_equal(again, file.array("last"))
-    block = chat._sequence.native.read(full)
-    cleared = planes.block(planes.used(block, used), used)
-    assert 0 < np.count_nonzero(cleared) <= np.count_nonzero(block)
-    per_position = model.engine.native.kv_block_bytes() // 64
+    per_position = size // 64
+    assert chat.cached_tokens % 64
     assert path.stat().st_size < 16384 + chat.cached_tokens * (per_position + 4) + 8 * per_position
 
 
