@@ -76,7 +76,8 @@ metric_list: [{metric: exact_match}]
 
 def test_lm_eval_on_a_local_task(serve, tiny, tmp_path):
     """Its scores are those of Model.generate and Model.score; nothing is fetched."""
-    pytest.importorskip("lm_eval", reason="lm-eval is not installed (extra [clients])")
+    for package in ("lm_eval", "tenacity", "aiohttp"):
+        pytest.importorskip(package, reason="lm-eval[api] is not installed (extra [clients])")
     server = serve(tiny)
     sums = [
         {"question": f"What is {a} + {b}?", "answer": str(a + b), "choices": [f"\n{a}+", f"\n{b}*", "\nx"]}
