@@ -1,0 +1,122 @@
+"""`qwen3cpu serve`: flags, the address, the end."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+import qwen3cpu
+from qwen3cpu import cli, cli_serve
+
+
+def run(*arguments):
+    """A command that is expected to end by itself."""
+    command = [sys.executable, "-m", "qwen3cpu", "serve", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+class Started:
+    """A server in a process of its own."""
+
+    def __init__(self, *arguments, **environment):
+        command = [sys.executable, "-m", "qwen3cpu", "serve", "--port", "0", "--threads", "1", *arguments]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
+        self.notes = []
+        for line in self.process.stderr:
+            self.notes.append(line)
+            if match := re.search(r"serving (\S+) on (http://\S+)", line):
+                self.model, self.url = match.groups()
+                return
+        raise AssertionError("".join(self.notes))
+
+    def end(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        with self.process.stderr:
+            self.process.stderr.read()
+        return self.process.wait()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
+def test_it_serves_until_told_to_end(number, code):
+    started = Started("--model", "tiny")
+    assert started.url.startswith("http://127.0.0.1:"), "this machine only, unless told"
+    assert started.model == "tiny"
+    assert httpx.get(f"{started.url}/health").json() == {"status": "ok"}
+    refused = httpx.get(f"{started.url}/health", headers={"host": "a.example"})
+    assert refused.status_code == 421
+    assert started.end(number) == code
+
+
+def test_a_key_from_the_environment_and_other_flags():
+    flags = ["--model-name", "mine", "--cors-origin", "http://a.example", "--allowed-host", "b.example"]
+    started = Started(*flags, "--parallel", "2", "--kv-memory", "64M", QWEN3CPU_API_KEY="s3cret")
+    try:
+        assert httpx.get(f"{started.url}/v1/models").status_code == 401
+        headers = {"authorization": "Bearer s3cret", "origin": "http://a.example", "host": "b.example"}
+        response = httpx.get(f"{started.url}/v1/models", headers=headers)
+        assert response.json()["data"][0]["id"] == "mine"
+        assert response.headers["access-control-allow-origin"] == "http://a.example"
+        limits = httpx.get(f"{started.url}/metrics", headers={"authorization": "Bearer s3cret"}).text
+        blocks = (64 << 20) // qwen3cpu.load("tiny").engine.native.kv_block_bytes()
+        assert f"qwen3cpu_kv_blocks_limit {blocks}\n" in limits
+    finally:
+        started.end()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--port", "70000"], "--port: expected 0 to 65535"),
+        (["--host", "no.such.host.invalid"], "--host no.such.host.invalid"),
+        (["--parallel", "0"], "--parallel: expected at least 1"),
+        (["--timeout", "0"], "--timeout: expected seconds"),
+        (["--kv-memory", "much"], "--kv-memory: expected a size such as 800M or 4G, found 'much'"),
+        (["--kv-memory", "1M"], "KV memory: a context of 4096 positions needs"),
+        (["--api-key", "a b"], "--api-key: expected printable ASCII"),
+        (["--model", "/nowhere/at/all"], "/nowhere/at/all"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_flags(flags, words):
+    port = [] if "--port" in flags else ["--port", "0"]
+    done = run(*port, *flags)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_port_that_is_taken():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = run("--port", str(taken.getsockname()[1]))
+    assert done.returncode == 2
+    assert "cannot listen on 127.0.0.1 port" in done.stderr
+
+
+def test_without_the_extra(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "qwen3cpu.server.app", None)
+    assert cli.main(["serve"]) == 2
+    assert "pip install 'qwen3cpu[server]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("800M", 800 << 20), ("4G", 4 << 30), ("1.5GiB", 3 << 29), ("4096", 4096), ("2 kb", 2048)]
+)
+def test_sizes(text, size):
+    assert cli_serve._size(text) == size
+
+
+def test_a_path_is_not_told(tmp_path):
+    (tmp_path / "Qwen3-1.7B").mkdir()
+    assert cli_serve._model_name(str(tmp_path / "Qwen3-1.7B")) == "Qwen3-1.7B"
+    packed = Path(tmp_path / "mine-1.7B.qwen3")
+    packed.touch()
+    assert cli_serve._model_name(str(packed)) == "mine-1.7B"
+    assert cli_serve._model_name("Qwen/Qwen3-1.7B") == "Qwen/Qwen3-1.7B"
