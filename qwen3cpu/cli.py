@@ -46,7 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    from qwen3cpu import cli_cache, cli_chat, cli_demo, cli_inspect, cli_plan, cli_quantize, cli_serve, cli_verify
+    from qwen3cpu import (
+        cli_cache,
+        cli_chat,
+        cli_demo,
+        cli_eval,
+        cli_inspect,
+        cli_plan,
+        cli_quantize,
+        cli_serve,
+        cli_verify,
+    )
 
     parser = argparse.ArgumentParser(
         prog="qwen3cpu", description="Qwen3 language models on ordinary CPUs: fast, exact and reproducible."
@@ -56,6 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     cli_chat.add_command(commands)
     cli_inspect.add_command(commands)
+    cli_eval.add_command(commands)
     cli_plan.add_command(commands)
     cli_quantize.add_command(commands)
     cli_verify.add_command(commands)

@@ -11,6 +11,7 @@ from qwen3cpu import _native
 from qwen3cpu.cli_options import add_model_flags, open_model
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.model import Model
+from qwen3cpu.packed import PackedFile
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -56,7 +57,17 @@ def describe(model: Model) -> dict[str, Any]:
         "generation_defaults": dataclasses.asdict(model.generation_defaults),
         "threads": model.threads,
         "isa": _native.chosen_isa(),
+        "quality": _receipt(model),
     }
+
+
+def _receipt(model: Model) -> dict[str, Any] | None:
+    """What `qwen3cpu eval` has stored in the packed file that the model is mapped from."""
+    if model.packed_path is None:
+        return None
+    from qwen3cpu.receipt import read_receipt
+
+    return read_receipt(PackedFile(model.packed_path))
 
 
 def as_text(found: dict[str, Any]) -> str:
@@ -88,6 +99,16 @@ def as_text(found: dict[str, Any]) -> str:
         ("chat template", "yes" if found["chat_template"] else "no"),
         ("runs on", f"{found['threads']} threads, {found['isa']}"),
     ]
+    quality = found["quality"]
+    if quality is not None:
+        rows.append(
+            (
+                "quality",
+                f"KL {quality['mean_kl']:.4g} mean, {quality['kl_99']:.4g} 99 %; same top token "
+                f"{100 * quality['same_top']:.1f} %; perplexity {quality['perplexity']:.4g} ({quality['reference']}: "
+                f"{quality['reference_perplexity']:.4g}); {quality['positions']:,} tokens of {quality['text']}",
+            )
+        )
     return "\n".join(f"{name:14} {value}" for name, value in rows)
 
 

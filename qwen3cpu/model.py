@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -158,6 +159,11 @@ class Model:
     def quant(self) -> str:
         """Weight format, as given to `load`."""
         return self._checkpoint.quant
+
+    @property
+    def packed_path(self) -> Path | None:
+        """The packed file that the weights are mapped from; None when they are in memory of their own."""
+        return self._checkpoint.packed_path
 
     @property
     def weight_bytes(self) -> int:

@@ -10,9 +10,9 @@ It is a safetensors file that any reader of that format can list:
 `__metadata__` has, in this order and all as strings: header_sha256, format ("qwen3cpu"), format_version,
 package_version, quant, fingerprint (of the source), source (JSON: its name, and the SHA-256 of each of its weight
 files), sha256 (JSON: tensor -> SHA-256 of its bytes), matrices (JSON: name -> [format, rows, cols]), config,
-generation_config, tokenizer_config (the files' texts) and, when the model has one, chat_template. header_sha256
-(sealed.py) shows when the file is opened that a byte before the data has changed; sums.py compares the data with the
-tensors' digests.
+generation_config, tokenizer_config (the files' texts), when the model has one chat_template, and when it was measured
+quality (receipt.py). header_sha256 (sealed.py) shows when the file is opened that a byte before the data has changed;
+sums.py compares the data with the tensors' digests.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ class PackedFile:
         self.path = path
         self._file = SafetensorsFile(path)
         self._check_header()
-        metadata = self._file.metadata
+        self.metadata = metadata = self._file.metadata
         self.quant = self._field("quant", QUANTS)
         self.fingerprint = self._field("fingerprint", None)
         self.origin = self._read_origin()
@@ -291,6 +291,11 @@ class PackedFile:
             if not isinstance(found.get(name), str):
                 raise CheckpointError(f"{source}: expected the digest of {name}, found {brief(found.get(name))}")
         return found
+
+    @property
+    def header(self) -> bytes:
+        """Length field and header."""
+        return self._file.header
 
     @property
     def tensors(self) -> list[str]:

@@ -38,6 +38,17 @@ def seal(format_name: str, metadata: Mapping[str, str], tensors: Iterable[tuple[
     for name, dtype, shape, size in tensors:
         entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]}
         offset += size
+    return _finish(entries)
+
+
+def reseal(header: bytes, metadata: Mapping[str, str]) -> bytes:
+    """A sealed header with these entries of `__metadata__` added or replaced; everything else stays."""
+    entries = json.loads(header[8:])
+    entries["__metadata__"] |= {"header_sha256": "0" * 64, **metadata}
+    return _finish(entries)
+
+
+def _finish(entries: Mapping[str, Any]) -> bytes:
     text = json.dumps(entries, separators=(",", ":")).encode("ascii")
     text += b" " * (-(8 + len(text)) % PAGE)
     header = bytearray(len(text).to_bytes(8, "little") + text)
