@@ -61,8 +61,10 @@ void attend(const KvKernels& kernels, const AttentionShape& shape, const Attenti
     for (int row = 0; row < rows; ++row)
       count[row] = std::clamp(piece.first_position + row / group + 1 - first, 0, kKvBlock);
     const KvPool::Block* block = piece.sequence->block_of(first);
+    const bool last = first + kKvBlock > last_position;
+    const void* next_k = last ? nullptr : pool.keys(piece.sequence->block_of(first + kKvBlock), layer, kv_head);
     kernels.attend(queries, pool.keys(block, layer, kv_head), pool.values(block, layer, kv_head), count, rows, padded,
-                   state, result, kernel_scratch);
+                   state, result, kernel_scratch, next_k);
   }
 
   for (int row = 0; row < rows; ++row) {

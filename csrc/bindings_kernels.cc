@@ -256,7 +256,8 @@ std::tuple<Array<float>, Array<float>, Array<float>> attend(const std::string& i
   float* to = new_out.mutable_data();
   Scratch scratch(attend_scratch_bytes(in.dim()));
   run_alone(1, [&] {
-    kernels.attend(q.data(), k.data(), v.data(), count.data(), in.rows(), in.dim(), state.data(), to, scratch.get());
+    kernels.attend(q.data(), k.data(), v.data(), count.data(), in.rows(), in.dim(), state.data(), to, scratch.get(),
+                   nullptr);
   });
   for (int64_t row = 0; row < rows; ++row) {
     new_max.mutable_data()[row] = state[static_cast<size_t>(row)].max;
@@ -287,7 +288,7 @@ Timing time_attend(const std::string& isa, const std::string& kv, const Array<fl
   return run_alone(repeats, [&] {
     for (int b = 0; b < blocks; ++b)
       kernels.attend(q.data(), keys.get() + b * bytes, values.get() + b * bytes, count.data(), in.rows(), in.dim(),
-                     state.data(), to, scratch.get());
+                     state.data(), to, scratch.get(), b + 1 < blocks ? keys.get() + (b + 1) * bytes : nullptr);
   });
 }
 

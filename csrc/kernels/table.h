@@ -78,8 +78,9 @@ struct SoftmaxState {
 //   w[p] = e[p]; q8: e[p] * v_scale[p]
 //   Positions at or above count do not enter, whatever the block holds there.
 // scratch: attend_scratch_bytes(head_dim_padded), 64-byte aligned.
+// next_k: a hint, the keys that the same rows attend to next (to be fetched in time), or nullptr.
 using AttendFn = void(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
-                      SoftmaxState* state, float* out, uint8_t* scratch);
+                      SoftmaxState* state, float* out, uint8_t* scratch, const void* next_k);
 
 constexpr int64_t attend_scratch_bytes(int head_dim_padded) {
   return int64_t{2} * 4 * kKvBlock * round_up(head_dim_padded, 32) + 8192;

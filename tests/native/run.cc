@@ -66,7 +66,7 @@ std::vector<Output> run_attend(const IsaTable& isa, const Case& c) {
   scratch.reserve(attend_scratch_bytes(dim));
   isa.kv[static_cast<int>(parse_kv_format(c.name))].attend(q.as<float>(), k.as<void>(), v.as<void>(), count.as<int>(),
                                                            rows, dim, state.as<SoftmaxState>(), out.as<float>(),
-                                                           scratch.get());
+                                                           scratch.get(), nullptr);
   return {{true, state.take(int64_t{rows} * 8)}, {true, out.take(int64_t{rows} * dim * 4)}};
 }
 

@@ -10,13 +10,24 @@
 namespace qwen3cpu::avx2 {
 namespace {
 
-// Scores of N vectors of positions for R rows; q: [R][dim], score: [R][64].
+// A decoded token reads a block only once: memory is what it waits for, and the order in which keys and values are read
+// gives the prefetchers little to go by. So each plane is fetched while the one before it is worked on, a step at a
+// time: the values during the scores, the next block's keys while the values are summed.
+template <class Kv, int N>
+inline void fetch_step(const typename Kv::Stored* ahead) {
+  constexpr int kStepBytes = N * kLanes * static_cast<int>(sizeof(typename Kv::Stored));
+  for (int byte = 0; byte < kStepBytes; byte += kCacheLine) prefetch(ahead, byte);
+}
+
+// Scores of N vectors of positions for R rows; q: [R][dim], score: [R][64]. ahead: as many values as keys are read.
 template <class Kv, int R, int N>
-inline void score_vectors(const float* q, const typename Kv::Stored* keys, int dim, float* score) {
+inline void score_vectors(const float* q, const typename Kv::Stored* keys, const typename Kv::Stored* ahead, int dim,
+                          float* score) {
   __m256 acc[R][N];
   for (int r = 0; r < R; ++r)
     for (int i = 0; i < N; ++i) acc[r][i] = _mm256_setzero_ps();
   for (int d = 0; d < dim; ++d) {
+    fetch_step<Kv, N>(ahead + int64_t{d} * N * kLanes);
     __m256 kd[N];
     for (int i = 0; i < N; ++i) {
       kd[i] = Kv::load(keys + (int64_t{i} * dim + d) * kLanes);
@@ -39,24 +50,29 @@ constexpr int kChains = R == 4   ? 3
 
 // Scores of the first `vectors` vectors of positions for R rows.
 template <class Kv, int R>
-inline void score_rows(const float* q, const typename Kv::Stored* keys, int vectors, int dim, float* score) {
+inline void score_rows(const float* q, const typename Kv::Stored* keys, const typename Kv::Stored* ahead, int vectors,
+                       int dim, float* score) {
   constexpr int N = kChains<R>;
   const int64_t next = int64_t{dim} * kLanes;
   int i = 0;
-  for (; i + N <= vectors; i += N) score_vectors<Kv, R, N>(q, keys + i * next, dim, score + i * kLanes);
-  for (; i + 2 <= vectors; i += 2) score_vectors<Kv, R, 2>(q, keys + i * next, dim, score + i * kLanes);
-  if (i < vectors) score_vectors<Kv, R, 1>(q, keys + i * next, dim, score + i * kLanes);
+  for (; i + N <= vectors; i += N)
+    score_vectors<Kv, R, N>(q, keys + i * next, ahead + i * next, dim, score + i * kLanes);
+  for (; i + 2 <= vectors; i += 2)
+    score_vectors<Kv, R, 2>(q, keys + i * next, ahead + i * next, dim, score + i * kLanes);
+  if (i < vectors) score_vectors<Kv, R, 1>(q, keys + i * next, ahead + i * next, dim, score + i * kLanes);
 }
 
-// out[r][0, 8 N) = out * correction + sum over p of e[r][p] * v[p][0, 8 N), p ascending below count.
+// out[r][0, 8 N) = out * correction + sum over p of e[r][p] * v[p][0, 8 N), p ascending below count. ahead: as many
+// keys as values are read.
 template <class Kv, int R, int N>
-inline void weigh_vectors(const float* e, const float* correction, const typename Kv::Stored* v, int count, int dim,
-                          float* out) {
+inline void weigh_vectors(const float* e, const float* correction, const typename Kv::Stored* v,
+                          const typename Kv::Stored* ahead, int count, int dim, float* out) {
   __m256 acc[R][N];
   for (int r = 0; r < R; ++r)
     for (int i = 0; i < N; ++i)
       acc[r][i] = _mm256_mul_ps(_mm256_loadu_ps(out + int64_t{r} * dim + i * kLanes), _mm256_set1_ps(correction[r]));
   for (int p = 0; p < count; ++p) {
+    fetch_step<Kv, N>(ahead + int64_t{p} * N * kLanes);
     __m256 vp[N];
     for (int i = 0; i < N; ++i) {
       vp[i] = Kv::load(v + int64_t{p} * dim + i * kLanes);
@@ -73,10 +89,10 @@ inline void weigh_vectors(const float* e, const float* correction, const typenam
 
 // R rows that attend to the same `count` positions.
 template <class Kv, int R>
-void attend_rows(const float* q, const typename Kv::Stored* keys, const typename Kv::Stored* values, int count, int dim,
-                 SoftmaxState* state, float* out) {
+void attend_rows(const float* q, const typename Kv::Stored* keys, const typename Kv::Stored* values,
+                 const typename Kv::Stored* next_keys, int count, int dim, SoftmaxState* state, float* out) {
   alignas(32) float e[R * kKvBlock];
-  score_rows<Kv, R>(q, keys, ceil_div(count, kLanes), dim, e);
+  score_rows<Kv, R>(q, keys, values, ceil_div(count, kLanes), dim, e);
   float correction[R];
   for (int r = 0; r < R; ++r) {
     scale_positions<Kv>(keys, count, dim, e + r * kKvBlock);
@@ -86,16 +102,18 @@ void attend_rows(const float* q, const typename Kv::Stored* keys, const typename
   constexpr int N = kChains<R>;
   int d = 0;
   for (; d + N * kLanes <= dim; d += N * kLanes)
-    weigh_vectors<Kv, R, N>(e, correction, values + d, count, dim, out + d);
+    weigh_vectors<Kv, R, N>(e, correction, values + d, next_keys + int64_t{d} * kKvBlock, count, dim, out + d);
   for (; d + 2 * kLanes <= dim; d += 2 * kLanes)
-    weigh_vectors<Kv, R, 2>(e, correction, values + d, count, dim, out + d);
-  if (d < dim) weigh_vectors<Kv, R, 1>(e, correction, values + d, count, dim, out + d);
+    weigh_vectors<Kv, R, 2>(e, correction, values + d, next_keys + int64_t{d} * kKvBlock, count, dim, out + d);
+  if (d < dim)
+    weigh_vectors<Kv, R, 1>(e, correction, values + d, next_keys + int64_t{d} * kKvBlock, count, dim, out + d);
 }
 
 template <class Kv>
 void attend_block(const float* q, const void* k, const void* v, const int* count, int n_rows, int dim,
-                  SoftmaxState* state, float* out) {
+                  SoftmaxState* state, float* out, const void* next_k) {
   const auto* keys = static_cast<const typename Kv::Stored*>(k);
+  const auto* next_keys = static_cast<const typename Kv::Stored*>(next_k != nullptr ? next_k : k);
   const auto* values = static_cast<const typename Kv::Stored*>(v);
   for (int row = 0; row < n_rows;) {
     int same = 1;
@@ -104,7 +122,7 @@ void attend_block(const float* q, const void* k, const void* v, const int* count
     if (count[row] > 0) {
       const auto attend = rows == 4 ? attend_rows<Kv, 4> : rows == 2 ? attend_rows<Kv, 2> : attend_rows<Kv, 1>;
       const int64_t offset = int64_t{row} * dim;
-      attend(q + offset, keys, values, count[row], dim, state + row, out + offset);
+      attend(q + offset, keys, values, next_keys, count[row], dim, state + row, out + offset);
     }
     row += rows;
   }
@@ -123,18 +141,18 @@ inline void store8(int8_t* p, __m128i bytes) { _mm_storel_epi64(reinterpret_cast
 }  // namespace
 
 void kv_f32::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
-                    SoftmaxState* state, float* out, uint8_t*) {
-  attend_block<F32>(q, k, v, count, n_rows, head_dim_padded, state, out);
+                    SoftmaxState* state, float* out, uint8_t*, const void* next_k) {
+  attend_block<F32>(q, k, v, count, n_rows, head_dim_padded, state, out, next_k);
 }
 
 void kv_f16::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
-                    SoftmaxState* state, float* out, uint8_t*) {
-  attend_block<F16>(q, k, v, count, n_rows, head_dim_padded, state, out);
+                    SoftmaxState* state, float* out, uint8_t*, const void* next_k) {
+  attend_block<F16>(q, k, v, count, n_rows, head_dim_padded, state, out, next_k);
 }
 
 void kv_q8::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
-                   SoftmaxState* state, float* out, uint8_t*) {
-  attend_block<Q8>(q, k, v, count, n_rows, head_dim_padded, state, out);
+                   SoftmaxState* state, float* out, uint8_t*, const void* next_k) {
+  attend_block<Q8>(q, k, v, count, n_rows, head_dim_padded, state, out, next_k);
 }
 
 void kv_f32::store(const float* key, const float* value, int slot, int head_dim_padded, void* k, void* v) {

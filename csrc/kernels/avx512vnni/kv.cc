@@ -149,7 +149,7 @@ void attend_batch(const float* q, const float* keys, const float* values, const 
 
 template <class Kv>
 void attend_block(const float* q, const void* k, const void* v, const int* count, int n_rows, int dim,
-                  SoftmaxState* state, float* out, uint8_t* scratch) {
+                  SoftmaxState* state, float* out, uint8_t* scratch, const void*) {
   const auto* stored_keys = static_cast<const typename Kv::Stored*>(k);
   const auto* stored_values = static_cast<const typename Kv::Stored*>(v);
   int most = 0;
@@ -168,21 +168,21 @@ void attend_block(const float* q, const void* k, const void* v, const int* count
 }  // namespace
 
 void kv_f32::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
-                    SoftmaxState* state, float* out, uint8_t* scratch) {
+                    SoftmaxState* state, float* out, uint8_t* scratch, const void* next_k) {
   const auto attend = n_rows < kRowsToWiden ? avx2::kv_f32::attend : attend_block<F32>;
-  attend(q, k, v, count, n_rows, head_dim_padded, state, out, scratch);
+  attend(q, k, v, count, n_rows, head_dim_padded, state, out, scratch, next_k);
 }
 
 void kv_f16::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
-                    SoftmaxState* state, float* out, uint8_t* scratch) {
+                    SoftmaxState* state, float* out, uint8_t* scratch, const void* next_k) {
   const auto attend = n_rows < kRowsToWiden ? avx2::kv_f16::attend : attend_block<F16>;
-  attend(q, k, v, count, n_rows, head_dim_padded, state, out, scratch);
+  attend(q, k, v, count, n_rows, head_dim_padded, state, out, scratch, next_k);
 }
 
 void kv_q8::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
-                   SoftmaxState* state, float* out, uint8_t* scratch) {
+                   SoftmaxState* state, float* out, uint8_t* scratch, const void* next_k) {
   const auto attend = n_rows < kRowsToWiden ? avx2::kv_q8::attend : attend_block<Q8>;
-  attend(q, k, v, count, n_rows, head_dim_padded, state, out, scratch);
+  attend(q, k, v, count, n_rows, head_dim_padded, state, out, scratch, next_k);
 }
 
 }  // namespace qwen3cpu::avx512vnni

@@ -124,17 +124,17 @@ inline uint16x8_t halves(F8 x) { return vreinterpretq_u16_f16(vcvt_high_f16_f32(
 }  // namespace
 
 void kv_f32::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
-                    SoftmaxState* state, float* out, uint8_t*) {
+                    SoftmaxState* state, float* out, uint8_t*, const void*) {
   attend_block<F32>(q, k, v, count, n_rows, head_dim_padded, state, out);
 }
 
 void kv_f16::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
-                    SoftmaxState* state, float* out, uint8_t*) {
+                    SoftmaxState* state, float* out, uint8_t*, const void*) {
   attend_block<F16>(q, k, v, count, n_rows, head_dim_padded, state, out);
 }
 
 void kv_q8::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
-                   SoftmaxState* state, float* out, uint8_t*) {
+                   SoftmaxState* state, float* out, uint8_t*, const void*) {
   attend_block<Q8>(q, k, v, count, n_rows, head_dim_padded, state, out);
 }
 

@@ -89,7 +89,7 @@ void store_position(const float* key, const float* value, int slot, int dim, voi
 }  // namespace
 
 void kv_f32::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
-                    SoftmaxState* state, float* out, uint8_t*) {
+                    SoftmaxState* state, float* out, uint8_t*, const void*) {
   attend_rows<F32>(q, k, v, count, n_rows, head_dim_padded, state, out);
 }
 
@@ -98,7 +98,7 @@ void kv_f32::store(const float* key, const float* value, int slot, int head_dim_
 }
 
 void kv_f16::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
-                    SoftmaxState* state, float* out, uint8_t*) {
+                    SoftmaxState* state, float* out, uint8_t*, const void*) {
   attend_rows<F16>(q, k, v, count, n_rows, head_dim_padded, state, out);
 }
 
@@ -107,7 +107,7 @@ void kv_f16::store(const float* key, const float* value, int slot, int head_dim_
 }
 
 void kv_q8::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
-                   SoftmaxState* state, float* out, uint8_t*) {
+                   SoftmaxState* state, float* out, uint8_t*, const void*) {
   attend_rows<Q8>(q, k, v, count, n_rows, head_dim_padded, state, out);
 }
 
