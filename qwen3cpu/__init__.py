@@ -17,6 +17,7 @@ from qwen3cpu.errors import (
     EngineError,
     MessageError,
     Qwen3CpuError,
+    Qwen3CpuWarning,
     SessionError,
 )
 from qwen3cpu.loader import pack
@@ -42,6 +43,7 @@ __all__ = [
     "Model",
     "Options",
     "Qwen3CpuError",
+    "Qwen3CpuWarning",
     "Result",
     "SamplingParams",
     "SessionError",

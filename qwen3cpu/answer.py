@@ -6,7 +6,7 @@ is in engine.py, the loop over several answers in generate.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -22,6 +22,7 @@ from qwen3cpu.sampling import Sampler
 from qwen3cpu.sequence import TokenSequence
 from qwen3cpu.splitter import OutputSplitter, Part, PlainOutput, starts_thinking
 from qwen3cpu.stops import StopMatcher
+from qwen3cpu.thinking import ClosedBy, Deadline, LoopDetector
 from qwen3cpu.tokenizer import Tokenizer
 from qwen3cpu.tool_calls import CallReader, MalformedCall, ToolCall
 
@@ -32,6 +33,8 @@ BUDGET_SPENT = (
 """What the authors feed in when a thinking budget is spent (Qwen3 technical report, section 4.4)."""
 EMPTY_BLOCK = "\n\n</think>\n\n"
 """The rest of an empty think block, for a budget of 0."""
+LIMITS = ("max_new_tokens", "context", "deadline")
+"""What cuts an answer off."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Surroundings:
     eos_token_ids: frozenset[int]
     grammars: Grammars | None = None
     """For answers with a grammar."""
+    clock: Callable[[], float] = perf_counter
+    """Seconds, for deadlines and timings."""
 
 
 class Answer:
@@ -105,14 +110,17 @@ class Answer:
         self._call_reader = CallReader(request.call_schemas)
         self._thought = 0
         self._reasoning_tokens = 0
-        self._budget_spent = False
+        self._closed_by: ClosedBy | None = None
+        self._loops = LoopDetector() if request.loop_detection else None
+        self._in_loop = False
         self._unseen: list[Part] = []
         self._told = 0
-        self._started = self._prompt_done = self._first_token = perf_counter()
+        self._started = self._prompt_done = self._first_token = model.clock()
+        self._deadline = None if request.deadline is None else Deadline(request.deadline, model.clock)
         self._shared = False
         if self._splitter.in_thinking and request.thinking_budget == 0:
             # The template has opened the block, and its first line, already.
-            self._unseen = self._force(EMPTY_BLOCK[1:])
+            self._unseen = self._force(EMPTY_BLOCK[1:], "budget")
 
     @property
     def tokens(self) -> list[int]:
@@ -160,14 +168,18 @@ class Answer:
 
         To be called when nothing is pending any more. Sets `result` with the last token, else `pending`.
         """
-        now = perf_counter()
+        now = self._model.clock()
         bound = self._constraint is not None and not self._splitter.in_thinking
         token = self._sampler.sample(self._constraint.mask(logits) if self._constraint and bound else logits)
         self.catching_up = False
         if self.in_prompt:
             self.in_prompt = False
-            self._prompt_done, self._first_token = now, perf_counter()
+            self._prompt_done, self._first_token = now, self._model.clock()
+            if self._deadline is not None:
+                self._deadline.prompt_done()
             self._model.engine.prefix_cache.store(self.sequence)
+        if self._deadline is not None:
+            self._deadline.step()
         stop: str | int | None
         stopped_by, stop = self._ended_by(token)
         parts = self._unseen + self._take(token, logits, visible=stopped_by is None)
@@ -192,6 +204,18 @@ class Answer:
             result=self.result,
         )
 
+    @property
+    def overdue(self) -> bool:
+        """Whether its deadline has passed."""
+        return self._deadline is not None and self._deadline.passed
+
+    def cut_off(self) -> Chunk:
+        """End it at its deadline, before its prompt has been processed."""
+        self._prompt_done = self._first_token = self._model.clock()
+        self.pending = []
+        self.result = self._make_result("deadline", None)
+        return Chunk(index=self.index, finish_reason="length", result=self.result)
+
     def release(self) -> None:
         """Give the sequence's memory back, unless it is the caller's; the prefix cache may keep what it holds."""
         self._model.engine.prefix_cache.store(self.sequence)
@@ -213,6 +237,8 @@ class Answer:
         return room - len(self._token_ids)
 
     def _limit_reached(self) -> StoppedBy | None:
+        if self.overdue:
+            return "deadline"
         if self._room() > 0:
             return None
         limit = self._request.max_new_tokens
@@ -240,14 +266,16 @@ class Answer:
                 self._constraint.push(token)
         self._reasoning_tokens += before or after
         self._thought += before and after
+        if before and after and self._loops is not None:
+            self._in_loop = self._loops.push(token)
         return parts
 
-    def _force(self, text: str) -> list[Part]:
+    def _force(self, text: str, closed_by: ClosedBy) -> list[Part]:
         """Put text that the model did not write into the answer, when that leaves room for more."""
         parts: list[Part] = []
         tokens = self._model.tokenizer.encode(text, control_tokens=True)
         if len(tokens) < self._room():
-            self._budget_spent = True
+            self._closed_by = closed_by
             for token in tokens:
                 self._sampler.accept(token)
                 parts += self._take(token, None)
@@ -255,11 +283,18 @@ class Answer:
         return parts
 
     def _close_thinking(self) -> list[Part]:
-        """Feed in the closing sentence when the budget is spent."""
-        budget = self._request.thinking_budget
-        if budget is None or not self._splitter.in_thinking or self._thought < budget:
+        """Feed in the closing sentence when the budget is spent, the deadline is near, or the thinking is in a loop."""
+        if not self._splitter.in_thinking:
             return []
-        return self._force(BUDGET_SPENT if self._thought else EMPTY_BLOCK)
+        closed_by: ClosedBy | None = None
+        budget = self._request.thinking_budget
+        if budget is not None and self._thought >= budget:
+            closed_by = "budget"
+        elif self._in_loop:
+            closed_by = "loop"
+        elif self._deadline is not None and self._deadline.answer_due:
+            closed_by = "deadline"
+        return self._force(BUDGET_SPENT if self._thought else EMPTY_BLOCK, closed_by) if closed_by else []
 
     def _show(self, parts: Sequence[Part], *, at_end: bool) -> dict[str, Any]:
         """Sort parts into the fields of a chunk and hold back what may become a stop string."""
@@ -307,7 +342,7 @@ class Answer:
         )
 
     def _make_result(self, stopped_by: StoppedBy, stop: str | int | None) -> Result:
-        reason: FinishReason = "length" if stopped_by in ("max_new_tokens", "context") else "stop"
+        reason: FinishReason = "length" if stopped_by in LIMITS else "stop"
         return Result(
             text="".join(self._text),
             reasoning="".join(self._reasoning),
@@ -327,11 +362,11 @@ class Answer:
             seed=self._sampler.seed,
             logprobs=tuple(self._logprobs) if self._request.logprobs is not None else None,
             index=self.index,
-            thinking_budget_spent=self._budget_spent,
+            thinking_closed_by=self._closed_by,
         )
 
     def _timings(self) -> Timings:
-        now = perf_counter()
+        now = self._model.clock()
         prompt = 0.0 if self._shared else self._prompt_done - self._started
         decode = now - self._first_token
         return Timings(

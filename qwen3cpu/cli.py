@@ -7,12 +7,14 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from qwen3cpu import __version__
-from qwen3cpu.errors import ArgumentError, Qwen3CpuError
+from qwen3cpu.errors import ArgumentError, Qwen3CpuError, Qwen3CpuWarning
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -30,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0  # the native module has written the list when it was imported
     try:
         args = make_parser().parse_args(argv)
-        code: int = args.run(args)
+        code = _run(args)
         sys.stdout.flush()
         return code
     except Qwen3CpuError as error:
@@ -42,6 +44,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Nobody reads any more. Python would complain again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run a command. Warnings of this package are remarks to somebody who sits there; scripts get what they ask for."""
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if not issubclass(category, Qwen3CpuWarning):
+            show_others(message, category, *rest, **more)
+        elif sys.stderr.isatty():
+            from qwen3cpu.terminal import note
+
+            note(str(message))
+
+    with warnings.catch_warnings():
+        show_others, warnings.showwarning = warnings.showwarning, show
+        code: int = args.run(args)
+    return code
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -131,7 +150,7 @@ def run_generate(args: argparse.Namespace) -> int:
         print(json.dumps({**about, **result.to_dict()}, ensure_ascii=False))
     elif sys.stderr.isatty():
         note(figures(result))
-    elif result.stopped_by == "context":
+    elif result.stopped_by in ("context", "deadline"):
         note(f"qwen3cpu: {limit_text(result)}")
     return 0
 

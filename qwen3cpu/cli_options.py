@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import Any, Literal
 
 from qwen3cpu import _native
 from qwen3cpu.errors import ArgumentError, CheckpointError
@@ -15,6 +15,7 @@ from qwen3cpu.terminal import note
 from qwen3cpu.weights import DEFAULT_QUANT, QUANTS
 
 DEFAULT_MODEL = "tiny"
+THINKING: dict[str, bool | Literal["auto"]] = {"on": True, "off": False, "auto": "auto"}
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -60,8 +61,15 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-n", "--n-predict", type=int, metavar="N", help="new tokens at most, reasoning included (default: no limit)"
     )
-    group.add_argument("--thinking", choices=("on", "off"), help="let the model think first (default: on)")
+    group.add_argument(
+        "--thinking",
+        choices=tuple(THINKING),
+        help="let the model think first; auto does what the last /think or /no_think in the text says (default: auto)",
+    )
     group.add_argument("--thinking-budget", type=int, metavar="N", help="reasoning tokens at most; 0 for none")
+    group.add_argument(
+        "--deadline", type=float, metavar="S", help="seconds in which an answer shall be complete; the rest is cut off"
+    )
     group.add_argument(
         "--show-thinking",
         action=argparse.BooleanOptionalAction,
@@ -120,8 +128,9 @@ def answer_options(args: argparse.Namespace) -> dict[str, Any]:
         # llama.cpp writes -1 for "no limit" and "a new seed".
         "max_new_tokens": None if args.n_predict == -1 else args.n_predict,
         "seed": None if args.seed == -1 else args.seed,
-        "thinking": None if args.thinking is None else args.thinking == "on",
+        "thinking": None if args.thinking is None else THINKING[args.thinking],
         "thinking_budget": args.thinking_budget,
+        "deadline": args.deadline,
         "stop": args.stop,
         "temperature": args.temp,
         "top_k": args.top_k,

@@ -189,7 +189,7 @@ class Conversation:
             self._preparation.wait()
 
     def _turn(self, messages: list[dict[str, Any]], options: Any, sent: int = 1) -> Generator[Chunk, None, None]:
-        request = self._model.request(**{**self.options, **options})
+        request = self._model.request(messages, **{**self.options, **options})
         if request.n is not None:
             raise ArgumentError("n: a conversation has one answer to a message")
         self._stop_preparing()

@@ -5,6 +5,10 @@ class Qwen3CpuError(Exception):
     """Root of all errors of this package."""
 
 
+class Qwen3CpuWarning(UserWarning):
+    """Category of all warnings of this package."""
+
+
 class CheckpointError(Qwen3CpuError):
     """A model folder, a file in it or a packed file is missing, damaged or not what it should be."""
 

@@ -79,13 +79,17 @@ class Batch:
             [(answer.sequence, answer.pending[:count], answer.wanted(count)) for answer, count in shares]
         )
         outcomes: list[tuple[Answer, Chunk | Qwen3CpuError]] = []
-        ended = set()
+        ended: set[Answer] = set()
         for (answer, count), logits in zip(shares, rows, strict=True):
             if answer.catching_up:
                 self.prompt_tokens += count
             answer.fed(count, logits)
             if answer.pending:
                 self._engine.prefix_cache.store(answer.sequence)
+                if answer.overdue:
+                    late = (answer, *self._followers.pop(answer, ()))
+                    outcomes += [(each, each.cut_off()) for each in late]
+                    ended.update(late)
                 continue
             followers = self._followers.pop(answer, ())
             for follower in followers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import warnings
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -19,7 +20,7 @@ from qwen3cpu.answer import Answer, Surroundings, token_text
 from qwen3cpu.chat import ChatTemplate
 from qwen3cpu.config import GenerationDefaults, ModelConfig
 from qwen3cpu.engine import CHUNK, Engine
-from qwen3cpu.errors import ArgumentError, MessageError
+from qwen3cpu.errors import ArgumentError, MessageError, Qwen3CpuWarning
 from qwen3cpu.generate import MOST_RUNNING, run, run_many
 from qwen3cpu.grammar import Grammars
 from qwen3cpu.loader import Checkpoint, open_checkpoint
@@ -27,10 +28,11 @@ from qwen3cpu.long_context import longest_context, scaled_config
 from qwen3cpu.memory import system_memory, touching
 from qwen3cpu.options import Options, Request, make_request
 from qwen3cpu.progress import Progress
-from qwen3cpu.prompts import Message, Prompt, PromptEncoder
+from qwen3cpu.prompts import Message, Prompt, PromptEncoder, is_messages
 from qwen3cpu.results import Chunk, Result, TokenLogprob, TopLogprob
 from qwen3cpu.sampling import Sampler, SamplingParams
 from qwen3cpu.sequence import TokenSequence
+from qwen3cpu.thinking import latest_switch
 from qwen3cpu.threads import resolve_threads
 from qwen3cpu.tokenizer import Tokenizer
 from qwen3cpu.tool_schemas import Tool, tool_schemas
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
     from qwen3cpu.conversation import Conversation
     from qwen3cpu.session_file import Identity, Planes
+    from qwen3cpu.tool_run import RunResult
 
 
 def load(
@@ -129,6 +132,7 @@ class Model:
             self.tokenizer, template, vocab_size=config.vocab_size, context=positions, source=checkpoint.source
         )
         self._has_template = template is not None
+        self._warned = False
         eos = self._find_eos()
         self._surroundings = Surroundings(self.engine, self.tokenizer, eos, Grammars(self.tokenizer, eos))
 
@@ -231,7 +235,7 @@ class Model:
             MessageError: malformed messages.
             ContextLengthError: the prompt does not fit into the context.
         """
-        request = self._request(n=n, **options)
+        request = self._request(prompt, n=n, **options)
         results = _results(self._start(prompt, request))
         return results[0] if request.n is None else results
 
@@ -243,7 +247,7 @@ class Model:
         Arguments are checked at once, work begins with the first `next`. Closing the generator, or Ctrl-C, stops within
         one token (or one piece of a prompt of 256 tokens) and gives the memory back.
         """
-        return self._start(prompt, self._request(n=n, **options))
+        return self._start(prompt, self._request(prompt, n=n, **options))
 
     @overload
     async def agenerate(self, prompt: Prompt, *, n: None = None, **options: Unpack[Options]) -> Result: ...
@@ -283,12 +287,46 @@ class Model:
             raise ArgumentError(f"prompts: expected a list of prompts, found {type(prompts).__name__}")
         if isinstance(most_running, bool) or not isinstance(most_running, int) or most_running < 1:
             raise ArgumentError(f"most_running: expected a whole number of at least 1, found {most_running!r}")
-        request = self._request(**options)
-        if request.n is not None:
+        # What prompts say of thinking is all in which their requests differ.
+        requests = {
+            switch: self._checked(switch, options) for switch in {self._switch(each, options) for each in prompts}
+        }
+        if any(request.n is not None for request in requests.values()):
             raise ArgumentError("n: generate_batch gives one answer to each prompt; repeat a prompt for more")
-        encoded = [self._prompts.encode(prompt, request) for prompt in prompts]
-        answers = (Answer(self._surroundings, ids, request, index=index) for index, ids in enumerate(encoded))
+        chosen = [requests[self._switch(prompt, options)] for prompt in prompts]
+        encoded = []
+        for prompt, request in zip(prompts, chosen, strict=True):
+            encoded.append(self._prompts.encode(prompt, request))
+            self._warn_of_greedy_thinking(prompt, request, options)
+        answers = (
+            Answer(self._surroundings, ids, request, index=index)
+            for index, (ids, request) in enumerate(zip(encoded, chosen, strict=True))
+        )
         return _results(run_many(self.engine, answers, most_running=most_running))
+
+    def run(
+        self, prompt: str | Sequence[Message], *, tools: Sequence[Tool], max_steps: int = 10, **options: Any
+    ) -> RunResult:
+        """Answer, making the calls that the model asks for, until it has an answer.
+
+        What a function returns goes back as the result of its call: text as it is, anything else as JSON; an error that
+        it raises goes back as text, and so does the reason why a call is malformed.
+
+        Args:
+            prompt: text (a user message) or messages.
+            tools: Python functions; see `qwen3cpu.Options`. They are called one after the other, on this thread.
+            max_steps: answers at most. The calls of the last one are not made.
+            options: for every answer; see `qwen3cpu.Options`.
+
+        Raises:
+            ArgumentError: a tool that cannot be called; else as `generate`.
+        """
+        from qwen3cpu.tool_run import run_tools
+
+        if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
+            raise ArgumentError(f"max_steps: expected a whole number of at least 1, found {max_steps!r}")
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        return run_tools(self, messages, tools, max_steps, options)
 
     def chat(
         self, system: str | None = None, *, prepare: Literal["idle"] | None = None, **options: Unpack[Options]
@@ -371,16 +409,18 @@ class Model:
         self,
         messages: Sequence[Message],
         tools: Sequence[Tool] | None = None,
-        thinking: bool = True,
+        thinking: bool | Literal["auto"] = "auto",
         add_generation_prompt: bool = True,
     ) -> str:
-        """The text that the chat template makes of messages.
+        """The text that the chat template makes of messages; tools and thinking as in `qwen3cpu.Options`.
 
         Raises:
             MessageError: malformed messages. ArgumentError: the checkpoint has no template.
         """
         if isinstance(messages, str):
             raise MessageError("messages: expected a list of messages, found a str")
+        if isinstance(thinking, str) and thinking == "auto":
+            thinking = latest_switch(messages) is not False
         return self._prompts.template.render(
             messages, tools=tool_schemas(tools), thinking=thinking, add_generation_prompt=add_generation_prompt
         )
@@ -395,9 +435,9 @@ class Model:
         """The ids of a prompt, as every call makes them."""
         return self._prompts.encode(prompt, request)
 
-    def request(self, **options: Any) -> Request:
-        """Check options, as every call does, and fill in the defaults."""
-        return self._request(**options)
+    def request(self, prompt: Prompt | None = None, **options: Any) -> Request:
+        """Check options, as every call does, and fill in the defaults; a prompt may say whether to think."""
+        return self._request(prompt, **options)
 
     def prompt_ids(self, prompt: Prompt, request: Request) -> list[int]:
         """The token ids of a prompt, at least one and fewer than the context. Errors as of `generate`."""
@@ -429,13 +469,35 @@ class Model:
 
     # Inside
 
-    def _request(self, **options: Any) -> Request:
-        request = make_request(options, self.generation_defaults, vocab_size=self.config.vocab_size)
+    def _request(self, prompt: Prompt | None = None, **options: Any) -> Request:
+        request = self._checked(self._switch(prompt, options), options)
+        self._warn_of_greedy_thinking(prompt, request, options)
+        return request
+
+    def _switch(self, prompt: Prompt | None, options: Mapping[str, Any]) -> bool | None:
+        return latest_switch(prompt) if self._has_template and not options.get("raw") else None
+
+    def _checked(self, switch: bool | None, options: Mapping[str, Any]) -> Request:
+        request = make_request(options, self.generation_defaults, vocab_size=self.config.vocab_size, switch=switch)
         if request.max_new_tokens is None and self.generation_defaults.max_new_tokens is not None:
             request = replace(request, max_new_tokens=self.generation_defaults.max_new_tokens)
         if request.grammar is not None:
             self.check_grammar(request.grammar)
         return request
+
+    def _warn_of_greedy_thinking(self, prompt: Prompt | None, request: Request, options: Mapping[str, Any]) -> None:
+        """Once, and not when the checkpoint's own generation_config.json asks for it."""
+        asked = options.get("temperature") == 0 or options.get("do_sample") is False
+        rendered = is_messages(prompt) or (isinstance(prompt, str) and self._has_template and not request.raw)
+        thinks = request.thinking and self.tokenizer.think is not None
+        if asked and thinks and rendered and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "greedy thinking (temperature 0) tends to repeat itself without end; Qwen's authors advise against it: "
+                "leave temperature to its default, or give thinking=False",
+                Qwen3CpuWarning,
+                stacklevel=4,
+            )
 
     def _start(
         self, prompt: Prompt, request: Request, sequence: TokenSequence | None = None

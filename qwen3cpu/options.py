@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import math
+import numbers
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from qwen3cpu.config import GenerationDefaults
 from qwen3cpu.errors import ArgumentError
@@ -21,10 +23,15 @@ if TYPE_CHECKING:
 class Options(TypedDict, total=False):
     """Keyword arguments of generate, stream, generate_batch and chat. None means: not given.
 
-    thinking: messages (and a str that becomes one) are rendered for a model that thinks (True, the default) or not. For
-        text and ids that are taken as they are it only chooses the sampling defaults.
+    thinking: messages (and a str that becomes one) are rendered for a model that thinks (True) or not (False). "auto",
+        the default, does what the last /think or /no_think in the user and system text says, and thinks without one.
+        For text and ids that are taken as they are it only chooses the sampling defaults.
     thinking_budget: tokens of reasoning after which the authors' closing sentence is fed in and the answer follows; 0
         means an empty think block. Without effect on a model that has no think tokens.
+    deadline: seconds from the call in which the answer shall be complete. The thinking is closed when, at the speed
+        measured so far, the time that is left is needed for the answer; what is not complete then is cut off.
+    loop_detection: thinking that repeats the same tokens over and over is closed as by a spent budget (True, the
+        default).
     tools: what the model may call: JSON schemas of functions, or Python functions, whose signature and docstring make
         the schema. Calls that do not follow it are text. `Model.run` also makes the calls.
     schema: a JSON schema (a dict) or a pydantic model that the answer has to follow; reasoning before it is free. An
@@ -47,8 +54,10 @@ class Options(TypedDict, total=False):
     (repetition_penalty), num_return_sequences (n), top_logprobs (logprobs).
     """
 
-    thinking: bool | None
+    thinking: bool | Literal["auto"] | None
     thinking_budget: int | None
+    deadline: float | None
+    loop_detection: bool | None
     tools: Sequence[Tool] | None
     schema: Mapping[str, Any] | type | None
     raw: bool | None
@@ -69,7 +78,7 @@ class Options(TypedDict, total=False):
     do_sample: bool | None
     progress: bool | None
     max_tokens: int | None
-    enable_thinking: bool | None
+    enable_thinking: bool | Literal["auto"] | None
     stop_strings: str | Sequence[str] | None
     repeat_penalty: float | None
     top_logprobs: int | None
@@ -93,7 +102,10 @@ class Request:
 
     sampling: SamplingParams
     thinking: bool = True
+    """What "auto" has come to."""
     thinking_budget: int | None = None
+    deadline: float | None = None
+    loop_detection: bool = True
     tools: Sequence[Mapping[str, Any]] | None = None
     call_schemas: Mapping[str, Validator] | None = None
     """What arguments of calls have to follow, by name of the tool; None: nothing. Made from `tools`."""
@@ -112,13 +124,16 @@ class Request:
     """All tokens make text: think blocks and tool calls are not told apart. Not an option of generate."""
 
 
-def make_request(options: Mapping[str, Any], defaults: GenerationDefaults, *, vocab_size: int) -> Request:
+def make_request(
+    options: Mapping[str, Any], defaults: GenerationDefaults, *, vocab_size: int, switch: bool | None = None
+) -> Request:
     """Check the options of a call and fill in the defaults.
 
     Args:
         options: as in Options; `n` may be among them.
         defaults: the checkpoint's generation_config.json.
         vocab_size: ids must lie below it.
+        switch: what the prompt itself says of thinking, for "auto".
 
     Raises:
         ArgumentError: an unknown name (the nearest known one is named), a name beside its alias, a value that is not
@@ -126,7 +141,7 @@ def make_request(options: Mapping[str, Any], defaults: GenerationDefaults, *, vo
     """
     given = _canonical(options)
     budget = _whole(given, "thinking_budget", 0)
-    thinking = _flag(given, "thinking", True) and budget != 0
+    thinking = _thinking(given, switch) and budget != 0
     tools = tool_schemas(given.get("tools"))
     logprobs = given.get("logprobs")
     if isinstance(logprobs, bool):
@@ -135,6 +150,8 @@ def make_request(options: Mapping[str, Any], defaults: GenerationDefaults, *, vo
         sampling=sampling_params(given, defaults, thinking),
         thinking=thinking,
         thinking_budget=budget,
+        deadline=_seconds(given, "deadline"),
+        loop_detection=_flag(given, "loop_detection", True),
         tools=tools,
         call_schemas=argument_validators(tools),
         grammar=_grammar(given.get("schema"), thinking),
@@ -208,6 +225,24 @@ def _canonical(options: Mapping[str, Any]) -> dict[str, Any]:
             raise ArgumentError(f"{own!r} was given twice: it is the same as {name!r}")
         given[own] = value
     return given
+
+
+def _thinking(given: Mapping[str, Any], switch: bool | None) -> bool:
+    value = given.get("thinking", "auto")
+    if isinstance(value, str) and value == "auto":
+        return switch is not False
+    if not isinstance(value, bool):
+        raise ArgumentError(f'thinking: expected True, False or "auto", found {value!r}')
+    return value
+
+
+def _seconds(given: Mapping[str, Any], name: str) -> float | None:
+    value = given.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
+        raise ArgumentError(f"{name}: expected a number of seconds above 0, found {value!r}")
+    return float(value)
 
 
 def _flag(given: Mapping[str, Any], name: str, default: Any) -> Any:

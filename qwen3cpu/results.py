@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from qwen3cpu.thinking import ClosedBy
 from qwen3cpu.tool_calls import MalformedCall, ToolCall
 
 FinishReason = Literal["stop", "length"]
-StoppedBy = Literal["eos", "stop_token", "stop_string", "max_new_tokens", "context"]
+StoppedBy = Literal["eos", "stop_token", "stop_string", "max_new_tokens", "context", "deadline"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class TokenLogprob:
     token_id: int
     text: str
     logprob: float | None
-    """None for a token that was fed in when a thinking budget was spent: the model did not choose it."""
+    """None for a token that was fed in to close the thinking: the model did not choose it."""
     top: tuple[TopLogprob, ...] = ()
     """The most likely tokens at this position, best first; the chosen one need not be among them."""
 
@@ -84,7 +85,7 @@ class Result:
     finish_reason: FinishReason
     """"stop": the model or a stop condition ended it; "length": a limit cut it off."""
     stopped_by: StoppedBy
-    """What exactly: "eos", "stop_token", "stop_string", or the limit "max_new_tokens" or "context"."""
+    """What exactly: "eos", "stop_token", "stop_string", or the limit "max_new_tokens", "context" or "deadline"."""
     stop: str | int | None
     """The stop string, or the id that ended the answer; None when a limit did."""
     usage: Usage
@@ -95,10 +96,16 @@ class Result:
     """One entry per entry of token_ids when they were asked for."""
     index: int = 0
     """Which of the `n` answers to the prompt, or which prompt of a batch."""
-    thinking_budget_spent: bool = False
-    """The think block was closed by `thinking_budget`, not by the model."""
+    thinking_closed_by: ClosedBy | None = None
+    """Why the think block was closed, if not by the model: its "budget" was spent, the "deadline" came near, or it went
+    round in a "loop"."""
     malformed_calls: tuple[MalformedCall, ...] = ()
     """Blocks that are no calls of the tools; they stand in `text`, and why is said here."""
+
+    @property
+    def thinking_budget_spent(self) -> bool:
+        """Whether the think block was closed by `thinking_budget`."""
+        return self.thinking_closed_by == "budget"
 
     def to_message(self) -> dict[str, Any]:
         """The assistant's message that goes into the history."""

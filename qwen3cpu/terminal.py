@@ -91,13 +91,20 @@ def figures(result: Result) -> str:
         f"prompt {usage.prompt_tokens} tokens{kept}, {timings.prompt_tokens_per_second:.1f}/s",
         f"answer {usage.completion_tokens} tokens, {timings.tokens_per_second:.1f}/s",
     ]
+    if result.thinking_closed_by is not None:
+        parts.append(f"thinking closed: {CLOSED[result.thinking_closed_by]}")
     if result.finish_reason == "length":
         parts.append(limit_text(result))
     return "; ".join(parts)
+
+
+CLOSED = {"budget": "its budget is spent", "deadline": "the deadline is near", "loop": "it went round in a loop"}
 
 
 def limit_text(result: Result) -> str:
     """Which limit cut an answer off."""
     if result.stopped_by == "context":
         return f"cut off: the context of {result.usage.total_tokens} tokens is full"
+    if result.stopped_by == "deadline":
+        return f"cut off at the deadline, after {result.usage.completion_tokens} new tokens"
     return f"cut off after {result.usage.completion_tokens} new tokens, as asked"

@@ -48,7 +48,8 @@ async def chat_request(service: Service, body: ChatBody) -> tuple[list[dict[str,
     check_counts(service, body.messages, body.tools)
     tools = tool_use(service, chat_functions(body.tools), chat_choice(body.tool_choice), body.parallel_tool_calls)
     schema = answer_schema(service, body.response_format)
-    return plain_messages(body.messages), await make_request(service, body.options(), tools, schema)
+    messages = plain_messages(body.messages)
+    return messages, await make_request(service, messages, body.options(), tools, schema)
 
 
 def check_counts(service: Service, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> None:
@@ -69,7 +70,11 @@ def plain_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 async def make_request(
-    service: Service, options: dict[str, Any], tools: ToolUse, schema: dict[str, Any] | None
+    service: Service,
+    messages: list[dict[str, Any]],
+    options: dict[str, Any],
+    tools: ToolUse,
+    schema: dict[str, Any] | None,
 ) -> Request:
     """Checked options of an answer that may call tools, or has to follow a schema."""
     marker = service.model.tokenizer.tool_call
@@ -78,7 +83,7 @@ async def make_request(
     elif tools.functions:
         options["tools"] = [{"type": "function", "function": _described(each)} for each in tools.functions]
     # Arguments go to the client as they are: checking them, with its own regular expressions, is its affair.
-    request = replace(service.model.request(**options), call_schemas=None)
+    request = replace(service.model.request(messages, **options), call_schemas=None)
     grammar = _grammar(service, tools, schema, thinking=bool(request.thinking))
     if grammar is None:
         return request

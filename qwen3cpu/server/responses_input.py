@@ -81,7 +81,7 @@ async def responses_request(service: Service, body: ResponsesBody) -> tuple[list
     messages += _messages(body.input)
     check_counts(service, messages, body.tools)
     tools = tool_use(service, _functions(body.tools), _choice(body.tool_choice), body.parallel_tool_calls)
-    return messages, await make_request(service, body.options(), tools, _schema(service, body.text))
+    return messages, await make_request(service, messages, body.options(), tools, _schema(service, body.text))
 
 
 def _functions(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -64,6 +63,6 @@ class ScoredAnswer(Answer):
         if self._sample:
             return super().receive(logits)
         self.in_prompt = False
-        self._prompt_done = self._first_token = perf_counter()
+        self._prompt_done = self._first_token = self._model.clock()
         self.result = self._make_result("max_new_tokens", None)
         return Chunk(index=self.index, finish_reason="length", result=self.result)

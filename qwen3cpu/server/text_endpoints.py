@@ -144,7 +144,7 @@ async def _render(service: Service, messages: list[dict[str, Any]], body: Tokeni
     from qwen3cpu.server.bodies import thinking_options
 
     check_counts(service, messages, body.tools)
-    thinking = thinking_options(None, body.chat_template_kwargs, None).get("thinking", True)
+    thinking = thinking_options(None, body.chat_template_kwargs, None).get("thinking", "auto")
     return await asyncio.to_thread(
         service.model.render, plain_messages(messages), body.tools, thinking, body.add_generation_prompt
     )
