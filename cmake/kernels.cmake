@@ -33,7 +33,12 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   include(CheckCXXCompilerFlag)
   set(AVX512VNNI_FLAGS ${AVX2_FLAGS} -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512vnni
                        -Wno-maybe-uninitialized -Wno-uninitialized)  # false alarms in GCC 12's AVX-512 header
-  # GCC 8 and Clang 7 know AVX-512 VNNI, GCC 11 and Clang 12 AMX.
+  # GCC 8 and Clang 7 know AVX-512 VNNI, GCC 11 and Clang 12 AVX-VNNI and AMX.
+  check_cxx_compiler_flag("-mavxvnni" COMPILER_KNOWS_AVXVNNI)
+  if(COMPILER_KNOWS_AVXVNNI)
+    add_isa(avxvnni ${AVX2_FLAGS} -mavxvnni)
+    list(APPEND ISA_DEFINITIONS QWEN3CPU_HAVE_AVXVNNI)
+  endif()
   check_cxx_compiler_flag("-mavx512vnni" COMPILER_KNOWS_AVX512VNNI)
   if(COMPILER_KNOWS_AVX512VNNI)
     add_isa(avx512vnni ${AVX512VNNI_FLAGS})

@@ -37,6 +37,14 @@ bool detect_avx2() {
   return (b & avx2) != 0;
 }
 
+bool detect_avxvnni() {
+  if (!detect_avx2()) return false;
+  unsigned a, b, c, d;
+  if (!__get_cpuid_count(7, 1, &a, &b, &c, &d)) return false;
+  constexpr unsigned avxvnni = bit(4);
+  return (a & avxvnni) != 0;
+}
+
 bool detect_avx512vnni() {
   if (!detect_avx2()) return false;
   constexpr uint64_t xmm_to_zmm_and_masks = 0xe6;
@@ -76,6 +84,11 @@ bool detect_amx() { return false; }
 
 bool cpu_runs_avx2() {
   static const bool runs = detect_avx2();
+  return runs;
+}
+
+bool cpu_runs_avxvnni() {
+  static const bool runs = detect_avxvnni();
   return runs;
 }
 

@@ -98,8 +98,16 @@ WIDE = re.compile(r"%[yz]mm\d|\tv(?!err|erw)[a-z0-9]+\s+.*%[xyz]mm")
 """An operand of 256 or 512 bits, or a VEX-encoded instruction on 128."""
 
 
-def wide_instructions() -> Counter[str]:
-    """Function -> AVX instructions in it, over the whole extension."""
+EXTENSIONS = {
+    "VNNI": (re.compile(r"\bvpdp(busd|wssd)\s"), {"avxvnni", "avx512vnni", "amx"}),
+    "AVX-512": (re.compile(r"%zmm\d|%[xy]mm(1[6-9]|2\d|3[01])\b|\{%k[1-7]\}"), {"avx512vnni", "amx"}),
+    "AMX": (re.compile(r"%tmm\d|\t(ldtilecfg|tilerelease)\b"), {"amx"}),
+}
+"""Extension -> what its instructions look like, and the instruction sets whose kernels may use them."""
+
+
+def functions_with(pattern: re.Pattern[str]) -> Counter[str]:
+    """Function -> instructions that match, over the whole extension."""
     objdump = shutil.which("objdump")
     if objdump is None:
         pytest.skip("objdump is not installed")
@@ -111,7 +119,7 @@ def wide_instructions() -> Counter[str]:
         for line in process.stdout:
             if match := FUNCTION.match(line.rstrip()):
                 function = match.group(1)
-            elif WIDE.search(line):
+            elif pattern.search(line):
                 found[function] += 1
     assert process.returncode == 0
     return found
@@ -122,7 +130,7 @@ def test_wide_instructions_are_in_the_kernels_that_need_them_only() -> None:
     compiled = [name for name, _ in _native.isas() if name != "scalar"]
     if "avx2" not in compiled:
         pytest.skip("no kernels with wide instructions are compiled in")
-    found = wide_instructions()
+    found = functions_with(WIDE)
     own = re.compile(rf"(^|\s)qwen3cpu::({'|'.join(compiled)})::")
     inside = {function for function in found if own.search(function)}
     if not inside:
@@ -130,3 +138,18 @@ def test_wide_instructions_are_in_the_kernels_that_need_them_only() -> None:
     for isa in compiled:  # the search sees what it looks for
         assert any(f"qwen3cpu::{isa}::" in function for function in inside)
     assert set(found) == inside
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_an_extension_is_used_by_the_instruction_sets_that_need_it_only(extension: str) -> None:
+    pattern, owners = EXTENSIONS[extension]
+    compiled = {name for name, _ in _native.isas()} & owners
+    if not compiled:
+        pytest.skip(f"no kernels with {extension} are compiled in")
+    found = functions_with(pattern)
+    if not any("qwen3cpu::" in function for function in found):
+        pytest.skip("the extension is stripped of its symbols")
+    for isa in compiled - {"amx"} or compiled:
+        assert any(f"qwen3cpu::{isa}::" in function for function in found)
+    strangers = [f for f in found if not any(f"qwen3cpu::{isa}::" in f for isa in compiled)]
+    assert strangers == []

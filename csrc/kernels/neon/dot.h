@@ -11,6 +11,7 @@
 // kNibbles: weights are 0..15, called twice; otherwise what weights() gave.
 #pragma once
 
+#include "../token_runs.h"
 #include "simd.h"
 
 namespace qwen3cpu::neon {
@@ -22,43 +23,6 @@ using Weights16 = uint8x16_t[4][2];
 struct Rows {
   int32x4_t low, high;  // rows 0-3 and 4-7
 };
-
-#define QWEN3CPU_INLINE inline __attribute__((always_inline))
-
-// Some tokens' activations.
-struct Tokens {
-  const int8_t* q;  // [T][stride]
-  const float* scale;
-  const int16_t* sum;
-  int64_t stride, scales, sums;
-};
-
-template <int T>
-struct TokenCount {};
-
-// Calls body(TokenCount<n>) for 1 <= n <= kMost.
-template <int kMost, int T = 1, class Body>
-QWEN3CPU_INLINE void with_count(int n, Body&& body) {
-  if constexpr (T < kMost) {
-    if (n != T) return with_count<kMost, T + 1>(n, body);
-  }
-  body(TokenCount<T>{});
-}
-
-// Cuts tokens into runs that a Dot can take at a time: calls body(TokenCount, the tokens, where their y begins).
-template <class Dot, class Body>
-inline void for_token_runs(const Activations& x, int first_token, int n_tokens, float* y, int64_t ldy, Body&& body) {
-  const int64_t sums = x.stride / kGroup;
-  for (int t = 0; t < n_tokens;) {
-    const int left = n_tokens - t;
-    const int n = ceil_div(left, ceil_div(left, Dot::kMaxTokens));  // 9 tokens are 5 + 4, not 8 + 1
-    const int64_t token = int64_t{first_token} + t;
-    const Tokens tokens = {
-        x.q + token * x.stride, x.scale + token * x.scales, x.sum + token * sums, x.stride, x.scales, sums};
-    with_count<Dot::kMaxTokens>(n, [&](auto count) { body(count, tokens, y + t * ldy); });
-    t += n;
-  }
-}
 
 // The baseline's: products in int16, a pair of rows a register. Nothing wraps: 8 products of a nibble are at most
 // 8 * 15 * 127 = 15,240, two of a full byte 2 * 128 * 127 = 32,512.

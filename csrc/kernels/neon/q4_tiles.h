@@ -79,8 +79,7 @@ QWEN3CPU_INLINE void multiply_q4_tiles(TokenCount<T>, const Matrix& w, int first
 template <class Dot>
 void multiply_q4(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                  float* y, int64_t ldy) {
-  // Tokens outside, tiles inside: the tokens' activations stay in L1 while the piece's tiles come from L2.
-  for_token_runs<Dot>(x, first_token, n_tokens, y, ldy, [&](auto count, const Tokens& tokens, float* to) {
+  for_token_runs<Dot::kMaxTokens>(x, first_token, n_tokens, y, ldy, [&](auto count, const Tokens& tokens, float* to) {
     multiply_q4_tiles<Dot>(count, w, first_tile, n_tiles, tokens, to, ldy);
   });
 }

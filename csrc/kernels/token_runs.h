@@ -1,0 +1,51 @@
+// Quantised inputs cut into runs of tokens whose number is known to the compiler. Internal linkage: every file has its
+// own copy, compiled with its flags.
+#pragma once
+
+#include "table.h"
+
+namespace qwen3cpu {
+namespace {
+
+#define QWEN3CPU_INLINE inline __attribute__((always_inline))
+
+// Some tokens' activations.
+struct Tokens {
+  const int8_t* q;  // [T][stride]
+  const float* scale;
+  const int16_t* sum;
+  int64_t stride, scales, sums;
+};
+
+template <int T>
+struct TokenCount {
+  static constexpr int value = T;
+};
+
+// Calls body(TokenCount<n>) for 1 <= n <= kMost.
+template <int kMost, int T = 1, class Body>
+QWEN3CPU_INLINE void with_count(int n, Body&& body) {
+  if constexpr (T < kMost) {
+    if (n != T) return with_count<kMost, T + 1>(n, body);
+  }
+  body(TokenCount<T>{});
+}
+
+// Cuts tokens into runs of at most kMost, tokens outside, row tiles inside: a run's activations stay in L1 while the
+// piece's tiles come from L2. Calls body(TokenCount, the tokens, where their y begins).
+template <int kMost, class Body>
+inline void for_token_runs(const Activations& x, int first_token, int n_tokens, float* y, int64_t ldy, Body&& body) {
+  const int64_t sums = x.stride / kGroup;
+  for (int t = 0; t < n_tokens;) {
+    const int left = n_tokens - t;
+    const int n = ceil_div(left, ceil_div(left, kMost));  // 9 tokens are 5 + 4, not 8 + 1
+    const int64_t token = int64_t{first_token} + t;
+    const Tokens tokens = {
+        x.q + token * x.stride, x.scale + token * x.scales, x.sum + token * sums, x.stride, x.scales, sums};
+    with_count<kMost>(n, [&](auto count) { body(count, tokens, y + t * ldy); });
+    t += n;
+  }
+}
+
+}  // namespace
+}  // namespace qwen3cpu
