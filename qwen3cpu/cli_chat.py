@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 
+from qwen3cpu.cache import cache_folder
 from qwen3cpu.cli_options import add_model_flags, add_sampling_flags, answer_options, open_model
 from qwen3cpu.conversation import Conversation
 from qwen3cpu.errors import ArgumentError, Qwen3CpuError
+from qwen3cpu.model import Model
 from qwen3cpu.results import Chunk
-from qwen3cpu.terminal import AnswerWriter, figures, note
+from qwen3cpu.terminal import CONTROLS, AnswerWriter, figures, note
 
 PROMPT = "> "
 
@@ -40,7 +44,7 @@ def run_chat(args: argparse.Namespace) -> int:
     conversation = model.chat(args.system, prepare="idle" if interactive else None, **options)
     if interactive:
         note(f"{model.source}, {model.quant}, {model.threads} threads. /help lists commands, Ctrl-D ends.")
-    ChatLoop(conversation, show_thinking=args.show_thinking).run()
+    ChatLoop(model, conversation, show_thinking=args.show_thinking).run()
     return 0
 
 
@@ -48,11 +52,13 @@ class ChatLoop:
     """Reads messages and commands until the end.
 
     Args:
+        model: resumes conversations.
         conversation: answers.
         show_thinking: as for AnswerWriter.
     """
 
-    def __init__(self, conversation: Conversation, *, show_thinking: bool | None) -> None:
+    def __init__(self, model: Model, conversation: Conversation, *, show_thinking: bool | None) -> None:
+        self._model = model
         self._conversation = conversation
         self._show_thinking = show_thinking
         self._interactive = sys.stdin.isatty()
@@ -62,8 +68,11 @@ class ChatLoop:
             "/reset": (self._reset, "forget everything but the system message"),
             "/retry": (self._retry, "answer the last message again"),
             "/system": (self._system, "TEXT: change the system message; without TEXT, show it"),
-            "/think": (self._think, "let the model think before it answers"),
-            "/no_think": (self._no_think, "answer at once"),
+            "/save": (self._save, "FILE: keep the conversation, so that it goes on where it was"),
+            "/load": (self._load, "FILE: go on with a conversation that was kept"),
+            "/think": (self._think, "let the model think before it answers; with TEXT behind it, send that"),
+            "/no_think": (self._no_think, "answer at once; the same"),
+            "/auto": (self._auto, "do what the last /think or /no_think inside a message says, else think"),
             "/budget": (self._budget, "N: at most N tokens of thinking; without N, no limit"),
             "/tokens": (self._tokens, "how full the context is"),
         }
@@ -71,8 +80,13 @@ class ChatLoop:
 
     def run(self) -> None:
         """Until /exit, end of input, or Ctrl-C twice in a row."""
-        if self._interactive:
-            import readline  # noqa: F401  gives input() line editing and history
+        if not self._interactive:
+            self._loop()
+            return
+        with line_history(cache_folder() / "chat_history"):
+            self._loop()
+
+    def _loop(self) -> None:
         interrupted = False
         while not self._ended:
             try:
@@ -146,11 +160,29 @@ class ChatLoop:
         else:
             print(self._conversation.system or "(no system message)")
 
-    def _think(self, _: str) -> None:
-        self._conversation.options["thinking"] = True
+    def _save(self, file: str) -> None:
+        self._conversation.save(_path("/save", file))
 
-    def _no_think(self, _: str) -> None:
-        self._conversation.options["thinking"] = False
+    def _load(self, file: str) -> None:
+        loaded = self._model.resume(_path("/load", file))
+        self._conversation.close()
+        self._conversation = loaded
+        for message in loaded.messages[-2:]:
+            print(f"{message['role']}: {message.get('content') or ''}".translate(CONTROLS))
+
+    def _think(self, text: str) -> None:
+        self._set_thinking(True, text)
+
+    def _no_think(self, text: str) -> None:
+        self._set_thinking(False, text)
+
+    def _auto(self, text: str) -> None:
+        self._set_thinking("auto", text)
+
+    def _set_thinking(self, thinking: bool | str, text: str) -> None:
+        self._conversation.options["thinking"] = thinking
+        if text:
+            self._answer(self._conversation.stream(text))
 
     def _budget(self, text: str) -> None:
         if text and not (text.isascii() and text.isdigit()):
@@ -159,3 +191,32 @@ class ChatLoop:
 
     def _tokens(self, _: str) -> None:
         print(f"{self._conversation.cached_tokens} of {self._conversation.context} positions in use")
+
+
+@contextmanager
+def line_history(file: Path) -> Iterator[None]:
+    """Line editing for input(), with the lines of earlier conversations, the last thousand of which are kept."""
+    try:
+        import readline
+    except ImportError:  # a Python without it: lines cannot be edited then
+        yield
+        return
+    with suppress(OSError):
+        readline.read_history_file(file)
+    readline.set_history_length(1000)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            beside = file.with_name(f"{file.name}.{os.getpid()}")
+            # What somebody wrote to a model is nobody else's business.
+            os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+            readline.write_history_file(beside)
+            beside.replace(file)
+
+
+def _path(command: str, file: str) -> Path:
+    if not file:
+        raise ArgumentError(f"{command}: expected the name of a file, found none")
+    return Path(file).expanduser()

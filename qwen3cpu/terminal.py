@@ -11,7 +11,7 @@ from qwen3cpu.results import Chunk, Result
 
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 # What a model writes must not steer the terminal: every control character but newline and tab is shown as a symbol.
-_CONTROLS = {code: 0xFFFD for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+CONTROLS = {code: 0xFFFD for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 
 
 class AnswerWriter:
@@ -68,7 +68,7 @@ class AnswerWriter:
             self._out.write("\n\n" if between else "")
 
     def _put(self, text: str) -> None:
-        self._out.write(text.translate(_CONTROLS) if self._terminal else text)
+        self._out.write(text.translate(CONTROLS) if self._terminal else text)
         self._last = text[-1]
 
 

@@ -33,6 +33,68 @@ def test_commands_on_a_pipe(thinker):
     assert done.stderr == ""
 
 
+def test_a_conversation_is_saved_and_loaded(thinker, tmp_path):
+    file = tmp_path / "my chat"
+    first = run("chat", "-m", thinker, "--temp", "0", stdin=f"/system be kind\nhi\n/save {file}\n/exit\n")
+    assert (first.stdout, first.stderr, first.returncode) == ("XYZ\n", "", 0)
+    lines = [f"/load {file}", "/system", "/tokens", "again", "/exit"]
+    second = run("chat", "-m", thinker, "--temp", "0", stdin="\n".join(lines))
+    assert (second.stderr, second.returncode) == ("", 0)
+    shown = second.stdout.split("\n")
+    assert shown[:3] == ["user: hi", "assistant: XYZ", "be kind"]
+    assert int(shown[3].split(" of ")[0]) > 0
+    assert shown[4] == "XYZ"
+
+
+def test_what_cannot_be_loaded(thinker, random, tmp_path):
+    file = tmp_path / "chat"
+    run("chat", "-m", thinker, "--temp", "0", stdin=f"hi\n/save {file}\n")
+    for command, words in (
+        ("/save", "/save: expected the name of a file"),
+        ("/load", "/load: expected the name of a file"),
+        (f"/load {tmp_path}/none", "none"),
+    ):
+        done = run("chat", "-m", thinker, stdin=f"{command}\n")
+        assert (done.returncode, words in done.stderr) == (2, True)
+    assert run("chat", "-m", random, stdin=f"/load {file}\n").returncode == 2
+
+
+def test_thinking_is_switched_and_the_rest_of_the_line_is_sent(random):
+    flags = ["--temp", "0", "-n", "9", "--quant", "f32"]
+    lines = ["/no_think hello", "/think world", "/auto", "hello /no_think"]
+    done = run("chat", "-m", random, *flags, stdin="\n".join(lines))
+    chat = qwen3cpu.load(random, quant="f32").chat(temperature=0, max_new_tokens=9)
+    expected = [
+        chat.send("hello", thinking=False),
+        chat.send("world", thinking=True),
+        chat.send("hello /no_think", thinking=False),
+    ]
+    assert done.stdout == "".join(result.text + "\n" for result in expected)
+    assert done.stderr == ""
+
+
+def test_lines_are_kept_for_the_next_conversation(thinker, tmp_path):
+    for line in ("hello there\n", "\x1b[A\n"):  # the second time with the cursor key
+        with Terminal("chat", "-m", thinker, QWEN3CPU_CACHE=str(tmp_path)) as terminal:
+            terminal.wait_for_prompt()
+            terminal.type(line)
+            assert "hello there" in terminal.wait_for("XYZ")
+            terminal.wait_for_prompt()
+            terminal.type("\x04")
+            terminal.end()
+    assert "hello there" in (tmp_path / "chat_history").read_text()
+    assert (tmp_path / "chat_history").stat().st_mode & 0o777 == 0o600
+
+
+def test_greedy_thinking_is_remarked_on_a_terminal(thinker):
+    with Terminal("chat", "-m", thinker, "--temp", "0") as terminal:
+        terminal.wait_for_prompt()
+        terminal.type("hello\n")
+        assert terminal.wait_for_prompt().count("greedy thinking") == 1
+        terminal.type("hello\n")
+        assert "greedy thinking" not in terminal.wait_for_prompt()
+
+
 def test_bad_input_on_a_pipe_ends_with_2(random):
     done = run("chat", "-m", random, "-c", "40", stdin="hello " * 50 + "\nhello\n")
     assert done.returncode == 2
