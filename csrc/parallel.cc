@@ -2,12 +2,15 @@
 #include "parallel.h"
 
 #include <omp.h>
+#include <pthread.h>
 #include <sched.h>
 
 #include <cstdint>
 #include <fstream>
+#include <functional>
 #include <set>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -52,6 +55,31 @@ void pause_briefly() {
 // a waiting thread soon gives its core to the one it waits for.
 constexpr int kSpins = 512;
 
+// True in the one thread that a child process made by fork() starts with. GNU's OpenMP runtime believes there that the
+// threads of its team still exist, and would wait for them for ever.
+thread_local bool survived_fork = false;
+[[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] { survived_fork = true; });
+
+void run_in_team(Team::Shared& shared, int threads, void (*body)(Team&, void*), void* context) {
+#pragma omp parallel num_threads(threads)
+  {
+    FlushDenormals flush;
+    Team team(shared, omp_get_thread_num(), omp_get_num_threads());
+    body(team, context);
+  }
+}
+
+// Runs body in a team of a thread made for it, with which the runtime starts afresh; false when there is none to be
+// had.
+bool run_in_new_thread(Team::Shared& shared, int threads, void (*body)(Team&, void*), void* context) {
+  try {
+    std::thread(run_in_team, std::ref(shared), threads, body, context).join();
+    return true;
+  } catch (const std::system_error&) {
+    return false;
+  }
+}
+
 }  // namespace
 
 void Team::wait() const {
@@ -65,19 +93,15 @@ void Team::wait() const {
 }
 
 void detail::run_team(int threads, void (*body)(Team&, void*), void* context) {
-  Team::Shared shared(threads);
-  if (threads <= 1) {
-    FlushDenormals flush;
-    Team team(shared, 0, 1);
-    body(team, context);
-    return;
+  if (threads > 1) {
+    Team::Shared shared(threads);
+    if (!survived_fork) return run_in_team(shared, threads, body, context);
+    if (run_in_new_thread(shared, threads, body, context)) return;
   }
-#pragma omp parallel num_threads(threads)
-  {
-    FlushDenormals flush;
-    Team team(shared, omp_get_thread_num(), omp_get_num_threads());
-    body(team, context);
-  }
+  Team::Shared shared(1);
+  FlushDenormals flush;
+  Team team(shared, 0, 1);
+  body(team, context);
 }
 
 int physical_cores() {

@@ -5,6 +5,7 @@ Nothing here samples or knows what an answer is; see answer.py and generate.py f
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.errors import ContextLengthError
+from qwen3cpu.forks import ForkCheck
 from qwen3cpu.idle import Traffic
 from qwen3cpu.prefix_cache import PrefixCache
 from qwen3cpu.sequence import TokenSequence
@@ -39,6 +41,10 @@ class Engine:
         self._shared_pass = SharedPass(CHUNK)
         self.traffic = Traffic()
         """Tells idle work when to wait."""
+        self._native_pass = threading.Lock()
+        self._check_fork = ForkCheck(
+            [self._native_pass, *self._shared_pass.locks, self.traffic.lock, self.prefix_cache.lock]
+        )
         self.vocab_size = vocab_size
         self.context = context
 
@@ -64,6 +70,7 @@ class Engine:
         Returns:
             Positions held, which need not be processed.
         """
+        self._check_fork()
         beginning = ids[:-1]
         sequence.truncate(sequence.common_prefix(beginning))
         if self.prefix_cache.cached(beginning) > sequence.length:
@@ -81,23 +88,27 @@ class Engine:
 
         Raises:
             ContextLengthError: a sequence would outgrow the context. No sequence has changed then.
+            EngineError: this process was forked while another thread used the model.
         """
+        self._check_fork()
         with self.traffic:
             return self._shared_pass(batch, self._forward)
 
     def forward_idle(self, sequence: TokenSequence, new: Sequence[int]) -> None:
         """Append new tokens to a sequence while nobody waits for the model; raises as `forward` does."""
+        self._check_fork()
         self._forward([(sequence, new, [])])
 
     def _forward(self, batch: Items) -> Logits:
         for sequence, new, _ in batch:
             check_length(sequence.length + len(new), self.context)
-        for sequence, new, _ in batch:
-            sequence.ids.extend(new)
-        logits = self.native.forward(
-            [(sequence.native, np.asarray(new, dtype=np.int32)) for sequence, new, _ in batch],
-            [np.asarray(wanted, dtype=np.int32) for _, _, wanted in batch],
-        )
+        with self._native_pass:
+            for sequence, new, _ in batch:
+                sequence.ids.extend(new)
+            logits = self.native.forward(
+                [(sequence.native, np.asarray(new, dtype=np.int32)) for sequence, new, _ in batch],
+                [np.asarray(wanted, dtype=np.int32) for _, _, wanted in batch],
+            )
         ends = np.cumsum([len(wanted) for _, _, wanted in batch])
         return [logits[end - len(wanted) : end] for end, (_, _, wanted) in zip(ends, batch, strict=True)]
 

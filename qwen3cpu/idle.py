@@ -27,24 +27,24 @@ class Traffic:
     """Notes the forward passes that somebody waits for: a context manager around each of them."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._passes = 0
         self._ended = monotonic() - QUIET_SECONDS
 
     def __enter__(self) -> None:
-        with self._lock:
+        with self.lock:
             self._passes += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with self._lock:
+        with self.lock:
             self._passes -= 1
             self._ended = monotonic()
 
     def quiet_in(self) -> float:
         """Seconds until the model counts as idle if nothing else comes; 0 when it does."""
-        with self._lock:
+        with self.lock:
             return QUIET_SECONDS if self._passes else max(0.0, self._ended + QUIET_SECONDS - monotonic())
 
 

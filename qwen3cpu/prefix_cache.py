@@ -40,7 +40,7 @@ class PrefixCache:
         self._native = native
         self._block_bytes = native.kv_block_bytes()
         self._limit = limit
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._numbers = count(1)
         # (number of the parent, ids) -> node; least recently used first. A path is marked as used from its end to its
         # beginning, so every node stands behind its children, and the first one has none.
@@ -58,13 +58,13 @@ class PrefixCache:
 
     @limit.setter
     def limit(self, limit: int) -> None:
-        with self._lock:
+        with self.lock:
             self._limit = limit
             self._shrink()
 
     def lookup(self, ids: Sequence[int]) -> TokenSequence:
         """A new sequence that holds the longest cached beginning of `ids`: 0 or more whole blocks."""
-        with self._lock:
+        with self.lock:
             path = self._find(ids)
             for key in reversed(path):
                 self._nodes.move_to_end(key)
@@ -73,7 +73,7 @@ class PrefixCache:
 
     def cached(self, ids: Sequence[int]) -> int:
         """How many of `ids`, from the start, `lookup` would find. Does not count as use."""
-        with self._lock:
+        with self.lock:
             return len(self._find(ids)) * BLOCK
 
     @staticmethod
@@ -88,7 +88,7 @@ class PrefixCache:
         """Keep the full blocks of a sequence, sharing them with it; the least recently used others make room."""
         path = []
         parent = 0
-        with self._lock:
+        with self.lock:
             for index, ids in enumerate(_blocks(sequence.ids[: self._limit // self._block_bytes * BLOCK])):
                 key = (parent, ids)
                 node = self._nodes.get(key)
@@ -109,7 +109,7 @@ class PrefixCache:
             Bytes that are free now.
         """
         freed = 0
-        with self._lock:
+        with self.lock:
             children = Counter(parent for parent, _ in self._nodes)
             for key, node in list(self._nodes.items()):
                 if freed >= size:
@@ -122,7 +122,7 @@ class PrefixCache:
 
     def clear(self) -> None:
         """Give everything back."""
-        with self._lock:
+        with self.lock:
             self._nodes.clear()
 
     def _find(self, ids: Sequence[int]) -> list[tuple[int, bytes]]:

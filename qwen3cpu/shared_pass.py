@@ -44,6 +44,11 @@ class SharedPass:
         self._waiting: list[_Call] = []
         self._turn = threading.Lock()
 
+    @property
+    def locks(self) -> tuple[threading.Lock, threading.Lock]:
+        """Those that a call holds."""
+        return self._lock, self._turn
+
     def __call__(self, items: Items, run: Callable[[Items], Logits]) -> Logits:
         """The logits of these items, or the error that they have alone.
 
