@@ -54,7 +54,7 @@ async def ask(http: httpx.AsyncClient, prompt: list[int], tokens: int, seed: int
 
 def prompt_of(length: int, number: int) -> list[int]:
     """Token ids without a beginning in common with those of another number."""
-    return [1000 + (7 * place + 131 * number) % 5000 for place in range(length)]
+    return [100 + (7 * place + 131 * number) % 800 for place in range(length)]
 
 
 async def throughput(http: httpx.AsyncClient, streams: int, tokens: int, number: int) -> float:
@@ -83,7 +83,7 @@ async def gaps_beside_a_prompt(http: httpx.AsyncClient, length: int, number: int
                 arrivals.append(perf_counter())
             if prompt.done():
                 break
-    joined = prompt.result()
+    joined = await prompt
     during = [
         later - earlier
         for earlier, later in itertools.pairwise(arrivals)

@@ -15,6 +15,9 @@ from qwen3cpu.server.api_errors import ApiError
 from qwen3cpu.server.bodies import ChatBody, ResponseFormat
 from qwen3cpu.server.service import Service
 
+MOST_SCHEMAS = 4
+"""Times the largest schema that all tools of a request may take together."""
+
 
 @dataclass(frozen=True)
 class ToolUse:
@@ -83,11 +86,11 @@ async def make_request(
     elif tools.functions:
         options["tools"] = [{"type": "function", "function": _described(each)} for each in tools.functions]
     # Arguments go to the client as they are: checking them, with its own regular expressions, is its affair.
-    request = replace(service.model.request(messages, **options), call_schemas=None)
+    # Large schemas take a moment, hence another thread.
+    request = replace(await asyncio.to_thread(service.model.request, messages, **options), call_schemas=None)
     grammar = _grammar(service, tools, schema, thinking=bool(request.thinking))
     if grammar is None:
         return request
-    # A large grammar takes a moment.
     await asyncio.to_thread(service.model.check_grammar, grammar)
     return replace(request, grammar=grammar)
 
@@ -162,6 +165,9 @@ def tool_use(
     """
     checked = check_tools([{"type": "function", "function": each} for each in functions]) or []
     plain = tuple(tool["function"] for tool in checked)
+    size, most = len(json.dumps(plain)), MOST_SCHEMAS * service.settings.max_schema
+    if size > most:
+        raise ApiError(400, f"tools: expected at most {most} bytes together, found {size}", param="tools")
     names = [each["name"] for each in plain]
     for each in plain:
         if each.get("parameters") is not None:

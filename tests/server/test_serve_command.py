@@ -1,5 +1,6 @@
 """`qwen3cpu serve`: flags, the address, the end."""
 
+import json
 import os
 import re
 import signal
@@ -120,3 +121,15 @@ def test_a_path_is_not_told(tmp_path):
     packed.touch()
     assert cli_serve._model_name(str(packed)) == "mine-1.7B"
     assert cli_serve._model_name("Qwen/Qwen3-1.7B") == "Qwen/Qwen3-1.7B"
+
+
+def test_the_script_that_measures_a_server():
+    script = Path(__file__).parents[2] / "bench" / "serve.py"
+    command = [sys.executable, str(script), "--model", "tiny", "--threads", "1", "--runs", "1", "--json"]
+    done = subprocess.run([*command, "--tokens", "20", "--prompt", "2000"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["ratio"][0] > 0
+    (gaps,) = found["beside_a_prompt"]
+    assert gaps["longest_gap_seconds"] > 0
+    assert gaps["tokens_meanwhile"] >= 1

@@ -155,6 +155,7 @@ def test_a_schema_beside_tools(server):
         ({"tools": TOOLS, "tool_choice": {"type": "allowed_tools"}}, "found None"),
         ({"tools": [tool("a", parameters=[])]}, "expected an object"),
         ({"tools": [tool("a", parameters={"enum": ["x" * 70000]})]}, "expected at most 65536 bytes"),
+        ({"tools": [tool(f"f{i}", description="x" * 60000) for i in range(5)]}, "at most 262144 bytes together"),
         ({"tools": [{"type": "web_search"}]}, "expected a tool of type function"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "expected json_schema.schema"),
