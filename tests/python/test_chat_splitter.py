@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
+from cutting import cuts, tokenizer_for
 from hypothesis import given
 from hypothesis import strategies as st
 from small_tokenizer import CONFIG, small, trained, with_vocabulary
@@ -62,20 +63,6 @@ OUTPUTS: dict[str, list[Item]] = {
     "unclosed reasoning": [THINK, b"\na\n", IM_END, b"\nb\n\n"],
     "nothing": [],
 }
-
-
-def tokenizer_for(texts: Iterable[bytes]) -> tuple[Tokenizer, dict[bytes, int]]:
-    """A tokenizer that has every substring of the texts as a token."""
-    entries = sorted({text[i:j] for text in texts for i in range(len(text)) for j in range(i + 1, len(text) + 1)})
-    tokenizer = Tokenizer(with_vocabulary(entries), CONFIG, source="substrings")
-    return tokenizer, {entry: id_ for id_, entry in enumerate(entries)}
-
-
-def cuts(text: bytes) -> Iterator[list[bytes]]:
-    """Every way of cutting a text into tokens."""
-    for borders in itertools.product([False, True], repeat=max(0, len(text) - 1)):
-        places = [0, *(i + 1 for i, border in enumerate(borders) if border), len(text)]
-        yield [text[a:b] for a, b in itertools.pairwise(places)]
 
 
 def split(tokenizer: Tokenizer, ids: Sequence[int], in_thinking: bool) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """Model.run: calls are made in a loop, and what functions return or raise goes back to the model."""
 
+import dataclasses
 import enum
 import json
 
@@ -9,6 +10,7 @@ import pytest
 from dictation import dictate
 
 import qwen3cpu
+from qwen3cpu.grammar import answer_grammar
 
 
 class Unit(enum.Enum):
@@ -115,6 +117,35 @@ def test_the_limit_of_steps(monkeypatch, model, max_steps):
     assert (run.stopped_by, len(run.steps)) == ("max_steps", max_steps)
     assert made == list(range(max_steps - 1)), "a result that nobody reads is not asked for"
     assert run.messages[-1]["tool_calls"][0]["function"] == {"name": "note", "arguments": {"step": max_steps - 1}}
+
+
+def test_the_embedded_model_makes_calls(monkeypatch):
+    """It knows no tools; a grammar leaves it nothing but a call, and the numbers are its own."""
+    pytest.importorskip("llguidance")
+    tiny = qwen3cpu.load("tiny")
+    request = tiny.request
+    number = {"type": "integer", "minimum": 0, "maximum": 99}
+    schema = {"type": "object", "properties": {"a": number}, "required": ["a"], "additionalProperties": False}
+    calls = (tiny.tokenizer.tool_call, tiny.tokenizer.end_tool_call)
+    tools = [{"name": "double", "parameters": schema}]
+    grammar = answer_grammar(None, tools, calls=calls, several=False, after_thinking=True)
+
+    def forced(messages, **options):
+        made = request(messages, **options)
+        return made if messages[-1]["role"] == "tool" else dataclasses.replace(made, grammar=grammar)
+
+    doubled = []
+
+    def double(a: int) -> int:
+        """Twice a number."""
+        doubled.append(a)
+        return 2 * a
+
+    monkeypatch.setattr(tiny, "request", forced)
+    run = tiny.run("What is 17 + 25?", tools=[double], seed=1, max_new_tokens=300)
+    assert run.messages[1]["tool_calls"][0]["function"] == {"name": "double", "arguments": {"a": doubled[0]}}
+    assert run.messages[2]["content"] == str(2 * doubled[0])
+    assert (len(run.steps), run.stopped_by) == (2, "answer")
 
 
 def test_interrupting_a_function_leaves_nothing_behind(monkeypatch, model):
