@@ -1,6 +1,11 @@
-"""A server on a free port of this machine, in a thread of its own, and requests to it."""
+"""Servers on a free port of this machine, in a thread or a process of their own, and requests to them."""
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
 import threading
 
 import httpx
@@ -72,3 +77,25 @@ class Running:
         """No block of the KV cache is taken but by the prefix cache."""
         memory = self.model.engine.memory()
         assert memory["kv_bytes_in_use"] == memory["prefix_cache_bytes"], "a sequence was left behind"
+
+
+class Started:
+    """A server in a process of its own."""
+
+    def __init__(self, *arguments, **environment):
+        command = [sys.executable, "-m", "qwen3cpu", "serve", "--port", "0", "--threads", "1", *arguments]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
+        self.notes = []
+        for line in self.process.stderr:
+            self.notes.append(line)
+            if match := re.search(r"serving (\S+) on (http://\S+)", line):
+                self.model, self.url = match.groups()
+                self.port = int(self.url.rpartition(":")[2])
+                return
+        raise AssertionError("".join(self.notes))
+
+    def end(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        with self.process.stderr:
+            self.process.stderr.read()
+        return self.process.wait()

@@ -1,8 +1,6 @@
 """`qwen3cpu serve`: flags, the address, the end."""
 
 import json
-import os
-import re
 import signal
 import socket
 import subprocess
@@ -11,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from running import Started
 
 import qwen3cpu
 from qwen3cpu import cli, cli_serve
@@ -20,27 +19,6 @@ def run(*arguments):
     """A command that is expected to end by itself."""
     command = [sys.executable, "-m", "qwen3cpu", "serve", *arguments]
     return subprocess.run(command, capture_output=True, text=True)
-
-
-class Started:
-    """A server in a process of its own."""
-
-    def __init__(self, *arguments, **environment):
-        command = [sys.executable, "-m", "qwen3cpu", "serve", "--port", "0", "--threads", "1", *arguments]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
-        self.notes = []
-        for line in self.process.stderr:
-            self.notes.append(line)
-            if match := re.search(r"serving (\S+) on (http://\S+)", line):
-                self.model, self.url = match.groups()
-                return
-        raise AssertionError("".join(self.notes))
-
-    def end(self, number=signal.SIGTERM):
-        self.process.send_signal(number)
-        with self.process.stderr:
-            self.process.stderr.read()
-        return self.process.wait()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
