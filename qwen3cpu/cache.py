@@ -17,8 +17,8 @@ from qwen3cpu.packed import FORMAT_VERSION, SUFFIX, PackedFile, is_being_written
 from qwen3cpu.safetensors_file import SafetensorsFile
 from qwen3cpu.sealed import PART_SUFFIX
 
-_PACKING: Final = "1"
-"""Raised whenever `_native.pack_into` computes other bytes from the same weights, so that they are packed again."""
+_PACKING: Final = "2"
+"""Raised whenever the same weights give other bytes (`_native.pack_into`, `weights.format_of`), to pack them again."""
 
 
 def cache_folder() -> Path:

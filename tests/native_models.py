@@ -27,9 +27,9 @@ def pack(weight_format: str, weights: NDArray[np.float32]) -> tuple[str, int, in
 
 
 def pack_all(quant: str, weights: Weights) -> Matrices:
-    """Every matrix of a model; as in the package, "q4" keeps the embedding and the head in q8."""
+    """Every matrix of a model; as in the package, "q4" keeps the embedding, the head and v_proj in q8."""
     return {
-        name: pack("q8" if quant == "q4" and name in TABLES else quant, values)
+        name: pack("q8" if quant == "q4" and (name in TABLES or "v_proj" in name) else quant, values)
         for name, values in weights.items()
         if values.ndim == 2
     }
