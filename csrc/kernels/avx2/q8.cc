@@ -34,30 +34,40 @@ void prepare(const Activations& x, int64_t token, int groups, Group* out) {
   }
 }
 
-// Groups [first, first + n) of a block against T tokens; x: [T][groups].
-template <int T>
-inline __attribute__((always_inline)) void multiply_groups(const Q8Block& block, int n, const Group* x, int groups,
-                                                           __m256 (&acc)[T]) {
+// n groups of a block of R row tiles against T tokens; x: [T][groups].
+template <int T, int R>
+inline __attribute__((always_inline)) void multiply_groups(const Q8Block* const (&block)[R], int n, const Group* x,
+                                                           int groups, __m256 (&acc)[R][T]) {
   const __m256i low_byte = _mm256_set1_epi16(0xff);
   for (int g = 0; g < n; ++g) {
-    __m256i dot[T];
-    for (int t = 0; t < T; ++t) dot[t] = _mm256_set1_epi32(x[int64_t{t} * groups + g].start);
+    __m256i dot[R][T];
+    for (int i = 0; i < R; ++i)
+      for (int t = 0; t < T; ++t) dot[i][t] = _mm256_set1_epi32(x[int64_t{t} * groups + g].start);
     for (int quad = 0; quad < 8; ++quad) {
-      const __m256i bytes = load(block.q[g][quad]);
-      if (T <= kTokensToPrefetch && quad % 2 == 0) prefetch(block.q[g][quad], kPrefetch);
-      const __m256i even = _mm256_and_si256(bytes, low_byte), odd = _mm256_srli_epi16(bytes, 8);
+      __m256i even[R], odd[R];
+      for (int i = 0; i < R; ++i) {
+        const __m256i bytes = load(block[i]->q[g][quad]);
+        if (T <= kTokensToPrefetch && quad % 2 == 0) prefetch(block[i]->q[g][quad], kPrefetch);
+        even[i] = _mm256_and_si256(bytes, low_byte);
+        odd[i] = _mm256_srli_epi16(bytes, 8);
+      }
       for (int t = 0; t < T; ++t) {
         const Group& xt = x[int64_t{t} * groups + g];
-        dot[t] = _mm256_add_epi32(dot[t], _mm256_madd_epi16(even, broadcast4(xt.even + 2 * quad)));
-        pin(dot[t]);
-        dot[t] = _mm256_add_epi32(dot[t], _mm256_madd_epi16(odd, broadcast4(xt.odd + 2 * quad)));
-        pin(dot[t]);
+        const __m256i x_even = broadcast4(xt.even + 2 * quad), x_odd = broadcast4(xt.odd + 2 * quad);
+        for (int i = 0; i < R; ++i) {
+          dot[i][t] = _mm256_add_epi32(dot[i][t], _mm256_madd_epi16(even[i], x_even));
+          pin(dot[i][t]);
+          dot[i][t] = _mm256_add_epi32(dot[i][t], _mm256_madd_epi16(odd[i], x_odd));
+          pin(dot[i][t]);
+        }
       }
     }
-    const __m256 scale = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block.scale[g])));
-    for (int t = 0; t < T; ++t) {
-      const __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(x[int64_t{t} * groups + g].scale));
-      acc[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[t]), both, acc[t]);
+    for (int i = 0; i < R; ++i) {
+      const __m256 scale = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block[i]->scale[g])));
+      for (int t = 0; t < T; ++t) {
+        const __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(x[int64_t{t} * groups + g].scale));
+        acc[i][t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[i][t]), both, acc[i][t]);
+      }
     }
   }
 }
@@ -73,12 +83,11 @@ void multiply_tiles(const Matrix& w, int tile, int apart, const Group* x, float*
     for (int t = 0; t < T; ++t) acc[i][t] = _mm256_setzero_ps();
   }
   int g = 0;
-#pragma GCC unroll 1
-  for (; g + Q8Block::kGroups <= groups; g += Q8Block::kGroups)
-#pragma GCC unroll 2
-    for (int i = 0; i < R; ++i) multiply_groups<T>(*block[i]++, Q8Block::kGroups, x + g, groups, acc[i]);
-  if (g < groups)
-    for (int i = 0; i < R; ++i) multiply_groups<T>(*block[i], groups - g, x + g, groups, acc[i]);
+  for (; g + Q8Block::kGroups <= groups; g += Q8Block::kGroups) {
+    multiply_groups<T, R>(block, Q8Block::kGroups, x + g, groups, acc);
+    for (int i = 0; i < R; ++i) ++block[i];
+  }
+  if (g < groups) multiply_groups<T, R>(block, groups - g, x + g, groups, acc);
   for (int i = 0; i < R; ++i)
     for (int t = 0; t < T; ++t) _mm256_storeu_ps(y + t * ldy + i * apart * kTileRows, acc[i][t]);
 }
