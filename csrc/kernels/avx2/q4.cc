@@ -9,7 +9,7 @@ namespace qwen3cpu::avx2 {
 namespace {
 
 constexpr int kMaxTokens = 8;
-constexpr int kPrefetch = 1024;  // bytes ahead, in tiles of so few tokens that memory may be what they wait for:
+constexpr int kPrefetch = 1536;  // bytes ahead, in tiles of so few tokens that memory may be what they wait for:
 constexpr int kTokensToPrefetch = 4;
 
 struct Tokens {
@@ -48,53 +48,59 @@ inline void start_block(const Q4Block& block, int groups, const int16_t* sum, in
   }
 }
 
-// dot[t] += scale * (sum of nibble * x_t over one group); x: first k of the group.
-template <int T>
-inline __attribute__((always_inline)) void add_group(const uint8_t* nibbles, __m256i scale, const int8_t* x, int stride,
-                                                     __m256i (&dot)[T]) {
+// dot[i][t] += scale * (sum of nibble * x_t over group g) for R row tiles; x: first k of the group.
+template <int T, int R>
+inline __attribute__((always_inline)) void add_group(const Q4Block* const (&block)[R], int g, const int8_t* x,
+                                                     int stride, __m256i (&dot)[R][T]) {
   const __m256i low_bits = _mm256_set1_epi8(15);
-  __m256i acc[T];
+  __m256i acc[R][T];
 #pragma GCC unroll 4
   for (int v = 0; v < 4; ++v) {
-    const __m256i two = load(nibbles + 32 * v);
-    const __m256i low = _mm256_and_si256(two, low_bits);
-#pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) {
-      const __m256i product = _mm256_maddubs_epi16(low, broadcast4(x + int64_t{t} * stride + 4 * v));
-      acc[t] = v == 0 ? product : _mm256_add_epi16(acc[t], product);
-      pin(acc[t]);
+    __m256i two[R], low[R];
+    for (int i = 0; i < R; ++i) {
+      two[i] = load(block[i]->q[g][v][0]);
+      if (T <= kTokensToPrefetch && v % 2 == 0) prefetch(block[i]->q[g][v][0], kPrefetch);
+      low[i] = _mm256_and_si256(two[i], low_bits);
     }
-    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(two, 4), low_bits);
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
-      acc[t] = _mm256_add_epi16(acc[t], _mm256_maddubs_epi16(high, broadcast4(x + int64_t{t} * stride + 16 + 4 * v)));
-      pin(acc[t]);
+      const __m256i quad = broadcast4(x + int64_t{t} * stride + 4 * v);
+      for (int i = 0; i < R; ++i) {
+        const __m256i product = _mm256_maddubs_epi16(low[i], quad);
+        acc[i][t] = v == 0 ? product : _mm256_add_epi16(acc[i][t], product);
+        pin(acc[i][t]);
+      }
+    }
+    __m256i high[R];
+    for (int i = 0; i < R; ++i) high[i] = _mm256_and_si256(_mm256_srli_epi16(two[i], 4), low_bits);
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) {
+      const __m256i quad = broadcast4(x + int64_t{t} * stride + 16 + 4 * v);
+      for (int i = 0; i < R; ++i) {
+        acc[i][t] = _mm256_add_epi16(acc[i][t], _mm256_maddubs_epi16(high[i], quad));
+        pin(acc[i][t]);
+      }
     }
   }
+  for (int i = 0; i < R; ++i) {
+    const __m256i scale = _mm256_srai_epi16(shuffle_scales(block[i]->scale[g & ~1], kScaleShuffle[g & 1]), 8);
 #pragma GCC unroll 8
-  for (int t = 0; t < T; ++t) dot[t] = _mm256_add_epi32(dot[t], _mm256_madd_epi16(acc[t], scale));
+    for (int t = 0; t < T; ++t) dot[i][t] = _mm256_add_epi32(dot[i][t], _mm256_madd_epi16(acc[i][t], scale));
+  }
 }
 
-// acc[t] = fma(float(dot), scale_x[b], acc[t]) for block b.
-template <int T>
-inline __attribute__((always_inline)) void multiply_block(const Q4Block& block, int groups, const Tokens& x, int b,
-                                                          __m256 (&acc)[T]) {
+// acc[i][t] = fma(float(dot), scale_x[b], acc[i][t]) for block b of R row tiles.
+template <int T, int R>
+inline __attribute__((always_inline)) void multiply_block(const Q4Block* const (&block)[R], int groups, const Tokens& x,
+                                                          int b, __m256 (&acc)[R][T]) {
   const int8_t* q = x.q + b * Q4Block::kCols;
-  __m256i dot[T];
-  start_block<T>(block, groups, x.sum + b * Q4Block::kGroups, x.sums, dot);
+  __m256i dot[R][T];
+  for (int i = 0; i < R; ++i) start_block<T>(*block[i], groups, x.sum + b * Q4Block::kGroups, x.sums, dot[i]);
 #pragma GCC unroll 1
-  for (int g = 0; g < groups; ++g) {
-    const uint8_t* nibbles = block.q[g][0][0];
-    if (T <= kTokensToPrefetch) {
-      prefetch(nibbles, kPrefetch);
-      prefetch(nibbles + kCacheLine, kPrefetch);
-    }
-    const __m256i scale = _mm256_srai_epi16(shuffle_scales(block.scale[g & ~1], kScaleShuffle[g & 1]), 8);
-    add_group<T>(nibbles, scale, q + g * kGroup, x.stride, dot);
-  }
+  for (int g = 0; g < groups; ++g) add_group<T, R>(block, g, q + g * kGroup, x.stride, dot);
   for (int t = 0; t < T; ++t) {
     const __m256 scale = _mm256_set1_ps(x.scale[int64_t{t} * x.scales + b]);
-    acc[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[t]), scale, acc[t]);
+    for (int i = 0; i < R; ++i) acc[i][t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[i][t]), scale, acc[i][t]);
   }
 }
 
@@ -102,18 +108,17 @@ inline __attribute__((always_inline)) void multiply_block(const Q4Block& block, 
 template <int T, int R>
 void multiply_tiles(const Matrix& w, int tile, int apart, const Tokens& x, float* y, int64_t ldy) {
   const int groups = ceil_div(w.cols, kGroup), whole = groups / Q4Block::kGroups, rest = groups % Q4Block::kGroups;
-  const Q4Block* blocks[R];
+  const Q4Block* block[R];
   __m256 acc[R][T];
   for (int i = 0; i < R; ++i) {
-    blocks[i] = reinterpret_cast<const Q4Block*>(w.tile(tile + i * apart));
+    block[i] = reinterpret_cast<const Q4Block*>(w.tile(tile + i * apart));
     for (int t = 0; t < T; ++t) acc[i][t] = _mm256_setzero_ps();
   }
-#pragma GCC unroll 1
-  for (int b = 0; b < whole; ++b)
-#pragma GCC unroll 2
-    for (int i = 0; i < R; ++i) multiply_block<T>(blocks[i][b], Q4Block::kGroups, x, b, acc[i]);
-  if (rest)
-    for (int i = 0; i < R; ++i) multiply_block<T>(blocks[i][whole], rest, x, whole, acc[i]);
+  for (int b = 0; b < whole; ++b) {
+    multiply_block<T, R>(block, Q4Block::kGroups, x, b, acc);
+    for (int i = 0; i < R; ++i) ++block[i];
+  }
+  if (rest) multiply_block<T, R>(block, rest, x, whole, acc);
   for (int i = 0; i < R; ++i) {
     const __m256 row_scale = _mm256_loadu_ps(w.row_scales(tile + i * apart));
     for (int t = 0; t < T; ++t)
