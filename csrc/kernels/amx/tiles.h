@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kRows = 2 * kTileRows;  // weight rows of a tile: two row tiles side by side
 constexpr int kTokens = 16;           // tokens of a tile
-constexpr int kFewTokens = 8;         // below this the AVX-512 kernels are done before tiles can be filled
+constexpr int kFewTokens = 10;        // below this the AVX-512 kernels are done before tiles can be filled
 
 // GCC's tile loads and stores do not tell the compiler that they touch memory. This keeps plain loads and stores on
 // their side of them: to be called before the first tile load of what was written and after the last tile store.

@@ -1,112 +1,100 @@
-// q4 weights times int8 activations: one row tile against up to 8 tokens, nibbles unpacked in registers.
-//
-// A group's sums fit int16, so that one dot product of int16 pairs (sum, 0) x (scale, 0) scales and adds them. Per lane
-// of the first half, q being a nibble and A and B the k of both halves:
-//   sum_A q x - 8 sum_AB x = sum_A (q - 8) x - 8 sum_B x, at most 16 * 8 * 127 + 8 * 16 * 127 = 32,512
-// and of the second half sum_B q x, at most 16 * 15 * 127 = 30,480; on its way either stays far below what int32 holds.
+// q4 weights times int8 activations: two row tiles against up to 8 tokens, nibbles unpacked in registers. All sums are
+// of int32: a group's is at most 32 * 15 * 127 = 60,960, a block's 8 * 127 times that, 61,935,360.
 #include "simd.h"
 
 namespace qwen3cpu::avx512vnni {
 namespace {
 
-struct Tokens {
-  const int8_t* q;  // [T][stride]
-  const float* scale;
-  const int16_t* sum;
-  int stride, scales, sums;
-};
+// One or two tokens wait for memory. Two row tiles from the two halves of a piece give the prefetchers two streams (see
+// avx2::kTokensOfPairs), and side by side in a register few instructions: what a core has in flight reaches further
+// ahead.
 
-// A group's 8 scales as int16 pairs (scale, 0) in the lanes of both halves.
-inline __m512i scale_pairs(const int8_t* scales) {
-  alignas(64) static constexpr int8_t kUpperByte[64] = {
-      -1, 0,  -1, -1, -1, 1,  -1, -1, -1, 2,  -1, -1, -1, 3,  -1, -1, -1, 4,  -1, -1, -1, 5,
-      -1, -1, -1, 6,  -1, -1, -1, 7,  -1, -1, -1, 0,  -1, -1, -1, 1,  -1, -1, -1, 2,  -1, -1,
-      -1, 3,  -1, -1, -1, 4,  -1, -1, -1, 5,  -1, -1, -1, 6,  -1, -1, -1, 7,  -1, -1,
-  };
-  int64_t eight;
-  __builtin_memcpy(&eight, scales, sizeof(eight));
-  return _mm512_srai_epi16(_mm512_shuffle_epi8(_mm512_set1_epi64(eight), load(kUpperByte)), 8);
-}
-
-// dot[t] += scale * sum of (nibble - 8) * x_t over one group.
+// dot[t] += scale * sum of nibble * x_t over group g of two tiles, 16 rows; x: first k of the group.
 template <int T>
-inline __attribute__((always_inline)) void add_group(const uint8_t* nibbles, __m512i scale, const int8_t* x,
-                                                     const int16_t* sum, int stride, int sums, __m512i (&dot)[T]) {
+inline __attribute__((always_inline)) void add_group_of_two(const Q4Block& a, const Q4Block& b, int g, const int8_t* x,
+                                                            int stride, __m512i (&dot)[T]) {
   const __m512i low_bits = _mm512_set1_epi8(15);
-  const __m512i a = load(nibbles), b = load(nibbles + 64);
-  const __m512i q01 = _mm512_and_si512(a, low_bits), q45 = _mm512_and_si512(_mm512_srli_epi16(a, 4), low_bits);
-  const __m512i q23 = _mm512_and_si512(b, low_bits), q67 = _mm512_and_si512(_mm512_srli_epi16(b, 4), low_bits);
-  for (int t = 0; t < T; ++t) {
-    const __m512i group = load_group(x + int64_t{t} * stride);
-    __m512i acc = start_first_half(-8 * sum[int64_t{t} * sums]);
-    acc = _mm512_dpbusd_epi32(acc, q01, spread<0>(group));
-    acc = _mm512_dpbusd_epi32(acc, q23, spread<2>(group));
-    acc = _mm512_dpbusd_epi32(acc, q45, spread<4>(group));
-    acc = _mm512_dpbusd_epi32(acc, q67, spread<6>(group));
-    dot[t] = _mm512_dpwssd_epi32(dot[t], acc, scale);
+  __m512i acc[T];
+  for (int t = 0; t < T; ++t) acc[t] = _mm512_setzero_si512();
+#pragma GCC unroll 4
+  for (int v = 0; v < 4; ++v) {
+    if (T <= kTokensToPrefetch && v % 2 == 0) {
+      prefetch(a.q[g][v][0]);
+      prefetch(b.q[g][v][0]);
+    }
+    const __m512i two = load_two(a.q[g][v][0], b.q[g][v][0]);
+    const __m512i low = _mm512_and_si512(two, low_bits);
+    const __m512i high = _mm512_and_si512(_mm512_srli_epi16(two, 4), low_bits);
+    for (int t = 0; t < T; ++t) {
+      const int8_t* xt = x + int64_t{t} * stride + 4 * v;
+      acc[t] = _mm512_dpbusd_epi32(acc[t], low, broadcast4(xt));
+      acc[t] = _mm512_dpbusd_epi32(acc[t], high, broadcast4(xt + 16));
+    }
   }
+  const __m128i low_scales = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(a.scale[g]));
+  const __m128i high_scales = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(b.scale[g]));
+  const __m512i scale = _mm512_cvtepi8_epi32(_mm_unpacklo_epi64(low_scales, high_scales));
+  for (int t = 0; t < T; ++t) dot[t] = _mm512_add_epi32(dot[t], _mm512_mullo_epi32(acc[t], scale));
 }
 
-// acc[t] = fma(float(dot), scale_x[b], acc[t]) for block b.
+// 8 * scale of two groups as int16 pairs, 16 rows.
+inline __m512i eightfold_scales(const Q4Block& a, const Q4Block& b, int g) {
+  const auto pairs = [g](const Q4Block& block) {
+    const __m128i scales = load16(block.scale[g]);
+    return _mm_unpacklo_epi8(scales, _mm_unpackhi_epi64(scales, scales));
+  };
+  return _mm512_slli_epi16(_mm512_cvtepi8_epi16(_mm256_set_m128i(pairs(b), pairs(a))), 3);
+}
+
+// acc[t] = fma(float(dot), scale_x[b], acc[t]) for block b of two tiles. What the nibbles' offset has to be corrected
+// by, -8 * sum over groups of scale * (sum of x), is where dot starts from.
 template <int T>
-inline __attribute__((always_inline)) void multiply_block(const Q4Block& block, int groups, const Tokens& x, int b,
-                                                          __m256 (&acc)[T]) {
+inline __attribute__((always_inline)) void multiply_two(const Q4Block& first, const Q4Block& second, int groups,
+                                                        const Tokens& x, int b, __m512 (&acc)[T]) {
+  const int16_t* sum = x.sum + b * Q4Block::kGroups;
   __m512i dot[T];
   for (int t = 0; t < T; ++t) dot[t] = _mm512_setzero_si512();
-  if (T <= kTokensToPrefetch) prefetch(block.scale);
-  for (int g = 0; g < groups; ++g) {
-    const uint8_t* nibbles = block.q[g][0][0];
-    if (T <= kTokensToPrefetch) {
-      prefetch(nibbles);
-      prefetch(nibbles + kCacheLine);
-    }
-    add_group<T>(nibbles, scale_pairs(block.scale[g]), x.q + b * Q4Block::kCols + g * kGroup,
-                 x.sum + b * Q4Block::kGroups + g, x.stride, x.sums, dot);
+  for (int g = 0; g < groups; g += 2) {
+    // After an odd last group comes the slack of the sums, against a scale of zero.
+    const __m512i scales = eightfold_scales(first, second, g);
+    for (int t = 0; t < T; ++t)
+      dot[t] = _mm512_sub_epi32(dot[t], _mm512_madd_epi16(scales, broadcast4(sum + int64_t{t} * x.sums + g)));
   }
+#pragma GCC unroll 1
+  for (int g = 0; g < groups; ++g)
+    add_group_of_two<T>(first, second, g, x.q + b * Q4Block::kCols + g * kGroup, x.stride, dot);
   for (int t = 0; t < T; ++t) {
-    const __m256 scale = _mm256_set1_ps(x.scale[int64_t{t} * x.scales + b]);
-    acc[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(add_halves(dot[t])), scale, acc[t]);
+    const __m512 scale = _mm512_set1_ps(x.scale[int64_t{t} * x.scales + b]);
+    acc[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t]), scale, acc[t]);
   }
 }
 
-// y[t * ldy + r] of one row tile and T tokens.
+// y[t * ldy + r] of row tile `tile`, y[t * ldy + 8 * apart + r] of the one `apart` tiles on; 0: there is only the
+// first.
 template <int T>
-void multiply_tile(const uint8_t* tile, const float* row_scales, int groups, const Tokens& x, float* y, int64_t ldy) {
-  const auto* blocks = reinterpret_cast<const Q4Block*>(tile);
-  const int whole = groups / Q4Block::kGroups;
-  __m256 acc[T];
-  for (int t = 0; t < T; ++t) acc[t] = _mm256_setzero_ps();
-  for (int b = 0; b < whole; ++b) multiply_block<T>(blocks[b], Q4Block::kGroups, x, b, acc);
-  if (groups % Q4Block::kGroups) multiply_block<T>(blocks[whole], groups % Q4Block::kGroups, x, whole, acc);
-  for (int t = 0; t < T; ++t) _mm256_storeu_ps(y + t * ldy, _mm256_mul_ps(acc[t], _mm256_loadu_ps(row_scales)));
+void multiply_pair(const Matrix& w, int tile, int apart, const Tokens& x, float* y, int64_t ldy) {
+  const int groups = ceil_div(w.cols, kGroup), whole = groups / Q4Block::kGroups, rest = groups % Q4Block::kGroups;
+  const auto* a = reinterpret_cast<const Q4Block*>(w.tile(tile));
+  const auto* b = reinterpret_cast<const Q4Block*>(w.tile(tile + apart));
+  __m512 acc[T];
+  for (int t = 0; t < T; ++t) acc[t] = _mm512_setzero_ps();
+  for (int i = 0; i < whole; ++i) multiply_two<T>(a[i], b[i], Q4Block::kGroups, x, i, acc);
+  if (rest) multiply_two<T>(a[whole], b[whole], rest, x, whole, acc);
+  const __m512 row_scale = join(_mm256_loadu_ps(w.row_scales(tile)), _mm256_loadu_ps(w.row_scales(tile + apart)));
+  for (int t = 0; t < T; ++t) store_rows(y + t * ldy, apart, _mm512_mul_ps(acc[t], row_scale));
 }
 
-using MultiplyTile = void(const uint8_t*, const float*, int, const Tokens&, float*, int64_t);
-MultiplyTile* const kMultiplyTile[kMaxTokens + 1] = {nullptr,          multiply_tile<1>, multiply_tile<2>,
-                                                     multiply_tile<3>, multiply_tile<4>, multiply_tile<5>,
-                                                     multiply_tile<6>, multiply_tile<7>, multiply_tile<8>};
+using MultiplyPair = void(const Matrix&, int, int, const Tokens&, float*, int64_t);
+MultiplyPair* const kMultiplyPair[kMaxTokens + 1] = {
+    nullptr,          multiply_pair<1>, multiply_pair<2>, multiply_pair<3>, multiply_pair<4>,
+    multiply_pair<5>, multiply_pair<6>, multiply_pair<7>, multiply_pair<8>,
+};
 
 }  // namespace
 
 void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
-                float* y, int64_t ldy, uint8_t* scratch) {
-  if (n_tokens < kFewTokens) {
-    avx2::q4::matmul(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
-    return;
-  }
-  const int groups = ceil_div(w.cols, kGroup), sums = x.stride / kGroup;
-  // Tokens outside, tiles inside: 8 tokens' activations stay in L1 while the piece's tiles come from L2.
-  for (int t = 0; t < n_tokens;) {
-    const int left = n_tokens - t;
-    const int n = ceil_div(left, ceil_div(left, kMaxTokens));  // 9 tokens are 5 + 4, not 8 + 1
-    const int64_t token = first_token + t;
-    const Tokens tokens = {
-        x.q + token * x.stride, x.scale + token * x.scales, x.sum + token * sums, x.stride, x.scales, sums};
-    for (int tile = 0; tile < n_tiles; ++tile)
-      kMultiplyTile[n](w.tile(first_tile + tile), w.row_scales(first_tile + tile), groups, tokens,
-                       y + t * ldy + tile * kTileRows, ldy);
-    t += n;
-  }
+                float* y, int64_t ldy, uint8_t*) {
+  multiply_tokens(kMultiplyPair, w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy);
 }
 
 }  // namespace qwen3cpu::avx512vnni
