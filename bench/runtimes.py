@@ -1,0 +1,136 @@
+"""Does qwen3cpu get on with the OpenMP and BLAS runtimes of numpy, torch and scikit-learn in one process?
+
+    python bench/runtimes.py [--model tiny] [--threads 2] [--rounds 7] [--tokens 32] [--json]
+
+Every measurement is a new process: qwen3cpu decodes and the other library computes, by turns, with the other imported
+first or second; it is compared with a process that has imported only one of the two. Rounds are interleaved, so that a
+busy machine strikes all alike; printed are medians over the rounds and their ratio to the library alone. Libraries that
+are not installed are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+OTHERS = ("numpy", "torch", "sklearn")
+TURNS = 6
+"""By turns in a process; the first is not counted."""
+LIMIT_SECONDS = 600
+"""A process that takes longer hangs: told as a deadlock."""
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="tiny", help="whatever load takes (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="of both (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="processes of every kind (default: %(default)s)")
+    parser.add_argument("--tokens", type=int, default=32, help="decoded in a turn (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print a JSON record")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child is not None:
+        print(json.dumps(measure(args.child.split(","), args.model, args.threads, args.tokens)))
+        return
+    record = compare(args, [name for name in OTHERS if importlib.util.find_spec(name)])
+    print(json.dumps(record) if args.json else report(record))
+
+
+def decoder(model: str, threads: int, tokens: int) -> Callable[[], object]:
+    """A turn of qwen3cpu: so many tokens, one pass each."""
+    import qwen3cpu
+
+    loaded = qwen3cpu.load(model, threads=threads)
+    return lambda: loaded.generate("Tell me something.", thinking=False, max_tokens=tokens, ignore_eos=True, seed=1)
+
+
+def worker(name: str, threads: int) -> Callable[[], object]:
+    """A turn of another library, with its own threads: tens of milliseconds of work."""
+    if name == "torch":
+        torch = importlib.import_module("torch")
+        torch.set_num_threads(threads)
+        matrix = torch.ones(768, 768)
+        return lambda: [matrix @ matrix for _ in range(8)]
+    import numpy as np
+
+    if name == "numpy":
+        square = np.ones((768, 768), np.float32)
+        return lambda: [square @ square for _ in range(8)]
+    cluster = importlib.import_module("sklearn.cluster")
+    points = np.random.default_rng(0).standard_normal((20_000, 16))
+    return lambda: cluster.KMeans(8, n_init=1, max_iter=20, tol=0, random_state=0).fit(points)
+
+
+def measure(imports: list[str], model: str, threads: int, tokens: int) -> dict[str, float]:
+    """Median seconds of a turn for each of the libraries, imported and first used in this order."""
+    turns = {name: decoder(model, threads, tokens) if name == "qwen3cpu" else worker(name, threads) for name in imports}
+    seconds: dict[str, list[float]] = {name: [] for name in imports}
+    for _ in range(TURNS):
+        for name, turn in turns.items():
+            start = perf_counter()
+            turn()
+            seconds[name].append(perf_counter() - start)
+    return {name: statistics.median(times[1:]) for name, times in seconds.items()}
+
+
+def compare(args: argparse.Namespace, others: list[str]) -> dict[str, Any]:
+    """Medians over all rounds: {libraries in order of import: {library: seconds}}."""
+    orders = ["qwen3cpu", *others]
+    for name in others:
+        orders += [f"qwen3cpu,{name}", f"{name},qwen3cpu"]
+    rounds: dict[str, list[dict[str, float]]] = {order: [] for order in orders}
+    for _ in range(args.rounds):
+        for order in orders:
+            rounds[order].append(child(order, args))
+    medians = {
+        order: {name: statistics.median(one[name] for one in all_rounds) for name in order.split(",")}
+        for order, all_rounds in rounds.items()
+    }
+    return {"model": args.model, "threads": args.threads, "rounds": args.rounds, "seconds": medians}
+
+
+def child(order: str, args: argparse.Namespace) -> dict[str, float]:
+    """One measurement in a process of its own."""
+    command = [sys.executable, str(Path(__file__)), "--child", order, "--model", args.model]
+    command += ["--threads", str(args.threads), "--tokens", str(args.tokens)]
+    threads = {"OMP_NUM_THREADS": str(args.threads), "OPENBLAS_NUM_THREADS": str(args.threads)}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=os.environ | threads, timeout=LIMIT_SECONDS, check=True
+        )
+    except subprocess.TimeoutExpired:
+        raise SystemExit(f"{order}: no end after {LIMIT_SECONDS} s, a deadlock") from None
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"{order}: failed\n{error.stderr}") from None
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def report(record: dict[str, Any]) -> str:
+    """A Markdown table: a turn of each library beside the other, and alone."""
+    seconds = record["seconds"]
+    lines = ["| imported, in this order | library | ms a turn | alone | ratio |", "|---|---|---:|---:|---:|"]
+    for order, medians in seconds.items():
+        if "," not in order:
+            continue
+        for name, value in medians.items():
+            alone = seconds[name][name]
+            lines.append(
+                f"| {order.replace(',', ', ')} | {name} | {value * 1e3:.1f} | {alone * 1e3:.1f} | {value / alone:.2f} |"
+            )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
