@@ -69,6 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
         cli_cache,
         cli_chat,
         cli_demo,
+        cli_doctor,
         cli_eval,
         cli_inspect,
         cli_plan,
@@ -92,6 +93,7 @@ def make_parser() -> argparse.ArgumentParser:
     cli_cache.add_command(commands)
     cli_serve.add_command(commands)
     cli_demo.add_command(commands)
+    cli_doctor.add_command(commands)
     return parser
 
 

@@ -35,10 +35,13 @@ def resolve_threads(threads: int | None) -> int:
     return int(text)
 
 
-def default_threads() -> int:
-    """min(CPUs of the affinity mask, cgroup CPU quota, physical cores among them), at least 1."""
+def default_threads(root: Path = Path("/")) -> int:
+    """min(CPUs of the affinity mask, cgroup CPU quota, physical cores among them), at least 1.
+
+    root: where /proc and /sys are found.
+    """
     limits = [_native.physical_cores(), available_cpus()]
-    quota = cgroup_quota()
+    quota = cgroup_quota(root)
     if quota is not None:
         # Rounded down: a team that spins at barriers loses whole scheduling periods once its quota is spent.
         limits.append(int(quota))

@@ -78,7 +78,7 @@ def test_cgroup_quota(tmp_path, files, quota):
 def test_the_default_is_the_smallest_of_cores_affinity_and_quota(monkeypatch, cores, cpus, quota, expected):
     monkeypatch.setattr(threads._native, "physical_cores", lambda: cores)
     monkeypatch.setattr(threads, "available_cpus", lambda: cpus)
-    monkeypatch.setattr(threads, "cgroup_quota", lambda: quota)
+    monkeypatch.setattr(threads, "cgroup_quota", lambda root: quota)
     assert threads.default_threads() == expected
 
 
