@@ -1,0 +1,34 @@
+"""The Python examples of the documentation run, and its list of commands is the command line's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from qwen3cpu.cli import make_parser
+
+DOCS = Path(__file__).parents[2] / "docs"
+EXAMPLES = [
+    pytest.param(code, id=f"{page.stem}-{number}")
+    for page in sorted(DOCS.glob("*.md"))
+    for number, code in enumerate(re.findall(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S))
+    if '"tiny"' in code
+]
+
+
+def test_there_are_examples():
+    assert len(EXAMPLES) >= 10
+
+
+@pytest.mark.parametrize("code", EXAMPLES)
+def test_example(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "example", "exec"), {"__name__": "example"})
+
+
+def test_every_command_is_on_the_page():
+    (commands,) = [each.choices for each in make_parser()._actions if isinstance(each.choices, dict)]
+    page = (DOCS / "command-line.md").read_text("utf-8")
+    assert {name for name in commands if f"| `qwen3cpu {name}" not in page} == set()
