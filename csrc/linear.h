@@ -30,10 +30,11 @@ class PreparedInput {
   Int8 g256_;
 };
 
-// How the product of a matrix and n_tokens inputs is cut. Depends on shapes only.
+// How the product of a matrix and n_tokens inputs is cut among threads. A row tile's outputs are the same whatever
+// piece it lies in.
 class Pieces {
  public:
-  Pieces(const Matrix& w, int n_tokens);
+  Pieces(const Matrix& w, int n_tokens, int threads);
 
   struct Piece {
     int first_tile, tiles;

@@ -181,7 +181,7 @@ void Forward::head(Team& team) {
                       c_.hidden_size, normed);
     ws_.input.prepare(isa_.ops, head_form, c_.hidden_size, i, normed);
   });
-  const Pieces pieces(w_.lm_head, n);
+  const Pieces pieces(w_.lm_head, n, team.size());
   const int64_t stride = model_.logits_stride();
   team.for_each(pieces.count(),
                 [&](int i) { multiply(isa_, w_.lm_head, ws_.input, pieces[i], logits_, stride, scratch(team)); });
@@ -212,9 +212,9 @@ void Forward::project_qkv(Team& team, const Layer& l) {
     int64_t stride;
     Pieces pieces;
   };
-  const Task tasks[] = {{l.q_proj, ws_.q.get(), q_stride_, Pieces(l.q_proj, n_tokens_)},
-                        {l.k_proj, ws_.k.get(), kv_stride_, Pieces(l.k_proj, n_tokens_)},
-                        {l.v_proj, ws_.v.get(), kv_stride_, Pieces(l.v_proj, n_tokens_)}};
+  const Task tasks[] = {{l.q_proj, ws_.q.get(), q_stride_, Pieces(l.q_proj, n_tokens_, team.size())},
+                        {l.k_proj, ws_.k.get(), kv_stride_, Pieces(l.k_proj, n_tokens_, team.size())},
+                        {l.v_proj, ws_.v.get(), kv_stride_, Pieces(l.v_proj, n_tokens_, team.size())}};
   int total = 0;
   for (const Task& task : tasks) total += task.pieces.count();
   team.for_each(total, [&](int i) {
@@ -265,7 +265,7 @@ void Forward::attend_all(Team& team, int layer) {
 
 // x += W input + bias
 void Forward::project_and_add(Team& team, const Matrix& w, const float* bias) {
-  const Pieces pieces(w, n_tokens_);
+  const Pieces pieces(w, n_tokens_, team.size());
   team.for_each(pieces.count(), [&](int i) {
     const Pieces::Piece piece = pieces[i];
     multiply(isa_, w, ws_.input, piece, ws_.projected.get(), hidden_stride_, scratch(team));
@@ -280,7 +280,7 @@ void Forward::project_and_add(Team& team, const Matrix& w, const float* bias) {
 
 // gate = silu(Wgate input) * Wup input; the thread that has both rows combines them.
 void Forward::gate_and_up(Team& team, const Layer& l) {
-  const Pieces pieces(l.gate_proj, n_tokens_);
+  const Pieces pieces(l.gate_proj, n_tokens_, team.size());
   team.for_each(pieces.count(), [&](int i) {
     const Pieces::Piece piece = pieces[i];
     multiply(isa_, l.gate_proj, ws_.input, piece, ws_.gate.get(), ffn_stride_, scratch(team));
