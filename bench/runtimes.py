@@ -1,11 +1,12 @@
 """Does qwen3cpu get on with the OpenMP and BLAS runtimes of numpy, torch and scikit-learn in one process?
 
-    python bench/runtimes.py [--model tiny] [--threads 2] [--rounds 7] [--tokens 32] [--json]
+    python bench/runtimes.py [--model tiny] [--threads 2] [--rounds 7] [--tokens 32] [--by-turns] [--json]
 
-Every measurement is a new process: qwen3cpu decodes and the other library computes, by turns, with the other imported
-first or second; it is compared with a process that has imported only one of the two. Rounds are interleaved, so that a
-busy machine strikes all alike; printed are medians over the rounds and their ratio to the library alone. Libraries that
-are not installed are left out.
+Every measurement is a new process that imports and uses qwen3cpu and another library, in either order; then each of
+them works for a stretch. `--by-turns`: instead they take turns, so that a runtime whose threads wait busily for more
+work takes the cores from the other. It is compared with a process of the same round that has imported only one of the
+two. Rounds are interleaved, so that a busy machine strikes all alike; printed are medians over the rounds. Libraries
+that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 
 OTHERS = ("numpy", "torch", "sklearn")
 TURNS = 6
-"""By turns in a process; the first is not counted."""
+"""Of a library in a process; the first is not counted."""
 LIMIT_SECONDS = 600
 """A process that takes longer hangs: told as a deadlock."""
 
@@ -37,11 +38,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of both (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="processes of every kind (default: %(default)s)")
     parser.add_argument("--tokens", type=int, default=32, help="decoded in a turn (default: %(default)s)")
+    parser.add_argument("--by-turns", action="store_true", help="let the two take turns")
     parser.add_argument("--json", action="store_true", help="print a JSON record")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child is not None:
-        print(json.dumps(measure(args.child.split(","), args.model, args.threads, args.tokens)))
+        print(json.dumps(measure(args)))
         return
     record = compare(args, [name for name in OTHERS if importlib.util.find_spec(name)])
     print(json.dumps(record) if args.json else report(record))
@@ -72,38 +74,49 @@ def worker(name: str, threads: int) -> Callable[[], object]:
     return lambda: cluster.KMeans(8, n_init=1, max_iter=20, tol=0, random_state=0).fit(points)
 
 
-def measure(imports: list[str], model: str, threads: int, tokens: int) -> dict[str, float]:
+def measure(args: argparse.Namespace) -> dict[str, float]:
     """Median seconds of a turn for each of the libraries, imported and first used in this order."""
-    turns = {name: decoder(model, threads, tokens) if name == "qwen3cpu" else worker(name, threads) for name in imports}
-    seconds: dict[str, list[float]] = {name: [] for name in imports}
-    for _ in range(TURNS):
-        for name, turn in turns.items():
-            start = perf_counter()
-            turn()
-            seconds[name].append(perf_counter() - start)
+    turns = {
+        name: decoder(args.model, args.threads, args.tokens) if name == "qwen3cpu" else worker(name, args.threads)
+        for name in args.child.split(",")
+    }
+    for turn in turns.values():
+        turn()
+    seconds: dict[str, list[float]] = {name: [] for name in turns}
+    order = [*turns] * TURNS if args.by_turns else [name for name in turns for _ in range(TURNS)]
+    for name in order:
+        start = perf_counter()
+        turns[name]()
+        seconds[name].append(perf_counter() - start)
     return {name: statistics.median(times[1:]) for name, times in seconds.items()}
 
 
 def compare(args: argparse.Namespace, others: list[str]) -> dict[str, Any]:
-    """Medians over all rounds: {libraries in order of import: {library: seconds}}."""
+    """Medians over all rounds, and of each round's ratio to the library alone: a record for `report`."""
     orders = ["qwen3cpu", *others]
     for name in others:
         orders += [f"qwen3cpu,{name}", f"{name},qwen3cpu"]
-    rounds: dict[str, list[dict[str, float]]] = {order: [] for order in orders}
-    for _ in range(args.rounds):
-        for order in orders:
-            rounds[order].append(child(order, args))
-    medians = {
-        order: {name: statistics.median(one[name] for one in all_rounds) for name in order.split(",")}
-        for order, all_rounds in rounds.items()
-    }
-    return {"model": args.model, "threads": args.threads, "rounds": args.rounds, "seconds": medians}
+    rounds = [{order: child(order, args) for order in orders} for _ in range(args.rounds)]
+    rows = [
+        {
+            "order": order,
+            "library": name,
+            "seconds": statistics.median(one[order][name] for one in rounds),
+            "alone": statistics.median(one[name][name] for one in rounds),
+            "ratio": statistics.median(one[order][name] / one[name][name] for one in rounds),
+        }
+        for order in orders
+        if "," in order
+        for name in order.split(",")
+    ]
+    return {"model": args.model, "threads": args.threads, "rounds": args.rounds, "rows": rows}
 
 
 def child(order: str, args: argparse.Namespace) -> dict[str, float]:
     """One measurement in a process of its own."""
     command = [sys.executable, str(Path(__file__)), "--child", order, "--model", args.model]
     command += ["--threads", str(args.threads), "--tokens", str(args.tokens)]
+    command += ["--by-turns"] if args.by_turns else []
     threads = {"OMP_NUM_THREADS": str(args.threads), "OPENBLAS_NUM_THREADS": str(args.threads)}
     try:
         done = subprocess.run(
@@ -119,16 +132,12 @@ def child(order: str, args: argparse.Namespace) -> dict[str, float]:
 
 def report(record: dict[str, Any]) -> str:
     """A Markdown table: a turn of each library beside the other, and alone."""
-    seconds = record["seconds"]
     lines = ["| imported, in this order | library | ms a turn | alone | ratio |", "|---|---|---:|---:|---:|"]
-    for order, medians in seconds.items():
-        if "," not in order:
-            continue
-        for name, value in medians.items():
-            alone = seconds[name][name]
-            lines.append(
-                f"| {order.replace(',', ', ')} | {name} | {value * 1e3:.1f} | {alone * 1e3:.1f} | {value / alone:.2f} |"
-            )
+    lines += [
+        f"| {row['order'].replace(',', ', ')} | {row['library']} | {row['seconds'] * 1e3:.1f} "
+        f"| {row['alone'] * 1e3:.1f} | {row['ratio']:.2f} |"
+        for row in record["rows"]
+    ]
     return "\n".join(lines)
 
 
