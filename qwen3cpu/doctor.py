@@ -17,8 +17,8 @@ from qwen3cpu.errors import ArgumentError, EngineError
 from qwen3cpu.memory import system_memory
 from qwen3cpu.threads import VARIABLE, available_cpus, cgroup_quota, default_threads, resolve_threads
 
-LEAST_MEMORY: Final = 1_600_000_000
-"""Bytes: what `qwen3cpu plan 1.7B --quant q4` says for a short context. The cache wants as much room on its disk."""
+LEAST_MEMORY: Final = 1_334_000_000
+"""Bytes: what `qwen3cpu plan 1.7B --quant q4` says for 1,024 positions. The cache wants as much room on its disk."""
 _OPENMP: Final = ("libgomp", "libomp", "libiomp")
 _PACKAGES: Final = ("numpy", "tokenizers", "safetensors", "jinja2", "huggingface_hub")
 _PROBED_BYTES: Final = 256 << 20
@@ -90,7 +90,7 @@ def processor() -> Part:
         text = f"QWEN3CPU_ISA={forced} is used, this CPU can run {able[0]}"
         return facts, [Warned("cpu", text, "unset QWEN3CPU_ISA, unless slower kernels are what you want")]
     if facts["chosen"] == "scalar":
-        text = "this CPU has none of the instruction sets with fast kernels: expect a tenth of the usual speed or less"
+        text = "this CPU has none of the instruction sets with fast kernels: answers will be slow"
         return facts, [Warned("cpu", text, "in a virtual machine let it see the host's CPU; else use another machine")]
     return facts, []
 
@@ -150,7 +150,7 @@ def memory(root: Path = Path("/")) -> Part:
     }
     warned = []
     if left is not None and left.bytes < LEAST_MEMORY:
-        text = f"{left.bytes / 1e9:.2f} GB may be used (bound: {left.bound}), Qwen3-1.7B in q4 takes 1.6 GB"
+        text = f"{left.bytes / 1e9:.2f} GB may be used (bound: {left.bound}), Qwen3-1.7B in q4 takes 1.3 GB"
         warned.append(Warned("memory", text, "see with `qwen3cpu plan 0.6B` what fits, or raise the limit"))
     if pages == "never":
         text = "transparent huge pages are off: weights are read through 4 KiB pages, which is slower"

@@ -16,6 +16,9 @@ from qwen3cpu import _native, doctor
 from qwen3cpu.available import AvailableMemory
 from qwen3cpu.cache import cache_folder
 from qwen3cpu.cli import main
+from qwen3cpu.packed import plan_matrices
+from qwen3cpu.plan import needs
+from qwen3cpu.synthetic import synthetic_config
 from qwen3cpu.threads import resolve_threads
 
 
@@ -154,6 +157,12 @@ def test_huge_pages(tmp_path, text, setting):
 def test_little_memory(monkeypatch):
     monkeypatch.setattr(doctor, "available_memory", lambda root: AvailableMemory(500_000_000, "cgroup"))
     assert "bound: cgroup" in found(doctor.memory()[1], "0.50 GB").found
+
+
+def test_the_least_memory_is_what_plan_says():
+    shape = synthetic_config("1.7B")
+    planned = needs(shape, plan_matrices(shape, "q4"), "f16", 1024, 2).total_bytes
+    assert planned == pytest.approx(doctor.LEAST_MEMORY, rel=0.02)
 
 
 def test_openmp_runtimes(tmp_path):
