@@ -10,6 +10,8 @@ import pytest
 from qwen3cpu.cli import make_parser
 
 DOCS = Path(__file__).parents[2] / "docs"
+if not DOCS.is_dir():
+    pytest.skip("needs docs/ beside the tests", allow_module_level=True)
 EXAMPLES = [
     pytest.param(code, id=f"{page.stem}-{number}")
     for page in sorted(DOCS.glob("*.md"))
