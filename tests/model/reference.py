@@ -48,12 +48,11 @@ class Reference:
     def greedy(self, prompt: NDArray[np.int32], count: int) -> tuple[list[int], float]:
         """(`count` tokens of largest logit, smallest lead of a first over a second logit, in units of the largest)."""
         tokens = torch.from_numpy(prompt.astype(np.int64))[None]
-        cache, ids, lead = None, [], float("inf")
+        lead = float("inf")
         for _ in range(count):
-            out = self.model(tokens, past_key_values=cache, use_cache=True)
-            cache, logits = out.past_key_values, out.logits[0, -1]
+            # Without a cache, whose argument has another name from transformers 5.24 on.
+            logits = self.model(tokens, use_cache=False).logits[0, -1]
             first, second = logits.topk(2).values.tolist()
             lead = min(lead, (first - second) / float(logits.abs().max()))
-            tokens = logits.argmax()[None, None]
-            ids.append(int(tokens))
-        return ids, lead
+            tokens = torch.cat([tokens, logits.argmax()[None, None]], dim=1)
+        return tokens[0, len(prompt) :].tolist(), lead
