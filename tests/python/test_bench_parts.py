@@ -109,12 +109,10 @@ def test_spread() -> None:
     assert len(HEADINGS) == len(set(HEADINGS))
 
 
-def test_machine_tells_the_commit_of_its_own_tree_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_tells_cpu_and_commit() -> None:
     here = Machine.here()
     assert here.cpu
     assert here.commit is None or len(here.commit.removesuffix("-dirty")) >= 12
-    monkeypatch.setenv("PATH", "")
-    assert Machine.here().commit is None
 
 
 # Runs
