@@ -53,18 +53,23 @@ def test_weights_are_those_of_a_loaded_model(tmp_path: Path, quant: str, tied: b
     assert found.read_bytes == found.read_bytes_at_start + 100 * int(model.kv_bytes_per_token)
 
 
+needs_status = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc for the peak of memory")
+
+
+@needs_status
 def test_planning_takes_no_memory() -> None:
-    """131 GB of f32 weights are planned in a process that may have 4 GB."""
+    """131 GB of f32 weights are planned in a process that takes less than one."""
     code = (
-        "import resource\nfrom qwen3cpu.packed import plan_matrices\nfrom qwen3cpu.plan import needs\n"
+        "from qwen3cpu.packed import plan_matrices\nfrom qwen3cpu.plan import needs\n"
         "from qwen3cpu.synthetic import synthetic_config\nconfig = synthetic_config('32B')\n"
         "print(needs(config, plan_matrices(config, 'f32'), 'f16', 1024, 1).weight_bytes)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        # Not getrusage's figure, which begins with that of the process that started this one.
+        "print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM:')])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     weights, peak = map(int, done.stdout.split())
     assert weights > 4 * 32e9
-    assert peak * (1 if sys.platform == "darwin" else 1024) < 1e9
+    assert peak * 1024 < 1e9
 
 
 FILLING = """
@@ -89,9 +94,6 @@ def peak_of(source: str, quant: str, kv: str, context: int) -> int:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
-
-
-needs_status = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc for the peak of memory")
 
 
 @needs_status
