@@ -6,6 +6,28 @@ from pathlib import Path
 import pytest
 
 import qwen3cpu
+from qwen3cpu import _native, _sampling
+from qwen3cpu.commit import commit
+
+TESTED = "QWEN3CPU_TESTED_PACKAGE"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuses any other package than the one in the folder that QWEN3CPU_TESTED_PACKAGE names, where it names one."""
+    expected = os.environ.get(TESTED)
+    if not expected:
+        return
+    for module in (qwen3cpu, _native, _sampling):
+        if Path(module.__file__).resolve().parent != Path(expected).resolve():
+            raise pytest.UsageError(f"{TESTED}: expected {module.__name__} from {expected}, found {module.__file__}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says what was tested."""
+    package = Path(qwen3cpu.__file__).parent
+    terminalreporter.write_line(
+        f"qwen3cpu {qwen3cpu.__version__} ({commit()}), {_native.chosen_isa()} kernels, from {package}"
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

