@@ -2,6 +2,7 @@
 #include "kv_cache.h"
 
 #include <cstring>
+#include <mutex>
 #include <string>
 #include <utility>
 
@@ -24,7 +25,7 @@ KvPool::~KvPool() {
 }
 
 KvPool::Block* KvPool::acquire() {
-  const std::lock_guard<std::mutex> guard(lock_);
+  const std::lock_guard<BriefLock> guard(lock_);
   Block* block = nullptr;
   if (free_.empty()) {
     free_.reserve(free_.size() + static_cast<size_t>(in_use_) + 1);  // so that release() never allocates
@@ -41,22 +42,22 @@ KvPool::Block* KvPool::acquire() {
 }
 
 void KvPool::share(Block* block) {
-  const std::lock_guard<std::mutex> guard(lock_);
+  const std::lock_guard<BriefLock> guard(lock_);
   ++block->references;
 }
 
 bool KvPool::shared(const Block* block) const {
-  const std::lock_guard<std::mutex> guard(lock_);
+  const std::lock_guard<BriefLock> guard(lock_);
   return block->references > 1;
 }
 
 int KvPool::blocks_in_use() const {
-  const std::lock_guard<std::mutex> guard(lock_);
+  const std::lock_guard<BriefLock> guard(lock_);
   return in_use_;
 }
 
 void KvPool::release(Block* block) {
-  const std::lock_guard<std::mutex> guard(lock_);
+  const std::lock_guard<BriefLock> guard(lock_);
   if (--block->references > 0) return;
   --in_use_;
   free_.push_back(block);
@@ -105,14 +106,14 @@ void Sequence::drop(int length) {
 }
 
 void Sequence::truncate(int length) {
-  const std::lock_guard<std::mutex> guard(lock_);
+  const std::lock_guard<WatchedLock> guard(lock_);
   if (length < 0 || length > length_)
     throw Error("truncate: expected 0 to " + std::to_string(length_) + " positions, found " + std::to_string(length));
   drop(length);
 }
 
 std::shared_ptr<Sequence> Sequence::fork() {
-  const std::lock_guard<std::mutex> guard(lock_);
+  const std::lock_guard<WatchedLock> guard(lock_);
   auto other = std::make_shared<Sequence>(pool_);
   other->blocks_ = blocks_;
   for (KvPool::Block* block : other->blocks_) pool_->share(block);
@@ -121,7 +122,7 @@ std::shared_ptr<Sequence> Sequence::fork() {
 }
 
 std::shared_ptr<HeldBlock> Sequence::hold(int index) {
-  const std::lock_guard<std::mutex> guard(lock_);
+  const std::lock_guard<WatchedLock> guard(lock_);
   if (index < 0 || index >= length_ / kKvBlock)
     throw Error("hold: expected one of " + std::to_string(length_ / kKvBlock) + " full blocks, found " +
                 std::to_string(index));
@@ -129,7 +130,7 @@ std::shared_ptr<HeldBlock> Sequence::hold(int index) {
 }
 
 void Sequence::read(int index, uint8_t* out) {
-  const std::lock_guard<std::mutex> guard(lock_);
+  const std::lock_guard<WatchedLock> guard(lock_);
   if (index < 0 || index >= ceil_div(length_, kKvBlock))
     throw Error("read: expected one of " + std::to_string(ceil_div(length_, kKvBlock)) + " blocks, found " +
                 std::to_string(index));
@@ -137,7 +138,7 @@ void Sequence::read(int index, uint8_t* out) {
 }
 
 void Sequence::append(const uint8_t* data, int positions) {
-  const std::lock_guard<std::mutex> guard(lock_);
+  const std::lock_guard<WatchedLock> guard(lock_);
   if (length_ % kKvBlock != 0) throw Error("append: expected whole blocks before, found " + std::to_string(length_));
   if (positions < 1 || positions > kKvBlock)
     throw Error("append: expected 1 to " + std::to_string(kKvBlock) + " positions, found " + std::to_string(positions));
@@ -148,7 +149,7 @@ void Sequence::append(const uint8_t* data, int positions) {
 }
 
 std::vector<KvPool::Block*> Sequence::block_list() {
-  const std::lock_guard<std::mutex> guard(lock_);
+  const std::lock_guard<WatchedLock> guard(lock_);
   return blocks_;
 }
 

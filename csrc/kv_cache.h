@@ -11,10 +11,10 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <utility>
 #include <vector>
 
+#include "fork_locks.h"
 #include "kernels/table.h"
 
 namespace qwen3cpu {
@@ -53,7 +53,7 @@ class KvPool {
   int head_dim_padded_;
   int64_t plane_bytes_;  // keys or values of one layer and KV head
   int64_t block_bytes_;
-  mutable std::mutex lock_;
+  mutable BriefLock lock_;
   int in_use_ = 0;
   std::vector<Block*> free_;
 };
@@ -82,7 +82,10 @@ class Sequence {
   explicit Sequence(std::shared_ptr<KvPool> pool) : pool_(std::move(pool)) {}
   // Holds the positions of these blocks, in order. Throws Error for one of another pool.
   Sequence(std::shared_ptr<KvPool> pool, const std::vector<std::shared_ptr<HeldBlock>>& blocks);
-  ~Sequence() { drop(0); }
+  // What a thread that a fork left behind was changing is left as it is.
+  ~Sequence() {
+    if (!lock_.lost()) drop(0);
+  }
   Sequence(const Sequence&) = delete;
   Sequence& operator=(const Sequence&) = delete;
 
@@ -100,7 +103,7 @@ class Sequence {
 
   // For a pass, which holds the lock all the while.
 
-  std::mutex& lock() { return lock_; }
+  WatchedLock& lock() { return lock_; }
   const KvPool& pool() const { return *pool_; }
   const std::vector<KvPool::Block*>& blocks() const { return blocks_; }
   const KvPool::Block* block_of(int position) const { return blocks_[static_cast<size_t>(position / kKvBlock)]; }
@@ -116,7 +119,7 @@ class Sequence {
   void drop(int length);
 
   std::shared_ptr<KvPool> pool_;
-  std::mutex lock_;
+  WatchedLock lock_;
   std::vector<KvPool::Block*> blocks_;
   std::atomic<int> length_{0};
 };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 #include <utility>
 
 #include "error.h"
@@ -304,7 +305,7 @@ Model::Model(Config config, Weights weights, KvFormat kv, int threads)
 
 void Model::set_threads(int threads) {
   if (threads < 1 || threads > 1024) throw Error("threads: expected 1 to 1024, found " + std::to_string(threads));
-  const std::lock_guard<std::mutex> guard(lock_);
+  const std::lock_guard<WatchedLock> guard(lock_);
   threads_ = threads;
 }
 
@@ -344,11 +345,11 @@ void Model::check_lengths(const std::vector<BatchItem>& batch) const {
 }
 
 void Model::forward(const std::vector<BatchItem>& batch, float* logits) {
-  const std::lock_guard<std::mutex> guard(lock_);
+  const std::lock_guard<WatchedLock> guard(lock_);
   check(batch);
   if (batch.empty()) return;
   // The caller may truncate a sequence from another thread meanwhile; that waits until the pass over it has ended.
-  std::vector<std::unique_lock<std::mutex>> sequence_locks;
+  std::vector<std::unique_lock<WatchedLock>> sequence_locks;
   for (const BatchItem& item : batch) sequence_locks.emplace_back(item.sequence->lock());
   check_lengths(batch);
   try {

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -123,7 +122,7 @@ class Model {
   Workspace workspace_;
   std::atomic<int64_t> tokens_processed_{0};  // read while a pass runs
   std::atomic<int64_t> calls_{0};
-  std::mutex lock_;
+  WatchedLock lock_;
 };
 
 }  // namespace qwen3cpu

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.forks import ForkCheck
 from qwen3cpu.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Grammars:
         self._tokenizer = tokenizer
         self._eos = eos_token_ids
         self._lock = threading.Lock()
+        self._check_fork = ForkCheck([self._lock])
         self._vocabulary: LLTokenizer | None = None
 
     def matcher(self, grammar: str) -> LLMatcher:
@@ -104,6 +106,7 @@ class Grammars:
 
         Raises:
             ArgumentError: the grammar asks for what cannot be done, or llguidance is missing.
+            EngineError: this process was forked while another thread read the vocabulary.
         """
         vocabulary = self._load()
         from llguidance import LLMatcher
@@ -117,6 +120,7 @@ class Grammars:
         raise ArgumentError(f"schema: {'; '.join(messages)[:500]}")
 
     def _load(self) -> LLTokenizer:
+        self._check_fork()
         with self._lock:
             if self._vocabulary is None:
                 try:

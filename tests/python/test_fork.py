@@ -136,3 +136,39 @@ model.engine.native = real
 same()
 assert in_child(same) == 0
 """)
+
+
+def test_a_fork_while_another_thread_reads_the_vocabulary_for_grammars_is_told():
+    pytest.importorskip("llguidance")
+    run("""
+from qwen3cpu import grammar
+schema = {"type": "integer"}
+def ask_schema():
+    return model.generate("What is 17 + 25?", thinking=False, seed=1, schema=schema).text
+inside, forked = threading.Event(), threading.Event()
+real = grammar._Vocabulary
+class Slow(real):  # reading that lasts until the process has forked
+    def __init__(self, *arguments):
+        inside.set()
+        forked.wait()
+        super().__init__(*arguments)
+grammar._Vocabulary = Slow
+answers = []
+thread = threading.Thread(target=lambda: answers.append(ask_schema()))
+thread.start()
+inside.wait()
+def refused():
+    grammar._Vocabulary = real
+    try:
+        ask_schema()
+    except EngineError as error:
+        assert "forked during a call" in str(error), error
+    else:
+        raise AssertionError("no error")
+    ask()  # without a schema the model goes on
+assert in_child(refused) == 0
+forked.set()
+thread.join()
+expected = ask_schema()
+assert answers == [expected] and int(expected)
+""")
