@@ -51,7 +51,10 @@ inline void pin(__m256i& x) { asm("" : "+x"(x)); }
 inline void pin(__m256& x) { asm("" : "+x"(x)); }
 
 // Fetches the cache line `distance` bytes ahead; beyond the end of the weights it does nothing.
-inline void prefetch(const void* p, int distance) { _mm_prefetch(static_cast<const char*>(p) + distance, _MM_HINT_T0); }
+// always_inline: GCC takes a function that only prefetches for one without effect and drops calls of it, silently.
+inline __attribute__((always_inline)) void prefetch(const void* p, int distance) {
+  _mm_prefetch(static_cast<const char*>(p) + distance, _MM_HINT_T0);
+}
 
 }  // namespace
 }  // namespace qwen3cpu::avx2

@@ -46,7 +46,10 @@ inline void store_rows(float* y, int apart, __m512 rows) {
   if (apart > 0) _mm256_storeu_ps(y + apart * kTileRows, _mm512_extractf32x8_ps(rows, 1));
 }
 
-inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p) + kPrefetch, _MM_HINT_T0); }
+// always_inline: GCC takes a function that only prefetches for one without effect and drops calls of it, silently.
+inline __attribute__((always_inline)) void prefetch(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p) + kPrefetch, _MM_HINT_T0);
+}
 
 // Calls multiply_pair[n](w, tile, apart, tokens, y of the tile) for all tiles of a piece and up to 8 tokens at a time.
 // Tokens outside, tiles inside: 8 tokens' activations stay in L1 while the piece's tiles come from L2.

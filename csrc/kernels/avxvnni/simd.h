@@ -17,7 +17,8 @@ constexpr int kTokensToPrefetch = 4;
 
 inline __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 
-inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p) + kPrefetch, _MM_HINT_T0); }
+// always_inline: GCC takes a function that only prefetches for one without effect and drops calls of it, silently.
+QWEN3CPU_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p) + kPrefetch, _MM_HINT_T0); }
 
 // sum + the products of one k-quad of 8 rows with the 4 activations at x.
 inline __m256i add_products(__m256i sum, __m256i w, const int8_t* x) {

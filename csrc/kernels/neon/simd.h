@@ -66,7 +66,10 @@ inline float sum_lanes(F8 x) {
 }
 
 // Fetches the cache line `distance` bytes ahead; beyond the end of the weights it does nothing.
-inline void prefetch(const void* p, int distance) { __builtin_prefetch(static_cast<const char*>(p) + distance); }
+// always_inline: GCC takes a function that only prefetches for one without effect and drops calls of it, silently.
+inline __attribute__((always_inline)) void prefetch(const void* p, int distance) {
+  __builtin_prefetch(static_cast<const char*>(p) + distance);
+}
 
 }  // namespace
 }  // namespace qwen3cpu::neon
