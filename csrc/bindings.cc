@@ -7,11 +7,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <numeric>
+#include <optional>
 #include <tuple>
 #include <utility>
 
 #include "bindings_bpe.h"
 #include "bindings_kernels.h"
+#include "bindings_round.h"
 #include "error.h"
 #include "memory.h"
 #include "pack_rows.h"
@@ -103,6 +106,12 @@ std::vector<int> to_vector(const Ints& a, const char* what) {
   return {a.data(), a.data() + a.size()};
 }
 
+// A view of logits without the padding up to a whole row tile.
+py::array_t<float> without_padding(const py::array_t<float>& logits, const Model& model) {
+  return py::array_t<float>({int64_t{logits.shape(0)}, int64_t{model.config().vocab_size}},
+                            {logits.strides(0), int64_t{4}}, logits.data(), logits);
+}
+
 py::array_t<float> forward(PyModel& self, const std::vector<std::pair<std::shared_ptr<Sequence>, Ints>>& batch,
                            const std::vector<Ints>& wanted) {
   if (batch.size() != wanted.size())
@@ -122,9 +131,53 @@ py::array_t<float> forward(PyModel& self, const std::vector<std::pair<std::share
     py::gil_scoped_release release;
     model.forward(items, logits.mutable_data());
   }
-  // A view without the padding up to a whole row tile.
-  return py::array_t<float>({rows, int64_t{model.config().vocab_size}}, {stride * 4, int64_t{4}}, logits.data(),
-                            logits);
+  return without_padding(logits, model);
+}
+
+py::array_t<float> embed(PyModel& self, const Ints& tokens) {
+  const std::vector<int> ids = to_vector(tokens, "tokens");
+  py::array_t<float> x({tokens.size(), py::ssize_t{self.model().config().hidden_size}});
+  float* to = x.mutable_data();
+  py::gil_scoped_release release;
+  self.model().embed(ids, to);
+  return x;
+}
+
+float* room_for(std::optional<Floats>& array, int64_t tokens, int cols, const char* name) {
+  if (!array) return nullptr;
+  if (array->ndim() != 2 || array->shape(0) != tokens || array->shape(1) != cols)
+    throw Error(std::string(name) + ": expected shape (" + std::to_string(tokens) + ", " + std::to_string(cols) +
+                "), found " + shape_text(*array));
+  return array->mutable_data();
+}
+
+void run_layer(PyModel& self, int layer, const Ints& lengths, std::optional<Floats> x, std::optional<Floats> qkv,
+               std::optional<Floats> o, std::optional<Floats> gate_up, std::optional<Floats> down) {
+  const std::vector<int> each = to_vector(lengths, "lengths");
+  const int64_t tokens = std::accumulate(each.begin(), each.end(), int64_t{0});
+  const Config& c = self.model().config();
+  float* stream = room_for(x, tokens, c.hidden_size, "x");
+  const LayerInputs inputs{room_for(qkv, tokens, c.hidden_size, "qkv"), room_for(o, tokens, c.q_size(), "o"),
+                           room_for(gate_up, tokens, c.hidden_size, "gate_up"),
+                           room_for(down, tokens, c.intermediate_size, "down")};
+  py::gil_scoped_release release;
+  self.model().run_layer(layer, each, stream, inputs);
+}
+
+py::array_t<float> head(PyModel& self, const Floats& x) {
+  Model& model = self.model();
+  if (x.ndim() != 2 || x.shape(1) != model.config().hidden_size)
+    throw Error("x: expected shape (n, " + std::to_string(model.config().hidden_size) + "), found " + shape_text(x));
+  const auto n = static_cast<int>(x.shape(0));
+  const int64_t stride = model.logits_stride();
+  py::array_t<float> logits({int64_t{n}, stride});
+  {
+    const float* from = x.data();
+    float* to = logits.mutable_data();
+    py::gil_scoped_release release;
+    model.head(from, n, to);
+  }
+  return without_padding(logits, model);
 }
 
 void pack_into(const std::string& format, const py::array& source, Bytes& out, int rows, int first_row, int threads) {
@@ -213,6 +266,11 @@ void bind_engine(py::module_& m) {
           },
           py::arg("blocks") = py::tuple())
       .def("forward", &forward, py::arg("batch"), py::arg("wanted"))
+      .def("embed", &embed, py::arg("tokens"))
+      .def("run_layer", &run_layer, py::arg("layer"), py::arg("lengths"), py::arg("x").noconvert().none(false),
+           py::kw_only(), py::arg("qkv").noconvert() = py::none(), py::arg("o").noconvert() = py::none(),
+           py::arg("gate_up").noconvert() = py::none(), py::arg("down").noconvert() = py::none())
+      .def("head", &head, py::arg("x"))
       .def("kv_blocks_in_use", [](PyModel& self) { return self.model().pool()->blocks_in_use(); })
       .def("kv_block_bytes", [](PyModel& self) { return self.model().pool()->block_bytes(); })
       .def("workspace_bytes", [](PyModel& self) { return self.model().workspace_bytes(); })
@@ -269,5 +327,6 @@ PYBIND11_MODULE(_native, m) {
       py::arg("array").noconvert());
   bind_engine(m);
   bind_bpe(m);
+  bind_rounding(m);
   bind_kernels(m);
 }

@@ -8,28 +8,16 @@
 #include <vector>
 
 #include "pack_formats.h"
+#include "q4_rows.h"
 
 namespace qwen3cpu::packing {
 namespace {
-
-// Four rows at a time in a vector type of the compiler: baseline SSE2 or NEON, no intrinsics.
-typedef float Rows __attribute__((vector_size(16)));
-constexpr int kLanes = 4;
 
 // -1/c for the weight of largest magnitude. On Gaussian groups of 32 this grid and one least-squares step are within
 // 0.01 dB of a grid ten times as fine; c below 5.5 or above 9 is hardly ever the best.
 constexpr float kFirstLevel = 5.5f;
 constexpr float kLevelStep = 0.25f;
 constexpr int kLevels = 15;
-
-inline Rows min(Rows a, Rows b) { return a < b ? a : b; }
-inline Rows max(Rows a, Rows b) { return a > b ? a : b; }
-
-inline Rows quantize(Rows u, Rows inverse) {
-  const Rows round = {0x1.8p+23f, 0x1.8p+23f, 0x1.8p+23f, 0x1.8p+23f};
-  const Rows low = {-8, -8, -8, -8}, high = {7, 7, 7, 7};
-  return (max(min(u * inverse, high), low) + round) - round;
-}
 
 // 32 weights of 4 rows, divided by minus the row's weight of largest magnitude.
 struct Group {
@@ -120,23 +108,8 @@ void write_group(const Group& group, const IntegerScale& scale, int first_row, Q
   const Rows zero = {}, ones = {1, 1, 1, 1};
   const Rows inverse = scale.step > zero ? ones / scale.step : zero;
   Rows q[kGroup];
-  for (int i = 0; i < kGroup; ++i) q[i] = quantize(group.u[i], inverse) + ones * 8.0f;
-  for (int lane = 0; lane < kLanes; ++lane) {
-    const int r = first_row + lane;
-    const int value = static_cast<int>(scale.value[lane]);
-    block.scale[g][r] = static_cast<int8_t>(group.negated_extreme[lane] < 0.0f ? -value : value);
-    for (int i = 0; i < kGroup / 2; ++i) {
-      const int low = static_cast<int>(q[i][lane]), high = static_cast<int>(q[i + kGroup / 2][lane]);
-      block.q[g][i / 4][r][i % 4] = static_cast<uint8_t>(low | high << 4);
-    }
-  }
-}
-
-// The largest group scale becomes 127. A row so small that its scale would be subnormal (all weights below about 1e-35)
-// is stored as zeros: subnormals are flushed when the kernels run.
-float row_scale_of(float largest_group_scale) {
-  const float scale = largest_group_scale / 127.0f;
-  return scale >= FLT_MIN ? scale : 0.0f;
+  for (int i = 0; i < kGroup; ++i) q[i] = quantize(group.u[i], inverse);
+  store_group(group.negated_extreme < zero ? -scale.value : scale.value, q, first_row, block, g);
 }
 
 }  // namespace

@@ -15,8 +15,10 @@ namespace qwen3cpu {
 // One pass: every member function is run by all threads of the team together, and ends with all of them in step.
 class Forward {
  public:
-  Forward(Model& model, const std::vector<BatchItem>& batch, float* logits);
+  Forward(Model& model, const std::vector<BatchItem>& batch, float* logits, const LayerInputs& inputs = {});
   void run(Team& team);
+  void run_layer(Team& team, int layer, float* x);
+  void run_head(Team& team, const float* x);
 
  private:
   struct Row {  // one new token
@@ -40,6 +42,8 @@ class Forward {
 
   void reserve();
   void rope_tables(int row);
+  void enter(Team& team, const float* x);
+  void copy(Team& team, const float* from, int64_t from_stride, int cols, float* to, int64_t to_stride);
   Activation form(const Matrix& w) const { return isa_.formats[static_cast<int>(w.format)].activation; }
   uint8_t* scratch(const Team& team) { return ws_.scratch.get() + team.rank() * scratch_bytes_; }
 
@@ -49,6 +53,7 @@ class Forward {
   const IsaTable& isa_;
   Model::Workspace& ws_;
   float* logits_;
+  LayerInputs inputs_;
   AttentionShape shape_;
   int n_tokens_ = 0;
   int64_t q_stride_, kv_stride_, hidden_stride_, ffn_stride_, scratch_bytes_;
@@ -70,13 +75,14 @@ void add(const float* from, int n, float* to) {
 
 }  // namespace
 
-Forward::Forward(Model& model, const std::vector<BatchItem>& batch, float* logits)
+Forward::Forward(Model& model, const std::vector<BatchItem>& batch, float* logits, const LayerInputs& inputs)
     : model_(model),
       c_(model.config_),
       w_(model.weights_),
       isa_(model.isa_),
       ws_(model.workspace_),
       logits_(logits),
+      inputs_(inputs),
       shape_{c_.num_attention_heads, c_.num_key_value_heads, c_.head_dim, model.pool_->head_dim_padded()},
       q_stride_(stride_of(c_.q_size())),
       kv_stride_(stride_of(c_.kv_size())),
@@ -133,6 +139,31 @@ void Forward::run(Team& team) {
   head(team);
 }
 
+void Forward::run_layer(Team& team, int layer, float* x) {
+  enter(team, x);
+  const Layer& l = w_.layers[static_cast<size_t>(layer)];
+  attention(team, l, layer);
+  mlp(team, l);
+  copy(team, ws_.x.get(), hidden_stride_, c_.hidden_size, x, c_.hidden_size);
+}
+
+void Forward::run_head(Team& team, const float* x) {
+  enter(team, x);
+  head(team);
+}
+
+// Begins in the middle of a pass: the residual stream is x [tokens][hidden].
+void Forward::enter(Team& team, const float* x) {
+  copy(team, x, c_.hidden_size, c_.hidden_size, ws_.x.get(), hidden_stride_);
+  team.for_each(n_tokens_, [&](int t) { rope_tables(t); });
+}
+
+// One row a token; `to` may be null.
+void Forward::copy(Team& team, const float* from, int64_t from_stride, int cols, float* to, int64_t to_stride) {
+  if (to == nullptr) return;
+  team.for_each(n_tokens_, [&](int t) { std::copy_n(from + t * from_stride, cols, to + t * to_stride); });
+}
+
 void Forward::embed(Team& team) {
   team.for_each(n_tokens_, [&](int t) {
     row_to_float(w_.embed_tokens, rows_[static_cast<size_t>(t)].token, ws_.x.get() + t * hidden_stride_);
@@ -156,9 +187,11 @@ void Forward::rope_tables(int row) {
 // x += Wo attend(rope(norm(Wq h)), rope(norm(Wk h)), Wv h), h = norm(x)
 void Forward::attention(Team& team, const Layer& l, int layer) {
   norm(team, l.input_layernorm, {&l.q_proj, &l.k_proj, &l.v_proj});
+  copy(team, ws_.normed.get(), c_.hidden_size, c_.hidden_size, inputs_.qkv, c_.hidden_size);
   project_qkv(team, l);
   rotate_and_store(team, l, layer);
   attend_all(team, layer);
+  copy(team, ws_.attended.get(), c_.q_size(), c_.q_size(), inputs_.o, c_.q_size());
   prepare(team, ws_.attended.get(), c_.q_size(), c_.q_size(), l.o_proj);
   project_and_add(team, l.o_proj, l.o_bias);
 }
@@ -166,7 +199,9 @@ void Forward::attention(Team& team, const Layer& l, int layer) {
 // x += Wdown(silu(Wgate h) * Wup h), h = norm(x)
 void Forward::mlp(Team& team, const Layer& l) {
   norm(team, l.post_attention_layernorm, {&l.gate_proj, &l.up_proj});
+  copy(team, ws_.normed.get(), c_.hidden_size, c_.hidden_size, inputs_.gate_up, c_.hidden_size);
   gate_and_up(team, l);
+  copy(team, ws_.gate.get(), ffn_stride_, c_.intermediate_size, inputs_.down, c_.intermediate_size);
   prepare(team, ws_.gate.get(), ffn_stride_, c_.intermediate_size, l.down_proj);
   project_and_add(team, l.down_proj, nullptr);
 }
@@ -320,10 +355,7 @@ void Model::check(const std::vector<BatchItem>& batch) const {
       throw Error(name + ": its sequence stands in the batch twice");
     seen.push_back(item.sequence.get());
     if (n == 0) throw Error(name + ": expected at least one token, found none");
-    for (int token : item.tokens)
-      if (token < 0 || token >= config_.vocab_size)
-        throw Error(name + ": expected token ids from 0 to " + std::to_string(config_.vocab_size - 1) + ", found " +
-                    std::to_string(token));
+    for (int token : item.tokens) check_token(token, name);
     int64_t previous = -1;
     for (int offset : item.wanted) {
       if (offset <= previous || offset >= n)
@@ -332,6 +364,12 @@ void Model::check(const std::vector<BatchItem>& batch) const {
       previous = offset;
     }
   }
+}
+
+void Model::check_token(int token, const std::string& name) const {
+  if (token < 0 || token >= config_.vocab_size)
+    throw Error(name + ": expected token ids from 0 to " + std::to_string(config_.vocab_size - 1) + ", found " +
+                std::to_string(token));
 }
 
 void Model::check_lengths(const std::vector<BatchItem>& batch) const {
@@ -365,6 +403,43 @@ void Model::forward(const std::vector<BatchItem>& batch, float* logits) {
     tokens_processed_ += static_cast<int64_t>(item.tokens.size());
   }
   ++calls_;
+}
+
+void Model::embed(const std::vector<int>& tokens, float* x) {
+  for (int token : tokens) check_token(token, "embed");
+  const std::lock_guard<std::mutex> guard(lock_);
+  run_team(threads_, [&](Team& team) {
+    team.for_each(static_cast<int>(tokens.size()), [&](int t) {
+      row_to_float(weights_.embed_tokens, tokens[static_cast<size_t>(t)], x + int64_t{t} * config_.hidden_size);
+    });
+  });
+}
+
+void Model::run_layer(int layer, const std::vector<int>& lengths, float* x, const LayerInputs& inputs) {
+  if (layer < 0 || layer >= config_.num_hidden_layers)
+    throw Error("run_layer: expected a layer from 0 to " + std::to_string(config_.num_hidden_layers - 1) + ", found " +
+                std::to_string(layer));
+  std::vector<BatchItem> batch;
+  for (int length : lengths) {
+    if (length < 1 || length > config_.context)
+      throw Error("run_layer: expected sequences of 1 to " + std::to_string(config_.context) + " tokens, found " +
+                  std::to_string(length));
+    batch.push_back({std::make_shared<Sequence>(pool_), std::vector<int>(static_cast<size_t>(length)), {}});
+  }
+  if (batch.empty()) return;
+  const std::lock_guard<std::mutex> guard(lock_);
+  for (const BatchItem& item : batch) item.sequence->prepare(static_cast<int>(item.tokens.size()));
+  Forward pass(*this, batch, nullptr, inputs);
+  run_team(threads_, [&](Team& team) { pass.run_layer(team, layer, x); });
+}
+
+void Model::head(const float* x, int n, float* logits) {
+  if (n == 0) return;
+  BatchItem item{std::make_shared<Sequence>(pool_), std::vector<int>(static_cast<size_t>(n)), {}};
+  for (int i = 0; i < n; ++i) item.wanted.push_back(i);
+  const std::lock_guard<std::mutex> guard(lock_);
+  Forward pass(*this, {item}, logits);
+  run_team(threads_, [&](Team& team) { pass.run_head(team, x); });
 }
 
 int64_t Model::workspace_bytes() const {

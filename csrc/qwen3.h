@@ -73,6 +73,14 @@ struct BatchItem {
   std::vector<int> wanted;
 };
 
+// Where a pass over one layer leaves the inputs of its matrices; each is null or has room for all tokens.
+struct LayerInputs {
+  float* qkv = nullptr;      // [tokens][hidden]
+  float* o = nullptr;        // [tokens][heads * head_dim]
+  float* gate_up = nullptr;  // [tokens][hidden]
+  float* down = nullptr;     // [tokens][intermediate]
+};
+
 class Model {
  public:
   Model(Config config, Weights weights, KvFormat kv, int threads);
@@ -85,6 +93,16 @@ class Model {
   // Appends every item's tokens to its sequence and writes the wanted logits, [wanted rows][logits_stride()].
   // Throws Error on bad input, before any sequence has changed. Locks the model.
   void forward(const std::vector<BatchItem>& batch, float* logits);
+
+  // The three parts of a pass over whole sequences, for calibration: one after the other they give forward's logits bit
+  // for bit. They throw Error on bad input and lock the model; the KV cache of run_layer is gone when it returns.
+
+  // x [tokens][hidden] = the residual stream before layer 0.
+  void embed(const std::vector<int>& tokens, float* x);
+  // Takes x [sum of lengths][hidden], sequences one after another from position 0 on, through one layer.
+  void run_layer(int layer, const std::vector<int>& lengths, float* x, const LayerInputs& inputs);
+  // logits [n][logits_stride()] of x [n][hidden], the residual stream after the last layer.
+  void head(const float* x, int n, float* logits);
 
   int threads() const { return threads_; }
   void set_threads(int threads);  // throws Error outside 1..1024; locks the model
@@ -111,6 +129,7 @@ class Model {
   };
 
   void check(const std::vector<BatchItem>& batch) const;
+  void check_token(int token, const std::string& name) const;
   void check_lengths(const std::vector<BatchItem>& batch) const;  // the sequences being locked
 
   Config config_;

@@ -44,6 +44,32 @@ def pack_into(
     NaN or infinity in the source raises EngineError naming row and column. Releases the GIL.
     """
 
+MOST_RUN_COLUMNS: int
+"""Columns that `round_columns` takes at most."""
+
+def start_rounding(weights: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
+    """Write the row scales of a q4 matrix for weights [rows, cols] into out, uint8 [matrix_bytes("q4", rows, cols)]."""
+
+def round_columns(
+    weights: NDArray[np.float32],
+    columns: NDArray[np.int32],
+    factor: NDArray[np.float32],
+    out: NDArray[np.uint8],
+    cols: int,
+    threads: int,
+) -> NDArray[np.float32]:
+    """Round some columns [rows, n] of a matrix of `cols` columns to q4, each making up for those before it.
+
+    columns [n]: their places in the matrix; every 32 from the first are those of one group, in any order. Places from
+    `cols` on, in the last group, are padding and have zero weights. n is at most MOST_RUN_COLUMNS. factor [n, n]: their
+    part of U, upper triangular, where U' U is the inverse of the inputs' second moments in the order of the columns.
+    out: as `start_rounding` left it. Returns (weights as they were when their turn came - rounded) / U_ii, [rows, n].
+    Releases the GIL; EngineError for shapes that do not fit.
+    """
+
+def unpack(format: str, packed: NDArray[np.uint8], rows: int, cols: int, threads: int) -> NDArray[np.float32]:
+    """The weights [rows, cols] that packed bytes stand for. Releases the GIL."""
+
 def touch_pages(array: NDArray[np.uint8]) -> None:
     """Map the pages of an array now, reading them from their file if need be; they stay shared. Releases the GIL."""
 
@@ -155,6 +181,34 @@ class Model:
         float32 [sum of len(wanted[i]), vocab_size], items in order. The same sequence may not appear twice. Releases
         the GIL; calls on one model from several threads run one after the other. On an error no sequence has changed.
         """
+
+    def embed(self, tokens: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The residual stream before layer 0, [len(tokens), hidden_size].
+
+        `embed`, `run_layer` for every layer and `head` give the logits of `forward`, bit for bit. Each releases the
+        GIL and raises EngineError for what does not fit the model.
+        """
+
+    def run_layer(
+        self,
+        layer: int,
+        lengths: NDArray[np.int32],
+        x: NDArray[np.float32],
+        *,
+        qkv: NDArray[np.float32] | None = None,
+        o: NDArray[np.float32] | None = None,
+        gate_up: NDArray[np.float32] | None = None,
+        down: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Take sequences of these lengths, each from position 0 on, through one layer; no KV cache is kept.
+
+        x [sum(lengths), hidden_size] is changed in place. The others receive the inputs of the layer's matrices where
+        they are given: qkv and gate_up [tokens, hidden_size], o [tokens, heads * head_dim], down [tokens,
+        intermediate_size]. All are C-contiguous.
+        """
+
+    def head(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits [n, vocab_size] of the residual stream x [n, hidden_size] after the last layer."""
 
     def kv_blocks_in_use(self) -> int: ...
     def kv_block_bytes(self) -> int: ...

@@ -1,0 +1,105 @@
+// pybind11: error-compensating rounding (round_q4.h) on NumPy arrays. Checks of shapes, no logic.
+#include "bindings_round.h"
+
+#include <pybind11/numpy.h>
+
+#include "error.h"
+#include "kernels/registry.h"
+#include "pack.h"
+#include "parallel.h"
+#include "round_q4.h"
+
+namespace py = pybind11;
+
+namespace qwen3cpu {
+namespace {
+
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+
+void require(bool ok, const std::string& what) {
+  if (!ok) throw Error("rounding: " + what);
+}
+
+std::string shape_text(const py::array& a) { return std::string(py::str(py::object(a.attr("shape")))); }
+
+uint8_t* packed_room(Array<uint8_t>& out, int rows, int cols) {
+  const int64_t expected = matrix_bytes(Format::q4, rows, cols);
+  require(out.size() == expected,
+          "expected " + std::to_string(expected) + " bytes of room, found " + std::to_string(out.size()));
+  return out.mutable_data();
+}
+
+void start(const Array<float>& w, Array<uint8_t>& out) {
+  require(w.ndim() == 2 && w.size() > 0, "expected weights [rows, cols], found shape " + shape_text(w));
+  const auto rows = static_cast<int>(w.shape(0)), cols = static_cast<int>(w.shape(1));
+  uint8_t* to = packed_room(out, rows, cols);
+  py::gil_scoped_release release;
+  start_rounding(w.data(), rows, cols, to);
+}
+
+// columns: of one group every 32 of them, all different.
+void check_columns(const Array<int32_t>& columns, int cols) {
+  const auto n = static_cast<int>(columns.size());
+  require(columns.ndim() == 1 && n > 0 && n % kGroup == 0 && n <= kMostRunColumns,
+          "expected 32 to " + std::to_string(kMostRunColumns) + " columns in whole groups of 32, found shape " +
+              shape_text(columns));
+  for (int first = 0; first < n; first += kGroup) {
+    uint32_t seen = 0;
+    const int group = columns.data()[first] / kGroup;
+    for (int i = first; i < first + kGroup; ++i) {
+      const int place = columns.data()[i];
+      require(place >= 0 && place / kGroup == group && group < ceil_div(cols, kGroup),
+              "column " + std::to_string(place) + " is none of its group's");
+      seen |= 1u << (place % kGroup);
+    }
+    require(seen == 0xffffffffu, "a group's columns are not all there");
+  }
+}
+
+Array<float> round(const py::array_t<float, 0>& w, const Array<int32_t>& columns, const Array<float>& factor,
+                   Array<uint8_t>& out, int cols, int threads) {
+  check_columns(columns, cols);
+  const auto n = static_cast<int>(columns.size());
+  require(w.ndim() == 2 && w.shape(0) > 0 && w.shape(1) == n && w.strides(1) == 4 && w.strides(0) % 4 == 0,
+          "expected weights [rows, " + std::to_string(n) + "] with contiguous rows, found shape " + shape_text(w));
+  require(
+      factor.ndim() == 2 && factor.shape(0) == n && factor.shape(1) == n,
+      "expected a factor of shape (" + std::to_string(n) + ", " + std::to_string(n) + "), found " + shape_text(factor));
+  require(threads >= 1, "expected at least one thread");
+  const auto rows = static_cast<int>(w.shape(0));
+  uint8_t* to = packed_room(out, rows, cols);
+  Array<float> errors({int64_t{rows}, int64_t{n}});
+  float* to_errors = errors.mutable_data();
+  const int64_t stride = w.strides(0) / 4;
+  py::gil_scoped_release release;
+  round_columns(w.data(), stride, rows, cols, {columns.data(), n, factor.data()}, to, to_errors, threads);
+  return errors;
+}
+
+Array<float> unpack(const std::string& format, const Array<uint8_t>& packed, int rows, int cols, int threads) {
+  const Matrix w{parse_format(format), rows, cols, packed.data()};
+  require(rows > 0 && cols > 0 && threads > 0, "expected positive sizes");
+  require(packed.size() == matrix_bytes(w.format, rows, cols),
+          "expected " + std::to_string(matrix_bytes(w.format, rows, cols)) + " packed bytes, found " +
+              std::to_string(packed.size()));
+  Array<float> out({int64_t{rows}, int64_t{cols}});
+  float* to = out.mutable_data();
+  py::gil_scoped_release release;
+  run_team(threads,
+           [&](Team& team) { team.for_each(rows, [&](int row) { row_to_float(w, row, to + int64_t{row} * cols); }); });
+  return out;
+}
+
+}  // namespace
+
+void bind_rounding(py::module_& m) {
+  m.attr("MOST_RUN_COLUMNS") = kMostRunColumns;
+  m.def("start_rounding", &start, py::arg("weights").noconvert(), py::arg("out").noconvert());
+  m.def("round_columns", &round, py::arg("weights").noconvert(), py::arg("columns").noconvert(),
+        py::arg("factor").noconvert(), py::arg("out").noconvert(), py::arg("cols"), py::arg("threads"));
+  m.def("unpack", &unpack, py::arg("format"), py::arg("packed").noconvert(), py::arg("rows"), py::arg("cols"),
+        py::arg("threads"));
+}
+
+}  // namespace qwen3cpu

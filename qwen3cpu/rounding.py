@@ -1,0 +1,114 @@
+"""Rounding one matrix to q4 so that its outputs change least, given the second moments of its inputs.
+
+GPTQ (arXiv 2210.17323): columns are rounded one after another, and those that come later make up for the error so far.
+The loops over columns are `_native.round_columns`; here are the factor of the moments and the products between runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu import _native
+
+_GROUP: Final = 32
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How a matrix is rounded.
+
+    damping: share of the mean second moment that is added to each, so that few tokens do not make some directions look
+    free. largest_first: round the groups, and the columns in them, in the order of their moments.
+    """
+
+    damping: float = 0.01
+    largest_first: bool = True
+
+
+def round_matrix(
+    weights: NDArray[np.float32],
+    moments: NDArray[np.float32],
+    out: NDArray[np.uint8],
+    rounding: Rounding,
+    *,
+    threads: int,
+) -> float:
+    """Round weights [rows, cols] into out, uint8 [matrix_bytes("q4", rows, cols)].
+
+    moments: X'X of the inputs [tokens, cols], symmetric, finite. Returns the loss tr(E M E'), E what rounding changed
+    and M the damped moments. The result depends on the arguments alone, threads excepted, as far as BLAS does.
+    """
+    rows, cols = weights.shape
+    order = _order(moments, rounding)
+    factor = inverse_factor(_damped(moments, order, rounding.damping)).astype(np.float32)
+    w = np.zeros((rows, order.size), np.float32)
+    w[:, order < cols] = weights[:, order[order < cols]]
+    _native.start_rounding(np.ascontiguousarray(weights), out)
+    loss = 0.0
+    for first in range(0, order.size, _native.MOST_RUN_COLUMNS):
+        last = min(first + _native.MOST_RUN_COLUMNS, order.size)
+        own = np.ascontiguousarray(factor[first:last, first:last])
+        errors = _native.round_columns(w[:, first:last], order[first:last], own, out, cols, threads)
+        loss += float(np.einsum("ij,ij->", errors, errors, dtype=np.float64))
+        if last < order.size:
+            w[:, last:] -= errors @ factor[first:last, last:]
+    return loss
+
+
+def inverse_factor(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The upper triangular U with U' U = matrix^-1, for a positive definite matrix [n, n]."""
+    # With the order of rows and columns reversed: matrix = R R', R upper triangular, and U is the inverse of R.
+    lower = np.linalg.cholesky(matrix[::-1, ::-1])
+    return _inverse_upper(np.ascontiguousarray(lower[::-1, ::-1]))
+
+
+def _inverse_upper(upper: NDArray[np.float64]) -> NDArray[np.float64]:
+    # In halves down to small pieces: products of halves run at BLAS's speed and take a third of a general inverse's.
+    n = len(upper)
+    if n <= 64:
+        small: NDArray[np.float64] = np.triu(np.linalg.inv(upper))
+        return small
+    half = n // 2
+    out = np.zeros_like(upper)
+    out[:half, :half] = _inverse_upper(upper[:half, :half])
+    out[half:, half:] = _inverse_upper(upper[half:, half:])
+    out[:half, half:] = -(out[:half, :half] @ upper[:half, half:]) @ out[half:, half:]
+    return out
+
+
+def _order(moments: NDArray[np.float32], rounding: Rounding) -> NDArray[np.int32]:
+    """The columns in the order in which they are rounded, a group's 32 side by side, padded to whole groups."""
+    cols = len(moments)
+    groups = np.arange(-(-cols // _GROUP) * _GROUP, dtype=np.int32).reshape(-1, _GROUP)
+    if rounding.largest_first:
+        size = np.zeros(groups.size)
+        size[:cols] = moments.diagonal()
+        by_group = size.reshape(groups.shape)
+        within = np.argsort(-by_group, axis=1, kind="stable")
+        groups = np.take_along_axis(groups, within, 1)[np.argsort(-by_group.sum(1), kind="stable")]
+    return np.ascontiguousarray(groups.reshape(-1))
+
+
+def _damped(moments: NDArray[np.float32], order: NDArray[np.int32], damping: float) -> NDArray[np.float64]:
+    """Moments in the given order plus damping * their mean; padding has the mean alone."""
+    cols = len(moments)
+    mean = float(moments.diagonal().mean(dtype=np.float64)) or 1.0
+    damped = np.zeros((order.size, order.size))
+    present = np.flatnonzero(order < cols)
+    damped[np.ix_(present, present)] = moments[np.ix_(order[present], order[present])]
+    added = np.where(order < cols, damping * mean, mean)
+    damped[np.diag_indices(order.size)] += added
+    return damped
+
+
+def second_moments(inputs: NDArray[np.float32], into: NDArray[Any] | None = None) -> NDArray[np.float32]:
+    """X'X of inputs X [tokens, cols], added to what `into` holds. NumPy makes this product with BLAS's syrk."""
+    product: NDArray[np.float32] = inputs.T @ inputs
+    if into is None:
+        return product
+    into += product
+    return into

@@ -1,0 +1,123 @@
+"""The pass in parts, as calibration runs it: embed, run_layer, head against forward, and the inputs that are shown."""
+
+import numpy as np
+import pytest
+from native_models import all_logits, native_model
+from oracle import Oracle
+from random_models import SHAPES, config, random_ids, random_weights
+
+from qwen3cpu.errors import EngineError
+
+LENGTHS = (70, 1, 9, 64)
+OF_READER = {"q_proj": "qkv", "o_proj": "o", "gate_proj": "gate_up", "down_proj": "down"}
+
+
+def ints(values):
+    return np.array(values, dtype=np.int32)
+
+
+def room(cfg, tokens):
+    """NaN arrays for the inputs of a layer's matrices."""
+    sizes = {
+        "qkv": cfg["hidden_size"],
+        "o": cfg["num_attention_heads"] * cfg["head_dim"],
+        "gate_up": cfg["hidden_size"],
+        "down": cfg["intermediate_size"],
+    }
+    return {name: np.full((tokens, size), np.nan, dtype=np.float32) for name, size in sizes.items()}
+
+
+def in_parts(model, cfg, lengths, ids):
+    """(logits [tokens, vocab_size], inputs of each layer) of sequences that lie one after another in ids."""
+    x = model.embed(ids)
+    inputs = []
+    for layer in range(cfg["num_hidden_layers"]):
+        inputs.append(room(cfg, len(ids)))
+        model.run_layer(layer, ints(lengths), x, **inputs[-1])
+    return model.head(x), inputs
+
+
+@pytest.mark.parametrize("quant", ["f32", "q8", "q4"])
+@pytest.mark.parametrize("shape", ["three_queries_bias", "five_queries_odd", "six_queries_yarn_128"])
+def test_the_parts_give_the_logits_of_the_whole(shape, quant):
+    cfg = config(shape)
+    model = native_model(cfg, random_weights(cfg), quant, kv="f16")
+    ids = random_ids(cfg, sum(LENGTHS))
+    logits, together = in_parts(model, cfg, LENGTHS, ids)
+    ends = np.cumsum(LENGTHS)
+    for length, end in zip(LENGTHS, ends, strict=True):
+        alone = ids[end - length : end]
+        assert (logits[end - length : end] == all_logits(model, alone)).all()
+        _, inputs = in_parts(model, cfg, [length], alone)
+        for layer, shown in enumerate(inputs):
+            for name, values in shown.items():
+                assert (values == together[layer][name][end - length : end]).all()
+    assert model.kv_blocks_in_use() == 0
+
+
+def test_threads_change_nothing():
+    cfg = config("two_queries_128")
+    weights, ids = random_weights(cfg), random_ids(cfg, sum(LENGTHS))
+    found = [in_parts(native_model(cfg, weights, "q4", threads=n), cfg, LENGTHS, ids) for n in (1, 2, 3)]
+    for logits, inputs in found[1:]:
+        assert (logits == found[0][0]).all()
+        for layer, shown in enumerate(inputs):
+            assert all((values == found[0][1][layer][name]).all() for name, values in shown.items())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_inputs_are_what_the_matrices_multiply(shape):
+    cfg = config(shape)
+    weights, ids = random_weights(cfg, seed=3), random_ids(cfg, 80)
+    read = {}
+
+    def linear(name, x):
+        read[name] = x
+        return x @ weights[name].astype(np.float64).T
+
+    Oracle(cfg, weights, linear=linear).logits(ids)
+    _, inputs = in_parts(native_model(cfg, weights), cfg, [80], ids)
+    for layer, shown in enumerate(inputs):
+        for reader, name in OF_READER.items():
+            part = "mlp" if reader in ("gate_proj", "down_proj") else "self_attn"
+            expected = read[f"model.layers.{layer}.{part}.{reader}.weight"]
+            # Float32 rounding of a few hundred operations, see tests/model/test_oracle.py.
+            assert (np.abs(shown[name] - expected).max(1) <= 1e-5 * np.abs(expected).max(1)).all()
+
+
+def test_only_what_is_asked_for_is_shown():
+    cfg = config("one_query_per_kv")
+    model = native_model(cfg, random_weights(cfg))
+    ids = random_ids(cfg, 20)
+    plain, shown = model.embed(ids), model.embed(ids)
+    down = room(cfg, 20)["down"]
+    model.run_layer(0, ints([20]), plain)
+    model.run_layer(0, ints([20]), shown, down=down)
+    assert (plain == shown).all()
+    assert np.isfinite(down).all()
+
+
+def test_what_does_not_fit_is_refused():
+    cfg = config("one_query_per_kv")
+    model = native_model(cfg, random_weights(cfg), context=30)
+    x = model.embed(random_ids(cfg, 31))
+    before = x.copy()
+    with pytest.raises(EngineError, match="expected token ids from 0 to 415, found 416"):
+        model.embed(ints([416]))
+    for layer in (-1, cfg["num_hidden_layers"]):
+        with pytest.raises(EngineError, match=f"expected a layer from 0 to .*, found {layer}"):
+            model.run_layer(layer, ints([31]), x)
+    with pytest.raises(EngineError, match="sequences of 1 to 30 tokens, found 31"):
+        model.run_layer(0, ints([31]), x)
+    with pytest.raises(EngineError, match="sequences of 1 to 30 tokens, found 0"):
+        model.run_layer(0, ints([30, 0, 1]), x)
+    with pytest.raises(EngineError, match=r"x: expected shape \(30, 64\), found \(31, 64\)"):
+        model.run_layer(0, ints([30]), x)
+    with pytest.raises(EngineError, match="down: expected shape"):
+        model.run_layer(0, ints([30, 1]), x, down=np.zeros((31, 3), dtype=np.float32))
+    with pytest.raises(EngineError, match="x: expected shape"):
+        model.head(np.zeros((2, 3), dtype=np.float32))
+    with pytest.raises(TypeError):
+        model.run_layer(0, ints([31]), x.astype(np.float64))
+    assert (x == before).all()
+    assert model.kv_blocks_in_use() == 0
