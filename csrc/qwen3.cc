@@ -407,7 +407,7 @@ void Model::forward(const std::vector<BatchItem>& batch, float* logits) {
 
 void Model::embed(const std::vector<int>& tokens, float* x) {
   for (int token : tokens) check_token(token, "embed");
-  const std::lock_guard<std::mutex> guard(lock_);
+  const std::lock_guard<WatchedLock> guard(lock_);
   run_team(threads_, [&](Team& team) {
     team.for_each(static_cast<int>(tokens.size()), [&](int t) {
       row_to_float(weights_.embed_tokens, tokens[static_cast<size_t>(t)], x + int64_t{t} * config_.hidden_size);
@@ -427,7 +427,7 @@ void Model::run_layer(int layer, const std::vector<int>& lengths, float* x, cons
     batch.push_back({std::make_shared<Sequence>(pool_), std::vector<int>(static_cast<size_t>(length)), {}});
   }
   if (batch.empty()) return;
-  const std::lock_guard<std::mutex> guard(lock_);
+  const std::lock_guard<WatchedLock> guard(lock_);
   for (const BatchItem& item : batch) item.sequence->prepare(static_cast<int>(item.tokens.size()));
   Forward pass(*this, batch, nullptr, inputs);
   run_team(threads_, [&](Team& team) { pass.run_layer(team, layer, x); });
@@ -437,7 +437,7 @@ void Model::head(const float* x, int n, float* logits) {
   if (n == 0) return;
   BatchItem item{std::make_shared<Sequence>(pool_), std::vector<int>(static_cast<size_t>(n)), {}};
   for (int i = 0; i < n; ++i) item.wanted.push_back(i);
-  const std::lock_guard<std::mutex> guard(lock_);
+  const std::lock_guard<WatchedLock> guard(lock_);
   Forward pass(*this, {item}, logits);
   run_team(threads_, [&](Team& team) { pass.run_head(team, x); });
 }
