@@ -6,7 +6,7 @@ Example:
     print(model.generate("Why is the sky blue?").text)
 """
 
-from qwen3cpu import openmp  # noqa: F401  first of all: it loads the native module
+from qwen3cpu import runtimes  # noqa: F401  first of all: it loads NumPy and the native module
 from qwen3cpu.conversation import Conversation
 from qwen3cpu.errors import (
     ArgumentError,
