@@ -16,8 +16,9 @@ struct AttentionPiece {
 struct AttentionShape {
   int heads, kv_heads, head_dim, head_dim_padded;
   int group() const { return heads / kv_heads; }
-  // Tokens per piece: enough query rows to share each load of keys and values, few enough to stay in L1/L2.
-  int tokens_per_piece() const { return group() >= 32 ? 1 : 32 / group(); }
+  // Tokens per piece: enough query rows to share each load of keys and values, few enough to stay in L2.
+  int tokens_per_piece() const { return group() >= kRows ? 1 : kRows / group(); }
+  static constexpr int kRows = 128;
 };
 
 int64_t attention_scratch_bytes(const AttentionShape& shape);

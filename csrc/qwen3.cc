@@ -292,9 +292,10 @@ void Forward::rotate_and_store(Team& team, const Layer& l, int layer) {
 }
 
 void Forward::attend_all(Team& team, int layer) {
-  const int kv_heads = c_.num_key_value_heads;
-  team.for_each(static_cast<int>(attention_pieces_.size()) * kv_heads, [&](int i) {
-    attend(model_.kv_, shape_, attention_pieces_[static_cast<size_t>(i / kv_heads)], layer, i % kv_heads, ws_.q.get(),
+  const auto pieces = static_cast<int>(attention_pieces_.size());
+  // All pieces of a head before the next head: their keys and values are the same.
+  team.for_each(pieces * c_.num_key_value_heads, [&](int i) {
+    attend(model_.kv_, shape_, attention_pieces_[static_cast<size_t>(i % pieces)], layer, i / pieces, ws_.q.get(),
            q_stride_, ws_.attended.get(), c_.q_size(), scratch(team));
   });
 }

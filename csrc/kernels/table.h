@@ -82,9 +82,7 @@ struct SoftmaxState {
 using AttendFn = void(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
                       SoftmaxState* state, float* out, uint8_t* scratch, const void* next_k);
 
-constexpr int64_t attend_scratch_bytes(int head_dim_padded) {
-  return int64_t{2} * 4 * kKvBlock * round_up(head_dim_padded, 32) + 8192;
-}
+constexpr int64_t attend_scratch_bytes(int head_dim_padded) { return int64_t{4} * kKvBlock * head_dim_padded; }
 
 // Writes one position's key and value (float, head_dim_padded) into the planes at `slot` (0..63).
 //   f16  round half to even; what f16 cannot hold becomes an infinity

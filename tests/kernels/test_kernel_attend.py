@@ -71,7 +71,7 @@ def same_state(a: State, b: State) -> bool:
 
 @pytest.mark.parametrize(("isa", "kv"), rows("attend"))
 @pytest.mark.parametrize("dim", [8, 24, 64, 72, 128])
-@pytest.mark.parametrize("n_rows", [1, 2, 3, 5, 6, 7, 16, 33])
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 5, 6, 7, 16, 33, 130])
 def test_equals_oracle(isa: str, kv: str, dim: int, n_rows: int) -> None:
     q = queries(n_rows, dim)
     counts = np.random.default_rng(dim).integers(0, BLOCK + 1, (3, n_rows)).astype(np.int32)

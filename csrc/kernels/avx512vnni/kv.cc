@@ -4,56 +4,80 @@
 #include <immintrin.h>
 
 #include "../avx2/kv_vectors.h"
-#include "../avx2/softmax.h"
 #include "kernels.h"
+#include "softmax.h"
 
 namespace qwen3cpu::avx512vnni {
 namespace {
 
-using avx2::F16;
-using avx2::F32;
-using avx2::Q8;
-
-constexpr int kWide = 16;                   // floats of a register
 constexpr int kVectors = kKvBlock / kWide;  // registers of scores of one row
-constexpr int kRowsToWiden = 12;            // fewer rows do not earn what widening costs
-constexpr int kBatch = 32;                  // rows whose scores are kept: 8 KiB
+constexpr int kRowsToWiden = 8;             // fewer rows do not earn what widening costs
+constexpr int kBatch = 128;                 // rows for which a block is widened: 32 KiB of scores
+constexpr int kTile = 4;                    // rows that share a load
 
 // Keeps x in a register here, as avx2::pin: GCC 12 folds the load into each use otherwise and spills the sums.
 inline void pin(__m512& x) { asm("" : "+v"(x)); }
 
-// [8 groups][dim][8 positions] -> [dim][64 positions], the groups that hold any of `count` positions.
+struct F32 : avx2::F32 {
+  static __m512 load_wide(const float* p) { return _mm512_loadu_ps(p); }
+};
+
+struct F16 : avx2::F16 {
+  static __m512 load_wide(const uint16_t* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+};
+
+struct Q8 : avx2::Q8 {
+  static __m512 load_wide(const int8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
+};
+
+// [8 groups][dim][8 positions] -> [dim][64 positions], two groups at a time: a whole cache line of `to`.
 template <class Kv>
-void widen_keys(const typename Kv::Stored* from, int count, int dim, float* to) {
+void widen_keys(const typename Kv::Stored* from, int dim, float* to) {
   constexpr int lanes = avx2::kLanes;
-  for (int group = 0; group * lanes < count; ++group)
+  for (int p = 0; p < kKvBlock; p += 2 * lanes)
     for (int d = 0; d < dim; ++d)
-      _mm256_store_ps(to + d * kKvBlock + group * lanes, Kv::load(from + (int64_t{group} * dim + d) * lanes));
+      for (int i = 0; i < 2 * lanes; i += lanes)
+        _mm256_store_ps(to + d * kKvBlock + p + i, Kv::load(from + int64_t{p + i} * dim + d * lanes));
 }
 
 template <class Kv>
-void widen_values(const typename Kv::Stored* from, int count, int dim, float* to) {
-  for (int64_t i = 0; i < int64_t{count} * dim; i += avx2::kLanes) _mm256_store_ps(to + i, Kv::load(from + i));
+void widen_values(const typename Kv::Stored* from, int dim, float* to) {
+  for (int i = 0; i < kKvBlock * dim; i += kWide) _mm512_store_ps(to + i, Kv::load_wide(from + i));
 }
 
-// Scores of all 64 positions for R rows; those at or above the block's count are garbage that soften() leaves out.
+// The loops over rows and registers below are unrolled by order: GCC 12 keeps the sums in registers inside the loop
+// over d otherwise, but moves them there and back through memory, a fifth of the time.
+
+// Scores of all 64 positions for R rows; those at or above a row's count are garbage that soften() leaves out.
 template <int R>
-inline void score_rows(const float* q, const float* keys, int dim, float* score) {
+void score_rows(const float* q, const float* keys, int dim, float* score) {
   __m512 acc[R][kVectors];
+#pragma GCC unroll 4
   for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
     for (int i = 0; i < kVectors; ++i) acc[r][i] = _mm512_setzero_ps();
+#pragma GCC unroll 2
   for (int d = 0; d < dim; ++d) {
     __m512 kd[kVectors];
+#pragma GCC unroll 4
     for (int i = 0; i < kVectors; ++i) {
       kd[i] = _mm512_load_ps(keys + d * kKvBlock + i * kWide);
       pin(kd[i]);
     }
+#pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
       const __m512 qd = _mm512_set1_ps(q[int64_t{r} * dim + d]);
+#pragma GCC unroll 4
       for (int i = 0; i < kVectors; ++i) acc[r][i] = _mm512_fmadd_ps(qd, kd[i], acc[r][i]);
     }
   }
+#pragma GCC unroll 4
   for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
     for (int i = 0; i < kVectors; ++i) _mm512_store_ps(score + r * kKvBlock + i * kWide, acc[r][i]);
 }
 
@@ -75,41 +99,30 @@ inline void store_floats(float* p, __m512 x) {
 template <int R, int N, bool Whole = true>
 inline void weigh(const float* e, const float* correction, const float* values, int count, int dim, float* out) {
   __m512 acc[R][N];
+#pragma GCC unroll 4
   for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
     for (int i = 0; i < N; ++i)
       acc[r][i] = _mm512_mul_ps(load_floats<Whole>(out + int64_t{r} * dim + i * kWide), _mm512_set1_ps(correction[r]));
+#pragma GCC unroll 2
   for (int p = 0; p < count; ++p) {
     __m512 vp[N];
+#pragma GCC unroll 4
     for (int i = 0; i < N; ++i) {
       vp[i] = load_floats<Whole>(values + int64_t{p} * dim + i * kWide);
       pin(vp[i]);
     }
+#pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
       const __m512 ep = _mm512_set1_ps(e[r * kKvBlock + p]);
+#pragma GCC unroll 4
       for (int i = 0; i < N; ++i) acc[r][i] = _mm512_fmadd_ps(ep, vp[i], acc[r][i]);
     }
   }
+#pragma GCC unroll 4
   for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
     for (int i = 0; i < N; ++i) store_floats<Whole>(out + int64_t{r} * dim + i * kWide, acc[r][i]);
-}
-
-// Up to 4 rows that attend to the same positions: 1, 2 or 4.
-struct Run {
-  int first;
-  int rows;
-};
-
-// Cuts rows [0, n) into runs; rows without a position are in none. Returns how many.
-int cut_into_runs(const int* count, int n, Run* runs) {
-  int found = 0;
-  for (int row = 0; row < n;) {
-    int same = 1;
-    while (same < 4 && row + same < n && count[row + same] == count[row]) ++same;
-    const int rows = same == 3 ? 2 : same;
-    if (count[row] > 0) runs[found++] = {row, rows};
-    row += rows;
-  }
-  return found;
 }
 
 template <int R>
@@ -120,48 +133,70 @@ void weigh_rows(const float* e, const float* correction, const float* values, in
   if (d < dim) weigh<R, 1, false>(e, correction, values + d, count, dim, out + d);
 }
 
-// Up to kBatch rows: all scores first, then all sums of values, so that keys and values, 32 KiB each, take turns in L1.
+// R rows together as far as all of them attend, then each alone: near the diagonal their counts differ by a few.
+template <int R>
+void weigh_tile(const float* e, const float* correction, const float* values, const int* count, int dim, float* out) {
+  int common = count[0];
+  for (int r = 1; r < R; ++r) common = count[r] < common ? count[r] : common;
+  weigh_rows<R>(e, correction, values, common, dim, out);
+  constexpr float unchanged = 1.0f;
+  for (int r = 0; r < R; ++r)
+    if (count[r] > common)
+      weigh_rows<1>(e + r * kKvBlock + common, &unchanged, values + int64_t{common} * dim, count[r] - common, dim,
+                    out + int64_t{r} * dim);
+}
+
+constexpr decltype(&score_rows<1>) kScoreRows[kTile + 1] = {nullptr, score_rows<1>, score_rows<2>, score_rows<3>,
+                                                            score_rows<4>};
+constexpr decltype(&weigh_tile<1>) kWeighTile[kTile + 1] = {nullptr, weigh_tile<1>, weigh_tile<2>, weigh_tile<3>,
+                                                            weigh_tile<4>};
+
+// Fetches part `i` of `parts` of a plane into L2, where widening finds it: a block is read once, its order in memory
+// tells the prefetchers little.
 template <class Kv>
-void attend_batch(const float* q, const float* keys, const float* values, const typename Kv::Stored* k,
-                  const typename Kv::Stored* v, const int* count, int n_rows, int dim, SoftmaxState* state,
-                  float* out) {
+inline void fetch_part(const typename Kv::Stored* plane, int dim, int i, int parts) {
+  constexpr int kPerLine = kCacheLine / static_cast<int>(sizeof(typename Kv::Stored));
+  const int lines = ceil_div(kKvBlock * dim, kPerLine), step = ceil_div(lines, parts);
+  for (int line = i * step; line < (i + 1) * step && line < lines; ++line)
+    _mm_prefetch(reinterpret_cast<const char*>(plane + line * kPerLine), _MM_HINT_T1);
+}
+
+// Up to kBatch rows: all scores first, then all sums of values, so that keys and values take turns in the same 32 KiB,
+// which stay in L1.
+template <class Kv>
+void attend_batch(const float* q, const typename Kv::Stored* keys, const typename Kv::Stored* values,
+                  const typename Kv::Stored* next_keys, const int* count, int n_rows, int dim, SoftmaxState* state,
+                  float* out, float* wide) {
   alignas(64) float e[kBatch * kKvBlock];
-  float correction[kBatch];
-  Run runs[kBatch];
-  const int n_runs = cut_into_runs(count, n_rows, runs);
-  for (int i = 0; i < n_runs; ++i) {
-    const auto score = runs[i].rows == 4 ? score_rows<4> : runs[i].rows == 2 ? score_rows<2> : score_rows<1>;
-    score(q + int64_t{runs[i].first} * dim, keys, dim, e + runs[i].first * kKvBlock);
+  alignas(64) float correction[kBatch] = {};
+  const int tiles = ceil_div(n_rows, kTile);
+  widen_keys<Kv>(keys, dim, wide);
+  for (int row = 0; row < n_rows; row += kTile) {
+    const int rows = n_rows - row < kTile ? n_rows - row : kTile;
+    fetch_part<Kv>(values, dim, row / kTile, tiles);
+    kScoreRows[rows](q + int64_t{row} * dim, wide, dim, e + row * kKvBlock);
   }
-  for (int row = 0; row < n_rows; ++row) {
-    if (count[row] == 0) continue;
-    float* scores = e + row * kKvBlock;
-    avx2::scale_positions<Kv>(k, count[row], dim, scores);
-    correction[row] = avx2::soften(scores, count[row], state[row]);
-    avx2::scale_positions<Kv>(v, count[row], dim, scores);
-  }
-  for (int i = 0; i < n_runs; ++i) {
-    const auto weigh = runs[i].rows == 4 ? weigh_rows<4> : runs[i].rows == 2 ? weigh_rows<2> : weigh_rows<1>;
-    const int row = runs[i].first;
-    weigh(e + row * kKvBlock, correction + row, values, count[row], dim, out + int64_t{row} * dim);
+  for (int row = 0; row < n_rows; ++row) avx2::scale_positions<Kv>(keys, count[row], dim, e + row * kKvBlock);
+  soften(e, count, n_rows, state, correction);
+  for (int row = 0; row < n_rows; ++row) avx2::scale_positions<Kv>(values, count[row], dim, e + row * kKvBlock);
+  widen_values<Kv>(values, dim, wide);
+  for (int row = 0; row < n_rows; row += kTile) {
+    const int rows = n_rows - row < kTile ? n_rows - row : kTile;
+    fetch_part<Kv>(next_keys, dim, row / kTile, tiles);
+    kWeighTile[rows](e + row * kKvBlock, correction + row, wide, count + row, dim, out + int64_t{row} * dim);
   }
 }
 
 template <class Kv>
 void attend_block(const float* q, const void* k, const void* v, const int* count, int n_rows, int dim,
-                  SoftmaxState* state, float* out, uint8_t* scratch, const void*) {
-  const auto* stored_keys = static_cast<const typename Kv::Stored*>(k);
-  const auto* stored_values = static_cast<const typename Kv::Stored*>(v);
-  int most = 0;
-  for (int row = 0; row < n_rows; ++row) most = count[row] > most ? count[row] : most;
-  auto* keys = reinterpret_cast<float*>(scratch);
-  float* values = keys + int64_t{kKvBlock} * dim;
-  widen_keys<Kv>(stored_keys, most, dim, keys);
-  widen_values<Kv>(stored_values, most, dim, values);
+                  SoftmaxState* state, float* out, uint8_t* scratch, const void* next_k) {
+  const auto* keys = static_cast<const typename Kv::Stored*>(k);
+  const auto* values = static_cast<const typename Kv::Stored*>(v);
+  const auto* next_keys = static_cast<const typename Kv::Stored*>(next_k != nullptr ? next_k : k);
   for (int row = 0; row < n_rows; row += kBatch) {
     const int64_t offset = int64_t{row} * dim;
-    attend_batch<Kv>(q + offset, keys, values, stored_keys, stored_values, count + row,
-                     n_rows - row < kBatch ? n_rows - row : kBatch, dim, state + row, out + offset);
+    attend_batch<Kv>(q + offset, keys, values, next_keys, count + row, n_rows - row < kBatch ? n_rows - row : kBatch,
+                     dim, state + row, out + offset, reinterpret_cast<float*>(scratch));
   }
 }
 

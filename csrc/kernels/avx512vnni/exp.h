@@ -1,0 +1,29 @@
+// The project's exponential on 16 lanes: operation by operation that of kernels/scalar/exp.h.
+#pragma once
+
+#include <immintrin.h>
+
+#include "../exp_constants.h"
+
+namespace qwen3cpu::avx512vnni {
+namespace {
+
+inline __m512 exponential(__m512 x) {
+  const __m512 one = _mm512_set1_ps(1.0f), shift = _mm512_set1_ps(kRoundShift), least = _mm512_set1_ps(kExpMin);
+  // minps and maxps return their second operand when one is NaN.
+  const __m512 bounded = _mm512_max_ps(least, _mm512_min_ps(_mm512_set1_ps(kExpMax), x));
+  const __m512 n = _mm512_sub_ps(_mm512_fmadd_ps(bounded, _mm512_set1_ps(kLog2E), shift), shift);
+  const __m512 r = _mm512_fmadd_ps(n, _mm512_set1_ps(-kLn2Low), _mm512_fmadd_ps(n, _mm512_set1_ps(-kLn2High), bounded));
+  __m512 p = _mm512_set1_ps(kExp6);
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(kExp5));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(kExp4));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(kExp3));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(kExp2));
+  p = _mm512_fmadd_ps(p, r, one);
+  p = _mm512_fmadd_ps(p, r, one);
+  // p * 2^n, which is a normal number: as exact as the twin's multiplication.
+  return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, least, _CMP_NLT_UQ), p, n);
+}
+
+}  // namespace
+}  // namespace qwen3cpu::avx512vnni

@@ -1,0 +1,62 @@
+// One step of the online softmax, the scores of a block of keys, for many rows: what avx2::soften() computes, 16 lanes
+// wide and in passes over the rows, so that one row's operations fill the waiting time of another's. Internal linkage.
+#pragma once
+
+#include "../avx2/simd.h"
+#include "exp.h"
+
+namespace qwen3cpu::avx512vnni {
+namespace {
+
+constexpr int kWide = 16;  // floats of a register
+
+inline __mmask16 first_lanes(int n) { return static_cast<__mmask16>((1u << n) - 1); }
+
+// The largest of `before` and the row's scores; never -0.
+inline float largest(const float* score, int count, float before) {
+  __m512 wide = _mm512_set1_ps(before);
+  int p = 0;
+  for (; p + kWide <= count; p += kWide) wide = _mm512_max_ps(_mm512_load_ps(score + p), wide);
+  if (p < count) wide = _mm512_mask_max_ps(wide, first_lanes(count - p), _mm512_load_ps(score + p), wide);
+  __m256 max = _mm256_max_ps(_mm512_castps512_ps256(wide), _mm512_extractf32x8_ps(wide, 1));
+  max = _mm256_max_ps(max, _mm256_permute2f128_ps(max, max, 1));
+  max = _mm256_max_ps(max, _mm256_shuffle_ps(max, max, 0x4e));
+  max = _mm256_max_ps(max, _mm256_shuffle_ps(max, max, 0xb1));
+  return _mm256_cvtss_f32(_mm256_add_ps(max, _mm256_setzero_ps()));
+}
+
+// Turns a row's scores into exponentials and returns their sum, added in 8 lanes: the halves of a register one after
+// the other.
+inline float exponentials(float* score, int count, float max) {
+  __m256 total = _mm256_setzero_ps();
+  const auto add = [&](int p, __m512 e) {
+    total = _mm256_add_ps(total, _mm512_castps512_ps256(e));
+    total = _mm256_add_ps(total, _mm512_extractf32x8_ps(e, 1));
+    _mm512_store_ps(score + p, e);
+  };
+  const auto at = [&](int p) { return exponential(_mm512_sub_ps(_mm512_load_ps(score + p), _mm512_set1_ps(max))); };
+  int p = 0;
+  for (; p + kWide <= count; p += kWide) add(p, at(p));
+  if (p < count) add(p, _mm512_maskz_mov_ps(first_lanes(count - p), at(p)));
+  return avx2::sum_lanes(total);
+}
+
+// score: [n_rows][64], 64-byte aligned. correction [n_rows rounded up to 16], 64-byte aligned: the factors for what was
+// summed before. A row without positions keeps its state, with a factor of 1.
+inline void soften(float* score, const int* count, int n_rows, SoftmaxState* state, float* correction) {
+  for (int row = 0; row < n_rows; ++row) {
+    const float before = state[row].max;
+    if (count[row] > 0) state[row].max = largest(score + row * kKvBlock, count[row], before);
+    correction[row] = count[row] > 0 ? before - state[row].max : 0.0f;
+  }
+  for (int row = 0; row < n_rows; row += kWide)
+    _mm512_store_ps(correction + row, exponential(_mm512_load_ps(correction + row)));
+  for (int row = 0; row < n_rows; ++row) {
+    if (count[row] == 0) continue;
+    const float total = exponentials(score + row * kKvBlock, count[row], state[row].max);
+    state[row].sum = __builtin_fmaf(state[row].sum, correction[row], total);
+  }
+}
+
+}  // namespace
+}  // namespace qwen3cpu::avx512vnni
