@@ -1,5 +1,5 @@
-// Quantised inputs cut into runs of tokens whose number is known to the compiler. Internal linkage: every file has its
-// own copy, compiled with its flags.
+// Quantised inputs cut into runs of tokens, pieces of weights into row tiles that are walked side by side: numbers that
+// the compiler knows. Internal linkage: every file has its own copy, compiled with its flags.
 #pragma once
 
 #include "table.h"
@@ -17,22 +17,22 @@ struct Tokens {
   int64_t stride, scales, sums;
 };
 
-template <int T>
-struct TokenCount {
-  static constexpr int value = T;
+template <int N>
+struct Count {
+  static constexpr int value = N;
 };
 
-// Calls body(TokenCount<n>) for 1 <= n <= kMost.
+// Calls body(Count<n>) for 1 <= n <= kMost.
 template <int kMost, int T = 1, class Body>
 QWEN3CPU_INLINE void with_count(int n, Body&& body) {
   if constexpr (T < kMost) {
     if (n != T) return with_count<kMost, T + 1>(n, body);
   }
-  body(TokenCount<T>{});
+  body(Count<T>{});
 }
 
 // Cuts tokens into runs of at most kMost, tokens outside, row tiles inside: a run's activations stay in L1 while the
-// piece's tiles come from L2. Calls body(TokenCount, the tokens, where their y begins).
+// piece's tiles come from L2. Calls body(Count, the tokens, where their y begins).
 template <int kMost, class Body>
 inline void for_token_runs(const Activations& x, int first_token, int n_tokens, float* y, int64_t ldy, Body&& body) {
   const int64_t sums = x.stride / kGroup;
@@ -45,6 +45,18 @@ inline void for_token_runs(const Activations& x, int first_token, int n_tokens, 
     with_count<kMost>(n, [&](auto count) { body(count, tokens, y + t * ldy); });
     t += n;
   }
+}
+
+// Calls body(Count<n>, tile, apart) until every row tile of a piece has been in a call: n tiles `apart` tiles from each
+// other, from n equal parts of the piece, to be walked side by side. n is kMost as long as there are so many, then half
+// of that, and so on; kMost is a power of two.
+//
+// Where memory is what is waited for, the prefetchers of a core have n streams to run ahead in then.
+template <int kMost, class Body>
+QWEN3CPU_INLINE void for_tiles_side_by_side(int first_tile, int n_tiles, Body&& body) {
+  const int apart = n_tiles / kMost;
+  for (int i = 0; i < apart; ++i) body(Count<kMost>{}, first_tile + i, apart);
+  if constexpr (kMost > 1) for_tiles_side_by_side<kMost / 2>(first_tile + kMost * apart, n_tiles - kMost * apart, body);
 }
 
 }  // namespace

@@ -131,7 +131,7 @@ def test_wide_instructions_are_in_the_kernels_that_need_them_only() -> None:
     if "avx2" not in compiled:
         pytest.skip("no kernels with wide instructions are compiled in")
     found = functions_with(WIDE)
-    own = re.compile(rf"(^|\s)qwen3cpu::({'|'.join(compiled)})::")
+    own = re.compile(rf"(^|[\s<])qwen3cpu::({'|'.join(compiled)})::")
     inside = {function for function in found if own.search(function)}
     if not inside:
         pytest.skip("the extension is stripped of its symbols")

@@ -1,5 +1,7 @@
 // The peak of VPDPBUSD.
-#include "simd.h"
+#include <immintrin.h>
+
+#include "kernels.h"
 
 namespace qwen3cpu::avxvnni {
 

@@ -68,7 +68,7 @@ __attribute__((noinline)) void multiply_q4_tile(const uint8_t* tile, const float
 }
 
 template <class Dot, int T>
-QWEN3CPU_INLINE void multiply_q4_tiles(TokenCount<T>, const Matrix& w, int first_tile, int n_tiles, const Tokens& x,
+QWEN3CPU_INLINE void multiply_q4_tiles(Count<T>, const Matrix& w, int first_tile, int n_tiles, const Tokens& x,
                                        float* y, int64_t ldy) {
   const int groups = ceil_div(w.cols, kGroup);
   for (int tile = 0; tile < n_tiles; ++tile)

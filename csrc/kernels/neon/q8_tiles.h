@@ -55,7 +55,7 @@ __attribute__((noinline)) void multiply_q8_tile(const uint8_t* tile, int groups,
 }
 
 template <class Dot, int T>
-QWEN3CPU_INLINE void multiply_q8_tiles(TokenCount<T>, const Matrix& w, int first_tile, int n_tiles, const Tokens& x,
+QWEN3CPU_INLINE void multiply_q8_tiles(Count<T>, const Matrix& w, int first_tile, int n_tiles, const Tokens& x,
                                        float* y, int64_t ldy) {
   const int groups = ceil_div(w.cols, kGroup);
   for (int tile = 0; tile < n_tiles; ++tile)

@@ -1,0 +1,49 @@
+// Two row tiles side by side in a register, as the kernels of vnni.h take them. Internal linkage.
+#pragma once
+
+#include "../vnni.h"
+#include "kernels.h"
+
+namespace qwen3cpu::avx512vnni {
+namespace {
+
+struct Rows {
+  static constexpr int kTiles = 2;
+  using Int = __m512i;
+  using Float = __m512;
+
+  static Int load(const uint8_t (*p)[4], int64_t apart) {
+    const auto* low = reinterpret_cast<const uint8_t*>(p);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(vnni::load32(low)), vnni::load32(low + apart), 1);
+  }
+  static Int scales_q4(const int8_t* p, int64_t apart) {
+    const __m128i both = _mm_unpacklo_epi64(vnni::load8(p), vnni::load8(p + apart));
+    return _mm512_and_si512(_mm512_cvtepi8_epi32(both), _mm512_set1_epi32(0xffff));
+  }
+  static Float scales_q8(const uint16_t* p, int64_t apart) {
+    const __m128i high = vnni::load16(reinterpret_cast<const uint8_t*>(p) + apart);
+    return _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(vnni::load16(p)), high, 1));
+  }
+  static Float load_floats(const float* p, int64_t apart) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(p)), _mm256_loadu_ps(p + apart), 1);
+  }
+  static void store(float* y, int64_t apart, Float rows) {
+    _mm256_storeu_ps(y, _mm512_castps512_ps256(rows));
+    if (apart > 0) _mm256_storeu_ps(y + apart, _mm512_extractf32x8_ps(rows, 1));
+  }
+  static Int set1(int32_t x) { return _mm512_set1_epi32(x); }
+  static Float zero() { return _mm512_setzero_ps(); }
+  static Int low_nibbles(Int two) { return _mm512_and_si512(two, _mm512_set1_epi8(15)); }
+  static Int high_nibbles(Int two) { return low_nibbles(_mm512_srli_epi16(two, 4)); }
+  static Int add_products(Int sum, Int w, const int8_t* x) {
+    return _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(vnni::four_bytes(x)));
+  }
+  static Int add_scaled(Int dot, Int sum, Int scale) { return _mm512_dpwssd_epi32(dot, sum, scale); }
+  static Float mul(Float a, Float b) { return _mm512_mul_ps(a, b); }
+  static Float mul(Float a, float b) { return _mm512_mul_ps(a, _mm512_set1_ps(b)); }
+  static Float fma(Int dot, Float scale, Float acc) { return _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, acc); }
+  static Float fma(Int dot, float scale, Float acc) { return fma(dot, _mm512_set1_ps(scale), acc); }
+};
+
+}  // namespace
+}  // namespace qwen3cpu::avx512vnni

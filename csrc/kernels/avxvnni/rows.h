@@ -1,0 +1,37 @@
+// A row tile in a register, as the kernels of vnni.h take it. Internal linkage.
+#pragma once
+
+#include "../vnni.h"
+#include "kernels.h"
+
+namespace qwen3cpu::avxvnni {
+namespace {
+
+struct Rows {
+  static constexpr int kTiles = 1;
+  using Int = __m256i;
+  using Float = __m256;
+
+  static Int load(const uint8_t (*p)[4], int64_t) { return vnni::load32(p); }
+  static Int scales_q4(const int8_t* p, int64_t) {
+    return _mm256_and_si256(_mm256_cvtepi8_epi32(vnni::load8(p)), _mm256_set1_epi32(0xffff));
+  }
+  static Float scales_q8(const uint16_t* p, int64_t) { return _mm256_cvtph_ps(vnni::load16(p)); }
+  static Float load_floats(const float* p, int64_t) { return _mm256_loadu_ps(p); }
+  static void store(float* y, int64_t, Float rows) { _mm256_storeu_ps(y, rows); }
+  static Int set1(int32_t x) { return _mm256_set1_epi32(x); }
+  static Float zero() { return _mm256_setzero_ps(); }
+  static Int low_nibbles(Int two) { return _mm256_and_si256(two, _mm256_set1_epi8(15)); }
+  static Int high_nibbles(Int two) { return low_nibbles(_mm256_srli_epi16(two, 4)); }
+  static Int add_products(Int sum, Int w, const int8_t* x) {
+    return _mm256_dpbusd_avx_epi32(sum, w, _mm256_set1_epi32(vnni::four_bytes(x)));
+  }
+  static Int add_scaled(Int dot, Int sum, Int scale) { return _mm256_dpwssd_avx_epi32(dot, sum, scale); }
+  static Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
+  static Float mul(Float a, float b) { return _mm256_mul_ps(a, _mm256_set1_ps(b)); }
+  static Float fma(Int dot, Float scale, Float acc) { return _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, acc); }
+  static Float fma(Int dot, float scale, Float acc) { return fma(dot, _mm256_set1_ps(scale), acc); }
+};
+
+}  // namespace
+}  // namespace qwen3cpu::avxvnni

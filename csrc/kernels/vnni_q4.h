@@ -1,0 +1,95 @@
+// q4 weights times int8 activations by VPDPBUSD, for a variant's rows (vnni.h). Internal linkage.
+//
+// A group's sums start at -8 * (sum of the activations), so that they end as sum((q - 8) * x), at most 32 * 8 * 127 =
+// 32,512: they fit int16, and VPDPWSSD multiplies them by the group's scale.
+#pragma once
+
+#include "vnni.h"
+
+namespace qwen3cpu::vnni {
+namespace {
+
+// dot[i][t] += scale * sum((nibble - 8) * x_t) over group g of the blocks; x: first k of the group.
+template <class Rows, int R, int T>
+QWEN3CPU_INLINE void add_group(const Q4Block* const (&block)[R], int64_t apart, int g, const int8_t* x, int64_t stride,
+                               const int32_t* start, int groups, typename Rows::Int (&dot)[R][T]) {
+  typename Rows::Int sum[R][T];
+#pragma GCC unroll 8
+  for (int t = 0; t < T; ++t)
+    for (int i = 0; i < R; ++i) sum[i][t] = Rows::set1(start[t * groups]);
+#pragma GCC unroll 4
+  for (int v = 0; v < 4; ++v) {
+    typename Rows::Int two[R], low[R], high[R];
+    for (int i = 0; i < R; ++i) {
+      if (T <= kTokensToPrefetch && v % 2 == 0) prefetch<Rows>(block[i]->q[g][v], apart);
+      two[i] = Rows::load(block[i]->q[g][v], apart);
+      low[i] = Rows::low_nibbles(two[i]);
+      high[i] = Rows::high_nibbles(two[i]);
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t)
+      for (int i = 0; i < R; ++i) sum[i][t] = Rows::add_products(sum[i][t], low[i], x + t * stride + 4 * v);
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t)
+      for (int i = 0; i < R; ++i) sum[i][t] = Rows::add_products(sum[i][t], high[i], x + t * stride + 16 + 4 * v);
+  }
+  for (int i = 0; i < R; ++i) {
+    const typename Rows::Int scale = Rows::scales_q4(block[i]->scale[g], apart);
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) dot[i][t] = Rows::add_scaled(dot[i][t], sum[i][t], scale);
+  }
+}
+
+// R registers of row tiles, tile `tile` first and `apart` tiles from each other.
+template <class Rows, int R, int T>
+__attribute__((noinline)) void multiply_q4_tiles(const Matrix& w, int tile, int apart, const Tokens& x,
+                                                 const int32_t* start, float* y, int64_t ldy) {
+  const int groups = ceil_div(w.cols, kGroup);
+  const int64_t apart_bytes = apart * tile_bytes(Format::q4, w.cols), apart_rows = int64_t{apart} * kTileRows;
+  const Q4Block* block[R];
+  typename Rows::Float acc[R][T];
+  for (int i = 0; i < R; ++i) {
+    block[i] = reinterpret_cast<const Q4Block*>(w.tile(tile + i * Rows::kTiles * apart));
+    for (int t = 0; t < T; ++t) acc[i][t] = Rows::zero();
+  }
+  for (int b = 0; b * Q4Block::kGroups < groups; ++b) {
+    const int first = b * Q4Block::kGroups, left = groups - first;
+    const int here = left < Q4Block::kGroups ? left : Q4Block::kGroups;
+    typename Rows::Int dot[R][T];
+    for (int i = 0; i < R; ++i) {
+      if (T <= kTokensToPrefetch) prefetch<Rows>(block[i]->scale, apart_bytes);
+      for (int t = 0; t < T; ++t) dot[i][t] = Rows::set1(0);
+    }
+#pragma GCC unroll 1
+    for (int g = 0; g < here; ++g)
+      add_group<Rows, R, T>(block, apart_bytes, g, x.q + int64_t{first + g} * kGroup, x.stride, start + first + g,
+                            groups, dot);
+    for (int i = 0; i < R; ++i) {
+      for (int t = 0; t < T; ++t) acc[i][t] = Rows::fma(dot[i][t], x.scale[t * x.scales + b], acc[i][t]);
+      ++block[i];
+    }
+  }
+  for (int i = 0; i < R; ++i) {
+    const int row_tile = i * Rows::kTiles * apart;
+    const typename Rows::Float row_scale = Rows::load_floats(w.row_scales(tile + row_tile), apart_rows);
+    for (int t = 0; t < T; ++t)
+      Rows::store(y + t * ldy + row_tile * kTileRows, apart_rows, Rows::mul(acc[i][t], row_scale));
+  }
+}
+
+template <class Rows>
+void multiply_q4(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
+                 float* y, int64_t ldy, uint8_t* scratch) {
+  const int groups = ceil_div(w.cols, kGroup);
+  for_token_runs<kMaxTokens>(x, first_token, n_tokens, y, ldy, [&](auto count, const Tokens& tokens, float* to) {
+    constexpr int T = count.value;
+    const int32_t* start = start_sums(tokens, T, groups, -8, scratch);
+    for_tiles_side_by_side<registers<Rows>(T) * Rows::kTiles>(first_tile, n_tiles, [&](auto n, int tile, int apart) {
+      multiply_q4_tiles<Rows, ceil_div(n.value, Rows::kTiles), T>(w, tile, n.value > 1 ? apart : 0, tokens, start,
+                                                                  to + (tile - first_tile) * kTileRows, ldy);
+    });
+  });
+}
+
+}  // namespace
+}  // namespace qwen3cpu::vnni
