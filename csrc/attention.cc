@@ -57,9 +57,11 @@ void attend(const KvKernels& kernels, const AttentionShape& shape, const Attenti
 
   const KvPool& pool = piece.sequence->pool();
   const int last_position = piece.first_position + piece.tokens - 1;
+  std::fill(count, count + rows, kKvBlock);
   for (int first = 0; first <= last_position; first += kKvBlock) {
-    for (int row = 0; row < rows; ++row)
-      count[row] = std::clamp(piece.first_position + row / group + 1 - first, 0, kKvBlock);
+    if (first + kKvBlock > piece.first_position + 1)
+      for (int row = 0; row < rows; ++row)
+        count[row] = std::clamp(piece.first_position + row / group + 1 - first, 0, kKvBlock);
     const KvPool::Block* block = piece.sequence->block_of(first);
     const bool last = first + kKvBlock > last_position;
     const void* next_k = last ? nullptr : pool.keys(piece.sequence->block_of(first + kKvBlock), layer, kv_head);

@@ -1,4 +1,4 @@
-// The project's exponential on 16 lanes: operation by operation that of kernels/scalar/exp.h.
+// The project's exponential on 16 lanes, for the softmax: the bits of kernels/scalar/exp.h for every x up to 0 and NaN.
 #pragma once
 
 #include <immintrin.h>
@@ -8,12 +8,11 @@
 namespace qwen3cpu::avx512vnni {
 namespace {
 
+// Lanes that vanish are masked at the end, whatever came out of them: no bounds are needed before.
 inline __m512 exponential(__m512 x) {
-  const __m512 one = _mm512_set1_ps(1.0f), shift = _mm512_set1_ps(kRoundShift), least = _mm512_set1_ps(kExpMin);
-  // minps and maxps return their second operand when one is NaN.
-  const __m512 bounded = _mm512_max_ps(least, _mm512_min_ps(_mm512_set1_ps(kExpMax), x));
-  const __m512 n = _mm512_sub_ps(_mm512_fmadd_ps(bounded, _mm512_set1_ps(kLog2E), shift), shift);
-  const __m512 r = _mm512_fmadd_ps(n, _mm512_set1_ps(-kLn2Low), _mm512_fmadd_ps(n, _mm512_set1_ps(-kLn2High), bounded));
+  const __m512 one = _mm512_set1_ps(1.0f), shift = _mm512_set1_ps(kRoundShift);
+  const __m512 n = _mm512_sub_ps(_mm512_fmadd_ps(x, _mm512_set1_ps(kLog2E), shift), shift);
+  const __m512 r = _mm512_fmadd_ps(n, _mm512_set1_ps(-kLn2Low), _mm512_fmadd_ps(n, _mm512_set1_ps(-kLn2High), x));
   __m512 p = _mm512_set1_ps(kExp6);
   p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(kExp5));
   p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(kExp4));
@@ -22,7 +21,7 @@ inline __m512 exponential(__m512 x) {
   p = _mm512_fmadd_ps(p, r, one);
   p = _mm512_fmadd_ps(p, r, one);
   // p * 2^n, which is a normal number: as exact as the twin's multiplication.
-  return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, least, _CMP_NLT_UQ), p, n);
+  return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(kExpMin), _CMP_NLT_UQ), p, n);
 }
 
 }  // namespace

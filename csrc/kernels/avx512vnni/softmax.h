@@ -25,19 +25,15 @@ inline float largest(const float* score, int count, float before) {
   return _mm256_cvtss_f32(_mm256_add_ps(max, _mm256_setzero_ps()));
 }
 
-// Turns a row's scores into exponentials and returns their sum, added in 8 lanes: the halves of a register one after
-// the other.
+// Turns a row's scores into exponentials, those at or above count into 0, and returns their sum in 8 lanes. They are
+// read again for it: halves of a register would cost a shuffle each.
 inline float exponentials(float* score, int count, float max) {
-  __m256 total = _mm256_setzero_ps();
-  const auto add = [&](int p, __m512 e) {
-    total = _mm256_add_ps(total, _mm512_castps512_ps256(e));
-    total = _mm256_add_ps(total, _mm512_extractf32x8_ps(e, 1));
-    _mm512_store_ps(score + p, e);
-  };
   const auto at = [&](int p) { return exponential(_mm512_sub_ps(_mm512_load_ps(score + p), _mm512_set1_ps(max))); };
   int p = 0;
-  for (; p + kWide <= count; p += kWide) add(p, at(p));
-  if (p < count) add(p, _mm512_maskz_mov_ps(first_lanes(count - p), at(p)));
+  for (; p + kWide <= count; p += kWide) _mm512_store_ps(score + p, at(p));
+  if (p < count) _mm512_store_ps(score + p, _mm512_maskz_mov_ps(first_lanes(count - p), at(p)));
+  __m256 total = _mm256_setzero_ps();
+  for (p = 0; p < count; p += avx2::kLanes) total = _mm256_add_ps(total, _mm256_load_ps(score + p));
   return avx2::sum_lanes(total);
 }
 
