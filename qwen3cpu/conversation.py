@@ -54,7 +54,7 @@ class Conversation:
         self._prepare = prepare
         self._preparation: Preparation | None = None
         self._request: Request | None = None
-        model.request(**options)
+        model._answering.request(**options)
         if system is not None:
             self.messages.append({"role": "system", "content": system})
 
@@ -69,17 +69,10 @@ class Conversation:
         """See `Model.resume`."""
         from qwen3cpu.session_file import read_session
 
-        model.request(**options)
+        model._answering.request(**options)
         sequence = model.engine.new_sequence()
         try:
-            saved = read_session(
-                Path(path),
-                model.identity,
-                model.planes,
-                sequence,
-                vocab_size=model.config.vocab_size,
-                context=model.context,
-            )
+            saved = read_session(Path(path), model, sequence)
             messages = check_messages(saved["messages"]) if saved["messages"] else []
             chat = cls(model, prepare=saved["prepare"], **{**_options(saved["options"]), **options})
         except (LookupError, TypeError, ValueError) as error:
@@ -108,9 +101,9 @@ class Conversation:
         self._stop_preparing()
         options = dict(self.options)
         if options.get("tools") is not None:
-            options["tools"] = self._model.request(**options).tools
+            options["tools"] = self._model._answering.request(**options).tools
         saved = {"messages": self.messages, "options": options, "prepare": self._prepare}
-        write_session(Path(path), self._model.identity, self._model.planes, saved, self._sequence.fork())
+        write_session(Path(path), self._model, saved, self._sequence.fork())
         if interrupted and self._request is not None:
             self._start_preparing(self._request)
 
@@ -189,11 +182,11 @@ class Conversation:
             self._preparation.wait()
 
     def _turn(self, messages: list[dict[str, Any]], options: Any, sent: int = 1) -> Generator[Chunk, None, None]:
-        request = self._model.request(messages, **{**self.options, **options})
+        request = self._model._answering.request(messages, **{**self.options, **options})
         if request.n is not None:
             raise ArgumentError("n: a conversation has one answer to a message")
         self._stop_preparing()
-        chunks = self._model.continue_sequence(self._sequence, messages, request)
+        chunks = self._model._answering.stream(messages, request, self._sequence)
         return self._follow(messages, chunks, request, sent)
 
     def _follow(
@@ -226,7 +219,7 @@ class Conversation:
         def history() -> list[int]:
             # What any two user messages leave the same.
             first, second = (
-                model.encode_prompt([*messages, {"role": "user", "content": text}], request) for text in "ab"
+                model._answering.encode([*messages, {"role": "user", "content": text}], request) for text in "ab"
             )
             return first[: common_prefix(first, second)]
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import secrets
-import warnings
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -16,22 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
-from qwen3cpu.answer import Answer, Surroundings, token_text
+from qwen3cpu.answer import Surroundings, token_text
+from qwen3cpu.answering import Answering, results_of
 from qwen3cpu.chat import ChatTemplate
 from qwen3cpu.config import GenerationDefaults, ModelConfig
 from qwen3cpu.engine import CHUNK, Engine
-from qwen3cpu.errors import ArgumentError, MessageError, Qwen3CpuWarning
-from qwen3cpu.generate import MOST_RUNNING, run, run_many
+from qwen3cpu.errors import ArgumentError, MessageError
+from qwen3cpu.generate import MOST_RUNNING
 from qwen3cpu.grammar import Grammars
 from qwen3cpu.loader import Checkpoint, open_checkpoint
 from qwen3cpu.long_context import longest_context, scaled_config
 from qwen3cpu.memory import system_memory, touching
-from qwen3cpu.options import Options, Request, make_request
+from qwen3cpu.options import Options
 from qwen3cpu.progress import Progress
-from qwen3cpu.prompts import Message, Prompt, PromptEncoder, is_messages
+from qwen3cpu.prompts import Message, Prompt, PromptEncoder
 from qwen3cpu.results import Chunk, Result, TokenLogprob, TopLogprob
 from qwen3cpu.sampling import Sampler, SamplingParams
-from qwen3cpu.sequence import TokenSequence
 from qwen3cpu.thinking import latest_switch
 from qwen3cpu.threads import resolve_threads
 from qwen3cpu.tokenizer import Tokenizer
@@ -41,7 +37,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from qwen3cpu.conversation import Conversation
-    from qwen3cpu.session_file import Identity, Planes
     from qwen3cpu.tool_run import RunResult
 
 
@@ -131,10 +126,9 @@ class Model:
         self._prompts = PromptEncoder(
             self.tokenizer, template, vocab_size=config.vocab_size, context=positions, source=checkpoint.source
         )
-        self._has_template = template is not None
-        self._warned = False
         eos = self._find_eos()
-        self._surroundings = Surroundings(self.engine, self.tokenizer, eos, Grammars(self.tokenizer, eos))
+        surroundings = Surroundings(self.engine, self.tokenizer, eos, Grammars(self.tokenizer, eos))
+        self._answering = Answering(surroundings, self._prompts, checkpoint.generation)
 
     def __repr__(self) -> str:
         return (
@@ -168,6 +162,11 @@ class Model:
     def packed_path(self) -> Path | None:
         """The packed file that the weights are mapped from; None when they are in memory of their own."""
         return self._checkpoint.packed_path
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this checkpoint from others; saved conversations go on with the same one only."""
+        return self._checkpoint.fingerprint
 
     @property
     def weight_bytes(self) -> int:
@@ -204,12 +203,12 @@ class Model:
     @property
     def eos_token_ids(self) -> frozenset[int]:
         """The ids with which the model ends an answer."""
-        return self._surroundings.eos_token_ids
+        return self._answering.surroundings.eos_token_ids
 
     @property
     def has_chat_template(self) -> bool:
         """Whether messages can be rendered, and text becomes a user message."""
-        return self._has_template
+        return self._prompts.has_template
 
     @property
     def chat_template(self) -> str | None:
@@ -235,8 +234,8 @@ class Model:
             MessageError: malformed messages.
             ContextLengthError: the prompt does not fit into the context.
         """
-        request = self._request(prompt, n=n, **options)
-        results = _results(self._start(prompt, request))
+        request = self._answering.request(prompt, n=n, **options)
+        results = results_of(self._answering.stream(prompt, request))
         return results[0] if request.n is None else results
 
     def stream(
@@ -247,7 +246,7 @@ class Model:
         Arguments are checked at once, work begins with the first `next`. Closing the generator, or Ctrl-C, stops within
         one token (or one piece of a prompt of 256 tokens) and gives the memory back.
         """
-        return self._start(prompt, self._request(prompt, n=n, **options))
+        return self._answering.stream(prompt, self._answering.request(prompt, n=n, **options))
 
     @overload
     async def agenerate(self, prompt: Prompt, *, n: None = None, **options: Unpack[Options]) -> Result: ...
@@ -283,26 +282,7 @@ class Model:
             most_running: answers decoded side by side; when one has finished, the next prompt takes its place.
             options: for all of them.
         """
-        if isinstance(prompts, (str, bytes)) or not isinstance(prompts, Sequence):
-            raise ArgumentError(f"prompts: expected a list of prompts, found {type(prompts).__name__}")
-        if isinstance(most_running, bool) or not isinstance(most_running, int) or most_running < 1:
-            raise ArgumentError(f"most_running: expected a whole number of at least 1, found {most_running!r}")
-        # What prompts say of thinking is all in which their requests differ.
-        requests = {
-            switch: self._checked(switch, options) for switch in {self._switch(each, options) for each in prompts}
-        }
-        if any(request.n is not None for request in requests.values()):
-            raise ArgumentError("n: generate_batch gives one answer to each prompt; repeat a prompt for more")
-        chosen = [requests[self._switch(prompt, options)] for prompt in prompts]
-        encoded = []
-        for prompt, request in zip(prompts, chosen, strict=True):
-            encoded.append(self._prompts.encode(prompt, request))
-            self._warn_of_greedy_thinking(prompt, request, options)
-        answers = (
-            Answer(self._surroundings, ids, request, index=index)
-            for index, (ids, request) in enumerate(zip(encoded, chosen, strict=True))
-        )
-        return _results(run_many(self.engine, answers, most_running=most_running))
+        return self._answering.batch(prompts, options, most_running)
 
     def run(
         self, prompt: str | Sequence[Message], *, tools: Sequence[Tool], max_steps: int = 10, **options: Any
@@ -425,92 +405,7 @@ class Model:
             messages, tools=tool_schemas(tools), thinking=thinking, add_generation_prompt=add_generation_prompt
         )
 
-    def continue_sequence(
-        self, sequence: TokenSequence, messages: Sequence[Message], request: Request
-    ) -> Generator[Chunk, None, None]:
-        """Stream an answer to messages on a kept sequence: what it already holds of them is not processed again."""
-        return self._start(messages, request, sequence)
-
-    def encode_prompt(self, prompt: Prompt, request: Request) -> list[int]:
-        """The ids of a prompt, as every call makes them."""
-        return self._prompts.encode(prompt, request)
-
-    def request(self, prompt: Prompt | None = None, **options: Any) -> Request:
-        """Check options, as every call does, and fill in the defaults; a prompt may say whether to think."""
-        return self._request(prompt, **options)
-
-    def prompt_ids(self, prompt: Prompt, request: Request) -> list[int]:
-        """The token ids of a prompt, at least one and fewer than the context. Errors as of `generate`."""
-        return self._prompts.encode(prompt, request)
-
-    @property
-    def surroundings(self) -> Surroundings:
-        """What answers are made from."""
-        return self._surroundings
-
-    def check_grammar(self, grammar: str) -> None:
-        """ArgumentError for a grammar of qwen3cpu.grammar that answers could not follow."""
-        assert self._surroundings.grammars is not None
-        self._surroundings.grammars.matcher(grammar)
-
-    @cached_property
-    def identity(self) -> Identity:
-        """What a saved KV cache must have been made with."""
-        from qwen3cpu.session_file import Identity
-
-        return Identity.of(self._checkpoint.fingerprint, self.quant, self.kv, self.config)
-
-    @cached_property
-    def planes(self) -> Planes:
-        """Where positions lie in a block of the KV cache."""
-        from qwen3cpu.session_file import Planes
-
-        return Planes(self.config, self.kv)
-
     # Inside
-
-    def _request(self, prompt: Prompt | None = None, **options: Any) -> Request:
-        request = self._checked(self._switch(prompt, options), options)
-        self._warn_of_greedy_thinking(prompt, request, options)
-        return request
-
-    def _switch(self, prompt: Prompt | None, options: Mapping[str, Any]) -> bool | None:
-        return latest_switch(prompt) if self._has_template and not options.get("raw") else None
-
-    def _checked(self, switch: bool | None, options: Mapping[str, Any]) -> Request:
-        request = make_request(options, self.generation_defaults, vocab_size=self.config.vocab_size, switch=switch)
-        if request.max_new_tokens is None and self.generation_defaults.max_new_tokens is not None:
-            request = replace(request, max_new_tokens=self.generation_defaults.max_new_tokens)
-        if request.grammar is not None:
-            self.check_grammar(request.grammar)
-        return request
-
-    def _warn_of_greedy_thinking(self, prompt: Prompt | None, request: Request, options: Mapping[str, Any]) -> None:
-        """Once, and not when the checkpoint's own generation_config.json asks for it."""
-        asked = options.get("temperature") == 0 or options.get("do_sample") is False
-        rendered = is_messages(prompt) or (isinstance(prompt, str) and self._has_template and not request.raw)
-        thinks = request.thinking and self.tokenizer.think is not None
-        if asked and thinks and rendered and not self._warned:
-            self._warned = True
-            warnings.warn(
-                "greedy thinking (temperature 0) tends to repeat itself without end; Qwen's authors advise against it: "
-                "leave temperature to its default, or give thinking=False",
-                Qwen3CpuWarning,
-                stacklevel=4,
-            )
-
-    def _start(
-        self, prompt: Prompt, request: Request, sequence: TokenSequence | None = None
-    ) -> Generator[Chunk, None, None]:
-        ids = self._prompts.encode(prompt, request)
-        if request.sampling.seed is None:
-            # One seed for all answers, so that the one that each result reports repeats it.
-            request = replace(request, sampling=request.sampling.replace(seed=secrets.randbits(53)))
-        answers = [
-            Answer(self._surroundings, ids, request, index=index, stream=index, sequence=sequence)
-            for index in range(request.n or 1)
-        ]
-        return run(self.engine, answers, progress=request.progress)
 
     def _score(self, scorer: Sampler, logits: NDArray[np.float32], token: int, top: int) -> TokenLogprob:
         value, best = scorer.logprobs(logits, token, top)
@@ -530,10 +425,3 @@ class Model:
         if isinstance(ids, str):
             raise ArgumentError("ids: expected token ids, found a str; model.tokenizer.encode makes them")
         return ids
-
-
-def _results(chunks: Generator[Chunk, None, None]) -> list[Result]:
-    """The results at the ends of streams, by index."""
-    with closing(chunks):
-        results = [chunk.result for chunk in chunks if chunk.result is not None]
-    return sorted(results, key=lambda result: result.index)

@@ -38,6 +38,11 @@ class PromptEncoder:
         self._source = source
 
     @property
+    def has_template(self) -> bool:
+        """Whether the checkpoint has a chat template."""
+        return self._template is not None
+
+    @property
     def template(self) -> ChatTemplate:
         """The chat template. ArgumentError when the checkpoint has none."""
         if self._template is None:

@@ -18,7 +18,7 @@ import json
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ from qwen3cpu.json_fields import brief, parse_object
 from qwen3cpu.safetensors_file import SafetensorsFile
 from qwen3cpu.sealed import check_seal, is_sealed, replacing, seal
 from qwen3cpu.sequence import TokenSequence
+
+if TYPE_CHECKING:
+    from qwen3cpu.model import Model
 
 FORMAT_VERSION: Final = "1"
 _FORMAT: Final = "qwen3cpu-session"
@@ -49,10 +52,11 @@ class Identity:
     rope: str
 
     @classmethod
-    def of(cls, fingerprint: str, quant: str, kv: str, config: ModelConfig) -> Identity:
+    def of(cls, model: Model) -> Identity:
         """The identity of a model: checkpoint, weight format, KV format, and RoPE as it runs."""
+        config = model.config
         rope = hashlib.sha256(config.inv_freq().astype("<f4").tobytes() + np.float64(config.rope_scale()).tobytes())
-        return cls(fingerprint, quant, kv, rope.hexdigest())
+        return cls(model.fingerprint, model.quant, model.kv, rope.hexdigest())
 
 
 class Planes:
@@ -96,15 +100,12 @@ class Planes:
         return planes.reshape(-1)
 
 
-def write_session(
-    path: Path, identity: Identity, planes: Planes, conversation: Mapping[str, Any], sequence: TokenSequence
-) -> None:
+def write_session(path: Path, model: Model, conversation: Mapping[str, Any], sequence: TokenSequence) -> None:
     """Write a file beside `path` and rename it into place.
 
     Args:
         path: where to.
-        identity: of the model.
-        planes: of the model.
+        model: whose conversation it is.
         conversation: what can be written as JSON.
         sequence: a fork that nobody else uses.
 
@@ -112,7 +113,8 @@ def write_session(
         ArgumentError: something in the conversation cannot be written as JSON.
         SessionError: the file system refuses.
     """
-    metadata = {"format_version": FORMAT_VERSION, **asdict(identity), "conversation": _to_json(conversation)}
+    planes = Planes(model.config, model.kv)
+    metadata = {"format_version": FORMAT_VERSION, **asdict(Identity.of(model)), "conversation": _to_json(conversation)}
     sizes = [(name, dtype, list(shape), size) for name, dtype, shape, size in _tensors(planes, sequence.length)]
     digests = {name: hashlib.sha256() for name, _, _, _ in sizes}
 
@@ -132,19 +134,18 @@ def write_session(
         raise SessionError(f"{path}: cannot be written: {reason.strerror or reason}") from reason
 
 
-def read_session(
-    path: Path, identity: Identity, planes: Planes, sequence: TokenSequence, *, vocab_size: int, context: int
-) -> dict[str, Any]:
+def read_session(path: Path, model: Model, sequence: TokenSequence) -> dict[str, Any]:
     """Check a file whole, fill the empty `sequence` with what it holds, and return the conversation.
 
     Raises:
         SessionError: the file is missing or damaged, or comes from another model, or from a longer context.
     """
+    planes, vocab_size, context = Planes(model.config, model.kv), model.config.vocab_size, model.context
     try:
         file = SafetensorsFile(path)
         _check_kind(file)
         check_seal(file.header, path)
-        _check_identity(file, identity)
+        _check_identity(file, Identity.of(model))
         _check_data(file, planes)
         conversation = _json(file, "conversation")
     except CheckpointError as error:

@@ -43,10 +43,10 @@ def run_tools(
     sequence = model.engine.new_sequence()
     try:
         while len(steps) < max_steps:
-            request = model.request(history, tools=tools, **options)
+            request = model._answering.request(history, tools=tools, **options)
             if request.n is not None:
                 raise ArgumentError("n: a run has one answer to a step")
-            for chunk in model.continue_sequence(sequence, history, request):
+            for chunk in model._answering.stream(history, request, sequence):
                 if chunk.result is not None:
                     steps.append(chunk.result)
             result = steps[-1]

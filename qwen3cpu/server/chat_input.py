@@ -87,11 +87,11 @@ async def make_request(
         options["tools"] = [{"type": "function", "function": _described(each)} for each in tools.functions]
     # Arguments go to the client as they are: checking them, with its own regular expressions, is its affair.
     # Large schemas take a moment, hence another thread.
-    request = replace(await asyncio.to_thread(service.model.request, messages, **options), call_schemas=None)
+    request = replace(await asyncio.to_thread(service.model._answering.request, messages, **options), call_schemas=None)
     grammar = _grammar(service, tools, schema, thinking=bool(request.thinking))
     if grammar is None:
         return request
-    await asyncio.to_thread(service.model.check_grammar, grammar)
+    await asyncio.to_thread(service.model._answering.check_grammar, grammar)
     return replace(request, grammar=grammar)
 
 

@@ -25,7 +25,7 @@ async def completions(http: HttpRequest) -> Response:
     service: Service = http.app.state.service
     body = CompletionBody.model_validate(await read_json(http, service.settings.max_body))
     check_model(service, body.model)
-    request = replace(service.model.request(**body.options()), plain=True)
+    request = replace(service.model._answering.request(**body.options()), plain=True)
     prompts = [await service.encode(prompt, request) for prompt in _prompts(body, service.settings.max_prompts)]
     scored = body.echo and body.logprobs is not None
     answers = service.start(prompts, request, score_prompt=scored, sample=body.max_tokens != 0)

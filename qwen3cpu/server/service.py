@@ -92,7 +92,7 @@ class Service:
         self.settings = settings
         kv_bytes = settings.kv_bytes if settings.kv_bytes is not None else default_kv_bytes(model)
         limits = SchedulerLimits(parallel=settings.parallel, queue=settings.queue, kv_bytes=kv_bytes)
-        self.scheduler = Scheduler(model.surroundings, limits, self._deliver)
+        self.scheduler = Scheduler(model._answering.surroundings, limits, self._deliver)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def open(self) -> None:
@@ -108,7 +108,7 @@ class Service:
 
     async def encode(self, prompt: Prompt, request: Request) -> list[int]:
         """The ids of a prompt, made on another thread: a long one takes its time."""
-        return await asyncio.to_thread(self.model.prompt_ids, prompt, request)
+        return await asyncio.to_thread(self.model._answering.encode, prompt, request)
 
     def start(self, prompts: Sequence[list[int]], request: Request, **job_options: Any) -> Answers:
         """Hand prompts to the scheduler; `request.n` answers to each.

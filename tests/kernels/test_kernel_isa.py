@@ -1,4 +1,8 @@
-"""Choosing an instruction set, proof that the chosen one runs, and that no other code needs it."""
+"""Choosing an instruction set, proof that the chosen one runs, and that no other code needs it.
+
+With QWEN3CPU_REQUIRE_OBJDUMP=1 a missing objdump, an extension without its symbols, or one without wide kernels is a
+failure; otherwise those tests are skipped.
+"""
 
 import json
 import os
@@ -106,11 +110,17 @@ EXTENSIONS = {
 """Extension -> what its instructions look like, and the instruction sets whose kernels may use them."""
 
 
+def cannot_look(reason: str) -> None:
+    if os.environ.get("QWEN3CPU_REQUIRE_OBJDUMP"):
+        pytest.fail(f"QWEN3CPU_REQUIRE_OBJDUMP is set, and {reason}")
+    pytest.skip(reason)
+
+
 def functions_with(pattern: re.Pattern[str]) -> Counter[str]:
     """Function -> instructions that match, over the whole extension."""
     objdump = shutil.which("objdump")
     if objdump is None:
-        pytest.skip("objdump is not installed")
+        cannot_look("objdump is not installed")
     arguments = [objdump, "-d", "-C", "--no-show-raw-insn", _native.__file__]
     found: Counter[str] = Counter()
     function = ""
@@ -129,12 +139,12 @@ def test_wide_instructions_are_in_the_kernels_that_need_them_only() -> None:
     """Also nothing inline that another file shares: it would be the copy that runs on every CPU."""
     compiled = [name for name, _ in _native.isas() if name != "scalar"]
     if "avx2" not in compiled:
-        pytest.skip("no kernels with wide instructions are compiled in")
+        cannot_look("no kernels with wide instructions are compiled in")
     found = functions_with(WIDE)
     own = re.compile(rf"(^|[\s<])qwen3cpu::({'|'.join(compiled)})::")
     inside = {function for function in found if own.search(function)}
     if not inside:
-        pytest.skip("the extension is stripped of its symbols")
+        cannot_look("the extension is stripped of its symbols")
     for isa in compiled:  # the search sees what it looks for
         assert any(f"qwen3cpu::{isa}::" in function for function in inside)
     assert set(found) == inside
@@ -145,10 +155,10 @@ def test_an_extension_is_used_by_the_instruction_sets_that_need_it_only(extensio
     pattern, owners = EXTENSIONS[extension]
     compiled = {name for name, _ in _native.isas()} & owners
     if not compiled:
-        pytest.skip(f"no kernels with {extension} are compiled in")
+        cannot_look(f"no kernels with {extension} are compiled in")
     found = functions_with(pattern)
     if not any("qwen3cpu::" in function for function in found):
-        pytest.skip("the extension is stripped of its symbols")
+        cannot_look("the extension is stripped of its symbols")
     for isa in compiled - {"amx"} or compiled:
         assert any(f"qwen3cpu::{isa}::" in function for function in found)
     strangers = [f for f in found if not any(f"qwen3cpu::{isa}::" in f for isa in compiled)]

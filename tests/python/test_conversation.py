@@ -75,7 +75,7 @@ def test_ten_turns_process_each_new_token_once(model, forgetful, thinking):
     start, held, new = processed(model), [], 0
     for turn in range(10):
         result = chat.send(f"number {turn}", seed=turn)
-        prompt = model.encode_prompt(chat.messages[:-1], model.request(thinking=thinking))
+        prompt = model._answering.encode(chat.messages[:-1], model._answering.request(thinking=thinking))
         new += len(prompt) - common_prefix(held, prompt) + len(result.token_ids) - 1
         # The last token of an answer is chosen, not processed.
         held = prompt + list(result.token_ids[:-1])

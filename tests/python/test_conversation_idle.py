@@ -66,9 +66,9 @@ def test_the_next_turn_processes_what_is_new_only(model):
         in_turn = processed(model) - before
         chat.wait_prepared()
         # What follows the history: the message itself and the opening of the answer.
-        request = model.request()
-        prompt = model.encode_prompt(chat.messages[:-1], request)
-        other = model.encode_prompt([*chat.messages[:-2], {"role": "user", "content": "?"}], request)
+        request = model._answering.request()
+        prompt = model._answering.encode(chat.messages[:-1], request)
+        other = model._answering.encode([*chat.messages[:-2], {"role": "user", "content": "?"}], request)
         if turn:
             assert result.usage.cached_tokens == common_prefix(prompt, other)
             assert in_turn == len(prompt) - result.usage.cached_tokens + len(result.token_ids) - 1
@@ -103,7 +103,7 @@ def edit_and_prepare(chat, model):
     """Let there be much to prepare."""
     chat._stop_preparing()
     chat.messages[0]["content"] = LONG
-    chat._start_preparing(model.request())
+    chat._start_preparing(model._answering.request())
 
 
 def until_cancelled(chat):
@@ -211,7 +211,7 @@ def noted(sequence, ids):
     threading.main_thread().join()
 model.engine.forward_idle = noted
 chat.messages[0]["content"] = "word " * 6000
-chat._start_preparing(model.request())
+chat._start_preparing(model._answering.request())
 begun.wait()
 atexit.register(lambda: print(chat.cached_tokens))
 """

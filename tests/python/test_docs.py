@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import qwen3cpu
 from qwen3cpu.cli import make_parser
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -28,6 +29,23 @@ def test_there_are_examples():
 def test_example(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "example", "exec"), {"__name__": "example"})
+
+
+def test_the_api_page_shows_what_users_of_a_model_need():
+    """Whatever else the package's own modules share of a model begins with an underscore (docs/api.md, mkdocs.yml)."""
+    about = {
+        "chat_template",
+        "config",
+        "context",
+        "eos_token_ids",
+        "fingerprint",
+        "format_bytes",
+        "generation_defaults",
+    }
+    about |= {"has_chat_template", "kv_bytes_per_token", "packed_path", "quant", "source", "threads", "weight_bytes"}
+    answers = {"generate", "stream", "agenerate", "astream", "generate_batch", "run", "chat", "resume"}
+    shown = {name for name in vars(qwen3cpu.Model) if not name.startswith("_")}
+    assert shown == about | answers | {"logits", "score", "render"}
 
 
 def test_every_command_is_on_the_page():

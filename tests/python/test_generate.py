@@ -305,10 +305,10 @@ def test_no_prompts_no_results(random_model):
 def test_a_long_prompt_joins_while_others_run(random_model):
     """A prompt of several pieces beside short ones, with pieces of 16 tokens."""
     prompts = [[3, 4], list(range(100)), [8] * 40]
-    request = random_model.request(seed=2, max_new_tokens=20)
+    request = random_model._answering.request(seed=2, max_new_tokens=20)
     batch = Batch(random_model.engine, chunk=16)
     for index, prompt in enumerate(prompts):
-        batch.add(Answer(random_model._surroundings, prompt, request, index=index))
+        batch.add(Answer(random_model._answering.surroundings, prompt, request, index=index))
     results = {}
     first_tokens = []
     while len(batch):
@@ -325,7 +325,7 @@ def test_a_long_prompt_joins_while_others_run(random_model):
 def batch_of(model, prompts, chunk=16, **options):
     """A batch, and its answers; each has its place as its seed."""
     answers = [
-        Answer(model._surroundings, prompt, model.request(seed=seed, **options), index=seed)
+        Answer(model._answering.surroundings, prompt, model._answering.request(seed=seed, **options), index=seed)
         for seed, prompt in enumerate(prompts)
     ]
     batch = Batch(model.engine, chunk=chunk)
@@ -369,8 +369,10 @@ def test_an_answer_can_be_taken_out(random_model):
 
 
 def test_answers_that_wait_for_a_prompt_leave_with_it(random_model):
-    request = random_model.request(seed=1, max_new_tokens=5)
-    first, *others = (Answer(random_model._surroundings, [1] * 40, request, index=i, stream=i) for i in range(3))
+    request = random_model._answering.request(seed=1, max_new_tokens=5)
+    first, *others = (
+        Answer(random_model._answering.surroundings, [1] * 40, request, index=i, stream=i) for i in range(3)
+    )
     batch = Batch(random_model.engine, chunk=16)
     batch.add(first, *others)
     batch.step()

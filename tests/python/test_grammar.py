@@ -101,7 +101,7 @@ def test_control_tokens_are_no_text(random_model):
 
 
 def test_log_probabilities_are_the_models_own(tiny):
-    ids = tiny.prompt_ids("What is 17 + 25?", tiny.request())
+    ids = tiny._answering.encode("What is 17 + 25?", tiny._answering.request())
     result = tiny.generate(ids, schema=Order, seed=3, logprobs=2)
     scored = tiny.score([*ids, *result.token_ids], top=2)[len(ids) - 1 :]
     assert list(result.logprobs) == scored
@@ -149,11 +149,11 @@ def test_a_schema_nested_too_deeply(tiny):
     schema = {"type": "integer"}
     for _ in range(40):
         schema = {"type": "array", "items": schema}
-    assert tiny.request(schema=schema).grammar
+    assert tiny._answering.request(schema=schema).grammar
     for _ in range(40):
         schema = {"type": "array", "items": schema}
     with pytest.raises(qwen3cpu.ArgumentError, match="at most 64 levels"):
-        tiny.request(schema=schema)
+        tiny._answering.request(schema=schema)
 
 
 FUNCTIONS = [
@@ -183,7 +183,7 @@ def call_grammar(model, **options):
     ],
 )
 def test_the_grammar_of_calls(tiny, text, options, accepted):
-    matcher = tiny.surroundings.grammars.matcher(call_grammar(tiny, **options))
+    matcher = tiny._answering.surroundings.grammars.matcher(call_grammar(tiny, **options))
     ids = tiny.tokenizer.encode(text.strip(" ").removesuffix("\n"), control_tokens=True)
     taken = all(matcher.consume_token(token) for token in ids)
     assert (taken and matcher.is_accepting()) == accepted

@@ -96,7 +96,7 @@ def test_every_length_goes_on_bit_for_bit(model, tmp_path, length):
 @pytest.mark.parametrize("positions", [1, 7, 8, 9, 40, 63])
 def test_what_no_position_uses_is_not_written(model, saved, positions):
     """Memory of other conversations lies there."""
-    size, planes = model.engine.native.kv_block_bytes(), model.planes
+    size, planes = model.engine.native.kv_block_bytes(), session_file.Planes(model.config, model.kv)
     used = planes.used(np.full(size, 255, np.uint8), positions)
     assert used.shape == planes.shape(positions)
     assert used.nbytes == size * (-(-positions // 8) * 8) // 64
@@ -168,7 +168,10 @@ def test_saving_lets_the_preparation_go_on(model, tmp_path):
     chat.send("hello")
     chat.save(tmp_path / "chat.session")
     chat.wait_prepared()
-    prompts = [model.encode_prompt([*chat.messages, {"role": "user", "content": c}], model.request()) for c in "ab"]
+    prompts = [
+        model._answering.encode([*chat.messages, {"role": "user", "content": c}], model._answering.request())
+        for c in "ab"
+    ]
     assert chat.cached_tokens == qwen3cpu.sequence.common_prefix(*prompts)
 
 

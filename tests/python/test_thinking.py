@@ -76,12 +76,12 @@ def test_latest_switch(prompt, expected):
 def test_the_mode_decides_prompt_and_sampling(model, given_thinking, text, thinks):
     messages = [said("user", text)]
     for prompt in (text, messages):
-        request = model.request(prompt, **given_thinking)
+        request = model._answering.request(prompt, **given_thinking)
         assert request.thinking is thinks
         preset = THINKING if thinks else NON_THINKING
         assert (request.sampling.temperature, request.sampling.top_p) == (preset.temperature, preset.top_p)
-        assert model.request(prompt, **given_thinking, temperature=0.3).sampling.temperature == 0.3
-        block = model.tokenizer.decode(model.encode_prompt(prompt, request)).endswith("<think>\n\n</think>\n\n")
+        assert model._answering.request(prompt, **given_thinking, temperature=0.3).sampling.temperature == 0.3
+        block = model.tokenizer.decode(model._answering.encode(prompt, request)).endswith("<think>\n\n</think>\n\n")
         assert block is not thinks
         result = model.generate(prompt, **given_thinking, seed=4, max_new_tokens=3)
         alone = model.generate(messages, thinking=thinks, seed=4, max_new_tokens=3)
@@ -89,8 +89,8 @@ def test_the_mode_decides_prompt_and_sampling(model, given_thinking, text, think
 
 
 def test_what_is_not_rendered_has_no_switches(model):
-    assert model.request("x /no_think", raw=True).thinking
-    assert model.request([1, 2]).thinking
+    assert model._answering.request("x /no_think", raw=True).thinking
+    assert model._answering.request([1, 2]).thinking
 
 
 def test_render_follows_switches_too(model):
@@ -114,7 +114,7 @@ def test_a_switch_in_a_conversation_lasts(model):
     modes = []
     for text in ("a", "b /no_think", "c", "d /think", "e"):
         chat.send(text)
-        modes.append(model.request(chat.messages).thinking)
+        modes.append(model._answering.request(chat.messages).thinking)
     assert modes == [True, False, False, True, True]
 
 
@@ -278,9 +278,9 @@ def timed(model, monkeypatch):
     """The model with a clock on which every token that it processes takes a tenth of a second."""
     start = model.engine.native.counters()["tokens"]
     surroundings = dataclasses.replace(
-        model._surroundings, clock=lambda: (model.engine.native.counters()["tokens"] - start) / 10
+        model._answering.surroundings, clock=lambda: (model.engine.native.counters()["tokens"] - start) / 10
     )
-    monkeypatch.setattr(model, "_surroundings", surroundings)
+    monkeypatch.setattr(model._answering, "surroundings", surroundings)
     model.engine.prefix_cache.clear()
     return model
 

@@ -84,7 +84,7 @@ def test_calls_are_made_until_there_is_an_answer(monkeypatch, model):
     assert run.steps[1].usage.cached_tokens >= run.steps[0].usage.prompt_tokens
     assert model.engine.native.kv_blocks_in_use() == 0
     # What the model was shown last is what the template makes of these messages.
-    shown = model.encode_prompt(run.messages[:-1], model.request(run.messages[:-1], tools=TOOLS))
+    shown = model._answering.encode(run.messages[:-1], model._answering.request(run.messages[:-1], tools=TOOLS))
     assert run.steps[2].usage.prompt_tokens == len(shown)
 
 
@@ -123,7 +123,7 @@ def test_the_embedded_model_makes_calls(monkeypatch):
     """It knows no tools; a grammar leaves it nothing but a call, and the numbers are its own."""
     pytest.importorskip("llguidance")
     tiny = qwen3cpu.load("tiny")
-    request = tiny.request
+    request = tiny._answering.request
     number = {"type": "integer", "minimum": 0, "maximum": 99}
     schema = {"type": "object", "properties": {"a": number}, "required": ["a"], "additionalProperties": False}
     calls = (tiny.tokenizer.tool_call, tiny.tokenizer.end_tool_call)
@@ -141,7 +141,7 @@ def test_the_embedded_model_makes_calls(monkeypatch):
         doubled.append(a)
         return 2 * a
 
-    monkeypatch.setattr(tiny, "request", forced)
+    monkeypatch.setattr(tiny._answering, "request", forced)
     run = tiny.run("What is 17 + 25?", tools=[double], seed=1, max_new_tokens=300)
     assert run.messages[1]["tool_calls"][0]["function"] == {"name": "double", "arguments": {"a": doubled[0]}}
     assert run.messages[2]["content"] == str(2 * doubled[0])
