@@ -15,6 +15,7 @@ constexpr int64_t kLeastPieceBytes = 64 << 10;
 // in a quarter of the piece.
 constexpr int64_t kMostPieceBytes = 512 << 10;
 constexpr int kFewTokens = 8;
+constexpr int64_t kSideBySide = 4;  // tiles that kernels take together
 
 int scales_of(Activation form, int cols) { return ceil_div(cols, form == Activation::i8g32 ? kGroup : 256); }
 int stride_of(int cols) { return static_cast<int>(spread_lines(cols)); }
@@ -70,12 +71,9 @@ int64_t PreparedInput::bytes() const {
 
 Pieces::Pieces(const Matrix& w, int n_tokens, int threads) : tiles_(w.tiles()), tokens_(n_tokens) {
   const int64_t tile = tile_bytes(w.format, w.cols);
-  int64_t bytes = kLeastPieceBytes, side_by_side = 2;  // tiles that kernels take together
-  if (n_tokens <= kFewTokens) {
-    bytes = std::clamp(tile * tiles_ / (4 * threads), kLeastPieceBytes, kMostPieceBytes);
-    side_by_side = 4;
-  }
-  tiles_per_piece_ = static_cast<int>(std::max(side_by_side, bytes / tile / side_by_side * side_by_side));
+  int64_t bytes = kLeastPieceBytes;
+  if (n_tokens <= kFewTokens) bytes = std::clamp(tile * tiles_ / (4 * threads), kLeastPieceBytes, kMostPieceBytes);
+  tiles_per_piece_ = static_cast<int>(std::max(kSideBySide, bytes / tile / kSideBySide * kSideBySide));
   tile_pieces_ = ceil_div(tiles_, tiles_per_piece_);
   token_blocks_ = ceil_div(tokens_, kTokenBlock);
 }

@@ -25,7 +25,7 @@ struct Matrix {
 //   i8g32, i8g256   `q`, `scale`, `sum`
 // Columns are padded with zeros to `stride`, a multiple of 32. Behind the last token lie kActivationSlack readable
 // elements of `q` and `sum`, so that kernels may read whole registers; what they hold does not matter.
-inline constexpr int kActivationSlack = 64;
+inline constexpr int kActivationSlack = 128;
 
 struct Activations {
   int stride = 0;                // columns incl. padding

@@ -27,7 +27,7 @@ namespace qwen3cpu {
 using MatmulFn = void(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                       float* y, int64_t ldy, uint8_t* scratch);
 
-constexpr int64_t matmul_scratch_bytes(int cols) { return 32 * round_up(cols, 256) + 32768; }
+constexpr int64_t matmul_scratch_bytes(int cols) { return 32 * round_up(cols, 256) + 65536; }
 
 // Prepares one token's input x [cols] in the form that the weights want, zero-padded to `stride` columns.
 //   amax over each scale block, scale = amax / 127, q = round-half-even(x * (127 / amax)); an all-zero block has scale

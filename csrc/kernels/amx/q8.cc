@@ -1,20 +1,53 @@
-// q8 weights times int8 activations on tiles: 16 weight rows against any number of tokens. A group of 32 k is one tile
-// product; its int32 sums leave the tiles to be scaled.
+// q8 weights times int8 activations on tiles: 32 weight rows against any number of tokens.
+//
+// A group of 32 k is one tile product of 16 rows and 16 tokens, 16 cycles; its 256 sums leave the tile, are scaled and
+// added up in vector registers. That is what takes the time, so it is arranged for the vector units:
+//
+// - While tile instructions are in flight, 512-bit multiply-adds and conversions run on one port only; additions keep
+//   two. Tiles therefore start from the integer whose bits are the float 1.5 * 2^23: adding |dot| < 2^22 to it leaves
+//   the bits of 1.5 * 2^23 + dot, and a subtraction takes the place of the conversion. Exact.
+// - A step is the eight products of a block of 4 groups with two panels of 16 rows. One product, the store of the third
+//   product before it and the scaling of two tokens of the step before follow each other, so that tile unit, stores
+//   and vector units all work at the same time. A tile stored right after its product would wait for it.
 #include "tiles.h"
 
 namespace qwen3cpu::amx {
 namespace {
 
-// One block of 16 rows, ready for the tiles.
-struct alignas(64) Panel {
-  int8_t q[Q8Block::kGroups][kGroup * kRows];
-  float scale[Q8Block::kGroups][kRows];
+constexpr int kPanels = 2;
+constexpr int kStepRows = kPanels * kRows;
+constexpr int kGroups = Q8Block::kGroups;
+constexpr int kProducts = kGroups * kPanels;  // of a step; product p: group p / kPanels, panel p % kPanels
+constexpr int kLag = 3;                       // products from a product to the store of its tile
+constexpr int kBlocks = 2;                    // blocks unpacked at once: with tokens and sums they stay in L1
+constexpr float kShift = 0x1.8p+23f;
+
+// One block of 32 rows, ready for the tiles.
+struct alignas(64) Block {
+  int8_t q[kProducts][kGroup * kRows];
+  float scale[kProducts][kRows];
 };
 
+// The shifted sums of a step's products.
 struct alignas(64) Sums {
-  int32_t of_group[Q8Block::kGroups][kTokens][kRows];
+  float of_product[kProducts][kTokens][kRows];
 };
-static_assert(sizeof(Panel) + 2 * sizeof(Sums) + kTokenBlock * kRows * 4 <= matmul_scratch_bytes(1));
+
+struct alignas(64) Scratch {
+  Block blocks[2][kBlocks];  // one half is unpacked while steps of the other are under way
+  Sums sums[2];
+  float acc[kTokenBlock][kStepRows];
+};
+static_assert(sizeof(Scratch) <= matmul_scratch_bytes(1));
+
+// A block of weights against a tile of tokens.
+struct Step {
+  const int8_t* x;
+  const float* scale_x;
+  const Block* w;
+  float (*acc)[kStepRows];
+  int groups;
+};
 
 struct Tokens {
   const int8_t* q;
@@ -22,93 +55,220 @@ struct Tokens {
   int stride, scales;
 };
 
-void unpack(const Q8Block& a, const Q8Block* b, int groups, Panel& panel) {
+// Unpacks a block of up to four row tiles; those that are absent are zero.
+void unpack(const Q8Block* const (&tiles)[2 * kPanels], int groups, Block& block) {
   const __m512i offset = _mm512_set1_epi8(static_cast<char>(0x80));
-  for (int g = 0; g < groups; ++g) {
+  for (int p = 0; p < groups * kPanels; ++p) {
+    const int g = p / kPanels;
+    const Q8Block *a = tiles[p % kPanels * 2], *b = tiles[p % kPanels * 2 + 1];
+    if (a == nullptr) {
+      std::memset(block.q[p], 0, sizeof(block.q[p]));
+      std::memset(block.scale[p], 0, sizeof(block.scale[p]));
+      continue;
+    }
     for (int quad = 0; quad < 8; ++quad) {
-      const __m512i q = load_two(a.q[g][quad][0], b ? b->q[g][quad][0] : nullptr);
-      _mm512_store_si512(panel.q[g] + 64 * quad, _mm512_xor_si512(q, offset));
+      const __m512i q = load_two(a->q[g][quad][0], b ? b->q[g][quad][0] : nullptr);
+      _mm512_store_si512(block.q[p] + 64 * quad, _mm512_xor_si512(q, offset));
     }
-    const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(a.scale[g]));
+    const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(a->scale[g]));
     const __m128i high = b ? _mm_loadu_si128(reinterpret_cast<const __m128i*>(b->scale[g])) : _mm_setzero_si128();
-    _mm512_store_ps(panel.scale[g], _mm512_cvtph_ps(_mm256_set_m128i(high, low)));
+    _mm512_store_ps(block.scale[p], _mm512_cvtph_ps(_mm256_set_m128i(high, low)));
   }
 }
 
-// The products of one block with one or two tiles of tokens, group by group.
-inline void multiply_block(const Panel& panel, int groups, const Tokens& x, int first_token, bool two, int64_t k,
-                           Sums* sums) {
-  const int8_t* a = x.q + first_token * int64_t{x.stride} + k;
-  const int8_t* b = a + kTokens * int64_t{x.stride};
-  settle_memory();
-  for (int g = 0; g < groups; ++g) {
-    _tile_loadd(6, panel.q[g], 4 * kRows);
-    _tile_loadd(4, a + kGroup * g, x.stride);
-    _tile_zero(0);
+alignas(64) constexpr float kShifts[kRows] = {kShift, kShift, kShift, kShift, kShift, kShift, kShift, kShift,
+                                              kShift, kShift, kShift, kShift, kShift, kShift, kShift, kShift};
+
+// Product P of a step into tile P % 4. Of groups that a cut block lacks nobody reads the sums.
+template <int P>
+inline __attribute__((always_inline)) void multiply(const int8_t* x, const Block* w, int64_t stride) {
+  const int8_t* a = x + P / kPanels * kGroup;
+  const int8_t* b = w->q[P];
+  if constexpr (P % 4 == 0) {
+    _tile_loadd(4, a, stride);
+    _tile_loadd(6, b, 4 * kRows);
+    _tile_loadd(0, kShifts, 0);
     _tile_dpbssd(0, 4, 6);
-    _tile_stored(0, sums[0].of_group[g], 4 * kRows);
-    if (!two) continue;
-    _tile_loadd(5, b + kGroup * g, x.stride);
-    _tile_zero(2);
+  } else if constexpr (P % 4 == 1) {
+    _tile_loadd(7, b, 4 * kRows);
+    _tile_loadd(1, kShifts, 0);
+    _tile_dpbssd(1, 4, 7);
+  } else if constexpr (P % 4 == 2) {
+    _tile_loadd(5, a, stride);
+    _tile_loadd(6, b, 4 * kRows);
+    _tile_loadd(2, kShifts, 0);
     _tile_dpbssd(2, 5, 6);
-    _tile_stored(2, sums[1].of_group[g], 4 * kRows);
-  }
-  settle_memory();
-}
-
-// acc[t] = fma(float(dot), scale_w * scale_x, acc[t]) over the block's groups, for one tile of tokens.
-inline void add_block(const Sums& sums, const Panel& panel, int groups, const Tokens& x, int first_token, int n,
-                      int first_group, float (*acc)[kRows]) {
-  for (int t = 0; t < n; ++t) {
-    const float* scale_x = x.scale + (first_token + t) * int64_t{x.scales} + first_group;
-    __m512 sum = _mm512_load_ps(acc[t]);
-    for (int g = 0; g < groups; ++g) {
-      const __m512 scale = _mm512_mul_ps(_mm512_load_ps(panel.scale[g]), _mm512_set1_ps(scale_x[g]));
-      sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(load(sums.of_group[g][t])), scale, sum);
-    }
-    _mm512_store_ps(acc[t], sum);
+  } else {
+    _tile_loadd(7, b, 4 * kRows);
+    _tile_loadd(3, kShifts, 0);
+    _tile_dpbssd(3, 5, 7);
   }
 }
 
-// Two row tiles (or one) against up to kTokenBlock tokens.
-void multiply_rows(const Matrix& w, int tile, bool two_tiles, const Tokens& x, int first_token, int n, float* y,
-                   int64_t ldy, uint8_t* scratch) {
-  auto* panel = reinterpret_cast<Panel*>(scratch);
-  auto* sums = reinterpret_cast<Sums*>(scratch + sizeof(Panel));
-  auto* acc = reinterpret_cast<float (*)[kRows]>(scratch + sizeof(Panel) + 2 * sizeof(Sums));
-  const int groups = ceil_div(w.cols, kGroup);
-  const auto* a = reinterpret_cast<const Q8Block*>(w.tile(tile));
-  const auto* b = two_tiles ? reinterpret_cast<const Q8Block*>(w.tile(tile + 1)) : nullptr;
-  std::memset(acc, 0, sizeof(float) * static_cast<size_t>(n) * kRows);
-  TileShape shape;
-  for (int first = 0; first < groups; first += Q8Block::kGroups, ++a) {
-    const int here = min(Q8Block::kGroups, groups - first);
-    unpack(*a, b, here, *panel);
-    if (b) ++b;
-    for (int t = 0; t < n; t += 2 * kTokens) {
-      const int n0 = min(kTokens, n - t), n1 = min(kTokens, n - t - n0);
-      shape.configure(n0, n1, kGroup);
-      multiply_block(*panel, here, x, first_token + t, n1 > 0, int64_t{first} * kGroup, sums);
-      add_block(sums[0], *panel, here, x, first_token + t, n0, first, acc + t);
-      if (n1 > 0) add_block(sums[1], *panel, here, x, first_token + t + n0, n1, first, acc + t + n0);
-    }
+template <int P>
+inline __attribute__((always_inline)) void store(Sums& sums) {
+  float* to = sums.of_product[P][0];
+  if constexpr (P % 4 == 0) _tile_stored(0, to, 4 * kRows);
+  if constexpr (P % 4 == 1) _tile_stored(1, to, 4 * kRows);
+  if constexpr (P % 4 == 2) _tile_stored(2, to, 4 * kRows);
+  if constexpr (P % 4 == 3) _tile_stored(3, to, 4 * kRows);
+}
+
+// acc[row] = fma(float(dot), scale_w * scale_x, acc[row]) over the groups for token t of the tile. kWhole: there are
+// four.
+template <bool kWhole>
+inline __attribute__((always_inline)) void add(const Sums& sums, int t, const __m512 (&scale_w)[kProducts],
+                                               const float* scale_x, int groups, float* acc) {
+  const __m512 shift = _mm512_set1_ps(kShift);
+  __m512 acc0 = _mm512_load_ps(acc), acc1 = _mm512_load_ps(acc + kRows);
+#pragma GCC unroll 4
+  for (int g = 0; g < kGroups; ++g) {
+    if (!kWhole && g >= groups) break;
+    const __m512 x = _mm512_set1_ps(scale_x[g]);
+    const __m512 dot0 = _mm512_sub_ps(_mm512_load_ps(sums.of_product[2 * g][t]), shift);
+    const __m512 dot1 = _mm512_sub_ps(_mm512_load_ps(sums.of_product[2 * g + 1][t]), shift);
+    acc0 = _mm512_fmadd_ps(dot0, _mm512_mul_ps(scale_w[2 * g], x), acc0);
+    acc1 = _mm512_fmadd_ps(dot1, _mm512_mul_ps(scale_w[2 * g + 1], x), acc1);
   }
-  for (int t = 0; t < n; ++t) store_rows(y + t * ldy, _mm512_load_ps(acc[t]), two_tiles);
+  _mm512_store_ps(acc, acc0);
+  _mm512_store_ps(acc + kRows, acc1);
+}
+
+// What the vector units add up, and where the tile unit is meanwhile: it stores the sums of the next step and works on
+// products from number kLag of the next step to number kLag - 1 of the one after it.
+struct Stage {
+  const Sums* sums;
+  Sums* next_sums;
+  Step step, next, after_next;
+  int64_t stride, scales;
+};
+
+template <bool kWhole, int P>
+inline __attribute__((always_inline)) void run_from(const int8_t* x, const Block* w, const Stage& stage,
+                                                    const Sums& sums, Sums& next_sums,
+                                                    const __m512 (&scale_w)[kProducts], const float* scale_x,
+                                                    int64_t scales, float* acc, int64_t stride) {
+  if constexpr (P < kProducts) {
+    if constexpr (P + kLag == kProducts) {
+      x = stage.after_next.x;
+      w = stage.after_next.w;
+    }
+    store<P>(next_sums);
+    multiply<(P + kLag) % kProducts>(x, w, stride);
+    settle_memory();
+    add<kWhole>(sums, 2 * P, scale_w, scale_x, stage.step.groups, acc);
+    add<kWhole>(sums, 2 * P + 1, scale_w, scale_x + scales, stage.step.groups, acc + kStepRows);
+    settle_memory();
+    run_from<kWhole, P + 1>(x, w, stage, sums, next_sums, scale_w, scale_x + 2 * scales, scales, acc + 2 * kStepRows,
+                            stride);
+  }
+}
+static_assert(kTokens == 2 * kProducts && kPanels == 2);
+
+// A function of its own, so that what it needs stays in registers.
+template <bool kWhole>
+__attribute__((noinline)) void run(const Stage& stage) {
+  __m512 scale_w[kProducts];
+#pragma GCC unroll 8
+  for (int p = 0; p < kProducts; ++p) scale_w[p] = _mm512_load_ps(stage.step.w->scale[p]);
+  run_from<kWhole, 0>(stage.next.x, stage.next.w, stage, *stage.sums, *stage.next_sums, scale_w, stage.step.scale_x,
+                      stage.scales, stage.step.acc[0], stage.stride);
+}
+
+// Steps 0 to n - 1. `step_at(i)` describes step i; it is called in order, and what it returned for step i - 3 is not
+// read any more.
+template <class StepAt>
+void run_steps(int n, const Tokens& x, Sums (&sums)[2], StepAt step_at) {
+  Stage stage = {&sums[1], &sums[0], {}, step_at(0), {}, x.stride, x.scales};
+  stage.step = stage.next;
+  stage.step.groups = 0;  // nothing to scale before the first sums are there
+  stage.after_next = n > 1 ? step_at(1) : stage.next;
+  multiply<0>(stage.next.x, stage.next.w, x.stride);
+  multiply<1>(stage.next.x, stage.next.w, x.stride);
+  multiply<2>(stage.next.x, stage.next.w, x.stride);
+  for (int i = -1; i < n; ++i) {
+    if (stage.step.groups == kGroups)
+      run<true>(stage);
+    else
+      run<false>(stage);
+    stage.sums = &sums[(i + 1) & 1];
+    stage.next_sums = &sums[i & 1];
+    stage.step = stage.next;
+    stage.next = stage.after_next;
+    if (i + 3 < n) stage.after_next = step_at(i + 3);  // past the end the last step is repeated, for nothing
+  }
+}
+
+// Four row tiles, of which the first n_tiles exist, through all k.
+struct Rows {
+  const Matrix& w;
+  int tile, n_tiles;
+
+  // Unpacks up to kBlocks blocks from block `first` on.
+  void unpack(int first, int groups, Block* blocks) const {
+    for (int b = 0; b < kBlocks && (first + b) * kGroups < groups; ++b) {
+      const Q8Block* tiles[2 * kPanels];
+      for (int i = 0; i < 2 * kPanels; ++i)
+        tiles[i] = i < n_tiles ? reinterpret_cast<const Q8Block*>(w.tile(tile + i)) + first + b : nullptr;
+      amx::unpack(tiles, min(kGroups, groups - (first + b) * kGroups), blocks[b]);
+    }
+    settle_memory();
+  }
+};
+
+// Four row tiles, of which the first n_tiles exist, against kTokens to kTokenBlock tokens. The last tile of tokens
+// reaches back over tokens of the one before, which are computed twice.
+void multiply_rows(const Rows& rows, const Tokens& x, int first_token, int n, float* y, int64_t ldy, Scratch& scratch) {
+  const int groups = ceil_div(rows.w.cols, kGroup), blocks = ceil_div(groups, kGroups);
+  const int token_tiles = ceil_div(n, kTokens);
+  const auto first_of = [&](int token_tile) { return min(token_tile * kTokens, n - kTokens); };
+  std::memset(scratch.acc, 0, sizeof(scratch.acc[0]) * static_cast<size_t>(token_tiles * kTokens));
+  int first_block = 0, b = 0, token_tile = 0;
+  run_steps(token_tiles * blocks, x, scratch.sums, [&](int) {
+    Block* half = scratch.blocks[first_block / kBlocks % 2];
+    if (token_tile == 0 && b == 0) rows.unpack(first_block, groups, half);
+    const int group = (first_block + b) * kGroups;
+    const int64_t t = first_token + first_of(token_tile);
+    const Step step = {x.q + t * x.stride + group * kGroup, x.scale + t * x.scales + group, half + b,
+                       scratch.acc + token_tile * kTokens, min(kGroups, groups - group)};
+    if (++b == min(kBlocks, blocks - first_block)) {
+      b = 0;
+      if (++token_tile == token_tiles) {
+        token_tile = 0;
+        first_block += kBlocks;
+      }
+    }
+    return step;
+  });
+  for (int i = 0; i < token_tiles; ++i)
+    for (int t = 0; t < kTokens; ++t)
+      for (int tile = 0; tile < rows.n_tiles; ++tile)
+        _mm256_storeu_ps(y + (first_of(i) + t) * ldy + tile * kTileRows,
+                         _mm256_load_ps(scratch.acc[i * kTokens + t] + tile * kTileRows));
 }
 
 }  // namespace
 
 void q8::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                 float* y, int64_t ldy, uint8_t* scratch) {
-  if (n_tokens < kFewTokens) {
+  if (n_tokens < kTokens) {
     avx512vnni::q8::matmul(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
     return;
   }
   const Tokens tokens = {x.q, x.scale, x.stride, x.scales};
-  for_each_panel(first_tile, n_tiles, first_token, n_tokens, y, ldy,
-                 [&](int tile, bool two_tiles, int first, int n, float* to) {
-                   multiply_rows(w, tile, two_tiles, tokens, first, n, to, ldy, scratch);
-                 });
+  TileShape shape;
+  shape.configure(kTokens, kTokens, kGroup);
+  for (int i = 0; i < n_tiles; i += 2 * kPanels) {
+    const Rows rows = {w, first_tile + i, min(2 * kPanels, n_tiles - i)};
+    for (int t = 0; t < n_tokens;) {
+      const int left = n_tokens - t;  // a rest of fewer than kTokens would not fill a tile
+      const int n = left <= kTokenBlock ? left : min(kTokenBlock, left - kTokens);
+      multiply_rows(rows, tokens, first_token + t, n, y + t * ldy + i * kTileRows, ldy,
+                    *reinterpret_cast<Scratch*>(scratch));
+      t += n;
+    }
+  }
+  _tile_release();
 }
 
 }  // namespace qwen3cpu::amx
