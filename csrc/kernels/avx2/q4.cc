@@ -1,8 +1,9 @@
-// q4 weights times int8 activations: one row tile against up to 8 tokens, nibbles unpacked in registers.
+// q4 weights times int8 activations: row tiles against up to 8 tokens, nibbles unpacked in registers.
 //
 // No int16 saturates or wraps: maddubs adds two products of a nibble (0..15) and an activation (|x| <= 127), at most
 // 2 * 15 * 127 = 3,810 in magnitude, and a lane adds 8 of them, at most 30,480. The -8 of the nibbles comes from the
 // activation sums, two groups per widening multiply: 8 * scale fits int16 (1,016), and so do the sums (4,064).
+#include "../token_runs.h"
 #include "simd.h"
 
 namespace qwen3cpu::avx2 {
@@ -11,13 +12,6 @@ namespace {
 constexpr int kMaxTokens = 8;
 constexpr int kPrefetch = 1536;  // bytes ahead, in tiles of so few tokens that memory may be what they wait for:
 constexpr int kTokensToPrefetch = 4;
-
-struct Tokens {
-  const int8_t* q;  // [T][stride]
-  const float* scale;
-  const int16_t* sum;
-  int stride, scales, sums;
-};
 
 // For pshufb on two groups' 16 scales: row r's scale into the upper byte of int16s of lane r, where a shift turns it
 // into an int16. The first two take group 0 or 1 into both int16, the third takes group 0 into the lower and 1 into the
@@ -36,13 +30,13 @@ inline __m256i shuffle_scales(const int8_t* two_groups, const int8_t (&shuffle)[
 
 // dot[t] = -8 * sum over groups of scale * (sum of x_t): what the nibbles' offset has to be corrected by.
 template <int T>
-inline void start_block(const Q4Block& block, int groups, const int16_t* sum, int sums, __m256i (&dot)[T]) {
+inline void start_block(const Q4Block& block, int groups, const int16_t* sum, int64_t sums, __m256i (&dot)[T]) {
   for (int t = 0; t < T; ++t) dot[t] = _mm256_setzero_si256();
   for (int g = 0; g < groups; g += 2) {
     const __m256i eight_scales = _mm256_srai_epi16(shuffle_scales(block.scale[g], kScaleShuffle[2]), 5);
     for (int t = 0; t < T; ++t) {
       // After an odd last group comes the slack of the sums, against a scale of zero.
-      const __m256i two_sums = broadcast4(sum + int64_t{t} * sums + g);
+      const __m256i two_sums = broadcast4(sum + t * sums + g);
       dot[t] = _mm256_sub_epi32(dot[t], _mm256_madd_epi16(eight_scales, two_sums));
     }
   }
@@ -50,8 +44,8 @@ inline void start_block(const Q4Block& block, int groups, const int16_t* sum, in
 
 // dot[i][t] += scale * (sum of nibble * x_t over group g) for R row tiles; x: first k of the group.
 template <int T, int R>
-inline __attribute__((always_inline)) void add_group(const Q4Block* const (&block)[R], int g, const int8_t* x,
-                                                     int stride, __m256i (&dot)[R][T]) {
+QWEN3CPU_INLINE void add_group(const Q4Block* const (&block)[R], int g, const int8_t* x, int64_t stride,
+                               __m256i (&dot)[R][T]) {
   const __m256i low_bits = _mm256_set1_epi8(15);
   __m256i acc[R][T];
 #pragma GCC unroll 4
@@ -64,7 +58,7 @@ inline __attribute__((always_inline)) void add_group(const Q4Block* const (&bloc
     }
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
-      const __m256i quad = broadcast4(x + int64_t{t} * stride + 4 * v);
+      const __m256i quad = broadcast4(x + t * stride + 4 * v);
       for (int i = 0; i < R; ++i) {
         const __m256i product = _mm256_maddubs_epi16(low[i], quad);
         acc[i][t] = v == 0 ? product : _mm256_add_epi16(acc[i][t], product);
@@ -75,7 +69,7 @@ inline __attribute__((always_inline)) void add_group(const Q4Block* const (&bloc
     for (int i = 0; i < R; ++i) high[i] = _mm256_and_si256(_mm256_srli_epi16(two[i], 4), low_bits);
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
-      const __m256i quad = broadcast4(x + int64_t{t} * stride + 16 + 4 * v);
+      const __m256i quad = broadcast4(x + t * stride + 16 + 4 * v);
       for (int i = 0; i < R; ++i) {
         acc[i][t] = _mm256_add_epi16(acc[i][t], _mm256_maddubs_epi16(high[i], quad));
         pin(acc[i][t]);
@@ -91,22 +85,23 @@ inline __attribute__((always_inline)) void add_group(const Q4Block* const (&bloc
 
 // acc[i][t] = fma(float(dot), scale_x[b], acc[i][t]) for block b of R row tiles.
 template <int T, int R>
-inline __attribute__((always_inline)) void multiply_block(const Q4Block* const (&block)[R], int groups, const Tokens& x,
-                                                          int b, __m256 (&acc)[R][T]) {
+QWEN3CPU_INLINE void multiply_block(const Q4Block* const (&block)[R], int groups, const Tokens& x, int b,
+                                    __m256 (&acc)[R][T]) {
   const int8_t* q = x.q + b * Q4Block::kCols;
   __m256i dot[R][T];
   for (int i = 0; i < R; ++i) start_block<T>(*block[i], groups, x.sum + b * Q4Block::kGroups, x.sums, dot[i]);
 #pragma GCC unroll 1
   for (int g = 0; g < groups; ++g) add_group<T, R>(block, g, q + g * kGroup, x.stride, dot);
   for (int t = 0; t < T; ++t) {
-    const __m256 scale = _mm256_set1_ps(x.scale[int64_t{t} * x.scales + b]);
+    const __m256 scale = _mm256_set1_ps(x.scale[t * x.scales + b]);
     for (int i = 0; i < R; ++i) acc[i][t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[i][t]), scale, acc[i][t]);
   }
 }
 
 // R row tiles that lie `apart` tiles from each other against T tokens: y[t * ldy + 8 * apart * i + r].
 template <int T, int R>
-void multiply_tiles(const Matrix& w, int tile, int apart, const Tokens& x, float* y, int64_t ldy) {
+__attribute__((noinline)) void multiply_q4_tiles(const Matrix& w, int tile, int apart, const Tokens& x, float* y,
+                                                 int64_t ldy) {
   const int groups = ceil_div(w.cols, kGroup), whole = groups / Q4Block::kGroups, rest = groups % Q4Block::kGroups;
   const Q4Block* block[R];
   __m256 acc[R][T];
@@ -126,39 +121,16 @@ void multiply_tiles(const Matrix& w, int tile, int apart, const Tokens& x, float
   }
 }
 
-using MultiplyTiles = void(const Matrix&, int, int, const Tokens&, float*, int64_t);
-MultiplyTiles* const kMultiplyTile[kMaxTokens + 1] = {
-    nullptr,
-    multiply_tiles<1, 1>,
-    multiply_tiles<2, 1>,
-    multiply_tiles<3, 1>,
-    multiply_tiles<4, 1>,
-    multiply_tiles<5, 1>,
-    multiply_tiles<6, 1>,
-    multiply_tiles<7, 1>,
-    multiply_tiles<8, 1>,
-};
-MultiplyTiles* const kMultiplyPair[kTokensOfPairs + 1] = {nullptr, multiply_tiles<1, 2>, multiply_tiles<2, 2>};
-
 }  // namespace
 
 void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                 float* y, int64_t ldy, uint8_t*) {
-  // Tokens outside, tiles inside: 8 tokens' activations stay in L1 while the piece's tiles come from L2.
-  for (int t = 0; t < n_tokens;) {
-    const int left = n_tokens - t;
-    const int n = ceil_div(left, ceil_div(left, kMaxTokens));  // 9 tokens are 5 + 4, not 8 + 1
-    const int64_t token = first_token + t;
-    const int sums = x.stride / kGroup;
-    const Tokens tokens = {
-        x.q + token * x.stride, x.scale + token * x.scales, x.sum + token * sums, x.stride, x.scales, sums};
-    const int pairs = n <= kTokensOfPairs ? n_tiles / 2 : 0;
-    for (int tile = 0; tile < pairs; ++tile)
-      kMultiplyPair[n](w, first_tile + tile, pairs, tokens, y + t * ldy + tile * kTileRows, ldy);
-    for (int tile = 2 * pairs; tile < n_tiles; ++tile)
-      kMultiplyTile[n](w, first_tile + tile, 0, tokens, y + t * ldy + tile * kTileRows, ldy);
-    t += n;
-  }
+  for_token_runs<kMaxTokens>(x, first_token, n_tokens, y, ldy, [&](auto count, const Tokens& tokens, float* to) {
+    constexpr int T = count.value;
+    for_tiles_side_by_side<tiles_side_by_side(T)>(first_tile, n_tiles, [&](auto n, int tile, int apart) {
+      multiply_q4_tiles<T, n.value>(w, tile, apart, tokens, to + (tile - first_tile) * kTileRows, ldy);
+    });
+  });
 }
 
 }  // namespace qwen3cpu::avx2

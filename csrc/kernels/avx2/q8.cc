@@ -1,9 +1,10 @@
-// q8 weights times int8 activations: one row tile against up to 8 tokens, in int16 x int16 products.
+// q8 weights times int8 activations: row tiles against up to 8 tokens, in int16 x int16 products.
 //
 // maddubs would saturate (2 * 255 * 127 > 32,767), and splitting the weights into nibbles or moving signs costs as much
 // as what is done here: the even and the odd bytes of the weights become int16 by one instruction each, the activations
 // are sorted the same way beforehand, and maddwd adds in int32. |dot| <= 32 * 255 * 127 = 1,036,320: nothing can
 // overflow.
+#include "../token_runs.h"
 #include "simd.h"
 
 namespace qwen3cpu::avx2 {
@@ -21,23 +22,22 @@ struct Group {
   float scale;
 };
 
-void prepare(const Activations& x, int64_t token, int groups, Group* out) {
-  const int8_t* q = x.q + token * x.stride;
-  const float* scale = x.scale + token * x.scales;
-  const int16_t* sum = x.sum + token * (x.stride / kGroup);
-  for (int g = 0; g < groups; ++g) {
-    const __m256i bytes = load(q + g * kGroup);
-    store(out[g].even, _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8));
-    store(out[g].odd, _mm256_srai_epi16(bytes, 8));
-    out[g].start = -128 * sum[g];
-    out[g].scale = scale[g];
-  }
+// [tokens][groups]
+void prepare(const Tokens& x, int tokens, int groups, Group* out) {
+  for (int t = 0; t < tokens; ++t)
+    for (int g = 0; g < groups; ++g, ++out) {
+      const __m256i bytes = load(x.q + t * x.stride + g * kGroup);
+      store(out->even, _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8));
+      store(out->odd, _mm256_srai_epi16(bytes, 8));
+      out->start = -128 * x.sum[t * x.sums + g];
+      out->scale = x.scale[t * x.scales + g];
+    }
 }
 
 // n groups of a block of R row tiles against T tokens; x: [T][groups].
 template <int T, int R>
-inline __attribute__((always_inline)) void multiply_groups(const Q8Block* const (&block)[R], int n, const Group* x,
-                                                           int groups, __m256 (&acc)[R][T]) {
+QWEN3CPU_INLINE void multiply_groups(const Q8Block* const (&block)[R], int n, const Group* x, int groups,
+                                     __m256 (&acc)[R][T]) {
   const __m256i low_byte = _mm256_set1_epi16(0xff);
   for (int g = 0; g < n; ++g) {
     __m256i dot[R][T];
@@ -74,7 +74,8 @@ inline __attribute__((always_inline)) void multiply_groups(const Q8Block* const 
 
 // R row tiles that lie `apart` tiles from each other against T tokens: y[t * ldy + 8 * apart * i + r].
 template <int T, int R>
-void multiply_tiles(const Matrix& w, int tile, int apart, const Group* x, float* y, int64_t ldy) {
+__attribute__((noinline)) void multiply_q8_tiles(const Matrix& w, int tile, int apart, const Group* x, float* y,
+                                                 int64_t ldy) {
   const int groups = ceil_div(w.cols, kGroup);
   const Q8Block* block[R];
   __m256 acc[R][T];
@@ -92,20 +93,6 @@ void multiply_tiles(const Matrix& w, int tile, int apart, const Group* x, float*
     for (int t = 0; t < T; ++t) _mm256_storeu_ps(y + t * ldy + i * apart * kTileRows, acc[i][t]);
 }
 
-using MultiplyTiles = void(const Matrix&, int, int, const Group*, float*, int64_t);
-MultiplyTiles* const kMultiplyTile[kMaxTokens + 1] = {
-    nullptr,
-    multiply_tiles<1, 1>,
-    multiply_tiles<2, 1>,
-    multiply_tiles<3, 1>,
-    multiply_tiles<4, 1>,
-    multiply_tiles<5, 1>,
-    multiply_tiles<6, 1>,
-    multiply_tiles<7, 1>,
-    multiply_tiles<8, 1>,
-};
-MultiplyTiles* const kMultiplyPair[kTokensOfPairs + 1] = {nullptr, multiply_tiles<1, 2>, multiply_tiles<2, 2>};
-
 }  // namespace
 
 void q8::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
@@ -113,17 +100,13 @@ void q8::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations&
   const int groups = ceil_div(w.cols, kGroup);
   auto* prepared = reinterpret_cast<Group*>(scratch);  // [8][groups]
   static_assert(kMaxTokens * sizeof(Group) <= 32 * kGroup, "matmul_scratch_bytes holds 32 bytes per column");
-  for (int t = 0; t < n_tokens;) {
-    const int left = n_tokens - t;
-    const int n = ceil_div(left, ceil_div(left, kMaxTokens));  // 9 tokens are 5 + 4, not 8 + 1
-    for (int i = 0; i < n; ++i) prepare(x, int64_t{first_token} + t + i, groups, prepared + int64_t{i} * groups);
-    const int pairs = n <= kTokensOfPairs ? n_tiles / 2 : 0;
-    for (int tile = 0; tile < pairs; ++tile)
-      kMultiplyPair[n](w, first_tile + tile, pairs, prepared, y + t * ldy + tile * kTileRows, ldy);
-    for (int tile = 2 * pairs; tile < n_tiles; ++tile)
-      kMultiplyTile[n](w, first_tile + tile, 0, prepared, y + t * ldy + tile * kTileRows, ldy);
-    t += n;
-  }
+  for_token_runs<kMaxTokens>(x, first_token, n_tokens, y, ldy, [&](auto count, const Tokens& tokens, float* to) {
+    constexpr int T = count.value;
+    prepare(tokens, T, groups, prepared);
+    for_tiles_side_by_side<tiles_side_by_side(T)>(first_tile, n_tiles, [&](auto n, int tile, int apart) {
+      multiply_q8_tiles<T, n.value>(w, tile, apart, prepared, to + (tile - first_tile) * kTileRows, ldy);
+    });
+  });
 }
 
 }  // namespace qwen3cpu::avx2

@@ -12,10 +12,8 @@ namespace {
 
 constexpr int kLanes = 8;  // floats of a register
 
-// Products of so few tokens walk the two halves of a piece side by side: the prefetchers of a core have two streams to
-// run ahead in then, and one core reads 12 to 20 % more (16.7 for 14.9 GB/s in q4, 16.2 for 13.4 in q8, Sapphire
-// Rapids).
-constexpr int kTokensOfPairs = 2;
+// Row tiles that quantised products of `tokens` tokens walk side by side: as many as their sums leave registers for.
+constexpr int tiles_side_by_side(int tokens) { return tokens == 1 ? 4 : tokens == 2 ? 2 : 1; }
 
 // The 4 bytes at p in every 32-bit lane: one load, no shuffle.
 inline __m256i broadcast4(const void* p) {
