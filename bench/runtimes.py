@@ -1,6 +1,7 @@
 """Does qwen3cpu get on with the OpenMP and BLAS runtimes of numpy, torch and scikit-learn in one process?
 
-    python bench/runtimes.py [--model tiny] [--threads 2] [--rounds 7] [--tokens 32] [--by-turns] [--json]
+    python bench/runtimes.py [--model tiny] [--threads 2] [--rounds 7] [--tokens 32] [--beside numpy] [--by-turns]
+        [--json]
 
 Every measurement is a new process that imports and uses qwen3cpu and another library, in either order; then each of
 them works for a stretch. `--by-turns`: instead they take turns, so that a runtime whose threads wait busily for more
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of both (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="processes of every kind (default: %(default)s)")
     parser.add_argument("--tokens", type=int, default=32, help="decoded in a turn (default: %(default)s)")
+    parser.add_argument("--beside", choices=OTHERS, action="append", help="only this library; may be repeated")
     parser.add_argument("--by-turns", action="store_true", help="let the two take turns")
     parser.add_argument("--json", action="store_true", help="print a JSON record")
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -45,7 +47,7 @@ def main() -> None:
     if args.child is not None:
         print(json.dumps(measure(args)))
         return
-    record = compare(args, [name for name in OTHERS if importlib.util.find_spec(name)])
+    record = compare(args, [name for name in args.beside or OTHERS if importlib.util.find_spec(name)])
     print(json.dumps(record) if args.json else report(record))
 
 
@@ -58,20 +60,23 @@ def decoder(model: str, threads: int, tokens: int) -> Callable[[], object]:
 
 
 def worker(name: str, threads: int) -> Callable[[], object]:
-    """A turn of another library, with its own threads: tens of milliseconds of work."""
+    """A turn of another library, with its own threads: tens of milliseconds of work.
+
+    Products go into one place: new memory for each would measure the allocator, whose pages any use before changes.
+    """
     if name == "torch":
         torch = importlib.import_module("torch")
         torch.set_num_threads(threads)
-        matrix = torch.ones(768, 768)
-        return lambda: [matrix @ matrix for _ in range(8)]
+        matrix, product = torch.ones(768, 768), torch.empty(768, 768)
+        return lambda: [torch.mm(matrix, matrix, out=product) for _ in range(8)]
     import numpy as np
 
     if name == "numpy":
-        square = np.ones((768, 768), np.float32)
-        return lambda: [square @ square for _ in range(8)]
+        square, result = np.ones((768, 768), np.float32), np.empty((768, 768), np.float32)
+        return lambda: [np.matmul(square, square, out=result) for _ in range(8)]
     cluster = importlib.import_module("sklearn.cluster")
     points = np.random.default_rng(0).standard_normal((20_000, 16))
-    return lambda: cluster.KMeans(8, n_init=1, max_iter=20, tol=0, random_state=0).fit(points)
+    return lambda: cluster.KMeans(8, n_init=1, max_iter=60, tol=0, random_state=0).fit(points)
 
 
 def measure(args: argparse.Namespace) -> dict[str, float]:
