@@ -7,6 +7,7 @@ Example:
 """
 
 from qwen3cpu import runtimes  # noqa: F401  first of all: it loads NumPy and the native module
+from qwen3cpu.calibration.recipe import Recipe
 from qwen3cpu.conversation import Conversation
 from qwen3cpu.errors import (
     ArgumentError,
@@ -44,6 +45,7 @@ __all__ = [
     "Options",
     "Qwen3CpuError",
     "Qwen3CpuWarning",
+    "Recipe",
     "Result",
     "SamplingParams",
     "SessionError",

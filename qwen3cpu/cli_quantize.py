@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
+from qwen3cpu.calibration.recipe import DEFAULT_BITS, Recipe
+from qwen3cpu.calibration.report import as_table, read_report
+from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loader import pack
 from qwen3cpu.packed import PackedFile
 from qwen3cpu.weights import DEFAULT_QUANT, QUANTS
@@ -27,18 +31,44 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         choices=QUANTS,
         help=f"weight format (default: {DEFAULT_QUANT}, or q8 where a GGUF file is in more than 4 bits)",
     )
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="round to q4 by text that the model writes itself: minutes of work, much less loss",
+    )
+    parser.add_argument(
+        "--bits",
+        type=float,
+        metavar="X",
+        help="with --calibrate: per weight, on average; what q4 leaves goes to the matrices that gain most from q8 "
+        f"(default: {DEFAULT_BITS})",
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="with --calibrate: print what every matrix costs in q4 (KL divergence)"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="with --calibrate: of the text (default: 0)")
     parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: see `qwen3cpu generate --help`")
     parser.set_defaults(run=run_quantize)
 
 
 def run_quantize(args: argparse.Namespace) -> int:
     """`qwen3cpu quantize`."""
+    given = {"bits": args.bits, "seed": args.seed}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if not args.calibrate and (changes or args.report):
+        flag = next(iter(changes), "report")
+        raise ArgumentError(f"--{flag}: only with --calibrate")
+    recipe = replace(Recipe(), **changes) if args.calibrate else False
     start = perf_counter()
-    read, written = pack(args.source, args.out, args.quant, threads=args.threads)
+    read, written = pack(args.source, args.out, args.quant, calibrate=recipe, threads=args.threads)
     seconds = perf_counter() - start
-    quant = PackedFile(Path(args.out)).quant
+    file = PackedFile(Path(args.out))
+    if args.report:
+        report = read_report(file)
+        assert report is not None
+        print(as_table(report, file))
     print(
-        f"{args.out}: {written / 1e6:.0f} MB as {quant}, from {read / 1e6:.0f} MB of weights in {seconds:.1f} s "
+        f"{args.out}: {written / 1e6:.0f} MB as {file.quant}, from {read / 1e6:.0f} MB of weights in {seconds:.1f} s "
         f"({read / 1e6 / seconds:.0f} MB/s)"
     )
     return 0

@@ -6,10 +6,11 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,13 @@ from qwen3cpu.gguf_file import GgufFile, is_gguf
 from qwen3cpu.hf_folder import FolderWeights, ModelTexts, read_folder_config, read_texts
 from qwen3cpu.packed import PackedFile, is_packed, plan_matrices, remove_abandoned
 from qwen3cpu.progress import Progress
-from qwen3cpu.quantize import WeightSource, pack_in_memory, pack_to_file, read_vectors
+from qwen3cpu.quantize import WeightSource, calibrate_to_file, pack_in_memory, pack_to_file, read_vectors
 from qwen3cpu.sealed import PAGE
 from qwen3cpu.threads import resolve_threads
 from qwen3cpu.weights import DEFAULT_QUANT, QUANTS, check_quant
+
+if TYPE_CHECKING:
+    from qwen3cpu.calibration.recipe import Recipe
 
 __all__ = ["QUANTS", "Checkpoint", "open_checkpoint", "pack", "read_config"]
 
@@ -125,6 +129,7 @@ def pack(
     path: str | os.PathLike[str],
     quant: str | None = None,
     *,
+    calibrate: bool | Recipe = False,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[int, int]:
@@ -134,6 +139,8 @@ def pack(
         source: as for `load`, but not a packed file.
         path: the file, by custom with the suffix .qwen3; an existing packed file is replaced when all is written.
         quant: one of QUANTS; default: "q4", or "q8" where a GGUF file is in more than 4 bits.
+        calibrate: round to q4 by text that the model writes itself, which takes minutes and costs less quality, and
+            keep in q8 what gains most from it; a `qwen3cpu.Recipe` says how and how many. Quant is "q4" then.
         threads: as for `load`.
         progress: a bar to use instead of an own one.
 
@@ -141,9 +148,12 @@ def pack(
         Bytes of the weight matrices as they were read, and of the file.
 
     Raises:
-        ArgumentError: an unknown quant; a path that is something else than a packed file, or cannot be written.
+        ArgumentError: an unknown quant; another than "q4" with `calibrate`, or a recipe that makes no sense; a path
+            that is something else than a packed file, or cannot be written.
         CheckpointError, ConfigError, DownloadError: as for `load`.
     """
+    recipe = _checked_recipe(calibrate, quant)
+    quant = "q4" if recipe is not None else quant
     if quant is not None:
         check_quant(quant)
     threads = resolve_threads(threads)
@@ -156,14 +166,30 @@ def pack(
     opened = _open_weights(found)
     weights, texts, quant = opened.weights, opened.read_texts(), quant or opened.preferred_quant
     try:
-        if progress is not None:
-            pack_to_file(out, weights, texts, quant, name=name, threads=threads, progress=progress)
-        else:
-            with Progress("Packing", None) as own:
-                pack_to_file(out, weights, texts, quant, name=name, threads=threads, progress=own)
+        with nullcontext(progress) if progress is not None else Progress("Packing", None) as bar:
+            if recipe is not None:
+                calibrate_to_file(out, weights, texts, recipe, name=name, threads=threads, progress=bar)
+            else:
+                pack_to_file(out, weights, texts, quant, name=name, threads=threads, progress=bar)
         return weights.stored_bytes, out.stat().st_size
     except OSError as reason:
         raise ArgumentError(f"path: {out} cannot be written: {reason.strerror or reason}") from reason
+
+
+def _checked_recipe(calibrate: bool | Recipe, quant: str | None) -> Recipe | None:
+    """The recipe to follow, None for none."""
+    if calibrate is False:
+        return None
+    # Imported here, as it is rarely needed.
+    from qwen3cpu.calibration.recipe import Recipe, check_recipe
+
+    if calibrate is not True and not isinstance(calibrate, Recipe):
+        raise ArgumentError(f"calibrate: expected True, False or a Recipe, found {calibrate!r}")
+    if quant not in (None, "q4"):
+        raise ArgumentError(f"calibrate: rounds to 'q4' only, found quant {quant!r}")
+    recipe = Recipe() if calibrate is True else calibrate
+    check_recipe(recipe)
+    return recipe
 
 
 def _check_replaceable(path: Path) -> None:

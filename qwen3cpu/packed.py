@@ -10,9 +10,9 @@ It is a safetensors file that any reader of that format can list:
 `__metadata__` has, in this order and all as strings: header_sha256, format ("qwen3cpu"), format_version,
 package_version, quant, fingerprint (of the source), source (JSON: its name, and the SHA-256 of each of its weight
 files), sha256 (JSON: tensor -> SHA-256 of its bytes), matrices (JSON: name -> [format, rows, cols]), config,
-generation_config, tokenizer_config (the files' texts), when the model has one chat_template, and when it was measured
-quality (receipt.py). header_sha256 (sealed.py) shows when the file is opened that a byte before the data has changed;
-sums.py compares the data with the tensors' digests.
+generation_config, tokenizer_config (the files' texts), when the model has one chat_template, when it was calibrated
+calibration (calibration/report.py), and when it was measured quality (receipt.py). header_sha256 (sealed.py) shows when
+the file is opened that a byte before the data has changed; sums.py compares the data with the tensors' digests.
 """
 
 from __future__ import annotations
@@ -96,10 +96,11 @@ def build_header(
     matrices: Mapping[str, PackedMatrix],
     vectors: Mapping[str, int],
     sha256: Mapping[str, str],
+    notes: Mapping[str, str],
 ) -> bytes:
     """Length field and header of a packed file; the data follows in the order of the mappings, then the tokenizer.
 
-    sha256: tensor -> hex digest. Its length does not depend on the digests.
+    sha256: tensor -> hex digest. Its length does not depend on the digests. notes: more entries of `__metadata__`.
     """
     described = {name: [matrix.format, matrix.rows, matrix.cols] for name, matrix in matrices.items()}
     metadata = {
@@ -114,6 +115,7 @@ def build_header(
         "generation_config": texts.generation_json.decode("utf-8"),
         "tokenizer_config": texts.tokenizer_config_json.decode("utf-8"),
         **({} if texts.chat_template is None else {"chat_template": texts.chat_template}),
+        **notes,
     }
     tensors = [(name, "U8", [matrix.pages, PAGE], matrix.pages * PAGE) for name, matrix in matrices.items()]
     tensors += [(name, "F32", [length], 4 * length) for name, length in vectors.items()]
@@ -141,17 +143,19 @@ def write_packed(
     texts: ModelTexts,
     quant: str,
     origin: Origin,
+    matrices: Mapping[str, PackedMatrix],
     pack: Callable[[str, PackedMatrix, NDArray[np.uint8]], None],
     vectors: Mapping[str, NDArray[np.float32]],
     source_sums: Callable[[], Mapping[str, str]],
+    notes: Mapping[str, str] | None = None,
 ) -> None:
     """Write a packed file beside `path` and rename it into place; on an error or Ctrl-C nothing stays behind.
 
-    pack(name, matrix, out) fills out, uint8 [matrix.bytes], zeroed and page-aligned. source_sums is asked when all is
-    packed; its digests, which may be worked out meanwhile, take the place of those of `origin`. Raises OSError of the
-    file system.
+    matrices: what it will hold, in the order of `plan_matrices`. pack(name, matrix, out) fills out, uint8
+    [matrix.bytes], zeroed and page-aligned. source_sums is asked when all is
+    packed; its digests, which may be worked out meanwhile, take the place of those of `origin`. notes: more entries of
+    `__metadata__`. Raises OSError of the file system.
     """
-    matrices = plan_matrices(texts.config, quant)
     lengths = {name: vector.size for name, vector in vectors.items()}
     sha256 = dict.fromkeys((*matrices, *vectors, _TOKENIZER), "0" * 64)
     buffer = anonymous_bytes(max(matrix.pages for matrix in matrices.values()) * PAGE)
@@ -162,7 +166,7 @@ def write_packed(
             sha256[name] = hashlib.sha256(data.data).hexdigest()
             chunks.write(data)
 
-        header = build_header(texts, quant, origin, matrices, lengths, sha256)
+        header = build_header(texts, quant, origin, matrices, lengths, sha256, notes or {})
         chunks.write(np.frombuffer(header, np.uint8))
         for name, matrix in matrices.items():
             pages = buffer[: matrix.pages * PAGE]
@@ -174,7 +178,9 @@ def write_packed(
         write(_TOKENIZER, np.frombuffer(texts.tokenizer_json, np.uint8))
         chunks.flush()
         file.seek(0)
-        file.write(build_header(texts, quant, replace(origin, sha256=source_sums()), matrices, lengths, sha256))
+        file.write(
+            build_header(texts, quant, replace(origin, sha256=source_sums()), matrices, lengths, sha256, notes or {})
+        )
 
 
 class _ChunkWriter:

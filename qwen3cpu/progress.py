@@ -39,11 +39,17 @@ class Progress:
             self._bar.stop()
         self._bar = self._task = None
 
-    def start(self, description: str, total: int | None) -> None:
-        """Begin again from zero with another description and total (in units; None when not known)."""
+    def start(self, description: str, total: int | None, unit: str | None = None) -> None:
+        """Begin again from zero with another description, total (None when not known) and, unless None, unit."""
         self._description, self._total = description, total
-        if self._bar is not None and self._task is not None:
+        if self._bar is None or self._task is None:
+            self._unit = unit or self._unit
+        elif unit is None or unit == self._unit:
             self._bar.reset(self._task, description=description, total=total)
+        else:
+            self._bar.stop()
+            self._unit = unit
+            self.__enter__()
 
     def advance(self, n: int) -> None:
         """`n` more units are done."""

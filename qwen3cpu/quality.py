@@ -84,7 +84,7 @@ def evaluate(
     tallies = {name: _Tally() for name in models}
     own = _Tally()
     if progress is not None:
-        progress.start("Comparing", count)
+        progress.start("Comparing", count, "windows")
     for first in range(0, count * window, window):
         piece = ids[first : first + window]
         expected = list(_second_half(reference, piece))
@@ -173,10 +173,11 @@ def _second_half(model: Model, ids: Sequence[int]) -> Iterator[tuple[NDArray[np.
         wanted = logits[max(half - start, 0) :]
         if len(wanted):
             first = max(half, start)
-            yield _log_softmax(wanted), tokens[first + 1 : first + 1 + len(wanted)]
+            yield log_softmax(wanted), tokens[first + 1 : first + 1 + len(wanted)]
 
 
-def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Log-probabilities [n, vocab_size] of logits [n, vocab_size]; their sum is made in float64."""
     shifted: NDArray[np.float32] = logits - logits.max(1, keepdims=True)
     total = np.exp(shifted).sum(1, keepdims=True, dtype=np.float64)
     shifted -= np.log(total).astype(np.float32)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,10 @@ from qwen3cpu.memory import anonymous_bytes
 from qwen3cpu.packed import Origin, PackedMatrix, plan_matrices, write_packed
 from qwen3cpu.progress import Progress
 from qwen3cpu.sealed import PAGE
+from qwen3cpu.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from qwen3cpu.calibration.recipe import Recipe
 
 _CHUNK_BYTES: Final = 16 << 20  # of source weights: what is mapped beside the packed weights, and how soon Ctrl-C works
 _TILE_ROWS: Final = 8
@@ -72,7 +78,7 @@ def pack_in_memory(
     block = anonymous_bytes(sum(matrix.pages for matrix in plan.values()) * PAGE)
     packed = {}
     offset = 0
-    progress.start("Packing", weights.stored_bytes)
+    progress.start("Packing", weights.stored_bytes, "B")
     for name, matrix in plan.items():
         out = block[offset : offset + matrix.bytes]
         pack_matrix(weights, name, matrix, out, threads=threads, progress=progress)
@@ -107,8 +113,54 @@ def pack_to_file(
     # Imported here: it brings in thread pools, and only writing needs it.
     from qwen3cpu.sums import SumsOfFiles
 
-    progress.start("Packing", weights.stored_bytes)
+    progress.start("Packing", weights.stored_bytes, "B")
     files = weights.files()
     origin = Origin(name, weights.fingerprint(), dict.fromkeys(files, "0" * 64))
     with SumsOfFiles(files) as sums:
-        write_packed(path, texts, quant, origin, pack, read_vectors(weights), sums.result)
+        plan = plan_matrices(texts.config, quant)
+        write_packed(path, texts, quant, origin, plan, pack, read_vectors(weights), sums.result)
+
+
+def original_matrix(weights: WeightSource, name: str) -> NDArray[np.float32]:
+    """A matrix [rows, cols] as it is stored, in float32."""
+    stored = weights.rows(name, 0, weights.matrices[name][0])
+    values: NDArray[np.float32]
+    if stored.dtype == np.uint16:
+        values = (stored.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    else:
+        values = stored.astype(np.float32)
+    return values
+
+
+def calibrate_to_file(
+    path: Path, weights: WeightSource, texts: ModelTexts, recipe: Recipe, *, name: str, threads: int, progress: Progress
+) -> None:
+    """Pack a model folder in q4, rounded by the text that it writes itself, as `pack_to_file` does without.
+
+    The file tells how (calibration/report.py).
+    """
+    # Imported here: rarely needed, and the second brings in thread pools.
+    from qwen3cpu.calibration.report import describe
+    from qwen3cpu.calibration.run import Source, calibrate
+    from qwen3cpu.sums import SumsOfFiles
+
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass  # a folder that cannot be written to is found now rather than after minutes of work
+    tokenizer = Tokenizer(texts.tokenizer_json, texts.tokenizer_config, source=f"{name}: tokenizer.json")
+    files = weights.files()
+    origin = Origin(name, weights.fingerprint(), dict.fromkeys(files, "0" * 64))
+    with SumsOfFiles(files) as sums:
+        source = Source(
+            config=texts.config,
+            matrices=pack_in_memory(weights, texts, "q8", threads=threads, progress=progress),
+            vectors=read_vectors(weights),
+            token_limit=min(tokenizer.size, texts.config.vocab_size),
+            original=partial(original_matrix, weights),
+        )
+        calibrated = calibrate(source, recipe, threads=threads, progress=progress)
+
+        def take(tensor: str, matrix: PackedMatrix, out: NDArray[np.uint8]) -> None:
+            out[:] = calibrated.matrices[tensor][3]
+
+        notes = {"calibration": describe(recipe, calibrated.costs)}
+        write_packed(path, texts, "q4", origin, calibrated.plan(), take, source.vectors, sums.result, notes)

@@ -6,8 +6,8 @@ from native_models import pack
 from quantized_oracle import unpack
 
 from qwen3cpu import _native
+from qwen3cpu.calibration.rounding import InputMoments, Rounding, inverse_factor, round_matrix, second_moments
 from qwen3cpu.errors import EngineError
-from qwen3cpu.rounding import Rounding, inverse_factor, round_matrix, second_moments
 
 DEFAULT = Rounding()
 SIZES = [(8, 32), (24, 256), (5, 77), (40, 300), (16, 576)]
@@ -27,7 +27,7 @@ def rounded(weights, moments, rounding=DEFAULT, threads=1):
     """(what round_matrix reports, its bytes)."""
     size = _native.matrix_bytes("q4", *weights.shape)
     out = np.full(size, 0xA5, np.uint8)
-    return round_matrix(weights, moments, out, rounding, threads=threads), out
+    return round_matrix(weights, InputMoments(moments, rounding), out, threads=threads), out
 
 
 def loss(change, moments):

@@ -29,22 +29,27 @@ class Rounding:
     largest_first: bool = True
 
 
-def round_matrix(
-    weights: NDArray[np.float32],
-    moments: NDArray[np.float32],
-    out: NDArray[np.uint8],
-    rounding: Rounding,
-    *,
-    threads: int,
-) -> float:
+class InputMoments:
+    """The second moments of the inputs of one or several matrices, in the form that rounding uses.
+
+    moments: X'X of the inputs X [tokens, cols], symmetric, finite.
+    """
+
+    def __init__(self, moments: NDArray[np.float32], rounding: Rounding) -> None:
+        self.order = _order(moments, rounding)
+        """int32 [cols padded to whole groups]: the columns in the order in which they are rounded."""
+        self.factor = inverse_factor(_damped(moments, self.order, rounding.damping)).astype(np.float32)
+        """Upper triangular U, U' U the inverse of the damped moments in this order."""
+
+
+def round_matrix(weights: NDArray[np.float32], inputs: InputMoments, out: NDArray[np.uint8], *, threads: int) -> float:
     """Round weights [rows, cols] into out, uint8 [matrix_bytes("q4", rows, cols)].
 
-    moments: X'X of the inputs [tokens, cols], symmetric, finite. Returns the loss tr(E M E'), E what rounding changed
-    and M the damped moments. The result depends on the arguments alone, threads excepted, as far as BLAS does.
+    Returns the loss tr(E M E'), E what rounding changed and M the damped moments. It is the same for any number of
+    threads.
     """
     rows, cols = weights.shape
-    order = _order(moments, rounding)
-    factor = inverse_factor(_damped(moments, order, rounding.damping)).astype(np.float32)
+    order, factor = inputs.order, inputs.factor
     w = np.zeros((rows, order.size), np.float32)
     w[:, order < cols] = weights[:, order[order < cols]]
     _native.start_rounding(np.ascontiguousarray(weights), out)
