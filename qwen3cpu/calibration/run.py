@@ -69,15 +69,20 @@ def measure_costs(source: Source, ids: NDArray[np.int32], *, threads: int, progr
     costs: dict[str, float] = {}
     progress.start("Measuring", source.config.num_hidden_layers, "layers")
     for layer in range(source.config.num_hidden_layers):
-        swapped = {}
-        for name in (f"{LAYERS}{layer}.{reader}" for readers in READERS.values() for reader in readers):
-            matrix = PackedMatrix("q4", *source.matrices[name][1:3])
-            out = anonymous_bytes(matrix.pages * PAGE)[: matrix.bytes]
-            _native.pack_into("q4", source.original(name), out, matrix.rows, 0, threads)
-            swapped[name] = ("q4", matrix.rows, matrix.cols, out)
-        costs |= meter.layer(swapped)
+        costs |= meter.layer(in_q4(source, layer, threads=threads))
         progress.advance(1)
     return costs
+
+
+def in_q4(source: Source, layer: int, *, threads: int) -> dict[str, tuple[str, int, int, NDArray[np.uint8]]]:
+    """The matrices of a layer, rounded to q4 each by itself."""
+    rounded = {}
+    for name in (f"{LAYERS}{layer}.{reader}" for readers in READERS.values() for reader in readers):
+        matrix = PackedMatrix("q4", *source.matrices[name][1:3])
+        out = anonymous_bytes(matrix.pages * PAGE)[: matrix.bytes]
+        _native.pack_into("q4", source.original(name), out, matrix.rows, 0, threads)
+        rounded[name] = ("q4", matrix.rows, matrix.cols, out)
+    return rounded
 
 
 def own_text(source: Source, recipe: Recipe, more: int, *, threads: int, progress: Progress) -> NDArray[np.int32]:

@@ -190,15 +190,17 @@ def test_the_command(model: Path, tmp_path: Path) -> None:
     assert average_bits(PackedFile(out)) <= 6.5
 
 
-def test_ctrl_c_leaves_nothing_behind_and_the_time_left_is_shown(model: Path, tmp_path: Path) -> None:
-    with Terminal("quantize", model, tmp_path / "model.qwen3", "--calibrate") as terminal:
+def test_ctrl_c_leaves_nothing_behind_and_the_time_left_is_shown(tmp_path: Path) -> None:
+    # Large enough to write for seconds.
+    write_checkpoint(tmp_path / "model", hidden_size=512, intermediate_size=2048, num_hidden_layers=8)
+    with Terminal("quantize", tmp_path / "model", tmp_path / "model.qwen3", "--calibrate") as terminal:
         terminal.wait_for("Writing text")
         terminal.type("\x03")
         shown, code = terminal.end()
     assert code == 130
     assert "tokens" in shown
     assert "Traceback" not in shown
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_damaged_report_is_refused(calibrated: Path) -> None:
