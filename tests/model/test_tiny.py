@@ -15,9 +15,17 @@ PROBLEMS = json.loads((Path(__file__).parent / "tiny_heldout.json").read_text())
 MULTI_STEP = [problem["steps"] == "multi" for problem in PROBLEMS]
 
 
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The embedded model in q4, rounded by its own text."""
+    path = tmp_path_factory.mktemp("tiny") / "calibrated.qwen3"
+    qwen3cpu.pack("tiny", path, calibrate=True)
+    return str(path)
+
+
 @cache
-def right(quant: str, thinking: bool) -> tuple[bool, ...]:
-    model = qwen3cpu.load("tiny", quant=quant)
+def right(quant: str | None, thinking: bool, source: str = "tiny") -> tuple[bool, ...]:
+    model = qwen3cpu.load(source, quant=quant)
     questions = [[{"role": "user", "content": problem["question"]}] for problem in PROBLEMS]
     results = model.generate_batch(questions, thinking=thinking, temperature=0, max_new_tokens=300)
     assert all(bool(result.reasoning) == thinking for result in results)
@@ -53,6 +61,11 @@ def test_thinking_is_what_solves_the_problems_of_several_steps():
 @pytest.mark.parametrize("thinking", [True, False])
 def test_quantised_weights_lose_little(quant, points, thinking):
     assert percent(right(quant, thinking)) >= percent(right("f32", thinking)) - points
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+def test_calibrated_weights_lose_less(calibrated, thinking):
+    assert percent(right(None, thinking, calibrated)) >= percent(right("f32", thinking)) - 2
 
 
 @pytest.mark.parametrize(
