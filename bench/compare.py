@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import statistics
 import sys
@@ -27,7 +28,6 @@ from qwen3cpu.bench.machine import Machine
 from qwen3cpu.bench.process import Worker
 from qwen3cpu.bench.report import Spread, spread_text
 from qwen3cpu.errors import Qwen3CpuError
-from qwen3cpu.progress import Progress
 from qwen3cpu.synthetic import SIZES, synthetic_config
 from qwen3cpu.threads import resolve_threads
 
@@ -107,7 +107,7 @@ def compare(
         folder: where GGUF files are written, or found from an earlier run.
 
     Returns:
-        The outcomes, and what llama.cpp says of itself.
+        The outcomes, and what llama.cpp says of itself. Each round is told on stderr as it ends.
 
     Raises:
         BenchError: an engine failed.
@@ -116,7 +116,7 @@ def compare(
     peer: dict[str, Any] = {}
     with ExitStack() as stack:
         prober = stack.enter_context(Worker("peaks of the machine"))
-        progress = stack.enter_context(Progress("Comparing", len(chosen) * (repetitions + 1), unit="rounds"))
+        rounds = itertools.count(1)
         for quant in dict.fromkeys(duel.case.quant for duel in chosen):
             assert quant is not None
             own_duels = [duel for duel in chosen if duel.case.quant == quant]
@@ -127,8 +127,11 @@ def compare(
 
                 def run(duel: Duel, own: Worker = own, other: Worker = other, runs: Any = runs) -> None:
                     case = duel.case.as_dict()
-                    runs[duel].append((own.ask("run", case=case), other.ask("run", case=case)))
-                    progress.advance(1)
+                    pair = own.ask("run", case=case), other.ask("run", case=case)
+                    runs[duel].append(pair)
+                    mine, theirs = (run["tokens"] / run["seconds"] for run in pair)
+                    at = f"{next(rounds)}/{len(chosen) * (repetitions + 1)}"
+                    print(f"{at} {duel.name}: {mine:.1f} beside {theirs:.1f} tok/s", file=sys.stderr, flush=True)
 
                 for duel in sorted(own_duels, key=lambda duel: duel.case.batch * duel.case.positions):
                     run(duel)
@@ -236,7 +239,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=tuple(SIZES), default="1.7B", help="shape (default: %(default)s)")
     parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: what qwen3cpu takes by itself")
-    parser.add_argument("-r", "--repetitions", type=int, default=5, metavar="N", help="default: %(default)s")
+    parser.add_argument("-r", "--repetitions", type=int, default=3, metavar="N", help="default: %(default)s")
     parser.add_argument("-n", "--n-gen", type=int, default=64, metavar="N", help="tokens to decode (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="2 repetitions, 16 tokens to decode")
     parser.add_argument(

@@ -5,11 +5,5 @@
 #include "../avx512vnni/kernels.h"
 
 namespace qwen3cpu::amx {
-namespace q8 {
-MatmulFn matmul;
-}
-namespace q4 {
-MatmulFn matmul;
-}
-const IsaTable& table();
+#include "../derived_declarations.inc"
 }  // namespace qwen3cpu::amx

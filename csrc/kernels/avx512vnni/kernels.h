@@ -5,17 +5,11 @@
 #include "../avx2/kernels.h"
 
 namespace qwen3cpu::avx512vnni {
-namespace q8 {
-MatmulFn matmul;
-}
-namespace q4 {
-MatmulFn matmul;
-}
+#include "../derived_declarations.inc"
 #define KV_FORMAT(name, value_bytes, scale_bytes) \
   namespace kv_##name {                           \
     AttendFn attend;                              \
   }
 #include "../../kv_formats.inc"
 #undef KV_FORMAT
-const IsaTable& table();
 }  // namespace qwen3cpu::avx512vnni
