@@ -1,6 +1,7 @@
 """What all tests share. It also makes pytest put this folder on sys.path, for `import checkpoints` and the like."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ TESTED = "QWEN3CPU_TESTED_PACKAGE"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuses any other package than the one in the folder that QWEN3CPU_TESTED_PACKAGE names, where it names one."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # What a shell runs in the background ignores it, and so would the processes that tests send Ctrl-C to.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     expected = os.environ.get(TESTED)
     if not expected:
         return
