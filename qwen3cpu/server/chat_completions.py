@@ -12,10 +12,10 @@ from qwen3cpu.results import Chunk, Result
 from qwen3cpu.server.api_errors import as_api_error
 from qwen3cpu.server.bodies import ChatBody
 from qwen3cpu.server.chat_input import chat_request
-from qwen3cpu.server.common import ContentTokens, check_model, head, usage
-from qwen3cpu.server.encoding import json_bytes, json_response, read_json
+from qwen3cpu.server.common import ContentTokens, head, usage
+from qwen3cpu.server.encoding import json_bytes
+from qwen3cpu.server.reply import read_body, respond
 from qwen3cpu.server.service import Answers, Service
-from qwen3cpu.server.streams import EventStream, while_connected
 from qwen3cpu.server.tool_calls import chat_call
 from qwen3cpu.splitter import starts_thinking
 
@@ -23,18 +23,12 @@ from qwen3cpu.splitter import starts_thinking
 async def chat_completions(http: HttpRequest) -> Response:
     """Serve a request."""
     service: Service = http.app.state.service
-    body = ChatBody.model_validate(await read_json(http, service.settings.max_body))
-    check_model(service, body.model)
+    body = await read_body(http, ChatBody)
     messages, request = await chat_request(service, body)
     prompt = await service.encode(messages, request)
     answers = service.start([prompt], request)
     reply = _Reply(service, body, prompt, answers)
-    if body.stream:
-        return EventStream(reply.events(), service.settings.keep_alive, answers.close)
-    try:
-        return json_response(await while_connected(http.receive, reply.whole()))
-    finally:
-        answers.close()
+    return await respond(http, reply, answers, stream=bool(body.stream))
 
 
 class _Reply:

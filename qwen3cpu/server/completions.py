@@ -14,28 +14,22 @@ from qwen3cpu.options import Request
 from qwen3cpu.results import Chunk, TokenLogprob
 from qwen3cpu.server.api_errors import ApiError, as_api_error
 from qwen3cpu.server.bodies import CompletionBody
-from qwen3cpu.server.common import check_model, head, number, usage
-from qwen3cpu.server.encoding import json_bytes, json_response, read_json
+from qwen3cpu.server.common import head, number, usage
+from qwen3cpu.server.encoding import json_bytes
+from qwen3cpu.server.reply import read_body, respond
 from qwen3cpu.server.service import Answers, Service
-from qwen3cpu.server.streams import EventStream, while_connected
 
 
 async def completions(http: HttpRequest) -> Response:
     """Serve a request."""
     service: Service = http.app.state.service
-    body = CompletionBody.model_validate(await read_json(http, service.settings.max_body))
-    check_model(service, body.model)
+    body = await read_body(http, CompletionBody)
     request = replace(service.model._answering.request(**body.options()), plain=True)
     prompts = [await service.encode(prompt, request) for prompt in _prompts(body, service.settings.max_prompts)]
     scored = body.echo and body.logprobs is not None
     answers = service.start(prompts, request, score_prompt=scored, sample=body.max_tokens != 0)
     reply = _Reply(service, body, request, prompts, answers)
-    if body.stream:
-        return EventStream(reply.events(), service.settings.keep_alive, answers.close)
-    try:
-        return json_response(await while_connected(http.receive, reply.whole()))
-    finally:
-        answers.close()
+    return await respond(http, reply, answers, stream=bool(body.stream))
 
 
 def _prompts(body: CompletionBody, most: int) -> Sequence[str | list[int]]:

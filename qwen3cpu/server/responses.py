@@ -13,11 +13,10 @@ from starlette.responses import Response
 from qwen3cpu.options import Request
 from qwen3cpu.results import Chunk, Result
 from qwen3cpu.server.api_errors import as_api_error
-from qwen3cpu.server.common import check_model
-from qwen3cpu.server.encoding import json_bytes, json_response, read_json
+from qwen3cpu.server.encoding import json_bytes
+from qwen3cpu.server.reply import read_body, respond
 from qwen3cpu.server.responses_input import ResponsesBody, responses_request
 from qwen3cpu.server.service import Answers, Service
-from qwen3cpu.server.streams import EventStream, while_connected
 from qwen3cpu.server.tool_calls import arguments_text
 from qwen3cpu.tool_calls import ToolCall
 
@@ -27,18 +26,12 @@ Event = dict[str, Any]
 async def responses(http: HttpRequest) -> Response:
     """Serve a request."""
     service: Service = http.app.state.service
-    body = ResponsesBody.model_validate(await read_json(http, service.settings.max_body))
-    check_model(service, body.model)
+    body = await read_body(http, ResponsesBody)
     messages, request = await responses_request(service, body)
     prompt = await service.encode(messages, request)
     answers = service.start([prompt], request)
     reply = _Reply(service, body, request, answers)
-    if body.stream:
-        return EventStream(reply.events(), service.settings.keep_alive, answers.close)
-    try:
-        return json_response(await while_connected(http.receive, reply.whole()))
-    finally:
-        answers.close()
+    return await respond(http, reply, answers, stream=bool(body.stream))
 
 
 class _Reply:
