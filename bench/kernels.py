@@ -23,8 +23,9 @@ from qwen3cpu import _native
 kernels = _native.kernels
 COLS = 2048
 CACHED_ROWS = 48  # a matrix that stays in L2
-STREAMED_BYTES = 160 << 20  # a matrix that no cache holds
+STREAMED_BYTES = 320 << 20  # a matrix that no cache holds
 TOKENS = (1, 2, 3, 4, 6, 8, 16, 64)
+PIECE_BYTES = 512 << 10  # of a matrix that one call multiplies: as the engine cuts it for few tokens
 ACTIVATION_BLOCK = {"q8": 32, "q4": 256}
 
 
@@ -63,8 +64,9 @@ class Matrix:
         x = self.x[:tokens]
         block = ACTIVATION_BLOCK.get(self.weight_format)
         prepared = kernels.quantize(isa, f"i8g{block}", x) if block else (x,)
+        tiles = max(4, PIECE_BYTES // _native.matrix_bytes(self.weight_format, 8, self.cols) // 4 * 4)
         seconds, ticks = kernels.time_matmul(
-            isa, self.weight_format, self.packed, self.rows, self.cols, prepared, tokens, 6, threads, repeats
+            isa, self.weight_format, self.packed, self.rows, self.cols, prepared, tokens, tiles, threads, repeats
         )
         return seconds / repeats, ticks / repeats
 
