@@ -24,7 +24,7 @@ namespace qwen3cpu::vnni {
 namespace {
 
 constexpr int kMaxTokens = 8;
-constexpr int kPrefetch = 1536;  // bytes ahead, in products of so few tokens that memory may be what they wait for:
+// Products of so few tokens that memory may be what they wait for fetch their weights ahead.
 constexpr int kTokensToPrefetch = 4;
 
 // Registers that are worked on side by side: up to four row tiles, as long as there are few sums.
@@ -44,11 +44,11 @@ inline int32_t four_bytes(const int8_t* p) {
   return x;
 }
 
-// Fetches the lines of every tile of a register kPrefetch bytes ahead. always_inline: GCC takes a function that only
+// Fetches the lines of every tile of a register kAhead bytes ahead. always_inline: GCC takes a function that only
 // prefetches for one without effect and drops calls of it, silently.
-template <class Rows>
+template <class Rows, int kAhead, _mm_hint kHint>
 QWEN3CPU_INLINE void prefetch(const void* p, int64_t apart) {
-  for (int i = 0; i < Rows::kTiles; ++i) _mm_prefetch(static_cast<const char*>(p) + i * apart + kPrefetch, _MM_HINT_T0);
+  for (int i = 0; i < Rows::kTiles; ++i) _mm_prefetch(static_cast<const char*>(p) + i * apart + kAhead, kHint);
 }
 
 // int32 [tokens][groups] in scratch: factor * (sum of the activations), where a group's sums start.
