@@ -45,12 +45,15 @@ class Generation(Body):
     min_p: float | None = None
     repetition_penalty: float | None = None
     thinking_budget: int | None = None
+    deadline: float | None = None
+    loop_detection: bool | None = None
     seed: int | None = None
 
     def sampling(self) -> dict[str, Any]:
         """Options of Model.generate."""
-        names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "thinking_budget", "seed")
-        return {name: getattr(self, name) for name in names}
+        names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
+        thinking = ("thinking_budget", "deadline", "loop_detection")
+        return {name: getattr(self, name) for name in names + thinking}
 
 
 class StreamOptions(Body):

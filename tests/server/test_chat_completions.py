@@ -85,6 +85,28 @@ def test_thinking(server, tiny, fields, options):
     assert message["content"] == expected.text
 
 
+@pytest.mark.parametrize("detected", [True, False])
+def test_thinking_in_a_loop(server, tiny, detected):
+    """With <think> and two digits that outweigh all else it thinks of these for ever."""
+    ids = [tiny.tokenizer.think, *(tiny.tokenizer.encode(digit)[0] for digit in "79")]
+    reply = server.chat(
+        logit_bias={str(token): 1000.0 for token in ids}, temperature=0, max_tokens=900, loop_detection=detected
+    )
+    options = {"logit_bias": dict.fromkeys(ids, 1000.0), "temperature": 0, "max_new_tokens": 900}
+    expected = tiny.generate("What is 17 + 25?", **options, loop_detection=detected)
+    assert expected.thinking_closed_by == ("loop" if detected else None)
+    assert reply["choices"][0]["message"]["reasoning_content"] == expected.reasoning
+
+
+def test_an_answer_ends_at_its_deadline(server):
+    biased = {"logit_bias": {"10": 1000.0}, "temperature": 0, "reasoning_effort": "none"}  # without an end
+    whole = server.chat(**biased, deadline=0.2)
+    assert whole["choices"][0]["finish_reason"] == "length"
+    assert whole["usage"]["total_tokens"] < 4096
+    late = server.chat(deadline=1e-6)
+    assert late["choices"][0]["finish_reason"] == "length"
+
+
 def test_stop_strings_and_limits(server, tiny):
     choice = server.chat(seed=1, stop=["2", "9"])["choices"][0]
     assert (choice["message"]["content"], choice["finish_reason"]) == ("4", "stop")
@@ -144,6 +166,9 @@ def test_without_a_seed_answers_can_be_repeated(server):
         ({"max_tokens": 5, "max_completion_tokens": 5}, "found both"),
         ({"max_tokens": 2.5}, "max_tokens: input should be a valid integer"),
         ({"seed": -1}, "seed must be"),
+        ({"deadline": 0}, "deadline: expected a number of seconds above 0"),
+        ({"deadline": "soon"}, "deadline: input should be a valid number"),
+        ({"loop_detection": 1}, "loop_detection: input should be a valid boolean"),
         ({"stop": [""]}, "stop: an empty string"),
         ({"stop": ["x"] * 65}, "stop: expected at most 64"),
         ({"stream": "yes"}, "stream: input should be a valid boolean"),
