@@ -13,7 +13,7 @@ import qwen3cpu
 from qwen3cpu import _native
 from qwen3cpu.calibration import run as calibration_run
 from qwen3cpu.calibration.bits import SCORED_EVERY, CostMeter, choose_formats
-from qwen3cpu.calibration.layers import READERS
+from qwen3cpu.calibration.layers import READERS, Layer
 from qwen3cpu.calibration.recipe import Recipe
 from qwen3cpu.calibration.report import as_table, read_report
 from qwen3cpu.calibration.rounding import Rounding
@@ -136,6 +136,36 @@ def text_of(model: qwen3cpu.Model) -> np.ndarray:
     )
     progress = calibration_run.Progress("", None)
     return calibration_run.own_text(source, SMALL, 2, threads=1, progress=progress)
+
+
+def test_what_the_matrices_give_on_changes_less_than_with_plain_rounding(model: Path, tmp_path: Path) -> None:
+    # tr(E M E') of every matrix in q4, M of the inputs that it gets in the calibrated model from the calibration text.
+    qwen3cpu.pack(model, tmp_path / "calibrated.qwen3", calibrate=Recipe(**{**vars(SMALL), "bits": None}), threads=1)
+    exact = qwen3cpu.load(model, "f32", threads=1, cache=False)._checkpoint.matrices
+    plain = qwen3cpu.load(model, "q4", threads=1, cache=False)._checkpoint.matrices
+    found = PackedFile(tmp_path / "calibrated.qwen3")
+    ids = text_of(qwen3cpu.load(model, "q8", threads=1, cache=False))[:8].reshape(-1)
+    whole = _native.Model(found.texts.config.native(64), dict(found.matrices), found.vectors, "f16", 1)
+    x = whole.embed(ids)
+    for number in range(3):
+        layer = Layer(found.texts.config, found.matrices, found.vectors, number, length=64, threads=1)
+        for shown, readers in READERS.items():
+            (inputs,) = layer.inputs(x, shown)
+            for name in (f"model.layers.{number}.{reader}" for reader in readers):
+                if found.plan[name].format == "q8":
+                    continue
+                weights = _native.unpack(*_entry(exact[name]), 1)
+                losses = [
+                    float((((_native.unpack(*_entry(each[name]), 1) - weights) @ inputs[shown].T) ** 2).sum())
+                    for each in (found.matrices, plain)
+                ]
+                assert losses[0] < losses[1], name
+        layer.run(x)
+
+
+def _entry(packed: tuple[str, int, int, np.ndarray]) -> tuple[str, np.ndarray, int, int]:
+    """In the order of `unpack`."""
+    return packed[0], packed[3], packed[1], packed[2]
 
 
 def test_the_text_is_what_the_model_writes(model: Path) -> None:
