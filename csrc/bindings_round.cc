@@ -1,8 +1,9 @@
-// pybind11: error-compensating rounding (round_q4.h) on NumPy arrays. Checks of shapes, no logic.
+// pybind11: error-compensating rounding (round_q4.h, block_moments.h) on NumPy arrays. Checks of shapes, no logic.
 #include "bindings_round.h"
 
 #include <pybind11/numpy.h>
 
+#include "block_moments.h"
 #include "error.h"
 #include "kernels/registry.h"
 #include "pack.h"
@@ -77,6 +78,32 @@ Array<float> round(const py::array_t<float, 0>& w, const Array<int32_t>& columns
   return errors;
 }
 
+void add_moments(const Array<float>& x, Array<float>& moments, int threads) {
+  require(x.ndim() == 2 && x.size() > 0, "expected inputs [tokens, cols], found shape " + shape_text(x));
+  const auto tokens = static_cast<int>(x.shape(0)), cols = static_cast<int>(x.shape(1));
+  require(
+      moments.ndim() == 3 && moments.shape(1) == moments.shape(2) && moments.shape(1) > 0 &&
+          moments.shape(1) % 8 == 0 && moments.shape(0) == ceil_div(cols, static_cast<int>(moments.shape(1))),
+      "expected moments [blocks, n, n] for " + std::to_string(cols) + " columns, found shape " + shape_text(moments));
+  require(threads >= 1, "expected at least one thread");
+  const auto block = static_cast<int>(moments.shape(1));
+  float* to = moments.mutable_data();
+  py::gil_scoped_release release;
+  add_block_moments(x.data(), tokens, cols, block, to, threads);
+}
+
+Array<float> invert(const Array<double>& matrices, int threads) {
+  require(matrices.ndim() == 3 && matrices.shape(1) == matrices.shape(2),
+          "expected matrices [blocks, n, n], found shape " + shape_text(matrices));
+  require(threads >= 1, "expected at least one thread");
+  const auto blocks = static_cast<int>(matrices.shape(0)), n = static_cast<int>(matrices.shape(1));
+  Array<float> u({matrices.shape(0), matrices.shape(1), matrices.shape(2)});
+  float* to = u.mutable_data();
+  py::gil_scoped_release release;
+  require(invert_factors(matrices.data(), blocks, n, to, threads), "a matrix is not positive definite");
+  return u;
+}
+
 Array<float> unpack(const std::string& format, const Array<uint8_t>& packed, int rows, int cols, int threads) {
   const Matrix w{parse_format(format), rows, cols, packed.data()};
   require(rows > 0 && cols > 0 && threads > 0, "expected positive sizes");
@@ -98,6 +125,9 @@ void bind_rounding(py::module_& m) {
   m.def("start_rounding", &start, py::arg("weights").noconvert(), py::arg("out").noconvert());
   m.def("round_columns", &round, py::arg("weights").noconvert(), py::arg("columns").noconvert(),
         py::arg("factor").noconvert(), py::arg("out").noconvert(), py::arg("cols"), py::arg("threads"));
+  m.def("add_block_moments", &add_moments, py::arg("inputs").noconvert(), py::arg("moments").noconvert(),
+        py::arg("threads"));
+  m.def("invert_factors", &invert, py::arg("matrices").noconvert(), py::arg("threads"));
   m.def("unpack", &unpack, py::arg("format"), py::arg("packed").noconvert(), py::arg("rows"), py::arg("cols"),
         py::arg("threads"));
 }

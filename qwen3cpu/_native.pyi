@@ -67,6 +67,19 @@ def round_columns(
     Releases the GIL; EngineError for shapes that do not fit.
     """
 
+def add_block_moments(inputs: NDArray[np.float32], moments: NDArray[np.float32], threads: int) -> None:
+    """Add X'X of inputs X [tokens, cols] within blocks of n columns to moments [blocks, n, n].
+
+    Only the upper triangles are written; the last block may be narrower than n, a multiple of 8. The order of additions
+    is fixed: every machine gets the same bits. Releases the GIL.
+    """
+
+def invert_factors(matrices: NDArray[np.float64], threads: int) -> NDArray[np.float32]:
+    """The upper triangular U, U' U = m^-1, of each symmetric m of matrices [blocks, n, n]; upper triangles are read.
+
+    Every machine gets the same bits. Releases the GIL; EngineError when one is not positive definite.
+    """
+
 def unpack(format: str, packed: NDArray[np.uint8], rows: int, cols: int, threads: int) -> NDArray[np.float32]:
     """The weights [rows, cols] that packed bytes stand for. Releases the GIL."""
 

@@ -70,7 +70,8 @@ class PackedMatrix:
 def plan_matrices(config: ModelConfig, quant: str) -> dict[str, PackedMatrix]:
     """Name -> format and shape of every matrix of a model packed as `quant`."""
     return {
-        name: PackedMatrix(format_of(name, quant), rows, cols) for name, (rows, cols) in matrix_shapes(config).items()
+        name: PackedMatrix(format_of(name, quant, config), rows, cols)
+        for name, (rows, cols) in matrix_shapes(config).items()
     }
 
 

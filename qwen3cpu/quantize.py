@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
+from qwen3cpu.config import ModelConfig
 from qwen3cpu.errors import CheckpointError, EngineError
 from qwen3cpu.hf_folder import ModelTexts
 from qwen3cpu.memory import anonymous_bytes
@@ -49,7 +51,7 @@ def pack_matrix(
     out: NDArray[np.uint8],
     *,
     threads: int,
-    progress: Progress,
+    progress: Progress | None,
 ) -> None:
     """Pack one matrix into out, uint8 [matrix.bytes], a run of rows at a time.
 
@@ -65,9 +67,24 @@ def pack_matrix(
             _native.pack_into(matrix.format, chunk, out, matrix.rows, first, threads)
         except EngineError as reason:
             raise CheckpointError(f"{weights.folder}: tensor {name}: {reason}") from reason
-        progress.advance(chunk.nbytes)
+        if progress is not None:
+            progress.advance(chunk.nbytes)
         del chunk
         weights.drop_rows(name, first, last)
+
+
+Pack = Callable[[str, PackedMatrix, NDArray[np.uint8]], None]
+"""pack(name, matrix, out) packs a matrix into out, uint8 [matrix.bytes]."""
+
+
+def packer(weights: WeightSource, config: ModelConfig, quant: str, *, threads: int, progress: Progress) -> Pack:
+    """What packs the matrices of a model, one after the other in the order of the forward pass."""
+    if quant == "q4":
+        # Imported here: most loads find the weights packed.
+        from qwen3cpu.calibration.quick import QuickPacker
+
+        return QuickPacker(weights, config, threads=threads, progress=progress).pack
+    return partial(pack_matrix, weights, threads=threads, progress=progress)
 
 
 def pack_in_memory(
@@ -78,10 +95,11 @@ def pack_in_memory(
     block = anonymous_bytes(sum(matrix.pages for matrix in plan.values()) * PAGE)
     packed = {}
     offset = 0
+    pack = packer(weights, texts.config, quant, threads=threads, progress=progress)
     progress.start("Packing", weights.stored_bytes, "B")
     for name, matrix in plan.items():
         out = block[offset : offset + matrix.bytes]
-        pack_matrix(weights, name, matrix, out, threads=threads, progress=progress)
+        pack(name, matrix, out)
         packed[name] = (matrix.format, matrix.rows, matrix.cols, out)
         offset += matrix.pages * PAGE
     return packed
@@ -106,10 +124,6 @@ def pack_to_file(
 
     name: of the source, as the user gave it.
     """
-
-    def pack(tensor: str, matrix: PackedMatrix, out: NDArray[np.uint8]) -> None:
-        pack_matrix(weights, tensor, matrix, out, threads=threads, progress=progress)
-
     # Imported here: it brings in thread pools, and only writing needs it.
     from qwen3cpu.sums import SumsOfFiles
 
@@ -118,12 +132,13 @@ def pack_to_file(
     origin = Origin(name, weights.fingerprint(), dict.fromkeys(files, "0" * 64))
     with SumsOfFiles(files) as sums:
         plan = plan_matrices(texts.config, quant)
+        pack = packer(weights, texts.config, quant, threads=threads, progress=progress)
         write_packed(path, texts, quant, origin, plan, pack, read_vectors(weights), sums.result)
 
 
-def original_matrix(weights: WeightSource, name: str) -> NDArray[np.float32]:
-    """A matrix [rows, cols] as it is stored, in float32."""
-    stored = weights.rows(name, 0, weights.matrices[name][0])
+def original_matrix(weights: WeightSource, name: str, first: int = 0, last: int | None = None) -> NDArray[np.float32]:
+    """A matrix [rows, cols] as it is stored, or its rows [first, last), in float32."""
+    stored = weights.rows(name, first, weights.matrices[name][0] if last is None else last)
     values: NDArray[np.float32]
     if stored.dtype == np.uint16:
         values = (stored.astype(np.uint32) << np.uint32(16)).view(np.float32)

@@ -60,11 +60,13 @@ def vector_lengths(config: ModelConfig) -> dict[str, int]:
     return lengths
 
 
-def format_of(name: str, quant: str) -> str:
+def format_of(name: str, quant: str, config: ModelConfig) -> str:
     """The weight format of one matrix.
 
     "q4" keeps in 8 bits embedding and head, and v_proj: grouped queries share few value heads, whose rounding every one
-    of them adds up, so that 2 to 3 % of the bytes take a third of the divergence away (docs/quality.md).
+    of them adds up, so that 2 to 3 % of the bytes take a third of the divergence away (docs/quality.md). Not the last
+    layer's: no other layer reads what it gives.
     """
-    in_8_bits = name in (EMBEDDING, HEAD) or name.endswith(VALUES)
+    last_values = f"{LAYERS}{config.num_hidden_layers - 1}{VALUES}"
+    in_8_bits = name in (EMBEDDING, HEAD) or (name.endswith(VALUES) and name != last_values)
     return "q8" if quant == "q4" and in_8_bits else quant

@@ -5,4 +5,5 @@ text.py      the model writes the text
 layers.py    one layer after another over that text: inputs of the matrices, and their second moments
 rounding.py  one matrix: GPTQ
 run.py       from a model in q8 to its matrices in q4
+quick.py     without text, while packing: what q4 does by itself
 """

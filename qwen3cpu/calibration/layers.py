@@ -25,7 +25,6 @@ READERS: Final = {
 }
 """Each input of a layer, as `_native.Model.run_layer` calls it -> the matrices that it is multiplied with."""
 
-_TOKENS_TOGETHER: Final = 2048
 _ROWS: Final = 8
 
 
@@ -33,9 +32,21 @@ class Layer:
     """One layer of a model, as a native model that has no other."""
 
     def __init__(
-        self, config: ModelConfig, matrices: Matrices, vectors: Vectors, layer: int, *, length: int, threads: int
+        self,
+        config: ModelConfig,
+        matrices: Matrices,
+        vectors: Vectors,
+        layer: int,
+        *,
+        length: int,
+        threads: int,
+        together: int = 2048,
     ) -> None:
-        """matrices, vectors: of the whole model, by their names in it. length: tokens of a sequence."""
+        """matrices, vectors: of the whole model, by their names in it.
+
+        length: tokens of a sequence. together: tokens of a pass, at least one sequence; its workspace grows with them.
+        """
+        self._together = together
         alone = replace(config, num_hidden_layers=1, vocab_size=_ROWS, tie_word_embeddings=True)
         prefix = f"{LAYERS}{layer}."
         # Neither embedding nor head will be used.
@@ -69,8 +80,15 @@ class Layer:
             self._native.run_layer(0, lengths, part.copy(), **shown)
             yield shown
 
+    def advance(self, x: NDArray[np.float32], *names: str) -> Iterator[dict[str, NDArray[np.float32]]]:
+        """The same, and x goes through the layer."""
+        for part, lengths in self._parts(x):
+            shown = {name: np.empty((len(part), self._sizes[name]), np.float32) for name in names}
+            self._native.run_layer(0, lengths, part, **shown)
+            yield shown
+
     def _parts(self, x: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int32]]]:
-        step = max(_TOKENS_TOGETHER // self._length, 1) * self._length
+        step = max(self._together // self._length, 1) * self._length
         for first in range(0, len(x), step):
             part = x[first : first + step]
             yield part, np.full(len(part) // self._length, self._length, np.int32)

@@ -36,9 +36,9 @@ class InputMoments:
     """
 
     def __init__(self, moments: NDArray[np.float32], rounding: Rounding) -> None:
-        self.order = _order(moments, rounding)
+        self.order = column_order(moments.diagonal(), rounding)
         """int32 [cols padded to whole groups]: the columns in the order in which they are rounded."""
-        self.factor = inverse_factor(_damped(moments, self.order, rounding.damping)).astype(np.float32)
+        self.factor = inverse_factor(damped(moments, self.order, rounding.damping)).astype(np.float32)
         """Upper triangular U, U' U the inverse of the damped moments in this order."""
 
 
@@ -85,29 +85,32 @@ def _inverse_upper(upper: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
-def _order(moments: NDArray[np.float32], rounding: Rounding) -> NDArray[np.int32]:
-    """The columns in the order in which they are rounded, a group's 32 side by side, padded to whole groups."""
-    cols = len(moments)
+def column_order(sizes: NDArray[np.float32], rounding: Rounding) -> NDArray[np.int32]:
+    """The columns in the order in which they are rounded, a group's 32 side by side, padded to whole groups.
+
+    sizes: their second moments.
+    """
+    cols = len(sizes)
     groups = np.arange(-(-cols // _GROUP) * _GROUP, dtype=np.int32).reshape(-1, _GROUP)
     if rounding.largest_first:
         size = np.zeros(groups.size)
-        size[:cols] = moments.diagonal()
+        size[:cols] = sizes
         by_group = size.reshape(groups.shape)
         within = np.argsort(-by_group, axis=1, kind="stable")
         groups = np.take_along_axis(groups, within, 1)[np.argsort(-by_group.sum(1), kind="stable")]
     return np.ascontiguousarray(groups.reshape(-1))
 
 
-def _damped(moments: NDArray[np.float32], order: NDArray[np.int32], damping: float) -> NDArray[np.float64]:
+def damped(moments: NDArray[np.float32], order: NDArray[np.int32], damping: float) -> NDArray[np.float64]:
     """Moments in the given order plus damping * their mean; padding has the mean alone."""
     cols = len(moments)
     mean = float(moments.diagonal().mean(dtype=np.float64)) or 1.0
-    damped = np.zeros((order.size, order.size))
+    out = np.zeros((order.size, order.size))
     present = np.flatnonzero(order < cols)
-    damped[np.ix_(present, present)] = moments[np.ix_(order[present], order[present])]
+    out[np.ix_(present, present)] = moments[np.ix_(order[present], order[present])]
     added = np.where(order < cols, damping * mean, mean)
-    damped[np.diag_indices(order.size)] += added
-    return damped
+    out[np.diag_indices(order.size)] += added
+    return out
 
 
 def second_moments(inputs: NDArray[np.float32], into: NDArray[Any] | None = None) -> NDArray[np.float32]:

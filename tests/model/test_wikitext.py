@@ -15,7 +15,7 @@ pytestmark = pytest.mark.smol
 
 Q8_0, Q4_K_M = 0.00374, 0.060
 """Mean KL of llama.cpp's formats on this text."""
-Q4_K_M_MIB = 98.9
+Q4_K_M_MIB, Q4_0_MIB = 98.9, 85.79
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +57,8 @@ def test_q8(found):
 def test_calibrated_q4(found):
     assert found["calibrated"].mean_kl <= Q4_K_M
     assert found["calibrated"].weight_bytes < Q4_K_M_MIB * 2**20
+
+
+def test_q4(found):
+    assert found["q4"].mean_kl <= 0.17
+    assert found["q4"].weight_bytes <= Q4_0_MIB * 2**20

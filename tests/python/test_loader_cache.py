@@ -316,8 +316,9 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc for the peak of resident memory")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("keep", [True, False])
-def test_peak_memory_is_the_packed_weights_and_one_tensor(
-    tmp_path: Path, cache_folder: Path, dtype: str, keep: bool
+@pytest.mark.parametrize("quant", ["q8", "q4"])
+def test_peak_memory_is_the_packed_weights_and_one_tensor_or_for_q4_a_layer(
+    tmp_path: Path, cache_folder: Path, dtype: str, keep: bool, quant: str
 ) -> None:
     written = write_checkpoint(
         tmp_path / "model",
@@ -338,17 +339,22 @@ def test_peak_memory_is_the_packed_weights_and_one_tensor(
         "keep = bool(int(sys.argv[3]))\n"
         "for quant in ('q4', 'bf16'): open_checkpoint(sys.argv[2], quant, threads=1, cache=keep)\n"
         "before = memory('VmRSS')\n"
-        "checkpoint = open_checkpoint(sys.argv[1], threads=1, cache=keep)\n"
+        "checkpoint = open_checkpoint(sys.argv[1], sys.argv[4], threads=1, cache=keep)\n"
         "print(memory('VmHWM') - before, checkpoint.weight_bytes)\n"
     )
-    done = run(code, tmp_path / "model", tmp_path / "warm", int(keep))
+    done = run(code, tmp_path / "model", tmp_path / "warm", int(keep), quant)
     assert done.returncode == 0, done.stderr
     grown, packed = map(int, done.stdout.split())
     size = {"float32": 4, "bfloat16": 2}[dtype]
     source = sum(values.size for values in written.tensors.values()) * size
-    largest = max(values.size for values in written.tensors.values()) * size
-    assert packed + largest < source / 2  # otherwise the bound would prove nothing
-    assert grown <= packed + largest
+    beside = max(values.size for values in written.tensors.values()) * size
+    if quant == "q4":
+        # A layer in q8, and of its largest matrix the source, float32 and an array on the way there; a pass over 256
+        # tokens of it; the residual stream of 2,048.
+        weights = {name: values.size for name, values in written.tensors.items() if name.startswith("model.layers.0.")}
+        beside = int(sum(weights.values()) * 8.5 / 8) + max(weights.values()) * (size + 8) + 16_000_000 + 2048 * 4096
+    assert packed + beside < source  # otherwise the bound would prove nothing
+    assert grown <= packed + beside
 
 
 @pytest.mark.synthetic

@@ -75,6 +75,6 @@ def test_counts_what_is_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     done: list[int] = []
     totals: list[int | None] = []
     monkeypatch.setattr(Progress, "advance", lambda self, n: done.append(n))
-    monkeypatch.setattr(Progress, "start", lambda self, description, total: totals.append(total))
+    monkeypatch.setattr(Progress, "start", lambda self, description, total, unit: totals.append(total))
     open_checkpoint(tmp_path, threads=1)
     assert totals == [sum(done)]

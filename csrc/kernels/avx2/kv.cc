@@ -12,13 +12,11 @@ namespace {
 
 // A decoded token reads a block only once: memory is what it waits for, and the order in which keys and values are read
 // gives the prefetchers little to go by. So each plane is fetched while the one before it is worked on, a step at a
-// time: the values during the scores, the next block's keys while the values are summed. Into L2, which has more lines
-// on their way than L1 can: two threads read 27 GB/s so, 23 into L1, 14 without. (always_inline: see avx2::prefetch.)
+// time: the values during the scores, the next block's keys while the values are summed.
 template <class Kv, int N>
-inline __attribute__((always_inline)) void fetch_step(const typename Kv::Stored* ahead) {
+inline void fetch_step(const typename Kv::Stored* ahead) {
   constexpr int kStepBytes = N * kLanes * static_cast<int>(sizeof(typename Kv::Stored));
-  for (int byte = 0; byte < kStepBytes; byte += kCacheLine)
-    _mm_prefetch(reinterpret_cast<const char*>(ahead) + byte, _MM_HINT_T1);
+  for (int byte = 0; byte < kStepBytes; byte += kCacheLine) prefetch(ahead, byte);
 }
 
 // Scores of N vectors of positions for R rows; q: [R][dim], score: [R][64]. ahead: as many values as keys are read.

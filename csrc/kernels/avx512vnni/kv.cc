@@ -152,9 +152,9 @@ constexpr decltype(&weigh_tile<1>) kWeighTile[kTile + 1] = {nullptr, weigh_tile<
                                                             weigh_tile<4>};
 
 // Fetches part `i` of `parts` of a plane into L2, where widening finds it: a block is read once, its order in memory
-// tells the prefetchers little. (always_inline: see avx2::prefetch.)
+// tells the prefetchers little.
 template <class Kv>
-inline __attribute__((always_inline)) void fetch_part(const typename Kv::Stored* plane, int dim, int i, int parts) {
+inline void fetch_part(const typename Kv::Stored* plane, int dim, int i, int parts) {
   constexpr int kPerLine = kCacheLine / static_cast<int>(sizeof(typename Kv::Stored));
   const int lines = ceil_div(kKvBlock * dim, kPerLine), step = ceil_div(lines, parts);
   for (int line = i * step; line < (i + 1) * step && line < lines; ++line)
