@@ -83,10 +83,13 @@ class Terminal:
     def wait_for_prompt(self):
         """Read until "> " is shown and the process sleeps.
 
-        Python's input() misses a Ctrl-C that comes between showing the prompt and beginning to wait.
+        Python's input() misses a Ctrl-C or Ctrl-D that comes between showing the prompt and beginning to wait. It may
+        sleep for a moment on the way there too, for a thread of its own: only a longer sleep is the wait for a line.
         """
         seen = self.wait_for("> ")
-        while not self._state().startswith("S"):
+        asleep = 0
+        while asleep < 10:
+            asleep = asleep + 1 if self._state().startswith("S") else 0
             time.sleep(0.01)
         return seen
 
