@@ -346,14 +346,14 @@ def test_peak_memory_is_the_packed_weights_and_one_tensor_or_for_q4_a_layer(
     assert done.returncode == 0, done.stderr
     grown, packed = map(int, done.stdout.split())
     size = {"float32": 4, "bfloat16": 2}[dtype]
-    source = sum(values.size for values in written.tensors.values()) * size
+    in_float32 = sum(values.size for values in written.tensors.values()) * 4
     beside = max(values.size for values in written.tensors.values()) * size
     if quant == "q4":
         # A layer in q8, and of its largest matrix the source, float32 and an array on the way there; a pass over 256
         # tokens of it; the residual stream of 2,048.
         weights = {name: values.size for name, values in written.tensors.items() if name.startswith("model.layers.0.")}
         beside = int(sum(weights.values()) * 8.5 / 8) + max(weights.values()) * (size + 8) + 16_000_000 + 2048 * 4096
-    assert packed + beside < source  # otherwise the bound would prove nothing
+    assert packed + beside < 0.75 * in_float32  # otherwise the bound would prove nothing
     assert grown <= packed + beside
 
 
