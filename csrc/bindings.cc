@@ -12,6 +12,7 @@
 #include <tuple>
 #include <utility>
 
+#include "arrays.h"
 #include "bindings_bpe.h"
 #include "bindings_kernels.h"
 #include "bindings_round.h"
@@ -26,11 +27,9 @@ namespace py = pybind11;
 namespace qwen3cpu {
 namespace {
 
-using Floats = py::array_t<float, py::array::c_style>;
-using Ints = py::array_t<int32_t, py::array::c_style>;  // no forcecast: 1.5 and 2**32 + 1 are not token 1
-using Bytes = py::array_t<uint8_t, py::array::c_style>;
-
-std::string shape_text(const py::array& a) { return std::string(py::str(py::object(a.attr("shape")))); }
+using Floats = Array<float>;
+using Ints = Array<int32_t>;
+using Bytes = Array<uint8_t>;
 
 template <class T>
 T item(const py::dict& config, const char* key) {

@@ -2,7 +2,6 @@
 // every kernel runs as the engine runs it, in a team with denormals flushed to zero.
 #include "bindings_kernels.h"
 
-#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include <chrono>
@@ -10,6 +9,7 @@
 #include <map>
 #include <tuple>
 
+#include "arrays.h"
 #include "buffer.h"
 #include "error.h"
 #include "kernels/registry.h"
@@ -24,9 +24,6 @@ namespace py = pybind11;
 
 namespace qwen3cpu {
 namespace {
-
-template <class T>
-using Array = py::array_t<T, py::array::c_style>;
 
 void require(bool ok, const std::string& what) {
   if (!ok) throw Error("kernels: " + what);

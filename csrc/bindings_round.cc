@@ -1,8 +1,7 @@
 // pybind11: error-compensating rounding (round_q4.h, block_moments.h) on NumPy arrays. Checks of shapes, no logic.
 #include "bindings_round.h"
 
-#include <pybind11/numpy.h>
-
+#include "arrays.h"
 #include "block_moments.h"
 #include "error.h"
 #include "kernels/registry.h"
@@ -15,14 +14,9 @@ namespace py = pybind11;
 namespace qwen3cpu {
 namespace {
 
-template <class T>
-using Array = py::array_t<T, py::array::c_style>;
-
 void require(bool ok, const std::string& what) {
   if (!ok) throw Error("rounding: " + what);
 }
-
-std::string shape_text(const py::array& a) { return std::string(py::str(py::object(a.attr("shape")))); }
 
 uint8_t* packed_room(Array<uint8_t>& out, int rows, int cols) {
   const int64_t expected = matrix_bytes(Format::q4, rows, cols);

@@ -19,6 +19,7 @@ from qwen3cpu.errors import ArgumentError, CheckpointError, ConfigError
 from qwen3cpu.gguf_file import GgufFile, GgufTensor
 from qwen3cpu.hf_folder import ModelTexts, parse_texts
 from qwen3cpu.json_fields import Fields, brief
+from qwen3cpu.stored_values import as_float32
 from qwen3cpu.weights import EMBEDDING, HEAD, LAYERS, matrix_shapes, vector_lengths
 
 _NAMES: Final = {"model.embed_tokens": "token_embd", "lm_head": "output", "model.norm": "output_norm"}
@@ -301,12 +302,7 @@ class GgufWeights:
 
     def vector(self, name: str) -> NDArray[np.float32]:
         """A norm weight or bias as float32, a copy. Raises CheckpointError when a value is not finite."""
-        stored = self.rows(name, 0, 1).reshape(-1)
-        values: NDArray[np.float32]
-        if self.types[name] == "BF16":
-            values = (stored.astype(np.uint32) << np.uint32(16)).view(np.float32)
-        else:
-            values = stored.astype(np.float32)
+        values = as_float32(self.rows(name, 0, 1).reshape(-1))
         wrong = np.flatnonzero(~np.isfinite(values))
         if wrong.size:
             raise CheckpointError(

@@ -16,6 +16,7 @@ from qwen3cpu.config import GenerationDefaults, ModelConfig
 from qwen3cpu.errors import CheckpointError, ConfigError
 from qwen3cpu.json_fields import brief, parse_object
 from qwen3cpu.safetensors_file import SafetensorsFile, TensorEntry
+from qwen3cpu.stored_values import as_float32
 from qwen3cpu.weights import HEAD, LAYERS, matrix_shapes, vector_lengths
 
 _logger = logging.getLogger("qwen3cpu")
@@ -191,13 +192,7 @@ class FolderWeights:
 
     def vector(self, name: str) -> NDArray[np.float32]:
         """A norm weight or bias as float32, a copy. Raises CheckpointError when a value is not finite."""
-        entry = self._entry(name)
-        stored = self._file_of[name].array(name)
-        values: NDArray[np.float32]
-        if entry.dtype == "BF16":
-            values = (stored.astype(np.uint32) << np.uint32(16)).view(np.float32)
-        else:
-            values = stored.astype(np.float32)
+        values = as_float32(self._file_of[name].array(name))
         wrong = np.flatnonzero(~np.isfinite(values))
         if wrong.size:
             raise CheckpointError(

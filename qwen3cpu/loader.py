@@ -10,13 +10,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import cache as packed_cache
 from qwen3cpu import hub
+from qwen3cpu.calibration.recipe import Recipe, check_recipe
 from qwen3cpu.config import GenerationDefaults, ModelConfig
 from qwen3cpu.errors import ArgumentError, CheckpointError
 from qwen3cpu.gguf_file import GgufFile, is_gguf
@@ -27,9 +28,6 @@ from qwen3cpu.quantize import WeightSource, calibrate_to_file, pack_in_memory, p
 from qwen3cpu.sealed import PAGE
 from qwen3cpu.threads import resolve_threads
 from qwen3cpu.weights import DEFAULT_QUANT, QUANTS, check_quant
-
-if TYPE_CHECKING:
-    from qwen3cpu.calibration.recipe import Recipe
 
 __all__ = ["QUANTS", "Checkpoint", "open_checkpoint", "pack", "read_config"]
 
@@ -180,9 +178,6 @@ def _checked_recipe(calibrate: bool | Recipe, quant: str | None) -> Recipe | Non
     """The recipe to follow, None for none."""
     if calibrate is False:
         return None
-    # Imported here, as it is rarely needed.
-    from qwen3cpu.calibration.recipe import Recipe, check_recipe
-
     if calibrate is not True and not isinstance(calibrate, Recipe):
         raise ArgumentError(f"calibrate: expected True, False or a Recipe, found {calibrate!r}")
     if quant not in (None, "q4"):

@@ -66,6 +66,10 @@ class PackedMatrix:
         """Pages that it takes in a file."""
         return -(-self.bytes // PAGE)
 
+    def room(self) -> NDArray[np.uint8]:
+        """New memory for it, uint8 [bytes], zeroed and page-aligned."""
+        return anonymous_bytes(self.pages * PAGE)[: self.bytes]
+
 
 def plan_matrices(config: ModelConfig, quant: str) -> dict[str, PackedMatrix]:
     """Name -> format and shape of every matrix of a model packed as `quant`."""

@@ -6,12 +6,13 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
+from qwen3cpu.calibration.recipe import Recipe
 from qwen3cpu.config import ModelConfig
 from qwen3cpu.errors import CheckpointError, EngineError
 from qwen3cpu.hf_folder import ModelTexts
@@ -19,10 +20,8 @@ from qwen3cpu.memory import anonymous_bytes
 from qwen3cpu.packed import Origin, PackedMatrix, plan_matrices, write_packed
 from qwen3cpu.progress import Progress
 from qwen3cpu.sealed import PAGE
+from qwen3cpu.stored_values import as_float32
 from qwen3cpu.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    from qwen3cpu.calibration.recipe import Recipe
 
 _CHUNK_BYTES: Final = 16 << 20  # of source weights: what is mapped beside the packed weights, and how soon Ctrl-C works
 _TILE_ROWS: Final = 8
@@ -138,13 +137,7 @@ def pack_to_file(
 
 def original_matrix(weights: WeightSource, name: str, first: int = 0, last: int | None = None) -> NDArray[np.float32]:
     """A matrix [rows, cols] as it is stored, or its rows [first, last), in float32."""
-    stored = weights.rows(name, first, weights.matrices[name][0] if last is None else last)
-    values: NDArray[np.float32]
-    if stored.dtype == np.uint16:
-        values = (stored.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    else:
-        values = stored.astype(np.float32)
-    return values
+    return as_float32(weights.rows(name, first, weights.matrices[name][0] if last is None else last))
 
 
 def calibrate_to_file(

@@ -9,7 +9,7 @@
 //   load_floats(p, apart)   8 floats a tile; apart in floats
 //   store(y, apart, rows)   the same back; a second tile is absent when apart is 0
 //   set1, zero, low_nibbles, high_nibbles, mul
-//   add_products(sum, w, x) sum + the products of a k-quad with the activations x
+//   add_products(sum, w, x) sum + the products of a k-quad with the activations x: four of them, or a register
 //   add_scaled(dot, sum, s) dot + the lower half of sum times the lower half of s
 //   fma(dot, scale, acc)    float(dot) * scale + acc
 #pragma once
@@ -58,6 +58,42 @@ inline const int32_t* start_sums(const Tokens& x, int tokens, int groups, int fa
   for (int t = 0; t < tokens; ++t)
     for (int g = 0; g < groups; ++g) start[t * groups + g] = factor * x.sum[t * x.sums + g];
   return start;
+}
+
+// A MatmulFn of a format, whose Product works on R registers of row tiles and T tokens at a time.
+template <class Rows, class Product>
+void multiply(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
+              float* y, int64_t ldy, uint8_t* scratch) {
+  const int groups = ceil_div(w.cols, kGroup);
+  for_token_runs<kMaxTokens>(x, first_token, n_tokens, y, ldy, [&](auto count, const Tokens& tokens, float* to) {
+    constexpr int T = count.value;
+    const int32_t* start = start_sums(tokens, T, groups, Product::kOffset, scratch);
+    for_tiles_side_by_side<registers<Rows>(T) * Rows::kTiles>(first_tile, n_tiles, [&](auto n, int tile, int apart) {
+      Product::template run<Rows, ceil_div(n.value, Rows::kTiles), T>(w, tile, n.value > 1 ? apart : 0, tokens, start,
+                                                                      to + (tile - first_tile) * kTileRows, ldy);
+    });
+  });
+}
+
+// The peak of VPDPBUSD: multiply-adds done in `rounds` rounds of independent chains that never leave the registers.
+template <class Rows>
+int64_t probe(int64_t rounds) {
+  using Int = typename Rows::Int;
+  constexpr int chains = 12;  // a latency of 5 at two a cycle, with room for operands in 16 registers
+  const auto escape = [](Int& in_register) { asm volatile("" : "+v"(in_register)); };
+  Int acc[chains];
+#pragma GCC unroll 12
+  for (Int& a : acc) a = Rows::set1(0);
+  Int w = Rows::set1(0x03030303), x = Rows::set1(~0x01010101);  // 3 and -2
+  for (int64_t i = 0; i < rounds; ++i)
+#pragma GCC unroll 12
+    for (Int& a : acc) {
+      escape(w);
+      escape(x);
+      a = Rows::add_products(a, w, x);
+      escape(a);
+    }
+  return rounds * chains * static_cast<int64_t>(sizeof(Int));
 }
 
 }  // namespace

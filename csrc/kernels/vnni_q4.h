@@ -77,19 +77,13 @@ __attribute__((noinline)) void multiply_q4_tiles(const Matrix& w, int tile, int 
   }
 }
 
-template <class Rows>
-void multiply_q4(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
-                 float* y, int64_t ldy, uint8_t* scratch) {
-  const int groups = ceil_div(w.cols, kGroup);
-  for_token_runs<kMaxTokens>(x, first_token, n_tokens, y, ldy, [&](auto count, const Tokens& tokens, float* to) {
-    constexpr int T = count.value;
-    const int32_t* start = start_sums(tokens, T, groups, -8, scratch);
-    for_tiles_side_by_side<registers<Rows>(T) * Rows::kTiles>(first_tile, n_tiles, [&](auto n, int tile, int apart) {
-      multiply_q4_tiles<Rows, ceil_div(n.value, Rows::kTiles), T>(w, tile, n.value > 1 ? apart : 0, tokens, start,
-                                                                  to + (tile - first_tile) * kTileRows, ldy);
-    });
-  });
-}
+struct Q4Product {
+  static constexpr int kOffset = -8;  // of the weights
+  template <class Rows, int R, int T>
+  static void run(const Matrix& w, int tile, int apart, const Tokens& x, const int32_t* start, float* y, int64_t ldy) {
+    multiply_q4_tiles<Rows, R, T>(w, tile, apart, x, start, y, ldy);
+  }
+};
 
 }  // namespace
 }  // namespace qwen3cpu::vnni

@@ -28,6 +28,11 @@ READERS: Final = {
 _ROWS: Final = 8
 
 
+def matrices_of(layer: int) -> list[str]:
+    """The names of a layer's matrices, in the order in which they are needed."""
+    return [f"{LAYERS}{layer}.{reader}" for readers in READERS.values() for reader in readers]
+
+
 class Layer:
     """One layer of a model, as a native model that has no other."""
 
@@ -70,25 +75,25 @@ class Layer:
 
     def run(self, x: NDArray[np.float32]) -> None:
         """Take the residual stream x [sequences * length, hidden_size] through the layer, in place."""
-        for part, lengths in self._parts(x):
-            self._native.run_layer(0, lengths, part)
+        for _ in self.advance(x):
+            pass
 
     def inputs(self, x: NDArray[np.float32], *names: str) -> Iterator[dict[str, NDArray[np.float32]]]:
         """The inputs of these names (READERS), some sequences at a time; x stays as it is."""
-        for part, lengths in self._parts(x):
-            shown = {name: np.empty((len(part), self._sizes[name]), np.float32) for name in names}
-            self._native.run_layer(0, lengths, part.copy(), **shown)
-            yield shown
+        for part in self._parts(x):
+            yield self._show(part.copy(), names)
 
     def advance(self, x: NDArray[np.float32], *names: str) -> Iterator[dict[str, NDArray[np.float32]]]:
         """The same, and x goes through the layer."""
-        for part, lengths in self._parts(x):
-            shown = {name: np.empty((len(part), self._sizes[name]), np.float32) for name in names}
-            self._native.run_layer(0, lengths, part, **shown)
-            yield shown
+        for part in self._parts(x):
+            yield self._show(part, names)
 
-    def _parts(self, x: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int32]]]:
+    def _show(self, part: NDArray[np.float32], names: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
+        shown = {name: np.empty((len(part), self._sizes[name]), np.float32) for name in names}
+        self._native.run_layer(0, np.full(len(part) // self._length, self._length, np.int32), part, **shown)
+        return shown
+
+    def _parts(self, x: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         step = max(self._together // self._length, 1) * self._length
         for first in range(0, len(x), step):
-            part = x[first : first + step]
-            yield part, np.full(len(part) // self._length, self._length, np.int32)
+            yield x[first : first + step]

@@ -14,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
-from qwen3cpu.calibration.layers import READERS, Layer
+from qwen3cpu.calibration.layers import READERS, Layer, matrices_of
 from qwen3cpu.calibration.rounding import Rounding, column_order, damped
 from qwen3cpu.config import ModelConfig
-from qwen3cpu.memory import anonymous_bytes
 from qwen3cpu.packed import PackedMatrix
 from qwen3cpu.progress import Progress
 from qwen3cpu.quantize import WeightSource, original_matrix, pack_matrix, read_vectors
-from qwen3cpu.sealed import PAGE
 from qwen3cpu.weights import EMBEDDING, LAYERS, matrix_shapes
 
 TOKENS: Final = 2048
@@ -79,12 +77,11 @@ class QuickPacker:
         if layer == 0:
             self._x = self._random_tokens()
         matrices = {}
-        for readers in READERS.values():
-            for name in (f"{LAYERS}{layer}.{reader}" for reader in readers):
-                matrix = PackedMatrix("q8", *self._shapes[name])
-                out = anonymous_bytes(matrix.pages * PAGE)[: matrix.bytes]
-                pack_matrix(self._weights, name, matrix, out, threads=self._threads, progress=None)
-                matrices[name] = ("q8", matrix.rows, matrix.cols, out)
+        for name in matrices_of(layer):
+            matrix = PackedMatrix("q8", *self._shapes[name])
+            out = matrix.room()
+            pack_matrix(self._weights, name, matrix, out, threads=self._threads, progress=None)
+            matrices[name] = ("q8", matrix.rows, matrix.cols, out)
         runner = Layer(
             self._config, matrices, self._vectors, layer, length=self._length, threads=self._threads, together=TOGETHER
         )
@@ -108,12 +105,15 @@ def _factors(moments: NDArray[np.float32], cols: int, threads: int) -> list[Bloc
     """Blocks of moments [blocks, BLOCK, BLOCK], upper triangles, of the inputs of a matrix of so many columns."""
     if not np.isfinite(moments).all():
         return None
-    blocks = []
+    places, matrices = [], []
     for first, upper in zip(range(0, cols, BLOCK), moments, strict=True):
         own = min(BLOCK, cols - first)
         triangle = np.triu(upper[:own, :own])
         symmetric = triangle + np.triu(triangle, 1).T
         order = column_order(symmetric.diagonal(), ROUNDING)
-        factor = _native.invert_factors(damped(symmetric, order, ROUNDING.damping)[None], threads)[0]
-        blocks.append((order + np.int32(first), factor))
-    return blocks
+        places.append(order + np.int32(first))
+        matrices.append(damped(symmetric, order, ROUNDING.damping))
+    # Together, so that threads share them; the last block may be smaller.
+    factors = [*_native.invert_factors(np.stack(matrices[:-1]), threads)] if len(matrices) > 1 else []
+    factors.append(_native.invert_factors(matrices[-1][None], threads)[0])
+    return list(zip(places, factors, strict=True))

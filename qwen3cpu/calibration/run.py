@@ -10,16 +10,14 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.calibration.bits import CostMeter, choose_formats
-from qwen3cpu.calibration.layers import READERS, Layer, Matrices, Vectors
+from qwen3cpu.calibration.layers import READERS, Layer, Matrices, Vectors, matrices_of
 from qwen3cpu.calibration.recipe import Recipe
 from qwen3cpu.calibration.rounding import InputMoments, round_matrix, second_moments
 from qwen3cpu.calibration.text import write_text
 from qwen3cpu.config import ModelConfig
 from qwen3cpu.engine import Engine
-from qwen3cpu.memory import anonymous_bytes
 from qwen3cpu.packed import PackedMatrix, plan_matrices
 from qwen3cpu.progress import Progress
-from qwen3cpu.sealed import PAGE
 from qwen3cpu.weights import LAYERS
 
 
@@ -77,9 +75,9 @@ def measure_costs(source: Source, ids: NDArray[np.int32], *, threads: int, progr
 def in_q4(source: Source, layer: int, *, threads: int) -> dict[str, tuple[str, int, int, NDArray[np.uint8]]]:
     """The matrices of a layer, rounded to q4 each by itself."""
     rounded = {}
-    for name in (f"{LAYERS}{layer}.{reader}" for readers in READERS.values() for reader in readers):
+    for name in matrices_of(layer):
         matrix = PackedMatrix("q4", *source.matrices[name][1:3])
-        out = anonymous_bytes(matrix.pages * PAGE)[: matrix.bytes]
+        out = matrix.room()
         _native.pack_into("q4", source.original(name), out, matrix.rows, 0, threads)
         rounded[name] = ("q4", matrix.rows, matrix.cols, out)
     return rounded
@@ -119,7 +117,7 @@ def round_layers(
                 runner = Layer(source.config, matrices, source.vectors, layer, length=recipe.sequence, threads=threads)
                 moments = InputMoments(_moments(runner, x, shown), recipe.rounding)
                 for name in names:
-                    out = anonymous_bytes(plan[name].pages * PAGE)[: plan[name].bytes]
+                    out = plan[name].room()
                     round_matrix(source.original(name), moments, out, threads=threads)
                     matrices[name] = ("q4", plan[name].rows, plan[name].cols, out)
             progress.advance(1)

@@ -47,6 +47,11 @@ def scales_of(packed, rows, cols):
     return (out * row_scales[:, None])[:rows]
 
 
+def with_damping(moments, damping):
+    """Moments plus a share of their mean, in float64."""
+    return moments.astype(np.float64) + damping * moments.diagonal().mean(dtype=np.float64) * np.eye(len(moments))
+
+
 def column_order(moments, largest_first):
     """Groups by the sum of their moments, columns in a group by their own, largest first."""
     cols, size = len(moments), moments.diagonal()
@@ -66,7 +71,7 @@ def test_every_column_is_rounded_where_the_later_ones_have_made_up_best(rows, co
     moments = second_moments(inputs)
     _, packed = rounded(weights, moments, Rounding(0.05, largest_first))
     found, scales = unpack(("q4", rows, cols, packed)), scales_of(packed, rows, cols)
-    damped = moments.astype(np.float64) + 0.05 * moments.diagonal().mean(dtype=np.float64) * np.eye(cols)
+    damped = with_damping(moments, 0.05)
     change = np.zeros((rows, cols))
     order = column_order(moments, largest_first)
     for turn, column in enumerate(order):
@@ -90,7 +95,7 @@ def test_the_loss_is_as_reported_and_below_that_of_plain_rounding(rows, cols, la
     reported, packed = rounded(weights, moments, Rounding(0.01, largest_first))
     plain = unpack(pack("q4", weights)) - weights
     change = unpack(("q4", rows, cols, packed)) - weights
-    damped = moments + 0.01 * moments.diagonal().mean(dtype=np.float64) * np.eye(cols)
+    damped = with_damping(moments, 0.01)
     assert loss(change, moments) < 0.5 * loss(plain, moments)
     assert reported == pytest.approx(loss(change, damped), rel=1e-3)
 
@@ -102,7 +107,7 @@ def test_the_scale_is_the_best_of_those_tried():
     weights, inputs = problem(rows, cols, seed=4)
     moments = second_moments(inputs)
     reported, packed = rounded(weights, moments, Rounding(0.01, False))
-    factor = inverse_factor(moments + 0.01 * moments.diagonal().mean(dtype=np.float64) * np.eye(cols))
+    factor = inverse_factor(with_damping(moments, 0.01))
     row_scales = packed[-64:].copy().view("<f4").astype(np.float64)[:rows]
 
     def loss_of(scale):

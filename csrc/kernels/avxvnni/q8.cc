@@ -7,7 +7,7 @@ namespace qwen3cpu::avxvnni {
 
 void q8::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                 float* y, int64_t ldy, uint8_t* scratch) {
-  vnni::multiply_q8<Rows>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
+  vnni::multiply<Rows, vnni::Q8Product>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
 }
 
 }  // namespace qwen3cpu::avxvnni

@@ -23,9 +23,8 @@ struct Rows {
   static Float zero() { return _mm256_setzero_ps(); }
   static Int low_nibbles(Int two) { return _mm256_and_si256(two, _mm256_set1_epi8(15)); }
   static Int high_nibbles(Int two) { return low_nibbles(_mm256_srli_epi16(two, 4)); }
-  static Int add_products(Int sum, Int w, const int8_t* x) {
-    return _mm256_dpbusd_avx_epi32(sum, w, _mm256_set1_epi32(vnni::four_bytes(x)));
-  }
+  static Int add_products(Int sum, Int w, Int x) { return _mm256_dpbusd_avx_epi32(sum, w, x); }
+  static Int add_products(Int sum, Int w, const int8_t* x) { return add_products(sum, w, set1(vnni::four_bytes(x))); }
   static Int add_scaled(Int dot, Int sum, Int scale) { return _mm256_dpwssd_avx_epi32(dot, sum, scale); }
   static Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
   static Float mul(Float a, float b) { return _mm256_mul_ps(a, _mm256_set1_ps(b)); }
