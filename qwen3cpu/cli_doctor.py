@@ -50,6 +50,7 @@ def as_text(report: dict[str, Any]) -> str:
         f"versions    qwen3cpu {versions['qwen3cpu']}{built}, Python {versions['python']}, {', '.join(needed)}",
         f"  system    {versions['system']}",
         f"  OpenMP    {', '.join(versions['openmp']) or 'unknown'}",
+        f"  OpenBLAS  {', '.join(versions['openblas']) or 'unknown'}",
         f"cache       {cache['folder'] or 'none'}",
         f"  files     {cache['files']}, {_gb(cache['bytes'])}; "
         f"{'unknown' if cache['free'] is None else _gb(cache['free'])} free on the disk",

@@ -14,12 +14,18 @@ from qwen3cpu import _native, cgroup
 from qwen3cpu.available import available_memory
 from qwen3cpu.cache import cache_folder, entries
 from qwen3cpu.errors import ArgumentError, EngineError
+from qwen3cpu.loaded_libraries import (
+    SHORT_TIMEOUT,
+    TIMEOUT_VARIABLE,
+    openblas_files,
+    openblas_libraries,
+    openmp_runtimes,
+)
 from qwen3cpu.memory import system_memory
 from qwen3cpu.threads import VARIABLE, available_cpus, cgroup_quota, default_threads, resolve_threads
 
 LEAST_MEMORY: Final = 1_334_000_000
 """Bytes: what `qwen3cpu plan 1.7B --quant q4` says for 1,024 positions. The cache wants as much room on its disk."""
-_OPENMP: Final = ("libgomp", "libomp", "libiomp")
 _PACKAGES: Final = ("numpy", "tokenizers", "safetensors", "jinja2", "huggingface_hub")
 _PROBED_BYTES: Final = 256 << 20
 
@@ -174,7 +180,7 @@ def read_speed(count: int) -> float:
 
 
 def versions(root: Path = Path("/")) -> Part:
-    """Versions of qwen3cpu, Python and what it stands on, the commit where known, OpenMP runtimes in this process."""
+    """Versions of qwen3cpu, Python and what it stands on, the commit if known, OpenMP and OpenBLAS in this process."""
     import qwen3cpu
     from qwen3cpu.commit import commit
 
@@ -186,6 +192,7 @@ def versions(root: Path = Path("/")) -> Part:
         "system": platform.platform(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "openmp": runtimes,
+        "openblas": openblas_files(root),
     }
     missing = [name for name, version in facts["packages"].items() if version is None]
     warned = [
@@ -195,14 +202,12 @@ def versions(root: Path = Path("/")) -> Part:
         text = f"{len(runtimes)} OpenMP runtimes are in this process: {', '.join(runtimes)}; each has its own threads"
         remedy = "do not run the others (torch, scikit-learn) while a model answers, or give each fewer threads"
         warned.append(Warned("versions", text, remedy))
+    slow = [library.path for library in openblas_libraries() if library.workers and not library.timeout]
+    if slow:
+        text = f"threads of {', '.join(slow)} wait busily after every product, for a tenth of a second or so"
+        remedy = f"import qwen3cpu before NumPy and SciPy, or set {TIMEOUT_VARIABLE}={SHORT_TIMEOUT}"
+        warned.append(Warned("versions", text, remedy))
     return facts, warned
-
-
-def openmp_runtimes(root: Path = Path("/")) -> list[str]:
-    """Files of the OpenMP runtimes that this process has loaded; empty where the system does not tell."""
-    words = [line.split(maxsplit=5) for line in cgroup.lines(root / "proc/self/maps")]
-    paths = {each[5] for each in words if len(each) == 6}
-    return sorted(path for path in paths if Path(path).name.startswith(_OPENMP))
 
 
 def _version(package: str) -> str | None:

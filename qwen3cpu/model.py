@@ -20,6 +20,7 @@ from qwen3cpu.engine import CHUNK, Engine
 from qwen3cpu.errors import ArgumentError, MessageError
 from qwen3cpu.generate import MOST_RUNNING
 from qwen3cpu.grammar import Grammars
+from qwen3cpu.loaded_libraries import shorten_waits
 from qwen3cpu.loader import Checkpoint, open_checkpoint
 from qwen3cpu.long_context import longest_context, scaled_config
 from qwen3cpu.memory import system_memory, touching
@@ -84,6 +85,7 @@ def load(
     elif isinstance(prefix_cache, bool) or not isinstance(prefix_cache, int) or prefix_cache < 0:
         raise ArgumentError(f"prefix_cache: expected a number of bytes, 0 or more, found {prefix_cache!r}")
     threads = resolve_threads(threads)
+    shorten_waits()  # SciPy, say, may have come with an OpenBLAS of its own since qwen3cpu was imported
     checkpoint = open_checkpoint(source, quant, threads=threads, cache=cache, progress=progress)
     config = scaled_config(checkpoint.config, context, rope_scaling, checkpoint.source)
     checkpoint = replace(checkpoint, config=config)

@@ -4,13 +4,15 @@ GNU's OpenMP runtime lets a waiting thread spin for milliseconds when it believe
 tenth of a second after every product. Where the machine is not its own, the spinning takes the time slices that the
 work needs. With two cores shared by eight other processes a decode step of a 135M model took 24 ms with OpenMP's
 default and 16 ms with the number below; 32 tokens decoded after a matrix product took 144 ms with OpenBLAS's default
-and 95 ms with the number below. Both read the setting from the environment when they are loaded, and only then; what
-the user has set stays, and so does a NumPy that is loaded already.
+and 95 ms with `SHORT_TIMEOUT`. Both read the setting from the environment when they start threads. An OpenBLAS that is
+there already is made to read it again where that is safe (`loaded_libraries.py`); what the user has set stays.
 """
 
 import importlib
 import os
 import sys
+
+from qwen3cpu.loaded_libraries import SHORT_TIMEOUT, TIMEOUT_VARIABLE, shorten_waits
 
 
 def _load(module: str, setting: str, value: str, *others: str) -> None:
@@ -25,7 +27,8 @@ def _load(module: str, setting: str, value: str, *others: str) -> None:
         del os.environ[setting]
 
 
-# 2^20 cycles, half a millisecond, longer than what lies between two products of one computation.
-_load("numpy", "OPENBLAS_THREAD_TIMEOUT", "20")
+if "numpy" in sys.modules:
+    shorten_waits()
+_load("numpy", TIMEOUT_VARIABLE, str(SHORT_TIMEOUT))
 # Tens of microseconds, longer than the pause between two decode steps' passes.
 _load("qwen3cpu._native", "GOMP_SPINCOUNT", "10000", "OMP_WAIT_POLICY")

@@ -1,0 +1,196 @@
+"""What importing qwen3cpu, and loading a model, does to an OpenBLAS that is in the process already, and what it leaves.
+
+Each test is a process of its own: what is loaded, and which threads there are, cannot be taken back.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import qwen3cpu
+from qwen3cpu import doctor
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="OpenBLAS is looked for in /proc")
+
+DEFAULT = 0
+"""What an OpenBLAS says that waits for as long as it was built to."""
+SHORT = 20
+BEGIN = """
+import ctypes, json, os, threading
+import numpy as np
+
+def libraries():
+    with open("/proc/self/maps") as maps:
+        paths = {line.split(maxsplit=5)[5].strip() for line in maps if "openblas" in line}
+    return [ctypes.CDLL(path) for path in sorted(paths)]
+
+def waits():
+    return [library.openblas_thread_timeout() for library in libraries()]
+
+def threads():
+    names = [f"{a}openblas_get_num_threads{b}" for a in ("", "scipy_") for b in ("", "64_")]
+    return [getattr(library, name)() for library in libraries() for name in names if hasattr(library, name)]
+
+def tell(**found):
+    environment = {name for name in os.environ if name.startswith(("OPENBLAS_", "GOMP_"))}
+    print(json.dumps(found | {"environment": sorted(environment)}))
+
+matrix = np.random.default_rng(0).standard_normal((500, 500)).astype(np.float32)
+product = matrix @ matrix
+"""
+
+
+def run(code, **variables):
+    """What a process tells that has made a product with numpy before it does what the code says."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENBLAS_", "GOMP_", "OMP_"))}
+    kept["PYTHONPATH"] = str(Path(qwen3cpu.__file__).parents[1])
+    command = [sys.executable, "-c", BEGIN + code]
+    done = subprocess.run(command, capture_output=True, text=True, env=kept | variables)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def restartable():
+    """Skips where NumPy has no OpenBLAS, or one whose threads cannot be started again."""
+    code = "tell(exported=[hasattr(library, 'openblas_read_env') for library in libraries()])"
+    if run(code)["exported"] != [True]:
+        pytest.skip("this NumPy has no OpenBLAS that exports what it takes")
+
+
+def test_a_numpy_that_is_there_gets_the_short_wait():
+    found = run("""
+before = waits(), threads()
+import qwen3cpu
+between = waits(), threads()
+same = bool((matrix @ matrix == product).all())
+tell(before=before, between=between, after=[waits(), threads()], same=same)
+""")
+    _, count = found["before"]
+    assert found["before"] == [[DEFAULT], count]
+    assert found["between"] == found["after"] == [[SHORT], count]
+    assert found["same"]
+    assert found["environment"] == []
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_a_limit_on_its_threads_stays(limit):
+    found = run(f"""
+for library in libraries():
+    for name in ("openblas_set_num_threads", "openblas_set_num_threads64_"):
+        for prefix in ("", "scipy_"):
+            if hasattr(library, prefix + name):
+                getattr(library, prefix + name)({limit})
+before = threads()
+import qwen3cpu
+tell(waits=waits(), before=before, after=threads(), close=bool(np.allclose(matrix @ matrix, product, atol=1e-3)))
+""")
+    assert found["before"] == found["after"] == [limit]
+    assert found["waits"] == [SHORT]
+    assert found["close"]
+
+
+def test_what_the_user_has_set_stays():
+    code = "import qwen3cpu\ntell(waits=waits())"
+    found = run(code, OPENBLAS_THREAD_TIMEOUT="24")
+    assert (found["waits"], found["environment"]) == ([24], ["OPENBLAS_THREAD_TIMEOUT"])
+    found = run('del os.environ["OPENBLAS_THREAD_TIMEOUT"]\n' + code, OPENBLAS_THREAD_TIMEOUT="24")
+    assert (found["waits"], found["environment"]) == ([24], [])
+    found = run('os.environ["OPENBLAS_THREAD_TIMEOUT"] = "22"\n' + code)
+    assert (found["waits"], found["environment"]) == ([DEFAULT], ["OPENBLAS_THREAD_TIMEOUT"])
+
+
+def test_while_another_thread_lives_it_is_left_alone():
+    """Whatever that thread does: nothing can tell that it is not in the middle of a product. `doctor` says so."""
+    found = run(
+        """
+go_on = threading.Event()
+thread = threading.Thread(target=go_on.wait)
+thread.start()
+before = len(os.listdir("/proc/self/task"))
+import qwen3cpu
+from qwen3cpu import doctor
+after = len(os.listdir("/proc/self/task"))
+facts, warned = doctor.versions()
+tell(waits=waits(), before=before, after=after, files=len(facts["openblas"]), remedies=[each.remedy for each in warned])
+go_on.set()
+""",
+        OPENBLAS_NUM_THREADS="2",
+    )
+    assert found["waits"] == [DEFAULT]
+    assert found["before"] == found["after"]
+    assert found["files"] == 1
+    assert any("OPENBLAS_THREAD_TIMEOUT=20" in remedy for remedy in found["remedies"])
+
+
+def test_a_thread_that_python_does_not_know_counts_too():
+    found = run("""
+libc = ctypes.CDLL(None)
+identity = ctypes.c_void_p()
+libc.pthread_create(ctypes.byref(identity), None, ctypes.cast(libc.pause, ctypes.c_void_p), None)
+known = threading.active_count()
+import qwen3cpu
+tell(waits=waits(), known=known)
+""")
+    assert (found["waits"], found["known"]) == ([DEFAULT], 1)
+
+
+def test_products_go_on_after_a_fork():
+    found = run("""
+import qwen3cpu
+def child_is_right():
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if (matrix @ matrix == product).all() and waits() == [20] else 1)
+    return os.waitpid(child, 0)[1] == 0
+children = [child_is_right(), child_is_right()]
+tell(children=children, same=bool((matrix @ matrix == product).all()), waits=waits())
+""")
+    assert found["children"] == [True, True]
+    assert found["same"]
+    assert found["waits"] == [SHORT]
+
+
+def test_a_child_that_imports_it():
+    """The parent's OpenBLAS has ended its threads for the fork; the child's begin with the short wait."""
+    found = run("""
+child = os.fork()
+if child == 0:
+    import qwen3cpu
+    os._exit(0 if (matrix @ matrix == product).all() and waits() == [20] else 1)
+tell(status=os.waitpid(child, 0)[1], waits=waits())
+""")
+    assert (found["status"], found["waits"]) == (0, [DEFAULT])
+
+
+def test_scipy_imported_later_is_reached_when_a_model_is_loaded():
+    pytest.importorskip("scipy")
+    found = run("""
+import qwen3cpu
+import scipy.linalg
+vectors = scipy.linalg.eigh(matrix @ matrix.T)[0]
+before = waits(), threads()
+qwen3cpu.load("tiny", threads=1)
+same = bool((scipy.linalg.eigh(matrix @ matrix.T)[0] == vectors).all())
+tell(before=before, after=[waits(), threads()], same=same)
+""")
+    if len(found["before"][0]) != 2:
+        pytest.skip("SciPy has no OpenBLAS of its own")
+    assert sorted(found["before"][0]) == [DEFAULT, SHORT]
+    assert found["after"] == [[SHORT, SHORT], found["before"][1]]
+    assert found["same"]
+
+
+def test_doctor_has_nothing_to_say_of_the_short_wait():
+    facts, _ = doctor.versions()
+    assert all("openblas" in path for path in facts["openblas"])
+    found = run("""
+import qwen3cpu
+from qwen3cpu import doctor
+tell(remedies=[each.remedy for each in doctor.versions()[1]])
+""")
+    assert not any("OPENBLAS" in remedy for remedy in found["remedies"])
