@@ -1,13 +1,14 @@
-"""Does qwen3cpu get on with the OpenMP and BLAS runtimes of numpy, torch and scikit-learn in one process?
+"""Does qwen3cpu get on with the OpenMP and BLAS runtimes of numpy, torch, scikit-learn and scipy in one process?
 
     python bench/runtimes.py [--model tiny] [--threads 2] [--rounds 7] [--tokens 32] [--beside numpy] [--by-turns]
-        [--json]
+        [--late] [--walk] [--json]
 
-Every measurement is a new process that imports and uses qwen3cpu and another library, in either order; then each of
-them works for a stretch. `--by-turns`: instead they take turns, so that a runtime whose threads wait busily for more
+Every measurement is a new process that imports qwen3cpu and another library, in either order, and uses both; then each
+of them works for a stretch. `--by-turns`: instead they take turns, so that a runtime whose threads wait busily for more
 work takes the cores from the other. It is compared with a process of the same round that has imported only one of the
 two. Rounds are interleaved, so that a busy machine strikes all alike; printed are medians over the rounds. Libraries
-that are not installed are left out.
+that are not installed are left out. `--late`: the second is imported when the first has worked already. `--walk`: in
+place of qwen3cpu there is a plain walk through memory, which shows what cold caches cost the other library by turns.
 """
 
 from __future__ import annotations
@@ -21,11 +22,16 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-OTHERS = ("numpy", "torch", "sklearn")
+OTHERS = ("numpy", "torch", "sklearn", "scipy")
+MODULES = {"sklearn": "sklearn.cluster", "scipy": "scipy.linalg.blas", "walk": "numpy"}
+"""What is imported where it is not the library itself."""
+WALKED_BYTES = 90_000_000
+"""As many as decoding a token with a 135M model in q4 reads."""
 TURNS = 6
 """Of a library in a process; the first is not counted."""
 LIMIT_SECONDS = 600
@@ -41,6 +47,8 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=32, help="decoded in a turn (default: %(default)s)")
     parser.add_argument("--beside", choices=OTHERS, action="append", help="only this library; may be repeated")
     parser.add_argument("--by-turns", action="store_true", help="let the two take turns")
+    parser.add_argument("--late", action="store_true", help="import the second library when the first has worked")
+    parser.add_argument("--walk", action="store_true", help="walk through memory in place of qwen3cpu")
     parser.add_argument("--json", action="store_true", help="print a JSON record")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -59,34 +67,48 @@ def decoder(model: str, threads: int, tokens: int) -> Callable[[], object]:
     return lambda: loaded.generate("Tell me something.", thinking=False, max_tokens=tokens, ignore_eos=True, seed=1)
 
 
+def walker(threads: int) -> Callable[[], object]:
+    """A turn of nobody's library: tens of milliseconds of reading memory."""
+    import numpy as np
+
+    parts = np.array_split(np.ones(WALKED_BYTES // 8, np.uint64), threads)
+    pool = ThreadPoolExecutor(threads)
+    return lambda: [list(pool.map(np.bitwise_or.reduce, parts)) for _ in range(40)]
+
+
 def worker(name: str, threads: int) -> Callable[[], object]:
     """A turn of another library, with its own threads: tens of milliseconds of work.
 
     Products go into one place: new memory for each would measure the allocator, whose pages any use before changes.
     """
+    module = importlib.import_module(MODULES.get(name, name))
     if name == "torch":
-        torch = importlib.import_module("torch")
-        torch.set_num_threads(threads)
-        matrix, product = torch.ones(768, 768), torch.empty(768, 768)
-        return lambda: [torch.mm(matrix, matrix, out=product) for _ in range(8)]
+        module.set_num_threads(threads)
+        matrix, product = module.ones(768, 768), module.empty(768, 768)
+        return lambda: [module.mm(matrix, matrix, out=product) for _ in range(8)]
     import numpy as np
 
+    square, result = (np.ones((768, 768), np.float32, order="F") for _ in range(2))
     if name == "numpy":
-        square, result = np.ones((768, 768), np.float32), np.empty((768, 768), np.float32)
         return lambda: [np.matmul(square, square, out=result) for _ in range(8)]
-    cluster = importlib.import_module("sklearn.cluster")
+    if name == "scipy":
+        return lambda: [module.sgemm(1.0, square, square, c=result, overwrite_c=True) for _ in range(8)]
     points = np.random.default_rng(0).standard_normal((20_000, 16))
-    return lambda: cluster.KMeans(8, n_init=1, max_iter=60, tol=0, random_state=0).fit(points)
+    return lambda: module.KMeans(8, n_init=1, max_iter=60, tol=0, random_state=0).fit(points)
 
 
 def measure(args: argparse.Namespace) -> dict[str, float]:
     """Median seconds of a turn for each of the libraries, imported and first used in this order."""
-    turns = {
-        name: decoder(args.model, args.threads, args.tokens) if name == "qwen3cpu" else worker(name, args.threads)
-        for name in args.child.split(",")
-    }
-    for turn in turns.values():
-        turn()
+    names = args.child.split(",")
+    for name in names[:1] if args.late else names:
+        importlib.import_module(MODULES.get(name, name))
+    turns: dict[str, Callable[[], object]] = {}
+    for name in names:
+        if name == "qwen3cpu":
+            turns[name] = decoder(args.model, args.threads, args.tokens)
+        else:
+            turns[name] = walker(args.threads) if name == "walk" else worker(name, args.threads)
+        turns[name]()
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     order = [*turns] * TURNS if args.by_turns else [name for name in turns for _ in range(TURNS)]
     for name in order:
@@ -98,9 +120,10 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
 
 def compare(args: argparse.Namespace, others: list[str]) -> dict[str, Any]:
     """Medians over all rounds, and of each round's ratio to the library alone: a record for `report`."""
-    orders = ["qwen3cpu", *others]
+    ours = "walk" if args.walk else "qwen3cpu"
+    orders = [ours, *others]
     for name in others:
-        orders += [f"qwen3cpu,{name}", f"{name},qwen3cpu"]
+        orders += [f"{ours},{name}", f"{name},{ours}"]
     rounds = [{order: child(order, args) for order in orders} for _ in range(args.rounds)]
     rows = [
         {
@@ -121,7 +144,7 @@ def child(order: str, args: argparse.Namespace) -> dict[str, float]:
     """One measurement in a process of its own."""
     command = [sys.executable, str(Path(__file__)), "--child", order, "--model", args.model]
     command += ["--threads", str(args.threads), "--tokens", str(args.tokens)]
-    command += ["--by-turns"] if args.by_turns else []
+    command += [flag for flag, given in (("--by-turns", args.by_turns), ("--late", args.late)) if given]
     threads = {"OMP_NUM_THREADS": str(args.threads), "OPENBLAS_NUM_THREADS": str(args.threads)}
     try:
         done = subprocess.run(

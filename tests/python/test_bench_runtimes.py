@@ -10,7 +10,11 @@ SCRIPT = Path(__file__).parents[2] / "bench" / "runtimes.py"
 
 
 def test_two_libraries_compute_in_one_process_in_either_order():
-    for order, *flags in (("qwen3cpu,numpy",), ("numpy,qwen3cpu", "--by-turns")):
+    for order, *flags in (
+        ("qwen3cpu,numpy",),
+        ("numpy,qwen3cpu", "--by-turns", "--late"),
+        ("walk,numpy", "--by-turns"),
+    ):
         command = [sys.executable, str(SCRIPT), "--child", order, "--tokens", "2", *flags]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -34,7 +38,7 @@ def test_each_library_is_compared_with_itself_alone_in_the_same_round(monkeypatc
         return {name: busy * beside * (0.010 if name == "numpy" else 0.020) for name in order.split(",")}
 
     monkeypatch.setattr(runtimes, "child", child)
-    record = runtimes.compare(argparse.Namespace(model="tiny", threads=2, rounds=3), ["numpy"])
+    record = runtimes.compare(argparse.Namespace(model="tiny", threads=2, rounds=3, walk=False), ["numpy"])
     rows = runtimes.report(record).splitlines()[2:]
     assert rows == [
         "| qwen3cpu, numpy | qwen3cpu | 48.0 | 40.0 | 1.20 |",
