@@ -91,6 +91,8 @@ Matrix to_matrix(const std::string& format, const Array<uint8_t>& packed, int ro
   return w;
 }
 
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
 // Activations copied out of arrays, with the elements behind the last token that kernels may read. Those are set to
 // what would show in every result if it mattered.
 struct OwnedActivations {
@@ -102,32 +104,34 @@ struct OwnedActivations {
 };
 
 template <class T>
-const T* copy_with_slack(const py::handle& array, std::initializer_list<int64_t> shape, const char* name, T slack,
+const T* copy_with_slack(const py::handle& array, int64_t rows, int64_t cols, int64_t stride, const char* name, T slack,
                          Buffer<T>& to) {
   const auto values = array.cast<Array<T>>();
-  require_shape(values, shape, name);
-  T* data = to.reserve(values.size() + kActivationSlack);
-  std::copy_n(values.data(), values.size(), data);
-  std::fill_n(data + values.size(), kActivationSlack, slack);
+  require_shape(values, {rows, cols}, name);
+  T* data = to.reserve(rows * stride + kActivationSlack);
+  std::fill_n(data, rows * stride, T{});
+  for (int64_t i = 0; i < rows; ++i) std::copy_n(values.data() + i * cols, cols, data + i * stride);
+  std::fill_n(data + rows * stride, kActivationSlack, slack);
   return data;
 }
 
-void to_activations(const Matrix& w, const ActivationArrays& arrays, int n_tokens, OwnedActivations& out) {
+// stride: 0 for that of the arrays.
+void to_activations(const Matrix& w, const ActivationArrays& arrays, int n_tokens, int64_t stride,
+                    OwnedActivations& out) {
   const Activation form = format_activation(w.format);
   Activations& x = out.view;
-  x.stride = static_cast<int>(round_up(w.cols, kGroup));
+  const int64_t cols = round_up(w.cols, kGroup);
+  x.stride = static_cast<int>(stride == 0 ? cols : stride);
   if (form == Activation::f32) {
     require(arrays.size() == 1, "expected (x,)");
-    x.f32 =
-        copy_with_slack<float>(arrays[0], {n_tokens, x.stride}, "x", std::numeric_limits<float>::quiet_NaN(), out.f32);
+    x.f32 = copy_with_slack<float>(arrays[0], n_tokens, cols, x.stride, "x", kNan, out.f32);
     return;
   }
   require(arrays.size() == 3, "expected (q, scale, sum)");
   x.scales = ceil_div(w.cols, form == Activation::i8g32 ? 32 : 256);
-  x.q = copy_with_slack<int8_t>(arrays[0], {n_tokens, x.stride}, "q", 127, out.q);
-  x.scale = copy_with_slack<float>(arrays[1], {n_tokens, x.scales}, "scale", std::numeric_limits<float>::quiet_NaN(),
-                                   out.scale);
-  x.sum = copy_with_slack<int16_t>(arrays[2], {n_tokens, x.stride / kGroup}, "sum", 4064, out.sum);
+  x.q = copy_with_slack<int8_t>(arrays[0], n_tokens, cols, x.stride, "q", 127, out.q);
+  x.scale = copy_with_slack<float>(arrays[1], n_tokens, x.scales, x.scales, "scale", kNan, out.scale);
+  x.sum = copy_with_slack<int16_t>(arrays[2], n_tokens, cols / kGroup, x.stride / kGroup, "sum", 4064, out.sum);
 }
 
 // y [n_tokens, ldy]; what the kernel must not touch keeps its NaN.
@@ -136,30 +140,31 @@ Array<float> matmul(const std::string& isa, const std::string& format, const Arr
                     int n_tokens, int64_t ldy) {
   const Matrix w = to_matrix(format, packed, rows, cols);
   OwnedActivations owned;
-  to_activations(w, arrays, all_tokens, owned);
+  to_activations(w, arrays, all_tokens, 0, owned);
   const Activations& x = owned.view;
   require(first_tile >= 0 && n_tiles >= 0 && first_tile + n_tiles <= w.tiles(), "tiles out of range");
   require(first_token >= 0 && n_tokens >= 0 && first_token + n_tokens <= all_tokens, "tokens out of range");
   require(ldy >= n_tiles * kTileRows, "ldy is too small");
   const FormatKernels& kernels = isa_table(isa).formats[static_cast<int>(w.format)];
   Array<float> y({int64_t{n_tokens}, ldy});
-  std::fill(y.mutable_data(), y.mutable_data() + y.size(), std::numeric_limits<float>::quiet_NaN());
+  std::fill(y.mutable_data(), y.mutable_data() + y.size(), kNan);
   Scratch scratch(matmul_scratch_bytes(cols));
   float* to = y.mutable_data();
   run_alone(1, [&] { kernels.matmul(w, first_tile, n_tiles, x, first_token, n_tokens, to, ldy, scratch.get()); });
   return y;
 }
 
-// The whole matrix, cut into pieces of `tiles_per_piece` row tiles for `threads` threads.
+// The whole matrix, cut into pieces of `tiles_per_piece` row tiles for `threads` threads; inputs and outputs lie as the
+// engine's do, spread over the sets of the caches.
 Timing time_matmul(const std::string& isa, const std::string& format, const Array<uint8_t>& packed, int rows, int cols,
                    const ActivationArrays& arrays, int n_tokens, int tiles_per_piece, int threads, int repeats) {
   const Matrix w = to_matrix(format, packed, rows, cols);
   OwnedActivations owned;
-  to_activations(w, arrays, n_tokens, owned);
+  to_activations(w, arrays, n_tokens, spread_lines(w.cols), owned);
   const Activations& x = owned.view;
   require(tiles_per_piece > 0 && threads > 0 && repeats > 0, "expected positive counts");
   const FormatKernels& kernels = isa_table(isa).formats[static_cast<int>(w.format)];
-  const int64_t ldy = int64_t{w.tiles()} * kTileRows;
+  const int64_t ldy = spread_lines(int64_t{w.tiles()} * kTileRows * int64_t{sizeof(float)}) / int64_t{sizeof(float)};
   Buffer<float> y;
   y.reserve(n_tokens * ldy);
   Scratch scratch(threads * matmul_scratch_bytes(cols));
