@@ -24,8 +24,6 @@ namespace qwen3cpu::vnni {
 namespace {
 
 constexpr int kMaxTokens = 8;
-// Products of so few tokens that memory may be what they wait for fetch their weights ahead.
-constexpr int kTokensToPrefetch = 4;
 
 // Registers that are worked on side by side: up to four row tiles, as long as there are few sums.
 template <class Rows>

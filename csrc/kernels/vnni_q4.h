@@ -21,7 +21,7 @@ QWEN3CPU_INLINE void add_group(const Q4Block* const (&block)[R], int64_t apart, 
   for (int v = 0; v < 4; ++v) {
     typename Rows::Int two[R], low[R], high[R];
     for (int i = 0; i < R; ++i) {
-      if (T <= kTokensToPrefetch && v % 2 == 0) prefetch<Rows, 1536, _MM_HINT_T0>(block[i]->q[g][v], apart);
+      if (v % 2 == 0) prefetch<Rows, 1536, _MM_HINT_T0>(block[i]->q[g][v], apart);
       two[i] = Rows::load(block[i]->q[g][v], apart);
       low[i] = Rows::low_nibbles(two[i]);
       high[i] = Rows::high_nibbles(two[i]);
@@ -57,7 +57,7 @@ __attribute__((noinline)) void multiply_q4_tiles(const Matrix& w, int tile, int 
     const int here = left < Q4Block::kGroups ? left : Q4Block::kGroups;
     typename Rows::Int dot[R][T];
     for (int i = 0; i < R; ++i) {
-      if (T <= kTokensToPrefetch) prefetch<Rows, 1536, _MM_HINT_T0>(block[i]->scale, apart_bytes);
+      prefetch<Rows, 1536, _MM_HINT_T0>(block[i]->scale, apart_bytes);
       for (int t = 0; t < T; ++t) dot[i][t] = Rows::set1(0);
     }
 #pragma GCC unroll 1

@@ -22,8 +22,7 @@ QWEN3CPU_INLINE void add_group(const Q8Block* const (&block)[R], int64_t apart, 
   for (int quad = 0; quad < 8; ++quad) {
     typename Rows::Int w[R];
     for (int i = 0; i < R; ++i) {
-      if (T <= kTokensToPrefetch && quad % 2 == 0)
-        prefetch<Rows, 2560, _MM_HINT_T1>(block[i]->q[in_block][quad], apart);
+      if (quad % 2 == 0) prefetch<Rows, 2560, _MM_HINT_T1>(block[i]->q[in_block][quad], apart);
       w[i] = Rows::load(block[i]->q[in_block][quad], apart);
     }
 #pragma GCC unroll 8
@@ -52,8 +51,7 @@ __attribute__((noinline)) void multiply_q8_tiles(const Matrix& w, int tile, int 
   }
   for (int first = 0; first < groups; first += Q8Block::kGroups) {
     const int left = groups - first, here = left < Q8Block::kGroups ? left : Q8Block::kGroups;
-    if (T <= kTokensToPrefetch)
-      for (int i = 0; i < R; ++i) prefetch<Rows, 2560, _MM_HINT_T1>(block[i]->scale, apart_bytes);
+    for (int i = 0; i < R; ++i) prefetch<Rows, 2560, _MM_HINT_T1>(block[i]->scale, apart_bytes);
 #pragma GCC unroll 1
     for (int g = 0; g < here; ++g) add_group<Rows, R, T>(block, apart_bytes, g, first + g, x, start, groups, acc);
     for (int i = 0; i < R; ++i) ++block[i];

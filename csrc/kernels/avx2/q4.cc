@@ -10,8 +10,7 @@ namespace qwen3cpu::avx2 {
 namespace {
 
 constexpr int kMaxTokens = 8;
-constexpr int kPrefetch = 1536;  // bytes ahead, in tiles of so few tokens that memory may be what they wait for:
-constexpr int kTokensToPrefetch = 4;
+constexpr int kPrefetch = 1536;  // bytes ahead
 
 // For pshufb on two groups' 16 scales: row r's scale into the upper byte of int16s of lane r, where a shift turns it
 // into an int16. The first two take group 0 or 1 into both int16, the third takes group 0 into the lower and 1 into the
@@ -53,7 +52,7 @@ QWEN3CPU_INLINE void add_group(const Q4Block* const (&block)[R], int g, const in
     __m256i two[R], low[R];
     for (int i = 0; i < R; ++i) {
       two[i] = load(block[i]->q[g][v][0]);
-      if (T <= kTokensToPrefetch && v % 2 == 0) prefetch(block[i]->q[g][v][0], kPrefetch);
+      if (v % 2 == 0) prefetch(block[i]->q[g][v][0], kPrefetch);
       low[i] = _mm256_and_si256(two[i], low_bits);
     }
 #pragma GCC unroll 8

@@ -11,8 +11,7 @@ namespace qwen3cpu::avx2 {
 namespace {
 
 constexpr int kMaxTokens = 8;
-constexpr int kPrefetch = 1536;  // bytes ahead, in tiles of so few tokens that memory may be what they wait for:
-constexpr int kTokensToPrefetch = 4;
+constexpr int kPrefetch = 1536;  // bytes ahead
 
 // One token's activations of one group as the kernel reads them.
 struct Group {
@@ -47,7 +46,7 @@ QWEN3CPU_INLINE void multiply_groups(const Q8Block* const (&block)[R], int n, co
       __m256i even[R], odd[R];
       for (int i = 0; i < R; ++i) {
         const __m256i bytes = load(block[i]->q[g][quad]);
-        if (T <= kTokensToPrefetch && quad % 2 == 0) prefetch(block[i]->q[g][quad], kPrefetch);
+        if (quad % 2 == 0) prefetch(block[i]->q[g][quad], kPrefetch);
         even[i] = _mm256_and_si256(bytes, low_byte);
         odd[i] = _mm256_srli_epi16(bytes, 8);
       }
