@@ -1,20 +1,19 @@
-// The peak of TDPSUD: tiles of 16 tokens' signed activations times 16 rows of unsigned weights, 64 k.
+// The peak of TDPBSSD: tiles of 16 tokens' activations times 16 rows of weights, 64 k.
 #include "tiles.h"
 
 namespace qwen3cpu::amx {
 
 int64_t probe_int8(int64_t rounds) {
-  TileShape shape;
-  shape.configure(kTokens, kTokens, 64);
+  configure_tiles(64);
   _tile_zero(4);
   _tile_zero(5);
   _tile_zero(6);
   _tile_zero(7);
   for (int64_t i = 0; i < rounds; ++i) {  // four sums, as the kernels keep them: one in 16 cycles, done after 52
-    _tile_dpbsud(0, 4, 6);
-    _tile_dpbsud(1, 4, 7);
-    _tile_dpbsud(2, 5, 6);
-    _tile_dpbsud(3, 5, 7);
+    _tile_dpbssd(0, 4, 6);
+    _tile_dpbssd(1, 4, 7);
+    _tile_dpbssd(2, 5, 6);
+    _tile_dpbssd(3, 5, 7);
   }
   _tile_release();
   return rounds * 4 * kTokens * kRows * 64;

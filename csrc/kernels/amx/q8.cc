@@ -14,13 +14,10 @@
 namespace qwen3cpu::amx {
 namespace {
 
-constexpr int kPanels = 2;
-constexpr int kStepRows = kPanels * kRows;
 constexpr int kGroups = Q8Block::kGroups;
 constexpr int kProducts = kGroups * kPanels;  // of a step; product p: group p / kPanels, panel p % kPanels
 constexpr int kLag = 3;                       // products from a product to the store of its tile
 constexpr int kBlocks = 2;                    // blocks unpacked at once: with tokens and sums they stay in L1
-constexpr int kWideInput = 4096;              // columns of which 256 tokens are half of an L2 of 2 MiB
 constexpr float kShift = 0x1.8p+23f;
 
 // One block of 32 rows, ready for the tiles.
@@ -48,12 +45,6 @@ struct Step {
   const Block* w;
   float (*acc)[kStepRows];
   int groups;
-};
-
-struct Tokens {
-  const int8_t* q;
-  const float* scale;
-  int stride, scales;
 };
 
 // Unpacks a block of up to four row tiles; those that are absent are zero.
@@ -200,85 +191,34 @@ void run_steps(int n, const Tokens& x, Sums (&sums)[2], StepAt step_at) {
   }
 }
 
-// Four row tiles, of which the first n_tiles exist, through all k.
-struct Rows {
-  const Matrix& w;
-  int tile, n_tiles;
-
-  // Unpacks up to kBlocks blocks from block `first` on.
-  void unpack(int first, int groups, Block* blocks) const {
-    for (int b = 0; b < kBlocks && (first + b) * kGroups < groups; ++b) {
-      const Q8Block* tiles[2 * kPanels];
-      for (int i = 0; i < 2 * kPanels; ++i)
-        tiles[i] = i < n_tiles ? reinterpret_cast<const Q8Block*>(w.tile(tile + i)) + first + b : nullptr;
-      amx::unpack(tiles, min(kGroups, groups - (first + b) * kGroups), blocks[b]);
-    }
-    settle_memory();
+// Unpacks up to kBlocks blocks of four row tiles from block `first` on.
+void unpack(const Rows& rows, int first, int groups, Block* blocks) {
+  for (int b = 0; b < kBlocks && (first + b) * kGroups < groups; ++b) {
+    const Q8Block* tiles[2 * kPanels];
+    for (int i = 0; i < 2 * kPanels; ++i) tiles[i] = rows.block<Q8Block>(i, first + b);
+    unpack(tiles, min(kGroups, groups - (first + b) * kGroups), blocks[b]);
   }
-
-  void store(const float* acc, float* y) const {
-    if (n_tiles == 2 * kPanels) {
-      _mm512_storeu_ps(y, _mm512_load_ps(acc));
-      _mm512_storeu_ps(y + kRows, _mm512_load_ps(acc + kRows));
-      return;
-    }
-    for (int i = 0; i < n_tiles * kTileRows; i += kTileRows) _mm256_storeu_ps(y + i, _mm256_load_ps(acc + i));
-  }
-};
-
-// A product of 256 tokens passes by its input, weights and outputs faster than the prefetchers see what comes next:
-// without these three, products wait half as long again. always_inline: GCC drops calls of functions that only
-// prefetch.
-inline __attribute__((always_inline)) void fetch(const void* p) {
-  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
+  settle_memory();
 }
 
-// Step `step` of `steps` fetches its share of the blocks that are unpacked next: of these rows or of those behind them.
-inline __attribute__((always_inline)) void fetch_weights(const Rows& rows, int next_block, int step, int steps) {
-  constexpr int lines = kBlocks * static_cast<int>(sizeof(Q8Block)) / kCacheLine;
-  const int64_t tile = tile_bytes(Format::q8, rows.w.cols);
-  const bool is_last = next_block * Q8Block::kCols >= rows.w.cols;
-  const uint8_t* from = is_last ? rows.w.tile(rows.tile + 2 * kPanels)
-                                : rows.w.tile(rows.tile) + next_block * static_cast<int64_t>(sizeof(Q8Block));
-  const int share = ceil_div(2 * kPanels * lines, steps), end = min((step + 1) * share, 2 * kPanels * lines);
-  for (int i = step * share; i < end; ++i) fetch(from + i / lines * tile + i % lines * kCacheLine);
-}
-
-// One block of a tile of tokens. Inputs of few columns are in L2 anyway.
-inline __attribute__((always_inline)) void fetch_tokens(const int8_t* x, int stride) {
-  if (stride <= kWideInput) return;
-  for (int t = 0; t < kTokens; ++t, x += stride) {
-    fetch(x);
-    fetch(x + kCacheLine);
-  }
-}
-
-inline __attribute__((always_inline)) void fetch_outputs(const float* y, int64_t ldy) {
-  for (int t = 0; t < kTokens; ++t, y += ldy) {
-    fetch(y);
-    fetch(y + kRows);
-  }
-}
-
-// Four row tiles, of which the first n_tiles exist, against kTokens to kTokenBlock tokens. The last tile of tokens
-// reaches back over tokens of the one before, which are computed twice.
+// Four row tiles against kTokens to kTokenBlock tokens.
 void multiply_rows(const Rows& rows, const Tokens& x, int first_token, int n, float* y, int64_t ldy, Scratch& scratch) {
   const int groups = ceil_div(rows.w.cols, kGroup), blocks = ceil_div(groups, kGroups);
   const int token_tiles = ceil_div(n, kTokens);
-  const auto first_of = [&](int token_tile) { return min(token_tile * kTokens, n - kTokens); };
   std::memset(scratch.acc, 0, sizeof(scratch.acc[0]) * static_cast<size_t>(token_tiles * kTokens));
   int first_block = 0, b = 0, token_tile = 0;
   run_steps(token_tiles * blocks, x, scratch.sums, [&](int) {
     Block* half = scratch.blocks[first_block / kBlocks % 2];
     const int here = min(kBlocks, blocks - first_block);
-    if (token_tile == 0 && b == 0) rows.unpack(first_block, groups, half);
+    if (token_tile == 0 && b == 0) unpack(rows, first_block, groups, half);
     const int group = (first_block + b) * kGroups;
-    const int64_t t = first_token + first_of(token_tile);
+    const int64_t t = first_token + first_token_of(token_tile, n);
     const Step step = {x.q + t * x.stride + group * kGroup, x.scale + t * x.scales + group, half + b,
                        scratch.acc + token_tile * kTokens, min(kGroups, groups - group)};
-    fetch_weights(rows, first_block + kBlocks, token_tile * here + b, token_tiles * here);
-    fetch_tokens(step.x + kTokens * x.stride, x.stride);
-    if (first_block + here == blocks && b == 0) fetch_outputs(y + first_of(token_tile) * ldy, ldy);
+    fetch_weights<Q8Block>(rows, min(first_block + kBlocks, blocks), kBlocks, token_tile * here + b,
+                           token_tiles * here);
+    fetch_tokens(step.x + kTokens * x.stride, x.stride, Q8Block::kCols);
+    fetch_outputs(y + first_token_of(token_tile, n) * ldy, ldy, first_block + b, blocks);
     if (++b == here) {
       b = 0;
       if (++token_tile == token_tiles) {
@@ -289,7 +229,10 @@ void multiply_rows(const Rows& rows, const Tokens& x, int first_token, int n, fl
     return step;
   });
   for (int i = 0; i < token_tiles; ++i)
-    for (int t = 0; t < kTokens; ++t) rows.store(scratch.acc[i * kTokens + t], y + (first_of(i) + t) * ldy);
+    for (int t = 0; t < kTokens; ++t) {
+      const float* acc = scratch.acc[i * kTokens + t];
+      rows.store(_mm512_load_ps(acc), _mm512_load_ps(acc + kRows), y + (first_token_of(i, n) + t) * ldy);
+    }
 }
 
 }  // namespace
@@ -301,18 +244,11 @@ void q8::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations&
     return;
   }
   const Tokens tokens = {x.q, x.scale, x.stride, x.scales};
-  TileShape shape;
-  shape.configure(kTokens, kTokens, kGroup);
-  for (int i = 0; i < n_tiles; i += 2 * kPanels) {
-    const Rows rows = {w, first_tile + i, min(2 * kPanels, n_tiles - i)};
-    for (int t = 0; t < n_tokens;) {
-      const int left = n_tokens - t;  // a rest of fewer than kTokens would not fill a tile
-      const int n = left <= kTokenBlock ? left : min(kTokenBlock, left - kTokens);
-      multiply_rows(rows, tokens, first_token + t, n, y + t * ldy + i * kTileRows, ldy,
-                    *reinterpret_cast<Scratch*>(scratch));
-      t += n;
-    }
-  }
+  configure_tiles(kGroup);
+  for_rows_and_tokens(w, first_tile, n_tiles, first_token, n_tokens, y, ldy,
+                      [&](const Rows& rows, int first, int n, float* to) {
+                        multiply_rows(rows, tokens, first, n, to, ldy, *reinterpret_cast<Scratch*>(scratch));
+                      });
   _tile_release();
 }
 

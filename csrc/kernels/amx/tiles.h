@@ -1,7 +1,8 @@
-// The tile registers: configuration and the loop over token tiles that both formats share. Internal linkage.
+// What the tile kernels of both formats share: configuration, four row tiles at a time, tiles of tokens. Internal
+// linkage.
 //
 // C[token][row] += sum over k of A[token][k] * B[k][row]: A is 16 tokens of int8 activations as they lie in memory, B
-// is 16 weight rows as [k / 4][16 rows][4 k] unsigned bytes, C is int32 and exact.
+// is 16 weight rows as [k / 4][16 rows][4 k] signed bytes, C is int32 and exact.
 #pragma once
 
 #include <immintrin.h>
@@ -13,15 +14,17 @@
 namespace qwen3cpu::amx {
 namespace {
 
-constexpr int kRows = 2 * kTileRows;  // weight rows of a tile: two row tiles side by side
+constexpr int kRows = 2 * kTileRows;  // weight rows of a tile: two row tiles side by side, a panel
 constexpr int kTokens = 16;           // tokens of a tile
-constexpr int kFewTokens = 10;        // below this the AVX-512 kernels are done before tiles can be filled
+constexpr int kPanels = 2;            // that share the loads of activations
+constexpr int kStepRows = kPanels * kRows;
+constexpr int kTokenBlock = 256;  // tokens whose sums are kept while the blocks of k pass: 32 KiB
+constexpr int kWideInput = 4096;  // columns of which 256 tokens are half of an L2 of 2 MiB
 
 // GCC's tile loads and stores do not tell the compiler that they touch memory. This keeps plain loads and stores on
 // their side of them: to be called before the first tile load of what was written and after the last tile store.
 inline void settle_memory() { asm volatile("" ::: "memory"); }
 
-// Tiles 0-3 hold sums, 4 and 5 two token tiles, 6 and 7 weights.
 struct alignas(64) TileConfig {
   uint8_t palette = 1;
   uint8_t start_row = 0;
@@ -30,33 +33,16 @@ struct alignas(64) TileConfig {
   uint8_t rows[16] = {};
 };
 
-// The configuration in force: two token tiles with n0 and n1 tokens (0..16), k columns a step.
-class TileShape {
- public:
-  void configure(int n0, int n1, int k) {
-    if (n0 == n0_ && n1 == n1_) return;
-    n0_ = n0;
-    n1_ = n1;
-    TileConfig config;
-    for (int tile = 0; tile < 4; ++tile) set(config, tile, tile < 2 ? n0 : n1, 4 * kRows);
-    set(config, 4, n0, k);
-    set(config, 5, n1, k);
-    for (int tile = 6; tile < 8; ++tile) set(config, tile, k / 4, 4 * kRows);
-    settle_memory();  // GCC's _tile_loadconfig tells the compiler of 8 of the 64 bytes
-    _tile_loadconfig(&config);
+// For products over k columns: tiles 0 to 3 hold sums, 4 and 5 activations, 6 and 7 weights. With k = 64 all are alike.
+inline void configure_tiles(int k) {
+  TileConfig config;
+  for (int tile = 0; tile < 8; ++tile) {
+    config.rows[tile] = static_cast<uint8_t>(tile < 6 ? kTokens : k / 4);
+    config.row_bytes[tile] = static_cast<uint16_t>(tile == 4 || tile == 5 ? k : 4 * kRows);
   }
-
- private:
-  static void set(TileConfig& config, int tile, int rows, int bytes) {
-    if (rows == 0) return;
-    config.rows[tile] = static_cast<uint8_t>(rows);
-    config.row_bytes[tile] = static_cast<uint16_t>(bytes);
-  }
-  int n0_ = -1;
-  int n1_ = -1;
-};
-
-constexpr int kTokenBlock = 256;  // tokens whose sums are kept while the blocks of k pass: 16 KiB
+  settle_memory();  // GCC's _tile_loadconfig tells the compiler of 8 of the 64 bytes
+  _tile_loadconfig(&config);
+}
 
 inline int min(int a, int b) { return a < b ? a : b; }
 
@@ -69,24 +55,88 @@ inline __m512i load_two(const uint8_t* a, const uint8_t* b) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
-// Writes the 16 rows of one token, or the 8 rows that exist.
-inline void store_rows(float* y, __m512 rows, bool two) {
-  if (two)
-    _mm512_storeu_ps(y, rows);
-  else
-    _mm256_storeu_ps(y, _mm512_castps512_ps256(rows));
+struct Tokens {
+  const int8_t* q;
+  const float* scale;
+  int stride, scales;
+};
+
+// Four row tiles, of which the first n_tiles exist.
+struct Rows {
+  const Matrix& w;
+  int tile, n_tiles;
+
+  // Block `block` of row tile i, or null.
+  template <class Block>
+  const Block* block(int i, int block) const {
+    return i < n_tiles ? reinterpret_cast<const Block*>(w.tile(tile + i)) + block : nullptr;
+  }
+  // Their outputs of one token.
+  void store(__m512 rows0, __m512 rows1, float* y) const {
+    if (n_tiles == 2 * kPanels) {
+      _mm512_storeu_ps(y, rows0);
+      _mm512_storeu_ps(y + kRows, rows1);
+      return;
+    }
+    _mm256_storeu_ps(y, _mm512_castps512_ps256(rows0));
+    if (n_tiles > 1) _mm256_storeu_ps(y + kTileRows, _mm512_extractf32x8_ps(rows0, 1));
+    if (n_tiles > 2) _mm256_storeu_ps(y + 2 * kTileRows, _mm512_castps512_ps256(rows1));
+  }
+};
+
+// The first token of a tile of tokens of 16 or more. The last one reaches back over tokens of the one before, which are
+// computed twice.
+inline int first_token_of(int token_tile, int n) { return min(token_tile * kTokens, n - kTokens); }
+
+// Calls multiply_rows(rows, first token, tokens, y of both) for four row tiles and 16 to kTokenBlock tokens at a time,
+// of at least 16 tokens.
+template <class MultiplyRows>
+inline void for_rows_and_tokens(const Matrix& w, int first_tile, int n_tiles, int first_token, int n_tokens, float* y,
+                                int64_t ldy, MultiplyRows multiply_rows) {
+  for (int i = 0; i < n_tiles; i += 2 * kPanels) {
+    const Rows rows = {w, first_tile + i, min(2 * kPanels, n_tiles - i)};
+    for (int t = 0; t < n_tokens;) {
+      const int left = n_tokens - t;  // a rest of fewer than kTokens would not fill a tile
+      const int n = left <= kTokenBlock ? left : min(kTokenBlock, left - kTokens);
+      multiply_rows(rows, first_token + t, n, y + t * ldy + i * kTileRows);
+      t += n;
+    }
+  }
 }
 
-// Calls multiply_rows(row tile, there is a second, first token, tokens, y of both) for pairs of row tiles and up to
-// kTokenBlock tokens.
-template <class MultiplyRows>
-inline void for_each_panel(int first_tile, int n_tiles, int first_token, int n_tokens, float* y, int64_t ldy,
-                           MultiplyRows multiply_rows) {
-  for (int tile = 0; tile < n_tiles; tile += 2)
-    for (int t = 0; t < n_tokens; t += kTokenBlock)
-      multiply_rows(first_tile + tile, tile + 1 < n_tiles, first_token + t, min(kTokenBlock, n_tokens - t),
-                    y + t * ldy + tile * kTileRows);
-  _tile_release();
+// A product of 256 tokens passes by its input, weights and outputs faster than the prefetchers see what comes next:
+// without these three, products wait half as long again. always_inline: GCC drops calls of functions that only
+// prefetch.
+inline __attribute__((always_inline)) void fetch(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
+}
+
+// Step `step` of `steps` fetches its share of `blocks` blocks from `first` on; behind the last one come the first ones
+// of the rows behind these.
+template <class Block>
+inline __attribute__((always_inline)) void fetch_weights(const Rows& rows, int first, int blocks, int step, int steps) {
+  const int lines = blocks * static_cast<int>(sizeof(Block)) / kCacheLine;
+  const int past = first - ceil_div(rows.w.cols, Block::kCols);
+  const uint8_t* from = rows.w.tile(past < 0 ? rows.tile : rows.tile + 2 * kPanels) +
+                        (past < 0 ? first : past) * static_cast<int64_t>(sizeof(Block));
+  const int64_t tile = rows.w.tile(rows.tile + 1) - rows.w.tile(rows.tile);
+  const int share = ceil_div(2 * kPanels * lines, steps), end = min((step + 1) * share, 2 * kPanels * lines);
+  for (int i = step * share; i < end; ++i) fetch(from + i / lines * tile + i % lines * kCacheLine);
+}
+
+// One block of a tile of tokens. Inputs of few columns are in L2 anyway.
+inline __attribute__((always_inline)) void fetch_tokens(const int8_t* x, int stride, int cols) {
+  if (stride <= kWideInput) return;
+  for (int t = 0; t < kTokens; ++t, x += stride)
+    for (int k = 0; k < cols; k += kCacheLine) fetch(x + k);
+}
+
+// Step `step` of `steps` fetches its share of the outputs of a tile of tokens.
+inline __attribute__((always_inline)) void fetch_outputs(const float* y, int64_t ldy, int step, int steps) {
+  for (int t = step * kTokens / steps; t < (step + 1) * kTokens / steps; ++t) {
+    fetch(y + t * ldy);
+    fetch(y + t * ldy + kRows);
+  }
 }
 
 }  // namespace
