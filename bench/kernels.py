@@ -142,6 +142,21 @@ def op(isa: str, name: str, samples: int) -> None:
     print(f"  {isa} {name:18}{with_spread(quartiles(ticks_per_value, samples), 3)} ticks per value")
 
 
+def rounding(isa: str, samples: int) -> None:
+    n, rows = 192, 16
+    rng = np.random.default_rng(2)
+    u = np.triu(rng.standard_normal((n, n)) * 0.05, 1).astype(np.float32) + np.eye(n, dtype=np.float32)
+    w = (rng.standard_normal((n, rows)) * 0.05).astype(np.float32)
+    importance, row_scale = np.ones(n, np.float32), np.full(rows, 0.0004, np.float32)
+
+    def ticks_per_256() -> float:
+        seconds, ticks = kernels.time_round_q4(isa, u, importance, row_scale, w, 5)
+        return float((ticks or seconds * 1e9) * 256 / w.size / 5)
+
+    figures = with_spread(quartiles(ticks_per_256, samples), 0)
+    print(f"  {isa} round q4, runs of {n} columns {figures} ticks per 256 weights")
+
+
 def cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -168,6 +183,7 @@ def main() -> None:
         "matmul": lambda name: matmul(given.isa, name, given.threads, given.samples),
         "attend": lambda name: attend(given.isa, name, given.samples),
         "op": lambda name: op(given.isa, name, given.samples),
+        "round": lambda _: rounding(given.isa, given.samples),
     }
     print(f"{cpu_name()}, isa {given.isa}, {_native.physical_cores()} cores, commit {commit()}")
     peaks(given.isa, given.threads, given.samples)

@@ -183,17 +183,7 @@ void pack_into(const std::string& format, const py::array& source, Bytes& out, i
   const Format f = parse_format(format);
   if (source.ndim() != 2 || !(source.flags() & py::array::c_style))
     throw Error("pack: expected a C-contiguous 2-D array, found shape " + shape_text(source));
-  Source type;
-  if (py::isinstance<py::array_t<float>>(source)) {
-    type = Source::f32;
-  } else if (py::isinstance<py::array_t<uint16_t>>(source)) {
-    type = Source::bf16;
-  } else if (source.dtype().kind() == 'f' && source.itemsize() == 2) {
-    type = Source::f16;
-  } else {
-    throw Error("pack: expected float32, float16 or uint16 (bfloat16 bits), found " +
-                std::string(py::str(source.dtype())));
-  }
+  const Source type = source_of(source);
   const auto n = static_cast<int>(source.shape(0)), cols = static_cast<int>(source.shape(1));
   if (n < 1 || cols < 1) throw Error("pack: expected positive sizes, found shape " + shape_text(source));
   if (first_row % kTileRows != 0 || first_row < 0 || first_row + n > rows ||

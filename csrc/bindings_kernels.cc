@@ -338,6 +338,49 @@ Array<float> silu_mul(const std::string& isa, const Array<float>& gate, const Ar
   return out;
 }
 
+// ---- rounding
+
+struct RoundArrays {
+  const Array<float>&u, &importance, &row_scale, &w;
+
+  int n() const { return static_cast<int>(w.shape(0)); }
+  RoundFactor factor() const { return {n(), u.data(), importance.data()}; }
+  void check() const {
+    require(w.ndim() == 2 && n() > 0 && n() % kGroup == 0 && n() <= 256, "w: expected [n, 16], n 32 to 256 in groups");
+    require_shape(w, {n(), kRoundRows}, "w");
+    require_shape(u, {n(), n()}, "u");
+    require_shape(importance, {n()}, "importance");
+    require_shape(row_scale, {kRoundRows}, "row_scale");
+  }
+};
+
+// (q, scale, what is left of w)
+std::tuple<Array<int8_t>, Array<int8_t>, Array<float>> round_q4(const std::string& isa, const Array<float>& u,
+                                                                const Array<float>& importance,
+                                                                const Array<float>& row_scale, const Array<float>& w) {
+  const RoundArrays in{u, importance, row_scale, w};
+  in.check();
+  Array<int8_t> q({in.n(), kRoundRows}), scale({in.n() / kGroup, kRoundRows});
+  Array<float> rest({in.n(), kRoundRows});
+  int8_t *to_q = q.mutable_data(), *to_scale = scale.mutable_data();
+  float* to_rest = std::copy_n(w.data(), w.size(), rest.mutable_data()) - w.size();
+  run_alone(1, [&] { isa_table(isa).ops.round_q4(in.factor(), row_scale.data(), to_rest, to_q, to_scale); });
+  return {q, scale, rest};
+}
+
+Timing time_round_q4(const std::string& isa, const Array<float>& u, const Array<float>& importance,
+                     const Array<float>& row_scale, const Array<float>& w, int repeats) {
+  const RoundArrays in{u, importance, row_scale, w};
+  in.check();
+  require(repeats > 0, "expected a positive count");
+  std::vector<float> rest(static_cast<size_t>(w.size()));
+  std::vector<int8_t> q(rest.size()), scale(rest.size());
+  return run_alone(repeats, [&] {
+    std::copy_n(w.data(), w.size(), rest.data());
+    isa_table(isa).ops.round_q4(in.factor(), row_scale.data(), rest.data(), q.data(), scale.data());
+  });
+}
+
 // One element-wise kernel by its name in rows(), on n values.
 Timing time_op(const std::string& isa, const std::string& name, int n, int repeats) {
   require(n > 0 && n % 256 == 0 && repeats > 0, "n: expected a positive multiple of 256");
@@ -370,6 +413,7 @@ std::vector<std::tuple<std::string, std::string, uintptr_t>> kernel_list(const I
   add("op", "silu_mul", table.ops.silu_mul);
   add("op", "quantize_i8g32", table.ops.quantize_i8g32);
   add("op", "quantize_i8g256", table.ops.quantize_i8g256);
+  add("round", "q4", table.ops.round_q4);
   return rows;
 }
 
@@ -453,6 +497,9 @@ void bind_kernels(py::module_& parent) {
   m.def("rope", &rope, py::arg("isa"), py::arg("x"), py::arg("cos"), py::arg("sin"));
   m.def("silu_mul", &silu_mul, py::arg("isa"), py::arg("gate"), py::arg("up"));
   m.def("time_op", &time_op, py::arg("isa"), py::arg("name"), py::arg("n"), py::arg("repeats"));
+  m.def("round_q4", &round_q4, py::arg("isa"), py::arg("u"), py::arg("importance"), py::arg("row_scale"), py::arg("w"));
+  m.def("time_round_q4", &time_round_q4, py::arg("isa"), py::arg("u"), py::arg("importance"), py::arg("row_scale"),
+        py::arg("w"), py::arg("repeats"));
   m.def("row_to_float", &row_to_float_array, py::arg("format"), py::arg("packed"), py::arg("rows"), py::arg("cols"),
         py::arg("row"));
   m.def("probe_multiply", &probe_multiply, py::arg("isa"), py::arg("name"), py::arg("rounds"));

@@ -1,6 +1,11 @@
 // pybind11: error-compensating rounding (round_q4.h, block_moments.h) on NumPy arrays. Checks of shapes, no logic.
 #include "bindings_round.h"
 
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <optional>
+
 #include "arrays.h"
 #include "block_moments.h"
 #include "error.h"
@@ -25,12 +30,20 @@ uint8_t* packed_room(Array<uint8_t>& out, int rows, int cols) {
   return out.mutable_data();
 }
 
-void start(const Array<float>& w, Array<uint8_t>& out) {
-  require(w.ndim() == 2 && w.size() > 0, "expected weights [rows, cols], found shape " + shape_text(w));
-  const auto rows = static_cast<int>(w.shape(0)), cols = static_cast<int>(w.shape(1));
-  uint8_t* to = packed_room(out, rows, cols);
+SourceRows rows_of(const py::array& w) {
+  require(w.ndim() == 2 && w.size() > 0 && w.strides(1) == w.itemsize() && w.strides(0) >= w.nbytes() / w.shape(0) &&
+              w.strides(0) % w.itemsize() == 0,
+          "expected weights [rows, cols] with contiguous rows, found shape " + shape_text(w));
+  return {source_of(w), w.data(), static_cast<int>(w.shape(0)), static_cast<int>(w.shape(1)),
+          w.strides(0) / w.itemsize()};
+}
+
+void start(const py::array& w, Array<uint8_t>& out, int threads) {
+  const SourceRows rows = rows_of(w);
+  require(threads >= 1, "expected at least one thread");
+  uint8_t* to = packed_room(out, rows.rows, rows.cols);
   py::gil_scoped_release release;
-  start_rounding(w.data(), rows, cols, to);
+  start_rounding(rows, to, threads);
 }
 
 // columns: of one group every 32 of them, all different.
@@ -52,24 +65,27 @@ void check_columns(const Array<int32_t>& columns, int cols) {
   }
 }
 
-Array<float> round(const py::array_t<float, 0>& w, const Array<int32_t>& columns, const Array<float>& factor,
-                   Array<uint8_t>& out, int cols, int threads) {
-  check_columns(columns, cols);
-  const auto n = static_cast<int>(columns.size());
-  require(w.ndim() == 2 && w.shape(0) > 0 && w.shape(1) == n && w.strides(1) == 4 && w.strides(0) % 4 == 0,
-          "expected weights [rows, " + std::to_string(n) + "] with contiguous rows, found shape " + shape_text(w));
+void round(const py::array& w, const Array<int32_t>& source, const Array<int32_t>& places, const Array<float>& factor,
+           Array<uint8_t>& out, int cols, std::optional<Array<float>> errors, int threads) {
+  check_columns(places, cols);
+  const SourceRows rows = rows_of(w);
+  const auto n = static_cast<int>(places.size());
+  require(source.ndim() == 1 && source.size() == n,
+          "expected " + std::to_string(n) + " source columns, found shape " + shape_text(source));
+  const auto [first, last] = std::minmax_element(source.data(), source.data() + n);
+  require(*first >= 0 && *first < rows.cols && *last - *first < kMostRunColumns,
+          "source columns " + std::to_string(*first) + " to " + std::to_string(*last) + " are not within " +
+              std::to_string(kMostRunColumns) + " neighbours that begin in the weights");
   require(
       factor.ndim() == 2 && factor.shape(0) == n && factor.shape(1) == n,
       "expected a factor of shape (" + std::to_string(n) + ", " + std::to_string(n) + "), found " + shape_text(factor));
   require(threads >= 1, "expected at least one thread");
-  const auto rows = static_cast<int>(w.shape(0));
-  uint8_t* to = packed_room(out, rows, cols);
-  Array<float> errors({int64_t{rows}, int64_t{n}});
-  float* to_errors = errors.mutable_data();
-  const int64_t stride = w.strides(0) / 4;
+  require(!errors || (errors->ndim() == 2 && errors->shape(0) == rows.rows && errors->shape(1) == n),
+          "expected errors of shape (" + std::to_string(rows.rows) + ", " + std::to_string(n) + ")");
+  uint8_t* into = packed_room(out, rows.rows, cols);
+  float* to_errors = errors ? errors->mutable_data() : nullptr;
   py::gil_scoped_release release;
-  round_columns(w.data(), stride, rows, cols, {columns.data(), n, factor.data()}, to, to_errors, threads);
-  return errors;
+  round_columns(rows, cols, {source.data(), places.data(), n, factor.data()}, into, to_errors, threads);
 }
 
 void add_moments(const Array<float>& x, Array<float>& moments, int threads) {
@@ -116,9 +132,10 @@ Array<float> unpack(const std::string& format, const Array<uint8_t>& packed, int
 
 void bind_rounding(py::module_& m) {
   m.attr("MOST_RUN_COLUMNS") = kMostRunColumns;
-  m.def("start_rounding", &start, py::arg("weights").noconvert(), py::arg("out").noconvert());
-  m.def("round_columns", &round, py::arg("weights").noconvert(), py::arg("columns").noconvert(),
-        py::arg("factor").noconvert(), py::arg("out").noconvert(), py::arg("cols"), py::arg("threads"));
+  m.def("start_rounding", &start, py::arg("weights").noconvert(), py::arg("out").noconvert(), py::arg("threads"));
+  m.def("round_columns", &round, py::arg("weights").noconvert(), py::arg("source").noconvert(),
+        py::arg("places").noconvert(), py::arg("factor").noconvert(), py::arg("out").noconvert(), py::arg("cols"),
+        py::arg("errors").noconvert(), py::arg("threads"));
   m.def("add_block_moments", &add_moments, py::arg("inputs").noconvert(), py::arg("moments").noconvert(),
         py::arg("threads"));
   m.def("invert_factors", &invert, py::arg("matrices").noconvert(), py::arg("threads"));

@@ -23,6 +23,12 @@ struct Bf16 {
   static float load(uint16_t x) { return bf16_to_float(x); }
 };
 
+template <class Element>
+void to_float(const void* from, int64_t n, float* out) {
+  const auto* stored = static_cast<const typename Element::Stored*>(from);
+  for (int64_t i = 0; i < n; ++i) out[i] = Element::load(stored[i]);
+}
+
 constexpr uint32_t kMagnitude = 0x7fffffffu;  // magnitudes of floats compare like their bits; a NaN is above infinity
 
 }  // namespace
@@ -79,6 +85,17 @@ std::optional<Unpackable> TileRows::first_above(float largest) const {
 
 }  // namespace packing
 
+void source_to_float(Source source, const void* from, int64_t n, float* out) {
+  switch (source) {
+    case Source::f32:
+      return packing::to_float<packing::F32>(from, n, out);
+    case Source::f16:
+      return packing::to_float<packing::F16>(from, n, out);
+    case Source::bf16:
+      return packing::to_float<packing::Bf16>(from, n, out);
+  }
+}
+
 namespace {
 
 struct Packing {
@@ -93,8 +110,6 @@ const Packing kPackings[] = {
 };
 
 const Packing& packing_of(Format format) { return kPackings[static_cast<int>(format)]; }
-
-int64_t source_bytes(Source source) { return source == Source::f32 ? 4 : 2; }
 
 }  // namespace
 

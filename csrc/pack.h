@@ -10,6 +10,11 @@ namespace qwen3cpu {
 // The element type of the rows to be packed.
 enum class Source : uint8_t { f32, f16, bf16 };
 
+constexpr int64_t source_bytes(Source source) { return source == Source::f32 ? 4 : 2; }
+
+// out[n] = n elements at `from` as float.
+void source_to_float(Source source, const void* from, int64_t n, float* out);
+
 // A weight that the format cannot hold: NaN, an infinity, or beyond the format's largest scale.
 struct Unpackable {
   int row;  // of the matrix

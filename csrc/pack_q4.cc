@@ -107,9 +107,16 @@ IntegerScale search_integer_scale(const Group& group, Rows wanted, Rows row_scal
 void write_group(const Group& group, const IntegerScale& scale, int first_row, Q4Block& block, int g) {
   const Rows zero = {}, ones = {1, 1, 1, 1};
   const Rows inverse = scale.step > zero ? ones / scale.step : zero;
-  Rows q[kGroup];
-  for (int i = 0; i < kGroup; ++i) q[i] = quantize(group.u[i], inverse);
-  store_group(group.negated_extreme < zero ? -scale.value : scale.value, q, first_row, block, g);
+  const Rows value = group.negated_extreme < zero ? -scale.value : scale.value;
+  int8_t stored[kLanes], q[kGroup][kLanes];
+  const int8_t* places[kGroup];
+  for (int lane = 0; lane < kLanes; ++lane) stored[lane] = static_cast<int8_t>(value[lane]);
+  for (int i = 0; i < kGroup; ++i) {
+    const Rows quantized = quantize(group.u[i], inverse);
+    for (int lane = 0; lane < kLanes; ++lane) q[i][lane] = static_cast<int8_t>(quantized[lane]);
+    places[i] = q[i];
+  }
+  store_group(stored, places, first_row, kLanes, block, g);
 }
 
 }  // namespace

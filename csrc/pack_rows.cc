@@ -12,7 +12,7 @@ namespace qwen3cpu {
 void pack_rows(Format format, Source source, const void* from, int rows, int cols, int first_row, int n_rows,
                uint8_t* matrix, int threads) {
   const int first_tile = first_row / kTileRows, tiles = row_tiles(n_rows);
-  const int64_t tile_source_bytes = int64_t{kTileRows} * cols * (source == Source::f32 ? 4 : 2);
+  const int64_t tile_source_bytes = int64_t{kTileRows} * cols * source_bytes(source);
   std::vector<std::optional<Unpackable>> bad(static_cast<size_t>(tiles));
   run_team(threads, [&](Team& team) {
     team.for_each(tiles, [&](int i) {

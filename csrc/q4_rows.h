@@ -1,7 +1,8 @@
-// q4 groups of four rows at a time, for the two ways of rounding (pack_q4.cc, round_q4.cc).
+// q4 groups for the two ways of rounding (pack_q4.cc, round_q4.cc).
 #pragma once
 
 #include <cfloat>
+#include <cstring>
 
 #include "format.h"
 
@@ -24,16 +25,13 @@ inline Rows quantize(Rows u, Rows inverse) {
   return round_to_integer(max(min(u * inverse, high), low));
 }
 
-// scale: -127..127. q [32]: -8..7. Group g of the block, rows [first_row, first_row + 4) of the tile.
-inline void store_group(Rows scale, const Rows (&q)[kGroup], int first_row, Q4Block& block, int g) {
-  for (int lane = 0; lane < kLanes; ++lane) {
-    const int r = first_row + lane;
-    block.scale[g][r] = static_cast<int8_t>(scale[lane]);
-    for (int i = 0; i < kGroup / 2; ++i) {
-      const int low = static_cast<int>(q[i][lane]) + 8, high = static_cast<int>(q[i + kGroup / 2][lane]) + 8;
-      block.q[g][i / 4][r][i % 4] = static_cast<uint8_t>(low | high << 4);
-    }
-  }
+// Group g of the block, `rows` rows of the tile from first_row on. scale [rows]: -127..127; q [32][rows]: -8..7.
+inline void store_group(const int8_t* scale, const int8_t* const (&q)[kGroup], int first_row, int rows, Q4Block& block,
+                        int g) {
+  std::memcpy(block.scale[g] + first_row, scale, static_cast<size_t>(rows));
+  for (int i = 0; i < kGroup / 2; ++i)
+    for (int r = 0; r < rows; ++r)
+      block.q[g][i / 4][first_row + r][i % 4] = static_cast<uint8_t>((q[i][r] + 8) | (q[i + kGroup / 2][r] + 8) << 4);
 }
 
 // The largest group scale becomes 127. A row so small that its scale would be subnormal (all weights below about 1e-35)

@@ -7,25 +7,39 @@
 // rest.
 #pragma once
 
-#include "format.h"
+#include "pack.h"
 
 namespace qwen3cpu {
 
 inline constexpr int kMostRunColumns = 256;
 
-// Columns that are rounded together, by default in the order in which they stand in the matrix.
+// Weights [rows][cols] as a checkpoint stores them; a row begins `stride` elements after the one before.
+struct SourceRows {
+  Source source;
+  const void* data;
+  int rows;
+  int cols;
+  int64_t stride;
+
+  const void* at(int row, int col) const {
+    return static_cast<const uint8_t*>(data) + (row * stride + col) * source_bytes(source);
+  }
+};
+
+// Columns that are rounded together, in this order.
 struct ColumnRun {
-  const int* columns;   // [n]: their places; every 32 from the start are those of one group, in any order
-  int n;                // a multiple of 32 up to kMostRunColumns; places from `cols` on are padding of zero weights
+  const int* from;      // [n]: where their weights are; from the source's `cols` on are zeros
+  const int* to;        // [n]: their places in the matrix; every 32 from the start are those of one group, in any order
+  int n;                // a multiple of 32 up to kMostRunColumns; places from the matrix' `cols` on are padding
   const float* factor;  // [n][n]: their part of U
 };
 
-// Writes the row scales of a q4 matrix for weights w [rows][cols], with room for group scales that feedback enlarges.
-void start_rounding(const float* w, int rows, int cols, uint8_t* matrix);
+// Writes the row scales of a q4 matrix for these weights, with room for group scales that feedback enlarges.
+void start_rounding(const SourceRows& w, uint8_t* matrix, int threads);
 
-// Rounds the columns w [rows][stride] of a run into their place in `matrix` and leaves e in errors [rows][n]. The scale
-// of each group and row is the one of least loss within the group, feedback included.
-void round_columns(const float* w, int64_t stride, int rows, int cols, const ColumnRun& run, uint8_t* matrix,
-                   float* errors, int threads);
+// Rounds the columns of a run into their place in `matrix`, of `cols` columns, and leaves e in errors [rows][n] unless
+// that is nullptr. The scale of each group and row is that of least loss within the group, feedback included, among
+// those tried (RoundQ4Fn in kernels/table.h).
+void round_columns(const SourceRows& w, int cols, const ColumnRun& run, uint8_t* matrix, float* errors, int threads);
 
 }  // namespace qwen3cpu

@@ -47,24 +47,31 @@ def pack_into(
 MOST_RUN_COLUMNS: int
 """Columns that `round_columns` takes at most."""
 
-def start_rounding(weights: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
-    """Write the row scales of a q4 matrix for weights [rows, cols] into out, uint8 [matrix_bytes("q4", rows, cols)]."""
+def start_rounding(weights: NDArray[Any], out: NDArray[np.uint8], threads: int) -> None:
+    """Write the row scales of a q4 matrix for weights [rows, cols] into out, uint8 [matrix_bytes("q4", rows, cols)].
+
+    weights: float32, float16, or uint16 holding bfloat16 bits. Releases the GIL.
+    """
 
 def round_columns(
-    weights: NDArray[np.float32],
-    columns: NDArray[np.int32],
+    weights: NDArray[Any],
+    source: NDArray[np.int32],
+    places: NDArray[np.int32],
     factor: NDArray[np.float32],
     out: NDArray[np.uint8],
     cols: int,
+    errors: NDArray[np.float32] | None,
     threads: int,
-) -> NDArray[np.float32]:
-    """Round some columns [rows, n] of a matrix of `cols` columns to q4, each making up for those before it.
+) -> None:
+    """Round n columns of a matrix of `cols` columns to q4, one after the other, each making up for those before it.
 
-    columns [n]: their places in the matrix; every 32 from the first are those of one group, in any order. Places from
-    `cols` on, in the last group, are padding and have zero weights. n is at most MOST_RUN_COLUMNS. factor [n, n]: their
-    part of U, upper triangular, where U' U is the inverse of the inputs' second moments in the order of the columns.
-    out: as `start_rounding` left it. Returns (weights as they were when their turn came - rounded) / U_ii, [rows, n].
-    Releases the GIL; EngineError for shapes that do not fit.
+    weights: rows that hold them, contiguous, of a type that `start_rounding` takes. source [n]: the columns of
+    `weights` that they are, within MOST_RUN_COLUMNS neighbours; those from its width on are zeros. places [n]: their
+    places in the matrix; every 32 from the first are those of one group, in any order. Places from `cols` on, in the
+    last group, are padding. n is at most MOST_RUN_COLUMNS. factor [n, n]: their part of U, upper triangular, where U' U
+    is the inverse of the inputs' second moments in the order of the columns. out: as `start_rounding` left it.
+    errors [rows, n]: becomes (weights as they were when their turn came - rounded) / U_ii. Releases the GIL;
+    EngineError for shapes that do not fit.
     """
 
 def add_block_moments(inputs: NDArray[np.float32], moments: NDArray[np.float32], threads: int) -> None:

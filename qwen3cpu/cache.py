@@ -17,7 +17,7 @@ from qwen3cpu.packed import FORMAT_VERSION, SUFFIX, PackedFile, is_being_written
 from qwen3cpu.safetensors_file import SafetensorsFile
 from qwen3cpu.sealed import PART_SUFFIX
 
-_PACKING: Final = "4"
+_PACKING: Final = "5"
 """Raised whenever the same weights give other bytes (`_native.pack_into`, `weights.format_of`), to pack them again."""
 
 

@@ -98,12 +98,45 @@ struct KvKernels {
   StoreKvFn* store;
 };
 
+// What rounding a run of columns needs of their moments (csrc/round_q4.h); U upper triangular.
+struct RoundFactor {
+  int n;                    // columns, a multiple of 32
+  const float* u;           // [n][n] U_ij / U_ii
+  const float* importance;  // [n] proportional to 1 / U_ii^2, at most 1
+};
+
+constexpr int kRoundRows = 16;
+
+// Rounds 16 rows of a run of columns to q4, each row by itself.
+//   row_scale [16]; w [n][16]: weights, replaced by what later columns have to make up for
+//   q [n][16]: -8..7; scale [n / 32][16]: -127..-1, 1..127
+// Arithmetic per row, quantize(v) = round-half-even(max(min(v, 7), -8)), unit = row_scale, or 1 where it is 0:
+//   groups g of 32 columns ascending. First w[j] = fma(-w[k], u[k][j], w[j]) for k ascending below 32 g
+//   Rounding a group with the step s: v[i] = w[i] * (1 / s), then for i ascending q[i] = quantize(v[i]),
+//     r[i] = v[i] - q[i] and v[j] = fma(-r[i], u[i][j], v[j]) for j > i
+//   Magnitudes of the scale that are tried: x = the largest |w|, sign = -1 where the first that large is above 0, else
+//   1;
+//     y = w * (sign / x), 0 where x < FLT_MIN. Levels c[0] = 5, c[m + 1] = c[m] * 1.062f, m < 24:
+//     error[m] = sum of importance[j] * (y[j] * c[m] - quantize(y[j] * c[m]))^2, then * (1 / c[m])^2. In each of the
+//     four classes m mod 4 the first of least error gives x / unit / c[m], rounded and held to 1..127.
+//   The group is rounded with each of the four and then with the best of them - 1 and + 1, held to the same. The first
+//   of least sum of importance[i] * r[i]^2, times magnitude^2, is its scale (1 when none is finite). It is rounded with
+//   that, and w[i] becomes r[i] * s. Sums by fma((y c - q)^2, importance, sum) and fma(r^2, importance, sum), columns
+//   ascending, from 0.
+using RoundQ4Fn = void(const RoundFactor& factor, const float* row_scale, float* w, int8_t* q, int8_t* scale);
+
+constexpr float kRoundFirstLevel = 5.0f;
+constexpr float kRoundLevelRatio = 1.062f;
+constexpr int kRoundLevels = 24;
+constexpr int kRoundClasses = 4;
+
 struct OpKernels {
   RmsNormFn* rms_norm;
   RopeFn* rope;
   SiluMulFn* silu_mul;
   QuantizeFn* quantize_i8g32;
   QuantizeFn* quantize_i8g256;
+  RoundQ4Fn* round_q4;
 };
 
 // What the ISA's instructions and this machine reach at best, for benchmarks. Each returns how much it did:

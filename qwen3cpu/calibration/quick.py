@@ -52,14 +52,12 @@ class QuickPacker:
         if blocks is None:
             pack_matrix(self._weights, name, matrix, out, threads=self._threads, progress=self._progress)
             return
-        weights = original_matrix(self._weights, name)
-        _native.start_rounding(weights, out)
+        weights = self._weights.rows(name, 0, matrix.rows)
+        _native.start_rounding(weights, out, self._threads)
         for places, factor in blocks:
-            columns = np.zeros((matrix.rows, places.size), np.float32)
-            present = places < matrix.cols
-            columns[:, present] = weights[:, places[present]]
-            _native.round_columns(columns, places, factor, out, matrix.cols, self._threads)
-        self._progress.advance(self._weights.rows(name, 0, 1).nbytes * matrix.rows)
+            _native.round_columns(weights, places, places, factor, out, matrix.cols, None, self._threads)
+        self._progress.advance(weights.nbytes)
+        del weights
         self._weights.drop_rows(name, 0, matrix.rows)
 
     def _blocks_of(self, name: str) -> list[Block] | None:

@@ -52,12 +52,14 @@ def round_matrix(weights: NDArray[np.float32], inputs: InputMoments, out: NDArra
     order, factor = inputs.order, inputs.factor
     w = np.zeros((rows, order.size), np.float32)
     w[:, order < cols] = weights[:, order[order < cols]]
-    _native.start_rounding(np.ascontiguousarray(weights), out)
+    _native.start_rounding(np.ascontiguousarray(weights), out, threads)
     loss = 0.0
     for first in range(0, order.size, _native.MOST_RUN_COLUMNS):
         last = min(first + _native.MOST_RUN_COLUMNS, order.size)
         own = np.ascontiguousarray(factor[first:last, first:last])
-        errors = _native.round_columns(w[:, first:last], order[first:last], own, out, cols, threads)
+        errors = np.empty((rows, last - first), np.float32)
+        here = np.arange(last - first, dtype=np.int32)
+        _native.round_columns(w[:, first:last], here, order[first:last], own, out, cols, errors, threads)
         loss += float(np.einsum("ij,ij->", errors, errors, dtype=np.float64))
         if last < order.size:
             w[:, last:] -= errors @ factor[first:last, last:]

@@ -101,29 +101,33 @@ def test_the_loss_is_as_reported_and_below_that_of_plain_rounding(rows, cols, la
 
 
 def test_the_scale_is_the_best_of_those_tried():
-    # One group, which no feedback has reached: levels from 5 to 20 for the extreme weight, in steps of 5 %, and the
-    # integers beside the best of them.
-    rows, cols = 16, 32
+    # One group, which no feedback has reached, in float64: of 24 levels for the extreme weight the best of every fourth
+    # without feedback, then with feedback these four and the neighbours of the best.
+    rows, cols = 64, 32
     weights, inputs = problem(rows, cols, seed=4)
     moments = second_moments(inputs)
     reported, packed = rounded(weights, moments, Rounding(0.01, False))
     factor = inverse_factor(with_damping(moments, 0.01))
-    row_scales = packed[-64:].copy().view("<f4").astype(np.float64)[:rows]
+    row_scales = packed[-rows * 4 :].copy().view("<f4").astype(np.float64)
+    diagonal = factor.diagonal()
 
-    def loss_of(scale):
+    def loss_of(scale, feedback=True):
         w, total = weights.astype(np.float64), np.zeros(rows)
         for column in range(cols):
-            exact = np.divide(w[:, column], scale * row_scales, out=np.zeros(rows), where=scale != 0)
-            error = (w[:, column] - np.clip(np.rint(exact), -8, 7) * scale * row_scales) / factor[column, column]
-            w -= error[:, None] * np.where(np.arange(cols) > column, factor[column], 0)
+            exact = w[:, column] / (scale * row_scales)
+            error = (w[:, column] - np.clip(np.rint(exact), -8, 7) * scale * row_scales) / diagonal[column]
+            if feedback:
+                w -= error[:, None] * np.where(np.arange(cols) > column, factor[column], 0)
             total += error**2
         return total
 
     extreme = np.take_along_axis(weights, np.abs(weights).argmax(1)[:, None], 1)[:, 0] / row_scales
-    tried = [np.zeros(rows), *(np.rint(-extreme / (5 * 1.05**i)) for i in range(29))]
+    wanted = [-extreme / (5 * 1.062**m) for m in range(24)]
+    alone = np.stack([loss_of(scale, feedback=False) for scale in wanted])
+    tried = [np.rint(np.choose(alone[c::4].argmin(0), wanted[c::4])) for c in range(4)]
     best = np.choose(np.argmin([loss_of(scale) for scale in tried], 0), tried)
     tried += [best - 1, best + 1]
-    assert max(np.abs(scale).max() for scale in tried) <= 127
+    assert all(((np.abs(scale) >= 1) & (np.abs(scale) <= 127)).all() for scale in tried)
     assert reported == pytest.approx(np.min([loss_of(scale) for scale in tried], 0).sum(), rel=1e-4)
 
 
@@ -142,6 +146,28 @@ def test_threads_change_nothing():
     for reported, packed in others:
         assert reported == first[0]
         assert (packed == first[1]).all()
+
+
+@pytest.mark.parametrize("stored", ["float32", "float16", "bfloat16"])
+def test_weights_may_be_of_any_stored_type_and_order(stored):
+    rows, cols = 21, 96
+    weights, inputs = problem(rows, cols)
+    if stored == "float16":
+        source = weights.astype(np.float16)
+        weights = source.astype(np.float32)
+    elif stored == "bfloat16":
+        source = (weights.view(np.uint32) >> 16).astype(np.uint16)
+        weights = (source.astype(np.uint32) << 16).view(np.float32)
+    else:
+        source = weights
+    moments = InputMoments(second_moments(inputs), DEFAULT)
+    expected = np.zeros(_native.matrix_bytes("q4", rows, cols), np.uint8)
+    found = np.zeros_like(expected)
+    round_matrix(weights, moments, expected, threads=1)
+    _native.start_rounding(source, found, 1)
+    factor = np.ascontiguousarray(moments.factor)
+    _native.round_columns(source, moments.order, moments.order, factor, found, cols, None, 2)
+    assert found.tobytes() == expected.tobytes()
 
 
 def test_inputs_and_weights_that_are_zero():
@@ -181,8 +207,14 @@ def test_shapes_that_do_not_fit_are_refused():
     out = np.zeros(_native.matrix_bytes("q4", 8, 64), np.uint8)
     columns, factor = np.arange(64, dtype=np.int32), np.eye(64, dtype=np.float32)
     with pytest.raises(EngineError, match="bytes of room, found 3"):
-        _native.start_rounding(weights, np.zeros(3, np.uint8))
-    _native.start_rounding(weights, out)
+        _native.start_rounding(weights, np.zeros(3, np.uint8), 1)
+    with pytest.raises(EngineError, match="expected float32, float16 or uint16"):
+        _native.start_rounding(weights.astype(np.float64), out, 1)
+    _native.start_rounding(weights, out, 1)
+
+    def round_columns(weights, places, factor, out, source=columns, errors=None):
+        _native.round_columns(weights, source, places, factor, out, 64, errors, 1)
+
     for wrong, message in [
         (columns[:40], "whole groups of 32"),
         (columns + 32, "none of its group's"),
@@ -191,12 +223,19 @@ def test_shapes_that_do_not_fit_are_refused():
         (np.roll(columns, 1), "none of its group's"),
     ]:
         with pytest.raises(EngineError, match=message):
-            _native.round_columns(weights, np.ascontiguousarray(wrong), factor, out, 64, 1)
+            round_columns(weights, np.ascontiguousarray(wrong), factor, out)
     with pytest.raises(EngineError, match="expected a factor of shape"):
-        _native.round_columns(weights, columns, np.eye(32, dtype=np.float32), out, 64, 1)
+        round_columns(weights, columns, np.eye(32, dtype=np.float32), out)
     with pytest.raises(EngineError, match="expected weights"):
-        _native.round_columns(weights[:, :32], columns, factor, out, 64, 1)
+        round_columns(weights[:, ::2], columns, factor, out)
+    with pytest.raises(EngineError, match="expected 64 source columns"):
+        round_columns(weights, columns, factor, out, source=columns[:32])
+    for source in (columns - 1, columns + 64, np.where(columns == 5, 256, columns).astype(np.int32)):
+        with pytest.raises(EngineError, match="256 neighbours"):
+            round_columns(weights, columns, factor, out, source=source)
+    with pytest.raises(EngineError, match="expected errors of shape"):
+        round_columns(weights, columns, factor, out, errors=np.zeros((8, 32), np.float32))
     with pytest.raises(EngineError, match="bytes of room"):
-        _native.round_columns(weights, columns, factor, out[:-1], 64, 1)
+        round_columns(weights, columns, factor, out[:-1])
     with pytest.raises(EngineError, match="packed bytes, found"):
         _native.unpack("q8", out, 8, 64, 1)

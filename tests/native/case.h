@@ -14,7 +14,7 @@ namespace qwen3cpu::check {
 using Bytes = std::vector<uint8_t>;
 
 struct Case {
-  std::string kind;            // matmul, attend, store, rms_norm, rope, silu_mul, quantize, pack
+  std::string kind;            // matmul, attend, store, rms_norm, rope, silu_mul, quantize, round, pack
   std::string name;            // of the format; quantize: i8g32 or i8g256
   std::vector<int64_t> shape;  // what the kind needs, see its runner
   std::vector<Bytes> inputs;
@@ -35,6 +35,7 @@ std::vector<Case> product_cases();
 std::vector<Case> adversarial_cases();
 std::vector<Case> kv_cases();
 std::vector<Case> op_cases();
+std::vector<Case> round_cases();
 std::vector<Case> pack_cases();
 
 // Cases with the outputs of the scalar kernels; throws Error for a file that is not whole.

@@ -127,7 +127,7 @@ int execute(const std::vector<std::string>& arguments) {
 
 std::vector<Case> all_cases() {
   std::vector<Case> all;
-  for (const auto make : {product_cases, adversarial_cases, kv_cases, op_cases})
+  for (const auto make : {product_cases, adversarial_cases, kv_cases, op_cases, round_cases})
     for (Case& c : make()) all.push_back(std::move(c));
   return all;
 }

@@ -1,4 +1,4 @@
-// Attention and the KV cache, and the operations between products.
+// Attention and the KV cache, the operations between products, and rounding.
 #include <cmath>
 #include <limits>
 
@@ -128,6 +128,35 @@ std::vector<Case> op_cases() {
     special[static_cast<size_t>(n - 1)] = n % 3 == 0 ? kNan : n % 3 == 1 ? kInfinity : -kInfinity;
     cases.push_back({"silu_mul", "", {n}, {to_bytes(special), to_bytes(random.normals(n, 1.0f))}});
   }
+  return cases;
+}
+
+// Weights of every size beside each other: rows of zeros, rows too small for a scale, groups cut off or out of range,
+// halves of steps.
+std::vector<Case> round_cases() {
+  std::vector<Case> cases;
+  Random random(41);
+  constexpr float kAdded[] = {0.0f, -0.0f, 1e-40f, 1e-30f, 100.0f, -3e38f, 1e38f};
+  for (const int n : {32, 64, 96, 192, 256})
+    for (int kind = 0; kind < 8; ++kind) {
+      std::vector<float> u(static_cast<size_t>(n) * n), importance(static_cast<size_t>(n)), row_scale(kRoundRows);
+      for (int i = 0; i < n; ++i) {
+        importance[i] = std::ldexp(1.0f, -random.below(kind == 1 ? 30 : 4)) * (i % 3 ? 1.0f : 0.75f);
+        for (int j = i; j < n; ++j) u[i * n + j] = i == j ? 1.0f : random.normal() * (kind == 2 ? 3.0f : 0.1f);
+      }
+      std::vector<float> w = random.normals(int64_t{n} * kRoundRows, 0.05f);
+      for (float& each : row_scale) each = 0.0003f * (1.0f + 0.1f * random.normal());
+      if (kind == 3) row_scale[5] = row_scale[11] = 0.0f;
+      if (kind == 4)
+        for (float& each : w) each = random.below(3) == 0 ? kAdded[random.below(7)] : each;
+      if (kind == 5)
+        for (float& each : w) each = static_cast<float>(random.below(31) - 15) * 0.5f * 0.0003f * 64.0f;
+      if (kind == 6)
+        for (size_t i = 0; i < w.size(); ++i) w[i] *= i % kRoundRows < 4 ? 0.0f : 1e-36f;
+      if (kind == 7)
+        for (float& each : w) each *= random.below(20) == 0 ? 50.0f : 1.0f;
+      cases.push_back({"round", "q4", {n}, {to_bytes(u), to_bytes(importance), to_bytes(row_scale), to_bytes(w)}});
+    }
   return cases;
 }
 

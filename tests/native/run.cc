@@ -114,6 +114,17 @@ std::vector<Output> run_quantize(const IsaTable& isa, const Case& c) {
   return {{false, q.take(stride)}, {true, scale.take(4 * scales)}, {false, sum.take(2 * sums)}};
 }
 
+// shape: n; inputs: u, importance, row scales, weights
+std::vector<Output> run_round(const IsaTable& isa, const Case& c) {
+  const auto n = static_cast<int>(c.shape[0]);
+  const int64_t weights = int64_t{n} * kRoundRows, groups = weights / kGroup;
+  Aligned u(c.inputs[0]), importance(c.inputs[1]), row_scale(c.inputs[2]), w(c.inputs[3]);
+  Aligned q(Bytes(static_cast<size_t>(weights), 0x55)), scale(Bytes(static_cast<size_t>(groups), 0x55));
+  isa.ops.round_q4({n, u.as<float>(), importance.as<float>()}, row_scale.as<float>(), w.as<float>(), q.as<int8_t>(),
+                   scale.as<int8_t>());
+  return {{false, q.take(weights)}, {false, scale.take(groups)}, {true, w.take(weights * 4)}};
+}
+
 // shape: rows, cols; inputs: weights. Packing has no kernels of its own: `isa` does not matter, the machine does.
 std::vector<Output> run_pack(const IsaTable&, const Case& c) {
   const Format format = parse_format(c.name);
@@ -132,8 +143,9 @@ std::vector<Output> run_pack(const IsaTable&, const Case& c) {
 std::vector<Output> run(const IsaTable& isa, const Case& c) {
   using Runner = std::vector<Output>(const IsaTable&, const Case&);
   const std::pair<const char*, Runner*> runners[] = {
-      {"matmul", run_matmul}, {"attend", run_attend},     {"store", run_store},       {"rms_norm", run_rms_norm},
-      {"rope", run_rope},     {"silu_mul", run_silu_mul}, {"quantize", run_quantize}, {"pack", run_pack},
+      {"matmul", run_matmul},     {"attend", run_attend}, {"store", run_store},
+      {"rms_norm", run_rms_norm}, {"rope", run_rope},     {"silu_mul", run_silu_mul},
+      {"quantize", run_quantize}, {"round", run_round},   {"pack", run_pack},
   };
   for (const auto& [kind, runner] : runners)
     if (c.kind == kind) return runner(isa, c);

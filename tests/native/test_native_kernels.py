@@ -21,6 +21,7 @@ KERNELS = {
     *(("matmul", name) for name in ("f32", "bf16", "q8", "q4")),
     *((kind, name) for kind in ("attend", "store") for name in ("f32", "f16", "q8")),
     *(("quantize", name) for name in ("i8g32", "i8g256")),
+    ("round", "q4"),
     *((kind, "") for kind in ("rms_norm", "rope", "silu_mul")),
 }
 

@@ -5,6 +5,6 @@
 namespace qwen3cpu::amx {
 #define QWEN3CPU_ISA_NAME amx
 #define QWEN3CPU_LESSER qwen3cpu::avx2
-#define QWEN3CPU_ATTEND qwen3cpu::avx512vnni
+#define QWEN3CPU_WIDE qwen3cpu::avx512vnni
 #include "../derived_table.inc"
 }  // namespace qwen3cpu::amx

@@ -1,5 +1,5 @@
-// Kernels for CPUs with AVX-512 and its VNNI dot products: products of the quantised formats, attention of many rows.
-// Everything else in this instruction set's table is the AVX2 kernel. Each gives the bits of its scalar twin.
+// Kernels for CPUs with AVX-512 and its VNNI dot products: products of the quantised formats, attention of many rows,
+// rounding. Everything else in this instruction set's table is the AVX2 kernel. Each gives the bits of its scalar twin.
 #pragma once
 
 #include "../avx2/kernels.h"
@@ -12,4 +12,5 @@ namespace qwen3cpu::avx512vnni {
   }
 #include "../../kv_formats.inc"
 #undef KV_FORMAT
+RoundQ4Fn round_q4;
 }  // namespace qwen3cpu::avx512vnni
