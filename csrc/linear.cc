@@ -14,7 +14,7 @@ constexpr int64_t kLeastPieceBytes = 64 << 10;
 // Few tokens wait for memory, which long runs read faster; each of the four row tiles that kernels walk side by side is
 // in a quarter of the piece.
 constexpr int64_t kMostPieceBytes = 512 << 10;
-constexpr int kFewTokens = 15;      // the tiles of AMX take 16
+constexpr int kFewTokens = 23;      // the tiles of AMX take 24
 constexpr int64_t kSideBySide = 4;  // tiles that kernels take together
 
 int scales_of(Activation form, int cols) { return ceil_div(cols, form == Activation::i8g32 ? kGroup : 256); }

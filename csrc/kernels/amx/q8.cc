@@ -239,7 +239,7 @@ void multiply_rows(const Rows& rows, const Tokens& x, int first_token, int n, fl
 
 void q8::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                 float* y, int64_t ldy, uint8_t* scratch) {
-  if (n_tokens < kTokens) {
+  if (n_tokens < kLeastTokens) {
     avx512vnni::q8::matmul(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
     return;
   }

@@ -16,6 +16,7 @@ namespace {
 
 constexpr int kRows = 2 * kTileRows;  // weight rows of a tile: two row tiles side by side, a panel
 constexpr int kTokens = 16;           // tokens of a tile
+constexpr int kLeastTokens = 24;      // fewer are done sooner by the AVX-512 kernels, which unpack nothing
 constexpr int kPanels = 2;            // that share the loads of activations
 constexpr int kStepRows = kPanels * kRows;
 constexpr int kTokenBlock = 256;  // tokens whose sums are kept while the blocks of k pass: 32 KiB
