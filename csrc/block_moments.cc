@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "format.h"
+#include "four_rows.h"
 #include "parallel.h"
-#include "q4_rows.h"
 
 namespace qwen3cpu {
 namespace {

@@ -7,8 +7,8 @@
 #include <cstring>
 #include <vector>
 
+#include "four_rows.h"
 #include "pack_formats.h"
-#include "q4_rows.h"
 
 namespace qwen3cpu::packing {
 namespace {

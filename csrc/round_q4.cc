@@ -6,9 +6,9 @@
 #include <cstring>
 #include <vector>
 
+#include "four_rows.h"
 #include "kernels/registry.h"
 #include "parallel.h"
-#include "q4_rows.h"
 
 namespace qwen3cpu {
 namespace {

@@ -1,4 +1,4 @@
-// q4 groups for the two ways of rounding (pack_q4.cc, round_q4.cc).
+// Four rows side by side, for packing and rounding (pack_q8.cc, pack_q4.cc, round_q4.cc, block_moments.cc).
 #pragma once
 
 #include <cfloat>
