@@ -22,7 +22,7 @@ from qwen3cpu import _native
 
 kernels = _native.kernels
 COLS = 2048
-CACHED_ROWS = 48  # a matrix that stays in L2
+CACHED_ROWS = 64  # a matrix that stays in L2; whole runs of 32 rows, which tiles take together
 STREAMED_BYTES = 320 << 20  # a matrix that no cache holds
 TOKENS = (1, 2, 3, 4, 6, 8, 16, 64)
 PIECE_BYTES = 512 << 10  # of a matrix that one call multiplies: as the engine cuts it for few tokens
@@ -93,7 +93,7 @@ def matmul(isa: str, weight_format: str, threads: list[int], samples: int) -> No
     weights = CACHED_ROWS * COLS
     print(f"\n{isa} matmul {weight_format}, one thread, weights in cache")
     for tokens in TOKENS:
-        repeats = max(1, 64 // tokens)
+        repeats = max(4, 128 // tokens)
 
         def ticks_per_256(tokens: int = tokens, repeats: int = repeats) -> float:
             seconds, ticks = small.time(isa, tokens, 1, repeats)
