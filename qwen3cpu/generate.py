@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qwen3cpu.answer import Answer
 from qwen3cpu.engine import CHUNK, Engine
 from qwen3cpu.errors import Qwen3CpuError
+from qwen3cpu.loaded_libraries import shorten_waits
 from qwen3cpu.progress import Progress
 from qwen3cpu.results import Chunk
 
@@ -169,6 +170,7 @@ def run(engine: Engine, answers: Sequence[Answer], *, progress: bool = False) ->
             yield from batch.step()
     finally:
         batch.close()
+        shorten_waits()  # an OpenBLAS may have come after the model; by now its threads may have fallen asleep
 
 
 def run_many(engine: Engine, answers: Iterable[Answer], *, most_running: int) -> Generator[Chunk, None, None]:
@@ -190,3 +192,4 @@ def run_many(engine: Engine, answers: Iterable[Answer], *, most_running: int) ->
             yield from batch.step()
     finally:
         batch.close()
+        shorten_waits()  # an OpenBLAS may have come after the model; by now its threads may have fallen asleep

@@ -2,7 +2,7 @@
 
 OpenBLAS reads OPENBLAS_THREAD_TIMEOUT when it starts its threads. Before every fork it ends them, and starts them again
 when they are next needed. Its functions for that, which it exports, bring a new setting to one that is loaded; whoever
-computes with it meanwhile may hang, so they are called only when this thread and OpenBLAS's own are all that there are.
+computes with it meanwhile may hang, so they are called only when it is certain that no thread does (`sleeping.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from qwen3cpu import cgroup
+from qwen3cpu.sleeping import others_sleep, tasks
 
 TIMEOUT_VARIABLE: Final = "OPENBLAS_THREAD_TIMEOUT"
 SHORT_TIMEOUT: Final = 20
@@ -83,16 +84,26 @@ def openblas_libraries() -> list[OpenBlas]:
     return found
 
 
+_settled = 0
+"""How many threads this process had when there last was no OpenBLAS to be seen to."""
+
+
 def shorten_waits() -> None:
     """Let the threads of every loaded OpenBLAS wait for `SHORT_TIMEOUT`, unless the user has set a time.
 
-    Does nothing while there are threads beside this one and OpenBLAS's: they might be computing with it.
+    Does nothing where another thread might be computing with it. Takes some microseconds while the number of threads is
+    what it was: an OpenBLAS that is new brings its own.
     """
-    if TIMEOUT_VARIABLE in os.environ:
+    global _settled
+    present = len(tasks())
+    if TIMEOUT_VARIABLE in os.environ or present == _settled:
         return
     libraries = openblas_libraries()
     waiting = [library for library in libraries if not library.timeout]
-    if not waiting or len(os.listdir("/proc/self/task")) != 1 + sum(library.workers for library in libraries):
+    if not waiting:
+        _settled = present
+        return
+    if present != 1 + sum(library.workers for library in libraries) and not others_sleep():
         return
     os.environ[TIMEOUT_VARIABLE] = str(SHORT_TIMEOUT)
     try:

@@ -16,11 +16,15 @@ from qwen3cpu import doctor
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="OpenBLAS is looked for in /proc")
 
+needs_calls = pytest.mark.skipif(
+    not Path("/proc/self/syscall").exists(), reason="needs a kernel that tells what a thread waits for"
+)
 DEFAULT = 0
 """What an OpenBLAS says that waits for as long as it was built to."""
 SHORT = 20
 BEGIN = """
-import ctypes, json, os, threading
+import ctypes, json, os, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 def libraries():
@@ -104,12 +108,11 @@ def test_what_the_user_has_set_stays():
     assert (found["waits"], found["environment"]) == ([DEFAULT], ["OPENBLAS_THREAD_TIMEOUT"])
 
 
-def test_while_another_thread_lives_it_is_left_alone():
-    """Whatever that thread does: nothing can tell that it is not in the middle of a product. `doctor` says so."""
+def test_while_another_thread_may_run_it_is_left_alone():
+    """One that sleeps for a while wakes by itself, and may go on with a product. `doctor` says what to do."""
     found = run(
         """
-go_on = threading.Event()
-thread = threading.Thread(target=go_on.wait)
+thread = threading.Thread(target=threading.Event().wait, args=(3600,), daemon=True)
 thread.start()
 before = len(os.listdir("/proc/self/task"))
 import qwen3cpu
@@ -117,7 +120,6 @@ from qwen3cpu import doctor
 after = len(os.listdir("/proc/self/task"))
 facts, warned = doctor.versions()
 tell(waits=waits(), before=before, after=after, files=len(facts["openblas"]), remedies=[each.remedy for each in warned])
-go_on.set()
 """,
         OPENBLAS_NUM_THREADS="2",
     )
@@ -125,6 +127,74 @@ go_on.set()
     assert found["before"] == found["after"]
     assert found["files"] == 1
     assert any("OPENBLAS_THREAD_TIMEOUT=20" in remedy for remedy in found["remedies"])
+
+
+REPEAT = """
+from qwen3cpu.loaded_libraries import shorten_waits
+for _ in range(1000):  # until all have fallen asleep
+    shorten_waits()
+    if not 0 in waits():
+        break
+    time.sleep(0.01)
+"""
+
+
+@needs_calls
+def test_threads_that_sleep_until_they_are_woken_do_no_harm():
+    """Of Python's, and of OpenBLAS itself, which falls asleep a tenth of a second after its product."""
+    found = run(
+        """
+go_on, queue = threading.Event(), ThreadPoolExecutor(1)
+thread = threading.Thread(target=go_on.wait)
+thread.start()
+queue.submit(int).result()
+import qwen3cpu
+"""
+        + REPEAT
+        + """
+go_on.set()
+thread.join()
+same = queue.submit(lambda: bool((matrix @ matrix == product).all())).result()
+tell(waits=waits(), same=same, threads=threads())
+""",
+        OPENBLAS_NUM_THREADS="2",
+    )
+    assert found == {"waits": [SHORT], "same": True, "threads": [2], "environment": ["OPENBLAS_NUM_THREADS"]}
+
+
+@needs_calls
+@pytest.mark.parametrize(
+    ("work", "sleeps"),
+    [
+        ("lock.acquire()", True),
+        ("lock.acquire(timeout=3600)", False),
+        ("os.read(os.pipe()[0], 1)", False),
+        ("run_on()", False),
+    ],
+)
+def test_others_sleep(work, sleeps):
+    found = run(
+        f"""
+from qwen3cpu.sleeping import others_sleep
+def run_on():
+    while True:
+        pass
+lock, began = threading.Lock(), threading.Event()
+lock.acquire()
+alone = others_sleep()
+threading.Thread(target=lambda: (began.set(), {work}), daemon=True).start()
+began.wait()
+seen = False
+for _ in range(100):
+    seen = seen or others_sleep()
+    time.sleep(0.002)
+tell(alone=alone, seen=seen)
+sys.stdout.flush()
+os._exit(0)
+""",
+        OPENBLAS_NUM_THREADS="1",
+    )
+    assert (found["alone"], found["seen"]) == (True, sleeps)
 
 
 def test_a_thread_that_python_does_not_know_counts_too():
@@ -167,22 +237,43 @@ tell(status=os.waitpid(child, 0)[1], waits=waits())
     assert (found["status"], found["waits"]) == (0, [DEFAULT])
 
 
-def test_scipy_imported_later_is_reached_when_a_model_is_loaded():
-    pytest.importorskip("scipy")
-    found = run("""
-import qwen3cpu
+SCIPY = """
 import scipy.linalg
 vectors = scipy.linalg.eigh(matrix @ matrix.T)[0]
 before = waits(), threads()
-qwen3cpu.load("tiny", threads=1)
+"""
+ASKED = """
 same = bool((scipy.linalg.eigh(matrix @ matrix.T)[0] == vectors).all())
 tell(before=before, after=[waits(), threads()], same=same)
-""")
+"""
+
+
+def check_scipy(found):
     if len(found["before"][0]) != 2:
         pytest.skip("SciPy has no OpenBLAS of its own")
     assert sorted(found["before"][0]) == [DEFAULT, SHORT]
     assert found["after"] == [[SHORT, SHORT], found["before"][1]]
     assert found["same"]
+
+
+def test_scipy_imported_later_is_reached_when_a_model_is_loaded():
+    pytest.importorskip("scipy")
+    check_scipy(run(f'import qwen3cpu\n{SCIPY}\nqwen3cpu.load("tiny", threads=1)\n{ASKED}'))
+
+
+@needs_calls
+def test_scipy_imported_after_the_model_has_worked_is_reached_at_the_end_of_an_answer():
+    pytest.importorskip("scipy")
+    ask = 'model.generate("2 + 2?", max_tokens=4, thinking=False)'
+    answers = f"""
+for _ in range(1000):  # OpenBLAS's threads fall asleep a tenth of a second after the product
+    {ask}
+    if not 0 in waits():
+        break
+    time.sleep(0.01)
+"""
+    code = f'import qwen3cpu\nmodel = qwen3cpu.load("tiny", threads=2)\n{ask}\n{SCIPY}\n{answers}\n{ASKED}'
+    check_scipy(run(code, OPENBLAS_NUM_THREADS="2"))
 
 
 def test_doctor_has_nothing_to_say_of_the_short_wait():
