@@ -115,13 +115,12 @@ const T* copy_with_slack(const py::handle& array, int64_t rows, int64_t cols, in
   return data;
 }
 
-// stride: 0 for that of the arrays.
 void to_activations(const Matrix& w, const ActivationArrays& arrays, int n_tokens, int64_t stride,
                     OwnedActivations& out) {
   const Activation form = format_activation(w.format);
   Activations& x = out.view;
   const int64_t cols = round_up(w.cols, kGroup);
-  x.stride = static_cast<int>(stride == 0 ? cols : stride);
+  x.stride = static_cast<int>(stride);
   if (form == Activation::f32) {
     require(arrays.size() == 1, "expected (x,)");
     x.f32 = copy_with_slack<float>(arrays[0], n_tokens, cols, x.stride, "x", kNan, out.f32);
@@ -140,7 +139,7 @@ Array<float> matmul(const std::string& isa, const std::string& format, const Arr
                     int n_tokens, int64_t ldy) {
   const Matrix w = to_matrix(format, packed, rows, cols);
   OwnedActivations owned;
-  to_activations(w, arrays, all_tokens, 0, owned);
+  to_activations(w, arrays, all_tokens, round_up(w.cols, kGroup), owned);
   const Activations& x = owned.view;
   require(first_tile >= 0 && n_tiles >= 0 && first_tile + n_tiles <= w.tiles(), "tiles out of range");
   require(first_token >= 0 && n_tokens >= 0 && first_token + n_tokens <= all_tokens, "tokens out of range");
@@ -164,7 +163,7 @@ Timing time_matmul(const std::string& isa, const std::string& format, const Arra
   const Activations& x = owned.view;
   require(tiles_per_piece > 0 && threads > 0 && repeats > 0, "expected positive counts");
   const FormatKernels& kernels = isa_table(isa).formats[static_cast<int>(w.format)];
-  const int64_t ldy = spread_lines(int64_t{w.tiles()} * kTileRows * int64_t{sizeof(float)}) / int64_t{sizeof(float)};
+  const int64_t ldy = spread_rows(w.rows);
   Buffer<float> y;
   y.reserve(n_tokens * ldy);
   Scratch scratch(threads * matmul_scratch_bytes(cols));

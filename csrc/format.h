@@ -74,6 +74,11 @@ constexpr int64_t spread_lines(int64_t bytes) { return (round_up(bytes, kCacheLi
 
 constexpr int row_tiles(int rows) { return ceil_div(rows, kTileRows); }
 
+// Floats from one token's outputs to the next: whole row tiles, and an odd number of cache lines.
+constexpr int64_t spread_rows(int rows) {
+  return spread_lines(int64_t{row_tiles(rows)} * kTileRows * int64_t{sizeof(float)}) / int64_t{sizeof(float)};
+}
+
 // Bytes of one row tile of `cols` columns.
 constexpr int64_t tile_bytes(Format format, int cols) {
   const int64_t groups = ceil_div(cols, kGroup);

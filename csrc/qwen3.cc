@@ -64,11 +64,6 @@ class Forward {
 
 namespace {
 
-// Floats from one token's vector to the next: whole row tiles, and an odd number of cache lines (see spread_lines).
-int64_t stride_of(int rows) {
-  return spread_lines(int64_t{row_tiles(rows)} * kTileRows * 4) / static_cast<int64_t>(sizeof(float));
-}
-
 void add(const float* from, int n, float* to) {
   for (int i = 0; i < n; ++i) to[i] += from[i];
 }
@@ -84,10 +79,10 @@ Forward::Forward(Model& model, const std::vector<BatchItem>& batch, float* logit
       logits_(logits),
       inputs_(inputs),
       shape_{c_.num_attention_heads, c_.num_key_value_heads, c_.head_dim, model.pool_->head_dim_padded()},
-      q_stride_(stride_of(c_.q_size())),
-      kv_stride_(stride_of(c_.kv_size())),
-      hidden_stride_(stride_of(c_.hidden_size)),
-      ffn_stride_(stride_of(c_.intermediate_size)) {
+      q_stride_(spread_rows(c_.q_size())),
+      kv_stride_(spread_rows(c_.kv_size())),
+      hidden_stride_(spread_rows(c_.hidden_size)),
+      ffn_stride_(spread_rows(c_.intermediate_size)) {
   for (const BatchItem& item : batch) {
     const int first_row = static_cast<int>(rows_.size()), start = item.sequence->length();
     const int n = static_cast<int>(item.tokens.size());

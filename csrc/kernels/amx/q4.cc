@@ -191,13 +191,7 @@ void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations&
     avx512vnni::q4::matmul(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
     return;
   }
-  const Tokens tokens = {x.q, x.scale, x.stride, x.scales};
-  configure_tiles(kStep);
-  for_rows_and_tokens(w, first_tile, n_tiles, first_token, n_tokens, y, ldy,
-                      [&](const Rows& rows, int first, int n, float* to) {
-                        multiply_rows(rows, tokens, first, n, to, ldy, *reinterpret_cast<Scratch*>(scratch));
-                      });
-  _tile_release();
+  multiply(kStep, multiply_rows, w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
 }
 
 }  // namespace qwen3cpu::amx

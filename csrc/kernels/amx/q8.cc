@@ -243,13 +243,7 @@ void q8::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations&
     avx512vnni::q8::matmul(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
     return;
   }
-  const Tokens tokens = {x.q, x.scale, x.stride, x.scales};
-  configure_tiles(kGroup);
-  for_rows_and_tokens(w, first_tile, n_tiles, first_token, n_tokens, y, ldy,
-                      [&](const Rows& rows, int first, int n, float* to) {
-                        multiply_rows(rows, tokens, first, n, to, ldy, *reinterpret_cast<Scratch*>(scratch));
-                      });
-  _tile_release();
+  multiply(kGroup, multiply_rows, w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
 }
 
 }  // namespace qwen3cpu::amx

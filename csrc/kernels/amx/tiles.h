@@ -89,20 +89,25 @@ struct Rows {
 // computed twice.
 inline int first_token_of(int token_tile, int n) { return min(token_tile * kTokens, n - kTokens); }
 
-// Calls multiply_rows(rows, first token, tokens, y of both) for four row tiles and 16 to kTokenBlock tokens at a time,
-// of at least 16 tokens.
-template <class MultiplyRows>
-inline void for_rows_and_tokens(const Matrix& w, int first_tile, int n_tiles, int first_token, int n_tokens, float* y,
-                                int64_t ldy, MultiplyRows multiply_rows) {
+// A MatmulFn of products over k columns, for at least 16 tokens: calls multiply_rows(rows, tokens, first token, how
+// many, y of both, ldy, scratch) for four row tiles and 16 to kTokenBlock tokens at a time.
+template <class Scratch>
+inline void multiply(int k, void (*multiply_rows)(const Rows&, const Tokens&, int, int, float*, int64_t, Scratch&),
+                     const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
+                     float* y, int64_t ldy, uint8_t* scratch) {
+  const Tokens tokens = {x.q, x.scale, x.stride, x.scales};
+  configure_tiles(k);
   for (int i = 0; i < n_tiles; i += 2 * kPanels) {
     const Rows rows = {w, first_tile + i, min(2 * kPanels, n_tiles - i)};
     for (int t = 0; t < n_tokens;) {
       const int left = n_tokens - t;  // a rest of fewer than kTokens would not fill a tile
       const int n = left <= kTokenBlock ? left : min(kTokenBlock, left - kTokens);
-      multiply_rows(rows, first_token + t, n, y + t * ldy + i * kTileRows);
+      multiply_rows(rows, tokens, first_token + t, n, y + t * ldy + i * kTileRows, ldy,
+                    *reinterpret_cast<Scratch*>(scratch));
       t += n;
     }
   }
+  _tile_release();
 }
 
 // A product of 256 tokens passes by its input, weights and outputs faster than the prefetchers see what comes next:
