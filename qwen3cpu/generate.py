@@ -5,7 +5,8 @@ A step is one native call over what every running answer still has to feed: a pi
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,6 +145,16 @@ def _receive(answer: Answer, logits: NDArray[np.float32]) -> Chunk | Qwen3CpuErr
         return error
 
 
+@contextmanager
+def _batch(engine: Engine) -> Iterator[Batch]:
+    batch = Batch(engine)
+    try:
+        yield batch
+    finally:
+        batch.close()
+        shorten_waits()  # an OpenBLAS may have come after the model; by now its threads may have fallen asleep
+
+
 def run(engine: Engine, answers: Sequence[Answer], *, progress: bool = False) -> Generator[Chunk, None, None]:
     """Stream one or several answers to the same prompt.
 
@@ -154,10 +165,9 @@ def run(engine: Engine, answers: Sequence[Answer], *, progress: bool = False) ->
         answers: all to the same prompt.
         progress: show a bar while a prompt of more than one piece is processed.
     """
-    batch = Batch(engine)
-    batch.add(*answers)
-    prompt_tokens = len(answers[0].pending)
-    try:
+    with _batch(engine) as batch:
+        batch.add(*answers)
+        prompt_tokens = len(answers[0].pending)
         if progress and prompt_tokens > CHUNK:
             chunks: list[Chunk] = []
             with Progress("prompt", prompt_tokens, unit="tok") as bar:
@@ -168,9 +178,6 @@ def run(engine: Engine, answers: Sequence[Answer], *, progress: bool = False) ->
             yield from chunks
         while len(batch):
             yield from batch.step()
-    finally:
-        batch.close()
-        shorten_waits()  # an OpenBLAS may have come after the model; by now its threads may have fallen asleep
 
 
 def run_many(engine: Engine, answers: Iterable[Answer], *, most_running: int) -> Generator[Chunk, None, None]:
@@ -181,15 +188,11 @@ def run_many(engine: Engine, answers: Iterable[Answer], *, most_running: int) ->
         answers: taken from it one by one, when there is room.
         most_running: answers side by side.
     """
-    batch = Batch(engine)
     waiting = iter(answers)
-    try:
+    with _batch(engine) as batch:
         while True:
             while len(batch) < most_running and (answer := next(waiting, None)) is not None:
                 batch.add(answer)
             if not len(batch):
                 return
             yield from batch.step()
-    finally:
-        batch.close()
-        shorten_waits()  # an OpenBLAS may have come after the model; by now its threads may have fallen asleep

@@ -19,7 +19,7 @@ from qwen3cpu.errors import ArgumentError, CheckpointError, ConfigError
 from qwen3cpu.gguf_file import GgufFile, GgufTensor
 from qwen3cpu.hf_folder import ModelTexts, parse_texts
 from qwen3cpu.json_fields import Fields, brief
-from qwen3cpu.stored_values import as_float32
+from qwen3cpu.stored_values import finite_float32
 from qwen3cpu.weights import EMBEDDING, HEAD, LAYERS, matrix_shapes, vector_lengths
 
 _NAMES: Final = {"model.embed_tokens": "token_embd", "lm_head": "output", "model.norm": "output_norm"}
@@ -302,14 +302,7 @@ class GgufWeights:
 
     def vector(self, name: str) -> NDArray[np.float32]:
         """A norm weight or bias as float32, a copy. Raises CheckpointError when a value is not finite."""
-        values = as_float32(self.rows(name, 0, 1).reshape(-1))
-        wrong = np.flatnonzero(~np.isfinite(values))
-        if wrong.size:
-            raise CheckpointError(
-                f"{self.folder}: tensor {gguf_name(name)}: expected finite numbers, "
-                f"found {values[wrong[0]]} at {wrong[0]}"
-            )
-        return values
+        return finite_float32(self.rows(name, 0, 1).reshape(-1), f"{self.folder}: tensor {gguf_name(name)}")
 
     def files(self) -> dict[str, Path]:
         """Name -> path of every weight file."""

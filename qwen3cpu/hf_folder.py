@@ -16,7 +16,7 @@ from qwen3cpu.config import GenerationDefaults, ModelConfig
 from qwen3cpu.errors import CheckpointError, ConfigError
 from qwen3cpu.json_fields import brief, parse_object
 from qwen3cpu.safetensors_file import SafetensorsFile, TensorEntry
-from qwen3cpu.stored_values import as_float32
+from qwen3cpu.stored_values import finite_float32
 from qwen3cpu.weights import HEAD, LAYERS, matrix_shapes, vector_lengths
 
 _logger = logging.getLogger("qwen3cpu")
@@ -192,14 +192,8 @@ class FolderWeights:
 
     def vector(self, name: str) -> NDArray[np.float32]:
         """A norm weight or bias as float32, a copy. Raises CheckpointError when a value is not finite."""
-        values = as_float32(self._file_of[name].array(name))
-        wrong = np.flatnonzero(~np.isfinite(values))
-        if wrong.size:
-            raise CheckpointError(
-                f"{self._file_of[name].path}: tensor {name}: expected finite numbers, "
-                f"found {values[wrong[0]]} at {wrong[0]}"
-            )
-        return values
+        file = self._file_of[name]
+        return finite_float32(file.array(name), f"{file.path}: tensor {name}")
 
     def files(self) -> dict[str, Path]:
         """Name -> path of every weight file."""
