@@ -20,16 +20,17 @@ import numpy as np
 
 from qwen3cpu.bench.machine import Machine
 from qwen3cpu.bench.worker import peak_rss_bytes
-from qwen3cpu.calibration.bits import CostMeter
-from qwen3cpu.calibration.recipe import Recipe
-from qwen3cpu.calibration.run import Source, in_q4, round_layers, whole_model
-from qwen3cpu.calibration.text import write_text
-from qwen3cpu.engine import Engine
-from qwen3cpu.hf_folder import FolderWeights, read_texts
-from qwen3cpu.packed import plan_matrices
-from qwen3cpu.progress import Progress
-from qwen3cpu.quantize import original_matrix, pack_in_memory, read_vectors
-from qwen3cpu.weights import LAYERS
+from qwen3cpu.checkpoint.hf_folder import FolderWeights, read_texts
+from qwen3cpu.checkpoint.tensors import LAYERS
+from qwen3cpu.checkpoint.weight_source import original_matrix, read_vectors
+from qwen3cpu.engine.engine import Engine
+from qwen3cpu.packed.packed_file import plan_matrices
+from qwen3cpu.quantization.bit_budget import CostMeter
+from qwen3cpu.quantization.calibrate import Source, in_q4, round_layers, whole_model
+from qwen3cpu.quantization.own_text import write_text
+from qwen3cpu.quantization.pack_model import pack_in_memory
+from qwen3cpu.quantization.recipe import Recipe
+from qwen3cpu.system.progress_bar import Progress
 
 SILENT = Progress("", None)
 

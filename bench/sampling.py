@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3cpu.sampling import NON_THINKING, THINKING, Sampler, SamplingParams
+from qwen3cpu.engine.sampling import NON_THINKING, THINKING, Sampler, SamplingParams
 
 VOCAB_SIZE = 151_936
 TOKEN_LIMIT = 151_669

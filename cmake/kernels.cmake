@@ -1,6 +1,6 @@
 # The kernels: one object library per instruction set, so that its flags reach no other file. Sets KERNEL_LIBRARIES (for
-# $<TARGET_OBJECTS:...>), ISA_DEFINITIONS (for csrc/isas.inc) and QWEN3CPU_FLAGS. Used by the extension and by
-# tests/native.
+# $<TARGET_OBJECTS:...>), ISA_DEFINITIONS (for csrc/layout/isas.inc) and QWEN3CPU_FLAGS. Used by the extension and by
+# tests/csrc/standalone.
 
 # -ffp-contract=off: the order of float operations is part of the contract of every kernel; a fused multiply-add is
 # written where it is meant.
@@ -21,6 +21,7 @@ set(ISA_DEFINITIONS "")
 function(add_isa name)
   file(GLOB sources CONFIGURE_DEPENDS ${CSRC}/kernels/${name}/*.cc)
   add_library(kernels_${name} OBJECT ${sources})
+  target_include_directories(kernels_${name} PRIVATE ${CSRC})
   target_compile_options(kernels_${name} PRIVATE ${QWEN3CPU_FLAGS} ${ARGN})
   set(KERNEL_LIBRARIES ${KERNEL_LIBRARIES} kernels_${name} PARENT_SCOPE)
 endfunction()

@@ -6,9 +6,12 @@ Example:
     print(model.generate("Why is the sky blue?").text)
 """
 
-from qwen3cpu import runtimes  # noqa: F401  first of all: it loads NumPy and the native module
-from qwen3cpu.calibration.recipe import Recipe
-from qwen3cpu.conversation import Conversation
+# First of all: it loads NumPy and the native module.
+from qwen3cpu.system import import_native  # noqa: F401
+
+# isort: split
+from qwen3cpu._version import VERSION
+from qwen3cpu.engine.sampling import SamplingParams
 from qwen3cpu.errors import (
     ArgumentError,
     CheckpointError,
@@ -21,14 +24,15 @@ from qwen3cpu.errors import (
     Qwen3CpuWarning,
     SessionError,
 )
-from qwen3cpu.loader import pack
+from qwen3cpu.generation.conversation import Conversation
+from qwen3cpu.generation.options import Options
+from qwen3cpu.generation.results import Chunk, Result, Timings, TokenLogprob, TopLogprob, Usage
+from qwen3cpu.loading.pack import pack
 from qwen3cpu.model import Model, load
-from qwen3cpu.options import Options
-from qwen3cpu.results import Chunk, Result, Timings, TokenLogprob, TopLogprob, Usage
-from qwen3cpu.sampling import SamplingParams
-from qwen3cpu.tool_calls import MalformedCall, ToolCall
+from qwen3cpu.quantization.recipe import Recipe
+from qwen3cpu.text.tool_calls import MalformedCall, ToolCall
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "ArgumentError",

@@ -2,7 +2,7 @@
 
 import sys
 
-from qwen3cpu.cli import main
+from qwen3cpu.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""The compiled engine (csrc/bindings.cc). No logic lives on this side; see qwen3cpu/engine.py for its user."""
+"""The compiled engine (csrc/bindings). No logic lives on this side; see qwen3cpu/engine/engine.py for its user."""
 
 from collections.abc import Sequence as SequenceOf
 from typing import Any, final
@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMATS: list[str]
-"""Weight formats in the order of csrc/formats.inc: f32, bf16, q8, q4."""
+"""Weight formats in the order of csrc/layout/formats.inc: f32, bf16, q8, q4."""
 KV_FORMATS: list[str]
-"""Formats of the KV cache in the order of csrc/kv_formats.inc: f32, f16, q8."""
+"""Formats of the KV cache in the order of csrc/layout/kv_formats.inc: f32, f16, q8."""
 KV_BLOCK: int
 """Positions in one block of the KV cache."""
 
@@ -101,7 +101,7 @@ class Bpe:
     def read(tokenizer_json: bytes) -> tuple[Bpe, bytes] | None:
         """Take vocabulary and merges out of a file; also the file with neither. Releases the GIL.
 
-        None when they are not of the usual kind (csrc/tokenizer_json.h): nothing is reported or mended here.
+        None when they are not of the usual kind (csrc/tokenizer/tokenizer_json.h): nothing is reported or mended here.
         """
 
     @property

@@ -12,33 +12,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
-from qwen3cpu.answer import Surroundings, token_text
-from qwen3cpu.answering import Answering, results_of
-from qwen3cpu.chat import ChatTemplate
-from qwen3cpu.config import GenerationDefaults, ModelConfig
-from qwen3cpu.engine import CHUNK, Engine
+from qwen3cpu.arguments import whole_number
+from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
+from qwen3cpu.checkpoint.yarn import longest_context, scaled_config
+from qwen3cpu.engine.engine import CHUNK, Engine
+from qwen3cpu.engine.sampling import Sampler, SamplingParams
 from qwen3cpu.errors import ArgumentError, MessageError
-from qwen3cpu.generate import MOST_RUNNING
-from qwen3cpu.grammar import Grammars
-from qwen3cpu.loaded_libraries import shorten_waits
-from qwen3cpu.loader import Checkpoint, open_checkpoint
-from qwen3cpu.long_context import longest_context, scaled_config
-from qwen3cpu.memory import system_memory, touching
-from qwen3cpu.options import Options
-from qwen3cpu.progress import Progress
-from qwen3cpu.prompts import Message, Prompt, PromptEncoder
-from qwen3cpu.results import Chunk, Result, TokenLogprob, TopLogprob
-from qwen3cpu.sampling import Sampler, SamplingParams
-from qwen3cpu.thinking import latest_switch
-from qwen3cpu.threads import resolve_threads
-from qwen3cpu.tokenizer import Tokenizer
-from qwen3cpu.tool_schemas import Tool, tool_schemas
+from qwen3cpu.generation.answer import Surroundings, token_text
+from qwen3cpu.generation.answerer import Answerer, results_of
+from qwen3cpu.generation.batch import MOST_RUNNING
+from qwen3cpu.generation.grammar import Grammars
+from qwen3cpu.generation.options import Options
+from qwen3cpu.generation.results import Chunk, Result, TokenLogprob, TopLogprob
+from qwen3cpu.generation.thinking import latest_switch
+from qwen3cpu.loading.loaded_model import Checkpoint
+from qwen3cpu.loading.open import open_checkpoint
+from qwen3cpu.system.blas_threads import shorten_waits
+from qwen3cpu.system.memory import system_memory, touching
+from qwen3cpu.system.progress_bar import Progress
+from qwen3cpu.system.thread_count import resolve_threads
+from qwen3cpu.text.chat_template import ChatTemplate
+from qwen3cpu.text.prompts import Message, Prompt, PromptEncoder
+from qwen3cpu.text.tokenizer import Tokenizer
+from qwen3cpu.text.tool_schemas import Tool, tool_schemas
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from qwen3cpu.conversation import Conversation
-    from qwen3cpu.tool_run import RunResult
+    from qwen3cpu.generation.conversation import Conversation
+    from qwen3cpu.generation.tool_loop import RunResult
 
 
 def load(
@@ -78,12 +80,12 @@ def load(
     """
     if kv not in _native.KV_FORMATS:
         raise ArgumentError(f"kv: expected one of {', '.join(_native.KV_FORMATS)}, found {kv!r}")
-    if context is not None and (isinstance(context, bool) or not isinstance(context, int) or context < 2):
-        raise ArgumentError(f"context: expected a whole number of positions from 2, found {context!r}")
+    if context is not None:
+        context = whole_number("context", context, 2, what="a number of positions")
     if prefix_cache is None:
         prefix_cache = system_memory() // 16
-    elif isinstance(prefix_cache, bool) or not isinstance(prefix_cache, int) or prefix_cache < 0:
-        raise ArgumentError(f"prefix_cache: expected a number of bytes, 0 or more, found {prefix_cache!r}")
+    else:
+        prefix_cache = whole_number("prefix_cache", prefix_cache, 0, what="a number of bytes")
     threads = resolve_threads(threads)
     shorten_waits()  # SciPy, say, may have come with an OpenBLAS of its own since qwen3cpu was imported
     checkpoint = open_checkpoint(source, quant, threads=threads, cache=cache, progress=progress)
@@ -130,7 +132,7 @@ class Model:
         )
         eos = self._find_eos()
         surroundings = Surroundings(self.engine, self.tokenizer, eos, Grammars(self.tokenizer, eos))
-        self._answering = Answering(surroundings, self._prompts, checkpoint.generation)
+        self.answerer = Answerer(surroundings, self._prompts, checkpoint.generation)
 
     def __repr__(self) -> str:
         return (
@@ -205,7 +207,7 @@ class Model:
     @property
     def eos_token_ids(self) -> frozenset[int]:
         """The ids with which the model ends an answer."""
-        return self._answering.surroundings.eos_token_ids
+        return self.answerer.surroundings.eos_token_ids
 
     @property
     def has_chat_template(self) -> bool:
@@ -236,8 +238,8 @@ class Model:
             MessageError: malformed messages.
             ContextLengthError: the prompt does not fit into the context.
         """
-        request = self._answering.request(prompt, n=n, **options)
-        results = results_of(self._answering.stream(prompt, request))
+        request = self.answerer.request(prompt, n=n, **options)
+        results = results_of(self.answerer.stream(prompt, request))
         return results[0] if request.n is None else results
 
     def stream(
@@ -248,7 +250,7 @@ class Model:
         Arguments are checked at once, work begins with the first `next`. Closing the generator, or Ctrl-C, stops within
         one token (or one piece of a prompt of 256 tokens) and gives the memory back.
         """
-        return self._answering.stream(prompt, self._answering.request(prompt, n=n, **options))
+        return self.answerer.stream(prompt, self.answerer.request(prompt, n=n, **options))
 
     @overload
     async def agenerate(self, prompt: Prompt, *, n: None = None, **options: Unpack[Options]) -> Result: ...
@@ -258,7 +260,7 @@ class Model:
         self, prompt: Prompt, *, n: int | None = None, **options: Unpack[Options]
     ) -> Result | list[Result]:
         """As `generate`, for asyncio. Cancelling stops within one step and leaves nothing behind."""
-        from qwen3cpu import asynchronous
+        from qwen3cpu.generation import asyncio_streams as asynchronous
 
         found = await asynchronous.results(lambda: self.stream(prompt, n=n, **options))
         return found[0] if n is None and "num_return_sequences" not in options else found
@@ -270,7 +272,7 @@ class Model:
 
         Breaking out of the loop, cancelling and `aclose` stop within one step and leave nothing behind.
         """
-        from qwen3cpu import asynchronous
+        from qwen3cpu.generation import asyncio_streams as asynchronous
 
         return asynchronous.stream(lambda: self.stream(prompt, n=n, **options))
 
@@ -284,7 +286,7 @@ class Model:
             most_running: answers decoded side by side; when one has finished, the next prompt takes its place.
             options: for all of them.
         """
-        return self._answering.batch(prompts, options, most_running)
+        return self.answerer.batch(prompts, options, most_running)
 
     def run(
         self, prompt: str | Sequence[Message], *, tools: Sequence[Tool], max_steps: int = 10, **options: Any
@@ -303,10 +305,9 @@ class Model:
         Raises:
             ArgumentError: a tool that cannot be called; else as `generate`.
         """
-        from qwen3cpu.tool_run import run_tools
+        from qwen3cpu.generation.tool_loop import run_tools
 
-        if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
-            raise ArgumentError(f"max_steps: expected a whole number of at least 1, found {max_steps!r}")
+        max_steps = whole_number("max_steps", max_steps, 1)
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         return run_tools(self, messages, tools, max_steps, options)
 
@@ -320,7 +321,7 @@ class Model:
             prepare: "idle" processes the history for the next turn in the background; see Conversation.
             options: for every answer, unless a turn overrides them.
         """
-        from qwen3cpu.conversation import Conversation
+        from qwen3cpu.generation.conversation import Conversation
 
         return Conversation(self, system=system, prepare=prepare, **options)
 
@@ -335,7 +336,7 @@ class Model:
             SessionError: the file is missing or damaged, or was saved with another model, weight format, KV format or
                 RoPE, or holds more positions than this model's context.
         """
-        from qwen3cpu.conversation import Conversation
+        from qwen3cpu.generation.conversation import Conversation
 
         return Conversation.resume(self, path, **options)
 
@@ -375,8 +376,7 @@ class Model:
         tokens = self._prompts.text_ids(text)
         if len(tokens) < 2:
             raise ArgumentError(f"text: expected at least two tokens, found {len(tokens)}")
-        if isinstance(top, bool) or not isinstance(top, int) or not 0 <= top <= self.config.vocab_size:
-            raise ArgumentError(f"top: expected a whole number from 0 to {self.config.vocab_size}, found {top!r}")
+        top = whole_number("top", top, 0, self.config.vocab_size)
         vocab_size = self.config.vocab_size
         scorer = Sampler(
             SamplingParams(), vocab_size=vocab_size, token_limit=min(self.tokenizer.size, vocab_size), prompt=[]

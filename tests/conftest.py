@@ -1,14 +1,16 @@
-"""What all tests share. It also makes pytest put this folder on sys.path, for `import checkpoints` and the like."""
+"""What all tests share. Modules that tests import, `checkpoints` and the like, are in tests/support."""
 
 import os
 import signal
 from pathlib import Path
 
+import checkpoints
 import pytest
+from scripted_models import script, write_scripted
 
 import qwen3cpu
 from qwen3cpu import _native, _sampling
-from qwen3cpu.commit import commit
+from qwen3cpu.system.build_commit import commit
 
 TESTED = "QWEN3CPU_TESTED_PACKAGE"
 
@@ -21,8 +23,10 @@ def pytest_configure(config: pytest.Config) -> None:
     expected = os.environ.get(TESTED)
     if not expected:
         return
-    for module in (qwen3cpu, _native, _sampling):
-        if Path(module.__file__).resolve().parent != Path(expected).resolve():
+    # The compiled modules of an editable install have a folder of their own, which __path__ names too.
+    allowed = [Path(expected).resolve(), *(Path(folder).resolve() for folder in qwen3cpu.__path__)]
+    for module, folders in ((qwen3cpu, allowed[:1]), (_native, allowed), (_sampling, allowed)):
+        if Path(module.__file__).resolve().parent not in folders:
             raise pytest.UsageError(f"{TESTED}: expected {module.__name__} from {expected}, found {module.__file__}")
 
 
@@ -42,6 +46,19 @@ def package_for_subprocesses(tmp_path_factory: pytest.TempPathFactory):
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])))
         patch.chdir(tmp_path_factory.mktemp("elsewhere"))
         yield
+
+
+@pytest.fixture(scope="session")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a model that says "ABABAB" for ever."""
+    follows = script(["\n", "A", "B", "A"])
+    return write_scripted(tmp_path_factory.mktemp("endless"), follows, max_position_embeddings=1 << 20)
+
+
+@pytest.fixture(scope="session")
+def random(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a model with random weights: long answers without sense."""
+    return checkpoints.write_checkpoint(tmp_path_factory.mktemp("random")).folder
 
 
 def _folder(variable: str) -> Path:

@@ -60,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "qwen3cpu" / "assets" / "tiny", help="folder of the model")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "tiny", help="folder of the checkpoints")
-    parser.add_argument("--held-out", type=Path, default=ROOT / "tests" / "model" / "tiny_heldout.json")
+    parser.add_argument("--held-out", type=Path, default=ROOT / "tests" / "support" / "tiny_heldout.json")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--threads", type=int, default=1, help="more than one helps on an idle machine only")
     parser.add_argument("--steps", type=int, default=Recipe.steps)

@@ -23,7 +23,7 @@ def main() -> None:
         torch.ones(512, 512) @ torch.ones(512, 512)
     np.ones((512, 512)) @ np.ones((512, 512))
     import qwen3cpu
-    from qwen3cpu.commit import commit
+    from qwen3cpu.system.build_commit import commit
 
     package = Path(qwen3cpu.__file__).parent
     if "site-packages" not in package.parts:

@@ -1,9 +1,9 @@
 // The list of compiled kernel tables and the choice among them.
-#include "registry.h"
+#include "kernels/registry.h"
 
 #include <cstdlib>
 
-#include "../error.h"
+#include "system/error.h"
 
 namespace qwen3cpu {
 
@@ -11,7 +11,7 @@ namespace qwen3cpu {
   namespace name {         \
   const IsaTable& table(); \
   }
-#include "../isas.inc"
+#include "layout/isas.inc"
 #undef ISA
 
 namespace {
@@ -22,14 +22,14 @@ struct FormatRow {
 };
 const FormatRow kFormatRows[] = {
 #define FORMAT(name, activations) {#name, Activation::activations},
-#include "../formats.inc"
+#include "layout/formats.inc"
 #undef FORMAT
 };
 
 // Indexed by KvFormat.
 const char* const kKvFormatNames[] = {
 #define KV_FORMAT(name, value_bytes, scale_bytes) #name,
-#include "../kv_formats.inc"
+#include "layout/kv_formats.inc"
 #undef KV_FORMAT
 };
 
@@ -62,7 +62,7 @@ const IsaTable& choose_isa() {
 const std::vector<const IsaTable*>& isa_tables() {
   static const std::vector<const IsaTable*> tables = {
 #define ISA(name) &name::table(),
-#include "../isas.inc"
+#include "layout/isas.inc"
 #undef ISA
   };
   return tables;

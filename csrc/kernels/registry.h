@@ -4,18 +4,18 @@
 #include <string>
 #include <vector>
 
-#include "table.h"
+#include "kernels/table.h"
 
 namespace qwen3cpu {
 
 inline constexpr int kFormats = 0
 #define FORMAT(name, activations) +1
-#include "../formats.inc"
+#include "layout/formats.inc"
 #undef FORMAT
     ;
 inline constexpr int kKvFormats = 0
 #define KV_FORMAT(name, value_bytes, scale_bytes) +1
-#include "../kv_formats.inc"
+#include "layout/kv_formats.inc"
 #undef KV_FORMAT
     ;
 

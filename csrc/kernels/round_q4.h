@@ -16,7 +16,7 @@
 
 #include <cfloat>
 
-#include "table.h"
+#include "kernels/table.h"
 
 namespace qwen3cpu::rounding {
 namespace {

@@ -11,7 +11,7 @@
 
 #include <cstdint>
 
-#include "../tensor.h"
+#include "layout/tensor.h"
 
 namespace qwen3cpu {
 
@@ -65,7 +65,7 @@ struct SoftmaxState {
 
 // Adds one block of keys to `n_rows` query rows (rows = query heads of one group x tokens).
 //   q      [n_rows][head_dim_padded] float, already multiplied by 1 / sqrt(head_dim)
-//   k, v   the planes of keys and values (csrc/format.h)
+//   k, v   the planes of keys and values (csrc/layout/format.h)
 //   count  [n_rows] valid positions in this block for each row, 0..64 (0: the row is left as it is)
 //   state  [n_rows], out [n_rows][head_dim_padded]; start: max = -inf, sum = 0, out = 0
 //   head_dim_padded is a multiple of 8; padding of q, k and v is zero.
@@ -98,7 +98,7 @@ struct KvKernels {
   StoreKvFn* store;
 };
 
-// What rounding a run of columns needs of their moments (csrc/round_q4.h); U upper triangular.
+// What rounding a run of columns needs of their moments (csrc/rounding/round_q4.h); U upper triangular.
 struct RoundFactor {
   int n;                    // columns, a multiple of 32
   const float* u;           // [n][n] U_ij / U_ii

@@ -2,7 +2,7 @@
 // the compiler knows. Internal linkage: every file has its own copy, compiled with its flags.
 #pragma once
 
-#include "table.h"
+#include "kernels/table.h"
 
 namespace qwen3cpu {
 namespace {

@@ -18,7 +18,7 @@
 
 #include <cstring>
 
-#include "token_runs.h"
+#include "kernels/token_runs.h"
 
 namespace qwen3cpu::vnni {
 namespace {

@@ -4,7 +4,7 @@
 // 32,512: they fit int16, and VPDPWSSD multiplies them by the group's scale.
 #pragma once
 
-#include "vnni.h"
+#include "kernels/vnni.h"
 
 namespace qwen3cpu::vnni {
 namespace {

@@ -3,7 +3,7 @@
 // A group's sums start at -128 * (sum of the activations), which takes the offset of the weights off.
 #pragma once
 
-#include "vnni.h"
+#include "kernels/vnni.h"
 
 namespace qwen3cpu::vnni {
 namespace {

@@ -9,13 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qwen3cpu.errors import Qwen3CpuError
+from qwen3cpu.bench.errors import BenchError
 
 __all__ = ["BenchError", "main"]
-
-
-class BenchError(Qwen3CpuError):
-    """A benchmark that cannot be run: impossible cases, a worker that failed, a missing extra."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

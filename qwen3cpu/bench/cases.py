@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from qwen3cpu.bench import BenchError
+from qwen3cpu.bench.errors import BenchError
 
 T = TypeVar("T")
 

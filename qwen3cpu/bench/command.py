@@ -9,19 +9,20 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from qwen3cpu import __version__, _native
-from qwen3cpu.bench import BenchError
+from qwen3cpu import _native
+from qwen3cpu._version import VERSION
 from qwen3cpu.bench.cases import Case, Sweep, names, whole_numbers
+from qwen3cpu.bench.errors import BenchError
 from qwen3cpu.bench.limits import Peaks
 from qwen3cpu.bench.machine import Machine
 from qwen3cpu.bench.plot import plotter
 from qwen3cpu.bench.process import Worker
 from qwen3cpu.bench.report import Record, as_csv, as_json, as_markdown, make_record
+from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, QUANTS
 from qwen3cpu.errors import Qwen3CpuError
-from qwen3cpu.progress import Progress
-from qwen3cpu.synthetic import SIZES
-from qwen3cpu.threads import MOST_THREADS, resolve_threads
-from qwen3cpu.weights import DEFAULT_QUANT, QUANTS
+from qwen3cpu.loading.random_weights import SIZES
+from qwen3cpu.system.progress_bar import Progress
+from qwen3cpu.system.thread_count import MOST_THREADS, resolve_threads
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -68,7 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="How fast this machine runs a model, beside what its memory and multipliers allow. Settings that "
         "take lists are swept: every combination is measured, and repetitions alternate between them.",
     )
-    parser.add_argument("--version", action="version", version=f"qwen3cpu {__version__}")
+    parser.add_argument("--version", action="version", version=f"qwen3cpu {VERSION}")
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("-m", "--model", metavar="MODEL", help="a folder, a packed file, a hub id, or tiny")
     model.add_argument(

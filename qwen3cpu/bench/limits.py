@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from qwen3cpu import _native
 from qwen3cpu.bench.cases import Case
-from qwen3cpu.engine import CHUNK
-from qwen3cpu.loader import Checkpoint
-from qwen3cpu.weights import EMBEDDING, HEAD
+from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD
+from qwen3cpu.engine.engine import CHUNK
+from qwen3cpu.loading.loaded_model import Checkpoint
 
 _SHORTEST: Final = 0.02  # seconds of a multiply probe: long against the clock and the start of the threads
 _LEAST_READ, _MOST_READ = 256 << 20, 1 << 30  # bytes: more than caches hold, and little enough for small machines

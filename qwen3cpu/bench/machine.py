@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-import qwen3cpu
-from qwen3cpu.commit import commit
+from qwen3cpu._version import VERSION
+from qwen3cpu.system.build_commit import commit
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Machine:
     @classmethod
     def here(cls) -> Machine:
         """The machine that runs this, now."""
-        return cls(cpu_name(), qwen3cpu.__version__, commit(), datetime.now(timezone.utc).isoformat(timespec="seconds"))
+        return cls(cpu_name(), VERSION, commit(), datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
 
 def cpu_name() -> str:

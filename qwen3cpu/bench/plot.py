@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from qwen3cpu.bench import BenchError
+from qwen3cpu.bench.errors import BenchError
 from qwen3cpu.bench.report import Record
 
 

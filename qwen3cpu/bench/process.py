@@ -11,15 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import qwen3cpu
-from qwen3cpu.bench import BenchError
+from qwen3cpu.bench.errors import BenchError
 
 OWN_WORKER = (
     sys.executable,
     "-c",
     # Not `-m`, which would find the package in the working directory first: a source tree, perhaps, that was not built.
     "import sys; sys.path[0] = sys.argv[1]; from qwen3cpu.bench.worker import main; main()",
-    str(Path(qwen3cpu.__file__).parents[1]),
+    str(Path(__file__).parents[2]),
 )
 """Command line of the process that worker.py describes."""
 

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
-from qwen3cpu.answer import Answer, Surroundings
 from qwen3cpu.bench.cases import Case
-from qwen3cpu.engine import CHUNK, Engine, check_length
-from qwen3cpu.generate import Batch
+from qwen3cpu.engine.engine import CHUNK, Engine, check_length
+from qwen3cpu.engine.sampling import THINKING
+from qwen3cpu.engine.sequence import TokenSequence
+from qwen3cpu.generation.answer import Answer, Surroundings
+from qwen3cpu.generation.batch import Batch
+from qwen3cpu.generation.options import Request
 from qwen3cpu.model import Model
-from qwen3cpu.options import Request
-from qwen3cpu.sampling import THINKING
-from qwen3cpu.sequence import TokenSequence
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from qwen3cpu.bench.cases import Case
 from qwen3cpu.bench.limits import measure_peaks, model_costs
 from qwen3cpu.bench.runs import Bench
 from qwen3cpu.errors import Qwen3CpuError
-from qwen3cpu.loader import open_checkpoint
+from qwen3cpu.loading.open import open_checkpoint
+from qwen3cpu.loading.random_weights import synthetic_checkpoint
 from qwen3cpu.model import Model
-from qwen3cpu.synthetic import synthetic_checkpoint
 
 FIRST_PROMPT: Final = 16
 """Tokens of the prompt with which a model is tried first."""

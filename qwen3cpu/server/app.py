@@ -20,13 +20,13 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from qwen3cpu.model import Model
-from qwen3cpu.server import monitoring, text_endpoints
-from qwen3cpu.server.api_errors import as_api_error, guarded
-from qwen3cpu.server.chat_completions import chat_completions
-from qwen3cpu.server.completions import completions
+from qwen3cpu.server.api import monitoring, text_endpoints
+from qwen3cpu.server.api.chat_completions import chat_completions
+from qwen3cpu.server.api.completions import completions
+from qwen3cpu.server.api.errors import as_api_error, guarded
+from qwen3cpu.server.api.responses import responses
 from qwen3cpu.server.gate import Gate
-from qwen3cpu.server.responses import responses
-from qwen3cpu.server.service import Service
+from qwen3cpu.server.scheduling.service import Service
 from qwen3cpu.server.settings import Settings
 
 GET, POST = "GET", "POST"

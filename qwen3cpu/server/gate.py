@@ -8,7 +8,7 @@ from collections import Counter
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from qwen3cpu.server.api_errors import ApiError
+from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.settings import Settings
 
 OPEN_PATHS = frozenset({"/", "/health"})

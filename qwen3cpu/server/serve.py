@@ -8,7 +8,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from qwen3cpu.errors import ArgumentError
-from qwen3cpu.server.scheduler import Scheduler
+from qwen3cpu.server.scheduling.scheduler import Scheduler
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 """Host headers under which a server that listens on this machine only answers."""

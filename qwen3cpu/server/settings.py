@@ -1,10 +1,10 @@
-"""What an operator may set. The command line (qwen3cpu/cli_serve.py) fills it in."""
+"""What an operator may set. The command line (qwen3cpu/cli/serve.py) fills it in."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qwen3cpu.generate import MOST_RUNNING
+from qwen3cpu.generation.batch import MOST_RUNNING
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import pytest
 
 import qwen3cpu
 from qwen3cpu import _native
-from qwen3cpu.sequence import TokenSequence
-from qwen3cpu.weights import QUANTS
+from qwen3cpu.checkpoint.tensors import QUANTS
+from qwen3cpu.engine.sequence import TokenSequence
 
 # Odd sizes, so that tails are met, and more positions than two blocks of the KV cache.
 SHAPE = {

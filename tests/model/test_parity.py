@@ -8,8 +8,8 @@ from oracle import Oracle, inverse_frequencies
 from random_models import SHAPES, config, random_ids, random_weights
 
 from qwen3cpu import _native
-from qwen3cpu.config import ModelConfig
-from qwen3cpu.loader import open_checkpoint
+from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.loading.open import open_checkpoint
 
 GREEDY_PROMPTS = (1, 2)  # seeds
 

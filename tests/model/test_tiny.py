@@ -11,7 +11,7 @@ import pytest
 
 import qwen3cpu
 
-PROBLEMS = json.loads((Path(__file__).parent / "tiny_heldout.json").read_text())
+PROBLEMS = json.loads((Path(__file__).parents[1] / "support" / "tiny_heldout.json").read_text())
 MULTI_STEP = [problem["steps"] == "multi" for problem in PROBLEMS]
 
 

@@ -3,8 +3,8 @@
 import queue
 import threading
 
-from qwen3cpu.server.jobs import Job
-from qwen3cpu.server.scheduler import Scheduler, SchedulerLimits
+from qwen3cpu.server.scheduling.jobs import Job
+from qwen3cpu.server.scheduling.scheduler import Scheduler, SchedulerLimits
 
 
 class Caller:
@@ -15,7 +15,7 @@ class Caller:
         self.most_blocks = 0
         blocks = limits.pop("blocks", 1000)
         limits = SchedulerLimits(kv_bytes=blocks * model.engine.native.kv_block_bytes(), **limits)
-        self.scheduler = Scheduler(model._answering.surroundings, limits, self.deliver)
+        self.scheduler = Scheduler(model.answerer.surroundings, limits, self.deliver)
         self.gate = threading.Event()
         """No step is made while it is cleared."""
         self.gate.set()
@@ -39,7 +39,7 @@ class Caller:
 
     def submit(self, prompt, *, timeout=600.0, score_prompt=False, sample=True, **options):
         """A job on its way, with its outcomes in `job.outcomes`."""
-        request = self.model._answering.request(seed=options.pop("seed", 1), **options)
+        request = self.model.answerer.request(seed=options.pop("seed", 1), **options)
         outcomes = queue.Queue()
         job = Job(list(prompt), request, outcomes.put, timeout, score_prompt=score_prompt, sample=sample)
         job.outcomes = outcomes

@@ -12,8 +12,8 @@ import pytest
 from running import Started
 
 import qwen3cpu
-from qwen3cpu.answer import Answer
-from qwen3cpu.server.jobs import Job
+from qwen3cpu.generation.answer import Answer
+from qwen3cpu.server.scheduling.jobs import Job
 
 CLIENTS, REQUESTS = 32, 500
 CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from qwen3cpu.engine import CHUNK
-from qwen3cpu.server.pace import FIRST_SHARE, GOAL_SECONDS, LEAST_SHARE, Pace
+from qwen3cpu.engine.engine import CHUNK
+from qwen3cpu.server.scheduling.pace import FIRST_SHARE, GOAL_SECONDS, LEAST_SHARE, Pace
 
 
 def process(pace, tokens, *, decode, each):

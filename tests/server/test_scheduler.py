@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import qwen3cpu
 from qwen3cpu._native import KV_BLOCK
-from qwen3cpu.server.jobs import QueueFullError, ShuttingDownError, TimeLimitError
-from qwen3cpu.server.pace import Pace
+from qwen3cpu.server.scheduling.jobs import QueueFullError, ShuttingDownError, TimeLimitError
+from qwen3cpu.server.scheduling.pace import Pace
 
 LEAST_BLOCKS = 500 // KV_BLOCK + 2
 """What a scheduler needs for one full context of `random_model`."""

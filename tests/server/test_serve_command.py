@@ -12,7 +12,8 @@ import pytest
 from running import Started
 
 import qwen3cpu
-from qwen3cpu import cli, cli_serve
+from qwen3cpu.cli import main as cli
+from qwen3cpu.cli import serve as cli_serve
 
 
 def run(*arguments):

@@ -7,7 +7,7 @@ import pytest
 from scripted_models import script, write_scripted
 
 import qwen3cpu
-from qwen3cpu.grammar import MOST_CALLS
+from qwen3cpu.generation.grammar import MOST_CALLS
 
 CHAT = "/v1/chat/completions"
 QUESTION = [{"role": "user", "content": "What is 17 + 25?"}]

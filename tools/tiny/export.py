@@ -111,7 +111,7 @@ Made by `python tools/train_tiny.py{arguments}`; the same seed on the same softw
 
 Whole answers compared with the expected ones, on held-out problems, in percent. `q8` and `q4` are simulated here:
 weights rounded in groups of 32, activations to 8 bits, embedding in 8 bits. The {shipped} problems are those of
-`tests/model/tiny_heldout.json`; the larger number is another draw from the held-out side.
+`tests/support/tiny_heldout.json`; the larger number is another draw from the held-out side.
 
 | problems | weights | mode | decoding | all | single-step | multi-step | tokens per reply |
 |---|---|---|---|---|---|---|---|

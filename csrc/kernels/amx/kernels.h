@@ -2,8 +2,8 @@
 // instruction set's table is a kernel of AVX-512 or AVX2. Each gives the bits of its scalar twin.
 #pragma once
 
-#include "../avx512vnni/kernels.h"
+#include "kernels/avx512vnni/kernels.h"
 
 namespace qwen3cpu::amx {
-#include "../derived_declarations.inc"
+#include "kernels/derived_declarations.inc"
 }  // namespace qwen3cpu::amx

@@ -1,5 +1,5 @@
 // The peak of TDPBSSD: tiles of 16 tokens' activations times 16 rows of weights, 64 k.
-#include "tiles.h"
+#include "kernels/amx/tiles.h"
 
 namespace qwen3cpu::amx {
 

@@ -7,7 +7,7 @@
 //   sum (n - 8) * s * x = 16 * sum (m h) x + sum (m l) x,   m = n - 8 for s >= 0, 8 - n for s < 0: |m l| <= 8 * 15
 //
 // All of it is exact in int32: |16 * sum (m h) x| <= 16 * 256 * 56 * 127 = 29,130,752, the rest is smaller.
-#include "tiles.h"
+#include "kernels/amx/tiles.h"
 
 namespace qwen3cpu::amx {
 namespace {

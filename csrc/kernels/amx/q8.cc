@@ -9,7 +9,7 @@
 // - A step is the eight products of a block of 4 groups with two panels of 16 rows. One product, the store of the third
 //   product before it and the scaling of two tokens of the step before follow each other, so that tile unit, stores
 //   and vector units all work at the same time. A tile stored right after its product would wait for it.
-#include "tiles.h"
+#include "kernels/amx/tiles.h"
 
 namespace qwen3cpu::amx {
 namespace {

@@ -9,7 +9,7 @@
 
 #include <cstring>
 
-#include "kernels.h"
+#include "kernels/amx/kernels.h"
 
 namespace qwen3cpu::amx {
 namespace {

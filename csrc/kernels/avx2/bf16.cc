@@ -1,5 +1,5 @@
 // bf16 weights, widened as they are loaded.
-#include "float_tiles.h"
+#include "kernels/avx2/float_tiles.h"
 
 namespace qwen3cpu::avx2 {
 namespace {

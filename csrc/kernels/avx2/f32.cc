@@ -1,5 +1,5 @@
 // f32 weights.
-#include "float_tiles.h"
+#include "kernels/avx2/float_tiles.h"
 
 namespace qwen3cpu::avx2 {
 namespace {

@@ -2,8 +2,8 @@
 // f32.cc and bf16.cc differ in how 8 weights are loaded.
 #pragma once
 
-#include "../token_runs.h"
-#include "simd.h"
+#include "kernels/avx2/simd.h"
+#include "kernels/token_runs.h"
 
 namespace qwen3cpu::avx2 {
 namespace {

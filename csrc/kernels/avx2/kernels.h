@@ -2,8 +2,8 @@
 // computes.
 #pragma once
 
-#include "../table.h"
+#include "kernels/table.h"
 
 namespace qwen3cpu::avx2 {
-#include "../declarations.inc"
+#include "kernels/declarations.inc"
 }  // namespace qwen3cpu::avx2

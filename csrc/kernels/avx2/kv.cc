@@ -3,9 +3,9 @@
 // Scores have one position per lane, so that the chain over d needs no horizontal sums; values have one d per lane. Up
 // to four query rows share every load of keys and values. Widening an f16 block to f32 first, for many rows, did not
 // pay: 64 KiB written and read again cost as much as the conversions.
-#include "kv_vectors.h"
-#include "quantize.h"
-#include "softmax.h"
+#include "kernels/avx2/kv_vectors.h"
+#include "kernels/avx2/quantize.h"
+#include "kernels/avx2/softmax.h"
 
 namespace qwen3cpu::avx2 {
 namespace {

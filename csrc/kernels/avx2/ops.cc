@@ -1,8 +1,8 @@
 // Norm, rotation, activation function and quantisation of activations.
 #include <cstddef>
 
-#include "exp.h"
-#include "quantize.h"
+#include "kernels/avx2/exp.h"
+#include "kernels/avx2/quantize.h"
 
 namespace qwen3cpu::avx2 {
 namespace {

@@ -1,5 +1,5 @@
 // Peaks of the instructions that the kernels are made of, and of plain reading.
-#include "simd.h"
+#include "kernels/avx2/simd.h"
 
 namespace qwen3cpu::avx2 {
 namespace {

@@ -3,8 +3,8 @@
 // No int16 saturates or wraps: maddubs adds two products of a nibble (0..15) and an activation (|x| <= 127), at most
 // 2 * 15 * 127 = 3,810 in magnitude, and a lane adds 8 of them, at most 30,480. The -8 of the nibbles comes from the
 // activation sums, two groups per widening multiply: 8 * scale fits int16 (1,016), and so do the sums (4,064).
-#include "../token_runs.h"
-#include "simd.h"
+#include "kernels/avx2/simd.h"
+#include "kernels/token_runs.h"
 
 namespace qwen3cpu::avx2 {
 namespace {

@@ -4,8 +4,8 @@
 // as what is done here: the even and the odd bytes of the weights become int16 by one instruction each, the activations
 // are sorted the same way beforehand, and maddwd adds in int32. |dot| <= 32 * 255 * 127 = 1,036,320: nothing can
 // overflow.
-#include "../token_runs.h"
-#include "simd.h"
+#include "kernels/avx2/simd.h"
+#include "kernels/token_runs.h"
 
 namespace qwen3cpu::avx2 {
 namespace {

@@ -1,7 +1,7 @@
 // Vectors with a tail, and the scale with which a block of floats is rounded to int8. Internal linkage.
 #pragma once
 
-#include "simd.h"
+#include "kernels/avx2/simd.h"
 
 namespace qwen3cpu::avx2 {
 namespace {

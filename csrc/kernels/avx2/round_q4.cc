@@ -1,9 +1,9 @@
 // Rounding with feedback, 8 rows a register: see ../round_q4.h.
-#include "../round_q4.h"
+#include "kernels/round_q4.h"
 
 #include <immintrin.h>
 
-#include "kernels.h"
+#include "kernels/avx2/kernels.h"
 
 namespace qwen3cpu::avx2 {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "kernels.h"
+#include "kernels/avx2/kernels.h"
 
 namespace qwen3cpu::avx2 {
 namespace {

@@ -1,7 +1,7 @@
 // One step of the online softmax: the scores of a block of keys. Internal linkage.
 #pragma once
 
-#include "exp.h"
+#include "kernels/avx2/exp.h"
 
 namespace qwen3cpu::avx2 {
 namespace {

@@ -1,8 +1,8 @@
 // The AVX2 kernel table.
-#include "../../isa.h"
-#include "kernels.h"
+#include "kernels/avx2/kernels.h"
+#include "system/isa.h"
 
 namespace qwen3cpu::avx2 {
 #define QWEN3CPU_ISA_NAME avx2
-#include "../table_definition.inc"
+#include "kernels/table_definition.inc"
 }  // namespace qwen3cpu::avx2

@@ -3,7 +3,7 @@
 
 #include <immintrin.h>
 
-#include "../exp_constants.h"
+#include "kernels/exp_constants.h"
 
 namespace qwen3cpu::avx512vnni {
 namespace {

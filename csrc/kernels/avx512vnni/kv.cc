@@ -3,9 +3,9 @@
 // kernel, which reads the block as it is.
 #include <immintrin.h>
 
-#include "../avx2/kv_vectors.h"
-#include "kernels.h"
-#include "softmax.h"
+#include "kernels/avx2/kv_vectors.h"
+#include "kernels/avx512vnni/kernels.h"
+#include "kernels/avx512vnni/softmax.h"
 
 namespace qwen3cpu::avx512vnni {
 namespace {

@@ -1,5 +1,5 @@
 // The peak of VPDPBUSD in 512 bits.
-#include "rows.h"
+#include "kernels/avx512vnni/rows.h"
 
 namespace qwen3cpu::avx512vnni {
 

@@ -1,9 +1,9 @@
 // Rounding with feedback, 16 rows a register: see ../round_q4.h.
-#include "../round_q4.h"
+#include "kernels/round_q4.h"
 
 #include <immintrin.h>
 
-#include "kernels.h"
+#include "kernels/avx512vnni/kernels.h"
 
 namespace qwen3cpu::avx512vnni {
 namespace {

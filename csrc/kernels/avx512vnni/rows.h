@@ -1,8 +1,8 @@
 // Two row tiles side by side in a register, as the kernels of vnni.h take them. Internal linkage.
 #pragma once
 
-#include "../vnni.h"
-#include "kernels.h"
+#include "kernels/avx512vnni/kernels.h"
+#include "kernels/vnni.h"
 
 namespace qwen3cpu::avx512vnni {
 namespace {

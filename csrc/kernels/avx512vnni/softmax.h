@@ -2,8 +2,8 @@
 // wide and in passes over the rows, so that one row's operations fill the waiting time of another's. Internal linkage.
 #pragma once
 
-#include "../avx2/simd.h"
-#include "exp.h"
+#include "kernels/avx2/simd.h"
+#include "kernels/avx512vnni/exp.h"
 
 namespace qwen3cpu::avx512vnni {
 namespace {

@@ -2,8 +2,8 @@
 // set's table is AVX2's. Each gives the bits of its scalar twin.
 #pragma once
 
-#include "../avx2/kernels.h"
+#include "kernels/avx2/kernels.h"
 
 namespace qwen3cpu::avxvnni {
-#include "../derived_declarations.inc"
+#include "kernels/derived_declarations.inc"
 }  // namespace qwen3cpu::avxvnni

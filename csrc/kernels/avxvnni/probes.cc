@@ -1,5 +1,5 @@
 // The peak of VPDPBUSD in 256 bits.
-#include "rows.h"
+#include "kernels/avxvnni/rows.h"
 
 namespace qwen3cpu::avxvnni {
 

@@ -1,7 +1,7 @@
 // q4 weights times int8 activations: see ../vnni_q4.h.
-#include "../vnni_q4.h"
+#include "kernels/vnni_q4.h"
 
-#include "rows.h"
+#include "kernels/avxvnni/rows.h"
 
 namespace qwen3cpu::avxvnni {
 

@@ -1,7 +1,7 @@
 // q8 weights times int8 activations: see ../vnni_q8.h.
-#include "../vnni_q8.h"
+#include "kernels/vnni_q8.h"
 
-#include "rows.h"
+#include "kernels/avxvnni/rows.h"
 
 namespace qwen3cpu::avxvnni {
 

@@ -1,8 +1,8 @@
 // A row tile in a register, as the kernels of vnni.h take it. Internal linkage.
 #pragma once
 
-#include "../vnni.h"
-#include "kernels.h"
+#include "kernels/avxvnni/kernels.h"
+#include "kernels/vnni.h"
 
 namespace qwen3cpu::avxvnni {
 namespace {

@@ -1,8 +1,8 @@
 // Sums of products by SDOT: a lane is a row, an instruction 4 k of 4 rows. Internal linkage. See kernels/neon/dot.h.
 #pragma once
 
-#include "../neon/dot.h"
-#include "kernels.h"
+#include "kernels/dotprod/kernels.h"
+#include "kernels/neon/dot.h"
 
 namespace qwen3cpu::dotprod {
 namespace {

@@ -1,6 +1,6 @@
 // The peak of SDOT.
-#include "../neon/probes.h"
-#include "kernels.h"
+#include "kernels/neon/probes.h"
+#include "kernels/dotprod/kernels.h"
 
 namespace qwen3cpu::dotprod {
 

@@ -1,6 +1,6 @@
 // q4 products with SDOT.
-#include "../neon/q4_tiles.h"
-#include "dot.h"
+#include "kernels/dotprod/dot.h"
+#include "kernels/neon/q4_tiles.h"
 
 namespace qwen3cpu::dotprod {
 

@@ -1,6 +1,6 @@
 // q8 products with SDOT.
-#include "../neon/q8_tiles.h"
-#include "dot.h"
+#include "kernels/dotprod/dot.h"
+#include "kernels/neon/q8_tiles.h"
 
 namespace qwen3cpu::dotprod {
 

@@ -2,8 +2,8 @@
 // does. A token without a partner takes USDOT. Internal linkage. See kernels/neon/dot.h.
 #pragma once
 
-#include "../neon/dot.h"
-#include "kernels.h"
+#include "kernels/i8mm/kernels.h"
+#include "kernels/neon/dot.h"
 
 namespace qwen3cpu::i8mm {
 namespace {

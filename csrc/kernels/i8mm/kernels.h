@@ -2,8 +2,8 @@
 // else in this instruction set's table is NEON's. Each gives the bits of its scalar twin.
 #pragma once
 
-#include "../neon/kernels.h"
+#include "kernels/neon/kernels.h"
 
 namespace qwen3cpu::i8mm {
-#include "../derived_declarations.inc"
+#include "kernels/derived_declarations.inc"
 }  // namespace qwen3cpu::i8mm

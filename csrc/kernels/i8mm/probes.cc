@@ -1,6 +1,6 @@
 // The peak of USMMLA.
-#include "../neon/probes.h"
-#include "kernels.h"
+#include "kernels/neon/probes.h"
+#include "kernels/i8mm/kernels.h"
 
 namespace qwen3cpu::i8mm {
 

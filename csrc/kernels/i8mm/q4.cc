@@ -1,6 +1,6 @@
 // q4 products with USMMLA and USDOT.
-#include "../neon/q4_tiles.h"
-#include "dot.h"
+#include "kernels/i8mm/dot.h"
+#include "kernels/neon/q4_tiles.h"
 
 namespace qwen3cpu::i8mm {
 

@@ -1,6 +1,6 @@
 // q8 products with USMMLA and USDOT.
-#include "../neon/q8_tiles.h"
-#include "dot.h"
+#include "kernels/i8mm/dot.h"
+#include "kernels/neon/q8_tiles.h"
 
 namespace qwen3cpu::i8mm {
 

@@ -1,9 +1,9 @@
 // The i8mm kernel table.
-#include "../../isa.h"
-#include "kernels.h"
+#include "kernels/i8mm/kernels.h"
+#include "system/isa.h"
 
 namespace qwen3cpu::i8mm {
 #define QWEN3CPU_ISA_NAME i8mm
 #define QWEN3CPU_LESSER qwen3cpu::neon
-#include "../derived_table.inc"
+#include "kernels/derived_table.inc"
 }  // namespace qwen3cpu::i8mm

@@ -11,8 +11,8 @@
 // kNibbles: weights are 0..15, called twice; otherwise what weights() gave.
 #pragma once
 
-#include "../token_runs.h"
-#include "simd.h"
+#include "kernels/neon/simd.h"
+#include "kernels/token_runs.h"
 
 namespace qwen3cpu::neon {
 namespace {

@@ -1,8 +1,8 @@
 // The project's exponential on 8 lanes: operation by operation that of kernels/scalar/exp.h.
 #pragma once
 
-#include "../exp_constants.h"
-#include "simd.h"
+#include "kernels/exp_constants.h"
+#include "kernels/neon/simd.h"
 
 namespace qwen3cpu::neon {
 namespace {

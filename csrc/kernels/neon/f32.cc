@@ -1,5 +1,5 @@
 // f32 weights.
-#include "float_tiles.h"
+#include "kernels/neon/float_tiles.h"
 
 namespace qwen3cpu::neon {
 namespace {

@@ -2,7 +2,7 @@
 // f32.cc and bf16.cc differ in how 8 weights are loaded.
 #pragma once
 
-#include "simd.h"
+#include "kernels/neon/simd.h"
 
 namespace qwen3cpu::neon {
 namespace {

@@ -2,8 +2,8 @@
 // kernels/scalar for what it computes.
 #pragma once
 
-#include "../table.h"
+#include "kernels/table.h"
 
 namespace qwen3cpu::neon {
-#include "../declarations.inc"
+#include "kernels/declarations.inc"
 }  // namespace qwen3cpu::neon

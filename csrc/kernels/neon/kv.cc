@@ -2,9 +2,9 @@
 //
 // Scores have one position per lane, so that the chain over d needs no horizontal sums; values have one d per lane. Up
 // to four query rows share every load of keys and values.
-#include "kv_vectors.h"
-#include "quantize.h"
-#include "softmax.h"
+#include "kernels/neon/kv_vectors.h"
+#include "kernels/neon/quantize.h"
+#include "kernels/neon/softmax.h"
 
 namespace qwen3cpu::neon {
 namespace {

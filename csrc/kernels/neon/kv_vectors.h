@@ -1,7 +1,7 @@
 // Eight stored keys or values as floats, for each KV format, and the scales of positions. Internal linkage.
 #pragma once
 
-#include "simd.h"
+#include "kernels/neon/simd.h"
 
 namespace qwen3cpu::neon {
 namespace {

@@ -2,8 +2,8 @@
 #include <cmath>
 #include <cstddef>
 
-#include "exp.h"
-#include "quantize.h"
+#include "kernels/neon/exp.h"
+#include "kernels/neon/quantize.h"
 
 namespace qwen3cpu::neon {
 namespace {

@@ -1,5 +1,5 @@
 // Peaks of the instructions that the kernels are made of, and of plain reading.
-#include "probes.h"
+#include "kernels/neon/probes.h"
 
 namespace qwen3cpu::neon {
 

@@ -1,7 +1,7 @@
 // Chains that keep an instruction's pipes busy. Internal linkage.
 #pragma once
 
-#include "simd.h"
+#include "kernels/neon/simd.h"
 
 namespace qwen3cpu::neon {
 namespace {

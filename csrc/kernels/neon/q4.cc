@@ -1,5 +1,5 @@
 // q4 products with the baseline's widening multiplies.
-#include "q4_tiles.h"
+#include "kernels/neon/q4_tiles.h"
 
 namespace qwen3cpu::neon {
 

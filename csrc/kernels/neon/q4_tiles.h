@@ -4,7 +4,7 @@
 // The -8 of the nibbles is where a group's sums start: -8 * (sum of the activations).
 #pragma once
 
-#include "dot.h"
+#include "kernels/neon/dot.h"
 
 namespace qwen3cpu::neon {
 namespace {

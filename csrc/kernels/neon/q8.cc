@@ -1,5 +1,5 @@
 // q8 products with the baseline's widening multiplies.
-#include "q8_tiles.h"
+#include "kernels/neon/q8_tiles.h"
 
 namespace qwen3cpu::neon {
 

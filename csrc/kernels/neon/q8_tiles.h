@@ -2,7 +2,7 @@
 // variant's q8.cc hands its Dot in.
 #pragma once
 
-#include "dot.h"
+#include "kernels/neon/dot.h"
 
 namespace qwen3cpu::neon {
 namespace {

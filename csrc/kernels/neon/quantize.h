@@ -1,7 +1,7 @@
 // The scale with which a block of floats is rounded to int8, and the rounding. Internal linkage.
 #pragma once
 
-#include "simd.h"
+#include "kernels/neon/simd.h"
 
 namespace qwen3cpu::neon {
 namespace {

@@ -1,9 +1,9 @@
 // Rounding with feedback, 4 rows a register: see ../round_q4.h.
-#include "../round_q4.h"
+#include "kernels/round_q4.h"
 
 #include <arm_neon.h>
 
-#include "kernels.h"
+#include "kernels/neon/kernels.h"
 
 namespace qwen3cpu::neon {
 namespace {

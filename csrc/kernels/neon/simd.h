@@ -6,7 +6,7 @@
 
 #include <cstring>
 
-#include "kernels.h"
+#include "kernels/neon/kernels.h"
 
 namespace qwen3cpu::neon {
 namespace {

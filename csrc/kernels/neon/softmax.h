@@ -1,7 +1,7 @@
 // One step of the online softmax: the scores of a block of keys. Internal linkage.
 #pragma once
 
-#include "exp.h"
+#include "kernels/neon/exp.h"
 
 namespace qwen3cpu::neon {
 namespace {

@@ -1,8 +1,8 @@
 // The NEON kernel table.
-#include "../../isa.h"
-#include "kernels.h"
+#include "kernels/neon/kernels.h"
+#include "system/isa.h"
 
 namespace qwen3cpu::neon {
 #define QWEN3CPU_ISA_NAME neon
-#include "../table_definition.inc"
+#include "kernels/table_definition.inc"
 }  // namespace qwen3cpu::neon

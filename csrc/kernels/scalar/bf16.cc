@@ -1,8 +1,8 @@
 // bf16 weights times f32 activations: as f32, the weights widened exactly.
 #include <cmath>
 
-#include "../../half.h"
-#include "kernels.h"
+#include "kernels/scalar/kernels.h"
+#include "layout/half.h"
 
 namespace qwen3cpu::scalar {
 

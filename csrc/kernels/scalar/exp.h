@@ -3,8 +3,8 @@
 
 #include <cmath>
 
-#include "../../half.h"
-#include "../exp_constants.h"
+#include "kernels/exp_constants.h"
+#include "layout/half.h"
 
 namespace qwen3cpu::scalar {
 

@@ -1,7 +1,7 @@
 // f32 weights times f32 activations.
 #include <cmath>
 
-#include "kernels.h"
+#include "kernels/scalar/kernels.h"
 
 namespace qwen3cpu::scalar {
 

@@ -1,8 +1,8 @@
 // The readable oracle of every kernel: what each output is, operation by operation.
 #pragma once
 
-#include "../table.h"
+#include "kernels/table.h"
 
 namespace qwen3cpu::scalar {
-#include "../declarations.inc"
+#include "kernels/declarations.inc"
 }  // namespace qwen3cpu::scalar

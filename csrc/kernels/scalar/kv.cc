@@ -1,8 +1,8 @@
 // Attention of query rows to one block of keys and values, and writing into a block.
-#include "../../half.h"
-#include "exp.h"
-#include "kernels.h"
-#include "quantize.h"
+#include "kernels/scalar/exp.h"
+#include "kernels/scalar/kernels.h"
+#include "kernels/scalar/quantize.h"
+#include "layout/half.h"
 
 namespace qwen3cpu::scalar {
 namespace {

@@ -1,9 +1,9 @@
 // Norm, rotation, activation function and quantisation of activations.
 #include <cmath>
 
-#include "exp.h"
-#include "kernels.h"
-#include "quantize.h"
+#include "kernels/scalar/exp.h"
+#include "kernels/scalar/kernels.h"
+#include "kernels/scalar/quantize.h"
 
 namespace qwen3cpu::scalar {
 namespace {

@@ -1,5 +1,5 @@
 // Peaks of plain code, as the compiler makes it for the baseline CPU.
-#include "kernels.h"
+#include "kernels/scalar/kernels.h"
 
 namespace qwen3cpu::scalar {
 namespace {

@@ -1,7 +1,7 @@
 // q4 weights times int8 activations with a scale per 256.
 #include <cmath>
 
-#include "kernels.h"
+#include "kernels/scalar/kernels.h"
 
 namespace qwen3cpu::scalar {
 namespace {

@@ -1,8 +1,8 @@
 // q8 weights times int8 activations with a scale per 32.
 #include <cmath>
 
-#include "../../half.h"
-#include "kernels.h"
+#include "kernels/scalar/kernels.h"
+#include "layout/half.h"
 
 namespace qwen3cpu::scalar {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "../../half.h"
+#include "layout/half.h"
 
 namespace qwen3cpu::scalar {
 

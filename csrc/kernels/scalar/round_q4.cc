@@ -2,7 +2,7 @@
 #include <cfloat>
 #include <cmath>
 
-#include "kernels.h"
+#include "kernels/scalar/kernels.h"
 
 namespace qwen3cpu::scalar {
 namespace {

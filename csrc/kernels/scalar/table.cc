@@ -1,8 +1,8 @@
 // The scalar kernel table.
-#include "../../isa.h"
-#include "kernels.h"
+#include "kernels/scalar/kernels.h"
+#include "system/isa.h"
 
 namespace qwen3cpu::scalar {
 #define QWEN3CPU_ISA_NAME scalar
-#include "../table_definition.inc"
+#include "kernels/table_definition.inc"
 }  // namespace qwen3cpu::scalar

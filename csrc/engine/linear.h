@@ -1,0 +1,58 @@
+// Weights times activations: preparing a layer's input and cutting a product into fixed pieces.
+#pragma once
+
+#include "kernels/registry.h"
+#include "system/buffer.h"
+
+namespace qwen3cpu {
+
+// The input of one or several linear layers, [n_tokens, cols], in every form that their weights want.
+class PreparedInput {
+ public:
+  // Room for any layer of at most `cols` columns.
+  void reserve(Activation form, int n_tokens, int cols);
+  // Converts token t's input x [cols]. Different tokens may be prepared by different threads.
+  void prepare(const OpKernels& ops, Activation form, int cols, int t, const float* x);
+  Activations view(Activation form, int cols) const;
+  int64_t bytes() const;
+
+ private:
+  struct Int8 {
+    Buffer<int8_t> q;
+    Buffer<float> scale;
+    Buffer<int16_t> sum;
+  };
+  Int8& int8(Activation form) { return form == Activation::i8g32 ? g32_ : g256_; }
+  const Int8& int8(Activation form) const { return form == Activation::i8g32 ? g32_ : g256_; }
+
+  Buffer<float> f32_;
+  Int8 g32_;
+  Int8 g256_;
+};
+
+// How the product of a matrix and n_tokens inputs is cut among threads. A row tile's outputs are the same whatever
+// piece it lies in.
+class Pieces {
+ public:
+  Pieces(const Matrix& w, int n_tokens, int threads);
+
+  struct Piece {
+    int first_tile, tiles;
+    int first_token, tokens;
+  };
+  int count() const { return tile_pieces_ * token_blocks_; }
+  Piece operator[](int i) const;
+
+ private:
+  int tiles_;
+  int tokens_;
+  int tiles_per_piece_;
+  int tile_pieces_;
+  int token_blocks_;
+};
+
+// y[t * ldy + r] for the piece's rows and tokens; y points to row 0 of token 0 and has room for whole tiles.
+void multiply(const IsaTable& isa, const Matrix& w, const PreparedInput& x, const Pieces::Piece& piece, float* y,
+              int64_t ldy, uint8_t* scratch);
+
+}  // namespace qwen3cpu

@@ -1,0 +1,140 @@
+// What packed weights, quantised activations and the planes of the KV cache look like in memory. No code that computes
+// with them lives here.
+//
+// Every weight format stores a matrix [rows, cols] (cols is the summed dimension k) as *row tiles* of 8 rows, so that
+// one SIMD lane owns one output row and no horizontal sums are needed. Missing rows of the last tile and missing k of
+// the last group are zero weights. A row tile is a run of blocks along k; the last block may be cut short after a whole
+// group. Every block starts on a 64-byte boundary relative to the matrix.
+//
+//   matrix = [row tile 0][row tile 1]...[row tile n-1][row scales: float x 8 per row tile, formats with row scales
+//   only]
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace qwen3cpu {
+
+inline constexpr int kTileRows = 8;    // output rows that share a tile, one per 32-bit lane of a 256-bit register
+inline constexpr int kGroup = 32;      // weights along k that share a scale in the quantised formats
+inline constexpr int kCacheLine = 64;  // bytes
+
+enum class Format : uint8_t {
+#define FORMAT(name, activations) name,
+#include "layout/formats.inc"
+#undef FORMAT
+};
+
+// The forms in which a linear layer takes its input.
+enum class Activation : uint8_t {
+  f32,     // float as it is
+  i8g32,   // int8, one float scale per 32 k
+  i8g256,  // int8, one float scale per 256 k
+};
+
+// q8: w = scale * (q - 128), scale f16 per row and 32 k. 8.5 bits per weight.
+//
+//   byte 0      [4 groups][8 rows] f16 scales                     64 bytes
+//   byte 64     [4 groups][8 quads of k][8 rows][4 k] uint8       1,024 bytes
+//
+// The offset of 128 makes both nibbles unsigned, which AVX2's maddubs (unsigned x signed) multiplies without
+// saturation.
+struct Q8Block {
+  static constexpr int kGroups = 4;
+  static constexpr int kCols = kGroups * kGroup;
+  uint16_t scale[kGroups][kTileRows];
+  uint8_t q[kGroups][8][kTileRows][4];
+};
+static_assert(sizeof(Q8Block) == 17 * kCacheLine);
+
+// q4: w = row_scale * scale * (q - 8), scale int8 (-127..127) per row and 32 k, row_scale float per row.
+// 4.25 bits per weight + 32/cols. The sign of the scale decides which end of a group gets the extra level -8: 0.5 dB.
+//
+//   byte 0      [8 groups][8 rows] int8 scales                    64 bytes
+//   byte 64     [8 groups][4 vectors][8 rows][4 k] two nibbles    1,024 bytes
+//
+//   byte [g][v][r][i]:  bits 0-3 = q of k = 32 g + 4 v + i        (quads 0-3 of the group)
+//                       bits 4-7 = q of k = 32 g + 16 + 4 v + i   (quads 4-7)
+struct Q4Block {
+  static constexpr int kGroups = 8;
+  static constexpr int kCols = kGroups * kGroup;
+  int8_t scale[kGroups][kTileRows];
+  uint8_t q[kGroups][4][kTileRows][4];
+};
+static_assert(sizeof(Q4Block) == 17 * kCacheLine);
+
+// f32 and bf16: [k][8 rows] values, the row tile padded with zeros to whole cache lines.
+
+constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
+constexpr int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
+
+// `bytes` rounded up to an odd number of cache lines, for the distance between rows of a workspace: rows a power of two
+// apart would fall into the same few sets of the caches.
+constexpr int64_t spread_lines(int64_t bytes) { return (round_up(bytes, kCacheLine) / kCacheLine | 1) * kCacheLine; }
+
+constexpr int row_tiles(int rows) { return ceil_div(rows, kTileRows); }
+
+// Floats from one token's outputs to the next: whole row tiles, and an odd number of cache lines.
+constexpr int64_t spread_rows(int rows) {
+  return spread_lines(int64_t{row_tiles(rows)} * kTileRows * int64_t{sizeof(float)}) / int64_t{sizeof(float)};
+}
+
+// Bytes of one row tile of `cols` columns.
+constexpr int64_t tile_bytes(Format format, int cols) {
+  const int64_t groups = ceil_div(cols, kGroup);
+  switch (format) {
+    case Format::f32:
+      return round_up(int64_t{4} * kTileRows * cols, kCacheLine);
+    case Format::bf16:
+      return round_up(int64_t{2} * kTileRows * cols, kCacheLine);
+    case Format::q8:
+      return ceil_div(int(groups), Q8Block::kGroups) * kCacheLine + groups * 256;
+    case Format::q4:
+      return ceil_div(int(groups), Q4Block::kGroups) * kCacheLine + groups * 128;
+  }
+  return 0;
+}
+
+constexpr bool has_row_scales(Format format) { return format == Format::q4; }
+
+// Bytes of a whole packed matrix.
+constexpr int64_t matrix_bytes(Format format, int rows, int cols) {
+  const int64_t row_scales = has_row_scales(format) ? int64_t{4} * kTileRows : 0;
+  return row_tiles(rows) * (tile_bytes(format, cols) + row_scales);
+}
+
+enum class KvFormat : uint8_t {
+#define KV_FORMAT(name, value_bytes, scale_bytes) name,
+#include "layout/kv_formats.inc"
+#undef KV_FORMAT
+};
+
+inline constexpr int kKvBlock = 64;  // positions of a block of the KV cache
+
+// A plane is the keys or the values of one KV head in one block. head_dim is padded with zeros to a multiple of 8.
+//
+//   keys    [8 groups of positions][head_dim_padded][8 positions] in the KV format: one position per SIMD lane
+//   values  [64 positions][head_dim_padded] in the KV format: one dimension per SIMD lane
+//   both    then, in formats with scales, [64 positions] float: what the position's numbers are multiplied by
+//
+// q8: x = scale * q, q int8 (-127..127), one scale per KV head and position for the key and one for the value.
+constexpr int64_t kv_data_bytes(KvFormat format, int head_dim_padded) {
+  constexpr int value_bytes[] = {
+#define KV_FORMAT(name, value_bytes, scale_bytes) value_bytes,
+#include "layout/kv_formats.inc"
+#undef KV_FORMAT
+  };
+  return int64_t{value_bytes[static_cast<int>(format)]} * kKvBlock * head_dim_padded;
+}
+
+// A multiple of 64.
+constexpr int64_t kv_plane_bytes(KvFormat format, int head_dim_padded) {
+  constexpr int scale_bytes[] = {
+#define KV_FORMAT(name, value_bytes, scale_bytes) scale_bytes,
+#include "layout/kv_formats.inc"
+#undef KV_FORMAT
+  };
+  return kv_data_bytes(format, head_dim_padded) + int64_t{scale_bytes[static_cast<int>(format)]} * kKvBlock;
+}
+
+}  // namespace qwen3cpu

@@ -1,0 +1,37 @@
+// Packing a checkpoint's rows into the weight formats, and reading packed rows back.
+#pragma once
+
+#include <optional>
+
+#include "layout/tensor.h"
+
+namespace qwen3cpu {
+
+// The element type of the rows to be packed.
+enum class Source : uint8_t { f32, f16, bf16 };
+
+constexpr int64_t source_bytes(Source source) { return source == Source::f32 ? 4 : 2; }
+
+// out[n] = n elements at `from` as float.
+void source_to_float(Source source, const void* from, int64_t n, float* out);
+
+// A weight that the format cannot hold: NaN, an infinity, or beyond the format's largest scale.
+struct Unpackable {
+  int row;  // of the matrix
+  int col;
+  float value;
+};
+
+// Packs row tiles [first_tile, first_tile + n_tiles) of a matrix [rows, cols] into their place in `matrix`, the first
+// byte of the whole packed matrix (matrix_bytes(format, rows, cols)). `from` points to row 8 * first_tile of the
+// source, rows of `cols` elements one after another. Returns the first weight that cannot be packed; its tile and those
+// after it are not written then. Calls for different tiles may run at the same time; a tile's bytes depend on its own
+// rows only.
+std::optional<Unpackable> pack_tiles(Format format, int rows, int cols, Source source, const void* from, int first_tile,
+                                     int n_tiles, uint8_t* matrix);
+
+// out[cols] = row `row` of a packed matrix in float, as the kernels see it (the embedding lookup).
+//   q8: scale * (q - 128);  q4: row_scale * scale first, then * (q - 8)
+void row_to_float(const Matrix& w, int row, float* out);
+
+}  // namespace qwen3cpu

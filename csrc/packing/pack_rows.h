@@ -1,0 +1,14 @@
+// Packing many rows with a team of threads.
+#pragma once
+
+#include "packing/pack.h"
+
+namespace qwen3cpu {
+
+// Packs rows [first_row, first_row + n_rows) of a matrix [rows, cols] into their place in `matrix` (see pack_tiles).
+// first_row is a multiple of 8. Throws Error naming row, column and value of the first weight that the format cannot
+// hold.
+void pack_rows(Format format, Source source, const void* from, int rows, int cols, int first_row, int n_rows,
+               uint8_t* matrix, int threads);
+
+}  // namespace qwen3cpu

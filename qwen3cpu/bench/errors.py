@@ -1,0 +1,9 @@
+"""The error of a benchmark that cannot be run."""
+
+from __future__ import annotations
+
+from qwen3cpu.errors import Qwen3CpuError
+
+
+class BenchError(Qwen3CpuError):
+    """A benchmark that cannot be run: impossible cases, a worker that failed, a missing extra."""

@@ -1,0 +1,179 @@
+"""What config.json and generation_config.json say, checked. Every shape of the model comes from here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.checkpoint.json_fields import Fields, brief
+from qwen3cpu.checkpoint.rope import RopeScaling, inverse_frequencies, read_rope
+from qwen3cpu.errors import ConfigError
+
+_DEFAULT_HEAD_DIM = 128  # what transformers' Qwen3Config takes when the key is absent; it is not hidden_size / heads
+_MAX_PARAMETERS = 1 << 40
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shapes and constants of a dense Qwen3 model. Source: the published configs and transformers' Qwen3Config."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    vocab_size: int
+    rms_norm_eps: float
+    rope_theta: float
+    rope_scaling: RopeScaling | None
+    max_position_embeddings: int
+    tie_word_embeddings: bool
+    attention_bias: bool
+    bos_token_id: int | None
+    eos_token_ids: tuple[int, ...]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], source: str) -> ModelConfig:
+        """Read a config.json in the spelling of transformers 4 or 5. Raises ConfigError naming `source` and the key."""
+        fields = Fields(values, source, ConfigError)
+        _check_architecture(fields)
+        heads = fields.integer("num_attention_heads", 1, 4096)
+        if "num_key_value_heads" not in values:
+            raise fields.fail("num_key_value_heads", "an integer from 1 to 4096")
+        bos = fields.optional_integer("bos_token_id", 0, 2**31 - 1)
+        positions = fields.integer("max_position_embeddings", 1, 2**30)
+        theta, scaling = read_rope(values, source, positions)
+        config = cls(
+            hidden_size=fields.integer("hidden_size", 1, 1 << 17),
+            intermediate_size=fields.integer("intermediate_size", 1, 1 << 20),
+            num_hidden_layers=fields.integer("num_hidden_layers", 1, 1024),
+            num_attention_heads=heads,
+            num_key_value_heads=fields.optional_integer("num_key_value_heads", 1, 4096) or heads,
+            head_dim=fields.integer("head_dim", 2, 1024) if "head_dim" in values else _DEFAULT_HEAD_DIM,
+            vocab_size=fields.integer("vocab_size", 1, 1 << 24),
+            rms_norm_eps=fields.number("rms_norm_eps", 0.0, 1.0, above_low=True),
+            rope_theta=theta,
+            rope_scaling=scaling,
+            max_position_embeddings=positions,
+            tie_word_embeddings=fields.boolean("tie_word_embeddings", False),
+            attention_bias=fields.boolean("attention_bias", False),
+            bos_token_id=bos,
+            eos_token_ids=fields.token_ids("eos_token_id") or (),
+        )
+        config._check_shapes(source)
+        return config
+
+    def _check_shapes(self, source: str) -> None:
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ConfigError(
+                f"{source}: num_attention_heads: expected a multiple of num_key_value_heads "
+                f"({self.num_key_value_heads}), found {self.num_attention_heads}"
+            )
+        if self.head_dim % 2:
+            raise ConfigError(f"{source}: head_dim: expected an even number (RoPE turns pairs), found {self.head_dim}")
+        if self.num_attention_heads * self.head_dim > 1 << 20:
+            raise ConfigError(
+                f"{source}: num_attention_heads * head_dim: expected at most {1 << 20}, "
+                f"found {self.num_attention_heads} * {self.head_dim}"
+            )
+        if self.parameters() > _MAX_PARAMETERS:
+            raise ConfigError(f"{source}: expected at most {_MAX_PARAMETERS} parameters, found {self.parameters()}")
+
+    def inv_freq(self) -> NDArray[np.float32]:
+        """float32 [head_dim / 2]: radians per position of every rotated pair, YaRN included."""
+        return inverse_frequencies(self.head_dim, self.rope_theta, self.rope_scaling)
+
+    def rope_scale(self) -> float:
+        """The factor on cos and sin: YaRN's attention factor, 1.0 without YaRN."""
+        return 1.0 if self.rope_scaling is None else self.rope_scaling.scale()
+
+    def native(self, context: int) -> dict[str, Any]:
+        """The configuration that `_native.Model` takes, for sequences of up to `context` positions."""
+        return {
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size,
+            "num_hidden_layers": self.num_hidden_layers,
+            "num_attention_heads": self.num_attention_heads,
+            "num_key_value_heads": self.num_key_value_heads,
+            "head_dim": self.head_dim,
+            "vocab_size": self.vocab_size,
+            "rms_norm_eps": self.rms_norm_eps,
+            "inv_freq": self.inv_freq(),
+            "rope_scale": self.rope_scale(),
+            "context": context,
+        }
+
+    def parameters(self) -> int:
+        """Number of weights; a tied embedding counts once."""
+        hidden, queries = self.hidden_size, self.num_attention_heads * self.head_dim
+        keys = self.num_key_value_heads * self.head_dim
+        attention = hidden * (2 * queries + 2 * keys) + 2 * self.head_dim
+        if self.attention_bias:
+            attention += queries + 2 * keys + hidden
+        layer = attention + 3 * hidden * self.intermediate_size + 2 * hidden
+        embeddings = self.vocab_size * hidden * (1 if self.tie_word_embeddings else 2)
+        return self.num_hidden_layers * layer + embeddings + hidden
+
+
+def _check_architecture(fields: Fields) -> None:
+    """Refuse everything that is not a dense Qwen3 with full attention and unquantized weights."""
+    values = fields.values
+    if fields.text("model_type") != "qwen3":
+        raise fields.fail("model_type", "'qwen3' (the dense Qwen3 models)")
+    architectures = values.get("architectures")
+    if architectures is not None and (not isinstance(architectures, list) or "Qwen3ForCausalLM" not in architectures):
+        raise fields.fail("architectures", "a list with 'Qwen3ForCausalLM'")
+    if fields.text("hidden_act", "silu") != "silu":
+        raise fields.fail("hidden_act", "'silu'")
+    if fields.boolean("use_sliding_window", False):
+        raise fields.fail("use_sliding_window", "false (sliding-window attention is not supported)")
+    layer_types = values.get("layer_types")
+    if layer_types is not None and (
+        not isinstance(layer_types, list) or any(kind != "full_attention" for kind in layer_types)
+    ):
+        raise fields.fail("layer_types", "'full_attention' for every layer")
+    quantization = values.get("quantization_config")
+    if quantization is not None:
+        method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
+        raise ConfigError(
+            f"{fields.source}: quantization_config: expected an unquantized checkpoint (BF16, F16 or F32 weights), "
+            f"found one quantized by {brief(method)}; pass the original model"
+        )
+
+
+@dataclass(frozen=True)
+class GenerationDefaults:
+    """generation_config.json: the sampling that a model's authors recommend. None where the file says nothing."""
+
+    do_sample: bool | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    max_new_tokens: int | None = None
+    bos_token_id: int | None = None
+    pad_token_id: int | None = None
+    eos_token_ids: tuple[int, ...] | None = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], source: str) -> GenerationDefaults:
+        """Read generation_config.json; other keys are left alone. Raises ConfigError naming `source` and the key."""
+        fields = Fields(values, source, ConfigError)
+        return cls(
+            do_sample=None if values.get("do_sample") is None else fields.boolean("do_sample", False),
+            temperature=fields.optional_number("temperature", 0.0, 1e4),
+            top_k=fields.optional_integer("top_k", 0, 2**31 - 1),
+            top_p=fields.optional_number("top_p", 0.0, 1.0, above_low=True),
+            min_p=fields.optional_number("min_p", 0.0, 1.0),
+            repetition_penalty=fields.optional_number("repetition_penalty", 0.0, 1e4, above_low=True),
+            max_new_tokens=fields.optional_integer("max_new_tokens", 1, 2**31 - 1),
+            bos_token_id=fields.optional_integer("bos_token_id", 0, 2**31 - 1),
+            pad_token_id=fields.optional_integer("pad_token_id", 0, 2**31 - 1),
+            eos_token_ids=fields.token_ids("eos_token_id"),
+        )

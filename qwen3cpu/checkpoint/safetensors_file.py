@@ -1,0 +1,166 @@
+"""Reading one safetensors file through mmap, tensor by tensor, after checking every field of its header.
+
+Source: the format description in the safetensors README. We read it ourselves because the library's reader copies each
+tensor, and because a damaged file must be reported by what exactly is wrong with it.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.checkpoint.json_fields import brief, parse_object
+from qwen3cpu.errors import CheckpointError
+
+DTYPE_BYTES: Final = {
+    "BOOL": 1,
+    "U8": 1,
+    "I8": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+    "I16": 2,
+    "U16": 2,
+    "F16": 2,
+    "BF16": 2,
+    "I32": 4,
+    "U32": 4,
+    "F32": 4,
+    "I64": 8,
+    "U64": 8,
+    "F64": 8,
+}
+_NUMPY: Final[dict[str, np.dtype[Any]]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+    "U8": np.dtype("u1"),
+}
+_MAX_HEADER_BYTES: Final = 100_000_000  # the limit of the format's own reader
+_LENGTH_BYTES: Final = 8
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """One tensor of a file: safetensors dtype, shape, first and last byte + 1 relative to the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+class SafetensorsFile:
+    """An open file. Arrays that it hands out are read-only views of the mapping and keep it alive."""
+
+    def __init__(self, path: Path) -> None:
+        """Open and check `path`. Raises CheckpointError for anything that is not a whole safetensors file."""
+        self.path = path
+        try:
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                self.size: int = status.st_size
+                self.mtime_ns: int = status.st_mtime_ns
+                self.header: bytes = _read_header(file.fileno(), self.size, path)
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError as reason:
+            raise CheckpointError(f"{path}: cannot be read: {reason.strerror or reason}") from reason
+        self.metadata, self.tensors = _parse_header(self.header, self.size, path)
+
+    def array(self, name: str) -> NDArray[Any]:
+        """The tensor as float32, float16, uint8 or, for BF16, uint16 bits, in its shape; a view of the file."""
+        entry = self.tensors[name]
+        return self.raw(name).view(_NUMPY[entry.dtype]).reshape(entry.shape)
+
+    def raw(self, name: str) -> NDArray[np.uint8]:
+        """The bytes of a tensor; a view of the file."""
+        entry = self.tensors[name]
+        return np.frombuffer(self._map, dtype=np.uint8, count=entry.stop - entry.start, offset=entry.start)
+
+    def advise(self, option: str, start: int, stop: int) -> None:
+        """Call madvise on bytes [start, stop) with mmap.`option`, where the system has it."""
+        advice = getattr(mmap, option, None)
+        if advice is None or stop <= start or not hasattr(self._map, "madvise"):
+            return
+        first = start - start % mmap.PAGESIZE
+        try:
+            self._map.madvise(advice, first, stop - first)
+        except OSError:
+            return  # advice only: a kernel without huge pages for files says EINVAL
+
+
+def _read_header(file: int, size: int, path: Path) -> bytes:
+    prefix = os.pread(file, _LENGTH_BYTES, 0)
+    if len(prefix) < _LENGTH_BYTES:
+        raise CheckpointError(f"{path}: expected a safetensors file, found only {size} bytes")
+    length = int.from_bytes(prefix, "little")
+    if length > _MAX_HEADER_BYTES or length < 2:
+        raise CheckpointError(
+            f"{path}: safetensors header: expected a length of 2 to {_MAX_HEADER_BYTES} bytes, found {length}"
+        )
+    if _LENGTH_BYTES + length > size:
+        raise CheckpointError(
+            f"{path}: safetensors header of {length} bytes is larger than the file ({size} bytes): truncated or damaged"
+        )
+    header = os.pread(file, length, _LENGTH_BYTES)
+    if len(header) < length:
+        raise CheckpointError(f"{path}: expected a header of {length} bytes, found {len(header)}")
+    return prefix + header
+
+
+def _parse_header(header: bytes, size: int, path: Path) -> tuple[dict[str, str], dict[str, TensorEntry]]:
+    values = parse_object(header[_LENGTH_BYTES:], f"{path}: safetensors header")
+    metadata = values.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise CheckpointError(f"{path}: __metadata__: expected an object of strings, found {brief(metadata)}")
+    tensors = {name: _parse_entry(name, entry, len(header), path) for name, entry in values.items()}
+    _check_placement(tensors, len(header), size, path)
+    return metadata, tensors
+
+
+def _parse_entry(name: str, value: object, data_start: int, path: Path) -> TensorEntry:
+    where = f"{path}: tensor {name!r}"
+    if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
+        raise CheckpointError(f"{where}: expected dtype, shape and data_offsets, found {brief(value)}")
+    dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
+        raise CheckpointError(f"{where}: dtype: expected one of {', '.join(DTYPE_BYTES)}, found {brief(dtype)}")
+    if not _are_sizes(shape) or len(shape) > 32:
+        raise CheckpointError(f"{where}: shape: expected a list of sizes, found {brief(shape)}")
+    if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise CheckpointError(f"{where}: data_offsets: expected [begin, end], found {brief(offsets)}")
+    expected = math.prod(shape) * DTYPE_BYTES[dtype]
+    if offsets[1] - offsets[0] != expected:
+        raise CheckpointError(
+            f"{where}: data_offsets: expected {expected} bytes for {dtype} {shape}, found {offsets[1] - offsets[0]}"
+        )
+    return TensorEntry(dtype, tuple(shape), data_start + offsets[0], data_start + offsets[1])
+
+
+def _are_sizes(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 1 << 48 for n in value
+    )
+
+
+def _check_placement(tensors: dict[str, TensorEntry], data_start: int, size: int, path: Path) -> None:
+    """As the format demands, the tensors cover the data without gaps or overlaps, to the end of the file."""
+    end, before = data_start, "the header"
+    for name, entry in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop)):
+        if entry.start < end:
+            raise CheckpointError(
+                f"{path}: tensor {name!r} overlaps {before}: expected byte {end}, found {entry.start}"
+            )
+        if entry.start > end:
+            raise CheckpointError(f"{path}: expected tensor {name!r} at byte {end}, found it at {entry.start}: a gap")
+        end, before = entry.stop, f"tensor {name!r}"
+    if end > size:
+        raise CheckpointError(f"{path}: truncated: its tensors need {end} bytes, found {size}")
+    if end < size:
+        raise CheckpointError(f"{path}: expected {end} bytes, as its header says, found {size}")

@@ -1,0 +1,65 @@
+"""`qwen3cpu doctor`: how this machine looks to qwen3cpu, and what to do about what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `doctor` to the command line."""
+    parser = commands.add_parser(
+        "doctor",
+        help="CPU, threads, memory, versions, and what to do about problems",
+        allow_abbrev=False,
+        description="How this machine looks to qwen3cpu: CPU and instruction sets, threads and why, memory and how "
+        "fast it is read (measured now), versions, cache directory; and for each warning what to do about it.",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run_doctor)
+
+
+def run_doctor(args: argparse.Namespace) -> int:
+    """`qwen3cpu doctor`."""
+    from qwen3cpu.cli.machine_report import examine
+
+    report = examine()
+    print(json.dumps(report, ensure_ascii=False) if args.json else as_text(report))
+    return 0
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """The report of `qwen3cpu.cli.machine_report.examine` for people."""
+    cpu, threads, memory = report["cpu"], report["threads"], report["memory"]
+    versions, cache = report["versions"], report["cache"]
+    quota = "none" if threads["cgroup_quota"] is None else f"{threads['cgroup_quota']:g} CPUs"
+    reading = "not measured" if memory["read_gb_s"] is None else f"{memory['read_gb_s']:.1f} GB/s"
+    left = "unknown" if memory["available"] is None else f"{_gb(memory['available'])} (bound: {memory['bound']})"
+    built = "" if versions["commit"] is None else f" ({versions['commit']})"
+    needed = [f"{name} {value or 'missing'}" for name, value in versions["packages"].items()]
+    lines = [
+        f"CPU         {cpu['name']}, {cpu['architecture']}",
+        f"  sets      chosen {cpu['chosen'] or 'none'}; can run {', '.join(cpu['able'])}; "
+        f"compiled in {', '.join(cpu['compiled'])}",
+        f"threads     {threads['count'] or 'none'}" + (f", because of {threads['why']}" if threads["count"] else ""),
+        f"  bounds    {threads['logical_cpus']} logical CPUs, affinity {threads['affinity']}, "
+        f"{threads['physical_cores']} physical cores, cgroup quota {quota}",
+        f"memory      {_gb(memory['total'])} in all, {left} may be used now",
+        f"  reading   {reading}; transparent huge pages {memory['huge_pages'] or 'unknown'}",
+        f"versions    qwen3cpu {versions['qwen3cpu']}{built}, Python {versions['python']}, {', '.join(needed)}",
+        f"  system    {versions['system']}",
+        f"  OpenMP    {', '.join(versions['openmp']) or 'unknown'}",
+        f"  OpenBLAS  {', '.join(versions['openblas']) or 'unknown'}",
+        f"cache       {cache['folder'] or 'none'}",
+        f"  files     {cache['files']}, {_gb(cache['bytes'])}; "
+        f"{'unknown' if cache['free'] is None else _gb(cache['free'])} free on the disk",
+        "",
+    ]
+    for each in report["warnings"]:
+        lines += [f"warning ({each['about']}): {each['found']}", f"  what to do: {each['remedy']}"]
+    return "\n".join(lines if report["warnings"] else [*lines, "No warnings."])
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.2f} GB"

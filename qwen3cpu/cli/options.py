@@ -1,0 +1,143 @@
+"""Command-line flags that several commands share, and the model and options that they make."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any, Literal
+
+from qwen3cpu import _native
+from qwen3cpu.checkpoint.json_fields import parse_object
+from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, QUANTS
+from qwen3cpu.cli.terminal import note
+from qwen3cpu.errors import ArgumentError, CheckpointError
+from qwen3cpu.model import Model, load
+from qwen3cpu.system.progress_bar import Progress
+
+DEFAULT_MODEL = "tiny"
+THINKING: dict[str, bool | Literal["auto"]] = {"on": True, "off": False, "auto": "auto"}
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """--model, --quant, --kv, --ctx-size, --rope-scaling, --threads, --no-cache."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "-m",
+        "--model",
+        metavar="MODEL",
+        help="a folder, a packed or GGUF file or a hub id such as Qwen/Qwen3-1.7B (default: tiny, the small arithmetic "
+        "model inside the package)",
+    )
+    group.add_argument(
+        "--quant", choices=QUANTS, help=f"weight format (default: {DEFAULT_QUANT}, or the packed file's)"
+    )
+    group.add_argument("--kv", choices=_native.KV_FORMATS, default="f16", help="KV cache format (default: %(default)s)")
+    group.add_argument(
+        "-c",
+        "--ctx-size",
+        type=int,
+        metavar="N",
+        help="positions of the context (default: the model's own; more turns YaRN on)",
+    )
+    group.add_argument(
+        "--rope-scaling",
+        metavar="JSON",
+        help="in place of config.json's: "
+        '{"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 32768}',
+    )
+    group.add_argument(
+        "-t",
+        "--threads",
+        type=int,
+        metavar="N",
+        help="default: QWEN3CPU_THREADS, else as many as physical cores, CPU affinity and cgroup quota allow",
+    )
+    group.add_argument("--no-cache", action="store_true", help="do not keep the converted weights on disk")
+
+
+def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
+    """Sampling and stopping, named as in llama.cpp."""
+    group = parser.add_argument_group("answer")
+    group.add_argument(
+        "-n", "--n-predict", type=int, metavar="N", help="new tokens at most, reasoning included (default: no limit)"
+    )
+    group.add_argument(
+        "--thinking",
+        choices=tuple(THINKING),
+        help="let the model think first; auto does what the last /think or /no_think in the text says (default: auto)",
+    )
+    group.add_argument("--thinking-budget", type=int, metavar="N", help="reasoning tokens at most; 0 for none")
+    group.add_argument(
+        "--deadline", type=float, metavar="S", help="seconds in which an answer shall be complete; the rest is cut off"
+    )
+    group.add_argument(
+        "--show-thinking",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="print the reasoning too (default: dimmed on a terminal, left out on a pipe)",
+    )
+    group.add_argument(
+        "--stop", action="append", metavar="TEXT", help="end the answer before this text; may be repeated"
+    )
+    group.add_argument("-s", "--seed", type=int, metavar="N", help="repeats an answer (default: a new one each time)")
+    sampling = parser.add_argument_group(
+        "sampling", "Defaults: generation_config.json, else what Qwen's authors recommend for the mode."
+    )
+    for flag, kind, text in (
+        ("--temp", float, "temperature; 0 takes the likeliest token always"),
+        ("--top-k", int, "keep the K likeliest tokens; 0 keeps all"),
+        ("--top-p", float, "keep the likeliest tokens that make up this share"),
+        ("--min-p", float, "drop tokens less likely than this share of the best"),
+        ("--repeat-penalty", float, "divide the logits of tokens that occurred; 1 is none"),
+        ("--presence-penalty", float, "subtract from the logits of tokens that the answer has"),
+        ("--frequency-penalty", float, "the same for each time"),
+    ):
+        sampling.add_argument(flag, type=kind, metavar="K" if kind is int else "X", help=text)
+
+
+def open_model(args: argparse.Namespace) -> Model:
+    """The model that the flags name, loaded with a progress bar on a terminal."""
+    source = args.model
+    if source is None:
+        source = DEFAULT_MODEL
+        if sys.stderr.isatty():
+            note("using the small model inside the package; --model Qwen/Qwen3-1.7B runs a real one")
+    with Progress(f"loading {source}", None) as progress:
+        return load(
+            source,
+            quant=args.quant,
+            kv=args.kv,
+            context=args.ctx_size,
+            rope_scaling=_rope_scaling(args.rope_scaling),
+            threads=args.threads,
+            cache=not args.no_cache,
+            progress=progress,
+        )
+
+
+def _rope_scaling(text: str | None) -> dict[str, Any] | None:
+    try:
+        return None if text is None else parse_object(text.encode(), "--rope-scaling")
+    except CheckpointError as reason:
+        raise ArgumentError(str(reason)) from None
+
+
+def answer_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The keyword arguments of generate and stream that the flags stand for; None where a flag was not given."""
+    return {
+        # llama.cpp writes -1 for "no limit" and "a new seed".
+        "max_new_tokens": None if args.n_predict == -1 else args.n_predict,
+        "seed": None if args.seed == -1 else args.seed,
+        "thinking": None if args.thinking is None else THINKING[args.thinking],
+        "thinking_budget": args.thinking_budget,
+        "deadline": args.deadline,
+        "stop": args.stop,
+        "temperature": args.temp,
+        "top_k": args.top_k,
+        "top_p": args.top_p,
+        "min_p": args.min_p,
+        "repetition_penalty": args.repeat_penalty,
+        "presence_penalty": args.presence_penalty,
+        "frequency_penalty": args.frequency_penalty,
+        "progress": True,
+    }

@@ -1,0 +1,144 @@
+"""`qwen3cpu plan`: whether a model fits into memory, and how fast it can be at most, before it is downloaded."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from qwen3cpu import _native
+from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.checkpoint.tensors import QUANTS, check_quant
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.loading.memory_plan import Needs, needs
+from qwen3cpu.loading.open import read_config
+from qwen3cpu.loading.random_weights import SIZES, synthetic_config
+from qwen3cpu.packed.packed_file import PackedMatrix, plan_matrices
+from qwen3cpu.system.free_memory import AvailableMemory, available_memory
+from qwen3cpu.system.thread_count import resolve_threads
+
+CONTEXTS = "1024,16384,32768"
+_MOST_CONTEXT = 1 << 30
+_PROBES = 3
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `plan` to the command line."""
+    sizes = ", ".join(size for size in SIZES if size != "test")
+    parser = commands.add_parser(
+        "plan",
+        help="memory and speed to expect of a model",
+        allow_abbrev=False,
+        description="Memory that a model takes when its context is full, whether this process may use as much, and "
+        "tokens per second at most: what this machine's memory can be read, measured now, allows. Of a hub id only "
+        "config.json is downloaded.",
+    )
+    parser.add_argument("model", metavar="MODEL|SIZE", help=f"whatever load takes, or a released size: {sizes}")
+    parser.add_argument(
+        "--quant", metavar="NAMES", help=f"weight formats, with commas between (default: {','.join(QUANTS)})"
+    )
+    parser.add_argument(
+        "--kv", choices=_native.KV_FORMATS, default="f16", help="KV cache format (default: %(default)s)"
+    )
+    parser.add_argument(
+        "-c", "--context", default=CONTEXTS, metavar="N", help="positions, with commas between (default: %(default)s)"
+    )
+    parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: see `qwen3cpu generate --help`")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run_plan)
+
+
+def run_plan(args: argparse.Namespace) -> int:
+    """`qwen3cpu plan`."""
+    threads = resolve_threads(args.threads)
+    contexts = [_context(text) for text in args.context.split(",")]
+    config, formats = _model(args.model, args.quant)
+    found = [
+        (quant, needs(config, matrices, args.kv, context, threads))
+        for quant, matrices in formats.items()
+        for context in contexts
+    ]
+    # Before the probe, which takes up to a gigabyte for a moment.
+    available = available_memory()
+    read_gb_s = _reading(threads, found)
+    rows = [_row(quant, each, available, read_gb_s) for quant, each in found]
+    about = {
+        "model": args.model,
+        "parameters": config.parameters(),
+        "kv": args.kv,
+        "threads": threads,
+        "read_gb_s": read_gb_s,
+        "available": None if available is None else dataclasses.asdict(available),
+    }
+    print(json.dumps({**about, "plans": rows}) if args.json else _as_text(about, rows))
+    return 0
+
+
+def _context(text: str) -> int:
+    """A number of positions: 16384 or 16k."""
+    digits, factor = (text[:-1], 1024) if text[-1:] in ("k", "K") else (text, 1)
+    if not (digits.isascii() and digits.isdigit() and 0 < int(digits) * factor <= _MOST_CONTEXT):
+        raise ArgumentError(f"--context: expected positions from 1 to {_MOST_CONTEXT} (16384 or 16k), found {text!r}")
+    return int(digits) * factor
+
+
+def _model(source: str, quant: str | None) -> tuple[ModelConfig, dict[str, dict[str, PackedMatrix]]]:
+    """The configuration, and for each weight format that is asked for the matrices."""
+    quants = None if quant is None else quant.split(",")
+    for name in quants or ():
+        check_quant(name)
+    sizes = {size.lower(): size for size in SIZES}
+    file = None
+    if source.lower() in sizes:
+        config = synthetic_config(sizes[source.lower()])
+    else:
+        config, file = read_config(source)
+    if file is None:
+        return config, {name: plan_matrices(config, name) for name in quants or QUANTS}
+    if quants not in (None, [file.quant]):
+        raise ArgumentError(f"--quant: {source} is packed as {file.quant!r}; expected that, found {quant!r}")
+    return config, {file.quant: file.plan}
+
+
+def _reading(threads: int, found: Sequence[tuple[str, Needs]]) -> float:
+    """10^9 bytes that this machine reads per second."""
+    # Imported here: the other commands do not need the benchmark's modules.
+    from qwen3cpu.bench.limits import measure_reading
+
+    size = max(each.read_bytes_at_start for _, each in found)
+    return sorted(measure_reading(threads, size) for _ in range(_PROBES))[_PROBES // 2]
+
+
+def _row(quant: str, found: Needs, available: AvailableMemory | None, read_gb_s: float) -> dict[str, Any]:
+    """One line of the table, as plain values."""
+    return {
+        "quant": quant,
+        **dataclasses.asdict(found),
+        "total_bytes": found.total_bytes,
+        "fits": None if available is None else found.total_bytes <= available.bytes,
+        "tokens_per_second_at_start": read_gb_s * 1e9 / found.read_bytes_at_start,
+        "tokens_per_second_at_end": read_gb_s * 1e9 / found.read_bytes,
+    }
+
+
+def _as_text(about: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
+    available = about["available"]
+    limit = "unknown" if available is None else f"{available['bytes'] / 1e9:.2f} GB ({available['bound']})"
+    lines = [
+        f"{about['model']}: {about['parameters'] / 1e9:.3g} billion parameters, KV cache {about['kv']}, "
+        f"{about['threads']} threads",
+        f"memory that this process may use: {limit}; memory is read at {about['read_gb_s']:.1f} GB/s",
+        "",
+        f"{'':6}{'context':>8}{'weights':>10}{'KV cache':>10}{'workspace':>11}{'process':>9}{'in all':>10}  "
+        f"{'fits':5}{'tok/s at most':>14}",
+    ]
+    for row in rows:
+        sizes = (row["weight_bytes"], row["kv_bytes"], row["workspace_bytes"], row["process_bytes"], row["total_bytes"])
+        cells = "".join(f"{size / 1e6:>{width},.0f}" for size, width in zip(sizes, (10, 10, 11, 9, 10), strict=True))
+        fits = {None: "?", True: "yes", False: "NO"}[row["fits"]]
+        speed = f"{row['tokens_per_second_at_start']:.1f} to {row['tokens_per_second_at_end']:.1f}"
+        lines.append(f"{row['quant']:6}{row['context']:>8}{cells}  {fits:5}{speed:>14}")
+    lines += ["", "Sizes in MB, with the context full; tok/s from the first token to the last of the context."]
+    return "\n".join(lines)

@@ -1,0 +1,110 @@
+"""Writing answers to a terminal or a pipe: dimmed reasoning, no foreign escape sequences, a line of figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TextIO
+
+from qwen3cpu.generation.results import Chunk, Result
+
+DIM, PLAIN = "\x1b[2m", "\x1b[0m"
+# What a model writes must not steer the terminal: every control character but newline and tab is shown as a symbol.
+CONTROLS = {code: 0xFFFD for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+
+
+class AnswerWriter:
+    """Writes the chunks of one answer as they come.
+
+    Args:
+        out: where to.
+        show_thinking: None: on a terminal only. On a pipe reasoning stands between <think> and </think>.
+    """
+
+    def __init__(self, out: TextIO, *, show_thinking: bool | None = None) -> None:
+        self._out = out
+        self._terminal = out.isatty()
+        self._dim = uses_colour(out)
+        self._show_thinking = self._terminal if show_thinking is None else show_thinking
+        self._last = ""
+        self._thinking = False
+
+    def write(self, chunk: Chunk) -> None:
+        """Show what a chunk adds."""
+        if chunk.reasoning and self._show_thinking:
+            self._enter_thinking()
+            self._put(chunk.reasoning)
+        if chunk.text:
+            self._leave_thinking()
+            self._put(chunk.text)
+        if chunk.tool_call:
+            self._leave_thinking()
+            arguments = ", ".join(
+                f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in chunk.tool_call.arguments.items()
+            )
+            self._put(f"\n[call] {chunk.tool_call.name}({arguments})\n")
+        self._out.flush()
+
+    def end(self) -> None:
+        """Finish the last line, also after an answer that was stopped."""
+        self._leave_thinking(between=False)
+        if self._last and self._last != "\n":
+            self._out.write("\n")
+        self._last = ""
+        self._out.flush()
+
+    def _enter_thinking(self) -> None:
+        if not self._thinking:
+            self._thinking = True
+            self._out.write("" if self._terminal else "<think>\n")
+            self._out.write(DIM if self._dim else "")
+
+    def _leave_thinking(self, between: bool = True) -> None:
+        if self._thinking:
+            self._thinking = False
+            self._out.write(PLAIN if self._dim else "")
+            self._out.write("" if self._terminal else "\n</think>")
+            self._out.write("\n\n" if between else "")
+
+    def _put(self, text: str) -> None:
+        self._out.write(text.translate(CONTROLS) if self._terminal else text)
+        self._last = text[-1]
+
+
+def uses_colour(stream: TextIO) -> bool:
+    """Whether escape sequences are welcome: a terminal that is not dumb, and no NO_COLOR (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def note(text: str) -> None:
+    """A remark on stderr, dimmed on a terminal."""
+    line = f"{DIM}{text}{PLAIN}" if uses_colour(sys.stderr) else text
+    print(line, file=sys.stderr, flush=True)
+
+
+def figures(result: Result) -> str:
+    """One line: tokens and tokens per second of prompt and answer, and the limit that ended the answer, if one did."""
+    usage, timings = result.usage, result.timings
+    kept = f" ({usage.cached_tokens} kept)" if usage.cached_tokens else ""
+    parts = [
+        f"prompt {usage.prompt_tokens} tokens{kept}, {timings.prompt_tokens_per_second:.1f}/s",
+        f"answer {usage.completion_tokens} tokens, {timings.tokens_per_second:.1f}/s",
+    ]
+    if result.thinking_closed_by is not None:
+        parts.append(f"thinking closed: {CLOSED[result.thinking_closed_by]}")
+    if result.finish_reason == "length":
+        parts.append(limit_text(result))
+    return "; ".join(parts)
+
+
+CLOSED = {"budget": "its budget is spent", "deadline": "the deadline is near", "loop": "it went round in a loop"}
+
+
+def limit_text(result: Result) -> str:
+    """Which limit cut an answer off."""
+    if result.stopped_by == "context":
+        return f"cut off: the context of {result.usage.total_tokens} tokens is full"
+    if result.stopped_by == "deadline":
+        return f"cut off at the deadline, after {result.usage.completion_tokens} new tokens"
+    return f"cut off after {result.usage.completion_tokens} new tokens, as asked"

@@ -1,0 +1,142 @@
+"""Sequences and the native call: which tokens go into which sequence, and the logits that come back.
+
+Nothing here samples or knows what an answer is; see answer.py and generate.py for that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu import _native
+from qwen3cpu.engine.prefix_cache import PrefixCache
+from qwen3cpu.engine.sequence import TokenSequence
+from qwen3cpu.engine.shared_pass import Items, Logits, SharedPass
+from qwen3cpu.engine.traffic import Traffic
+from qwen3cpu.errors import ContextLengthError
+from qwen3cpu.system.fork_guard import ForkCheck
+
+CHUNK = 256
+"""Tokens in one native call at most, so that Ctrl-C is heard and other sequences get their turn in long prompts."""
+
+
+class Engine:
+    """The native model with its context, as seen by generation and scoring.
+
+    Args:
+        native: the compiled model.
+        vocab_size: rows of the head.
+        context: positions that a sequence may hold.
+        prefix_cache: bytes that the prefix cache may hold.
+    """
+
+    def __init__(self, native: _native.Model, *, vocab_size: int, context: int, prefix_cache: int = 0) -> None:
+        self.native = native
+        self.prefix_cache = PrefixCache(native, prefix_cache)
+        """Beginnings that prompts have in common."""
+        self._shared_pass = SharedPass(CHUNK)
+        self.traffic = Traffic()
+        """Tells idle work when to wait."""
+        self._native_pass = threading.Lock()
+        self._check_fork = ForkCheck(
+            [self._native_pass, *self._shared_pass.locks, self.traffic.lock, self.prefix_cache.lock]
+        )
+        self.vocab_size = vocab_size
+        self.context = context
+
+    @property
+    def threads(self) -> int:
+        """Threads of a forward pass; may be set between calls."""
+        return self.native.threads
+
+    @threads.setter
+    def threads(self, threads: int) -> None:
+        self.native.threads = threads
+
+    def new_sequence(self) -> TokenSequence:
+        """An empty sequence."""
+        return TokenSequence(self.native.new_sequence())
+
+    def start(self, sequence: TokenSequence, ids: Sequence[int]) -> int:
+        """Let a sequence hold as much of the beginning of `ids` as is known, and nothing else.
+
+        Known is what it holds already, or what the prefix cache has when that is more. The last of `ids` is left out:
+        its logits choose the token that follows.
+
+        Returns:
+            Positions held, which need not be processed.
+        """
+        self._check_fork()
+        beginning = ids[:-1]
+        sequence.truncate(sequence.common_prefix(beginning))
+        if self.prefix_cache.cached(beginning) > sequence.length:
+            sequence.take(self.prefix_cache.lookup(beginning))
+        return sequence.length
+
+    def forward(self, batch: Items) -> Logits:
+        """Append new tokens to several sequences in one pass over the weights, shared with other threads' calls.
+
+        Args:
+            batch: (sequence, new ids, wanted) each; wanted: offsets into the new ids, ascending, may be empty.
+
+        Returns:
+            For each item float32 [len(wanted), vocab_size]: the logits for the token after each wanted one.
+
+        Raises:
+            ContextLengthError: a sequence would outgrow the context. No sequence has changed then.
+            EngineError: this process was forked while another thread used the model.
+        """
+        self._check_fork()
+        with self.traffic:
+            return self._shared_pass(batch, self._forward)
+
+    def forward_idle(self, sequence: TokenSequence, new: Sequence[int]) -> None:
+        """Append new tokens to a sequence while nobody waits for the model; raises as `forward` does."""
+        self._check_fork()
+        self._forward([(sequence, new, [])])
+
+    def _forward(self, batch: Items) -> Logits:
+        for sequence, new, _ in batch:
+            check_length(sequence.length + len(new), self.context)
+        with self._native_pass:
+            for sequence, new, _ in batch:
+                sequence.ids.extend(new)
+            logits = self.native.forward(
+                [(sequence.native, np.asarray(new, dtype=np.int32)) for sequence, new, _ in batch],
+                [np.asarray(wanted, dtype=np.int32) for _, _, wanted in batch],
+            )
+        ends = np.cumsum([len(wanted) for _, _, wanted in batch])
+        return [logits[end - len(wanted) : end] for end, (_, _, wanted) in zip(ends, batch, strict=True)]
+
+    def every_logit(self, ids: Sequence[int], chunk: int = CHUNK) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """The logits at all positions of `ids`, piece by piece: (first position, float32 [n, vocab_size]) each."""
+        check_length(len(ids), self.context)
+        sequence = self.new_sequence()
+        try:
+            for start in range(0, len(ids), chunk):
+                piece = ids[start : start + chunk]
+                (logits,) = self.forward([(sequence, piece, range(len(piece)))])
+                yield start, logits
+        finally:
+            sequence.release()
+
+    def memory(self) -> dict[str, Any]:
+        """Bytes that the engine holds besides the weights: KV blocks, the prefix cache's included, and workspace."""
+        blocks, size = self.native.kv_blocks_in_use(), self.native.kv_block_bytes()
+        return {
+            "kv_blocks_in_use": blocks,
+            "kv_block_positions": _native.KV_BLOCK,
+            "kv_bytes_in_use": blocks * size,
+            "prefix_cache_bytes": self.prefix_cache.size,
+            "workspace_bytes": self.native.workspace_bytes(),
+        }
+
+
+def check_length(tokens: int, context: int) -> None:
+    """Raise ContextLengthError when `tokens` positions do not fit."""
+    if tokens > context:
+        raise ContextLengthError(f"{tokens} tokens do not fit into the context of {context} positions")

@@ -1,0 +1,148 @@
+"""Beginnings that prompts have in common, processed once: a tree of KV blocks, kept for whoever comes next.
+
+A node is one full block of KV_BLOCK positions, found from its parent by the ids at them. The same ids after the same
+ids have the same keys and values bit for bit, so an answer does not change by what comes from here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from itertools import count, takewhile
+from typing import NamedTuple
+
+import numpy as np
+
+from qwen3cpu import _native
+from qwen3cpu.engine.sequence import TokenSequence
+
+BLOCK = _native.KV_BLOCK
+
+
+class _Node(NamedTuple):
+    """A cached block."""
+
+    number: int
+    """Names it for its children. The root, which has no block, is 0."""
+    block: _native.Block
+
+
+class PrefixCache:
+    """Shared by everything that generates with one model; may be used from several threads.
+
+    Args:
+        native: the compiled model.
+        limit: bytes that it may hold; 0 keeps nothing.
+    """
+
+    def __init__(self, native: _native.Model, limit: int) -> None:
+        self._native = native
+        self._block_bytes = native.kv_block_bytes()
+        self._limit = limit
+        self.lock = threading.Lock()
+        self._numbers = count(1)
+        # (number of the parent, ids) -> node; least recently used first. A path is marked as used from its end to its
+        # beginning, so every node stands behind its children, and the first one has none.
+        self._nodes: OrderedDict[tuple[int, bytes], _Node] = OrderedDict()
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds, each block counted once, also those that running sequences hold too."""
+        return len(self._nodes) * self._block_bytes
+
+    @property
+    def limit(self) -> int:
+        """Bytes that it may hold; may be set at any time."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        with self.lock:
+            self._limit = limit
+            self._shrink()
+
+    def lookup(self, ids: Sequence[int]) -> TokenSequence:
+        """A new sequence that holds the longest cached beginning of `ids`: 0 or more whole blocks."""
+        with self.lock:
+            path = self._find(ids)
+            for key in reversed(path):
+                self._nodes.move_to_end(key)
+            native = self._native.new_sequence([self._nodes[key].block for key in path])
+        return TokenSequence(native, ids[: native.length])
+
+    def cached(self, ids: Sequence[int]) -> int:
+        """How many of `ids`, from the start, `lookup` would find. Does not count as use."""
+        with self.lock:
+            return len(self._find(ids)) * BLOCK
+
+    @staticmethod
+    def in_common(ids: Sequence[int], others: Sequence[int]) -> int:
+        """Positions in whole blocks that both begin with."""
+        if ids[:BLOCK] != others[:BLOCK]:
+            return 0
+        equal = takewhile(lambda pair: pair[0] == pair[1], zip(_blocks(ids), _blocks(others), strict=False))
+        return sum(1 for _ in equal) * BLOCK
+
+    def store(self, sequence: TokenSequence) -> None:
+        """Keep the full blocks of a sequence, sharing them with it; the least recently used others make room."""
+        path = []
+        parent = 0
+        with self.lock:
+            for index, ids in enumerate(_blocks(sequence.ids[: self._limit // self._block_bytes * BLOCK])):
+                key = (parent, ids)
+                node = self._nodes.get(key)
+                if node is None:
+                    node = self._nodes[key] = _Node(next(self._numbers), sequence.native.hold(index))
+                path.append(key)
+                parent = node.number
+            for key in reversed(path):
+                self._nodes.move_to_end(key)
+            self._shrink()
+
+    def evict(self, size: int) -> int:
+        """Give back at least `size` bytes, or as many as can be, least recently used first.
+
+        Blocks that a sequence holds too stay: giving them up would free nothing.
+
+        Returns:
+            Bytes that are free now.
+        """
+        freed = 0
+        with self.lock:
+            children = Counter(parent for parent, _ in self._nodes)
+            for key, node in list(self._nodes.items()):
+                if freed >= size:
+                    break
+                if not children[node.number] and not node.block.shared:
+                    del self._nodes[key]
+                    children[key[0]] -= 1
+                    freed += self._block_bytes
+        return freed
+
+    def clear(self) -> None:
+        """Give everything back."""
+        with self.lock:
+            self._nodes.clear()
+
+    def _find(self, ids: Sequence[int]) -> list[tuple[int, bytes]]:
+        path: list[tuple[int, bytes]] = []
+        parent = 0
+        for block in _blocks(ids) if self._nodes else ():
+            node = self._nodes.get((parent, block))
+            if node is None:
+                break
+            path.append((parent, block))
+            parent = node.number
+        return path
+
+    def _shrink(self) -> None:
+        while self._nodes and self.size > self._limit:
+            self._nodes.popitem(last=False)
+
+
+def _blocks(ids: Sequence[int]) -> list[bytes]:
+    """The ids of every full block."""
+    data = np.asarray(ids, dtype=np.int32).tobytes()
+    length = 4 * BLOCK
+    return [data[start : start + length] for start in range(0, len(data) - length + 1, length)]

@@ -1,0 +1,264 @@
+"""How the next token is chosen: the settings, checked, and the sampler of one answer.
+
+The loops over the logits are in _sampling.pyx. The rules, in the order in which they apply:
+
+1. repetition_penalty r, to every token of the prompt and of the answer: logit * r below zero, logit / r otherwise.
+2. presence_penalty p and frequency_penalty f, to the tokens of the answer: logit - p - f * count.
+3. logit_bias is added. -inf bans a token; +inf leaves only the tokens that have it, at their own logits.
+   The sum of 1 to 3 is computed in float64 and rounded to float32 once.
+4. temperature 0 takes the largest logit. Otherwise the weight of a token is exp((logit - largest) / temperature).
+5. top_k keeps the k tokens with the largest logits.
+6. top_p keeps, best first, a token as long as those before it have less than top_p of the weight that top_k left.
+7. min_p drops what is less likely than min_p times the best token.
+8. One token is drawn in proportion to the weights, tokens in ascending order of id.
+
+Between equal logits the lower id is the better one. Ids from token_limit on (rows of the head without a token) are
+never candidates. The order is that of Hugging Face transformers; presence and frequency penalty are OpenAI's.
+
+Weights are integers, round(2**44 * exp(.)), with exact sums; the token at place i of an answer uses the random word
+`numpy.random.Philox(key=[seed, stream], counter=i).random_raw()` and nothing else, so that an answer can be repeated
+from its seed on any machine, beside any others, and from NumPy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu._sampling import MAX_VOCAB_SIZE, LogitsSampler
+from qwen3cpu.arguments import as_whole
+from qwen3cpu.errors import ArgumentError
+
+_WORD = 1 << 64
+_LARGEST_FLOAT = float(np.finfo(np.float64).max)
+_SMALLEST_FLOAT = float(np.nextafter(0.0, 1.0))
+
+
+def _real(name: str, value: object, *, low: float, high: float, allowed: str) -> float:
+    """`value` as a float in [low, high]; ArgumentError otherwise, also for NaN and bool."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ArgumentError(f"{name} must be {allowed}, got {value!r} of type {type(value).__name__}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not low <= number <= high:
+        raise ArgumentError(f"{name} must be {allowed}, got {value!r}")
+    return number
+
+
+def _share(name: str, value: object) -> float:
+    return _real(name, value, low=0.0, high=1.0, allowed="a number from 0 to 1")
+
+
+def _penalty(name: str, value: object) -> float:
+    return _real(name, value, low=-2.0, high=2.0, allowed="a number from -2 to 2")
+
+
+def _integer(name: str, value: object, *, low: int, high: int | None, allowed: str) -> int:
+    """`value` as an int in [low, high); ArgumentError otherwise, also for bool."""
+    number = as_whole(value)
+    if number is None:
+        raise ArgumentError(f"{name} must be {allowed}, got {value!r} of type {type(value).__name__}")
+    if number < low or (high is not None and number >= high):
+        raise ArgumentError(f"{name} must be {allowed}, got {number}")
+    return number
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """Settings of one answer, checked when made; ArgumentError names the field, what is allowed and what was given.
+
+    temperature: >= 0; 0 is greedy and makes the other filters irrelevant.
+    top_k: tokens kept, 0 for all. top_p: share of the probability kept, in [0, 1]; the best token always stays.
+    min_p: least probability as a share of the best token's, in [0, 1].
+    presence_penalty, frequency_penalty: in [-2, 2], in logits. repetition_penalty: > 0, 1 for none.
+    logit_bias: token id -> number added to its logit; -inf bans, +inf leaves only tokens that have it.
+    seed: in [0, 2**64); None takes one from the operating system.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict, hash=False)
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        checked: dict[str, Any] = {
+            "temperature": _real(
+                "temperature", self.temperature, low=0.0, high=_LARGEST_FLOAT, allowed="a finite number >= 0"
+            ),
+            "top_k": _integer("top_k", self.top_k, low=0, high=None, allowed="an integer >= 0 (0: all tokens)"),
+            "top_p": _share("top_p", self.top_p),
+            "min_p": _share("min_p", self.min_p),
+            "presence_penalty": _penalty("presence_penalty", self.presence_penalty),
+            "frequency_penalty": _penalty("frequency_penalty", self.frequency_penalty),
+            "repetition_penalty": _real(
+                "repetition_penalty",
+                self.repetition_penalty,
+                low=_SMALLEST_FLOAT,
+                high=_LARGEST_FLOAT,
+                allowed="a finite number > 0 (1: none)",
+            ),
+            "logit_bias": _checked_bias(self.logit_bias),
+        }
+        if self.seed is not None:
+            checked["seed"] = _integer("seed", self.seed, low=0, high=_WORD, allowed="an integer from 0 to 2**64 - 1")
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the largest logit is taken, with no random number."""
+        return self.temperature == 0.0
+
+    def replace(self, **changes: Any) -> SamplingParams:
+        """A copy with some fields changed, checked again. An unknown field raises ArgumentError."""
+        names = [f.name for f in dataclasses.fields(self)]
+        for name in changes:
+            if name not in names:
+                raise ArgumentError(f"unknown sampling parameter {name!r}: expected one of {', '.join(names)}")
+        return dataclasses.replace(self, **changes)
+
+
+def _checked_bias(bias: object) -> dict[int, float]:
+    if not isinstance(bias, Mapping):
+        raise ArgumentError(f"logit_bias must be a mapping of token id to number, got {type(bias).__name__}")
+    checked: dict[int, float] = {}
+    for token, value in bias.items():
+        token = _integer("a token id in logit_bias", token, low=0, high=None, allowed="an integer >= 0")
+        checked[token] = _real(
+            f"logit_bias[{token}]", value, low=-math.inf, high=math.inf, allowed="a number, -inf or inf"
+        )
+    return checked
+
+
+THINKING = SamplingParams(temperature=0.6, top_k=20, top_p=0.95)
+"""What the authors of Qwen3 recommend with thinking on (never greedy)."""
+
+NON_THINKING = SamplingParams(temperature=0.7, top_k=20, top_p=0.8)
+"""What the authors of Qwen3 recommend with thinking off."""
+
+
+class Sampler:
+    """Chooses the tokens of one answer, one after the other. It belongs to that answer and to one thread at a time.
+
+    params: the settings.
+    vocab_size: length of a row of logits, at most 2**18. token_limit: ids from here on are never drawn, <= vocab_size.
+    prompt: ids of the prompt, for repetition_penalty. stream: number of the answer among those of one seed.
+    Raises ArgumentError for ids that do not exist.
+
+    seed: the seed in use, drawn from the operating system when params.seed is None.
+    """
+
+    def __init__(
+        self,
+        params: SamplingParams,
+        *,
+        vocab_size: int,
+        token_limit: int,
+        prompt: Sequence[int] | NDArray[np.integer[Any]],
+        stream: int = 0,
+    ) -> None:
+        self.params = params
+        self.vocab_size = _integer(
+            "vocab_size", vocab_size, low=1, high=MAX_VOCAB_SIZE + 1, allowed=f"an integer from 1 to {MAX_VOCAB_SIZE}"
+        )
+        self.token_limit = _integer(
+            "token_limit",
+            token_limit,
+            low=1,
+            high=self.vocab_size + 1,
+            allowed=f"an integer from 1 to vocab_size = {self.vocab_size}",
+        )
+        self.stream = _integer("stream", stream, low=0, high=_WORD, allowed="an integer from 0 to 2**64 - 1")
+        for token in params.logit_bias:
+            if token >= self.token_limit:
+                raise ArgumentError(f"logit_bias names token {token}: expected ids from 0 to {self.token_limit - 1}")
+        # 53 bits, so that the seed survives JSON readers that know only doubles.
+        self.seed = secrets.randbits(53) if params.seed is None else params.seed
+        self._logits_sampler = LogitsSampler(
+            vocab_size=self.vocab_size,
+            token_limit=self.token_limit,
+            temperature=params.temperature,
+            top_k=params.top_k,
+            top_p=params.top_p,
+            min_p=params.min_p,
+            presence_penalty=params.presence_penalty,
+            frequency_penalty=params.frequency_penalty,
+            repetition_penalty=params.repetition_penalty,
+            logit_bias=params.logit_bias,
+            prompt=_checked_prompt(prompt, self.vocab_size),
+            seed=self.seed,
+            stream=self.stream,
+        )
+
+    def sample(self, logits: NDArray[np.float32]) -> int:
+        """The next token, which is counted for the penalties. Releases the GIL.
+
+        logits: float32 [vocab_size], not modified; -inf bans a token.
+        Raises EngineError naming the first position below token_limit that is NaN or +inf, and ArgumentError for
+        another shape or dtype or when every token is banned. After an error the sampler is as it was before.
+        """
+        return self._logits_sampler.sample(self._row(logits))
+
+    def accept(self, token: int) -> None:
+        """Count a token that was put into the answer from outside: for the penalties and as a place of the answer."""
+        self._logits_sampler.accept(self._token("token", token))
+
+    def distribution(self, logits: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """(ids [n] ascending, probabilities [n]) of the tokens that `sample` would draw from. Nothing is counted.
+
+        Raises like `sample`.
+        """
+        ids, weights = self._logits_sampler.distribution(self._row(logits))
+        return ids, weights / weights.sum()
+
+    def logprobs(self, logits: NDArray[np.float32], token: int, top: int = 0) -> tuple[float, list[tuple[int, float]]]:
+        """Natural log of the probability of `token`, and the `top` likeliest (id, log probability), best first.
+
+        Of the model's own distribution: log softmax over all of logits [vocab_size] without penalties, bias,
+        temperature or filters. The alternatives are ids below token_limit, fewer where the others are -inf.
+        Raises EngineError where a logit is NaN or +inf or all are -inf, ArgumentError for bad arguments.
+        """
+        top = _integer("top", top, low=0, high=None, allowed="an integer >= 0")
+        return self._logits_sampler.logprobs(self._row(logits), self._token("token", token), min(top, self.token_limit))
+
+    def _row(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not isinstance(logits, np.ndarray) or logits.dtype != np.float32 or logits.shape != (self.vocab_size,):
+            found = f"{logits.dtype} {list(logits.shape)}" if isinstance(logits, np.ndarray) else type(logits).__name__
+            raise ArgumentError(f"logits: expected a float32 array of shape [{self.vocab_size}], found {found}")
+        return np.require(logits, np.float32, ["C", "A"])
+
+    def _token(self, name: str, token: int) -> int:
+        return _integer(name, token, low=0, high=self.vocab_size, allowed=f"an integer from 0 to {self.vocab_size - 1}")
+
+
+def _checked_prompt(prompt: Sequence[int] | NDArray[np.integer[Any]], vocab_size: int) -> list[int]:
+    """The distinct ids of the prompt, ascending."""
+    try:
+        ids = np.asarray(prompt)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ArgumentError(f"prompt: expected a sequence of token ids, found {type(prompt).__name__}") from error
+    if ids.size == 0 and ids.ndim == 1:
+        return []
+    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        raise ArgumentError(f"prompt: expected a sequence of token ids, found {ids.dtype} {list(ids.shape)}")
+    outside = np.flatnonzero((ids < 0) | (ids >= vocab_size))
+    if outside.size:
+        place = int(outside[0])
+        raise ArgumentError(f"prompt[{place}] is {ids[place]}: expected ids from 0 to {vocab_size - 1}")
+    distinct: list[int] = np.unique(ids).tolist()
+    return distinct

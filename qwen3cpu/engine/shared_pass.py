@@ -1,0 +1,121 @@
+"""Forward passes that several threads ask for at the same time, run as one: the weights are read once for all of them.
+
+By the invariant nobody's logits change by it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.engine.sequence import TokenSequence
+
+Items: TypeAlias = Sequence[tuple[TokenSequence, Sequence[int], Sequence[int]]]
+"""(sequence, new ids, wanted) each: see `Engine.forward`."""
+Logits: TypeAlias = list[NDArray[np.float32]]
+
+
+class _Call:
+    def __init__(self, items: Items) -> None:
+        self.items = items
+        self.tokens = sum(len(new) for _, new, _ in items)
+        self.logits: Logits | None = None
+        self.error: Exception | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.logits is not None or self.error is not None
+
+
+class SharedPass:
+    """Runs calls one after the other; those that came while one was running go together.
+
+    Args:
+        most_tokens: in a pass of more than one call.
+    """
+
+    def __init__(self, most_tokens: int) -> None:
+        self._most_tokens = most_tokens
+        self._lock = threading.Lock()
+        self._waiting: list[_Call] = []
+        self._turn = threading.Lock()
+
+    @property
+    def locks(self) -> tuple[threading.Lock, threading.Lock]:
+        """Those that a call holds."""
+        return self._lock, self._turn
+
+    def __call__(self, items: Items, run: Callable[[Items], Logits]) -> Logits:
+        """The logits of these items, or the error that they have alone.
+
+        Args:
+            items: what this thread wants.
+            run: the pass, the same for all calls. When it fails, no sequence has changed.
+        """
+        call = _Call(items)
+        try:
+            with self._lock:
+                self._waiting.append(call)
+            with self._turn:
+                while not call.done:
+                    _run_together(self._next(call), run)
+        except BaseException:
+            self._withdraw(call)
+            raise
+        if call.error is not None:
+            raise call.error
+        assert call.logits is not None
+        return call.logits
+
+    def _next(self, own: _Call) -> list[_Call]:
+        """The oldest calls, as many as go together.
+
+        The main thread runs its own call only: when Ctrl-C strikes there, others must not lose theirs.
+        """
+        with self._lock:
+            if threading.current_thread() is threading.main_thread():
+                self._waiting.remove(own)
+                return [own]
+            count, tokens = 1, self._waiting[0].tokens
+            for call in self._waiting[1:]:
+                tokens += call.tokens
+                if tokens > self._most_tokens:
+                    break
+                count += 1
+            calls, self._waiting[:count] = self._waiting[:count], []
+        return calls
+
+    def _withdraw(self, call: _Call) -> None:
+        """After Ctrl-C: return when no pass over the call's sequences runs or will run."""
+        with self._lock:
+            if call in self._waiting:
+                self._waiting.remove(call)
+                return
+        with self._turn:
+            return
+
+
+def _run_together(calls: list[_Call], run: Callable[[Items], Logits]) -> None:
+    if len(calls) > 1:
+        try:
+            logits = run([item for call in calls for item in call.items])
+        except Exception:
+            # It may be the fault of one of them only.
+            for call in calls:
+                _run_alone(call, run)
+            return
+        for call in calls:
+            call.logits, logits = logits[: len(call.items)], logits[len(call.items) :]
+    else:
+        _run_alone(calls[0], run)
+
+
+def _run_alone(call: _Call, run: Callable[[Items], Logits]) -> None:
+    try:
+        call.logits = run(call.items)
+    except Exception as error:
+        call.error = error

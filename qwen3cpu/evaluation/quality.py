@@ -1,0 +1,177 @@
+"""What a weight format costs: the divergence of its predictions from those of the unrounded weights on a text.
+
+The text is cut into windows of one length that are read each on its own; tokens of the second half of a window are
+scored, so that each has at least half a window before it. KL, perplexity and agreement are as llama.cpp's perplexity
+tool defines them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.model import Model, load
+from qwen3cpu.quantization.divergence import log_softmax
+from qwen3cpu.system.progress_bar import Progress
+
+REFERENCE: Final = "bf16"
+WINDOW: Final = 512
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The numbers of one format; divergences KL(reference || format) in nats, over all scored positions.
+
+    same_top: share of positions (0..1) where format and reference find the same token likeliest.
+    """
+
+    quant: str
+    weight_bytes: int
+    reference: str
+    windows: int
+    window: int
+    positions: int
+    perplexity: float
+    reference_perplexity: float
+    mean_kl: float
+    kl_99: float
+    same_top: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def evaluate(
+    models: Mapping[str, Model],
+    reference: Model,
+    text: str,
+    *,
+    windows: int = 20,
+    window: int = WINDOW,
+    progress: Progress | None = None,
+) -> list[Quality]:
+    """Compare models with a reference on the first windows of a text.
+
+    Args:
+        models: what each is called in the results (its `quant`) -> model.
+        reference: the same model in its own precision.
+        text: taken as it is. Shorter than `windows` windows: as many whole ones as it has.
+        windows: at most.
+        window: tokens of each, an even number from 4.
+        progress: advanced by one a window.
+
+    Raises:
+        ArgumentError: sizes that make no sense, a text of less than one window, models with other vocabularies.
+    """
+    if windows < 1 or window < 4 or window % 2:
+        raise ArgumentError(f"windows: expected at least 1 of an even length from 4, found {windows} of {window}")
+    ids = reference.tokenizer.encode(text)
+    count = min(windows, len(ids) // window)
+    if count == 0:
+        raise ArgumentError(f"text: expected at least one window of {window} tokens, found {len(ids)} tokens")
+    for name, model in models.items():
+        if model.config.vocab_size != reference.config.vocab_size or model.tokenizer.encode(text[:1000]) != (
+            reference.tokenizer.encode(text[:1000])
+        ):
+            raise ArgumentError(f"{name}: its tokens are not those of the reference {reference.source}")
+    tallies = {name: _Tally() for name in models}
+    own = _Tally()
+    if progress is not None:
+        progress.start("Comparing", count, "windows")
+    for first in range(0, count * window, window):
+        piece = ids[first : first + window]
+        expected = list(_second_half(reference, piece))
+        for logprobs, targets in expected:
+            own.add(logprobs, logprobs, targets)
+        for name, model in models.items():
+            for (p, targets), (q, _) in zip(expected, _second_half(model, piece), strict=True):
+                tallies[name].add(p, q, targets)
+        if progress is not None:
+            progress.advance(1)
+    return [
+        Quality(
+            name,
+            model.weight_bytes,
+            reference.quant,
+            count,
+            window,
+            tallies[name].positions,
+            tallies[name].perplexity(),
+            own.perplexity(),
+            float(np.concatenate(tallies[name].kl).mean()),
+            float(np.quantile(np.concatenate(tallies[name].kl), 0.99)),
+            tallies[name].same / tallies[name].positions,
+        )
+        for name, model in models.items()
+    ]
+
+
+def evaluate_source(
+    source: str | os.PathLike[str],
+    text: str,
+    quants: Sequence[str],
+    *,
+    windows: int = 20,
+    window: int = WINDOW,
+    threads: int | None = None,
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> list[Quality]:
+    """`evaluate` of a checkpoint in several weight formats against itself in bf16, one format in memory at a time.
+
+    source, threads, cache: as for `load`; the rest and what is raised: as for `evaluate`.
+    """
+    reference = load(source, REFERENCE, threads=threads, cache=False, progress=progress)
+    results = []
+    for quant in quants:
+        model = load(source, quant, threads=threads, cache=cache, progress=progress)
+        results += evaluate({quant: model}, reference, text, windows=windows, window=window, progress=progress)
+        del model
+    return results
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8. Raises ArgumentError when it cannot be read or is something else."""
+    try:
+        return path.read_bytes().decode("utf-8")
+    except OSError as reason:
+        raise ArgumentError(f"text: {path} cannot be read: {reason.strerror or reason}") from reason
+    except UnicodeDecodeError as reason:
+        raise ArgumentError(f"text: {path}: expected UTF-8, found something else at byte {reason.start}") from None
+
+
+class _Tally:
+    def __init__(self) -> None:
+        self.kl: list[NDArray[np.float64]] = []
+        self.positions = 0
+        self.same = 0
+        self._surprise = 0.0
+
+    def add(self, p: NDArray[np.float32], q: NDArray[np.float32], targets: NDArray[np.int64]) -> None:
+        """Log-probabilities [n, vocab_size] of reference and model, and the tokens [n] that came."""
+        self.kl.append(np.einsum("ij,ij->i", np.exp(p), p - q, dtype=np.float64))
+        self.positions += len(targets)
+        self.same += int((p.argmax(1) == q.argmax(1)).sum())
+        self._surprise -= float(q[np.arange(len(targets)), targets].sum(dtype=np.float64))
+
+    def perplexity(self) -> float:
+        return float(np.exp(self._surprise / self.positions))
+
+
+def _second_half(model: Model, ids: Sequence[int]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """(log-probabilities [n, vocab_size], the next tokens [n]) of scored positions, a part of a window at a time."""
+    tokens = np.array(ids, np.int64)
+    half = len(ids) // 2
+    for start, logits in model.engine.every_logit(ids[:-1]):
+        wanted = logits[max(half - start, 0) :]
+        if len(wanted):
+            first = max(half, start)
+            yield log_softmax(wanted), tokens[first + 1 : first + 1 + len(wanted)]

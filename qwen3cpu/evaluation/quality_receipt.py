@@ -1,0 +1,46 @@
+"""The quality receipt of a packed file: what its rounding costs on a text, measured once and kept with the weights.
+
+It stands in the header, under its seal; the data behind it is copied unchanged.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final
+
+from qwen3cpu.checkpoint.json_fields import parse_object
+from qwen3cpu.errors import CheckpointError
+from qwen3cpu.evaluation.quality import Quality
+from qwen3cpu.packed.packed_file import PackedFile
+from qwen3cpu.packed.sealed_file import replacing, reseal
+
+_KEY: Final = "quality"
+
+
+def read_receipt(file: PackedFile) -> dict[str, Any] | None:
+    """Quality as a dictionary, with `text`, the name of the text, and `text_sha256`; None when none was stored.
+
+    Raises CheckpointError when it is not what `write_receipt` writes.
+    """
+    text = file.metadata.get(_KEY)
+    if text is None:
+        return None
+    receipt = parse_object(text.encode("utf-8", "replace"), f"{file.path}: {_KEY}")
+    expected = {field.name for field in fields(Quality)} | {"text", "text_sha256"}
+    numbers = expected - {"quant", "reference", "text", "text_sha256"}
+    if set(receipt) != expected or not all(type(receipt[name]) in (int, float) for name in numbers):
+        raise CheckpointError(f"{file.path}: {_KEY}: expected the fields {sorted(expected)}, found {sorted(receipt)}")
+    return receipt
+
+
+def write_receipt(path: Path, quality: Quality, text_name: str, text_sha256: str) -> None:
+    """Store a receipt in a packed file, replaced whole. Raises CheckpointError, OSError of the file system."""
+    header = PackedFile(path).header
+    receipt = quality.to_dict() | {"text": text_name, "text_sha256": text_sha256}
+    with path.open("rb") as old, replacing(path) as new:
+        new.write(reseal(header, {_KEY: json.dumps(receipt, separators=(",", ":"))}))
+        old.seek(len(header))
+        shutil.copyfileobj(old, new, 8 << 20)

@@ -1,0 +1,152 @@
+"""How a model is asked: options checked and filled in, prompts made into ids, answers begun.
+
+What every way to ask shares: `Model`'s own methods, conversations, the loop of tools and the server.
+"""
+
+from __future__ import annotations
+
+import secrets
+import warnings
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import Any, Protocol
+
+from qwen3cpu.arguments import whole_number
+from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
+from qwen3cpu.engine.engine import Engine
+from qwen3cpu.engine.sequence import TokenSequence
+from qwen3cpu.errors import ArgumentError, Qwen3CpuWarning
+from qwen3cpu.generation.answer import Answer, Surroundings
+from qwen3cpu.generation.batch import run, run_many
+from qwen3cpu.generation.options import Request, make_request
+from qwen3cpu.generation.results import Chunk, Result
+from qwen3cpu.generation.thinking import latest_switch
+from qwen3cpu.text.prompts import Prompt, PromptEncoder, is_messages
+
+
+class AnsweringModel(Protocol):
+    """What conversations, saved sessions and the loop of tools need of a model. `qwen3cpu.Model` is one."""
+
+    answerer: Answerer
+    engine: Engine
+    kv: str
+
+    @property
+    def config(self) -> ModelConfig: ...
+    @property
+    def context(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def quant(self) -> str: ...
+
+
+class Answerer:
+    """Asks one model.
+
+    Args:
+        surroundings: what answers are made from.
+        prompts: makes ids of prompts.
+        defaults: the checkpoint's generation_config.json.
+    """
+
+    def __init__(self, surroundings: Surroundings, prompts: PromptEncoder, defaults: GenerationDefaults) -> None:
+        self.surroundings = surroundings
+        self._prompts = prompts
+        self._defaults = defaults
+        self._has_template = prompts.has_template
+        self._warned = False
+
+    def request(self, prompt: Prompt | None = None, **options: Any) -> Request:
+        """Check options and fill in the defaults; a prompt may say whether to think.
+
+        Raises:
+            ArgumentError: an option that is unknown or not allowed.
+        """
+        request = self._checked(self._switch(prompt, options), options)
+        self._warn_of_greedy_thinking(prompt, request, options)
+        return request
+
+    def encode(self, prompt: Prompt, request: Request) -> list[int]:
+        """The token ids of a prompt, at least one and fewer than the context. Errors as of `Model.generate`."""
+        return self._prompts.encode(prompt, request)
+
+    def stream(
+        self, prompt: Prompt, request: Request, sequence: TokenSequence | None = None
+    ) -> Generator[Chunk, None, None]:
+        """Begin the answers that a request asks for.
+
+        Args:
+            prompt: encoded at once.
+            request: made by `request`.
+            sequence: kept between calls: what it holds already of the prompt is not processed again.
+        """
+        ids = self._prompts.encode(prompt, request)
+        if request.sampling.seed is None:
+            # One seed for all answers, so that the one that each result reports repeats it.
+            request = replace(request, sampling=request.sampling.replace(seed=secrets.randbits(53)))
+        answers = [
+            Answer(self.surroundings, ids, request, index=index, stream=index, sequence=sequence)
+            for index in range(request.n or 1)
+        ]
+        return run(self.surroundings.engine, answers, progress=request.progress)
+
+    def batch(self, prompts: Sequence[Prompt], options: Mapping[str, Any], most_running: int) -> list[Result]:
+        """See `Model.generate_batch`."""
+        if isinstance(prompts, (str, bytes)) or not isinstance(prompts, Sequence):
+            raise ArgumentError(f"prompts: expected a list of prompts, found {type(prompts).__name__}")
+        most_running = whole_number("most_running", most_running, 1)
+        # What prompts say of thinking is all in which their requests differ.
+        requests = {
+            switch: self._checked(switch, options) for switch in {self._switch(each, options) for each in prompts}
+        }
+        if any(request.n is not None for request in requests.values()):
+            raise ArgumentError("n: generate_batch gives one answer to each prompt; repeat a prompt for more")
+        chosen = [requests[self._switch(prompt, options)] for prompt in prompts]
+        encoded = []
+        for prompt, request in zip(prompts, chosen, strict=True):
+            encoded.append(self._prompts.encode(prompt, request))
+            self._warn_of_greedy_thinking(prompt, request, options)
+        answers = (
+            Answer(self.surroundings, ids, request, index=index)
+            for index, (ids, request) in enumerate(zip(encoded, chosen, strict=True))
+        )
+        return results_of(run_many(self.surroundings.engine, answers, most_running=most_running))
+
+    def check_grammar(self, grammar: str) -> None:
+        """ArgumentError for a grammar of qwen3cpu.generation.grammar that answers could not follow."""
+        assert self.surroundings.grammars is not None
+        self.surroundings.grammars.matcher(grammar)
+
+    def _switch(self, prompt: Prompt | None, options: Mapping[str, Any]) -> bool | None:
+        return latest_switch(prompt) if self._has_template and not options.get("raw") else None
+
+    def _checked(self, switch: bool | None, options: Mapping[str, Any]) -> Request:
+        request = make_request(options, self._defaults, vocab_size=self.surroundings.engine.vocab_size, switch=switch)
+        if request.max_new_tokens is None and self._defaults.max_new_tokens is not None:
+            request = replace(request, max_new_tokens=self._defaults.max_new_tokens)
+        if request.grammar is not None:
+            self.check_grammar(request.grammar)
+        return request
+
+    def _warn_of_greedy_thinking(self, prompt: Prompt | None, request: Request, options: Mapping[str, Any]) -> None:
+        """Once, and not when the checkpoint's own generation_config.json asks for it."""
+        asked = options.get("temperature") == 0 or options.get("do_sample") is False
+        rendered = is_messages(prompt) or (isinstance(prompt, str) and self._has_template and not request.raw)
+        thinks = request.thinking and self.surroundings.tokenizer.think is not None
+        if asked and thinks and rendered and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "greedy thinking (temperature 0) tends to repeat itself without end; Qwen's authors advise against it: "
+                "leave temperature to its default, or give thinking=False",
+                Qwen3CpuWarning,
+                stacklevel=4,
+            )
+
+
+def results_of(chunks: Generator[Chunk, None, None]) -> list[Result]:
+    """The results at the ends of streams, by index."""
+    with closing(chunks):
+        results = [chunk.result for chunk in chunks if chunk.result is not None]
+    return sorted(results, key=lambda result: result.index)

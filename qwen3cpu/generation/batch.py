@@ -1,0 +1,198 @@
+"""Answers decoded together, and the generators that stream them.
+
+A step is one native call over what every running answer still has to feed: a piece of a prompt, or its last token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.engine.engine import CHUNK, Engine
+from qwen3cpu.errors import Qwen3CpuError
+from qwen3cpu.generation.answer import Answer
+from qwen3cpu.generation.results import Chunk
+from qwen3cpu.system.blas_threads import shorten_waits
+from qwen3cpu.system.progress_bar import Progress
+
+MOST_RUNNING = 16
+"""Answers of generate_batch decoded side by side."""
+
+
+class Batch:
+    """Answers that run together. Each gets exactly the tokens that it would get alone.
+
+    Args:
+        engine: runs the forward passes.
+        chunk: tokens in one pass at most; running answers come first, prompts get what they leave, at least one token.
+    """
+
+    def __init__(self, engine: Engine, *, chunk: int = CHUNK) -> None:
+        self._engine = engine
+        self.chunk = chunk
+        """May be changed between steps."""
+        self._running: list[Answer] = []
+        self._followers: dict[Answer, Sequence[Answer]] = {}
+        self.prompt_tokens = 0
+        """Tokens of prompts processed so far, those of preempted answers included."""
+
+    def __len__(self) -> int:
+        """Answers that have not finished."""
+        return len(self._running) + sum(len(followers) for followers in self._followers.values())
+
+    @property
+    def running(self) -> Sequence[Answer]:
+        """The answers that have a sequence of their own, in the order in which they joined."""
+        return self._running
+
+    def add(self, *answers: Answer) -> None:
+        """Let one or several answers to the same prompt join; the prompt is processed once."""
+        first, *followers = answers
+        first.start()
+        self._running.append(first)
+        self._followers[first] = followers
+
+    def remove(self, answer: Answer) -> Sequence[Answer]:
+        """Stop an answer and give its memory back. Returns those that waited for its prompt; they are out too."""
+        self._running.remove(answer)
+        answer.release()
+        return self._followers.pop(answer, ())
+
+    def step(self) -> list[Chunk]:
+        """One forward pass; a chunk for every answer that got a token. The error of any answer is raised."""
+        chunks = []
+        for _, outcome in self.advance():
+            if isinstance(outcome, Qwen3CpuError):
+                raise outcome
+            chunks.append(outcome)
+        return chunks
+
+    def advance(self) -> list[tuple[Answer, Chunk | Qwen3CpuError]]:
+        """One forward pass; what it brought every answer that got a token. Finished answers are released.
+
+        An error belongs to the answer beside it, which has ended with it: the others go on. What the pass itself raises
+        concerns all; no answer has changed then.
+        """
+        shares = self._share_out()
+        rows = self._engine.forward(
+            [(answer.sequence, answer.pending[:count], answer.wanted(count)) for answer, count in shares]
+        )
+        outcomes: list[tuple[Answer, Chunk | Qwen3CpuError]] = []
+        ended: set[Answer] = set()
+        for (answer, count), logits in zip(shares, rows, strict=True):
+            if answer.catching_up:
+                self.prompt_tokens += count
+            answer.fed(count, logits)
+            if answer.pending:
+                self._engine.prefix_cache.store(answer.sequence)
+                if answer.overdue:
+                    late = (answer, *self._followers.pop(answer, ()))
+                    outcomes += [(each, each.cut_off()) for each in late]
+                    ended.update(late)
+                continue
+            followers = self._followers.pop(answer, ())
+            for follower in followers:
+                follower.share_prompt(answer)
+            self._running += followers
+            for each in (answer, *followers):
+                outcome = _receive(each, logits[-1])
+                outcomes.append((each, outcome))
+                if each.result is not None or isinstance(outcome, Qwen3CpuError):
+                    ended.add(each)
+        for answer in ended:
+            answer.release()
+        self._running = [answer for answer in self._running if answer not in ended]
+        return outcomes
+
+    def close(self) -> None:
+        """Give back the memory of every answer that has not finished."""
+        for answer in self._running:
+            answer.release()
+        self._running.clear()
+        self._followers.clear()
+
+    def _share_out(self) -> list[tuple[Answer, int]]:
+        """How many of its pending tokens each answer feeds.
+
+        Running answers feed all of them. Prompts share evenly what the chunk has left, and the short ones leave the
+        rest of their part to the long ones: a long prompt holds nobody up. Of prompts that begin alike, the first
+        processes the beginning, and the others wait for it.
+        """
+        shares = [(answer, len(answer.pending)) for answer in self._running if not answer.catching_up]
+        room = max(1, self.chunk - sum(count for _, count in shares))
+        prompts: list[Answer] = []
+        for answer in self._running:
+            if answer.catching_up:
+                answer.start()
+                if not any(answer.follows(other) for other in prompts):
+                    prompts.append(answer)
+        prompts.sort(key=lambda answer: len(answer.pending))
+        for place, answer in enumerate(prompts):
+            count = min(room // (len(prompts) - place), len(answer.pending))
+            if count:
+                shares.append((answer, count))
+                room -= count
+        return shares
+
+
+def _receive(answer: Answer, logits: NDArray[np.float32]) -> Chunk | Qwen3CpuError:
+    try:
+        return answer.receive(logits)
+    except Qwen3CpuError as error:
+        return error
+
+
+@contextmanager
+def _batch(engine: Engine) -> Iterator[Batch]:
+    batch = Batch(engine)
+    try:
+        yield batch
+    finally:
+        batch.close()
+        shorten_waits()  # an OpenBLAS may have come after the model; by now its threads may have fallen asleep
+
+
+def run(engine: Engine, answers: Sequence[Answer], *, progress: bool = False) -> Generator[Chunk, None, None]:
+    """Stream one or several answers to the same prompt.
+
+    Closing the generator, or Ctrl-C, stops before the next step.
+
+    Args:
+        engine: runs the forward passes.
+        answers: all to the same prompt.
+        progress: show a bar while a prompt of more than one piece is processed.
+    """
+    with _batch(engine) as batch:
+        batch.add(*answers)
+        prompt_tokens = len(answers[0].pending)
+        if progress and prompt_tokens > CHUNK:
+            chunks: list[Chunk] = []
+            with Progress("prompt", prompt_tokens, unit="tok") as bar:
+                while not chunks:
+                    before = batch.prompt_tokens
+                    chunks = batch.step()
+                    bar.advance(batch.prompt_tokens - before)
+            yield from chunks
+        while len(batch):
+            yield from batch.step()
+
+
+def run_many(engine: Engine, answers: Iterable[Answer], *, most_running: int) -> Generator[Chunk, None, None]:
+    """Stream answers to different prompts, decoded together; when one has finished, the next joins.
+
+    Args:
+        engine: runs the forward passes.
+        answers: taken from it one by one, when there is room.
+        most_running: answers side by side.
+    """
+    waiting = iter(answers)
+    with _batch(engine) as batch:
+        while True:
+            while len(batch) < most_running and (answer := next(waiting, None)) is not None:
+                batch.add(answer)
+            if not len(batch):
+                return
+            yield from batch.step()

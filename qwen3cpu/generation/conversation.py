@@ -1,0 +1,239 @@
+"""A conversation: its messages, and the sequence that holds what has been processed of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from qwen3cpu.engine.sequence import common_prefix
+from qwen3cpu.errors import ArgumentError, SessionError
+from qwen3cpu.generation.answerer import AnsweringModel
+from qwen3cpu.generation.preparation import Preparation
+from qwen3cpu.generation.results import Chunk, Result
+from qwen3cpu.text.messages import check_messages
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from qwen3cpu.generation.options import Options, Request
+    from qwen3cpu.text.prompts import Message
+
+
+class Conversation:
+    """Made by `Model.chat`. One turn at a time; the longest beginning that turns have in common is processed once.
+
+    Args:
+        model: answers.
+        system: the system message, if any.
+        prepare: "idle": after each answer the history, without the reasoning that the next prompt leaves out, is
+            processed in the background while the model has nothing else to do, so that the next turn starts warm.
+        options: for every answer, unless a turn overrides them.
+    """
+
+    def __init__(
+        self,
+        model: AnsweringModel,
+        system: str | None = None,
+        *,
+        prepare: Literal["idle"] | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        if prepare not in (None, "idle"):
+            raise ArgumentError(f'prepare: expected "idle" or None, found {prepare!r}')
+        self._model = model
+        self._sequence = model.engine.new_sequence()
+        self.options: dict[str, Any] = dict(options)
+        """Used for every answer."""
+        self.messages: list[dict[str, Any]] = []
+        """The history; may be read and edited between turns."""
+        self.result: Result | None = None
+        """The last answer that came to its end."""
+        self._prepare = prepare
+        self._preparation: Preparation | None = None
+        self._request: Request | None = None
+        model.answerer.request(**options)
+        if system is not None:
+            self.messages.append({"role": "system", "content": system})
+
+    def __del__(self) -> None:
+        # Not there when the constructor refused its arguments.
+        preparation: Preparation | None = getattr(self, "_preparation", None)
+        if preparation is not None:
+            preparation.abandon()
+
+    @classmethod
+    def resume(cls, model: AnsweringModel, path: str | os.PathLike[str], **options: Unpack[Options]) -> Conversation:
+        """See `Model.resume`."""
+        from qwen3cpu.generation.session_file import read_session
+
+        model.answerer.request(**options)
+        sequence = model.engine.new_sequence()
+        try:
+            saved = read_session(Path(path), model, sequence)
+            messages = check_messages(saved["messages"]) if saved["messages"] else []
+            chat = cls(model, prepare=saved["prepare"], **{**_options(saved["options"]), **options})
+        except (LookupError, TypeError, ValueError) as error:
+            sequence.release()
+            raise SessionError(f"{path}: conversation: {error}") from error
+        except BaseException:
+            sequence.release()
+            raise
+        chat.messages = messages
+        chat._sequence = sequence
+        return chat
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Keep history, options and KV cache in a file, for `Model.resume` in whatever process.
+
+        The file is written beside and renamed. Tools are kept as their JSON schemas. It holds the messages as they are,
+        and 112 KiB per token for the 1.7B with an f16 cache.
+
+        Raises:
+            ArgumentError: messages or options hold what JSON cannot.
+            SessionError: the file system refuses.
+        """
+        from qwen3cpu.generation.session_file import write_session
+
+        interrupted = self._preparation is not None
+        self._stop_preparing()
+        options = dict(self.options)
+        if options.get("tools") is not None:
+            options["tools"] = self._model.answerer.request(**options).tools
+        saved = {"messages": self.messages, "options": options, "prepare": self._prepare}
+        write_session(Path(path), self._model, saved, self._sequence.fork())
+        if interrupted and self._request is not None:
+            self._start_preparing(self._request)
+
+    def stream(self, content: str | Sequence[Message], **options: Unpack[Options]) -> Generator[Chunk, None, None]:
+        """Send a user message, or several messages (the results of calls, say), and stream the answer.
+
+        When the generator is closed early, or Ctrl-C strikes, what has been said of the answer stays in the history; if
+        nothing was said yet, what was sent is taken back too.
+        """
+        sent = [{"role": "user", "content": content}] if isinstance(content, str) else [dict(each) for each in content]
+        return self._turn([*self.messages, *sent], options, sent=len(sent))
+
+    def send(self, content: str | Sequence[Message], **options: Unpack[Options]) -> Result:
+        """As `stream`, but return the whole answer."""
+        for _ in self.stream(content, **options):
+            pass
+        assert self.result is not None
+        return self.result
+
+    def astream(self, content: str, **options: Unpack[Options]) -> AsyncGenerator[Chunk, None]:
+        """As `stream`, for `async for`: breaking out of the loop or cancelling is closing early."""
+        from qwen3cpu.generation import asyncio_streams as asynchronous
+
+        return asynchronous.stream(lambda: self.stream(content, **options))
+
+    async def asend(self, content: str, **options: Unpack[Options]) -> Result:
+        """As `send`, for asyncio."""
+        from qwen3cpu.generation import asyncio_streams as asynchronous
+
+        (result,) = await asynchronous.results(lambda: self.stream(content, **options))
+        return result
+
+    def retry(self, **options: Unpack[Options]) -> Generator[Chunk, None, None]:
+        """Stream another answer to the last user message; the old one is forgotten."""
+        last = max((i for i, message in enumerate(self.messages) if message["role"] == "user"), default=None)
+        if last is None:
+            raise ArgumentError("there is no user message to answer again")
+        return self._turn(self.messages[: last + 1], options)
+
+    def reset(self) -> None:
+        """Forget everything but the system message."""
+        self.messages = [message for message in self.messages if message["role"] == "system"]
+        self.result = None
+
+    @property
+    def system(self) -> str | None:
+        """The system message; may be set between turns, None removes it."""
+        if self.messages and self.messages[0]["role"] == "system":
+            text: str = self.messages[0]["content"]
+            return text
+        return None
+
+    @system.setter
+    def system(self, text: str | None) -> None:
+        rest = [message for message in self.messages if message["role"] != "system"]
+        self.messages = rest if text is None else [{"role": "system", "content": text}, *rest]
+
+    @property
+    def context(self) -> int:
+        """Positions that the conversation may grow to."""
+        return self._model.context
+
+    @property
+    def cached_tokens(self) -> int:
+        """Positions that the kept sequence holds."""
+        return self._sequence.length
+
+    def close(self) -> None:
+        """Give the KV cache back. The conversation may go on; it is processed anew then."""
+        self._stop_preparing()
+        self._sequence.truncate(0)
+
+    def wait_prepared(self) -> None:
+        """With prepare="idle": return when the next turn would start warm (at once if nothing is being prepared)."""
+        if self._preparation is not None:
+            self._preparation.wait()
+
+    def _turn(self, messages: list[dict[str, Any]], options: Any, sent: int = 1) -> Generator[Chunk, None, None]:
+        request = self._model.answerer.request(messages, **{**self.options, **options})
+        if request.n is not None:
+            raise ArgumentError("n: a conversation has one answer to a message")
+        self._stop_preparing()
+        chunks = self._model.answerer.stream(messages, request, self._sequence)
+        return self._follow(messages, chunks, request, sent)
+
+    def _follow(
+        self, messages: list[dict[str, Any]], chunks: Generator[Chunk, None, None], request: Request, sent: int
+    ) -> Generator[Chunk, None, None]:
+        answer: dict[str, Any] = {"role": "assistant", "content": "", "reasoning_content": "", "tool_calls": []}
+        result = None
+        try:
+            with closing(chunks):
+                for chunk in chunks:
+                    answer["content"] += chunk.text
+                    answer["reasoning_content"] += chunk.reasoning
+                    answer["tool_calls"] += [chunk.tool_call.to_message()] if chunk.tool_call else []
+                    result = chunk.result
+                    yield chunk
+        finally:
+            if result is not None or answer["content"] or answer["tool_calls"]:
+                self.messages = [*messages, {key: value for key, value in answer.items() if value or key == "content"}]
+                self.result = result
+                if self._prepare is not None and result is not None and not result.tool_calls:
+                    self._start_preparing(request)
+            else:
+                self.messages = messages[: len(messages) - sent]
+
+    def _start_preparing(self, request: Request) -> None:
+        self._request = request
+        # Nothing here holds the conversation, so that one that nobody has any more is not prepared to the end.
+        model, messages = self._model, self.messages
+
+        def history() -> list[int]:
+            # What any two user messages leave the same.
+            first, second = (
+                model.answerer.encode([*messages, {"role": "user", "content": text}], request) for text in "ab"
+            )
+            return first[: common_prefix(first, second)]
+
+        self._preparation = Preparation(self._model.engine, self._sequence, history)
+
+    def _stop_preparing(self) -> None:
+        if self._preparation is not None:
+            self._preparation.cancel()
+            self._preparation = None
+
+
+def _options(saved: Any) -> dict[str, Any]:
+    """Options as they were before JSON, which has no numbers for keys."""
+    options = dict(saved)
+    if options.get("logit_bias") is not None:
+        options["logit_bias"] = {int(token): value for token, value in dict(options["logit_bias"]).items()}
+    return options

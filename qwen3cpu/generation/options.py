@@ -1,0 +1,256 @@
+"""What a caller may ask of an answer: the names and aliases of every option, their checks and their defaults."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from qwen3cpu.arguments import whole_number
+from qwen3cpu.checkpoint.config import GenerationDefaults
+from qwen3cpu.engine.sampling import NON_THINKING, THINKING, SamplingParams
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.text.token_ids import check_ids
+from qwen3cpu.text.tool_calls import argument_validators
+from qwen3cpu.text.tool_schemas import Tool, tool_schemas
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+
+class Options(TypedDict, total=False):
+    """Keyword arguments of generate, stream, generate_batch and chat. None means: not given.
+
+    thinking: messages (and a str that becomes one) are rendered for a model that thinks (True) or not (False). "auto",
+        the default, does what the last /think or /no_think in the user and system text says, and thinks without one.
+        For text and ids that are taken as they are it only chooses the sampling defaults.
+    thinking_budget: tokens of reasoning after which the authors' closing sentence is fed in and the answer follows; 0
+        means an empty think block. Without effect on a model that has no think tokens.
+    deadline: seconds from the call in which the answer shall be complete. The thinking is closed when, at the speed
+        measured so far, the time that is left is needed for the answer; what is not complete then is cut off.
+    loop_detection: thinking that repeats the same tokens over and over is closed as by a spent budget (True, the
+        default).
+    tools: what the model may call: JSON schemas of functions, or Python functions, whose signature and docstring make
+        the schema. Calls that do not follow it are text. `Model.run` also makes the calls.
+    schema: a JSON schema (a dict) or a pydantic model that the answer has to follow; reasoning before it is free. An
+        answer that a limit cuts off is not complete. Needs the extra [schema].
+    raw: a str prompt is fed as it is, control-token spellings in it being control tokens, not as a user message.
+    max_new_tokens: tokens after the prompt at most, reasoning included; default: until the context is full.
+    stop: one or several strings that end the answer (not the reasoning) and are not part of it.
+    stop_token_ids: ids that end the answer, besides the model's own.
+    ignore_eos: go on after the model's own end tokens, for measuring.
+    logprobs: number of alternatives to report at each position; True or 0 for the chosen tokens alone.
+    temperature, top_k, top_p, min_p, presence_penalty, frequency_penalty, repetition_penalty, logit_bias: see
+        SamplingParams. temperature 0 is greedy. Defaults: generation_config.json, then the authors' recommendation for
+        the mode. The values that the released models carry in generation_config.json are those for thinking, so with
+        thinking=False the authors' values for that mode take their place.
+    seed: repeats an answer; default: a new one each time, reported in the result.
+    do_sample: False is greedy.
+    progress: show a bar on the terminal while a long prompt is processed.
+
+    Aliases: max_tokens (max_new_tokens), enable_thinking (thinking), stop_strings (stop), repeat_penalty
+    (repetition_penalty), num_return_sequences (n), top_logprobs (logprobs).
+    """
+
+    thinking: bool | Literal["auto"] | None
+    thinking_budget: int | None
+    deadline: float | None
+    loop_detection: bool | None
+    tools: Sequence[Tool] | None
+    schema: Mapping[str, Any] | type | None
+    raw: bool | None
+    max_new_tokens: int | None
+    stop: str | Sequence[str] | None
+    stop_token_ids: Sequence[int] | None
+    ignore_eos: bool | None
+    logprobs: int | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    repetition_penalty: float | None
+    logit_bias: Mapping[int, float] | None
+    seed: int | None
+    do_sample: bool | None
+    progress: bool | None
+    max_tokens: int | None
+    enable_thinking: bool | Literal["auto"] | None
+    stop_strings: str | Sequence[str] | None
+    repeat_penalty: float | None
+    top_logprobs: int | None
+
+
+ALIASES = {
+    "max_tokens": "max_new_tokens",
+    "enable_thinking": "thinking",
+    "stop_strings": "stop",
+    "repeat_penalty": "repetition_penalty",
+    "num_return_sequences": "n",
+    "top_logprobs": "logprobs",
+}
+NAMES = (*(name for name in Options.__annotations__ if name not in ALIASES), "n")
+SAMPLING_NAMES = tuple(field.name for field in fields(SamplingParams))
+
+
+@dataclass(frozen=True)
+class Request:
+    """Checked options of one call."""
+
+    sampling: SamplingParams
+    thinking: bool = True
+    """What "auto" has come to."""
+    thinking_budget: int | None = None
+    deadline: float | None = None
+    loop_detection: bool = True
+    tools: Sequence[Mapping[str, Any]] | None = None
+    call_schemas: Mapping[str, Validator] | None = None
+    """What arguments of calls have to follow, by name of the tool; None: nothing. Made from `tools`."""
+    raw: bool = False
+    max_new_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    stop_token_ids: frozenset[int] = frozenset()
+    ignore_eos: bool = False
+    logprobs: int | None = None
+    n: int | None = None
+    """None when the caller did not ask for several answers."""
+    progress: bool = False
+    grammar: str | None = None
+    """What the answer has to follow, made from `schema` (grammar.py)."""
+    plain: bool = False
+    """All tokens make text: think blocks and tool calls are not told apart. Not an option of generate."""
+
+
+def make_request(
+    options: Mapping[str, Any], defaults: GenerationDefaults, *, vocab_size: int, switch: bool | None = None
+) -> Request:
+    """Check the options of a call and fill in the defaults.
+
+    Args:
+        options: as in Options; `n` may be among them.
+        defaults: the checkpoint's generation_config.json.
+        vocab_size: ids must lie below it.
+        switch: what the prompt itself says of thinking, for "auto".
+
+    Raises:
+        ArgumentError: an unknown name (the nearest known one is named), a name beside its alias, a value that is not
+            allowed.
+    """
+    given = _canonical(options)
+    budget = _whole(given, "thinking_budget", 0)
+    thinking = _thinking(given, switch) and budget != 0
+    tools = tool_schemas(given.get("tools"))
+    logprobs = given.get("logprobs")
+    if isinstance(logprobs, bool):
+        given["logprobs"] = 0 if logprobs else None
+    return Request(
+        sampling=sampling_params(given, defaults, thinking),
+        thinking=thinking,
+        thinking_budget=budget,
+        deadline=_seconds(given, "deadline"),
+        loop_detection=_flag(given, "loop_detection", True),
+        tools=tools,
+        call_schemas=argument_validators(tools),
+        grammar=_grammar(given.get("schema"), thinking),
+        raw=_flag(given, "raw", False),
+        max_new_tokens=_whole(given, "max_new_tokens", 1),
+        stop=_stop_strings(given.get("stop")),
+        stop_token_ids=frozenset(check_ids(given.get("stop_token_ids") or (), vocab_size, "stop_token_ids")),
+        ignore_eos=_flag(given, "ignore_eos", False),
+        logprobs=_whole(given, "logprobs", 0, vocab_size),
+        n=_whole(given, "n", 1),
+        progress=_flag(given, "progress", False),
+    )
+
+
+def sampling_params(given: Mapping[str, Any], defaults: GenerationDefaults, thinking: bool) -> SamplingParams:
+    """Sampling of a call: the caller's values, then generation_config.json, then the authors' for the mode."""
+    preset = THINKING if thinking else NON_THINKING
+    values = {name: getattr(preset, name) for name in SAMPLING_NAMES}
+    # The released generation_config.json is written for thinking; only a file with other values speaks for both modes.
+    if thinking or any(getattr(defaults, name) != getattr(THINKING, name) for name in ("temperature", "top_p")):
+        for name in SAMPLING_NAMES:
+            value = getattr(defaults, name, None)
+            if value is not None:
+                values[name] = value
+    do_sample = _flag(given, "do_sample", None)
+    if do_sample is False and given.get("temperature"):
+        raise ArgumentError(f"do_sample=False is greedy and contradicts temperature={given['temperature']!r}")
+    if do_sample is True and given.get("temperature") == 0:
+        raise ArgumentError("do_sample=True contradicts temperature=0, which is greedy")
+    if do_sample is False or (do_sample is None and defaults.do_sample is False):
+        values["temperature"] = 0.0
+    values.update({name: given[name] for name in SAMPLING_NAMES if given.get(name) is not None})
+    return SamplingParams(**values)
+
+
+def _grammar(schema: Any, thinking: bool) -> str | None:
+    if schema is None:
+        return None
+    from qwen3cpu.generation.grammar import answer_grammar, json_schema
+
+    return answer_grammar(json_schema(schema), after_thinking=thinking)
+
+
+def _canonical(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by their own names, without those that are None."""
+    given: dict[str, Any] = {}
+    for name, value in options.items():
+        own = ALIASES.get(name, name)
+        if own not in NAMES:
+            near = difflib.get_close_matches(name, (*NAMES, *ALIASES), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(NAMES))}"
+            raise ArgumentError(f"unknown option {name!r}; {hint}")
+        if value is None:
+            continue
+        if own in given:
+            raise ArgumentError(f"{own!r} was given twice: it is the same as {name!r}")
+        given[own] = value
+    return given
+
+
+def _thinking(given: Mapping[str, Any], switch: bool | None) -> bool:
+    value = given.get("thinking", "auto")
+    if isinstance(value, str) and value == "auto":
+        return switch is not False
+    if not isinstance(value, bool):
+        raise ArgumentError(f'thinking: expected True, False or "auto", found {value!r}')
+    return value
+
+
+def _seconds(given: Mapping[str, Any], name: str) -> float | None:
+    value = given.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
+        raise ArgumentError(f"{name}: expected a number of seconds above 0, found {value!r}")
+    return float(value)
+
+
+def _flag(given: Mapping[str, Any], name: str, default: Any) -> Any:
+    value = given.get(name, default)
+    if value is not default and not isinstance(value, bool):
+        raise ArgumentError(f"{name}: expected True or False, found {value!r}")
+    return value
+
+
+def _whole(given: Mapping[str, Any], name: str, least: int, most: int | None = None) -> int | None:
+    value = given.get(name)
+    if value is None:
+        return None
+    return whole_number(name, value, least, most)
+
+
+def _stop_strings(stop: Any) -> tuple[str, ...]:
+    if stop is None:
+        return ()
+    strings = (stop,) if isinstance(stop, str) else stop
+    if not isinstance(strings, (list, tuple, set, frozenset)) or not all(isinstance(item, str) for item in strings):
+        raise ArgumentError(f"stop: expected a string or a list of strings, found {stop!r}")
+    if "" in strings:
+        raise ArgumentError("stop: an empty string would end every answer before it begins")
+    return tuple(strings)

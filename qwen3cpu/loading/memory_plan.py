@@ -1,0 +1,100 @@
+"""What a model will need before it is there: bytes of weights, KV cache and workspace, and how fast it can decode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from qwen3cpu import _native
+from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, LAYERS, vector_lengths
+from qwen3cpu.engine.engine import CHUNK
+from qwen3cpu.packed.packed_file import PackedMatrix
+from qwen3cpu.packed.sealed_file import PAGE
+from qwen3cpu.system.memory import anonymous_bytes
+
+# Measured with bench/start.py on Linux, Python 3.11, for vocabularies of 512, 49,152 and 151,936 tokens: 47, 56 and 76
+# MB of resident memory beside weights, KV cache and workspace.
+_PROCESS_BYTES: Final = 47_000_000
+_VOCABULARY_BYTES: Final = 187  # for each token: tables of the tokenizer, logits, the sampler's work
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Memory of one model with one sequence of `context` positions, in bytes, and what it reads for a token."""
+
+    context: int
+    weight_bytes: int
+    kv_bytes: int
+    workspace_bytes: int
+    process_bytes: int
+    """Python, its modules and the tokenizer."""
+    read_bytes: int
+    """For a token at the end of the context: layers, head, KV cache."""
+    read_bytes_at_start: int
+    """For the first token."""
+
+    @property
+    def total_bytes(self) -> int:
+        """The largest resident memory, once the context has been filled."""
+        return self.weight_bytes + self.kv_bytes + self.workspace_bytes + self.process_bytes
+
+
+def needs(config: ModelConfig, matrices: Mapping[str, PackedMatrix], kv: str, context: int, threads: int) -> Needs:
+    """What a model will need.
+
+    Args:
+        config: its shape.
+        matrices: name -> format and shape of each, as `plan_matrices` or a packed file gives them.
+        kv: format of the KV cache.
+        context: positions that will be filled, by one sequence.
+        threads: each has a workspace of its own.
+    """
+    block_bytes, workspace_bytes = _engine_bytes(config, matrices, kv, threads)
+    vectors = 4 * sum(vector_lengths(config).values())
+    sizes = {name: matrix.bytes for name, matrix in matrices.items()}
+    layers = vectors + sum(size for name, size in sizes.items() if name not in (EMBEDDING, HEAD))
+    read = layers + sizes[EMBEDDING if config.tie_word_embeddings else HEAD]
+    return Needs(
+        context=context,
+        weight_bytes=vectors + sum(sizes.values()),
+        kv_bytes=-(-context // _native.KV_BLOCK) * block_bytes,
+        workspace_bytes=workspace_bytes,
+        process_bytes=_PROCESS_BYTES + _VOCABULARY_BYTES * config.vocab_size,
+        read_bytes=read + context * block_bytes // _native.KV_BLOCK,
+        read_bytes_at_start=read,
+    )
+
+
+def _engine_bytes(config: ModelConfig, matrices: Mapping[str, PackedMatrix], kv: str, threads: int) -> tuple[int, int]:
+    """(bytes of a block of the KV cache, workspace for a piece of a prompt) as the engine itself says.
+
+    It is asked with one layer of the model and a vocabulary of one row tile, all zeros: untouched memory, which takes
+    no room. The workspace grows by the same for each token, so two small passes tell what a large one takes.
+    """
+    first = {name: matrix for name, matrix in matrices.items() if name.startswith(f"{LAYERS}0.")}
+    rows = 8
+    for name in (EMBEDDING, HEAD):
+        if name in matrices:
+            first[name] = PackedMatrix(matrices[name].format, rows, config.hidden_size)
+    layer = replace(config, num_hidden_layers=1, vocab_size=rows)
+    model = _native.Model(
+        layer.native(_native.KV_BLOCK),
+        {
+            name: (matrix.format, matrix.rows, matrix.cols, anonymous_bytes(matrix.pages * PAGE)[: matrix.bytes])
+            for name, matrix in first.items()
+        },
+        {name: np.zeros(length, dtype=np.float32) for name, length in vector_lengths(layer).items()},
+        kv,
+        threads,
+    )
+    one, two = (_workspace_after(model, tokens) for tokens in (1, 2))
+    return model.kv_block_bytes() * config.num_hidden_layers, one + (CHUNK - 1) * (two - one)
+
+
+def _workspace_after(model: _native.Model, tokens: int) -> int:
+    model.forward([(model.new_sequence(), np.zeros(tokens, dtype=np.int32))], [np.zeros(0, dtype=np.int32)])
+    return model.workspace_bytes()

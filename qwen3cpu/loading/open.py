@@ -1,0 +1,160 @@
+"""From what the user names (a folder, a file, a hub id, "tiny") to everything that a model object needs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from qwen3cpu.checkpoint import hub
+from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.checkpoint.gguf_file import GgufFile, is_gguf
+from qwen3cpu.checkpoint.hf_folder import read_folder_config
+from qwen3cpu.checkpoint.tensors import QUANTS, check_quant
+from qwen3cpu.checkpoint.weight_source import read_vectors
+from qwen3cpu.errors import ArgumentError, CheckpointError
+from qwen3cpu.loading.loaded_model import Checkpoint, make_checkpoint
+from qwen3cpu.loading.locate import locate
+from qwen3cpu.loading.pack import pack
+from qwen3cpu.loading.sources import OpenedWeights, open_weights
+from qwen3cpu.packed import cache as packed_cache
+from qwen3cpu.packed.packed_file import PackedFile, plan_matrices, remove_abandoned
+from qwen3cpu.quantization.pack_model import pack_in_memory, pack_to_file
+from qwen3cpu.system.progress_bar import Progress
+
+__all__ = ["QUANTS", "Checkpoint", "open_checkpoint", "pack", "read_config"]
+
+_logger = logging.getLogger("qwen3cpu")
+
+_CACHED_FROM: Final = 64 << 20  # bytes of source weights; smaller models are packed faster than a file is worth
+
+
+def open_checkpoint(
+    source: str | os.PathLike[str],
+    quant: str | None = None,
+    *,
+    threads: int,
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> Checkpoint:
+    """Open a model.
+
+    source: a folder in Hugging Face layout, a packed file, a GGUF file, a hub id "owner/name", or "tiny" for the
+    embedded model (say "./tiny" for a folder of that name). quant: one of QUANTS; None means "q4", or what a packed
+    file holds, or "q8" where a GGUF file is in more than 4 bits. cache: keep large models as packed files in the user's
+    cache directory (QWEN3CPU_CACHE). progress: a bar to use instead of an own one.
+
+    Raises ArgumentError for an unknown quant or one that a packed file does not hold, CheckpointError (ConfigError) for
+    a missing or damaged model, DownloadError when a hub id cannot be fetched.
+    """
+    if quant is not None:
+        check_quant(quant)
+    name, label, path = locate(source)
+    if path.is_file() and not is_gguf(path):
+        return _from_packed(name, PackedFile(path), quant)
+    opened = open_weights(path)
+    job = _Packing(name, label, opened, quant or opened.preferred_quant, threads)
+    if progress is not None:
+        return job.run(cache, progress)
+    with Progress("Packing", None) as own:
+        return job.run(cache, own)
+
+
+def read_config(source: str | os.PathLike[str]) -> tuple[ModelConfig, PackedFile | None]:
+    """The configuration of a model, and its file when it is a packed one; weights are neither needed nor downloaded.
+
+    source: as for `open_checkpoint`, which says what is raised.
+    """
+    _, _, path = locate(source, hub.CONFIG)
+    if path.is_file() and is_gguf(path):
+        from qwen3cpu.checkpoint.gguf_model import read_gguf_config
+
+        return read_gguf_config(GgufFile(path)), None
+    if path.is_file():
+        file = PackedFile(path)
+        return file.texts.config, file
+    return read_folder_config(path), None
+
+
+def _from_packed(name: str, file: PackedFile, quant: str | None) -> Checkpoint:
+    if quant is not None and quant != file.quant:
+        raise ArgumentError(
+            f"quant: {file.path} is packed as {file.quant!r}; expected that or no quant, found {quant!r}"
+        )
+    return make_checkpoint(name, file.texts, file.matrices, file.vectors, file.quant, file.fingerprint, file.path)
+
+
+@dataclass
+class _Packing:
+    """A model folder or GGUF file on its way into the engine's layout."""
+
+    name: str
+    label: str
+    source: OpenedWeights
+    quant: str
+    threads: int
+
+    def run(self, cache: bool, progress: Progress) -> Checkpoint:
+        weights = self.source.weights
+        file = self._cached(progress) if cache and weights.stored_bytes >= _CACHED_FROM else None
+        if file is not None:
+            texts = file.texts if self.source.texts_in_fingerprint else self.source.read_texts()
+            matrices, vectors, path = file.matrices, file.vectors, file.path
+        else:
+            texts, path = self.source.read_texts(), None
+            matrices = pack_in_memory(weights, texts, self.quant, threads=self.threads, progress=progress)
+            vectors = read_vectors(weights)
+        return make_checkpoint(self.name, texts, matrices, vectors, self.quant, weights.fingerprint(), path)
+
+    def _cached(self, progress: Progress) -> PackedFile | None:
+        """The packed file from the cache, made first when it is not there; None when the cache cannot be used."""
+        try:
+            folder = packed_cache.cache_folder()
+            folder.mkdir(parents=True, exist_ok=True)
+            path = packed_cache.packed_path(folder, self.label, self.source.weights.fingerprint(), self.quant)
+            found = self._open_cached(path)
+            if found is not None:
+                return found
+            remove_abandoned(folder)
+            self._check_space(folder)
+            pack_to_file(
+                path,
+                self.source.weights,
+                self.source.read_texts(),
+                self.quant,
+                name=self.name,
+                threads=self.threads,
+                progress=progress,
+            )
+            return self._open_cached(path)
+        except (OSError, RuntimeError) as reason:
+            _logger.warning(
+                "The packed model cannot be kept (%s); packing it in memory, as every load will. QWEN3CPU_CACHE "
+                "chooses another cache directory.",
+                reason,
+            )
+            return None
+
+    def _open_cached(self, path: Path) -> PackedFile | None:
+        if not path.is_file():
+            return None
+        try:
+            file = PackedFile(path)
+        except CheckpointError as reason:
+            _logger.warning("Packing again, for the cached file is not usable: %s", reason)
+            return None
+        if file.fingerprint != self.source.weights.fingerprint() or file.quant != self.quant:
+            _logger.warning("Packing again, for %s holds another model than its name says", path)
+            return None
+        packed_cache.note_use(path)
+        return file
+
+    def _check_space(self, folder: Path) -> None:
+        """Raise OSError now rather than after minutes of work."""
+        needed = sum(matrix.bytes for matrix in plan_matrices(self.source.config, self.quant).values())
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise OSError(f"{folder}: {needed} bytes needed, {free} free")

@@ -1,0 +1,95 @@
+"""Packs a model into one file, with or without calibration."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from pathlib import Path
+
+from qwen3cpu.checkpoint.gguf_file import is_gguf
+from qwen3cpu.checkpoint.tensors import check_quant
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.loading.locate import locate
+from qwen3cpu.loading.sources import open_weights
+from qwen3cpu.packed.packed_file import is_packed
+from qwen3cpu.packed.sealed_file import PAGE
+from qwen3cpu.quantization.pack_model import calibrate_to_file, pack_to_file
+from qwen3cpu.quantization.recipe import Recipe, check_recipe
+from qwen3cpu.system.progress_bar import Progress
+from qwen3cpu.system.thread_count import resolve_threads
+
+
+def pack(
+    source: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    quant: str | None = None,
+    *,
+    calibrate: bool | Recipe = False,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[int, int]:
+    """Pack a model into one file, which `load` maps from then on, here or on another machine.
+
+    Args:
+        source: as for `load`, but not a packed file.
+        path: the file, by custom with the suffix .qwen3; an existing packed file is replaced when all is written.
+        quant: one of QUANTS; default: "q4", or "q8" where a GGUF file is in more than 4 bits.
+        calibrate: round to q4 by text that the model writes itself, which takes minutes and costs less quality, and
+            keep in q8 what gains most from it; a `qwen3cpu.Recipe` says how and how many. Quant is "q4" then.
+        threads: as for `load`.
+        progress: a bar to use instead of an own one.
+
+    Returns:
+        Bytes of the weight matrices as they were read, and of the file.
+
+    Raises:
+        ArgumentError: an unknown quant; another than "q4" with `calibrate`, or a recipe that makes no sense; a path
+            that is something else than a packed file, or cannot be written.
+        CheckpointError, ConfigError, DownloadError: as for `load`.
+    """
+    recipe = _checked_recipe(calibrate, quant)
+    quant = "q4" if recipe is not None else quant
+    if quant is not None:
+        check_quant(quant)
+    threads = resolve_threads(threads)
+    out = Path(path)
+    if out.exists():
+        _check_replaceable(out)
+    name, _, found = locate(source)
+    if found.is_file() and not is_gguf(found):
+        raise ArgumentError(f"source: expected a model folder, a GGUF file or a hub id, found the file {found}")
+    opened = open_weights(found)
+    weights, texts, quant = opened.weights, opened.read_texts(), quant or opened.preferred_quant
+    try:
+        with nullcontext(progress) if progress is not None else Progress("Packing", None) as bar:
+            if recipe is not None:
+                calibrate_to_file(out, weights, texts, recipe, name=name, threads=threads, progress=bar)
+            else:
+                pack_to_file(out, weights, texts, quant, name=name, threads=threads, progress=bar)
+        return weights.stored_bytes, out.stat().st_size
+    except OSError as reason:
+        raise ArgumentError(f"path: {out} cannot be written: {reason.strerror or reason}") from reason
+
+
+def _checked_recipe(calibrate: bool | Recipe, quant: str | None) -> Recipe | None:
+    """The recipe to follow, None for none."""
+    if calibrate is False:
+        return None
+    if calibrate is not True and not isinstance(calibrate, Recipe):
+        raise ArgumentError(f"calibrate: expected True, False or a Recipe, found {calibrate!r}")
+    if quant not in (None, "q4"):
+        raise ArgumentError(f"calibrate: rounds to 'q4' only, found quant {quant!r}")
+    recipe = Recipe() if calibrate is True else calibrate
+    check_recipe(recipe)
+    return recipe
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raise ArgumentError unless a path is that of a packed file, of whatever version."""
+    try:
+        with path.open("rb") as file:
+            if is_packed(file.read(PAGE)):
+                return
+    except OSError:
+        pass
+    raise ArgumentError(f"path: expected no file or a packed one to replace, found something else at {path}")

@@ -1,0 +1,218 @@
+"""Models of a released Qwen3 shape with random weights, made in packed form in seconds: for measuring, not for answers.
+
+Speed does not depend on values, as long as activations stay finite and no number is subnormal. Layers repeat a packed
+random block, which costs what copying costs. Embedding and head are packed row by row from different numbers, because
+the sampler's work does depend on whether logits repeat.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu import _native
+from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
+from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, check_quant, vector_lengths
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.loading.loaded_model import Checkpoint
+from qwen3cpu.packed.packed_file import PackedMatrix, plan_matrices
+from qwen3cpu.packed.sealed_file import PAGE
+from qwen3cpu.system.memory import anonymous_bytes
+
+SIZES: Final[dict[str, dict[str, Any]]] = {
+    "0.6B": {"hidden": 1024, "layers": 28, "heads": 16, "inner": 3072, "tied": True},
+    "1.7B": {"hidden": 2048, "layers": 28, "heads": 16, "inner": 6144, "tied": True},
+    "4B": {"hidden": 2560, "layers": 36, "heads": 32, "inner": 9728, "tied": True},
+    "8B": {"hidden": 4096, "layers": 36, "heads": 32, "inner": 12288, "tied": False},
+    "14B": {"hidden": 5120, "layers": 40, "heads": 40, "inner": 17408, "tied": False},
+    "32B": {"hidden": 5120, "layers": 64, "heads": 64, "inner": 25600, "tied": False},
+    # No released size: two thin layers, with which tests of everything around the engine take no time.
+    "test": {"hidden": 64, "layers": 2, "heads": 4, "inner": 192, "tied": True},
+}
+"""Shapes of the released dense models, from their config.json; "test" is for tests."""
+
+_TILE_ROWS: Final = 8
+_PATTERN_ROWS: Final = 256  # of a layer's weights are different; a packed run of these stays in the L2 cache
+_POOL: Final = 1 << 20  # different random numbers; small, because the peak of memory is a figure of the benchmark
+_HEAD_ROWS: Final = 512  # packed in one call
+_LOGIT_SPREAD: Final = 3.0  # standard deviation of the logits: near that of trained models, which sampling sees
+_CONTROL_TOKENS: Final = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<tool_call>",
+    "</tool_call>",
+    "<think>",
+    "</think>",
+)
+_SPARE_ROWS: Final = 16  # at the end of the vocabulary: control tokens, then rows without a token
+
+
+def synthetic_config(size: str) -> ModelConfig:
+    """The configuration of a released size: one of SIZES.
+
+    Raises:
+        ArgumentError: an unknown size.
+    """
+    shape = SIZES.get(size)
+    if shape is None:
+        raise ArgumentError(f"size: expected one of {', '.join(SIZES)}, found {size!r}")
+    tiny = size == "test"
+    return ModelConfig.from_dict(
+        {
+            "model_type": "qwen3",
+            "hidden_size": shape["hidden"],
+            "intermediate_size": shape["inner"],
+            "num_hidden_layers": shape["layers"],
+            "num_attention_heads": shape["heads"],
+            "num_key_value_heads": 2 if tiny else 8,
+            "head_dim": 32 if tiny else 128,
+            "vocab_size": 512 if tiny else 151936,
+            "max_position_embeddings": 1024 if tiny else 40960,
+            "rms_norm_eps": 1e-6,
+            "rope_theta": 1e6,
+            "tie_word_embeddings": shape["tied"],
+        },
+        f"the {size} shape",
+    )
+
+
+def synthetic_checkpoint(size: str, quant: str = "q4", *, threads: int, seed: int = 0) -> Checkpoint:
+    """A model of the shape `size` with random weights, packed as `quant`.
+
+    Args:
+        size: one of SIZES.
+        quant: one of QUANTS, as for `load`.
+        threads: to pack with.
+        seed: of the weights.
+
+    Raises:
+        ArgumentError: an unknown size or quant.
+        CheckpointError: the system has not that much memory.
+    """
+    config = synthetic_config(size)
+    check_quant(quant)
+    matrices = _Weights(config, quant, threads, seed).all()
+    vectors = {name: np.ones(length, dtype=np.float32) for name, length in vector_lengths(config).items()}
+    return Checkpoint(
+        source=f"Qwen3-{size}, random weights",
+        config=config,
+        generation=GenerationDefaults(),
+        tokenizer_json=_tokenizer_json(config.vocab_size),
+        tokenizer_config={},
+        chat_template=None,
+        matrices=matrices,
+        vectors=vectors,
+        quant=quant,
+        weight_bytes=sum(entry[3].nbytes for entry in matrices.values()) + sum(v.nbytes for v in vectors.values()),
+        fingerprint=hashlib.sha256(f"random {size} {quant} {seed}".encode()).hexdigest(),
+        packed_path=None,
+    )
+
+
+class _Weights:
+    """Fills the packed matrices of a model."""
+
+    def __init__(self, config: ModelConfig, quant: str, threads: int, seed: int) -> None:
+        self._plan = plan_matrices(config, quant)
+        self._hidden = config.hidden_size
+        self._threads = threads
+        self._rng = np.random.default_rng(seed)
+        self._pool = self._rng.standard_normal(_POOL, dtype=np.float32)
+        self._patterns: dict[tuple[str, int], NDArray[np.uint8]] = {}
+
+    def all(self) -> dict[str, tuple[str, int, int, NDArray[np.uint8]]]:
+        """Name -> (format, rows, cols, packed bytes), each from the start of a page on."""
+        block = anonymous_bytes(sum(matrix.pages for matrix in self._plan.values()) * PAGE)
+        matrices = {}
+        offset = 0
+        for name, matrix in self._plan.items():
+            out = block[offset : offset + matrix.bytes]
+            if name in (EMBEDDING, HEAD):
+                self._pack(matrix, out, self._hidden**-0.5 * _LOGIT_SPREAD)
+            else:
+                self._repeat(matrix, out)
+            matrices[name] = (matrix.format, matrix.rows, matrix.cols, out)
+            offset += matrix.pages * PAGE
+        return matrices
+
+    def _pack(self, matrix: PackedMatrix, out: NDArray[np.uint8], deviation: float) -> None:
+        """Normally distributed weights, every row another one."""
+        for first in range(0, matrix.rows, _HEAD_ROWS):
+            rows = min(_HEAD_ROWS, matrix.rows - first)
+            source = np.empty((rows, matrix.cols), dtype=np.float32)
+            for row in source:
+                start = int(self._rng.integers(_POOL - matrix.cols))
+                np.multiply(self._pool[start : start + matrix.cols], deviation, out=row)
+            _native.pack_into(matrix.format, source, out, matrix.rows, first, self._threads)
+
+    def _repeat(self, matrix: PackedMatrix, out: NDArray[np.uint8]) -> None:
+        """The same _PATTERN_ROWS rows again and again: row tiles, then the row scales where the format has them."""
+        pattern = self._pattern(matrix.format, matrix.cols)
+        for part, repeated in zip(_parts(matrix, out), _parts(_pattern_matrix(matrix), pattern), strict=True):
+            for first in range(0, len(part), len(repeated)):
+                part[first : first + len(repeated)] = repeated[: len(part) - first]
+
+    def _pattern(self, format_: str, cols: int) -> NDArray[np.uint8]:
+        pattern = self._patterns.get((format_, cols))
+        if pattern is None:
+            matrix = PackedMatrix(format_, _PATTERN_ROWS, cols)
+            pattern = self._patterns[format_, cols] = anonymous_bytes(matrix.bytes)
+            self._pack(matrix, pattern, cols**-0.5)
+        return pattern
+
+
+def _pattern_matrix(matrix: PackedMatrix) -> PackedMatrix:
+    return PackedMatrix(matrix.format, _PATTERN_ROWS, matrix.cols)
+
+
+def _parts(matrix: PackedMatrix, data: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """The row tiles [tiles, bytes of one] and the row scales [tiles, bytes of one tile's] of a packed matrix.
+
+    Tiles are whole cache lines (csrc/layout/format.h). What one tile takes beyond them are its row scales, which follow
+    all tiles.
+    """
+    one = PackedMatrix(matrix.format, _TILE_ROWS, matrix.cols).bytes
+    scales = one % 64
+    tiles = -(-matrix.rows // _TILE_ROWS)
+    split = tiles * (one - scales)
+    yield data[:split].reshape(tiles, one - scales)
+    yield data[split:].reshape(tiles, scales)
+
+
+def _tokenizer_json(vocab_size: int) -> bytes:
+    """A byte-level BPE without merges: the 256 bytes, made-up words of about a real token's length, control tokens."""
+    # Imported here: those who only ask for a shape need not wait for the library.
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    alphabet = sorted(ByteLevel.alphabet())
+    words = [*alphabet, *_made_up_words(vocab_size - _SPARE_ROWS - len(alphabet))]
+    added = [
+        # As in the released files, markers of reasoning and tool calls are not "special".
+        {"id": len(words) + number, "content": token, "special": token.startswith("<|")}
+        | dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        for number, token in enumerate(_CONTROL_TOKENS)
+    ]
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": added,
+        "pre_tokenizer": byte_level,
+        "decoder": byte_level,
+        "model": {"type": "BPE", "vocab": {word: id_ for id_, word in enumerate(words)}, "merges": []},
+    }
+    return json.dumps(tokenizer, separators=(",", ":")).encode()
+
+
+def _made_up_words(count: int) -> Iterator[str]:
+    """All words of one letter, of two, and so on, each after a space."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    lengths = itertools.count(1)
+    words = itertools.chain.from_iterable(itertools.product(letters, repeat=length) for length in lengths)
+    return ("Ġ" + "".join(word) for word in itertools.islice(words, count))

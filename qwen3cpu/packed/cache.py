@@ -1,0 +1,136 @@
+"""The user's cache of packed models: where it is, what its files are called, what is in it and which of it may go."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from qwen3cpu.checkpoint.json_fields import parse_object
+from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
+from qwen3cpu.errors import CheckpointError
+from qwen3cpu.packed.packed_file import FORMAT_VERSION, SUFFIX, PackedFile, is_being_written, is_packed
+from qwen3cpu.packed.sealed_file import PART_SUFFIX
+
+_PACKING: Final = "5"
+"""Raised whenever the same weights give other bytes (`_native.pack_into`, `weights.format_of`), to pack them again."""
+
+
+def cache_folder() -> Path:
+    """QWEN3CPU_CACHE, or `qwen3cpu` in this user's cache directory. Raises RuntimeError for a user without a home."""
+    chosen = os.environ.get("QWEN3CPU_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    if base and Path(base).is_absolute():
+        return Path(base) / "qwen3cpu"
+    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "qwen3cpu"
+
+
+def packed_path(folder: Path, label: str, fingerprint: str, quant: str) -> Path:
+    """The cache file for the weights with this fingerprint; an existing one is found under whatever name it has.
+
+    `label`, a short name of the source, only helps people to tell the files apart.
+    """
+    key = _key(fingerprint, quant)
+    for path in sorted(folder.glob(f"*-{quant}-{key}{SUFFIX}")):
+        return path
+    readable = re.sub(r"[^A-Za-z0-9._]+", "-", label).strip("-.")[-60:] or "model"
+    return folder / f"{readable}-{quant}-{key}{SUFFIX}"
+
+
+def _key(fingerprint: str, quant: str) -> str:
+    return hashlib.sha256(f"{fingerprint}\0{quant}\0{FORMAT_VERSION}\0{_PACKING}".encode()).hexdigest()[:20]
+
+
+def note_use(path: Path) -> None:
+    """Let the modification time of a cache file be that of its last use.
+
+    The time of last access would not do: listing the cache reads the files, and many file systems do not keep it.
+    """
+    with contextlib.suppress(OSError):  # somebody else's cache, which may only be read
+        os.utime(path)
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """One file of the cache.
+
+    state: "current"; "stale", packed by another version, which no load of this version will use; "damaged";
+    "unfinished", left by a process that was killed; "being written". size in bytes; used: when it was packed or last
+    loaded, in seconds since 1970.
+    """
+
+    path: Path
+    state: str
+    source: str | None
+    quant: str | None
+    size: int
+    used: float
+
+    @property
+    def needless(self) -> bool:
+        """Whether nothing is lost without it."""
+        return self.state in ("stale", "damaged", "unfinished")
+
+
+def entries(folder: Path) -> list[CacheEntry]:
+    """What is in a cache folder, by name, without files that are not the cache's own. Only headers are read."""
+    found = []
+    for path in sorted(folder.glob(f"*{SUFFIX}*")):
+        if path.name.endswith((SUFFIX, PART_SUFFIX)):
+            with contextlib.suppress(FileNotFoundError):  # removed, or finished and renamed, meanwhile
+                found.append(_entry(path))
+    return found
+
+
+def _entry(path: Path) -> CacheEntry:
+    status = path.stat()
+    state, source, quant = _state(path)
+    return CacheEntry(path, state, source, quant, status.st_size, status.st_mtime)
+
+
+def _state(path: Path) -> tuple[str, str | None, str | None]:
+    """State, source and quant."""
+    if path.name.endswith(PART_SUFFIX):
+        return "being written" if is_being_written(path) else "unfinished", None, None
+    try:
+        file = SafetensorsFile(path)
+        if not is_packed(file.header):
+            return "damaged", None, None
+        quant = file.metadata.get("quant")
+        source = _source(file)
+        if file.metadata.get("format_version") != FORMAT_VERSION:
+            return "stale", source, quant
+        packed = PackedFile(path)
+    except CheckpointError:
+        return "damaged", None, None
+    state = "current" if path.stem.endswith(f"-{_key(packed.fingerprint, packed.quant)}") else "stale"
+    return state, packed.origin.name, packed.quant
+
+
+def _source(file: SafetensorsFile) -> str | None:
+    """What a file of any version says of its source."""
+    try:
+        name = parse_object(file.metadata.get("source", "{}").encode("utf-8", "replace"), "source").get("name")
+    except CheckpointError:
+        return None
+    return name if isinstance(name, str) else None
+
+
+def remove(entry: CacheEntry) -> bool:
+    """Remove a file of the cache; processes that have it mapped keep what they have. False when it was gone already.
+
+    A file that is being written stays. Raises OSError of the file system.
+    """
+    if entry.state == "being written" or not entry.path.exists():
+        return False
+    if entry.state == "unfinished" and is_being_written(entry.path):
+        return False
+    entry.path.unlink(missing_ok=True)
+    return True

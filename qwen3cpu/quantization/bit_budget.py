@@ -1,0 +1,91 @@
+"""Which matrices stay in q8: what each costs in q4, measured in the engine, and the choice within a budget of bits.
+
+A cost is the divergence, on text that the model wrote and that takes no part in the calibration, of the model in q8
+with this one matrix in q4 from the model in q8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu import _native
+from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.packed.packed_file import PackedMatrix
+from qwen3cpu.quantization.divergence import log_softmax
+from qwen3cpu.quantization.layer_runner import Layer, Matrices, Vectors
+
+SCORED_EVERY: Final = 4
+"""Of so many positions one is compared: with all of them, most of the time went into logits and their softmax."""
+_POSITIONS_TOGETHER: Final = 64
+"""Rows of logits that are compared at a time."""
+
+
+class CostMeter:
+    """Measures layer after layer; between two layers it holds the residual stream of the held-out text."""
+
+    def __init__(
+        self, config: ModelConfig, matrices: Matrices, vectors: Vectors, ids: NDArray[np.int32], *, threads: int
+    ) -> None:
+        """matrices: all in q8. ids [pieces, length]: the held-out text."""
+        self._config, self._matrices, self._vectors, self._threads = config, matrices, vectors, threads
+        self._length = ids.shape[1]
+        self._lengths = np.full(len(ids), self._length, np.int32)
+        self._whole = _native.Model(config.native(self._length), dict(matrices), dict(vectors), "f16", threads)
+        self._x = self._whole.embed(ids.reshape(-1))
+        self._layer = 0
+        self._end = self._from(0, self._x.copy())
+
+    def layer(self, swapped: Mapping[str, tuple[str, int, int, NDArray[np.uint8]]]) -> dict[str, float]:
+        """The divergence that each of these matrices of the next layer brings when it alone takes its place."""
+        ends = {}
+        for name, entry in swapped.items():
+            x = self._x.copy()
+            matrices = {**self._matrices, name: entry}
+            Layer(self._config, matrices, self._vectors, self._layer, length=self._length, threads=self._threads).run(x)
+            ends[name] = self._from(self._layer + 1, x)
+        self._whole.run_layer(self._layer, self._lengths, self._x)
+        self._layer += 1
+        return dict(zip(ends, self._divergences(list(ends.values())), strict=True))
+
+    def _from(self, layer: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take a residual stream through the layers from this one on, in place."""
+        for each in range(layer, self._config.num_hidden_layers):
+            self._whole.run_layer(each, self._lengths, x)
+        return x
+
+    def _divergences(self, ends: list[NDArray[np.float32]]) -> list[float]:
+        totals = np.zeros(len(ends))
+        scored = np.arange(SCORED_EVERY - 1, len(self._end), SCORED_EVERY)
+        for first in range(0, len(scored), _POSITIONS_TOGETHER):
+            rows = scored[first : first + _POSITIONS_TOGETHER]
+            p = log_softmax(self._whole.head(self._end[rows]))
+            weight = np.exp(p)
+            for i, end in enumerate(ends):
+                q = log_softmax(self._whole.head(end[rows]))
+                totals[i] += np.einsum("ij,ij->", weight, p - q, dtype=np.float64)
+        return [float(total) / len(scored) for total in totals]
+
+
+def choose_formats(
+    plan: Mapping[str, PackedMatrix], costs: Mapping[str, float], bits: float
+) -> dict[str, PackedMatrix]:
+    """A plan with as many matrices in q8 as fit into `bits` per weight, on average over all matrices of the model.
+
+    Those with the greatest cost per byte come first; matrices without a cost keep the format that they have.
+    """
+    budget = bits / 8 * sum(matrix.rows * matrix.cols for matrix in plan.values())
+    chosen = {name: PackedMatrix("q4" if name in costs else m.format, m.rows, m.cols) for name, m in plan.items()}
+    used = sum(matrix.bytes for matrix in chosen.values())
+    for name in sorted(costs, key=lambda name: -costs[name] / _more_bytes(plan[name])):
+        if used + _more_bytes(plan[name]) <= budget:
+            used += _more_bytes(plan[name])
+            chosen[name] = PackedMatrix("q8", plan[name].rows, plan[name].cols)
+    return chosen
+
+
+def _more_bytes(matrix: PackedMatrix) -> int:
+    return _native.matrix_bytes("q8", matrix.rows, matrix.cols) - _native.matrix_bytes("q4", matrix.rows, matrix.cols)

@@ -1,0 +1,138 @@
+"""Calibration from start to end: a model in q8 comes in, its matrices come out as the plan wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu import _native
+from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.checkpoint.tensors import LAYERS
+from qwen3cpu.engine.engine import Engine
+from qwen3cpu.packed.packed_file import PackedMatrix, plan_matrices
+from qwen3cpu.quantization.bit_budget import CostMeter, choose_formats
+from qwen3cpu.quantization.gptq import InputMoments, round_matrix, second_moments
+from qwen3cpu.quantization.layer_runner import READERS, Layer, Matrices, Vectors, matrices_of
+from qwen3cpu.quantization.own_text import write_text
+from qwen3cpu.quantization.recipe import Recipe
+from qwen3cpu.system.progress_bar import Progress
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that is to be calibrated.
+
+    matrices: all in q8. token_limit: ids that the tokenizer knows lie below it. original(name): a matrix [rows, cols]
+    as it was before it was packed.
+    """
+
+    config: ModelConfig
+    matrices: Matrices
+    vectors: Vectors
+    token_limit: int
+    original: Callable[[str], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The matrices of a model as they were chosen and rounded, and what each would cost in q4 (nats; bits.py)."""
+
+    matrices: dict[str, tuple[str, int, int, NDArray[np.uint8]]]
+    costs: dict[str, float]
+
+    def plan(self) -> dict[str, PackedMatrix]:
+        """Format and shape of each."""
+        return {name: PackedMatrix(*entry[:3]) for name, entry in self.matrices.items()}
+
+
+def calibrate(source: Source, recipe: Recipe, *, threads: int, progress: Progress) -> Calibrated:
+    """Round a model to q4 by text that it writes itself."""
+    plan = plan_matrices(source.config, "q4")
+    held_out = 0 if recipe.bits is None else max(recipe.held_out // recipe.sequence, 1)
+    ids = own_text(source, recipe, held_out, threads=threads, progress=progress)
+    costs: dict[str, float] = {}
+    if recipe.bits is not None:
+        costs = measure_costs(source, ids[:held_out], threads=threads, progress=progress)
+        plan = choose_formats(plan, costs, recipe.bits)
+    matrices = round_layers(source, plan, ids[held_out:], recipe, threads=threads, progress=progress)
+    return Calibrated(matrices, costs)
+
+
+def measure_costs(source: Source, ids: NDArray[np.int32], *, threads: int, progress: Progress) -> dict[str, float]:
+    """What each matrix of the layers costs in q4, by its name."""
+    meter = CostMeter(source.config, source.matrices, source.vectors, ids, threads=threads)
+    costs: dict[str, float] = {}
+    progress.start("Measuring", source.config.num_hidden_layers, "layers")
+    for layer in range(source.config.num_hidden_layers):
+        costs |= meter.layer(in_q4(source, layer, threads=threads))
+        progress.advance(1)
+    return costs
+
+
+def in_q4(source: Source, layer: int, *, threads: int) -> dict[str, tuple[str, int, int, NDArray[np.uint8]]]:
+    """The matrices of a layer, rounded to q4 each by itself."""
+    rounded = {}
+    for name in matrices_of(layer):
+        matrix = PackedMatrix("q4", *source.matrices[name][1:3])
+        out = matrix.room()
+        _native.pack_into("q4", source.original(name), out, matrix.rows, 0, threads)
+        rounded[name] = ("q4", matrix.rows, matrix.cols, out)
+    return rounded
+
+
+def own_text(source: Source, recipe: Recipe, more: int, *, threads: int, progress: Progress) -> NDArray[np.int32]:
+    """Ids [pieces, recipe.sequence] that the model in q8 writes: what the recipe wants, and some pieces more."""
+    native = whole_model(source, recipe.sequence, threads)
+    engine = Engine(native, vocab_size=source.config.vocab_size, context=recipe.sequence)
+    return write_text(
+        engine,
+        token_limit=source.token_limit,
+        pieces=max(recipe.tokens // recipe.sequence, 1) + more,
+        length=recipe.sequence,
+        seed=recipe.seed,
+        progress=progress,
+    )
+
+
+def round_layers(
+    source: Source,
+    plan: Mapping[str, PackedMatrix],
+    ids: NDArray[np.int32],
+    recipe: Recipe,
+    *,
+    threads: int,
+    progress: Progress,
+) -> dict[str, tuple[str, int, int, NDArray[np.uint8]]]:
+    """Round layer after layer; inputs are those that the matrices rounded before leave behind, also within a layer."""
+    matrices = dict(source.matrices)
+    x = whole_model(source, recipe.sequence, threads).embed(ids.reshape(-1))
+    progress.start("Rounding", source.config.num_hidden_layers * len(READERS), "steps")
+    for layer in range(source.config.num_hidden_layers):
+        for shown, readers in READERS.items():
+            names = [name for name in (f"{LAYERS}{layer}.{reader}" for reader in readers) if plan[name].format == "q4"]
+            if names:
+                runner = Layer(source.config, matrices, source.vectors, layer, length=recipe.sequence, threads=threads)
+                moments = InputMoments(_moments(runner, x, shown), recipe.rounding)
+                for name in names:
+                    out = plan[name].room()
+                    round_matrix(source.original(name), moments, out, threads=threads)
+                    matrices[name] = ("q4", plan[name].rows, plan[name].cols, out)
+            progress.advance(1)
+        Layer(source.config, matrices, source.vectors, layer, length=recipe.sequence, threads=threads).run(x)
+    return matrices
+
+
+def _moments(layer: Layer, x: NDArray[np.float32], shown: str) -> NDArray[np.float32]:
+    total = None
+    for inputs in layer.inputs(x, shown):
+        total = second_moments(inputs[shown], total)
+    assert total is not None
+    return total
+
+
+def whole_model(source: Source, length: int, threads: int) -> _native.Model:
+    """The model in q8, for sequences of `length` positions."""
+    return _native.Model(source.config.native(length), dict(source.matrices), dict(source.vectors), "f16", threads)

@@ -1,0 +1,118 @@
+"""Rounding to q4 in the time of packing, without any text: what `quant="q4"` does by itself.
+
+A layer's inputs for random tokens have, channel by channel, much the same sizes as for text. So each layer is run once
+over a few random sequences, in q8, and rounding makes up for its errors (rounding.py) within blocks of columns, whose
+moments take little time and memory. It brings two thirds of what text of the model's own would (docs/quality.md). All
+sums are native ones of fixed order: a model that is packed on another machine has the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu import _native
+from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.checkpoint.tensors import EMBEDDING, LAYERS, matrix_shapes
+from qwen3cpu.checkpoint.weight_source import WeightSource, original_matrix, read_vectors
+from qwen3cpu.packed.packed_file import PackedMatrix
+from qwen3cpu.quantization.gptq import Rounding, column_order, damped
+from qwen3cpu.quantization.layer_runner import READERS, Layer, matrices_of
+from qwen3cpu.quantization.pack_matrix import pack_matrix
+from qwen3cpu.system.progress_bar import Progress
+
+TOKENS: Final = 2048
+SEQUENCE: Final = 128
+TOGETHER: Final = 256  # tokens of a pass: packing should not need much memory beside the weights
+BLOCK: Final = 192  # columns
+ROUNDING: Final = Rounding(damping=0.05)
+_SEED: Final = 0
+
+Block = tuple[NDArray[np.int32], NDArray[np.float32]]
+"""Places of its columns in the order of rounding, and the factor of its moments in this order."""
+
+
+class QuickPacker:
+    """Packs the matrices of a model as q4, one after the other in the order of the forward pass."""
+
+    def __init__(self, weights: WeightSource, config: ModelConfig, *, threads: int, progress: Progress) -> None:
+        self._weights, self._config, self._threads, self._progress = weights, config, threads, progress
+        self._vectors = read_vectors(weights)
+        self._shapes = matrix_shapes(config)
+        self._length = min(SEQUENCE, config.max_position_embeddings)
+        self._layer = -1
+        self._x = np.empty((0, config.hidden_size), np.float32)
+        self._moments: dict[str, NDArray[np.float32]] = {}
+        self._blocks: dict[str, list[Block] | None] = {}
+
+    def pack(self, name: str, matrix: PackedMatrix, out: NDArray[np.uint8]) -> None:
+        """Pack one matrix into out, uint8 [matrix.bytes]. Raises CheckpointError for a weight that is not finite."""
+        blocks = self._blocks_of(name) if matrix.format == "q4" else None
+        if blocks is None:
+            pack_matrix(self._weights, name, matrix, out, threads=self._threads, progress=self._progress)
+            return
+        weights = self._weights.rows(name, 0, matrix.rows)
+        _native.start_rounding(weights, out, self._threads)
+        for places, factor in blocks:
+            _native.round_columns(weights, places, places, factor, out, matrix.cols, None, self._threads)
+        self._progress.advance(weights.nbytes)
+        del weights
+        self._weights.drop_rows(name, 0, matrix.rows)
+
+    def _blocks_of(self, name: str) -> list[Block] | None:
+        """How to round a matrix; None when its inputs say nothing: they overflow."""
+        layer, _, reader = name.removeprefix(LAYERS).partition(".")
+        while self._layer < int(layer):
+            self._enter(self._layer + 1)
+        shown = next(shown for shown, readers in READERS.items() if reader in readers)
+        if shown not in self._blocks:
+            self._blocks[shown] = _factors(self._moments.pop(shown), self._shapes[name][1], self._threads)
+        return self._blocks[shown]
+
+    def _enter(self, layer: int) -> None:
+        """Run a layer: its moments, and the residual stream behind it."""
+        if layer == 0:
+            self._x = self._random_tokens()
+        matrices = {}
+        for name in matrices_of(layer):
+            matrix = PackedMatrix("q8", *self._shapes[name])
+            out = matrix.room()
+            pack_matrix(self._weights, name, matrix, out, threads=self._threads, progress=None)
+            matrices[name] = ("q8", matrix.rows, matrix.cols, out)
+        runner = Layer(
+            self._config, matrices, self._vectors, layer, length=self._length, threads=self._threads, together=TOGETHER
+        )
+        self._moments, self._blocks, self._layer = {}, {}, layer
+        for inputs in runner.advance(self._x, *READERS):
+            for shown, x in inputs.items():
+                if shown not in self._moments:
+                    self._moments[shown] = np.zeros((-(-x.shape[1] // BLOCK), BLOCK, BLOCK), np.float32)
+                _native.add_block_moments(x, self._moments[shown], self._threads)
+
+    def _random_tokens(self) -> NDArray[np.float32]:
+        """The residual stream before the first layer, [tokens, hidden_size]."""
+        tokens = TOKENS // self._length * self._length
+        ids = np.random.PCG64(_SEED).random_raw(tokens) % np.uint64(self._config.vocab_size)
+        rows = [original_matrix(self._weights, EMBEDDING, int(i), int(i) + 1) for i in ids]
+        self._weights.drop_rows(EMBEDDING, 0, self._config.vocab_size)
+        return np.concatenate(rows)
+
+
+def _factors(moments: NDArray[np.float32], cols: int, threads: int) -> list[Block] | None:
+    """Blocks of moments [blocks, BLOCK, BLOCK], upper triangles, of the inputs of a matrix of so many columns."""
+    if not np.isfinite(moments).all():
+        return None
+    places, matrices = [], []
+    for first, upper in zip(range(0, cols, BLOCK), moments, strict=True):
+        own = min(BLOCK, cols - first)
+        triangle = np.triu(upper[:own, :own])
+        symmetric = triangle + np.triu(triangle, 1).T
+        order = column_order(symmetric.diagonal(), ROUNDING)
+        places.append(order + np.int32(first))
+        matrices.append(damped(symmetric, order, ROUNDING.damping))
+    # Together, so that threads share them; the last block may be smaller.
+    factors = [*_native.invert_factors(np.stack(matrices[:-1]), threads)] if len(matrices) > 1 else []
+    factors.append(_native.invert_factors(matrices[-1][None], threads)[0])
+    return list(zip(places, factors, strict=True))

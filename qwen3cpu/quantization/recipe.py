@@ -1,0 +1,44 @@
+"""What calibration can be told. The defaults are what docs/quality.md measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.quantization.gptq import Rounding
+
+DEFAULT_BITS: Final = 6.1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is calibrated.
+
+    bits: per weight, on average over all matrices of the model; what q4 leaves of it goes to the matrices that gain
+    most from q8. None: those that plain q4 keeps in q8, and no others.
+    tokens: length of the text that the model writes. sequence: tokens of each of its pieces, which begin with a random
+    token. held_out: tokens of further pieces, on which the matrices' costs are measured. seed: of the first tokens and
+    of the drawing. rounding: of each matrix.
+    """
+
+    bits: float | None = DEFAULT_BITS
+    tokens: int = 16384
+    sequence: int = 512
+    held_out: int = 1024
+    seed: int = 0
+    rounding: Rounding = field(default_factory=Rounding)
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise ArgumentError for numbers that make no sense."""
+    counts = {"tokens": recipe.tokens, "sequence": recipe.sequence, "held_out": recipe.held_out}
+    for name, count in counts.items():
+        if type(count) is not int or count < 2:
+            raise ArgumentError(f"{name}: expected a whole number of tokens from 2, found {count!r}")
+    if type(recipe.seed) is not int or not 0 <= recipe.seed < 1 << 64:
+        raise ArgumentError(f"seed: expected a whole number from 0 to 2**64 - 1, found {recipe.seed!r}")
+    if recipe.bits is not None and not (type(recipe.bits) in (int, float) and 4 <= recipe.bits <= 9):
+        raise ArgumentError(f"bits: expected 4 to 9 per weight, found {recipe.bits!r}")
+    if not 0 < recipe.rounding.damping <= 1:
+        raise ArgumentError(f"damping: expected a number above 0 and up to 1, found {recipe.rounding.damping!r}")

@@ -1,0 +1,118 @@
+"""POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from qwen3cpu.generation.results import Chunk, Result
+from qwen3cpu.server.api.bodies import ChatBody
+from qwen3cpu.server.api.chat_input import chat_request
+from qwen3cpu.server.api.common import ContentTokens, head, usage
+from qwen3cpu.server.api.errors import as_api_error
+from qwen3cpu.server.api.json_output import json_bytes
+from qwen3cpu.server.api.reply import read_body, respond
+from qwen3cpu.server.api.tool_calls import chat_call
+from qwen3cpu.server.scheduling.service import Answers, Service
+from qwen3cpu.text.output_splitter import starts_thinking
+
+
+async def chat_completions(http: HttpRequest) -> Response:
+    """Serve a request."""
+    service: Service = http.app.state.service
+    body = await read_body(http, ChatBody)
+    messages, request = await chat_request(service, body)
+    prompt = await service.encode(messages, request)
+    answers = service.start([prompt], request)
+    reply = _Reply(service, body, prompt, answers)
+    return await respond(http, reply, answers, stream=bool(body.stream))
+
+
+class _Reply:
+    """Writes the answers to one request."""
+
+    def __init__(self, service: Service, body: ChatBody, prompt: list[int], answers: Answers) -> None:
+        self._service = service
+        self._body = body
+        self._answers = answers
+        self._head = head(service, "chatcmpl", "chat.completion.chunk" if body.stream else "chat.completion")
+        self._head["seed"] = answers.jobs[0].request.sampling.seed
+        tokenizer = service.model.tokenizer
+        in_thinking = starts_thinking(prompt, tokenizer)
+        self._content = [ContentTokens(tokenizer, in_thinking=in_thinking) for _ in range(body.n or 1)]
+
+    async def whole(self) -> dict[str, Any]:
+        """All of it."""
+        results = await self._answers.results()
+        choices = [self._choice(result) for result in results]
+        return {**self._head, "choices": choices, "usage": usage([(result.usage, 0) for result in results])}
+
+    def _choice(self, result: Result) -> dict[str, Any]:
+        calls = [chat_call(call) for call in result.tool_calls]
+        content = result.text or (None if calls else "")
+        message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
+        if result.reasoning:
+            message["reasoning_content"] = result.reasoning
+        if calls:
+            message["tool_calls"] = calls
+        return {
+            "index": result.index,
+            "message": message,
+            "logprobs": self._logprobs(result),
+            "finish_reason": _finish_reason(result, len(calls)),
+        }
+
+    async def events(self) -> AsyncGenerator[bytes, None]:
+        """It as a stream."""
+        results = []
+        calls = [0] * len(self._content)
+        try:
+            for index in range(len(self._content)):
+                yield self._event(index, {"role": "assistant", "content": ""})
+            async for index, chunk in self._answers.chunks():
+                delta: dict[str, Any] = {}
+                if chunk.reasoning:
+                    delta["reasoning_content"] = chunk.reasoning
+                if chunk.tool_call:
+                    delta["tool_calls"] = [{"index": calls[index], **chat_call(chunk.tool_call)}]
+                    calls[index] += 1
+                if chunk.text:
+                    delta["content"] = chunk.text
+                logprobs = self._logprobs(chunk)
+                if delta or (logprobs and logprobs["content"]):
+                    yield self._event(index, delta, logprobs)
+                if chunk.result is not None:
+                    results.append(chunk.result)
+                    yield self._event(index, {}, finish_reason=_finish_reason(chunk.result, calls[index]))
+            if self._body.include_usage:
+                counts = usage([(result.usage, 0) for result in results])
+                yield _event({**self._head, "choices": [], "usage": counts})
+            yield b"data: [DONE]\n\n"
+        except Exception as error:
+            yield _event(as_api_error(error).body())
+
+    def _event(
+        self,
+        index: int,
+        delta: dict[str, Any],
+        logprobs: dict[str, Any] | None = None,
+        finish_reason: str | None = None,
+    ) -> bytes:
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        return _event({**self._head, "choices": [choice]})
+
+    def _logprobs(self, part: Chunk | Result) -> dict[str, Any] | None:
+        if not self._body.logprobs:
+            return None
+        return {"content": self._content[part.index].logprobs(part.logprobs), "refusal": None}
+
+
+def _finish_reason(result: Result, calls: int) -> str:
+    return "tool_calls" if calls and result.finish_reason == "stop" else result.finish_reason
+
+
+def _event(value: dict[str, Any]) -> bytes:
+    return b"data: " + json_bytes(value) + b"\n\n"

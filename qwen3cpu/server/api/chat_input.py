@@ -1,0 +1,190 @@
+"""From a chat client's body to messages and options: roles, tools, tool_choice, response_format."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from qwen3cpu.generation.grammar import answer_grammar, json_schema
+from qwen3cpu.generation.options import Request
+from qwen3cpu.server.api.bodies import ChatBody, ResponseFormat
+from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.scheduling.service import Service
+from qwen3cpu.text.messages import check_tools
+
+MOST_SCHEMAS = 4
+"""Times the largest schema that all tools of a request may take together."""
+
+
+@dataclass(frozen=True)
+class ToolUse:
+    """Which functions there are, and how they may be called.
+
+    Attributes:
+        functions: name, description, parameters and strict of each, checked.
+        choice: none, auto, required, or the name of one of them.
+        several: whether an answer may have more than one call.
+    """
+
+    functions: tuple[dict[str, Any], ...] = ()
+    choice: str = "auto"
+    several: bool = True
+
+    @property
+    def forced(self) -> bool:
+        """Whether the answer has to be a call."""
+        return bool(self.functions) and self.choice not in ("none", "auto")
+
+    @property
+    def callable_functions(self) -> list[dict[str, Any]]:
+        """Those that may be called."""
+        if self.choice == "none":
+            return []
+        return [each for each in self.functions if self.choice in ("auto", "required", each["name"])]
+
+
+async def chat_request(service: Service, body: ChatBody) -> tuple[list[dict[str, Any]], Request]:
+    """The messages and the checked options of a request."""
+    check_counts(service, body.messages, body.tools)
+    tools = tool_use(service, chat_functions(body.tools), chat_choice(body.tool_choice), body.parallel_tool_calls)
+    schema = answer_schema(service, body.response_format)
+    messages = plain_messages(body.messages)
+    return messages, await make_request(service, messages, body.options(), tools, schema)
+
+
+def check_counts(service: Service, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> None:
+    """Refuse no messages, and more messages or tools than the server takes."""
+    if not messages:
+        raise ApiError(400, "messages: expected at least one message, found none", param="messages")
+    for name, found, most in (
+        ("messages", messages, service.settings.max_messages),
+        ("tools", tools or [], service.settings.max_tools),
+    ):
+        if len(found) > most:
+            raise ApiError(400, f"{name}: expected at most {most}, found {len(found)}", param=name)
+
+
+def plain_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages with OpenAI's newer name for the system role replaced."""
+    return [{**message, "role": "system"} if message.get("role") == "developer" else message for message in messages]
+
+
+async def make_request(
+    service: Service,
+    messages: list[dict[str, Any]],
+    options: dict[str, Any],
+    tools: ToolUse,
+    schema: dict[str, Any] | None,
+) -> Request:
+    """Checked options of an answer that may call tools, or has to follow a schema."""
+    marker = service.model.tokenizer.tool_call
+    if tools.choice == "none" and marker is not None:
+        options["logit_bias"] = {**(options.get("logit_bias") or {}), marker: -math.inf}
+    elif tools.functions:
+        options["tools"] = [{"type": "function", "function": _described(each)} for each in tools.functions]
+    # Arguments go to the client as they are: checking them, with its own regular expressions, is its affair.
+    # Large schemas take a moment, hence another thread.
+    request = replace(await asyncio.to_thread(service.model.answerer.request, messages, **options), call_schemas=None)
+    grammar = _grammar(service, tools, schema, thinking=bool(request.thinking))
+    if grammar is None:
+        return request
+    await asyncio.to_thread(service.model.answerer.check_grammar, grammar)
+    return replace(request, grammar=grammar)
+
+
+def _grammar(service: Service, tools: ToolUse, schema: dict[str, Any] | None, *, thinking: bool) -> str | None:
+    functions = tools.callable_functions
+    strict = not tools.several or any(each.get("strict") for each in functions)
+    calls = (service.model.tokenizer.tool_call, service.model.tokenizer.end_tool_call)
+    marked = calls if calls[0] is not None and calls[1] is not None else None
+    if tools.forced and marked is None:
+        raise ApiError(400, f"tool_choice: {service.settings.model_name} has no tokens for calls", param="tool_choice")
+    if schema is None and not tools.forced and not (functions and strict and marked):
+        return None
+    if schema is None and not tools.forced:
+        functions = [each if each.get("strict") else {"name": each["name"]} for each in functions]
+    return answer_grammar(
+        None if tools.forced else schema,
+        functions,
+        calls=marked,  # type: ignore[arg-type]  # both are there
+        several=tools.several and tools.choice in ("auto", "required"),
+        text=schema is None and not tools.forced,
+        after_thinking=thinking,
+    )
+
+
+def answer_schema(service: Service, wanted: ResponseFormat | None) -> dict[str, Any] | None:
+    """The schema of `response_format`; None for plain text."""
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.type == "json_object":
+        return {"type": "object"}
+    if wanted.json_schema is None or wanted.json_schema.schema_ is None:
+        raise ApiError(400, "response_format: expected json_schema.schema", param="response_format.json_schema.schema")
+    return checked_schema(service, wanted.json_schema.schema_, "response_format.json_schema.schema")
+
+
+def checked_schema(service: Service, schema: dict[str, Any], where: str) -> dict[str, Any]:
+    """A schema within the limits of the server."""
+    size = len(json.dumps(schema))
+    if size > service.settings.max_schema:
+        raise ApiError(400, f"{where}: expected at most {service.settings.max_schema} bytes, found {size}", param=where)
+    return json_schema(schema)
+
+
+def chat_functions(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    """The functions of `tools` as chat completions have them."""
+    functions = []
+    for index, tool in enumerate(tools or ()):
+        if tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
+            raise ApiError(400, f"tools[{index}]: expected a tool of type function", param=f"tools.{index}")
+        functions.append(tool["function"])
+    return functions
+
+
+def chat_choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+    """`tool_choice` as chat completions have it: a word, or {"name": ...}."""
+    if isinstance(choice, dict) and choice.get("type") == "function" and isinstance(choice.get("function"), dict):
+        return dict(choice["function"])
+    return choice
+
+
+def tool_use(
+    service: Service, functions: list[dict[str, Any]], choice: str | dict[str, Any] | None, parallel: bool | None
+) -> ToolUse:
+    """Check functions and `tool_choice`.
+
+    Args:
+        service: has the limits.
+        functions: as a client sent them.
+        choice: a word, {"name": ...}, or something else, which is refused.
+        parallel: `parallel_tool_calls`.
+    """
+    checked = check_tools([{"type": "function", "function": each} for each in functions]) or []
+    plain = tuple(tool["function"] for tool in checked)
+    size, most = len(json.dumps(plain)), MOST_SCHEMAS * service.settings.max_schema
+    if size > most:
+        raise ApiError(400, f"tools: expected at most {most} bytes together, found {size}", param="tools")
+    names = [each["name"] for each in plain]
+    for each in plain:
+        if each.get("parameters") is not None:
+            if not isinstance(each["parameters"], dict):
+                raise ApiError(400, f"tools: parameters of {each['name']!r}: expected an object", param="tools")
+            checked_schema(service, each["parameters"], "tools")
+    if isinstance(choice, dict):
+        choice = choice.get("name")
+        if choice not in names:
+            raise ApiError(400, f"tool_choice: expected one of the tools, found {choice!r}", param="tool_choice")
+    elif choice not in (None, "none", "auto", "required"):
+        raise ApiError(400, f"tool_choice: expected none, auto or required, found {choice!r}", param="tool_choice")
+    elif choice == "required" and not plain:
+        raise ApiError(400, "tool_choice: required, but there are no tools", param="tool_choice")
+    return ToolUse(plain, choice or "auto", parallel is not False)
+
+
+def _described(function: dict[str, Any]) -> dict[str, Any]:
+    """What the model is told of a function."""
+    return {name: value for name, value in function.items() if name != "strict"}

@@ -1,0 +1,97 @@
+"""What the endpoints for answers share: the model's name, ids, token counts, log-probabilities."""
+
+from __future__ import annotations
+
+import secrets
+from time import time
+from typing import Any
+
+from qwen3cpu._version import VERSION
+from qwen3cpu.generation.results import TokenLogprob, Usage
+from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.scheduling.service import Service
+from qwen3cpu.text.tokenizer import Tokenizer
+
+LEAST_LOGPROB = -9999.0
+"""What JSON gets for minus infinity, as with OpenAI."""
+
+
+def check_model(service: Service, name: str | None) -> None:
+    """404 for a model that is not here."""
+    known = service.settings.model_name
+    if name is not None and name != known:
+        raise ApiError(
+            404, f"the model {name[:200]!r} is not here; expected {known!r}", code="model_not_found", param="model"
+        )
+
+
+def head(service: Service, prefix: str, kind: str) -> dict[str, Any]:
+    """The fields with which every answer begins."""
+    return {
+        "id": f"{prefix}-{secrets.token_hex(12)}",
+        "object": kind,
+        "created": int(time()),
+        "model": service.settings.model_name,
+        "system_fingerprint": f"qwen3cpu-{VERSION}-{service.model.quant}-{service.model.kv}",
+    }
+
+
+def usage(counts: list[tuple[Usage, int]]) -> dict[str, Any]:
+    """Token counts of several choices; beside each the number of its prompt, for a prompt counts once."""
+    prompts = {prompt: each for each, prompt in reversed(counts)}
+    prompt_tokens = sum(each.prompt_tokens for each in prompts.values())
+    completion_tokens = sum(each.completion_tokens for each, _ in counts)
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": sum(each.cached_tokens for each in prompts.values())},
+        "completion_tokens_details": {"reasoning_tokens": sum(each.reasoning_tokens for each, _ in counts)},
+    }
+
+
+def number(logprob: float | None) -> float:
+    """A log-probability that JSON can carry."""
+    return LEAST_LOGPROB if logprob is None or logprob < LEAST_LOGPROB else logprob
+
+
+class ContentTokens:
+    """Tells which tokens of an answer are its content: not reasoning, tool calls, markers or end tokens.
+
+    Args:
+        tokenizer: whose ids they are.
+        in_thinking: whether the prompt ends inside a think block.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, in_thinking: bool) -> None:
+        self._tokenizer = tokenizer
+        self._opened = {tokenizer.think: tokenizer.end_think, tokenizer.tool_call: tokenizer.end_tool_call}
+        self._closer: int | None = tokenizer.end_think if in_thinking else None
+        self._trim = in_thinking
+
+    def logprobs(self, scores: tuple[TokenLogprob, ...] | None) -> list[dict[str, Any]]:
+        """Entries of `logprobs.content` for the next tokens."""
+        return [self._entry(score) for score in scores or () if self._keeps(score)]
+
+    def _keeps(self, score: TokenLogprob) -> bool:
+        token = score.token_id
+        if self._closer is not None:
+            if token == self._closer:
+                self._closer = None
+            return False
+        if token in self._opened and self._opened[token] is not None:
+            self._closer, self._trim = self._opened[token], True
+            return False
+        if token in self._tokenizer.special_ids or (self._trim and not score.text.strip("\n")):
+            return False
+        self._trim = False
+        return True
+
+    def _entry(self, score: TokenLogprob) -> dict[str, Any]:
+        top = [self._one(each.token_id, each.text, each.logprob) for each in score.top]
+        return {**self._one(score.token_id, score.text, score.logprob), "top_logprobs": top}
+
+    def _one(self, token: int, text: str, logprob: float | None) -> dict[str, Any]:
+        known = token < self._tokenizer.size
+        data = self._tokenizer.token_bytes(token) if known else b""
+        return {"token": text, "logprob": number(logprob), "bytes": list(data)}

@@ -1,0 +1,146 @@
+"""POST /v1/completions: prompts as they are, with `echo` and `logprobs`, as evaluation harnesses want them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from qwen3cpu.generation.answer import token_text
+from qwen3cpu.generation.options import Request
+from qwen3cpu.generation.results import Chunk, TokenLogprob
+from qwen3cpu.server.api.bodies import CompletionBody
+from qwen3cpu.server.api.common import head, number, usage
+from qwen3cpu.server.api.errors import ApiError, as_api_error
+from qwen3cpu.server.api.json_output import json_bytes
+from qwen3cpu.server.api.reply import read_body, respond
+from qwen3cpu.server.scheduling.service import Answers, Service
+
+
+async def completions(http: HttpRequest) -> Response:
+    """Serve a request."""
+    service: Service = http.app.state.service
+    body = await read_body(http, CompletionBody)
+    request = replace(service.model.answerer.request(**body.options()), plain=True)
+    prompts = [await service.encode(prompt, request) for prompt in _prompts(body, service.settings.max_prompts)]
+    scored = body.echo and body.logprobs is not None
+    answers = service.start(prompts, request, score_prompt=scored, sample=body.max_tokens != 0)
+    reply = _Reply(service, body, request, prompts, answers)
+    return await respond(http, reply, answers, stream=bool(body.stream))
+
+
+def _prompts(body: CompletionBody, most: int) -> Sequence[str | list[int]]:
+    prompt = body.prompt
+    if isinstance(prompt, str) or (prompt and isinstance(prompt[0], int)):
+        return [prompt]
+    if not prompt:
+        raise ApiError(400, "prompt: expected at least one prompt, found an empty list", param="prompt")
+    if len(prompt) > most:
+        raise ApiError(400, f"prompt: expected at most {most} prompts, found {len(prompt)}", param="prompt")
+    return prompt  # type: ignore[return-value]  # pydantic has checked that all are of one kind
+
+
+class _Reply:
+    """Writes the answers to one request."""
+
+    def __init__(
+        self, service: Service, body: CompletionBody, request: Request, prompts: Sequence[list[int]], answers: Answers
+    ) -> None:
+        self._service = service
+        self._body = body
+        self._prompts = prompts
+        self._answers = answers
+        self._per_prompt = request.n or 1
+        self._head = head(service, "cmpl", "text_completion")
+        self._echoed: dict[int, str] = {}
+        self._offsets: dict[int, int] = {}
+
+    async def whole(self) -> dict[str, Any]:
+        """All of it."""
+        parts: dict[int, list[dict[str, Any]]] = {}
+        counts = []
+        async for choice, chunk in self._answers.chunks():
+            parts.setdefault(choice, []).append(self._choice(choice, chunk))
+            if chunk.result is not None:
+                counts.append((chunk.result.usage, choice // self._per_prompt))
+        choices = [_joined(parts[choice]) for choice in sorted(parts)]
+        return {**self._head, "choices": choices, "usage": usage(counts)}
+
+    async def events(self) -> AsyncGenerator[bytes, None]:
+        """It as a stream."""
+        counts = []
+        try:
+            async for choice, chunk in self._answers.chunks():
+                part = self._choice(choice, chunk)
+                if part["text"] or part["finish_reason"] or part["logprobs"]:
+                    yield _event({**self._head, "choices": [part]})
+                if chunk.result is not None:
+                    counts.append((chunk.result.usage, choice // self._per_prompt))
+            if self._body.include_usage:
+                yield _event({**self._head, "choices": [], "usage": usage(counts)})
+            yield b"data: [DONE]\n\n"
+        except Exception as error:
+            yield _event(as_api_error(error).body())
+
+    def _choice(self, choice: int, chunk: Chunk) -> dict[str, Any]:
+        """What a chunk adds to a choice, the prompt before the first one if it is to be echoed."""
+        text = chunk.text
+        scores: list[TokenLogprob | None] = list(chunk.logprobs or ())
+        if self._body.echo and choice not in self._echoed:
+            self._echoed[choice] = self._prompt_text(choice)
+            text = self._echoed[choice] + text
+            scores = [*self._prompt_scores(choice), *scores]
+        return {
+            "index": choice,
+            "text": text,
+            "logprobs": None if self._body.logprobs is None else self._logprobs(choice, scores),
+            "finish_reason": chunk.finish_reason,
+        }
+
+    def _prompt_text(self, choice: int) -> str:
+        prompt = self._prompts[choice // self._per_prompt]
+        return self._service.model.tokenizer.decode(prompt, skip_special_tokens=False)
+
+    def _prompt_scores(self, choice: int) -> Sequence[TokenLogprob | None]:
+        """One for each token of the prompt; None for the first, which nothing comes before."""
+        return [None, *self._answers.prompt_scores(choice)]
+
+    def _logprobs(self, choice: int, scores: Sequence[TokenLogprob | None]) -> dict[str, Any]:
+        tokens: list[str] = []
+        offsets: list[int] = []
+        for score in scores:
+            first = self._prompts[choice // self._per_prompt][0]
+            tokens.append(token_text(self._service.model.tokenizer, first) if score is None else score.text)
+            offsets.append(self._offsets.get(choice, 0))
+            self._offsets[choice] = offsets[-1] + len(tokens[-1])
+        return {
+            "tokens": tokens,
+            "token_logprobs": [None if score is None else number(score.logprob) for score in scores],
+            "top_logprobs": [None if score is None else _top(score) for score in scores],
+            "text_offset": offsets,
+        }
+
+
+def _top(score: TokenLogprob) -> dict[str, float]:
+    """Alternatives by their text; where two have the same, the likelier one. The token itself is always there."""
+    best: dict[str, float] = {}
+    for each in score.top:
+        best.setdefault(each.text, number(each.logprob))
+    best.setdefault(score.text, number(score.logprob))
+    return best
+
+
+def _joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The parts of one choice as one."""
+    logprobs = [part["logprobs"] for part in parts]
+    joined = None
+    if logprobs[0] is not None:
+        joined = {name: [entry for part in logprobs for entry in part[name]] for name in logprobs[0]}
+    return {**parts[-1], "text": "".join(part["text"] for part in parts), "logprobs": joined}
+
+
+def _event(value: dict[str, Any]) -> bytes:
+    return b"data: " + json_bytes(value) + b"\n\n"

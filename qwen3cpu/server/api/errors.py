@@ -1,0 +1,111 @@
+"""Errors in OpenAI's JSON form, and which status each error of this package gets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from qwen3cpu.errors import ArgumentError, ContextLengthError, Qwen3CpuError
+from qwen3cpu.server.api.json_output import json_bytes
+from qwen3cpu.server.scheduling.jobs import QueueFullError, ShuttingDownError, TimeLimitError
+
+logger = logging.getLogger(__name__)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class ApiError(Exception):
+    """An error with a status of its own.
+
+    Args:
+        status: HTTP status.
+        message: for a person.
+        code: for a program; None when the status says it all.
+        param: the field of the request.
+        headers: of the response.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.param = param
+        self.headers = headers or {}
+
+    def body(self) -> dict[str, Any]:
+        """The error as OpenAI writes it."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        kind = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}.get(self.status, kind)
+        return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+
+    def response(self) -> Response:
+        """The error as a response."""
+        return Response(json_bytes(self.body()), self.status, self.headers, "application/json")
+
+
+class ClientGoneError(Exception):
+    """Nobody waits for the response any more."""
+
+
+def as_api_error(error: Exception) -> ApiError:
+    """The status and form of any error; what is not known is the server's own fault and logged with its trace."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, ValidationError):
+        return _invalid(error)
+    if isinstance(error, QueueFullError):
+        return ApiError(429, str(error), code="queue_full", headers={"retry-after": str(error.retry_after)})
+    if isinstance(error, ShuttingDownError):
+        return ApiError(503, str(error), code="shutting_down", headers={"retry-after": "5"})
+    if isinstance(error, TimeLimitError):
+        # The same request would take as long again.
+        return ApiError(408, str(error), code="timeout", headers={"x-should-retry": "false"})
+    if isinstance(error, ContextLengthError):
+        return ApiError(400, str(error), code="context_length_exceeded")
+    if isinstance(error, ArgumentError):
+        return ApiError(400, str(error), code="invalid_value")
+    if isinstance(error, HTTPException):
+        return ApiError(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+    logger.error("a request failed", exc_info=error)
+    return ApiError(500, str(error) if isinstance(error, Qwen3CpuError) else "internal error", code="internal_error")
+
+
+def guarded(endpoint: Endpoint) -> Endpoint:
+    """An endpoint whose errors become responses."""
+
+    async def guard(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except (ClientGoneError, ClientDisconnect):
+            return Response(status_code=499)
+        except Exception as error:
+            return as_api_error(error).response()
+
+    return guard
+
+
+def _invalid(error: ValidationError) -> ApiError:
+    """The first of the things that are wrong with a body."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or None
+    if first["type"] == "extra_forbidden":
+        return ApiError(400, f"unknown field {place!r}", code="unknown_parameter", param=place)
+    found = repr(first["input"])
+    found = found if len(found) <= 80 else f"{found[:77]}..."
+    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_type"
+    what = first["msg"][0].lower() + first["msg"][1:]
+    return ApiError(400, f"{place}: {what}; found {found}", code=code, param=place)

@@ -1,0 +1,173 @@
+"""What a client of /v1/responses may send, and the messages and options that it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import ConfigDict
+
+from qwen3cpu.generation.options import Request
+from qwen3cpu.server.api.bodies import Body, Generation, StreamOptions, thinking_options
+from qwen3cpu.server.api.chat_input import check_counts, checked_schema, make_request, tool_use
+from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.scheduling.service import Service
+
+TEXT_PARTS = ("input_text", "output_text", "text")
+
+
+class Reasoning(Body):
+    """`reasoning`. Summaries are not made: the reasoning itself is in the output."""
+
+    effort: str | None = None
+    summary: str | None = None
+    generate_summary: str | None = None
+
+
+class TextFormat(Body):
+    """`text.format`."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    name: str | None = None
+    description: str | None = None
+    schema_: dict[str, Any] | None = None
+    strict: bool | None = None
+
+    model_config = ConfigDict(strict=True, extra="forbid", alias_generator=lambda name: name.rstrip("_"))
+
+
+class Text(Body):
+    """`text`."""
+
+    format: TextFormat | None = None
+    verbosity: str | None = None
+
+
+class ResponsesBody(Generation):
+    """POST /v1/responses."""
+
+    input: str | list[dict[str, Any]]
+    instructions: str | None = None
+    max_output_tokens: int | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning: Reasoning | None = None
+    text: Text | None = None
+    stream_options: StreamOptions | None = None
+    include: list[str] | None = None
+    truncation: Literal["disabled"] | None = None
+    # Nothing is kept between requests.
+    previous_response_id: None = None
+    conversation: None = None
+    background: Literal[False] | None = None
+    stop: str | list[str] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Options of Model.generate, without tools and schemas."""
+        effort = None if self.reasoning is None else self.reasoning.effort
+        return {
+            **self.sampling(),
+            "stop": self.stop,
+            "max_new_tokens": self.max_output_tokens,
+            **thinking_options(effort, self.chat_template_kwargs, self.thinking_budget),
+        }
+
+
+async def responses_request(service: Service, body: ResponsesBody) -> tuple[list[dict[str, Any]], Request]:
+    """The messages and the checked options of a request."""
+    messages = [{"role": "system", "content": body.instructions}] if body.instructions is not None else []
+    messages += _messages(body.input)
+    check_counts(service, messages, body.tools)
+    tools = tool_use(service, _functions(body.tools), _choice(body.tool_choice), body.parallel_tool_calls)
+    return messages, await make_request(service, messages, body.options(), tools, _schema(service, body.text))
+
+
+def _functions(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    functions = []
+    for index, tool in enumerate(tools or ()):
+        if tool.get("type") != "function":
+            raise ApiError(400, f"tools[{index}]: expected a tool of type function", param=f"tools.{index}")
+        functions.append({name: value for name, value in tool.items() if name != "type" and value is not None})
+    return functions
+
+
+def _choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+    if isinstance(choice, dict) and choice.get("type") != "function":
+        return {"name": choice.get("type")}
+    return choice
+
+
+def _schema(service: Service, text: Text | None) -> dict[str, Any] | None:
+    wanted = None if text is None else text.format
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.type == "json_object":
+        return {"type": "object"}
+    if wanted.schema_ is None:
+        raise ApiError(400, "text.format: expected a schema", param="text.format.schema")
+    return checked_schema(service, wanted.schema_, "text.format.schema")
+
+
+def _messages(given: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages for the items of `input`: reasoning and calls go into the assistant's message that they belong to."""
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    messages: list[dict[str, Any]] = []
+    assistant: dict[str, Any] | None = None
+    for index, item in enumerate(given):
+        where = f"input[{index}]"
+        kind = item.get("type", "message")
+        role = "assistant" if kind in ("reasoning", "function_call") else item.get("role")
+        if role != "assistant":
+            assistant = None
+        elif assistant is None or (kind != "function_call" and "content" in assistant):
+            assistant = {"role": "assistant"}
+            messages.append(assistant)
+        if kind == "function_call_output":
+            output = _text(item.get("output"), f"{where}.output")
+            messages.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": output})
+        elif kind == "message" and assistant is None:
+            role = "system" if role == "developer" else role
+            messages.append({"role": role, "content": _text(item.get("content"), f"{where}.content")})
+        elif assistant is not None:
+            _add(assistant, kind, item, where)
+        else:
+            raise ApiError(
+                400, f"{where}: expected a message, a function call or its output, found {kind!r}", param=where
+            )
+    for message in messages:
+        if message["role"] == "assistant" and "tool_calls" not in message:
+            message.setdefault("content", "")
+    return messages
+
+
+def _add(assistant: dict[str, Any], kind: object, item: Mapping[str, Any], where: str) -> None:
+    """Add an item to the assistant's message that it belongs to."""
+    if kind == "reasoning":
+        parts = item.get("content") or item.get("summary") or []
+        assistant["reasoning_content"] = _text(parts, f"{where}.content", ("reasoning_text", "summary_text"))
+    elif kind == "function_call":
+        call = {"name": item.get("name"), "arguments": item.get("arguments")}
+        calls = assistant.setdefault("tool_calls", [])
+        calls.append({"id": item.get("call_id"), "type": "function", "function": call})
+    elif kind == "message":
+        assistant["content"] = _text(item.get("content"), f"{where}.content")
+    else:
+        raise ApiError(400, f"{where}: expected an item of the assistant, found {kind!r}", param=where)
+
+
+def _text(content: object, where: str, kinds: tuple[str, ...] = TEXT_PARTS) -> str:
+    """Text, or parts of text joined."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise ApiError(400, f"{where}: expected text or a list of parts, found {type(content).__name__}", param=where)
+    texts = []
+    for index, part in enumerate(content):
+        if not isinstance(part, dict) or part.get("type") not in kinds or not isinstance(part.get("text"), str):
+            found = part.get("type") if isinstance(part, dict) else type(part).__name__
+            raise ApiError(400, f"{where}[{index}]: expected a part of text, found {found!r}", param=where)
+        texts.append(part["text"])
+    return "".join(texts)

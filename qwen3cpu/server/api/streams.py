@@ -1,0 +1,91 @@
+"""Server-sent events, and waiting for something as long as the client does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, TypeVar
+
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from qwen3cpu.server.api.errors import ClientGoneError
+
+KEEP_ALIVE = b": keep-alive\n\n"
+
+T = TypeVar("T")
+
+
+class EventStream(Response):
+    """Sends what a generator yields, each item a whole event.
+
+    Args:
+        events: closed when it is exhausted or the client has gone.
+        keep_alive: seconds of silence after which a comment is sent.
+        close: called at the end, whatever the reason.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncGenerator[bytes, None], keep_alive: float, close: Callable[[], None]) -> None:
+        super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._events = events
+        self._keep_alive = keep_alive
+        self._close = close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the stream."""
+        gone = asyncio.create_task(_disconnect(receive))
+        event: asyncio.Task[bytes] | None = None
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            while True:
+                event = event or asyncio.create_task(_next(self._events))
+                await asyncio.wait({event, gone}, timeout=self._keep_alive, return_when=asyncio.FIRST_COMPLETED)
+                if gone.done():
+                    return
+                if event.done():
+                    data, event = event.result(), None
+                    if not data:
+                        break
+                    await send(_body(data))
+                else:
+                    await send(_body(KEEP_ALIVE))
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except OSError:
+            pass  # the client has gone while something was sent
+        finally:
+            self._close()
+            gone.cancel()
+            if event is not None:
+                event.cancel()
+                await asyncio.wait({event})
+            await self._events.aclose()
+
+
+async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled, with ClientGoneError, when the client goes away."""
+    task = asyncio.create_task(work)
+    gone = asyncio.create_task(_disconnect(receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGoneError
+        return task.result()
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def _next(events: AsyncGenerator[bytes, None]) -> bytes:
+    return await anext(events, b"")
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _body(data: bytes) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": True}

@@ -1,0 +1,18 @@
+"""Tool calls in OpenAI's form."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from qwen3cpu.text.tool_calls import ToolCall
+
+
+def arguments_text(call: ToolCall) -> str:
+    """The arguments as JSON text, which is what OpenAI sends."""
+    return json.dumps(call.arguments, ensure_ascii=False)
+
+
+def chat_call(call: ToolCall) -> dict[str, Any]:
+    """A call as chat completions have it."""
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments_text(call)}}

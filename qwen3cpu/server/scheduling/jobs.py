@@ -1,0 +1,79 @@
+"""A job: one prompt with its options, on its way through the scheduler, and the errors that may end it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from qwen3cpu.errors import Qwen3CpuError
+from qwen3cpu.generation.options import Request
+from qwen3cpu.generation.results import Chunk, TokenLogprob
+
+
+class QueueFullError(Qwen3CpuError):
+    """Too many requests wait already.
+
+    Args:
+        retry_after: seconds after which it may be worth trying again.
+    """
+
+    def __init__(self, waiting: int, retry_after: int) -> None:
+        super().__init__(f"the queue is full: {waiting} requests are waiting; try again in {retry_after} seconds")
+        self.retry_after = retry_after
+
+
+class TimeLimitError(Qwen3CpuError):
+    """A request took longer than the server allows."""
+
+
+class ShuttingDownError(Qwen3CpuError):
+    """The server is going down: it takes no requests any more, and cuts off those that outlast the grace period."""
+
+
+Outcome = Chunk | Exception
+
+
+@dataclass(eq=False)
+class Job:
+    """A prompt and what is to become of it.
+
+    Attributes:
+        prompt: token ids, at least one, fewer than the context.
+        request: checked options, with a seed; `n` answers.
+        sink: gets every chunk of every answer, or one exception, after which nothing follows.
+        timeout: seconds from its making to its end.
+        score_prompt: report the log-probability of each prompt token in front of the answer.
+        sample: False: process the prompt only.
+    """
+
+    prompt: list[int]
+    request: Request
+    sink: Callable[[Outcome], None]
+    timeout: float
+    score_prompt: bool = False
+    sample: bool = True
+    created: float = field(default_factory=perf_counter)
+    number: int = 0
+    """Place in the order of arrival."""
+    cancelled: bool = False
+    """Set from any thread; the scheduler drops the job before its next step."""
+    unfinished: int = 0
+    """Answers that have not ended."""
+    begun: bool = False
+    """Whether it has got a token."""
+    prompt_scores: list[TokenLogprob] = field(default_factory=list)
+    """With score_prompt: one for each prompt token but the first; there when the first chunk arrives."""
+
+    def __post_init__(self) -> None:
+        self.unfinished = self.answers
+
+    @property
+    def answers(self) -> int:
+        """How many answers it asks for."""
+        return self.request.n or 1
+
+    @property
+    def deadline(self) -> float:
+        """When it has to be done, on the clock of perf_counter."""
+        return self.created + self.timeout

@@ -1,0 +1,49 @@
+"""How many prompt tokens may share a step with running answers, from what steps have taken on this machine."""
+
+from __future__ import annotations
+
+from qwen3cpu.engine.engine import CHUNK
+
+GOAL_SECONDS = 0.35
+"""What a step with running answers in it should take: well below a second, so that a slow step is not a stall."""
+FIRST_SHARE = 16
+"""Prompt tokens in the first such step, while nothing has been measured."""
+LEAST_SHARE = 8
+"""A prompt goes on at least this fast, however slow the machine."""
+
+
+class Pace:
+    """Predicts the time of a step as that of its running answers plus so much for each prompt token.
+
+    The second part grows with the context and with what else the machine does, so it is measured all the time: a dearer
+    step counts at once, cheaper ones bit by bit.
+
+    Args:
+        goal: seconds of a step.
+    """
+
+    def __init__(self, goal: float = GOAL_SECONDS) -> None:
+        self._goal = goal
+        self._decode = 0.0
+        self._per_token: float | None = None
+
+    def chunk(self, running: int) -> int:
+        """Tokens of the next step at most when `running` of them belong to answers; 0 running: a full chunk."""
+        if not running:
+            return CHUNK
+        if self._per_token is None:
+            return running + FIRST_SHARE
+        share = (self._goal - self._decode) / self._per_token
+        return running + int(min(max(share, LEAST_SHARE), CHUNK))
+
+    def note(self, running: int, prompt_tokens: int, seconds: float) -> None:
+        """What a step took that had this many tokens of running answers and of prompts."""
+        if not prompt_tokens:
+            self._decode = _follow(self._decode, seconds)
+            return
+        each = max(seconds - (self._decode if running else 0.0), seconds / 10) / prompt_tokens
+        self._per_token = each if self._per_token is None else _follow(self._per_token, each)
+
+
+def _follow(known: float, seen: float) -> float:
+    return seen if seen > known else 0.75 * known + 0.25 * seen

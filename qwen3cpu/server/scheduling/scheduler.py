@@ -1,0 +1,353 @@
+"""Continuous batching: one thread that owns a model and decides, step by step, whose tokens share a forward pass.
+
+A new job joins at the next step. Prompts are cut so that a step with running answers in it stays short (pace.py). When
+the KV cache would outgrow its limit, the prefix cache gives way first; then the youngest answers are preempted: they
+give their memory back and are processed again later. None of this changes an answer, because a token's logits depend on
+its own sequence only.
+
+Other threads hand jobs in and cancel them; nothing here locks for a token.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+
+from qwen3cpu import _native
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.generation.answer import Answer, Surroundings
+from qwen3cpu.generation.batch import MOST_RUNNING, Batch
+from qwen3cpu.server.scheduling.jobs import Job, Outcome, QueueFullError, ShuttingDownError, TimeLimitError
+from qwen3cpu.server.scheduling.pace import Pace
+from qwen3cpu.server.scheduling.scored import ScoredAnswer
+from qwen3cpu.server.scheduling.stats import Stats
+
+logger = logging.getLogger(__name__)
+
+Delivery = Sequence[tuple[Job, Outcome]]
+
+
+@dataclass(frozen=True)
+class SchedulerLimits:
+    """What a scheduler may use.
+
+    Attributes:
+        parallel: answers side by side at most.
+        queue: jobs that may wait, beyond those that run.
+        kv_bytes: memory of the KV cache; at least what one full context needs.
+    """
+
+    parallel: int = MOST_RUNNING
+    queue: int = 64
+    kv_bytes: int = 1 << 33
+
+
+class Scheduler:
+    """Runs jobs on a thread of its own, from `start` to `stop`.
+
+    Args:
+        model: engine, tokenizer and end tokens.
+        limits: what it may use.
+        deliver: called on the scheduler's thread after each step with all that the step brought; has to return at once.
+        pace: how prompts are cut.
+
+    Raises:
+        ArgumentError: the KV memory does not hold one full context.
+    """
+
+    def __init__(
+        self,
+        model: Surroundings,
+        limits: SchedulerLimits,
+        deliver: Callable[[Delivery], None],
+        pace: Pace | None = None,
+    ) -> None:
+        self._model = model
+        self._limits = limits
+        self._deliver = deliver
+        self._pace = pace or Pace()
+        block_bytes = model.engine.native.kv_block_bytes()
+        self.kv_blocks = limits.kv_bytes // block_bytes
+        least = _blocks(model.engine.context) + 1
+        if self.kv_blocks < least:
+            raise ArgumentError(
+                f"KV memory: a context of {model.engine.context} positions needs {least * block_bytes} bytes, found "
+                f"{limits.kv_bytes}; expected more memory or a shorter context"
+            )
+        self._batch = Batch(model.engine)
+        self._jobs: dict[Answer, Job] = {}
+        self._preempted: list[tuple[Answer, Sequence[Answer]]] = []
+        self._waiting: deque[Job] = deque()
+        self._news: list[tuple[Job, Outcome]] = []
+        self.stats = Stats()
+        """Counters, written by the scheduler's thread."""
+
+        # Shared with other threads.
+        self._lock = threading.Lock()
+        self._inbox: deque[Job] = deque()
+        self._handed_in = 0
+        self._queued = 0
+        self._wake = threading.Event()
+        self._cut_at: float | None = None
+        self._thread = threading.Thread(target=self._run, name="qwen3cpu-scheduler", daemon=True)
+
+    # For other threads
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether jobs are still run."""
+        return self._thread.is_alive()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether new jobs are refused."""
+        return self._cut_at is not None
+
+    @property
+    def queued(self) -> int:
+        """Jobs that have not begun."""
+        return self._queued
+
+    @property
+    def running(self) -> int:
+        """Answers in the batch."""
+        return len(self._batch)
+
+    @property
+    def kv_blocks_in_use(self) -> int:
+        """Blocks of the KV cache that are taken, those of the prefix cache included."""
+        return self._model.engine.native.kv_blocks_in_use()
+
+    def submit(self, job: Job) -> None:
+        """Hand a job in.
+
+        Raises:
+            ArgumentError: more answers than may run side by side. QueueFullError, ShuttingDownError.
+        """
+        if job.answers > self._limits.parallel:
+            raise ArgumentError(f"n: expected at most {self._limits.parallel} answers, found {job.answers}")
+        with self._lock:
+            if self.stopping or not self.alive:
+                raise ShuttingDownError("the server is shutting down")
+            if self._queued >= self._limits.queue:
+                raise QueueFullError(self._queued, self._retry_after())
+            self._queued += 1
+            self._handed_in += 1
+            job.number = self._handed_in
+            self._inbox.append(job)
+        self._wake.set()
+
+    def cancel(self, job: Job) -> None:
+        """Drop a job before the next step; its sink gets nothing any more. A job that has ended is left alone."""
+        job.cancelled = True
+        self._wake.set()
+
+    def stop(self, grace: float = 0.0) -> None:
+        """Take no jobs any more; those there may go on for `grace` seconds, then end with ShuttingDownError."""
+        with self._lock:
+            self._cut_at = perf_counter() + grace
+        self._wake.set()
+
+    def join(self) -> None:
+        """Wait until a stopped scheduler is done."""
+        self._thread.join()
+
+    def _retry_after(self) -> int:
+        """Seconds until a place should be free: what the queue before it will take, going by the jobs of late."""
+        rounds = self._queued / self._limits.parallel
+        return int(min(max(1.0, rounds * self.stats.mean_job_seconds), 60.0))
+
+    # On the scheduler's thread
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except BaseException as error:
+            logger.exception("the scheduler has failed")
+            self.stop()
+            self._waiting += self._inbox
+            for job in {*self._waiting, *self._jobs.values()}:
+                self._news.append((job, error if isinstance(error, Exception) else RuntimeError("interrupted")))
+            self._tell()
+            self._batch.close()
+
+    def _loop(self) -> None:
+        while True:
+            self._drop_dead()
+            self._admit()
+            if len(self._batch):
+                self._step()
+            self._tell()
+            if not len(self._batch) and not self._preempted:
+                if self.stopping and not self._queued:
+                    return
+                if not self._queued:
+                    self._wake.wait()
+                self._wake.clear()
+
+    def _tell(self) -> None:
+        if self._news:
+            news, self._news = self._news, []
+            self._deliver(news)
+
+    def _drop_dead(self) -> None:
+        """Take out jobs that were cancelled or have no time left."""
+        while self._inbox:
+            self._waiting.append(self._inbox.popleft())
+        now = perf_counter()
+        cut = self._cut_at is not None and now >= self._cut_at
+        for job in [job for job in self._waiting if cut or job.cancelled or now > job.deadline]:
+            self._waiting.remove(job)
+            self._unqueue()
+            self._end(job, self._reason(job, cut))
+        for job in {job for job in self._jobs.values() if cut or job.cancelled or now > job.deadline}:
+            self._end(job, self._reason(job, cut))
+
+    def _reason(self, job: Job, cut: bool) -> Exception | None:
+        if job.cancelled:
+            return None
+        if cut:
+            return ShuttingDownError("the server is shutting down; the answer was cut off")
+        return TimeLimitError(f"the request took longer than {job.timeout:g} seconds")
+
+    def _end(self, job: Job, error: Exception | None) -> None:
+        """End a job before its time; error None: because nobody waits for it."""
+        for answer in [answer for answer, owner in self._jobs.items() if owner is job]:
+            del self._jobs[answer]
+            if answer in self._batch.running:
+                self._batch.remove(answer)
+        self._preempted = [(first, rest) for first, rest in self._preempted if first in self._jobs]
+        self.stats.ended(job, error)
+        if error is not None:
+            self._news.append((job, error))
+
+    def _unqueue(self) -> None:
+        with self._lock:
+            self._queued -= 1
+
+    # Who joins
+
+    def _admit(self) -> None:
+        """Let in first what was preempted, then what waits, oldest first, as far as there is room."""
+        while self._preempted:
+            answer, followers = min(self._preempted, key=lambda entry: self._age(entry[0]))
+            if not self._fits(len(answer.pending), 1 + len(followers)):
+                return
+            self._preempted.remove((answer, followers))
+            self._batch.add(answer, *followers)
+        while self._waiting:
+            job = self._waiting[0]
+            if not self._fits(len(job.prompt), job.answers):
+                return
+            self._waiting.popleft()
+            self._unqueue()
+            try:
+                answers = self._make_answers(job)
+            except Exception as error:
+                self._end(job, error)
+                continue
+            self._jobs.update((answer, job) for answer in answers)
+            self._batch.add(*answers)
+            self.stats.began(job)
+
+    def _make_answers(self, job: Job) -> list[Answer]:
+        kind: Callable[..., Answer] = Answer
+        if job.score_prompt or not job.sample:
+            kind = partial(ScoredAnswer, sample=job.sample)
+        return [kind(self._model, job.prompt, job.request, index=i, stream=i) for i in range(job.answers)]
+
+    def _fits(self, tokens: int, answers: int) -> bool:
+        """Whether answers to a prompt may join: beside others only with a block to spare for everybody."""
+        if not len(self._batch):
+            return True
+        if len(self._batch) + answers > self._limits.parallel:
+            return False
+        return self._reserve(_blocks(tokens) + 2 * answers + len(self._batch))
+
+    def _age(self, answer: Answer) -> tuple[int, int]:
+        return self._jobs[answer].number, answer.index
+
+    # Memory
+
+    def _free_blocks(self) -> int:
+        return self.kv_blocks - self.kv_blocks_in_use
+
+    def _reserve(self, blocks: int) -> bool:
+        """Whether that many blocks are free, now that the prefix cache has given up what they need."""
+        missing = blocks - self._free_blocks()
+        if missing > 0:
+            self._model.engine.prefix_cache.evict(missing * self._model.engine.native.kv_block_bytes())
+        return blocks <= self._free_blocks()
+
+    def _make_room(self) -> None:
+        """Preempt the youngest until the next step fits; the oldest answer always does."""
+        while not self._reserve(self._blocks_needed()) and len(self._batch.running) > 1:
+            youngest = max(self._batch.running, key=self._age)
+            followers = self._batch.remove(youngest)
+            youngest.preempt()
+            self._preempted.append((youngest, followers))
+            self.stats.preemptions += 1
+
+    def _blocks_needed(self) -> int:
+        """New blocks that the next step may take, one more for each answer whose last block may be shared."""
+        needed = 0
+        for answer in self._batch.running:
+            count = min(len(answer.pending), self._batch.chunk)
+            length = answer.sequence.length
+            needed += _blocks(length + count) - _blocks(length) + 1
+        return needed
+
+    # A step
+
+    def _step(self) -> None:
+        self._batch.chunk = self._pace.chunk(self._running_tokens())
+        self._make_room()
+        running, before = self._running_tokens(), self._batch.prompt_tokens
+        start = perf_counter()
+        try:
+            outcomes = self._batch.advance()
+        except Exception as error:
+            # The pass itself failed, of which nobody is innocent or guilty.
+            for job in set(self._jobs.values()):
+                self._end(job, error)
+            return
+        seconds = perf_counter() - start
+        prompt_tokens = self._batch.prompt_tokens - before
+        self._pace.note(running, prompt_tokens, seconds)
+        self.stats.stepped(seconds, running, prompt_tokens)
+        self._pass_on(outcomes)
+
+    def _running_tokens(self) -> int:
+        """Tokens that running answers feed in the next step."""
+        return sum(len(answer.pending) for answer in self._batch.running if not answer.catching_up)
+
+    def _pass_on(self, outcomes: Iterable[tuple[Answer, Outcome]]) -> None:
+        for answer, outcome in outcomes:
+            job = self._jobs.get(answer)
+            if job is None:
+                continue  # of a job that an earlier outcome of this step has ended
+            if isinstance(outcome, Exception):
+                self._end(job, outcome)
+                continue
+            if isinstance(answer, ScoredAnswer) and answer.prompt_scores:
+                job.prompt_scores = answer.prompt_scores
+            self._news.append((job, outcome))
+            self.stats.received(job, outcome)
+            if outcome.result is not None:
+                del self._jobs[answer]
+                job.unfinished -= 1
+                if not job.unfinished:
+                    self.stats.ended(job, None)
+
+
+def _blocks(positions: int) -> int:
+    return -(-positions // _native.KV_BLOCK)

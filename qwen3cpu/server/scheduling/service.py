@@ -1,0 +1,149 @@
+"""The model as the endpoints see it: prompts go to the scheduler, chunks come back to the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from qwen3cpu.generation.options import Request
+from qwen3cpu.generation.results import Chunk, Result, TokenLogprob
+from qwen3cpu.model import Model
+from qwen3cpu.server.scheduling.jobs import Job, Outcome
+from qwen3cpu.server.scheduling.memory import default_kv_bytes
+from qwen3cpu.server.scheduling.scheduler import Delivery, Scheduler, SchedulerLimits
+from qwen3cpu.server.settings import Settings
+from qwen3cpu.text.prompts import Prompt
+
+
+class Answers:
+    """The chunks of one or several jobs, as they come. Made by Service.start.
+
+    Choices are counted through: those of the first prompt, those of the second, and so on.
+    """
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self.jobs: list[Job] = []
+        self._arrived: deque[tuple[int, Outcome]] = deque()
+        self._news = asyncio.Event()
+        self._left = 0
+
+    def add(self, job: Job) -> None:
+        """Submit a job whose sink is `sink_for(len(jobs))`."""
+        self._scheduler.submit(job)
+        self.jobs.append(job)
+        self._left += job.answers
+
+    def sink(self, first: int, outcome: Outcome) -> None:
+        """Take what a job got, on the event loop."""
+        self._arrived.append((first, outcome))
+        self._news.set()
+
+    async def chunks(self) -> AsyncGenerator[tuple[int, Chunk], None]:
+        """(choice, chunk) until all choices are complete. Raises what ended a job before its time."""
+        while self._left:
+            while not self._arrived:
+                self._news.clear()
+                await self._news.wait()
+            first, outcome = self._arrived.popleft()
+            if isinstance(outcome, Exception):
+                raise outcome
+            self._left -= outcome.result is not None
+            yield first + outcome.index, outcome
+
+    async def results(self) -> list[Result]:
+        """The results of all choices."""
+        found: dict[int, Result] = {}
+        async for choice, chunk in self.chunks():
+            if chunk.result is not None:
+                found[choice] = chunk.result
+        return [found[choice] for choice in sorted(found)]
+
+    def prompt_scores(self, choice: int) -> list[TokenLogprob]:
+        """The scores of the prompt of a choice."""
+        return self.job_of(choice).prompt_scores
+
+    def job_of(self, choice: int) -> Job:
+        """The job that a choice belongs to."""
+        return self.jobs[choice // self.jobs[0].answers]
+
+    def close(self) -> None:
+        """Drop what is still under way."""
+        for job in self.jobs:
+            if job.unfinished:
+                self._scheduler.cancel(job)
+
+
+class Service:
+    """A model with its scheduler.
+
+    Args:
+        model: loaded; from now on the scheduler's alone.
+        settings: of the server.
+    """
+
+    def __init__(self, model: Model, settings: Settings) -> None:
+        self.model = model
+        self.settings = settings
+        kv_bytes = settings.kv_bytes if settings.kv_bytes is not None else default_kv_bytes(model)
+        limits = SchedulerLimits(parallel=settings.parallel, queue=settings.queue, kv_bytes=kv_bytes)
+        self.scheduler = Scheduler(model.answerer.surroundings, limits, self._deliver)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def open(self) -> None:
+        """Begin; to be called on the event loop that the endpoints run on."""
+        self._loop = asyncio.get_running_loop()
+        self.scheduler.start()
+
+    async def close(self) -> None:
+        """End all jobs and wait for the scheduler."""
+        if not self.scheduler.stopping:
+            self.scheduler.stop()
+        await asyncio.to_thread(self.scheduler.join)
+
+    async def encode(self, prompt: Prompt, request: Request) -> list[int]:
+        """The ids of a prompt, made on another thread: a long one takes its time."""
+        return await asyncio.to_thread(self.model.answerer.encode, prompt, request)
+
+    def start(self, prompts: Sequence[list[int]], request: Request, **job_options: Any) -> Answers:
+        """Hand prompts to the scheduler; `request.n` answers to each.
+
+        Raises:
+            QueueFullError, ShuttingDownError, ArgumentError: nothing is under way then.
+        """
+        if request.sampling.seed is None:
+            request = replace(request, sampling=request.sampling.replace(seed=secrets.randbits(53)))
+        answers = Answers(self.scheduler)
+        try:
+            for place, prompt in enumerate(prompts):
+                sink = _Sink(answers, place * (request.n or 1))
+                answers.add(Job(prompt, request, sink, self.settings.timeout, **job_options))
+        except Exception:
+            answers.close()
+            raise
+        return answers
+
+    def _deliver(self, news: Delivery) -> None:
+        """From the scheduler's thread to the event loop."""
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody is left to be told
+            self._loop.call_soon_threadsafe(_pass_on, news)
+
+
+class _Sink:
+    def __init__(self, answers: Answers, first: int) -> None:
+        self._answers = answers
+        self._first = first
+
+    def __call__(self, outcome: Outcome) -> None:
+        self._answers.sink(self._first, outcome)
+
+
+def _pass_on(news: Delivery) -> None:
+    for job, outcome in news:
+        job.sink(outcome)

@@ -1,0 +1,118 @@
+"""OpenMP and OpenBLAS libraries that this process has loaded, and how long OpenBLAS's threads wait busily for work.
+
+OpenBLAS reads OPENBLAS_THREAD_TIMEOUT when it starts its threads. Before every fork it ends them, and starts them again
+when they are next needed. Its functions for that, which it exports, bring a new setting to one that is loaded; whoever
+computes with it meanwhile may hang, so they are called only when it is certain that no thread does (`sleeping.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from qwen3cpu.system import cgroups as cgroup
+from qwen3cpu.system.sleeping_threads import others_sleep, tasks
+
+TIMEOUT_VARIABLE: Final = "OPENBLAS_THREAD_TIMEOUT"
+SHORT_TIMEOUT: Final = 20
+"""2^20 cycles, half a millisecond, longer than what lies between two products of one computation."""
+_OPENMP: Final = ("libgomp", "libomp", "libiomp")
+_FUNCTIONS: Final = ("openblas_read_env", "openblas_thread_timeout", "blas_thread_shutdown_", "blas_thread_init")
+_PARALLEL: Final = tuple(
+    f"{prefix}openblas_get_parallel{suffix}" for prefix in ("", "scipy_") for suffix in ("", "64_")
+)
+_PTHREADS: Final = 1
+"""What get_parallel says of an OpenBLAS with threads of its own; 2: it uses OpenMP's."""
+
+
+def openmp_runtimes(root: Path = Path("/")) -> list[str]:
+    """Files of the OpenMP runtimes that this process has loaded; empty where the system does not tell."""
+    return [path for path in _mapped_files(root) if Path(path).name.startswith(_OPENMP)]
+
+
+def openblas_files(root: Path = Path("/")) -> list[str]:
+    """Files of the OpenBLAS libraries that this process has loaded; empty where the system does not tell."""
+    return [path for path in _mapped_files(root) if "openblas" in Path(path).name]
+
+
+class OpenBlas:
+    """A loaded OpenBLAS that has threads of its own."""
+
+    def __init__(self, path: str) -> None:
+        """
+        Raises:
+            OSError, ValueError: it is not loaded, or it is not one whose threads can be started again.
+        """
+        import ctypes
+
+        # A PyDLL's functions keep the GIL: no Python thread can begin a product while they run.
+        self._library = ctypes.PyDLL(path, mode=os.RTLD_NOLOAD)
+        self._running = ctypes.c_int.in_dll(self._library, "blas_server_avail")
+        self._threads = ctypes.c_int.in_dll(self._library, "blas_num_threads")
+        parallel = {getattr(self._library, name)() for name in _PARALLEL if hasattr(self._library, name)}
+        if parallel != {_PTHREADS} or not all(hasattr(self._library, name) for name in _FUNCTIONS):
+            raise ValueError(f"{path}: no OpenBLAS with threads of its own, or it lacks one of {', '.join(_FUNCTIONS)}")
+        self.path = path
+
+    @property
+    def timeout(self) -> int:
+        """log2 of the cycles that its threads wait busily; 0: what it was built with, usually a tenth of a second."""
+        return int(self._library.openblas_thread_timeout())
+
+    @property
+    def workers(self) -> int:
+        """How many threads it has running."""
+        return self._threads.value - 1 if self._running.value else 0
+
+    def read_timeout(self) -> None:
+        """Take OPENBLAS_THREAD_TIMEOUT from the environment, with new threads in place of those that run."""
+        self._library.openblas_read_env()
+        if self._running.value:
+            self._library.blas_thread_shutdown_()
+            self._library.blas_thread_init()
+
+
+def openblas_libraries() -> list[OpenBlas]:
+    """Those loaded in this process whose threads can be started again."""
+    found = []
+    for path in openblas_files():
+        try:
+            found.append(OpenBlas(path))
+        except (ImportError, OSError, ValueError):  # ImportError: a Python built without ctypes
+            continue
+    return found
+
+
+_settled = 0
+"""How many threads this process had when there last was no OpenBLAS to be seen to."""
+
+
+def shorten_waits() -> None:
+    """Let the threads of every loaded OpenBLAS wait for `SHORT_TIMEOUT`, unless the user has set a time.
+
+    Does nothing where another thread might be computing with it. Takes some microseconds while the number of threads is
+    what it was: an OpenBLAS that is new brings its own.
+    """
+    global _settled
+    present = len(tasks())
+    if TIMEOUT_VARIABLE in os.environ or present == _settled:
+        return
+    libraries = openblas_libraries()
+    waiting = [library for library in libraries if not library.timeout]
+    if not waiting:
+        _settled = present
+        return
+    if present != 1 + sum(library.workers for library in libraries) and not others_sleep():
+        return
+    os.environ[TIMEOUT_VARIABLE] = str(SHORT_TIMEOUT)
+    try:
+        for library in waiting:
+            library.read_timeout()
+    finally:
+        del os.environ[TIMEOUT_VARIABLE]
+
+
+def _mapped_files(root: Path) -> list[str]:
+    words = [line.split(maxsplit=5) for line in cgroup.lines(root / "proc/self/maps")]
+    return sorted({each[5] for each in words if len(each) == 6})

@@ -1,0 +1,72 @@
+"""Memory: how much there is, large page-aligned blocks on huge pages, mapped files brought in."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu import _native
+from qwen3cpu.errors import CheckpointError
+from qwen3cpu.system import cgroups as cgroup
+
+
+def anonymous_bytes(size: int) -> NDArray[np.uint8]:
+    """A zeroed, writable uint8 [size], page-aligned; the memory goes back to the system with the array.
+
+    Raises CheckpointError when the system has not that much.
+    """
+    try:
+        # Private, because shared anonymous memory gets no transparent huge pages.
+        block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, ValueError, OverflowError) as reason:
+        raise CheckpointError(
+            f"expected {size} bytes of memory for the weights, the system refused: {reason}"
+        ) from None
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel built without transparent huge pages
+            block.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(block, dtype=np.uint8)
+
+
+@contextlib.contextmanager
+def touching(arrays: Iterable[NDArray[np.uint8]]) -> Iterator[None]:
+    """Map the pages of `arrays` (views of a mapped file) while the block runs; at its end they are in memory.
+
+    An exception in the block, or Ctrl-C while waiting at its end, stops the work after the array it is at.
+    """
+    stop = threading.Event()
+
+    def touch() -> None:
+        for array in arrays:
+            if stop.is_set():
+                return
+            _native.touch_pages(array)
+
+    thread = threading.Thread(target=touch, name="qwen3cpu-touch-pages")
+    thread.start()
+    try:
+        yield
+        thread.join()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def system_memory(root: Path = Path("/")) -> int:
+    """Bytes of memory that this process may use: the machine's, or what its control groups allow when that is less.
+
+    root: where /proc and /sys are found.
+    """
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for version, folder in cgroup.folders("memory", root):
+        text = cgroup.lines(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
+        if text and text[0].isdigit():
+            limits.append(int(text[0]))
+    return min(limits)

@@ -1,0 +1,87 @@
+"""How many threads to use: min(CPU affinity, cgroup quota, physical cores), unless the caller says otherwise."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from qwen3cpu import _native
+from qwen3cpu.arguments import whole_number
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.system import cgroups as cgroup
+
+VARIABLE = "QWEN3CPU_THREADS"
+MOST_THREADS = 1024
+
+
+def resolve_threads(threads: int | None) -> int:
+    """The number of threads to run with.
+
+    Args:
+        threads: what the caller asked for, or None: then QWEN3CPU_THREADS when it is set, else `default_threads()`.
+
+    Raises:
+        ArgumentError: not a whole number from 1 to 1024.
+    """
+    if threads is not None:
+        return whole_number("threads", threads, 1, MOST_THREADS)
+    text = os.environ.get(VARIABLE, "").strip()
+    if not text:
+        return default_threads()
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_THREADS):
+        raise ArgumentError(
+            f"environment variable {VARIABLE}: expected a whole number from 1 to {MOST_THREADS}, found {text!r}"
+        )
+    return int(text)
+
+
+def default_threads(root: Path = Path("/")) -> int:
+    """min(CPUs of the affinity mask, cgroup CPU quota, physical cores among them), at least 1.
+
+    root: where /proc and /sys are found.
+    """
+    limits = [_native.physical_cores(), available_cpus()]
+    quota = cgroup_quota(root)
+    if quota is not None:
+        # Rounded down: a team that spins at barriers loses whole scheduling periods once its quota is spent.
+        limits.append(int(quota))
+    return max(1, min(limits))
+
+
+def available_cpus() -> int:
+    """Logical CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cgroup_quota(root: Path = Path("/")) -> float | None:
+    """CPUs that the control groups of this process allow, the tightest of all levels; None without a limit.
+
+    Reads cgroup v2 (cpu.max) and v1 (cpu.cfs_quota_us / cpu.cfs_period_us). root: where /proc and /sys are found.
+    """
+    quotas = [
+        _quota_v2(folder) if version == 2 else _quota_v1(folder) for version, folder in cgroup.folders("cpu", root)
+    ]
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _quota_v2(folder: Path) -> float | None:
+    lines = cgroup.lines(folder / "cpu.max")
+    fields = lines[0].split() if lines else []
+    if len(fields) != 2 or fields[0] == "max":
+        return None
+    return _ratio(fields[0], fields[1])
+
+
+def _quota_v1(folder: Path) -> float | None:
+    quota, period = cgroup.lines(folder / "cpu.cfs_quota_us"), cgroup.lines(folder / "cpu.cfs_period_us")
+    return _ratio(quota[0], period[0]) if quota and period else None
+
+
+def _ratio(quota: str, period: str) -> float | None:
+    """Quota / period, or None where the kernel's text means "no limit" or is not understood."""
+    try:
+        return int(quota) / int(period) if int(quota) > 0 and int(period) > 0 else None
+    except ValueError:
+        return None

@@ -1,0 +1,276 @@
+"""Messages to a prompt, by the checkpoint's own chat template, rendered as `transformers` renders it.
+
+Templates come with a checkpoint and are foreign code: they run in Jinja's sandbox and see plain data only. What the
+messages may be is in messages.py, how control tokens are told from their spellings in provenance.py, and the model's
+output is taken apart in splitter.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import jinja2
+from jinja2 import ext, nodes, parser, runtime, sandbox, utils
+
+from qwen3cpu.errors import ArgumentError, CheckpointError, MessageError
+from qwen3cpu.text.messages import check_messages, check_tools
+from qwen3cpu.text.output_splitter import OutputSplitter, Part, starts_thinking
+from qwen3cpu.text.template_provenance import SpellingBreaker, mark_literals, strings, unused_characters
+from qwen3cpu.text.tokenizer import Tokenizer
+
+__all__ = ["ChatTemplate", "OutputSplitter", "Part", "check_messages", "check_tools", "starts_thinking"]
+
+Inputs = dict[str, Any]
+"""What a template sees, by name: messages, tools, named tokens and switches."""
+
+
+class ChatTemplate:
+    """The chat template of one checkpoint.
+
+    Args:
+        template: Jinja source; None if the checkpoint has no template, which is an error only once one is needed.
+        tokenizer: for the control tokens, and the names that the template may use for them.
+        source: what to call the checkpoint in errors.
+
+    Raises:
+        CheckpointError: the template is not valid Jinja.
+    """
+
+    def __init__(self, template: str | None, tokenizer: Tokenizer, *, source: str) -> None:
+        self._tokenizer = tokenizer
+        self._source = source
+        self._text = template
+        self._environment = _environment()
+        self._breaker = SpellingBreaker(tokenizer.control_pattern, tokenizer.control_tokens)
+        self._template = None if template is None else self._compile(template)
+        self._last_twin: tuple[str, jinja2.Template] | None = None
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        thinking: bool = True,
+        add_generation_prompt: bool = True,
+    ) -> str:
+        """The prompt as text.
+
+        Args:
+            messages: as `check_messages` describes them.
+            tools: JSON schemas of functions that the model may call.
+            thinking: `enable_thinking` of the template.
+            add_generation_prompt: end with the beginning of an assistant's message.
+
+        Raises:
+            MessageError: the messages or tools are malformed, or the template refuses them.
+            CheckpointError: the checkpoint has no chat template.
+        """
+        return self._render(self._inputs(messages, tools, thinking, add_generation_prompt))[0]
+
+    def encode(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        thinking: bool = True,
+        add_generation_prompt: bool = True,
+    ) -> list[int]:
+        """The prompt as token ids, which decode to what `render` gives (in the tokenizer's normal form).
+
+        Control tokens that the template writes become tokens. Their spellings in messages and tools stay plain text.
+
+        Raises:
+            MessageError, CheckpointError: as `render`; a MessageError also if a message contains a control token's
+                spelling and it cannot be made out whether the template wrote it.
+        """
+        text, inputs = self._render(self._inputs(messages, tools, thinking, add_generation_prompt))
+        if any(self._breaker.found(string) for name in ("messages", "tools") for string in strings(inputs[name])):
+            pieces = self._attribute(text, inputs)
+        else:
+            pieces = self._tokenizer.split_control_tokens(text)
+        ids: list[int] = []
+        for piece, control in pieces:
+            ids += self._tokenizer.encode(piece)
+            if control is not None:
+                ids.append(control)
+        return ids
+
+    def _compile(self, template: str) -> jinja2.Template:
+        if not isinstance(template, str):
+            raise CheckpointError(f"{self._source}: chat template: expected a str, found {type(template).__name__}")
+        try:
+            return self._environment.from_string(template)
+        except jinja2.TemplateSyntaxError as bad:
+            raise CheckpointError(
+                f"{self._source}: chat template: expected a Jinja template, found in line {bad.lineno}: {bad.message}"
+            ) from bad
+
+    def _inputs(self, messages: object, tools: object, thinking: bool, add_generation_prompt: bool) -> Inputs:
+        for name, value in (("thinking", thinking), ("add_generation_prompt", add_generation_prompt)):
+            if not isinstance(value, bool):
+                raise ArgumentError(f"{name}: expected True or False, found {value!r}")
+        now = datetime.now()
+        return {
+            **self._tokenizer.named_tokens,
+            "messages": check_messages(messages),
+            "tools": check_tools(tools),
+            "documents": None,
+            "enable_thinking": thinking,
+            "add_generation_prompt": add_generation_prompt,
+            # The renderings of one call are compared: one moment for all of them.
+            "strftime_now": now.strftime,
+        }
+
+    def _render(self, inputs: Inputs) -> tuple[str, Inputs]:
+        """Render, and say with which inputs."""
+        template = self._template
+        if template is None:
+            raise CheckpointError(
+                f"{self._source}: this checkpoint has no chat template: expected `chat_template` in "
+                "tokenizer_config.json or a file chat_template.jinja, found neither; give a prompt as text instead"
+            )
+        try:
+            return self._run(template, inputs), inputs
+        except _MissingValueError:
+            # A call without text has no content key, as with transformers. Templates that need one get an empty one.
+            filled = [{"content": "", **message} for message in inputs["messages"]]
+            if filled == inputs["messages"]:
+                raise
+            inputs = inputs | {"messages": filled}
+            return self._run(template, inputs), inputs
+
+    def _run(self, template: jinja2.Template, inputs: Inputs) -> str:
+        try:
+            return template.render(inputs)
+        except _RefusalError as refusal:
+            raise MessageError(
+                f"{self._source}: the chat template refuses the messages: {refusal.message}"
+            ) from refusal
+        except jinja2.UndefinedError as bad:
+            raise _MissingValueError(f"{self._source}: the chat template fails on the messages: {bad.message}") from bad
+        except Exception as bad:  # whatever foreign code may raise
+            raise MessageError(
+                f"{self._source}: the chat template fails on the messages: {type(bad).__name__}: {bad}"
+            ) from bad
+
+    def _attribute(self, text: str, inputs: Inputs) -> list[tuple[str, int | None]]:
+        """Cut a rendered text at the control tokens that the template wrote. Method and limits: provenance.py."""
+        given = {name: inputs[name] for name in ("messages", "tools")}
+        marks = unused_characters([text, self._text or "", *strings(given)])
+        template_mark, message_mark = next(marks), next(marks)
+        twin = self._twin(template_mark)
+        broken = inputs | self._breaker.broken(given, message_mark)
+        marked_text = self._try(twin, self._mark_names(inputs, template_mark))
+        if marked_text is not None and marked_text.replace(template_mark, "") == text:
+            probe = self._try(twin, self._mark_names(broken, template_mark))
+            if probe is not None and not self._has_unmarked(probe, template_mark):
+                pieces = self._tokenizer.split_control_tokens(marked_text, mark=template_mark)
+                return [(piece.replace(template_mark, ""), control) for piece, control in pieces]
+        broken_text = self._try(self._template, broken)
+        if broken_text is not None and broken_text.replace(message_mark, "") == text:
+            pieces = self._tokenizer.split_control_tokens(broken_text)
+            return [(piece.replace(message_mark, ""), control) for piece, control in pieces]
+        pattern = self._tokenizer.control_pattern
+        found = sorted({match[0] for string in strings(given) for match in pattern.finditer(string)})
+        raise MessageError(
+            f"{self._source}: messages: expected no spelling of a control token that the chat template itself looks "
+            f"for, found {', '.join(found) or 'a piece of one at an end of a text'}"
+        )
+
+    def _twin(self, mark: str) -> jinja2.Template:
+        last = self._last_twin
+        if last is None or last[0] != mark:
+            parsed = self._environment.parse(self._text or "")
+            marked = mark_literals(parsed, self._tokenizer.control_pattern, mark)
+            last = self._last_twin = (mark, self._environment.from_string(marked))
+        return last[1]
+
+    def _mark_names(self, inputs: Inputs, mark: str) -> Inputs:
+        """Named tokens are the template's to write, like its literals."""
+        pattern = self._tokenizer.control_pattern
+        return inputs | {name: pattern.sub(rf"{mark}\g<0>", inputs[name]) for name in self._tokenizer.named_tokens}
+
+    def _try(self, template: jinja2.Template | None, inputs: Inputs) -> str | None:
+        if template is None:
+            return None
+        try:
+            return self._run(template, inputs)
+        except MessageError:
+            return None
+
+    def _has_unmarked(self, probe: str, mark: str) -> bool:
+        """Whether there are control spellings that come neither from the messages, which are broken, nor a literal."""
+        marked = sum(control is not None for _, control in self._tokenizer.split_control_tokens(probe, mark=mark))
+        return marked != sum(control is not None for _, control in self._tokenizer.split_control_tokens(probe))
+
+
+class _RefusalError(jinja2.TemplateError):
+    """What a template raises with raise_exception()."""
+
+
+class _MissingValueError(MessageError):
+    """A template used a value that the messages do not have."""
+
+
+class _Namespace(utils.Namespace):
+    """Jinja's namespace() without underscore attributes, through which templates have left the sandbox before."""
+
+    def __init__(self, /, *args: Any, **kwargs: Any) -> None:
+        attributes = dict(*args, **kwargs)
+        for name in attributes:
+            _check_attribute(name)
+        super().__init__(attributes)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_attribute(name)
+        super().__setitem__(name, value)
+
+
+def _check_attribute(name: object) -> None:
+    if isinstance(name, str) and name.startswith("_"):
+        raise jinja2.exceptions.SecurityError(f"namespace attributes may not begin with an underscore: {name}")
+
+
+class _GenerationTag(ext.Extension):
+    """`{% generation %}...{% endgeneration %}`, with which templates show trainers what the assistant wrote."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: parser.Parser) -> nodes.CallBlock:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        block = nodes.CallBlock(self.call_method("_body"), [], [], body)
+        block.set_lineno(line)
+        return block
+
+    def _body(self, caller: runtime.Macro) -> str:
+        return caller()
+
+
+def _environment() -> sandbox.ImmutableSandboxedEnvironment:
+    """An environment in which templates behave as in transformers' `apply_chat_template`."""
+    environment = sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, ext.loopcontrols]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["namespace"] = _Namespace
+    return environment
+
+
+def _to_json(
+    value: object,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """JSON as it is, where Jinja's own filter escapes it for HTML."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise_exception(message: str) -> None:
+    raise _RefusalError(message)

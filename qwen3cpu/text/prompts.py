@@ -1,0 +1,95 @@
+"""From what a caller may pass as a prompt (text, messages, ids) to token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.errors import ArgumentError, ContextLengthError
+from qwen3cpu.generation.options import Request
+from qwen3cpu.text.chat_template import ChatTemplate
+from qwen3cpu.text.token_ids import check_ids
+from qwen3cpu.text.tokenizer import Tokenizer
+
+Message: TypeAlias = Mapping[str, Any]
+Prompt: TypeAlias = "str | Sequence[Message] | Sequence[int] | NDArray[np.integer[Any]]"
+
+
+class PromptEncoder:
+    """Turns prompts into ids.
+
+    Args:
+        tokenizer: the checkpoint's.
+        template: the checkpoint's chat template, or None when it has none.
+        vocab_size: ids must lie below it.
+        context: positions that a sequence may hold.
+        source: names the checkpoint in errors.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, template: ChatTemplate | None, *, vocab_size: int, context: int, source: str
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._template = template
+        self._vocab_size = vocab_size
+        self._context = context
+        self._source = source
+
+    @property
+    def has_template(self) -> bool:
+        """Whether the checkpoint has a chat template."""
+        return self._template is not None
+
+    @property
+    def template(self) -> ChatTemplate:
+        """The chat template. ArgumentError when the checkpoint has none."""
+        if self._template is None:
+            raise ArgumentError(
+                f"{self._source} has no chat template, so messages cannot be rendered; give text or ids"
+            )
+        return self._template
+
+    def encode(self, prompt: Prompt, request: Request) -> list[int]:
+        """The ids of a prompt that leaves room for at least one token of an answer.
+
+        Raises:
+            ArgumentError: not a prompt, or without any token; tools beside text or ids.
+            MessageError: malformed messages.
+            ContextLengthError: the prompt does not fit; both counts are named.
+        """
+        ids = self._ids(prompt, request)
+        if not ids:
+            raise ArgumentError("the prompt is empty: expected at least one token")
+        if len(ids) >= self._context:
+            raise ContextLengthError(
+                f"the prompt has {len(ids)} tokens, the context holds {self._context} positions; expected a prompt of "
+                f"at most {self._context - 1} tokens, so that an answer has room"
+            )
+        return ids
+
+    def text_ids(self, text: Any, name: str = "ids") -> list[int]:
+        """The ids of text as it is (control-token spellings are control tokens), or of ids given as such, checked."""
+        if isinstance(text, str):
+            return self._tokenizer.encode(text, control_tokens=True)
+        return check_ids(text, self._vocab_size, name)
+
+    def _ids(self, prompt: Prompt, request: Request) -> list[int]:
+        if isinstance(prompt, str) and not request.raw and self._template is not None:
+            prompt = [{"role": "user", "content": prompt}]
+        if is_messages(prompt):
+            if request.raw:
+                raise ArgumentError("raw=True feeds text as it is; messages were given")
+            return self.template.encode(prompt, tools=request.tools, thinking=request.thinking)
+        if request.tools is not None:
+            raise ArgumentError("tools are rendered by the chat template: expected messages, found text or ids")
+        if not isinstance(prompt, str) and not hasattr(prompt, "__iter__"):
+            raise ArgumentError(f"prompt: expected text, messages or token ids, found {type(prompt).__name__}")
+        return self.text_ids(prompt, "prompt")
+
+
+def is_messages(prompt: Any) -> TypeGuard[Sequence[Message]]:
+    """Whether a prompt is a list of messages (rather than of ids)."""
+    return isinstance(prompt, (list, tuple)) and any(isinstance(item, Mapping) for item in prompt)

@@ -1,0 +1,27 @@
+"""Checks token ids that a caller passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from qwen3cpu.arguments import as_whole
+from qwen3cpu.errors import ArgumentError
+
+if TYPE_CHECKING:
+    pass
+
+
+def check_ids(ids: Any, vocab_size: int, name: str) -> list[int]:
+    """Token ids as a list of int; ArgumentError for anything that is not a sequence of whole numbers in range."""
+    if isinstance(ids, (str, bytes, Mapping)) or not hasattr(ids, "__iter__"):
+        raise ArgumentError(f"{name}: expected a sequence of token ids, found {type(ids).__name__}")
+    checked: list[int] = []
+    for position, value in enumerate(ids):
+        token = as_whole(value)
+        if token is None:
+            raise ArgumentError(f"{name}[{position}]: expected a token id, found {value!r}")
+        if not 0 <= token < vocab_size:
+            raise ArgumentError(f"{name}[{position}]: expected an id from 0 to {vocab_size - 1}, found {token}")
+        checked.append(token)
+    return checked

@@ -1,0 +1,241 @@
+"""Text to token ids and back, by the checkpoint's own tokenizer.json: byte-level BPE, control tokens, streaming.
+
+Normalizer, pre-tokenizer and merges are in bpe.py. What is decided here is which spellings become control tokens, that
+nothing is dropped, and that text which arrives token by token never contains half a character. Chat templates are in
+chat.py, reasoning and tool calls in splitter.py.
+"""
+
+from __future__ import annotations
+
+import codecs
+import operator
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import tokenizers
+
+from qwen3cpu.errors import ArgumentError, CheckpointError
+from qwen3cpu.text.bpe import open_tokenizer_json
+
+NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+"""The keys of tokenizer_config.json whose tokens a chat template may use by name."""
+
+
+_WHITE_SPACE = re.compile(r"\s*")
+
+
+class Tokenizer:
+    """The tokenizer of one checkpoint.
+
+    Args:
+        tokenizer_json: the content of tokenizer.json.
+        tokenizer_config: the content of tokenizer_config.json; an empty mapping when the checkpoint has none.
+        source: what to call the checkpoint in errors.
+
+    Attributes:
+        size: ids below it exist (151,669 for the released models, whose head has 151,936 rows).
+        special_ids: ids that decoding leaves out by default. `<think>` and `<tool_call>` are not among them.
+        control_tokens: spelling -> id of every added token, special or not.
+        control_pattern: finds those spellings.
+        named_tokens: `eos_token` and the like -> spelling, for chat templates.
+        im_end, endoftext, think, end_think, tool_call, end_tool_call: ids of the added tokens `<|im_end|>`,
+            `<|endoftext|>`, `<think>`, `</think>`, `<tool_call>`, `</tool_call>`; None where the model lacks one.
+
+    Raises:
+        CheckpointError: the files are damaged, or not a byte-level BPE.
+    """
+
+    def __init__(self, tokenizer_json: bytes, tokenizer_config: Mapping[str, Any], *, source: str) -> None:
+        file = open_tokenizer_json(tokenizer_json, source)
+        added = file.added
+        self._bpe = file.bpe
+        self._bytes: dict[int, bytes] = {id_: token.content.encode() for id_, token in added.items()}
+        self._added = {token.content: token for token in added.values()}
+        self.control_pattern = _control_pattern(added.values())
+
+        self.source = source
+        self.size = file.size
+        self.control_tokens: dict[str, int] = {token.content: id_ for id_, token in added.items()}
+        self.named_tokens = _named_tokens(tokenizer_config, source)
+        self.special_ids = frozenset(id_ for id_, token in added.items() if token.special) | frozenset(
+            self.control_tokens[spelling] for spelling in self.named_tokens.values() if spelling in self.control_tokens
+        )
+        self.im_end = self.control_tokens.get("<|im_end|>")
+        self.endoftext = self.control_tokens.get("<|endoftext|>")
+        self.think = self.control_tokens.get("<think>")
+        self.end_think = self.control_tokens.get("</think>")
+        self.tool_call = self.control_tokens.get("<tool_call>")
+        self.end_tool_call = self.control_tokens.get("</tool_call>")
+        # Control tokens that are entries of the model too could come out of its merges.
+        control = {*self.special_ids, self.think, self.end_think, self.tool_call, self.end_tool_call}
+        self._never_from_text = frozenset(
+            id_ for id_ in control if id_ is not None and self._bpe.token_bytes(id_) is not None
+        )
+
+    def encode(self, text: str, *, control_tokens: bool = False) -> list[int]:
+        """Ids of a text; decoding them gives the text as the checkpoint normalises it (NFC).
+
+        Args:
+            text: any Unicode text.
+            control_tokens: whether the spelling of an added token, such as `<|im_end|>`, becomes that token. By default
+                it is plain text like any other, which is what text from a user or a document needs.
+
+        Raises:
+            ArgumentError: not a str, a lone surrogate, or a byte that the vocabulary cannot express.
+        """
+        check_text(text, "text")
+        if not control_tokens:
+            return self._encode_plain(text)
+        ids: list[int] = []
+        for piece, control in self.split_control_tokens(text):
+            ids += self._encode_plain(piece)
+            if control is not None:
+                ids.append(control)
+        return ids
+
+    def split_control_tokens(self, text: str, *, mark: str = "") -> list[tuple[str, int | None]]:
+        """Cut a text at the spellings of added tokens: (text before, id), the last pair with None for the id.
+
+        Args:
+            text: what to cut.
+            mark: count only spellings with this before them, and cut it out too.
+        """
+        pattern = re.compile(f"{re.escape(mark)}(?:{self.control_pattern.pattern})") if mark else self.control_pattern
+        pairs: list[tuple[str, int | None]] = []
+        start = 0
+        while match := pattern.search(text, start):
+            token = self._added[match[0][len(mark) :]]
+            before = text[start : match.start()]
+            pairs.append((before.rstrip() if token.lstrip else before, self.control_tokens[token.content]))
+            start = match.end()
+            if token.rstrip:
+                start = _WHITE_SPACE.match(text, start).end()  # type: ignore[union-attr]  # matches everywhere
+        pairs.append((text[start:], None))
+        return pairs
+
+    def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True) -> str:
+        """The text of token ids. Bytes that are not UTF-8 become U+FFFD.
+
+        Raises:
+            ArgumentError: an id that is not an integer below `size`.
+        """
+        skip = self.special_ids if skip_special_tokens else frozenset()
+        indices = (_as_index(id_) for id_ in ids)
+        return b"".join(self.token_bytes(id_) for id_ in indices if id_ not in skip).decode("utf-8", errors="replace")
+
+    def token_bytes(self, id_: int) -> bytes:
+        """The bytes that a token stands for, which may be part of a character. Ids that the vocabulary skips: none.
+
+        Raises:
+            ArgumentError: an id that is not an integer below `size`.
+        """
+        index = _as_index(id_)
+        known = self._bytes.get(index)
+        if known is not None:
+            return known
+        if not 0 <= index < self.size:
+            raise ArgumentError(f"token id: expected 0 to {self.size - 1}, found {index}")
+        decoded = self._bpe.token_bytes(index) or b""
+        self._bytes[index] = decoded
+        return decoded
+
+    def id_of(self, token: str) -> int | None:
+        """Id of a token by its spelling in the vocabulary (byte-level: `Ġthe`), None if there is none."""
+        added = self.control_tokens.get(token)
+        if added is not None:
+            return added
+        return self._bpe.id_of(token)
+
+    def _encode_plain(self, text: str) -> list[int]:
+        if self._bpe.missing_bytes:
+            self._check_expressible(text)
+        ids = self._bpe.encode(text)
+        if self._never_from_text and not self._never_from_text.isdisjoint(ids):
+            found = next(id_ for id_ in ids if id_ in self._never_from_text)
+            raise ArgumentError(
+                f"text: expected what the vocabulary of {self.source} can write as plain text, found "
+                f"{self.token_bytes(found).decode()!r}"
+            )
+        return ids
+
+    def _check_expressible(self, text: str) -> None:
+        """Refuse bytes without a token: encoding would drop them."""
+        for position, character in enumerate(self._bpe.normalize(text)):
+            if not self._bpe.missing_bytes.isdisjoint(character.encode()):
+                raise ArgumentError(
+                    f"text: expected characters that the vocabulary of {self.source} can express, found "
+                    f"U+{ord(character):04X} at position {position}"
+                )
+
+
+def _as_index(id_: int) -> int:
+    try:
+        return operator.index(id_)
+    except TypeError:
+        raise ArgumentError(f"token id: expected an integer, found {id_!r}") from None
+
+
+class StreamDecoder:
+    """Decodes ids one at a time; what it returns, joined, equals `Tokenizer.decode` of all of them.
+
+    Args:
+        tokenizer: whose ids they are.
+        skip_special_tokens: as in `Tokenizer.decode`.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, skip_special_tokens: bool = True) -> None:
+        self._tokenizer = tokenizer
+        self._skip = tokenizer.special_ids if skip_special_tokens else frozenset()
+        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, id_: int) -> str:
+        """The characters that this token completes, perhaps none."""
+        if _as_index(id_) in self._skip:
+            return ""
+        return self._utf8.decode(self._tokenizer.token_bytes(id_))
+
+    def finish(self) -> str:
+        """U+FFFD if the ids ended inside a character, else nothing. The decoder is ready for the next text then."""
+        return self._utf8.decode(b"", final=True)
+
+
+def check_text(text: object, name: str, error: type[ArgumentError] = ArgumentError) -> None:
+    """Refuse what is not a str, or a str with a lone surrogate (it has no UTF-8 form)."""
+    if not isinstance(text, str):
+        raise error(f"{name}: expected a str, found {type(text).__name__}")
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError as bad:
+        raise error(
+            f"{name}: expected Unicode text, found the lone surrogate U+{ord(text[bad.start]):04X} "
+            f"at position {bad.start}"
+        ) from None
+
+
+def _named_tokens(config: Mapping[str, Any], source: str) -> dict[str, str]:
+    """The tokens that tokenizer_config.json names. A value is a string, or an object with the string in `content`."""
+    named = {}
+    for key in NAMED_TOKENS:
+        value = config.get(key)
+        if isinstance(value, Mapping):
+            value = value.get("content")
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise CheckpointError(
+                f"{source}: tokenizer_config.json: {key}: expected a string, found {type(value).__name__}"
+            )
+        named[key] = value
+    return named
+
+
+def _control_pattern(added: Iterable[tokenizers.AddedToken]) -> re.Pattern[str]:
+    """Finds spellings of added tokens as the library does: the leftmost, and the longest there."""
+    alternatives = []
+    for token in sorted(added, key=lambda token: len(token.content), reverse=True):
+        spelling = re.escape(token.content)
+        alternatives.append(rf"(?<!\w){spelling}(?!\w)" if token.single_word else spelling)
+    return re.compile("|".join(alternatives) or r"(?!)")

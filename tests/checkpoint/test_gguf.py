@@ -1,0 +1,335 @@
+"""GGUF files: every type of weights is read as its description says, and the model is that of the same folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from checkpoints import qwen3_config, random_tensors, write_checkpoint
+from oracle import Oracle
+from quantized_oracle import unpack
+
+import qwen3cpu
+from qwen3cpu.checkpoint.gguf_file import BLOCKS, GgufFile
+from qwen3cpu.checkpoint.rope import RopeScaling
+from qwen3cpu.checkpoint.tensors import EMBEDDING, QUANTS
+from qwen3cpu.cli.main import main
+from qwen3cpu.errors import ArgumentError, CheckpointError, ConfigError, Qwen3CpuError
+from qwen3cpu.loading import open as loader
+from qwen3cpu.loading.open import open_checkpoint
+
+gguf = pytest.importorskip("gguf")
+import gguf_models  # noqa: E402  needs the package
+from gguf_models import KINDS, WIDE, write_gguf  # noqa: E402
+
+IDS = np.random.default_rng(0).integers(0, 256, 60).tolist()
+
+
+def model_of(
+    path: Path, kind: Any = "F32", *, change: Any = lambda writer: None, leave_out: Any = (), **overrides: Any
+):
+    """Write a GGUF file: (its config.json, the weights that it holds)."""
+    config = qwen3_config(torch_dtype="float32", **{**WIDE, **overrides})
+    tensors = dict(random_tensors(config))
+    return config, write_gguf(path, config, tensors, kind, change=change, leave_out=leave_out)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of few bytes, for damage."""
+    path = tmp_path_factory.mktemp("gguf") / "small.gguf"
+    config = qwen3_config(num_hidden_layers=1)
+    write_gguf(path, config, dict(random_tensors(config)), "Q8_0")
+    return path
+
+
+# Weights
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_model_is_that_of_the_dequantized_checkpoint(tmp_path: Path, kind: str, tied: bool) -> None:
+    """Packed alike, hence with the same logits, bit for bit, in every format of ours."""
+    config, held = model_of(tmp_path / "model.gguf", kind, tie_word_embeddings=tied, attention_bias=True)
+    keys = {key: value for key, value in config.items() if key != "torch_dtype"}
+    write_checkpoint(tmp_path / "model", dtype="float32", tensors=held, **keys)
+    for quant in QUANTS:
+        ours = open_checkpoint(tmp_path / "model.gguf", quant, threads=1)
+        theirs = open_checkpoint(tmp_path / "model", quant, threads=1)
+        assert list(ours.matrices) == list(theirs.matrices)
+        for name, (*about, data) in theirs.matrices.items():
+            assert about == list(ours.matrices[name][:3])
+            np.testing.assert_array_equal(ours.matrices[name][3], data, err_msg=name)
+        assert list(ours.vectors) == list(theirs.vectors)
+        for name, vector in theirs.vectors.items():
+            np.testing.assert_array_equal(ours.vectors[name], vector)
+    gguf_logits = qwen3cpu.load(tmp_path / "model.gguf", quant="f32", threads=1).logits(IDS)
+    np.testing.assert_array_equal(gguf_logits, qwen3cpu.load(tmp_path / "model", quant="f32", threads=1).logits(IDS))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_logits_are_those_of_the_blocks(tmp_path: Path, kind: str) -> None:
+    """Against the float64 oracle on the weights that the blocks stand for: the bound of test_parity.py."""
+    config, held = model_of(tmp_path / "model.gguf", kind)
+    expected = Oracle(config, held).logits(np.array(IDS, np.int32))
+    ours = qwen3cpu.load(tmp_path / "model.gguf", quant="f32", kv="f32", threads=1).logits(IDS)
+    assert (np.abs(ours - expected).max(1) <= 1e-5 * np.abs(expected).max(1)).all()
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0"])
+def test_the_distance_from_the_original_is_the_rounding_of_the_file(tmp_path: Path, kind: str) -> None:
+    """A file made by rounding stands as far from the model as the oracle says of its rounding, and no farther."""
+    config, held = model_of(tmp_path / "model.gguf", kind)
+    original = Oracle(config, dict(random_tensors(config))).logits(np.array(IDS, np.int32))
+    rounded = Oracle(config, held).logits(np.array(IDS, np.int32))
+    ours = qwen3cpu.load(tmp_path / "model.gguf", quant="f32", kv="f32", threads=1).logits(IDS)
+    distance, explained = np.abs(ours - original).max(), np.abs(rounded - original).max()
+    assert explained > 0.01
+    assert distance == pytest.approx(explained, rel=1e-3)
+
+
+def test_q8_0_becomes_q8_without_loss(tmp_path: Path) -> None:
+    """Both have an f16 scale for 32 weights; packing finds the very same scales and numbers."""
+    _, held = model_of(tmp_path / "model.gguf", "Q8_0")
+    checkpoint = open_checkpoint(tmp_path / "model.gguf", threads=1)
+    assert checkpoint.quant == "q8"
+    for name, packed in checkpoint.matrices.items():
+        np.testing.assert_array_equal(unpack(packed), held[name])
+
+
+@pytest.mark.parametrize(
+    ("kind", "quant"),
+    [("F16", "q4"), ("Q4_0", "q4"), ("Q4_K", "q4"), ("Q5_K", "q8"), ("Q6_K", "q8"), ({EMBEDDING: "Q6_K"}, "q4")],
+    ids=str,
+)
+def test_the_default_keeps_what_the_layers_have(tmp_path: Path, kind: Any, quant: str) -> None:
+    model_of(tmp_path / "model.gguf", kind, vocab_size=4096)
+    assert open_checkpoint(tmp_path / "model.gguf", threads=1).quant == quant
+    assert open_checkpoint(tmp_path / "model.gguf", "bf16", threads=1).quant == "bf16"
+
+
+def test_a_weight_that_is_not_finite(tmp_path: Path) -> None:
+    config = qwen3_config(**WIDE)
+    tensors = dict(random_tensors(config))
+    tensors["model.layers.1.mlp.up_proj.weight"][5, 7] = np.inf
+    write_gguf(tmp_path / "model.gguf", config, tensors)
+    with pytest.raises(CheckpointError, match=r"model.layers.1.mlp.up_proj.weight"):
+        open_checkpoint(tmp_path / "model.gguf", threads=1)
+    tensors["model.norm.weight"][3] = np.nan
+    write_gguf(tmp_path / "model.gguf", config, tensors | {"model.layers.1.mlp.up_proj.weight": np.ones((512, 256))})
+    with pytest.raises(CheckpointError, match=r"output_norm.weight: expected finite numbers, found nan at 3"):
+        open_checkpoint(tmp_path / "model.gguf", threads=1)
+
+
+# Configuration, tokenizer, template
+
+
+def test_the_texts_are_those_of_the_folder(tmp_path: Path) -> None:
+    config, held = model_of(tmp_path / "model.gguf", "F16")
+    keys = {key: value for key, value in config.items() if key != "torch_dtype"}
+    write_checkpoint(tmp_path / "model", dtype="float32", tensors=held, **keys)
+    ours, theirs = (qwen3cpu.load(tmp_path / name, threads=1) for name in ("model.gguf", "model"))
+    assert ours.eos_token_ids == theirs.eos_token_ids
+    assert ours.context == theirs.context
+    assert ours.tokenizer.size == theirs.tokenizer.size
+    for text in ("the sky is blue", "<|im_end|> and <think>", "naïve 世界 👋\r\n\n  x's 12", ""):
+        for control in (False, True):
+            ids = ours.tokenizer.encode(text, control_tokens=control)
+            assert ids == theirs.tokenizer.encode(text, control_tokens=control)
+            assert ours.tokenizer.decode(ids) == theirs.tokenizer.decode(ids)
+    messages = [{"role": "user", "content": "the sky <|im_end|>"}]
+    for thinking in (True, False):
+        assert ours.render(messages, thinking=thinking) == theirs.render(messages, thinking=thinking)
+    options = {"temperature": 0, "max_new_tokens": 20}
+    assert ours.generate("the sky", **options).token_ids == theirs.generate("the sky", **options).token_ids
+
+
+@pytest.mark.skipif("QWEN3CPU_QWEN3_TOKENIZER" not in os.environ, reason="QWEN3CPU_QWEN3_TOKENIZER names no folder")
+def test_the_released_tokenizer(tmp_path: Path) -> None:
+    folder = Path(os.environ["QWEN3CPU_QWEN3_TOKENIZER"])
+    released = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    config = qwen3_config(num_hidden_layers=1, hidden_size=32, vocab_size=151936)
+
+    def replace_tokenizer(writer: Any) -> None:
+        for key in [key for key in writer.kv_data[0] if key.startswith("tokenizer.")]:
+            del writer.kv_data[0][key]
+        gguf_models.add_tokenizer(writer, 151936, released)
+
+    write_gguf(tmp_path / "model.gguf", config, dict(random_tensors(config)), "Q8_0", change=replace_tokenizer)
+    ours = qwen3cpu.load(tmp_path / "model.gguf", threads=1).tokenizer
+    theirs = pytest.importorskip("tokenizers").Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert ours.size == 151669
+    assert ours.control_tokens == {token["content"]: token["id"] for token in released["added_tokens"]}
+    for text in (Path(__file__).read_text(encoding="utf-8"), "Grüße aus Zürich, 世界 👋🏽 é\r\n\t ١٢٣ it's I'LL"):
+        assert ours.encode(text, control_tokens=True) == theirs.encode(text, add_special_tokens=False).ids
+
+
+def test_sampling_and_rope_scaling_from_the_metadata(tmp_path: Path) -> None:
+    def change(writer: Any) -> None:
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(4.0)
+        writer.add_rope_scaling_orig_ctx_len(256)
+        writer.add_float32("general.sampling.temp", 0.5)
+        writer.add_int32("general.sampling.top_k", 7)
+
+    model_of(tmp_path / "model.gguf", change=change)
+    model = qwen3cpu.load(tmp_path / "model.gguf", threads=1)
+    assert model.config.rope_scaling == RopeScaling(4.0, 256)
+    assert model.context == 1024
+    assert (model.generation_defaults.temperature, model.generation_defaults.top_k) == (0.5, 7)
+
+
+def test_metadata_as_the_package_reads_it(small: Path) -> None:
+    theirs, ours = gguf.GGUFReader(small), GgufFile(small)
+    fields = {name: field for name, field in theirs.fields.items() if not name.startswith("GGUF.")}
+    assert set(ours.metadata) == set(fields)
+    for name, field in fields.items():
+        assert ours.metadata[name] == field.contents(), name
+    assert {each.name: (each.tensor_type.name, each.data_offset) for each in theirs.tensors} == {
+        name: (tensor.type, tensor.start) for name, tensor in ours.tensors.items()
+    }
+    for number, (name, weights, size) in BLOCKS.items():
+        kind = gguf.GGMLQuantizationType(number)
+        assert (kind.name, *gguf.GGML_QUANT_SIZES[kind]) == (name, weights, size)
+
+
+# The cache and the commands
+
+
+def test_is_repacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QWEN3CPU_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(loader, "_CACHED_FROM", 0)
+    model_of(tmp_path / "model.gguf", "Q4_K")
+    first = qwen3cpu.load(tmp_path / "model.gguf")
+    assert first._checkpoint.packed_path is not None
+    monkeypatch.setitem(sys.modules, "gguf", None)  # from now on it cannot be imported
+    second = qwen3cpu.load(tmp_path / "model.gguf")
+    assert second._checkpoint.packed_path == first._checkpoint.packed_path
+    np.testing.assert_array_equal(second.logits(IDS), first.logits(IDS))
+    assert second.tokenizer.encode("the sky <think>") == first.tokenizer.encode("the sky <think>")
+    assert second.render([{"role": "user", "content": "x"}]) == first.render([{"role": "user", "content": "x"}])
+    model_of(tmp_path / "model.gguf", "F16")
+    assert qwen3cpu.load(tmp_path / "model.gguf")._checkpoint.packed_path != first._checkpoint.packed_path
+
+
+def test_the_package_is_named_when_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model_of(tmp_path / "model.gguf", "Q4_0")
+    model_of(tmp_path / "plain.gguf", "BF16")
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(ArgumentError, match=r"pip install 'qwen3cpu\[gguf\]'"):
+        qwen3cpu.load(tmp_path / "model.gguf")
+    assert qwen3cpu.load(tmp_path / "plain.gguf").quant == "q4"
+
+
+def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model_of(tmp_path / "model.gguf", "Q8_0")
+    assert main(["plan", str(tmp_path / "model.gguf"), "--quant", "q8", "-c", "64", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["plans"]
+    model = qwen3cpu.load(tmp_path / "model.gguf")
+    assert row["weight_bytes"] == model.weight_bytes
+    assert main(["quantize", str(tmp_path / "model.gguf"), str(tmp_path / "model.qwen3"), "--quant", "q8"]) == 0
+    assert main(["verify", str(tmp_path / "model.qwen3"), "--source", str(tmp_path)]) == 0
+    packed = qwen3cpu.load(tmp_path / "model.qwen3")
+    np.testing.assert_array_equal(packed.logits(IDS), model.logits(IDS))
+
+
+# Damage and what is not supported
+
+
+def test_every_cut_is_refused(small: Path, tmp_path: Path) -> None:
+    whole = small.read_bytes()
+    start = min(tensor.start for tensor in GgufFile(small).tensors.values())
+    chance = np.random.default_rng(0)
+    cuts = {*range(0, start, 97), *range(start - 20, start + 20), *range(len(whole) - 20, len(whole))}
+    cuts |= set(chance.integers(0, len(whole), 100).tolist())
+    assert len(cuts) > 200
+    path = tmp_path / "cut.gguf"
+    path.write_bytes(whole)
+    for cut in sorted(cuts, reverse=True):
+        os.truncate(path, cut)
+        with pytest.raises(CheckpointError) as caught:
+            open_checkpoint(path, threads=1)
+        assert str(path) in str(caught.value)
+
+
+def test_flipped_header_bytes_never_crash(small: Path, tmp_path: Path) -> None:
+    """A flip inside a text is another text; all others are refused with this package's errors."""
+    whole = small.read_bytes()
+    start = min(tensor.start for tensor in GgufFile(small).tensors.values())
+    chance = np.random.default_rng(0)
+    path = tmp_path / "flipped.gguf"
+    path.write_bytes(whole)
+    refused = 0
+    positions = {*range(64), *chance.integers(0, start, 500).tolist(), *range(start - 400, start)}
+    with path.open("r+b") as file:
+        for position in sorted(positions):
+            file.seek(position)
+            file.write(bytes([whole[position] ^ (1 << int(chance.integers(8)))]))
+            file.flush()
+            with contextlib.suppress(Qwen3CpuError):
+                refused += 1
+                open_checkpoint(path, threads=1)
+                refused -= 1
+            file.seek(position)
+            file.write(whole[position : position + 1])
+    assert len(positions) > 800
+    assert refused > len(positions) / 2
+
+
+def architecture(writer: Any) -> None:
+    writer.kv_data[0]["general.architecture"].value = "qwen3moe"
+
+
+WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "another architecture": ({"change": architecture}, ConfigError, "general.architecture.*'qwen3moe'"),
+    "a part of several": ({"change": lambda w: w.add_uint16("split.count", 3)}, ConfigError, "split.count.*merge"),
+    "no layers": ({"leave_out": ("qwen3.block_count",)}, ConfigError, "qwen3.block_count"),
+    "no epsilon": ({"leave_out": ("qwen3.attention.layer_norm_rms_epsilon",)}, ConfigError, "rms_epsilon"),
+    "no tokens": ({"leave_out": ("tokenizer.ggml.tokens",)}, CheckpointError, "tokenizer.ggml.tokens"),
+    "no merges": ({"leave_out": ("tokenizer.ggml.merges",)}, CheckpointError, "tokenizer.ggml.merges"),
+    "no types": ({"leave_out": ("tokenizer.ggml.token_type",)}, CheckpointError, "tokenizer.ggml.token_type"),
+    "another tokenizer": ({"leave_out": ("tokenizer.ggml.model",)}, CheckpointError, "tokenizer.ggml.model"),
+    "another split": ({"leave_out": ("tokenizer.ggml.pre",)}, CheckpointError, "tokenizer.ggml.pre"),
+    "a tensor too few": ({"leave_out": ("blk.1.ffn_up.weight",)}, CheckpointError, "blk.1.ffn_up.weight.*no such"),
+    "no embedding": ({"leave_out": ("token_embd.weight",)}, CheckpointError, "token_embd.weight"),
+    "linear scaling": (
+        {"change": lambda w: w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)},
+        ConfigError,
+        "'linear'",
+    ),
+    "a tensor too many": (
+        {"change": lambda w: w.add_tensor("rope_freqs.weight", np.ones(32, np.float32))},
+        CheckpointError,
+        "rope_freqs.weight",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_not_supported(tmp_path: Path, case: str) -> None:
+    changes, error, says = WRONG[case]
+    model_of(tmp_path / "model.gguf", **changes)
+    with pytest.raises(error, match=says) as caught:
+        open_checkpoint(tmp_path / "model.gguf", threads=1)
+    assert str(tmp_path / "model.gguf") in str(caught.value)
+
+
+def test_a_type_that_is_not_known(tmp_path: Path) -> None:
+    config = qwen3_config(**WIDE)
+    path = tmp_path / "model.gguf"
+    write_gguf(path, config, dict(random_tensors(config)), "Q8_0")
+    data = path.read_bytes()
+    name = b"token_embd.weight"
+    at = data.index(name) + len(name) + 4 + 16  # after the number of dimensions and two of them
+    assert data[at] == 8
+    path.write_bytes(data[:at] + bytes([16]) + data[at + 1 :])
+    with pytest.raises(
+        CheckpointError, match=r"token_embd.weight.*expected one of the types F32, .*found type number 16"
+    ):
+        open_checkpoint(path, threads=1)

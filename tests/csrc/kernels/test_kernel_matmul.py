@@ -1,0 +1,273 @@
+"""Matrix products: every ISA equals the scalar oracle bit for bit; the oracle is within derived bounds of float64."""
+
+import numpy as np
+import pytest
+from kernel_calls import (
+    ACTIVATION_BLOCK,
+    FLUSHED,
+    Product,
+    aligned,
+    gamma,
+    int8_inputs,
+    kernels,
+    pack,
+    prepare,
+    random_product,
+    rows,
+    same_bits,
+    unpack,
+)
+
+from qwen3cpu import _native
+
+MATMULS = rows("matmul")
+FORMATS = list(_native.FORMATS)
+TILE = 8
+MANY = 28
+"""Tokens: enough for every kernel that a format has, among them those on AMX's tiles, which need 24."""
+
+# Every residue mod 32 below, across and above the blocks of 128 (q8) and 256 (q4).
+COLUMNS = [*range(1, 66), *range(95, 98), *range(127, 130), *range(224, 301), 384, 511, 512, 513, 800]
+
+
+@pytest.mark.parametrize(("isa", "weight_format"), MATMULS)
+@pytest.mark.parametrize("cols", COLUMNS)
+def test_equals_oracle_at_every_column_tail(isa: str, weight_format: str, cols: int) -> None:
+    n_rows, tokens = 1 + cols % 17, 1 + cols % 9
+    product = random_product(weight_format, n_rows, cols, tokens)
+    assert same_bits(product.run(isa), product.run("scalar"))
+
+
+@pytest.mark.parametrize(("isa", "weight_format"), MATMULS)
+@pytest.mark.parametrize("n_rows", [*range(1, 18), 40, 41])
+def test_equals_oracle_for_every_count_of_rows_and_tokens(isa: str, weight_format: str, n_rows: int) -> None:
+    for tokens in range(1, 10):
+        product = random_product(weight_format, n_rows, 96, tokens)
+        assert same_bits(product.run(isa), product.run("scalar")), f"{tokens} tokens"
+
+
+@pytest.mark.parametrize(("isa", "weight_format"), MATMULS)
+@pytest.mark.parametrize("tokens", [16, 23, 24, 25, 31, 32, 33, 48, 130, 256, 257, 271, 272, 300])
+def test_equals_oracle_for_many_tokens(isa: str, weight_format: str, tokens: int) -> None:
+    product = random_product(weight_format, 24, 288, tokens)
+    assert same_bits(product.run(isa), product.run("scalar"))
+
+
+@pytest.mark.parametrize(("isa", "weight_format"), MATMULS)
+@pytest.mark.parametrize("cols", COLUMNS[::3])
+def test_equals_oracle_for_many_tokens_at_tails_of_rows_and_columns(isa: str, weight_format: str, cols: int) -> None:
+    product = random_product(weight_format, 1 + cols % 65, cols, MANY + cols % 7)
+    assert same_bits(product.run(isa), product.run("scalar"))
+
+
+@pytest.mark.parametrize(("isa", "weight_format"), rows("matmul", oracle=True))
+def test_a_token_alone_equals_the_token_in_a_batch(isa: str, weight_format: str) -> None:
+    product = random_product(weight_format, 40, 320, MANY)
+    whole = product.run(isa)
+    for t in range(product.tokens):
+        assert same_bits(product.run(isa, tokens=(t, 1)), whole[t : t + 1])
+    for first, n in [(0, 7), (3, 8), (5, 13), (20, 1), (0, 24), (3, 25)]:
+        assert same_bits(product.run(isa, tokens=(first, n)), whole[first : first + n])
+
+
+@pytest.mark.parametrize(("isa", "weight_format"), rows("matmul", oracle=True))
+@pytest.mark.parametrize("tokens", [1, 5, MANY])
+def test_tile_by_tile_equals_the_whole(isa: str, weight_format: str, tokens: int) -> None:
+    product = random_product(weight_format, 77, 160, tokens)
+    whole = product.run(isa)
+    for n in (1, 2, 3, 5, 7):
+        for first in range(product.tiles - n + 1):
+            part = product.run(isa, tiles=(first, n))
+            assert same_bits(part, np.ascontiguousarray(whole[:, first * TILE : (first + n) * TILE]))
+
+
+@pytest.mark.parametrize(("isa", "weight_format"), rows("matmul", oracle=True))
+@pytest.mark.parametrize("tokens", [1, 4, 11, MANY])
+def test_writes_nothing_outside_its_rows(isa: str, weight_format: str, tokens: int) -> None:
+    product = random_product(weight_format, 21, 64, tokens)
+    y = product.run(isa, tiles=(1, 2), ldy=19)  # an odd ldy: rows of y are not aligned
+    assert same_bits(np.ascontiguousarray(y[:, :16]), product.run(isa, tiles=(1, 2)))
+    assert np.isnan(y[:, 16:]).all()
+
+
+@pytest.mark.parametrize(("isa", "weight_format"), rows("matmul", oracle=True))
+def test_rows_that_only_pad_are_zero(isa: str, weight_format: str) -> None:
+    y = random_product(weight_format, 11, 70, 3).run(isa)
+    assert (y[:, 11:] == 0).all()
+    assert (y[:, :11] != 0).all()
+
+
+# ---- hostile inputs
+
+
+def q4_bytes(cols: int, nibbles: np.ndarray, scale: int, row_scale: float) -> np.ndarray:
+    """One row tile whose 8 rows hold the same q [cols]; see csrc/layout/format.h."""
+    packed = aligned(_native.matrix_bytes("q4", TILE, cols))
+    groups = -(-cols // 32)
+    q = np.full(groups * 32, 8, np.uint8)
+    q[:cols] = nibbles
+    at = 0
+    for first in range(0, groups, 8):
+        n = min(8, groups - first)
+        packed[at : at + n * TILE] = np.uint8(scale % 256)
+        halves = q[first * 32 : (first + n) * 32].reshape(n, 2, 4, 1, 4)  # [group][low, high][vector][1][k]
+        both = np.broadcast_to(halves[:, 0] | halves[:, 1] << 4, (n, 4, TILE, 4))
+        packed[at + 64 : at + 64 + n * 128] = both.reshape(-1)
+        at += 64 + n * 128
+    packed[at:].view(np.float32)[:] = row_scale
+    return packed
+
+
+def q8_bytes(cols: int, q_values: np.ndarray, scale: float) -> np.ndarray:
+    """One row tile whose 8 rows hold the same q [cols] (0..255)."""
+    packed = aligned(_native.matrix_bytes("q8", TILE, cols))
+    groups = -(-cols // 32)
+    q = np.full(groups * 32, 128, np.uint8)
+    q[:cols] = q_values
+    at = 0
+    for first in range(0, groups, 4):
+        n = min(4, groups - first)
+        packed[at : at + n * 16].view(np.float16)[:] = scale
+        quads = np.broadcast_to(q[first * 32 : (first + n) * 32].reshape(n, 8, 1, 4), (n, 8, TILE, 4))
+        packed[at + 64 : at + 64 + n * 256] = quads.reshape(-1)
+        at += 64 + n * 256
+    assert at == packed.size
+    return packed
+
+
+def extremes(cols: int, low: int, high: int) -> list[np.ndarray]:
+    """Patterns of the two extreme values, among them those that overflow pairs and whole groups of int16 sums."""
+    k = np.arange(cols)
+    return [
+        np.full(cols, low),
+        np.full(cols, high),
+        np.where(k % 2 == 0, low, high),
+        np.where(k % 4 < 2, low, high),
+        np.where(k % 32 < 16, low, high),
+        np.where(k // 32 % 2 == 0, low, high),
+        np.where(np.random.default_rng(cols).random(cols) < 0.5, low, high),
+    ]
+
+
+@pytest.mark.parametrize("isa", [isa for isa, name in rows("matmul", oracle=True) if name == "q4"])
+@pytest.mark.parametrize("cols", [32, 256, 544])
+@pytest.mark.parametrize("scale", [-127, 1, 127])
+def test_q4_is_exact_at_the_extremes(isa: str, cols: int, scale: int) -> None:
+    inputs = np.tile(extremes(cols, -127, 127), (MANY // 7, 1))
+    x = int8_inputs("q4", inputs, 1.0)
+    for nibbles in extremes(cols, 0, 15):
+        y = Product("q4", q4_bytes(cols, nibbles, scale, 0.5), TILE, cols, x).run(isa)
+        products = (nibbles - 8) * scale * inputs.astype(np.int64)
+        blocks = np.stack([products[:, b : b + 256].sum(1) for b in range(0, cols, 256)], 1).astype(np.float32)
+        expected = np.zeros(len(inputs), np.float32)
+        for block in blocks.T:  # scales are 1: fma(dot, 1, acc) is one rounded addition
+            expected += block
+        assert (y == (expected * np.float32(0.5))[:, None]).all()
+
+
+@pytest.mark.parametrize("isa", [isa for isa, name in rows("matmul", oracle=True) if name == "q8"])
+@pytest.mark.parametrize("cols", [32, 128, 416])
+def test_q8_is_exact_at_the_extremes(isa: str, cols: int) -> None:
+    inputs = np.tile(extremes(cols, -127, 127), (MANY // 7, 1))
+    x = int8_inputs("q8", inputs, 1.0)
+    for low, high in [(1, 255), (0, 255), (0, 128)]:
+        for weights in extremes(cols, low, high):
+            y = Product("q8", q8_bytes(cols, weights, 1.0), TILE, cols, x).run(isa)
+            expected = ((weights - 128) * inputs.astype(np.int64)).sum(1)  # below 2^24: every float sum is exact
+            assert (y == expected[:, None].astype(np.float32)).all()
+
+
+def hostile_weights(kind: str, n_rows: int, cols: int) -> np.ndarray:
+    rng = np.random.default_rng(5)
+    w = rng.standard_normal((n_rows, cols)) * 0.02
+    if kind == "zero blocks":
+        w[:, 32:128] = 0
+        w[3] = 0
+    elif kind == "tiny":
+        w *= 1e-36
+    elif kind == "small half scales":
+        w *= 1e-4
+    elif kind == "outlier":
+        w[::3, cols // 2] = 3e4
+    elif kind == "mixed magnitudes":
+        w *= 10.0 ** rng.integers(-30, 4, (n_rows, cols))
+    return w.astype(np.float32)
+
+
+@pytest.mark.parametrize(("isa", "weight_format"), MATMULS)
+@pytest.mark.parametrize("kind", ["zero blocks", "tiny", "small half scales", "outlier", "mixed magnitudes"])
+@pytest.mark.parametrize("magnitude", [0.0, 1e-38, 1.0, 1e30])
+def test_equals_oracle_on_hostile_values(isa: str, weight_format: str, kind: str, magnitude: float) -> None:
+    weights = hostile_weights(kind, 19, 300)
+    x = (np.random.default_rng(6).standard_normal((MANY, 300)) * magnitude).astype(np.float32)
+    x[:, 64:96] = 0
+    product = Product(weight_format, pack(weight_format, weights), 19, 300, prepare(weight_format, x))
+    assert same_bits(product.run(isa), product.run("scalar"))
+
+
+@pytest.mark.parametrize(("isa", "weight_format"), rows("matmul", oracle=True))
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_inputs_that_are_not_finite_never_give_finite_outputs(isa: str, weight_format: str, bad: float) -> None:
+    x = np.ones((3, 64), np.float32)
+    x[1, 40] = bad
+    product = Product(
+        weight_format, pack(weight_format, np.ones((8, 64), np.float32)), 8, 64, prepare(weight_format, x, isa)
+    )
+    y = product.run(isa)
+    assert not np.isfinite(y[1]).any()
+    assert np.isfinite(y[[0, 2]]).all()
+
+
+# ---- the oracle against float64
+
+
+def exact_product(product: Product, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(y, bound on the oracle's error), float64 [tokens, rows], for the values that the kernel was given.
+
+    With u = 2^-24 and gamma(n) = n u / (1 - n u), a chain of n fused multiply-adds errs by at most gamma(n) times the
+    sum of the magnitudes of its terms (every partial sum is rounded once, and the first term takes part in all n).
+      f32, bf16  n = cols
+      q8         n = groups; a term's scale product is rounded once more; float(dot) is exact (|dot| < 2^24)
+      q4         n = blocks; float(dot) is rounded (|dot| may exceed 2^24), and the product with the row scale is
+    What is flushed to zero loses at most 2^-126 per operation.
+    """
+    w = unpack(product.weight_format, product.packed, product.n_rows, product.cols).astype(np.float64)
+    block = ACTIVATION_BLOCK[product.weight_format]
+    if not block:
+        x64 = x.astype(np.float64)
+        return x64 @ w.T, gamma(product.cols) * (np.abs(x64) @ np.abs(w).T) + product.cols * FLUSHED
+    q, scale, _ = product.x
+    x64 = q[:, : product.cols].astype(np.float64) * np.repeat(scale.astype(np.float64), block, 1)[:, : product.cols]
+    n_blocks = -(-product.cols // block)
+    dots = [x64[:, b * block : (b + 1) * block] @ w[:, b * block : (b + 1) * block].T for b in range(n_blocks)]
+    roundings = n_blocks + (1 if product.weight_format == "q8" else 2)
+    return sum(dots), gamma(roundings) * sum(np.abs(d) for d in dots) + n_blocks * FLUSHED
+
+
+@pytest.mark.parametrize("weight_format", FORMATS)
+@pytest.mark.parametrize("cols", [1, 33, 256, 600, 2048])
+def test_oracle_is_as_good_as_its_roundings(weight_format: str, cols: int) -> None:
+    rng = np.random.default_rng(cols)
+    weights = (rng.standard_normal((19, cols)) * 0.05).astype(np.float32)
+    x = rng.standard_normal((4, cols)).astype(np.float32)
+    product = Product(weight_format, pack(weight_format, weights), 19, cols, prepare(weight_format, x))
+    if weight_format == "q4":
+        # unpack() rounds twice per weight (row_scale * scale, then * (q - 8)); the kernel does not. Powers of two as
+        # row scales make both exact, so that what is left is the kernel's own error.
+        product.packed[-24 * 4 :].view(np.float32)[:] = 2.0**-10
+    exact, bound = exact_product(product, x)
+    y = product.run("scalar")[:, :19]
+    assert (np.abs(y - exact) <= bound).all()
+    assert np.abs(exact).max() > 100 * bound.max()
+
+
+def test_quantised_inputs_of_every_isa_are_the_oracles() -> None:
+    x = np.random.default_rng(3).standard_normal((4, 300)).astype(np.float32)
+    for isa, name in rows("matmul", oracle=True):
+        for mine, oracle in zip(prepare(name, x, isa), prepare(name, x), strict=True):
+            assert (mine == oracle).all()
+
+
+def test_the_registry_lists_every_format_for_every_isa() -> None:
+    listed = {(isa, name) for isa, kind, name in kernels.rows() if kind == "matmul"}
+    assert listed == {(isa, name) for isa, _ in _native.isas() for name in FORMATS}

@@ -1,0 +1,57 @@
+"""Rounding to q4 with feedback: every instruction set against the scalar kernel.
+
+What the scalar kernel computes is checked by tests/csrc/rounding/test_rounding.py.
+"""
+
+import numpy as np
+import pytest
+from kernel_calls import kernels, rows, same_bits
+
+ROWS = 16
+
+
+def problem(n: int) -> tuple[np.ndarray, ...]:
+    """u, importance, row_scale and w as RoundQ4Fn takes them."""
+    rng = np.random.default_rng(n)
+    u = np.triu(rng.standard_normal((n, n)) * 0.1, 1) + np.eye(n)
+    importance = np.exp(-3 * rng.random(n))
+    row_scale = np.exp(rng.standard_normal(ROWS)) * 3e-4
+    w = rng.standard_normal((n, ROWS)) * 0.05
+    w[rng.random(w.shape) < 0.02] *= 20
+    return tuple(np.ascontiguousarray(each, np.float32) for each in (u, importance, row_scale, w))
+
+
+@pytest.mark.parametrize(("isa", "name"), rows("round"))
+@pytest.mark.parametrize("n", [32, 64, 160, 192, 256])
+def test_equal_oracle(isa: str, name: str, n: int) -> None:
+    arrays = problem(n)
+    run = f"round_{name}"
+    q, scale, rest = getattr(kernels, run)(isa, *arrays)
+    expected_q, expected_scale, expected_rest = getattr(kernels, run)("scalar", *arrays)
+    assert (q == expected_q).all()
+    assert (scale == expected_scale).all()
+    assert same_bits(rest, expected_rest)
+
+
+@pytest.mark.parametrize(("isa", "name"), rows("round", oracle=True))
+def test_a_row_depends_on_nothing_but_itself(isa: str, name: str) -> None:
+    u, importance, row_scale, w = problem(96)
+    q, scale, rest = getattr(kernels, f"round_{name}")(isa, u, importance, row_scale, w)
+    order = np.random.default_rng(0).permutation(ROWS)
+    shuffled = (u, importance, row_scale[order].copy(), np.ascontiguousarray(w[:, order]))
+    other_q, other_scale, other_rest = getattr(kernels, f"round_{name}")(isa, *shuffled)
+    assert (other_q == q[:, order]).all()
+    assert (other_scale == scale[:, order]).all()
+    assert same_bits(other_rest, np.ascontiguousarray(rest[:, order]))
+
+
+@pytest.mark.parametrize(("isa", "name"), rows("round", oracle=True))
+def test_what_is_left_is_what_the_levels_do_not_hold(isa: str, name: str) -> None:
+    """Without correlations: w - scale * q, |q| at its bounds where the weights are beyond them."""
+    _, importance, row_scale, w = problem(64)
+    q, scale, rest = getattr(kernels, f"round_{name}")(isa, np.eye(64, dtype=np.float32), importance, row_scale, w)
+    step = np.repeat(scale.astype(np.float64), 32, axis=0) * row_scale
+    # v = w / step has three roundings, so what is left is wrong by no more than that share of w.
+    assert (np.abs(rest - (w - q * step)) <= 4 * 2.0**-24 * np.abs(w) + 2.0**-24 * np.abs(rest)).all()
+    assert (q == np.clip(np.rint(w / step), -8, 7)).mean() > 0.999
+    assert ((np.abs(scale) >= 1) & (np.abs(scale.astype(int)) <= 127)).all()

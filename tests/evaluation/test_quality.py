@@ -1,0 +1,34 @@
+"""What q8 and q4 cost on a trained model, and that the matrices which q4 keeps in 8 bits are worth it."""
+
+import pytest
+from prose import PROSE
+
+import qwen3cpu
+from qwen3cpu.checkpoint import tensors as weights
+from qwen3cpu.evaluation.quality import evaluate
+
+pytestmark = pytest.mark.smol
+
+WINDOW = 256  # tokens of PROSE, of which the second half is scored
+
+
+@pytest.fixture(scope="module")
+def found(smolqwen3):
+    """Format -> Quality on PROSE; "plain" is q4 with v_proj in 4 bits like the rest."""
+    models = {quant: qwen3cpu.load(smolqwen3, quant, cache=False) for quant in ("q8", "q4")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "VALUES", "nothing is named so")
+        models["plain"] = qwen3cpu.load(smolqwen3, "q4", cache=False)
+    reference = qwen3cpu.load(smolqwen3, "bf16", cache=False)
+    return {each.quant: each for each in evaluate(models, reference, PROSE, window=WINDOW)}
+
+
+def test_q4_costs_many_times_what_q8_costs(found):
+    assert 0 < 10 * found["q8"].mean_kl < found["q4"].mean_kl
+    assert found["q4"].same_top < found["q8"].same_top
+
+
+def test_v_proj_in_8_bits_pays(found):
+    # 2 % of the bytes for a third of the divergence on a long text; a fifth on these few positions.
+    assert found["q4"].weight_bytes < 1.025 * found["plain"].weight_bytes
+    assert found["q4"].mean_kl < 0.8 * found["plain"].mean_kl

@@ -1,0 +1,103 @@
+"""What an answer shows does not depend on how it is cut into tokens: reasoning, calls, text and stop strings."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from cutting import cuts, tokenizer_for
+
+from qwen3cpu.engine.sampling import SamplingParams
+from qwen3cpu.generation import answer
+from qwen3cpu.generation.answer import Answer, Surroundings
+from qwen3cpu.generation.options import Request
+from qwen3cpu.generation.results import Result
+from qwen3cpu.text.tokenizer import Tokenizer
+from qwen3cpu.text.tool_calls import ToolCall
+
+Item = str | bytes
+THINK, END_THINK, CALL, END_CALL, IM_END = "<think>", "</think>", "<tool_call>", "</tool_call>", "<|im_end|>"
+
+
+def ways(output: Sequence[Item]) -> Iterator[list[Item]]:
+    """Every way of cutting the longest text, the others whole, and every way of cutting the others, it whole."""
+    longest = max((item for item in output if isinstance(item, bytes)), key=len)
+    for cut_longest in (True, False):
+        choices: list[list[list[Item]]] = []
+        for item in output:
+            whole: list[list[Item]] = [[item]]
+            cut = isinstance(item, bytes) and (item is longest) is cut_longest
+            choices.append([list(pieces) for pieces in cuts(item)] if isinstance(item, bytes) and cut else whole)
+        for chosen in itertools.product(*choices):
+            yield [item for pieces in chosen for item in pieces]
+
+
+def say(monkeypatch: pytest.MonkeyPatch, tokenizer: Tokenizer, ids: list[int], stop: str) -> tuple[Result, str]:
+    """The result of an answer that consists of these ids, and the joined text of its chunks."""
+    waiting = iter(ids)
+
+    class Dictated:
+        seed = 0
+
+        def __init__(self, *_: Any, **__: Any) -> None:
+            pass
+
+        def sample(self, _: Any) -> int:
+            return next(waiting)
+
+    monkeypatch.setattr(answer, "Sampler", Dictated)
+    engine: Any = SimpleNamespace(
+        vocab_size=tokenizer.size,
+        context=10_000,
+        new_sequence=lambda: SimpleNamespace(length=0),
+        prefix_cache=SimpleNamespace(store=lambda _: None),
+    )
+    surroundings = Surroundings(engine, tokenizer, frozenset({tokenizer.control_tokens[IM_END]}))
+    said = Answer(surroundings, [0], Request(sampling=SamplingParams(), stop=(stop,) if stop else ()))
+    text = ""
+    while said.result is None:
+        text += said.receive(np.zeros(tokenizer.size, np.float32)).text
+    return said.result, text
+
+
+ANSWER: list[Item] = [THINK, b"\n-Y\n", END_THINK, b"\n\nV\n", CALL, b'{"name":"-Y"}', END_CALL, b"\nW-YZ", IM_END]
+MALFORMED: list[Item] = [b"V", CALL, b"\n{-Y\n", END_CALL, b"W", IM_END]
+
+
+@pytest.mark.parametrize(
+    ("output", "stop", "text", "calls", "malformed", "stopped_by"),
+    [
+        (ANSWER, "", "VW-YZ", 1, 0, "eos"),
+        (ANSWER, "-Y", "VW", 1, 0, "stop_string"),
+        (ANSWER, "W-YZ", "V", 1, 0, "stop_string"),
+        (ANSWER, "VW", "VW-YZ", 1, 0, "eos"),
+        (ANSWER, "V", "", 0, 0, "stop_string"),
+        (MALFORMED, "", "V<tool_call>\n{-Y\n</tool_call>W", 0, 1, "eos"),
+        (MALFORMED, "-Y", "V<tool_call>\n{", 0, 1, "stop_string"),
+    ],
+)
+def test_every_cut_gives_the_same_answer(
+    monkeypatch: pytest.MonkeyPatch,
+    output: list[Item],
+    stop: str,
+    text: str,
+    calls: int,
+    malformed: int,
+    stopped_by: str,
+) -> None:
+    tokenizer, ids = tokenizer_for(item for item in output if isinstance(item, bytes))
+    count = 0
+    for cut in ways(output):
+        tokens = [ids[item] if isinstance(item, bytes) else tokenizer.control_tokens[item] for item in cut]
+        result, streamed = say(monkeypatch, tokenizer, tokens, stop)
+        assert result.text == streamed == text, cut
+        assert result.reasoning == ("-Y" if output is ANSWER else "")
+        assert result.tool_calls == (ToolCall("-Y", {}),) * calls
+        assert len(result.malformed_calls) == malformed
+        assert result.stopped_by == stopped_by
+        count += 1
+    assert count > (4000 if output is ANSWER else 8)

@@ -1,0 +1,198 @@
+"""Answers that follow a schema: every one does, reasoning is free, and nothing else changes."""
+
+import json
+from typing import Literal
+
+import checkpoints
+import pytest
+from scripted_models import script, write_scripted
+
+import qwen3cpu
+from qwen3cpu.generation import grammar
+
+pytest.importorskip("llguidance", reason="schemas need the extra [schema]")
+pydantic = pytest.importorskip("pydantic", reason="pydantic models as schemas")
+
+
+class Item(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    name: str = pydantic.Field(max_length=12)
+    count: int = pydantic.Field(ge=0, le=999)
+
+
+class Order(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    kind: Literal["buy", "sell"]
+    items: list[Item] = pydantic.Field(min_length=1, max_length=3)
+    note: str | None = pydantic.Field(max_length=8)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return qwen3cpu.load("tiny", threads=1)
+
+
+@pytest.fixture(scope="module")
+def random_model(tmp_path_factory):
+    folder = checkpoints.write_checkpoint(tmp_path_factory.mktemp("random")).folder
+    return qwen3cpu.load(folder, quant="f32", threads=1)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("thinking", [True, False])
+def test_every_answer_follows_the_schema(tiny, seed, thinking):
+    result = tiny.generate("What is 17 + 25?", schema=Order, seed=seed, thinking=thinking, temperature=1.2)
+    assert result.finish_reason == "stop"
+    Order.model_validate_json(result.text)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_models_that_know_nothing_follow_it_too(random_model, seed):
+    result = random_model.generate("Q", schema=Order.model_json_schema(), seed=seed, raw=True, thinking=False)
+    Order.model_validate_json(result.text)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_reasoning_is_what_it_is_without_a_schema(tiny, seed):
+    free = tiny.generate("What is 17 + 25?", seed=seed)
+    bound = tiny.generate("What is 17 + 25?", seed=seed, schema=Order)
+    thought = free.token_ids.index(tiny.tokenizer.end_think) + 1
+    assert bound.token_ids[:thought] == free.token_ids[:thought]
+    assert bound.reasoning == free.reasoning != ""
+
+
+@pytest.mark.parametrize("budget", [0, 3])
+def test_a_thinking_budget(tiny, budget):
+    result = tiny.generate("What is 17 + 25?", seed=1, schema=Order, thinking_budget=budget)
+    assert result.thinking_budget_spent == (budget > 0)
+    Order.model_validate_json(result.text)
+
+
+def test_a_prompt_that_has_opened_the_block(tmp_path):
+    """The block is closed by the model; the schema holds from there."""
+    follows = script(["<think>", "a", "b", "</think>", "\n"])
+    model = qwen3cpu.load(write_scripted(tmp_path, follows), quant="f32", threads=1)
+    result = model.generate("<think>", raw=True, temperature=0, schema={"const": 7})
+    assert (result.reasoning, result.text) == ("ab", "7")
+
+
+def test_only_one_think_block(tmp_path):
+    """After a first one the model would open another for ever."""
+    follows = script(["Q", "<think>", "a", "</think>", "<think>"])
+    model = qwen3cpu.load(write_scripted(tmp_path, follows), quant="f32", threads=1)
+    result = model.generate("Q", raw=True, temperature=0, schema={"const": 7})
+    assert (result.reasoning, result.text) == ("a", "7")
+
+
+def test_no_think_block_without_thinking(tmp_path):
+    model = qwen3cpu.load(write_scripted(tmp_path, script(["Q", "<think>", "a"])), quant="f32", threads=1)
+    result = model.generate("Q", raw=True, temperature=0, schema={"const": 7}, thinking=False)
+    assert (result.reasoning, result.text) == ("", "7")
+
+
+def test_control_tokens_are_no_text(random_model):
+    """A string may hold their spelling, but never the tokens."""
+    control = set(random_model.tokenizer.control_tokens.values())
+    for seed in range(4):
+        schema = {"type": "string", "minLength": 30, "maxLength": 60}
+        result = random_model.generate("Q", schema=schema, seed=seed, temperature=3.0, top_k=0, top_p=1.0, raw=True)
+        assert control.isdisjoint(result.token_ids[:-1])
+        assert 30 <= len(json.loads(result.text)) <= 60
+
+
+def test_log_probabilities_are_the_models_own(tiny):
+    ids = tiny.answerer.encode("What is 17 + 25?", tiny.answerer.request())
+    result = tiny.generate(ids, schema=Order, seed=3, logprobs=2)
+    scored = tiny.score([*ids, *result.token_ids], top=2)[len(ids) - 1 :]
+    assert list(result.logprobs) == scored
+
+
+def test_answers_are_the_same_in_a_batch_and_streamed(tiny):
+    prompts = ["What is 1 + 1?", "What is 30 + 12?", "Is 3 more than 2?"]
+    together = tiny.generate_batch(prompts, schema=Order, seed=4)
+    alone = [tiny.generate(prompt, schema=Order, seed=4) for prompt in prompts]
+    assert [result.token_ids for result in together] == [result.token_ids for result in alone]
+    streamed = list(tiny.stream(prompts[0], schema=Order, seed=4))
+    assert "".join(chunk.text for chunk in streamed) == alone[0].text
+    several = tiny.generate(prompts[0], schema=Order, seed=4, n=3)
+    for result in several:
+        Order.model_validate_json(result.text)
+    assert several[0].token_ids == alone[0].token_ids
+
+
+def test_a_limit_cuts_the_answer(tiny):
+    result = tiny.generate("1", schema=Order, max_new_tokens=5, thinking=False)
+    assert result.finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        (5, "expected a JSON schema .* found int"),
+        (int, "found int"),
+        ({"type": "nonsense"}, "schema: .*nonsense"),
+        ({"$ref": "http://example.org/x.json"}, "schema: .*example.org"),
+        ({"$ref": "file:///etc/passwd"}, "schema: .*"),
+        ({"type": "string", "pattern": "(?=a)b"}, "look-around"),
+        ({"type": "array", "uniqueItems": True}, "uniqueItems"),
+        ({"const": {1, 2}}, "JSON can express"),
+        ({"const": float("nan")}, "JSON can express"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_schemas_that_cannot_be_followed(tiny, schema, words):
+    with pytest.raises(qwen3cpu.ArgumentError, match=words):
+        tiny.generate("1", schema=schema)
+
+
+def test_a_schema_nested_too_deeply(tiny):
+    schema = {"type": "integer"}
+    for _ in range(40):
+        schema = {"type": "array", "items": schema}
+    assert tiny.answerer.request(schema=schema).grammar
+    for _ in range(40):
+        schema = {"type": "array", "items": schema}
+    with pytest.raises(qwen3cpu.ArgumentError, match="at most 64 levels"):
+        tiny.answerer.request(schema=schema)
+
+
+FUNCTIONS = [
+    {"name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "integer", "maximum": 99}}}},
+    {"name": "now"},
+]
+
+
+def call_grammar(model, **options):
+    calls = (model.tokenizer.tool_call, model.tokenizer.end_tool_call)
+    return grammar.answer_grammar(None, FUNCTIONS, calls=calls, after_thinking=True, **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "accepted"),
+    [
+        ('<tool_call>\n{"name": "add", "arguments": {"a": 5}}\n</tool_call>', {}, True),
+        ('\n\n<tool_call>\n{"name":"now","arguments":{}}\n</tool_call>', {}, True),
+        ('<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>\n' * 2, {}, True),
+        ('<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>\n' * 2, {"several": False}, False),
+        ('<tool_call>\n{"name": "add", "arguments": {"a": 500}}\n</tool_call>', {}, False),
+        ('<tool_call>\n{"name": "sub", "arguments": {}}\n</tool_call>', {}, False),
+        ("hello", {}, False),
+        ("hello", {"text": True}, True),
+        ('hello\n<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>', {"text": True}, True),
+        ('hello\n<tool_call>\n{"name": "oops", "arguments": {}}\n</tool_call>', {"text": True}, False),
+    ],
+)
+def test_the_grammar_of_calls(tiny, text, options, accepted):
+    matcher = tiny.answerer.surroundings.grammars.matcher(call_grammar(tiny, **options))
+    ids = tiny.tokenizer.encode(text.strip(" ").removesuffix("\n"), control_tokens=True)
+    taken = all(matcher.consume_token(token) for token in ids)
+    assert (taken and matcher.is_accepting()) == accepted
+
+
+def test_without_llguidance(tiny, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "llguidance", None)
+    bare = grammar.Grammars(tiny.tokenizer, tiny.eos_token_ids)
+    with pytest.raises(qwen3cpu.ArgumentError, match=r"qwen3cpu\[schema\]"):
+        bare.matcher("start: /a/")

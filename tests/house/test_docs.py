@@ -1,0 +1,54 @@
+"""The Python examples of the documentation run, and its list of commands is the command line's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import qwen3cpu
+from qwen3cpu.cli.main import make_parser
+
+DOCS = Path(__file__).parents[2] / "docs"
+if not DOCS.is_dir():
+    pytest.skip("needs docs/ beside the tests", allow_module_level=True)
+EXAMPLES = [
+    pytest.param(code, id=f"{page.stem}-{number}")
+    for page in sorted(DOCS.glob("*.md"))
+    for number, code in enumerate(re.findall(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S))
+    if '"tiny"' in code
+]
+
+
+def test_there_are_examples():
+    assert len(EXAMPLES) >= 10
+
+
+@pytest.mark.parametrize("code", EXAMPLES)
+def test_example(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "example", "exec"), {"__name__": "example"})
+
+
+def test_the_api_page_shows_what_users_of_a_model_need():
+    """Whatever else the package's own modules share of a model begins with an underscore (docs/api.md, mkdocs.yml)."""
+    about = {
+        "chat_template",
+        "config",
+        "context",
+        "eos_token_ids",
+        "fingerprint",
+        "format_bytes",
+        "generation_defaults",
+    }
+    about |= {"has_chat_template", "kv_bytes_per_token", "packed_path", "quant", "source", "threads", "weight_bytes"}
+    answers = {"generate", "stream", "agenerate", "astream", "generate_batch", "run", "chat", "resume"}
+    shown = {name for name in vars(qwen3cpu.Model) if not name.startswith("_")}
+    assert shown == about | answers | {"logits", "score", "render"}
+
+
+def test_every_command_is_on_the_page():
+    (commands,) = [each.choices for each in make_parser()._actions if isinstance(each.choices, dict)]
+    page = (DOCS / "command-line.md").read_text("utf-8")
+    assert {name for name in commands if f"| `qwen3cpu {name}" not in page} == set()

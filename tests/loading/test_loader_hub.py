@@ -1,0 +1,262 @@
+"""Hub ids: checked before any network, fetched whole from a stand-in of the hub, and the way on when there is none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from checkpoints import write_checkpoint
+
+from qwen3cpu.checkpoint import hub
+from qwen3cpu.errors import DownloadError
+from qwen3cpu.loading import open as loader
+from qwen3cpu.loading.open import open_checkpoint
+
+ROOT = Path(loader.__file__).parents[2]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize("text", ["Qwen/Qwen3-1.7B", "a/b", "user_1/x.y-z", "0/1", "a" * 96 + "/" + "b" * 96])
+def test_hub_ids(text: str) -> None:
+    assert hub.is_hub_id(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "a",
+            "a/",
+            "/a",
+            "a/b/c",
+            "./a",
+            "../a",
+            "~/a",
+            "a b/c",
+            "a/b ",
+            "-a/b",
+            "a/b-",
+            ".a/b",
+            "a/b.",
+            "a..b/c",
+        ),
+        *("a--b/c", "a/b\n", "ä/b", "a\\b", "C:/model", "https://huggingface.co/a/b", "a" * 97 + "/b", "a/b\0"),
+    ],
+)
+def test_what_is_no_hub_id(text: str) -> None:
+    assert not hub.is_hub_id(text)
+
+
+def test_an_existing_folder_goes_before_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hub, "download", lambda *_: pytest.fail("went to the network"))
+    write_checkpoint(tmp_path / "Qwen" / "Qwen3-1.7B")
+    assert open_checkpoint("Qwen/Qwen3-1.7B", threads=1).source == "Qwen/Qwen3-1.7B"
+
+
+@pytest.mark.parametrize("reason", [OSError("disk full"), RuntimeError("first line\nsecond"), ValueError()])
+def test_every_failure_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, reason: Exception) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise reason
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    with pytest.raises(DownloadError) as caught:
+        open_checkpoint("owner/absent-model", threads=1)
+    message = str(caught.value)
+    assert caught.value.__cause__ is reason
+    assert "owner/absent-model: there is no file or folder of that name here" in message
+    assert "hf download owner/absent-model" in message
+    assert "HF_HUB_OFFLINE=1" in message
+    assert "\n" not in message
+
+
+# A stand-in of the hub on this machine
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Model info, file tree and files of one repository, "owner/name", from the folder `files`."""
+
+    files: Path
+    requests: list[tuple[str, str, str | None]]
+    break_once: set[str]
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def _answer(self, with_body: bool) -> None:
+        path = self.path.partition("?")[0]
+        self.requests.append((self.command, path, self.headers.get("Range")))
+        names = [str(p.relative_to(self.files)) for p in sorted(self.files.rglob("*")) if p.is_file()]
+        if re.fullmatch(r"/api/models/owner/name(/revision/.*)?", path):
+            siblings = [{"rfilename": name} for name in names]
+            self._send(json.dumps({"id": "owner/name", "sha": COMMIT, "siblings": siblings}).encode(), with_body)
+        elif path.startswith("/api/models/owner/name/tree/"):
+            tree = [self._tree_entry(name) for name in names]
+            self._send(json.dumps(tree).encode(), with_body)
+        elif (found := re.fullmatch(r"/owner/name/resolve/[^/]+/(.*)", path)) and found[1] in names:
+            self._send_file(found[1], with_body)
+        else:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    def _tree_entry(self, name: str) -> dict[str, object]:
+        data = (self.files / name).read_bytes()
+        return {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+
+    def _send(self, body: bytes, with_body: bool) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+    def _send_file(self, name: str, with_body: bool) -> None:
+        data = (self.files / name).read_bytes()
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        first = int(asked[1]) if asked else 0
+        self.send_response(206 if asked else 200)
+        self.send_header("ETag", f'"{hashlib.sha1(data).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Accept-Ranges", "bytes")
+        if asked:
+            self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
+        self.send_header("Content-Length", str(len(data) - first))
+        self.end_headers()
+        if with_body and name in self.break_once:
+            self.break_once.discard(name)
+            self.wfile.write(data[first : first + (len(data) - first) // 2])
+            self.close_connection = True
+        elif with_body:
+            self.wfile.write(data[first:])
+
+    def log_message(self, *args: object) -> None:
+        """Nothing on stderr."""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[type[Hub], str]]:
+    """(the handler with its folder of files, the address)."""
+    handler = type("OwnHub", (Hub,), {"files": tmp_path / "repository", "requests": [], "break_once": set()})
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=httpd.serve_forever)
+    thread.start()
+    yield handler, f"http://127.0.0.1:{httpd.server_address[1]}"
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+FINGERPRINT = "open_checkpoint(sys.argv[1], threads=1).fingerprint"
+
+
+def load(
+    tmp_path: Path, endpoint: str, source: str = "owner/name", wanted: str = FINGERPRINT, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Load a model in a process whose hub is `endpoint`; prints what is `wanted`, or the error's type and text."""
+    code = (
+        "import sys\nfrom qwen3cpu.errors import Qwen3CpuError\n"
+        "from qwen3cpu.loading.open import open_checkpoint, read_config\n"
+        f"try: print('loaded', {wanted})\n"
+        "except Qwen3CpuError as error: print(type(error).__name__, error)\n"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_ENDPOINT": endpoint,
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "NO_PROXY": "127.0.0.1",
+        **more,
+    }
+    for inherited in ("HF_TOKEN", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HUGGINGFACE_HUB_CACHE"):
+        if inherited not in more:
+            environment.pop(inherited, None)
+    return subprocess.run(
+        [sys.executable, "-c", code, source],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_fetches_the_configuration_alone(tmp_path: Path, server: tuple[type[Hub], str]) -> None:
+    """To plan with it; the rest comes when the model is loaded."""
+    handler, address = server
+    write_checkpoint(handler.files, hidden_size=96)
+    config = load(tmp_path, address, wanted="read_config(sys.argv[1])[0].hidden_size")
+    assert config.stdout == "loaded 96\n", config.stdout + config.stderr
+    fetched = {path for command, path, _ in handler.requests if command == "GET" and "/resolve/" in path}
+    assert {path.rpartition("/")[2] for path in fetched} == {"config.json"}
+    assert load(tmp_path, address).stdout.startswith("loaded ")
+
+
+NO_SERVER = "http://127.0.0.1:9"
+
+
+def test_fetches_a_model_and_goes_on_without_network(tmp_path: Path, server: tuple[type[Hub], str]) -> None:
+    handler, address = server
+    write_checkpoint(handler.files, shards=2)
+    (handler.files / "pytorch_model.bin").write_bytes(b"not wanted")
+    (handler.files / "original").mkdir()
+    (handler.files / "original" / "model.safetensors").write_bytes(b"not wanted")
+    first = load(tmp_path, address)
+    assert first.stdout.startswith("loaded "), first.stdout + first.stderr
+    assert first.stderr == ""  # bars are for terminals
+    fetched = {
+        path.rsplit("/", 1)[1] for command, path, _ in handler.requests if command == "GET" and "resolve" in path
+    }
+    wanted = {path.name for path in handler.files.iterdir() if path.suffix in (".json", ".safetensors", ".jinja")}
+    assert fetched == wanted
+    assert not any("original" in path for _, path, _ in handler.requests if "resolve" in path)
+    for offline in ({"HF_HUB_OFFLINE": "1"}, {}):
+        assert load(tmp_path, NO_SERVER, **offline).stdout == first.stdout
+
+
+def test_a_broken_download_is_resumed(tmp_path: Path, server: tuple[type[Hub], str]) -> None:
+    handler, address = server
+    write_checkpoint(handler.files, vocab_size=200_000)  # 26 MB: the library keeps what it has in pieces of 10 MB
+    handler.break_once.add("model.safetensors")
+    for _ in range(3):
+        done = load(tmp_path, address)
+        if done.stdout.startswith("loaded "):
+            break
+    assert done.stdout.startswith("loaded "), done.stdout + done.stderr
+    asked = [span for verb, path, span in handler.requests if verb == "GET" and path.endswith("/model.safetensors")]
+    assert asked[0] is None
+    assert [int(span.removeprefix("bytes=").removesuffix("-")) > 0 for span in asked[1:] if span] == [True]
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("offline", [{}, {"HF_HUB_OFFLINE": "1"}], ids=["no network", "told to be offline"])
+def test_without_a_network(tmp_path: Path, offline: dict[str, str]) -> None:
+    done = load(tmp_path, NO_SERVER, **offline)
+    assert done.stdout.startswith("DownloadError owner/name: "), done.stdout + done.stderr
+    assert "To go on offline" in done.stdout
+    assert done.stderr == ""
+
+
+def test_an_unknown_id(tmp_path: Path, server: tuple[type[Hub], str]) -> None:
+    done = load(tmp_path, server[1], "owner/unknown")
+    assert done.stdout.startswith("DownloadError owner/unknown: "), done.stdout + done.stderr
+    assert "RepositoryNotFoundError" in done.stdout
+
+
+def test_an_id_is_checked_before_the_network(tmp_path: Path, server: tuple[type[Hub], str]) -> None:
+    handler, address = server
+    assert load(tmp_path, address, "owner/na--me").stdout.startswith("CheckpointError 'owner/na--me': expected")
+    assert handler.requests == []

@@ -1,0 +1,75 @@
+"""Builds `_native.Model` objects straight from arrays, without files and loader."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu import _native
+from qwen3cpu.checkpoint.config import ModelConfig
+
+Matrices = dict[str, tuple[str, int, int, NDArray[np.uint8]]]
+Weights = Mapping[str, NDArray[np.float32]]
+
+TABLES = ("model.embed_tokens.weight", "lm_head.weight")
+
+
+def pack(weight_format: str, weights: NDArray[np.float32]) -> tuple[str, int, int, NDArray[np.uint8]]:
+    """One matrix [rows, cols] in the form that _native.Model takes."""
+    rows, cols = weights.shape
+    size = _native.matrix_bytes(weight_format, rows, cols)
+    memory = np.zeros(size + 63, dtype=np.uint8)
+    start = -memory.ctypes.data % 64
+    out = memory[start : start + size]
+    _native.pack_into(weight_format, np.ascontiguousarray(weights), out, rows, 0, 1)
+    return weight_format, rows, cols, out
+
+
+def pack_all(quant: str, weights: Weights) -> Matrices:
+    """Every matrix of a model; as in the package, "q4" keeps the embedding, the head and v_proj in q8."""
+    return {
+        name: pack("q8" if quant == "q4" and (name in TABLES or "v_proj" in name) else quant, values)
+        for name, values in weights.items()
+        if values.ndim == 2
+    }
+
+
+def vectors(weights: Weights) -> dict[str, NDArray[np.float32]]:
+    """Norm weights and biases."""
+    return {name: values for name, values in weights.items() if values.ndim == 1}
+
+
+def native_model(
+    config: Mapping[str, Any],
+    weights: Weights,
+    quant: str = "f32",
+    *,
+    kv: str = "f32",
+    threads: int = 1,
+    context: int = 512,
+    matrices: Matrices | None = None,
+) -> _native.Model:
+    """A model of one weight format. matrices: already packed ones to use."""
+    native_config = ModelConfig.from_dict(config, "test").native(context)
+    packed = pack_all(quant, weights) if matrices is None else matrices
+    return _native.Model(native_config, packed, vectors(weights), kv, threads)
+
+
+def all_logits(model: _native.Model, ids: NDArray[np.int32]) -> NDArray[np.float32]:
+    """[tokens, vocab_size] of one new sequence, in one call."""
+    sequence = model.new_sequence()
+    logits = model.forward([(sequence, ids)], [np.arange(len(ids), dtype=np.int32)])
+    sequence.release()
+    return logits
+
+
+def greedy(model: _native.Model, prompt: NDArray[np.int32], count: int) -> list[int]:
+    """`count` tokens of largest logit after `prompt`."""
+    sequence, tokens, out = model.new_sequence(), prompt, []
+    for _ in range(count):
+        last = np.array([len(tokens) - 1], dtype=np.int32)
+        tokens = model.forward([(sequence, tokens)], [last]).argmax(1).astype(np.int32)
+        out.append(int(tokens[0]))
+    sequence.release()
+    return out

@@ -1,0 +1,127 @@
+"""An independent reader of the packed weight formats, and the int8 inputs that they are multiplied with, in NumPy.
+
+Written from the diagrams of csrc/layout/format.h and the contracts of csrc/kernels/table.h, not from the code that
+packs: when this reader and the engine agree on the logits of a packed model, the format is what its description says.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from oracle import Oracle
+
+Array = NDArray[Any]
+Packed = tuple[str, int, int, NDArray[np.uint8]]
+"""format, rows, cols, bytes"""
+
+ACTIVATION_BLOCK = {"f32": None, "bf16": None, "q8": 32, "q4": 256}
+"""Inputs that share an int8 scale; None: they stay float."""
+
+
+def unpack(packed: Packed) -> NDArray[np.float64]:
+    """The weights [rows, cols] that packed bytes stand for, exactly."""
+    weight_format, rows, cols, data = packed
+    tiles = -(-rows // 8)
+    reader = {"f32": _float_tiles, "bf16": _float_tiles, "q8": _q8_tiles, "q4": _q4_tiles}[weight_format]
+    weights = reader(weight_format, data, tiles, cols)
+    assert weights.shape[:2] == (tiles, 8)
+    padding = weights.reshape(tiles * 8, -1)[rows:], weights[:, :, cols:]
+    assert not any(part.any() for part in padding), "rows and columns that only pad must be zero"
+    return weights.reshape(tiles * 8, -1)[:rows, :cols]
+
+
+def _float_tiles(weight_format: str, data: Array, tiles: int, cols: int) -> Array:
+    """[tile][k][8 rows], every tile padded to whole cache lines."""
+    size = {"f32": 4, "bf16": 2}[weight_format]
+    values = data.reshape(tiles, -1)[:, : cols * 8 * size]
+    assert data.size == tiles * (-(-cols * 8 * size // 64) * 64)
+    if weight_format == "f32":
+        floats = np.ascontiguousarray(values).view("<f4")
+    else:
+        floats = (np.ascontiguousarray(values).view("<u2").astype(np.uint32) << 16).view("<f4")
+    return floats.astype(np.float64).reshape(tiles, cols, 8).transpose(0, 2, 1)
+
+
+def _blocks(tile: Array, groups: int, block_groups: int, group_bytes: int) -> list[tuple[Array, Array]]:
+    """(64 bytes of scales, bytes of the quants) of each block of a tile; the last one may be short."""
+    blocks, at = [], 0
+    for first in range(0, groups, block_groups):
+        size = min(block_groups, groups - first) * group_bytes
+        blocks.append((tile[at : at + 64], tile[at + 64 : at + 64 + size]))
+        at += 64 + size
+    assert at == tile.size
+    return blocks
+
+
+def _q8_tiles(_: str, data: Array, tiles: int, cols: int) -> Array:
+    groups = -(-cols // 32)
+    out = np.zeros((tiles, 8, groups * 32))
+    for t, tile in enumerate(data.reshape(tiles, -1)):
+        for b, (scale_bytes, q_bytes) in enumerate(_blocks(tile, groups, 4, 256)):
+            q = q_bytes.reshape(-1, 8, 8, 4).astype(np.float64) - 128  # group, quad, row, k
+            scale = scale_bytes.copy().view("<f2").reshape(4, 8)[: len(q)].astype(np.float64)  # group, row
+            weights = q * scale[:, None, :, None]
+            out[t, :, b * 128 : b * 128 + 32 * len(q)] = weights.transpose(2, 0, 1, 3).reshape(8, -1)
+    return out
+
+
+def _q4_tiles(_: str, data: Array, tiles: int, cols: int) -> Array:
+    groups = -(-cols // 32)
+    row_scales = data[-tiles * 32 :].copy().view("<f4").reshape(tiles, 8).astype(np.float64)
+    out = np.zeros((tiles, 8, groups * 32))
+    for t, tile in enumerate(data[: -tiles * 32].reshape(tiles, -1)):
+        for b, (scale_bytes, q_bytes) in enumerate(_blocks(tile, groups, 8, 128)):
+            both = q_bytes.reshape(-1, 4, 8, 4)  # group, vector, row, k
+            q = np.concatenate([both & 15, both >> 4], axis=1).astype(np.float64) - 8  # group, quad, row, k
+            scale = scale_bytes.view(np.int8).reshape(8, 8)[: len(q)].astype(np.float64)
+            weights = q * scale[:, None, :, None] * row_scales[t][None, None, :, None]
+            out[t, :, b * 256 : b * 256 + 32 * len(q)] = weights.transpose(2, 0, 1, 3).reshape(8, -1)
+    return out
+
+
+def quantize_activations(x: Array, block: int) -> tuple[Array, Array]:
+    """(x [tokens, n] as int8 with one scale per `block` stands for it, the distance to a rounding tie [tokens]).
+
+    The distance is the smallest over the row of |x / scale - nearest half integer|: how far, in steps, an input would
+    have to be off to be rounded the other way.
+    """
+    tokens, n = x.shape
+    padded = np.zeros((tokens, -(-n // block), block))
+    padded.reshape(tokens, -1)[:, :n] = x
+    amax = np.abs(padded).max(-1, keepdims=True)
+    steps = np.divide(padded * 127, amax, out=np.zeros_like(padded), where=amax > 0)
+    tie_distance = np.abs(steps - np.floor(steps) - 0.5).reshape(tokens, -1)
+    return (np.rint(steps) * amax / 127).reshape(tokens, -1)[:, :n], tie_distance.min(-1)
+
+
+class QuantizedOracle(Oracle):
+    """The oracle on unpacked weights, inputs of quantised matrices rounded to int8 as the kernels do.
+
+    matrices: packed weights by name. exact_inputs: leave the inputs alone, to see what their rounding does.
+    tie_distance: after `logits`, per token, the smallest distance of any of its rounded inputs to a tie.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        matrices: Mapping[str, Packed],
+        vectors: Mapping[str, Array],
+        exact_inputs: bool = False,
+    ) -> None:
+        self.formats = {name: packed[0] for name, packed in matrices.items()}
+        weights = {name: unpack(packed) for name, packed in matrices.items()} | dict(vectors)
+        super().__init__(config, weights, linear=self._multiply)
+        self.exact_inputs = exact_inputs
+        self.tie_distance = np.empty(0)
+
+    def logits(self, ids: Array) -> Array:
+        self.tie_distance = np.full(len(ids), np.inf)
+        return super().logits(ids)
+
+    def _multiply(self, name: str, x: Array) -> Array:
+        block = ACTIVATION_BLOCK[self.formats[name]]
+        if block is not None and not self.exact_inputs:
+            x, distance = quantize_activations(x, block)
+            self.tie_distance = np.minimum(self.tie_distance, distance)
+        return x @ self.weights[name].T

@@ -1,0 +1,174 @@
+"""A process that has used the model forks: the child answers the same, or says why it cannot. Nothing hangs.
+
+Each test runs in an interpreter of its own, which has just the threads that the test is about.
+"""
+
+import multiprocessing
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+
+BEGIN = """
+import multiprocessing, os, threading, warnings
+import qwen3cpu
+from qwen3cpu.errors import EngineError, Qwen3CpuError
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: a process with threads forks, which is the subject
+model = qwen3cpu.load("tiny", threads=3)
+def ask(model=model):
+    return model.generate("What is 17 + 25?", thinking=False, seed=1).text
+def in_child(run):
+    pid = os.fork()
+    if not pid:
+        try:
+            run()
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), flush=True)
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+def same():
+    assert ask() == expected, ask()
+"""
+
+
+def run(program):
+    done = subprocess.run([sys.executable, "-c", BEGIN + program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_child_answers_like_its_parent_after_use():
+    run("""
+expected = ask()
+assert in_child(same) == 0
+same()  # the parent goes on
+assert in_child(lambda: in_child(same) and os._exit(1)) == 0  # and a child's child
+""")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_a_child_uses_several_threads():
+    run("""
+expected = ask()
+def threads():
+    before = len(os.listdir("/proc/self/task"))
+    seen, stop = [], threading.Event()
+    def watch():
+        while not stop.is_set():
+            seen.append(len(os.listdir("/proc/self/task")))
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    model.generate("What is 17 + 25?", seed=1)
+    stop.set()
+    watcher.join()
+    assert before == 1
+    assert max(seen) >= 5, max(seen)  # main, watcher, the pass's first thread and two more
+assert in_child(threads) == 0
+""")
+
+
+def test_a_pool_of_forked_workers_answers():
+    run("""
+def ask_again(_):
+    return ask()
+expected = ask()
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert pool.map(ask_again, range(4)) == [expected] * 4
+""")
+
+
+def test_a_model_loaded_in_the_child_answers():
+    run("""
+expected = ask()
+def load_anew():
+    assert ask(qwen3cpu.load("tiny", threads=2)) == expected
+assert in_child(load_anew) == 0
+""")
+
+
+def test_an_answer_begun_before_the_fork_goes_on_in_both():
+    run("""
+expected = ask()
+stream = model.stream("What is 17 + 25?", thinking=False, seed=1)
+first = next(stream).text
+def rest():
+    assert first + "".join(chunk.text for chunk in stream) == expected
+assert in_child(rest) == 0
+rest()
+""")
+
+
+def test_a_fork_during_another_threads_pass_is_told_in_the_child_only():
+    run("""
+expected = ask()
+inside, forked = threading.Event(), threading.Event()
+real = model.engine.native
+class Slow:  # a pass that lasts until the process has forked
+    def __getattr__(self, name):
+        return getattr(real, name)
+    def forward(self, *arguments):
+        inside.set()
+        forked.wait()
+        return real.forward(*arguments)
+model.engine.native = Slow()
+answers = []
+thread = threading.Thread(target=lambda: answers.append(ask()))
+thread.start()
+inside.wait()
+def refused():
+    model.engine.native = real
+    for call in (ask, lambda: model.logits([1, 2]), lambda: model.score([1, 2, 3])):
+        try:
+            call()
+        except Qwen3CpuError as error:
+            assert isinstance(error, EngineError) and "forked during a call" in str(error), error
+        else:
+            raise AssertionError("no error")
+    assert ask(qwen3cpu.load("tiny", threads=2)) == expected
+assert in_child(refused) == 0
+forked.set()
+thread.join()
+assert answers == [expected]
+model.engine.native = real
+same()
+assert in_child(same) == 0
+""")
+
+
+def test_a_fork_while_another_thread_reads_the_vocabulary_for_grammars_is_told():
+    pytest.importorskip("llguidance")
+    run("""
+from qwen3cpu.generation import grammar
+schema = {"type": "integer"}
+def ask_schema():
+    return model.generate("What is 17 + 25?", thinking=False, seed=1, schema=schema).text
+inside, forked = threading.Event(), threading.Event()
+real = grammar._Vocabulary
+class Slow(real):  # reading that lasts until the process has forked
+    def __init__(self, *arguments):
+        inside.set()
+        forked.wait()
+        super().__init__(*arguments)
+grammar._Vocabulary = Slow
+answers = []
+thread = threading.Thread(target=lambda: answers.append(ask_schema()))
+thread.start()
+inside.wait()
+def refused():
+    grammar._Vocabulary = real
+    try:
+        ask_schema()
+    except EngineError as error:
+        assert "forked during a call" in str(error), error
+    else:
+        raise AssertionError("no error")
+    ask()  # without a schema the model goes on
+assert in_child(refused) == 0
+forked.set()
+thread.join()
+expected = ask_schema()
+assert answers == [expected] and int(expected)
+""")

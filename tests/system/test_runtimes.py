@@ -1,0 +1,43 @@
+"""What import_native.py sets for the libraries that it loads; test_loaded_libraries.py has those loaded before."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+TIMEOUT = """
+import ctypes, os, sys
+for module in sys.argv[1:]:
+    __import__(module)
+assert not {"OPENBLAS_THREAD_TIMEOUT", "GOMP_SPINCOUNT"} & set(os.environ) or "GIVEN" in os.environ
+with open("/proc/self/maps") as maps:
+    found = {line.split(maxsplit=5)[5].strip() for line in maps if "openblas" in line}
+library = ctypes.CDLL(found.pop()) if found else None
+print(library.openblas_thread_timeout() if hasattr(library, "openblas_thread_timeout") else "unknown")
+"""
+
+
+def timeout(*modules, **variables):
+    """log2 of the cycles that OpenBLAS's threads wait busily when these modules are imported in this order.
+
+    0 is what it comes with: a tenth of a second.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENBLAS_", "GOMP_", "OMP_"))}
+    command = [sys.executable, "-c", TIMEOUT, *modules]
+    done = subprocess.run(command, capture_output=True, text=True, env=kept | variables)
+    assert done.returncode == 0, done.stderr
+    if done.stdout == "unknown\n":
+        pytest.skip("this NumPy's OpenBLAS does not tell how long its threads wait")
+    return int(done.stdout)
+
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for OpenBLAS in /proc")
+
+
+def test_numpy_loaded_by_qwen3cpu_waits_half_a_millisecond():
+    assert timeout("qwen3cpu") == 20
+
+
+def test_what_the_user_has_set_stays():
+    assert timeout("qwen3cpu", OPENBLAS_THREAD_TIMEOUT="24", GIVEN="1") == 24

@@ -1,0 +1,159 @@
+"""Calls of tools: which are read, which are not and why, and that they come as they are complete."""
+
+import copy
+import json
+
+import checkpoints
+import pytest
+from dictation import dictate
+
+import qwen3cpu
+from qwen3cpu.text.tool_calls import CallReader, MalformedCall, ToolCall, argument_validators
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}, "days": {"type": ["integer", "null"], "minimum": 1}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
+CALL = '{"name": "weather", "arguments": {"city": "Zürich", "days": 2}}'
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = checkpoints.write_checkpoint(tmp_path_factory.mktemp("model"), max_position_embeddings=4096).folder
+    return qwen3cpu.load(folder, quant="f32", threads=1)
+
+
+def read(written, *tools):
+    return CallReader(argument_validators(tools or [WEATHER])).read(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "arguments"),
+    [
+        (CALL, {"city": "Zürich", "days": 2}),
+        ('{"arguments": {"city": ""}, "name": "weather", "id": 7}', {"city": ""}),
+        ('{"name": "weather", "arguments": "{\\"city\\": \\"\\u6771\\"}"}', {"city": "東"}),
+        ('{"name":"weather",\n "arguments":{"city":"a\\nb","days":null}}', {"city": "a\nb", "days": None}),
+    ],
+)
+def test_calls(written, arguments):
+    call = read(written)
+    assert call == ToolCall("weather", arguments)
+    assert call.id.startswith("call_")
+    assert call.id != read(written).id
+
+
+def test_without_tools_any_call_is_one():
+    reader = CallReader(None)
+    assert reader.read('{"name": "f"}') == ToolCall("f", {})
+    assert reader.read('{"name": "g", "arguments": {"x": [1, {"y": null}]}}') == ToolCall("g", {"x": [1, {"y": None}]})
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("weather('Zürich')", "the call: expected JSON, found a mistake: Expecting value"),
+        (CALL[:-2], "the call: expected JSON, found a mistake: Expecting"),
+        ("[" * 100_000, "the call: expected"),
+        ("[1]", "the call: expected a JSON object, found list"),
+        ('{"arguments": {}}', "name: expected the function's name, found None"),
+        ('{"name": ["weather"]}', "name: expected the function's name, found ['weather']"),
+        ('{"name": "time", "arguments": {}}', "name: expected one of the tools (weather), found 'time'"),
+        ('{"name": "weather", "arguments": [1]}', "arguments: expected a JSON object, found [1]"),
+        ('{"name": "weather", "arguments": "Zürich"}', "arguments: expected JSON, found a mistake"),
+        ('{"name": "weather", "arguments": {}}', "arguments: 'city' is a required property"),
+        ('{"name": "weather", "arguments": {"city": 3}}', "arguments.city: 3 is not of type 'string'"),
+        ('{"name": "weather", "arguments": {"city": "a", "days": 0}}', "arguments.days: 0 is less than the minimum"),
+        ('{"name": "weather", "arguments": {"city": "a", "days": NaN}}', "found a mistake: NaN is not JSON"),
+        ('{"name": "weather", "arguments": {"city": "a", "when": 1}}', "arguments: Additional properties are not"),
+        ('{"name": "weather", "arguments": {"city": "\\ud800"}}', "the call.arguments.city: "),
+        ('{"name": "weather", "arguments": {"city": ' + "[" * 90 + "]" * 90 + "}}", "levels of nesting"),
+    ],
+    ids=lambda value: value[:40],
+)
+def test_malformed_calls(written, reason):
+    call = read(written)
+    assert isinstance(call, MalformedCall)
+    assert reason in call.reason
+    assert len(call.reason) <= 300
+    assert call.text == f"<tool_call>\n{written}\n</tool_call>"
+
+
+def test_nothing_is_fetched_for_a_schema():
+    tool = {"name": "f", "parameters": {"$ref": "http://127.0.0.1:9/schema.json"}}
+    call = read('{"name": "f", "arguments": {}}', tool)
+    assert "cannot be checked" in call.reason
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [({"type": "text"}, r"tools\[0\].parameters.type: 'text'"), ([], r"tools\[0\].parameters: expected a JSON schema")],
+)
+def test_schemas_are_checked_when_they_are_given(model, parameters, words):
+    with pytest.raises(qwen3cpu.ArgumentError, match=words):
+        model.generate([{"role": "user", "content": "x"}], tools=[{"name": "f", "parameters": parameters}])
+
+
+def test_two_tools_of_one_name(model):
+    with pytest.raises(qwen3cpu.ArgumentError, match="found 'weather' twice"):
+        model.generate([{"role": "user", "content": "x"}], tools=[WEATHER, WEATHER])
+
+
+MESSAGES = [{"role": "user", "content": "How is the weather?"}]
+
+
+def test_a_call_comes_when_it_is_complete(monkeypatch, model):
+    output = f"<think>\nhm\n</think>\n\nI look.\n<tool_call>\n{CALL}\n</tool_call>\n<tool_call>\nweather\n</tool_call>"
+    dictate(monkeypatch, model, output)
+    chunks = list(model.stream(MESSAGES, tools=[WEATHER], seed=1))
+    result = chunks[-1].result
+    assert result.reasoning == "hm"
+    assert result.text == "I look.<tool_call>\nweather\n</tool_call>"
+    assert result.tool_calls == (ToolCall("weather", {"city": "Zürich", "days": 2}),)
+    (malformed,) = result.malformed_calls
+    assert "expected JSON" in malformed.reason
+    assert malformed.text in result.text
+    closing = [i for i, token in enumerate(result.token_ids) if token == model.tokenizer.end_tool_call]
+    assert [i for i, chunk in enumerate(chunks) if chunk.tool_call] == closing[:1]
+    assert [i for i, chunk in enumerate(chunks) if chunk.malformed_call] == closing[1:]
+    assert "".join(chunk.text for chunk in chunks) == result.text
+    message = result.to_message()
+    assert message["content"] == result.text
+    assert message["reasoning_content"] == "hm"
+    assert message["tool_calls"][0]["id"] == result.tool_calls[0].id
+    assert CALL in model.render([*MESSAGES, message])
+    assert json.loads(json.dumps(result.to_dict()))["tool_calls"][0]["arguments"] == {"city": "Zürich", "days": 2}
+
+
+def test_a_call_without_a_tool_is_text(monkeypatch, model):
+    dictate(monkeypatch, model, f"<tool_call>\n{CALL}\n</tool_call>")
+    result = model.generate(MESSAGES, tools=[], seed=1)
+    assert result.tool_calls == ()
+    assert "expected one of the tools (none)" in result.malformed_calls[0].reason
+
+
+def test_stop_strings_do_not_look_into_calls(monkeypatch, model):
+    dictate(monkeypatch, model, f"<tool_call>\n{CALL}\n</tool_call>\nZürich, yes")
+    result = model.generate(MESSAGES, tools=[WEATHER], seed=1, stop="Zürich")
+    assert (result.text, result.stopped_by, len(result.tool_calls)) == ("", "stop_string", 1)
+
+
+def test_a_conversation_keeps_its_calls(monkeypatch, model):
+    tools = [copy.deepcopy(WEATHER)]
+    dictate(monkeypatch, model, f"<tool_call>\n{CALL}\n</tool_call>", "Rain.")
+    chat = model.chat(tools=tools)
+    first = chat.send("How is the weather?")
+    call = first.tool_calls[0]
+    assert chat.messages[1] == {"role": "assistant", "content": "", "tool_calls": [call.to_message()]}
+    answer = chat.send([{"role": "tool", "content": "rain", "tool_call_id": call.id}])
+    assert answer.text == "Rain."
+    assert answer.usage.cached_tokens >= first.usage.prompt_tokens
+    assert [message["role"] for message in chat.messages] == ["user", "assistant", "tool", "assistant"]
