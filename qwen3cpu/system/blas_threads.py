@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from qwen3cpu.system import cgroups as cgroup
+from qwen3cpu.system import cgroups
 from qwen3cpu.system.sleeping_threads import others_sleep, tasks
 
 TIMEOUT_VARIABLE: Final = "OPENBLAS_THREAD_TIMEOUT"
@@ -114,5 +114,5 @@ def shorten_waits() -> None:
 
 
 def _mapped_files(root: Path) -> list[str]:
-    words = [line.split(maxsplit=5) for line in cgroup.lines(root / "proc/self/maps")]
+    words = [line.split(maxsplit=5) for line in cgroups.lines(root / "proc/self/maps")]
     return sorted({each[5] for each in words if len(each) == 6})
