@@ -91,7 +91,7 @@ def odd_value(rng: random.Random) -> Any:
     """A value that nobody sends, now and then a deep one (`as_json` puts it in place of a mark)."""
     if rng.random() < 0.9:
         return copy.deepcopy(rng.choice(ODD_VALUES))
-    return f"{DEEP}{rng.choice((3, 70, 700, 20_000))}"
+    return f"{DEEP}{rng.choice((3, 70, 200, 300, 400, 450, 20_000))}"
 
 
 def as_json(value: Any) -> bytes:
