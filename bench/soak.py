@@ -1,0 +1,350 @@
+"""Load a server with everything at once for a given time, and report what it leaked, lost, delayed or answered wrongly.
+
+    python bench/soak.py --minutes 60                        # the embedded model
+    python bench/soak.py --minutes 10 --model FOLDER
+    python bench/soak.py --flood                             # a one-token chat beside 2 MB texts and hostile schemas
+
+The server runs in a process of its own with a small KV cache, so that answers are preempted. Every answer with a seed
+is compared with what the same request gave alone at the start. Exit code 1: memory that grew, an open file or a KV block
+too many, a 5xx, a wrong answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import socket
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import httpx
+from serve import wait_until_ready
+
+from qwen3cpu.bench.machine import Machine
+from qwen3cpu.system.progress_bar import Progress
+
+MOST_GROWTH = 1.02
+"""Memory at the end beside memory after the first tenth."""
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "parameters": {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+            "required": ["a", "b"],
+        },
+    },
+}
+SCHEMA = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
+HOSTILE_SCHEMAS: tuple[dict[str, Any], ...] = (
+    {"type": "object", "patternProperties": {f"^(a|b){{{i}}}$": {"type": "integer"} for i in range(250)}},
+    {"type": "string", "pattern": "^(.{0,1000}){0,1000}x$"},
+    {"anyOf": [{"type": "object", "properties": {f"k{i}": {"$ref": "#"}}} for i in range(200)]},
+    {"type": "array", "items": {"enum": [f"value {i} " + "x" * 40 for i in range(500)]}, "minItems": 500},
+)
+WORDS = ("river", "stone", "cloud", "lamp", "tree", "road", "wind", "door", "glass", "bread")
+
+
+@dataclass
+class Record:
+    """What happened so far."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[int] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    longest: dict[str, float] = field(default_factory=dict)
+    """Seconds of the slowest request of a kind."""
+    memory: list[tuple[float, int, int]] = field(default_factory=list)
+    """(seconds since the start, bytes of resident memory, open files) of the server."""
+
+
+def seeded_bodies() -> list[dict[str, Any]]:
+    """Requests whose answers never change: plain, thinking, with a schema, with a tool, several at once."""
+    bodies: list[dict[str, Any]] = []
+    for number in range(12):
+        question = f"What is {number + 3} + {2 * number + 1}?"
+        body: dict[str, Any] = {
+            "messages": [{"role": "user", "content": question}],
+            "seed": number,
+            "temperature": 0.8,
+            "max_tokens": 48,
+        }
+        if number % 4 == 1:
+            body |= {"reasoning_effort": "none", "n": 2}
+        elif number % 4 == 2:
+            body |= {"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": SCHEMA}}}
+            body |= {"reasoning_effort": "none"}
+        elif number % 4 == 3:
+            body |= {"tools": [TOOL], "tool_choice": "auto" if number % 8 == 3 else "required"}
+        bodies.append(body)
+    return bodies
+
+
+def told(answer: dict[str, Any]) -> str:
+    """All of an answer but ids and times."""
+    choices = [
+        {**choice, "message": {**choice["message"], "tool_calls": _calls(choice["message"].get("tool_calls"))}}
+        for choice in answer["choices"]
+    ]
+    return json.dumps([choices, answer["usage"]["completion_tokens"]], sort_keys=True)
+
+
+def _calls(calls: list[dict[str, Any]] | None) -> list[Any]:
+    return [call["function"] for call in calls or ()]
+
+
+class Load:
+    """The clients of one server.
+
+    Args:
+        url: of the server.
+        process: its process id, for memory and open files.
+        record: is filled.
+    """
+
+    def __init__(self, url: str, process: int, record: Record) -> None:
+        self._http = httpx.AsyncClient(base_url=url, timeout=600, limits=httpx.Limits(max_connections=200))
+        self._process = process
+        self._record = record
+        self._expected: list[tuple[dict[str, Any], str]] = []
+        self._start = monotonic()
+
+    async def prepare(self) -> None:
+        """Ask every seeded request alone."""
+        for body in seeded_bodies():
+            answer = (await self._http.post("/v1/chat/completions", json=body)).raise_for_status().json()
+            self._expected.append((body, told(answer)))
+
+    async def run(self, seconds: float) -> None:
+        """All kinds of clients side by side until the time is over."""
+        self._start = monotonic()
+        end = self._start + seconds
+        kinds = [self._seeded] * 6 + [self._stream] * 3 + [self._cancel] * 3
+        kinds += [self._long_prompt, self._text_endpoints, self._nonsense, self._flood, self._hostile]
+        rngs = [random.Random(number) for number in range(len(kinds))]
+
+        async def client(kind: Any, rng: random.Random) -> None:
+            while monotonic() < end:
+                started = monotonic()
+                await kind(rng)
+                name = kind.__name__.strip("_")
+                self._record.requests[name] += 1
+                self._record.longest[name] = max(self._record.longest.get(name, 0.0), monotonic() - started)
+
+        with Progress("Soaking", round(seconds), unit="s") as progress:
+
+            async def watch() -> None:
+                shown = 0
+                while monotonic() < end:
+                    self.note_memory()
+                    now = min(round(monotonic() - self._start), round(seconds))
+                    progress.advance(now - shown)
+                    shown = now
+                    await asyncio.sleep(max(1.0, seconds / 500))
+
+            await asyncio.gather(watch(), *(client(kind, rng) for kind, rng in zip(kinds, rngs, strict=True)))
+
+    def note_memory(self) -> None:
+        """Read the server's resident memory and open files."""
+        status = Path(f"/proc/{self._process}/status").read_text()
+        (resident,) = (int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
+        files = len(list(Path(f"/proc/{self._process}/fd").iterdir()))
+        self._record.memory.append((monotonic() - self._start, resident, files))
+
+    async def leaked_blocks(self) -> int:
+        """Blocks of the KV cache that neither an answer nor the prefix cache holds, once all is quiet."""
+        for _ in range(100):
+            text = (await self._http.get("/metrics")).text
+            lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+            leaked = int(lines["qwen3cpu_kv_blocks_in_use"]) - int(lines["qwen3cpu_kv_blocks_cached"])
+            if leaked == 0 and lines["qwen3cpu_answers_running"] == "0":
+                return 0
+            await asyncio.sleep(0.1)
+        return leaked
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def _post(self, path: str, body: Any, **options: Any) -> httpx.Response | None:
+        try:
+            response = await self._http.post(path, json=body, **options)
+        except httpx.HTTPError as error:
+            self._record.statuses[0] += 1
+            self._record.wrong.append(f"{path}: {type(error).__name__}: {error}")
+            return None
+        self._record.statuses[response.status_code] += 1
+        if response.status_code >= 500 and response.status_code != 503:
+            self._record.wrong.append(f"{path}: {response.status_code} {response.text[:300]}")
+        return response
+
+    async def _seeded(self, rng: random.Random) -> None:
+        body, expected = rng.choice(self._expected)
+        response = await self._post("/v1/chat/completions", body)
+        if response is not None and response.status_code == 200 and told(response.json()) != expected:
+            self._record.wrong.append(f"seed {body['seed']}: expected {expected[:300]}, found {response.text[:300]}")
+
+    async def _stream(self, rng: random.Random) -> None:
+        text = " ".join(rng.choices(WORDS, k=rng.randrange(1, 30)))
+        await self._read_stream({"messages": [{"role": "user", "content": text}], "max_tokens": 40}, None)
+
+    async def _cancel(self, rng: random.Random) -> None:
+        """Hang up in the middle of an answer."""
+        body = {"messages": [{"role": "user", "content": rng.choice(WORDS)}], "max_tokens": 400, "ignore_eos": True}
+        await self._read_stream(body, rng.randrange(0, 20))
+
+    async def _read_stream(self, body: dict[str, Any], most: int | None) -> None:
+        try:
+            async with self._http.stream("POST", "/v1/chat/completions", json={**body, "stream": True}) as response:
+                self._record.statuses[response.status_code] += 1
+                count = 0
+                async for line in response.aiter_lines():
+                    count += line.startswith("data:")
+                    if most is not None and count > most:
+                        return
+        except httpx.HTTPError as error:
+            self._record.wrong.append(f"stream: {type(error).__name__}: {error}")
+
+    async def _long_prompt(self, rng: random.Random) -> None:
+        prompt = [rng.randrange(100, 300) for _ in range(rng.randrange(200, 450))]
+        await self._post("/v1/completions", {"prompt": prompt, "max_tokens": 2, "logprobs": 1, "echo": True})
+        await asyncio.sleep(0.2)
+
+    async def _text_endpoints(self, rng: random.Random) -> None:
+        text = " ".join(rng.choices(WORDS, k=500))
+        response = await self._post("/tokenize", {"prompt": text, "return_token_strs": True})
+        if response is not None and response.status_code == 200:
+            await self._post("/detokenize", {"tokens": response.json()["tokens"]})
+        await asyncio.sleep(0.2)
+
+    async def _nonsense(self, rng: random.Random) -> None:
+        """Bodies that have to be refused."""
+        body = rng.choice(({}, {"messages": []}, {"messages": 1}, {"messages": [{"role": "x"}]}, [1], {"prompt": None}))
+        await self._post(rng.choice(("/v1/chat/completions", "/v1/completions", "/v1/responses")), body)
+        await asyncio.sleep(0.05)
+
+    async def _flood(self, rng: random.Random) -> None:
+        """A text far over the context."""
+        body = {"messages": [{"role": "user", "content": rng.choice(WORDS) * 400_000}], "max_tokens": 1}
+        await self._post("/v1/chat/completions", body)
+        await asyncio.sleep(1.0)
+
+    async def _hostile(self, rng: random.Random) -> None:
+        """A schema that is made to take long."""
+        schema = {**rng.choice(HOSTILE_SCHEMAS), "title": str(rng.random())}
+        kind = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
+        body = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 8, "response_format": kind}
+        await self._post("/v1/chat/completions", body)
+        await asyncio.sleep(1.0)
+
+    async def one_token(self) -> float:
+        """Seconds of a chat of one token."""
+        start = monotonic()
+        body = {"messages": [{"role": "user", "content": "What is 1 + 1?"}], "max_tokens": 1}
+        await self._post("/v1/chat/completions", body)
+        return monotonic() - start
+
+    async def beside_a_flood(self, texts: int, schemas: int, chats: int) -> tuple[list[float], list[float]]:
+        """Seconds of one-token chats, alone and beside clients with texts of 2 MB and with hostile schemas."""
+        alone = [await self.one_token() for _ in range(chats)]
+        done = asyncio.Event()
+        rngs = [random.Random(number) for number in range(texts + schemas)]
+
+        async def client(number: int) -> None:
+            kind = self._flood if number < texts else self._hostile
+            while not done.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await kind(rngs[number])
+
+        clients = [asyncio.create_task(client(number)) for number in range(texts + schemas)]
+        await asyncio.sleep(1.0)
+        beside = []
+        for _ in range(chats):
+            beside.append(await self.one_token())
+            await asyncio.sleep(0.3)
+        done.set()
+        await asyncio.gather(*clients)
+        return alone, beside
+
+
+def report(record: Record, leaked: int, tenth: float) -> tuple[dict[str, Any], bool]:
+    """The figures, and whether all is well. tenth: seconds after which memory has to be flat."""
+    later = [(resident, files) for at, resident, files in record.memory if at >= tenth]
+    first, last = later[0], later[-1]
+    growth = max(resident for resident, _ in later[-max(1, len(later) // 10) :]) / first[0]
+    fives = {status: count for status, count in record.statuses.items() if status >= 500 and status != 503}
+    figures = {
+        "requests": dict(record.requests),
+        "statuses": {str(status): count for status, count in sorted(record.statuses.items())},
+        "longest_seconds": {name: round(value, 3) for name, value in record.longest.items()},
+        "memory_mb": [round(first[0] / 1e6, 1), round(last[0] / 1e6, 1)],
+        "memory_growth": round(growth, 4),
+        "open_files": [first[1], last[1]],
+        "leaked_blocks": leaked,
+        "wrong": record.wrong[:20],
+        "wrong_count": len(record.wrong),
+    }
+    return figures, growth <= MOST_GROWTH and leaked == 0 and not record.wrong and not fives
+
+
+async def soak(url: str, process: int, args: argparse.Namespace) -> bool:
+    """Load the server, print the figures."""
+    record = Record()
+    load = Load(url, process, record)
+    about = {"machine": Machine.here().__dict__, "model": args.model, "kv_memory": args.kv_memory}
+    await load.prepare()
+    if args.flood:
+        alone, beside = await load.beside_a_flood(12, 6, 20)
+        figures = {"alone_seconds": _spread(alone), "beside_seconds": _spread(beside), "wrong": record.wrong}
+        print(json.dumps({**about, **figures}, indent=1))
+        await load.close()
+        return not record.wrong
+    await load.run(args.minutes * 60)
+    await asyncio.sleep(2)
+    load.note_memory()
+    leaked = await load.leaked_blocks()
+    await load.close()
+    figures, well = report(record, leaked, args.minutes * 6)
+    print(json.dumps({**about, "minutes": args.minutes, **figures}, indent=1))
+    return well
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    return {"least": ordered[0], "median": ordered[len(ordered) // 2], "largest": ordered[-1]}
+
+
+def main() -> int:
+    """Start a server, load it; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--kv-memory", default="3M", help="of the server (default: %(default)s, little for `tiny`)")
+    parser.add_argument("--flood", action="store_true", help="measure a one-token chat beside floods instead")
+    args = parser.parse_args()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "qwen3cpu", "serve", "--model", args.model, "--port", str(port)]
+    command += ["--kv-memory", args.kv_memory, "--queue", "256"]
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_ready(url, server)
+        return 0 if asyncio.run(soak(url, server.pid, args)) else 1
+    finally:
+        server.terminate()
+        server.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
