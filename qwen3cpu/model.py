@@ -18,13 +18,13 @@ from qwen3cpu.checkpoint.yarn import longest_context, scaled_config
 from qwen3cpu.engine.engine import CHUNK, Engine
 from qwen3cpu.engine.sampling import Sampler, SamplingParams
 from qwen3cpu.errors import ArgumentError, MessageError
-from qwen3cpu.generation.answer import Surroundings, token_text
+from qwen3cpu.generation.answer import Surroundings
 from qwen3cpu.generation.answerer import Answerer, results_of
 from qwen3cpu.generation.batch import MOST_RUNNING
 from qwen3cpu.generation.grammar import Grammars
+from qwen3cpu.generation.logprobs import Scorer
 from qwen3cpu.generation.options import Options
-from qwen3cpu.generation.results import Chunk, Result, TokenLogprob, TopLogprob
-from qwen3cpu.generation.thinking import latest_switch
+from qwen3cpu.generation.results import Chunk, Result, TokenLogprob
 from qwen3cpu.loading.loaded_model import Checkpoint
 from qwen3cpu.loading.open import open_checkpoint
 from qwen3cpu.system.blas_threads import shorten_waits
@@ -33,6 +33,7 @@ from qwen3cpu.system.progress_bar import Progress
 from qwen3cpu.system.thread_count import resolve_threads
 from qwen3cpu.text.chat_template import ChatTemplate
 from qwen3cpu.text.prompts import Message, Prompt, PromptEncoder
+from qwen3cpu.text.soft_switch import latest_switch
 from qwen3cpu.text.tokenizer import Tokenizer
 from qwen3cpu.text.tool_schemas import Tool, tool_schemas
 
@@ -378,13 +379,14 @@ class Model:
             raise ArgumentError(f"text: expected at least two tokens, found {len(tokens)}")
         top = whole_number("top", top, 0, self.config.vocab_size)
         vocab_size = self.config.vocab_size
-        scorer = Sampler(
+        sampler = Sampler(
             SamplingParams(), vocab_size=vocab_size, token_limit=min(self.tokenizer.size, vocab_size), prompt=[]
         )
+        scorer = Scorer(sampler, self.tokenizer, top)
         scores = []
         for start, logits in self.engine.every_logit(tokens[:-1]):
             for row, token in zip(logits, tokens[start + 1 :], strict=False):
-                scores.append(self._score(scorer, row, token, top))
+                scores.append(scorer.score(token, row))
         return scores
 
     def render(
@@ -408,11 +410,6 @@ class Model:
         )
 
     # Inside
-
-    def _score(self, scorer: Sampler, logits: NDArray[np.float32], token: int, top: int) -> TokenLogprob:
-        value, best = scorer.logprobs(logits, token, top)
-        alternatives = (TopLogprob(i, token_text(self.tokenizer, i), each) for i, each in best)
-        return TokenLogprob(token, token_text(self.tokenizer, token), value, tuple(alternatives))
 
     def _find_eos(self) -> frozenset[int]:
         """The end tokens that config.json and generation_config.json name; else the tokenizer's own two."""

@@ -21,8 +21,8 @@ from qwen3cpu.generation.answer import Answer, Surroundings
 from qwen3cpu.generation.batch import run, run_many
 from qwen3cpu.generation.options import Request, make_request
 from qwen3cpu.generation.results import Chunk, Result
-from qwen3cpu.generation.thinking import latest_switch
 from qwen3cpu.text.prompts import Prompt, PromptEncoder, is_messages
+from qwen3cpu.text.soft_switch import latest_switch
 
 
 class AnsweringModel(Protocol):

@@ -98,7 +98,7 @@ class Batch:
                 follower.share_prompt(answer)
             self._running += followers
             for each in (answer, *followers):
-                outcome = _receive(each, logits[-1])
+                outcome = _receive(each, logits if each is answer else logits[-1:])
                 outcomes.append((each, outcome))
                 if each.result is not None or isinstance(outcome, Qwen3CpuError):
                     ended.add(each)
@@ -138,9 +138,9 @@ class Batch:
         return shares
 
 
-def _receive(answer: Answer, logits: NDArray[np.float32]) -> Chunk | Qwen3CpuError:
+def _receive(answer: Answer, rows: NDArray[np.float32]) -> Chunk | Qwen3CpuError:
     try:
-        return answer.receive(logits)
+        return answer.receive(rows)
     except Qwen3CpuError as error:
         return error
 

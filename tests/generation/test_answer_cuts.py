@@ -60,7 +60,7 @@ def say(monkeypatch: pytest.MonkeyPatch, tokenizer: Tokenizer, ids: list[int], s
     said = Answer(surroundings, [0], Request(sampling=SamplingParams(), stop=(stop,) if stop else ()))
     text = ""
     while said.result is None:
-        text += said.receive(np.zeros(tokenizer.size, np.float32)).text
+        text += said.receive(np.zeros((1, tokenizer.size), np.float32)).text
     return said.result, text
 
 

@@ -8,8 +8,9 @@ import pytest
 from scripted_models import script, token, write_scripted
 
 import qwen3cpu
-from qwen3cpu.generation.answer import BUDGET_SPENT, Answer
+from qwen3cpu.generation.answer import Answer
 from qwen3cpu.generation.batch import Batch
+from qwen3cpu.generation.thinking import BUDGET_SPENT
 
 
 @pytest.fixture(scope="module")
