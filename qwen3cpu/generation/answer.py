@@ -13,9 +13,11 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3cpu.engine.drafts import MOST_DRAFTED, Drafter
 from qwen3cpu.engine.engine import Engine
 from qwen3cpu.engine.sampling import Sampler
 from qwen3cpu.engine.sequence import TokenSequence
+from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.generation.deadline import Deadline
 from qwen3cpu.generation.ending import Ending, finish_reason
 from qwen3cpu.generation.grammar import Constraint, Grammars
@@ -26,6 +28,7 @@ from qwen3cpu.generation.results import Chunk, Result, StoppedBy, TokenLogprob
 from qwen3cpu.generation.thinking import EMPTY_BLOCK, ClosedBy, Thinking
 from qwen3cpu.generation.transcript import Shown, Transcript
 from qwen3cpu.text.output_splitter import starts_thinking
+from qwen3cpu.text.token_ids import check_ids
 from qwen3cpu.text.tokenizer import Tokenizer
 
 
@@ -40,6 +43,8 @@ class Surroundings:
     """For answers with a grammar."""
     clock: Callable[[], float] = perf_counter
     """Seconds, for deadlines and timings."""
+    drafter: Drafter | None = None
+    """Proposes tokens, so that one forward pass may bring several; None: each brings one."""
 
 
 class Answer:
@@ -73,7 +78,9 @@ class Answer:
         self._keeps_sequence = sequence is not None
         self.sequence = engine.new_sequence() if sequence is None else sequence
         self.pending: list[int] = list(prompt)
-        """Tokens that its sequence does not hold yet; before `start` all."""
+        """Tokens that its sequence does not hold yet, before `start` all, and after them those of a draft."""
+        self._draft: list[int] = []
+        """The drafted ones among the pending or fed tokens, until `receive` says which of them are right."""
         self.in_prompt = True
         """Whether no token has been chosen yet."""
         self.catching_up = True
@@ -124,6 +131,7 @@ class Answer:
         Done again between steps, it takes what others have processed meanwhile.
         """
         tokens = self.tokens
+        self._draft = []
         self.pending = tokens[self._model.engine.start(self.sequence, tokens) :]
 
     def follows(self, other: Answer) -> bool:
@@ -132,8 +140,11 @@ class Answer:
         return cache.limit > 0 and cache.in_common(self.tokens[:-1], other.tokens) > self.sequence.length
 
     def wanted(self, count: int) -> Sequence[int]:
-        """At which of the next `count` pending tokens logits are needed: after the last one, if that is among them."""
-        return [count - 1] if count == len(self.pending) else []
+        """After which of the next `count` pending tokens logits are needed: the last known one, and each drafted one.
+
+        None are needed unless all pending tokens are fed.
+        """
+        return list(range(count - 1 - len(self._draft), count)) if count == len(self.pending) else []
 
     def fed(self, count: int, logits: NDArray[np.float32]) -> None:
         """Note that the first `count` pending tokens are in the sequence now; logits [wanted, vocab_size]."""
@@ -145,6 +156,7 @@ class Answer:
         """Give the sequence's memory back for now. All tokens are pending, to be started again; no answer changes."""
         self.release()
         self.sequence = self._model.engine.new_sequence()
+        self._draft = []
         self.pending = self.tokens
         self.catching_up = True
 
@@ -163,15 +175,19 @@ class Answer:
     # What it says
 
     def receive(self, rows: NDArray[np.float32]) -> Chunk:
-        """Choose the next token, and say what that adds.
+        """Choose the next token, and one more for each drafted token that turns out right. Say what they add.
 
         To be called when nothing is pending any more. Sets `result` with the last token, else `pending`.
 
         Args:
-            rows: float32 [1, vocab_size]: the logits after the last token.
+            rows: float32 [n, vocab_size]: the logits after the last known token, and after each drafted one.
         """
-        token = self._choose(rows[0])
-        shown = self._say(token, rows[0])
+        draft, self._draft = self._draft, []
+        shown = self._say(self._choose(rows[0]), rows[0])
+        if draft:
+            shown = self._confirm(draft, rows, shown)
+        if self._model.drafter is not None and self.result is None:
+            self._propose(self._model.drafter)
         return self._chunk(shown)
 
     @property
@@ -209,6 +225,45 @@ class Answer:
         if self._deadline is not None:
             self._deadline.step()
         return token
+
+    def _confirm(self, draft: Sequence[int], rows: NDArray[np.float32], shown: Shown) -> Shown:
+        """Go on as long as the chosen tokens are the drafted ones, and take the others out of the sequence.
+
+        The answer may end, and text may be fed in, after any of them: what is pending is not the drafted token then.
+
+        Args:
+            draft: the drafted tokens, which the sequence holds.
+            rows: float32 [1 + len(draft), vocab_size].
+            shown: what the first chosen token, for rows[0], has shown.
+
+        Returns:
+            What all chosen tokens have shown.
+        """
+        known = self.sequence.length - len(draft)
+        confirmed = 0
+        while confirmed < len(draft) and self.pending == [draft[confirmed]] and self._fits_in_chunk(shown):
+            try:
+                token = self._choose(rows[confirmed + 1])
+            except Qwen3CpuError:
+                # The tokens before it are given out first. The next step meets the same logits, and the error, again.
+                break
+            confirmed += 1
+            shown = shown.joined(self._say(token, rows[confirmed]))
+        self.sequence.truncate(known + confirmed)
+        return shown
+
+    def _fits_in_chunk(self, shown: Shown) -> bool:
+        """Whether what follows may share a chunk with `shown`: its fields are in the order reasoning, text, call."""
+        after_text = bool(shown.text) and self._transcript.in_thinking
+        return shown.tool_call is None and shown.malformed_call is None and not after_text
+
+    def _propose(self, drafter: Drafter) -> None:
+        """Let a draft be fed after the pending tokens."""
+        most = min(MOST_DRAFTED, self._ending.room(len(self._token_ids)) - 1)
+        if most > 0:
+            draft = check_ids(drafter.draft(self.tokens, most), self._model.engine.vocab_size, "draft")
+            self._draft = draft[:most]
+            self.pending += self._draft
 
     def _say(self, token: int, logits: NDArray[np.float32]) -> Shown:
         """Do all that a chosen token brings about: it is shown, may close the thinking, and may end the answer."""

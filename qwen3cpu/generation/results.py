@@ -125,7 +125,9 @@ class Result:
 
 @dataclass(frozen=True)
 class Chunk:
-    """What one step added to an answer. Every sampled token makes one chunk, also when nothing of it can be shown yet.
+    """What one step added to an answer: one sampled token, or several when a draft was right.
+
+    There is a chunk also when nothing of the tokens can be shown yet.
 
     Joined over all chunks of an answer, text, reasoning, token_ids and logprobs are those of its Result.
     """

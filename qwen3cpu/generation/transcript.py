@@ -19,6 +19,10 @@ class Shown(NamedTuple):
     tool_call: ToolCall | None
     malformed_call: MalformedCall | None
 
+    def joined(self, later: Shown) -> Shown:
+        """Both as one. A call may be in `later` only."""
+        return Shown(self.text + later.text, self.reasoning + later.reasoning, later.tool_call, later.malformed_call)
+
 
 class Transcript:
     """Takes the tokens of one answer and keeps what they show.
