@@ -57,15 +57,15 @@ class Engine:
     def threads(self, threads: int) -> None:
         self.native.threads = threads
 
-    def new_sequence(self) -> TokenSequence:
-        """An empty sequence."""
-        return TokenSequence(self.native.new_sequence())
+    def new_sequence(self, adapter: str | None = None) -> TokenSequence:
+        """An empty sequence; see TokenSequence for the adapter."""
+        return TokenSequence(self.native.new_sequence(), adapter=adapter)
 
     def start(self, sequence: TokenSequence, ids: Sequence[int]) -> int:
         """Let a sequence hold as much of the beginning of `ids` as is known, and nothing else.
 
-        Known is what it holds already, or what the prefix cache has when that is more. The last of `ids` is left out:
-        its logits choose the token that follows.
+        Known is what it holds already, or what the prefix cache has for its adapter when that is more. The last of
+        `ids` is left out: its logits choose the token that follows.
 
         Returns:
             Positions held, which need not be processed.
@@ -73,8 +73,8 @@ class Engine:
         self._check_fork()
         beginning = ids[:-1]
         sequence.truncate(sequence.common_prefix(beginning))
-        if self.prefix_cache.cached(beginning) > sequence.length:
-            sequence.take(self.prefix_cache.lookup(beginning))
+        if self.prefix_cache.cached(beginning, sequence.adapter) > sequence.length:
+            sequence.take(self.prefix_cache.lookup(beginning, sequence.adapter))
         return sequence.length
 
     def forward(self, batch: Items) -> Logits:

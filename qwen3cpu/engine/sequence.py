@@ -8,10 +8,18 @@ from qwen3cpu import _native
 
 
 class TokenSequence:
-    """The KV cache of one sequence together with the ids that it holds."""
+    """The KV cache of one sequence together with the ids that it holds.
 
-    def __init__(self, native: _native.Sequence, ids: Sequence[int] = ()) -> None:
+    Args:
+        native: the KV cache.
+        ids: what it holds already.
+        adapter: names the weights that process it, besides the model's own. Sequences of different adapters have
+            different keys and values for the same ids and share nothing. None: the model's own weights alone.
+    """
+
+    def __init__(self, native: _native.Sequence, ids: Sequence[int] = (), adapter: str | None = None) -> None:
         self.native = native
+        self.adapter = adapter
         self._ids = list(ids)
 
     @property
@@ -37,10 +45,11 @@ class TokenSequence:
 
     def fork(self) -> TokenSequence:
         """A second sequence with the same positions, which shares their memory."""
-        return TokenSequence(self.native.fork(), self.ids)
+        return TokenSequence(self.native.fork(), self.ids, self.adapter)
 
     def take(self, other: TokenSequence) -> None:
-        """Hold what `other` holds instead; `other` is empty afterwards."""
+        """Hold what `other`, of the same adapter, holds instead; `other` is empty afterwards."""
+        assert self.adapter == other.adapter
         self.native.release()
         self.native, other.native = other.native, self.native
         self._ids, other._ids = other._ids, []

@@ -137,7 +137,9 @@ class Answer:
     def follows(self, other: Answer) -> bool:
         """Whether the other one will process positions which this one had better wait for, and share."""
         cache = self._model.engine.prefix_cache
-        return cache.limit > 0 and cache.in_common(self.tokens[:-1], other.tokens) > self.sequence.length
+        if not cache.limit or self.sequence.adapter != other.sequence.adapter:
+            return False
+        return cache.in_common(self.tokens[:-1], other.tokens) > self.sequence.length
 
     def wanted(self, count: int) -> Sequence[int]:
         """After which of the next `count` pending tokens logits are needed: the last known one, and each drafted one.
@@ -155,7 +157,7 @@ class Answer:
     def preempt(self) -> None:
         """Give the sequence's memory back for now. All tokens are pending, to be started again; no answer changes."""
         self.release()
-        self.sequence = self._model.engine.new_sequence()
+        self.sequence = self._model.engine.new_sequence(self.sequence.adapter)
         self._draft = []
         self.pending = self.tokens
         self.catching_up = True
