@@ -8,13 +8,14 @@ import json
 from typing import Any
 
 from qwen3cpu import _native
+from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.options import add_model_flags, open_model
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.model import Model
 from qwen3cpu.packed.packed_file import PackedFile
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(commands: Commands) -> None:
     """Add `inspect` to the command line."""
     parser = commands.add_parser(
         "inspect",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen3cpu._version import VERSION
+from qwen3cpu.cli.commands import Commands
 from qwen3cpu.errors import ArgumentError, Qwen3CpuError, Qwen3CpuWarning
 
 BAD_INPUT = 2
@@ -97,7 +98,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_generate(commands: Commands) -> None:
     from qwen3cpu.cli.options import add_model_flags, add_sampling_flags
 
     parser = commands.add_parser(

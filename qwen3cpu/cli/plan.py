@@ -11,6 +11,7 @@ from typing import Any
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.tensors import QUANTS, check_quant
+from qwen3cpu.cli.commands import Commands
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.memory_plan import Needs, needs
 from qwen3cpu.loading.open import read_config
@@ -24,7 +25,7 @@ _MOST_CONTEXT = 1 << 30
 _PROBES = 3
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(commands: Commands) -> None:
     """Add `plan` to the command line."""
     sizes = ", ".join(size for size in SIZES if size != "test")
     parser = commands.add_parser(
