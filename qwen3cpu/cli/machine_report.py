@@ -13,7 +13,7 @@ from typing import Any, Final
 from qwen3cpu import _native
 from qwen3cpu.errors import ArgumentError, EngineError
 from qwen3cpu.packed.cache import cache_folder, entries
-from qwen3cpu.system import cgroups as cgroup
+from qwen3cpu.system import cgroups
 from qwen3cpu.system.blas_threads import (
     SHORT_TIMEOUT,
     TIMEOUT_VARIABLE,
@@ -168,7 +168,7 @@ def memory(root: Path = Path("/")) -> Part:
 
 def huge_pages(root: Path = Path("/")) -> str | None:
     """The setting for transparent huge pages, "always", "madvise" or "never"; None where the system has none."""
-    found = cgroup.lines(root / "sys/kernel/mm/transparent_hugepage/enabled")
+    found = cgroups.lines(root / "sys/kernel/mm/transparent_hugepage/enabled")
     chosen = [word.strip("[]") for word in found[0].split() if word.startswith("[")] if found else []
     return chosen[0] if chosen else None
 

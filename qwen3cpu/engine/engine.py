@@ -1,6 +1,6 @@
 """Sequences and the native call: which tokens go into which sequence, and the logits that come back.
 
-Nothing here samples or knows what an answer is; see answer.py and generate.py for that.
+Nothing here samples or knows what an answer is: see sampling.py, and answer.py and batch.py of generation/.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """A conversation on disk: its messages and options, and the KV cache of what has been processed of it.
 
-It is a safetensors file with a sealed header (sealed.py):
+It is a safetensors file with a sealed header (packed/sealed_file.py):
 
     ids     I32 [positions]: the ids that the sequence holds
     blocks  U8 [full blocks, bytes]: the full blocks of the KV cache, as in memory (csrc/layout/format.h)
     last    U8 [planes, bytes]: of the last block, unless it is full, the positions that are used, in whole groups of 8
 
-`__metadata__` has, besides what sealed.py says: format_version; fingerprint, quant, kv and rope (SHA-256 of frequencies
-and scale), which a model must share to go on; conversation (JSON: messages, options, prepare); sha256 (JSON: tensor ->
-SHA-256 of its bytes). All instruction sets keep the KV cache alike, so a file goes from one machine to another.
+`__metadata__` has, besides what sealed_file.py says: format_version; fingerprint, quant, kv and rope (SHA-256 of
+frequencies and scale), which a model must share to go on; conversation (JSON: messages, options, prepare); sha256
+(JSON: tensor -> SHA-256 of its bytes). All instruction sets keep the KV cache alike, so a file goes from one machine to
+another.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from qwen3cpu.system import cgroups as cgroup
+from qwen3cpu.system import cgroups
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def _system(root: Path) -> int | None:
 def _cgroups(root: Path) -> list[int]:
     """What each group with a limit has left."""
     left = []
-    for version, folder in cgroup.folders("memory", root):
+    for version, folder in cgroups.folders("memory", root):
         names = {
             2: ("memory.max", "memory.current", "inactive_file"),
             1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -67,14 +67,14 @@ def _resource_limit(root: Path) -> int | None:
 
 def _number(path: Path) -> int | None:
     """A file with one number; None when it has another text, such as "max"."""
-    lines = cgroup.lines(path)
+    lines = cgroups.lines(path)
     return int(lines[0]) if lines and lines[0].strip().isdecimal() else None
 
 
 def _fields(path: Path) -> dict[str, int]:
     """Lines "name: number kB" or "name number" as a mapping."""
     found = {}
-    for line in cgroup.lines(path):
+    for line in cgroups.lines(path):
         name, _, rest = line.partition(":") if ":" in line else line.partition(" ")
         words = rest.split()
         if words and words[0].isdecimal():

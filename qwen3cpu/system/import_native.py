@@ -5,7 +5,7 @@ tenth of a second after every product. Where the machine is not its own, the spi
 work needs. With two cores shared by eight other processes a decode step of a 135M model took 24 ms with OpenMP's
 default and 16 ms with the number below; 32 tokens decoded after a matrix product took 144 ms with OpenBLAS's default
 and 95 ms with `SHORT_TIMEOUT`. Both read the setting from the environment when they start threads. An OpenBLAS that is
-there already is made to read it again where that is safe (`loaded_libraries.py`); what the user has set stays.
+there already is made to read it again where that is safe (blas_threads.py); what the user has set stays.
 """
 
 import importlib

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.errors import CheckpointError
-from qwen3cpu.system import cgroups as cgroup
+from qwen3cpu.system import cgroups
 
 
 def anonymous_bytes(size: int) -> NDArray[np.uint8]:
@@ -65,8 +65,8 @@ def system_memory(root: Path = Path("/")) -> int:
     root: where /proc and /sys are found.
     """
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for version, folder in cgroup.folders("memory", root):
-        text = cgroup.lines(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
+    for version, folder in cgroups.folders("memory", root):
+        text = cgroups.lines(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
         if text and text[0].isdigit():
             limits.append(int(text[0]))
     return min(limits)

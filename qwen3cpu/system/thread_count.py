@@ -8,7 +8,7 @@ from pathlib import Path
 from qwen3cpu import _native
 from qwen3cpu.arguments import whole_number
 from qwen3cpu.errors import ArgumentError
-from qwen3cpu.system import cgroups as cgroup
+from qwen3cpu.system import cgroups
 
 VARIABLE = "QWEN3CPU_THREADS"
 MOST_THREADS = 1024
@@ -61,13 +61,13 @@ def cgroup_quota(root: Path = Path("/")) -> float | None:
     Reads cgroup v2 (cpu.max) and v1 (cpu.cfs_quota_us / cpu.cfs_period_us). root: where /proc and /sys are found.
     """
     quotas = [
-        _quota_v2(folder) if version == 2 else _quota_v1(folder) for version, folder in cgroup.folders("cpu", root)
+        _quota_v2(folder) if version == 2 else _quota_v1(folder) for version, folder in cgroups.folders("cpu", root)
     ]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
 def _quota_v2(folder: Path) -> float | None:
-    lines = cgroup.lines(folder / "cpu.max")
+    lines = cgroups.lines(folder / "cpu.max")
     fields = lines[0].split() if lines else []
     if len(fields) != 2 or fields[0] == "max":
         return None
@@ -75,7 +75,7 @@ def _quota_v2(folder: Path) -> float | None:
 
 
 def _quota_v1(folder: Path) -> float | None:
-    quota, period = cgroup.lines(folder / "cpu.cfs_quota_us"), cgroup.lines(folder / "cpu.cfs_period_us")
+    quota, period = cgroups.lines(folder / "cpu.cfs_quota_us"), cgroups.lines(folder / "cpu.cfs_period_us")
     return _ratio(quota[0], period[0]) if quota and period else None
 
 
