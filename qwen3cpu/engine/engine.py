@@ -57,6 +57,16 @@ class Engine:
     def threads(self, threads: int) -> None:
         self.native.threads = threads
 
+    @property
+    def kv_block_bytes(self) -> int:
+        """Bytes of one block of the KV cache."""
+        return self.native.kv_block_bytes()
+
+    @property
+    def kv_blocks_in_use(self) -> int:
+        """Blocks of the KV cache that are taken, those of the prefix cache included."""
+        return self.native.kv_blocks_in_use()
+
     def new_sequence(self, adapter: str | None = None) -> TokenSequence:
         """An empty sequence; see TokenSequence for the adapter."""
         return TokenSequence(self.native.new_sequence(), adapter=adapter)
@@ -126,7 +136,7 @@ class Engine:
 
     def memory(self) -> dict[str, Any]:
         """Bytes that the engine holds besides the weights: KV blocks, the prefix cache's included, and workspace."""
-        blocks, size = self.native.kv_blocks_in_use(), self.native.kv_block_bytes()
+        blocks, size = self.kv_blocks_in_use, self.kv_block_bytes
         return {
             "kv_blocks_in_use": blocks,
             "kv_block_positions": _native.KV_BLOCK,

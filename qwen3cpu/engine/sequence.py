@@ -60,6 +60,11 @@ class TokenSequence:
         self._ids.clear()
 
 
+def block_count(positions: int) -> int:
+    """Blocks of the KV cache that hold so many positions of one sequence."""
+    return -(-positions // _native.KV_BLOCK)
+
+
 def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
     """How many ids, from the start, are the same in both."""
     count = 0

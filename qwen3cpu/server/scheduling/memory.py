@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from qwen3cpu import _native
+from qwen3cpu.engine.sequence import block_count
 from qwen3cpu.model import Model
 from qwen3cpu.system.memory import system_memory
 
 
 def default_kv_bytes(model: Model) -> int:
     """Half of the memory that is free now, and at least what one full context needs."""
-    block = model.engine.native.kv_block_bytes()
-    least = (-(-model.context // _native.KV_BLOCK) + 1) * block
+    least = least_kv_blocks(model.context) * model.engine.kv_block_bytes
     return max(least, min(available_bytes(), system_memory()) // 2)
+
+
+def least_kv_blocks(context: int) -> int:
+    """Blocks that one answer may need: those of a full context, and one for a last block that others share."""
+    return block_count(context) + 1
 
 
 def available_bytes() -> int:

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 
-from qwen3cpu import _native
+from qwen3cpu.engine.sequence import block_count
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.answer import Answer, Surroundings
 from qwen3cpu.generation.batch import MOST_RUNNING, Batch
 from qwen3cpu.server.scheduling.jobs import Job, Outcome, QueueFullError, ShuttingDownError, TimeLimitError
+from qwen3cpu.server.scheduling.memory import least_kv_blocks
 from qwen3cpu.server.scheduling.pace import Pace
 from qwen3cpu.server.scheduling.scored import ScoredAnswer
 from qwen3cpu.server.scheduling.stats import Stats
@@ -71,9 +72,9 @@ class Scheduler:
         self._limits = limits
         self._deliver = deliver
         self._pace = pace or Pace()
-        block_bytes = model.engine.native.kv_block_bytes()
+        block_bytes = model.engine.kv_block_bytes
         self.kv_blocks = limits.kv_bytes // block_bytes
-        least = _blocks(model.engine.context) + 1
+        least = least_kv_blocks(model.engine.context)
         if self.kv_blocks < least:
             raise ArgumentError(
                 f"KV memory: a context of {model.engine.context} positions needs {least * block_bytes} bytes, found "
@@ -125,7 +126,7 @@ class Scheduler:
     @property
     def kv_blocks_in_use(self) -> int:
         """Blocks of the KV cache that are taken, those of the prefix cache included."""
-        return self._model.engine.native.kv_blocks_in_use()
+        return self._model.engine.kv_blocks_in_use
 
     def submit(self, job: Job) -> None:
         """Hand a job in.
@@ -271,7 +272,7 @@ class Scheduler:
             return True
         if len(self._batch) + answers > self._limits.parallel:
             return False
-        return self._reserve(_blocks(tokens) + 2 * answers + len(self._batch))
+        return self._reserve(block_count(tokens) + 2 * answers + len(self._batch))
 
     def _age(self, answer: Answer) -> tuple[int, int]:
         return self._jobs[answer].number, answer.index
@@ -285,7 +286,7 @@ class Scheduler:
         """Whether that many blocks are free, now that the prefix cache has given up what they need."""
         missing = blocks - self._free_blocks()
         if missing > 0:
-            self._model.engine.prefix_cache.evict(missing * self._model.engine.native.kv_block_bytes())
+            self._model.engine.prefix_cache.evict(missing * self._model.engine.kv_block_bytes)
         return blocks <= self._free_blocks()
 
     def _make_room(self) -> None:
@@ -303,7 +304,7 @@ class Scheduler:
         for answer in self._batch.running:
             count = min(len(answer.pending), self._batch.chunk)
             length = answer.sequence.length
-            needed += _blocks(length + count) - _blocks(length) + 1
+            needed += block_count(length + count) - block_count(length) + 1
         return needed
 
     # A step
@@ -347,7 +348,3 @@ class Scheduler:
                 job.unfinished -= 1
                 if not job.unfinished:
                     self.stats.ended(job, None)
-
-
-def _blocks(positions: int) -> int:
-    return -(-positions // _native.KV_BLOCK)
