@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
 from collections.abc import Mapping, Sequence
@@ -202,6 +201,8 @@ def _canonical(options: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         own = ALIASES.get(name, name)
         if own not in NAMES:
+            import difflib  # for this message only: it would take half a millisecond of every start
+
             near = difflib.get_close_matches(name, (*NAMES, *ALIASES), n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(NAMES))}"
             raise ArgumentError(f"unknown option {name!r}; {hint}")
