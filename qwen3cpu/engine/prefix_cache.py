@@ -1,4 +1,4 @@
-"""Beginnings that prompts have in common, processed once: a tree of KV blocks, kept for whoever comes next.
+"""The prefix cache: a radix tree of KV blocks, so that beginnings that prompts share are processed once.
 
 A node is one full block of KV_BLOCK positions, found from its parent by the ids at them. Each adapter has a tree of its
 own. The same ids after the same ids have the same keys and values bit for bit under one adapter, so an answer does not

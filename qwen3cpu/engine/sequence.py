@@ -30,7 +30,7 @@ class TokenSequence:
     @property
     def ids(self) -> list[int]:
         """The ids at those positions."""
-        # A forward pass notes its ids before it runs; when Ctrl-C or an error struck in between, the surplus goes here.
+        # A forward pass appends its ids before it runs. If it fails, the surplus ids are dropped here.
         del self._ids[self.native.length :]
         return self._ids
 

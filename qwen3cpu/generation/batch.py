@@ -117,9 +117,9 @@ class Batch:
     def _share_out(self) -> list[tuple[Answer, int]]:
         """How many of its pending tokens each answer feeds.
 
-        Running answers feed all of them. Prompts share evenly what the chunk has left, and the short ones leave the
-        rest of their part to the long ones: a long prompt holds nobody up. Of prompts that begin alike, the first
-        processes the beginning, and the others wait for it.
+        Running answers feed all of them. Prompts share evenly what the chunk has left, and short prompts leave the rest
+        of their part to longer ones. So a long prompt never blocks the others (head-of-line blocking). Of prompts that
+        begin alike, the first processes the beginning, and the others wait for it.
         """
         shares = [(answer, len(answer.pending)) for answer in self._running if not answer.catching_up]
         room = max(1, self.chunk - sum(count for _, count in shares))

@@ -26,11 +26,11 @@ class Deadline:
         self._steps = 0
 
     def prompt_done(self) -> None:
-        """The prompt has been processed: what is measured from here on is the speed of the answer."""
+        """Note that the prompt has been processed. The speed of the answer is measured from here on."""
         self._first = self._clock()
 
     def step(self) -> None:
-        """Another token has been chosen."""
+        """Note that another token has been chosen."""
         self._steps += 1
 
     @property
@@ -40,7 +40,7 @@ class Deadline:
 
     @property
     def answer_due(self) -> bool:
-        """Whether the answer has to begin now, so that time is left for it at the speed measured so far."""
+        """Whether the thinking has to end here, so that the answer has time at the speed measured so far."""
         left = self._due - self._first
         token = self._token_seconds()
         least, most = (share * left for share in _SHARE)

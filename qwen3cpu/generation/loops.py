@@ -14,11 +14,11 @@ _EVERY: Final = 64
 
 
 class LoopDetector:
-    """Finds out that the same tokens come over and over.
+    """Finds tokens that repeat over and over.
 
     A loop is a piece of up to 1024 tokens that has been repeated without any change: four times in a row, and over 512
     tokens. A table of equal rows or a list of zeros has to be very long for that, and one with a counter in it never
-    is. Every 64 tokens the end is searched, which takes a few steps per token.
+    is. It searches once every 64 tokens, which costs a few steps per token.
     """
 
     def __init__(self) -> None:

@@ -28,7 +28,7 @@ class Options(TypedDict, total=False):
         For text and ids that are taken as they are it only chooses the sampling defaults.
     thinking_budget: tokens of reasoning after which the authors' closing sentence is fed in and the answer follows; 0
         means an empty think block. Without effect on a model that has no think tokens.
-    deadline: seconds from the call in which the answer shall be complete. The thinking is closed when, at the speed
+    deadline: seconds from the call in which the answer has to be complete. The thinking is closed when, at the speed
         measured so far, the time that is left is needed for the answer; what is not complete then is cut off.
     loop_detection: thinking that repeats the same tokens over and over is closed as by a spent budget (True, the
         default).

@@ -106,7 +106,7 @@ def write_session(path: Path, model: AnsweringModel, conversation: Mapping[str, 
         path: where to.
         model: whose conversation it is.
         conversation: what can be written as JSON.
-        sequence: a fork that nobody else uses.
+        sequence: a fork for this call alone.
 
     Raises:
         ArgumentError: something in the conversation cannot be written as JSON.

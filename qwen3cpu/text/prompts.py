@@ -1,4 +1,4 @@
-"""From what a caller may pass as a prompt (text, messages, ids) to token ids."""
+"""Encodes what a caller may pass as a prompt (text, messages, ids) as token ids."""
 
 from __future__ import annotations
 

@@ -148,12 +148,12 @@ class Scheduler:
         self._wake.set()
 
     def cancel(self, job: Job) -> None:
-        """Drop a job before the next step; its sink gets nothing any more. A job that has ended is left alone."""
+        """Drop a job before the next step; its sink gets nothing after that. A job that has ended is left alone."""
         job.cancelled = True
         self._wake.set()
 
     def stop(self, grace: float = 0.0) -> None:
-        """Take no jobs any more; those there may go on for `grace` seconds, then end with ShuttingDownError."""
+        """Refuse new jobs. The others may go on for `grace` seconds, then end with ShuttingDownError."""
         with self._lock:
             self._cut_at = perf_counter() + grace
         self._wake.set()
@@ -163,7 +163,7 @@ class Scheduler:
         self._thread.join()
 
     def _retry_after(self) -> int:
-        """Seconds until a place should be free: what the queue before it will take, going by the jobs of late."""
+        """Seconds until a place should be free, by the mean time of the last jobs."""
         rounds = self._queued / self._limits.parallel
         return int(min(max(1.0, rounds * self.stats.mean_job_seconds), 60.0))
 
@@ -221,7 +221,7 @@ class Scheduler:
         return TimeLimitError(f"the request took longer than {job.timeout:g} seconds")
 
     def _end(self, job: Job, error: Exception | None) -> None:
-        """End a job before its time; error None: because nobody waits for it."""
+        """End a job before its answers are complete; error None: it was cancelled."""
         for answer in [answer for answer, owner in self._jobs.items() if owner is job]:
             del self._jobs[answer]
             if answer in self._batch.running:
@@ -267,7 +267,7 @@ class Scheduler:
         return [kind(self._model, job.prompt, job.request, index=i, stream=i) for i in range(job.answers)]
 
     def _fits(self, tokens: int, answers: int) -> bool:
-        """Whether answers to a prompt may join: beside others only with a block to spare for everybody."""
+        """Whether answers to a prompt may join. Beside others they may only if every answer has a block to spare."""
         if not len(self._batch):
             return True
         if len(self._batch) + answers > self._limits.parallel:
@@ -317,7 +317,7 @@ class Scheduler:
         try:
             outcomes = self._batch.advance()
         except Exception as error:
-            # The pass itself failed, of which nobody is innocent or guilty.
+            # The pass itself failed, and with it every job: there is no telling whose fault it was.
             for job in set(self._jobs.values()):
                 self._end(job, error)
             return

@@ -34,12 +34,12 @@ class ScoredAnswer(Answer):
         """One for each prompt token but the first, which nothing comes before."""
 
     def start(self) -> None:
-        """A prompt is processed from its first token, whatever is known of it: its logits are not."""
+        """As for Answer; but a prompt is processed from its first token, because caches do not hold logits."""
         if not self.in_prompt:
             super().start()
 
     def follows(self, other: Answer) -> bool:
-        """Nobody processes its prompt for it."""
+        """As for Answer; but a prompt waits for no other, since its own logits are needed."""
         return not self.in_prompt and super().follows(other)
 
     def wanted(self, count: int) -> Sequence[int]:
@@ -55,7 +55,7 @@ class ScoredAnswer(Answer):
         super().fed(count, logits)
 
     def preempt(self) -> None:
-        """A prompt that was not done is scored anew."""
+        """As for Answer; a prompt that was not done is scored again."""
         super().preempt()
         if self.in_prompt:
             self.prompt_scores.clear()
