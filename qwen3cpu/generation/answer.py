@@ -1,7 +1,7 @@
 """One running answer: what it still has to feed, and what each new token does to it.
 
-The parts have files of their own: what is shown (transcript.py), what closes the thinking (thinking.py), what ends the
-answer (ending.py), log-probabilities (logprobs.py), times and counts (meter.py). batch.py has the loop over answers.
+The parts have files of their own: its tokens (token_log.py), what is shown (transcript.py), what closes the thinking
+(thinking.py), what ends it (ending.py), times and counts (meter.py). batch.py has the loop over answers.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from qwen3cpu.generation.grammar import Constraint, Grammars
 from qwen3cpu.generation.logprobs import Scorer
 from qwen3cpu.generation.meter import Meter
 from qwen3cpu.generation.options import Request
-from qwen3cpu.generation.results import Chunk, Result, StoppedBy, TokenLogprob
+from qwen3cpu.generation.results import Chunk, Result, StoppedBy
 from qwen3cpu.generation.thinking import EMPTY_BLOCK, ClosedBy, Thinking
+from qwen3cpu.generation.token_log import TokenLog
 from qwen3cpu.generation.transcript import Shown, Transcript
 from qwen3cpu.text.output_splitter import starts_thinking
 from qwen3cpu.text.token_ids import check_ids
@@ -86,10 +87,6 @@ class Answer:
         self.catching_up = True
         """Whether its pending tokens are a prompt, or an answer up to here that is processed again."""
         self.result: Result | None = None
-        self._token_ids: list[int] = []
-        self._logprobs: list[TokenLogprob] | None = None if request.logprobs is None else []
-        self._told = 0
-        """Tokens that chunks have reported."""
         self._sampler = Sampler(
             request.sampling,
             vocab_size=engine.vocab_size,
@@ -99,6 +96,7 @@ class Answer:
         )
         self.scorer = Scorer(self._sampler, tokenizer, request.logprobs or 0)
         """Computes the log-probabilities that the request asks for."""
+        self._said = TokenLog(None if request.logprobs is None else self.scorer)
         in_thinking = not request.plain and starts_thinking(prompt, tokenizer)
         self._transcript = Transcript(tokenizer, request, in_thinking=in_thinking)
         may_think = request.thinking and not self._transcript.in_thinking
@@ -123,7 +121,7 @@ class Answer:
     @property
     def tokens(self) -> list[int]:
         """The prompt and what has been said so far."""
-        return [*self.prompt, *self._token_ids]
+        return [*self.prompt, *self._said.ids]
 
     def start(self) -> None:
         """Find out what of its tokens is known: its sequence may hold a beginning, or the prefix cache a longer one.
@@ -261,7 +259,7 @@ class Answer:
 
     def _propose(self, drafter: Drafter) -> None:
         """Let a draft be fed after the pending tokens."""
-        most = min(MOST_DRAFTED, self._ending.room(len(self._token_ids)) - 1)
+        most = min(MOST_DRAFTED, self._ending.room(len(self._said)) - 1)
         if most > 0:
             draft = check_ids(drafter.draft(self.tokens, most), self._model.engine.vocab_size, "draft")
             self._draft = draft[:most]
@@ -278,7 +276,7 @@ class Answer:
                 closed_by = self._thinking.due()
                 if closed_by is not None:
                     self._feed_in(self._thinking.closing_text, closed_by)
-            stopped_by = self._ending.by_limit(len(self._token_ids))
+            stopped_by = self._ending.by_limit(len(self._said))
         shown = self._transcript.show(at_end=stopped_by is not None)
         if self._transcript.stop_string is not None:
             stopped_by, stop = "stop_string", self._transcript.stop_string
@@ -289,9 +287,7 @@ class Answer:
 
     def _note(self, token: int, logits: NDArray[np.float32] | None, *, visible: bool = True) -> None:
         """Add a token to the answer; logits None: it was not sampled; visible False: it ends the answer."""
-        self._token_ids.append(token)
-        if self._logprobs is not None:
-            self._logprobs.append(self.scorer.fed_in(token) if logits is None else self.scorer.score(token, logits))
+        self._said.add(token, logits)
         transcript = self._transcript
         before = transcript.in_thinking
         if visible:
@@ -309,7 +305,7 @@ class Answer:
     def _feed_in(self, text: str, closed_by: ClosedBy) -> None:
         """Put text that the model did not write into the answer, when that leaves room for more."""
         tokens = self._model.tokenizer.encode(text, control_tokens=True)
-        if len(tokens) < self._ending.room(len(self._token_ids)):
+        if len(tokens) < self._ending.room(len(self._said)):
             self._thinking.closed_by = closed_by
             for token in tokens:
                 self._sampler.accept(token)
@@ -318,34 +314,34 @@ class Answer:
 
     def _chunk(self, shown: Shown) -> Chunk:
         """What is new since the last chunk."""
-        first, self._told = self._told, len(self._token_ids)
+        token_ids, logprobs = self._said.news()
         return Chunk(
             text=shown.text,
             reasoning=shown.reasoning,
             tool_call=shown.tool_call,
             malformed_call=shown.malformed_call,
-            token_ids=tuple(self._token_ids[first:]),
-            logprobs=None if self._logprobs is None else tuple(self._logprobs[first:]),
+            token_ids=token_ids,
+            logprobs=logprobs,
             index=self.index,
             finish_reason=None if self.result is None else self.result.finish_reason,
             result=self.result,
         )
 
     def _make_result(self, stopped_by: StoppedBy, stop: str | int | None) -> Result:
-        count = len(self._token_ids)
+        count = len(self._said)
         return Result(
             text=self._transcript.text,
             reasoning=self._transcript.reasoning,
             tool_calls=tuple(self._transcript.tool_calls),
             malformed_calls=tuple(self._transcript.malformed_calls),
-            token_ids=tuple(self._token_ids),
+            token_ids=tuple(self._said.ids),
             finish_reason=finish_reason(stopped_by),
             stopped_by=stopped_by,
             stop=stop,
             usage=self._meter.usage(count, self._thinking.tokens),
             timings=self._meter.timings(count),
             seed=self._sampler.seed,
-            logprobs=None if self._logprobs is None else tuple(self._logprobs),
+            logprobs=self._said.logprobs,
             index=self.index,
             thinking_closed_by=self._thinking.closed_by,
         )
