@@ -23,12 +23,13 @@ from typing import Any
 
 from qwen3cpu.bench.cases import Case
 from qwen3cpu.bench.errors import BenchError
-from qwen3cpu.bench.limits import ModelCosts, Peaks
+from qwen3cpu.bench.limits import ModelCosts
 from qwen3cpu.bench.machine import Machine
 from qwen3cpu.bench.process import Worker
 from qwen3cpu.bench.report import Spread, spread_text
 from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.loading.random_weights import SIZES, synthetic_config
+from qwen3cpu.system.peaks import Peaks
 from qwen3cpu.system.thread_count import resolve_threads
 
 PEER_TYPES = {"q4": "Q4_0", "q8": "Q8_0", "bf16": "BF16"}

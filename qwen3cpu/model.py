@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.arguments import whole_number
-from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
+from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig, end_token_ids
 from qwen3cpu.checkpoint.yarn import longest_context, scaled_config
-from qwen3cpu.engine.engine import CHUNK, Engine
-from qwen3cpu.engine.sampling import Sampler, SamplingParams
+from qwen3cpu.engine.engine import Engine
+from qwen3cpu.engine.formats import KV_BLOCK, check_kv
 from qwen3cpu.errors import ArgumentError, MessageError
 from qwen3cpu.generation.answer import Surroundings
 from qwen3cpu.generation.answerer import Answerer, results_of
 from qwen3cpu.generation.batch import MOST_RUNNING
 from qwen3cpu.generation.grammar import Grammars
-from qwen3cpu.generation.logprobs import Scorer
 from qwen3cpu.generation.options import Options
 from qwen3cpu.generation.results import Chunk, Result, TokenLogprob
+from qwen3cpu.generation.scoring import all_logits, score_tokens
 from qwen3cpu.loading.loaded_model import Checkpoint
 from qwen3cpu.loading.open import open_checkpoint
 from qwen3cpu.system.blas_threads import shorten_waits
@@ -79,8 +79,7 @@ def load(
         DownloadError: a hub id could not be fetched.
         ArgumentError: an unknown format; an impossible context, rope_scaling, number of threads or prefix_cache.
     """
-    if kv not in _native.KV_FORMATS:
-        raise ArgumentError(f"kv: expected one of {', '.join(_native.KV_FORMATS)}, found {kv!r}")
+    check_kv(kv)
     if context is not None:
         context = whole_number("context", context, 2, what="a number of positions")
     if prefix_cache is None:
@@ -131,7 +130,7 @@ class Model:
         self._prompts = PromptEncoder(
             self.tokenizer, template, vocab_size=config.vocab_size, context=positions, source=checkpoint.source
         )
-        eos = self._find_eos()
+        eos = end_token_ids(config, checkpoint.generation) or self.tokenizer.end_tokens
         surroundings = Surroundings(self.engine, self.tokenizer, eos, Grammars(self.tokenizer, eos))
         self.answerer = Answerer(surroundings, self._prompts, checkpoint.generation)
 
@@ -189,7 +188,7 @@ class Model:
     @property
     def kv_bytes_per_token(self) -> float:
         """Bytes that the KV cache takes for each position."""
-        return self.engine.native.kv_block_bytes() / _native.KV_BLOCK
+        return self.engine.native.kv_block_bytes() / KV_BLOCK
 
     @property
     def context(self) -> int:
@@ -261,9 +260,9 @@ class Model:
         self, prompt: Prompt, *, n: int | None = None, **options: Unpack[Options]
     ) -> Result | list[Result]:
         """As `generate`, for asyncio. Cancelling stops within one step and leaves nothing behind."""
-        from qwen3cpu.generation import asyncio_streams as asynchronous
+        from qwen3cpu.generation import asyncio_streams
 
-        found = await asynchronous.results(lambda: self.stream(prompt, n=n, **options))
+        found = await asyncio_streams.results(lambda: self.stream(prompt, n=n, **options))
         return found[0] if n is None and "num_return_sequences" not in options else found
 
     def astream(
@@ -273,9 +272,9 @@ class Model:
 
         Breaking out of the loop, cancelling and `aclose` stop within one step and leave nothing behind.
         """
-        from qwen3cpu.generation import asyncio_streams as asynchronous
+        from qwen3cpu.generation import asyncio_streams
 
-        return asynchronous.stream(lambda: self.stream(prompt, n=n, **options))
+        return asyncio_streams.stream(lambda: self.stream(prompt, n=n, **options))
 
     def generate_batch(
         self, prompts: Sequence[Prompt], *, most_running: int = MOST_RUNNING, **options: Unpack[Options]
@@ -350,16 +349,12 @@ class Model:
             ArgumentError: no ids, or one outside the vocabulary.
             ContextLengthError: more ids than the context holds.
         """
-        tokens = self._prompts.text_ids(self._not_text(ids))
+        if isinstance(ids, str):
+            raise ArgumentError("ids: expected token ids, found a str; model.tokenizer.encode makes them")
+        tokens = self._prompts.text_ids(ids)
         if not tokens:
             raise ArgumentError("ids: expected at least one token id, found none")
-        pieces = self.engine.every_logit(tokens)
-        if len(tokens) <= CHUNK:
-            return next(pieces)[1]
-        out = np.empty((len(tokens), self.config.vocab_size), dtype=np.float32)
-        for start, logits in pieces:
-            out[start : start + len(logits)] = logits
-        return out
+        return all_logits(self.engine, tokens)
 
     def score(self, text: str | Sequence[int], *, top: int = 0) -> list[TokenLogprob]:
         """How likely the model finds each token of a text: natural log-probabilities.
@@ -378,16 +373,7 @@ class Model:
         if len(tokens) < 2:
             raise ArgumentError(f"text: expected at least two tokens, found {len(tokens)}")
         top = whole_number("top", top, 0, self.config.vocab_size)
-        vocab_size = self.config.vocab_size
-        sampler = Sampler(
-            SamplingParams(), vocab_size=vocab_size, token_limit=min(self.tokenizer.size, vocab_size), prompt=[]
-        )
-        scorer = Scorer(sampler, self.tokenizer, top)
-        scores = []
-        for start, logits in self.engine.every_logit(tokens[:-1]):
-            for row, token in zip(logits, tokens[start + 1 :], strict=False):
-                scores.append(scorer.score(token, row))
-        return scores
+        return score_tokens(self.engine, self.tokenizer, tokens, top)
 
     def render(
         self,
@@ -408,19 +394,3 @@ class Model:
         return self._prompts.template.render(
             messages, tools=tool_schemas(tools), thinking=thinking, add_generation_prompt=add_generation_prompt
         )
-
-    # Inside
-
-    def _find_eos(self) -> frozenset[int]:
-        """The end tokens that config.json and generation_config.json name; else the tokenizer's own two."""
-        named = frozenset(self.config.eos_token_ids) | frozenset(self.generation_defaults.eos_token_ids or ())
-        if named:
-            return named
-        own = (self.tokenizer.im_end, self.tokenizer.endoftext)
-        return frozenset(token for token in own if token is not None)
-
-    @staticmethod
-    def _not_text(ids: Any) -> Any:
-        if isinstance(ids, str):
-            raise ArgumentError("ids: expected token ids, found a str; model.tokenizer.encode makes them")
-        return ids

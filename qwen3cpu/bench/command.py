@@ -9,18 +9,18 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from qwen3cpu import _native
 from qwen3cpu._version import VERSION
 from qwen3cpu.bench.cases import Case, Sweep, names, whole_numbers
 from qwen3cpu.bench.errors import BenchError
-from qwen3cpu.bench.limits import Peaks
 from qwen3cpu.bench.machine import Machine
 from qwen3cpu.bench.plot import plotter
 from qwen3cpu.bench.process import Worker
 from qwen3cpu.bench.report import Record, as_csv, as_json, as_markdown, make_record
 from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, QUANTS
+from qwen3cpu.engine.formats import KV_FORMATS
 from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.loading.random_weights import SIZES
+from qwen3cpu.system.peaks import Peaks
 from qwen3cpu.system.progress_bar import Progress
 from qwen3cpu.system.thread_count import MOST_THREADS, resolve_threads
 
@@ -109,10 +109,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--kv",
-        type=_checked(names, _native.KV_FORMATS),
+        type=_checked(names, KV_FORMATS),
         default=["f16"],
         metavar="NAME",
-        help=f"formats of the KV cache out of {', '.join(_native.KV_FORMATS)} (f16)",
+        help=f"formats of the KV cache out of {', '.join(KV_FORMATS)} (f16)",
     )
     parser.add_argument(
         "-r", "--repetitions", type=int, choices=range(1, 1001), default=5, metavar="N", help="of every case (5)"

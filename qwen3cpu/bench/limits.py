@@ -2,68 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
-from qwen3cpu import _native
 from qwen3cpu.bench.cases import Case
 from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD
 from qwen3cpu.engine.engine import CHUNK
 from qwen3cpu.loading.loaded_model import Checkpoint
-
-_SHORTEST: Final = 0.02  # seconds of a multiply probe: long against the clock and the start of the threads
-_LEAST_READ, _MOST_READ = 256 << 20, 1 << 30  # bytes: more than caches hold, and little enough for small machines
-
-_kernels: Any = vars(_native)["kernels"]
-
-
-@dataclass(frozen=True)
-class Peaks:
-    """One measurement of the machine on some threads: 10^9 bytes read, and 10^9 multiply-adds, per second."""
-
-    read_gb_s: float
-    int8_gmac_s: float
-    fp32_gmac_s: float
-
-
-def measure_peaks(threads: int, model_bytes: int) -> Peaks:
-    """Plain reading, and multiply-adds that never leave the registers, with the chosen instruction set.
-
-    int8 is unsigned times signed with sums in int32, the widening that any 8-bit weight needs; kernels that may sum in
-    int16 for a while (4-bit weights) can pass it.
-
-    Args:
-        threads: run side by side.
-        model_bytes: what the model reads per pass; as much memory is read, within 256 MiB to 1 GiB.
-    """
-    isa = _native.chosen_isa()
-    return Peaks(
-        read_gb_s=measure_reading(threads, model_bytes),
-        int8_gmac_s=_multiply_rate(isa, "int8", threads) / 1e9,
-        fp32_gmac_s=_multiply_rate(isa, "fp32", threads) / 1e9,
-    )
-
-
-def measure_reading(threads: int, model_bytes: int) -> float:
-    """10^9 bytes per second of plain reading; arguments as for `measure_peaks`."""
-    size = min(max(model_bytes, _LEAST_READ), _MOST_READ)
-    seconds: float = _kernels.probe_read(_native.chosen_isa(), size, threads, 1)
-    return size / seconds / 1e9
-
-
-def _multiply_rate(isa: str, name: str, threads: int) -> float:
-    """Multiply-adds per second of all threads together."""
-    rounds = 1 << 14
-    while _kernels.probe_multiply(isa, name, rounds)[1] < _SHORTEST:
-        rounds *= 2
-
-    def probe(_: int) -> float:
-        done, seconds, _ticks = _kernels.probe_multiply(isa, name, rounds)
-        return float(done / seconds)
-
-    with ThreadPoolExecutor(threads) as pool:
-        return sum(pool.map(probe, range(threads)))
 
 
 @dataclass(frozen=True)

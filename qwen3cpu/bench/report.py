@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from qwen3cpu.bench.cases import Case
-from qwen3cpu.bench.limits import ModelCosts, Peaks
+from qwen3cpu.bench.limits import ModelCosts
 from qwen3cpu.bench.machine import Machine
+from qwen3cpu.system.peaks import Peaks
 
 
 @dataclass(frozen=True)

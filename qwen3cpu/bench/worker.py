@@ -15,14 +15,15 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-from qwen3cpu import _native
 from qwen3cpu.bench.cases import Case
-from qwen3cpu.bench.limits import measure_peaks, model_costs
+from qwen3cpu.bench.limits import model_costs
 from qwen3cpu.bench.runs import Bench
 from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.loading.open import open_checkpoint
 from qwen3cpu.loading.random_weights import synthetic_checkpoint
 from qwen3cpu.model import Model
+from qwen3cpu.system.instruction_sets import chosen_isa
+from qwen3cpu.system.peaks import measure_peaks
 
 FIRST_PROMPT: Final = 16
 """Tokens of the prompt with which a model is tried first."""
@@ -58,7 +59,7 @@ class Server:
             "weight_bytes": loaded.weight_bytes,
             "load_seconds": load_seconds if on_disk else None,
             "load_to_first_token_seconds": first_token_seconds if on_disk else None,
-            "isa": _native.chosen_isa(),
+            "isa": chosen_isa(),
             "costs": model_costs(checkpoint, loaded.kv_bytes_per_token).as_dict(),
         }
 

@@ -177,3 +177,8 @@ class GenerationDefaults:
             pad_token_id=fields.optional_integer("pad_token_id", 0, 2**31 - 1),
             eos_token_ids=fields.token_ids("eos_token_id"),
         )
+
+
+def end_token_ids(config: ModelConfig, defaults: GenerationDefaults) -> frozenset[int]:
+    """The end tokens that config.json and generation_config.json name, none where they name none."""
+    return frozenset(config.eos_token_ids) | frozenset(defaults.eos_token_ids or ())

@@ -7,12 +7,12 @@ import dataclasses
 import json
 from typing import Any
 
-from qwen3cpu import _native
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.options import add_model_flags, open_model
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.model import Model
 from qwen3cpu.packed.packed_file import PackedFile
+from qwen3cpu.system.instruction_sets import chosen_isa
 
 
 def add_command(commands: Commands) -> None:
@@ -57,7 +57,7 @@ def describe(model: Model) -> dict[str, Any]:
         "chat_template": model.has_chat_template,
         "generation_defaults": dataclasses.asdict(model.generation_defaults),
         "threads": model.threads,
-        "isa": _native.chosen_isa(),
+        "isa": chosen_isa(),
         "quality": _receipt(model),
     }
 

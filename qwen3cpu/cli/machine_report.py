@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from qwen3cpu import _native
 from qwen3cpu.errors import ArgumentError, EngineError
 from qwen3cpu.packed.cache import cache_folder, entries
 from qwen3cpu.system import cgroups
@@ -22,6 +21,7 @@ from qwen3cpu.system.blas_threads import (
     openmp_runtimes,
 )
 from qwen3cpu.system.free_memory import available_memory
+from qwen3cpu.system.instruction_sets import chosen_isa, instruction_sets, physical_cores
 from qwen3cpu.system.memory import system_memory
 from qwen3cpu.system.thread_count import VARIABLE, available_cpus, cgroup_quota, default_threads, resolve_threads
 
@@ -78,7 +78,7 @@ def processor() -> Part:
     # Imported here: it starts git, and nothing but this report and the benchmark needs it.
     from qwen3cpu.bench.machine import cpu_name
 
-    sets = _native.isas()
+    sets = instruction_sets()
     able = [name for name, runs in sets if runs]
     forced = os.environ.get("QWEN3CPU_ISA") or None
     facts: dict[str, Any] = {
@@ -89,7 +89,7 @@ def processor() -> Part:
         "forced": forced,
     }
     try:
-        facts["chosen"] = _native.chosen_isa()
+        facts["chosen"] = chosen_isa()
     except EngineError as error:
         facts["chosen"] = None
         return facts, [Warned("cpu", str(error), "unset QWEN3CPU_ISA")]
@@ -108,7 +108,7 @@ def threads(root: Path = Path("/")) -> Part:
     facts: dict[str, Any] = {
         "logical_cpus": os.cpu_count(),
         "affinity": available_cpus(),
-        "physical_cores": _native.physical_cores(),
+        "physical_cores": physical_cores(),
         "cgroup_quota": cgroup_quota(root),
         "environment": given,
         "default": default_threads(root),
@@ -175,7 +175,7 @@ def huge_pages(root: Path = Path("/")) -> str | None:
 
 def read_speed(count: int) -> float:
     """10^9 bytes per second that `count` threads read from memory: the best of three short runs."""
-    from qwen3cpu.bench.limits import measure_reading
+    from qwen3cpu.system.peaks import measure_reading
 
     return max(measure_reading(count, _PROBED_BYTES) for _ in range(3))
 

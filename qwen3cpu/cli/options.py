@@ -6,10 +6,10 @@ import argparse
 import sys
 from typing import Any, Literal
 
-from qwen3cpu import _native
 from qwen3cpu.checkpoint.json_fields import parse_object
 from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, QUANTS
 from qwen3cpu.cli.terminal import note
+from qwen3cpu.engine.formats import KV_FORMATS
 from qwen3cpu.errors import ArgumentError, CheckpointError
 from qwen3cpu.model import Model, load
 from qwen3cpu.system.progress_bar import Progress
@@ -31,7 +31,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--quant", choices=QUANTS, help=f"weight format (default: {DEFAULT_QUANT}, or the packed file's)"
     )
-    group.add_argument("--kv", choices=_native.KV_FORMATS, default="f16", help="KV cache format (default: %(default)s)")
+    group.add_argument("--kv", choices=KV_FORMATS, default="f16", help="KV cache format (default: %(default)s)")
     group.add_argument(
         "-c",
         "--ctx-size",

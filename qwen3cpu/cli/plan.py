@@ -8,10 +8,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.tensors import QUANTS, check_quant
 from qwen3cpu.cli.commands import Commands
+from qwen3cpu.engine.formats import KV_FORMATS
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.memory_plan import Needs, needs
 from qwen3cpu.loading.open import read_config
@@ -40,9 +40,7 @@ def add_command(commands: Commands) -> None:
     parser.add_argument(
         "--quant", metavar="NAMES", help=f"weight formats, with commas between (default: {','.join(QUANTS)})"
     )
-    parser.add_argument(
-        "--kv", choices=_native.KV_FORMATS, default="f16", help="KV cache format (default: %(default)s)"
-    )
+    parser.add_argument("--kv", choices=KV_FORMATS, default="f16", help="KV cache format (default: %(default)s)")
     parser.add_argument(
         "-c", "--context", default=CONTEXTS, metavar="N", help="positions, with commas between (default: %(default)s)"
     )
@@ -106,7 +104,7 @@ def _model(source: str, quant: str | None) -> tuple[ModelConfig, dict[str, dict[
 def _reading(threads: int, found: Sequence[tuple[str, Needs]]) -> float:
     """10^9 bytes that this machine reads per second."""
     # Imported here: the other commands do not need the benchmark's modules.
-    from qwen3cpu.bench.limits import measure_reading
+    from qwen3cpu.system.peaks import measure_reading
 
     size = max(each.read_bytes_at_start for _, each in found)
     return sorted(measure_reading(threads, size) for _ in range(_PROBES))[_PROBES // 2]

@@ -20,11 +20,18 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from qwen3cpu.model import Model
-from qwen3cpu.server.api import monitoring, text_endpoints
+from qwen3cpu.server.api.apply_template import apply_template
 from qwen3cpu.server.api.chat_completions import chat_completions
 from qwen3cpu.server.api.completions import completions
+from qwen3cpu.server.api.detokenize import detokenize
+from qwen3cpu.server.api.embeddings import embeddings
 from qwen3cpu.server.api.errors import as_api_error, guarded
+from qwen3cpu.server.api.health import health
+from qwen3cpu.server.api.metrics import metrics
+from qwen3cpu.server.api.models import models, one_model
 from qwen3cpu.server.api.responses import responses
+from qwen3cpu.server.api.tokenize import tokenize
+from qwen3cpu.server.api.tokenizer_info import tokenizer_info
 from qwen3cpu.server.gate import Gate
 from qwen3cpu.server.scheduling.service import Service
 from qwen3cpu.server.settings import Settings
@@ -34,15 +41,15 @@ ENDPOINTS = (
     (POST, "/v1/chat/completions", chat_completions),
     (POST, "/v1/completions", completions),
     (POST, "/v1/responses", responses),
-    (POST, "/v1/embeddings", text_endpoints.embeddings),
-    (GET, "/v1/models", text_endpoints.models),
-    (GET, "/v1/models/{model:path}", text_endpoints.one_model),
-    (POST, "/tokenize", text_endpoints.tokenize),
-    (POST, "/detokenize", text_endpoints.detokenize),
-    (GET, "/tokenizer_info", text_endpoints.tokenizer_info),
-    (POST, "/apply-template", text_endpoints.apply_template),
-    (GET, "/health", monitoring.health),
-    (GET, "/metrics", monitoring.metrics),
+    (POST, "/v1/embeddings", embeddings),
+    (GET, "/v1/models", models),
+    (GET, "/v1/models/{model:path}", one_model),
+    (POST, "/tokenize", tokenize),
+    (POST, "/detokenize", detokenize),
+    (GET, "/tokenizer_info", tokenizer_info),
+    (POST, "/apply-template", apply_template),
+    (GET, "/health", health),
+    (GET, "/metrics", metrics),
 )
 
 

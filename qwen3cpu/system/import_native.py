@@ -11,6 +11,7 @@ there already is made to read it again where that is safe (blas_threads.py); wha
 import importlib
 import os
 import sys
+from pathlib import Path
 
 from qwen3cpu.system.blas_threads import SHORT_TIMEOUT, TIMEOUT_VARIABLE, shorten_waits
 
@@ -31,4 +32,12 @@ if "numpy" in sys.modules:
     shorten_waits()
 _load("numpy", TIMEOUT_VARIABLE, str(SHORT_TIMEOUT))
 # Tens of microseconds, longer than the pause between two decode steps' passes.
-_load("qwen3cpu._native", "GOMP_SPINCOUNT", "10000", "OMP_WAIT_POLICY")
+try:
+    _load("qwen3cpu._native", "GOMP_SPINCOUNT", "10000", "OMP_WAIT_POLICY")
+except ModuleNotFoundError as error:
+    if error.name != "qwen3cpu._native":
+        raise
+    raise ImportError(
+        f"{Path(__file__).parents[1]}: expected the compiled modules of qwen3cpu, found its source alone. "
+        "Run `pip install -e .` in the source folder, or start Python in another folder."
+    ) from error

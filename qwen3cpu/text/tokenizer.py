@@ -73,6 +73,11 @@ class Tokenizer:
             id_ for id_ in control if id_ is not None and self._bpe.token_bytes(id_) is not None
         )
 
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """The ids of `<|im_end|>` and `<|endoftext|>`, as far as the tokenizer has them."""
+        return frozenset(token for token in (self.im_end, self.endoftext) if token is not None)
+
     def encode(self, text: str, *, control_tokens: bool = False) -> list[int]:
         """Ids of a text; decoding them gives the text as the checkpoint normalises it (NFC).
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qwen3cpu import _native
 from qwen3cpu.bench.cases import Case, Sweep, names, whole_numbers
 from qwen3cpu.bench.errors import BenchError
-from qwen3cpu.bench.limits import measure_peaks, model_costs
+from qwen3cpu.bench.limits import model_costs
 from qwen3cpu.bench.machine import Machine
 from qwen3cpu.bench.process import OWN_WORKER, Worker
 from qwen3cpu.bench.report import HEADINGS, Spread, spread_text
@@ -25,6 +25,7 @@ from qwen3cpu.loading import random_weights as synthetic
 from qwen3cpu.loading.loaded_model import Checkpoint
 from qwen3cpu.loading.random_weights import synthetic_checkpoint, synthetic_config
 from qwen3cpu.model import Model
+from qwen3cpu.system.peaks import measure_peaks
 
 kernels: Any = vars(_native)["kernels"]
 

@@ -59,6 +59,18 @@ def test_another_content_type(server):
     assert "application/json" in response.json()["error"]["message"]
 
 
+def test_small_writes_are_sent_at_once(server):
+    """Without TCP_NODELAY an answer on a connection that is kept waits 40 ms for the client's acknowledgement."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    connection.request("GET", "/health")
+    assert connection.getresponse().read()
+    accepted = [each.transport.get_extra_info("socket") for each in server.server.server_state.connections]
+    peers = {each.getpeername(): each for each in accepted}
+    own = peers[connection.sock.getsockname()]
+    assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+    connection.close()
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_huge_body(server, chunked):
     data = b'{"messages": "' + b"a" * (9 << 20) + b'"}'

@@ -1,10 +1,14 @@
 """What import_native.py sets for the libraries that it loads; test_loaded_libraries.py has those loaded before."""
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import qwen3cpu
 
 TIMEOUT = """
 import ctypes, os, sys
@@ -41,3 +45,16 @@ def test_numpy_loaded_by_qwen3cpu_waits_half_a_millisecond():
 
 def test_what_the_user_has_set_stays():
     assert timeout("qwen3cpu", OPENBLAS_THREAD_TIMEOUT="24", GIVEN="1") == 24
+
+
+def test_a_source_folder_without_compiled_modules_says_what_to_do(tmp_path):
+    package = Path(qwen3cpu.__file__).parent
+    shutil.copytree(package, tmp_path / "qwen3cpu", ignore=shutil.ignore_patterns("*.so", "assets", "__pycache__"))
+    # Without the finder of an editable install, which knows where the compiled modules are.
+    code = "import sys; sys.meta_path[:] = [finder for finder in sys.meta_path if isinstance(finder, type)]; "
+    code += f"sys.path.insert(0, {str(tmp_path)!r}); import qwen3cpu"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    expected = "expected the compiled modules of qwen3cpu, found its source alone. Run `pip install -e .`"
+    assert expected in done.stderr
+    assert str(tmp_path / "qwen3cpu") in done.stderr

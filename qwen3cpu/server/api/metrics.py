@@ -1,4 +1,4 @@
-"""GET /health and GET /metrics (Prometheus text format 0.0.4)."""
+"""GET /metrics: counters and times in the text format 0.0.4 of Prometheus."""
 
 from __future__ import annotations
 
@@ -8,17 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from qwen3cpu.server.api.json_output import json_response
 from qwen3cpu.server.scheduling.service import Service
 from qwen3cpu.server.scheduling.stats import BUCKETS, Histogram
-
-
-async def health(http: HttpRequest) -> Response:
-    """200 while requests are taken, 503 when not."""
-    scheduler = http.app.state.service.scheduler
-    if scheduler.alive and not scheduler.stopping:
-        return json_response({"status": "ok"})
-    return json_response({"status": "shutting down" if scheduler.alive else "stopped"}, 503)
 
 
 async def metrics(http: HttpRequest) -> Response:

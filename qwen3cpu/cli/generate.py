@@ -1,0 +1,94 @@
+"""`qwen3cpu generate`: the answer to one prompt, from an argument, a file or a pipe."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from qwen3cpu.cli.commands import Commands
+from qwen3cpu.cli.options import add_model_flags, add_sampling_flags, answer_options, open_model
+from qwen3cpu.cli.terminal import AnswerWriter, figures, limit_text, note
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.text.prompts import Prompt
+
+
+def add_command(commands: Commands) -> None:
+    """Add `generate` to the command line."""
+    parser = commands.add_parser(
+        "generate",
+        help="answer one prompt",
+        allow_abbrev=False,
+        description="Answer one prompt and print the answer. On a pipe the answer alone goes to stdout.",
+    )
+    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="default, and with -: read from stdin")
+    parser.add_argument("-f", "--file", type=Path, metavar="FILE", help="read the prompt from a file")
+    parser.add_argument("--system", metavar="TEXT", help="system message")
+    parser.add_argument("--raw", action="store_true", help="feed the prompt as it is, without the chat template")
+    parser.add_argument("--json", action="store_true", help="print one JSON object with the whole result")
+    parser.add_argument(
+        "--logprobs", type=int, metavar="K", help="with --json: log-probabilities and K alternatives of every token"
+    )
+    add_model_flags(parser)
+    add_sampling_flags(parser)
+    parser.set_defaults(run=run_generate)
+
+
+def run_generate(args: argparse.Namespace) -> int:
+    """`qwen3cpu generate`."""
+    if args.raw and args.system is not None:
+        raise ArgumentError("--raw feeds the prompt as it is; it has no place for --system")
+    if args.logprobs is not None and not args.json:
+        raise ArgumentError("--logprobs: needs --json")
+    text = read_prompt(args)
+    prompt: Prompt = text
+    if args.system is not None:
+        prompt = [{"role": "system", "content": args.system}, {"role": "user", "content": text}]
+    model = open_model(args)
+    options = {**answer_options(args), "raw": args.raw, "logprobs": args.logprobs}
+    writer = AnswerWriter(sys.stdout, show_thinking=args.show_thinking)
+    result = None
+    try:
+        with closing(model.stream(prompt, **options)) as chunks:
+            for chunk in chunks:
+                if not args.json:
+                    writer.write(chunk)
+                result = chunk.result
+    finally:
+        if not args.json:
+            writer.end()
+    assert result is not None
+    if args.json:
+        about = {"model": model.source, "quant": model.quant, "threads": model.threads}
+        print(json.dumps({**about, **result.to_dict()}, ensure_ascii=False))
+    elif sys.stderr.isatty():
+        note(figures(result))
+    elif result.stopped_by in ("context", "deadline"):
+        note(f"qwen3cpu: {limit_text(result)}")
+    return 0
+
+
+def read_prompt(args: argparse.Namespace) -> str:
+    """The prompt from the argument, a file or stdin. ArgumentError when there is none or it is not UTF-8."""
+    if args.file is not None:
+        if args.prompt is not None:
+            raise ArgumentError("a prompt was given twice: as an argument and with --file")
+        try:
+            return _decode(args.file.read_bytes(), str(args.file))
+        except OSError as error:
+            raise ArgumentError(f"--file {args.file}: {error.strerror}") from error
+    if args.prompt is not None and args.prompt != "-":
+        text: str = args.prompt
+        return text
+    if args.prompt is None and sys.stdin.isatty():
+        raise ArgumentError("no prompt: give one as an argument, with --file, or on stdin")
+    return _decode(sys.stdin.buffer.read(), "stdin")
+
+
+def _decode(data: bytes, name: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ArgumentError(f"{name}: expected UTF-8, found byte 0x{data[error.start]:02x} at {error.start}") from None

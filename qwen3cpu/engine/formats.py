@@ -1,0 +1,25 @@
+"""The formats of the KV cache, as the compiled engine lists them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from qwen3cpu import _native
+from qwen3cpu.errors import ArgumentError
+
+KV_FORMATS: Final[tuple[str, ...]] = tuple(_native.KV_FORMATS)
+"""What `kv=` may be."""
+DEFAULT_KV: Final = "f16"
+KV_BLOCK: Final[int] = _native.KV_BLOCK
+"""Positions in one block of the KV cache."""
+
+
+def check_kv(kv: str) -> None:
+    """Raise ArgumentError unless `kv` is one of KV_FORMATS."""
+    if kv not in KV_FORMATS:
+        raise ArgumentError(f"kv: expected one of {', '.join(KV_FORMATS)}, found {kv!r}")
+
+
+def kv_blocks(positions: int) -> int:
+    """Blocks that hold this many positions of one sequence."""
+    return -(-positions // KV_BLOCK)

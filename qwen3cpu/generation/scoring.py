@@ -1,0 +1,48 @@
+"""Numbers without an answer: the logits after every token of a text, and how likely each of its tokens is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.engine.engine import CHUNK, Engine
+from qwen3cpu.engine.sampling import Sampler, SamplingParams
+from qwen3cpu.generation.logprobs import Scorer
+from qwen3cpu.generation.results import TokenLogprob
+from qwen3cpu.text.tokenizer import Tokenizer
+
+
+def all_logits(engine: Engine, tokens: Sequence[int]) -> NDArray[np.float32]:
+    """The logits after every one of `tokens`, which is not empty: float32 [len(tokens), vocab_size]."""
+    pieces = engine.every_logit(tokens)
+    if len(tokens) <= CHUNK:
+        return next(pieces)[1]
+    out = np.empty((len(tokens), engine.vocab_size), dtype=np.float32)
+    for start, logits in pieces:
+        out[start : start + len(logits)] = logits
+    return out
+
+
+def score_tokens(engine: Engine, tokenizer: Tokenizer, tokens: Sequence[int], top: int) -> list[TokenLogprob]:
+    """Natural log-probabilities of every token but the first, which nothing comes before.
+
+    Args:
+        engine: runs the forward passes.
+        tokenizer: gives the texts of the tokens.
+        tokens: at least two ids.
+        top: alternatives to report at each position.
+    """
+    sampler = Sampler(
+        SamplingParams(),
+        vocab_size=engine.vocab_size,
+        token_limit=min(tokenizer.size, engine.vocab_size),
+        prompt=[],
+    )
+    scorer = Scorer(sampler, tokenizer, top)
+    scores = []
+    for start, logits in engine.every_logit(tokens[:-1]):
+        for row, token in zip(logits, tokens[start + 1 :], strict=False):
+            scores.append(scorer.score(token, row))
+    return scores

@@ -1,0 +1,27 @@
+"""GET /tokenizer_info: what an evaluation harness asks before it uses /tokenize."""
+
+from __future__ import annotations
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from qwen3cpu.server.api.json_output import json_response
+from qwen3cpu.server.scheduling.service import Service
+
+
+async def tokenizer_info(http: HttpRequest) -> Response:
+    """GET /tokenizer_info: what an evaluation harness asks before it uses /tokenize."""
+    service: Service = http.app.state.service
+    named = service.model.tokenizer.named_tokens
+    eos = min(service.model.eos_token_ids, default=None)
+    return json_response(
+        {
+            "tokenizer_class": "Qwen2Tokenizer",
+            "bos_token": named.get("bos_token"),
+            "eos_token": named.get("eos_token") or service.model.tokenizer.decode([eos], skip_special_tokens=False)
+            if eos is not None
+            else None,
+            "pad_token": named.get("pad_token"),
+            "model_max_length": service.model.context,
+        }
+    )

@@ -1,0 +1,150 @@
+"""Damaged requests: valid bodies of every endpoint, one to three places of which are damaged, sent to a server."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import threading
+from pathlib import Path
+from typing import Any
+
+import checkpoints
+from mutations import as_json, damage_bytes, damage_json
+
+import qwen3cpu
+from qwen3cpu.server.app import make_app
+from qwen3cpu.server.serve import HttpServer, listen
+from qwen3cpu.server.settings import Settings
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 0}, "b": {"enum": ["x", "y"]}}}
+CHAT: dict[str, Any] = {"model": "m", "max_tokens": 2, "messages": [{"role": "user", "content": "hello"}]}
+CALLED = [
+    {"role": "system", "content": "be brief"},
+    {"role": "user", "content": [{"type": "text", "text": "hello"}]},
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"B"}'}}],
+    },
+    {"role": "tool", "tool_call_id": "c1", "content": "20 C"},
+]
+BODIES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("/v1/chat/completions", CHAT),
+    ("/v1/chat/completions", {**CHAT, "stream": True, "stream_options": {"include_usage": True}}),
+    ("/v1/chat/completions", {**CHAT, "messages": CALLED, "tools": [TOOL], "tool_choice": "auto"}),
+    ("/v1/chat/completions", {**CHAT, "tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}}),
+    (
+        "/v1/chat/completions",
+        {**CHAT, "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}},
+    ),
+    (
+        "/v1/chat/completions",
+        {
+            **CHAT,
+            "temperature": 0.7,
+            "top_p": 0.9,
+            "top_k": 20,
+            "min_p": 0.0,
+            "seed": 1,
+            "n": 2,
+            "stop": ["x"],
+            "logprobs": True,
+            "top_logprobs": 3,
+            "logit_bias": {"5": 1.0},
+            "presence_penalty": 0.1,
+            "frequency_penalty": 0.1,
+            "repetition_penalty": 1.1,
+            "reasoning_effort": "low",
+            "chat_template_kwargs": {"enable_thinking": False},
+        },
+    ),
+    ("/v1/completions", {"model": "m", "prompt": "hello", "max_tokens": 2, "echo": True, "logprobs": 2}),
+    ("/v1/completions", {"prompt": ["hello", "world"], "max_tokens": 1, "stream": True, "suffix": None}),
+    ("/v1/completions", {"prompt": [[1, 2], [3]], "max_tokens": 1, "best_of": 1}),
+    ("/v1/responses", {"model": "m", "input": "hello", "max_output_tokens": 2, "instructions": "be brief"}),
+    (
+        "/v1/responses",
+        {
+            "max_output_tokens": 2,
+            "input": [{"role": "user", "content": [{"type": "input_text", "text": "hello"}]}],
+            "tools": [{"type": "function", **TOOL["function"]}],
+            "text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA}},
+            "reasoning": {"effort": "low"},
+            "stream": True,
+        },
+    ),
+    ("/v1/embeddings", {"model": "m", "input": "hello"}),
+    ("/tokenize", {"prompt": "hello", "return_token_strs": True}),
+    ("/tokenize", {"messages": CHAT["messages"]}),
+    ("/detokenize", {"tokens": [1, 2, 3]}),
+    ("/apply-template", {"messages": CALLED, "tools": [TOOL]}),
+)
+FOREIGN_KEYS = (
+    *("think", "options", "keep_alive", "cache_prompt", "repeat_penalty", "guided_json", "guided_regex", "functions"),
+    *("thinking", "reasoning", "prediction", "echo", "truncation", "response_format", "max_tokens", "max_new_tokens"),
+    *(
+        "seed",
+        "stop",
+        "n",
+        "top_logprobs",
+        "tools",
+        "tool_choice",
+        "name",
+        "content",
+        "type",
+        "$ref",
+        "anyOf",
+        "pattern",
+    ),
+)
+
+
+class Bodies:
+    """A server in this process, and one connection to it.
+
+    Args:
+        folder: an empty one, for the model that it serves.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        model = qwen3cpu.load(checkpoints.write_checkpoint(folder / "model").folder, "f32", context=200, threads=1)
+        app = make_app(model, Settings(model_name="m", kv_bytes=1 << 26))
+        listener = listen("127.0.0.1", 0)
+        self._port = listener.getsockname()[1]
+        self._server = HttpServer(app, grace=5)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
+        self._thread.start()
+        self._connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+
+    def send(self, rng: random.Random) -> None:
+        """Send one damaged body. Raises AssertionError for an answer that no server should give."""
+        path, body = rng.choice(BODIES)
+        data = as_json(damage_json(body, rng, FOREIGN_KEYS))
+        if rng.random() < 0.05:
+            data = damage_bytes(data, rng)
+        try:
+            self._connection.request("POST", path, data, {"content-type": "application/json"})
+            response = self._connection.getresponse()
+            answer = response.read()
+        except (OSError, http.client.HTTPException):
+            self._connection.close()
+            raise
+        shown = f"{path} {data[:3000]!r}: {response.status} {answer[:500]!r}"
+        assert response.status < 500, shown
+        if response.status >= 400:
+            assert answer.startswith(b'{"error":{"message":'), shown
+        assert b"Traceback" not in answer, shown
+
+    def close(self) -> None:
+        """Stop the server."""
+        self._connection.close()
+        self._server.should_exit = True
+        self._thread.join()

@@ -1,0 +1,40 @@
+"""The pictures in docs/ show the house as it is."""
+
+import ast
+import importlib.util
+import itertools
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+if sys.version_info < (3, 11):
+    pytest.skip("drawing reads pyproject.toml with tomllib of Python 3.11", allow_module_level=True)
+if not (ROOT / "qwen3cpu").is_dir():
+    pytest.skip("the source of the package is not beside the tests", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def drawing():
+    spec = importlib.util.spec_from_file_location("draw_house", ROOT / "tools" / "draw_house.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_pictures_are_drawn_from_the_project_as_it_is(drawing):
+    for name, picture in drawing.pictures().items():
+        committed = (drawing.PICTURES / name).read_text(encoding="utf-8")
+        assert committed == picture, f"docs/pictures/{name}: run `python tools/draw_house.py`"
+
+
+def test_each_stop_of_a_tokens_way_imports_the_next_one(drawing):
+    """Down from the user to the compiled modules, without a detour."""
+    stops = [place for place, *_ in drawing.TOKEN_WAY if place.endswith(".py")]
+    assert len(stops) >= 4
+    for upper, lower in itertools.pairwise(stops):
+        name = "qwen3cpu." + lower.removesuffix(".py").replace("/", ".")
+        tree = ast.parse((ROOT / "qwen3cpu" / upper).read_text(encoding="utf-8"))
+        imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert name in imported, f"{upper} does not import {lower}"
