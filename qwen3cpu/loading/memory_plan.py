@@ -10,11 +10,9 @@ import numpy as np
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, LAYERS, vector_lengths
+from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, LAYERS, logits_matrix, vector_lengths
 from qwen3cpu.engine.engine import CHUNK
-from qwen3cpu.packed.packed_file import PackedMatrix
-from qwen3cpu.packed.sealed_file import PAGE
-from qwen3cpu.system.memory import anonymous_bytes
+from qwen3cpu.packed.matrix import MatrixLayout
 
 # Measured with bench/start.py on Linux, Python 3.11, for vocabularies of 512, 49,152 and 151,936 tokens: 47, 56 and 76
 # MB of resident memory beside weights, KV cache and workspace.
@@ -43,7 +41,7 @@ class Needs:
         return self.weight_bytes + self.kv_bytes + self.workspace_bytes + self.process_bytes
 
 
-def needs(config: ModelConfig, matrices: Mapping[str, PackedMatrix], kv: str, context: int, threads: int) -> Needs:
+def needs(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv: str, context: int, threads: int) -> Needs:
     """What a model will need.
 
     Args:
@@ -57,7 +55,7 @@ def needs(config: ModelConfig, matrices: Mapping[str, PackedMatrix], kv: str, co
     vectors = 4 * sum(vector_lengths(config).values())
     sizes = {name: matrix.bytes for name, matrix in matrices.items()}
     layers = vectors + sum(size for name, size in sizes.items() if name not in (EMBEDDING, HEAD))
-    read = layers + sizes[EMBEDDING if config.tie_word_embeddings else HEAD]
+    read = layers + sizes[logits_matrix(config)]
     return Needs(
         context=context,
         weight_bytes=vectors + sum(sizes.values()),
@@ -69,7 +67,7 @@ def needs(config: ModelConfig, matrices: Mapping[str, PackedMatrix], kv: str, co
     )
 
 
-def _engine_bytes(config: ModelConfig, matrices: Mapping[str, PackedMatrix], kv: str, threads: int) -> tuple[int, int]:
+def _engine_bytes(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv: str, threads: int) -> tuple[int, int]:
     """(bytes of a block of the KV cache, workspace for a piece of a prompt) as the engine itself says.
 
     It is asked with one layer of the model and a vocabulary of one row tile, all zeros: untouched memory, which takes
@@ -79,14 +77,11 @@ def _engine_bytes(config: ModelConfig, matrices: Mapping[str, PackedMatrix], kv:
     rows = 8
     for name in (EMBEDDING, HEAD):
         if name in matrices:
-            first[name] = PackedMatrix(matrices[name].format, rows, config.hidden_size)
+            first[name] = MatrixLayout(matrices[name].format, rows, config.hidden_size)
     layer = replace(config, num_hidden_layers=1, vocab_size=rows)
     model = _native.Model(
         layer.native(_native.KV_BLOCK),
-        {
-            name: (matrix.format, matrix.rows, matrix.cols, anonymous_bytes(matrix.pages * PAGE)[: matrix.bytes])
-            for name, matrix in first.items()
-        },
+        {name: layout.with_data(layout.room()) for name, layout in first.items()},
         {name: np.zeros(length, dtype=np.float32) for name, length in vector_lengths(layer).items()},
         kv,
         threads,

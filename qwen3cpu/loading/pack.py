@@ -6,11 +6,10 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 
-from qwen3cpu.checkpoint.gguf_file import is_gguf
 from qwen3cpu.checkpoint.tensors import check_quant
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.locate import locate
-from qwen3cpu.loading.sources import open_weights
+from qwen3cpu.loading.sources import may_be_packed, open_unpacked
 from qwen3cpu.packed.packed_file import is_packed
 from qwen3cpu.packed.sealed_file import PAGE
 from qwen3cpu.quantization.pack_model import calibrate_to_file, pack_to_file
@@ -56,9 +55,9 @@ def pack(
     if out.exists():
         _check_replaceable(out)
     name, _, found = locate(source)
-    if found.is_file() and not is_gguf(found):
+    if may_be_packed(found):
         raise ArgumentError(f"source: expected a model folder, a GGUF file or a hub id, found the file {found}")
-    opened = open_weights(found)
+    opened = open_unpacked(found)
     weights, texts, quant = opened.weights, opened.read_texts(), quant or opened.preferred_quant
     try:
         with nullcontext(progress) if progress is not None else Progress("Packing", None) as bar:

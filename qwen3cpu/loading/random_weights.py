@@ -21,8 +21,7 @@ from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
 from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, check_quant, vector_lengths
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.loaded_model import Checkpoint
-from qwen3cpu.packed.packed_file import PackedMatrix, plan_matrices
-from qwen3cpu.packed.sealed_file import PAGE
+from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix, all_rooms, plan_matrices
 from qwen3cpu.system.memory import anonymous_bytes
 
 SIZES: Final[dict[str, dict[str, Any]]] = {
@@ -110,7 +109,6 @@ def synthetic_checkpoint(size: str, quant: str = "q4", *, threads: int, seed: in
         matrices=matrices,
         vectors=vectors,
         quant=quant,
-        weight_bytes=sum(entry[3].nbytes for entry in matrices.values()) + sum(v.nbytes for v in vectors.values()),
         fingerprint=hashlib.sha256(f"random {size} {quant} {seed}".encode()).hexdigest(),
         packed_path=None,
     )
@@ -127,22 +125,17 @@ class _Weights:
         self._pool = self._rng.standard_normal(_POOL, dtype=np.float32)
         self._patterns: dict[tuple[str, int], NDArray[np.uint8]] = {}
 
-    def all(self) -> dict[str, tuple[str, int, int, NDArray[np.uint8]]]:
-        """Name -> (format, rows, cols, packed bytes), each from the start of a page on."""
-        block = anonymous_bytes(sum(matrix.pages for matrix in self._plan.values()) * PAGE)
-        matrices = {}
-        offset = 0
-        for name, matrix in self._plan.items():
-            out = block[offset : offset + matrix.bytes]
+    def all(self) -> dict[str, PackedMatrix]:
+        """Every matrix of the model."""
+        matrices = all_rooms(self._plan)
+        for name, matrix in matrices.items():
             if name in (EMBEDDING, HEAD):
-                self._pack(matrix, out, self._hidden**-0.5 * _LOGIT_SPREAD)
+                self._pack(matrix.layout, matrix.data, self._hidden**-0.5 * _LOGIT_SPREAD)
             else:
-                self._repeat(matrix, out)
-            matrices[name] = (matrix.format, matrix.rows, matrix.cols, out)
-            offset += matrix.pages * PAGE
+                self._repeat(matrix.layout, matrix.data)
         return matrices
 
-    def _pack(self, matrix: PackedMatrix, out: NDArray[np.uint8], deviation: float) -> None:
+    def _pack(self, matrix: MatrixLayout, out: NDArray[np.uint8], deviation: float) -> None:
         """Normally distributed weights, every row another one."""
         for first in range(0, matrix.rows, _HEAD_ROWS):
             rows = min(_HEAD_ROWS, matrix.rows - first)
@@ -152,7 +145,7 @@ class _Weights:
                 np.multiply(self._pool[start : start + matrix.cols], deviation, out=row)
             _native.pack_into(matrix.format, source, out, matrix.rows, first, self._threads)
 
-    def _repeat(self, matrix: PackedMatrix, out: NDArray[np.uint8]) -> None:
+    def _repeat(self, matrix: MatrixLayout, out: NDArray[np.uint8]) -> None:
         """The same _PATTERN_ROWS rows again and again: row tiles, then the row scales where the format has them."""
         pattern = self._pattern(matrix.format, matrix.cols)
         for part, repeated in zip(_parts(matrix, out), _parts(_pattern_matrix(matrix), pattern), strict=True):
@@ -162,23 +155,23 @@ class _Weights:
     def _pattern(self, format_: str, cols: int) -> NDArray[np.uint8]:
         pattern = self._patterns.get((format_, cols))
         if pattern is None:
-            matrix = PackedMatrix(format_, _PATTERN_ROWS, cols)
+            matrix = MatrixLayout(format_, _PATTERN_ROWS, cols)
             pattern = self._patterns[format_, cols] = anonymous_bytes(matrix.bytes)
             self._pack(matrix, pattern, cols**-0.5)
         return pattern
 
 
-def _pattern_matrix(matrix: PackedMatrix) -> PackedMatrix:
-    return PackedMatrix(matrix.format, _PATTERN_ROWS, matrix.cols)
+def _pattern_matrix(matrix: MatrixLayout) -> MatrixLayout:
+    return MatrixLayout(matrix.format, _PATTERN_ROWS, matrix.cols)
 
 
-def _parts(matrix: PackedMatrix, data: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+def _parts(matrix: MatrixLayout, data: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
     """The row tiles [tiles, bytes of one] and the row scales [tiles, bytes of one tile's] of a packed matrix.
 
     Tiles are whole cache lines (csrc/layout/format.h). What one tile takes beyond them are its row scales, which follow
     all tiles.
     """
-    one = PackedMatrix(matrix.format, _TILE_ROWS, matrix.cols).bytes
+    one = MatrixLayout(matrix.format, _TILE_ROWS, matrix.cols).bytes
     scales = one % 64
     tiles = -(-matrix.rows // _TILE_ROWS)
     split = tiles * (one - scales)

@@ -14,11 +14,15 @@ from typing import Final
 from qwen3cpu.checkpoint.json_fields import parse_object
 from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
 from qwen3cpu.errors import CheckpointError
-from qwen3cpu.packed.packed_file import FORMAT_VERSION, SUFFIX, PackedFile, is_being_written, is_packed
+from qwen3cpu.packed.packed_file import FORMAT_VERSION, SUFFIX, PackedFile, is_packed
 from qwen3cpu.packed.sealed_file import PART_SUFFIX
+from qwen3cpu.packed.unfinished import is_being_written
 
 _PACKING: Final = "5"
-"""Raised whenever the same weights give other bytes (`_native.pack_into`, `weights.format_of`), to pack them again."""
+"""Must be raised whenever the same weights give other bytes, so that they are packed again.
+
+Bytes depend on `_native.pack_into`, on rounding (quantization/) and on the format rules of checkpoint/tensors.py.
+"""
 
 
 def cache_folder() -> Path:

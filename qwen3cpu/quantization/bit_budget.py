@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.packed.packed_file import PackedMatrix
+from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix
 from qwen3cpu.quantization.divergence import log_softmax
 from qwen3cpu.quantization.layer_runner import Layer, Matrices, Vectors
 
@@ -39,12 +39,12 @@ class CostMeter:
         self._layer = 0
         self._end = self._from(0, self._x.copy())
 
-    def layer(self, swapped: Mapping[str, tuple[str, int, int, NDArray[np.uint8]]]) -> dict[str, float]:
+    def layer(self, swapped: Mapping[str, PackedMatrix]) -> dict[str, float]:
         """The divergence that each of these matrices of the next layer brings when it alone takes its place."""
         ends = {}
-        for name, entry in swapped.items():
+        for name, matrix in swapped.items():
             x = self._x.copy()
-            matrices = {**self._matrices, name: entry}
+            matrices = {**self._matrices, name: matrix}
             Layer(self._config, matrices, self._vectors, self._layer, length=self._length, threads=self._threads).run(x)
             ends[name] = self._from(self._layer + 1, x)
         self._whole.run_layer(self._layer, self._lengths, self._x)
@@ -71,21 +71,21 @@ class CostMeter:
 
 
 def choose_formats(
-    plan: Mapping[str, PackedMatrix], costs: Mapping[str, float], bits: float
-) -> dict[str, PackedMatrix]:
+    plan: Mapping[str, MatrixLayout], costs: Mapping[str, float], bits: float
+) -> dict[str, MatrixLayout]:
     """A plan with as many matrices in q8 as fit into `bits` per weight, on average over all matrices of the model.
 
     Those with the greatest cost per byte come first; matrices without a cost keep the format that they have.
     """
     budget = bits / 8 * sum(matrix.rows * matrix.cols for matrix in plan.values())
-    chosen = {name: PackedMatrix("q4" if name in costs else m.format, m.rows, m.cols) for name, m in plan.items()}
+    chosen = {name: MatrixLayout("q4" if name in costs else m.format, m.rows, m.cols) for name, m in plan.items()}
     used = sum(matrix.bytes for matrix in chosen.values())
     for name in sorted(costs, key=lambda name: -costs[name] / _more_bytes(plan[name])):
         if used + _more_bytes(plan[name]) <= budget:
             used += _more_bytes(plan[name])
-            chosen[name] = PackedMatrix("q8", plan[name].rows, plan[name].cols)
+            chosen[name] = MatrixLayout("q8", plan[name].rows, plan[name].cols)
     return chosen
 
 
-def _more_bytes(matrix: PackedMatrix) -> int:
+def _more_bytes(matrix: MatrixLayout) -> int:
     return _native.matrix_bytes("q8", matrix.rows, matrix.cols) - _native.matrix_bytes("q4", matrix.rows, matrix.cols)

@@ -25,9 +25,10 @@ from checkpoints import (
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
+from qwen3cpu.checkpoint.tensors import QUANTS
 from qwen3cpu.errors import ArgumentError, CheckpointError, ConfigError, Qwen3CpuError
 from qwen3cpu.loading.loaded_model import Checkpoint
-from qwen3cpu.loading.open import QUANTS, open_checkpoint
+from qwen3cpu.loading.open import open_checkpoint
 
 EMBEDDING = "model.embed_tokens.weight"
 Q_PROJ = "model.layers.1.self_attn.q_proj.weight"
