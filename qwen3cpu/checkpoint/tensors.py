@@ -16,7 +16,13 @@ from qwen3cpu import _native
 from qwen3cpu.errors import ArgumentError
 
 QUANTS: Final[tuple[str, ...]] = tuple(_native.FORMATS)
-DEFAULT_QUANT: Final = "q4"
+NARROW: Final = "q4"
+WIDE: Final = "q8"
+"""The two formats of a model that is packed as NARROW: those of its matrices that would lose most are WIDE.
+
+NARROW is also the only format that is rounded with regard to a matrix's inputs (quantization/gptq.py).
+"""
+DEFAULT_QUANT: Final = NARROW
 
 EMBEDDING: Final = "model.embed_tokens.weight"
 HEAD: Final = "lm_head.weight"
@@ -112,7 +118,7 @@ def _as_asked(quant: str, last_layer: bool) -> str:
 
 
 def _at_least_8_bits(quant: str, last_layer: bool) -> str:
-    return "q8" if quant == "q4" else quant
+    return WIDE if quant == NARROW else quant
 
 
 def _at_least_8_bits_but_last(quant: str, last_layer: bool) -> str:

@@ -74,11 +74,10 @@ def _engine_bytes(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv:
     no room. The workspace grows by the same for each token, so two small passes tell what a large one takes.
     """
     first = {name: matrix for name, matrix in matrices.items() if name.startswith(f"{LAYERS}0.")}
-    rows = 8
     for name in (EMBEDDING, HEAD):
         if name in matrices:
-            first[name] = MatrixLayout(matrices[name].format, rows, config.hidden_size)
-    layer = replace(config, num_hidden_layers=1, vocab_size=rows)
+            first[name] = MatrixLayout(matrices[name].format, _native.TILE_ROWS, config.hidden_size)
+    layer = replace(config, num_hidden_layers=1, vocab_size=_native.TILE_ROWS)
     model = _native.Model(
         layer.native(_native.KV_BLOCK),
         {name: layout.with_data(layout.room()) for name, layout in first.items()},

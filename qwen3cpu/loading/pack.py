@@ -6,7 +6,7 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 
-from qwen3cpu.checkpoint.tensors import check_quant
+from qwen3cpu.checkpoint.tensors import NARROW, check_quant
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.locate import locate
 from qwen3cpu.loading.sources import may_be_packed, open_unpacked
@@ -47,7 +47,7 @@ def pack(
         CheckpointError, ConfigError, DownloadError: as for `load`.
     """
     recipe = _checked_recipe(calibrate, quant)
-    quant = "q4" if recipe is not None else quant
+    quant = NARROW if recipe is not None else quant
     if quant is not None:
         check_quant(quant)
     threads = resolve_threads(threads)
@@ -76,8 +76,8 @@ def _checked_recipe(calibrate: bool | Recipe, quant: str | None) -> Recipe | Non
         return None
     if calibrate is not True and not isinstance(calibrate, Recipe):
         raise ArgumentError(f"calibrate: expected True, False or a Recipe, found {calibrate!r}")
-    if quant not in (None, "q4"):
-        raise ArgumentError(f"calibrate: rounds to 'q4' only, found quant {quant!r}")
+    if quant not in (None, NARROW):
+        raise ArgumentError(f"calibrate: rounds to {NARROW!r} only, found quant {quant!r}")
     recipe = Recipe() if calibrate is True else calibrate
     check_recipe(recipe)
     return recipe

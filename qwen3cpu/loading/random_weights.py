@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
-from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, check_quant, vector_lengths
+from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, EMBEDDING, HEAD, check_quant, vector_lengths
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.loaded_model import Checkpoint
 from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix, all_rooms, plan_matrices
@@ -36,7 +36,6 @@ SIZES: Final[dict[str, dict[str, Any]]] = {
 }
 """Shapes of the released dense models, from their config.json; "test" is for tests."""
 
-_TILE_ROWS: Final = 8
 _PATTERN_ROWS: Final = 256  # of a layer's weights are different; a packed run of these stays in the L2 cache
 _POOL: Final = 1 << 20  # different random numbers; small, because the peak of memory is a figure of the benchmark
 _HEAD_ROWS: Final = 512  # packed in one call
@@ -82,7 +81,7 @@ def synthetic_config(size: str) -> ModelConfig:
     )
 
 
-def synthetic_checkpoint(size: str, quant: str = "q4", *, threads: int, seed: int = 0) -> Checkpoint:
+def synthetic_checkpoint(size: str, quant: str = DEFAULT_QUANT, *, threads: int, seed: int = 0) -> Checkpoint:
     """A model of the shape `size` with random weights, packed as `quant`.
 
     Args:
@@ -171,9 +170,9 @@ def _parts(matrix: MatrixLayout, data: NDArray[np.uint8]) -> Iterator[NDArray[np
     Tiles are whole cache lines (csrc/layout/format.h). What one tile takes beyond them are its row scales, which follow
     all tiles.
     """
-    one = MatrixLayout(matrix.format, _TILE_ROWS, matrix.cols).bytes
+    one = MatrixLayout(matrix.format, _native.TILE_ROWS, matrix.cols).bytes
     scales = one % 64
-    tiles = -(-matrix.rows // _TILE_ROWS)
+    tiles = -(-matrix.rows // _native.TILE_ROWS)
     split = tiles * (one - scales)
     yield data[:split].reshape(tiles, one - scales)
     yield data[split:].reshape(tiles, scales)

@@ -7,6 +7,7 @@ with this one matrix in q4 from the model in q8.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.checkpoint.tensors import NARROW, WIDE
 from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix
 from qwen3cpu.quantization.divergence import log_softmax
 from qwen3cpu.quantization.layer_runner import Layer, Matrices, Vectors
@@ -78,14 +80,15 @@ def choose_formats(
     Those with the greatest cost per byte come first; matrices without a cost keep the format that they have.
     """
     budget = bits / 8 * sum(matrix.rows * matrix.cols for matrix in plan.values())
-    chosen = {name: MatrixLayout("q4" if name in costs else m.format, m.rows, m.cols) for name, m in plan.items()}
-    used = sum(matrix.bytes for matrix in chosen.values())
-    for name in sorted(costs, key=lambda name: -costs[name] / _more_bytes(plan[name])):
-        if used + _more_bytes(plan[name]) <= budget:
-            used += _more_bytes(plan[name])
-            chosen[name] = MatrixLayout("q8", plan[name].rows, plan[name].cols)
+    chosen = {name: replace(layout, format=NARROW) if name in costs else layout for name, layout in plan.items()}
+    used = sum(layout.bytes for layout in chosen.values())
+    more = {name: _more_bytes(plan[name]) for name in costs}
+    for name in sorted(costs, key=lambda name: -costs[name] / more[name]):
+        if used + more[name] <= budget:
+            used += more[name]
+            chosen[name] = replace(plan[name], format=WIDE)
     return chosen
 
 
-def _more_bytes(matrix: MatrixLayout) -> int:
-    return _native.matrix_bytes("q8", matrix.rows, matrix.cols) - _native.matrix_bytes("q4", matrix.rows, matrix.cols)
+def _more_bytes(layout: MatrixLayout) -> int:
+    return replace(layout, format=WIDE).bytes - replace(layout, format=NARROW).bytes

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.tensors import input_sizes, readers_of
+from qwen3cpu.checkpoint.tensors import NARROW, input_sizes, readers_of
 from qwen3cpu.engine.engine import Engine
 from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix, plan_matrices
 from qwen3cpu.quantization.bit_budget import CostMeter, choose_formats
@@ -51,7 +51,7 @@ class Calibrated:
 
 def calibrate(source: Source, recipe: Recipe, *, threads: int, progress: Progress) -> Calibrated:
     """Round a model to q4 by text that it writes itself."""
-    plan = plan_matrices(source.config, "q4")
+    plan = plan_matrices(source.config, NARROW)
     held_out = 0 if recipe.bits is None else max(recipe.held_out // recipe.sequence, 1)
     ids = own_text(source, recipe, held_out, threads=threads, progress=progress)
     costs: dict[str, float] = {}
@@ -77,7 +77,7 @@ def in_q4(source: Source, layer: int, *, threads: int) -> dict[str, PackedMatrix
     """The matrices of a layer, rounded to q4 each by itself."""
     rounded = {}
     for name in chain.from_iterable(readers_of(source.config, layer).values()):
-        layout = replace(source.matrices[name].layout, format="q4")
+        layout = replace(source.matrices[name].layout, format=NARROW)
         out = layout.room()
         _native.pack_into(layout.format, source.original(name), out, layout.rows, 0, threads)
         rounded[name] = layout.with_data(out)
@@ -113,7 +113,7 @@ def round_layers(
     progress.start("Rounding", source.config.num_hidden_layers * len(input_sizes(source.config)), "steps")
     for layer in range(source.config.num_hidden_layers):
         for shown, readers in readers_of(source.config, layer).items():
-            names = [name for name in readers if plan[name].format == "q4"]
+            names = [name for name in readers if plan[name].format == NARROW]
             if names:
                 runner = Layer(source.config, matrices, source.vectors, layer, length=recipe.sequence, threads=threads)
                 moments = InputMoments(_moments(runner, x, shown), recipe.rounding)

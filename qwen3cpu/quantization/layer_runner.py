@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.tensors import EMBEDDING, LAYERS, input_sizes, vector_lengths
+from qwen3cpu.checkpoint.tensors import EMBEDDING, LAYERS, WIDE, input_sizes, vector_lengths
 from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix
 
 Matrices = Mapping[str, PackedMatrix]
 Vectors = Mapping[str, NDArray[np.float32]]
-
-_ROWS: Final = 8
 
 
 class Layer:
@@ -39,10 +36,10 @@ class Layer:
         length: tokens of a sequence. together: tokens of a pass, at least one sequence; its workspace grows with them.
         """
         self._together = together
-        alone = replace(config, num_hidden_layers=1, vocab_size=_ROWS, tie_word_embeddings=True)
+        alone = replace(config, num_hidden_layers=1, vocab_size=_native.TILE_ROWS, tie_word_embeddings=True)
         prefix = f"{LAYERS}{layer}."
         # Neither embedding nor head will be used.
-        embedding = MatrixLayout("q8", _ROWS, config.hidden_size)
+        embedding = MatrixLayout(WIDE, _native.TILE_ROWS, config.hidden_size)
         own = {EMBEDDING: embedding.with_data(embedding.room())}
         for name, matrix in matrices.items():
             if name.startswith(prefix):

@@ -14,7 +14,6 @@ from qwen3cpu.packed.matrix import MatrixLayout
 from qwen3cpu.system.progress_bar import Progress
 
 _CHUNK_BYTES: Final = 16 << 20  # of source weights: what is mapped beside the packed weights, and how soon Ctrl-C works
-_TILE_ROWS: Final = 8
 
 
 def pack_matrix(
@@ -32,7 +31,7 @@ def pack_matrix(
     """
     weights.will_need(name)
     row_bytes = weights.rows(name, 0, 1).nbytes
-    step = max(_CHUNK_BYTES // row_bytes // _TILE_ROWS, 1) * _TILE_ROWS
+    step = max(_CHUNK_BYTES // row_bytes // _native.TILE_ROWS, 1) * _native.TILE_ROWS
     for first in range(0, layout.rows, step):
         last = min(first + step, layout.rows)
         chunk = weights.rows(name, first, last)

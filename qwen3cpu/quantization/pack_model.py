@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.model_texts import ModelTexts
+from qwen3cpu.checkpoint.tensors import NARROW, WIDE
 from qwen3cpu.checkpoint.weight_source import WeightSource, original_matrix, read_vectors
 from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix, all_rooms, plan_matrices
 from qwen3cpu.packed.packed_file import Origin
@@ -23,7 +24,7 @@ from qwen3cpu.text.tokenizer import Tokenizer
 
 def packer(weights: WeightSource, config: ModelConfig, quant: str, *, threads: int, progress: Progress) -> Pack:
     """What packs the matrices of a model, one after the other in the order of the forward pass."""
-    if quant == "q4":
+    if quant == NARROW:
         # Imported here: most loads find the weights packed.
         from qwen3cpu.quantization.quick_q4 import QuickPacker
 
@@ -90,7 +91,7 @@ def calibrate_to_file(
     with SumsOfFiles(files) as sums:
         source = Source(
             config=texts.config,
-            matrices=pack_in_memory(weights, texts, "q8", threads=threads, progress=progress),
+            matrices=pack_in_memory(weights, texts, WIDE, threads=threads, progress=progress),
             vectors=read_vectors(weights),
             token_limit=min(tokenizer.size, texts.config.vocab_size),
             original=partial(original_matrix, weights),
@@ -101,4 +102,4 @@ def calibrate_to_file(
             out[:] = calibrated.matrices[tensor].data
 
         notes = {"calibration": describe(recipe, calibrated.costs)}
-        write_packed(path, texts, "q4", origin, calibrated.plan(), take, source.vectors, sums.result, notes)
+        write_packed(path, texts, NARROW, origin, calibrated.plan(), take, source.vectors, sums.result, notes)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.tensors import EMBEDDING, readers_of, tensors_of
+from qwen3cpu.checkpoint.tensors import EMBEDDING, NARROW, WIDE, readers_of, tensors_of
 from qwen3cpu.checkpoint.weight_source import WeightSource, original_matrix, read_vectors
 from qwen3cpu.packed.matrix import MatrixLayout
 from qwen3cpu.quantization.gptq import Rounding, column_order, damped
@@ -50,7 +50,7 @@ class QuickPacker:
 
     def pack(self, name: str, layout: MatrixLayout, out: NDArray[np.uint8]) -> None:
         """Pack one matrix into out, uint8 [layout.bytes]. Raises CheckpointError for a weight that is not finite."""
-        blocks = self._blocks_of(name) if layout.format == "q4" else None
+        blocks = self._blocks_of(name) if layout.format == NARROW else None
         if blocks is None:
             pack_matrix(self._weights, name, layout, out, threads=self._threads, progress=self._progress)
             return
@@ -81,7 +81,7 @@ class QuickPacker:
         matrices = {}
         readers = readers_of(self._config, layer)
         for name in chain.from_iterable(readers.values()):
-            layout = MatrixLayout("q8", *self._tensors[name].shape)
+            layout = MatrixLayout(WIDE, *self._tensors[name].shape)
             out = layout.room()
             pack_matrix(self._weights, name, layout, out, threads=self._threads, progress=None)
             matrices[name] = layout.with_data(out)

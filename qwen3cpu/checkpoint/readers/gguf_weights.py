@@ -16,12 +16,12 @@ from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.dtypes import finite_float32
 from qwen3cpu.checkpoint.gguf_file import GgufFile, GgufTensor
 from qwen3cpu.checkpoint.readers.gguf_texts import read_gguf_config, read_gguf_texts
-from qwen3cpu.checkpoint.tensors import Tensor, matrix_shapes, tensors_of, vector_lengths
+from qwen3cpu.checkpoint.tensors import NARROW, WIDE, Tensor, matrix_shapes, tensors_of, vector_lengths
 from qwen3cpu.checkpoint.weight_source import OpenedModel
 from qwen3cpu.errors import ArgumentError, CheckpointError
 
 _PLAIN: Final[dict[str, np.dtype[Any]]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-_EIGHT_BITS: Final = ("Q8_0", "Q6_K", "Q5_K")  # types that q4 would take much from
+_WIDE_TYPES: Final = ("Q8_0", "Q6_K", "Q5_K")  # that lose much in NARROW
 _FINGERPRINTED: Final = 1 << 16  # bytes of the file's start
 
 
@@ -91,7 +91,7 @@ class GgufWeights:
         for name, (rows, cols) in self.matrices.items():
             if self._tensors[name].layer is not None:
                 sizes[self._type(name)] += rows * cols
-        return "q8" if sizes.most_common(1)[0][0] in _EIGHT_BITS else "q4"
+        return WIDE if sizes.most_common(1)[0][0] in _WIDE_TYPES else NARROW
 
     def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
         """Rows [first, last) of a matrix: C-contiguous float32, float16, or uint16 with bfloat16 bits (a vector: one).
