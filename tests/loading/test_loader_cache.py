@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoints import CHAT_TEMPLATE, write_checkpoint, write_json
+from checkpoint_texts import CHAT_TEMPLATE
+from checkpoints import write_checkpoint, write_json
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.tensors import QUANTS

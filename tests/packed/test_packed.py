@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoints import CHAT_TEMPLATE, tokenizer_dict, write_checkpoint
+from checkpoint_texts import CHAT_TEMPLATE, tokenizer_dict
+from checkpoints import write_checkpoint
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.tensors import QUANTS
