@@ -247,9 +247,9 @@ def tensors_of(config: ModelShape) -> Iterator[Tensor]:
     yield from _expand(AFTER_LAYERS, config)
 
 
-def tensors_of_layer(config: ModelShape, layer: int, rows: Sequence[TensorRow] = IN_LAYER) -> Iterator[Tensor]:
+def tensors_of_layer(config: ModelShape, layer: int) -> Iterator[Tensor]:
     """Every tensor of one layer."""
-    return _expand(rows, config, layer)
+    return _expand(IN_LAYER, config, layer)
 
 
 def _expand(rows: Sequence[TensorRow], config: ModelShape, layer: int | None = None) -> Iterator[Tensor]:
