@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from qwen3cpu import _native
 from qwen3cpu.bench.cases import Case
-from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, logits_matrix
+from qwen3cpu.checkpoint.tensors import logits_matrix, vocabulary_matrices
 from qwen3cpu.engine.engine import CHUNK
 from qwen3cpu.loading.loaded_model import Checkpoint
 
@@ -107,8 +107,9 @@ class ModelCosts:
 
 def model_costs(checkpoint: Checkpoint, kv_bytes_per_token: float) -> ModelCosts:
     """Counts of a checkpoint as it is packed."""
+    tables = vocabulary_matrices(checkpoint.config)
     head = checkpoint.matrices[logits_matrix(checkpoint.config)]
-    layers = [matrix for name, matrix in checkpoint.matrices.items() if name not in (EMBEDDING, HEAD)]
+    layers = [matrix for name, matrix in checkpoint.matrices.items() if name not in tables]
     return ModelCosts(
         layer_bytes=sum(matrix.data.nbytes for matrix in layers) + sum(v.nbytes for v in checkpoint.vectors.values()),
         head_bytes=head.data.nbytes,

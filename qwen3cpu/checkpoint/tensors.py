@@ -7,10 +7,8 @@ weights all come from these rows. A tensor of another kind of layer is another r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from math import prod
-from typing import Final, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from qwen3cpu import _native
 from qwen3cpu.errors import ArgumentError
@@ -62,16 +60,7 @@ class ModelShape(Protocol):
     def attention_bias(self) -> bool: ...
 
 
-class Role(Enum):
-    """What a tensor does in the model."""
-
-    EMBEDDING = "embedding"
-    HEAD = "head"
-    NORM = "norm"
-    BIAS = "bias"
-    PROJECTION = "projection"
-
-
+Role = Literal["embedding", "head", "norm", "bias", "projection"]
 Size = Callable[[ModelShape], int]
 FormatRule = Callable[[str, bool], str]
 """rule(quant, whether the matrix is in the last layer): its weight format."""
@@ -130,8 +119,7 @@ def _at_least_8_bits_but_last(quant: str, last_layer: bool) -> str:
     return quant if last_layer else _at_least_8_bits(quant, last_layer)
 
 
-@dataclass(frozen=True)
-class TensorRow:
+class TensorRow(NamedTuple):
     """One row of the table.
 
     name, gguf: in a Hugging Face checkpoint and in a GGUF file; in a layer, what comes after the layer's number.
@@ -163,35 +151,35 @@ class TensorRow:
 # The table
 
 BEFORE_LAYERS: Final = (
-    TensorRow(EMBEDDING, "token_embd.weight", (_vocab, _hidden), Role.EMBEDDING, format=_at_least_8_bits),
+    TensorRow(EMBEDDING, "token_embd.weight", (_vocab, _hidden), "embedding", format=_at_least_8_bits),
 )
 IN_LAYER: Final = (
-    TensorRow("input_layernorm.weight", "attn_norm.weight", (_hidden,), Role.NORM),
-    TensorRow("self_attn.q_proj.weight", "attn_q.weight", (_queries, _hidden), Role.PROJECTION, "qkv"),
-    TensorRow("self_attn.k_proj.weight", "attn_k.weight", (_keys, _hidden), Role.PROJECTION, "qkv"),
+    TensorRow("input_layernorm.weight", "attn_norm.weight", (_hidden,), "norm"),
+    TensorRow("self_attn.q_proj.weight", "attn_q.weight", (_queries, _hidden), "projection", "qkv"),
+    TensorRow("self_attn.k_proj.weight", "attn_k.weight", (_keys, _hidden), "projection", "qkv"),
     TensorRow(
         "self_attn.v_proj.weight",
         "attn_v.weight",
         (_keys, _hidden),
-        Role.PROJECTION,
+        "projection",
         "qkv",
         format=_at_least_8_bits_but_last,
     ),
-    TensorRow("self_attn.q_norm.weight", "attn_q_norm.weight", (_head_dim,), Role.NORM),
-    TensorRow("self_attn.k_norm.weight", "attn_k_norm.weight", (_head_dim,), Role.NORM),
-    TensorRow("self_attn.q_proj.bias", "attn_q.bias", (_queries,), Role.BIAS, exists=_with_biases),
-    TensorRow("self_attn.k_proj.bias", "attn_k.bias", (_keys,), Role.BIAS, exists=_with_biases),
-    TensorRow("self_attn.v_proj.bias", "attn_v.bias", (_keys,), Role.BIAS, exists=_with_biases),
-    TensorRow("self_attn.o_proj.weight", "attn_output.weight", (_hidden, _queries), Role.PROJECTION, "o"),
-    TensorRow("self_attn.o_proj.bias", "attn_output.bias", (_hidden,), Role.BIAS, exists=_with_biases),
-    TensorRow("post_attention_layernorm.weight", "ffn_norm.weight", (_hidden,), Role.NORM),
-    TensorRow("mlp.gate_proj.weight", "ffn_gate.weight", (_inner, _hidden), Role.PROJECTION, "gate_up"),
-    TensorRow("mlp.up_proj.weight", "ffn_up.weight", (_inner, _hidden), Role.PROJECTION, "gate_up"),
-    TensorRow("mlp.down_proj.weight", "ffn_down.weight", (_hidden, _inner), Role.PROJECTION, "down"),
+    TensorRow("self_attn.q_norm.weight", "attn_q_norm.weight", (_head_dim,), "norm"),
+    TensorRow("self_attn.k_norm.weight", "attn_k_norm.weight", (_head_dim,), "norm"),
+    TensorRow("self_attn.q_proj.bias", "attn_q.bias", (_queries,), "bias", exists=_with_biases),
+    TensorRow("self_attn.k_proj.bias", "attn_k.bias", (_keys,), "bias", exists=_with_biases),
+    TensorRow("self_attn.v_proj.bias", "attn_v.bias", (_keys,), "bias", exists=_with_biases),
+    TensorRow("self_attn.o_proj.weight", "attn_output.weight", (_hidden, _queries), "projection", "o"),
+    TensorRow("self_attn.o_proj.bias", "attn_output.bias", (_hidden,), "bias", exists=_with_biases),
+    TensorRow("post_attention_layernorm.weight", "ffn_norm.weight", (_hidden,), "norm"),
+    TensorRow("mlp.gate_proj.weight", "ffn_gate.weight", (_inner, _hidden), "projection", "gate_up"),
+    TensorRow("mlp.up_proj.weight", "ffn_up.weight", (_inner, _hidden), "projection", "gate_up"),
+    TensorRow("mlp.down_proj.weight", "ffn_down.weight", (_hidden, _inner), "projection", "down"),
 )
 AFTER_LAYERS: Final = (
-    TensorRow("model.norm.weight", "output_norm.weight", (_hidden,), Role.NORM),
-    TensorRow(HEAD, "output.weight", (_vocab, _hidden), Role.HEAD, exists=_with_own_head, format=_at_least_8_bits),
+    TensorRow("model.norm.weight", "output_norm.weight", (_hidden,), "norm"),
+    TensorRow(HEAD, "output.weight", (_vocab, _hidden), "head", exists=_with_own_head, format=_at_least_8_bits),
 )
 """The order is that of the forward pass, in which packed files have matrices and, behind them, vectors."""
 ROWS: Final = {row.name: row for row in (*BEFORE_LAYERS, *IN_LAYER, *AFTER_LAYERS)}
@@ -200,8 +188,7 @@ ROWS: Final = {row.name: row for row in (*BEFORE_LAYERS, *IN_LAYER, *AFTER_LAYER
 # The tensors of one model
 
 
-@dataclass(frozen=True)
-class Tensor:
+class Tensor(NamedTuple):
     """One tensor of a model.
 
     row: of the table. layer: its number, None outside the layers. copy: which of `copies`, None where there is one.
@@ -289,6 +276,12 @@ def readers_of(config: ModelShape, layer: int) -> dict[str, list[str]]:
 def input_sizes(config: ModelShape) -> dict[str, int]:
     """Each input of a layer -> its columns."""
     return {row.reads: row.shape(config)[1] for row in IN_LAYER if row.reads is not None and row.exists(config)}
+
+
+def vocabulary_matrices(config: ModelShape) -> set[str]:
+    """The names of embedding and head, which have a row for each token. All other matrices are in layers."""
+    rows = (*BEFORE_LAYERS, *AFTER_LAYERS)
+    return {row.name for row in rows if row.role in ("embedding", "head") and row.exists(config)}
 
 
 def logits_matrix(config: ModelShape) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +45,7 @@ class WeightSource(Protocol):
         """64 hex digits that change when the files do. The weights themselves are not read for it."""
 
 
-@dataclass(frozen=True)
-class OpenedModel:
+class OpenedModel(NamedTuple):
     """A model in somebody else's files: what a reader (readers/registry.py) makes of a path.
 
     read_texts: everything but the weights. texts_in_fingerprint: other texts give another fingerprint of the weights,

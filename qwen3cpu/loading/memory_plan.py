@@ -10,7 +10,7 @@ import numpy as np
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, LAYERS, logits_matrix, vector_lengths
+from qwen3cpu.checkpoint.tensors import LAYERS, logits_matrix, vector_lengths, vocabulary_matrices
 from qwen3cpu.engine.engine import CHUNK
 from qwen3cpu.packed.matrix import MatrixLayout
 
@@ -54,7 +54,8 @@ def needs(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv: str, co
     block_bytes, workspace_bytes = _engine_bytes(config, matrices, kv, threads)
     vectors = 4 * sum(vector_lengths(config).values())
     sizes = {name: matrix.bytes for name, matrix in matrices.items()}
-    layers = vectors + sum(size for name, size in sizes.items() if name not in (EMBEDDING, HEAD))
+    tables = vocabulary_matrices(config)
+    layers = vectors + sum(size for name, size in sizes.items() if name not in tables)
     read = layers + sizes[logits_matrix(config)]
     return Needs(
         context=context,
@@ -74,9 +75,8 @@ def _engine_bytes(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv:
     no room. The workspace grows by the same for each token, so two small passes tell what a large one takes.
     """
     first = {name: matrix for name, matrix in matrices.items() if name.startswith(f"{LAYERS}0.")}
-    for name in (EMBEDDING, HEAD):
-        if name in matrices:
-            first[name] = MatrixLayout(matrices[name].format, _native.TILE_ROWS, config.hidden_size)
+    for name in vocabulary_matrices(config):
+        first[name] = MatrixLayout(matrices[name].format, _native.TILE_ROWS, config.hidden_size)
     layer = replace(config, num_hidden_layers=1, vocab_size=_native.TILE_ROWS)
     model = _native.Model(
         layer.native(_native.KV_BLOCK),

@@ -23,7 +23,6 @@ from qwen3cpu.loading.sources import may_be_packed, open_unpacked, read_unpacked
 from qwen3cpu.packed import cache as packed_cache
 from qwen3cpu.packed.matrix import plan_matrices
 from qwen3cpu.packed.packed_file import PackedFile
-from qwen3cpu.packed.unfinished import remove_abandoned
 from qwen3cpu.quantization.pack_model import pack_in_memory, pack_to_file
 from qwen3cpu.system.progress_bar import Progress
 
@@ -124,7 +123,7 @@ class _Packing:
             found = self._open_cached(path)
             if found is not None:
                 return found
-            remove_abandoned(folder)
+            packed_cache.remove_abandoned(folder)
             self._check_space(folder)
             pack_to_file(
                 path,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
-from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, EMBEDDING, HEAD, check_quant, vector_lengths
+from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, check_quant, vector_lengths, vocabulary_matrices
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.loaded_model import Checkpoint
 from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix, all_rooms, plan_matrices
@@ -118,6 +118,7 @@ class _Weights:
 
     def __init__(self, config: ModelConfig, quant: str, threads: int, seed: int) -> None:
         self._plan = plan_matrices(config, quant)
+        self._tables = vocabulary_matrices(config)
         self._hidden = config.hidden_size
         self._threads = threads
         self._rng = np.random.default_rng(seed)
@@ -128,7 +129,7 @@ class _Weights:
         """Every matrix of the model."""
         matrices = all_rooms(self._plan)
         for name, matrix in matrices.items():
-            if name in (EMBEDDING, HEAD):
+            if name in self._tables:
                 self._pack(matrix.layout, matrix.data, self._hidden**-0.5 * _LOGIT_SPREAD)
             else:
                 self._repeat(matrix.layout, matrix.data)

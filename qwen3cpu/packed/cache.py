@@ -15,8 +15,7 @@ from qwen3cpu.checkpoint.json_fields import parse_object
 from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
 from qwen3cpu.errors import CheckpointError
 from qwen3cpu.packed.packed_file import FORMAT_VERSION, SUFFIX, PackedFile, is_packed
-from qwen3cpu.packed.sealed_file import PART_SUFFIX
-from qwen3cpu.packed.unfinished import is_being_written
+from qwen3cpu.packed.sealed_file import PART_SUFFIX, is_being_written
 
 _PACKING: Final = "5"
 """Must be raised whenever the same weights give other bytes, so that they are packed again.
@@ -138,3 +137,11 @@ def remove(entry: CacheEntry) -> bool:
         return False
     entry.path.unlink(missing_ok=True)
     return True
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the unfinished files of processes that were killed while packing into `folder`."""
+    for path in folder.glob(f"*{SUFFIX}.*{PART_SUFFIX}"):
+        with contextlib.suppress(OSError):  # another process was quicker
+            if not is_being_written(path):
+                path.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -57,6 +58,10 @@ class MatrixLayout:
     def with_data(self, data: NDArray[np.uint8]) -> PackedMatrix:
         """The matrix whose packed bytes, uint8 [bytes], are `data`."""
         return PackedMatrix(self.format, self.rows, self.cols, data)
+
+
+Pack = Callable[[str, MatrixLayout, NDArray[np.uint8]], None]
+"""pack(name, layout, out) packs a matrix into out, uint8 [layout.bytes]."""
 
 
 def plan_matrices(config: ModelConfig, quant: str) -> dict[str, MatrixLayout]:

@@ -13,13 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.checkpoint.model_texts import ModelTexts
-from qwen3cpu.packed.matrix import MatrixLayout
+from qwen3cpu.packed.matrix import MatrixLayout, Pack
 from qwen3cpu.packed.packed_file import FORMAT, FORMAT_VERSION, TOKENIZER, Origin
 from qwen3cpu.packed.sealed_file import PAGE, replacing, seal
 from qwen3cpu.system.memory import anonymous_bytes
-
-Pack = Callable[[str, MatrixLayout, NDArray[np.uint8]], None]
-"""pack(name, layout, out) packs a matrix into out, uint8 [layout.bytes]."""
 
 
 def build_header(

@@ -13,9 +13,8 @@ from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.model_texts import ModelTexts
 from qwen3cpu.checkpoint.tensors import NARROW, WIDE
 from qwen3cpu.checkpoint.weight_source import WeightSource, original_matrix, read_vectors
-from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix, all_rooms, plan_matrices
+from qwen3cpu.packed.matrix import MatrixLayout, Pack, PackedMatrix, all_rooms, plan_matrices
 from qwen3cpu.packed.packed_file import Origin
-from qwen3cpu.packed.packed_writer import Pack, write_packed
 from qwen3cpu.quantization.pack_matrix import pack_matrix
 from qwen3cpu.quantization.recipe import Recipe
 from qwen3cpu.system.progress_bar import Progress
@@ -59,8 +58,9 @@ def pack_to_file(
     name: of the source, as the user gave it. Raises OSError of the file system, CheckpointError for a weight that is
     not finite and for a file that cannot be read.
     """
-    # Imported here: it brings in thread pools, and only writing needs it.
+    # Imported here: only writing needs them, and the first brings in thread pools.
     from qwen3cpu.packed.checksums import SumsOfFiles
+    from qwen3cpu.packed.packed_writer import write_packed
 
     progress.start("Packing", weights.stored_bytes, "B")
     files = weights.files()
@@ -78,8 +78,9 @@ def calibrate_to_file(
 
     The file tells how (calibration_report.py). Arguments and errors as for `pack_to_file`.
     """
-    # Imported here: rarely needed, and the second brings in thread pools.
+    # Imported here: rarely needed, and the first brings in thread pools.
     from qwen3cpu.packed.checksums import SumsOfFiles
+    from qwen3cpu.packed.packed_writer import write_packed
     from qwen3cpu.quantization.calibrate import Source, calibrate
     from qwen3cpu.quantization.calibration_report import describe
 

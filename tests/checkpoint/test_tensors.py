@@ -14,7 +14,15 @@ from qwen3cpu import _native
 from qwen3cpu.checkpoint import tensors
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.readers.registry import source_kind
-from qwen3cpu.checkpoint.tensors import Role, TensorRow, input_sizes, matrix_shapes, readers_of, tensors_of
+from qwen3cpu.checkpoint.tensors import (
+    TensorRow,
+    input_sizes,
+    logits_matrix,
+    matrix_shapes,
+    readers_of,
+    tensors_of,
+    vocabulary_matrices,
+)
 from qwen3cpu.packed.matrix import plan_matrices
 
 
@@ -28,11 +36,19 @@ def test_the_tensors_of_a_checkpoint(tied: bool, bias: bool) -> None:
     assert {name: tensor.shape for name, tensor in found.items()} == expected
     assert config.parameters() == sum(map(prod, expected.values()))
     for name, tensor in found.items():
-        role = {"embed_tokens": Role.EMBEDDING, "lm_head": Role.HEAD}.get(name.split(".")[-2])
+        role = {"embed_tokens": "embedding", "lm_head": "head"}.get(name.split(".")[-2])
         if role is None:
-            role = Role.NORM if name.endswith("norm.weight") else Role.BIAS if "bias" in name else Role.PROJECTION
-        assert tensor.row.role is role
+            role = "norm" if name.endswith("norm.weight") else "bias" if "bias" in name else "projection"
+        assert tensor.row.role == role
         assert tensor.layer == (int(name.split(".")[2]) if name.startswith("model.layers.") else None)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_embedding_and_head(tied: bool) -> None:
+    config = ModelConfig.from_dict(qwen3_config(tie_word_embeddings=tied), "here")
+    embedding, head = "model.embed_tokens.weight", "lm_head.weight"
+    assert vocabulary_matrices(config) == ({embedding} if tied else {embedding, head})
+    assert logits_matrix(config) == (embedding if tied else head)
 
 
 def test_quants_are_the_formats_of_the_engine() -> None:
@@ -61,13 +77,13 @@ def with_experts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table with two rows more, of a toy layer with experts."""
     rows = (
         TensorRow(
-            GATE, "ffn_gate_inp.weight", (lambda c: EXPERTS, lambda c: c.hidden_size), Role.PROJECTION, "gate_up"
+            GATE, "ffn_gate_inp.weight", (lambda c: EXPERTS, lambda c: c.hidden_size), "projection", reads="gate_up"
         ),
         TensorRow(
             EXPERT,
             "ffn_down_exps.weight",
             (lambda c: c.hidden_size, lambda c: 32),
-            Role.PROJECTION,
+            "projection",
             reads="experts",
             format=lambda quant, last_layer: "bf16",
             copies=lambda c: EXPERTS,

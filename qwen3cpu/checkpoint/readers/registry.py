@@ -6,9 +6,8 @@ A new reader is a file beside this one and its row here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from qwen3cpu.checkpoint.config import ModelConfig, quant_method
 from qwen3cpu.checkpoint.gguf_file import GgufFile, is_gguf
@@ -28,8 +27,7 @@ WEIGHT_READERS: Final[dict[str | None, WeightReader]] = {
 """`quant_method` of config.json's quantization_config -> reader of a folder's weights; None: not quantized."""
 
 
-@dataclass(frozen=True)
-class SourceKind:
+class SourceKind(NamedTuple):
     """A kind of path that holds a model.
 
     matches: whether a path is of this kind. open: raises CheckpointError (ConfigError). read_config: the configuration
