@@ -18,7 +18,7 @@ from qwen3cpu.checkpoint.tensors import check_quant
 from qwen3cpu.checkpoint.weight_source import OpenedModel, read_vectors
 from qwen3cpu.errors import ArgumentError, CheckpointError
 from qwen3cpu.loading.loaded_model import Checkpoint
-from qwen3cpu.loading.locate import locate
+from qwen3cpu.loading.locate import Located, locate
 from qwen3cpu.loading.sources import may_be_packed, open_unpacked, read_unpacked_config
 from qwen3cpu.packed import cache as packed_cache
 from qwen3cpu.packed.matrix import plan_matrices
@@ -51,11 +51,11 @@ def open_checkpoint(
     """
     if quant is not None:
         check_quant(quant)
-    name, label, path = locate(source)
-    if may_be_packed(path):
-        return _from_packed(name, PackedFile(path), quant)
-    opened = open_unpacked(path)
-    job = _Packing(name, label, opened, quant or opened.preferred_quant, threads)
+    located = locate(source)
+    if may_be_packed(located.path):
+        return _from_packed(located.name, PackedFile(located.path), quant)
+    opened = open_unpacked(located.path)
+    job = _Packing(located, opened, quant or opened.preferred_quant, threads)
     if progress is not None:
         return job.run(cache, progress)
     with Progress("Packing", None) as own:
@@ -67,7 +67,7 @@ def read_config(source: str | os.PathLike[str]) -> tuple[ModelConfig, PackedFile
 
     source: as for `open_checkpoint`, which says what is raised.
     """
-    _, _, path = locate(source, hub.CONFIG)
+    path = locate(source, hub.CONFIG).path
     if may_be_packed(path):
         file = PackedFile(path)
         return file.texts.config, file
@@ -92,15 +92,15 @@ def _from_packed(name: str, file: PackedFile, quant: str | None) -> Checkpoint:
 
 @dataclass
 class _Packing:
-    """A model that is not packed, on its way into the engine's layout. label: a short name for the cache file."""
+    """A model that is not packed, on its way into the engine's layout."""
 
-    name: str
-    label: str
+    located: Located
     source: OpenedModel
     quant: str
     threads: int
 
     def run(self, cache: bool, progress: Progress) -> Checkpoint:
+        """The packed model: a large one from the cache, if `cache` allows it, else packed in memory."""
         weights = self.source.weights
         file = self._cached(progress) if cache and weights.stored_bytes >= _CACHED_FROM else None
         if file is not None:
@@ -111,7 +111,7 @@ class _Packing:
             matrices = pack_in_memory(weights, texts, self.quant, threads=self.threads, progress=progress)
             vectors = read_vectors(weights)
         return Checkpoint.of(
-            self.name, texts, matrices, vectors, self.quant, fingerprint=weights.fingerprint(), packed_path=path
+            self.located.name, texts, matrices, vectors, self.quant, fingerprint=weights.fingerprint(), packed_path=path
         )
 
     def _cached(self, progress: Progress) -> PackedFile | None:
@@ -119,7 +119,7 @@ class _Packing:
         try:
             folder = packed_cache.cache_folder()
             folder.mkdir(parents=True, exist_ok=True)
-            path = packed_cache.packed_path(folder, self.label, self.source.weights.fingerprint(), self.quant)
+            path = packed_cache.packed_path(folder, self.located.label, self.source.weights.fingerprint(), self.quant)
             found = self._open_cached(path)
             if found is not None:
                 return found
@@ -130,7 +130,7 @@ class _Packing:
                 self.source.weights,
                 self.source.read_texts(),
                 self.quant,
-                name=self.name,
+                name=self.located.name,
                 threads=self.threads,
                 progress=progress,
             )
@@ -158,7 +158,7 @@ class _Packing:
         return file
 
     def _check_space(self, folder: Path) -> None:
-        """Raise OSError now rather than after minutes of work."""
+        """Raise OSError when the packed file will not fit: before packing, which may take minutes."""
         needed = sum(matrix.bytes for matrix in plan_matrices(self.source.config, self.quant).values())
         free = shutil.disk_usage(folder).free
         if free < needed:

@@ -19,7 +19,7 @@ from qwen3cpu.packed.sealed_file import PAGE, replacing, seal
 from qwen3cpu.system.memory import anonymous_bytes
 
 
-def build_header(
+def _header(
     texts: ModelTexts,
     quant: str,
     origin: Origin,
@@ -101,7 +101,7 @@ def write_packed(
             sha256[name] = hashlib.sha256(data.data).hexdigest()
             chunks.write(data)
 
-        header = build_header(texts, quant, origin, matrices, lengths, sha256, notes or {})
+        header = _header(texts, quant, origin, matrices, lengths, sha256, notes or {})
         chunks.write(np.frombuffer(header, np.uint8))
         for name, matrix in matrices.items():
             pages = buffer[: matrix.pages * PAGE]
@@ -113,9 +113,7 @@ def write_packed(
         write(TOKENIZER, np.frombuffer(texts.tokenizer_json, np.uint8))
         chunks.flush()
         file.seek(0)
-        file.write(
-            build_header(texts, quant, replace(origin, sha256=source_sums()), matrices, lengths, sha256, notes or {})
-        )
+        file.write(_header(texts, quant, replace(origin, sha256=source_sums()), matrices, lengths, sha256, notes or {}))
 
 
 class _ChunkWriter:
