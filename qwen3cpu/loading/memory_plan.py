@@ -1,4 +1,4 @@
-"""What a model will need before it is there: bytes of weights, KV cache and workspace, and how fast it can decode."""
+"""The memory plan of a model: bytes of weights, KV cache and workspace, and what decoding reads for a token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packs a model into one file, with or without calibration."""
+"""`qwen3cpu.pack`: packs a model into one file, with or without calibration."""
 
 from __future__ import annotations
 

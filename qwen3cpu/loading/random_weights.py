@@ -1,8 +1,8 @@
-"""Models of a released Qwen3 shape with random weights, made in packed form in seconds: for measuring, not for answers.
+"""Makes models of a released Qwen3 shape with random weights, already packed, in seconds: for benchmarks.
 
-Speed does not depend on values, as long as activations stay finite and no number is subnormal. Layers repeat a packed
-random block, which costs what copying costs. Embedding and head are packed row by row from different numbers, because
-the sampler's work does depend on whether logits repeat.
+Speed does not depend on the weights, as long as activations stay finite and no number is subnormal. So layers repeat
+one packed random block, which is as fast as copying. Every row of embedding and head is different, because the
+sampler's work depends on whether logits repeat.
 """
 
 from __future__ import annotations

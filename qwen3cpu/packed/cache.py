@@ -1,4 +1,4 @@
-"""The user's cache of packed models: where it is, what its files are called, what is in it and which of it may go."""
+"""The user's cache of packed models: its folder, the names of its files, what is in it and what can be removed."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class CacheEntry:
 
     @property
     def needless(self) -> bool:
-        """Whether nothing is lost without it."""
+        """Whether it can be removed without loss."""
         return self.state in ("stale", "damaged", "unfinished")
 
 

@@ -1,4 +1,4 @@
-"""Safetensors files that notice a flipped byte in their header, and files that appear whole or not at all.
+"""Sealed safetensors files: the header has a checksum of itself, and a file is replaced whole or not at all.
 
 The first entry of `__metadata__`, header_sha256, covers the length field and the whole header with its own 64 digits
 replaced by zeros; the second, format, says what the file is.

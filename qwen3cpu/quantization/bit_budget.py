@@ -1,7 +1,7 @@
-"""Which matrices stay in q8: what each costs in q4, measured in the engine, and the choice within a budget of bits.
+"""Chooses the matrices that stay in q8: measures what each costs in q4, and spends a budget of bits.
 
-A cost is the divergence, on text that the model wrote and that takes no part in the calibration, of the model in q8
-with this one matrix in q4 from the model in q8.
+The cost of a matrix is a KL divergence: of the model in q8 with this one matrix in q4 from the model in q8. It is
+measured on text that the model wrote and that is not used for rounding.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from qwen3cpu.quantization.divergence import log_softmax
 from qwen3cpu.quantization.layer_runner import Layer, Matrices, Vectors
 
 SCORED_EVERY: Final = 4
-"""Of so many positions one is compared: with all of them, most of the time went into logits and their softmax."""
+"""One position of this many is compared. With all of them, logits and softmax took most of the time."""
 _POSITIONS_TOGETHER: Final = 64
 """Rows of logits that are compared at a time."""
 
 
 class CostMeter:
-    """Measures layer after layer; between two layers it holds the residual stream of the held-out text."""
+    """Measures costs layer by layer. Between two layers it holds the residual stream of the held-out text."""
 
     def __init__(
         self, config: ModelConfig, matrices: Matrices, vectors: Vectors, ids: NDArray[np.int32], *, threads: int
@@ -42,7 +42,7 @@ class CostMeter:
         self._end = self._from(0, self._x.copy())
 
     def layer(self, swapped: Mapping[str, PackedMatrix]) -> dict[str, float]:
-        """The divergence that each of these matrices of the next layer brings when it alone takes its place."""
+        """Matrix of the next layer -> the divergence (nats) when this one alone is swapped in."""
         ends = {}
         for name, matrix in swapped.items():
             x = self._x.copy()

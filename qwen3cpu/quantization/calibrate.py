@@ -1,4 +1,4 @@
-"""Calibration from start to end: a model in q8 comes in, its matrices come out as the plan wants them."""
+"""Calibration: takes a model in q8 and returns its matrices, rounded to q4 by the model's own text or kept in q8."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The matrices of a model as they were chosen and rounded, and what each would cost in q4 (nats; bit_budget.py)."""
+    """The rounded matrices of a model, and what each matrix of its layers costs in q4 (nats; bit_budget.py)."""
 
     matrices: dict[str, PackedMatrix]
     costs: dict[str, float]
@@ -85,7 +85,7 @@ def in_q4(source: Source, layer: int, *, threads: int) -> dict[str, PackedMatrix
 
 
 def own_text(source: Source, recipe: Recipe, more: int, *, threads: int, progress: Progress) -> NDArray[np.int32]:
-    """Ids [pieces, recipe.sequence] that the model in q8 writes: what the recipe wants, and some pieces more."""
+    """Ids [pieces, recipe.sequence] that the model in q8 writes: the text of the recipe and `more` pieces."""
     native = whole_model(source, recipe.sequence, threads)
     engine = Engine(native, vocab_size=source.config.vocab_size, context=recipe.sequence)
     return write_text(
@@ -107,7 +107,10 @@ def round_layers(
     threads: int,
     progress: Progress,
 ) -> dict[str, PackedMatrix]:
-    """Round layer after layer; inputs are those that the matrices rounded before leave behind, also within a layer."""
+    """Round the matrices of all layers in the order of the forward pass.
+
+    The inputs of each come from a pass through those that were rounded before it.
+    """
     matrices = dict(source.matrices)
     x = whole_model(source, recipe.sequence, threads).embed(ids.reshape(-1))
     progress.start("Rounding", source.config.num_hidden_layers * len(input_sizes(source.config)), "steps")

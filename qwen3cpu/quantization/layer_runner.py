@@ -1,4 +1,4 @@
-"""One layer of a model over the whole calibration text: what it gives on, and the inputs of its matrices."""
+"""Runs one layer of a model over the calibration text and shows the inputs of its matrices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Vectors = Mapping[str, NDArray[np.float32]]
 
 
 class Layer:
-    """One layer of a model, as a native model that has no other."""
+    """One layer of a model, run as a native model of one layer."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Layer:
             yield self._show(part.copy(), names)
 
     def advance(self, x: NDArray[np.float32], *names: str) -> Iterator[dict[str, NDArray[np.float32]]]:
-        """The same, and x goes through the layer."""
+        """As `inputs`, and x goes through the layer, in place."""
         for part in self._parts(x):
             yield self._show(part, names)
 

@@ -1,4 +1,4 @@
-"""Packing one matrix into a weight format. The arithmetic is `_native.pack_into`'s."""
+"""Packs one matrix into a weight format, piece by piece; `_native.pack_into` does the arithmetic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from qwen3cpu.errors import CheckpointError, EngineError
 from qwen3cpu.packed.matrix import MatrixLayout
 from qwen3cpu.system.progress_bar import Progress
 
-_CHUNK_BYTES: Final = 16 << 20  # of source weights: what is mapped beside the packed weights, and how soon Ctrl-C works
+_CHUNK_BYTES: Final = 16 << 20
+"""Of source weights. It bounds the memory beside the packed weights and the time to react to Ctrl-C."""
 
 
 def pack_matrix(

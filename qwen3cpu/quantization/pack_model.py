@@ -1,4 +1,4 @@
-"""Packing the weights of a model: into memory or into a packed file. The arithmetic is `_native.pack_into`'s."""
+"""Packs the weights of a model, into memory or into a packed file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from qwen3cpu.text.tokenizer import Tokenizer
 
 
 def packer(weights: WeightSource, config: ModelConfig, quant: str, *, threads: int, progress: Progress) -> Pack:
-    """What packs the matrices of a model, one after the other in the order of the forward pass."""
+    """The function that packs the matrices of a model. It must be called for each, in the order of the forward pass."""
     if quant == NARROW:
         # Imported here: most loads find the weights packed.
         from qwen3cpu.quantization.quick_q4 import QuickPacker
@@ -85,7 +85,7 @@ def calibrate_to_file(
     from qwen3cpu.quantization.calibration_report import describe
 
     with tempfile.TemporaryFile(dir=path.parent):
-        pass  # a folder that cannot be written to is found now rather than after minutes of work
+        pass  # finds out before minutes of work whether the folder can be written to
     tokenizer = Tokenizer(texts.tokenizer_json, texts.tokenizer_config, source=f"{name}: tokenizer.json")
     files = weights.files()
     origin = Origin(name, weights.fingerprint(), dict.fromkeys(files, "0" * 64))

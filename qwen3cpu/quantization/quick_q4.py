@@ -1,9 +1,11 @@
-"""Rounding to q4 in the time of packing, without any text: what `quant="q4"` does by itself.
+"""Packs a model as q4 with GPTQ on random tokens: what `quant="q4"` does without calibration.
 
-A layer's inputs for random tokens have, channel by channel, much the same sizes as for text. So each layer is run once
-over a few random sequences, in q8, and rounding makes up for its errors (gptq.py) within blocks of columns, whose
-moments take little time and memory. It brings two thirds of what text of the model's own would (docs/quality.md). All
-sums are native ones of fixed order: a model that is packed on another machine has the same bytes.
+Each layer runs once, in q8, over a few sequences of random tokens. The second moments of its inputs say how rounding
+one column is made up for in the others (gptq.py). Moments are kept within blocks of columns only, which saves time and
+memory. Random tokens will do because the inputs have, channel by channel, about the same sizes as for text: this brings
+two thirds of what calibration by text brings (docs/quality.md).
+
+The engine computes all sums in a fixed order, so that every machine packs the same bytes.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ from qwen3cpu.quantization.pack_matrix import pack_matrix
 from qwen3cpu.system.progress_bar import Progress
 
 TOKENS: Final = 2048
-SEQUENCE: Final = 128
+SEQUENCE: Final = 128  # tokens
 TOGETHER: Final = 256  # tokens of a pass: packing should not need much memory beside the weights
-BLOCK: Final = 192  # columns
+BLOCK: Final = 192  # columns whose moments are kept together
 ROUNDING: Final = Rounding(damping=0.05)
 _SEED: Final = 0
 
@@ -75,7 +77,7 @@ class QuickPacker:
         return self._blocks[shown]
 
     def _enter(self, layer: int) -> None:
-        """Run a layer: its moments, and the residual stream behind it."""
+        """Run the next layer: collect the moments of its inputs and take the residual stream through it."""
         if layer == 0:
             self._x = self._random_tokens()
         matrices = {}
