@@ -261,16 +261,16 @@ def vector_lengths(config: ModelShape) -> dict[str, int]:
     return {each.name: each.shape[0] for each in tensors_of(config) if not each.is_matrix}
 
 
-def readers_of(config: ModelShape, layer: int) -> dict[str, list[str]]:
+def matrices_by_input(config: ModelShape, layer: int) -> dict[str, list[str]]:
     """Each input of a layer, as `_native.Model.run_layer` calls it -> the matrices that it is multiplied with.
 
     Inputs and matrices are in the order in which a pass needs them.
     """
-    readers: dict[str, list[str]] = {}
+    matrices: dict[str, list[str]] = {}
     for tensor in tensors_of_layer(config, layer):
         if tensor.row.reads is not None:
-            readers.setdefault(tensor.row.reads, []).append(tensor.name)
-    return readers
+            matrices.setdefault(tensor.row.reads, []).append(tensor.name)
+    return matrices
 
 
 def input_sizes(config: ModelShape) -> dict[str, int]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.tensors import NARROW, input_sizes, readers_of
+from qwen3cpu.checkpoint.tensors import NARROW, input_sizes, matrices_by_input
 from qwen3cpu.engine.engine import Engine
 from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix, plan_matrices
 from qwen3cpu.quantization.bit_budget import CostMeter, choose_formats
@@ -76,7 +76,7 @@ def measure_costs(source: Source, ids: NDArray[np.int32], *, threads: int, progr
 def in_q4(source: Source, layer: int, *, threads: int) -> dict[str, PackedMatrix]:
     """The matrices of a layer, rounded to q4 each by itself."""
     rounded = {}
-    for name in chain.from_iterable(readers_of(source.config, layer).values()):
+    for name in chain.from_iterable(matrices_by_input(source.config, layer).values()):
         layout = replace(source.matrices[name].layout, format=NARROW)
         out = layout.room()
         _native.pack_into(layout.format, source.original(name), out, layout.rows, 0, threads)
@@ -115,7 +115,7 @@ def round_layers(
     x = whole_model(source, recipe.sequence, threads).embed(ids.reshape(-1))
     progress.start("Rounding", source.config.num_hidden_layers * len(input_sizes(source.config)), "steps")
     for layer in range(source.config.num_hidden_layers):
-        for shown, readers in readers_of(source.config, layer).items():
+        for shown, readers in matrices_by_input(source.config, layer).items():
             names = [name for name in readers if plan[name].format == NARROW]
             if names:
                 runner = Layer(source.config, matrices, source.vectors, layer, length=recipe.sequence, threads=threads)

@@ -58,7 +58,7 @@ class Layer:
             pass
 
     def inputs(self, x: NDArray[np.float32], *names: str) -> Iterator[dict[str, NDArray[np.float32]]]:
-        """The inputs of these names (`readers_of` in tensors.py), some sequences at a time; x stays as it is."""
+        """The inputs of these names (`matrices_by_input` in tensors.py), some sequences at a time; x stays as it is."""
         for part in self._parts(x):
             yield self._show(part.copy(), names)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.tensors import EMBEDDING, NARROW, WIDE, readers_of, tensors_of
+from qwen3cpu.checkpoint.tensors import EMBEDDING, NARROW, WIDE, matrices_by_input, tensors_of
 from qwen3cpu.checkpoint.weight_source import WeightSource, original_matrix, read_vectors
 from qwen3cpu.packed.matrix import MatrixLayout
 from qwen3cpu.quantization.gptq import Rounding, column_order, damped
@@ -81,7 +81,7 @@ class QuickPacker:
         if layer == 0:
             self._x = self._random_tokens()
         matrices = {}
-        readers = readers_of(self._config, layer)
+        readers = matrices_by_input(self._config, layer)
         for name in chain.from_iterable(readers.values()):
             layout = MatrixLayout(WIDE, *self._tensors[name].shape)
             out = layout.room()

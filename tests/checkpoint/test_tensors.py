@@ -18,8 +18,8 @@ from qwen3cpu.checkpoint.tensors import (
     TensorRow,
     input_sizes,
     logits_matrix,
+    matrices_by_input,
     matrix_shapes,
-    readers_of,
     tensors_of,
     vocabulary_matrices,
 )
@@ -58,7 +58,7 @@ def test_quants_are_the_formats_of_the_engine() -> None:
 
 def test_each_matrix_of_a_layer_reads_one_input() -> None:
     config = ModelConfig.from_dict(qwen3_config(hidden_size=72), "here")
-    readers, sizes, shapes = readers_of(config, 1), input_sizes(config), matrix_shapes(config)
+    readers, sizes, shapes = matrices_by_input(config, 1), input_sizes(config), matrix_shapes(config)
     assert list(readers) == list(sizes) == ["qkv", "o", "gate_up", "down"]
     assert [name for names in readers.values() for name in names] == [
         n for n in shapes if n.startswith("model.layers.1.")
@@ -114,7 +114,7 @@ def test_experts_are_rows() -> None:
     for name, weights in more.items():
         assert (plan[name].rows, plan[name].cols) == weights.shape
         assert plan[name].format == ("q4" if name.endswith(GATE) else "bf16")
-    assert readers_of(config, 1)["experts"] == [
+    assert matrices_by_input(config, 1)["experts"] == [
         f"model.layers.1.mlp.experts.{copy}.down_proj.weight" for copy in range(3)
     ]
     assert input_sizes(config)["experts"] == 32

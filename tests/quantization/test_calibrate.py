@@ -11,7 +11,7 @@ from cli_runs import Terminal, run
 
 import qwen3cpu
 from qwen3cpu import _native
-from qwen3cpu.checkpoint.tensors import EMBEDDING, readers_of
+from qwen3cpu.checkpoint.tensors import EMBEDDING, matrices_by_input
 from qwen3cpu.errors import ArgumentError, CheckpointError
 from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix, plan_matrices
 from qwen3cpu.packed.packed_file import PackedFile
@@ -54,8 +54,9 @@ def test_the_file_loads_verifies_and_tells_how_it_was_made(calibrated: Path) -> 
     report = read_report(file)
     assert report is not None
     assert report.recipe["tokens"] == 512
+    config = file.texts.config
     assert set(report.costs) == {
-        name for layer in range(3) for readers in readers_of(file.texts.config, layer).values() for name in readers
+        name for layer in range(3) for names in matrices_by_input(config, layer).values() for name in names
     }
     assert all(cost > 0 for cost in report.costs.values())
     table = as_table(report, file)
@@ -150,7 +151,7 @@ def test_what_the_matrices_give_on_changes_less_than_with_plain_rounding(model: 
     x = whole.embed(ids)
     for number in range(3):
         layer = Layer(found.texts.config, found.matrices, found.vectors, number, length=64, threads=1)
-        for shown, readers in readers_of(found.texts.config, number).items():
+        for shown, readers in matrices_by_input(found.texts.config, number).items():
             (inputs,) = layer.inputs(x, shown)
             for name in readers:
                 if found.plan[name].format == "q8":
