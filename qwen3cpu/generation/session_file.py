@@ -37,8 +37,6 @@ FORMAT_VERSION: Final = "1"
 _FORMAT: Final = "qwen3cpu-session"
 _BLOCK: Final = _native.KV_BLOCK
 _GROUP: Final = 8  # positions side by side in a plane of keys
-_BYTES: Final = {"f32": (4, 0), "f16": (2, 0), "q8": (1, 4)}
-"""KV format -> bytes of a value, bytes of a position's scale (csrc/layout/kv_formats.inc)."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class Planes:
     """Where the positions of a block lie: [layer and KV head][keys, values] planes (csrc/layout/format.h)."""
 
     def __init__(self, config: ModelConfig, kv: str) -> None:
-        self._value, self._scale = _BYTES[kv]
+        self._value, self._scale = _native.kv_format_bytes(kv)
         self._dims = -(-config.head_dim // 8) * 8
         self._heads = config.num_hidden_layers * config.num_key_value_heads
 

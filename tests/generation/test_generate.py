@@ -3,6 +3,7 @@
 import json
 import threading
 
+import checkpoint_texts
 import checkpoints
 import pytest
 from scripted_models import script, token, write_scripted
@@ -72,8 +73,8 @@ def test_streaming_and_generating_are_the_same(random_model):
 
 def test_a_character_is_shown_whole_or_not_at_all(tmp_path):
     first, second = "é".encode()
-    vocab = checkpoints.tokenizer_dict()["model"]["vocab"]
-    one, two = (vocab[checkpoints.byte_symbols()[byte]] for byte in (first, second))
+    vocab = checkpoint_texts.tokenizer_dict()["model"]["vocab"]
+    one, two = (vocab[checkpoint_texts.byte_symbols()[byte]] for byte in (first, second))
     folder = write_scripted(tmp_path, {token("Q"): one, one: two})
     model = qwen3cpu.load(folder, quant="f32")
     chunks = list(model.stream("Q", raw=True, temperature=0))

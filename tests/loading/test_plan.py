@@ -21,7 +21,7 @@ from qwen3cpu.cli.main import main
 from qwen3cpu.engine.engine import CHUNK
 from qwen3cpu.loading.memory_plan import needs
 from qwen3cpu.loading.random_weights import synthetic_config
-from qwen3cpu.packed.packed_file import plan_matrices
+from qwen3cpu.packed.matrix import plan_matrices
 from qwen3cpu.system.free_memory import AvailableMemory, available_memory
 
 # Sizes
@@ -60,7 +60,7 @@ needs_status = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason
 def test_planning_takes_no_memory() -> None:
     """131 GB of f32 weights are planned in a process that takes less than one."""
     code = (
-        "from qwen3cpu.packed.packed_file import plan_matrices\nfrom qwen3cpu.loading.memory_plan import needs\n"
+        "from qwen3cpu.packed.matrix import plan_matrices\nfrom qwen3cpu.loading.memory_plan import needs\n"
         "from qwen3cpu.loading.random_weights import synthetic_config\nconfig = synthetic_config('32B')\n"
         "print(needs(config, plan_matrices(config, 'f32'), 'f16', 1024, 1).weight_bytes)\n"
         # Not getrusage's figure, which begins with that of the process that started this one.

@@ -8,22 +8,23 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.packed.matrix import PackedMatrix
 
-Matrices = dict[str, tuple[str, int, int, NDArray[np.uint8]]]
+Matrices = dict[str, PackedMatrix]
 Weights = Mapping[str, NDArray[np.float32]]
 
 TABLES = ("model.embed_tokens.weight", "lm_head.weight")
 
 
-def pack(weight_format: str, weights: NDArray[np.float32]) -> tuple[str, int, int, NDArray[np.uint8]]:
-    """One matrix [rows, cols] in the form that _native.Model takes."""
+def pack(weight_format: str, weights: NDArray[np.float32]) -> PackedMatrix:
+    """One matrix [rows, cols]."""
     rows, cols = weights.shape
     size = _native.matrix_bytes(weight_format, rows, cols)
     memory = np.zeros(size + 63, dtype=np.uint8)
     start = -memory.ctypes.data % 64
     out = memory[start : start + size]
     _native.pack_into(weight_format, np.ascontiguousarray(weights), out, rows, 0, 1)
-    return weight_format, rows, cols, out
+    return PackedMatrix(weight_format, rows, cols, out)
 
 
 def pack_all(quant: str, weights: Weights) -> Matrices:

@@ -1,43 +1,21 @@
-"""A Qwen3 model in a GGUF file: its configuration, tokenizer and template as a folder has them, and its weights.
+"""The texts of a Qwen3 model in a GGUF file: configuration, tokenizer and template, in the form that a folder has.
 
-Names of metadata and tensors are those that llama.cpp's converter writes for the architecture "qwen3".
+Names of metadata are those that llama.cpp's converter writes for the architecture "qwen3".
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.dtypes import finite_float32
-from qwen3cpu.checkpoint.gguf_file import GgufFile, GgufTensor
-from qwen3cpu.checkpoint.hf_folder import ModelTexts, parse_texts
+from qwen3cpu.checkpoint.gguf_file import GgufFile
 from qwen3cpu.checkpoint.json_fields import Fields, brief
-from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, LAYERS, matrix_shapes, vector_lengths
-from qwen3cpu.errors import ArgumentError, CheckpointError, ConfigError
+from qwen3cpu.checkpoint.model_texts import ModelTexts, parse_texts
+from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, ROWS
+from qwen3cpu.errors import CheckpointError, ConfigError
 
-_NAMES: Final = {"model.embed_tokens": "token_embd", "lm_head": "output", "model.norm": "output_norm"}
-_LAYER_NAMES: Final = {
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-_PLAIN: Final[dict[str, np.dtype[Any]]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-_EIGHT_BITS: Final = ("Q8_0", "Q6_K", "Q5_K")  # types that q4 would take much from
 _ROPE_KEYS: Final = {
     "factor": "factor",
     "original_context_length": "original_max_position_embeddings",
@@ -58,19 +36,6 @@ _WORDS: Final = (
 )
 _NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5
 _ENDS: Final = ("<|im_end|>", "<|endoftext|>")
-_FINGERPRINTED: Final = 1 << 16  # bytes of the file's start
-
-
-def gguf_name(name: str) -> str:
-    """The name in a GGUF file of a tensor of a Hugging Face checkpoint."""
-    stem, _, kind = name.rpartition(".")
-    if stem.startswith(LAYERS):
-        layer, _, part = stem.removeprefix(LAYERS).partition(".")
-        return f"blk.{layer}.{_LAYER_NAMES[part]}.{kind}"
-    return f"{_NAMES[stem]}.{kind}"
-
-
-# Configuration, tokenizer, template
 
 
 def read_gguf_config(file: GgufFile) -> ModelConfig:
@@ -118,7 +83,10 @@ def _config(file: GgufFile) -> dict[str, Any]:
     head_dim = fields.optional_integer("qwen3.attention.key_length", 1, 1 << 20, hidden // heads)
     if fields.optional_integer("qwen3.attention.value_length", 1, 1 << 20, head_dim) != head_dim:
         raise fields.fail("qwen3.attention.value_length", f"that of keys, {head_dim}")
-    embedding = _tensor(file, EMBEDDING)
+    embedding = file.tensors.get(ROWS[EMBEDDING].gguf)
+    if embedding is None:
+        raise CheckpointError(f"{file.path}: expected tensor {ROWS[EMBEDDING].gguf}, found no such tensor")
+    query_bias = ROWS["self_attn.q_proj.bias"].gguf
     return {
         "model_type": "qwen3",
         "architectures": ["Qwen3ForCausalLM"],
@@ -133,8 +101,8 @@ def _config(file: GgufFile) -> dict[str, Any]:
         "rms_norm_eps": fields.number("qwen3.attention.layer_norm_rms_epsilon", 0.0, 1.0, above_low=True),
         "rope_theta": fields.number("qwen3.rope.freq_base", 1.0, 1e12, above_low=True),
         "rope_scaling": _rope_scaling(fields),
-        "tie_word_embeddings": gguf_name(HEAD) not in file.tensors,
-        "attention_bias": any(name.endswith("attn_q.bias") for name in file.tensors),
+        "tie_word_embeddings": ROWS[HEAD].gguf not in file.tensors,
+        "attention_bias": any(name.endswith(query_bias) for name in file.tensors),
         "bos_token_id": fields.optional_integer("tokenizer.ggml.bos_token_id", 0, 2**31 - 1),
         "eos_token_id": fields.optional_integer("tokenizer.ggml.eos_token_id", 0, 2**31 - 1),
     }
@@ -150,13 +118,6 @@ def _rope_scaling(fields: Fields) -> dict[str, Any] | None:
         ours: fields.values[prefix + theirs] for theirs, ours in _ROPE_KEYS.items() if prefix + theirs in fields.values
     }
     return {"rope_type": kind, **known}
-
-
-def _tensor(file: GgufFile, name: str) -> GgufTensor:
-    tensor = file.tensors.get(gguf_name(name))
-    if tensor is None:
-        raise CheckpointError(f"{file.path}: expected tensor {gguf_name(name)}, found no such tensor")
-    return tensor
 
 
 class _Tokens:
@@ -235,96 +196,3 @@ class _Tokens:
                     f"{self._fields.source}: tokenizer.ggml.merges: expected two tokens, found {brief(merge)}"
                 )
         return pairs
-
-
-# Weights
-
-
-class GgufWeights:
-    """The tensors of a GGUF file, checked against its configuration; to be packed as those of a folder (FolderWeights).
-
-    Quantized matrices are handed out as float32, a run of rows at a time.
-    """
-
-    def __init__(self, file: GgufFile, config: ModelConfig) -> None:
-        """Raises CheckpointError for a tensor that is missing, misshapen or not expected."""
-        self.folder = file.path
-        self._file = file
-        self.matrices = matrix_shapes(config)
-        self.vectors = vector_lengths(config)
-        expected = {**self.matrices, **{name: (length,) for name, length in self.vectors.items()}}
-        for name, shape in expected.items():
-            found = _tensor(file, name)
-            if found.shape != shape:
-                raise CheckpointError(
-                    f"{file.path}: tensor {gguf_name(name)}: expected shape {list(shape)}, found {list(found.shape)}"
-                )
-        extra = sorted(set(file.tensors) - {gguf_name(name) for name in expected})
-        if extra:
-            raise CheckpointError(f"{file.path}: tensor {extra[0]}: found a tensor that a Qwen3 model does not have")
-        self.types = {name: _tensor(file, name).type for name in expected}
-        self.stored_bytes: int = sum(
-            rows * cols * (_PLAIN[self.types[name]].itemsize if self.types[name] in _PLAIN else 4)
-            for name, (rows, cols) in self.matrices.items()
-        )
-        """Bytes of the matrices as `rows` gives them."""
-
-    def preferred_quant(self) -> str:
-        """The quant that keeps what the layers have: exactly all of Q8_0, little less than all of Q6_K and Q5_K."""
-        sizes: Counter[str] = Counter()
-        for name, (rows, cols) in self.matrices.items():
-            if name.startswith(LAYERS):
-                sizes[self.types[name]] += rows * cols
-        return "q8" if sizes.most_common(1)[0][0] in _EIGHT_BITS else "q4"
-
-    def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
-        """Rows [first, last) of a matrix: C-contiguous float32, float16, or uint16 with bfloat16 bits (a vector: one).
-
-        Raises ArgumentError when they are quantized and the package `gguf` is not installed.
-        """
-        stored = self._file.rows(gguf_name(name), first, last)
-        kind = self.types[name]
-        if kind not in _PLAIN:
-            return _dequantized(stored, kind, self.folder)
-        values = stored.view(_PLAIN[kind])
-        return values if values.flags.aligned else values.copy()
-
-    def drop_rows(self, name: str, first: int, last: int) -> None:
-        """Take the pages of rows that are done out of this process's memory; they stay in the system's file cache."""
-        tensor = self._file.tensors[gguf_name(name)]
-        row_bytes = (tensor.stop - tensor.start) // tensor.shape[0]
-        self._file.advise("MADV_DONTNEED", tensor.start + first * row_bytes, tensor.start + last * row_bytes)
-
-    def will_need(self, name: str) -> None:
-        """Let the system read a tensor ahead."""
-        tensor = self._file.tensors[gguf_name(name)]
-        self._file.advise("MADV_WILLNEED", tensor.start, tensor.stop)
-
-    def vector(self, name: str) -> NDArray[np.float32]:
-        """A norm weight or bias as float32, a copy. Raises CheckpointError when a value is not finite."""
-        return finite_float32(self.rows(name, 0, 1).reshape(-1), f"{self.folder}: tensor {gguf_name(name)}")
-
-    def files(self) -> dict[str, Path]:
-        """Name -> path of every weight file."""
-        return {self._file.path.name: self._file.path}
-
-    def fingerprint(self) -> str:
-        """SHA-256 (hex) over name, size, modification time and start of the file; see FolderWeights.fingerprint."""
-        status = self._file.path.stat()
-        with self._file.path.open("rb") as file:
-            start = file.read(_FINGERPRINTED)
-        about = f"{self._file.path.name}\0{status.st_size}\0{status.st_mtime_ns}\0"
-        return hashlib.sha256(about.encode() + start).hexdigest()
-
-
-def _dequantized(stored: NDArray[np.uint8], kind: str, path: Path) -> NDArray[np.float32]:
-    """float32 [rows, cols] of quantized rows."""
-    try:
-        import gguf
-    except ImportError:
-        raise ArgumentError(
-            f"{path}: weights in {kind} are read with the package gguf, which is not installed: "
-            "pip install 'qwen3cpu[gguf]'"
-        ) from None
-    values = gguf.quants.dequantize(stored, gguf.GGMLQuantizationType[kind])
-    return np.ascontiguousarray(values, dtype=np.float32)

@@ -1,23 +1,23 @@
-"""Reading a model folder in Hugging Face layout: its texts (configuration, tokenizer, template) and its weights."""
+"""The plain reader of a model folder: weights in BF16, F16 or F32, in one safetensors file or several with an index."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
+from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.dtypes import finite_float32
 from qwen3cpu.checkpoint.json_fields import brief, parse_object
+from qwen3cpu.checkpoint.model_texts import ModelTexts
+from qwen3cpu.checkpoint.readers.folder_texts import read_file
 from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile, TensorEntry
 from qwen3cpu.checkpoint.tensors import HEAD, LAYERS, matrix_shapes, vector_lengths
-from qwen3cpu.errors import CheckpointError, ConfigError
+from qwen3cpu.errors import CheckpointError
 
 _logger = logging.getLogger("qwen3cpu")
 
@@ -26,109 +26,10 @@ _INDEX: Final = "model.safetensors.index.json"
 _WEIGHT_DTYPES: Final = ("BF16", "F16", "F32")
 
 
-@dataclass(frozen=True)
-class ModelTexts:
-    """Everything of a model but its weights. `*_json` are the files as they are, b"{}" for an optional one missing."""
-
-    config_json: bytes
-    config: ModelConfig
-    generation_json: bytes
-    generation: GenerationDefaults
-    tokenizer_json: bytes
-    tokenizer_config_json: bytes
-    tokenizer_config: dict[str, Any]
-    chat_template: str | None
-
-
-def parse_texts(files: Mapping[str, bytes], chat_template: str | None, source: str) -> ModelTexts:
-    """Check the contents of config.json, generation_config.json, tokenizer.json and tokenizer_config.json.
-
-    `chat_template` is that of chat_template.jinja; it goes before the one in tokenizer_config.json, as in transformers.
-    """
-    config_json = _needed(files, "config.json", source)
-    config = _parse_config(config_json, source)
-    generation_source = f"{source}: generation_config.json"
-    generation_json = files.get("generation_config.json", b"{}")
-    generation = GenerationDefaults.from_dict(
-        parse_object(generation_json, generation_source, ConfigError), generation_source
-    )
-    tokenizer_config_json = files.get("tokenizer_config.json", b"{}")
-    tokenizer_config = parse_object(tokenizer_config_json, f"{source}: tokenizer_config.json")
-    if chat_template is None:
-        chat_template = _template_in(tokenizer_config, source)
-    return ModelTexts(
-        config_json=config_json,
-        config=config,
-        generation_json=generation_json,
-        generation=generation,
-        tokenizer_json=_needed(files, "tokenizer.json", source),
-        tokenizer_config_json=tokenizer_config_json,
-        tokenizer_config=tokenizer_config,
-        chat_template=chat_template,
-    )
-
-
-def read_folder_config(folder: Path) -> ModelConfig:
-    """The configuration of a model folder, which may have no other file. Raises CheckpointError (ConfigError)."""
-    data = _read_file(folder / "config.json")
-    files = {} if data is None else {"config.json": data}
-    return _parse_config(_needed(files, "config.json", str(folder)), str(folder))
-
-
-def _parse_config(config_json: bytes, source: str) -> ModelConfig:
-    source = f"{source}: config.json"
-    return ModelConfig.from_dict(parse_object(config_json, source, ConfigError), source)
-
-
-def _needed(files: Mapping[str, bytes], name: str, source: str) -> bytes:
-    if name not in files:
-        raise CheckpointError(f"{source}: expected a file {name}, found none")
-    return files[name]
-
-
-def _template_in(tokenizer_config: Mapping[str, Any], source: str) -> str | None:
-    """The template of tokenizer_config.json: a string, or a list of named ones of which "default" counts."""
-    found = tokenizer_config.get("chat_template")
-    if isinstance(found, list):
-        named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
-        found = named.get("default")
-    if found is not None and not isinstance(found, str):
-        raise CheckpointError(
-            f"{source}: tokenizer_config.json: chat_template: expected a string, found {brief(found)}"
-        )
-    return found
-
-
-def read_texts(folder: Path) -> ModelTexts:
-    """Read and check the texts of a model folder. Raises CheckpointError (ConfigError for config.json)."""
-    names = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
-    files = {name: data for name in names if (data := _read_file(folder / name)) is not None}
-    template = _read_file(folder / "chat_template.jinja")
-    text = None if template is None else _decode(template, f"{folder}: chat_template.jinja")
-    return parse_texts(files, text, str(folder))
-
-
-def _decode(data: bytes, source: str) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as reason:
-        byte = data[reason.start]
-        raise CheckpointError(f"{source}: expected UTF-8, found byte {byte:#04x} at {reason.start}") from None
-
-
-def _read_file(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as reason:
-        raise CheckpointError(f"{path}: cannot be read: {reason.strerror or reason}") from reason
-
-
 class FolderWeights:
     """The tensors of a model folder, checked against its configuration; read through mmap, piece by piece."""
 
-    def __init__(self, folder: Path, config: ModelConfig, config_json: bytes) -> None:
+    def __init__(self, folder: Path, texts: ModelTexts) -> None:
         """Open model.safetensors or, as transformers does only when there is none, the shards of its index.
 
         Raises CheckpointError for a tensor that is missing, misshapen or in a dtype that is not BF16, F16 or F32, and
@@ -136,8 +37,9 @@ class FolderWeights:
         out would run another model than the file holds. Any other extra tensor is ignored, and so is `lm_head.weight`
         where the configuration ties it to the embedding, both as in transformers.
         """
-        self.folder = folder
-        self._config_json = config_json
+        config = texts.config
+        self.path = folder
+        self._config_json = texts.config_json
         self._file_of = _open_files(folder)
         self.matrices = matrix_shapes(config)
         self.vectors = vector_lengths(config)
@@ -153,7 +55,7 @@ class FolderWeights:
 
     def _check_tensor(self, name: str, shape: tuple[int, ...]) -> None:
         if name not in self._file_of:
-            raise CheckpointError(f"{self.folder}: expected tensor {name} of shape {list(shape)}, found no such tensor")
+            raise CheckpointError(f"{self.path}: expected tensor {name} of shape {list(shape)}, found no such tensor")
         entry = self._entry(name)
         where = f"{self._file_of[name].path}: tensor {name}"
         if entry.shape != shape:
@@ -172,7 +74,7 @@ class FolderWeights:
                     f"{'with' if config.attention_bias else 'without'} attention biases as config.json says, "
                     f"found tensor {name}"
                 )
-            _logger.info("%s: ignoring tensor %s, which a Qwen3 model does not have", self.folder, name)
+            _logger.info("%s: ignoring tensor %s, which a Qwen3 model does not have", self.path, name)
 
     def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
         """Rows [first, last) of a matrix: C-contiguous aligned float32, float16, or uint16 with bfloat16 bits."""
@@ -217,7 +119,7 @@ def _open_files(folder: Path) -> dict[str, SafetensorsFile]:
     if (folder / _WEIGHTS).is_file():
         file = SafetensorsFile(folder / _WEIGHTS)
         return dict.fromkeys(file.tensors, file)
-    index = _read_file(folder / _INDEX)
+    index = read_file(folder / _INDEX)
     if index is None:
         raise CheckpointError(f"{folder}: expected {_WEIGHTS} or {_INDEX}, found {_listing(folder)}")
     source = f"{folder / _INDEX}"
