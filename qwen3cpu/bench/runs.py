@@ -47,11 +47,11 @@ class _TimedModel:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._native, name)
 
-    def forward(self, batch: Any, wanted: Any) -> NDArray[np.float32]:
+    def forward(self, batch: Any) -> list[NDArray[np.float32]]:
         """As `_native.Model.forward`."""
         start = perf_counter()
         try:
-            return self._native.forward(batch, wanted)
+            return self._native.forward(batch)
         finally:
             self.seconds += perf_counter() - start
 
