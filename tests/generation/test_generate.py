@@ -4,7 +4,6 @@ import json
 import threading
 
 import checkpoint_texts
-import checkpoints
 import pytest
 from scripted_models import script, token, write_scripted
 

@@ -106,7 +106,7 @@ def test_runs_in_the_engine_as_the_folder_does(tmp_path: Path) -> None:
         checkpoint = open_checkpoint(source, threads=1)
         model = _native.Model(checkpoint.config.native(64), checkpoint.matrices, checkpoint.vectors, "f16", 1)
         del checkpoint  # the engine keeps the mapping alive
-        logits.append(model.forward([(model.new_sequence(), tokens)], [tokens]))
+        logits += model.forward([(model.new_sequence(), tokens, tokens)])
     np.testing.assert_array_equal(logits[0], logits[1])
 
 
