@@ -12,6 +12,14 @@ KV_FORMATS: list[str]
 """Formats of the KV cache in the order of csrc/layout/kv_formats.inc: f32, f16, q8."""
 KV_BLOCK: int
 """Positions in one block of the KV cache."""
+TILE_ROWS: int
+"""Rows of a matrix that share a tile. Packing and products go from tile to tile."""
+
+def kv_format_bytes(kv: str) -> tuple[int, int]:
+    """Bytes of one dimension of a key or value in a KV format, and of the scale of a key or value (0: no scales).
+
+    EngineError for an unknown format.
+    """
 
 def isas() -> list[tuple[str, bool]]:
     """(name, this CPU can run it) of every compiled instruction set, best first."""

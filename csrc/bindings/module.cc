@@ -290,6 +290,14 @@ PYBIND11_MODULE(_native, m) {
   m.attr("FORMATS") = formats;
   m.attr("KV_FORMATS") = kv_formats;
   m.attr("KV_BLOCK") = kKvBlock;
+  m.attr("TILE_ROWS") = kTileRows;
+  m.def(
+      "kv_format_bytes",
+      [](const std::string& kv) {
+        const KvFormat format = parse_kv_format(kv);
+        return std::make_pair(kv_value_bytes(format), kv_scale_bytes(format));
+      },
+      py::arg("kv"));
   m.def("isas", [] {
     std::vector<std::pair<std::string, bool>> rows;
     for (const IsaTable* table : isa_tables()) rows.emplace_back(table->name, table->supported());

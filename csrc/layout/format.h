@@ -111,6 +111,26 @@ enum class KvFormat : uint8_t {
 
 inline constexpr int kKvBlock = 64;  // positions of a block of the KV cache
 
+// Bytes of one dimension of one key or value.
+constexpr int kv_value_bytes(KvFormat format) {
+  constexpr int bytes[] = {
+#define KV_FORMAT(name, value_bytes, scale_bytes) value_bytes,
+#include "layout/kv_formats.inc"
+#undef KV_FORMAT
+  };
+  return bytes[static_cast<int>(format)];
+}
+
+// Bytes of the scale of one key or value; 0 in formats without scales.
+constexpr int kv_scale_bytes(KvFormat format) {
+  constexpr int bytes[] = {
+#define KV_FORMAT(name, value_bytes, scale_bytes) scale_bytes,
+#include "layout/kv_formats.inc"
+#undef KV_FORMAT
+  };
+  return bytes[static_cast<int>(format)];
+}
+
 // A plane is the keys or the values of one KV head in one block. head_dim is padded with zeros to a multiple of 8.
 //
 //   keys    [8 groups of positions][head_dim_padded][8 positions] in the KV format: one position per SIMD lane
@@ -119,22 +139,12 @@ inline constexpr int kKvBlock = 64;  // positions of a block of the KV cache
 //
 // q8: x = scale * q, q int8 (-127..127), one scale per KV head and position for the key and one for the value.
 constexpr int64_t kv_data_bytes(KvFormat format, int head_dim_padded) {
-  constexpr int value_bytes[] = {
-#define KV_FORMAT(name, value_bytes, scale_bytes) value_bytes,
-#include "layout/kv_formats.inc"
-#undef KV_FORMAT
-  };
-  return int64_t{value_bytes[static_cast<int>(format)]} * kKvBlock * head_dim_padded;
+  return int64_t{kv_value_bytes(format)} * kKvBlock * head_dim_padded;
 }
 
 // A multiple of 64.
 constexpr int64_t kv_plane_bytes(KvFormat format, int head_dim_padded) {
-  constexpr int scale_bytes[] = {
-#define KV_FORMAT(name, value_bytes, scale_bytes) scale_bytes,
-#include "layout/kv_formats.inc"
-#undef KV_FORMAT
-  };
-  return kv_data_bytes(format, head_dim_padded) + int64_t{scale_bytes[static_cast<int>(format)]} * kKvBlock;
+  return kv_data_bytes(format, head_dim_padded) + int64_t{kv_scale_bytes(format)} * kKvBlock;
 }
 
 }  // namespace qwen3cpu

@@ -238,3 +238,10 @@ def test_parts_and_threads_give_the_bytes_of_the_whole(weight_format: str) -> No
     for first, last in [(40, 43), (0, 16), (16, 40)]:
         _native.pack_into(weight_format, np.ascontiguousarray(weights[first:last]), parts, 43, first, 1)
     assert (parts == whole).all()
+
+
+def test_tiles_are_whole_in_every_format() -> None:
+    for format in FORMATS:
+        tile = _native.matrix_bytes(format, _native.TILE_ROWS, 300)
+        assert _native.matrix_bytes(format, 1, 300) == tile
+        assert _native.matrix_bytes(format, _native.TILE_ROWS + 1, 300) == 2 * tile
