@@ -11,6 +11,7 @@
 
 #include "bindings/arrays.h"
 #include "kernels/registry.h"
+#include "layout/format_names.h"
 #include "packing/pack.h"
 #include "system/buffer.h"
 #include "system/error.h"
@@ -117,7 +118,7 @@ const T* copy_with_slack(const py::handle& array, int64_t rows, int64_t cols, in
 
 void to_activations(const Matrix& w, const ActivationArrays& arrays, int n_tokens, int64_t stride,
                     OwnedActivations& out) {
-  const Activation form = format_activation(w.format);
+  const Activation form = activation_of(w.format);
   Activations& x = out.view;
   const int64_t cols = round_up(w.cols, kGroup);
   x.stride = static_cast<int>(stride);

@@ -16,7 +16,9 @@
 #include "bindings/bpe.h"
 #include "bindings/kernels.h"
 #include "bindings/rounding.h"
-#include "engine/qwen3.h"
+#include "engine/model.h"
+#include "kernels/registry.h"
+#include "layout/format_names.h"
 #include "packing/pack_rows.h"
 #include "system/error.h"
 #include "system/memory.h"
@@ -80,7 +82,7 @@ Weights to_weights(const Config& config, const MatrixEntries& matrices, const Ve
   for (const auto& [name, entry] : matrices) views.emplace(name, to_matrix(name, entry));
   std::map<std::string, Vector> vector_views;
   for (const auto& [name, data] : vectors) vector_views.emplace(name, Vector{data.data(), data.size()});
-  return collect_weights(config, views, vector_views);
+  return collect_weights(config, Tensors(views, vector_views));
 }
 
 // A model together with the arrays that its views point into.

@@ -7,7 +7,7 @@
 #include <optional>
 
 #include "bindings/arrays.h"
-#include "kernels/registry.h"
+#include "layout/format_names.h"
 #include "packing/pack.h"
 #include "rounding/block_moments.h"
 #include "rounding/round_q4.h"

@@ -31,6 +31,17 @@ enum class Activation : uint8_t {
   i8g32,   // int8, one float scale per 32 k
   i8g256,  // int8, one float scale per 256 k
 };
+inline constexpr int kActivations = 3;
+
+// The form in which a matrix of this format takes its input.
+constexpr Activation activation_of(Format format) {
+  constexpr Activation forms[] = {
+#define FORMAT(name, activations) Activation::activations,
+#include "layout/formats.inc"
+#undef FORMAT
+  };
+  return forms[static_cast<int>(format)];
+}
 
 // q8: w = scale * (q - 128), scale f16 per row and 32 k. 8.5 bits per weight.
 //
@@ -73,6 +84,9 @@ constexpr int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 constexpr int64_t spread_lines(int64_t bytes) { return (round_up(bytes, kCacheLine) / kCacheLine | 1) * kCacheLine; }
 
 constexpr int row_tiles(int rows) { return ceil_div(rows, kTileRows); }
+
+// Rows with those that pad the last tile.
+constexpr int64_t padded_rows(int rows) { return int64_t{row_tiles(rows)} * kTileRows; }
 
 // Floats from one token's outputs to the next: whole row tiles, and an odd number of cache lines.
 constexpr int64_t spread_rows(int rows) {

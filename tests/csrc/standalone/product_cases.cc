@@ -19,7 +19,7 @@ Bytes pack(Format format, const std::vector<float>& weights, int rows, int cols)
 // Inputs [tokens][cols] in the form that the format wants.
 std::vector<Bytes> prepare(Format format, const std::vector<float>& x, int tokens, int cols) {
   const int stride = static_cast<int>(round_up(cols, kGroup));
-  const Activation form = format_activation(format);
+  const Activation form = activation_of(format);
   const int scales = ceil_div(cols, form == Activation::i8g32 ? 32 : 256), sums = stride / kGroup;
   std::vector<float> padded(static_cast<size_t>(tokens * stride)), scale(static_cast<size_t>(tokens * scales));
   std::vector<int8_t> q(padded.size());
