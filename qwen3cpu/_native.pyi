@@ -200,14 +200,18 @@ class Model:
 
     def forward(
         self,
-        batch: SequenceOf[tuple[Sequence, NDArray[np.int32]]],
-        wanted: SequenceOf[NDArray[np.int32]],
-    ) -> NDArray[np.float32]:
-        """Append each item's new tokens [n_i >= 1] to its sequence and return logits.
+        batch: SequenceOf[
+            tuple[Sequence, NDArray[np.int32], NDArray[np.int32]]
+            | tuple[Sequence, NDArray[np.int32], NDArray[np.int32], str]
+        ],
+    ) -> list[NDArray[np.float32]]:
+        """Append new tokens to several sequences in one pass over the weights.
 
-        wanted[i]: offsets into item i's new tokens (ascending, may be empty) whose logits are returned; the result is
-        float32 [sum of len(wanted[i]), vocab_size], items in order. The same sequence may not appear twice. Releases
-        the GIL; calls on one model from several threads run one after the other. On an error no sequence has changed.
+        batch: (sequence, tokens, wanted, output) each. tokens [n >= 1]: the new ones. wanted: offsets into them
+        (ascending, may be empty). output: "logits" (the default) or "hidden", the hidden state after the final norm.
+        Returns float32 [len(wanted), vocab_size] or [len(wanted), hidden_size] for each item. The same sequence may not
+        appear twice. Releases the GIL; calls on one model from several threads run one after the other. On an error no
+        sequence has changed.
         """
 
     def embed(self, tokens: NDArray[np.int32]) -> NDArray[np.float32]:

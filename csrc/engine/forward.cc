@@ -5,15 +5,16 @@
 
 namespace qwen3cpu {
 
-Forward::Forward(const Resources& resources, const std::vector<BatchItem>& batch, float* logits,
+Forward::Forward(const Resources& resources, const std::vector<BatchItem>& batch, const OutputRows& to,
                  const LayerInputs& inputs)
     : weights_(resources.weights),
       pass_(resources, batch, inputs, SelfAttention::scratch_bytes(resources)),
       attention_(pass_, resources, batch),
-      logits_(logits) {
+      to_(to) {
   int first_row = 0;
   for (const BatchItem& item : batch) {
-    for (const int offset : item.wanted) wanted_.push_back(first_row + offset);
+    std::vector<int>& rows = item.output == Output::logits ? logits_rows_ : hidden_rows_;
+    for (const int offset : item.wanted) rows.push_back(first_row + offset);
     first_row += static_cast<int>(item.tokens.size());
   }
 }
@@ -21,7 +22,7 @@ Forward::Forward(const Resources& resources, const std::vector<BatchItem>& batch
 void Forward::run(Team& team) {
   embed(team);
   for (int n = 0; n < pass_.config.num_hidden_layers; ++n) layer(team, n);
-  head(team);
+  outputs(team);
 }
 
 void Forward::run_layer(Team& team, int n, float* x) {
@@ -33,7 +34,7 @@ void Forward::run_layer(Team& team, int n, float* x) {
 
 void Forward::run_head(Team& team, const float* x) {
   enter(team, x);
-  head(team);
+  outputs(team);
 }
 
 // Begins in the middle of a pass: the residual stream is x [tokens][hidden].
@@ -67,22 +68,30 @@ void Forward::layer(Team& team, int n) {
   l.mlp->add(team, pass_);
 }
 
-// logits = lm_head norm(x), for the wanted rows only.
-void Forward::head(Team& team) {
-  const int n = static_cast<int>(wanted_.size()), hidden = pass_.config.hidden_size;
-  if (n == 0) return;
+// hidden = norm(x), logits = lm_head norm(x), for the wanted tokens only.
+void Forward::outputs(Team& team) {
+  const auto n_logits = static_cast<int>(logits_rows_.size()), n_hidden = static_cast<int>(hidden_rows_.size());
+  const int hidden = pass_.config.hidden_size;
   Workspace& ws = pass_.workspace;
   const IsaTable& isa = pass_.isa;
   const Matrix& lm_head = weights_.lm_head;
-  team.for_each(n, [&](int i) {
+  const auto norm = [&](int row, float* out) {
+    isa.ops.rms_norm(ws.x.get() + row * pass_.hidden_stride, weights_.norm, pass_.config.rms_norm_eps, hidden, out);
+  };
+  team.for_each(n_logits + n_hidden, [&](int i) {
+    if (i >= n_logits) {
+      const int n = i - n_logits;
+      norm(hidden_rows_[static_cast<size_t>(n)], to_.hidden + int64_t{n} * hidden);
+      return;
+    }
     float* normed = ws.normed.get() + int64_t{i} * hidden;
-    isa.ops.rms_norm(ws.x.get() + wanted_[static_cast<size_t>(i)] * pass_.hidden_stride, weights_.norm,
-                     pass_.config.rms_norm_eps, hidden, normed);
+    norm(logits_rows_[static_cast<size_t>(i)], normed);
     ws.input.prepare(isa.ops, activation_of(lm_head.format), hidden, i, normed);
   });
-  const Pieces pieces(lm_head, n, team.size());
+  if (n_logits == 0) return;
+  const Pieces pieces(lm_head, n_logits, team.size());
   team.for_each(pieces.count(),
-                [&](int i) { pass_.multiply(team, lm_head, pieces[i], logits_, padded_rows(lm_head.rows)); });
+                [&](int i) { pass_.multiply(team, lm_head, pieces[i], to_.logits, padded_rows(lm_head.rows)); });
 }
 
 }  // namespace qwen3cpu

@@ -66,7 +66,7 @@ void Model::check_lengths(const std::vector<BatchItem>& batch) const {
   }
 }
 
-void Model::forward(const std::vector<BatchItem>& batch, float* logits) {
+void Model::forward(const std::vector<BatchItem>& batch, const OutputRows& to) {
   const std::lock_guard<WatchedLock> guard(lock_);
   check(batch);
   if (batch.empty()) return;
@@ -76,7 +76,7 @@ void Model::forward(const std::vector<BatchItem>& batch, float* logits) {
   check_lengths(batch);
   try {
     for (const BatchItem& item : batch) item.sequence->prepare(static_cast<int>(item.tokens.size()));
-    Forward pass(resources(), batch, logits);
+    Forward pass(resources(), batch, to);
     run_team(threads_, [&](Team& team) { pass.run(team); });
   } catch (...) {  // out of memory: give back what was prepared
     for (const BatchItem& item : batch) item.sequence->rewind();
@@ -113,7 +113,7 @@ void Model::run_layer(int layer, const std::vector<int>& lengths, float* x, cons
   if (batch.empty()) return;
   const std::lock_guard<WatchedLock> guard(lock_);
   for (const BatchItem& item : batch) item.sequence->prepare(static_cast<int>(item.tokens.size()));
-  Forward pass(resources(), batch, nullptr, inputs);
+  Forward pass(resources(), batch, {}, inputs);
   run_team(threads_, [&](Team& team) { pass.run_layer(team, layer, x); });
 }
 
@@ -122,7 +122,7 @@ void Model::head(const float* x, int n, float* logits) {
   BatchItem item{std::make_shared<Sequence>(pool_), std::vector<int>(static_cast<size_t>(n)), {}};
   for (int i = 0; i < n; ++i) item.wanted.push_back(i);
   const std::lock_guard<WatchedLock> guard(lock_);
-  Forward pass(resources(), {item}, logits);
+  Forward pass(resources(), {item}, {logits, nullptr});
   run_team(threads_, [&](Team& team) { pass.run_head(team, x); });
 }
 

@@ -25,9 +25,9 @@ class Model {
   // Floats from one row of logits to the next: the vocabulary rounded up to whole row tiles.
   int64_t logits_stride() const { return padded_rows(weights_.lm_head.rows); }
 
-  // Appends every item's tokens to its sequence and writes the wanted logits, [wanted rows][logits_stride()].
-  // Throws Error on bad input, before any sequence has changed. Locks the model.
-  void forward(const std::vector<BatchItem>& batch, float* logits);
+  // Appends every item's tokens to its sequence and writes the wanted outputs, logits in rows of logits_stride()
+  // floats. Throws Error on bad input, before any sequence has changed. Locks the model.
+  void forward(const std::vector<BatchItem>& batch, const OutputRows& to);
 
   // The three parts of a pass over whole sequences, for calibration: one after the other they give forward's logits bit
   // for bit. They throw Error on bad input and lock the model; the KV cache of run_layer is gone when it returns.

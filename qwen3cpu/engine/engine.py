@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
+from qwen3cpu.engine.batch import BatchItem, Items, Rows
 from qwen3cpu.engine.prefix_cache import PrefixCache
 from qwen3cpu.engine.sequence import TokenSequence
-from qwen3cpu.engine.shared_pass import Items, Logits, SharedPass
+from qwen3cpu.engine.shared_pass import SharedPass
 from qwen3cpu.engine.traffic import Traffic
 from qwen3cpu.errors import ContextLengthError
 from qwen3cpu.system.fork_guard import ForkCheck
@@ -77,14 +78,15 @@ class Engine:
             sequence.take(self.prefix_cache.lookup(beginning))
         return sequence.length
 
-    def forward(self, batch: Items) -> Logits:
+    def forward(self, batch: Items) -> Rows:
         """Append new tokens to several sequences in one pass over the weights, shared with other threads' calls.
 
         Args:
-            batch: (sequence, new ids, wanted) each; wanted: offsets into the new ids, ascending, may be empty.
+            batch: a BatchItem, or (sequence, new ids, wanted), for each sequence.
 
         Returns:
-            For each item float32 [len(wanted), vocab_size]: the logits for the token after each wanted one.
+            For each item float32 [len(wanted), vocab_size]: the logits for the token after each wanted one. For items
+            whose output is "hidden" float32 [len(wanted), hidden_size]: the hidden state of each wanted token.
 
         Raises:
             ContextLengthError: a sequence would outgrow the context. No sequence has changed then.
@@ -92,25 +94,30 @@ class Engine:
         """
         self._check_fork()
         with self.traffic:
-            return self._shared_pass(batch, self._forward)
+            return self._shared_pass([BatchItem(*item) for item in batch], self._forward)
 
     def forward_idle(self, sequence: TokenSequence, new: Sequence[int]) -> None:
         """Append new tokens to a sequence while nobody waits for the model; raises as `forward` does."""
         self._check_fork()
-        self._forward([(sequence, new, [])])
+        self._forward([BatchItem(sequence, new, [])])
 
-    def _forward(self, batch: Items) -> Logits:
-        for sequence, new, _ in batch:
-            check_length(sequence.length + len(new), self.context)
+    def _forward(self, batch: Sequence[BatchItem]) -> Rows:
+        for item in batch:
+            check_length(item.sequence.length + len(item.ids), self.context)
         with self._native_pass:
-            for sequence, new, _ in batch:
-                sequence.ids.extend(new)
-            logits = self.native.forward(
-                [(sequence.native, np.asarray(new, dtype=np.int32)) for sequence, new, _ in batch],
-                [np.asarray(wanted, dtype=np.int32) for _, _, wanted in batch],
+            for item in batch:
+                item.sequence.ids.extend(item.ids)
+            return self.native.forward(
+                [
+                    (
+                        item.sequence.native,
+                        np.asarray(item.ids, dtype=np.int32),
+                        np.asarray(item.wanted, dtype=np.int32),
+                        item.output,
+                    )
+                    for item in batch
+                ]
             )
-        ends = np.cumsum([len(wanted) for _, _, wanted in batch])
-        return [logits[end - len(wanted) : end] for end, (_, _, wanted) in zip(ends, batch, strict=True)]
 
     def every_logit(self, ids: Sequence[int], chunk: int = CHUNK) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """The logits at all positions of `ids`, piece by piece: (first position, float32 [n, vocab_size]) each."""

@@ -96,5 +96,5 @@ def _engine_bytes(config: ModelConfig, matrices: Mapping[str, PackedMatrix], kv:
 
 
 def _workspace_after(model: _native.Model, tokens: int) -> int:
-    model.forward([(model.new_sequence(), np.zeros(tokens, dtype=np.int32))], [np.zeros(0, dtype=np.int32)])
+    model.forward([(model.new_sequence(), np.zeros(tokens, dtype=np.int32), np.zeros(0, dtype=np.int32))])
     return model.workspace_bytes()

@@ -147,7 +147,7 @@ def test_runs_in_the_engine(tmp_path: Path) -> None:
         checkpoint = open_checkpoint(tmp_path, quant, threads=1)
         model = _native.Model(checkpoint.config.native(64), checkpoint.matrices, checkpoint.vectors, "f16", 1)
         tokens = np.arange(5, dtype=np.int32)
-        logits = model.forward([(model.new_sequence(), tokens)], [tokens])
+        (logits,) = model.forward([(model.new_sequence(), tokens, tokens)])
         assert logits.shape == (5, checkpoint.config.vocab_size)
         assert np.isfinite(logits).all()
 

@@ -36,7 +36,7 @@ def test_sizes_are_those_of_the_engine(shape: str, quant: str, kv: str, threads:
     found = needs(parsed, plan_matrices(parsed, quant), kv, 2 * CHUNK - 1, threads)
     sequence = model.new_sequence()
     for tokens in (CHUNK, CHUNK - 1):
-        model.forward([(sequence, np.zeros(tokens, np.int32))], [np.zeros(0, np.int32)])
+        model.forward([(sequence, np.zeros(tokens, np.int32), np.zeros(0, np.int32))])
     assert found.kv_bytes == model.kv_blocks_in_use() * model.kv_block_bytes()
     assert found.workspace_bytes == model.workspace_bytes()
 

@@ -121,9 +121,9 @@ def test_a_cost_is_the_divergence_of_the_model_with_one_matrix_in_q4(model: Path
         )
         total = 0.0
         for piece in ids:
-            batch = [np.arange(64, dtype=np.int32)]
-            p = log_softmax(source.engine.native.forward([(source.engine.native.new_sequence(), piece)], batch))
-            q = log_softmax(swapped.forward([(swapped.new_sequence(), piece)], batch))
+            every, native = np.arange(64, dtype=np.int32), source.engine.native
+            p = log_softmax(native.forward([(native.new_sequence(), piece, every)])[0])
+            q = log_softmax(swapped.forward([(swapped.new_sequence(), piece, every)])[0])
             total += float((np.exp(p) * (p - q))[SCORED_EVERY - 1 :: SCORED_EVERY].sum(dtype=np.float64))
         assert found[name] == pytest.approx(total * SCORED_EVERY / 128, rel=1e-5)
 

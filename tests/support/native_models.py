@@ -59,7 +59,7 @@ def native_model(
 def all_logits(model: _native.Model, ids: NDArray[np.int32]) -> NDArray[np.float32]:
     """[tokens, vocab_size] of one new sequence, in one call."""
     sequence = model.new_sequence()
-    logits = model.forward([(sequence, ids)], [np.arange(len(ids), dtype=np.int32)])
+    (logits,) = model.forward([(sequence, ids, np.arange(len(ids), dtype=np.int32))])
     sequence.release()
     return logits
 
@@ -69,7 +69,8 @@ def greedy(model: _native.Model, prompt: NDArray[np.int32], count: int) -> list[
     sequence, tokens, out = model.new_sequence(), prompt, []
     for _ in range(count):
         last = np.array([len(tokens) - 1], dtype=np.int32)
-        tokens = model.forward([(sequence, tokens)], [last]).argmax(1).astype(np.int32)
+        (logits,) = model.forward([(sequence, tokens, last)])
+        tokens = logits.argmax(1).astype(np.int32)
         out.append(int(tokens[0]))
     sequence.release()
     return out
