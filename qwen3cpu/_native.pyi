@@ -34,6 +34,12 @@ def chosen_isa() -> str:
 def physical_cores() -> int:
     """Physical cores among the CPUs that this process may run on (affinity), at least 1."""
 
+def block_columns(format: str) -> int:
+    """Columns of one block of a packed matrix."""
+
+def activation_columns(format: str) -> int:
+    """Columns of an input that share an int8 scale when a matrix of this format multiplies it; 0: it stays float."""
+
 def matrix_bytes(format: str, rows: int, cols: int) -> int:
     """Bytes of a packed matrix."""
 

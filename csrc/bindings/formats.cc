@@ -47,6 +47,12 @@ void bind_formats(py::module_& m) {
       },
       py::arg("kv"));
   m.def(
+      "block_columns", [](const std::string& format) { return block_columns(parse_format(format)); },
+      py::arg("format"));
+  m.def(
+      "activation_columns",
+      [](const std::string& format) { return scale_columns(activation_of(parse_format(format))); }, py::arg("format"));
+  m.def(
       "matrix_bytes",
       [](const std::string& format, int rows, int cols) { return matrix_bytes(parse_format(format), rows, cols); },
       py::arg("format"), py::arg("rows"), py::arg("cols"));

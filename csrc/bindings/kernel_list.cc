@@ -21,9 +21,9 @@ std::vector<std::tuple<std::string, std::string, uintptr_t>> kernel_list(const I
   const auto add = [&](const char* kind, const char* name, auto* function) {
     rows.emplace_back(kind, name, reinterpret_cast<uintptr_t>(function));
   };
-  for (int f = 0; f < kFormats; ++f) add("matmul", table.formats[f].name, table.formats[f].matmul);
-  for (int f = 0; f < kKvFormats; ++f) add("attend", table.kv[f].name, table.kv[f].attend);
-  for (int f = 0; f < kKvFormats; ++f) add("store", table.kv[f].name, table.kv[f].store);
+  for (int f = 0; f < kFormats; ++f) add("matmul", format_name(static_cast<Format>(f)), table.formats[f].matmul);
+  for (int f = 0; f < kKvFormats; ++f) add("attend", kv_format_name(static_cast<KvFormat>(f)), table.kv[f].attend);
+  for (int f = 0; f < kKvFormats; ++f) add("store", kv_format_name(static_cast<KvFormat>(f)), table.kv[f].store);
   add("op", "rms_norm", table.ops.rms_norm);
   add("op", "rope", table.ops.rope);
   add("op", "silu_mul", table.ops.silu_mul);

@@ -21,12 +21,12 @@ Activation parse_activation(const std::string& name) {
 std::tuple<Array<int8_t>, Array<float>, Array<int16_t>> quantize(const std::string& isa, const std::string& form,
                                                                  const Array<float>& x) {
   require(x.ndim() == 2 && x.shape(1) > 0, "x: expected [n_tokens, cols]");
-  const bool g32 = parse_activation(form) == Activation::i8g32;
+  const Activation to = parse_activation(form);
   const OpKernels& ops = isa_table(isa).ops;
-  QuantizeFn* kernel = g32 ? ops.quantize_i8g32 : ops.quantize_i8g256;
+  QuantizeFn* kernel = to == Activation::i8g32 ? ops.quantize_i8g32 : ops.quantize_i8g256;
   const int64_t n = x.shape(0);
   const int cols = static_cast<int>(x.shape(1)), stride = static_cast<int>(round_up(cols, kGroup));
-  const int64_t scales = ceil_div(cols, g32 ? 32 : 256), sums = stride / kGroup;
+  const int64_t scales = ceil_div(cols, scale_columns(to)), sums = stride / kGroup;
   Array<int8_t> q({n, int64_t{stride}});
   Array<float> scale({n, scales});
   Array<int16_t> sum({n, sums});

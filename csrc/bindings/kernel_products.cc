@@ -62,7 +62,7 @@ void to_activations(const Matrix& w, const ActivationArrays& arrays, int n_token
     return;
   }
   require(arrays.size() == 3, "expected (q, scale, sum)");
-  x.scales = ceil_div(w.cols, form == Activation::i8g32 ? 32 : 256);
+  x.scales = ceil_div(w.cols, scale_columns(form));
   x.q = copy_with_slack<int8_t>(arrays[0], n_tokens, cols, x.stride, "q", 127, out.q);
   x.scale = copy_with_slack<float>(arrays[1], n_tokens, x.scales, x.scales, "scale", kNan, out.scale);
   x.sum = copy_with_slack<int16_t>(arrays[2], n_tokens, cols / kGroup, x.stride / kGroup, "sum", 4064, out.sum);

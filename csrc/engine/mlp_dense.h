@@ -1,7 +1,11 @@
 // The gated MLP of dense models: down(silu(gate h) * up h).
 #pragma once
 
+#include <string>
+
+#include "engine/config.h"
 #include "engine/mlp.h"
+#include "engine/tensors.h"
 
 namespace qwen3cpu {
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <string>
 
+#include "engine/mlp_dense.h"
+
 namespace qwen3cpu {
 namespace {
 
@@ -28,7 +30,7 @@ Layer collect_layer(const Config& c, const Tensors& tensors, int n) {
   l.input_layernorm = tensors.vector(prefix + "input_layernorm.weight", c.hidden_size);
   l.post_attention_layernorm = tensors.vector(prefix + "post_attention_layernorm.weight", c.hidden_size);
   l.self_attn = collect_attention(c, tensors, prefix + "self_attn.");
-  l.mlp = collect_mlp(c, tensors, prefix + "mlp.");
+  l.mlp = std::make_unique<DenseMlp>(c, tensors, prefix + "mlp.");
   return l;
 }
 

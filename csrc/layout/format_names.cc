@@ -8,14 +8,14 @@ namespace {
 
 // Indexed by Format.
 const char* const kFormatNames[] = {
-#define FORMAT(name, activations) #name,
+#define FORMAT(name, ...) #name,
 #include "layout/formats.inc"
 #undef FORMAT
 };
 
 // Indexed by KvFormat.
 const char* const kKvFormatNames[] = {
-#define KV_FORMAT(name, value_bytes, scale_bytes) #name,
+#define KV_FORMAT(name, ...) #name,
 #include "layout/kv_formats.inc"
 #undef KV_FORMAT
 };

@@ -8,12 +8,12 @@
 namespace qwen3cpu {
 
 inline constexpr int kFormats = 0
-#define FORMAT(name, activations) +1
+#define FORMAT(...) +1
 #include "layout/formats.inc"
 #undef FORMAT
     ;
 inline constexpr int kKvFormats = 0
-#define KV_FORMAT(name, value_bytes, scale_bytes) +1
+#define KV_FORMAT(...) +1
 #include "layout/kv_formats.inc"
 #undef KV_FORMAT
     ;

@@ -44,7 +44,7 @@ std::vector<Output> run_matmul(const IsaTable& isa, const Case& c) {
   if (activation_of(format) == Activation::f32) {
     x.f32 = arrays[0].as<float>();
   } else {
-    x.scales = ceil_div(n(1), activation_of(format) == Activation::i8g32 ? 32 : 256);
+    x.scales = ceil_div(n(1), scale_columns(activation_of(format)));
     x.q = arrays[0].as<int8_t>();
     x.scale = arrays[1].as<float>();
     x.sum = arrays[2].as<int16_t>();

@@ -16,12 +16,14 @@ from typing import NamedTuple
 
 import pytest
 
+from qwen3cpu import _native
+
 ROOT = Path(__file__).parents[3]
 ARM_LIBRARIES = "/usr/aarch64-linux-gnu"
 
 KERNELS = {
-    *(("matmul", name) for name in ("f32", "bf16", "q8", "q4")),
-    *((kind, name) for kind in ("attend", "store") for name in ("f32", "f16", "q8")),
+    *(("matmul", name) for name in _native.FORMATS),
+    *((kind, name) for kind in ("attend", "store") for name in _native.KV_FORMATS),
     *(("quantize", name) for name in ("i8g32", "i8g256")),
     ("round", "q4"),
     *((kind, "") for kind in ("rms_norm", "rope", "silu_mul")),
