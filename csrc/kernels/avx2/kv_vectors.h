@@ -7,19 +7,10 @@
 namespace qwen3cpu::avx2 {
 namespace {
 
-struct Simd {
-  using Vector = __m256;
-  using Factor = __m256;
-  static Vector all(float x) { return _mm256_set1_ps(x); }
-  static Vector load(const float* p) { return _mm256_loadu_ps(p); }
-  static void store(float* p, Vector v) { _mm256_storeu_ps(p, v); }
-  static Vector multiply(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
-  static Factor factor(float x) { return _mm256_set1_ps(x); }
-  static Vector fma(Factor a, Vector b, Vector acc) { return _mm256_fmadd_ps(a, b, acc); }
-  static void pin(Vector& v) { avx2::pin(v); }
-
+// What kernels/kv_block.h needs besides.
+struct KvSimd : Simd {
   static constexpr bool kFetchesAhead = true;
-  static inline __attribute__((always_inline)) void fetch(const void* p, int bytes) { prefetch(p, bytes); }
+  static inline __attribute__((always_inline)) void fetch(const void* p, int bytes) { avx2::prefetch(p, bytes); }
 
   // 8 chains would just hide the latency of 4 cycles at two a cycle, 12 leave some slack.
   template <int R>
@@ -32,14 +23,14 @@ struct Simd {
 
 struct F32 {
   using Stored = float;
-  using Simd = avx2::Simd;
+  using Simd = KvSimd;
   static constexpr bool kScaled = false;
   static __m256 load(const float* p) { return _mm256_loadu_ps(p); }
 };
 
 struct F16 {
   using Stored = uint16_t;
-  using Simd = avx2::Simd;
+  using Simd = KvSimd;
   static constexpr bool kScaled = false;
   static __m256 load(const uint16_t* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
@@ -48,7 +39,7 @@ struct F16 {
 
 struct Q8 {
   using Stored = int8_t;
-  using Simd = avx2::Simd;
+  using Simd = KvSimd;
   static constexpr bool kScaled = true;
   static __m256 load(const int8_t* p) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));

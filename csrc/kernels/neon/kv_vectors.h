@@ -7,17 +7,8 @@
 namespace qwen3cpu::neon {
 namespace {
 
-struct Simd {
-  using Vector = F8;
-  using Factor = float;
-  static Vector all(float x) { return all8(x); }
-  static Vector load(const float* p) { return load8(p); }
-  static void store(float* p, Vector v) { store8(p, v); }
-  static Vector multiply(Vector a, Vector b) { return a * b; }
-  static Factor factor(float x) { return x; }
-  static Vector fma(Factor a, Vector b, Vector acc) { return neon::fma(acc, b, a); }
-  static void pin(Vector&) {}
-
+// What kernels/kv_block.h needs besides.
+struct KvSimd : Simd {
   static constexpr bool kFetchesAhead = false;
   static void fetch(const void*, int) {}
 
@@ -33,14 +24,14 @@ struct Simd {
 
 struct F32 {
   using Stored = float;
-  using Simd = neon::Simd;
+  using Simd = KvSimd;
   static constexpr bool kScaled = false;
   static F8 load(const float* p) { return load8(p); }
 };
 
 struct F16 {
   using Stored = uint16_t;
-  using Simd = neon::Simd;
+  using Simd = KvSimd;
   static constexpr bool kScaled = false;
   static F8 load(const uint16_t* p) {
     const float16x8_t halves = vreinterpretq_f16_u16(vld1q_u16(p));
@@ -50,7 +41,7 @@ struct F16 {
 
 struct Q8 {
   using Stored = int8_t;
-  using Simd = neon::Simd;
+  using Simd = KvSimd;
   static constexpr bool kScaled = true;
   static F8 load(const int8_t* p) {
     const int16x8_t words = vmovl_s8(vld1_s8(p));
