@@ -38,7 +38,7 @@ inline int16_t sum_group(__m256i q) {
 
 // Quantises x[0, n), n <= 256, padded to whole groups, with one scale, which it returns.
 inline float quantize_block(const float* x, int n, int8_t* q, int16_t* sum) {
-  const BlockScale block = block_scale(x, n);
+  const BlockScale block = block_scale(greatest_magnitude(x, n));
   for (int i = 0; i < n; i += kGroup) {
     const __m256i group =
         block.inverse == 0.0f ? _mm256_setzero_si256() : quantize_group(x + i, n - i, _mm256_set1_ps(block.inverse));

@@ -24,7 +24,7 @@ inline int16_t quantize_group(const float* x, int n, BlockScale scale, int8_t* q
 inline void quantize(const float* x, int cols, int block, int8_t* q, float* scale, int16_t* sum) {
   for (int first = 0; first < cols; first += block) {
     const int n = cols - first < block ? cols - first : block;
-    const BlockScale of_block = block_scale(x + first, n);
+    const BlockScale of_block = block_scale(greatest_magnitude(x + first, n));
     scale[first / block] = of_block.scale;
     for (int i = first; i < first + n; i += kGroup)
       sum[i / kGroup] = quantize_group(x + i, first + n - i, of_block, q + i);

@@ -120,6 +120,16 @@ def test_every_kernel_equals_its_scalar_twin(native: Machine) -> None:
     assert_all_equal(native.run("twins"), isas)
 
 
+def test_amx_equals_its_scalar_twin_on_emulated_tiles(native: Machine, tmp_path: Path) -> None:
+    """emulated_amx.h stands in for the tile registers; the vector units have to be there."""
+    isas = [isa for isa in native.runnable() if isa != "scalar"]
+    if "avx512vnni" not in isas:
+        pytest.skip("this CPU has no AVX-512 VNNI")
+    emulated = Machine(build(tmp_path, "-DQWEN3CPU_EMULATE_AMX=ON"))
+    assert emulated.runnable()[0] == "amx"
+    assert_all_equal(emulated.run("twins"), ["amx", *(isa for isa in isas if isa != "amx")])
+
+
 def test_the_check_reports_a_single_wrong_bit(native: Machine, vectors: Path, tmp_path: Path) -> None:
     content = bytearray(vectors.read_bytes())
     content[-1] ^= 1  # the last case's last output: a row of unpacked weights
