@@ -20,7 +20,6 @@ from qwen3cpu.errors import ArgumentError, CheckpointError
 from qwen3cpu.loading.loaded_model import Checkpoint
 from qwen3cpu.loading.locate import Located, locate
 from qwen3cpu.loading.sources import may_be_packed, open_unpacked, read_unpacked_config
-from qwen3cpu.packed import cache as packed_cache
 from qwen3cpu.packed.matrix import plan_matrices
 from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.quantization.pack_model import pack_in_memory, pack_to_file
@@ -116,12 +115,16 @@ class _Packing:
 
     def _cached(self, progress: Progress) -> PackedFile | None:
         """The packed file from the cache, made first when it is not there; None when the cache cannot be used."""
+        # Imported here: packed files and small models do not need it.
+        from qwen3cpu.packed import cache as packed_cache
+
         try:
             folder = packed_cache.cache_folder()
             folder.mkdir(parents=True, exist_ok=True)
             path = packed_cache.packed_path(folder, self.located.label, self.source.weights.fingerprint(), self.quant)
             found = self._open_cached(path)
             if found is not None:
+                packed_cache.note_use(path)
                 return found
             packed_cache.remove_abandoned(folder)
             self._check_space(folder)
@@ -154,7 +157,6 @@ class _Packing:
         if file.fingerprint != self.source.weights.fingerprint() or file.quant != self.quant:
             _logger.warning("Packing again, for %s holds another model than its name says", path)
             return None
-        packed_cache.note_use(path)
         return file
 
     def _check_space(self, folder: Path) -> None:
