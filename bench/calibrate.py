@@ -20,11 +20,11 @@ import numpy as np
 
 from qwen3cpu.bench.machine import Machine
 from qwen3cpu.bench.worker import peak_rss_bytes
-from qwen3cpu.checkpoint.hf_folder import FolderWeights, read_texts
 from qwen3cpu.checkpoint.tensors import LAYERS
 from qwen3cpu.checkpoint.weight_source import original_matrix, read_vectors
 from qwen3cpu.engine.engine import Engine
-from qwen3cpu.packed.packed_file import plan_matrices
+from qwen3cpu.loading.sources import open_unpacked
+from qwen3cpu.packed.matrix import plan_matrices
 from qwen3cpu.quantization.bit_budget import CostMeter
 from qwen3cpu.quantization.calibrate import Source, in_q4, round_layers, whole_model
 from qwen3cpu.quantization.own_text import write_text
@@ -75,8 +75,8 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=1)
     parser.add_argument("--places", type=int, default=8)
     options = parser.parse_args()
-    texts = read_texts(options.model)
-    weights = FolderWeights(options.model, texts.config, texts.config_json)
+    opened = open_unpacked(options.model)
+    weights, texts = opened.weights, opened.read_texts()
     recipe, config = Recipe(), texts.config
     start = perf_counter()
     matrices = pack_in_memory(weights, texts, "q8", threads=options.threads, progress=SILENT)

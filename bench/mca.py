@@ -60,7 +60,14 @@ ROWS = [Row("neon", name, tokens) for name in ("f32", "bf16") for tokens in (1, 
 def assembly(compiler: str, row: Row) -> list[str]:
     """The lines of the row's function."""
     source = KERNELS / row.isa / f"{row.weight_format}.cc"
-    flags = ["-O3", "-std=c++17", "-ffp-contract=off", "-fno-asynchronous-unwind-tables", *ISA_FLAGS[row.isa]]
+    flags = [
+        "-O3",
+        "-std=c++17",
+        "-ffp-contract=off",
+        "-fno-asynchronous-unwind-tables",
+        f"-I{KERNELS.parent}",
+        *ISA_FLAGS[row.isa],
+    ]
     text = subprocess.run(
         [compiler, *flags, "-S", "-o", "-", str(source)], check=True, capture_output=True, text=True
     ).stdout

@@ -12,6 +12,14 @@ KV_FORMATS: list[str]
 """Formats of the KV cache in the order of csrc/layout/kv_formats.inc: f32, f16, q8."""
 KV_BLOCK: int
 """Positions in one block of the KV cache."""
+TILE_ROWS: int
+"""Rows of a matrix that share a tile. Packing and products go from tile to tile."""
+
+def kv_format_bytes(kv: str) -> tuple[int, int]:
+    """Bytes of one dimension of a key or value in a KV format, and of the scale of a key or value (0: no scales).
+
+    EngineError for an unknown format.
+    """
 
 def isas() -> list[tuple[str, bool]]:
     """(name, this CPU can run it) of every compiled instruction set, best first."""
@@ -25,6 +33,12 @@ def chosen_isa() -> str:
 
 def physical_cores() -> int:
     """Physical cores among the CPUs that this process may run on (affinity), at least 1."""
+
+def block_columns(format: str) -> int:
+    """Columns of one block of a packed matrix."""
+
+def activation_columns(format: str) -> int:
+    """Columns of an input that share an int8 scale when a matrix of this format multiplies it; 0: it stays float."""
 
 def matrix_bytes(format: str, rows: int, cols: int) -> int:
     """Bytes of a packed matrix."""
@@ -192,14 +206,18 @@ class Model:
 
     def forward(
         self,
-        batch: SequenceOf[tuple[Sequence, NDArray[np.int32]]],
-        wanted: SequenceOf[NDArray[np.int32]],
-    ) -> NDArray[np.float32]:
-        """Append each item's new tokens [n_i >= 1] to its sequence and return logits.
+        batch: SequenceOf[
+            tuple[Sequence, NDArray[np.int32], NDArray[np.int32]]
+            | tuple[Sequence, NDArray[np.int32], NDArray[np.int32], str]
+        ],
+    ) -> list[NDArray[np.float32]]:
+        """Append new tokens to several sequences in one pass over the weights.
 
-        wanted[i]: offsets into item i's new tokens (ascending, may be empty) whose logits are returned; the result is
-        float32 [sum of len(wanted[i]), vocab_size], items in order. The same sequence may not appear twice. Releases
-        the GIL; calls on one model from several threads run one after the other. On an error no sequence has changed.
+        batch: (sequence, tokens, wanted, output) each. tokens [n >= 1]: the new ones. wanted: offsets into them
+        (ascending, may be empty). output: "logits" (the default) or "hidden", the hidden state after the final norm.
+        Returns float32 [len(wanted), vocab_size] or [len(wanted), hidden_size] for each item. The same sequence may not
+        appear twice. Releases the GIL; calls on one model from several threads run one after the other. On an error no
+        sequence has changed.
         """
 
     def embed(self, tokens: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""The compiled loops of the sampler (_sampling.pyx). Arguments are checked in sampling.py, the only user."""
+"""The compiled loops of the sampler (_sampling.pyx). Its only user, engine/sampling.py, checks the arguments."""
 
 from collections.abc import Iterable, Mapping
 from typing import final

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""From one row of logits to one token, without the GIL. The rules are in sampling.py, the loops in _sampling_loops.pxi.
+"""From one row of logits to one token, without the GIL. engine/sampling.py has the rules, _sampling_loops.pxi the loops.
 
 What lives here: the order of the steps, token counts, penalties, the draw and log probabilities.
 What does not: checking of arguments, defaults, anything that knows about a model.

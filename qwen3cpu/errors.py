@@ -38,4 +38,4 @@ class MessageError(ArgumentError):
 
 
 class EngineError(Qwen3CpuError):
-    """The native engine refused a call , or the process forked while another thread used the model."""
+    """The native engine refused a call, or the process forked while another thread used the model."""

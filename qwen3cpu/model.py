@@ -25,7 +25,6 @@ from qwen3cpu.generation.grammar import Grammars
 from qwen3cpu.generation.options import Options
 from qwen3cpu.generation.results import Chunk, Result, TokenLogprob
 from qwen3cpu.generation.scoring import all_logits, score_tokens
-from qwen3cpu.generation.thinking import latest_switch
 from qwen3cpu.loading.loaded_model import Checkpoint
 from qwen3cpu.loading.open import open_checkpoint
 from qwen3cpu.system.blas_threads import shorten_waits
@@ -34,6 +33,7 @@ from qwen3cpu.system.progress_bar import Progress
 from qwen3cpu.system.thread_count import resolve_threads
 from qwen3cpu.text.chat_template import ChatTemplate
 from qwen3cpu.text.prompts import Message, Prompt, PromptEncoder
+from qwen3cpu.text.soft_switch import latest_switch
 from qwen3cpu.text.tokenizer import Tokenizer
 from qwen3cpu.text.tool_schemas import Tool, tool_schemas
 
@@ -94,7 +94,7 @@ def load(
     if checkpoint.packed_path is None:
         return Model(checkpoint, kv=kv, context=context, threads=threads, prefix_cache=prefix_cache)
     # The first token shall not wait for each page of a mapped file in turn.
-    with touching(data for _, _, _, data in checkpoint.matrices.values()):
+    with touching(matrix.data for matrix in checkpoint.matrices.values()):
         return Model(checkpoint, kv=kv, context=context, threads=threads, prefix_cache=prefix_cache)
 
 
@@ -124,7 +124,7 @@ class Model:
                 checkpoint.chat_template, self.tokenizer, source=f"{checkpoint.source}: chat template"
             )
         positions = context or longest_context(config)
-        native = _native.Model(config.native(positions), checkpoint.matrices, checkpoint.vectors, kv, threads)
+        native = _native.Model(config.native(positions), dict(checkpoint.matrices), checkpoint.vectors, kv, threads)
         self.engine = Engine(native, vocab_size=config.vocab_size, context=positions, prefix_cache=prefix_cache)
         """Sequences and the forward pass."""
         self._prompts = PromptEncoder(
@@ -181,8 +181,8 @@ class Model:
     def format_bytes(self) -> dict[str, int]:
         """Bytes of the weight matrices by format, and of the float32 norms and biases as "vectors"."""
         counted: dict[str, int] = {}
-        for name, _, _, data in self._checkpoint.matrices.values():
-            counted[name] = counted.get(name, 0) + data.nbytes
+        for matrix in self._checkpoint.matrices.values():
+            counted[matrix.format] = counted.get(matrix.format, 0) + matrix.data.nbytes
         return counted | {"vectors": sum(vector.nbytes for vector in self._checkpoint.vectors.values())}
 
     @property

@@ -13,6 +13,9 @@ namespace qwen3cpu {
 // C-contiguous. No forcecast: 1.5 and 2**32 + 1 are not token 1.
 template <class T>
 using Array = pybind11::array_t<T, pybind11::array::c_style>;
+using Floats = Array<float>;
+using Ints = Array<int32_t>;
+using Bytes = Array<uint8_t>;
 
 inline std::string shape_text(const pybind11::array& a) {
   return std::string(pybind11::str(pybind11::object(a.attr("shape"))));

@@ -1,11 +1,10 @@
 // pybind11 for byte-pair encoding: conversion and the GIL. No logic.
-#include "bindings/bpe.h"
-
 #include <pybind11/stl.h>
 
 #include <memory>
 #include <utility>
 
+#include "bindings/parts.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/tokenizer_json.h"
 

@@ -1,13 +1,12 @@
 // pybind11: error-compensating rounding (round_q4.h, block_moments.h) on NumPy arrays. Checks of shapes, no logic.
-#include "bindings/rounding.h"
-
 #include <pybind11/stl.h>
 
 #include <algorithm>
 #include <optional>
 
 #include "bindings/arrays.h"
-#include "kernels/registry.h"
+#include "bindings/parts.h"
+#include "layout/format_names.h"
 #include "packing/pack.h"
 #include "rounding/block_moments.h"
 #include "rounding/round_q4.h"

@@ -17,7 +17,7 @@ constexpr int64_t kMostPieceBytes = 512 << 10;
 constexpr int kFewTokens = 23;      // the tiles of AMX take 24
 constexpr int64_t kSideBySide = 4;  // tiles that kernels take together
 
-int scales_of(Activation form, int cols) { return ceil_div(cols, form == Activation::i8g32 ? kGroup : 256); }
+int scales_of(Activation form, int cols) { return ceil_div(cols, scale_columns(form)); }
 int stride_of(int cols) { return static_cast<int>(spread_lines(cols)); }
 
 }  // namespace
@@ -99,11 +99,11 @@ inline __attribute__((always_inline)) void fetch_row_ends(const Matrix& w, const
 
 void multiply(const IsaTable& isa, const Matrix& w, const PreparedInput& x, const Pieces::Piece& piece, float* y,
               int64_t ldy, uint8_t* scratch) {
-  const FormatKernels& kernels = isa.formats[static_cast<int>(w.format)];
   float* to = y + piece.first_token * ldy + piece.first_tile * kTileRows;
   if (piece.tokens <= kFewTokens) fetch_row_ends(w, piece, to, ldy);
-  kernels.matmul(w, piece.first_tile, piece.tiles, x.view(kernels.activation, w.cols), piece.first_token, piece.tokens,
-                 to, ldy, scratch);
+  isa.formats[static_cast<int>(w.format)].matmul(w, piece.first_tile, piece.tiles,
+                                                 x.view(activation_of(w.format), w.cols), piece.first_token,
+                                                 piece.tokens, to, ldy, scratch);
 }
 
 }  // namespace qwen3cpu

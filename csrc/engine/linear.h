@@ -1,10 +1,27 @@
 // Weights times activations: preparing a layer's input and cutting a product into fixed pieces.
 #pragma once
 
-#include "kernels/registry.h"
+#include <functional>
+#include <initializer_list>
+
+#include "kernels/table.h"
 #include "system/buffer.h"
 
 namespace qwen3cpu {
+
+// The forms in which several matrices take their input.
+class ActivationForms {
+ public:
+  ActivationForms(std::initializer_list<std::reference_wrapper<const Matrix>> readers) {
+    for (const Matrix& reader : readers) bits_ |= bit(activation_of(reader.format));
+  }
+  bool has(Activation form) const { return (bits_ & bit(form)) != 0; }
+
+ private:
+  static unsigned bit(Activation form) { return 1u << static_cast<unsigned>(form); }
+
+  unsigned bits_ = 0;
+};
 
 // The input of one or several linear layers, [n_tokens, cols], in every form that their weights want.
 class PreparedInput {

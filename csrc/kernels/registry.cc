@@ -16,23 +16,6 @@ namespace qwen3cpu {
 
 namespace {
 
-struct FormatRow {
-  const char* name;
-  Activation activation;
-};
-const FormatRow kFormatRows[] = {
-#define FORMAT(name, activations) {#name, Activation::activations},
-#include "layout/formats.inc"
-#undef FORMAT
-};
-
-// Indexed by KvFormat.
-const char* const kKvFormatNames[] = {
-#define KV_FORMAT(name, value_bytes, scale_bytes) #name,
-#include "layout/kv_formats.inc"
-#undef KV_FORMAT
-};
-
 std::string isa_names(bool supported_only) {
   std::string names;
   for (const IsaTable* table : isa_tables()) {
@@ -93,29 +76,5 @@ std::string isa_list() {
   }
   return list;
 }
-
-const char* format_name(Format format) { return kFormatRows[static_cast<int>(format)].name; }
-
-Activation format_activation(Format format) { return kFormatRows[static_cast<int>(format)].activation; }
-
-Format parse_format(const std::string& name) {
-  std::string known;
-  for (int i = 0; i < kFormats; ++i) {
-    if (name == kFormatRows[i].name) return static_cast<Format>(i);
-    known += (i ? ", " : "") + std::string(kFormatRows[i].name);
-  }
-  throw Error("unknown weight format \"" + name + "\"; expected one of: " + known);
-}
-
-KvFormat parse_kv_format(const std::string& name) {
-  std::string known;
-  for (int i = 0; i < kKvFormats; ++i) {
-    if (name == kKvFormatNames[i]) return static_cast<KvFormat>(i);
-    known += (i ? ", " : "") + std::string(kKvFormatNames[i]);
-  }
-  throw Error("unknown KV format \"" + name + "\"; expected one of: " + known);
-}
-
-const char* kv_format_name(KvFormat format) { return kKvFormatNames[static_cast<int>(format)]; }
 
 }  // namespace qwen3cpu

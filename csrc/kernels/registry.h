@@ -8,17 +8,6 @@
 
 namespace qwen3cpu {
 
-inline constexpr int kFormats = 0
-#define FORMAT(name, activations) +1
-#include "layout/formats.inc"
-#undef FORMAT
-    ;
-inline constexpr int kKvFormats = 0
-#define KV_FORMAT(name, value_bytes, scale_bytes) +1
-#include "layout/kv_formats.inc"
-#undef KV_FORMAT
-    ;
-
 // Every compiled table, best first.
 const std::vector<const IsaTable*>& isa_tables();
 
@@ -31,11 +20,5 @@ const IsaTable& chosen_isa();
 
 // A line for every compiled table: its name and "runs here, chosen", "runs here" or "not on this CPU".
 std::string isa_list();
-
-const char* format_name(Format format);
-Activation format_activation(Format format);
-Format parse_format(const std::string& name);       // throws Error
-KvFormat parse_kv_format(const std::string& name);  // throws Error
-const char* kv_format_name(KvFormat format);
 
 }  // namespace qwen3cpu

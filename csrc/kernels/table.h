@@ -36,11 +36,8 @@ constexpr int64_t matmul_scratch_bytes(int cols) { return 32 * round_up(cols, 25
 //   silently wrong.
 using QuantizeFn = void(const float* x, int cols, int stride, int8_t* q, float* scale, int16_t* sum);
 
-// One row per weight format and ISA.
+// What an ISA has for a weight format.
 struct FormatKernels {
-  Format format;
-  const char* name;
-  Activation activation;
   MatmulFn* matmul;
 };
 
@@ -90,10 +87,8 @@ constexpr int64_t attend_scratch_bytes(int head_dim_padded) { return int64_t{4} 
 //        amax)); zeros and what counts as zero: scale 0; a NaN or an infinity: q 0 and a scale that is not finite
 using StoreKvFn = void(const float* key, const float* value, int slot, int head_dim_padded, void* k, void* v);
 
-// One row per KV format and ISA.
+// What an ISA has for a KV format.
 struct KvKernels {
-  KvFormat format;
-  const char* name;
   AttendFn* attend;
   StoreKvFn* store;
 };

@@ -59,5 +59,13 @@ QWEN3CPU_INLINE void for_tiles_side_by_side(int first_tile, int n_tiles, Body&& 
   if constexpr (kMost > 1) for_tiles_side_by_side<kMost / 2>(first_tile + kMost * apart, n_tiles - kMost * apart, body);
 }
 
+// As for_tiles_side_by_side, with n tiles one after the other (apart is 1).
+template <int kMost, class Body>
+QWEN3CPU_INLINE void for_tiles_in_a_row(int first_tile, int n_tiles, Body&& body) {
+  int tile = first_tile;
+  for (; tile + kMost <= first_tile + n_tiles; tile += kMost) body(Count<kMost>{}, tile, 1);
+  if constexpr (kMost > 1) for_tiles_in_a_row<kMost / 2>(tile, first_tile + n_tiles - tile, body);
+}
+
 }  // namespace
 }  // namespace qwen3cpu

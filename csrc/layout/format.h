@@ -4,7 +4,8 @@
 // Every weight format stores a matrix [rows, cols] (cols is the summed dimension k) as *row tiles* of 8 rows, so that
 // one SIMD lane owns one output row and no horizontal sums are needed. Missing rows of the last tile and missing k of
 // the last group are zero weights. A row tile is a run of blocks along k; the last block may be cut short after a whole
-// group. Every block starts on a 64-byte boundary relative to the matrix.
+// group. Every block starts on a 64-byte boundary relative to the matrix. A block says how many columns it has (kCols),
+// how many of them form a group (kGroupCols), and the bytes of its scales and of each group (kScaleBytes, kGroupBytes).
 //
 //   matrix = [row tile 0][row tile 1]...[row tile n-1][row scales: float x 8 per row tile, formats with row scales
 //   only]
@@ -20,7 +21,7 @@ inline constexpr int kGroup = 32;      // weights along k that share a scale in 
 inline constexpr int kCacheLine = 64;  // bytes
 
 enum class Format : uint8_t {
-#define FORMAT(name, activations) name,
+#define FORMAT(name, ...) name,
 #include "layout/formats.inc"
 #undef FORMAT
 };
@@ -31,6 +32,22 @@ enum class Activation : uint8_t {
   i8g32,   // int8, one float scale per 32 k
   i8g256,  // int8, one float scale per 256 k
 };
+inline constexpr int kActivations = 3;
+
+// f32 and bf16: [k][8 rows] values, one cache line a block.
+struct F32Block {
+  static constexpr int kCols = 2, kGroupCols = 2;
+  static constexpr int kScaleBytes = 0, kGroupBytes = 64;
+  float w[kCols][kTileRows];
+};
+static_assert(sizeof(F32Block) == kCacheLine);
+
+struct Bf16Block {
+  static constexpr int kCols = 4, kGroupCols = 4;
+  static constexpr int kScaleBytes = 0, kGroupBytes = 64;
+  uint16_t w[kCols][kTileRows];
+};
+static_assert(sizeof(Bf16Block) == kCacheLine);
 
 // q8: w = scale * (q - 128), scale f16 per row and 32 k. 8.5 bits per weight.
 //
@@ -41,7 +58,8 @@ enum class Activation : uint8_t {
 // saturation.
 struct Q8Block {
   static constexpr int kGroups = 4;
-  static constexpr int kCols = kGroups * kGroup;
+  static constexpr int kCols = kGroups * kGroup, kGroupCols = kGroup;
+  static constexpr int kScaleBytes = 64, kGroupBytes = 256;
   uint16_t scale[kGroups][kTileRows];
   uint8_t q[kGroups][8][kTileRows][4];
 };
@@ -57,13 +75,12 @@ static_assert(sizeof(Q8Block) == 17 * kCacheLine);
 //                       bits 4-7 = q of k = 32 g + 16 + 4 v + i   (quads 4-7)
 struct Q4Block {
   static constexpr int kGroups = 8;
-  static constexpr int kCols = kGroups * kGroup;
+  static constexpr int kCols = kGroups * kGroup, kGroupCols = kGroup;
+  static constexpr int kScaleBytes = 64, kGroupBytes = 128;
   int8_t scale[kGroups][kTileRows];
   uint8_t q[kGroups][4][kTileRows][4];
 };
 static_assert(sizeof(Q4Block) == 17 * kCacheLine);
-
-// f32 and bf16: [k][8 rows] values, the row tile padded with zeros to whole cache lines.
 
 constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
@@ -74,28 +91,81 @@ constexpr int64_t spread_lines(int64_t bytes) { return (round_up(bytes, kCacheLi
 
 constexpr int row_tiles(int rows) { return ceil_div(rows, kTileRows); }
 
+// Rows with those that pad the last tile.
+constexpr int64_t padded_rows(int rows) { return int64_t{row_tiles(rows)} * kTileRows; }
+
 // Floats from one token's outputs to the next: whole row tiles, and an odd number of cache lines.
 constexpr int64_t spread_rows(int rows) {
   return spread_lines(int64_t{row_tiles(rows)} * kTileRows * int64_t{sizeof(float)}) / int64_t{sizeof(float)};
 }
 
-// Bytes of one row tile of `cols` columns.
-constexpr int64_t tile_bytes(Format format, int cols) {
-  const int64_t groups = ceil_div(cols, kGroup);
+// The form in which a matrix of this format takes its input.
+constexpr Activation activation_of(Format format) {
   switch (format) {
-    case Format::f32:
-      return round_up(int64_t{4} * kTileRows * cols, kCacheLine);
-    case Format::bf16:
-      return round_up(int64_t{2} * kTileRows * cols, kCacheLine);
-    case Format::q8:
-      return ceil_div(int(groups), Q8Block::kGroups) * kCacheLine + groups * 256;
-    case Format::q4:
-      return ceil_div(int(groups), Q4Block::kGroups) * kCacheLine + groups * 128;
+#define FORMAT(name, block, activations, row_scales) \
+  case Format::name:                                 \
+    return Activation::activations;
+#include "layout/formats.inc"
+#undef FORMAT
+  }
+  return Activation::f32;
+}
+
+// Columns of an input that share a scale; 0: the input stays float.
+constexpr int scale_columns(Activation form) {
+  switch (form) {
+    case Activation::f32:
+      return 0;
+    case Activation::i8g32:
+      return 32;
+    case Activation::i8g256:
+      return 256;
   }
   return 0;
 }
 
-constexpr bool has_row_scales(Format format) { return format == Format::q4; }
+// Columns of one block.
+constexpr int block_columns(Format format) {
+  switch (format) {
+#define FORMAT(name, block, activations, row_scales) \
+  case Format::name:                                 \
+    return block::kCols;
+#include "layout/formats.inc"
+#undef FORMAT
+  }
+  return 0;
+}
+
+constexpr bool has_row_scales(Format format) {
+  switch (format) {
+#define FORMAT(name, block, activations, row_scales) \
+  case Format::name:                                 \
+    return row_scales;
+#include "layout/formats.inc"
+#undef FORMAT
+  }
+  return false;
+}
+
+template <class Block>
+constexpr int64_t tile_bytes_of(int cols) {
+  static_assert(Block::kScaleBytes % kCacheLine == 0 && Block::kGroupBytes % kCacheLine == 0);
+  static_assert(sizeof(Block) == Block::kScaleBytes + Block::kCols / Block::kGroupCols * Block::kGroupBytes);
+  return int64_t{ceil_div(cols, Block::kCols)} * Block::kScaleBytes +
+         int64_t{ceil_div(cols, Block::kGroupCols)} * Block::kGroupBytes;
+}
+
+// Bytes of one row tile of `cols` columns.
+constexpr int64_t tile_bytes(Format format, int cols) {
+  switch (format) {
+#define FORMAT(name, block, activations, row_scales) \
+  case Format::name:                                 \
+    return tile_bytes_of<block>(cols);
+#include "layout/formats.inc"
+#undef FORMAT
+  }
+  return 0;
+}
 
 // Bytes of a whole packed matrix.
 constexpr int64_t matrix_bytes(Format format, int rows, int cols) {
@@ -111,6 +181,26 @@ enum class KvFormat : uint8_t {
 
 inline constexpr int kKvBlock = 64;  // positions of a block of the KV cache
 
+// Bytes of one dimension of one key or value.
+constexpr int kv_value_bytes(KvFormat format) {
+  constexpr int bytes[] = {
+#define KV_FORMAT(name, value_bytes, scale_bytes) value_bytes,
+#include "layout/kv_formats.inc"
+#undef KV_FORMAT
+  };
+  return bytes[static_cast<int>(format)];
+}
+
+// Bytes of the scale of one key or value; 0 in formats without scales.
+constexpr int kv_scale_bytes(KvFormat format) {
+  constexpr int bytes[] = {
+#define KV_FORMAT(name, value_bytes, scale_bytes) scale_bytes,
+#include "layout/kv_formats.inc"
+#undef KV_FORMAT
+  };
+  return bytes[static_cast<int>(format)];
+}
+
 // A plane is the keys or the values of one KV head in one block. head_dim is padded with zeros to a multiple of 8.
 //
 //   keys    [8 groups of positions][head_dim_padded][8 positions] in the KV format: one position per SIMD lane
@@ -119,22 +209,12 @@ inline constexpr int kKvBlock = 64;  // positions of a block of the KV cache
 //
 // q8: x = scale * q, q int8 (-127..127), one scale per KV head and position for the key and one for the value.
 constexpr int64_t kv_data_bytes(KvFormat format, int head_dim_padded) {
-  constexpr int value_bytes[] = {
-#define KV_FORMAT(name, value_bytes, scale_bytes) value_bytes,
-#include "layout/kv_formats.inc"
-#undef KV_FORMAT
-  };
-  return int64_t{value_bytes[static_cast<int>(format)]} * kKvBlock * head_dim_padded;
+  return int64_t{kv_value_bytes(format)} * kKvBlock * head_dim_padded;
 }
 
 // A multiple of 64.
 constexpr int64_t kv_plane_bytes(KvFormat format, int head_dim_padded) {
-  constexpr int scale_bytes[] = {
-#define KV_FORMAT(name, value_bytes, scale_bytes) scale_bytes,
-#include "layout/kv_formats.inc"
-#undef KV_FORMAT
-  };
-  return kv_data_bytes(format, head_dim_padded) + int64_t{scale_bytes[static_cast<int>(format)]} * kKvBlock;
+  return kv_data_bytes(format, head_dim_padded) + int64_t{kv_scale_bytes(format)} * kKvBlock;
 }
 
 }  // namespace qwen3cpu

@@ -4,23 +4,9 @@
 #include <optional>
 
 #include "layout/tensor.h"
+#include "packing/source.h"
 
 namespace qwen3cpu {
-
-// The element type of the rows to be packed.
-enum class Source : uint8_t { f32, f16, bf16 };
-
-constexpr int64_t source_bytes(Source source) { return source == Source::f32 ? 4 : 2; }
-
-// out[n] = n elements at `from` as float.
-void source_to_float(Source source, const void* from, int64_t n, float* out);
-
-// A weight that the format cannot hold: NaN, an infinity, or beyond the format's largest scale.
-struct Unpackable {
-  int row;  // of the matrix
-  int col;
-  float value;
-};
 
 // Packs row tiles [first_tile, first_tile + n_tiles) of a matrix [rows, cols] into their place in `matrix`, the first
 // byte of the whole packed matrix (matrix_bytes(format, rows, cols)). `from` points to row 8 * first_tile of the

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "kernels/registry.h"
+#include "layout/format_names.h"
 #include "system/error.h"
 #include "system/parallel.h"
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from qwen3cpu.bench.cases import Case
-from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD
+from qwen3cpu.checkpoint.tensors import logits_matrix, vocabulary_matrices
 from qwen3cpu.engine.engine import CHUNK
 from qwen3cpu.loading.loaded_model import Checkpoint
 
@@ -52,15 +52,14 @@ class ModelCosts:
 
 def model_costs(checkpoint: Checkpoint, kv_bytes_per_token: float) -> ModelCosts:
     """Counts of a checkpoint as it is packed."""
-    head = EMBEDDING if checkpoint.config.tie_word_embeddings else HEAD
-    layers = {name: entry for name, entry in checkpoint.matrices.items() if name not in (EMBEDDING, HEAD)}
-    _, head_rows, head_cols, head_data = checkpoint.matrices[head]
+    tables = vocabulary_matrices(checkpoint.config)
+    head = checkpoint.matrices[logits_matrix(checkpoint.config)]
+    layers = [matrix for name, matrix in checkpoint.matrices.items() if name not in tables]
     return ModelCosts(
-        layer_bytes=sum(entry[3].nbytes for entry in layers.values())
-        + sum(v.nbytes for v in checkpoint.vectors.values()),
-        head_bytes=head_data.nbytes,
-        layer_macs=sum(rows * cols for _, rows, cols, _ in layers.values()),
-        head_macs=head_rows * head_cols,
+        layer_bytes=sum(matrix.data.nbytes for matrix in layers) + sum(v.nbytes for v in checkpoint.vectors.values()),
+        head_bytes=head.data.nbytes,
+        layer_macs=sum(matrix.rows * matrix.cols for matrix in layers),
+        head_macs=head.rows * head.cols,
         kv_bytes_per_token=kv_bytes_per_token,
         multiply="int8" if checkpoint.quant in ("q8", "q4") else "fp32",
     )

@@ -45,11 +45,11 @@ class _TimedModel:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._native, name)
 
-    def forward(self, batch: Any, wanted: Any) -> Any:
+    def forward(self, batch: Any) -> Any:
         """As the compiled model's."""
         start = perf_counter()
         try:
-            return self._native.forward(batch, wanted)
+            return self._native.forward(batch)
         finally:
             self.seconds += perf_counter() - start
 

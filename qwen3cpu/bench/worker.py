@@ -18,6 +18,7 @@ from typing import Any, Final
 from qwen3cpu.bench.cases import Case
 from qwen3cpu.bench.limits import model_costs
 from qwen3cpu.bench.runs import Bench
+from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT
 from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.loading.open import open_checkpoint
 from qwen3cpu.loading.random_weights import synthetic_checkpoint
@@ -41,7 +42,7 @@ class Server:
         """Load a checkpoint, or make one of the shape `synthetic`."""
         start = perf_counter()
         if synthetic is not None:
-            checkpoint = synthetic_checkpoint(synthetic, quant or "q4", threads=threads)
+            checkpoint = synthetic_checkpoint(synthetic, quant or DEFAULT_QUANT, threads=threads)
         else:
             assert model is not None
             checkpoint = open_checkpoint(model, quant, threads=threads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu.checkpoint.json_fields import Fields, brief
 from qwen3cpu.checkpoint.rope import RopeScaling, inverse_frequencies, read_rope
+from qwen3cpu.checkpoint.tensors import count_parameters
 from qwen3cpu.errors import ConfigError
 
 _DEFAULT_HEAD_DIM = 128  # what transformers' Qwen3Config takes when the key is absent; it is not hidden_size / heads
@@ -38,10 +39,24 @@ class ModelConfig:
     eos_token_ids: tuple[int, ...]
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], source: str) -> ModelConfig:
-        """Read a config.json in the spelling of transformers 4 or 5. Raises ConfigError naming `source` and the key."""
+    def from_dict(
+        cls, values: Mapping[str, Any], source: str, quant_methods: Collection[str | None] | None = ()
+    ) -> ModelConfig:
+        """Read a config.json in the spelling of transformers 4 or 5.
+
+        Args:
+            values: the file.
+            source: what messages call it.
+            quant_methods: quantization methods of weights that can be read. Unquantized ones always can. None: any,
+                for weights that do not come from the file's folder.
+
+        Raises:
+            ConfigError: naming `source` and the key.
+        """
         fields = Fields(values, source, ConfigError)
         _check_architecture(fields)
+        if quant_methods is not None:
+            _check_quantization(values, source, quant_methods)
         heads = fields.integer("num_attention_heads", 1, 4096)
         if "num_key_value_heads" not in values:
             raise fields.fail("num_key_value_heads", "an integer from 1 to 4096")
@@ -76,13 +91,23 @@ class ModelConfig:
             )
         if self.head_dim % 2:
             raise ConfigError(f"{source}: head_dim: expected an even number (RoPE turns pairs), found {self.head_dim}")
-        if self.num_attention_heads * self.head_dim > 1 << 20:
+        if self.query_size > 1 << 20:
             raise ConfigError(
                 f"{source}: num_attention_heads * head_dim: expected at most {1 << 20}, "
                 f"found {self.num_attention_heads} * {self.head_dim}"
             )
         if self.parameters() > _MAX_PARAMETERS:
             raise ConfigError(f"{source}: expected at most {_MAX_PARAMETERS} parameters, found {self.parameters()}")
+
+    @property
+    def query_size(self) -> int:
+        """Columns of the queries of all heads side by side."""
+        return self.num_attention_heads * self.head_dim
+
+    @property
+    def key_size(self) -> int:
+        """Columns of the keys, and of the values, of all heads side by side."""
+        return self.num_key_value_heads * self.head_dim
 
     def inv_freq(self) -> NDArray[np.float32]:
         """float32 [head_dim / 2]: radians per position of every rotated pair, YaRN included."""
@@ -110,18 +135,11 @@ class ModelConfig:
 
     def parameters(self) -> int:
         """Number of weights; a tied embedding counts once."""
-        hidden, queries = self.hidden_size, self.num_attention_heads * self.head_dim
-        keys = self.num_key_value_heads * self.head_dim
-        attention = hidden * (2 * queries + 2 * keys) + 2 * self.head_dim
-        if self.attention_bias:
-            attention += queries + 2 * keys + hidden
-        layer = attention + 3 * hidden * self.intermediate_size + 2 * hidden
-        embeddings = self.vocab_size * hidden * (1 if self.tie_word_embeddings else 2)
-        return self.num_hidden_layers * layer + embeddings + hidden
+        return count_parameters(self)
 
 
 def _check_architecture(fields: Fields) -> None:
-    """Refuse everything that is not a dense Qwen3 with full attention and unquantized weights."""
+    """Refuse everything that is not a dense Qwen3 with full attention."""
     values = fields.values
     if fields.text("model_type") != "qwen3":
         raise fields.fail("model_type", "'qwen3' (the dense Qwen3 models)")
@@ -137,13 +155,25 @@ def _check_architecture(fields: Fields) -> None:
         not isinstance(layer_types, list) or any(kind != "full_attention" for kind in layer_types)
     ):
         raise fields.fail("layer_types", "'full_attention' for every layer")
+
+
+def quant_method(values: Mapping[str, Any]) -> str | None:
+    """How the weights beside a config.json are quantized: `quant_method` of its quantization_config. None: not."""
     quantization = values.get("quantization_config")
-    if quantization is not None:
-        method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
-        raise ConfigError(
-            f"{fields.source}: quantization_config: expected an unquantized checkpoint (BF16, F16 or F32 weights), "
-            f"found one quantized by {brief(method)}; pass the original model"
-        )
+    method = quantization.get("quant_method") if isinstance(quantization, dict) else None
+    return method if isinstance(method, str) else None
+
+
+def _check_quantization(values: Mapping[str, Any], source: str, quant_methods: Collection[str | None]) -> None:
+    quantization, method = values.get("quantization_config"), quant_method(values)
+    if quantization is None or (method is not None and method in quant_methods):
+        return
+    known = ", ".join(sorted(each for each in quant_methods if each is not None))
+    found = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
+    raise ConfigError(
+        f"{source}: quantization_config: expected an unquantized checkpoint (BF16, F16 or F32 weights)"
+        f"{known and f' or one quantized by {known}'}, found one quantized by {brief(found)}; pass the original model"
+    )
 
 
 @dataclass(frozen=True)

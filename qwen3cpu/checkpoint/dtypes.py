@@ -1,4 +1,4 @@
-"""Values as checkpoints store them, in float32."""
+"""Converts values as checkpoints store them to float32."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def as_float32(stored: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def finite_float32(stored: NDArray[Any], tensor: str) -> NDArray[np.float32]:
-    """The same of the vector that `tensor` names in messages. Raises CheckpointError for a value that is not finite."""
+    """As `as_float32`, for a vector that messages call `tensor`. Raises CheckpointError unless all are finite."""
     values = as_float32(stored)
     wrong = np.flatnonzero(~np.isfinite(values))
     if wrong.size:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
+from qwen3cpu.arguments import as_whole
 from qwen3cpu.errors import CheckpointError
 
 REQUIRED: Final = object()
@@ -82,9 +83,10 @@ class Fields:
         if value is None:
             value = self._default(key, expected, default)
             return value if isinstance(value, int) else None
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        number = as_whole(value)
+        if number is None or not low <= number <= high:
             raise self.fail(key, expected)
-        return value
+        return number
 
     def number(self, key: str, low: float, high: float, *, above_low: bool = False) -> float:
         """A finite number in [low, high], or (low, high] with `above_low`, that must be there."""
@@ -131,7 +133,8 @@ class Fields:
         value = self.values.get(key)
         if value is None:
             return None
-        ids = value if isinstance(value, list) else [value]
-        if not ids or not all(isinstance(i, int) and not isinstance(i, bool) and 0 <= i < 2**31 for i in ids):
+        ids = [as_whole(each) for each in (value if isinstance(value, list) else [value])]
+        found = tuple(each for each in ids if each is not None and 0 <= each < 2**31)
+        if not found or len(found) < len(ids):
             raise self.fail(key, "a token id or a list of token ids")
-        return tuple(ids)
+        return found

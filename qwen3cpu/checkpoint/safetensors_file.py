@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3cpu.arguments import as_whole
 from qwen3cpu.checkpoint.json_fields import brief, parse_object
 from qwen3cpu.errors import CheckpointError
 
@@ -144,9 +145,10 @@ def _parse_entry(name: str, value: object, data_start: int, path: Path) -> Tenso
 
 
 def _are_sizes(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 1 << 48 for n in value
-    )
+    if not isinstance(value, list):
+        return False
+    sizes = [as_whole(each) for each in value]
+    return all(size is not None and 0 <= size < 1 << 48 for size in sizes)
 
 
 def _check_placement(tensors: dict[str, TensorEntry], data_start: int, size: int, path: Path) -> None:

@@ -1,30 +1,63 @@
-"""What every reader of a checkpoint offers: the weights of a model, read piece by piece."""
+"""What every reader of a checkpoint offers: the weights of a model, read piece by piece, and its texts."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.dtypes import as_float32
+from qwen3cpu.checkpoint.model_texts import ModelTexts
 
 
 class WeightSource(Protocol):
-    """Weights that can be packed: FolderWeights (hf_folder.py), which says what is what, or GgufWeights."""
+    """The weights of a model in somebody else's files, checked against its configuration.
 
-    folder: Path
+    path: the folder or file. matrices: name -> (rows, cols), vectors: name -> length, by the names and in the order of
+    tensors.py. stored_bytes: of all matrices as `rows` gives them.
+    """
+
+    path: Path
     matrices: dict[str, tuple[int, int]]
     vectors: dict[str, int]
     stored_bytes: int
 
-    def rows(self, name: str, first: int, last: int) -> NDArray[Any]: ...
-    def drop_rows(self, name: str, first: int, last: int) -> None: ...
-    def will_need(self, name: str) -> None: ...
-    def vector(self, name: str) -> NDArray[np.float32]: ...
-    def files(self) -> dict[str, Path]: ...
-    def fingerprint(self) -> str: ...
+    def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
+        """Rows [first, last) of a matrix: C-contiguous aligned float32, float16, or uint16 with bfloat16 bits."""
+
+    def drop_rows(self, name: str, first: int, last: int) -> None:
+        """Take the pages of rows that are done out of this process's memory."""
+
+    def will_need(self, name: str) -> None:
+        """Let the system read a tensor ahead."""
+
+    def vector(self, name: str) -> NDArray[np.float32]:
+        """A norm weight or bias as float32, a copy. Raises CheckpointError when a value is not finite."""
+
+    def files(self) -> dict[str, Path]:
+        """Name -> path of every weight file."""
+
+    def fingerprint(self) -> str:
+        """64 hex digits that change when the files do. The weights themselves are not read for it."""
+
+
+class OpenedModel(NamedTuple):
+    """A model in somebody else's files: what a reader (readers/registry.py) makes of a path.
+
+    read_texts: everything but the weights. texts_in_fingerprint: other texts give another fingerprint of the weights,
+    so that a packed file of the same fingerprint has the same texts. preferred_quant: the best one for this model when
+    the user names none.
+    """
+
+    config: ModelConfig
+    weights: WeightSource
+    read_texts: Callable[[], ModelTexts]
+    texts_in_fingerprint: bool
+    preferred_quant: str
 
 
 def read_vectors(weights: WeightSource) -> dict[str, NDArray[np.float32]]:

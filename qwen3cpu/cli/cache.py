@@ -10,13 +10,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from qwen3cpu.cli.commands import Commands
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.packed.cache import CacheEntry, cache_folder, entries, remove
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(commands: Commands) -> None:
     """Add `cache` to the command line."""
     parser = commands.add_parser(
         "cache",

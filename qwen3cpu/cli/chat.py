@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.options import add_model_flags, add_sampling_flags, answer_options, open_model
 from qwen3cpu.cli.terminal import CONTROLS, AnswerWriter, figures, note
 from qwen3cpu.errors import ArgumentError, Qwen3CpuError
@@ -20,7 +21,7 @@ from qwen3cpu.packed.cache import cache_folder
 PROMPT = "> "
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(commands: Commands) -> None:
     """Add `chat` to the command line."""
     parser = commands.add_parser(
         "chat",

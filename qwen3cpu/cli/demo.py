@@ -7,6 +7,7 @@ import sys
 from time import perf_counter
 from typing import Any
 
+from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.terminal import DIM, PLAIN, figures, uses_colour
 from qwen3cpu.generation.results import Result
 from qwen3cpu.model import Model, load
@@ -17,7 +18,7 @@ SHORT_QUESTION = "What is 17 + 25?"
 BUDGET = 8
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(commands: Commands) -> None:
     """Add `demo` to the command line."""
     parser = commands.add_parser(
         "demo",

@@ -6,8 +6,10 @@ import argparse
 import json
 from typing import Any
 
+from qwen3cpu.cli.commands import Commands
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+
+def add_command(commands: Commands) -> None:
     """Add `doctor` to the command line."""
     parser = commands.add_parser(
         "doctor",

@@ -12,6 +12,7 @@ from typing import Final
 
 from qwen3cpu.checkpoint.hub import is_hub_id
 from qwen3cpu.checkpoint.tensors import QUANTS
+from qwen3cpu.cli.commands import Commands
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.evaluation.quality import REFERENCE, WINDOW, Quality, evaluate, evaluate_source, read_text
 from qwen3cpu.evaluation.quality_receipt import write_receipt
@@ -23,7 +24,7 @@ from qwen3cpu.system.progress_bar import Progress
 _DEFAULT_QUANTS: Final = "q8,q4"
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(commands: Commands) -> None:
     """Add `eval` to the command line."""
     parser = commands.add_parser(
         "eval",

@@ -8,13 +8,14 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.options import add_model_flags, add_sampling_flags, answer_options, open_model
 from qwen3cpu.cli.terminal import AnswerWriter, figures, limit_text, note
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.text.prompts import Prompt
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(commands: Commands) -> None:
     """Add `generate` to the command line."""
     parser = commands.add_parser(
         "generate",

@@ -7,6 +7,7 @@ import dataclasses
 import json
 from typing import Any
 
+from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.options import add_model_flags, open_model
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.model import Model
@@ -14,7 +15,7 @@ from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.system.instruction_sets import chosen_isa
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(commands: Commands) -> None:
     """Add `inspect` to the command line."""
     parser = commands.add_parser(
         "inspect",

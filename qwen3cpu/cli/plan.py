@@ -10,12 +10,13 @@ from typing import Any
 
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.tensors import QUANTS, check_quant
+from qwen3cpu.cli.commands import Commands
 from qwen3cpu.engine.formats import KV_FORMATS
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.memory_plan import Needs, needs
 from qwen3cpu.loading.open import read_config
 from qwen3cpu.loading.random_weights import SIZES, synthetic_config
-from qwen3cpu.packed.packed_file import PackedMatrix, plan_matrices
+from qwen3cpu.packed.matrix import MatrixLayout, plan_matrices
 from qwen3cpu.system.free_memory import AvailableMemory, available_memory
 from qwen3cpu.system.thread_count import resolve_threads
 
@@ -24,7 +25,7 @@ _MOST_CONTEXT = 1 << 30
 _PROBES = 3
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(commands: Commands) -> None:
     """Add `plan` to the command line."""
     sizes = ", ".join(size for size in SIZES if size != "test")
     parser = commands.add_parser(
@@ -82,7 +83,7 @@ def _context(text: str) -> int:
     return int(digits) * factor
 
 
-def _model(source: str, quant: str | None) -> tuple[ModelConfig, dict[str, dict[str, PackedMatrix]]]:
+def _model(source: str, quant: str | None) -> tuple[ModelConfig, dict[str, dict[str, MatrixLayout]]]:
     """The configuration, and for each weight format that is asked for the matrices."""
     quants = None if quant is None else quant.split(",")
     for name in quants or ():

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 
 from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, QUANTS
+from qwen3cpu.cli.commands import Commands
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.pack import pack
 from qwen3cpu.packed.packed_file import PackedFile
@@ -15,7 +16,7 @@ from qwen3cpu.quantization.calibration_report import as_table, read_report
 from qwen3cpu.quantization.recipe import DEFAULT_BITS, Recipe
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(commands: Commands) -> None:
     """Add `quantize` to the command line."""
     parser = commands.add_parser(
         "quantize",

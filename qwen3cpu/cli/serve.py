@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.terminal import note
 from qwen3cpu.errors import ArgumentError
 
@@ -19,7 +20,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(commands: Commands) -> None:
     """Add the command to the command line."""
     from qwen3cpu.cli.options import add_model_flags
 

@@ -7,13 +7,14 @@ import json
 from pathlib import Path
 from time import perf_counter
 
+from qwen3cpu.cli.commands import Commands
 from qwen3cpu.errors import CheckpointError
 from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.system.progress_bar import Progress
 from qwen3cpu.system.thread_count import resolve_threads
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_command(commands: Commands) -> None:
     """Add `verify` to the command line."""
     parser = commands.add_parser(
         "verify",

@@ -1,6 +1,6 @@
 """Sequences and the native call: which tokens go into which sequence, and the logits that come back.
 
-Nothing here samples or knows what an answer is; see answer.py and generate.py for that.
+Nothing here samples or knows what an answer is: see sampling.py, and answer.py and batch.py of generation/.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
+from qwen3cpu.engine.batch import BatchItem, Items, Rows
 from qwen3cpu.engine.prefix_cache import PrefixCache
 from qwen3cpu.engine.sequence import TokenSequence
-from qwen3cpu.engine.shared_pass import Items, Logits, SharedPass
+from qwen3cpu.engine.shared_pass import SharedPass
 from qwen3cpu.engine.traffic import Traffic
 from qwen3cpu.errors import ContextLengthError
 from qwen3cpu.system.fork_guard import ForkCheck
@@ -57,15 +58,25 @@ class Engine:
     def threads(self, threads: int) -> None:
         self.native.threads = threads
 
-    def new_sequence(self) -> TokenSequence:
-        """An empty sequence."""
-        return TokenSequence(self.native.new_sequence())
+    @property
+    def kv_block_bytes(self) -> int:
+        """Bytes of one block of the KV cache."""
+        return self.native.kv_block_bytes()
+
+    @property
+    def kv_blocks_in_use(self) -> int:
+        """Blocks of the KV cache that are taken, those of the prefix cache included."""
+        return self.native.kv_blocks_in_use()
+
+    def new_sequence(self, adapter: str | None = None) -> TokenSequence:
+        """An empty sequence; see TokenSequence for the adapter."""
+        return TokenSequence(self.native.new_sequence(), adapter=adapter)
 
     def start(self, sequence: TokenSequence, ids: Sequence[int]) -> int:
         """Let a sequence hold as much of the beginning of `ids` as is known, and nothing else.
 
-        Known is what it holds already, or what the prefix cache has when that is more. The last of `ids` is left out:
-        its logits choose the token that follows.
+        Known is what it holds already, or what the prefix cache has for its adapter when that is more. The last of
+        `ids` is left out: its logits choose the token that follows.
 
         Returns:
             Positions held, which need not be processed.
@@ -73,18 +84,19 @@ class Engine:
         self._check_fork()
         beginning = ids[:-1]
         sequence.truncate(sequence.common_prefix(beginning))
-        if self.prefix_cache.cached(beginning) > sequence.length:
-            sequence.take(self.prefix_cache.lookup(beginning))
+        if self.prefix_cache.cached(beginning, sequence.adapter) > sequence.length:
+            sequence.take(self.prefix_cache.lookup(beginning, sequence.adapter))
         return sequence.length
 
-    def forward(self, batch: Items) -> Logits:
+    def forward(self, batch: Items) -> Rows:
         """Append new tokens to several sequences in one pass over the weights, shared with other threads' calls.
 
         Args:
-            batch: (sequence, new ids, wanted) each; wanted: offsets into the new ids, ascending, may be empty.
+            batch: a BatchItem, or (sequence, new ids, wanted), for each sequence.
 
         Returns:
-            For each item float32 [len(wanted), vocab_size]: the logits for the token after each wanted one.
+            For each item float32 [len(wanted), vocab_size]: the logits for the token after each wanted one. For items
+            whose output is "hidden" float32 [len(wanted), hidden_size]: the hidden state of each wanted token.
 
         Raises:
             ContextLengthError: a sequence would outgrow the context. No sequence has changed then.
@@ -92,25 +104,30 @@ class Engine:
         """
         self._check_fork()
         with self.traffic:
-            return self._shared_pass(batch, self._forward)
+            return self._shared_pass([BatchItem(*item) for item in batch], self._forward)
 
     def forward_idle(self, sequence: TokenSequence, new: Sequence[int]) -> None:
         """Append new tokens to a sequence while nobody waits for the model; raises as `forward` does."""
         self._check_fork()
-        self._forward([(sequence, new, [])])
+        self._forward([BatchItem(sequence, new, [])])
 
-    def _forward(self, batch: Items) -> Logits:
-        for sequence, new, _ in batch:
-            check_length(sequence.length + len(new), self.context)
+    def _forward(self, batch: Sequence[BatchItem]) -> Rows:
+        for item in batch:
+            check_length(item.sequence.length + len(item.ids), self.context)
         with self._native_pass:
-            for sequence, new, _ in batch:
-                sequence.ids.extend(new)
-            logits = self.native.forward(
-                [(sequence.native, np.asarray(new, dtype=np.int32)) for sequence, new, _ in batch],
-                [np.asarray(wanted, dtype=np.int32) for _, _, wanted in batch],
+            for item in batch:
+                item.sequence.ids.extend(item.ids)
+            return self.native.forward(
+                [
+                    (
+                        item.sequence.native,
+                        np.asarray(item.ids, dtype=np.int32),
+                        np.asarray(item.wanted, dtype=np.int32),
+                        item.output,
+                    )
+                    for item in batch
+                ]
             )
-        ends = np.cumsum([len(wanted) for _, _, wanted in batch])
-        return [logits[end - len(wanted) : end] for end, (_, _, wanted) in zip(ends, batch, strict=True)]
 
     def every_logit(self, ids: Sequence[int], chunk: int = CHUNK) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """The logits at all positions of `ids`, piece by piece: (first position, float32 [n, vocab_size]) each."""
@@ -126,7 +143,7 @@ class Engine:
 
     def memory(self) -> dict[str, Any]:
         """Bytes that the engine holds besides the weights: KV blocks, the prefix cache's included, and workspace."""
-        blocks, size = self.native.kv_blocks_in_use(), self.native.kv_block_bytes()
+        blocks, size = self.kv_blocks_in_use, self.kv_block_bytes
         return {
             "kv_blocks_in_use": blocks,
             "kv_block_positions": _native.KV_BLOCK,

@@ -1,7 +1,8 @@
-"""Beginnings that prompts have in common, processed once: a tree of KV blocks, kept for whoever comes next.
+"""The prefix cache: a radix tree of KV blocks, so that beginnings that prompts share are processed once.
 
-A node is one full block of KV_BLOCK positions, found from its parent by the ids at them. The same ids after the same
-ids have the same keys and values bit for bit, so an answer does not change by what comes from here.
+A node is one full block of KV_BLOCK positions, found from its parent by the ids at them. Each adapter has a tree of its
+own. The same ids after the same ids have the same keys and values bit for bit under one adapter, so an answer does not
+change by what comes from here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from itertools import count, takewhile
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -20,11 +21,17 @@ from qwen3cpu.engine.sequence import TokenSequence
 BLOCK = _native.KV_BLOCK
 
 
+Parent: TypeAlias = int | str | None
+"""Number of the node before; for the first block of a path the adapter, which is the root of its tree."""
+Key: TypeAlias = tuple[Parent, bytes]
+"""Parent and ids of a block."""
+
+
 class _Node(NamedTuple):
     """A cached block."""
 
     number: int
-    """Names it for its children. The root, which has no block, is 0."""
+    """Names it for its children."""
     block: _native.Block
 
 
@@ -42,9 +49,9 @@ class PrefixCache:
         self._limit = limit
         self.lock = threading.Lock()
         self._numbers = count(1)
-        # (number of the parent, ids) -> node; least recently used first. A path is marked as used from its end to its
-        # beginning, so every node stands behind its children, and the first one has none.
-        self._nodes: OrderedDict[tuple[int, bytes], _Node] = OrderedDict()
+        # Least recently used first. A path is marked as used from its end to its beginning, so every node stands behind
+        # its children, and the first one has none.
+        self._nodes: OrderedDict[Key, _Node] = OrderedDict()
 
     @property
     def size(self) -> int:
@@ -62,19 +69,19 @@ class PrefixCache:
             self._limit = limit
             self._shrink()
 
-    def lookup(self, ids: Sequence[int]) -> TokenSequence:
-        """A new sequence that holds the longest cached beginning of `ids`: 0 or more whole blocks."""
+    def lookup(self, ids: Sequence[int], adapter: str | None = None) -> TokenSequence:
+        """A new sequence of an adapter that holds the longest cached beginning of `ids`: 0 or more whole blocks."""
         with self.lock:
-            path = self._find(ids)
+            path = self._find(ids, adapter)
             for key in reversed(path):
                 self._nodes.move_to_end(key)
             native = self._native.new_sequence([self._nodes[key].block for key in path])
-        return TokenSequence(native, ids[: native.length])
+        return TokenSequence(native, ids[: native.length], adapter)
 
-    def cached(self, ids: Sequence[int]) -> int:
+    def cached(self, ids: Sequence[int], adapter: str | None = None) -> int:
         """How many of `ids`, from the start, `lookup` would find. Does not count as use."""
         with self.lock:
-            return len(self._find(ids)) * BLOCK
+            return len(self._find(ids, adapter)) * BLOCK
 
     @staticmethod
     def in_common(ids: Sequence[int], others: Sequence[int]) -> int:
@@ -86,8 +93,8 @@ class PrefixCache:
 
     def store(self, sequence: TokenSequence) -> None:
         """Keep the full blocks of a sequence, sharing them with it; the least recently used others make room."""
-        path = []
-        parent = 0
+        path: list[Key] = []
+        parent: Parent = sequence.adapter
         with self.lock:
             for index, ids in enumerate(_blocks(sequence.ids[: self._limit // self._block_bytes * BLOCK])):
                 key = (parent, ids)
@@ -125,9 +132,9 @@ class PrefixCache:
         with self.lock:
             self._nodes.clear()
 
-    def _find(self, ids: Sequence[int]) -> list[tuple[int, bytes]]:
-        path: list[tuple[int, bytes]] = []
-        parent = 0
+    def _find(self, ids: Sequence[int], adapter: str | None) -> list[Key]:
+        path: list[Key] = []
+        parent: Parent = adapter
         for block in _blocks(ids) if self._nodes else ():
             node = self._nodes.get((parent, block))
             if node is None:

@@ -8,10 +8,18 @@ from qwen3cpu import _native
 
 
 class TokenSequence:
-    """The KV cache of one sequence together with the ids that it holds."""
+    """The KV cache of one sequence together with the ids that it holds.
 
-    def __init__(self, native: _native.Sequence, ids: Sequence[int] = ()) -> None:
+    Args:
+        native: the KV cache.
+        ids: what it holds already.
+        adapter: names the weights that process it, besides the model's own. Sequences of different adapters have
+            different keys and values for the same ids and share nothing. None: the model's own weights alone.
+    """
+
+    def __init__(self, native: _native.Sequence, ids: Sequence[int] = (), adapter: str | None = None) -> None:
         self.native = native
+        self.adapter = adapter
         self._ids = list(ids)
 
     @property
@@ -22,7 +30,7 @@ class TokenSequence:
     @property
     def ids(self) -> list[int]:
         """The ids at those positions."""
-        # A forward pass notes its ids before it runs; when Ctrl-C or an error struck in between, the surplus goes here.
+        # A forward pass appends its ids before it runs. If it fails, the surplus ids are dropped here.
         del self._ids[self.native.length :]
         return self._ids
 
@@ -37,10 +45,11 @@ class TokenSequence:
 
     def fork(self) -> TokenSequence:
         """A second sequence with the same positions, which shares their memory."""
-        return TokenSequence(self.native.fork(), self.ids)
+        return TokenSequence(self.native.fork(), self.ids, self.adapter)
 
     def take(self, other: TokenSequence) -> None:
-        """Hold what `other` holds instead; `other` is empty afterwards."""
+        """Hold what `other`, of the same adapter, holds instead; `other` is empty afterwards."""
+        assert self.adapter == other.adapter
         self.native.release()
         self.native, other.native = other.native, self.native
         self._ids, other._ids = other._ids, []
@@ -49,6 +58,11 @@ class TokenSequence:
         """Give the memory back."""
         self.native.release()
         self._ids.clear()
+
+
+def block_count(positions: int) -> int:
+    """Blocks of the KV cache that hold so many positions of one sequence."""
+    return -(-positions // _native.KV_BLOCK)
 
 
 def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:

@@ -9,26 +9,22 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+from qwen3cpu.engine.batch import BatchItem, Rows
 
-from qwen3cpu.engine.sequence import TokenSequence
-
-Items: TypeAlias = Sequence[tuple[TokenSequence, Sequence[int], Sequence[int]]]
-"""(sequence, new ids, wanted) each: see `Engine.forward`."""
-Logits: TypeAlias = list[NDArray[np.float32]]
+Run: TypeAlias = Callable[[Sequence[BatchItem]], Rows]
+"""A pass over the weights."""
 
 
 class _Call:
-    def __init__(self, items: Items) -> None:
+    def __init__(self, items: Sequence[BatchItem]) -> None:
         self.items = items
-        self.tokens = sum(len(new) for _, new, _ in items)
-        self.logits: Logits | None = None
+        self.tokens = sum(len(item.ids) for item in items)
+        self.rows: Rows | None = None
         self.error: Exception | None = None
 
     @property
     def done(self) -> bool:
-        return self.logits is not None or self.error is not None
+        return self.rows is not None or self.error is not None
 
 
 class SharedPass:
@@ -49,8 +45,8 @@ class SharedPass:
         """Those that a call holds."""
         return self._lock, self._turn
 
-    def __call__(self, items: Items, run: Callable[[Items], Logits]) -> Logits:
-        """The logits of these items, or the error that they have alone.
+    def __call__(self, items: Sequence[BatchItem], run: Run) -> Rows:
+        """The rows of these items, or the error that they have alone.
 
         Args:
             items: what this thread wants.
@@ -68,8 +64,8 @@ class SharedPass:
             raise
         if call.error is not None:
             raise call.error
-        assert call.logits is not None
-        return call.logits
+        assert call.rows is not None
+        return call.rows
 
     def _next(self, own: _Call) -> list[_Call]:
         """The oldest calls, as many as go together.
@@ -99,23 +95,23 @@ class SharedPass:
             return
 
 
-def _run_together(calls: list[_Call], run: Callable[[Items], Logits]) -> None:
+def _run_together(calls: list[_Call], run: Run) -> None:
     if len(calls) > 1:
         try:
-            logits = run([item for call in calls for item in call.items])
+            rows = run([item for call in calls for item in call.items])
         except Exception:
             # It may be the fault of one of them only.
             for call in calls:
                 _run_alone(call, run)
             return
         for call in calls:
-            call.logits, logits = logits[: len(call.items)], logits[len(call.items) :]
+            call.rows, rows = rows[: len(call.items)], rows[len(call.items) :]
     else:
         _run_alone(calls[0], run)
 
 
-def _run_alone(call: _Call, run: Callable[[Items], Logits]) -> None:
+def _run_alone(call: _Call, run: Run) -> None:
     try:
-        call.logits = run(call.items)
+        call.rows = run(call.items)
     except Exception as error:
         call.error = error

@@ -1,15 +1,10 @@
-"""Work done while nobody uses a model, and the rule that it gets out of everybody's way."""
+"""Counts the forward passes that somebody waits for, so that background work runs only while the model is idle."""
 
 from __future__ import annotations
 
 import threading
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 QUIET_SECONDS = 0.1
 """Without a forward pass for so long, a model counts as idle: longer than sampling takes between two steps."""

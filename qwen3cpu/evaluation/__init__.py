@@ -1,1 +1,1 @@
-"""What a weight format costs (perplexity, KL divergence), and the class for the lm-evaluation-harness."""
+"""Measures what a weight format costs (perplexity, KL divergence); the class for the lm-evaluation-harness."""

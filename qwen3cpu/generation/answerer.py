@@ -1,6 +1,6 @@
-"""How a model is asked: options checked and filled in, prompts made into ids, answers begun.
+"""Asks a model: checks options and fills in their defaults, encodes prompts, starts answers.
 
-What every way to ask shares: `Model`'s own methods, conversations, the loop of tools and the server.
+`Model`, conversations, the tool loop and the server all ask through it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from qwen3cpu.generation.answer import Answer, Surroundings
 from qwen3cpu.generation.batch import run, run_many
 from qwen3cpu.generation.options import Request, make_request
 from qwen3cpu.generation.results import Chunk, Result
-from qwen3cpu.generation.thinking import latest_switch
 from qwen3cpu.text.prompts import Prompt, PromptEncoder, is_messages
+from qwen3cpu.text.soft_switch import latest_switch
 
 
 class AnsweringModel(Protocol):
@@ -131,7 +131,7 @@ class Answerer:
         return request
 
     def _warn_of_greedy_thinking(self, prompt: Prompt | None, request: Request, options: Mapping[str, Any]) -> None:
-        """Once, and not when the checkpoint's own generation_config.json asks for it."""
+        """Warn once of greedy thinking, unless the checkpoint's own generation_config.json asks for it."""
         asked = options.get("temperature") == 0 or options.get("do_sample") is False
         rendered = is_messages(prompt) or (isinstance(prompt, str) and self._has_template and not request.raw)
         thinks = request.thinking and self.surroundings.tokenizer.think is not None

@@ -1,4 +1,4 @@
-"""Streams for asyncio: the steps of a generator on worker threads, so that the event loop goes on meanwhile.
+"""Streams for asyncio: worker threads run the steps of a generator, so that they do not block the event loop.
 
 A cancelled task waits for the step that is running, at most one, and then closes its stream: when it has ended, nothing
 of it is left.
@@ -43,7 +43,7 @@ async def results(start: Callable[[], Generator[Chunk, None, None]]) -> list[Res
 
 
 async def _on_a_worker(call: Callable[..., T], *args: Any) -> T:
-    """The value of a call, which has ended, or never began, when this returns or raises."""
+    """The value of a call. When this returns or raises, the call has ended or has never begun."""
     work = _pool.submit(call, *args)
     done = asyncio.wrap_future(work)
     interrupted = None

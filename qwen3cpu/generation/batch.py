@@ -98,7 +98,7 @@ class Batch:
                 follower.share_prompt(answer)
             self._running += followers
             for each in (answer, *followers):
-                outcome = _receive(each, logits[-1])
+                outcome = _receive(each, logits if each is answer else logits[-1:])
                 outcomes.append((each, outcome))
                 if each.result is not None or isinstance(outcome, Qwen3CpuError):
                     ended.add(each)
@@ -117,9 +117,9 @@ class Batch:
     def _share_out(self) -> list[tuple[Answer, int]]:
         """How many of its pending tokens each answer feeds.
 
-        Running answers feed all of them. Prompts share evenly what the chunk has left, and the short ones leave the
-        rest of their part to the long ones: a long prompt holds nobody up. Of prompts that begin alike, the first
-        processes the beginning, and the others wait for it.
+        Running answers feed all of them. Prompts share evenly what the chunk has left, and short prompts leave the rest
+        of their part to longer ones. So a long prompt never blocks the others (head-of-line blocking). Of prompts that
+        begin alike, the first processes the beginning, and the others wait for it.
         """
         shares = [(answer, len(answer.pending)) for answer in self._running if not answer.catching_up]
         room = max(1, self.chunk - sum(count for _, count in shares))
@@ -138,9 +138,9 @@ class Batch:
         return shares
 
 
-def _receive(answer: Answer, logits: NDArray[np.float32]) -> Chunk | Qwen3CpuError:
+def _receive(answer: Answer, rows: NDArray[np.float32]) -> Chunk | Qwen3CpuError:
     try:
-        return answer.receive(logits)
+        return answer.receive(rows)
     except Qwen3CpuError as error:
         return error
 

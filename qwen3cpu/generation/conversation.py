@@ -86,7 +86,7 @@ class Conversation:
         return chat
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Keep history, options and KV cache in a file, for `Model.resume` in whatever process.
+        """Keep history, options and KV cache in a file, for `Model.resume` in this or another process.
 
         The file is written beside and renamed. Tools are kept as their JSON schemas. It holds the messages as they are,
         and 112 KiB per token for the 1.7B with an f16 cache.
@@ -137,7 +137,7 @@ class Conversation:
         return result
 
     def retry(self, **options: Unpack[Options]) -> Generator[Chunk, None, None]:
-        """Stream another answer to the last user message; the old one is forgotten."""
+        """Stream another answer to the last user message; the history forgets the previous one."""
         last = max((i for i, message in enumerate(self.messages) if message["role"] == "user"), default=None)
         if last is None:
             raise ArgumentError("there is no user message to answer again")
@@ -213,7 +213,7 @@ class Conversation:
 
     def _start_preparing(self, request: Request) -> None:
         self._request = request
-        # Nothing here holds the conversation, so that one that nobody has any more is not prepared to the end.
+        # The thread must not hold the conversation: when the conversation is deleted, its preparation stops.
         model, messages = self._model, self.messages
 
         def history() -> list[int]:
@@ -232,7 +232,7 @@ class Conversation:
 
 
 def _options(saved: Any) -> dict[str, Any]:
-    """Options as they were before JSON, which has no numbers for keys."""
+    """Saved options with integer keys in logit_bias: JSON has no numbers as keys."""
     options = dict(saved)
     if options.get("logit_bias") is not None:
         options["logit_bias"] = {int(token): value for token, value in dict(options["logit_bias"]).items()}

@@ -1,7 +1,7 @@
-"""Answers that have to follow a grammar: JSON schemas and tool calls, by masking tokens before one is chosen.
+"""Makes answers follow a grammar (a JSON schema, tool calls): tokens that it forbids are masked before one is chosen.
 
-The masks come from llguidance (extra `[schema]`); what is here says which grammar, and when in an answer it holds: not
-in a think block, but from its end on.
+llguidance (extra `[schema]`) computes the masks. This file makes the grammars, and applies them outside of think blocks
+only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 MAX_DEPTH = 64
 """Levels of nesting in a schema."""
 WHITESPACE = r"( |\n {0,24})?"
-"""Between the tokens of JSON: a space, or a line break with an indent, but nothing for a model to lose itself in."""
+"""White space allowed between the tokens of JSON: a space, or a line break with an indent. A weak model writes endless
+white space if it may."""
 
 
 MOST_CALLS = 16

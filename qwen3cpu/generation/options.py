@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
 from collections.abc import Mapping, Sequence
@@ -29,7 +28,7 @@ class Options(TypedDict, total=False):
         For text and ids that are taken as they are it only chooses the sampling defaults.
     thinking_budget: tokens of reasoning after which the authors' closing sentence is fed in and the answer follows; 0
         means an empty think block. Without effect on a model that has no think tokens.
-    deadline: seconds from the call in which the answer shall be complete. The thinking is closed when, at the speed
+    deadline: seconds from the call in which the answer has to be complete. The thinking is closed when, at the speed
         measured so far, the time that is left is needed for the answer; what is not complete then is cut off.
     loop_detection: thinking that repeats the same tokens over and over is closed as by a spent budget (True, the
         default).
@@ -202,6 +201,8 @@ def _canonical(options: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         own = ALIASES.get(name, name)
         if own not in NAMES:
+            import difflib  # for this message only: it would take half a millisecond of every start
+
             near = difflib.get_close_matches(name, (*NAMES, *ALIASES), n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(NAMES))}"
             raise ArgumentError(f"unknown option {name!r}; {hint}")

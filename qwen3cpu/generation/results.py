@@ -42,9 +42,9 @@ class Usage:
     completion_tokens: int
     """Everything after the prompt: reasoning, answer, the token that ended it, and text fed in by a spent budget."""
     reasoning_tokens: int
-    """Those of completion_tokens that lie inside a think block, its two markers included."""
+    """The part of completion_tokens inside think blocks, the two markers included."""
     cached_tokens: int
-    """Those of prompt_tokens that were taken from a kept sequence and not processed again."""
+    """The part of prompt_tokens that came from a kept sequence or the prefix cache, without being processed again."""
 
     @property
     def total_tokens(self) -> int:
@@ -125,7 +125,9 @@ class Result:
 
 @dataclass(frozen=True)
 class Chunk:
-    """What one step added to an answer. Every sampled token makes one chunk, also when nothing of it can be shown yet.
+    """What one step added to an answer: one sampled token, or several when a draft was right.
+
+    There is a chunk also when nothing of the tokens can be shown yet.
 
     Joined over all chunks of an answer, text, reasoning, token_ids and logprobs are those of its Result.
     """

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from qwen3cpu.engine.engine import CHUNK, Engine
 from qwen3cpu.engine.sampling import Sampler, SamplingParams
-from qwen3cpu.generation.answer import token_text
-from qwen3cpu.generation.results import TokenLogprob, TopLogprob
+from qwen3cpu.generation.logprobs import Scorer
+from qwen3cpu.generation.results import TokenLogprob
 from qwen3cpu.text.tokenizer import Tokenizer
 
 
@@ -34,16 +34,15 @@ def score_tokens(engine: Engine, tokenizer: Tokenizer, tokens: Sequence[int], to
         tokens: at least two ids.
         top: alternatives to report at each position.
     """
-    scorer = Sampler(
+    sampler = Sampler(
         SamplingParams(),
         vocab_size=engine.vocab_size,
         token_limit=min(tokenizer.size, engine.vocab_size),
         prompt=[],
     )
+    scorer = Scorer(sampler, tokenizer, top)
     scores = []
     for start, logits in engine.every_logit(tokens[:-1]):
         for row, token in zip(logits, tokens[start + 1 :], strict=False):
-            value, best = scorer.logprobs(row, token, top)
-            alternatives = (TopLogprob(i, token_text(tokenizer, i), each) for i, each in best)
-            scores.append(TokenLogprob(token, token_text(tokenizer, token), value, tuple(alternatives)))
+            scores.append(scorer.score(token, row))
     return scores

@@ -1,14 +1,15 @@
 """A conversation on disk: its messages and options, and the KV cache of what has been processed of it.
 
-It is a safetensors file with a sealed header (sealed.py):
+It is a safetensors file with a sealed header (packed/sealed_file.py):
 
     ids     I32 [positions]: the ids that the sequence holds
     blocks  U8 [full blocks, bytes]: the full blocks of the KV cache, as in memory (csrc/layout/format.h)
     last    U8 [planes, bytes]: of the last block, unless it is full, the positions that are used, in whole groups of 8
 
-`__metadata__` has, besides what sealed.py says: format_version; fingerprint, quant, kv and rope (SHA-256 of frequencies
-and scale), which a model must share to go on; conversation (JSON: messages, options, prepare); sha256 (JSON: tensor ->
-SHA-256 of its bytes). All instruction sets keep the KV cache alike, so a file goes from one machine to another.
+`__metadata__` has, besides what sealed_file.py says: format_version; fingerprint, quant, kv and rope (SHA-256 of
+frequencies and scale), which a model must share to go on; conversation (JSON: messages, options, prepare); sha256
+(JSON: tensor -> SHA-256 of its bytes). All instruction sets keep the KV cache alike, so a file goes from one machine to
+another.
 """
 
 from __future__ import annotations
@@ -36,8 +37,6 @@ FORMAT_VERSION: Final = "1"
 _FORMAT: Final = "qwen3cpu-session"
 _BLOCK: Final = _native.KV_BLOCK
 _GROUP: Final = 8  # positions side by side in a plane of keys
-_BYTES: Final = {"f32": (4, 0), "f16": (2, 0), "q8": (1, 4)}
-"""KV format -> bytes of a value, bytes of a position's scale (csrc/layout/kv_formats.inc)."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Planes:
     """Where the positions of a block lie: [layer and KV head][keys, values] planes (csrc/layout/format.h)."""
 
     def __init__(self, config: ModelConfig, kv: str) -> None:
-        self._value, self._scale = _BYTES[kv]
+        self._value, self._scale = _native.kv_format_bytes(kv)
         self._dims = -(-config.head_dim // 8) * 8
         self._heads = config.num_hidden_layers * config.num_key_value_heads
 
@@ -105,7 +104,7 @@ def write_session(path: Path, model: AnsweringModel, conversation: Mapping[str, 
         path: where to.
         model: whose conversation it is.
         conversation: what can be written as JSON.
-        sequence: a fork that nobody else uses.
+        sequence: a fork for this call alone.
 
     Raises:
         ArgumentError: something in the conversation cannot be written as JSON.

@@ -1,4 +1,4 @@
-"""Calling tools in a loop: the model asks, functions answer, until it has an answer of its own."""
+"""The tool loop: makes the calls that a model asks for and feeds the results back, until the model answers."""
 
 from __future__ import annotations
 

@@ -10,15 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
-from qwen3cpu.checkpoint.hf_folder import ModelTexts
+from qwen3cpu.checkpoint.model_texts import ModelTexts
+from qwen3cpu.packed.matrix import PackedMatrix
 
 
 @dataclass
 class Checkpoint:
     """A model ready to run: texts, and weights in the layout of `_native.Model`.
 
-    matrices: HF name -> (format, rows, cols, packed bytes); vectors: norm weights and biases. weight_bytes counts both.
-    packed_path: the file that the matrices are mapped from, None when they are in anonymous memory.
+    source: what the user named. matrices: by Hugging Face name, in the order of the forward pass. vectors: norm weights
+    and biases. fingerprint: of the files that the weights were packed from. packed_path: the file that the matrices are
+    mapped from, None when they are in anonymous memory.
     """
 
     source: str
@@ -27,35 +29,41 @@ class Checkpoint:
     tokenizer_json: bytes
     tokenizer_config: dict[str, Any]
     chat_template: str | None
-    matrices: dict[str, tuple[str, int, int, NDArray[np.uint8]]]
+    matrices: dict[str, PackedMatrix]
     vectors: dict[str, NDArray[np.float32]]
     quant: str
-    weight_bytes: int
     fingerprint: str
     packed_path: Path | None
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of matrices and vectors in memory."""
+        matrices = sum(matrix.data.nbytes for matrix in self.matrices.values())
+        return matrices + sum(vector.nbytes for vector in self.vectors.values())
 
-def make_checkpoint(
-    name: str,
-    texts: ModelTexts,
-    matrices: dict[str, tuple[str, int, int, NDArray[np.uint8]]],
-    vectors: dict[str, NDArray[np.float32]],
-    quant: str,
-    fingerprint: str,
-    packed_path: Path | None,
-) -> Checkpoint:
-    weight_bytes = sum(data.nbytes for _, _, _, data in matrices.values()) + sum(v.nbytes for v in vectors.values())
-    return Checkpoint(
-        source=name,
-        config=texts.config,
-        generation=texts.generation,
-        tokenizer_json=texts.tokenizer_json,
-        tokenizer_config=texts.tokenizer_config,
-        chat_template=texts.chat_template,
-        matrices=matrices,
-        vectors=vectors,
-        quant=quant,
-        weight_bytes=weight_bytes,
-        fingerprint=fingerprint,
-        packed_path=packed_path,
-    )
+    @classmethod
+    def of(
+        cls,
+        source: str,
+        texts: ModelTexts,
+        matrices: dict[str, PackedMatrix],
+        vectors: dict[str, NDArray[np.float32]],
+        quant: str,
+        *,
+        fingerprint: str,
+        packed_path: Path | None,
+    ) -> Checkpoint:
+        """A checkpoint of these texts and weights."""
+        return cls(
+            source=source,
+            config=texts.config,
+            generation=texts.generation,
+            tokenizer_json=texts.tokenizer_json,
+            tokenizer_config=texts.tokenizer_config,
+            chat_template=texts.chat_template,
+            matrices=matrices,
+            vectors=vectors,
+            quant=quant,
+            fingerprint=fingerprint,
+            packed_path=packed_path,
+        )

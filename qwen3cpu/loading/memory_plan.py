@@ -1,4 +1,4 @@
-"""What a model will need before it is there: bytes of weights, KV cache and workspace, and how fast it can decode."""
+"""The memory plan of a model: bytes of weights, KV cache and workspace, and what decoding reads for a token."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import numpy as np
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, LAYERS, vector_lengths
+from qwen3cpu.checkpoint.tensors import LAYERS, logits_matrix, vector_lengths, vocabulary_matrices
 from qwen3cpu.engine.engine import CHUNK
-from qwen3cpu.packed.packed_file import PackedMatrix
-from qwen3cpu.packed.sealed_file import PAGE
-from qwen3cpu.system.memory import anonymous_bytes
+from qwen3cpu.packed.matrix import MatrixLayout
 
 # Measured with bench/start.py on Linux, Python 3.11, for vocabularies of 512, 49,152 and 151,936 tokens: 47, 56 and 76
 # MB of resident memory beside weights, KV cache and workspace.
@@ -43,7 +41,7 @@ class Needs:
         return self.weight_bytes + self.kv_bytes + self.workspace_bytes + self.process_bytes
 
 
-def needs(config: ModelConfig, matrices: Mapping[str, PackedMatrix], kv: str, context: int, threads: int) -> Needs:
+def needs(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv: str, context: int, threads: int) -> Needs:
     """What a model will need.
 
     Args:
@@ -56,8 +54,9 @@ def needs(config: ModelConfig, matrices: Mapping[str, PackedMatrix], kv: str, co
     block_bytes, workspace_bytes = _engine_bytes(config, matrices, kv, threads)
     vectors = 4 * sum(vector_lengths(config).values())
     sizes = {name: matrix.bytes for name, matrix in matrices.items()}
-    layers = vectors + sum(size for name, size in sizes.items() if name not in (EMBEDDING, HEAD))
-    read = layers + sizes[EMBEDDING if config.tie_word_embeddings else HEAD]
+    tables = vocabulary_matrices(config)
+    layers = vectors + sum(size for name, size in sizes.items() if name not in tables)
+    read = layers + sizes[logits_matrix(config)]
     return Needs(
         context=context,
         weight_bytes=vectors + sum(sizes.values()),
@@ -69,24 +68,19 @@ def needs(config: ModelConfig, matrices: Mapping[str, PackedMatrix], kv: str, co
     )
 
 
-def _engine_bytes(config: ModelConfig, matrices: Mapping[str, PackedMatrix], kv: str, threads: int) -> tuple[int, int]:
+def _engine_bytes(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv: str, threads: int) -> tuple[int, int]:
     """(bytes of a block of the KV cache, workspace for a piece of a prompt) as the engine itself says.
 
     It is asked with one layer of the model and a vocabulary of one row tile, all zeros: untouched memory, which takes
     no room. The workspace grows by the same for each token, so two small passes tell what a large one takes.
     """
     first = {name: matrix for name, matrix in matrices.items() if name.startswith(f"{LAYERS}0.")}
-    rows = 8
-    for name in (EMBEDDING, HEAD):
-        if name in matrices:
-            first[name] = PackedMatrix(matrices[name].format, rows, config.hidden_size)
-    layer = replace(config, num_hidden_layers=1, vocab_size=rows)
+    for name in vocabulary_matrices(config):
+        first[name] = MatrixLayout(matrices[name].format, _native.TILE_ROWS, config.hidden_size)
+    layer = replace(config, num_hidden_layers=1, vocab_size=_native.TILE_ROWS)
     model = _native.Model(
         layer.native(_native.KV_BLOCK),
-        {
-            name: (matrix.format, matrix.rows, matrix.cols, anonymous_bytes(matrix.pages * PAGE)[: matrix.bytes])
-            for name, matrix in first.items()
-        },
+        {name: layout.with_data(layout.room()) for name, layout in first.items()},
         {name: np.zeros(length, dtype=np.float32) for name, length in vector_lengths(layer).items()},
         kv,
         threads,
@@ -96,5 +90,5 @@ def _engine_bytes(config: ModelConfig, matrices: Mapping[str, PackedMatrix], kv:
 
 
 def _workspace_after(model: _native.Model, tokens: int) -> int:
-    model.forward([(model.new_sequence(), np.zeros(tokens, dtype=np.int32))], [np.zeros(0, dtype=np.int32)])
+    model.forward([(model.new_sequence(), np.zeros(tokens, dtype=np.int32), np.zeros(0, dtype=np.int32))])
     return model.workspace_bytes()

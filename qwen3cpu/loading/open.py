@@ -1,4 +1,7 @@
-"""From what the user names (a folder, a file, a hub id, "tiny") to everything that a model object needs."""
+"""Opens a model: from what the user names (a folder, a file, a hub id, "tiny") to everything that a model object needs.
+
+Large models are packed once, into the user's cache (packed/cache.py), and mapped from there.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,16 @@ from typing import Final
 
 from qwen3cpu.checkpoint import hub
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.gguf_file import GgufFile, is_gguf
-from qwen3cpu.checkpoint.hf_folder import read_folder_config
-from qwen3cpu.checkpoint.tensors import QUANTS, check_quant
-from qwen3cpu.checkpoint.weight_source import read_vectors
+from qwen3cpu.checkpoint.tensors import check_quant
+from qwen3cpu.checkpoint.weight_source import OpenedModel, read_vectors
 from qwen3cpu.errors import ArgumentError, CheckpointError
-from qwen3cpu.loading.loaded_model import Checkpoint, make_checkpoint
-from qwen3cpu.loading.locate import locate
-from qwen3cpu.loading.pack import pack
-from qwen3cpu.loading.sources import OpenedWeights, open_weights
-from qwen3cpu.packed import cache as packed_cache
-from qwen3cpu.packed.packed_file import PackedFile, plan_matrices, remove_abandoned
+from qwen3cpu.loading.loaded_model import Checkpoint
+from qwen3cpu.loading.locate import Located, locate
+from qwen3cpu.loading.sources import may_be_packed, open_unpacked, read_unpacked_config
+from qwen3cpu.packed.matrix import plan_matrices
+from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.quantization.pack_model import pack_in_memory, pack_to_file
 from qwen3cpu.system.progress_bar import Progress
-
-__all__ = ["QUANTS", "Checkpoint", "open_checkpoint", "pack", "read_config"]
 
 _logger = logging.getLogger("qwen3cpu")
 
@@ -52,11 +50,11 @@ def open_checkpoint(
     """
     if quant is not None:
         check_quant(quant)
-    name, label, path = locate(source)
-    if path.is_file() and not is_gguf(path):
-        return _from_packed(name, PackedFile(path), quant)
-    opened = open_weights(path)
-    job = _Packing(name, label, opened, quant or opened.preferred_quant, threads)
+    located = locate(source)
+    if may_be_packed(located.path):
+        return _from_packed(located.name, PackedFile(located.path), quant)
+    opened = open_unpacked(located.path)
+    job = _Packing(located, opened, quant or opened.preferred_quant, threads)
     if progress is not None:
         return job.run(cache, progress)
     with Progress("Packing", None) as own:
@@ -68,15 +66,11 @@ def read_config(source: str | os.PathLike[str]) -> tuple[ModelConfig, PackedFile
 
     source: as for `open_checkpoint`, which says what is raised.
     """
-    _, _, path = locate(source, hub.CONFIG)
-    if path.is_file() and is_gguf(path):
-        from qwen3cpu.checkpoint.gguf_model import read_gguf_config
-
-        return read_gguf_config(GgufFile(path)), None
-    if path.is_file():
+    path = locate(source, hub.CONFIG).path
+    if may_be_packed(path):
         file = PackedFile(path)
         return file.texts.config, file
-    return read_folder_config(path), None
+    return read_unpacked_config(path), None
 
 
 def _from_packed(name: str, file: PackedFile, quant: str | None) -> Checkpoint:
@@ -84,20 +78,28 @@ def _from_packed(name: str, file: PackedFile, quant: str | None) -> Checkpoint:
         raise ArgumentError(
             f"quant: {file.path} is packed as {file.quant!r}; expected that or no quant, found {quant!r}"
         )
-    return make_checkpoint(name, file.texts, file.matrices, file.vectors, file.quant, file.fingerprint, file.path)
+    return Checkpoint.of(
+        name,
+        file.texts,
+        file.matrices,
+        file.vectors,
+        file.quant,
+        fingerprint=file.fingerprint,
+        packed_path=file.path,
+    )
 
 
 @dataclass
 class _Packing:
-    """A model folder or GGUF file on its way into the engine's layout."""
+    """A model that is not packed, on its way into the engine's layout."""
 
-    name: str
-    label: str
-    source: OpenedWeights
+    located: Located
+    source: OpenedModel
     quant: str
     threads: int
 
     def run(self, cache: bool, progress: Progress) -> Checkpoint:
+        """The packed model: a large one from the cache, if `cache` allows it, else packed in memory."""
         weights = self.source.weights
         file = self._cached(progress) if cache and weights.stored_bytes >= _CACHED_FROM else None
         if file is not None:
@@ -107,25 +109,31 @@ class _Packing:
             texts, path = self.source.read_texts(), None
             matrices = pack_in_memory(weights, texts, self.quant, threads=self.threads, progress=progress)
             vectors = read_vectors(weights)
-        return make_checkpoint(self.name, texts, matrices, vectors, self.quant, weights.fingerprint(), path)
+        return Checkpoint.of(
+            self.located.name, texts, matrices, vectors, self.quant, fingerprint=weights.fingerprint(), packed_path=path
+        )
 
     def _cached(self, progress: Progress) -> PackedFile | None:
         """The packed file from the cache, made first when it is not there; None when the cache cannot be used."""
+        # Imported here: packed files and small models do not need it.
+        from qwen3cpu.packed import cache as packed_cache
+
         try:
             folder = packed_cache.cache_folder()
             folder.mkdir(parents=True, exist_ok=True)
-            path = packed_cache.packed_path(folder, self.label, self.source.weights.fingerprint(), self.quant)
+            path = packed_cache.packed_path(folder, self.located.label, self.source.weights.fingerprint(), self.quant)
             found = self._open_cached(path)
             if found is not None:
+                packed_cache.note_use(path)
                 return found
-            remove_abandoned(folder)
+            packed_cache.remove_abandoned(folder)
             self._check_space(folder)
             pack_to_file(
                 path,
                 self.source.weights,
                 self.source.read_texts(),
                 self.quant,
-                name=self.name,
+                name=self.located.name,
                 threads=self.threads,
                 progress=progress,
             )
@@ -149,11 +157,10 @@ class _Packing:
         if file.fingerprint != self.source.weights.fingerprint() or file.quant != self.quant:
             _logger.warning("Packing again, for %s holds another model than its name says", path)
             return None
-        packed_cache.note_use(path)
         return file
 
     def _check_space(self, folder: Path) -> None:
-        """Raise OSError now rather than after minutes of work."""
+        """Raise OSError when the packed file will not fit: before packing, which may take minutes."""
         needed = sum(matrix.bytes for matrix in plan_matrices(self.source.config, self.quant).values())
         free = shutil.disk_usage(folder).free
         if free < needed:

@@ -1,4 +1,4 @@
-"""Packs a model into one file, with or without calibration."""
+"""`qwen3cpu.pack`: packs a model into one file, with or without calibration."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 
-from qwen3cpu.checkpoint.gguf_file import is_gguf
-from qwen3cpu.checkpoint.tensors import check_quant
+from qwen3cpu.checkpoint.tensors import NARROW, check_quant
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.locate import locate
-from qwen3cpu.loading.sources import open_weights
+from qwen3cpu.loading.sources import may_be_packed, open_unpacked
 from qwen3cpu.packed.packed_file import is_packed
 from qwen3cpu.packed.sealed_file import PAGE
 from qwen3cpu.quantization.pack_model import calibrate_to_file, pack_to_file
@@ -48,7 +47,7 @@ def pack(
         CheckpointError, ConfigError, DownloadError: as for `load`.
     """
     recipe = _checked_recipe(calibrate, quant)
-    quant = "q4" if recipe is not None else quant
+    quant = NARROW if recipe is not None else quant
     if quant is not None:
         check_quant(quant)
     threads = resolve_threads(threads)
@@ -56,9 +55,9 @@ def pack(
     if out.exists():
         _check_replaceable(out)
     name, _, found = locate(source)
-    if found.is_file() and not is_gguf(found):
+    if may_be_packed(found):
         raise ArgumentError(f"source: expected a model folder, a GGUF file or a hub id, found the file {found}")
-    opened = open_weights(found)
+    opened = open_unpacked(found)
     weights, texts, quant = opened.weights, opened.read_texts(), quant or opened.preferred_quant
     try:
         with nullcontext(progress) if progress is not None else Progress("Packing", None) as bar:
@@ -77,8 +76,8 @@ def _checked_recipe(calibrate: bool | Recipe, quant: str | None) -> Recipe | Non
         return None
     if calibrate is not True and not isinstance(calibrate, Recipe):
         raise ArgumentError(f"calibrate: expected True, False or a Recipe, found {calibrate!r}")
-    if quant not in (None, "q4"):
-        raise ArgumentError(f"calibrate: rounds to 'q4' only, found quant {quant!r}")
+    if quant not in (None, NARROW):
+        raise ArgumentError(f"calibrate: rounds to {NARROW!r} only, found quant {quant!r}")
     recipe = Recipe() if calibrate is True else calibrate
     check_recipe(recipe)
     return recipe

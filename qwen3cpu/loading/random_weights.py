@@ -1,8 +1,8 @@
-"""Models of a released Qwen3 shape with random weights, made in packed form in seconds: for measuring, not for answers.
+"""Makes models of a released Qwen3 shape with random weights, already packed, in seconds: for benchmarks.
 
-Speed does not depend on values, as long as activations stay finite and no number is subnormal. Layers repeat a packed
-random block, which costs what copying costs. Embedding and head are packed row by row from different numbers, because
-the sampler's work does depend on whether logits repeat.
+Speed does not depend on the weights, as long as activations stay finite and no number is subnormal. So layers repeat
+one packed random block, which is as fast as copying. Every row of embedding and head is different, because the
+sampler's work depends on whether logits repeat.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
-from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, check_quant, vector_lengths
+from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, check_quant, vector_lengths, vocabulary_matrices
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.loaded_model import Checkpoint
-from qwen3cpu.packed.packed_file import PackedMatrix, plan_matrices
-from qwen3cpu.packed.sealed_file import PAGE
+from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix, all_rooms, plan_matrices
 from qwen3cpu.system.memory import anonymous_bytes
 
 SIZES: Final[dict[str, dict[str, Any]]] = {
@@ -37,7 +36,6 @@ SIZES: Final[dict[str, dict[str, Any]]] = {
 }
 """Shapes of the released dense models, from their config.json; "test" is for tests."""
 
-_TILE_ROWS: Final = 8
 _PATTERN_ROWS: Final = 256  # of a layer's weights are different; a packed run of these stays in the L2 cache
 _POOL: Final = 1 << 20  # different random numbers; small, because the peak of memory is a figure of the benchmark
 _HEAD_ROWS: Final = 512  # packed in one call
@@ -83,7 +81,7 @@ def synthetic_config(size: str) -> ModelConfig:
     )
 
 
-def synthetic_checkpoint(size: str, quant: str = "q4", *, threads: int, seed: int = 0) -> Checkpoint:
+def synthetic_checkpoint(size: str, quant: str = DEFAULT_QUANT, *, threads: int, seed: int = 0) -> Checkpoint:
     """A model of the shape `size` with random weights, packed as `quant`.
 
     Args:
@@ -110,7 +108,6 @@ def synthetic_checkpoint(size: str, quant: str = "q4", *, threads: int, seed: in
         matrices=matrices,
         vectors=vectors,
         quant=quant,
-        weight_bytes=sum(entry[3].nbytes for entry in matrices.values()) + sum(v.nbytes for v in vectors.values()),
         fingerprint=hashlib.sha256(f"random {size} {quant} {seed}".encode()).hexdigest(),
         packed_path=None,
     )
@@ -121,28 +118,24 @@ class _Weights:
 
     def __init__(self, config: ModelConfig, quant: str, threads: int, seed: int) -> None:
         self._plan = plan_matrices(config, quant)
+        self._tables = vocabulary_matrices(config)
         self._hidden = config.hidden_size
         self._threads = threads
         self._rng = np.random.default_rng(seed)
         self._pool = self._rng.standard_normal(_POOL, dtype=np.float32)
         self._patterns: dict[tuple[str, int], NDArray[np.uint8]] = {}
 
-    def all(self) -> dict[str, tuple[str, int, int, NDArray[np.uint8]]]:
-        """Name -> (format, rows, cols, packed bytes), each from the start of a page on."""
-        block = anonymous_bytes(sum(matrix.pages for matrix in self._plan.values()) * PAGE)
-        matrices = {}
-        offset = 0
-        for name, matrix in self._plan.items():
-            out = block[offset : offset + matrix.bytes]
-            if name in (EMBEDDING, HEAD):
-                self._pack(matrix, out, self._hidden**-0.5 * _LOGIT_SPREAD)
+    def all(self) -> dict[str, PackedMatrix]:
+        """Every matrix of the model."""
+        matrices = all_rooms(self._plan)
+        for name, matrix in matrices.items():
+            if name in self._tables:
+                self._pack(matrix.layout, matrix.data, self._hidden**-0.5 * _LOGIT_SPREAD)
             else:
-                self._repeat(matrix, out)
-            matrices[name] = (matrix.format, matrix.rows, matrix.cols, out)
-            offset += matrix.pages * PAGE
+                self._repeat(matrix.layout, matrix.data)
         return matrices
 
-    def _pack(self, matrix: PackedMatrix, out: NDArray[np.uint8], deviation: float) -> None:
+    def _pack(self, matrix: MatrixLayout, out: NDArray[np.uint8], deviation: float) -> None:
         """Normally distributed weights, every row another one."""
         for first in range(0, matrix.rows, _HEAD_ROWS):
             rows = min(_HEAD_ROWS, matrix.rows - first)
@@ -152,7 +145,7 @@ class _Weights:
                 np.multiply(self._pool[start : start + matrix.cols], deviation, out=row)
             _native.pack_into(matrix.format, source, out, matrix.rows, first, self._threads)
 
-    def _repeat(self, matrix: PackedMatrix, out: NDArray[np.uint8]) -> None:
+    def _repeat(self, matrix: MatrixLayout, out: NDArray[np.uint8]) -> None:
         """The same _PATTERN_ROWS rows again and again: row tiles, then the row scales where the format has them."""
         pattern = self._pattern(matrix.format, matrix.cols)
         for part, repeated in zip(_parts(matrix, out), _parts(_pattern_matrix(matrix), pattern), strict=True):
@@ -162,25 +155,25 @@ class _Weights:
     def _pattern(self, format_: str, cols: int) -> NDArray[np.uint8]:
         pattern = self._patterns.get((format_, cols))
         if pattern is None:
-            matrix = PackedMatrix(format_, _PATTERN_ROWS, cols)
+            matrix = MatrixLayout(format_, _PATTERN_ROWS, cols)
             pattern = self._patterns[format_, cols] = anonymous_bytes(matrix.bytes)
             self._pack(matrix, pattern, cols**-0.5)
         return pattern
 
 
-def _pattern_matrix(matrix: PackedMatrix) -> PackedMatrix:
-    return PackedMatrix(matrix.format, _PATTERN_ROWS, matrix.cols)
+def _pattern_matrix(matrix: MatrixLayout) -> MatrixLayout:
+    return MatrixLayout(matrix.format, _PATTERN_ROWS, matrix.cols)
 
 
-def _parts(matrix: PackedMatrix, data: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+def _parts(matrix: MatrixLayout, data: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
     """The row tiles [tiles, bytes of one] and the row scales [tiles, bytes of one tile's] of a packed matrix.
 
     Tiles are whole cache lines (csrc/layout/format.h). What one tile takes beyond them are its row scales, which follow
     all tiles.
     """
-    one = PackedMatrix(matrix.format, _TILE_ROWS, matrix.cols).bytes
+    one = MatrixLayout(matrix.format, _native.TILE_ROWS, matrix.cols).bytes
     scales = one % 64
-    tiles = -(-matrix.rows // _TILE_ROWS)
+    tiles = -(-matrix.rows // _native.TILE_ROWS)
     split = tiles * (one - scales)
     yield data[:split].reshape(tiles, one - scales)
     yield data[split:].reshape(tiles, scales)

@@ -1,4 +1,4 @@
-"""The user's cache of packed models: where it is, what its files are called, what is in it and which of it may go."""
+"""The user's cache of packed models: its folder, the names of its files, what is in it and what can be removed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from typing import Final
 from qwen3cpu.checkpoint.json_fields import parse_object
 from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
 from qwen3cpu.errors import CheckpointError
-from qwen3cpu.packed.packed_file import FORMAT_VERSION, SUFFIX, PackedFile, is_being_written, is_packed
-from qwen3cpu.packed.sealed_file import PART_SUFFIX
+from qwen3cpu.packed.packed_file import FORMAT_VERSION, SUFFIX, PackedFile, is_packed
+from qwen3cpu.packed.sealed_file import PART_SUFFIX, is_being_written
 
 _PACKING: Final = "5"
-"""Raised whenever the same weights give other bytes (`_native.pack_into`, `weights.format_of`), to pack them again."""
+"""Must be raised whenever the same weights give other bytes, so that they are packed again.
+
+Bytes depend on `_native.pack_into`, on rounding (quantization/) and on the format rules of checkpoint/tensors.py.
+"""
 
 
 def cache_folder() -> Path:
@@ -75,7 +78,7 @@ class CacheEntry:
 
     @property
     def needless(self) -> bool:
-        """Whether nothing is lost without it."""
+        """Whether it can be removed without loss."""
         return self.state in ("stale", "damaged", "unfinished")
 
 
@@ -134,3 +137,11 @@ def remove(entry: CacheEntry) -> bool:
         return False
     entry.path.unlink(missing_ok=True)
     return True
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the unfinished files of processes that were killed while packing into `folder`."""
+    for path in folder.glob(f"*{SUFFIX}.*{PART_SUFFIX}"):
+        with contextlib.suppress(OSError):  # another process was quicker
+            if not is_being_written(path):
+                path.unlink()

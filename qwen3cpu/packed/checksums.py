@@ -1,4 +1,4 @@
-"""SHA-256 of whole files, worked out beside other work, and of the tensors of a packed file."""
+"""SHA-256 of whole files, in a thread of its own, and of the tensors of a packed file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Final
 from qwen3cpu.errors import CheckpointError
 from qwen3cpu.packed.packed_file import PackedFile
 
-_PIECE: Final = 8 << 20  # bytes: how soon a sum that is no longer wanted stops
+_PIECE: Final = 8 << 20  # bytes. It bounds how long the thread runs on when it is told to stop.
 
 
 class SumsOfFiles:
-    """A context manager that sums files in a thread of its own; leaving it before the end stops the thread."""
+    """A context manager that computes digests of files in a thread; leaving it before the end stops the thread."""
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         self._files = files
@@ -36,7 +36,7 @@ class SumsOfFiles:
         self._pool.shutdown()
 
     def result(self) -> dict[str, str]:
-        """Wait for: name -> hex digest of the file's bytes. Raises CheckpointError for one that cannot be read."""
+        """Wait for the digests: name -> hex digits. Raises CheckpointError for a file that cannot be read."""
         return self._sums.result()
 
     def _work(self) -> dict[str, str]:
@@ -55,7 +55,7 @@ class SumsOfFiles:
 
 
 def damaged_tensors(file: PackedFile, threads: int) -> Iterator[tuple[str, int, bool]]:
-    """(name, bytes, whether its bytes are other ones than were written) of every tensor of a packed file, in order.
+    """(name, bytes, whether they have changed since they were written) of every tensor of a packed file, in order.
 
     Raises CheckpointError when the header has no digest for one.
     """

@@ -11,82 +11,41 @@ It is a safetensors file that any reader of that format can list:
 package_version, quant, fingerprint (of the source), source (JSON: its name, and the SHA-256 of each of its weight
 files), sha256 (JSON: tensor -> SHA-256 of its bytes), matrices (JSON: name -> [format, rows, cols]), config,
 generation_config, tokenizer_config (the files' texts), when the model has one chat_template, when it was calibrated
-calibration (calibration/report.py), and when it was measured quality (receipt.py). header_sha256 (sealed.py) shows when
-the file is opened that a byte before the data has changed; sums.py compares the data with the tensors' digests.
+calibration (quantization/calibration_report.py), and when it was measured quality (evaluation/quality_receipt.py).
+header_sha256 (sealed_file.py) shows when the file is opened that a byte before the data has changed. checksums.py
+compares the data with the tensors' digests. packed_writer.py writes the file; here it is read.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import hashlib
-import json
-import os
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
-from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.hf_folder import ModelTexts, parse_texts
 from qwen3cpu.checkpoint.json_fields import Fields, brief, parse_object
+from qwen3cpu.checkpoint.model_texts import ModelTexts, parse_texts
 from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
-from qwen3cpu.checkpoint.tensors import QUANTS, format_of, matrix_shapes, vector_lengths
+from qwen3cpu.checkpoint.tensors import QUANTS, matrix_shapes, vector_lengths
 from qwen3cpu.errors import CheckpointError
-from qwen3cpu.packed.sealed_file import PAGE, PART_SUFFIX, check_seal, is_sealed, replacing, seal
-from qwen3cpu.system.memory import anonymous_bytes
+from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix
+from qwen3cpu.packed.sealed_file import PAGE, check_seal, is_sealed
 
 SUFFIX: Final = ".qwen3"
 FORMAT_VERSION: Final = "2"
-_YOUNG_SECONDS: Final = 60.0
-_TOKENIZER: Final = "tokenizer.json"
-_FORMAT: Final = "qwen3cpu"
-
-
-@dataclass(frozen=True)
-class PackedMatrix:
-    """Weight format and shape of one packed matrix."""
-
-    format: str
-    rows: int
-    cols: int
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of the packed matrix, without the padding to a whole page."""
-        return _native.matrix_bytes(self.format, self.rows, self.cols)
-
-    @property
-    def pages(self) -> int:
-        """Pages that it takes in a file."""
-        return -(-self.bytes // PAGE)
-
-    def room(self) -> NDArray[np.uint8]:
-        """New memory for it, uint8 [bytes], zeroed and page-aligned."""
-        return anonymous_bytes(self.pages * PAGE)[: self.bytes]
-
-
-def plan_matrices(config: ModelConfig, quant: str) -> dict[str, PackedMatrix]:
-    """Name -> format and shape of every matrix of a model packed as `quant`."""
-    return {
-        name: PackedMatrix(format_of(name, quant, config), rows, cols)
-        for name, (rows, cols) in matrix_shapes(config).items()
-    }
-
-
-# Writing
+TOKENIZER: Final = "tokenizer.json"
+FORMAT: Final = "qwen3cpu"
 
 
 @dataclass(frozen=True)
 class Origin:
     """What a file was packed from.
 
-    name: as the user gave it. fingerprint: FolderWeights.fingerprint(). sha256: weight file -> hex digest of its bytes.
+    name: as the user gave it. fingerprint: WeightSource.fingerprint(). sha256: weight file -> hex digest of its bytes.
     """
 
     name: str
@@ -94,153 +53,9 @@ class Origin:
     sha256: Mapping[str, str]
 
 
-def build_header(
-    texts: ModelTexts,
-    quant: str,
-    origin: Origin,
-    matrices: Mapping[str, PackedMatrix],
-    vectors: Mapping[str, int],
-    sha256: Mapping[str, str],
-    notes: Mapping[str, str],
-) -> bytes:
-    """Length field and header of a packed file; the data follows in the order of the mappings, then the tokenizer.
-
-    sha256: tensor -> hex digest. Its length does not depend on the digests. notes: more entries of `__metadata__`.
-    """
-    described = {name: [matrix.format, matrix.rows, matrix.cols] for name, matrix in matrices.items()}
-    metadata = {
-        "format_version": FORMAT_VERSION,
-        "package_version": _package_version(),
-        "quant": quant,
-        "fingerprint": origin.fingerprint,
-        "source": json.dumps({"name": origin.name, "sha256": dict(origin.sha256)}, separators=(",", ":")),
-        "sha256": json.dumps(dict(sha256), separators=(",", ":")),
-        "matrices": json.dumps(described, separators=(",", ":")),
-        "config": texts.config_json.decode("utf-8"),
-        "generation_config": texts.generation_json.decode("utf-8"),
-        "tokenizer_config": texts.tokenizer_config_json.decode("utf-8"),
-        **({} if texts.chat_template is None else {"chat_template": texts.chat_template}),
-        **notes,
-    }
-    tensors = [(name, "U8", [matrix.pages, PAGE], matrix.pages * PAGE) for name, matrix in matrices.items()]
-    tensors += [(name, "F32", [length], 4 * length) for name, length in vectors.items()]
-    tensors.append((_TOKENIZER, "U8", [len(texts.tokenizer_json)], len(texts.tokenizer_json)))
-    return seal(_FORMAT, metadata, tensors)
-
-
 def is_packed(start: bytes) -> bool:
     """Whether a file that begins with these bytes (a page is enough) was written as a packed file of any version."""
-    return is_sealed(start, _FORMAT)
-
-
-def _package_version() -> str:
-    # Imported here: it takes as long as numpy, and only writing needs it.
-    from importlib import metadata
-
-    try:
-        return metadata.version("qwen3cpu")
-    except metadata.PackageNotFoundError:
-        return "unknown"  # a source tree that was never installed
-
-
-def write_packed(
-    path: Path,
-    texts: ModelTexts,
-    quant: str,
-    origin: Origin,
-    matrices: Mapping[str, PackedMatrix],
-    pack: Callable[[str, PackedMatrix, NDArray[np.uint8]], None],
-    vectors: Mapping[str, NDArray[np.float32]],
-    source_sums: Callable[[], Mapping[str, str]],
-    notes: Mapping[str, str] | None = None,
-) -> None:
-    """Write a packed file beside `path` and rename it into place; on an error or Ctrl-C nothing stays behind.
-
-    matrices: what it will hold, in the order of `plan_matrices`. pack(name, matrix, out) fills out, uint8
-    [matrix.bytes], zeroed and page-aligned. source_sums is asked when all is
-    packed; its digests, which may be worked out meanwhile, take the place of those of `origin`. notes: more entries of
-    `__metadata__`. Raises OSError of the file system.
-    """
-    lengths = {name: vector.size for name, vector in vectors.items()}
-    sha256 = dict.fromkeys((*matrices, *vectors, _TOKENIZER), "0" * 64)
-    buffer = anonymous_bytes(max(matrix.pages for matrix in matrices.values()) * PAGE)
-    with replacing(path) as file:
-        chunks = _ChunkWriter(file)
-
-        def write(name: str, data: NDArray[np.uint8]) -> None:
-            sha256[name] = hashlib.sha256(data.data).hexdigest()
-            chunks.write(data)
-
-        header = build_header(texts, quant, origin, matrices, lengths, sha256, notes or {})
-        chunks.write(np.frombuffer(header, np.uint8))
-        for name, matrix in matrices.items():
-            pages = buffer[: matrix.pages * PAGE]
-            pages.fill(0)
-            pack(name, matrix, pages[: matrix.bytes])
-            write(name, pages)
-        for name, vector in vectors.items():
-            write(name, vector.astype("<f4").view(np.uint8))
-        write(_TOKENIZER, np.frombuffer(texts.tokenizer_json, np.uint8))
-        chunks.flush()
-        file.seek(0)
-        file.write(
-            build_header(texts, quant, replace(origin, sha256=source_sums()), matrices, lengths, sha256, notes or {})
-        )
-
-
-class _ChunkWriter:
-    """Writes a file in pieces of 8 MiB that begin at multiples of 8 MiB, whatever pieces it is given.
-
-    Linux keeps such a file in huge pages where the file system can (ext4 of Linux 6.18 does), and maps it with them.
-    Written matrix by matrix, at odd offsets, fewer than half of it lies in huge pages, and decoding is up to a tenth
-    slower.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._chunk = np.empty(8 << 20, np.uint8)
-        self._used = 0
-
-    def write(self, data: NDArray[np.uint8]) -> None:
-        """Append uint8 [n]."""
-        while data.size:
-            if self._used == self._chunk.size:
-                self.flush()
-            part = data[: self._chunk.size - self._used]
-            self._chunk[self._used : self._used + part.size] = part
-            self._used += part.size
-            data = data[part.size :]
-
-    def flush(self) -> None:
-        """Hand what is left to the file."""
-        self._file.write(self._chunk[: self._used].data)
-        self._used = 0
-
-
-def is_being_written(part: Path) -> bool:
-    """Whether a process still writes an unfinished file, as far as can be told. Raises FileNotFoundError."""
-    try:
-        with part.open("rb") as file:
-            # A file this young may belong to a writer that has not come to locking it yet.
-            if time.time() - os.fstat(file.fileno()).st_mtime <= _YOUNG_SECONDS:
-                return True
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return False
-    except FileNotFoundError:
-        raise
-    except OSError:
-        return True  # locked by its writer, or not ours to touch
-
-
-def remove_abandoned(folder: Path) -> None:
-    """Remove the unfinished files of processes that were killed while packing into `folder`."""
-    for path in folder.glob(f"*{SUFFIX}.*{PART_SUFFIX}"):
-        with contextlib.suppress(OSError):  # another process was quicker
-            if not is_being_written(path):
-                path.unlink()
-
-
-# Reading
+    return is_sealed(start, FORMAT)
 
 
 class PackedFile:
@@ -258,16 +73,15 @@ class PackedFile:
         self.texts = self._read_texts(metadata)
         self.plan = self._read_plan()
         self._check_names()
-        self.matrices = {
-            name: (matrix.format, matrix.rows, matrix.cols, self._matrix(name, matrix))
-            for name, matrix in self.plan.items()
+        self.matrices: dict[str, PackedMatrix] = {
+            name: layout.with_data(self._matrix_bytes(name, layout)) for name, layout in self.plan.items()
         }
         self.vectors = {name: self._vector(name, length) for name, length in vector_lengths(self.texts.config).items()}
         self._advise()
 
     def _check_header(self) -> None:
         header, found = self._file.header, self._file.metadata
-        if not is_packed(header) or found.get("format") != _FORMAT:
+        if not is_packed(header) or found.get("format") != FORMAT:
             raise CheckpointError(
                 f"{self.path}: expected a packed qwen3cpu file, found a safetensors file of another kind; "
                 "pass the folder of a Hugging Face checkpoint instead of a file in it"
@@ -318,16 +132,17 @@ class PackedFile:
         return self._file.raw(name)
 
     def _read_texts(self, metadata: Mapping[str, str]) -> ModelTexts:
-        tokenizer = self._file.tensors.get(_TOKENIZER)
+        tokenizer = self._file.tensors.get(TOKENIZER)
         if tokenizer is None or tokenizer.dtype != "U8":
-            raise CheckpointError(f"{self.path}: expected U8 tensor {_TOKENIZER}, found {tokenizer}")
-        files = {_TOKENIZER: self._file.array(_TOKENIZER).tobytes()}
+            raise CheckpointError(f"{self.path}: expected U8 tensor {TOKENIZER}, found {tokenizer}")
+        files = {TOKENIZER: self._file.array(TOKENIZER).tobytes()}
         for name in ("config", "generation_config", "tokenizer_config"):
             # A lone surrogate in the JSON text cannot be encoded; the parser then reports the replacement.
             files[name + ".json"] = self._field(name, None).encode("utf-8", "replace")
-        return parse_texts(files, metadata.get("chat_template"), str(self.path))
+        # However the source's weights were quantized, these are the file's own.
+        return parse_texts(files, metadata.get("chat_template"), str(self.path), quant_methods=None)
 
-    def _read_plan(self) -> dict[str, PackedMatrix]:
+    def _read_plan(self) -> dict[str, MatrixLayout]:
         source = f"{self.path}: matrices"
         described = parse_object(self._field("matrices", None).encode("utf-8", "replace"), source)
         shapes = matrix_shapes(self.texts.config)
@@ -341,24 +156,24 @@ class PackedFile:
             found = described[name]
             if not isinstance(found, list) or found[1:] != [rows, cols] or found[0] not in _native.FORMATS:
                 raise CheckpointError(f"{source}: {name}: expected [format, {rows}, {cols}], found {brief(found)}")
-            plan[name] = PackedMatrix(found[0], rows, cols)
+            plan[name] = MatrixLayout(found[0], rows, cols)
         return plan
 
     def _check_names(self) -> None:
-        expected = {*self.plan, *vector_lengths(self.texts.config), _TOKENIZER}
+        expected = {*self.plan, *vector_lengths(self.texts.config), TOKENIZER}
         wrong = sorted(expected ^ set(self._file.tensors))
         if wrong:
             what = "no such tensor" if wrong[0] in expected else "a tensor that the config does not call for"
             raise CheckpointError(f"{self.path}: tensor {wrong[0]!r}: found {what}")
 
-    def _matrix(self, name: str, matrix: PackedMatrix) -> NDArray[np.uint8]:
+    def _matrix_bytes(self, name: str, layout: MatrixLayout) -> NDArray[np.uint8]:
         entry = self._file.tensors[name]
-        if entry.dtype != "U8" or entry.shape != (matrix.pages, PAGE) or entry.start % PAGE:
+        if entry.dtype != "U8" or entry.shape != (layout.pages, PAGE) or entry.start % PAGE:
             raise CheckpointError(
-                f"{self.path}: tensor {name}: expected U8 [{matrix.pages}, {PAGE}] at the start of a page, "
+                f"{self.path}: tensor {name}: expected U8 [{layout.pages}, {PAGE}] at the start of a page, "
                 f"found {entry.dtype} {list(entry.shape)} at byte {entry.start}"
             )
-        return self._file.array(name).reshape(-1)[: matrix.bytes]
+        return self._file.array(name).reshape(-1)[: layout.bytes]
 
     def _vector(self, name: str, length: int) -> NDArray[np.float32]:
         entry = self._file.tensors[name]

@@ -1,4 +1,4 @@
-"""Safetensors files that notice a flipped byte in their header, and files that appear whole or not at all.
+"""Sealed safetensors files: the header has a checksum of itself, and a file is replaced whole or not at all.
 
 The first entry of `__metadata__`, header_sha256, covers the length field and the whole header with its own 64 digits
 replaced by zeros; the second, format, says what the file is.
@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -20,6 +21,7 @@ from qwen3cpu.errors import CheckpointError
 
 PAGE: Final = 4096
 PART_SUFFIX: Final = ".part"
+_YOUNG_SECONDS: Final = 60.0
 _START: Final = b'{"__metadata__":{"header_sha256":"'
 DIGEST: Final = slice(8 + len(_START), 8 + len(_START) + 64)
 """Where in length field and header the digits stand."""
@@ -94,3 +96,18 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def is_being_written(part: Path) -> bool:
+    """Whether a process still writes an unfinished file, as far as can be told. Raises FileNotFoundError."""
+    try:
+        with part.open("rb") as file:
+            # A file this young may belong to a writer that has not come to locking it yet.
+            if time.time() - os.fstat(file.fileno()).st_mtime <= _YOUNG_SECONDS:
+                return True
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return True  # locked by its writer, or not ours to touch

@@ -1,12 +1,13 @@
-"""Which matrices stay in q8: what each costs in q4, measured in the engine, and the choice within a budget of bits.
+"""Chooses the matrices that stay in q8: measures what each costs in q4, and spends a budget of bits.
 
-A cost is the divergence, on text that the model wrote and that takes no part in the calibration, of the model in q8
-with this one matrix in q4 from the model in q8.
+The cost of a matrix is a KL divergence: of the model in q8 with this one matrix in q4 from the model in q8. It is
+measured on text that the model wrote and that is not used for rounding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -14,18 +15,19 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.packed.packed_file import PackedMatrix
+from qwen3cpu.checkpoint.tensors import NARROW, WIDE
+from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix
 from qwen3cpu.quantization.divergence import log_softmax
 from qwen3cpu.quantization.layer_runner import Layer, Matrices, Vectors
 
 SCORED_EVERY: Final = 4
-"""Of so many positions one is compared: with all of them, most of the time went into logits and their softmax."""
+"""One position of this many is compared. With all of them, logits and softmax took most of the time."""
 _POSITIONS_TOGETHER: Final = 64
 """Rows of logits that are compared at a time."""
 
 
 class CostMeter:
-    """Measures layer after layer; between two layers it holds the residual stream of the held-out text."""
+    """Measures costs layer by layer. Between two layers it holds the residual stream of the held-out text."""
 
     def __init__(
         self, config: ModelConfig, matrices: Matrices, vectors: Vectors, ids: NDArray[np.int32], *, threads: int
@@ -39,12 +41,12 @@ class CostMeter:
         self._layer = 0
         self._end = self._from(0, self._x.copy())
 
-    def layer(self, swapped: Mapping[str, tuple[str, int, int, NDArray[np.uint8]]]) -> dict[str, float]:
-        """The divergence that each of these matrices of the next layer brings when it alone takes its place."""
+    def layer(self, swapped: Mapping[str, PackedMatrix]) -> dict[str, float]:
+        """Matrix of the next layer -> the divergence (nats) when this one alone is swapped in."""
         ends = {}
-        for name, entry in swapped.items():
+        for name, matrix in swapped.items():
             x = self._x.copy()
-            matrices = {**self._matrices, name: entry}
+            matrices = {**self._matrices, name: matrix}
             Layer(self._config, matrices, self._vectors, self._layer, length=self._length, threads=self._threads).run(x)
             ends[name] = self._from(self._layer + 1, x)
         self._whole.run_layer(self._layer, self._lengths, self._x)
@@ -71,21 +73,22 @@ class CostMeter:
 
 
 def choose_formats(
-    plan: Mapping[str, PackedMatrix], costs: Mapping[str, float], bits: float
-) -> dict[str, PackedMatrix]:
+    plan: Mapping[str, MatrixLayout], costs: Mapping[str, float], bits: float
+) -> dict[str, MatrixLayout]:
     """A plan with as many matrices in q8 as fit into `bits` per weight, on average over all matrices of the model.
 
     Those with the greatest cost per byte come first; matrices without a cost keep the format that they have.
     """
     budget = bits / 8 * sum(matrix.rows * matrix.cols for matrix in plan.values())
-    chosen = {name: PackedMatrix("q4" if name in costs else m.format, m.rows, m.cols) for name, m in plan.items()}
-    used = sum(matrix.bytes for matrix in chosen.values())
-    for name in sorted(costs, key=lambda name: -costs[name] / _more_bytes(plan[name])):
-        if used + _more_bytes(plan[name]) <= budget:
-            used += _more_bytes(plan[name])
-            chosen[name] = PackedMatrix("q8", plan[name].rows, plan[name].cols)
+    chosen = {name: replace(layout, format=NARROW) if name in costs else layout for name, layout in plan.items()}
+    used = sum(layout.bytes for layout in chosen.values())
+    more = {name: _more_bytes(plan[name]) for name in costs}
+    for name in sorted(costs, key=lambda name: -costs[name] / more[name]):
+        if used + more[name] <= budget:
+            used += more[name]
+            chosen[name] = replace(plan[name], format=WIDE)
     return chosen
 
 
-def _more_bytes(matrix: PackedMatrix) -> int:
-    return _native.matrix_bytes("q8", matrix.rows, matrix.cols) - _native.matrix_bytes("q4", matrix.rows, matrix.cols)
+def _more_bytes(layout: MatrixLayout) -> int:
+    return replace(layout, format=WIDE).bytes - replace(layout, format=NARROW).bytes

@@ -1,21 +1,22 @@
-"""Calibration from start to end: a model in q8 comes in, its matrices come out as the plan wants them."""
+"""Calibration: takes a model in q8 and returns its matrices, rounded to q4 by the model's own text or kept in q8."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.tensors import LAYERS
+from qwen3cpu.checkpoint.tensors import NARROW, input_sizes, matrices_by_input
 from qwen3cpu.engine.engine import Engine
-from qwen3cpu.packed.packed_file import PackedMatrix, plan_matrices
+from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix, plan_matrices
 from qwen3cpu.quantization.bit_budget import CostMeter, choose_formats
 from qwen3cpu.quantization.gptq import InputMoments, round_matrix, second_moments
-from qwen3cpu.quantization.layer_runner import READERS, Layer, Matrices, Vectors, matrices_of
+from qwen3cpu.quantization.layer_runner import Layer, Matrices, Vectors
 from qwen3cpu.quantization.own_text import write_text
 from qwen3cpu.quantization.recipe import Recipe
 from qwen3cpu.system.progress_bar import Progress
@@ -38,19 +39,19 @@ class Source:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The matrices of a model as they were chosen and rounded, and what each would cost in q4 (nats; bits.py)."""
+    """The rounded matrices of a model, and what each matrix of its layers costs in q4 (nats; bit_budget.py)."""
 
-    matrices: dict[str, tuple[str, int, int, NDArray[np.uint8]]]
+    matrices: dict[str, PackedMatrix]
     costs: dict[str, float]
 
-    def plan(self) -> dict[str, PackedMatrix]:
+    def plan(self) -> dict[str, MatrixLayout]:
         """Format and shape of each."""
-        return {name: PackedMatrix(*entry[:3]) for name, entry in self.matrices.items()}
+        return {name: matrix.layout for name, matrix in self.matrices.items()}
 
 
 def calibrate(source: Source, recipe: Recipe, *, threads: int, progress: Progress) -> Calibrated:
     """Round a model to q4 by text that it writes itself."""
-    plan = plan_matrices(source.config, "q4")
+    plan = plan_matrices(source.config, NARROW)
     held_out = 0 if recipe.bits is None else max(recipe.held_out // recipe.sequence, 1)
     ids = own_text(source, recipe, held_out, threads=threads, progress=progress)
     costs: dict[str, float] = {}
@@ -72,19 +73,19 @@ def measure_costs(source: Source, ids: NDArray[np.int32], *, threads: int, progr
     return costs
 
 
-def in_q4(source: Source, layer: int, *, threads: int) -> dict[str, tuple[str, int, int, NDArray[np.uint8]]]:
+def in_q4(source: Source, layer: int, *, threads: int) -> dict[str, PackedMatrix]:
     """The matrices of a layer, rounded to q4 each by itself."""
     rounded = {}
-    for name in matrices_of(layer):
-        matrix = PackedMatrix("q4", *source.matrices[name][1:3])
-        out = matrix.room()
-        _native.pack_into("q4", source.original(name), out, matrix.rows, 0, threads)
-        rounded[name] = ("q4", matrix.rows, matrix.cols, out)
+    for name in chain.from_iterable(matrices_by_input(source.config, layer).values()):
+        layout = replace(source.matrices[name].layout, format=NARROW)
+        out = layout.room()
+        _native.pack_into(layout.format, source.original(name), out, layout.rows, 0, threads)
+        rounded[name] = layout.with_data(out)
     return rounded
 
 
 def own_text(source: Source, recipe: Recipe, more: int, *, threads: int, progress: Progress) -> NDArray[np.int32]:
-    """Ids [pieces, recipe.sequence] that the model in q8 writes: what the recipe wants, and some pieces more."""
+    """Ids [pieces, recipe.sequence] that the model in q8 writes: the text of the recipe and `more` pieces."""
     native = whole_model(source, recipe.sequence, threads)
     engine = Engine(native, vocab_size=source.config.vocab_size, context=recipe.sequence)
     return write_text(
@@ -99,27 +100,30 @@ def own_text(source: Source, recipe: Recipe, more: int, *, threads: int, progres
 
 def round_layers(
     source: Source,
-    plan: Mapping[str, PackedMatrix],
+    plan: Mapping[str, MatrixLayout],
     ids: NDArray[np.int32],
     recipe: Recipe,
     *,
     threads: int,
     progress: Progress,
-) -> dict[str, tuple[str, int, int, NDArray[np.uint8]]]:
-    """Round layer after layer; inputs are those that the matrices rounded before leave behind, also within a layer."""
+) -> dict[str, PackedMatrix]:
+    """Round the matrices of all layers in the order of the forward pass.
+
+    The inputs of each come from a pass through those that were rounded before it.
+    """
     matrices = dict(source.matrices)
     x = whole_model(source, recipe.sequence, threads).embed(ids.reshape(-1))
-    progress.start("Rounding", source.config.num_hidden_layers * len(READERS), "steps")
+    progress.start("Rounding", source.config.num_hidden_layers * len(input_sizes(source.config)), "steps")
     for layer in range(source.config.num_hidden_layers):
-        for shown, readers in READERS.items():
-            names = [name for name in (f"{LAYERS}{layer}.{reader}" for reader in readers) if plan[name].format == "q4"]
+        for shown, readers in matrices_by_input(source.config, layer).items():
+            names = [name for name in readers if plan[name].format == NARROW]
             if names:
                 runner = Layer(source.config, matrices, source.vectors, layer, length=recipe.sequence, threads=threads)
                 moments = InputMoments(_moments(runner, x, shown), recipe.rounding)
                 for name in names:
                     out = plan[name].room()
                     round_matrix(source.original(name), moments, out, threads=threads)
-                    matrices[name] = ("q4", plan[name].rows, plan[name].cols, out)
+                    matrices[name] = plan[name].with_data(out)
             progress.advance(1)
         Layer(source.config, matrices, source.vectors, layer, length=recipe.sequence, threads=threads).run(x)
     return matrices

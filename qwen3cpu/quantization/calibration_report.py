@@ -1,4 +1,4 @@
-"""What a calibrated file tells of itself: how it was rounded, and what each matrix of its layers costs in q4."""
+"""The report in a calibrated file: the recipe, and what each matrix of the layers costs in q4."""
 
 from __future__ import annotations
 

@@ -1,40 +1,24 @@
-"""One layer of a model over the whole calibration text: what it gives on, and the inputs of its matrices."""
+"""Runs one layer of a model over the calibration text and shows the inputs of its matrices."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.tensors import EMBEDDING, LAYERS, vector_lengths
-from qwen3cpu.system.memory import anonymous_bytes
+from qwen3cpu.checkpoint.tensors import EMBEDDING, LAYERS, WIDE, input_sizes, vector_lengths
+from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix
 
-Matrices = Mapping[str, tuple[str, int, int, NDArray[np.uint8]]]
+Matrices = Mapping[str, PackedMatrix]
 Vectors = Mapping[str, NDArray[np.float32]]
-
-READERS: Final = {
-    "qkv": ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"),
-    "o": ("self_attn.o_proj.weight",),
-    "gate_up": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
-    "down": ("mlp.down_proj.weight",),
-}
-"""Each input of a layer, as `_native.Model.run_layer` calls it -> the matrices that it is multiplied with."""
-
-_ROWS: Final = 8
-
-
-def matrices_of(layer: int) -> list[str]:
-    """The names of a layer's matrices, in the order in which they are needed."""
-    return [f"{LAYERS}{layer}.{reader}" for readers in READERS.values() for reader in readers]
 
 
 class Layer:
-    """One layer of a model, as a native model that has no other."""
+    """One layer of a model, run as a native model of one layer."""
 
     def __init__(
         self,
@@ -52,26 +36,21 @@ class Layer:
         length: tokens of a sequence. together: tokens of a pass, at least one sequence; its workspace grows with them.
         """
         self._together = together
-        alone = replace(config, num_hidden_layers=1, vocab_size=_ROWS, tie_word_embeddings=True)
+        alone = replace(config, num_hidden_layers=1, vocab_size=_native.TILE_ROWS, tie_word_embeddings=True)
         prefix = f"{LAYERS}{layer}."
         # Neither embedding nor head will be used.
-        size = _native.matrix_bytes("q8", _ROWS, config.hidden_size)
-        own = {EMBEDDING: ("q8", _ROWS, config.hidden_size, anonymous_bytes(size))}
-        for name, entry in matrices.items():
+        embedding = MatrixLayout(WIDE, _native.TILE_ROWS, config.hidden_size)
+        own = {EMBEDDING: embedding.with_data(embedding.room())}
+        for name, matrix in matrices.items():
             if name.startswith(prefix):
-                own[f"{LAYERS}0.{name.removeprefix(prefix)}"] = entry
+                own[f"{LAYERS}0.{name.removeprefix(prefix)}"] = matrix
         norms = {
             name: vectors[name.replace(f"{LAYERS}0.", prefix) if name.startswith(LAYERS) else name]
             for name in vector_lengths(alone)
         }
-        self._native = _native.Model(alone.native(length), own, norms, "f16", threads)
+        self._native = _native.Model(alone.native(length), dict(own), norms, "f16", threads)
         self._length = length
-        self._sizes = {
-            "qkv": config.hidden_size,
-            "o": config.num_attention_heads * config.head_dim,
-            "gate_up": config.hidden_size,
-            "down": config.intermediate_size,
-        }
+        self._sizes = input_sizes(config)
 
     def run(self, x: NDArray[np.float32]) -> None:
         """Take the residual stream x [sequences * length, hidden_size] through the layer, in place."""
@@ -79,12 +58,12 @@ class Layer:
             pass
 
     def inputs(self, x: NDArray[np.float32], *names: str) -> Iterator[dict[str, NDArray[np.float32]]]:
-        """The inputs of these names (READERS), some sequences at a time; x stays as it is."""
+        """The inputs of these names (`matrices_by_input` in tensors.py), some sequences at a time; x stays as it is."""
         for part in self._parts(x):
             yield self._show(part.copy(), names)
 
     def advance(self, x: NDArray[np.float32], *names: str) -> Iterator[dict[str, NDArray[np.float32]]]:
-        """The same, and x goes through the layer."""
+        """As `inputs`, and x goes through the layer, in place."""
         for part in self._parts(x):
             yield self._show(part, names)
 

@@ -1,4 +1,4 @@
-"""The calibration text: what the model itself writes after random tokens, drawn from its unfiltered distribution."""
+"""Writes the calibration text: the model goes on from random tokens, drawing from its unfiltered distribution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packing one matrix into a weight format. The arithmetic is `_native.pack_into`'s."""
+"""Packs one matrix into a weight format, piece by piece; `_native.pack_into` does the arithmetic."""
 
 from __future__ import annotations
 
@@ -10,38 +10,36 @@ from numpy.typing import NDArray
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.weight_source import WeightSource
 from qwen3cpu.errors import CheckpointError, EngineError
-from qwen3cpu.packed.packed_file import PackedMatrix
+from qwen3cpu.packed.matrix import MatrixLayout
 from qwen3cpu.system.progress_bar import Progress
 
-_CHUNK_BYTES: Final = 16 << 20  # of source weights: what is mapped beside the packed weights, and how soon Ctrl-C works
-
-
-_TILE_ROWS: Final = 8
+_CHUNK_BYTES: Final = 16 << 20
+"""Of source weights. It bounds the memory beside the packed weights and the time to react to Ctrl-C."""
 
 
 def pack_matrix(
     weights: WeightSource,
     name: str,
-    matrix: PackedMatrix,
+    layout: MatrixLayout,
     out: NDArray[np.uint8],
     *,
     threads: int,
     progress: Progress | None,
 ) -> None:
-    """Pack one matrix into out, uint8 [matrix.bytes], a run of rows at a time.
+    """Pack one matrix into out, uint8 [layout.bytes], a run of rows at a time.
 
     Raises CheckpointError naming the tensor, row and column of a weight that is not finite.
     """
     weights.will_need(name)
     row_bytes = weights.rows(name, 0, 1).nbytes
-    step = max(_CHUNK_BYTES // row_bytes // _TILE_ROWS, 1) * _TILE_ROWS
-    for first in range(0, matrix.rows, step):
-        last = min(first + step, matrix.rows)
+    step = max(_CHUNK_BYTES // row_bytes // _native.TILE_ROWS, 1) * _native.TILE_ROWS
+    for first in range(0, layout.rows, step):
+        last = min(first + step, layout.rows)
         chunk = weights.rows(name, first, last)
         try:
-            _native.pack_into(matrix.format, chunk, out, matrix.rows, first, threads)
+            _native.pack_into(layout.format, chunk, out, layout.rows, first, threads)
         except EngineError as reason:
-            raise CheckpointError(f"{weights.folder}: tensor {name}: {reason}") from reason
+            raise CheckpointError(f"{weights.path}: tensor {name}: {reason}") from reason
         if progress is not None:
             progress.advance(chunk.nbytes)
         del chunk

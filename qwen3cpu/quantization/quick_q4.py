@@ -1,13 +1,16 @@
-"""Rounding to q4 in the time of packing, without any text: what `quant="q4"` does by itself.
+"""Packs a model as q4 with GPTQ on random tokens: what `quant="q4"` does without calibration.
 
-A layer's inputs for random tokens have, channel by channel, much the same sizes as for text. So each layer is run once
-over a few random sequences, in q8, and rounding makes up for its errors (rounding.py) within blocks of columns, whose
-moments take little time and memory. It brings two thirds of what text of the model's own would (docs/quality.md). All
-sums are native ones of fixed order: a model that is packed on another machine has the same bytes.
+Each layer runs once, in q8, over a few sequences of random tokens. The second moments of its inputs say how rounding
+one column is made up for in the others (gptq.py). Moments are kept within blocks of columns only, which saves time and
+memory. Random tokens will do because the inputs have, channel by channel, about the same sizes as for text: this brings
+two thirds of what calibration by text brings (docs/quality.md).
+
+The engine computes all sums in a fixed order, so that every machine packs the same bytes.
 """
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -15,18 +18,18 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.tensors import EMBEDDING, LAYERS, matrix_shapes
+from qwen3cpu.checkpoint.tensors import EMBEDDING, NARROW, WIDE, matrices_by_input, tensors_of
 from qwen3cpu.checkpoint.weight_source import WeightSource, original_matrix, read_vectors
-from qwen3cpu.packed.packed_file import PackedMatrix
+from qwen3cpu.packed.matrix import MatrixLayout
 from qwen3cpu.quantization.gptq import Rounding, column_order, damped
-from qwen3cpu.quantization.layer_runner import READERS, Layer, matrices_of
+from qwen3cpu.quantization.layer_runner import Layer
 from qwen3cpu.quantization.pack_matrix import pack_matrix
 from qwen3cpu.system.progress_bar import Progress
 
 TOKENS: Final = 2048
-SEQUENCE: Final = 128
+SEQUENCE: Final = 128  # tokens
 TOGETHER: Final = 256  # tokens of a pass: packing should not need much memory beside the weights
-BLOCK: Final = 192  # columns
+BLOCK: Final = 192  # columns whose moments are kept together
 ROUNDING: Final = Rounding(damping=0.05)
 _SEED: Final = 0
 
@@ -40,52 +43,55 @@ class QuickPacker:
     def __init__(self, weights: WeightSource, config: ModelConfig, *, threads: int, progress: Progress) -> None:
         self._weights, self._config, self._threads, self._progress = weights, config, threads, progress
         self._vectors = read_vectors(weights)
-        self._shapes = matrix_shapes(config)
+        self._tensors = {tensor.name: tensor for tensor in tensors_of(config)}
         self._length = min(SEQUENCE, config.max_position_embeddings)
         self._layer = -1
         self._x = np.empty((0, config.hidden_size), np.float32)
         self._moments: dict[str, NDArray[np.float32]] = {}
         self._blocks: dict[str, list[Block] | None] = {}
 
-    def pack(self, name: str, matrix: PackedMatrix, out: NDArray[np.uint8]) -> None:
-        """Pack one matrix into out, uint8 [matrix.bytes]. Raises CheckpointError for a weight that is not finite."""
-        blocks = self._blocks_of(name) if matrix.format == "q4" else None
+    def pack(self, name: str, layout: MatrixLayout, out: NDArray[np.uint8]) -> None:
+        """Pack one matrix into out, uint8 [layout.bytes]. Raises CheckpointError for a weight that is not finite."""
+        blocks = self._blocks_of(name) if layout.format == NARROW else None
         if blocks is None:
-            pack_matrix(self._weights, name, matrix, out, threads=self._threads, progress=self._progress)
+            pack_matrix(self._weights, name, layout, out, threads=self._threads, progress=self._progress)
             return
-        weights = self._weights.rows(name, 0, matrix.rows)
+        weights = self._weights.rows(name, 0, layout.rows)
         _native.start_rounding(weights, out, self._threads)
         for places, factor in blocks:
-            _native.round_columns(weights, places, places, factor, out, matrix.cols, None, self._threads)
+            _native.round_columns(weights, places, places, factor, out, layout.cols, None, self._threads)
         self._progress.advance(weights.nbytes)
         del weights
-        self._weights.drop_rows(name, 0, matrix.rows)
+        self._weights.drop_rows(name, 0, layout.rows)
 
     def _blocks_of(self, name: str) -> list[Block] | None:
-        """How to round a matrix; None when its inputs say nothing: they overflow."""
-        layer, _, reader = name.removeprefix(LAYERS).partition(".")
-        while self._layer < int(layer):
+        """How to round a matrix; None when its inputs say nothing: they overflow, or it is in no layer."""
+        tensor = self._tensors[name]
+        shown = tensor.row.reads
+        if tensor.layer is None or shown is None:
+            return None
+        while self._layer < tensor.layer:
             self._enter(self._layer + 1)
-        shown = next(shown for shown, readers in READERS.items() if reader in readers)
         if shown not in self._blocks:
-            self._blocks[shown] = _factors(self._moments.pop(shown), self._shapes[name][1], self._threads)
+            self._blocks[shown] = _factors(self._moments.pop(shown), tensor.shape[1], self._threads)
         return self._blocks[shown]
 
     def _enter(self, layer: int) -> None:
-        """Run a layer: its moments, and the residual stream behind it."""
+        """Run the next layer: collect the moments of its inputs and take the residual stream through it."""
         if layer == 0:
             self._x = self._random_tokens()
         matrices = {}
-        for name in matrices_of(layer):
-            matrix = PackedMatrix("q8", *self._shapes[name])
-            out = matrix.room()
-            pack_matrix(self._weights, name, matrix, out, threads=self._threads, progress=None)
-            matrices[name] = ("q8", matrix.rows, matrix.cols, out)
+        readers = matrices_by_input(self._config, layer)
+        for name in chain.from_iterable(readers.values()):
+            layout = MatrixLayout(WIDE, *self._tensors[name].shape)
+            out = layout.room()
+            pack_matrix(self._weights, name, layout, out, threads=self._threads, progress=None)
+            matrices[name] = layout.with_data(out)
         runner = Layer(
             self._config, matrices, self._vectors, layer, length=self._length, threads=self._threads, together=TOGETHER
         )
         self._moments, self._blocks, self._layer = {}, {}, layer
-        for inputs in runner.advance(self._x, *READERS):
+        for inputs in runner.advance(self._x, *readers):
             for shown, x in inputs.items():
                 if shown not in self._moments:
                     self._moments[shown] = np.zeros((-(-x.shape[1] // BLOCK), BLOCK, BLOCK), np.float32)

@@ -1,4 +1,4 @@
-"""What calibration can be told. The defaults are what docs/quality.md measures."""
+"""The settings of calibration. docs/quality.md measures the defaults."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ DEFAULT_BITS: Final = 6.1
 class Recipe:
     """How a model is calibrated.
 
-    bits: per weight, on average over all matrices of the model; what q4 leaves of it goes to the matrices that gain
-    most from q8. None: those that plain q4 keeps in q8, and no others.
+    bits: per weight, on average over all matrices of the model. The matrices that gain most from q8 get it, as far as
+    the bits go. None: only those are in q8 that plain q4 keeps in it.
     tokens: length of the text that the model writes. sequence: tokens of each of its pieces, which begin with a random
     token. held_out: tokens of further pieces, on which the matrices' costs are measured. seed: of the first tokens and
     of the drawing. rounding: of each matrix.
@@ -31,7 +31,7 @@ class Recipe:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raise ArgumentError for numbers that make no sense."""
+    """Raise ArgumentError for numbers out of range."""
     counts = {"tokens": recipe.tokens, "sequence": recipe.sequence, "held_out": recipe.held_out}
     for name, count in counts.items():
         if type(count) is not int or count < 2:

@@ -96,7 +96,7 @@ async def page(http: HttpRequest) -> Response:
     text = await asyncio.to_thread(_PAGE.read_text, encoding="utf-8")
     script = text.partition("<script>")[2].partition("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    # Its own script and nothing else, whatever a model may write.
+    # The page runs its own script only: what a model writes must not run.
     policy = (
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; connect-src 'self'; "
         "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -1,4 +1,4 @@
-"""Running the application: sockets, signals, and an end within the grace period."""
+"""Runs the application: sockets, signals, and a shutdown within the grace period."""
 
 from __future__ import annotations
 

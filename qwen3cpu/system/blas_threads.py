@@ -1,8 +1,9 @@
 """OpenMP and OpenBLAS libraries that this process has loaded, and how long OpenBLAS's threads wait busily for work.
 
 OpenBLAS reads OPENBLAS_THREAD_TIMEOUT when it starts its threads. Before every fork it ends them, and starts them again
-when they are next needed. Its functions for that, which it exports, bring a new setting to one that is loaded; whoever
-computes with it meanwhile may hang, so they are called only when it is certain that no thread does (`sleeping.py`).
+when they are next needed. It exports the functions for that, and they bring a new setting to a library that is loaded.
+A thread that computes with it meanwhile may hang, so they are called only when it is certain that none does
+(sleeping_threads.py).
 """
 
 from __future__ import annotations

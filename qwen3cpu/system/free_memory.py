@@ -22,14 +22,17 @@ def available_memory(root: Path = Path("/")) -> AvailableMemory | None:
 
     Memory that holds files which can be read again counts as free.
     """
-    bounds = [("system", _system(root)), ("resource limit", _resource_limit(root))]
+    bounds = [("system", system_left(root)), ("resource limit", _resource_limit(root))]
     bounds += [("cgroup", left) for left in _cgroups(root)]
     known = [AvailableMemory(max(left, 0), bound) for bound, left in bounds if left is not None]
     return min(known, key=lambda each: each.bytes, default=None)
 
 
-def _system(root: Path) -> int | None:
-    """MemAvailable of Linux; elsewhere the whole memory, for want of anything better."""
+def system_left(root: Path = Path("/")) -> int | None:
+    """Bytes that the system could give without swapping: MemAvailable of Linux; the whole memory on macOS.
+
+    None where the system does not say. root: where /proc is found.
+    """
     left = _fields(root / "proc/meminfo").get("MemAvailable")
     if left is not None:
         return left * 1024

@@ -1,10 +1,10 @@
 """The model inside a tokenizer: text without control tokens to ids, and ids to bytes.
 
-Two implementations that give the same ids. The usual files, the released models' among them, have their vocabulary and
-merges in a compact table of our own (csrc/tokenizer/bpe.cc) while normalizer and pre-tokenizer stay those of the
-`tokenizers` library; whatever else a file may contain is left to the library whole. The table exists for the sake of
-loading: the library takes 0.3 s of CPU time and 125 MB at its peak for the 11 MB of a released tokenizer.json, the
-table 0.06 s and 17 MB. What a control token is, and what decoding means, is decided in tokenizer.py.
+Two implementations give the same ids. For the usual files, those of the released models included, a compact table
+(csrc/tokenizer/bpe.cc) holds vocabulary and merges, and the `tokenizers` library normalizes and pre-tokenizes. The
+library alone handles all other files. The table loads faster: for the 11 MB of a released tokenizer.json the library
+takes 0.3 s of CPU time and 125 MB at its peak, the table 0.06 s and 17 MB. tokenizer.py decides what a control token is
+and what decoding means.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Messages to a prompt, by the checkpoint's own chat template, rendered as `transformers` renders it.
 
-Templates come with a checkpoint and are foreign code: they run in Jinja's sandbox and see plain data only. What the
-messages may be is in messages.py, how control tokens are told from their spellings in provenance.py, and the model's
-output is taken apart in splitter.py.
+Templates come with a checkpoint and are foreign code: they run in Jinja's sandbox and see plain data only. messages.py
+says what the messages may be, template_provenance.py how control tokens are told from their spellings.
 """
 
 from __future__ import annotations
@@ -17,11 +16,8 @@ from jinja2 import ext, nodes, parser, runtime, sandbox, utils
 
 from qwen3cpu.errors import ArgumentError, CheckpointError, MessageError
 from qwen3cpu.text.messages import check_messages, check_tools
-from qwen3cpu.text.output_splitter import OutputSplitter, Part, starts_thinking
 from qwen3cpu.text.template_provenance import SpellingBreaker, mark_literals, strings, unused_characters
 from qwen3cpu.text.tokenizer import Tokenizer
-
-__all__ = ["ChatTemplate", "OutputSplitter", "Part", "check_messages", "check_tools", "starts_thinking"]
 
 Inputs = dict[str, Any]
 """What a template sees, by name: messages, tools, named tokens and switches."""
@@ -157,7 +153,7 @@ class ChatTemplate:
             ) from bad
 
     def _attribute(self, text: str, inputs: Inputs) -> list[tuple[str, int | None]]:
-        """Cut a rendered text at the control tokens that the template wrote. Method and limits: provenance.py."""
+        """Cut a rendered text at the control tokens that the template wrote. See template_provenance.py."""
         given = {name: inputs[name] for name in ("messages", "tools")}
         marks = unused_characters([text, self._text or "", *strings(given)])
         template_mark, message_mark = next(marks), next(marks)

@@ -1,7 +1,7 @@
 """The model's output, token by token, separated into reasoning, answer and tool calls.
 
 The separation goes by token id, never by spelling: an answer that quotes `</think>` in plain text stays an answer.
-Rendering prompts is in chat.py.
+chat_template.py renders prompts.
 """
 
 from __future__ import annotations

@@ -1,21 +1,39 @@
-"""From what a caller may pass as a prompt (text, messages, ids) to token ids."""
+"""Encodes what a caller may pass as a prompt (text, messages, ids) as token ids."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.errors import ArgumentError, ContextLengthError
-from qwen3cpu.generation.options import Request
 from qwen3cpu.text.chat_template import ChatTemplate
 from qwen3cpu.text.token_ids import check_ids
 from qwen3cpu.text.tokenizer import Tokenizer
 
 Message: TypeAlias = Mapping[str, Any]
 Prompt: TypeAlias = "str | Sequence[Message] | Sequence[int] | NDArray[np.integer[Any]]"
+
+
+class PromptOptions(Protocol):
+    """What a prompt has to be told of a call's options. `generation.options.Request` is one."""
+
+    @property
+    def raw(self) -> bool:
+        """Whether text is taken as it is."""
+        ...
+
+    @property
+    def thinking(self) -> bool:
+        """Whether messages are rendered for a model that thinks."""
+        ...
+
+    @property
+    def tools(self) -> Sequence[Mapping[str, Any]] | None:
+        """Descriptions of the tools that messages are rendered with."""
+        ...
 
 
 class PromptEncoder:
@@ -52,7 +70,7 @@ class PromptEncoder:
             )
         return self._template
 
-    def encode(self, prompt: Prompt, request: Request) -> list[int]:
+    def encode(self, prompt: Prompt, options: PromptOptions) -> list[int]:
         """The ids of a prompt that leaves room for at least one token of an answer.
 
         Raises:
@@ -60,7 +78,7 @@ class PromptEncoder:
             MessageError: malformed messages.
             ContextLengthError: the prompt does not fit; both counts are named.
         """
-        ids = self._ids(prompt, request)
+        ids = self._ids(prompt, options)
         if not ids:
             raise ArgumentError("the prompt is empty: expected at least one token")
         if len(ids) >= self._context:
@@ -76,14 +94,14 @@ class PromptEncoder:
             return self._tokenizer.encode(text, control_tokens=True)
         return check_ids(text, self._vocab_size, name)
 
-    def _ids(self, prompt: Prompt, request: Request) -> list[int]:
-        if isinstance(prompt, str) and not request.raw and self._template is not None:
+    def _ids(self, prompt: Prompt, options: PromptOptions) -> list[int]:
+        if isinstance(prompt, str) and not options.raw and self._template is not None:
             prompt = [{"role": "user", "content": prompt}]
         if is_messages(prompt):
-            if request.raw:
+            if options.raw:
                 raise ArgumentError("raw=True feeds text as it is; messages were given")
-            return self.template.encode(prompt, tools=request.tools, thinking=request.thinking)
-        if request.tools is not None:
+            return self.template.encode(prompt, tools=options.tools, thinking=options.thinking)
+        if options.tools is not None:
             raise ArgumentError("tools are rendered by the chat template: expected messages, found text or ids")
         if not isinstance(prompt, str) and not hasattr(prompt, "__iter__"):
             raise ArgumentError(f"prompt: expected text, messages or token ids, found {type(prompt).__name__}")

@@ -19,7 +19,7 @@ class StopMatcher:
         """The stop string that ended the text."""
 
     def push(self, text: str) -> str:
-        """The part of the text up to now that can be shown; nothing any more once a stop string is complete."""
+        """What can be shown once `text` has come; nothing after a stop string is complete."""
         if self.matched is not None:
             return ""
         held = self._held + text

@@ -10,7 +10,7 @@ what the template wrote, also where it wrote a token in place of a spelling that
 For templates that the twin does not fit (they put control tokens together from pieces, or compare what they are going
 to write) there is a second way: *broken* messages, with a mark inside their spellings, and the template as it is.
 
-This file makes marks, twins and broken messages; chat.py renders and decides.
+This file makes marks, twins and broken messages; chat_template.py renders and decides.
 """
 
 from __future__ import annotations

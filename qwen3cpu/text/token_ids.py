@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qwen3cpu.arguments import as_whole
 from qwen3cpu.errors import ArgumentError
-
-if TYPE_CHECKING:
-    pass
 
 
 def check_ids(ids: Any, vocab_size: int, name: str) -> list[int]:

@@ -1,8 +1,8 @@
 """Text to token ids and back, by the checkpoint's own tokenizer.json: byte-level BPE, control tokens, streaming.
 
 Normalizer, pre-tokenizer and merges are in bpe.py. What is decided here is which spellings become control tokens, that
-nothing is dropped, and that text which arrives token by token never contains half a character. Chat templates are in
-chat.py, reasoning and tool calls in splitter.py.
+nothing is dropped, and that text which arrives token by token never contains half a character. chat_template.py
+renders messages, output_splitter.py tells reasoning and tool calls apart.
 """
 
 from __future__ import annotations

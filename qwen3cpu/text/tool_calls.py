@@ -1,4 +1,4 @@
-"""Calls of tools that a model wrote: read once their closing tag is there, and checked against the tools' schemas."""
+"""Reads the tool calls that a model wrote, and checks them against the tools' schemas."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class MalformedCall:
-    """What stood in a <tool_call> block and is no call that can be made.
+    """A <tool_call> block that is not a valid call.
 
     Attributes:
         text: the block as it is shown, with its tags.

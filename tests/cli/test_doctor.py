@@ -18,7 +18,7 @@ from qwen3cpu.cli.main import main
 from qwen3cpu.loading.memory_plan import needs
 from qwen3cpu.loading.random_weights import synthetic_config
 from qwen3cpu.packed.cache import cache_folder
-from qwen3cpu.packed.packed_file import plan_matrices
+from qwen3cpu.packed.matrix import plan_matrices
 from qwen3cpu.system.free_memory import AvailableMemory
 from qwen3cpu.system.thread_count import resolve_threads
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ from qwen3cpu.engine.sampling import SamplingParams
 from qwen3cpu.generation import answer
 from qwen3cpu.generation.answer import Answer, Surroundings
 from qwen3cpu.generation.options import Request
-from qwen3cpu.generation.results import Result
+from qwen3cpu.generation.results import Chunk, Result
 from qwen3cpu.text.tokenizer import Tokenizer
 from qwen3cpu.text.tool_calls import ToolCall
 
@@ -36,8 +37,30 @@ def ways(output: Sequence[Item]) -> Iterator[list[Item]]:
             yield [item for pieces in chosen for item in pieces]
 
 
-def say(monkeypatch: pytest.MonkeyPatch, tokenizer: Tokenizer, ids: list[int], stop: str) -> tuple[Result, str]:
-    """The result of an answer that consists of these ids, and the joined text of its chunks."""
+class Positions:
+    """A sequence that holds nothing but its length."""
+
+    length = 0
+
+    def truncate(self, length: int) -> None:
+        self.length = length
+
+
+class Drafts:
+    """Proposes the next ids of an answer after a prompt of one token."""
+
+    def __init__(self, ids: list[int], most: int) -> None:
+        self.ids, self.most = ids, most
+
+    def draft(self, tokens: Sequence[int], most: int) -> list[int]:
+        start = len(tokens) - 1
+        return self.ids[start : start + min(self.most, most)]
+
+
+def say(
+    monkeypatch: pytest.MonkeyPatch, tokenizer: Tokenizer, ids: list[int], stop: str, drafted: int = 0
+) -> tuple[Result, list[Chunk]]:
+    """The result of an answer that consists of these ids, and its chunks; drafted: ids in a draft."""
     waiting = iter(ids)
 
     class Dictated:
@@ -53,15 +76,32 @@ def say(monkeypatch: pytest.MonkeyPatch, tokenizer: Tokenizer, ids: list[int], s
     engine: Any = SimpleNamespace(
         vocab_size=tokenizer.size,
         context=10_000,
-        new_sequence=lambda: SimpleNamespace(length=0),
+        new_sequence=Positions,
         prefix_cache=SimpleNamespace(store=lambda _: None),
     )
-    surroundings = Surroundings(engine, tokenizer, frozenset({tokenizer.control_tokens[IM_END]}))
+    drafter = Drafts(ids, drafted) if drafted else None
+    surroundings = Surroundings(engine, tokenizer, frozenset({tokenizer.control_tokens[IM_END]}), drafter=drafter)
     said = Answer(surroundings, [0], Request(sampling=SamplingParams(), stop=(stop,) if stop else ()))
-    text = ""
+    chunks = []
     while said.result is None:
-        text += said.receive(np.zeros(tokenizer.size, np.float32)).text
-    return said.result, text
+        count = len(said.pending)
+        rows = np.zeros((len(said.wanted(count)), tokenizer.size), np.float32)
+        said.sequence.length += count
+        said.fed(count, rows)
+        chunks.append(said.receive(rows))
+    return said.result, chunks
+
+
+def events(chunks: Sequence[Chunk]) -> list[tuple[str, object]]:
+    """What a client sees, in order: pieces of reasoning and text, and calls; pieces that follow each other joined."""
+    seen: list[tuple[str, Any]] = []
+    for chunk in chunks:
+        for kind, value in (("reasoning", chunk.reasoning), ("text", chunk.text), ("call", chunk.tool_call)):
+            if value and seen and seen[-1][0] == kind != "call":
+                seen[-1] = (kind, seen[-1][1] + value)
+            elif value:
+                seen.append((kind, value))
+    return seen
 
 
 ANSWER: list[Item] = [THINK, b"\n-Y\n", END_THINK, b"\n\nV\n", CALL, b'{"name":"-Y"}', END_CALL, b"\nW-YZ", IM_END]
@@ -93,11 +133,17 @@ def test_every_cut_gives_the_same_answer(
     count = 0
     for cut in ways(output):
         tokens = [ids[item] if isinstance(item, bytes) else tokenizer.control_tokens[item] for item in cut]
-        result, streamed = say(monkeypatch, tokenizer, tokens, stop)
+        result, chunks = say(monkeypatch, tokenizer, tokens, stop)
+        streamed = "".join(chunk.text for chunk in chunks)
         assert result.text == streamed == text, cut
         assert result.reasoning == ("-Y" if output is ANSWER else "")
         assert result.tool_calls == (ToolCall("-Y", {}),) * calls
         assert len(result.malformed_calls) == malformed
         assert result.stopped_by == stopped_by
+        for drafted in (1, 3, 40) if count % 97 == 0 else ():
+            again, faster = say(monkeypatch, tokenizer, tokens, stop, drafted)
+            assert replace(again, timings=result.timings) == result
+            assert events(faster) == events(chunks)
+            assert len(faster) < len(chunks)
         count += 1
     assert count > (4000 if output is ANSWER else 8)

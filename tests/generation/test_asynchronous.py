@@ -23,14 +23,16 @@ def model(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(model):
-    """Every block belongs to the prefix cache, and without it none is in use; no thread but the pool's."""
+    """Every block belongs to the prefix cache, and without it none is in use; no new thread but the pool's."""
+    before = set(threading.enumerate())
     yield
     native, cache = model.engine.native, model.engine.prefix_cache
     gc.collect()
     assert native.kv_blocks_in_use() * native.kv_block_bytes() == cache.size
     cache.clear()
     assert native.kv_blocks_in_use() == 0
-    own = [thread.name for thread in threading.enumerate() if thread.name.startswith("qwen3cpu")]
+    new = [thread.name for thread in threading.enumerate() if thread not in before]
+    own = [name for name in new if name.startswith("qwen3cpu")]
     assert all(name.startswith("qwen3cpu-async") for name in own)
     assert len(own) <= asynchronous.WORKERS
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 import qwen3cpu
 from qwen3cpu.engine.sampling import NON_THINKING, THINKING
-from qwen3cpu.generation.answer import BUDGET_SPENT
-from qwen3cpu.generation.thinking import LEAST_REPEATS, LEAST_SPAN, LoopDetector, latest_switch, period
+from qwen3cpu.generation.loops import LEAST_REPEATS, LEAST_SPAN, LoopDetector, period
+from qwen3cpu.generation.thinking import BUDGET_SPENT
+from qwen3cpu.text.soft_switch import latest_switch
 
 
 @pytest.fixture(scope="module")

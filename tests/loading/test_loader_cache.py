@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoints import CHAT_TEMPLATE, write_checkpoint, write_json
+from checkpoint_texts import CHAT_TEMPLATE
+from checkpoints import write_checkpoint, write_json
 
 from qwen3cpu import _native
+from qwen3cpu.checkpoint.tensors import QUANTS
 from qwen3cpu.errors import CheckpointError
 from qwen3cpu.loading import open as loader
 from qwen3cpu.loading.loaded_model import Checkpoint
-from qwen3cpu.loading.open import QUANTS, open_checkpoint
+from qwen3cpu.loading.open import open_checkpoint
 from qwen3cpu.packed import cache
 
 ROOT = Path(loader.__file__).parents[2]

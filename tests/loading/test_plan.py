@@ -21,7 +21,7 @@ from qwen3cpu.cli.main import main
 from qwen3cpu.engine.engine import CHUNK
 from qwen3cpu.loading.memory_plan import needs
 from qwen3cpu.loading.random_weights import synthetic_config
-from qwen3cpu.packed.packed_file import plan_matrices
+from qwen3cpu.packed.matrix import plan_matrices
 from qwen3cpu.system.free_memory import AvailableMemory, available_memory
 
 # Sizes
@@ -36,7 +36,7 @@ def test_sizes_are_those_of_the_engine(shape: str, quant: str, kv: str, threads:
     found = needs(parsed, plan_matrices(parsed, quant), kv, 2 * CHUNK - 1, threads)
     sequence = model.new_sequence()
     for tokens in (CHUNK, CHUNK - 1):
-        model.forward([(sequence, np.zeros(tokens, np.int32))], [np.zeros(0, np.int32)])
+        model.forward([(sequence, np.zeros(tokens, np.int32), np.zeros(0, np.int32))])
     assert found.kv_bytes == model.kv_blocks_in_use() * model.kv_block_bytes()
     assert found.workspace_bytes == model.workspace_bytes()
 
@@ -60,7 +60,7 @@ needs_status = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason
 def test_planning_takes_no_memory() -> None:
     """131 GB of f32 weights are planned in a process that takes less than one."""
     code = (
-        "from qwen3cpu.packed.packed_file import plan_matrices\nfrom qwen3cpu.loading.memory_plan import needs\n"
+        "from qwen3cpu.packed.matrix import plan_matrices\nfrom qwen3cpu.loading.memory_plan import needs\n"
         "from qwen3cpu.loading.random_weights import synthetic_config\nconfig = synthetic_config('32B')\n"
         "print(needs(config, plan_matrices(config, 'f32'), 'f16', 1024, 1).weight_bytes)\n"
         # Not getrusage's figure, which begins with that of the process that started this one.

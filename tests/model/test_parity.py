@@ -43,6 +43,15 @@ def test_logits_equal_transformers(shape, reference):
     assert (np.abs(ours - theirs).max(1) <= 2e-4 * largest(theirs)).all()
 
 
+def test_hidden_states_equal_transformers(shape, reference):
+    _, cfg, _, model = shape
+    ids = random_ids(cfg, 150)
+    (ours,) = model.forward([(model.new_sequence(), ids, np.arange(150, dtype=np.int32), "hidden")])
+    theirs = reference.last_hidden_state(ids)
+    assert ours.shape == theirs.shape == (150, cfg["hidden_size"])
+    assert (np.abs(ours - theirs).max(1) <= 2e-4 * largest(theirs)).all()
+
+
 def test_greedy_continuations_equal_transformers(shape, reference):
     _, cfg, _, model = shape
     for seed in GREEDY_PROMPTS:

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoints import CHAT_TEMPLATE, tokenizer_dict, write_checkpoint
+from checkpoint_texts import CHAT_TEMPLATE, tokenizer_dict
+from checkpoints import write_checkpoint
 
 from qwen3cpu import _native
-from qwen3cpu.checkpoint.hf_folder import FolderWeights, read_texts
+from qwen3cpu.checkpoint.tensors import QUANTS
 from qwen3cpu.errors import ArgumentError, CheckpointError
-from qwen3cpu.loading.open import QUANTS, open_checkpoint
+from qwen3cpu.loading.open import open_checkpoint
+from qwen3cpu.loading.sources import open_unpacked
 from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.packed.sealed_file import DIGEST, PAGE, header_digest
 from qwen3cpu.quantization.pack_model import pack_to_file
@@ -25,10 +27,9 @@ from qwen3cpu.system.progress_bar import Progress
 
 def pack(folder: Path, path: Path, quant: str = "q4") -> Path:
     """Pack a model folder into `path`."""
-    texts = read_texts(folder)
-    weights = FolderWeights(folder, texts.config, texts.config_json)
+    opened = open_unpacked(folder)
     with Progress("Packing", None) as progress:
-        pack_to_file(path, weights, texts, quant, name=str(folder), threads=1, progress=progress)
+        pack_to_file(path, opened.weights, opened.read_texts(), quant, name=str(folder), threads=1, progress=progress)
     return path
 
 
@@ -105,7 +106,7 @@ def test_runs_in_the_engine_as_the_folder_does(tmp_path: Path) -> None:
         checkpoint = open_checkpoint(source, threads=1)
         model = _native.Model(checkpoint.config.native(64), checkpoint.matrices, checkpoint.vectors, "f16", 1)
         del checkpoint  # the engine keeps the mapping alive
-        logits.append(model.forward([(model.new_sequence(), tokens)], [tokens]))
+        logits += model.forward([(model.new_sequence(), tokens, tokens)])
     np.testing.assert_array_equal(logits[0], logits[1])
 
 

@@ -11,15 +11,16 @@ from cli_runs import Terminal, run
 
 import qwen3cpu
 from qwen3cpu import _native
-from qwen3cpu.checkpoint.tensors import EMBEDDING
+from qwen3cpu.checkpoint.tensors import EMBEDDING, matrices_by_input
 from qwen3cpu.errors import ArgumentError, CheckpointError
-from qwen3cpu.packed.packed_file import PackedFile, PackedMatrix, plan_matrices
+from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix, plan_matrices
+from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.quantization import calibrate as calibration_run
 from qwen3cpu.quantization.bit_budget import SCORED_EVERY, CostMeter, choose_formats
 from qwen3cpu.quantization.calibration_report import as_table, read_report
 from qwen3cpu.quantization.divergence import log_softmax
 from qwen3cpu.quantization.gptq import Rounding
-from qwen3cpu.quantization.layer_runner import READERS, Layer
+from qwen3cpu.quantization.layer_runner import Layer
 from qwen3cpu.quantization.recipe import Recipe
 
 SMALL = Recipe(bits=7.0, tokens=512, sequence=64, held_out=128)
@@ -53,8 +54,9 @@ def test_the_file_loads_verifies_and_tells_how_it_was_made(calibrated: Path) -> 
     report = read_report(file)
     assert report is not None
     assert report.recipe["tokens"] == 512
+    config = file.texts.config
     assert set(report.costs) == {
-        f"model.layers.{layer}.{reader}" for layer in range(3) for readers in READERS.values() for reader in readers
+        name for layer in range(3) for names in matrices_by_input(config, layer).values() for name in names
     }
     assert all(cost > 0 for cost in report.costs.values())
     table = as_table(report, file)
@@ -95,7 +97,7 @@ def test_the_costliest_matrices_are_in_q8_as_far_as_bits_go(calibrated: Path) ->
 
 
 def test_more_bits_are_never_fewer_matrices() -> None:
-    plan = {name: PackedMatrix("q4", 64, 64) for name in "abcd"}
+    plan = {name: MatrixLayout("q4", 64, 64) for name in "abcd"}
     costs = {"a": 0.1, "b": 0.4, "c": 0.2, "d": 0.3}
     sizes = []
     for bits in (5.5, 6.5, 7.5, 8.5, 9.0):
@@ -121,9 +123,9 @@ def test_a_cost_is_the_divergence_of_the_model_with_one_matrix_in_q4(model: Path
         )
         total = 0.0
         for piece in ids:
-            batch = [np.arange(64, dtype=np.int32)]
-            p = log_softmax(source.engine.native.forward([(source.engine.native.new_sequence(), piece)], batch))
-            q = log_softmax(swapped.forward([(swapped.new_sequence(), piece)], batch))
+            every, native = np.arange(64, dtype=np.int32), source.engine.native
+            p = log_softmax(native.forward([(native.new_sequence(), piece, every)])[0])
+            q = log_softmax(swapped.forward([(swapped.new_sequence(), piece, every)])[0])
             total += float((np.exp(p) * (p - q))[SCORED_EVERY - 1 :: SCORED_EVERY].sum(dtype=np.float64))
         assert found[name] == pytest.approx(total * SCORED_EVERY / 128, rel=1e-5)
 
@@ -149,9 +151,9 @@ def test_what_the_matrices_give_on_changes_less_than_with_plain_rounding(model: 
     x = whole.embed(ids)
     for number in range(3):
         layer = Layer(found.texts.config, found.matrices, found.vectors, number, length=64, threads=1)
-        for shown, readers in READERS.items():
+        for shown, readers in matrices_by_input(found.texts.config, number).items():
             (inputs,) = layer.inputs(x, shown)
-            for name in (f"model.layers.{number}.{reader}" for reader in readers):
+            for name in readers:
                 if found.plan[name].format == "q8":
                     continue
                 weights = _native.unpack(*_entry(exact[name]), 1)
@@ -163,9 +165,9 @@ def test_what_the_matrices_give_on_changes_less_than_with_plain_rounding(model: 
         layer.run(x)
 
 
-def _entry(packed: tuple[str, int, int, np.ndarray]) -> tuple[str, np.ndarray, int, int]:
+def _entry(matrix: PackedMatrix) -> tuple[str, np.ndarray, int, int]:
     """In the order of `unpack`."""
-    return packed[0], packed[3], packed[1], packed[2]
+    return matrix.format, matrix.data, matrix.rows, matrix.cols
 
 
 def test_the_text_is_what_the_model_writes(model: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import gguf
 import numpy as np
-from checkpoints import CHAT_TEMPLATE, CONTROL_TOKENS, tensor_shapes, tokenizer_dict
+from checkpoint_texts import CHAT_TEMPLATE, CONTROL_TOKENS, tokenizer_dict
+from checkpoints import tensor_shapes
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -212,7 +213,7 @@ def add_metadata(writer: gguf.GGUFWriter, config: Mapping[str, Any]) -> None:
 
 
 def add_tokenizer(writer: gguf.GGUFWriter, vocab_size: int, tokenizer: Mapping[str, Any] | None = None) -> None:
-    """tokenizer.json, by default that of checkpoints.py, and the template."""
+    """tokenizer.json, by default that of checkpoint_texts.py, and the template."""
     tokenizer = tokenizer or tokenizer_dict()
     texts = {id_: text for text, id_ in tokenizer["model"]["vocab"].items()}
     types = dict.fromkeys(texts, gguf.TokenType.NORMAL)

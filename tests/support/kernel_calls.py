@@ -19,7 +19,7 @@ ORACLE = "scalar"
 ISAS = [name for name, supported in _native.isas() if supported and name != ORACLE]
 """Instruction sets that this CPU can run, apart from the oracle that they are compared with."""
 
-ACTIVATION_BLOCK = {"f32": 0, "bf16": 0, "q8": 32, "q4": 256}
+ACTIVATION_BLOCK = {name: _native.activation_columns(name) for name in _native.FORMATS}
 """Columns that share an activation scale; 0: activations stay float."""
 
 

@@ -8,22 +8,23 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.packed.matrix import PackedMatrix
 
-Matrices = dict[str, tuple[str, int, int, NDArray[np.uint8]]]
+Matrices = dict[str, PackedMatrix]
 Weights = Mapping[str, NDArray[np.float32]]
 
 TABLES = ("model.embed_tokens.weight", "lm_head.weight")
 
 
-def pack(weight_format: str, weights: NDArray[np.float32]) -> tuple[str, int, int, NDArray[np.uint8]]:
-    """One matrix [rows, cols] in the form that _native.Model takes."""
+def pack(weight_format: str, weights: NDArray[np.float32]) -> PackedMatrix:
+    """One matrix [rows, cols]."""
     rows, cols = weights.shape
     size = _native.matrix_bytes(weight_format, rows, cols)
     memory = np.zeros(size + 63, dtype=np.uint8)
     start = -memory.ctypes.data % 64
     out = memory[start : start + size]
     _native.pack_into(weight_format, np.ascontiguousarray(weights), out, rows, 0, 1)
-    return weight_format, rows, cols, out
+    return PackedMatrix(weight_format, rows, cols, out)
 
 
 def pack_all(quant: str, weights: Weights) -> Matrices:
@@ -59,7 +60,7 @@ def native_model(
 def all_logits(model: _native.Model, ids: NDArray[np.int32]) -> NDArray[np.float32]:
     """[tokens, vocab_size] of one new sequence, in one call."""
     sequence = model.new_sequence()
-    logits = model.forward([(sequence, ids)], [np.arange(len(ids), dtype=np.int32)])
+    (logits,) = model.forward([(sequence, ids, np.arange(len(ids), dtype=np.int32))])
     sequence.release()
     return logits
 
@@ -69,7 +70,8 @@ def greedy(model: _native.Model, prompt: NDArray[np.int32], count: int) -> list[
     sequence, tokens, out = model.new_sequence(), prompt, []
     for _ in range(count):
         last = np.array([len(tokens) - 1], dtype=np.int32)
-        tokens = model.forward([(sequence, tokens)], [last]).argmax(1).astype(np.int32)
+        (logits,) = model.forward([(sequence, tokens, last)])
+        tokens = logits.argmax(1).astype(np.int32)
         out.append(int(tokens[0]))
     sequence.release()
     return out

@@ -45,6 +45,14 @@ class Reference:
         return logits.numpy(), states
 
     @torch.no_grad()
+    def last_hidden_state(self, ids: NDArray[np.int32]) -> NDArray[np.float32]:
+        """What the head multiplies, [tokens, hidden_size]: after the final norm."""
+        hidden: NDArray[np.float32] = (
+            self.model.model(torch.from_numpy(ids.astype(np.int64))[None], use_cache=False).last_hidden_state[0].numpy()
+        )
+        return hidden
+
+    @torch.no_grad()
     def greedy(self, prompt: NDArray[np.int32], count: int) -> tuple[list[int], float]:
         """(`count` tokens of largest logit, smallest lead of a first over a second logit, in units of the largest)."""
         tokens = torch.from_numpy(prompt.astype(np.int64))[None]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import checkpoint_texts
 import checkpoints
 import numpy as np
 
@@ -17,11 +18,11 @@ Script = Mapping[int, int]
 
 def token(spelling: str) -> int:
     """The id of a control token, or of a single byte written as an ASCII character."""
-    control = checkpoints.control_ids()
+    control = checkpoint_texts.control_ids()
     if spelling in control:
         return control[spelling]
-    vocab = checkpoints.tokenizer_dict()["model"]["vocab"]
-    return int(vocab[checkpoints.byte_symbols()[ord(spelling)]])
+    vocab = checkpoint_texts.tokenizer_dict()["model"]["vocab"]
+    return int(vocab[checkpoint_texts.byte_symbols()[ord(spelling)]])
 
 
 def script(*chains: Sequence[str]) -> dict[int, int]:

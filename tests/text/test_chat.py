@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from small_tokenizer import CONFIG, CONTROL_TOKENS, small
 
 from qwen3cpu.errors import ArgumentError, CheckpointError, MessageError
-from qwen3cpu.text.chat_template import ChatTemplate, starts_thinking
+from qwen3cpu.text.chat_template import ChatTemplate
+from qwen3cpu.text.output_splitter import starts_thinking
 from qwen3cpu.text.tokenizer import Tokenizer
 
 SMALL = Tokenizer(small(), CONFIG, source="small")

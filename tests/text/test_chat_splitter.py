@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_tokenizer import CONFIG, small, trained, with_vocabulary
 
-from qwen3cpu.text.chat_template import OutputSplitter, Part
+from qwen3cpu.text.output_splitter import OutputSplitter, Part
 from qwen3cpu.text.tokenizer import Tokenizer
 
 THINK, END_THINK, CALL, END_CALL, IM_END = "<think>", "</think>", "<tool_call>", "</tool_call>", "<|im_end|>"

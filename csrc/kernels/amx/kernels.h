@@ -1,9 +1,23 @@
 // Kernels for CPUs with AMX (int8 tiles): many-token products of the quantised formats. Everything else in this
-// instruction set's table is a kernel of AVX-512 or AVX2. Each gives the bits of its scalar twin.
+// instruction set's table is that of AVX-512. Each gives the bits of its scalar twin.
 #pragma once
 
 #include "kernels/avx512vnni/kernels.h"
 
 namespace qwen3cpu::amx {
-#include "kernels/derived_declarations.inc"
+
+namespace q8 {
+MatmulFn matmul;
+}
+namespace q4 {
+MatmulFn matmul;
+}
+namespace probes {
+int64_t int8(int64_t rounds);
+}
+const IsaTable& table();
+
+#define QWEN3CPU_LESSER avx512vnni
+#include "kernels/fall_back.inc"
+
 }  // namespace qwen3cpu::amx

@@ -3,7 +3,7 @@
 
 namespace qwen3cpu::amx {
 
-int64_t probe_int8(int64_t rounds) {
+int64_t probes::int8(int64_t rounds) {
   configure_tiles(64);
   _tile_zero(4);
   _tile_zero(5);

@@ -9,6 +9,8 @@
 // - A step is the eight products of a block of 4 groups with two panels of 16 rows. One product, the store of the third
 //   product before it and the scaling of two tokens of the step before follow each other, so that tile unit, stores
 //   and vector units all work at the same time. A tile stored right after its product would wait for it.
+#include <utility>
+
 #include "kernels/amx/tiles.h"
 
 namespace qwen3cpu::amx {
@@ -135,36 +137,40 @@ struct Stage {
   int64_t stride, scales;
 };
 
+// Turn P of a step: the tile unit stores product P and begins the one kLag further on, the vector units scale two
+// tokens.
 template <bool kWhole, int P>
-inline __attribute__((always_inline)) void run_from(const int8_t* x, const Block* w, const Stage& stage,
-                                                    const Sums& sums, Sums& next_sums,
-                                                    const __m512 (&scale_w)[kProducts], const float* scale_x,
-                                                    int64_t scales, float* acc, int64_t stride) {
-  if constexpr (P < kProducts) {
-    if constexpr (P + kLag == kProducts) {
-      x = stage.after_next.x;
-      w = stage.after_next.w;
-    }
-    store<P>(next_sums);
-    multiply<(P + kLag) % kProducts>(x, w, stride);
-    settle_memory();
-    add<kWhole>(sums, 2 * P, scale_w, scale_x, stage.step.groups, acc);
-    add<kWhole>(sums, 2 * P + 1, scale_w, scale_x + scales, stage.step.groups, acc + kStepRows);
-    settle_memory();
-    run_from<kWhole, P + 1>(x, w, stage, sums, next_sums, scale_w, scale_x + 2 * scales, scales, acc + 2 * kStepRows,
-                            stride);
-  }
+inline __attribute__((always_inline)) void turn(const Stage& stage, const __m512 (&scale_w)[kProducts],
+                                                const float*& scale_x) {
+  constexpr int ahead = P + kLag, token = 2 * P;
+  const Step& step = stage.step;
+  const Step& multiplied = ahead < kProducts ? stage.next : stage.after_next;
+  store<P>(*stage.next_sums);
+  multiply<ahead % kProducts>(multiplied.x, multiplied.w, stage.stride);
+  settle_memory();
+  add<kWhole>(*stage.sums, token, scale_w, scale_x, step.groups, step.acc[token]);
+  add<kWhole>(*stage.sums, token + 1, scale_w, scale_x + stage.scales, step.groups, step.acc[token + 1]);
+  scale_x += 2 * stage.scales;
+  settle_memory();
 }
 static_assert(kTokens == 2 * kProducts && kPanels == 2);
 
-// A function of its own, so that what it needs stays in registers.
+template <bool kWhole, int... P>
+inline __attribute__((always_inline)) void all_turns(const Stage& stage, const __m512 (&scale_w)[kProducts],
+                                                     std::integer_sequence<int, P...>) {
+  const float* scale_x = stage.step.scale_x;
+  (turn<kWhole, P>(stage, scale_w, scale_x), ...);
+}
+
+// A function of its own, so that what it needs stays in registers; a copy of the stage, so that settle_memory() does
+// not make the compiler read it again.
 template <bool kWhole>
-__attribute__((noinline)) void run(const Stage& stage) {
+__attribute__((noinline)) void run(const Stage& described) {
+  const Stage stage = described;
   __m512 scale_w[kProducts];
 #pragma GCC unroll 8
   for (int p = 0; p < kProducts; ++p) scale_w[p] = _mm512_load_ps(stage.step.w->scale[p]);
-  run_from<kWhole, 0>(stage.next.x, stage.next.w, stage, *stage.sums, *stage.next_sums, scale_w, stage.step.scale_x,
-                      stage.scales, stage.step.acc[0], stage.stride);
+  all_turns<kWhole>(stage, scale_w, std::make_integer_sequence<int, kProducts>());
 }
 
 // Steps 0 to n - 1. `step_at(i)` describes step i; it is called in order, and what it returned for step i - 3 is not

@@ -4,7 +4,5 @@
 
 namespace qwen3cpu::amx {
 #define QWEN3CPU_ISA_NAME amx
-#define QWEN3CPU_LESSER qwen3cpu::avx2
-#define QWEN3CPU_WIDE qwen3cpu::avx512vnni
-#include "kernels/derived_table.inc"
+#include "kernels/table_definition.inc"
 }  // namespace qwen3cpu::amx

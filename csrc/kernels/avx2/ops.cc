@@ -38,7 +38,7 @@ inline int16_t sum_group(__m256i q) {
 
 // Quantises x[0, n), n <= 256, padded to whole groups, with one scale, which it returns.
 inline float quantize_block(const float* x, int n, int8_t* q, int16_t* sum) {
-  const BlockScale block = block_scale(x, n);
+  const BlockScale block = block_scale(greatest_magnitude(x, n));
   for (int i = 0; i < n; i += kGroup) {
     const __m256i group =
         block.inverse == 0.0f ? _mm256_setzero_si256() : quantize_group(x + i, n - i, _mm256_set1_ps(block.inverse));
@@ -57,7 +57,7 @@ inline void quantize(const float* x, int cols, int block, int8_t* q, float* scal
 
 }  // namespace
 
-void rms_norm(const float* x, const float* weight, float eps, int n, float* out) {
+void ops::rms_norm(const float* x, const float* weight, float eps, int n, float* out) {
   __m256 squares = _mm256_setzero_ps();
   for_vectors(n, [&](int i, int some) {
     const __m256 v = load_some(x + i, some);
@@ -70,7 +70,7 @@ void rms_norm(const float* x, const float* weight, float eps, int n, float* out)
   });
 }
 
-void rope(float* x, const float* cos, const float* sin, int half) {
+void ops::rope(float* x, const float* cos, const float* sin, int half) {
   for_vectors(half, [&](int i, int some) {
     const __m256 a = load_some(x + i, some), b = load_some(x + half + i, some);
     const __m256 c = load_some(cos + i, some), s = load_some(sin + i, some);
@@ -79,7 +79,7 @@ void rope(float* x, const float* cos, const float* sin, int half) {
   });
 }
 
-void silu_mul(const float* gate, const float* up, int n, float* out) {
+void ops::silu_mul(const float* gate, const float* up, int n, float* out) {
   const __m256 sign = _mm256_set1_ps(-0.0f), one = _mm256_set1_ps(1.0f);
   for_vectors(n, [&](int i, int some) {
     const __m256 g = load_some(gate + i, some);
@@ -88,11 +88,11 @@ void silu_mul(const float* gate, const float* up, int n, float* out) {
   });
 }
 
-void quantize_i8g32(const float* x, int cols, int, int8_t* q, float* scale, int16_t* sum) {
+void ops::quantize_i8g32(const float* x, int cols, int, int8_t* q, float* scale, int16_t* sum) {
   quantize(x, cols, 32, q, scale, sum);
 }
 
-void quantize_i8g256(const float* x, int cols, int, int8_t* q, float* scale, int16_t* sum) {
+void ops::quantize_i8g256(const float* x, int cols, int, int8_t* q, float* scale, int16_t* sum) {
   quantize(x, cols, 256, q, scale, sum);
 }
 

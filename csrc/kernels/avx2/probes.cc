@@ -15,7 +15,7 @@ inline void escape(T& in_register) {
 
 }  // namespace
 
-int64_t probe_fp32(int64_t rounds) {
+int64_t probes::fp32(int64_t rounds) {
   __m256 acc[kChains];
 #pragma GCC unroll 12
   for (auto& a : acc) a = _mm256_setzero_ps();
@@ -31,7 +31,7 @@ int64_t probe_fp32(int64_t rounds) {
   return rounds * kChains * 8;
 }
 
-int64_t probe_int8(int64_t rounds) {
+int64_t probes::int8(int64_t rounds) {
   __m256i acc[kChains];
 #pragma GCC unroll 12
   for (auto& a : acc) a = _mm256_setzero_si256();
@@ -50,7 +50,7 @@ int64_t probe_int8(int64_t rounds) {
 
 // One line a step, fetched 2 KiB ahead: of all ways that were tried this reads most (one core of a Sapphire Rapids 20
 // GB/s; four lines a step 19, without fetching ahead 15).
-int64_t probe_read(const uint8_t* data, int64_t bytes) {
+int64_t probes::read(const uint8_t* data, int64_t bytes) {
   __m256i low = _mm256_setzero_si256(), high = low;
 #pragma GCC unroll 1
   for (int64_t i = 0; i + kCacheLine <= bytes; i += kCacheLine) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/avx2/simd.h"
+#include "kernels/block_scale.h"
 
 namespace qwen3cpu::avx2 {
 namespace {
@@ -30,34 +31,6 @@ inline uint32_t greatest_magnitude(const float* x, int n) {
   four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
   four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0xb1));
   return static_cast<uint32_t>(_mm_cvtsi128_si32(four));
-}
-
-inline float from_bits(uint32_t bits) {
-  float x;
-  std::memcpy(&x, &bits, sizeof(x));
-  return x;
-}
-
-inline uint32_t to_bits(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof(bits));
-  return bits;
-}
-
-// A block is stored as q = round(x * inverse) and stands for q * scale. inverse 0: every q is 0, whatever x is.
-struct BlockScale {
-  float inverse, scale;
-};
-
-// See QuantizeFn.
-inline BlockScale block_scale(const float* x, int n) {
-  constexpr uint32_t infinity = 0x7f800000u;
-  const uint32_t amax_bits = greatest_magnitude(x, n);
-  const float amax = from_bits(amax_bits);
-  if (amax_bits >= infinity) return {0.0f, amax};
-  const float inverse = 127.0f / amax;
-  if ((to_bits(inverse) & 0x7fffffffu) >= infinity) return {0.0f, 0.0f};
-  return {inverse, amax / 127.0f};
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ struct Lanes {
 
 }  // namespace
 
-void round_q4(const RoundFactor& factor, const float* row_scale, float* w, int8_t* q, int8_t* scale) {
+void ops::round_q4(const RoundFactor& factor, const float* row_scale, float* w, int8_t* q, int8_t* scale) {
   rounding::RoundQ4<Lanes>::run(factor, row_scale, w, q, scale);
 }
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "kernels/avx2/kernels.h"
+#include "kernels/token_runs.h"
 
 namespace qwen3cpu::avx2 {
 namespace {
@@ -53,6 +54,31 @@ inline void pin(__m256& x) { asm("" : "+x"(x)); }
 inline __attribute__((always_inline)) void prefetch(const void* p, int distance) {
   _mm_prefetch(static_cast<const char*>(p) + distance, _MM_HINT_T0);
 }
+
+// Registers for the bodies that AVX2 and NEON share (kernels/kv_block.h, kernels/float_tiles.h).
+struct Simd {
+  using Vector = __m256;
+  using Factor = __m256;
+  static Vector all(float x) { return _mm256_set1_ps(x); }
+  static Vector load(const float* p) { return _mm256_loadu_ps(p); }
+  static void store(float* p, Vector v) { _mm256_storeu_ps(p, v); }
+  static Vector multiply(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
+  static Factor factor(float x) { return _mm256_set1_ps(x); }
+  static Vector fma(Factor a, Vector b, Vector acc) { return _mm256_fmadd_ps(a, b, acc); }
+  static void pin(Vector& v) { avx2::pin(v); }
+  static QWEN3CPU_INLINE void prefetch(const void* p, int bytes) { avx2::prefetch(p, bytes); }
+
+  // Two row tiles by six tokens: with two registers of weights and one of activations they fill the 16 registers. A
+  // chain has a latency of 4 cycles at two a cycle.
+  static constexpr int kFloatTokens = 6;
+  template <int T>
+  static constexpr int kFloatTiles = T <= 3 ? 4 : 2;
+  static constexpr int kFloatAhead = 2048;
+  template <int kMost, class Body>
+  static QWEN3CPU_INLINE void for_tiles(int n_tiles, Body&& body) {
+    for_tiles_side_by_side<kMost>(0, n_tiles, body);
+  }
+};
 
 }  // namespace
 }  // namespace qwen3cpu::avx2

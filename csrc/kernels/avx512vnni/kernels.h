@@ -1,16 +1,35 @@
 // Kernels for CPUs with AVX-512 and its VNNI dot products: products of the quantised formats, attention of many rows,
-// rounding. Everything else in this instruction set's table is the AVX2 kernel. Each gives the bits of its scalar twin.
+// rounding. Everything else in this instruction set's table is AVX2's. Each gives the bits of its scalar twin.
 #pragma once
 
 #include "kernels/avx2/kernels.h"
 
 namespace qwen3cpu::avx512vnni {
-#include "kernels/derived_declarations.inc"
-#define KV_FORMAT(name, value_bytes, scale_bytes) \
-  namespace kv_##name {                           \
-    AttendFn attend;                              \
-  }
-#include "layout/kv_formats.inc"
-#undef KV_FORMAT
+
+namespace q8 {
+MatmulFn matmul;
+}
+namespace q4 {
+MatmulFn matmul;
+}
+namespace kv_f32 {
+AttendFn attend;
+}
+namespace kv_f16 {
+AttendFn attend;
+}
+namespace kv_q8 {
+AttendFn attend;
+}
+namespace ops {
 RoundQ4Fn round_q4;
+}
+namespace probes {
+int64_t int8(int64_t rounds);
+}
+const IsaTable& table();
+
+#define QWEN3CPU_LESSER avx2
+#include "kernels/fall_back.inc"
+
 }  // namespace qwen3cpu::avx512vnni

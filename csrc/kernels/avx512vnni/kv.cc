@@ -176,9 +176,9 @@ void attend_batch(const float* q, const typename Kv::Stored* keys, const typenam
     fetch_part<Kv>(values, dim, row / kTile, tiles);
     kScoreRows[rows](q + int64_t{row} * dim, wide, dim, e + row * kKvBlock);
   }
-  for (int row = 0; row < n_rows; ++row) avx2::scale_positions<Kv>(keys, count[row], dim, e + row * kKvBlock);
+  for (int row = 0; row < n_rows; ++row) kv::scale_positions<Kv>(keys, count[row], dim, e + row * kKvBlock);
   soften(e, count, n_rows, state, correction);
-  for (int row = 0; row < n_rows; ++row) avx2::scale_positions<Kv>(values, count[row], dim, e + row * kKvBlock);
+  for (int row = 0; row < n_rows; ++row) kv::scale_positions<Kv>(values, count[row], dim, e + row * kKvBlock);
   widen_values<Kv>(values, dim, wide);
   for (int row = 0; row < n_rows; row += kTile) {
     const int rows = n_rows - row < kTile ? n_rows - row : kTile;

@@ -5,5 +5,19 @@
 #include "kernels/avx2/kernels.h"
 
 namespace qwen3cpu::avxvnni {
-#include "kernels/derived_declarations.inc"
+
+namespace q8 {
+MatmulFn matmul;
+}
+namespace q4 {
+MatmulFn matmul;
+}
+namespace probes {
+int64_t int8(int64_t rounds);
+}
+const IsaTable& table();
+
+#define QWEN3CPU_LESSER avx2
+#include "kernels/fall_back.inc"
+
 }  // namespace qwen3cpu::avxvnni

@@ -3,6 +3,6 @@
 
 namespace qwen3cpu::avxvnni {
 
-int64_t probe_int8(int64_t rounds) { return vnni::probe<Rows>(rounds); }
+int64_t probes::int8(int64_t rounds) { return vnni::probe<Rows>(rounds); }
 
 }  // namespace qwen3cpu::avxvnni

@@ -4,6 +4,5 @@
 
 namespace qwen3cpu::avxvnni {
 #define QWEN3CPU_ISA_NAME avxvnni
-#define QWEN3CPU_LESSER qwen3cpu::avx2
-#include "kernels/derived_table.inc"
+#include "kernels/table_definition.inc"
 }  // namespace qwen3cpu::avxvnni

@@ -4,6 +4,5 @@
 
 namespace qwen3cpu::dotprod {
 #define QWEN3CPU_ISA_NAME dotprod
-#define QWEN3CPU_LESSER qwen3cpu::neon
-#include "kernels/derived_table.inc"
+#include "kernels/table_definition.inc"
 }  // namespace qwen3cpu::dotprod

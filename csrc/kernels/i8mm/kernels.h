@@ -2,8 +2,22 @@
 // else in this instruction set's table is NEON's. Each gives the bits of its scalar twin.
 #pragma once
 
-#include "kernels/neon/kernels.h"
+#include "kernels/dotprod/kernels.h"
 
 namespace qwen3cpu::i8mm {
-#include "kernels/derived_declarations.inc"
+
+namespace q8 {
+MatmulFn matmul;
+}
+namespace q4 {
+MatmulFn matmul;
+}
+namespace probes {
+int64_t int8(int64_t rounds);
+}
+const IsaTable& table();
+
+#define QWEN3CPU_LESSER dotprod
+#include "kernels/fall_back.inc"
+
 }  // namespace qwen3cpu::i8mm

@@ -4,7 +4,7 @@
 
 namespace qwen3cpu::i8mm {
 
-int64_t probe_int8(int64_t rounds) {
+int64_t probes::int8(int64_t rounds) {
   return neon::probe_products(rounds, 32,
                               [](int32x4_t acc, uint8x16_t w, int8x16_t x) { return vusmmlaq_s32(acc, w, x); });
 }

@@ -4,6 +4,5 @@
 
 namespace qwen3cpu::i8mm {
 #define QWEN3CPU_ISA_NAME i8mm
-#define QWEN3CPU_LESSER qwen3cpu::neon
-#include "kernels/derived_table.inc"
+#include "kernels/table_definition.inc"
 }  // namespace qwen3cpu::i8mm

@@ -24,7 +24,7 @@ inline int16_t quantize_group(const float* x, int n, BlockScale scale, int8_t* q
 inline void quantize(const float* x, int cols, int block, int8_t* q, float* scale, int16_t* sum) {
   for (int first = 0; first < cols; first += block) {
     const int n = cols - first < block ? cols - first : block;
-    const BlockScale of_block = block_scale(x + first, n);
+    const BlockScale of_block = block_scale(greatest_magnitude(x + first, n));
     scale[first / block] = of_block.scale;
     for (int i = first; i < first + n; i += kGroup)
       sum[i / kGroup] = quantize_group(x + i, first + n - i, of_block, q + i);
@@ -33,7 +33,7 @@ inline void quantize(const float* x, int cols, int block, int8_t* q, float* scal
 
 }  // namespace
 
-void rms_norm(const float* x, const float* weight, float eps, int n, float* out) {
+void ops::rms_norm(const float* x, const float* weight, float eps, int n, float* out) {
   F8 squares = all8(0.0f);
   for_vectors(n, [&](int i, int some) {
     const F8 v = load_some(x + i, some);
@@ -45,7 +45,7 @@ void rms_norm(const float* x, const float* weight, float eps, int n, float* out)
   });
 }
 
-void rope(float* x, const float* cos, const float* sin, int half) {
+void ops::rope(float* x, const float* cos, const float* sin, int half) {
   for_vectors(half, [&](int i, int some) {
     const F8 a = load_some(x + i, some), b = load_some(x + half + i, some);
     const F8 c = load_some(cos + i, some), s = load_some(sin + i, some);
@@ -55,7 +55,7 @@ void rope(float* x, const float* cos, const float* sin, int half) {
   });
 }
 
-void silu_mul(const float* gate, const float* up, int n, float* out) {
+void ops::silu_mul(const float* gate, const float* up, int n, float* out) {
   for_vectors(n, [&](int i, int some) {
     const F8 g = load_some(gate + i, some);
     const F8 negated = {vnegq_f32(g.low), vnegq_f32(g.high)};
@@ -64,11 +64,11 @@ void silu_mul(const float* gate, const float* up, int n, float* out) {
   });
 }
 
-void quantize_i8g32(const float* x, int cols, int, int8_t* q, float* scale, int16_t* sum) {
+void ops::quantize_i8g32(const float* x, int cols, int, int8_t* q, float* scale, int16_t* sum) {
   quantize(x, cols, 32, q, scale, sum);
 }
 
-void quantize_i8g256(const float* x, int cols, int, int8_t* q, float* scale, int16_t* sum) {
+void ops::quantize_i8g256(const float* x, int cols, int, int8_t* q, float* scale, int16_t* sum) {
   quantize(x, cols, 256, q, scale, sum);
 }
 

@@ -3,7 +3,7 @@
 
 namespace qwen3cpu::neon {
 
-int64_t probe_fp32(int64_t rounds) {
+int64_t probes::fp32(int64_t rounds) {
   float32x4_t acc[kProbeChains];
   for (auto& a : acc) a = vdupq_n_f32(0.0f);
   float32x4_t w = vdupq_n_f32(1.0f), x = vdupq_n_f32(0.5f);
@@ -17,14 +17,14 @@ int64_t probe_fp32(int64_t rounds) {
   return rounds * kProbeChains * 4;
 }
 
-int64_t probe_int8(int64_t rounds) {
+int64_t probes::int8(int64_t rounds) {
   return probe_products(rounds, 16, [](int32x4_t acc, uint8x16_t w, int8x16_t x) {
     const int8x16_t s = vreinterpretq_s8_u8(w);
     return vpadalq_s16(vpadalq_s16(acc, vmull_s8(vget_low_s8(s), vget_low_s8(x))), vmull_high_s8(s, x));
   });
 }
 
-int64_t probe_read(const uint8_t* data, int64_t bytes) {
+int64_t probes::read(const uint8_t* data, int64_t bytes) {
   constexpr int vectors = 8;
   uint8x16_t all[vectors];
   for (auto& a : all) a = vdupq_n_u8(0);

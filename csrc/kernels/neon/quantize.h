@@ -1,6 +1,7 @@
 // The scale with which a block of floats is rounded to int8, and the rounding. Internal linkage.
 #pragma once
 
+#include "kernels/block_scale.h"
 #include "kernels/neon/simd.h"
 
 namespace qwen3cpu::neon {
@@ -16,34 +17,6 @@ inline uint32_t greatest_magnitude(const float* x, int n) {
     greatest = vmaxq_u32(greatest, vandq_u32(vreinterpretq_u32_f32(v.high), magnitude));
   });
   return vmaxvq_u32(greatest);
-}
-
-inline float from_bits(uint32_t bits) {
-  float x;
-  std::memcpy(&x, &bits, sizeof(x));
-  return x;
-}
-
-inline uint32_t to_bits(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof(bits));
-  return bits;
-}
-
-// A block is stored as q = round(x * inverse) and stands for q * scale. inverse 0: every q is 0, whatever x is.
-struct BlockScale {
-  float inverse, scale;
-};
-
-// See QuantizeFn.
-inline BlockScale block_scale(const float* x, int n) {
-  constexpr uint32_t infinity = 0x7f800000u;
-  const uint32_t amax_bits = greatest_magnitude(x, n);
-  const float amax = from_bits(amax_bits);
-  if (amax_bits >= infinity) return {0.0f, amax};
-  const float inverse = 127.0f / amax;
-  if ((to_bits(inverse) & 0x7fffffffu) >= infinity) return {0.0f, 0.0f};
-  return {inverse, amax / 127.0f};
 }
 
 // 8 floats as int8. |x * inverse| < 127.5: nothing is cut off.

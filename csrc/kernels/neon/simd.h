@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "kernels/neon/kernels.h"
+#include "kernels/token_runs.h"
 
 namespace qwen3cpu::neon {
 namespace {
@@ -70,6 +71,30 @@ inline float sum_lanes(F8 x) {
 inline __attribute__((always_inline)) void prefetch(const void* p, int distance) {
   __builtin_prefetch(static_cast<const char*>(p) + distance);
 }
+
+// Registers for the bodies that AVX2 and NEON share (kernels/kv_block.h, kernels/float_tiles.h).
+struct Simd {
+  using Vector = F8;
+  using Factor = float;
+  static Vector all(float x) { return all8(x); }
+  static Vector load(const float* p) { return load8(p); }
+  static void store(float* p, Vector v) { store8(p, v); }
+  static Vector multiply(Vector a, Vector b) { return a * b; }
+  static Factor factor(float x) { return x; }
+  static Vector fma(Factor a, Vector b, Vector acc) { return neon::fma(acc, b, a); }
+  static void pin(Vector&) {}
+  static QWEN3CPU_INLINE void prefetch(const void* p, int bytes) { neon::prefetch(p, bytes); }
+
+  // Two row tiles by six tokens: with four registers of weights and the activations they fill all 32.
+  static constexpr int kFloatTokens = 6;
+  template <int T>
+  static constexpr int kFloatTiles = T <= 2 ? 4 : 2;
+  static constexpr int kFloatAhead = 1024;
+  template <int kMost, class Body>
+  static QWEN3CPU_INLINE void for_tiles(int n_tiles, Body&& body) {
+    for_tiles_in_a_row<kMost>(0, n_tiles, body);
+  }
+};
 
 }  // namespace
 }  // namespace qwen3cpu::neon

@@ -1,8 +1,37 @@
-// The readable oracle of every kernel: what each output is, operation by operation.
+// The readable oracle of every kernel: what each output is, operation by operation. It has a kernel for every row, so
+// that a forgotten or misspelt one is an error of the linker.
 #pragma once
 
 #include "kernels/table.h"
 
 namespace qwen3cpu::scalar {
-#include "kernels/declarations.inc"
+
+#define FORMAT(name, ...) \
+  namespace name {        \
+  MatmulFn matmul;        \
+  }
+#include "layout/formats.inc"
+#undef FORMAT
+#define KV_FORMAT(name, ...) \
+  namespace kv_##name {      \
+    AttendFn attend;         \
+    StoreKvFn store;         \
+  }
+#include "layout/kv_formats.inc"
+#undef KV_FORMAT
+namespace ops {
+RmsNormFn rms_norm;
+RopeFn rope;
+SiluMulFn silu_mul;
+QuantizeFn quantize_i8g32;
+QuantizeFn quantize_i8g256;
+RoundQ4Fn round_q4;
+}  // namespace ops
+namespace probes {
+int64_t fp32(int64_t rounds);
+int64_t int8(int64_t rounds);
+int64_t read(const uint8_t* data, int64_t bytes);
+}  // namespace probes
+const IsaTable& table();
+
 }  // namespace qwen3cpu::scalar

@@ -23,14 +23,14 @@ void quantize(const float* x, int cols, int stride, int block, int8_t* q, float*
 
 }  // namespace
 
-void rms_norm(const float* x, const float* weight, float eps, int n, float* out) {
+void ops::rms_norm(const float* x, const float* weight, float eps, int n, float* out) {
   float lane[8] = {};
   for (int i = 0; i < n; ++i) lane[i % 8] = std::fma(x[i], x[i], lane[i % 8]);
   const float rsqrt = 1.0f / std::sqrt(sum_lanes(lane) / static_cast<float>(n) + eps);
   for (int i = 0; i < n; ++i) out[i] = (x[i] * rsqrt) * weight[i];
 }
 
-void rope(float* x, const float* cos, const float* sin, int half) {
+void ops::rope(float* x, const float* cos, const float* sin, int half) {
   for (int i = 0; i < half; ++i) {
     const float a = x[i], b = x[i + half];
     x[i] = std::fma(-b, sin[i], a * cos[i]);
@@ -38,15 +38,15 @@ void rope(float* x, const float* cos, const float* sin, int half) {
   }
 }
 
-void silu_mul(const float* gate, const float* up, int n, float* out) {
+void ops::silu_mul(const float* gate, const float* up, int n, float* out) {
   for (int i = 0; i < n; ++i) out[i] = gate[i] / (1.0f + exponential(-gate[i])) * up[i];
 }
 
-void quantize_i8g32(const float* x, int cols, int stride, int8_t* q, float* scale, int16_t* sum) {
+void ops::quantize_i8g32(const float* x, int cols, int stride, int8_t* q, float* scale, int16_t* sum) {
   quantize(x, cols, stride, 32, q, scale, sum);
 }
 
-void quantize_i8g256(const float* x, int cols, int stride, int8_t* q, float* scale, int16_t* sum) {
+void ops::quantize_i8g256(const float* x, int cols, int stride, int8_t* q, float* scale, int16_t* sum) {
   quantize(x, cols, stride, 256, q, scale, sum);
 }
 

@@ -14,7 +14,7 @@ void escape(T& chains) {
 
 }  // namespace
 
-int64_t probe_fp32(int64_t rounds) {
+int64_t probes::fp32(int64_t rounds) {
   float acc[kChains] = {};
   float w = 1.0f, x = 0.5f;
   escape(w);
@@ -25,7 +25,7 @@ int64_t probe_fp32(int64_t rounds) {
   return rounds * kChains;
 }
 
-int64_t probe_int8(int64_t rounds) {
+int64_t probes::int8(int64_t rounds) {
   int32_t acc[kChains] = {};
   uint8_t w[kChains] = {1, 2, 3};
   int8_t x[kChains] = {1, 2, 3};
@@ -37,7 +37,7 @@ int64_t probe_int8(int64_t rounds) {
   return rounds * kChains;
 }
 
-int64_t probe_read(const uint8_t* data, int64_t bytes) {
+int64_t probes::read(const uint8_t* data, int64_t bytes) {
   const auto* words = reinterpret_cast<const uint64_t*>(data);
   uint64_t all = 0;
   for (int64_t i = 0; i < bytes / 8; ++i) all |= words[i];

@@ -86,7 +86,7 @@ float search(const Group& group, float unit) {
 
 }  // namespace
 
-void round_q4(const RoundFactor& factor, const float* row_scale, float* w, int8_t* q, int8_t* scale) {
+void ops::round_q4(const RoundFactor& factor, const float* row_scale, float* w, int8_t* q, int8_t* scale) {
   const int64_t n = factor.n;
   for (int first = 0; first < factor.n; first += kGroup)
     for (int row = 0; row < kRoundRows; ++row) {

@@ -1,6 +1,6 @@
 """What clients may send: the bodies of requests, checked for types and unknown fields, and the options they stand for.
 
-Values (ranges, contradictions) are checked where they are used: options.py, messages.py.
+Values (ranges, contradictions) are checked where they are used: generation/options.py, text/messages.py.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from qwen3cpu.generation.answer import token_text
+from qwen3cpu.generation.logprobs import token_text
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.results import Chunk, TokenLogprob
 from qwen3cpu.server.api.bodies import CompletionBody

@@ -58,7 +58,7 @@ class ApiError(Exception):
 
 
 class ClientGoneError(Exception):
-    """Nobody waits for the response any more."""
+    """The client has gone away."""
 
 
 def as_api_error(error: Exception) -> ApiError:

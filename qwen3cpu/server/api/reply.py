@@ -1,4 +1,4 @@
-"""How every endpoint for answers begins and ends: the body read and checked, the reply sent whole or as a stream."""
+"""How every endpoint for answers begins and ends: it reads and checks the body, then sends the reply or a stream."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def read_body(http: HttpRequest, kind: type[B]) -> B:
 
 
 async def respond(http: HttpRequest, reply: Reply, answers: Answers, *, stream: bool) -> Response:
-    """Send a reply; whatever becomes of it, its answers are closed then."""
+    """Send a reply. Its answers are closed at the end, also after an error."""
     service: Service = http.app.state.service
     if stream:
         return EventStream(reply.events(), service.settings.keep_alive, answers.close)

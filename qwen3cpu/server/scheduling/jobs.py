@@ -28,7 +28,7 @@ class TimeLimitError(Qwen3CpuError):
 
 
 class ShuttingDownError(Qwen3CpuError):
-    """The server is going down: it takes no requests any more, and cuts off those that outlast the grace period."""
+    """The server is going down: it refuses new requests, and cuts off those that outlast the grace period."""
 
 
 Outcome = Chunk | Exception
@@ -36,7 +36,7 @@ Outcome = Chunk | Exception
 
 @dataclass(eq=False)
 class Job:
-    """A prompt and what is to become of it.
+    """A prompt, its options, and where its answers go.
 
     Attributes:
         prompt: token ids, at least one, fewer than the context.

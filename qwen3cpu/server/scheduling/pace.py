@@ -15,8 +15,8 @@ LEAST_SHARE = 8
 class Pace:
     """Predicts the time of a step as that of its running answers plus so much for each prompt token.
 
-    The second part grows with the context and with what else the machine does, so it is measured all the time: a dearer
-    step counts at once, cheaper ones bit by bit.
+    The second part grows with the context and with the load of the machine, so it is measured in every step: a slower
+    step counts at once, faster ones gradually.
 
     Args:
         goal: seconds of a step.

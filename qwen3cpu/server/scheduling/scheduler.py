@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 
-from qwen3cpu import _native
+from qwen3cpu.engine.sequence import block_count
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.answer import Answer, Surroundings
 from qwen3cpu.generation.batch import MOST_RUNNING, Batch
 from qwen3cpu.server.scheduling.jobs import Job, Outcome, QueueFullError, ShuttingDownError, TimeLimitError
+from qwen3cpu.server.scheduling.memory import least_kv_blocks
 from qwen3cpu.server.scheduling.pace import Pace
 from qwen3cpu.server.scheduling.scored import ScoredAnswer
 from qwen3cpu.server.scheduling.stats import Stats
@@ -71,9 +72,9 @@ class Scheduler:
         self._limits = limits
         self._deliver = deliver
         self._pace = pace or Pace()
-        block_bytes = model.engine.native.kv_block_bytes()
+        block_bytes = model.engine.kv_block_bytes
         self.kv_blocks = limits.kv_bytes // block_bytes
-        least = _blocks(model.engine.context) + 1
+        least = least_kv_blocks(model.engine.context)
         if self.kv_blocks < least:
             raise ArgumentError(
                 f"KV memory: a context of {model.engine.context} positions needs {least * block_bytes} bytes, found "
@@ -125,7 +126,7 @@ class Scheduler:
     @property
     def kv_blocks_in_use(self) -> int:
         """Blocks of the KV cache that are taken, those of the prefix cache included."""
-        return self._model.engine.native.kv_blocks_in_use()
+        return self._model.engine.kv_blocks_in_use
 
     def submit(self, job: Job) -> None:
         """Hand a job in.
@@ -147,12 +148,12 @@ class Scheduler:
         self._wake.set()
 
     def cancel(self, job: Job) -> None:
-        """Drop a job before the next step; its sink gets nothing any more. A job that has ended is left alone."""
+        """Drop a job before the next step; its sink gets nothing after that. A job that has ended is left alone."""
         job.cancelled = True
         self._wake.set()
 
     def stop(self, grace: float = 0.0) -> None:
-        """Take no jobs any more; those there may go on for `grace` seconds, then end with ShuttingDownError."""
+        """Refuse new jobs. The others may go on for `grace` seconds, then end with ShuttingDownError."""
         with self._lock:
             self._cut_at = perf_counter() + grace
         self._wake.set()
@@ -162,7 +163,7 @@ class Scheduler:
         self._thread.join()
 
     def _retry_after(self) -> int:
-        """Seconds until a place should be free: what the queue before it will take, going by the jobs of late."""
+        """Seconds until a place should be free, by the mean time of the last jobs."""
         rounds = self._queued / self._limits.parallel
         return int(min(max(1.0, rounds * self.stats.mean_job_seconds), 60.0))
 
@@ -220,7 +221,7 @@ class Scheduler:
         return TimeLimitError(f"the request took longer than {job.timeout:g} seconds")
 
     def _end(self, job: Job, error: Exception | None) -> None:
-        """End a job before its time; error None: because nobody waits for it."""
+        """End a job before its answers are complete; error None: it was cancelled."""
         for answer in [answer for answer, owner in self._jobs.items() if owner is job]:
             del self._jobs[answer]
             if answer in self._batch.running:
@@ -266,12 +267,12 @@ class Scheduler:
         return [kind(self._model, job.prompt, job.request, index=i, stream=i) for i in range(job.answers)]
 
     def _fits(self, tokens: int, answers: int) -> bool:
-        """Whether answers to a prompt may join: beside others only with a block to spare for everybody."""
+        """Whether answers to a prompt may join. Beside others they may only if every answer has a block to spare."""
         if not len(self._batch):
             return True
         if len(self._batch) + answers > self._limits.parallel:
             return False
-        return self._reserve(_blocks(tokens) + 2 * answers + len(self._batch))
+        return self._reserve(block_count(tokens) + 2 * answers + len(self._batch))
 
     def _age(self, answer: Answer) -> tuple[int, int]:
         return self._jobs[answer].number, answer.index
@@ -285,7 +286,7 @@ class Scheduler:
         """Whether that many blocks are free, now that the prefix cache has given up what they need."""
         missing = blocks - self._free_blocks()
         if missing > 0:
-            self._model.engine.prefix_cache.evict(missing * self._model.engine.native.kv_block_bytes())
+            self._model.engine.prefix_cache.evict(missing * self._model.engine.kv_block_bytes)
         return blocks <= self._free_blocks()
 
     def _make_room(self) -> None:
@@ -303,7 +304,7 @@ class Scheduler:
         for answer in self._batch.running:
             count = min(len(answer.pending), self._batch.chunk)
             length = answer.sequence.length
-            needed += _blocks(length + count) - _blocks(length) + 1
+            needed += block_count(length + count) - block_count(length) + 1
         return needed
 
     # A step
@@ -316,7 +317,7 @@ class Scheduler:
         try:
             outcomes = self._batch.advance()
         except Exception as error:
-            # The pass itself failed, of which nobody is innocent or guilty.
+            # The pass itself failed, and with it every job: there is no telling whose fault it was.
             for job in set(self._jobs.values()):
                 self._end(job, error)
             return
@@ -347,7 +348,3 @@ class Scheduler:
                 job.unfinished -= 1
                 if not job.unfinished:
                     self.stats.ended(job, None)
-
-
-def _blocks(positions: int) -> int:
-    return -(-positions // _native.KV_BLOCK)

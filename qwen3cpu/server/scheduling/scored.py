@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3cpu.generation.answer import Answer
+from qwen3cpu.generation.answer import Answer, Surroundings
+from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.results import Chunk, TokenLogprob
 
 
@@ -16,23 +17,29 @@ class ScoredAnswer(Answer):
     """An Answer whose prompt is scored on the way.
 
     Args:
+        model: as for Answer.
+        prompt: as for Answer.
+        request: the options; the prompt is scored if they ask for logprobs.
         sample: False: it ends with the prompt, without a token of its own.
-        rest: as for Answer; the request has to ask for logprobs.
+        rest: as for Answer.
     """
 
-    def __init__(self, *args: Any, sample: bool = True, **rest: Any) -> None:
-        super().__init__(*args, **rest)
+    def __init__(
+        self, model: Surroundings, prompt: Sequence[int], request: Request, *, sample: bool = True, **rest: Any
+    ) -> None:
+        super().__init__(model, prompt, request, **rest)
         self._sample = sample
+        self._scores_prompt = request.logprobs is not None
         self.prompt_scores: list[TokenLogprob] = []
         """One for each prompt token but the first, which nothing comes before."""
 
     def start(self) -> None:
-        """A prompt is processed from its first token, whatever is known of it: its logits are not."""
+        """As for Answer; but a prompt is processed from its first token, because caches do not hold logits."""
         if not self.in_prompt:
             super().start()
 
     def follows(self, other: Answer) -> bool:
-        """Nobody processes its prompt for it."""
+        """As for Answer; but a prompt waits for no other, since its own logits are needed."""
         return not self.in_prompt and super().follows(other)
 
     def wanted(self, count: int) -> Sequence[int]:
@@ -42,27 +49,23 @@ class ScoredAnswer(Answer):
     def fed(self, count: int, logits: NDArray[np.float32]) -> None:
         """Score what follows each of the tokens."""
         if self._scoring:
-            first = len(self._prompt) - len(self.pending) + 1
-            top = self._request.logprobs or 0
-            for row, token in zip(logits, self._prompt[first : first + count], strict=False):
-                self.prompt_scores.append(self._logprob(token, row, top))
+            first = len(self.prompt) - len(self.pending) + 1
+            for row, token in zip(logits, self.prompt[first : first + count], strict=False):
+                self.prompt_scores.append(self.scorer.score(token, row))
         super().fed(count, logits)
 
     def preempt(self) -> None:
-        """A prompt that was not done is scored anew."""
+        """As for Answer; a prompt that was not done is scored again."""
         super().preempt()
         if self.in_prompt:
             self.prompt_scores.clear()
 
     @property
     def _scoring(self) -> bool:
-        return self.in_prompt and self._request.logprobs is not None
+        return self.in_prompt and self._scores_prompt
 
-    def receive(self, logits: NDArray[np.float32]) -> Chunk:
-        """The next token, or the end when none is asked for."""
-        if self._sample:
-            return super().receive(logits)
-        self.in_prompt = False
-        self._prompt_done = self._first_token = self._model.clock()
-        self.result = self._make_result("max_new_tokens", None)
-        return Chunk(index=self.index, finish_reason="length", result=self.result)
+    def receive(self, rows: NDArray[np.float32]) -> Chunk:
+        """The next token, or the end when none is asked for. Of the rows after a prompt the last one counts."""
+        if not self._sample:
+            return self.end_with_prompt("max_new_tokens")
+        return super().receive(rows[-1:] if self.in_prompt else rows)

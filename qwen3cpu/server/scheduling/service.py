@@ -23,7 +23,7 @@ from qwen3cpu.text.prompts import Prompt
 class Answers:
     """The chunks of one or several jobs, as they come. Made by Service.start.
 
-    Choices are counted through: those of the first prompt, those of the second, and so on.
+    Choices are numbered across the prompts: first the choices of the first prompt, then those of the second, and so on.
     """
 
     def __init__(self, scheduler: Scheduler) -> None:
@@ -34,7 +34,7 @@ class Answers:
         self._left = 0
 
     def add(self, job: Job) -> None:
-        """Submit a job whose sink is `sink_for(len(jobs))`."""
+        """Submit a job whose sink passes its outcomes to `sink`."""
         self._scheduler.submit(job)
         self.jobs.append(job)
         self._left += job.answers
@@ -131,7 +131,7 @@ class Service:
     def _deliver(self, news: Delivery) -> None:
         """From the scheduler's thread to the event loop."""
         assert self._loop is not None
-        with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody is left to be told
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
             self._loop.call_soon_threadsafe(_pass_on, news)
 
 

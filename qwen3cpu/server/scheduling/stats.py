@@ -1,4 +1,4 @@
-"""What a scheduler counts: jobs, tokens and times. Written by its thread, read by others as it is."""
+"""Counters of a scheduler: jobs, tokens and times. Its thread writes them, others read them without a lock."""
 
 from __future__ import annotations
 

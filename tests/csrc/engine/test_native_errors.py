@@ -58,22 +58,21 @@ def test_a_refused_batch_changes_no_sequence(model, cfg, bad, place):
     tokens, wanted, message = BAD_ITEMS[bad]
     held = random_ids(cfg, 90)
     sequences = [model.new_sequence() for _ in range(3)]
-    model.forward([(s, held) for s in sequences], [ints()] * 3)
+    model.forward([(s, held, ints()) for s in sequences])
     forks = [s.fork() for s in sequences]
     blocks = [s.block_ids() for s in sequences]
     counters = model.counters()
 
-    batch = [(s, ints(5, 6)) for s in sequences]
-    asked = [ints(1)] * 3
-    batch[place], asked[place] = (sequences[place], tokens), wanted
+    batch = [(s, ints(5, 6), ints(1)) for s in sequences]
+    batch[place] = (sequences[place], tokens, wanted)
     with pytest.raises(EngineError, match=message):
-        model.forward(batch, asked)
+        model.forward(batch)
 
     assert [s.length for s in sequences] == [90] * 3
     assert [s.block_ids() for s in sequences] == blocks
     assert model.kv_blocks_in_use() == 3 * 2
     assert model.counters() == counters
-    logits = model.forward([(s, ints(7)) for s in (*sequences, *forks)], [ints(0)] * 6)
+    logits = np.concatenate(model.forward([(s, ints(7), ints(0)) for s in (*sequences, *forks)]))
     assert (logits == all_logits(model, np.append(held, ints(7)))[-1]).all()
     for sequence in (*sequences, *forks):
         sequence.release()
@@ -83,33 +82,45 @@ def test_a_refused_batch_changes_no_sequence(model, cfg, bad, place):
 def test_the_message_names_the_batch_item(model):
     sequences = [model.new_sequence() for _ in range(2)]
     with pytest.raises(EngineError, match="batch item 1"):
-        model.forward([(sequences[0], ints(1)), (sequences[1], ints(VOCAB))], [ints(), ints()])
+        model.forward([(sequences[0], ints(1), ints()), (sequences[1], ints(VOCAB), ints())])
 
 
 def test_one_sequence_twice(model):
     sequence = model.new_sequence()
     with pytest.raises(EngineError, match="twice"):
-        model.forward([(sequence, ints(1)), (sequence, ints(2))], [ints(0), ints(0)])
+        model.forward([(sequence, ints(1), ints(0)), (sequence, ints(2), ints(0))])
     assert sequence.length == 0
 
 
 def test_a_sequence_of_another_model(model, cfg, weights):
     stranger = native_model(cfg, weights).new_sequence()
     with pytest.raises(EngineError, match="another model"):
-        model.forward([(stranger, ints(1))], [ints(0)])
+        model.forward([(stranger, ints(1), ints(0))])
     assert stranger.length == 0
 
 
-def test_as_many_wanted_lists_as_items(model):
-    with pytest.raises(EngineError, match="1 batch items but 0"):
-        model.forward([(model.new_sequence(), ints(1))], [])
+def test_an_item_without_wanted_offsets(model):
+    with pytest.raises(TypeError):
+        model.forward([(model.new_sequence(), ints(1))])
+
+
+def test_an_unknown_output(model):
+    sequence = model.new_sequence()
+    with pytest.raises(EngineError, match="logits or hidden, found attention"):
+        model.forward([(sequence, ints(1), ints(0), "attention")])
+    assert sequence.length == 0
+
+
+def test_an_item_without_a_sequence(model):
+    with pytest.raises(EngineError, match="None"):
+        model.forward([(None, ints(1), ints(0))])
 
 
 @pytest.mark.parametrize("tokens", [np.array([1.5]), np.array([2**32 + 1]), np.array(["1"])])
 def test_tokens_of_another_type_are_not_bent(model, tokens):
     sequence = model.new_sequence()
     with pytest.raises((TypeError, Qwen3CpuError)):
-        model.forward([(sequence, tokens)], [ints(0)])
+        model.forward([(sequence, tokens, ints(0))])
     assert sequence.length == 0
 
 

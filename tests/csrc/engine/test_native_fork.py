@@ -27,7 +27,7 @@ def model():
 
 
 def append(model, sequence, count, wanted=NONE_WANTED):
-    return model.forward([(sequence, random_ids({"vocab_size": 100}, count))], [wanted])
+    return model.forward([(sequence, random_ids({"vocab_size": 100}, count), wanted)])[0]
 
 
 def in_child(run):

@@ -5,6 +5,7 @@ import pytest
 from kernel_calls import FLUSHED, U, gamma, kernels, rows, same_bits
 
 from qwen3cpu import _native
+from qwen3cpu.errors import EngineError
 
 BLOCK = _native.KV_BLOCK
 EXP_ROUNDINGS = 4
@@ -345,3 +346,19 @@ def test_what_half_cannot_hold_becomes_infinite_not_wrong(isa: str) -> None:
         assert halves[2] == np.inf
         assert np.isnan(halves[3])
         assert halves[4] == 65504
+
+
+def test_bytes_of_the_kv_formats_are_those_of_a_plane() -> None:
+    assert {kv: _native.kv_format_bytes(kv) for kv in _native.KV_FORMATS} == {
+        "f32": (4, 0),
+        "f16": (2, 0),
+        "q8": (1, 4),
+    }
+    for kv in _native.KV_FORMATS:
+        value, scale = _native.kv_format_bytes(kv)
+        assert kernels.kv_plane_bytes(kv, 96) == _native.KV_BLOCK * (96 * value + scale)
+
+
+def test_an_unknown_kv_format_is_refused() -> None:
+    with pytest.raises(EngineError, match="unknown KV format"):
+        _native.kv_format_bytes("q2")

@@ -19,6 +19,14 @@ from qwen3cpu import _native
 kernels = _native.kernels
 RUNNABLE = [name for name, supported in _native.isas() if supported]
 
+WIDE_EVERYWHERE = {
+    *(f"matmul {name}" for name in ("f32", "bf16", "q8", "q4")),
+    *(f"{kind} {kv}" for kind in ("attend", "store") for kv in ("f32", "f16", "q8")),
+    *(f"op {name}" for name in ("rms_norm", "rope", "silu_mul", "quantize_i8g32", "quantize_i8g256")),
+    "round q4",
+}
+"""Kernels for which no wide instruction set falls back to scalar."""
+
 REPORT = """
 import json
 from qwen3cpu import _native
@@ -94,6 +102,16 @@ def test_every_isa_has_the_same_kernels() -> None:
     by_isa = Counter(isa for isa, _, _ in kernels.rows())
     assert set(by_isa) == {name for name, _ in _native.isas()}
     assert len({frozenset(row[1:] for row in kernels.rows() if row[0] == isa) for isa in by_isa}) == 1
+
+
+def test_every_isa_has_its_own_products_of_the_quantised_formats() -> None:
+    """A kernel that its ISA's kernels.h forgets falls back to a lesser one without a word of the compiler."""
+    tables = {isa: kernels.addresses(isa) for isa in RUNNABLE}
+    for name in ("matmul q8", "matmul q4"):
+        assert len({table[name] for table in tables.values()}) == len(tables)
+    for isa in set(RUNNABLE) - {"scalar"}:
+        borrowed = {name for name, address in tables[isa].items() if address == tables["scalar"][name]}
+        assert borrowed & WIDE_EVERYWHERE == set()
 
 
 # ---- machine code

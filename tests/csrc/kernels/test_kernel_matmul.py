@@ -240,7 +240,7 @@ def exact_product(product: Product, x: np.ndarray) -> tuple[np.ndarray, np.ndarr
     x64 = q[:, : product.cols].astype(np.float64) * np.repeat(scale.astype(np.float64), block, 1)[:, : product.cols]
     n_blocks = -(-product.cols // block)
     dots = [x64[:, b * block : (b + 1) * block] @ w[:, b * block : (b + 1) * block].T for b in range(n_blocks)]
-    roundings = n_blocks + (1 if product.weight_format == "q8" else 2)
+    roundings = n_blocks + (1 if block == 32 else 2)
     return sum(dots), gamma(roundings) * sum(np.abs(d) for d in dots) + n_blocks * FLUSHED
 
 

@@ -238,3 +238,35 @@ def test_parts_and_threads_give_the_bytes_of_the_whole(weight_format: str) -> No
     for first, last in [(40, 43), (0, 16), (16, 40)]:
         _native.pack_into(weight_format, np.ascontiguousarray(weights[first:last]), parts, 43, first, 1)
     assert (parts == whole).all()
+
+
+def test_tiles_are_whole_in_every_format() -> None:
+    for format in FORMATS:
+        tile = _native.matrix_bytes(format, _native.TILE_ROWS, 300)
+        assert _native.matrix_bytes(format, 1, 300) == tile
+        assert _native.matrix_bytes(format, _native.TILE_ROWS + 1, 300) == 2 * tile
+
+
+def test_columns_of_blocks_and_activations() -> None:
+    assert {name: _native.block_columns(name) for name in ("f32", "bf16", "q8", "q4")} == {
+        "f32": 2,
+        "bf16": 4,
+        "q8": 128,
+        "q4": 256,
+    }
+    assert {name: _native.activation_columns(name) for name in ("f32", "bf16", "q8", "q4")} == {
+        "f32": 0,
+        "bf16": 0,
+        "q8": 32,
+        "q4": 256,
+    }
+
+
+@pytest.mark.parametrize("cols", [1, 31, 32, 33, 127, 128, 129, 256, 300, 2048])
+def test_bytes_of_a_matrix(cols: int) -> None:
+    """Scales of a block fill one cache line; a block that is cut short ends after a whole group."""
+    groups = -(-cols // 32)
+    assert _native.matrix_bytes("f32", 8, cols) == -(-cols // 2) * 64
+    assert _native.matrix_bytes("bf16", 8, cols) == -(-cols // 4) * 64
+    assert _native.matrix_bytes("q8", 8, cols) == -(-cols // 128) * 64 + groups * 256
+    assert _native.matrix_bytes("q4", 8, cols) == -(-cols // 256) * 64 + groups * 128 + 8 * 4

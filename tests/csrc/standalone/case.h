@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/registry.h"
+#include "layout/format_names.h"
 
 namespace qwen3cpu::check {
 

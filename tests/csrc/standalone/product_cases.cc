@@ -19,8 +19,8 @@ Bytes pack(Format format, const std::vector<float>& weights, int rows, int cols)
 // Inputs [tokens][cols] in the form that the format wants.
 std::vector<Bytes> prepare(Format format, const std::vector<float>& x, int tokens, int cols) {
   const int stride = static_cast<int>(round_up(cols, kGroup));
-  const Activation form = format_activation(format);
-  const int scales = ceil_div(cols, form == Activation::i8g32 ? 32 : 256), sums = stride / kGroup;
+  const Activation form = activation_of(format);
+  const int scales = form == Activation::f32 ? 0 : ceil_div(cols, scale_columns(form)), sums = stride / kGroup;
   std::vector<float> padded(static_cast<size_t>(tokens * stride)), scale(static_cast<size_t>(tokens * scales));
   std::vector<int8_t> q(padded.size());
   std::vector<int16_t> sum(static_cast<size_t>(tokens * sums));
@@ -117,7 +117,7 @@ Case adversarial_product(Format format, int cols, Pattern weight, Pattern activa
   for (size_t i = 0; i < q.size(); ++i) q[i] = static_cast<int8_t>(activation(static_cast<int>(i) % cols, random));
   constexpr float kScales[] = {
       1.0f, 0.0f, 1e-30f, 1e30f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()};
-  std::vector<float> scale(static_cast<size_t>(tokens * ceil_div(cols, format == Format::q8 ? 32 : 256)));
+  std::vector<float> scale(static_cast<size_t>(tokens * ceil_div(cols, scale_columns(activation_of(format)))));
   for (float& s : scale) s = kScales[random.below(40) < 36 ? 0 : random.below(6)];
   return product(format_name(format), packed, {to_bytes(q), to_bytes(scale), sums_of(q)}, kTileRows, cols, tokens);
 }
@@ -133,7 +133,11 @@ std::vector<Case> product_cases() {
     for (const int cols : {384, 480, 511, 512, 513, 576, 800}) cases.push_back(random_product(format, 17, cols, 3));
     for (int tokens = 1; tokens <= 18; ++tokens)
       for (const int rows : {1, 8, 17, 33}) cases.push_back(random_product(format, rows, 96, tokens));
+    // AMX takes 24 tokens and more in tiles of 16, 256 at a time, and four row tiles together.
+    for (const int tokens : {24, 25, 32, 39})
+      for (const int rows : {1, 17, 25, 40}) cases.push_back(random_product(format, rows, 224, tokens));
     cases.push_back(random_product(format, 40, 544, 67));
+    cases.push_back(random_product(format, 33, 160, 273));
     Case part = random_product(format, 77, 320, 21);  // tiles 3..6 of 10, tokens 5..17 of 21
     part.shape = {77, 320, 21, 3, 4, 5, 13, 4 * kTileRows};
     cases.push_back(std::move(part));
@@ -149,7 +153,8 @@ std::vector<Case> adversarial_cases() {
     for (const int cols : kCols)
       for (const Pattern weight : kWeightPatterns)
         for (const Pattern activation : kActivationPatterns)
-          cases.push_back(adversarial_product(format, cols, weight, activation, 1 + tokens++ % 9, random));
+          cases.push_back(adversarial_product(format, cols, weight, activation,
+                                              tokens++ % 4 ? 1 + tokens % 9 : 24 + tokens % 17, random));
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   constexpr float kValues[] = {kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN(), 3e38f, -3e38f, 1e-38f,
                                1e-40f,    -0.0f};

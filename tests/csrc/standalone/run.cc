@@ -41,10 +41,10 @@ std::vector<Output> run_matmul(const IsaTable& isa, const Case& c) {
   x.stride = static_cast<int>(round_up(n(1), kGroup));
   std::vector<Aligned> arrays;
   for (size_t i = 1; i < c.inputs.size(); ++i) arrays.emplace_back(c.inputs[i], 2 * kActivationSlack);
-  if (format_activation(format) == Activation::f32) {
+  if (activation_of(format) == Activation::f32) {
     x.f32 = arrays[0].as<float>();
   } else {
-    x.scales = ceil_div(n(1), format_activation(format) == Activation::i8g32 ? 32 : 256);
+    x.scales = ceil_div(n(1), scale_columns(activation_of(format)));
     x.q = arrays[0].as<int8_t>();
     x.scale = arrays[1].as<float>();
     x.sum = arrays[2].as<int16_t>();

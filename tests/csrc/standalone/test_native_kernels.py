@@ -16,12 +16,14 @@ from typing import NamedTuple
 
 import pytest
 
+from qwen3cpu import _native
+
 ROOT = Path(__file__).parents[3]
 ARM_LIBRARIES = "/usr/aarch64-linux-gnu"
 
 KERNELS = {
-    *(("matmul", name) for name in ("f32", "bf16", "q8", "q4")),
-    *((kind, name) for kind in ("attend", "store") for name in ("f32", "f16", "q8")),
+    *(("matmul", name) for name in _native.FORMATS),
+    *((kind, name) for kind in ("attend", "store") for name in _native.KV_FORMATS),
     *(("quantize", name) for name in ("i8g32", "i8g256")),
     ("round", "q4"),
     *((kind, "") for kind in ("rms_norm", "rope", "silu_mul")),
@@ -116,6 +118,16 @@ def test_every_kernel_equals_its_scalar_twin(native: Machine) -> None:
     if not isas:
         pytest.skip("this CPU runs the scalar kernels only")
     assert_all_equal(native.run("twins"), isas)
+
+
+def test_amx_equals_its_scalar_twin_on_emulated_tiles(native: Machine, tmp_path: Path) -> None:
+    """emulated_amx.h stands in for the tile registers; the vector units have to be there."""
+    isas = [isa for isa in native.runnable() if isa != "scalar"]
+    if "avx512vnni" not in isas:
+        pytest.skip("this CPU has no AVX-512 VNNI")
+    emulated = Machine(build(tmp_path, "-DQWEN3CPU_EMULATE_AMX=ON"))
+    assert emulated.runnable()[0] == "amx"
+    assert_all_equal(emulated.run("twins"), ["amx", *(isa for isa in isas if isa != "amx")])
 
 
 def test_the_check_reports_a_single_wrong_bit(native: Machine, vectors: Path, tmp_path: Path) -> None:

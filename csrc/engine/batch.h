@@ -1,0 +1,39 @@
+// What a forward pass takes: a ragged batch, several sequences with any number of new tokens each.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/kv_cache.h"
+
+namespace qwen3cpu {
+
+// What a pass gives for a wanted token.
+enum class Output : uint8_t {
+  logits,  // [vocab], in rows of padded_rows(vocab) floats
+  hidden,  // [hidden]: the residual stream after the last layer and the final norm
+};
+
+// New tokens of one sequence, and the offsets among them whose output is wanted (ascending).
+struct BatchItem {
+  std::shared_ptr<Sequence> sequence;
+  std::vector<int> tokens;
+  std::vector<int> wanted;
+  Output output = Output::logits;
+};
+
+// Where a pass writes its outputs: a row for each wanted token of the items of that kind, in the order of the batch.
+struct OutputRows {
+  float* logits = nullptr;
+  float* hidden = nullptr;
+};
+
+// Where a pass over one layer leaves the inputs of its matrices; each is null or has room for all tokens.
+struct LayerInputs {
+  float* qkv = nullptr;      // [tokens][hidden]
+  float* o = nullptr;        // [tokens][heads * head_dim]
+  float* gate_up = nullptr;  // [tokens][hidden]
+  float* down = nullptr;     // [tokens][intermediate]
+};
+
+}  // namespace qwen3cpu

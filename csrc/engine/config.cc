@@ -1,0 +1,32 @@
+// Checks a configuration.
+#include "engine/config.h"
+
+#include <string>
+#include <utility>
+
+#include "system/error.h"
+
+namespace qwen3cpu {
+
+void validate(const Config& c) {
+  const std::pair<const char*, int> sizes[] = {{"hidden_size", c.hidden_size},
+                                               {"intermediate_size", c.intermediate_size},
+                                               {"num_hidden_layers", c.num_hidden_layers},
+                                               {"num_attention_heads", c.num_attention_heads},
+                                               {"num_key_value_heads", c.num_key_value_heads},
+                                               {"head_dim", c.head_dim},
+                                               {"vocab_size", c.vocab_size},
+                                               {"context", c.context}};
+  for (const auto& [name, value] : sizes)
+    if (value < 1 || value > (1 << 24))
+      throw Error("config: expected " + std::string(name) + " from 1 to 16777216, found " + std::to_string(value));
+  if (c.head_dim % 2 != 0) throw Error("config: expected an even head_dim, found " + std::to_string(c.head_dim));
+  if (c.num_attention_heads % c.num_key_value_heads != 0)
+    throw Error("config: expected num_attention_heads to be a multiple of num_key_value_heads, found " +
+                std::to_string(c.num_attention_heads) + " and " + std::to_string(c.num_key_value_heads));
+  if (static_cast<int>(c.inv_freq.size()) != c.head_dim / 2)
+    throw Error("config: expected " + std::to_string(c.head_dim / 2) + " values of inv_freq, found " +
+                std::to_string(c.inv_freq.size()));
+}
+
+}  // namespace qwen3cpu

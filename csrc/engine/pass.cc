@@ -1,0 +1,81 @@
+// The steps that attention and MLP have in common.
+#include "engine/pass.h"
+
+#include <algorithm>
+
+namespace qwen3cpu {
+namespace {
+
+void add(const float* from, int n, float* to) {
+  for (int i = 0; i < n; ++i) to[i] += from[i];
+}
+
+}  // namespace
+
+Pass::Pass(const Resources& resources, const std::vector<BatchItem>& batch, const LayerInputs& inputs,
+           int64_t scratch_bytes)
+    : config(resources.config),
+      isa(resources.isa),
+      workspace(resources.workspace),
+      inputs(inputs),
+      hidden_stride(spread_rows(config.hidden_size)) {
+  for (const BatchItem& item : batch) {
+    int position = item.sequence->length();
+    for (const int token : item.tokens) rows.push_back({token, position++, item.sequence.get()});
+  }
+  n_tokens = static_cast<int>(rows.size());
+  workspace.x.reserve(n_tokens * hidden_stride);
+  workspace.normed.reserve(int64_t{n_tokens} * config.hidden_size);
+  workspace.projected.reserve(n_tokens * hidden_stride);
+  for (const Layer& l : resources.weights.layers) l.mlp->reserve(n_tokens, workspace);
+  for (int form = 0; form < kActivations; ++form) {
+    const int cols = resources.weights.widest_input[static_cast<size_t>(form)];
+    if (cols == 0) continue;
+    workspace.input.reserve(static_cast<Activation>(form), n_tokens, cols);
+    scratch_bytes = std::max(scratch_bytes, matmul_scratch_bytes(cols));
+  }
+  scratch_bytes_ = round_up(scratch_bytes, 4096);
+  workspace.scratch.reserve(scratch_bytes_ * resources.threads);
+}
+
+void Pass::norm(Team& team, const float* weight, ActivationForms forms) {
+  const int hidden = config.hidden_size;
+  team.for_each(n_tokens, [&](int t) {
+    float* normed = workspace.normed.get() + int64_t{t} * hidden;
+    isa.ops.rms_norm(workspace.x.get() + t * hidden_stride, weight, config.rms_norm_eps, hidden, normed);
+    for (int i = 0; i < kActivations; ++i) {
+      const auto form = static_cast<Activation>(i);
+      if (forms.has(form)) workspace.input.prepare(isa.ops, form, hidden, t, normed);
+    }
+  });
+}
+
+void Pass::prepare(Team& team, const float* from, int64_t stride, const Matrix& reader) {
+  const Activation form = activation_of(reader.format);
+  team.for_each(n_tokens, [&](int t) { workspace.input.prepare(isa.ops, form, reader.cols, t, from + t * stride); });
+}
+
+void Pass::multiply(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy) {
+  qwen3cpu::multiply(isa, w, workspace.input, piece, y, ldy, scratch(team));
+}
+
+void Pass::project_and_add(Team& team, const Matrix& w, const float* bias) {
+  const Pieces pieces(w, n_tokens, team.size());
+  team.for_each(pieces.count(), [&](int i) {
+    const Pieces::Piece piece = pieces[i];
+    multiply(team, w, piece, workspace.projected.get(), hidden_stride);
+    const int row = piece.first_tile * kTileRows, n = std::min(piece.tiles * kTileRows, w.rows - row);
+    for (int t = piece.first_token; t < piece.first_token + piece.tokens; ++t) {
+      float* projected = workspace.projected.get() + t * hidden_stride + row;
+      if (bias != nullptr) add(bias + row, n, projected);
+      add(projected, n, workspace.x.get() + t * hidden_stride + row);
+    }
+  });
+}
+
+void Pass::copy(Team& team, const float* from, int64_t from_stride, int cols, float* to, int64_t to_stride) {
+  if (to == nullptr) return;
+  team.for_each(n_tokens, [&](int t) { std::copy_n(from + t * from_stride, cols, to + t * to_stride); });
+}
+
+}  // namespace qwen3cpu

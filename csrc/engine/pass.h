@@ -1,0 +1,61 @@
+// What all parts of a layer share during one pass: the new tokens, the workspace, and the steps that attention and MLP
+// have in common. Every step is run by all threads of the team together and ends with all of them in step.
+#pragma once
+
+#include <vector>
+
+#include "engine/batch.h"
+#include "engine/weights.h"
+#include "engine/workspace.h"
+
+namespace qwen3cpu {
+
+// What a pass works with. All of it outlives the pass.
+struct Resources {
+  const Config& config;
+  const Weights& weights;
+  const IsaTable& isa;
+  const KvKernels& kv;
+  const KvPool& pool;
+  Workspace& workspace;
+  int threads;
+};
+
+class Pass {
+ public:
+  struct Row {  // one new token
+    int token;
+    int position;
+    const Sequence* sequence;
+  };
+
+  // scratch_bytes: of each thread, besides what products need.
+  Pass(const Resources& resources, const std::vector<BatchItem>& batch, const LayerInputs& inputs,
+       int64_t scratch_bytes);
+
+  // Normalises x and prepares the result in these forms.
+  void norm(Team& team, const float* weight, ActivationForms forms);
+  // Prepares inputs of `reader`, [tokens][stride].
+  void prepare(Team& team, const float* from, int64_t stride, const Matrix& reader);
+  // y = w input for the rows and tokens of a piece, called by one thread. Every product of a layer goes through here.
+  void multiply(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy);
+  // x += w input + bias; bias may be null.
+  void project_and_add(Team& team, const Matrix& w, const float* bias);
+  // One row of `cols` floats a token; `to` may be null.
+  void copy(Team& team, const float* from, int64_t from_stride, int cols, float* to, int64_t to_stride);
+
+  uint8_t* scratch(const Team& team) { return workspace.scratch.get() + team.rank() * scratch_bytes_; }
+
+  const Config& config;
+  const IsaTable& isa;
+  Workspace& workspace;
+  const LayerInputs inputs;
+  std::vector<Row> rows;
+  int n_tokens;
+  int64_t hidden_stride;  // floats from one token of the residual stream to the next
+
+ private:
+  int64_t scratch_bytes_;
+};
+
+}  // namespace qwen3cpu

@@ -1,0 +1,36 @@
+// The attention of a layer, from the normed residual stream back into it.
+#pragma once
+
+#include <vector>
+
+#include "engine/attention.h"
+#include "engine/pass.h"
+
+namespace qwen3cpu {
+
+class SelfAttention {
+ public:
+  SelfAttention(Pass& pass, const Resources& resources, const std::vector<BatchItem>& batch);
+  // Scratch of one thread.
+  static int64_t scratch_bytes(const Resources& resources);
+
+  // Writes cos and sin of a token's position, which `add` reads. Called by one thread.
+  void rope_tables(int t);
+  // x += o_proj attend(rope(norm(q_proj h)), rope(norm(k_proj h)), v_proj h); h is what the pass has normed and
+  // prepared in w.input_forms(). Run by all threads of the team.
+  void add(Team& team, const AttentionWeights& w, int layer);
+
+ private:
+  void project_qkv(Team& team, const AttentionWeights& w);
+  void rotate_and_store(Team& team, const AttentionWeights& w, int layer);
+  void attend_all(Team& team, int layer);
+
+  Pass& pass_;
+  const KvPool& pool_;
+  const KvKernels& kernels_;
+  AttentionShape shape_;
+  int64_t q_stride_, kv_stride_;
+  std::vector<AttentionPiece> pieces_;
+};
+
+}  // namespace qwen3cpu

@@ -1,0 +1,92 @@
+"""Everything of a model but its weights: configuration, tokenizer, chat template, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
+from qwen3cpu.checkpoint.json_fields import brief, parse_object
+from qwen3cpu.errors import CheckpointError, ConfigError
+
+
+@dataclass(frozen=True)
+class ModelTexts:
+    """Everything of a model but its weights. `*_json` are the files as they are, b"{}" for an optional one missing."""
+
+    config_json: bytes
+    config: ModelConfig
+    generation_json: bytes
+    generation: GenerationDefaults
+    tokenizer_json: bytes
+    tokenizer_config_json: bytes
+    tokenizer_config: dict[str, Any]
+    chat_template: str | None
+
+
+def parse_texts(
+    files: Mapping[str, bytes],
+    chat_template: str | None,
+    source: str,
+    quant_methods: Collection[str | None] | None = (),
+) -> ModelTexts:
+    """Check the contents of config.json, generation_config.json, tokenizer.json and tokenizer_config.json.
+
+    Args:
+        files: name -> contents; the first and the third must be there.
+        chat_template: of chat_template.jinja. It goes before the one in tokenizer_config.json, as in transformers.
+        source: what messages call the model.
+        quant_methods: as for `ModelConfig.from_dict`.
+
+    Raises:
+        CheckpointError: a file is missing or damaged; ConfigError for config.json and generation_config.json.
+    """
+    config = parse_config(files, source, quant_methods)
+    generation_source = f"{source}: generation_config.json"
+    generation_json = files.get("generation_config.json", b"{}")
+    generation = GenerationDefaults.from_dict(
+        parse_object(generation_json, generation_source, ConfigError), generation_source
+    )
+    tokenizer_config_json = files.get("tokenizer_config.json", b"{}")
+    tokenizer_config = parse_object(tokenizer_config_json, f"{source}: tokenizer_config.json")
+    if chat_template is None:
+        chat_template = _template_in(tokenizer_config, source)
+    return ModelTexts(
+        config_json=files["config.json"],
+        config=config,
+        generation_json=generation_json,
+        generation=generation,
+        tokenizer_json=_needed(files, "tokenizer.json", source),
+        tokenizer_config_json=tokenizer_config_json,
+        tokenizer_config=tokenizer_config,
+        chat_template=chat_template,
+    )
+
+
+def parse_config(
+    files: Mapping[str, bytes], source: str, quant_methods: Collection[str | None] | None = ()
+) -> ModelConfig:
+    """Check config.json alone; arguments and errors as for `parse_texts`."""
+    config_json = _needed(files, "config.json", source)
+    source = f"{source}: config.json"
+    return ModelConfig.from_dict(parse_object(config_json, source, ConfigError), source, quant_methods)
+
+
+def _needed(files: Mapping[str, bytes], name: str, source: str) -> bytes:
+    if name not in files:
+        raise CheckpointError(f"{source}: expected a file {name}, found none")
+    return files[name]
+
+
+def _template_in(tokenizer_config: Mapping[str, Any], source: str) -> str | None:
+    """The template of tokenizer_config.json: a string, or a list of named ones of which "default" counts."""
+    found = tokenizer_config.get("chat_template")
+    if isinstance(found, list):
+        named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
+        found = named.get("default")
+    if found is not None and not isinstance(found, str):
+        raise CheckpointError(
+            f"{source}: tokenizer_config.json: chat_template: expected a string, found {brief(found)}"
+        )
+    return found

@@ -1,0 +1,49 @@
+"""The texts of a model folder in Hugging Face layout: configuration, tokenizer, chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.checkpoint.model_texts import ModelTexts, parse_config, parse_texts
+from qwen3cpu.errors import CheckpointError
+
+
+def read_folder_config(folder: Path, quant_methods: Collection[str | None] = ()) -> ModelConfig:
+    """The configuration of a model folder, which may have no other file.
+
+    quant_methods: as for `ModelConfig.from_dict`. Raises CheckpointError (ConfigError).
+    """
+    data = read_file(folder / "config.json")
+    return parse_config({} if data is None else {"config.json": data}, str(folder), quant_methods)
+
+
+def read_folder_texts(folder: Path, quant_methods: Collection[str | None] = ()) -> ModelTexts:
+    """The texts of a model folder.
+
+    quant_methods: as for `ModelConfig.from_dict`. Raises CheckpointError (ConfigError for config.json).
+    """
+    names = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+    files = {name: data for name in names if (data := read_file(folder / name)) is not None}
+    template = read_file(folder / "chat_template.jinja")
+    text = None if template is None else _decode(template, f"{folder}: chat_template.jinja")
+    return parse_texts(files, text, str(folder), quant_methods)
+
+
+def _decode(data: bytes, source: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as reason:
+        byte = data[reason.start]
+        raise CheckpointError(f"{source}: expected UTF-8, found byte {byte:#04x} at {reason.start}") from None
+
+
+def read_file(path: Path) -> bytes | None:
+    """The contents of a file; None when there is none. Raises CheckpointError when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as reason:
+        raise CheckpointError(f"{path}: cannot be read: {reason.strerror or reason}") from reason

@@ -1,0 +1,198 @@
+"""The texts of a Qwen3 model in a GGUF file: configuration, tokenizer and template, in the form that a folder has.
+
+Names of metadata are those that llama.cpp's converter writes for the architecture "qwen3".
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any, Final
+
+from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.checkpoint.gguf_file import GgufFile
+from qwen3cpu.checkpoint.json_fields import Fields, brief
+from qwen3cpu.checkpoint.model_texts import ModelTexts, parse_texts
+from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, ROWS
+from qwen3cpu.errors import CheckpointError, ConfigError
+
+_ROPE_KEYS: Final = {
+    "factor": "factor",
+    "original_context_length": "original_max_position_embeddings",
+    "yarn_beta_fast": "beta_fast",
+    "yarn_beta_slow": "beta_slow",
+}
+_SAMPLING_KEYS: Final = {
+    "temp": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "penalty_repeat": "repetition_penalty",
+}
+# The pre-tokenizers of llama.cpp that cut as Qwen2's does.
+_QWEN2_SPLITS: Final = ("qwen2", "deepseek-r1-qwen")
+_WORDS: Final = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5
+_ENDS: Final = ("<|im_end|>", "<|endoftext|>")
+
+
+def read_gguf_config(file: GgufFile) -> ModelConfig:
+    """The configuration of a model. Raises ConfigError for another architecture and for numbers that cannot be."""
+    return ModelConfig.from_dict(_config(file), str(file.path))
+
+
+def read_gguf_texts(file: GgufFile) -> ModelTexts:
+    """Everything of a model but its weights, in the form of a folder's files. Raises CheckpointError (ConfigError)."""
+    tokens = _Tokens(file)
+    generation: dict[str, Any] = {
+        ours: file.metadata[f"general.sampling.{theirs}"]
+        for theirs, ours in _SAMPLING_KEYS.items()
+        if f"general.sampling.{theirs}" in file.metadata
+    }
+    # A GGUF file names one end token; the authors' generation_config.json names both of these.
+    ends = {tokens.texts.index(text) for text in _ENDS if text in tokens.added.values()}
+    generation["eos_token_id"] = sorted(ends | tokens.named_ids("eos")) or None
+    template = file.metadata.get("tokenizer.chat_template")
+    if template is not None and not isinstance(template, str):
+        raise CheckpointError(f"{file.path}: tokenizer.chat_template: expected a string, found {brief(template)}")
+    files = {
+        "config.json": _config(file),
+        "generation_config.json": generation,
+        "tokenizer.json": tokens.tokenizer_json(),
+        "tokenizer_config.json": tokens.tokenizer_config(),
+    }
+    encoded = {name: json.dumps(values, ensure_ascii=False).encode() for name, values in files.items()}
+    return parse_texts(encoded, template, str(file.path))
+
+
+def _config(file: GgufFile) -> dict[str, Any]:
+    """config.json for the metadata."""
+    values = file.metadata
+    fields = Fields(values, str(file.path), ConfigError)
+    if fields.text("general.architecture") != "qwen3":
+        raise fields.fail("general.architecture", "'qwen3' (the dense Qwen3 models)")
+    if values.get("split.count", 1) not in (0, 1):
+        raise fields.fail("split.count", "one file; join the parts with `llama-gguf-split --merge`")
+
+    def number(key: str, most: int = 1 << 30) -> int:
+        return fields.integer(f"qwen3.{key}", 1, most)
+
+    heads, hidden = number("attention.head_count"), number("embedding_length")
+    head_dim = fields.optional_integer("qwen3.attention.key_length", 1, 1 << 20, hidden // heads)
+    if fields.optional_integer("qwen3.attention.value_length", 1, 1 << 20, head_dim) != head_dim:
+        raise fields.fail("qwen3.attention.value_length", f"that of keys, {head_dim}")
+    embedding = file.tensors.get(ROWS[EMBEDDING].gguf)
+    if embedding is None:
+        raise CheckpointError(f"{file.path}: expected tensor {ROWS[EMBEDDING].gguf}, found no such tensor")
+    query_bias = ROWS["self_attn.q_proj.bias"].gguf
+    return {
+        "model_type": "qwen3",
+        "architectures": ["Qwen3ForCausalLM"],
+        "hidden_size": hidden,
+        "intermediate_size": number("feed_forward_length"),
+        "num_hidden_layers": number("block_count"),
+        "num_attention_heads": heads,
+        "num_key_value_heads": fields.optional_integer("qwen3.attention.head_count_kv", 1, 4096, heads),
+        "head_dim": head_dim,
+        "vocab_size": embedding.shape[0],
+        "max_position_embeddings": number("context_length"),
+        "rms_norm_eps": fields.number("qwen3.attention.layer_norm_rms_epsilon", 0.0, 1.0, above_low=True),
+        "rope_theta": fields.number("qwen3.rope.freq_base", 1.0, 1e12, above_low=True),
+        "rope_scaling": _rope_scaling(fields),
+        "tie_word_embeddings": ROWS[HEAD].gguf not in file.tensors,
+        "attention_bias": any(name.endswith(query_bias) for name in file.tensors),
+        "bos_token_id": fields.optional_integer("tokenizer.ggml.bos_token_id", 0, 2**31 - 1),
+        "eos_token_id": fields.optional_integer("tokenizer.ggml.eos_token_id", 0, 2**31 - 1),
+    }
+
+
+def _rope_scaling(fields: Fields) -> dict[str, Any] | None:
+    """rope_scaling of config.json for keys such as qwen3.rope.scaling.factor; None for none."""
+    prefix = "qwen3.rope.scaling."
+    kind = fields.text(prefix + "type", None)
+    if kind in (None, "none"):
+        return None
+    known = {
+        ours: fields.values[prefix + theirs] for theirs, ours in _ROPE_KEYS.items() if prefix + theirs in fields.values
+    }
+    return {"rope_type": kind, **known}
+
+
+class _Tokens:
+    """The vocabulary: `texts` by id, and those that are added tokens: `added`, id -> text."""
+
+    def __init__(self, file: GgufFile) -> None:
+        self._fields = fields = Fields(file.metadata, str(file.path), CheckpointError)
+        if fields.text("tokenizer.ggml.model") != "gpt2":
+            raise fields.fail("tokenizer.ggml.model", "'gpt2' (byte-level BPE)")
+        if fields.text("tokenizer.ggml.pre") not in _QWEN2_SPLITS:
+            raise fields.fail("tokenizer.ggml.pre", "'qwen2' (Qwen's pre-tokenizer)")
+        self.texts = self._list("tokenizer.ggml.tokens", str)
+        self._merges = self._list("tokenizer.ggml.merges", str)
+        self._types = self._list("tokenizer.ggml.token_type", int)
+        if len(self._types) != len(self.texts):
+            raise fields.fail("tokenizer.ggml.token_type", f"a type for each of {len(self.texts)} tokens")
+        unknown = set(self._types) - {_NORMAL, _CONTROL, _USER_DEFINED, _UNUSED}
+        if unknown:
+            raise CheckpointError(
+                f"{fields.source}: tokenizer.ggml.token_type: expected normal, control, user-defined and unused "
+                f"tokens, found type {min(unknown)}"
+            )
+        self.added = {id_: self.texts[id_] for id_, kind in enumerate(self._types) if kind in (_CONTROL, _USER_DEFINED)}
+
+    def _list(self, key: str, kind: type) -> list[Any]:
+        values = self._fields.values.get(key)
+        if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
+            raise self._fields.fail(key, f"a list of {'strings' if kind is str else 'numbers'}")
+        return values
+
+    def named_ids(self, role: str) -> set[int]:
+        """The id of "eos", "bos" or "padding", where there is one."""
+        id_ = self._fields.optional_integer(f"tokenizer.ggml.{role}_token_id", 0, len(self.texts) - 1)
+        return set() if id_ is None else {id_}
+
+    def tokenizer_config(self) -> dict[str, Any]:
+        """tokenizer_config.json."""
+        roles = {"eos_token": "eos", "bos_token": "bos", "pad_token": "padding"}
+        return {token: self.texts[id_] for token, role in roles.items() for id_ in self.named_ids(role)}
+
+    def tokenizer_json(self) -> dict[str, Any]:
+        """tokenizer.json: the vocabulary in the frame that all Qwen2 and Qwen3 models have."""
+        level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+        split = {"type": "Split", "pattern": {"Regex": _WORDS}, "behavior": "Isolated", "invert": False}
+        flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        return {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": [
+                {"id": id_, "content": text, **flags, "special": self._types[id_] == _CONTROL}
+                for id_, text in self.added.items()
+            ],
+            "normalizer": {"type": "NFC"},
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]},
+            "post_processor": level,
+            "decoder": level,
+            "model": {"type": "BPE", "vocab": self._vocabulary(), "merges": self._pairs()},
+        }
+
+    def _vocabulary(self) -> dict[str, int]:
+        vocabulary = {text: id_ for id_, text in enumerate(self.texts) if self._types[id_] == _NORMAL}
+        if len(vocabulary) != self._types.count(_NORMAL):
+            repeated = Counter(text for id_, text in enumerate(self.texts) if self._types[id_] == _NORMAL)
+            text, _ = repeated.most_common(1)[0]
+            raise CheckpointError(
+                f"{self._fields.source}: tokenizer.ggml.tokens: token {text!r} appears more than once"
+            )
+        return vocabulary
+
+    def _pairs(self) -> list[list[str]]:
+        pairs = [merge.split(" ") for merge in self._merges]
+        for pair, merge in zip(pairs, self._merges, strict=True):
+            if len(pair) != 2:
+                raise CheckpointError(
+                    f"{self._fields.source}: tokenizer.ggml.merges: expected two tokens, found {brief(merge)}"
+                )
+        return pairs

@@ -1,0 +1,79 @@
+"""Which reader opens what: a row for each kind of source, and one for each way in which a folder's weights are stored.
+
+A new reader is a file beside this one and its row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from qwen3cpu.checkpoint.config import ModelConfig, quant_method
+from qwen3cpu.checkpoint.gguf_file import GgufFile, is_gguf
+from qwen3cpu.checkpoint.json_fields import parse_object
+from qwen3cpu.checkpoint.model_texts import ModelTexts
+from qwen3cpu.checkpoint.readers.folder_texts import read_folder_config, read_folder_texts
+from qwen3cpu.checkpoint.readers.safetensors_folder import FolderWeights
+from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT
+from qwen3cpu.checkpoint.weight_source import OpenedModel, WeightSource
+
+WeightReader = Callable[[Path, ModelTexts], WeightSource]
+"""reader(folder, its texts) opens the weights of a model folder. Raises CheckpointError."""
+
+WEIGHT_READERS: Final[dict[str | None, WeightReader]] = {
+    None: FolderWeights,
+}
+"""`quant_method` of config.json's quantization_config -> reader of a folder's weights; None: not quantized."""
+
+
+class SourceKind(NamedTuple):
+    """A kind of path that holds a model.
+
+    matches: whether a path is of this kind. open: raises CheckpointError (ConfigError). read_config: the configuration
+    alone, with the same errors; weights need not be there.
+    """
+
+    matches: Callable[[Path], bool]
+    open: Callable[[Path], OpenedModel]
+    read_config: Callable[[Path], ModelConfig]
+
+
+def _open_folder(folder: Path) -> OpenedModel:
+    texts = read_folder_texts(folder, WEIGHT_READERS)
+    method = quant_method(parse_object(texts.config_json, str(folder)))
+    return OpenedModel(
+        config=texts.config,
+        weights=WEIGHT_READERS[method](folder, texts),
+        read_texts=lambda: texts,
+        texts_in_fingerprint=False,
+        preferred_quant=DEFAULT_QUANT,
+    )
+
+
+def _read_folder_config(folder: Path) -> ModelConfig:
+    return read_folder_config(folder, WEIGHT_READERS)
+
+
+def _open_gguf(path: Path) -> OpenedModel:
+    # Imported here, as in the next one: few models are GGUF files.
+    from qwen3cpu.checkpoint.readers.gguf_weights import open_gguf
+
+    return open_gguf(path)
+
+
+def _read_gguf_config(path: Path) -> ModelConfig:
+    from qwen3cpu.checkpoint.readers.gguf_texts import read_gguf_config
+
+    return read_gguf_config(GgufFile(path))
+
+
+SOURCE_KINDS: Final = (
+    SourceKind(Path.is_dir, _open_folder, _read_folder_config),
+    SourceKind(is_gguf, _open_gguf, _read_gguf_config),
+)
+
+
+def source_kind(path: Path) -> SourceKind | None:
+    """The kind of a path; None when no reader knows it, as for packed files."""
+    return next((kind for kind in SOURCE_KINDS if kind.matches(path)), None)

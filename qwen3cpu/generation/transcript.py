@@ -1,0 +1,110 @@
+"""What an answer shows: reasoning, text and tool calls, told apart token by token, up to a stop string."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from qwen3cpu.generation.options import Request
+from qwen3cpu.text.output_splitter import OutputSplitter, Part, PlainOutput
+from qwen3cpu.text.stop_strings import StopMatcher
+from qwen3cpu.text.tokenizer import Tokenizer
+from qwen3cpu.text.tool_calls import CallReader, MalformedCall, ToolCall
+
+
+class Shown(NamedTuple):
+    """What tokens have added to an answer."""
+
+    text: str
+    reasoning: str
+    tool_call: ToolCall | None
+    malformed_call: MalformedCall | None
+
+    def joined(self, later: Shown) -> Shown:
+        """Both as one. A call may be in `later` only."""
+        return Shown(self.text + later.text, self.reasoning + later.reasoning, later.tool_call, later.malformed_call)
+
+
+class Transcript:
+    """Takes the tokens of one answer and keeps what they show.
+
+    Args:
+        tokenizer: whose ids they are.
+        request: names stop strings and tools, and says whether everything is plain text.
+        in_thinking: whether the prompt ends inside a think block.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, request: Request, *, in_thinking: bool) -> None:
+        self._splitter: OutputSplitter | PlainOutput = (
+            PlainOutput(tokenizer) if request.plain else OutputSplitter(tokenizer, in_thinking=in_thinking)
+        )
+        self._stops = StopMatcher(request.stop)
+        self._call_reader = CallReader(request.call_schemas)
+        self._parts: list[Part] = []
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self.tool_calls: list[ToolCall] = []
+        """The calls so far."""
+        self.malformed_calls: list[MalformedCall] = []
+        """Blocks so far that are no calls."""
+
+    @property
+    def in_thinking(self) -> bool:
+        """Whether the next token belongs to the reasoning."""
+        return self._splitter.in_thinking
+
+    @property
+    def stop_string(self) -> str | None:
+        """The stop string that has ended the text."""
+        return self._stops.matched
+
+    @property
+    def text(self) -> str:
+        """The text that has been shown."""
+        return "".join(self._text)
+
+    @property
+    def reasoning(self) -> str:
+        """The reasoning that has been shown."""
+        return "".join(self._reasoning)
+
+    def push(self, token: int) -> None:
+        """Take a token. What it makes known is shown by the next `show`."""
+        self._parts += self._splitter.push(token)
+
+    def show(self, *, at_end: bool) -> Shown:
+        """What the tokens since the last call show, without what may become a stop string; at the end also that."""
+        text = reasoning = ""
+        tool_call: ToolCall | None = None
+        malformed_call: MalformedCall | None = None
+        stops = self._stops
+        parts, self._parts = self._parts, []
+        if at_end:
+            parts += self._splitter.finish()
+        for part in parts:
+            if stops.matched is not None:
+                break
+            if part.kind == "text":
+                text += stops.push(part.text)
+            elif part.kind == "reasoning":
+                text += stops.flush()
+                reasoning += part.text
+            else:
+                # Of calls a token completes one at most.
+                call = self._call_reader.read(part.text)
+                if isinstance(call, ToolCall):
+                    text += stops.flush()
+                    self.tool_calls.append(call)
+                    tool_call = call
+                else:
+                    text += stops.push(call.text)
+                    self.malformed_calls.append(call)
+                    malformed_call = call
+        if stops.matched is None:
+            if at_end:
+                text += stops.flush()
+            elif self._splitter.held and stops.would_match(self._splitter.held):
+                # Newlines that wait for what comes next are a stop string already.
+                text += stops.push(self._splitter.held)
+        self._text.append(text)
+        self._reasoning.append(reasoning)
+        return Shown(text, reasoning, tool_call, malformed_call)

@@ -1,0 +1,83 @@
+"""Packed matrices: format and shape alone (MatrixLayout), and with the bytes (PackedMatrix)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu import _native
+from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.checkpoint.tensors import tensors_of
+from qwen3cpu.packed.sealed_file import PAGE
+from qwen3cpu.system.memory import anonymous_bytes
+
+
+class PackedMatrix(NamedTuple):
+    """A matrix [rows, cols] in a weight format. `_native.Model` takes a dict of these as they are.
+
+    data: uint8 [layout.bytes], aligned to 64 bytes.
+    """
+
+    format: str
+    rows: int
+    cols: int
+    data: NDArray[np.uint8]
+
+    @property
+    def layout(self) -> MatrixLayout:
+        """Format and shape."""
+        return MatrixLayout(self.format, self.rows, self.cols)
+
+
+@dataclass(frozen=True)
+class MatrixLayout:
+    """Weight format and shape of a packed matrix."""
+
+    format: str
+    rows: int
+    cols: int
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the packed matrix, without the padding to a whole page."""
+        return _native.matrix_bytes(self.format, self.rows, self.cols)
+
+    @property
+    def pages(self) -> int:
+        """Pages that it takes in a file."""
+        return -(-self.bytes // PAGE)
+
+    def room(self) -> NDArray[np.uint8]:
+        """New memory for it, uint8 [bytes], zeroed and page-aligned."""
+        return anonymous_bytes(self.pages * PAGE)[: self.bytes]
+
+    def with_data(self, data: NDArray[np.uint8]) -> PackedMatrix:
+        """The matrix whose packed bytes, uint8 [bytes], are `data`."""
+        return PackedMatrix(self.format, self.rows, self.cols, data)
+
+
+Pack = Callable[[str, MatrixLayout, NDArray[np.uint8]], None]
+"""pack(name, layout, out) packs a matrix into out, uint8 [layout.bytes]."""
+
+
+def plan_matrices(config: ModelConfig, quant: str) -> dict[str, MatrixLayout]:
+    """Name -> layout of every matrix of a model packed as `quant`, in the order of the forward pass."""
+    return {
+        tensor.name: MatrixLayout(tensor.format(quant, config), *tensor.shape)
+        for tensor in tensors_of(config)
+        if tensor.is_matrix
+    }
+
+
+def all_rooms(plan: dict[str, MatrixLayout]) -> dict[str, PackedMatrix]:
+    """New memory for all matrices of a plan, in one block: each begins on a page and is zeroed."""
+    block = anonymous_bytes(sum(layout.pages for layout in plan.values()) * PAGE)
+    matrices, offset = {}, 0
+    for name, layout in plan.items():
+        matrices[name] = layout.with_data(block[offset : offset + layout.bytes])
+        offset += layout.pages * PAGE
+    return matrices

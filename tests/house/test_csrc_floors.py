@@ -1,0 +1,88 @@
+"""The floors of csrc/: a folder includes only what stands below it, and no files include each other in a circle."""
+
+import re
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+CSRC = Path(__file__).parents[2] / "csrc"
+
+FLOORS = (
+    {"system"},
+    {"layout"},
+    {"kernels", "packing", "tokenizer"},
+    {"rounding", "engine"},
+    {"bindings"},
+)
+"""From the ground up. Folders of one floor do not include each other."""
+
+LESSER = {
+    "scalar": None,
+    "avx2": "scalar",
+    "avxvnni": "avx2",
+    "avx512vnni": "avx2",
+    "amx": "avx512vnni",
+    "neon": "scalar",
+    "dotprod": "neon",
+    "i8mm": "dotprod",
+}
+"""Instruction set -> the next lesser one, from which it takes what it does not have of its own."""
+
+INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
+
+
+def sources() -> list[str]:
+    """Every file of csrc/, relative to it."""
+    return sorted(str(path.relative_to(CSRC)) for path in CSRC.rglob("*") if path.is_file())
+
+
+def includes(name: str) -> list[str]:
+    return INCLUDE.findall((CSRC / name).read_text())
+
+
+def floor(name: str) -> int:
+    (found,) = [number for number, folders in enumerate(FLOORS) if name.split("/")[0] in folders]
+    return found
+
+
+def lesser_than(isa: str) -> set[str]:
+    found = LESSER[isa]
+    return set() if found is None else {found, *lesser_than(found)}
+
+
+def test_every_folder_has_a_floor() -> None:
+    assert {name.split("/")[0] for name in sources()} == set().union(*FLOORS)
+
+
+@pytest.mark.parametrize("name", sources())
+def test_a_file_includes_what_stands_below(name: str) -> None:
+    for included in includes(name):
+        assert (CSRC / included).is_file(), f"{included}: an include is relative to csrc/"
+        same_folder = included.split("/")[0] == name.split("/")[0]
+        assert same_folder or floor(included) < floor(name), f"{name} includes {included}"
+
+
+def test_no_circle_of_includes() -> None:
+    graph = {name: includes(name) for name in sources()}
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
+
+
+def test_an_instruction_set_includes_lesser_ones_only() -> None:
+    folders = {path.name for path in (CSRC / "kernels").iterdir() if path.is_dir()}
+    assert folders == set(LESSER)
+    for name in sources():
+        isa = name.split("/")[1]
+        if not name.startswith("kernels/") or isa not in folders:
+            continue
+        others = {included.split("/")[1] for included in includes(name)} & folders - {isa}
+        assert others <= lesser_than(isa), name
+
+
+def test_what_is_not_of_one_instruction_set_includes_no_kernels_of_one() -> None:
+    for name in sources():
+        if name.count("/") == 1:
+            assert [included for included in includes(name) if included.count("/") > 1] == [], name

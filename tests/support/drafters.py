@@ -1,0 +1,105 @@
+"""Drafters for tests: they know what an answer will be, and propose it, something else, or a mixture."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import qwen3cpu
+from qwen3cpu.engine.drafts import Drafter
+
+
+class Oracle:
+    """Proposes the true continuation.
+
+    Args:
+        known: prompts with their answers.
+        ending: what comes after an answer.
+    """
+
+    def __init__(self, known: Iterable[Sequence[int]], ending: Sequence[int] = ()) -> None:
+        self._known = [[*each, *ending] for each in known]
+        self.calls = 0
+
+    def draft(self, tokens: Sequence[int], most: int) -> Sequence[int]:
+        self.calls += 1
+        assert most >= 1
+        length = len(tokens)
+        for known in self._known:
+            if known[:length] == list(tokens):
+                return self.change(known[length:], most)
+        return []
+
+    def change(self, tokens: list[int], most: int) -> list[int]:
+        return tokens[:most]
+
+
+class TooMany(Oracle):
+    """More tokens than are of use."""
+
+    def change(self, tokens: list[int], most: int) -> list[int]:
+        return tokens + tokens[:1] * (most + 5)
+
+
+class Wrong(Oracle):
+    """Never the true token."""
+
+    def change(self, tokens: list[int], most: int) -> list[int]:
+        return [(token + 1) % 256 for token in tokens[:most]]
+
+
+class Mixture(Oracle):
+    """Drafts of any length, some of their tokens wrong."""
+
+    def __init__(self, known: Iterable[Sequence[int]], ending: Sequence[int] = ()) -> None:
+        super().__init__(known, ending)
+        self._random = random.Random(1)
+
+    def change(self, tokens: list[int], most: int) -> list[int]:
+        length = self._random.randint(0, most)
+        return [self._random.randrange(256) if self._random.random() < 0.2 else token for token in tokens[:length]]
+
+
+class Endings(Oracle):
+    """A few true tokens, then those given as `ending`, as if the answer ended there."""
+
+    def __init__(self, known: Iterable[Sequence[int]], ending: Sequence[int] = ()) -> None:
+        super().__init__(known)
+        self._ending = list(ending)
+
+    def change(self, tokens: list[int], most: int) -> list[int]:
+        return [*tokens[:3], *self._ending]
+
+
+KINDS = (Oracle, TooMany, Wrong, Mixture, Endings)
+
+
+@contextmanager
+def drafting(model: qwen3cpu.Model, drafter: Drafter):
+    """Let all answers of a model be drafted."""
+    before = model.answerer.surroundings
+    model.answerer.surroundings = replace(before, drafter=drafter)
+    try:
+        yield drafter
+    finally:
+        model.answerer.surroundings = before
+
+
+def timeless(result: qwen3cpu.Result) -> qwen3cpu.Result:
+    """A result without its times, to be compared."""
+    return replace(result, timings=None)
+
+
+def told(chunks: Sequence[qwen3cpu.Chunk]) -> dict[str, Any]:
+    """What the chunks of one answer add up to."""
+    return {
+        "text": "".join(chunk.text for chunk in chunks),
+        "reasoning": "".join(chunk.reasoning for chunk in chunks),
+        "calls": [chunk.tool_call for chunk in chunks if chunk.tool_call],
+        "malformed": [chunk.malformed_call for chunk in chunks if chunk.malformed_call],
+        "token_ids": [token for chunk in chunks for token in chunk.token_ids],
+        "logprobs": [entry for chunk in chunks for entry in chunk.logprobs or ()],
+    }
