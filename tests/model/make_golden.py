@@ -3,7 +3,7 @@
     python tests/model/make_golden.py
 
 Needs torch and transformers. The files hold logits and greedy tokens only; weights and prompts are made anew from their
-seeds by tests/random_models.py, and a checksum tells when they are not the same.
+seeds by tests/support/random_models.py, and a checksum tells when they are not the same.
 """
 
 import sys

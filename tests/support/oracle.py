@@ -2,7 +2,7 @@
 
 It computes in float64 unless told otherwise, one sequence at a time, without a cache. Every product with a weight
 matrix goes through `linear` and every key and value through `store`, so that a test can replace them by what a
-quantised format does (tests/quantized_oracle.py) and leave the rest as it is.
+quantised format does (tests/support/quantized_oracle.py) and leave the rest as it is.
 """
 
 import math
