@@ -5,8 +5,8 @@
     python bench/soak.py --flood                             # a one-token chat beside 2 MB texts and hostile schemas
 
 The server runs in a process of its own with a small KV cache, so that answers are preempted. Every answer with a seed
-is compared with what the same request gave alone at the start. Exit code 1: memory that grew, an open file or a KV block
-too many, a 5xx, a wrong answer.
+is compared with what the same request gave alone at the start. Exit code 1: memory that grew, an open file or a KV
+block too many, a 5xx, a wrong answer.
 """
 
 from __future__ import annotations
