@@ -33,8 +33,7 @@ class Doubled(FolderWeights):
 def test_an_unknown_method_is_refused_with_those_that_are_known(
     tmp_path: Path, quantization: Any, found: str, known: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for method in known:
-        monkeypatch.setitem(registry.WEIGHT_READERS, method, Doubled)
+    monkeypatch.setattr(registry, "WEIGHT_READERS", {None: FolderWeights, **dict.fromkeys(known, Doubled)})
     write_checkpoint(tmp_path, quantization_config=quantization)
     others = " or one quantized by mine, toy" if known else ""
     message = rf"config\.json: quantization_config: .*F32 weights\){others}, found one quantized by {found}; pass the"
