@@ -14,9 +14,6 @@ from mutations import as_json, damage_bytes, damage_json
 
 import qwen3cpu
 
-JSON_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
-TARGETS = ("safetensors", "gguf", "packed", "session", "template", "index", *JSON_FILES)
-
 Case = Callable[[], None]
 
 
