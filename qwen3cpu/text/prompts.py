@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.errors import ArgumentError, ContextLengthError
-from qwen3cpu.text.chat_template import ChatTemplate
 from qwen3cpu.text.token_ids import check_ids
 from qwen3cpu.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from qwen3cpu.text.chat_template import ChatTemplate
 
 Message: TypeAlias = Mapping[str, Any]
 Prompt: TypeAlias = "str | Sequence[Message] | Sequence[int] | NDArray[np.integer[Any]]"
