@@ -22,40 +22,6 @@ inline void store_quantized(int8_t* p, __m256 x, BlockScale scale) {
 
 }  // namespace
 
-void kv_f32::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
-                    SoftmaxState* state, float* out, uint8_t*, const void* next_k) {
-  kv::attend<F32>(q, k, v, count, n_rows, head_dim_padded, state, out, next_k);
-}
-
-void kv_f16::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
-                    SoftmaxState* state, float* out, uint8_t*, const void* next_k) {
-  kv::attend<F16>(q, k, v, count, n_rows, head_dim_padded, state, out, next_k);
-}
-
-void kv_q8::attend(const float* q, const void* k, const void* v, const int* count, int n_rows, int head_dim_padded,
-                   SoftmaxState* state, float* out, uint8_t*, const void* next_k) {
-  kv::attend<Q8>(q, k, v, count, n_rows, head_dim_padded, state, out, next_k);
-}
-
-void kv_f32::store(const float* key, const float* value, int slot, int head_dim_padded, void* k, void* v) {
-  kv::store<F32>(key, value, slot, head_dim_padded, k, v,
-                 [](float* p, const float* x, bool) { Simd::store(p, Simd::load(x)); });
-}
-
-void kv_f16::store(const float* key, const float* value, int slot, int head_dim_padded, void* k, void* v) {
-  kv::store<F16>(key, value, slot, head_dim_padded, k, v,
-                 [](uint16_t* p, const float* x, bool) { store_halves(p, Simd::load(x)); });
-}
-
-void kv_q8::store(const float* key, const float* value, int slot, int head_dim_padded, void* k, void* v) {
-  const int64_t data_bytes = kv_data_bytes(KvFormat::q8, head_dim_padded);
-  const BlockScale of_key = block_scale(greatest_magnitude(key, head_dim_padded));
-  const BlockScale of_value = block_scale(greatest_magnitude(value, head_dim_padded));
-  kv::store_scale(k, data_bytes, slot, of_key.scale);
-  kv::store_scale(v, data_bytes, slot, of_value.scale);
-  kv::store<Q8>(key, value, slot, head_dim_padded, k, v, [&](int8_t* p, const float* x, bool is_value) {
-    store_quantized(p, Simd::load(x), is_value ? of_value : of_key);
-  });
-}
+#include "kernels/kv_definition.inc"
 
 }  // namespace qwen3cpu::avx2
