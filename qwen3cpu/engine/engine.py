@@ -5,7 +5,7 @@ Nothing here samples or knows what an answer is: see sampling.py, and answer.py 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,10 +32,20 @@ class Engine:
         vocab_size: rows of the head.
         context: positions that a sequence may hold.
         prefix_cache: bytes that the prefix cache may hold.
+        check_weights: called before each pass; raises EngineError when the weights cannot be read any more.
     """
 
-    def __init__(self, native: _native.Model, *, vocab_size: int, context: int, prefix_cache: int = 0) -> None:
+    def __init__(
+        self,
+        native: _native.Model,
+        *,
+        vocab_size: int,
+        context: int,
+        prefix_cache: int = 0,
+        check_weights: Callable[[], None] = lambda: None,
+    ) -> None:
         self.native = native
+        self._check_weights = check_weights
         self.prefix_cache = PrefixCache(native, prefix_cache)
         """Beginnings that prompts have in common."""
         self._shared_pass = SharedPass(CHUNK)
@@ -95,7 +105,7 @@ class Engine:
 
         Raises:
             ContextLengthError: a sequence would outgrow the context. No sequence has changed then.
-            EngineError: this process was forked while another thread used the model.
+            EngineError: this process was forked while another thread used the model, or the weights' file was cut.
         """
         with self.traffic:
             return self._shared_pass([BatchItem(*item) for item in batch], self._forward)
@@ -108,6 +118,7 @@ class Engine:
         for item in batch:
             check_length(item.sequence.length + len(item.ids), self.context)
         with self._native_pass:
+            self._check_weights()
             for item in batch:
                 item.sequence.ids.extend(item.ids)
             return self.native.forward(
