@@ -1,4 +1,4 @@
-"""A packed file that is cut while a model is mapped from it: an error before the next pass, not the end of the process."""
+"""A packed file that is cut while a model is mapped from it: an error before the next pass, no end by SIGBUS."""
 
 from __future__ import annotations
 
