@@ -10,6 +10,9 @@ Example:
 from qwen3cpu.system import import_native  # noqa: F401
 
 # isort: split
+from qwen3cpu.system import process_end  # noqa: F401
+
+# isort: split
 from qwen3cpu._version import VERSION
 from qwen3cpu.engine.sampling import SamplingParams
 from qwen3cpu.errors import (

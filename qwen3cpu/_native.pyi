@@ -107,6 +107,9 @@ def unpack(format: str, packed: NDArray[np.uint8], rows: int, cols: int, threads
 def touch_pages(array: NDArray[np.uint8]) -> None:
     """Map the pages of an array now, reading them from their file if need be; they stay shared. Releases the GIL."""
 
+def hold_threads_that_end() -> None:
+    """Let daemon threads that the ending interpreter stops wait for the end of the process. For the main thread."""
+
 @final
 class Bpe:
     """A byte-pair encoding: the vocabulary and the merges of a tokenizer.json, in 11 MB for the released models."""

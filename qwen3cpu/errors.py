@@ -5,6 +5,11 @@ class Qwen3CpuError(Exception):
     """Root of all errors of this package."""
 
 
+def is_panic(error: BaseException) -> bool:
+    """Whether an error is a panic of a library in Rust (tokenizers, safetensors, llguidance): no `Exception`."""
+    return type(error).__module__ == "pyo3_runtime"
+
+
 class Qwen3CpuWarning(UserWarning):
     """Category of all warnings of this package."""
 

@@ -33,7 +33,6 @@ from qwen3cpu.system.progress_bar import Progress
 from qwen3cpu.system.thread_count import resolve_threads
 from qwen3cpu.text.prompts import Message, Prompt, PromptEncoder
 from qwen3cpu.text.soft_switch import latest_switch
-from qwen3cpu.text.tokenizer import Tokenizer
 from qwen3cpu.text.tool_schemas import Tool, tool_schemas
 
 if TYPE_CHECKING:
@@ -113,9 +112,7 @@ class Model:
         config = checkpoint.config
         self.kv = kv
         """Format of the KV cache."""
-        self.tokenizer = Tokenizer(
-            checkpoint.tokenizer_json, checkpoint.tokenizer_config, source=f"{checkpoint.source}: tokenizer.json"
-        )
+        self.tokenizer = checkpoint.make_tokenizer()
         """encode(text) and decode(ids)."""
         template = None
         if checkpoint.chat_template is not None:
@@ -127,7 +124,13 @@ class Model:
             )
         positions = context or longest_context(config)
         native = _native.Model(config.native(positions), dict(checkpoint.matrices), checkpoint.vectors, kv, threads)
-        self.engine = Engine(native, vocab_size=config.vocab_size, context=positions, prefix_cache=prefix_cache)
+        self.engine = Engine(
+            native,
+            vocab_size=config.vocab_size,
+            context=positions,
+            prefix_cache=prefix_cache,
+            check_weights=checkpoint.check_weights,
+        )
         """Sequences and the forward pass."""
         self._prompts = PromptEncoder(
             self.tokenizer, template, vocab_size=config.vocab_size, context=positions, source=checkpoint.source

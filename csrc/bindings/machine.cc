@@ -1,4 +1,4 @@
-// pybind11: instruction sets, cores and memory of this machine.
+// pybind11: instruction sets, cores and memory of this machine; the end of the process.
 #include <pybind11/stl.h>
 
 #include <cstdio>
@@ -11,6 +11,7 @@
 #include "kernels/registry.h"
 #include "system/memory.h"
 #include "system/parallel.h"
+#include "system/process_end.h"
 
 namespace py = pybind11;
 
@@ -35,6 +36,7 @@ void bind_machine(py::module_& m) {
         touch_pages(data, bytes);
       },
       py::arg("array").noconvert());
+  m.def("hold_threads_that_end", &hold_threads_that_end);
 }
 
 }  // namespace qwen3cpu

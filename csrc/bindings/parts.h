@@ -5,7 +5,7 @@
 
 namespace qwen3cpu {
 
-void bind_machine(pybind11::module_& m);   // isas, physical_cores, touch_pages
+void bind_machine(pybind11::module_& m);   // isas, physical_cores, touch_pages, hold_threads_that_end
 void bind_formats(pybind11::module_& m);   // FORMATS, matrix_bytes, pack_into, ...
 void bind_sequence(pybind11::module_& m);  // Sequence, Block
 void bind_model(pybind11::module_& m);     // Model; after bind_sequence

@@ -22,9 +22,9 @@ from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.loading.random_weights import SIZES
 from qwen3cpu.system.peaks import Peaks
 from qwen3cpu.system.progress_bar import Progress
+from qwen3cpu.system.standard_streams import BAD_INPUT, Parser, complain, with_streams
 from qwen3cpu.system.thread_count import MOST_THREADS, resolve_threads
 
-BAD_INPUT = 2
 INTERRUPTED = 130
 FORMATS: dict[str, Callable[[Sequence[Record]], str]] = {"md": as_markdown, "csv": as_csv, "json": as_json}
 MOST_TOKENS, MOST_BATCH = 1 << 20, 1024
@@ -34,17 +34,20 @@ T = TypeVar("T")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `qwen3cpu-bench`; returns the exit code."""
+    return with_streams("qwen3cpu-bench", lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
     args = make_parser().parse_args(argv)
     try:
         draw = plotter(args.plot) if args.plot else None
         records = measure(args.model, args.synthetic, sweep_of(args), args.repetitions)
         sys.stdout.write(FORMATS[args.output](records))
-        sys.stdout.flush()
         if draw is not None:
             draw(records)
         return 0
     except Qwen3CpuError as error:
-        print(f"qwen3cpu-bench: error: {' '.join(str(error).split())}", file=sys.stderr)
+        complain("qwen3cpu-bench", str(error))
         return BAD_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -64,7 +67,7 @@ def _checked(read: Callable[..., list[T]], *limits: Any) -> Callable[[str], list
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="qwen3cpu-bench",
         description="How fast this machine runs a model, beside what its memory and multipliers allow. Settings that "
         "take lists are swept: every combination is measured, and repetitions alternate between them.",

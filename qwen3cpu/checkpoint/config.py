@@ -35,7 +35,6 @@ class ModelConfig:
     max_position_embeddings: int
     tie_word_embeddings: bool
     attention_bias: bool
-    bos_token_id: int | None
     eos_token_ids: tuple[int, ...]
 
     @classmethod
@@ -60,7 +59,6 @@ class ModelConfig:
         heads = fields.integer("num_attention_heads", 1, 4096)
         if "num_key_value_heads" not in values:
             raise fields.fail("num_key_value_heads", "an integer from 1 to 4096")
-        bos = fields.optional_integer("bos_token_id", 0, 2**31 - 1)
         positions = fields.integer("max_position_embeddings", 1, 2**30)
         theta, scaling = read_rope(values, source, positions)
         config = cls(
@@ -77,7 +75,6 @@ class ModelConfig:
             max_position_embeddings=positions,
             tie_word_embeddings=fields.boolean("tie_word_embeddings", False),
             attention_bias=fields.boolean("attention_bias", False),
-            bos_token_id=bos,
             eos_token_ids=fields.token_ids("eos_token_id") or (),
         )
         config._check_shapes(source)
@@ -144,9 +141,12 @@ def _check_architecture(fields: Fields) -> None:
     if fields.text("model_type") != "qwen3":
         raise fields.fail("model_type", "'qwen3' (the dense Qwen3 models)")
     architectures = values.get("architectures")
-    if architectures is not None and (not isinstance(architectures, list) or "Qwen3ForCausalLM" not in architectures):
-        raise fields.fail("architectures", "a list with 'Qwen3ForCausalLM'")
-    if fields.text("hidden_act", "silu") != "silu":
+    # Embedding models that sentence-transformers has saved say "Qwen3Model".
+    if architectures is not None and (
+        not isinstance(architectures, list) or not {"Qwen3ForCausalLM", "Qwen3Model"} & set(map(str, architectures))
+    ):
+        raise fields.fail("architectures", "a list with 'Qwen3ForCausalLM' or 'Qwen3Model'")
+    if fields.text("hidden_act", "silu") not in ("silu", "swish"):
         raise fields.fail("hidden_act", "'silu'")
     if fields.boolean("use_sliding_window", False):
         raise fields.fail("use_sliding_window", "false (sliding-window attention is not supported)")
@@ -165,6 +165,12 @@ def quant_method(values: Mapping[str, Any]) -> str | None:
 
 
 def _check_quantization(values: Mapping[str, Any], source: str, quant_methods: Collection[str | None]) -> None:
+    mlx = values.get("quantization")
+    if isinstance(mlx, dict) and "bits" in mlx and "group_size" in mlx and quant_method(values) is None:
+        raise ConfigError(
+            f"{source}: quantization: expected an unquantized checkpoint, found MLX weights of {brief(mlx['bits'])} "
+            "bits; pass the original model"
+        )
     quantization, method = values.get("quantization_config"), quant_method(values)
     if quantization is None or (method is not None and method in quant_methods):
         return
@@ -187,8 +193,6 @@ class GenerationDefaults:
     min_p: float | None = None
     repetition_penalty: float | None = None
     max_new_tokens: int | None = None
-    bos_token_id: int | None = None
-    pad_token_id: int | None = None
     eos_token_ids: tuple[int, ...] | None = None
 
     @classmethod
@@ -198,15 +202,19 @@ class GenerationDefaults:
         return cls(
             do_sample=None if values.get("do_sample") is None else fields.boolean("do_sample", False),
             temperature=fields.optional_number("temperature", 0.0, 1e4),
-            top_k=fields.optional_integer("top_k", 0, 2**31 - 1),
+            # llama.cpp and vLLM write -1 for "keep all"; None would be our own default.
+            top_k=_top_k(fields),
             top_p=fields.optional_number("top_p", 0.0, 1.0, above_low=True),
             min_p=fields.optional_number("min_p", 0.0, 1.0),
             repetition_penalty=fields.optional_number("repetition_penalty", 0.0, 1e4, above_low=True),
-            max_new_tokens=fields.optional_integer("max_new_tokens", 1, 2**31 - 1),
-            bos_token_id=fields.optional_integer("bos_token_id", 0, 2**31 - 1),
-            pad_token_id=fields.optional_integer("pad_token_id", 0, 2**31 - 1),
+            max_new_tokens=fields.lenient_integer("max_new_tokens", 1, 2**31 - 1),
             eos_token_ids=fields.token_ids("eos_token_id"),
         )
+
+
+def _top_k(fields: Fields) -> int | None:
+    top_k = fields.lenient_integer("top_k", 0, 2**31 - 1)
+    return 0 if top_k is None and fields.values.get("top_k") is not None else top_k
 
 
 def end_token_ids(config: ModelConfig, defaults: GenerationDefaults) -> frozenset[int]:

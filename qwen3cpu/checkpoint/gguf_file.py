@@ -18,6 +18,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3cpu.checkpoint.file_kinds import START, describe_kind
+from qwen3cpu.checkpoint.input_files import open_regular, start_of
 from qwen3cpu.checkpoint.json_fields import brief
 from qwen3cpu.errors import CheckpointError
 
@@ -50,15 +52,39 @@ BLOCKS: Final = {
     30: ("BF16", 1, 2),
 }
 """Number in the file -> (name, weights in a block, bytes of a block) of every type that the loader takes."""
+_OTHER_TYPES: Final = {
+    3: "Q4_1",
+    6: "Q5_0",
+    7: "Q5_1",
+    9: "Q8_1",
+    10: "Q2_K",
+    11: "Q3_K",
+    15: "Q8_K",
+    16: "IQ2_XXS",
+    17: "IQ2_XS",
+    18: "IQ3_XXS",
+    19: "IQ1_S",
+    20: "IQ4_NL",
+    21: "IQ3_S",
+    22: "IQ2_S",
+    23: "IQ4_XS",
+    24: "I8",
+    25: "I16",
+    26: "I32",
+    27: "I64",
+    28: "F64",
+    29: "IQ1_M",
+    34: "TQ1_0",
+    35: "TQ2_0",
+    39: "MXFP4",
+}
+"""The names of ggml's other types, for messages."""
+_DEEPEST: Final = 8  # arrays in arrays
 
 
 def is_gguf(path: Path) -> bool:
     """Whether a file begins as a GGUF file does."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except OSError:
-        return False
+    return start_of(path, len(MAGIC)) == MAGIC
 
 
 @dataclass(frozen=True)
@@ -78,7 +104,7 @@ class GgufFile:
         """Open and check `path`. Raises CheckpointError for anything that is not a whole GGUF file of known types."""
         self.path = path
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 self.size: int = os.fstat(file.fileno()).st_size
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as reason:  # ValueError: an empty file cannot be mapped
@@ -87,8 +113,18 @@ class GgufFile:
         self.metadata: dict[str, Any] = header.metadata()
         self.tensors: dict[str, GgufTensor] = header.tensors(_alignment(self.metadata, path))
 
+    def check_size(self) -> None:
+        """Raise CheckpointError when the file has become shorter: reading its map there would end the process."""
+        size = self._map.size()
+        if size < self.size:
+            raise CheckpointError(
+                f"{self.path}: expected {self.size} bytes, as when the file was opened, found {size}: it was cut or "
+                "replaced in place meanwhile; write a new file and rename it instead"
+            )
+
     def rows(self, name: str, first: int, last: int) -> NDArray[np.uint8]:
         """Rows [first, last) of a tensor as they are stored: uint8 [rows, bytes of a row], a view of the file."""
+        self.check_size()
         tensor = self.tensors[name]
         count = math.prod(tensor.shape[:-1])
         row_bytes = (tensor.stop - tensor.start) // count
@@ -118,15 +154,17 @@ class _Header:
         self._path = path
         self._at = 0
         if self._take(4, "the magic number") != MAGIC:
-            raise self._fail("the magic number: expected GGUF, found another kind of file")
+            raise self._fail(f"the magic number: expected GGUF, found another file{describe_kind(data[:START])}")
         version = self._number("<I", "the version")
+        if version not in _VERSIONS and int.from_bytes(version.to_bytes(4, "big"), "little") in _VERSIONS:
+            raise self._fail("expected a little-endian file, found a big-endian one; convert it on this machine")
         if version not in _VERSIONS:
             raise self._fail(f"the version: expected {' or '.join(map(str, _VERSIONS))}, found {version}")
         self._n_tensors = self._count("the number of tensors")
         self._n_metadata = self._count("the number of metadata entries")
 
     def metadata(self) -> dict[str, Any]:
-        """Key -> number, bool, str, or a list of these."""
+        """Key -> number, bool, str, bytes (a string that is not UTF-8), or a list of these or of lists."""
         found: dict[str, Any] = {}
         for index in range(self._n_metadata):
             key = self._string(f"metadata key {index}")
@@ -166,7 +204,8 @@ class _Header:
     def _place(self, name: str, kind: int, shape: tuple[int, ...], start: int) -> GgufTensor:
         if kind not in BLOCKS:
             known = ", ".join(name for name, *_ in BLOCKS.values())
-            raise self._fail(f"tensor {name!r}: expected one of the types {known}, found type number {kind}")
+            found = _OTHER_TYPES.get(kind, f"type number {kind}")
+            raise self._fail(f"tensor {name!r}: expected one of the types {known}, found {found}")
         type_name, weights, block_bytes = BLOCKS[kind]
         if not all(0 < size < 1 << 40 for size in shape) or math.prod(shape) >= 1 << 48:
             raise self._fail(f"tensor {name!r}: expected positive sizes, found {list(shape)}")
@@ -177,18 +216,20 @@ class _Header:
             raise self._fail(f"truncated: tensor {name!r} ends at byte {stop}, the file at {len(self._data)}")
         return GgufTensor(type_name, shape, start, stop)
 
-    def _value(self, kind: int, key: str) -> Any:
+    def _value(self, kind: int, key: str, depth: int = 0) -> Any:
         if kind == _STRING:
-            return self._string(key)
+            return self._text(key)
         if kind in _SCALARS:
             return self._scalars(kind, 1, key)[0]
         if kind != _ARRAY:
             raise self._fail(f"{key}: found a value of unknown type {kind}")
         item_kind, count = self._number("<I", key), self._count(key)
         if item_kind == _STRING:
-            return [self._string(key) for _ in range(count)]
+            return [self._text(key) for _ in range(count)]
+        if item_kind == _ARRAY and depth < _DEEPEST:
+            return [self._value(_ARRAY, key, depth + 1) for _ in range(count)]
         if item_kind not in _SCALARS:
-            raise self._fail(f"{key}: expected a list of numbers or strings, found items of type {item_kind}")
+            raise self._fail(f"{key}: expected a list of numbers, strings or lists, found items of type {item_kind}")
         return self._scalars(item_kind, count, key)
 
     def _scalars(self, kind: int, count: int, key: str) -> list[Any]:
@@ -197,11 +238,18 @@ class _Header:
         return values
 
     def _string(self, what: str) -> str:
+        text = self._text(what)
+        if isinstance(text, bytes):
+            raise self._fail(f"{what}: expected UTF-8, found {brief(text)}")
+        return text
+
+    def _text(self, what: str) -> str | bytes:
+        """A string; its bytes when they are not UTF-8, which is no fault where nobody reads them."""
         data = self._take(self._number("<Q", what), what)
         try:
             return data.decode("utf-8")
-        except UnicodeDecodeError as reason:
-            raise self._fail(f"{what}: expected UTF-8, found byte {data[reason.start]:#04x}") from None
+        except UnicodeDecodeError:
+            return data
 
     def _count(self, what: str) -> int:
         count = self._number("<Q", what)

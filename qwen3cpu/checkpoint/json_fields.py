@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from qwen3cpu.arguments import as_whole
+from qwen3cpu.checkpoint.file_kinds import START, describe_kind
 from qwen3cpu.errors import CheckpointError
 
 REQUIRED: Final = object()
@@ -15,28 +16,35 @@ REQUIRED: Final = object()
 
 
 def parse_object(data: bytes, source: str, error: type[CheckpointError] = CheckpointError) -> dict[str, Any]:
-    """The JSON object in `data` (UTF-8). Raises `error` naming `source` when it is anything else or repeats a key."""
+    """The JSON object in `data` (UTF-8, with or without a byte order mark).
+
+    Raises `error` naming `source` when it is anything else or repeats a key.
+    """
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_no_repeated_keys)
+        value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=no_repeated_keys)
     except UnicodeDecodeError as reason:
         raise error(
-            f"{source}: expected JSON in UTF-8, found byte {data[reason.start]:#04x} at {reason.start}"
+            f"{source}: expected JSON in UTF-8, found byte {reason.object[reason.start]:#04x} at {reason.start}"
+            f"{describe_kind(data[:START])}"
         ) from None
     except RecursionError:
         raise error(f"{source}: expected JSON, found brackets nested too deeply") from None
     except ValueError as reason:
-        raise error(f"{source}: expected JSON: {reason}") from None
+        raise error(f"{source}: expected JSON: {reason}{describe_kind(data[:START])}") from None
     if not isinstance(value, dict):
         raise error(f"{source}: expected a JSON object, found {brief(value)}")
     return value
 
 
-def _no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these keys and values, for json.loads. Raises ValueError when a key is repeated."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"key {repeated!r} appears more than once")
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"key {brief(name)} appears more than once")
+            seen.add(name)
     return found
 
 
@@ -88,6 +96,21 @@ class Fields:
             raise self.fail(key, expected)
         return number
 
+    def lenient_integer(self, key: str, low: int, high: int) -> int | None:
+        """An integer in [low, high], also as a float without a fraction; None when absent, null or negative.
+
+        For settings that other programs write in many spellings: -1 for none, 20.0 for 20.
+        """
+        value = self.values.get(key)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        number = as_whole(value) if value is not None else None
+        if value is None or (number is not None and number < 0):
+            return None
+        if number is None or not low <= number <= high:
+            raise self.fail(key, f"an integer from {low} to {high}")
+        return number
+
     def number(self, key: str, low: float, high: float, *, above_low: bool = False) -> float:
         """A finite number in [low, high], or (low, high] with `above_low`, that must be there."""
         value = self.optional_number(key, low, high, REQUIRED, above_low=above_low)
@@ -129,12 +152,14 @@ class Fields:
         return value
 
     def token_ids(self, key: str) -> tuple[int, ...] | None:
-        """One token id or a list of them, as eos_token_id may be; None when absent or null."""
+        """One token id or a list of them, as eos_token_id may be; None when there is none.
+
+        Absent, null, an empty list and -1 say that there is none, and so does a list of null and -1.
+        """
         value = self.values.get(key)
-        if value is None:
-            return None
-        ids = [as_whole(each) for each in (value if isinstance(value, list) else [value])]
-        found = tuple(each for each in ids if each is not None and 0 <= each < 2**31)
-        if not found or len(found) < len(ids):
+        given = value if isinstance(value, list) else [value]
+        whole = [int(each) if isinstance(each, float) and each.is_integer() else each for each in given]
+        ids = [as_whole(each) for each in whole if each is not None]
+        if any(each is None or each >= 2**31 for each in ids):
             raise self.fail(key, "a token id or a list of token ids")
-        return found
+        return tuple(each for each in ids if each is not None and each >= 0) or None

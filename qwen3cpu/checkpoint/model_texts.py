@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
+from qwen3cpu.checkpoint.file_kinds import START, describe_kind
 from qwen3cpu.checkpoint.json_fields import brief, parse_object
 from qwen3cpu.errors import CheckpointError, ConfigError
 
@@ -57,11 +59,15 @@ def parse_texts(
         config=config,
         generation_json=generation_json,
         generation=generation,
-        tokenizer_json=_needed(files, "tokenizer.json", source),
+        tokenizer_json=_tokenizer(files, source),
         tokenizer_config_json=tokenizer_config_json,
         tokenizer_config=tokenizer_config,
         chat_template=chat_template,
     )
+
+
+def _is_named(entry: object) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("name"), str)
 
 
 def parse_config(
@@ -79,12 +85,21 @@ def _needed(files: Mapping[str, bytes], name: str, source: str) -> bytes:
     return files[name]
 
 
+def _tokenizer(files: Mapping[str, bytes], source: str) -> bytes:
+    """tokenizer.json without a byte order mark. Raises CheckpointError when another kind of file is in its place."""
+    data = _needed(files, "tokenizer.json", source)
+    if kind := describe_kind(data[:START]):
+        raise CheckpointError(f"{source}: tokenizer.json: expected JSON{kind}")
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
 def _template_in(tokenizer_config: Mapping[str, Any], source: str) -> str | None:
-    """The template of tokenizer_config.json: a string, or a list of named ones of which "default" counts."""
+    """The template of tokenizer_config.json: a string, or a list or object of named ones of which "default" counts."""
     found = tokenizer_config.get("chat_template")
     if isinstance(found, list):
-        named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
-        found = named.get("default")
+        found = {entry.get("name"): entry.get("template") for entry in found if _is_named(entry)}
+    if isinstance(found, dict):
+        found = found.get("default")
     if found is not None and not isinstance(found, str):
         raise CheckpointError(
             f"{source}: tokenizer_config.json: chat_template: expected a string, found {brief(found)}"

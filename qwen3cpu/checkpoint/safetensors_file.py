@@ -6,6 +6,7 @@ tensor, and because a damaged file must be reported by what exactly is wrong wit
 
 from __future__ import annotations
 
+import logging
 import math
 import mmap
 import os
@@ -17,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.arguments import as_whole
+from qwen3cpu.checkpoint.file_kinds import START, describe_kind
+from qwen3cpu.checkpoint.input_files import open_regular
 from qwen3cpu.checkpoint.json_fields import brief, parse_object
 from qwen3cpu.errors import CheckpointError
 
@@ -43,6 +46,8 @@ _NUMPY: Final[dict[str, np.dtype[Any]]] = {
     "BF16": np.dtype("<u2"),
     "U8": np.dtype("u1"),
 }
+_logger = logging.getLogger("qwen3cpu")
+
 _MAX_HEADER_BYTES: Final = 100_000_000  # the limit of the format's own reader
 _LENGTH_BYTES: Final = 8
 
@@ -64,7 +69,7 @@ class SafetensorsFile:
         """Open and check `path`. Raises CheckpointError for anything that is not a whole safetensors file."""
         self.path = path
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 status = os.fstat(file.fileno())
                 self.size: int = status.st_size
                 self.mtime_ns: int = status.st_mtime_ns
@@ -74,13 +79,27 @@ class SafetensorsFile:
             raise CheckpointError(f"{path}: cannot be read: {reason.strerror or reason}") from reason
         self.metadata, self.tensors = _parse_header(self.header, self.size, path)
 
+    def check_size(self) -> None:
+        """Raise CheckpointError when the file has become shorter: reading its map there would end the process."""
+        size = self._map.size()
+        if size < self.size:
+            raise CheckpointError(
+                f"{self.path}: expected {self.size} bytes, as when the file was opened, found {size}: it was cut or "
+                "replaced in place meanwhile; write a new file and rename it instead"
+            )
+
     def array(self, name: str) -> NDArray[Any]:
         """The tensor as float32, float16, uint8 or, for BF16, uint16 bits, in its shape; a view of the file."""
         entry = self.tensors[name]
+        if entry.dtype not in _NUMPY:
+            raise CheckpointError(
+                f"{self.path}: tensor {name!r}: expected dtype {', '.join(_NUMPY)}, found {brief(entry.dtype)}"
+            )
         return self.raw(name).view(_NUMPY[entry.dtype]).reshape(entry.shape)
 
     def raw(self, name: str) -> NDArray[np.uint8]:
         """The bytes of a tensor; a view of the file."""
+        self.check_size()
         entry = self.tensors[name]
         return np.frombuffer(self._map, dtype=np.uint8, count=entry.stop - entry.start, offset=entry.start)
 
@@ -97,17 +116,19 @@ class SafetensorsFile:
 
 
 def _read_header(file: int, size: int, path: Path) -> bytes:
-    prefix = os.pread(file, _LENGTH_BYTES, 0)
+    start = os.pread(file, START, 0)
+    prefix, kind = start[:_LENGTH_BYTES], describe_kind(start)
     if len(prefix) < _LENGTH_BYTES:
-        raise CheckpointError(f"{path}: expected a safetensors file, found only {size} bytes")
+        raise CheckpointError(f"{path}: expected a safetensors file, found only {size} bytes{kind}")
     length = int.from_bytes(prefix, "little")
     if length > _MAX_HEADER_BYTES or length < 2:
         raise CheckpointError(
-            f"{path}: safetensors header: expected a length of 2 to {_MAX_HEADER_BYTES} bytes, found {length}"
+            f"{path}: safetensors header: expected a length of 2 to {_MAX_HEADER_BYTES} bytes, found {length}{kind}"
         )
     if _LENGTH_BYTES + length > size:
         raise CheckpointError(
-            f"{path}: safetensors header of {length} bytes is larger than the file ({size} bytes): truncated or damaged"
+            f"{path}: safetensors header of {length} bytes is larger than the file ({size} bytes): truncated or "
+            f"damaged{kind}"
         )
     header = os.pread(file, length, _LENGTH_BYTES)
     if len(header) < length:
@@ -121,6 +142,9 @@ def _parse_header(header: bytes, size: int, path: Path) -> tuple[dict[str, str],
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise CheckpointError(f"{path}: __metadata__: expected an object of strings, found {brief(metadata)}")
     tensors = {name: _parse_entry(name, entry, len(header), path) for name, entry in values.items()}
+    unknown = {entry.dtype for entry in tensors.values()} - set(DTYPE_BYTES)
+    if unknown:
+        _logger.warning("%s: it has tensors of %d unknown types, such as %s", path, len(unknown), brief(min(unknown)))
     _check_placement(tensors, len(header), size, path)
     return metadata, tensors
 
@@ -130,13 +154,14 @@ def _parse_entry(name: str, value: object, data_start: int, path: Path) -> Tenso
     if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
         raise CheckpointError(f"{where}: expected dtype, shape and data_offsets, found {brief(value)}")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
-        raise CheckpointError(f"{where}: dtype: expected one of {', '.join(DTYPE_BYTES)}, found {brief(dtype)}")
+    if not isinstance(dtype, str):
+        raise CheckpointError(f"{where}: dtype: expected a name such as BF16, found {brief(dtype)}")
     if not _are_sizes(shape) or len(shape) > 32:
         raise CheckpointError(f"{where}: shape: expected a list of sizes, found {brief(shape)}")
     if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise CheckpointError(f"{where}: data_offsets: expected [begin, end], found {brief(offsets)}")
-    expected = math.prod(shape) * DTYPE_BYTES[dtype]
+    # A tensor of an unknown type is no fault as long as nobody reads it.
+    expected = math.prod(shape) * DTYPE_BYTES[dtype] if dtype in DTYPE_BYTES else offsets[1] - offsets[0]
     if offsets[1] - offsets[0] != expected:
         raise CheckpointError(
             f"{where}: data_offsets: expected {expected} bytes for {dtype} {shape}, found {offsets[1] - offsets[0]}"

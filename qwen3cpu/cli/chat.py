@@ -38,6 +38,8 @@ def add_command(commands: Commands) -> None:
 
 def run_chat(args: argparse.Namespace) -> int:
     """`qwen3cpu chat`."""
+    if sys.stdin is None:
+        raise ArgumentError("stdin is closed: expected a terminal, or a pipe with a message a line")
     options = answer_options(args)
     model = open_model(args)
     # Nobody reads what a pipe is answered before it sends the next line.
@@ -78,6 +80,7 @@ class ChatLoop:
             "/tokens": (self._tokens, "how full the context is"),
         }
         self._ended = False
+        self._started = False
 
     def run(self) -> None:
         """Until /exit, end of input, or Ctrl-C twice in a row."""
@@ -117,6 +120,9 @@ class ChatLoop:
                 print()
                 return None
         line = sys.stdin.readline()
+        if not self._started:
+            line, self._started = line.removeprefix("\ufeff"), True  # a byte order mark is no part of a message
+            return line or sys.stdin.readline() or None
         return line if line else None
 
     def _handle(self, line: str) -> None:

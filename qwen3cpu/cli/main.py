@@ -12,35 +12,30 @@ from typing import Any
 
 from qwen3cpu._version import VERSION
 from qwen3cpu.errors import Qwen3CpuError, Qwen3CpuWarning
+from qwen3cpu.system.standard_streams import BAD_INPUT, Parser, complain, with_streams
 
-BAD_INPUT = 2
 INTERRUPTED = 130
 """128 + SIGINT, as shells count."""
-BROKEN_PIPE = 141
-"""128 + SIGPIPE."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    """Run a command; returns the exit code: 0, 2 for bad input and for a closed or full stdout, 130 after Ctrl-C."""
+    return with_streams("qwen3cpu", lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # An answer may hold any character; a terminal or pipe that is not UTF-8 gets "?" for those it lacks.
         sys.stdout.reconfigure(errors="replace")
     if os.environ.get("QWEN3CPU_ISA") == "list":
         return 0  # the native module has written the list when it was imported
     try:
-        args = make_parser().parse_args(argv)
-        code = _run(args)
-        sys.stdout.flush()
-        return code
+        return _run(make_parser().parse_args(argv))
     except Qwen3CpuError as error:
-        print(f"qwen3cpu: error: {' '.join(str(error).split())}", file=sys.stderr)
+        complain("qwen3cpu", str(error))
         return BAD_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # Nobody reads any more. Python would complain again when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -76,7 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
         verify,
     )
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="qwen3cpu", description="Qwen3 language models on ordinary CPUs: fast, exact and reproducible."
     )
     parser.add_argument("--version", action="version", version=f"qwen3cpu {VERSION}")

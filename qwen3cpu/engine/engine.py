@@ -5,8 +5,7 @@ Nothing here samples or knows what an answer is: see sampling.py, and answer.py 
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from qwen3cpu.engine.sequence import TokenSequence
 from qwen3cpu.engine.shared_pass import SharedPass
 from qwen3cpu.engine.traffic import Traffic
 from qwen3cpu.errors import ContextLengthError
-from qwen3cpu.system.fork_guard import ForkCheck
+from qwen3cpu.system.fork_guard import ForkLock
 
 CHUNK = 256
 """Tokens in one native call at most, so that Ctrl-C is heard and other sequences get their turn in long prompts."""
@@ -33,19 +32,26 @@ class Engine:
         vocab_size: rows of the head.
         context: positions that a sequence may hold.
         prefix_cache: bytes that the prefix cache may hold.
+        check_weights: called before each pass; raises EngineError when the weights cannot be read any more.
     """
 
-    def __init__(self, native: _native.Model, *, vocab_size: int, context: int, prefix_cache: int = 0) -> None:
+    def __init__(
+        self,
+        native: _native.Model,
+        *,
+        vocab_size: int,
+        context: int,
+        prefix_cache: int = 0,
+        check_weights: Callable[[], None] = lambda: None,
+    ) -> None:
         self.native = native
+        self._check_weights = check_weights
         self.prefix_cache = PrefixCache(native, prefix_cache)
         """Beginnings that prompts have in common."""
         self._shared_pass = SharedPass(CHUNK)
         self.traffic = Traffic()
         """Tells idle work when to wait."""
-        self._native_pass = threading.Lock()
-        self._check_fork = ForkCheck(
-            [self._native_pass, *self._shared_pass.locks, self.traffic.lock, self.prefix_cache.lock]
-        )
+        self._native_pass = ForkLock()
         self.vocab_size = vocab_size
         self.context = context
 
@@ -81,7 +87,6 @@ class Engine:
         Returns:
             Positions held, which need not be processed.
         """
-        self._check_fork()
         beginning = ids[:-1]
         sequence.truncate(sequence.common_prefix(beginning))
         if self.prefix_cache.cached(beginning, sequence.adapter) > sequence.length:
@@ -100,21 +105,20 @@ class Engine:
 
         Raises:
             ContextLengthError: a sequence would outgrow the context. No sequence has changed then.
-            EngineError: this process was forked while another thread used the model.
+            EngineError: this process was forked while another thread used the model, or the weights' file was cut.
         """
-        self._check_fork()
         with self.traffic:
             return self._shared_pass([BatchItem(*item) for item in batch], self._forward)
 
     def forward_idle(self, sequence: TokenSequence, new: Sequence[int]) -> None:
         """Append new tokens to a sequence while nobody waits for the model; raises as `forward` does."""
-        self._check_fork()
         self._forward([BatchItem(sequence, new, [])])
 
     def _forward(self, batch: Sequence[BatchItem]) -> Rows:
         for item in batch:
             check_length(item.sequence.length + len(item.ids), self.context)
         with self._native_pass:
+            self._check_weights()
             for item in batch:
                 item.sequence.ids.extend(item.ids)
             return self.native.forward(

@@ -7,7 +7,6 @@ change by what comes from here.
 
 from __future__ import annotations
 
-import threading
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from itertools import count, takewhile
@@ -17,6 +16,7 @@ import numpy as np
 
 from qwen3cpu import _native
 from qwen3cpu.engine.sequence import TokenSequence
+from qwen3cpu.system.fork_guard import ForkLock
 
 BLOCK = _native.KV_BLOCK
 
@@ -47,7 +47,7 @@ class PrefixCache:
         self._native = native
         self._block_bytes = native.kv_block_bytes()
         self._limit = limit
-        self.lock = threading.Lock()
+        self._lock = ForkLock()
         self._numbers = count(1)
         # Least recently used first. A path is marked as used from its end to its beginning, so every node stands behind
         # its children, and the first one has none.
@@ -65,13 +65,13 @@ class PrefixCache:
 
     @limit.setter
     def limit(self, limit: int) -> None:
-        with self.lock:
+        with self._lock:
             self._limit = limit
             self._shrink()
 
     def lookup(self, ids: Sequence[int], adapter: str | None = None) -> TokenSequence:
         """A new sequence of an adapter that holds the longest cached beginning of `ids`: 0 or more whole blocks."""
-        with self.lock:
+        with self._lock:
             path = self._find(ids, adapter)
             for key in reversed(path):
                 self._nodes.move_to_end(key)
@@ -80,7 +80,7 @@ class PrefixCache:
 
     def cached(self, ids: Sequence[int], adapter: str | None = None) -> int:
         """How many of `ids`, from the start, `lookup` would find. Does not count as use."""
-        with self.lock:
+        with self._lock:
             return len(self._find(ids, adapter)) * BLOCK
 
     @staticmethod
@@ -95,7 +95,7 @@ class PrefixCache:
         """Keep the full blocks of a sequence, sharing them with it; the least recently used others make room."""
         path: list[Key] = []
         parent: Parent = sequence.adapter
-        with self.lock:
+        with self._lock:
             for index, ids in enumerate(_blocks(sequence.ids[: self._limit // self._block_bytes * BLOCK])):
                 key = (parent, ids)
                 node = self._nodes.get(key)
@@ -116,7 +116,7 @@ class PrefixCache:
             Bytes that are free now.
         """
         freed = 0
-        with self.lock:
+        with self._lock:
             children = Counter(parent for parent, _ in self._nodes)
             for key, node in list(self._nodes.items()):
                 if freed >= size:
@@ -129,7 +129,7 @@ class PrefixCache:
 
     def clear(self) -> None:
         """Give everything back."""
-        with self.lock:
+        with self._lock:
             self._nodes.clear()
 
     def _find(self, ids: Sequence[int], adapter: str | None) -> list[Key]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from qwen3cpu.engine.batch import BatchItem, Rows
+from qwen3cpu.system.fork_guard import ForkLock, call_in_child
 
 Run: TypeAlias = Callable[[Sequence[BatchItem]], Rows]
 """A pass over the weights."""
@@ -36,14 +37,14 @@ class SharedPass:
 
     def __init__(self, most_tokens: int) -> None:
         self._most_tokens = most_tokens
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._waiting: list[_Call] = []
-        self._turn = threading.Lock()
+        self._turn = ForkLock()
+        call_in_child(self._forget)
 
-    @property
-    def locks(self) -> tuple[threading.Lock, threading.Lock]:
-        """Those that a call holds."""
-        return self._lock, self._turn
+    def _forget(self) -> None:
+        """In a child process: the threads whose calls wait do not exist."""
+        self._waiting.clear()
 
     def __call__(self, items: Sequence[BatchItem], run: Run) -> Rows:
         """The rows of these items, or the error that they have alone.

@@ -139,9 +139,9 @@ def evaluate_source(
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8. Raises ArgumentError when it cannot be read or is something else."""
+    """A text file in UTF-8, without a byte order mark. Raises ArgumentError for anything else."""
     try:
-        return path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8-sig")
     except OSError as reason:
         raise ArgumentError(f"text: {path} cannot be read: {reason.strerror or reason}") from reason
     except UnicodeDecodeError as reason:

@@ -7,7 +7,7 @@ only.
 from __future__ import annotations
 
 import json
-import threading
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.errors import ArgumentError
-from qwen3cpu.system.fork_guard import ForkCheck
+from qwen3cpu.system.fork_guard import ForkLock
+from qwen3cpu.system.library_calls import LibraryCalls
 from qwen3cpu.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -98,9 +99,9 @@ class Grammars:
     def __init__(self, tokenizer: Tokenizer, eos_token_ids: frozenset[int]) -> None:
         self._tokenizer = tokenizer
         self._eos = eos_token_ids
-        self._lock = threading.Lock()
-        self._check_fork = ForkCheck([self._lock])
+        self._lock = ForkLock()
         self._vocabulary: LLTokenizer | None = None
+        self._process = os.getpid()
 
     def matcher(self, grammar: str) -> LLMatcher:
         """The state of one answer at its beginning.
@@ -112,17 +113,21 @@ class Grammars:
         vocabulary = self._load()
         from llguidance import LLMatcher
 
-        failed, messages = LLMatcher.validate_grammar_with_warnings(grammar, vocabulary)
-        if not failed:
-            matcher = LLMatcher(vocabulary, grammar, log_level=0)
-            if not matcher.is_error():
-                return matcher
-            messages = [matcher.get_error()]
+        with LIBRARY:
+            failed, messages = LLMatcher.validate_grammar_with_warnings(grammar, vocabulary)
+            if not failed:
+                matcher = LLMatcher(vocabulary, grammar, log_level=0)
+                if not matcher.is_error():
+                    return matcher
+                messages = [matcher.get_error()]
         raise ArgumentError(f"schema: {'; '.join(messages)[:500]}")
 
     def _load(self) -> LLTokenizer:
-        self._check_fork()
         with self._lock:
+            if LIBRARY.lost and self._process != os.getpid():
+                _kept.append(self._vocabulary)
+                self._vocabulary = None
+            self._process = os.getpid()
             if self._vocabulary is None:
                 try:
                     from llguidance import LLTokenizer, TokenizerWrapper
@@ -132,6 +137,12 @@ class Grammars:
                 wrapper = TokenizerWrapper(_Vocabulary(self._tokenizer, eos[0] if eos else 0))
                 self._vocabulary = LLTokenizer(wrapper, eos_token=eos or None)
             return self._vocabulary
+
+
+LIBRARY = LibraryCalls()
+"""Around calls of llguidance."""
+_kept: list[object] = []
+"""Vocabularies that another thread used when the process forked: even to free them would wait for their locks."""
 
 
 class Constraint:
@@ -152,7 +163,8 @@ class Constraint:
         Raises:
             ArgumentError: the schema has become too much for its limits.
         """
-        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        with LIBRARY:
+            bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         if self._matcher.is_error():
             raise ArgumentError(f"schema: {self._matcher.get_error()[:500]}")
         allowed = np.unpackbits(bits, count=min(8 * len(bits), len(logits)), bitorder="little").astype(bool)
@@ -169,7 +181,8 @@ class Constraint:
     def push(self, token: int) -> None:
         """Note a token outside of think blocks."""
         self._think = None
-        self._matcher.consume_token(token)
+        with LIBRARY:
+            self._matcher.consume_token(token)
 
 
 class _Vocabulary:

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
 from qwen3cpu.checkpoint.model_texts import ModelTexts
+from qwen3cpu.errors import CheckpointError, EngineError
 from qwen3cpu.packed.matrix import PackedMatrix
+from qwen3cpu.packed.packed_file import PackedFile
+from qwen3cpu.text.tokenizer import Tokenizer
 
 
 @dataclass
@@ -20,7 +23,7 @@ class Checkpoint:
 
     source: what the user named. matrices: by Hugging Face name, in the order of the forward pass. vectors: norm weights
     and biases. fingerprint: of the files that the weights were packed from. packed_path: the file that the matrices are
-    mapped from, None when they are in anonymous memory.
+    mapped from, None when they are in anonymous memory. packed: that file, open.
     """
 
     source: str
@@ -34,6 +37,26 @@ class Checkpoint:
     quant: str
     fingerprint: str
     packed_path: Path | None
+    packed: PackedFile | None = None
+
+    def check_weights(self) -> None:
+        """Raise EngineError when the file has been cut since it was opened: reading its map would end the process."""
+        if self.packed is not None:
+            try:
+                self.packed.check_size()
+            except CheckpointError as cut:
+                raise EngineError(str(cut)) from None
+
+    def make_tokenizer(self) -> Tokenizer:
+        """The tokenizer. Raises CheckpointError when it is damaged or has ids that the embedding has no row for."""
+        tokenizer = Tokenizer(self.tokenizer_json, self.tokenizer_config, source=f"{self.source}: tokenizer.json")
+        if tokenizer.size > self.config.vocab_size:
+            raise CheckpointError(
+                f"{self.source}: expected a row of the embedding for each of the tokenizer's {tokenizer.size} ids, "
+                f"found {self.config.vocab_size} rows; tokens were added without resizing the embedding, or "
+                "tokenizer.json belongs to another model"
+            )
+        return tokenizer
 
     @property
     def weight_bytes(self) -> int:
@@ -51,9 +74,9 @@ class Checkpoint:
         quant: str,
         *,
         fingerprint: str,
-        packed_path: Path | None,
+        packed: PackedFile | None,
     ) -> Checkpoint:
-        """A checkpoint of these texts and weights."""
+        """A checkpoint of these texts and weights; `packed` is the file that the matrices are mapped from."""
         return cls(
             source=source,
             config=texts.config,
@@ -65,5 +88,6 @@ class Checkpoint:
             vectors=vectors,
             quant=quant,
             fingerprint=fingerprint,
-            packed_path=packed_path,
+            packed_path=None if packed is None else packed.path,
+            packed=packed,
         )

@@ -85,7 +85,7 @@ def _from_packed(name: str, file: PackedFile, quant: str | None) -> Checkpoint:
         file.vectors,
         file.quant,
         fingerprint=file.fingerprint,
-        packed_path=file.path,
+        packed=file,
     )
 
 
@@ -104,13 +104,13 @@ class _Packing:
         file = self._cached(progress) if cache and weights.stored_bytes >= _CACHED_FROM else None
         if file is not None:
             texts = file.texts if self.source.texts_in_fingerprint else self.source.read_texts()
-            matrices, vectors, path = file.matrices, file.vectors, file.path
+            matrices, vectors = file.matrices, file.vectors
         else:
-            texts, path = self.source.read_texts(), None
+            texts = self.source.read_texts()
             matrices = pack_in_memory(weights, texts, self.quant, threads=self.threads, progress=progress)
             vectors = read_vectors(weights)
         return Checkpoint.of(
-            self.located.name, texts, matrices, vectors, self.quant, fingerprint=weights.fingerprint(), packed_path=path
+            self.located.name, texts, matrices, vectors, self.quant, fingerprint=weights.fingerprint(), packed=file
         )
 
     def _cached(self, progress: Progress) -> PackedFile | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.checkpoint.input_files import kind_of
 from qwen3cpu.checkpoint.readers.registry import SourceKind, source_kind
 from qwen3cpu.checkpoint.weight_source import OpenedModel
 from qwen3cpu.errors import CheckpointError
@@ -28,5 +29,9 @@ def read_unpacked_config(path: Path) -> ModelConfig:
 def _kind(path: Path) -> SourceKind:
     kind = source_kind(path)
     if kind is None:
-        raise CheckpointError(f"{path}: expected a model folder, a packed file or a GGUF file, found neither")
+        try:
+            found = kind_of(path.stat().st_mode)
+        except OSError as reason:
+            found = reason.strerror or str(reason)
+        raise CheckpointError(f"{path}: expected a model folder, a packed file or a GGUF file, found {found}")
     return kind

@@ -117,6 +117,10 @@ class PackedFile:
                 raise CheckpointError(f"{source}: expected the digest of {name}, found {brief(found.get(name))}")
         return found
 
+    def check_size(self) -> None:
+        """Raise CheckpointError when the file has become shorter since it was opened."""
+        self._file.check_size()
+
     @property
     def header(self) -> bytes:
         """Length field and header."""

@@ -1,53 +1,76 @@
 """What becomes of a model when its process forks (multiprocessing's "fork", os.fork).
 
-Only the thread that forks goes on in the child. Where others were using the model at that moment, their locks stay
-closed and their passes half done there, so the child's copy is closed with a clear error; otherwise it works. (The
-threads of a forward pass are csrc/system/parallel.cc's own matter.)
+Only the thread that forks exists in the child. A lock that another thread held at that moment would stay closed there
+for ever, and what it guards may be half changed. A ForkLock raises an error in the child instead. (The locks of the
+native engine do the same, csrc/system/fork_locks.h. csrc/system/parallel.cc makes new threads for the child's passes.)
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
-from weakref import WeakKeyDictionary
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+from weakref import WeakMethod, WeakSet
 
 from qwen3cpu.errors import EngineError
 
 
-class ForkCheck:
-    """Knows whether this process was forked while one of some locks was held.
+class ForkLock:
+    """A lock, used by `with`. In a child process it raises EngineError if another thread held it at the fork."""
 
-    Args:
-        locks: of one model.
-    """
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lost = False
+        _locks.add(self)
 
-    def __init__(self, locks: Sequence[threading.Lock]) -> None:
-        self._in_use = False
-        _checks[self] = locks
+    def __enter__(self) -> None:
+        self.check()
+        self._lock.acquire()
 
-    def closed_by_fork(self, locks: Sequence[threading.Lock]) -> None:
-        """In a child process, first thing: opens locks whose holders do not exist here, and remembers that."""
-        for lock in locks:
-            if lock.locked():
-                self._in_use = True
-                lock.release()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lock.release()
 
-    def __call__(self) -> None:
-        """Raise EngineError when the model cannot be used in this process."""
-        if self._in_use:
+    def check(self) -> None:
+        """Raise EngineError when this process was forked while another thread held the lock."""
+        if self._lost:
             raise EngineError(
                 "expected a process that forked while no other thread used the model, found one that forked during a "
                 'call: load the model in this process again, or start it by multiprocessing\'s "spawn"'
             )
 
+    def after_fork(self) -> None:
+        """In a child process, first thing: find out whether another thread held the lock."""
+        # Not locked(): it says "free" of a lock whose new holder has yet to get the GIL back.
+        if self._lock.acquire(blocking=False):
+            self._lock.release()
+        else:
+            self._lost = True
 
-_checks: WeakKeyDictionary[ForkCheck, Sequence[threading.Lock]] = WeakKeyDictionary()
+
+def call_in_child(method: Callable[[], None]) -> None:
+    """Call a bound method in each child process after a fork, as long as its object exists.
+
+    It is for state that names threads of the parent. Nothing else runs in the child meanwhile.
+    """
+    _methods.append(WeakMethod(method))
+
+
+_locks: WeakSet[ForkLock] = WeakSet()
+_methods: list[WeakMethod[Any]] = []
 
 
 def _after_fork() -> None:
-    for check, locks in list(_checks.items()):
-        check.closed_by_fork(locks)
+    for lock in list(_locks):
+        lock.after_fork()
+    _methods[:] = [each for each in _methods if each() is not None]
+    for each in _methods:
+        method = each()
+        if method is not None:
+            method()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Final, Protocol
 
 import tokenizers
 from tokenizers import decoders, models
 
 from qwen3cpu import _native
-from qwen3cpu.errors import CheckpointError
+from qwen3cpu.errors import ArgumentError, CheckpointError, is_panic
 
 
 class Bpe(Protocol):
@@ -67,6 +68,27 @@ _BYTE_OF_CHARACTER: Final = _byte_alphabet()
 _BYTES_OF_UTF8: Final = frozenset(range(256)) - {0xC0, 0xC1, *range(0xF5, 0x100)}
 
 
+class _LibraryErrors:
+    """Around the library's work on a text, by `with`: what it raises becomes an ArgumentError, panics included.
+
+    A pre-tokenizer's expression may need more steps or memory than its limits allow.
+    """
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None and (is_panic(error) or type(error) in (Exception, ValueError, TypeError)):
+            raise ArgumentError(
+                f"text: expected what the model's tokenizer can encode; the tokenizers library says: {str(error)[:200]}"
+            ) from error
+
+
+_LIBRARY: Final = _LibraryErrors()
+
+
 class _TableBpe:
     """Normalizer and pre-tokenizer of the library, merges of our own."""
 
@@ -77,10 +99,13 @@ class _TableBpe:
         self.missing_bytes = frozenset(byte for byte in _BYTES_OF_UTF8 if table.find(bytes([byte])) is None)
 
     def normalize(self, text: str) -> str:
-        return text if self._normalizer is None else str(self._normalizer.normalize_str(text))
+        with _LIBRARY:
+            return text if self._normalizer is None else str(self._normalizer.normalize_str(text))
 
     def encode(self, text: str) -> list[int]:
-        words = self._pre_tokenizer.pre_tokenize_str(self.normalize(text))
+        normal = self.normalize(text)
+        with _LIBRARY:
+            words = self._pre_tokenizer.pre_tokenize_str(normal)
         return self._table.encode([word for word, _ in words])
 
     def token_bytes(self, id_: int) -> bytes | None:
@@ -110,10 +135,12 @@ class _LibraryBpe:
         )
 
     def normalize(self, text: str) -> str:
-        return text if self._normalizer is None else str(self._normalizer.normalize_str(text))
+        with _LIBRARY:
+            return text if self._normalizer is None else str(self._normalizer.normalize_str(text))
 
     def encode(self, text: str) -> list[int]:
-        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
+        with _LIBRARY:
+            ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
         return ids
 
     def token_bytes(self, id_: int) -> bytes | None:
@@ -140,7 +167,9 @@ def _open_table(content: bytes) -> TokenizerFile | None:
     try:
         library = tokenizers.Tokenizer.from_buffer(rest)
         described: dict[str, Any] = json.loads(rest)
-    except Exception:  # the library raises bare Exception and ValueError
+    except BaseException as bad:  # the library raises bare Exception and ValueError, and panics
+        if not isinstance(bad, Exception) and not is_panic(bad):
+            raise
         return None
     if not isinstance(library.decoder, decoders.ByteLevel) or library.pre_tokenizer is None:
         return None
@@ -183,7 +212,9 @@ def _added_tokens(
 def _open_library(content: bytes, source: str) -> TokenizerFile:
     try:
         complete = tokenizers.Tokenizer.from_buffer(content)
-    except Exception as bad:  # the library raises bare Exception and ValueError
+    except BaseException as bad:  # the library raises bare Exception and ValueError, and panics
+        if not isinstance(bad, Exception) and not is_panic(bad):
+            raise
         raise CheckpointError(f"{source}: tokenizer.json: expected a `tokenizers` file, found: {bad}") from bad
     model, decoder = complete.model, complete.decoder
     if not isinstance(model, models.BPE) or not isinstance(decoder, decoders.ByteLevel):

@@ -12,10 +12,11 @@ from datetime import datetime
 from typing import Any
 
 import jinja2
-from jinja2 import ext, nodes, parser, runtime, sandbox, utils
+from jinja2 import ext, nodes, parser, runtime, utils
 
 from qwen3cpu.errors import ArgumentError, CheckpointError, MessageError
 from qwen3cpu.text.messages import check_messages, check_tools
+from qwen3cpu.text.template_limits import LimitedEnvironment, counted
 from qwen3cpu.text.template_provenance import SpellingBreaker, mark_literals, strings, unused_characters
 from qwen3cpu.text.tokenizer import Tokenizer
 
@@ -98,7 +99,11 @@ class ChatTemplate:
         if not isinstance(template, str):
             raise CheckpointError(f"{self._source}: chat template: expected a str, found {type(template).__name__}")
         try:
-            return self._environment.from_string(template)
+            return self._environment.from_string(counted(self._environment.parse(template)))
+        except RecursionError:
+            raise CheckpointError(
+                f"{self._source}: chat template: expected a Jinja template, found one nested too deeply"
+            ) from None
         except jinja2.TemplateSyntaxError as bad:
             raise CheckpointError(
                 f"{self._source}: chat template: expected a Jinja template, found in line {bad.lineno}: {bad.message}"
@@ -140,7 +145,9 @@ class ChatTemplate:
 
     def _run(self, template: jinja2.Template, inputs: Inputs) -> str:
         try:
-            return template.render(inputs)
+            characters = sum(map(len, strings([inputs["messages"], inputs["tools"]])))
+            with self._environment.limited(characters):
+                return template.render(inputs)
         except _RefusalError as refusal:
             raise MessageError(
                 f"{self._source}: the chat template refuses the messages: {refusal.message}"
@@ -181,7 +188,7 @@ class ChatTemplate:
         if last is None or last[0] != mark:
             parsed = self._environment.parse(self._text or "")
             marked = mark_literals(parsed, self._tokenizer.control_pattern, mark)
-            last = self._last_twin = (mark, self._environment.from_string(marked))
+            last = self._last_twin = (mark, self._environment.from_string(counted(marked)))
         return last[1]
 
     def _mark_names(self, inputs: Inputs, mark: str) -> Inputs:
@@ -246,12 +253,12 @@ class _GenerationTag(ext.Extension):
         return caller()
 
 
-def _environment() -> sandbox.ImmutableSandboxedEnvironment:
+def _environment() -> LimitedEnvironment:
     """An environment in which templates behave as in transformers' `apply_chat_template`."""
-    environment = sandbox.ImmutableSandboxedEnvironment(
+    environment = LimitedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, ext.loopcontrols]
     )
-    environment.filters["tojson"] = _to_json
+    environment.add_filter("tojson", _to_json)
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["namespace"] = _Namespace
     return environment

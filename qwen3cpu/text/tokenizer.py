@@ -8,6 +8,7 @@ renders messages, output_splitter.py tells reasoning and tool calls apart.
 from __future__ import annotations
 
 import codecs
+import logging
 import operator
 import re
 from collections.abc import Iterable, Mapping
@@ -15,12 +16,14 @@ from typing import Any
 
 import tokenizers
 
-from qwen3cpu.errors import ArgumentError, CheckpointError
+from qwen3cpu.errors import ArgumentError
 from qwen3cpu.text.bpe import open_tokenizer_json
 
 NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """The keys of tokenizer_config.json whose tokens a chat template may use by name."""
 
+
+_logger = logging.getLogger("qwen3cpu")
 
 _WHITE_SPACE = re.compile(r"\s*")
 
@@ -230,9 +233,9 @@ def _named_tokens(config: Mapping[str, Any], source: str) -> dict[str, str]:
         if value is None:
             continue
         if not isinstance(value, str):
-            raise CheckpointError(
-                f"{source}: tokenizer_config.json: {key}: expected a string, found {type(value).__name__}"
-            )
+            # transformers reads it only when a template asks for it by name.
+            _logger.warning("%s: tokenizer_config.json: %s: ignoring %s, no string", source, key, type(value).__name__)
+            continue
         named[key] = value
     return named
 

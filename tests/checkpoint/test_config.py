@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from checkpoints import qwen3_config, transformers5_config
 
+from qwen3cpu.checkpoint import json_fields
 from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
 from qwen3cpu.checkpoint.rope import RopeScaling
 from qwen3cpu.errors import ConfigError
@@ -60,7 +62,6 @@ def test_defaults_are_those_of_transformers() -> None:
     assert config.num_key_value_heads == config.num_attention_heads
     assert read(eos_token_id=...).eos_token_ids == ()
     assert read(eos_token_id=7).eos_token_ids == (7,)
-    assert read(bos_token_id=None).bos_token_id is None
 
 
 @pytest.mark.parametrize("scaling", [None, YARN, {**YARN, "type": "yarn", "rope_type": ...}], ids=str)
@@ -109,10 +110,10 @@ BAD_VALUES = [
     ("tie_word_embeddings", 1, "true or false"),
     ("attention_bias", "false", "true or false"),
     ("eos_token_id", "2", "token id"),
-    ("eos_token_id", [], "token id"),
-    ("eos_token_id", [1, -1], "token id"),
+    ("eos_token_id", [1, 2**31], "token id"),
+    ("eos_token_id", 1.5, "token id"),
     ("eos_token_id", [True], "token id"),
-    ("bos_token_id", -1, "-1"),
+    ("quantization", {"group_size": 64, "bits": 4}, "MLX"),
     ("rope_scaling", "yarn", "object"),
     ("rope_scaling", {"rope_type": "llama3", "factor": 8.0}, "'llama3'"),
     ("rope_scaling", {"rope_type": "dynamic", "factor": 8.0}, "'dynamic'"),
@@ -263,15 +264,76 @@ def test_generation_defaults() -> None:
         ("temperature", "hot"),
         ("top_p", 0),
         ("top_p", 1.5),
-        ("top_k", -1),
         ("top_k", 2.5),
         ("min_p", 2),
         ("repetition_penalty", 0),
         ("do_sample", "yes"),
-        ("eos_token_id", 1.0),
+        ("eos_token_id", 1.5),
         ("max_new_tokens", 0),
     ],
 )
 def test_generation_defaults_refused(key: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"here: {key}: expected"):
         GenerationDefaults.from_dict({key: value}, "here")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((f"{name}_token_id", value) for name in ("bos", "pad", "sep", "decoder_start") for value in (-1, [1], "x")),
+        ("eos_token_id", -1),
+        ("eos_token_id", []),
+        ("eos_token_id", [None, -1]),
+        ("torch_dtype", 16),
+        ("transformers_version", None),
+        ("hidden_act", "swish"),
+        ("architectures", ["Qwen3Model"]),
+        ("sliding_window", "none"),
+        ("max_window_layers", -1),
+        ("initializer_range", "small"),
+        ("_name_or_path", 7),
+        ("vision_config", []),
+    ],
+    ids=str,
+)
+def test_what_changes_nothing_is_read_over(key: str, value: Any) -> None:
+    assert replace(read(**{key: value}), eos_token_ids=()) == replace(read(), eos_token_ids=())
+    assert read(eos_token_id=[1.0, -1, None, 2]).eos_token_ids == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "meaning"),
+    [
+        ("top_k", -1, 0),
+        ("top_k", 20.0, 20),
+        ("max_new_tokens", -1, None),
+        ("max_new_tokens", 100.0, 100),
+        ("eos_token_ids", None, None),
+    ],
+)
+def test_spellings_of_generation_settings(key: str, value: Any, meaning: Any) -> None:
+    assert getattr(GenerationDefaults.from_dict({key: value}, "here"), key) == meaning
+
+
+@pytest.mark.parametrize("key", ["pad_token_id", "bos_token_id", "num_beams", "cache_implementation", "stop_strings"])
+@pytest.mark.parametrize("value", [-1, [1], "x", 1e9, None])
+def test_generation_settings_that_are_not_read(key: str, value: Any) -> None:
+    assert GenerationDefaults.from_dict({key: value, "temperature": 0.5}, "here") == GenerationDefaults(temperature=0.5)
+
+
+def test_repeated_keys_are_found_in_linear_time() -> None:
+    """By the number of names that are compared, not by time: each is hashed, and compared with its like alone."""
+
+    class Counted(str):
+        compared = 0
+
+        def __eq__(self, other: object) -> bool:
+            Counted.compared += 1
+            return str.__eq__(self, str(other))
+
+        __hash__ = str.__hash__
+
+    names = [Counted(f"key {number}") for number in range(5000)]
+    with pytest.raises(ValueError, match="'key 4999' appears more than once"):
+        json_fields.no_repeated_keys([(name, 0) for name in (*names, Counted("key 4999"))])
+    assert Counted.compared < 3 * len(names)

@@ -329,7 +329,5 @@ def test_a_type_that_is_not_known(tmp_path: Path) -> None:
     at = data.index(name) + len(name) + 4 + 16  # after the number of dimensions and two of them
     assert data[at] == 8
     path.write_bytes(data[:at] + bytes([16]) + data[at + 1 :])
-    with pytest.raises(
-        CheckpointError, match=r"token_embd.weight.*expected one of the types F32, .*found type number 16"
-    ):
+    with pytest.raises(CheckpointError, match=r"token_embd.weight.*expected one of the types F32, .*found IQ2_XXS"):
         open_checkpoint(path, threads=1)

@@ -40,12 +40,12 @@ class Crowd:
             time.sleep(0.001)
 
     def __enter__(self):
-        self.engine._shared_pass._turn.acquire()
+        self.engine._shared_pass._turn.__enter__()
         return self
 
     def __exit__(self, *error):
         before = self.engine.native.counters()["calls"]
-        self.engine._shared_pass._turn.release()
+        self.engine._shared_pass._turn.__exit__(None, None, None)
         for thread in self.threads:
             thread.join()
         self.passes = self.engine.native.counters()["calls"] - before

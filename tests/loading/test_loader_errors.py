@@ -113,7 +113,7 @@ def test_a_folder_where_a_file_should_be(tmp_path: Path) -> None:
     write_checkpoint(tmp_path)
     (tmp_path / "config.json").unlink()
     (tmp_path / "config.json").mkdir()
-    with pytest.raises(CheckpointError, match=r"config\.json: cannot be read: Is a directory"):
+    with pytest.raises(CheckpointError, match=r"config\.json: cannot be read: expected a regular file, found a folder"):
         open_checkpoint(tmp_path, threads=1)
 
 

@@ -79,7 +79,6 @@ BAD_HEADERS = {
     "an entry that is a number": ({"a": 7}, "found 7"),
     "a missing key": ({"a": {"dtype": "F32", "shape": [4]}}, "data_offsets"),
     "an extra key": ({"a": {**entry(), "layout": "c"}}, "layout"),
-    "an unknown dtype": ({"a": entry("F128")}, "'F128'"),
     "a dtype that is a list": ({"a": entry(["F32"])}, "dtype"),
     "a negative size": ({"a": entry(shape=[-4])}, "-4"),
     "a size that is a float": ({"a": entry(shape=[4.0])}, "4.0"),
@@ -128,7 +127,7 @@ def test_refuses_what_is_no_safetensors_file(tmp_path: Path) -> None:
             SafetensorsFile(path)
     with pytest.raises(CheckpointError, match="No such file"):
         SafetensorsFile(tmp_path / "absent")
-    with pytest.raises(CheckpointError, match="directory"):
+    with pytest.raises(CheckpointError, match="found a folder"):
         SafetensorsFile(tmp_path)
 
 
@@ -157,7 +156,7 @@ def test_no_flipped_header_byte_leads_outside_the_file(tmp_path: Path) -> None:
             except CheckpointError:
                 refused += 1
                 continue
-            # What stays possible is another name or other metadata; the data is where it was.
-            arrays = {file.tensors[name].start: file.array(name) for name in file.tensors}
+            # What stays possible is another name, an unknown type or other metadata; the data is where it was.
+            arrays = {file.tensors[name].start: file.raw(name) for name in file.tensors}
             assert sorted(arrays) == sorted(entry.start for entry in SafetensorsFile(good(tmp_path)).tensors.values())
     assert refused > header

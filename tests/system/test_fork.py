@@ -172,3 +172,78 @@ thread.join()
 expected = ask_schema()
 assert answers == [expected] and int(expected)
 """)
+
+
+def test_forks_beside_busy_threads_answer_or_are_told():
+    """Whatever the other threads do at that moment: pass, sample, read a grammar, prepare a history, encode."""
+    pytest.importorskip("llguidance")
+    run("""
+import time
+schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+def ask_schema():
+    return model.generate("What is 17 + 25?", thinking=False, seed=1, schema=schema, max_new_tokens=4).text
+expected = {ask: ask(), ask_schema: ask_schema()}
+stop = threading.Event()
+def chat():
+    conversation = model.chat(prepare="idle", thinking=False, max_new_tokens=4)
+    conversation.send("What is 1 + 1?")
+    conversation.close()
+work = [ask, ask_schema, chat, lambda: model.tokenizer.encode("What is 17 + 25? " * 50), lambda: model.logits([1, 2])]
+def busy(task):
+    while not stop.is_set():
+        task()
+threads = [threading.Thread(target=busy, args=(task,)) for task in work]
+for thread in threads:
+    thread.start()
+def answers_or_is_told(question):
+    try:
+        assert question() == expected[question]
+    except EngineError as error:
+        assert "forked during a call" in str(error), error
+def ends(question):
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            answers_or_is_told(question)
+            code = 0
+        except BaseException as error:
+            os.write(1, repr(error).encode())
+        finally:
+            os._exit(code)
+    hangs_at = time.monotonic() + 60
+    while time.monotonic() < hangs_at:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    return "hang"
+codes = [ends((ask, ask_schema)[number % 2]) for number in range(200)]
+stop.set()
+for thread in threads:
+    thread.join()
+assert codes == [0] * 200, codes
+assert ask() == expected[ask] and ask_schema() == expected[ask_schema]
+""")
+
+
+def test_a_lock_that_is_held_but_says_free_is_noticed():
+    """As `locked()` says of a lock between its acquisition and the return of the GIL to its new holder."""
+    run("""
+from qwen3cpu.system.fork_guard import ForkLock
+lock = ForkLock()
+class SaysFree:
+    locked = staticmethod(lambda: False)
+    acquire = staticmethod(lambda blocking=True: False)
+lock._lock = SaysFree()
+def refused():
+    try:
+        with lock:
+            raise AssertionError("inside")
+    except EngineError as error:
+        assert "forked during a call" in str(error), error
+assert in_child(refused) == 0
+lock.check()  # the parent goes on
+""")

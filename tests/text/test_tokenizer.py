@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import unicodedata
@@ -17,6 +18,7 @@ from small_tokenizer import CONFIG, CONTROL_TOKENS, SPECIAL, byte_letters, edite
 from tokenizers import AddedToken
 
 from qwen3cpu.errors import ArgumentError, CheckpointError
+from qwen3cpu.text import bpe
 from qwen3cpu.text.tokenizer import StreamDecoder, Tokenizer
 
 SMALL = Tokenizer(small(), CONFIG, source="small")
@@ -280,6 +282,50 @@ def test_bad_tokenizer_files(content: bytes, message: str) -> None:
         Tokenizer(content, {}, source="some folder")
 
 
-def test_bad_tokenizer_config() -> None:
-    with pytest.raises(CheckpointError, match=r"tokenizer_config.json: eos_token: expected a string, found int"):
-        Tokenizer(small(), {"eos_token": 5}, source="some folder")
+def test_a_named_token_that_is_no_string_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "qwen3cpu"):
+        tokenizer = Tokenizer(small(), {"eos_token": 5, "bos_token": "<|im_start|>"}, source="some folder")
+    assert tokenizer.named_tokens == {"bos_token": "<|im_start|>"}
+    assert "tokenizer_config.json: eos_token: ignoring int" in caplog.text
+
+
+@pytest.mark.parametrize("table", [True, False])
+@pytest.mark.parametrize("pattern", [r"(a+)+$", r"(a|aa)+$"])
+def test_a_pre_tokenizer_that_runs_away(pattern: str, table: bool) -> None:
+    described = json.loads(small())
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    described["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, described["pre_tokenizer"]]}
+    if not table:
+        described["model"]["unk_token"] = "a"  # the library alone reads it then
+    tokenizer = Tokenizer(json.dumps(described).encode(), {}, source="some folder")
+    assert type(tokenizer._bpe).__name__ == ("_TableBpe" if table else "_LibraryBpe")
+    assert tokenizer.decode(tokenizer.encode("aaa")) == "aaa"
+    with pytest.raises(ArgumentError, match="the tokenizers library says"):
+        tokenizer.encode("a" * 40 + "!")
+
+
+def test_panics_of_the_library_are_errors_of_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eleven million spaces and a letter are a real one, and take minutes."""
+    panic = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
+    tokenizer = Tokenizer(small(), {}, source="some folder")
+
+    class Panics:
+        def pre_tokenize_str(self, text: str) -> None:
+            raise panic("called `Result::unwrap()` on an `Err` value")
+
+    monkeypatch.setattr(tokenizer._bpe, "_pre_tokenizer", Panics())
+    with pytest.raises(ArgumentError, match=r"the tokenizers library says: called `Result::unwrap"):
+        tokenizer.encode("hello")
+
+
+def test_panics_of_the_library_are_errors_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    panic = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
+
+    class Panics:
+        @staticmethod
+        def from_buffer(content: bytes) -> None:
+            raise panic("index out of bounds")
+
+    monkeypatch.setattr(bpe.tokenizers, "Tokenizer", Panics)
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: expected a `tokenizers` file, found: index out"):
+        Tokenizer(small(), {}, source="some folder")

@@ -6,7 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.checkpoint.input_files import read_file
 from qwen3cpu.checkpoint.model_texts import ModelTexts, parse_config, parse_texts
+from qwen3cpu.checkpoint.readers.folder_kind import check_no_adapter
 from qwen3cpu.errors import CheckpointError
 
 
@@ -16,6 +18,8 @@ def read_folder_config(folder: Path, quant_methods: Collection[str | None] = ())
     quant_methods: as for `ModelConfig.from_dict`. Raises CheckpointError (ConfigError).
     """
     data = read_file(folder / "config.json")
+    if data is None:
+        check_no_adapter(folder)
     return parse_config({} if data is None else {"config.json": data}, str(folder), quant_methods)
 
 
@@ -26,6 +30,8 @@ def read_folder_texts(folder: Path, quant_methods: Collection[str | None] = ()) 
     """
     names = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
     files = {name: data for name in names if (data := read_file(folder / name)) is not None}
+    if "config.json" not in files:
+        check_no_adapter(folder)
     template = read_file(folder / "chat_template.jinja")
     text = None if template is None else _decode(template, f"{folder}: chat_template.jinja")
     return parse_texts(files, text, str(folder), quant_methods)
@@ -33,17 +39,7 @@ def read_folder_texts(folder: Path, quant_methods: Collection[str | None] = ()) 
 
 def _decode(data: bytes, source: str) -> str:
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as reason:
-        byte = data[reason.start]
+        byte = reason.object[reason.start]
         raise CheckpointError(f"{source}: expected UTF-8, found byte {byte:#04x} at {reason.start}") from None
-
-
-def read_file(path: Path) -> bytes | None:
-    """The contents of a file; None when there is none. Raises CheckpointError when it cannot be read."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as reason:
-        raise CheckpointError(f"{path}: cannot be read: {reason.strerror or reason}") from reason

@@ -9,19 +9,15 @@ import json
 from collections import Counter
 from typing import Any, Final
 
+from qwen3cpu.arguments import as_whole
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.gguf_file import GgufFile
 from qwen3cpu.checkpoint.json_fields import Fields, brief
 from qwen3cpu.checkpoint.model_texts import ModelTexts, parse_texts
+from qwen3cpu.checkpoint.readers.gguf_keys import check_keys, rope_scaling
 from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, ROWS
 from qwen3cpu.errors import CheckpointError, ConfigError
 
-_ROPE_KEYS: Final = {
-    "factor": "factor",
-    "original_context_length": "original_max_position_embeddings",
-    "yarn_beta_fast": "beta_fast",
-    "yarn_beta_slow": "beta_slow",
-}
 _SAMPLING_KEYS: Final = {
     "temp": "temperature",
     "top_k": "top_k",
@@ -71,18 +67,25 @@ def _config(file: GgufFile) -> dict[str, Any]:
     """config.json for the metadata."""
     values = file.metadata
     fields = Fields(values, str(file.path), ConfigError)
+    # First of all: a part but the first has no other keys, and an adapter has those of its model.
+    if values.get("split.count", 1) not in (0, 1):
+        raise fields.fail(
+            "split.count",
+            "a whole model in one file; join the parts with `llama-gguf-split --merge FIRST_PART OUTPUT`",
+        )
+    if values.get("general.type", "model") != "model":
+        raise fields.fail("general.type", "'model' (merge an adapter into its model first)")
     if fields.text("general.architecture") != "qwen3":
         raise fields.fail("general.architecture", "'qwen3' (the dense Qwen3 models)")
-    if values.get("split.count", 1) not in (0, 1):
-        raise fields.fail("split.count", "one file; join the parts with `llama-gguf-split --merge`")
 
     def number(key: str, most: int = 1 << 30) -> int:
         return fields.integer(f"qwen3.{key}", 1, most)
 
     heads, hidden = number("attention.head_count"), number("embedding_length")
-    head_dim = fields.optional_integer("qwen3.attention.key_length", 1, 1 << 20, hidden // heads)
+    head_dim = fields.optional_integer("qwen3.attention.key_length", 1, 1 << 20) or hidden // heads
     if fields.optional_integer("qwen3.attention.value_length", 1, 1 << 20, head_dim) != head_dim:
         raise fields.fail("qwen3.attention.value_length", f"that of keys, {head_dim}")
+    check_keys(fields, head_dim)
     embedding = file.tensors.get(ROWS[EMBEDDING].gguf)
     if embedding is None:
         raise CheckpointError(f"{file.path}: expected tensor {ROWS[EMBEDDING].gguf}, found no such tensor")
@@ -100,24 +103,16 @@ def _config(file: GgufFile) -> dict[str, Any]:
         "max_position_embeddings": number("context_length"),
         "rms_norm_eps": fields.number("qwen3.attention.layer_norm_rms_epsilon", 0.0, 1.0, above_low=True),
         "rope_theta": fields.number("qwen3.rope.freq_base", 1.0, 1e12, above_low=True),
-        "rope_scaling": _rope_scaling(fields),
+        "rope_scaling": rope_scaling(fields),
         "tie_word_embeddings": ROWS[HEAD].gguf not in file.tensors,
         "attention_bias": any(name.endswith(query_bias) for name in file.tensors),
-        "bos_token_id": fields.optional_integer("tokenizer.ggml.bos_token_id", 0, 2**31 - 1),
-        "eos_token_id": fields.optional_integer("tokenizer.ggml.eos_token_id", 0, 2**31 - 1),
+        "eos_token_id": _eos(values),
     }
 
 
-def _rope_scaling(fields: Fields) -> dict[str, Any] | None:
-    """rope_scaling of config.json for keys such as qwen3.rope.scaling.factor; None for none."""
-    prefix = "qwen3.rope.scaling."
-    kind = fields.text(prefix + "type", None)
-    if kind in (None, "none"):
-        return None
-    known = {
-        ours: fields.values[prefix + theirs] for theirs, ours in _ROPE_KEYS.items() if prefix + theirs in fields.values
-    }
-    return {"rope_type": kind, **known}
+def _eos(values: dict[str, Any]) -> int | None:
+    id_ = as_whole(values.get("tokenizer.ggml.eos_token_id"))
+    return id_ if id_ is not None and 0 <= id_ < 2**31 else None
 
 
 class _Tokens:
@@ -149,9 +144,9 @@ class _Tokens:
         return values
 
     def named_ids(self, role: str) -> set[int]:
-        """The id of "eos", "bos" or "padding", where there is one."""
-        id_ = self._fields.optional_integer(f"tokenizer.ggml.{role}_token_id", 0, len(self.texts) - 1)
-        return set() if id_ is None else {id_}
+        """The id of "eos", "bos" or "padding", where there is one: -1 and 2**32 - 1 say that there is none."""
+        id_ = as_whole(self._fields.values.get(f"tokenizer.ggml.{role}_token_id"))
+        return {id_} if id_ is not None and 0 <= id_ < len(self.texts) else set()
 
     def tokenizer_config(self) -> dict[str, Any]:
         """tokenizer_config.json."""

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.dtypes import finite_float32
+from qwen3cpu.checkpoint.input_files import read_file
 from qwen3cpu.checkpoint.json_fields import brief, parse_object
 from qwen3cpu.checkpoint.model_texts import ModelTexts
-from qwen3cpu.checkpoint.readers.folder_texts import read_file
+from qwen3cpu.checkpoint.readers.folder_kind import check_no_adapter, describe_other_weights
 from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile, TensorEntry
+from qwen3cpu.checkpoint.tensor_names import own_names
 from qwen3cpu.checkpoint.tensors import HEAD, LAYERS, matrix_shapes, vector_lengths
 from qwen3cpu.errors import CheckpointError
 
@@ -41,23 +43,27 @@ class FolderWeights:
         self.path = folder
         self._config_json = texts.config_json
         self._file_of = _open_files(folder)
+        self._stored_name = own_names(self._file_of, folder)
         self.matrices = matrix_shapes(config)
         self.vectors = vector_lengths(config)
         expected: dict[str, tuple[int, ...]] = {**self.matrices, **{name: (n,) for name, n in self.vectors.items()}}
         for name, shape in expected.items():
             self._check_tensor(name, shape)
-        self._check_extra(set(self._file_of) - set(expected), config)
+        self._check_extra(set(self._stored_name) - set(expected), config)
         self.stored_bytes: int = sum(self._entry(name).stop - self._entry(name).start for name in self.matrices)
         """Bytes of the matrices in the files."""
 
     def _entry(self, name: str) -> TensorEntry:
-        return self._file_of[name].tensors[name]
+        return self._file(name).tensors[self._stored_name[name]]
+
+    def _file(self, name: str) -> SafetensorsFile:
+        return self._file_of[self._stored_name[name]]
 
     def _check_tensor(self, name: str, shape: tuple[int, ...]) -> None:
-        if name not in self._file_of:
+        if name not in self._stored_name:
             raise CheckpointError(f"{self.path}: expected tensor {name} of shape {list(shape)}, found no such tensor")
         entry = self._entry(name)
-        where = f"{self._file_of[name].path}: tensor {name}"
+        where = f"{self._file(name).path}: tensor {self._stored_name[name]}"
         if entry.shape != shape:
             raise CheckpointError(f"{where}: expected shape {list(shape)}, found {list(entry.shape)}")
         if entry.dtype not in _WEIGHT_DTYPES:
@@ -70,32 +76,32 @@ class FolderWeights:
             # Old checkpoints carry the RoPE frequencies, which follow from the configuration.
             if name.startswith(LAYERS) and not name.endswith(".rotary_emb.inv_freq"):
                 raise CheckpointError(
-                    f"{self._file_of[name].path}: expected {config.num_hidden_layers} layers "
+                    f"{self._file(name).path}: expected {config.num_hidden_layers} layers "
                     f"{'with' if config.attention_bias else 'without'} attention biases as config.json says, "
-                    f"found tensor {name}"
+                    f"found tensor {self._stored_name[name]}"
                 )
             _logger.info("%s: ignoring tensor %s, which a Qwen3 model does not have", self.path, name)
 
     def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
         """Rows [first, last) of a matrix: C-contiguous aligned float32, float16, or uint16 with bfloat16 bits."""
-        part = self._file_of[name].array(name)[first:last]
+        part = self._file(name).array(self._stored_name[name])[first:last]
         return part if part.flags.aligned else part.copy()
 
     def drop_rows(self, name: str, first: int, last: int) -> None:
         """Take the pages of rows that are done out of this process's memory; they stay in the system's file cache."""
         entry = self._entry(name)
         row_bytes = (entry.stop - entry.start) // entry.shape[0]
-        self._file_of[name].advise("MADV_DONTNEED", entry.start + first * row_bytes, entry.start + last * row_bytes)
+        self._file(name).advise("MADV_DONTNEED", entry.start + first * row_bytes, entry.start + last * row_bytes)
 
     def will_need(self, name: str) -> None:
         """Let the system read a tensor ahead."""
         entry = self._entry(name)
-        self._file_of[name].advise("MADV_WILLNEED", entry.start, entry.stop)
+        self._file(name).advise("MADV_WILLNEED", entry.start, entry.stop)
 
     def vector(self, name: str) -> NDArray[np.float32]:
         """A norm weight or bias as float32, a copy. Raises CheckpointError when a value is not finite."""
-        file = self._file_of[name]
-        return finite_float32(file.array(name), f"{file.path}: tensor {name}")
+        file, stored = self._file(name), self._stored_name[name]
+        return finite_float32(file.array(stored), f"{file.path}: tensor {stored}")
 
     def files(self) -> dict[str, Path]:
         """Name -> path of every weight file."""
@@ -116,12 +122,13 @@ class FolderWeights:
 
 def _open_files(folder: Path) -> dict[str, SafetensorsFile]:
     """Tensor name -> the file that holds it."""
-    if (folder / _WEIGHTS).is_file():
+    if _exists(folder / _WEIGHTS):
         file = SafetensorsFile(folder / _WEIGHTS)
         return dict.fromkeys(file.tensors, file)
     index = read_file(folder / _INDEX)
     if index is None:
-        raise CheckpointError(f"{folder}: expected {_WEIGHTS} or {_INDEX}, found {_listing(folder)}")
+        check_no_adapter(folder)
+        raise CheckpointError(f"{folder}: expected {_WEIGHTS} or {_INDEX}, found {describe_other_weights(folder)}")
     source = f"{folder / _INDEX}"
     weight_map = parse_object(index, source).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
@@ -132,7 +139,7 @@ def _open_files(folder: Path) -> dict[str, SafetensorsFile]:
         if not isinstance(shard, str) or shard in ("", ".", "..") or set(shard) & set("/\\\0"):
             raise CheckpointError(f"{source}: weight_map: {name!r}: expected a file name, found {brief(shard)}")
         if shard not in files:
-            if not (folder / shard).is_file():
+            if not _exists(folder / shard):
                 raise CheckpointError(f"{folder}: expected the file {shard} that {_INDEX} names, found none")
             files[shard] = SafetensorsFile(folder / shard)
         if name not in files[shard].tensors:
@@ -141,7 +148,9 @@ def _open_files(folder: Path) -> dict[str, SafetensorsFile]:
     return file_of
 
 
-def _listing(folder: Path) -> str:
-    names = sorted(path.name for path in folder.iterdir())
-    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return shown or "an empty folder"
+def _exists(path: Path) -> bool:
+    """Whether a path is there; a name that the system does not allow is not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False

@@ -1,0 +1,121 @@
+"""Metadata of a GGUF file that changes what a model computes: honoured, or refused by name.
+
+The meaning of each key is llama.cpp's (src/llama-arch.cpp, src/llama-model.cpp, src/llama-context.cpp).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+from qwen3cpu.checkpoint.json_fields import Fields
+
+_logger = logging.getLogger("qwen3cpu")
+
+PREFIX: Final = "qwen3."
+
+_ROPE_KEYS: Final = {
+    "factor": "factor",
+    "original_context_length": "original_max_position_embeddings",
+    "yarn_beta_fast": "beta_fast",
+    "yarn_beta_slow": "beta_slow",
+}
+_READ: Final = {
+    *("block_count", "context_length", "embedding_length", "feed_forward_length"),
+    *("attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length"),
+    *("attention.layer_norm_rms_epsilon", "rope.freq_base", "rope.scaling.type", "rope.scaling.attn_factor"),
+    *(f"rope.scaling.{key}" for key in _ROPE_KEYS),
+}
+"""What gguf_texts.py and `rope_scaling` read."""
+_HARMLESS: Final = {
+    "vocab_size",
+    "pooling_type",
+    "rope.scaling.finetuned",
+    "tensor_data_layout",
+    "classifier.output_labels",
+}
+"""They say something about a model, and change nothing about what it computes."""
+_STRICT: Final = ("rope.", "attention.")
+"""An unknown key of these parts is refused. Others are named in the log."""
+
+Neutral = Callable[[Any, Fields, int], bool]
+"""neutral(value, fields, head_dim): whether a value changes nothing."""
+
+
+def _equal(*values: float) -> Neutral:
+    return lambda value, fields, head_dim: value in values
+
+
+def _no_window(value: Any, fields: Fields, head_dim: int) -> bool:
+    """A window as long as the context hides nothing."""
+    longest = fields.values.get(f"{PREFIX}context_length")
+    return value == 0 or (isinstance(value, int) and isinstance(longest, int) and value >= longest)
+
+
+def _usual_scale(value: Any, fields: Fields, head_dim: int) -> bool:
+    return value == 0 or (isinstance(value, float) and math.isclose(value, head_dim**-0.5, rel_tol=1e-6))
+
+
+_MUST_BE: Final[dict[str, tuple[Neutral, str]]] = {
+    "rope.dimension_count": (
+        lambda value, fields, head_dim: value == head_dim,
+        "the size of a head (all of it is rotated)",
+    ),
+    "rope.scale_linear": (_equal(0, 1), "1 (linear scaling is not supported)"),
+    "rope.scaling.yarn_ext_factor": (_equal(-1, 1), "1"),
+    "rope.scaling.yarn_attn_factor": (_equal(-1, 1), "1; rope.scaling.attn_factor is understood"),
+    "rope.scaling.yarn_log_multiplier": (_equal(0), "0"),
+    "attention.sliding_window": (_no_window, "none (sliding-window attention is not supported)"),
+    "attention.causal": (_equal(True), "true"),
+    "attention.scale": (_usual_scale, "1 / sqrt(size of a head)"),
+    "attention.clamp_kqv": (_equal(0), "0"),
+    "attention.max_alibi_bias": (_equal(0), "0"),
+    "use_parallel_residual": (_equal(False), "false"),
+    "logit_scale": (_equal(0, 1), "1"),
+    "residual_scale": (_equal(0, 1), "1"),
+    "embedding_scale": (_equal(0, 1), "1"),
+    "attn_logit_softcapping": (_equal(0), "0"),
+    "final_logit_softcapping": (_equal(0), "0"),
+    "expert_count": (_equal(0), "0 (the dense Qwen3 models)"),
+    "expert_used_count": (_equal(0), "0 (the dense Qwen3 models)"),
+}
+
+
+def check_keys(fields: Fields, head_dim: int) -> None:
+    """Refuse what would change the model without being computed. Raises ConfigError naming the key."""
+    for key, value in fields.values.items():
+        if not key.startswith(PREFIX):
+            continue
+        name = key.removeprefix(PREFIX)
+        if name in _MUST_BE:
+            neutral, expected = _MUST_BE[name]
+            if not neutral(value, fields, head_dim):
+                raise fields.fail(key, expected)
+        elif name not in _READ and name not in _HARMLESS:
+            if name.startswith(_STRICT):
+                raise fields.fail(key, "no such key: what it changes is not known")
+            _logger.warning("%s: ignoring the key %s, which is not known", fields.source, key)
+
+
+def rope_scaling(fields: Fields) -> dict[str, Any] | None:
+    """rope_scaling of config.json for keys such as qwen3.rope.scaling.factor; None for none."""
+    prefix = f"{PREFIX}rope.scaling."
+    kind = fields.text(prefix + "type", None)
+    factor = fields.optional_number(prefix + "factor", 0.0, 65536.0)
+    attention = fields.optional_number(prefix + "attn_factor", 0.0, 1e3)
+    if kind in (None, "none"):
+        # Without a type llama.cpp scales linearly.
+        if kind is None and factor not in (None, 0.0, 1.0):
+            raise fields.fail(prefix + "factor", "1, as rope.scaling.type is missing (linear scaling is not supported)")
+        if attention not in (None, 0.0, 1.0):
+            raise fields.fail(prefix + "attn_factor", "1 without YaRN")
+        return None
+    known = {
+        ours: fields.values[prefix + theirs] for theirs, ours in _ROPE_KEYS.items() if prefix + theirs in fields.values
+    }
+    if kind == "yarn" and attention and factor and factor >= 1:
+        # llama.cpp multiplies its own factor with this one; config.json's attention_factor is the product.
+        known["attention_factor"] = attention * (0.1 * math.log(factor) + 1.0)
+    return {"rope_type": kind, **known}

@@ -1,0 +1,7 @@
+"""Lets a process keep its exit status when the interpreter ends while a daemon thread generates."""
+
+import atexit
+
+from qwen3cpu import _native
+
+atexit.register(_native.hold_threads_that_end)
