@@ -6,18 +6,16 @@ import math
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from qwen3cpu.arguments import whole_number
 from qwen3cpu.checkpoint.config import GenerationDefaults
 from qwen3cpu.engine.sampling import NON_THINKING, THINKING, SamplingParams
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.text.schema_validator import SchemaChecker
 from qwen3cpu.text.token_ids import check_ids
 from qwen3cpu.text.tool_calls import argument_validators
 from qwen3cpu.text.tool_schemas import Tool, tool_schemas
-
-if TYPE_CHECKING:
-    from jsonschema.protocols import Validator
 
 
 class Options(TypedDict, total=False):
@@ -107,7 +105,7 @@ class Request:
     deadline: float | None = None
     loop_detection: bool = True
     tools: Sequence[Mapping[str, Any]] | None = None
-    call_schemas: Mapping[str, Validator] | None = None
+    call_schemas: Mapping[str, SchemaChecker] | None = None
     """What arguments of calls have to follow, by name of the tool; None: nothing. Made from `tools`."""
     raw: bool = False
     max_new_tokens: int | None = None

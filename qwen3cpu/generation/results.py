@@ -134,10 +134,10 @@ class Chunk:
 
     text: str = ""
     reasoning: str = ""
-    tool_call: ToolCall | None = None
-    """A call, when this token completes one."""
-    malformed_call: MalformedCall | None = None
-    """A block that is no call, when this token completes one; it is part of `text` too."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """The calls of a block that is complete now; usually one."""
+    malformed_calls: tuple[MalformedCall, ...] = ()
+    """Blocks that are no calls and complete now; they are part of `text` too."""
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
     index: int = 0
@@ -145,3 +145,13 @@ class Chunk:
     finish_reason: FinishReason | None = None
     result: Result | None = field(default=None, repr=False)
     """The whole answer, in its last chunk only."""
+
+    @property
+    def tool_call(self) -> ToolCall | None:
+        """The first of `tool_calls`; None without any."""
+        return self.tool_calls[0] if self.tool_calls else None
+
+    @property
+    def malformed_call(self) -> MalformedCall | None:
+        """The first of `malformed_calls`; None without any."""
+        return self.malformed_calls[0] if self.malformed_calls else None

@@ -76,9 +76,10 @@ class _Reply:
                 delta: dict[str, Any] = {}
                 if chunk.reasoning:
                     delta["reasoning_content"] = chunk.reasoning
-                if chunk.tool_call:
-                    delta["tool_calls"] = [{"index": calls[index], **chat_call(chunk.tool_call)}]
-                    calls[index] += 1
+                if chunk.tool_calls:
+                    numbered = enumerate(chunk.tool_calls, calls[index])
+                    delta["tool_calls"] = [{"index": number, **chat_call(call)} for number, call in numbered]
+                    calls[index] += len(chunk.tool_calls)
                 if chunk.text:
                     delta["content"] = chunk.text
                 logprobs = self._logprobs(chunk)

@@ -133,9 +133,9 @@ class _Items:
         """What a chunk brings."""
         yield from self._more("reasoning", chunk.reasoning)
         yield from self._more("message", chunk.text)
-        if chunk.tool_call:
+        for call in chunk.tool_calls:
             yield from self.close("completed")
-            yield from self._call(chunk.tool_call)
+            yield from self._call(call)
 
     def close(self, status: str) -> Iterator[Event]:
         """End the item that is open, if one is."""
