@@ -93,7 +93,7 @@ class Result:
     seed: int
     """Generating again with this seed and the same options (and n, for answers with an index above 0) repeats it."""
     logprobs: tuple[TokenLogprob, ...] | None = None
-    """One entry per entry of token_ids when they were asked for."""
+    """One entry per entry of token_ids when they were asked for, also for tokens that a stop string cut off."""
     index: int = 0
     """Which of the `n` answers to the prompt, or which prompt of a batch."""
     thinking_closed_by: ClosedBy | None = None

@@ -11,9 +11,10 @@ from starlette.responses import Response
 from qwen3cpu.generation.results import Chunk, Result
 from qwen3cpu.server.api.bodies import ChatBody
 from qwen3cpu.server.api.chat_input import chat_request
-from qwen3cpu.server.api.common import ContentTokens, head, usage
+from qwen3cpu.server.api.common import head, usage
 from qwen3cpu.server.api.errors import as_api_error
 from qwen3cpu.server.api.json_output import json_bytes
+from qwen3cpu.server.api.logprobs import ContentLogprobs
 from qwen3cpu.server.api.reply import read_body, respond
 from qwen3cpu.server.api.tool_calls import chat_call
 from qwen3cpu.server.scheduling.service import Answers, Service
@@ -42,7 +43,7 @@ class _Reply:
         self._head["seed"] = answers.jobs[0].request.sampling.seed
         tokenizer = service.model.tokenizer
         in_thinking = starts_thinking(prompt, tokenizer)
-        self._content = [ContentTokens(tokenizer, in_thinking=in_thinking) for _ in range(body.n or 1)]
+        self._content = [ContentLogprobs(tokenizer, in_thinking=in_thinking) for _ in range(body.n or 1)]
 
     async def whole(self) -> dict[str, Any]:
         """All of it."""
@@ -108,7 +109,7 @@ class _Reply:
     def _logprobs(self, part: Chunk | Result) -> dict[str, Any] | None:
         if not self._body.logprobs:
             return None
-        return {"content": self._content[part.index].logprobs(part.logprobs), "refusal": None}
+        return {"content": self._content[part.index].content(part), "refusal": None}
 
 
 def _finish_reason(result: Result, calls: int) -> str:
