@@ -296,6 +296,8 @@ class Answer:
         thinks = before or after
         if thinks:
             self._thinking.note(token, inside=before and after)
+        elif visible:
+            self._ending.note(token)
         if self._constraint is not None and visible:
             if thinks:
                 self._constraint.thinks()

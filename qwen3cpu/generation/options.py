@@ -28,8 +28,10 @@ class Options(TypedDict, total=False):
         means an empty think block. Without effect on a model that has no think tokens.
     deadline: seconds from the call in which the answer has to be complete. The thinking is closed when, at the speed
         measured so far, the time that is left is needed for the answer; what is not complete then is cut off.
-    loop_detection: thinking that repeats the same tokens over and over is closed as by a spent budget (True, the
-        default).
+    loop_detection: True, the default, closes thinking that repeats the same tokens over and over, as a spent budget
+        does, and ends an answer that does so. Answers to prompts that are taken as they are (raw text, ids), those with
+        a grammar and those with ignore_eos are not ended. A loop in the thinking fills 512 tokens and comes four times;
+        one in the answer fills 4096 and comes eight times.
     tools: what the model may call: JSON schemas of functions, or Python functions, whose signature and docstring make
         the schema. Calls that do not follow it are text. `Model.run` also makes the calls.
     schema: a JSON schema (a dict) or a pydantic model that the answer has to follow; reasoning before it is free. An
@@ -118,6 +120,8 @@ class Request:
     progress: bool = False
     grammar: str | None = None
     """What the answer has to follow, made from `schema` (grammar.py)."""
+    answer_loops: bool = False
+    """Whether an answer that repeats itself is ended: `loop_detection`, for prompts that are rendered."""
     plain: bool = False
     """All tokens make text: think blocks and tool calls are not told apart. Not an option of generate."""
 

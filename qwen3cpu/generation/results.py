@@ -9,7 +9,7 @@ from qwen3cpu.generation.thinking import ClosedBy
 from qwen3cpu.text.tool_calls import MalformedCall, ToolCall
 
 FinishReason = Literal["stop", "length"]
-StoppedBy = Literal["eos", "stop_token", "stop_string", "max_new_tokens", "context", "deadline"]
+StoppedBy = Literal["eos", "stop_token", "stop_string", "max_new_tokens", "context", "deadline", "loop"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ class Result:
     finish_reason: FinishReason
     """"stop": the model or a stop condition ended it; "length": a limit cut it off."""
     stopped_by: StoppedBy
-    """What exactly: "eos", "stop_token", "stop_string", or the limit "max_new_tokens", "context" or "deadline"."""
+    """What exactly: "eos", "stop_token", "stop_string", or the limit "max_new_tokens", "context" or "deadline"; or
+    "loop": the answer repeated the same tokens over and over."""
     stop: str | int | None
     """The stop string, or the id that ended the answer; None when a limit did."""
     usage: Usage

@@ -64,6 +64,7 @@ class _Reply:
             "message": message,
             "logprobs": self._logprobs(result),
             "finish_reason": _finish_reason(result, len(calls)),
+            **_details(result),
         }
 
     async def events(self) -> AsyncGenerator[bytes, None]:
@@ -88,7 +89,8 @@ class _Reply:
                     yield self._event(index, delta, logprobs)
                 if chunk.result is not None:
                     results.append(chunk.result)
-                    yield self._event(index, {}, finish_reason=_finish_reason(chunk.result, calls[index]))
+                    reason = _finish_reason(chunk.result, calls[index])
+                    yield self._event(index, {}, finish_reason=reason, more=_details(chunk.result))
             if self._body.include_usage:
                 counts = usage([(result.usage, 0) for result in results])
                 yield _event({**self._head, "choices": [], "usage": counts})
@@ -102,8 +104,9 @@ class _Reply:
         delta: dict[str, Any],
         logprobs: dict[str, Any] | None = None,
         finish_reason: str | None = None,
+        more: dict[str, Any] | None = None,
     ) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason, **(more or {})}
         return _event({**self._head, "choices": [choice]})
 
     def _logprobs(self, part: Chunk | Result) -> dict[str, Any] | None:
@@ -114,6 +117,11 @@ class _Reply:
 
 def _finish_reason(result: Result, calls: int) -> str:
     return "tool_calls" if calls and result.finish_reason == "stop" else result.finish_reason
+
+
+def _details(result: Result) -> dict[str, Any]:
+    """A field of ours: that a loop, and no limit, is behind the finish reason "length"."""
+    return {"finish_details": {"type": "loop"}} if result.stopped_by == "loop" else {}
 
 
 def _event(value: dict[str, Any]) -> bytes:

@@ -102,11 +102,13 @@ class _Reply:
 
     def _end(self, result: Result) -> Event:
         status = "incomplete" if result.finish_reason == "length" else "completed"
+        # OpenAI has no other reason for an answer without end.
+        details = {"reason": "max_output_tokens", **({"detail": "loop"} if result.stopped_by == "loop" else {})}
         counts = result.usage
         response = {
             **self._response,
             "status": status,
-            "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+            "incomplete_details": details if status == "incomplete" else None,
             "output": self._items.done,
             "usage": {
                 "input_tokens": counts.prompt_tokens,
