@@ -123,7 +123,15 @@ class Answerer:
         return latest_switch(prompt) if self._has_template and not options.get("raw") else None
 
     def _checked(self, switch: bool | None, options: Mapping[str, Any]) -> Request:
-        request = make_request(options, self._defaults, vocab_size=self.surroundings.engine.vocab_size, switch=switch)
+        tokenizer = self.surroundings.tokenizer
+        opens, closes = tokenizer.tool_call, tokenizer.end_tool_call
+        request = make_request(
+            options,
+            self._defaults,
+            vocab_size=self.surroundings.engine.vocab_size,
+            switch=switch,
+            call_tokens=None if opens is None or closes is None else (opens, closes),
+        )
         if request.max_new_tokens is None and self._defaults.max_new_tokens is not None:
             request = replace(request, max_new_tokens=self._defaults.max_new_tokens)
         if request.grammar is not None:
