@@ -19,6 +19,8 @@ MOST_PATTERN_STEPS: Final = 300_000
 """Steps of all patterns in one check, a few tenths of a second."""
 MOST_KEYWORDS: Final = 100_000
 """Keywords applied in one check: references can make a small schema exponentially large."""
+MOST_DEEP: Final = 140
+"""Keywords inside each other: a reference to itself has no end. Values and schemas of 64 levels stay below it."""
 LONGEST_REASON: Final = 300
 """Characters of a reason; that of a large schema would quote all of it."""
 
@@ -58,13 +60,13 @@ class SchemaChecker:
             # Patterns are not compiled here: one in ECMAScript's syntax is no mistake.
             kind.check_schema(schema, format_checker=None)
             self._plain = _without_schema_keys(schema, top=True)
+            self._has_pattern_properties = _has_key(self._plain, "patternProperties")
         except exceptions.SchemaError as error:
             place = "".join(f".{part}" for part in error.absolute_path)
             raise ArgumentError(f"{where}{place}: {shortened(error.message)}") from error
         except RecursionError:
             raise ArgumentError(f"{where}: expected less nesting") from None
         self._validator = _bounded(kind)(self._plain, registry=Registry())
-        self._has_pattern_properties = _has_key(self._plain, "patternProperties")
 
     def check(self, value: Any, name: str) -> Findings:
         """Check a value.
@@ -82,6 +84,11 @@ class SchemaChecker:
             error = exceptions.best_match(self._validator.iter_errors(value))
         except (Unresolvable, RecursionError, _TooMuchError) as problem:
             return Findings(f"{name}: cannot be checked: {problem}", tuple(run.unchecked))
+        except BaseException as problem:
+            if type(problem).__name__ != "PanicException":
+                raise
+            # The end of Python's stack was met inside Rust. This exception is none of Exception's.
+            return Findings(f"{name}: cannot be checked: references without an end", tuple(run.unchecked))
         finally:
             _run.reset(token)
         return Findings(None if error is None else _described(error, name), tuple(run.unchecked))
@@ -102,14 +109,19 @@ class _Run:
 
     has_pattern_properties: bool
     keywords: int = 0
+    depth: int = 0
     patterns: Budget = field(default_factory=lambda: Budget(MOST_PATTERN_STEPS))
     unchecked: dict[str, None] = field(default_factory=dict)
 
-    def apply(self) -> None:
+    def enter(self) -> None:
         """Count a keyword."""
         self.keywords += 1
+        self.depth += 1
         if self.keywords > MOST_KEYWORDS:
             raise _TooMuchError(f"the schema takes more than {MOST_KEYWORDS} steps")
+        if self.depth > MOST_DEEP:
+            # Python's own limit could be met inside a library that does not survive it.
+            raise _TooMuchError(f"the schema applies more than {MOST_DEEP} keywords inside each other")
 
     def matches(self, pattern: str, text: str) -> bool | None:
         """Whether a text matches; None: it cannot be said."""
@@ -146,8 +158,10 @@ def _bounded(kind: type[Validator]) -> Any:
 
 def _counted(keyword: Callable[..., Any]) -> Callable[..., Any]:
     def apply(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-        _run.get().apply()
+        run = _run.get()
+        run.enter()
         yield from keyword(validator, value, instance, schema) or ()
+        run.depth -= 1
 
     return apply
 

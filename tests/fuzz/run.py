@@ -3,6 +3,7 @@
     python tests/fuzz/run.py bodies --cases 100000       # requests to a server
     python tests/fuzz/run.py files --cases 20000         # every kind of file, in turn
     python tests/fuzz/run.py schemas --cases 20000
+    python tests/fuzz/run.py calls --cases 20000         # tool calls in answers
     python tests/fuzz/run.py packed --first 1234 --cases 1   # one case again
 
 The same seed and case number damage an input in the same way. Exit code 1: a 5xx, a foreign exception, a signal, a
@@ -22,7 +23,7 @@ from guarded import Outcome, outcomes
 
 from qwen3cpu.system.progress_bar import Progress
 
-TARGETS = ("bodies", "schemas", *FILE_TARGETS)
+TARGETS = ("bodies", "schemas", "calls", *FILE_TARGETS)
 MOST_CPU_SECONDS = 2.0
 SHOWN = 40
 

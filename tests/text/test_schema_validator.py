@@ -85,6 +85,39 @@ def test_a_schema_that_is_exponentially_large():
     assert findings.problem == "value: cannot be checked: the schema takes more than 100000 steps"
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},
+        {
+            "allOf": [{"$ref": "#/$defs/a"}],
+            "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}]}, "b": {"$ref": "#/$defs/a"}},
+        },
+        {"not": {"$ref": "#"}},
+        {"$dynamicAnchor": "x", "oneOf": [{"$dynamicRef": "#x"}]},
+    ],
+)
+def test_references_without_an_end(schema):
+    assert check(schema, {"a": 1}).problem == (
+        "value: cannot be checked: the schema applies more than 140 keywords inside each other"
+    )
+
+
+@pytest.mark.parametrize("keyword", ["unevaluatedProperties", "unevaluatedItems"])
+@pytest.mark.parametrize("value", [{"a": 1}, [1]])
+def test_references_without_an_end_beside_unevaluated(keyword, value):
+    for schema in ({keyword: False, "$ref": "#"}, {keyword: False, "allOf": [{"$ref": "#"}]}):
+        assert check(schema, value).problem.startswith("value: cannot be checked: ")
+
+
+def test_deep_values_are_checked():
+    schema = {"$defs": {"t": {"type": "object", "properties": {"t": {"$ref": "#/$defs/t"}, "n": {"type": "null"}}}}}
+    value = {"n": 1}
+    for _ in range(62):
+        value = {"t": value}
+    assert check({**schema, "$ref": "#/$defs/t"}, value).problem.endswith(".t.t.n: 1 is not of type 'null'")
+
+
 @pytest.mark.parametrize("schema", [{"type": "text"}, {"pattern": 1}, [], {"required": "a"}])
 def test_no_schema(schema):
     with pytest.raises(qwen3cpu.ArgumentError, match="schema"):
