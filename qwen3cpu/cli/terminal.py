@@ -38,12 +38,12 @@ class AnswerWriter:
         if chunk.text:
             self._leave_thinking()
             self._put(chunk.text)
-        if chunk.tool_call:
+        for call in chunk.tool_calls:
             self._leave_thinking()
             arguments = ", ".join(
-                f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in chunk.tool_call.arguments.items()
+                f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in call.arguments.items()
             )
-            self._put(f"\n[call] {chunk.tool_call.name}({arguments})\n")
+            self._put(f"\n[call] {call.name}({arguments})\n")
         self._out.flush()
 
     def end(self) -> None:

@@ -255,7 +255,7 @@ class Answer:
     def _fits_in_chunk(self, shown: Shown) -> bool:
         """Whether what follows may share a chunk with `shown`: its fields are in the order reasoning, text, call."""
         after_text = bool(shown.text) and self._transcript.in_thinking
-        return shown.tool_call is None and shown.malformed_call is None and not after_text
+        return not shown.tool_calls and not shown.malformed_calls and not after_text
 
     def _propose(self, drafter: Drafter) -> None:
         """Let a draft be fed after the pending tokens."""
@@ -296,6 +296,8 @@ class Answer:
         thinks = before or after
         if thinks:
             self._thinking.note(token, inside=before and after)
+        elif visible:
+            self._ending.note(token)
         if self._constraint is not None and visible:
             if thinks:
                 self._constraint.thinks()
@@ -318,8 +320,8 @@ class Answer:
         return Chunk(
             text=shown.text,
             reasoning=shown.reasoning,
-            tool_call=shown.tool_call,
-            malformed_call=shown.malformed_call,
+            tool_calls=shown.tool_calls,
+            malformed_calls=shown.malformed_calls,
             token_ids=token_ids,
             logprobs=logprobs,
             index=self.index,

@@ -64,7 +64,7 @@ class Answerer:
         Raises:
             ArgumentError: an option that is unknown or not allowed.
         """
-        request = self._checked(self._switch(prompt, options), options)
+        request = self._for_prompt(prompt, self._checked(self._switch(prompt, options), options))
         self._warn_of_greedy_thinking(prompt, request, options)
         return request
 
@@ -103,7 +103,7 @@ class Answerer:
         }
         if any(request.n is not None for request in requests.values()):
             raise ArgumentError("n: generate_batch gives one answer to each prompt; repeat a prompt for more")
-        chosen = [requests[self._switch(prompt, options)] for prompt in prompts]
+        chosen = [self._for_prompt(prompt, requests[self._switch(prompt, options)]) for prompt in prompts]
         encoded = []
         for prompt, request in zip(prompts, chosen, strict=True):
             encoded.append(self._prompts.encode(prompt, request))
@@ -123,17 +123,33 @@ class Answerer:
         return latest_switch(prompt) if self._has_template and not options.get("raw") else None
 
     def _checked(self, switch: bool | None, options: Mapping[str, Any]) -> Request:
-        request = make_request(options, self._defaults, vocab_size=self.surroundings.engine.vocab_size, switch=switch)
+        tokenizer = self.surroundings.tokenizer
+        opens, closes = tokenizer.tool_call, tokenizer.end_tool_call
+        request = make_request(
+            options,
+            self._defaults,
+            vocab_size=self.surroundings.engine.vocab_size,
+            switch=switch,
+            call_tokens=None if opens is None or closes is None else (opens, closes),
+        )
         if request.max_new_tokens is None and self._defaults.max_new_tokens is not None:
             request = replace(request, max_new_tokens=self._defaults.max_new_tokens)
         if request.grammar is not None:
             self.check_grammar(request.grammar)
         return request
 
+    def _is_rendered(self, prompt: Prompt | None, request: Request) -> bool:
+        """Whether the chat template makes the prompt's ids."""
+        return is_messages(prompt) or (isinstance(prompt, str) and self._has_template and not request.raw)
+
+    def _for_prompt(self, prompt: Prompt | None, request: Request) -> Request:
+        """The request with what depends on the kind of prompt."""
+        return replace(request, answer_loops=request.loop_detection and self._is_rendered(prompt, request))
+
     def _warn_of_greedy_thinking(self, prompt: Prompt | None, request: Request, options: Mapping[str, Any]) -> None:
         """Warn once of greedy thinking, unless the checkpoint's own generation_config.json asks for it."""
         asked = options.get("temperature") == 0 or options.get("do_sample") is False
-        rendered = is_messages(prompt) or (isinstance(prompt, str) and self._has_template and not request.raw)
+        rendered = self._is_rendered(prompt, request)
         thinks = request.thinking and self.surroundings.tokenizer.think is not None
         if asked and thinks and rendered and not self._warned:
             self._warned = True

@@ -199,7 +199,7 @@ class Conversation:
                 for chunk in chunks:
                     answer["content"] += chunk.text
                     answer["reasoning_content"] += chunk.reasoning
-                    answer["tool_calls"] += [chunk.tool_call.to_message()] if chunk.tool_call else []
+                    answer["tool_calls"] += [call.to_message() for call in chunk.tool_calls]
                     result = chunk.result
                     yield chunk
         finally:

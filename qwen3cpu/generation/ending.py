@@ -1,12 +1,13 @@
-"""What ends an answer: end tokens, stop tokens, and limits."""
+"""What ends an answer: end tokens, stop tokens, limits, and repetition without end."""
 
 from __future__ import annotations
 
+from qwen3cpu.generation import loops
 from qwen3cpu.generation.deadline import Deadline
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.results import FinishReason, StoppedBy
 
-LIMITS = ("max_new_tokens", "context", "deadline")
+LIMITS = ("max_new_tokens", "context", "deadline", "loop")
 """What cuts an answer off."""
 
 
@@ -28,6 +29,15 @@ class Ending:
         self._max_new_tokens = request.max_new_tokens
         self._most = positions if self._max_new_tokens is None else min(positions, self._max_new_tokens)
         self._deadline = deadline
+        # What has to go on, or may not end here, is not looked at.
+        watched = request.answer_loops and not request.ignore_eos and request.grammar is None
+        self._loops = loops.LoopDetector(loops.IN_ANSWER) if watched else None
+        self._in_loop = False
+
+    def note(self, token: int) -> None:
+        """Note a token of the answer that is not one of the thinking."""
+        if self._loops is not None:
+            self._in_loop = self._loops.push(token)
 
     def by_token(self, token: int) -> StoppedBy | None:
         """Whether a token ends the answer, and as what."""
@@ -40,7 +50,7 @@ class Ending:
         if self.overdue:
             return "deadline"
         if said < self._most:
-            return None
+            return "loop" if self._in_loop else None
         limit = self._max_new_tokens
         return "context" if limit is None or said < limit else "max_new_tokens"
 

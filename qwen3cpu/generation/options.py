@@ -6,18 +6,17 @@ import math
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from qwen3cpu.arguments import whole_number
 from qwen3cpu.checkpoint.config import GenerationDefaults
 from qwen3cpu.engine.sampling import NON_THINKING, THINKING, SamplingParams
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.generation.tool_choice import ToolUse, shown_tools, tool_use
+from qwen3cpu.text.schema_validator import SchemaChecker
 from qwen3cpu.text.token_ids import check_ids
 from qwen3cpu.text.tool_calls import argument_validators
 from qwen3cpu.text.tool_schemas import Tool, tool_schemas
-
-if TYPE_CHECKING:
-    from jsonschema.protocols import Validator
 
 
 class Options(TypedDict, total=False):
@@ -30,10 +29,15 @@ class Options(TypedDict, total=False):
         means an empty think block. Without effect on a model that has no think tokens.
     deadline: seconds from the call in which the answer has to be complete. The thinking is closed when, at the speed
         measured so far, the time that is left is needed for the answer; what is not complete then is cut off.
-    loop_detection: thinking that repeats the same tokens over and over is closed as by a spent budget (True, the
-        default).
+    loop_detection: True, the default, closes thinking that repeats the same tokens over and over, as a spent budget
+        does, and ends an answer that does so. Answers to prompts that are taken as they are (raw text, ids), those with
+        a grammar and those with ignore_eos are not ended. A loop in the thinking fills 512 tokens and comes four times;
+        one in the answer fills 4096 and comes eight times.
     tools: what the model may call: JSON schemas of functions, or Python functions, whose signature and docstring make
         the schema. Calls that do not follow it are text. `Model.run` also makes the calls.
+    tool_choice: "auto", the default, lets the model call tools or not; "none" shows it no tools and forbids calls;
+        "required" makes it call; the name of a tool makes it call this one. The last two need the extra [schema].
+    parallel_tool_calls: False allows one call in an answer at most. Default: True. False needs the extra [schema].
     schema: a JSON schema (a dict) or a pydantic model that the answer has to follow; reasoning before it is free. An
         answer that a limit cuts off is not complete. Needs the extra [schema].
     raw: a str prompt is fed as it is, control-token spellings in it being control tokens, not as a user message.
@@ -59,6 +63,8 @@ class Options(TypedDict, total=False):
     deadline: float | None
     loop_detection: bool | None
     tools: Sequence[Tool] | None
+    tool_choice: str | Mapping[str, Any] | None
+    parallel_tool_calls: bool | None
     schema: Mapping[str, Any] | type | None
     raw: bool | None
     max_new_tokens: int | None
@@ -107,7 +113,7 @@ class Request:
     deadline: float | None = None
     loop_detection: bool = True
     tools: Sequence[Mapping[str, Any]] | None = None
-    call_schemas: Mapping[str, Validator] | None = None
+    call_schemas: Mapping[str, SchemaChecker] | None = None
     """What arguments of calls have to follow, by name of the tool; None: nothing. Made from `tools`."""
     raw: bool = False
     max_new_tokens: int | None = None
@@ -120,12 +126,19 @@ class Request:
     progress: bool = False
     grammar: str | None = None
     """What the answer has to follow, made from `schema` (grammar.py)."""
+    answer_loops: bool = False
+    """Whether an answer that repeats itself is ended: `loop_detection`, for prompts that are rendered."""
     plain: bool = False
     """All tokens make text: think blocks and tool calls are not told apart. Not an option of generate."""
 
 
 def make_request(
-    options: Mapping[str, Any], defaults: GenerationDefaults, *, vocab_size: int, switch: bool | None = None
+    options: Mapping[str, Any],
+    defaults: GenerationDefaults,
+    *,
+    vocab_size: int,
+    switch: bool | None = None,
+    call_tokens: tuple[int, int] | None = None,
 ) -> Request:
     """Check the options of a call and fill in the defaults.
 
@@ -134,6 +147,7 @@ def make_request(
         defaults: the checkpoint's generation_config.json.
         vocab_size: ids must lie below it.
         switch: what the prompt itself says of thinking, for "auto".
+        call_tokens: ids of the tokens that open and close a call; None: the model has none.
 
     Raises:
         ArgumentError: an unknown name (the nearest known one is named), a name beside its alias, a value that is not
@@ -142,7 +156,11 @@ def make_request(
     given = _canonical(options)
     budget = _whole(given, "thinking_budget", 0)
     thinking = _thinking(given, switch) and budget != 0
-    tools = tool_schemas(given.get("tools"))
+    described = tool_schemas(given.get("tools"))
+    use = tool_use(described, given.get("tool_choice"), _flag(given, "parallel_tool_calls", True))
+    tools = None if use.choice == "none" else shown_tools(described)
+    if use.choice == "none" and call_tokens is not None:
+        given["logit_bias"] = {**(given.get("logit_bias") or {}), call_tokens[0]: -math.inf}
     logprobs = given.get("logprobs")
     if isinstance(logprobs, bool):
         given["logprobs"] = 0 if logprobs else None
@@ -154,7 +172,7 @@ def make_request(
         loop_detection=_flag(given, "loop_detection", True),
         tools=tools,
         call_schemas=argument_validators(tools),
-        grammar=_grammar(given.get("schema"), thinking),
+        grammar=_grammar(given.get("schema"), use, call_tokens, thinking),
         raw=_flag(given, "raw", False),
         max_new_tokens=_whole(given, "max_new_tokens", 1),
         stop=_stop_strings(given.get("stop")),
@@ -187,12 +205,11 @@ def sampling_params(given: Mapping[str, Any], defaults: GenerationDefaults, thin
     return SamplingParams(**values)
 
 
-def _grammar(schema: Any, thinking: bool) -> str | None:
-    if schema is None:
-        return None
+def _grammar(schema: Any, use: ToolUse, call_tokens: tuple[int, int] | None, thinking: bool) -> str | None:
     from qwen3cpu.generation.grammar import answer_grammar, json_schema
 
-    return answer_grammar(json_schema(schema), after_thinking=thinking)
+    arguments = use.grammar_arguments(None if schema is None else json_schema(schema), call_tokens)
+    return None if arguments is None else answer_grammar(**arguments, after_thinking=thinking)
 
 
 def _canonical(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from qwen3cpu.generation.thinking import ClosedBy
 from qwen3cpu.text.tool_calls import MalformedCall, ToolCall
 
 FinishReason = Literal["stop", "length"]
-StoppedBy = Literal["eos", "stop_token", "stop_string", "max_new_tokens", "context", "deadline"]
+StoppedBy = Literal["eos", "stop_token", "stop_string", "max_new_tokens", "context", "deadline", "loop"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ class Result:
     finish_reason: FinishReason
     """"stop": the model or a stop condition ended it; "length": a limit cut it off."""
     stopped_by: StoppedBy
-    """What exactly: "eos", "stop_token", "stop_string", or the limit "max_new_tokens", "context" or "deadline"."""
+    """What exactly: "eos", "stop_token", "stop_string", or the limit "max_new_tokens", "context" or "deadline"; or
+    "loop": the answer repeated the same tokens over and over."""
     stop: str | int | None
     """The stop string, or the id that ended the answer; None when a limit did."""
     usage: Usage
@@ -93,7 +94,7 @@ class Result:
     seed: int
     """Generating again with this seed and the same options (and n, for answers with an index above 0) repeats it."""
     logprobs: tuple[TokenLogprob, ...] | None = None
-    """One entry per entry of token_ids when they were asked for."""
+    """One entry per entry of token_ids when they were asked for, also for tokens that a stop string cut off."""
     index: int = 0
     """Which of the `n` answers to the prompt, or which prompt of a batch."""
     thinking_closed_by: ClosedBy | None = None
@@ -134,10 +135,10 @@ class Chunk:
 
     text: str = ""
     reasoning: str = ""
-    tool_call: ToolCall | None = None
-    """A call, when this token completes one."""
-    malformed_call: MalformedCall | None = None
-    """A block that is no call, when this token completes one; it is part of `text` too."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """The calls of a block that is complete now; usually one."""
+    malformed_calls: tuple[MalformedCall, ...] = ()
+    """Blocks that are no calls and complete now; they are part of `text` too."""
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
     index: int = 0
@@ -145,3 +146,13 @@ class Chunk:
     finish_reason: FinishReason | None = None
     result: Result | None = field(default=None, repr=False)
     """The whole answer, in its last chunk only."""
+
+    @property
+    def tool_call(self) -> ToolCall | None:
+        """The first of `tool_calls`; None without any."""
+        return self.tool_calls[0] if self.tool_calls else None
+
+    @property
+    def malformed_call(self) -> MalformedCall | None:
+        """The first of `malformed_calls`; None without any."""
+        return self.malformed_calls[0] if self.malformed_calls else None

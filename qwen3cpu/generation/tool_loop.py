@@ -40,6 +40,7 @@ def run_tools(
 ) -> RunResult:
     """See `Model.run`."""
     functions = _functions(tools)
+    options = dict(options)
     history = [dict(message) for message in messages]
     steps: list[Result] = []
     sequence = model.engine.new_sequence()
@@ -52,6 +53,8 @@ def run_tools(
                 if chunk.result is not None:
                     steps.append(chunk.result)
             result = steps[-1]
+            if options.get("tool_choice") not in (None, "none"):
+                options["tool_choice"] = "auto"  # the model may answer once it has called
             history.append(result.to_message())
             if not result.tool_calls and not result.malformed_calls:
                 return RunResult(result.text, tuple(history), tuple(steps), "answer")

@@ -16,12 +16,17 @@ class Shown(NamedTuple):
 
     text: str
     reasoning: str
-    tool_call: ToolCall | None
-    malformed_call: MalformedCall | None
+    tool_calls: tuple[ToolCall, ...]
+    malformed_calls: tuple[MalformedCall, ...]
 
     def joined(self, later: Shown) -> Shown:
-        """Both as one. A call may be in `later` only."""
-        return Shown(self.text + later.text, self.reasoning + later.reasoning, later.tool_call, later.malformed_call)
+        """Both as one."""
+        return Shown(
+            self.text + later.text,
+            self.reasoning + later.reasoning,
+            self.tool_calls + later.tool_calls,
+            self.malformed_calls + later.malformed_calls,
+        )
 
 
 class Transcript:
@@ -74,8 +79,8 @@ class Transcript:
     def show(self, *, at_end: bool) -> Shown:
         """What the tokens since the last call show, without what may become a stop string; at the end also that."""
         text = reasoning = ""
-        tool_call: ToolCall | None = None
-        malformed_call: MalformedCall | None = None
+        calls: list[ToolCall] = []
+        malformed: list[MalformedCall] = []
         stops = self._stops
         parts, self._parts = self._parts, []
         if at_end:
@@ -89,22 +94,21 @@ class Transcript:
                 text += stops.flush()
                 reasoning += part.text
             else:
-                # Of calls a token completes one at most.
-                call = self._call_reader.read(part.text)
-                if isinstance(call, ToolCall):
-                    text += stops.flush()
-                    self.tool_calls.append(call)
-                    tool_call = call
+                read = self._call_reader.read(part.text, closed=part.kind == "tool_call")
+                if isinstance(read, MalformedCall):
+                    text += stops.push(read.text)
+                    malformed.append(read)
                 else:
-                    text += stops.push(call.text)
-                    self.malformed_calls.append(call)
-                    malformed_call = call
+                    text += stops.flush()
+                    calls += read
         if stops.matched is None:
             if at_end:
                 text += stops.flush()
             elif self._splitter.held and stops.would_match(self._splitter.held):
                 # Newlines that wait for what comes next are a stop string already.
                 text += stops.push(self._splitter.held)
+        self.tool_calls += calls
+        self.malformed_calls += malformed
         self._text.append(text)
         self._reasoning.append(reasoning)
-        return Shown(text, reasoning, tool_call, malformed_call)
+        return Shown(text, reasoning, tuple(calls), tuple(malformed))

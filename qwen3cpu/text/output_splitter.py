@@ -6,13 +6,16 @@ chat_template.py renders prompts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from qwen3cpu.text.call_json import ends_in_string, is_json, may_become_json
 from qwen3cpu.text.tokenizer import StreamDecoder, Tokenizer
 
-Kind = Literal["reasoning", "text", "tool_call"]
+Kind = Literal["reasoning", "text", "tool_call", "unclosed_call"]
+_MOST_REREADINGS = 64
+"""Blocks of one answer that may be read twice, see `_Call`."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,9 @@ class Part:
     """A piece of output, never empty.
 
     Attributes:
-        kind: `reasoning` and `text` come in pieces to be joined; a `tool_call` is one whole call.
-        text: what to show; for a tool call the text between its tags, which should be JSON.
+        kind: `reasoning` and `text` come in pieces to be joined; a `tool_call` is one whole block, an `unclosed_call`
+            one without its closing tag.
+        text: what to show; for a block the text between its tags, or behind its opening tag, which should be JSON.
     """
 
     kind: Kind
@@ -46,7 +50,7 @@ class OutputSplitter:
     Reasoning loses the newlines around it, and text those between it and a block beside it, as the chat template writes
     them; a think block without anything in it yields nothing. A control token that opens or closes nothing here (a
     second `<think>`, a stray `</think>`) is left out, and so are special tokens. A model without think or tool-call
-    tokens has text only. No part ends inside a character.
+    tokens has text only. No part ends inside a character. Tags inside a string of a call's JSON belong to the string.
 
     Args:
         tokenizer: whose ids they are.
@@ -56,7 +60,9 @@ class OutputSplitter:
     def __init__(self, tokenizer: Tokenizer, *, in_thinking: bool) -> None:
         self._tokenizer = tokenizer
         self._stream = _Stream(tokenizer, "text", trim_start=False)
-        self._call: list[int] | None = None
+        self._call: _Call | None = None
+        self._waiting: list[int] = []
+        self._rereadings = 0
         if in_thinking and tokenizer.end_think is not None:
             self._stream = _Stream(tokenizer, "reasoning", trim_start=True)
 
@@ -77,6 +83,17 @@ class OutputSplitter:
 
     def push(self, id_: int) -> list[Part]:
         """What this token makes known, perhaps nothing."""
+        return self._take([id_])
+
+    def _take(self, ids: Sequence[int]) -> list[Part]:
+        """Take tokens, and after a block that has to be read again those behind its first tag once more."""
+        parts: list[Part] = []
+        self._waiting += reversed(ids)
+        while self._waiting:
+            parts += self._take_one(self._waiting.pop())
+        return parts
+
+    def _take_one(self, id_: int) -> list[Part]:
         tokenizer = self._tokenizer
         if self._call is not None:
             return self._push_call(self._call, id_)
@@ -88,43 +105,122 @@ class OutputSplitter:
         if id_ == tokenizer.think and tokenizer.end_think is not None:
             return self._switch("reasoning", keep_newlines=self._stream.begun)
         if id_ == tokenizer.tool_call and tokenizer.end_tool_call is not None:
-            self._call = []
+            self._call = _Call(tokenizer)
             return self._switch("text", keep_newlines=False)
         if id_ in (tokenizer.end_think, tokenizer.end_tool_call):
             return []
         return self._stream.push(id_)
 
     def finish(self) -> list[Part]:
-        """What was held back. A tool call that was not closed comes as text, with its opening tag."""
-        parts = self._stream.finish(keep_newlines=not self.in_thinking)
-        if self._call is not None:
-            parts += self._unclosed(self._call)
-            self._call = None
-        return parts
+        """What was held back."""
+        parts: list[Part] = []
+        while self._call is not None:
+            if self._call.is_one_block:
+                parts += self._unclosed(self._call)
+                self._call = None
+            else:
+                parts += self._read_again(self._call)
+                parts += self._take([])
+        return parts + self._stream.finish(keep_newlines=not self.in_thinking)
 
     def _switch(self, kind: Kind, *, keep_newlines: bool) -> list[Part]:
         parts = self._stream.finish(keep_newlines=keep_newlines)
         self._stream = _Stream(self._tokenizer, kind, trim_start=True)
         return parts
 
-    def _push_call(self, call: list[int], id_: int) -> list[Part]:
-        if id_ == self._tokenizer.end_tool_call:
-            self._call = None
+    def _push_call(self, call: _Call, id_: int) -> list[Part]:
+        tokenizer = self._tokenizer
+        if id_ not in (tokenizer.tool_call, tokenizer.end_tool_call):
+            call.push(id_)
+            return [] if call.may_be_one_block else self._read_again(call)
+        if self._rereadings < _MOST_REREADINGS and call.ends_in_string:
+            call.push_tag(id_)
+            return []
+        if not call.is_one_block:
+            self._waiting.append(id_)
+            return self._read_again(call)
+        self._call = None
+        if id_ == tokenizer.end_tool_call:
             return self._closed(call)
-        if id_ == self._tokenizer.tool_call:
-            self._call = []
-            return self._unclosed(call)
-        call.append(id_)
-        return []
+        self._call = _Call(tokenizer)
+        return self._unclosed(call)
 
-    def _closed(self, call: Iterable[int]) -> list[Part]:
-        """The one place where a whole call is known."""
-        text = self._tokenizer.decode(call).strip()
+    def _read_again(self, call: _Call) -> list[Part]:
+        """Let the first tag that seemed to stand in a string end the block. What follows it is taken again."""
+        self._rereadings += 1
+        block, (tag, *rest) = call.parted()
+        self._waiting += reversed(rest)
+        if tag == self._tokenizer.end_tool_call:
+            self._call = None
+            return self._closed(block)
+        self._call = _Call(self._tokenizer)
+        return self._unclosed(block)
+
+    def _closed(self, call: _Call) -> list[Part]:
+        text = call.text.strip()
         return [Part("tool_call", text)] if text else []
 
-    def _unclosed(self, call: Iterable[int]) -> list[Part]:
-        opening = [] if self._tokenizer.tool_call is None else [self._tokenizer.tool_call]
-        return [Part("text", self._tokenizer.decode([*opening, *call]))]
+    def _unclosed(self, call: _Call) -> list[Part]:
+        text = call.text
+        return [Part("unclosed_call", text)] if text.strip() else []
+
+
+class _Call:
+    """A block that has been opened.
+
+    A tag inside a string of its JSON, as when a model writes a file about tool calls, is a part of the string if the
+    rest of the block turns out to be JSON. If not, the string was never closed: the block ended at that tag.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self._first_tag: int | None = None
+        self._decoder = StreamDecoder(tokenizer)
+        self._pieces: list[str] = []
+        self.may_be_one_block = True
+        """False: the block ended at the first tag inside a string."""
+
+    @property
+    def text(self) -> str:
+        """What has been written so far; U+FFFD for a half character at the end."""
+        return self._tokenizer.decode(self._ids)
+
+    @property
+    def ends_in_string(self) -> bool:
+        """Whether what comes next stands inside a string."""
+        return ends_in_string(self.text if self._first_tag is None else "".join(self._pieces))
+
+    @property
+    def is_one_block(self) -> bool:
+        """Whether it may end here. Behind a tag inside a string it may only if it is JSON."""
+        return self._first_tag is None or is_json(self.text)
+
+    def push(self, id_: int) -> None:
+        """Add a token that is no tag."""
+        self._ids.append(id_)
+        if self._first_tag is None:
+            return
+        piece = self._decoder.push(id_)
+        self._pieces.append(piece)
+        if '"' in piece:
+            text = "".join(self._pieces)
+            self.may_be_one_block = may_become_json(text[: text.rindex('"') + 1])
+
+    def push_tag(self, id_: int) -> None:
+        """Add a tag that stands inside a string."""
+        if self._first_tag is None:
+            self._first_tag = len(self._ids)
+            self._pieces = [self._decoder.push(each) for each in self._ids]
+        self._ids.append(id_)
+        self._pieces.append(self._decoder.push(id_))
+
+    def parted(self) -> tuple[_Call, list[int]]:
+        """The block up to its first tag inside a string, and that tag with what follows it."""
+        assert self._first_tag is not None
+        block = _Call(self._tokenizer)
+        block._ids = self._ids[: self._first_tag]
+        return block, self._ids[self._first_tag :]
 
 
 class PlainOutput:

@@ -7,16 +7,18 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from qwen3cpu.errors import ArgumentError, MessageError
+from qwen3cpu.errors import MessageError
+from qwen3cpu.text.call_json import read_values
 from qwen3cpu.text.messages import plain_json
+from qwen3cpu.text.schema_validator import SchemaChecker, shortened
 
-if TYPE_CHECKING:
-    from jsonschema.protocols import Validator
-
-LONGEST_REASON = 300
-"""Characters of a reason; that of a large schema would quote all of it."""
+OPENING, CLOSING = "<tool_call>", "</tool_call>"
+_ARGUMENTS = ("arguments", "parameters")
+"""Names under which models write the arguments; the first is that of Qwen3's template."""
+_BESIDE = ("name", "id", "type", "index", *_ARGUMENTS)
+"""What may stand in a call. Beside other names missing arguments are a mistake, not a call without arguments."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,13 @@ class ToolCall:
         name: of the function.
         arguments: by name; built of JSON's own types.
         id: made up here, models write none; it belongs into the result's message as `tool_call_id`.
+        unchecked: what of the tool's schema was not checked, and why: a pattern with a back reference, say.
     """
 
     name: str
     arguments: dict[str, Any]
     id: str = field(default_factory=lambda: f"call_{secrets.token_hex(12)}", compare=False)
+    unchecked: tuple[str, ...] = field(default=(), compare=False)
 
     def to_message(self) -> dict[str, Any]:
         """As it stands in the `tool_calls` of an assistant's message."""
@@ -44,10 +48,10 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class MalformedCall:
-    """A <tool_call> block that is not a valid call.
+    """A <tool_call> block that is no call.
 
     Attributes:
-        text: the block as it is shown, with its tags.
+        text: the block as it is shown, with its tags; one that was not closed has no closing tag.
         reason: what was expected and what was found.
     """
 
@@ -59,39 +63,59 @@ class CallReader:
     """Reads the calls of one answer.
 
     Args:
-        functions: schema of the arguments by name of the function, checked; None: any call will do.
+        functions: checks the arguments, by name of the function; None: any call will do.
     """
 
-    def __init__(self, functions: Mapping[str, Validator] | None) -> None:
+    def __init__(self, functions: Mapping[str, SchemaChecker] | None) -> None:
         self._functions = functions
 
-    def read(self, written: str) -> ToolCall | MalformedCall:
-        """The call in a block whose content is `written`: {"name": ..., "arguments": {...}}."""
+    def read(self, written: str, *, closed: bool = True) -> list[ToolCall] | MalformedCall:
+        """The calls in a block: {"name": ..., "arguments": {...}}, or several of these.
+
+        Either all of them are calls, or the block is malformed as a whole.
+
+        Args:
+            written: the text between the tags.
+            closed: False: the closing tag is missing, and `written` is all that stands behind the opening one.
+        """
         try:
             return self._read(written)
         except MessageError as error:
-            return MalformedCall(f"<tool_call>\n{written}\n</tool_call>", _shortened(str(error)))
+            text = f"{OPENING}\n{written}\n{CLOSING}" if closed else OPENING + written
+            return MalformedCall(text, shortened(str(error)))
 
-    def _read(self, written: str) -> ToolCall:
-        call = _parse(written, "the call")
+    def _read(self, written: str) -> list[ToolCall]:
+        calls = [
+            call for value in _parse(written, "the call") for call in (value if isinstance(value, list) else [value])
+        ]
+        if not calls:
+            raise MessageError("the call: expected a JSON object, found an empty list")
+        if len(calls) == 1:
+            return [self._call(calls[0], "")]
+        return [self._call(call, f"call {number}: ") for number, call in enumerate(calls, 1)]
+
+    def _call(self, call: Any, which: str) -> ToolCall:
+        if not isinstance(call, dict):
+            raise MessageError(f"{which or 'the call: '}expected a JSON object, found {type(call).__name__}")
+        if "name" not in call and isinstance(call.get("function"), dict):
+            call = call["function"]  # as in OpenAI's messages
         name = call.get("name")
         if not isinstance(name, str) or not name:
-            raise MessageError(f"name: expected the function's name, found {name!r}")
-        arguments = call.get("arguments", {})
-        if isinstance(arguments, str):
-            # JSON inside JSON, as in OpenAI's messages.
-            arguments = _parse(arguments, "arguments")
-        if not isinstance(arguments, dict):
-            raise MessageError(f"arguments: expected a JSON object, found {json.dumps(arguments)}")
+            raise MessageError(f"{which}name: expected the function's name, found {name!r}")
+        arguments = _arguments(call, which)
+        unchecked: tuple[str, ...] = ()
         if self._functions is not None:
             if name not in self._functions:
                 known = ", ".join(sorted(self._functions)) or "none"
-                raise MessageError(f"name: expected one of the tools ({known}), found {name!r}")
-            _validate(self._functions[name], arguments)
-        return ToolCall(name, arguments)
+                raise MessageError(f"{which}name: expected one of the tools ({known}), found {name!r}")
+            findings = self._functions[name].check(arguments, "arguments")
+            if findings.problem is not None:
+                raise MessageError(which + findings.problem)
+            unchecked = findings.unchecked
+        return ToolCall(name, arguments, unchecked=unchecked)
 
 
-def argument_validators(tools: Sequence[Mapping[str, Any]] | None) -> dict[str, Validator] | None:
+def argument_validators(tools: Sequence[Mapping[str, Any]] | None) -> dict[str, SchemaChecker] | None:
     """What checks the arguments of each tool, by its name.
 
     Args:
@@ -100,66 +124,45 @@ def argument_validators(tools: Sequence[Mapping[str, Any]] | None) -> dict[str, 
     Raises:
         ArgumentError: `parameters` is no JSON schema.
     """
-    return None if tools is None else dict(_validators(json.dumps(tools)))
+    return None if tools is None else dict(_checkers(json.dumps(tools)))
 
 
 @lru_cache(maxsize=64)
-def _validators(tools: str) -> dict[str, Validator]:
+def _checkers(tools: str) -> dict[str, SchemaChecker]:
     """The same tools come with every message of a conversation, and checking their schemas takes milliseconds."""
-    if tools == "[]":
-        return {}
-    from jsonschema import exceptions, validators
-    from referencing import Registry
-
-    found: dict[str, Validator] = {}
+    found: dict[str, SchemaChecker] = {}
     for index, tool in enumerate(json.loads(tools)):
         function = tool.get("function", tool)
-        where, schema = f"tools[{index}].parameters", function.get("parameters")
-        if schema is None:
-            schema = {}
-        if not isinstance(schema, dict):
-            raise ArgumentError(f"{where}: expected a JSON schema (a dict), found {schema!r}")
-        kind = validators.validator_for(schema)
-        try:
-            kind.check_schema(schema)
-        except exceptions.SchemaError as error:
-            place = "".join(f".{part}" for part in error.absolute_path)
-            raise ArgumentError(f"{where}{place}: {_shortened(error.message)}") from error
-        # With a registry of its own nothing is fetched from anywhere.
-        found[function["name"]] = kind(schema, registry=Registry())
+        schema = function.get("parameters")
+        found[function["name"]] = SchemaChecker({} if schema is None else schema, f"tools[{index}].parameters")
     return found
 
 
-def _parse(text: str, name: str) -> dict[str, Any]:
+def _arguments(call: Mapping[str, Any], which: str) -> dict[str, Any]:
+    given = [name for name in _ARGUMENTS if name in call]
+    if len(given) == 2 and call[given[0]] != call[given[1]]:
+        raise MessageError(f"{which}arguments: expected them once, found both 'arguments' and 'parameters'")
+    if not given:
+        other = [name for name in call if name not in _BESIDE]
+        if other:
+            raise MessageError(f"{which}arguments: expected them under 'arguments', found {other[0][:60]!r} instead")
+        return {}
+    arguments = call[given[0]]
+    if isinstance(arguments, str):
+        # JSON inside JSON, as in OpenAI's messages.
+        values = _parse(arguments, f"{which}arguments")
+        arguments = values[0] if len(values) == 1 else values  # several are a list, which is refused
+    if not isinstance(arguments, dict):
+        raise MessageError(f"{which}arguments: expected a JSON object, found {json.dumps(arguments)}")
+    return arguments
+
+
+def _parse(text: str, name: str) -> list[Any]:
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        values = read_values(text)
     except RecursionError:
         raise MessageError(f"{name}: expected less nesting") from None
     except ValueError as error:
         raise MessageError(f"{name}: expected JSON, found a mistake: {error}") from None
-    if not isinstance(value, dict):
-        raise MessageError(f"{name}: expected a JSON object, found {type(value).__name__}")
     # What a later prompt could not hold (half a surrogate pair, say) is no call either.
-    plain: dict[str, Any] = plain_json(value, name)
-    return plain
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _validate(validator: Validator, arguments: dict[str, Any]) -> None:
-    from jsonschema import exceptions
-    from referencing.exceptions import Unresolvable
-
-    try:
-        error = exceptions.best_match(validator.iter_errors(arguments))
-    except (Unresolvable, RecursionError) as problem:
-        raise MessageError(f"arguments: cannot be checked: {problem}") from problem
-    if error is not None:
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
-        raise MessageError(f"arguments{place}: {error.message}")
-
-
-def _shortened(reason: str) -> str:
-    return reason if len(reason) <= LONGEST_REASON else f"{reason[: LONGEST_REASON - 3]}..."
+    return [plain_json(value, name) for value in values]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import files
 from bodies import Bodies
+from calls import Calls
 from schemas import Schemas
 
 from qwen3cpu.errors import Qwen3CpuError
@@ -28,6 +29,8 @@ def runner(target: str, folder: Path) -> Run:
         return Bodies(folder).send
     if target == "schemas":
         return Schemas(folder).ask
+    if target == "calls":
+        return Calls(folder).read
     made = files.Files(folder)
     return lambda rng: made.case(target, rng)()
 

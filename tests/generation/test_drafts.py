@@ -169,7 +169,7 @@ def test_calls_and_the_text_between_them_keep_their_order(spoken):
     with drafting(spoken, Oracle(known_of(spoken, "T", [result], raw=True))):
         chunks = list(spoken.stream("T", **options))
     assert sum(chunk.malformed_call is not None for chunk in chunks) == len(result.malformed_calls)
-    assert all(chunk.text.endswith("</tool_call>") for chunk in chunks if chunk.malformed_call)
+    assert all(chunk.text.endswith(chunk.malformed_call.text) for chunk in chunks if chunk.malformed_call)
 
 
 def test_reasoning_does_not_come_before_the_text_that_it_follows(spoken):

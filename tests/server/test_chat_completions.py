@@ -4,6 +4,9 @@ import json
 import re
 
 import pytest
+from dictation import dictate
+
+from qwen3cpu.generation import loops
 
 QUESTION = [{"role": "user", "content": "What is 17 + 25?"}]
 
@@ -209,3 +212,19 @@ def test_another_model_is_not_here(server):
     assert error["code"] == "model_not_found"
     assert "'gpt-4o' is not here; expected 'tiny'" in error["message"]
     assert server.chat(model="tiny", max_tokens=1)["choices"]
+
+
+def test_an_answer_in_a_loop_says_so(monkeypatch, serve, tiny):
+    monkeypatch.setattr(loops, "IN_ANSWER", loops.LoopSize(span=256, repeats=8))
+    dictate(monkeypatch, tiny, *["It is so. " * 200] * 4)
+    server = serve(tiny)
+    body = {"messages": [{"role": "user", "content": "x"}]}
+    (choice,) = server.ok("/v1/chat/completions", **body)["choices"]
+    assert (choice["finish_reason"], choice["finish_details"]) == ("length", {"type": "loop"})
+    *_, last = server.events("/v1/chat/completions", **body)[0]
+    assert (last["choices"][0]["finish_reason"], last["choices"][0]["finish_details"]) == ("length", {"type": "loop"})
+    response = server.ok("/v1/responses", input="x")
+    assert (response["status"], response["incomplete_details"]["detail"]) == ("incomplete", "loop")
+    (choice,) = server.ok("/v1/completions", prompt="x", max_tokens=900)["choices"]
+    assert choice["finish_reason"] == "length"
+    assert len(choice["text"]) > 1000, "raw text may repeat"

@@ -80,7 +80,11 @@ def test_lm_eval_on_a_local_task(serve, tiny, tmp_path):
         pytest.importorskip(package, reason="lm-eval[api] is not installed (extra [clients])")
     server = serve(tiny)
     sums = [
-        {"question": f"What is {a} + {b}?", "answer": str(a + b), "choices": [f"\n{a}+", f"\n{b}*", "\nx"]}
+        {
+            "question": f"What is {a} + {b}?",
+            "answer": str(a + b),
+            "choices": [f"\n{a}+", "👋🏽é", best_beginning(tiny, a, b)],
+        }
         for a in (3, 17)
         for b in (4, 25, 40)
     ]
@@ -100,11 +104,16 @@ def test_lm_eval_on_a_local_task(serve, tiny, tmp_path):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     (written,) = (tmp_path / "out").rglob("results_*.json")
     results = json.loads(written.read_text())["results"]
+    seen = set()
     (logged,) = (tmp_path / "out").rglob("samples_sums_choice_*.jsonl")
     for line in logged.read_text().splitlines():
         sample = json.loads(line)
-        for asked, ((found, _),) in zip(sample["arguments"].values(), sample["resps"], strict=True):
-            assert float(found) == pytest.approx(likelihood(tiny, asked["arg_0"], asked["arg_1"]))
+        for asked, ((found, greedy),) in zip(sample["arguments"].values(), sample["resps"], strict=True):
+            expected, is_greedy = likelihood(tiny, asked["arg_0"], asked["arg_1"])
+            assert float(found) == pytest.approx(expected)
+            assert str(greedy) == str(is_greedy)
+            seen.add(is_greedy)
+    assert seen == {True, False}
     answers = [tiny.generate(each["question"], temperature=0, max_new_tokens=200).text for each in sums]
     expected = sum(text == f"{each['answer']}." for text, each in zip(answers, sums, strict=True)) / len(sums)
     assert results["sums_generate"]["exact_match,last"] == pytest.approx(expected)
@@ -112,7 +121,13 @@ def test_lm_eval_on_a_local_task(serve, tiny, tmp_path):
 
 
 def likelihood(model, context, continuation):
-    """The log-probability of a text after another, cut into tokens as the harness does."""
+    """The log-probability of a text after another, cut into tokens as the harness does, and whether it is greedy."""
     ids = model.tokenizer.encode(context)
     ids += model.tokenizer.encode(context + continuation)[len(ids) :]
-    return sum(score.logprob for score in model.score(ids)[len(model.tokenizer.encode(context)) - 1 :])
+    scores = model.score(ids, top=1)[len(model.tokenizer.encode(context)) - 1 :]
+    return sum(score.logprob for score in scores), all(score.top[0].token_id == score.token_id for score in scores)
+
+
+def best_beginning(model, a, b):
+    """A continuation of the question that greedy decoding writes."""
+    return model.generate(f"What is {a} + {b}?", raw=True, temperature=0, max_new_tokens=1, ignore_eos=True).text or "x"

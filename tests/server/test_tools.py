@@ -84,6 +84,34 @@ def test_tools_are_shown_to_the_model_unless_they_may_not_be_called(server, tiny
     assert server.chat(seed=1, tools=TOOLS, tool_choice="none")["choices"] == plain["choices"]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"tool_choice": "none"},
+        {"tool_choice": "required", "parallel_tool_calls": False},
+        {"tool_choice": "drive"},
+        {"tool_choice": {"type": "function", "function": {"name": "drive"}}},
+        {"parallel_tool_calls": False},
+    ],
+    ids=str,
+)
+def test_choices_mean_the_same_in_python(server, tiny, options):
+    result = tiny.generate(QUESTION, tools=TOOLS, seed=3, **options)
+    choice = options.get("tool_choice")
+    if choice == "drive":
+        options = {"tool_choice": {"type": "function", "function": {"name": choice}}}
+    reply = server.chat(seed=3, tools=TOOLS, **options)
+    (said,) = reply["choices"]
+    assert (said["message"]["content"] or "") == result.text
+    called = calls_of(said) if "tool_calls" in said["message"] else []
+    assert [(name, json.loads(arguments)) for name, arguments in called] == [
+        (call.name, call.arguments) for call in result.tool_calls
+    ]
+    assert bool(called) is (choice not in (None, "none"))
+    assert reply["usage"]["prompt_tokens"] == result.usage.prompt_tokens
+
+
 def test_none_bans_the_token(server, serve, tmp_path):
     """A model that wants nothing but to call."""
     folder = write_scripted(

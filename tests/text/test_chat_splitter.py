@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections.abc import Iterable, Sequence
 
@@ -61,12 +62,27 @@ OUTPUTS: dict[str, list[Item]] = {
     "think in a call": [CALL, b"1", THINK, b"2", END_THINK, b"3", END_CALL],
     "strays": [END_THINK, b"a\xc3", END_CALL, b"\xa9", END_THINK, b"\n", THINK, THINK, b"b", THINK, b"c", END_THINK],
     "unclosed reasoning": [THINK, b"\na\n", IM_END, b"\nb\n\n"],
+    "tags in a string": [CALL, b'{"":"', CALL, b"1", END_CALL, b'"}', END_CALL, b"a"],
+    "a string that is never closed": [
+        CALL,
+        b'{"":"',
+        END_CALL,
+        b"a",
+        THINK,
+        b"b",
+        END_THINK,
+        CALL,
+        b'{"',
+        END_CALL,
+        b"c",
+    ],
+    "a call that is whole but not closed": [CALL, b'{"":"', END_CALL, b'"}'],
     "nothing": [],
 }
 
 
 def split(tokenizer: Tokenizer, ids: Sequence[int], in_thinking: bool) -> list[tuple[str, str]]:
-    """What the splitter makes of the ids, neighbours of one kind joined."""
+    """What the splitter makes of the ids, pieces of reasoning and of text that follow each other joined."""
     splitter = OutputSplitter(tokenizer, in_thinking=in_thinking)
     parts = [part for id_ in ids for part in splitter.push(id_)] + splitter.finish()
     assert all(part.text for part in parts), "no empty parts"
@@ -77,16 +93,47 @@ def joined(parts: Iterable[Part]) -> list[tuple[str, str]]:
     """Pieces of reasoning and of text put together, calls as they are."""
     result: list[tuple[str, str]] = []
     for part in parts:
-        if result and result[-1][0] == part.kind != "tool_call":
+        if result and result[-1][0] == part.kind in ("reasoning", "text"):
             result[-1] = (part.kind, result[-1][1] + part.text)
         else:
             result.append((part.kind, part.text))
     return result
 
 
-def oracle(items: Iterable[Item], in_thinking: bool) -> list[tuple[str, str]]:
+def first_error(text: str) -> str | None:
+    """What is wrong with objects that follow each other, by the standard library."""
+    while text.strip():
+        if text.lstrip()[0] not in "{[":
+            return "no object"
+        try:
+            _, end = json.JSONDecoder(strict=False).raw_decode(text.strip())
+        except json.JSONDecodeError as error:
+            return error.msg
+        text = text.strip()[end:].lstrip().removeprefix(",")
+    return None
+
+
+def block(items: Sequence[Item]) -> tuple[bytes, int]:
+    """What stands in a call's block at the beginning of items, and how many of them that is."""
+    content, first = b"", None
+    for place, item in enumerate([*items, ""]):
+        if item in (CALL, END_CALL, ""):
+            error = first_error(content.decode(errors="replace"))
+            if item and error and error.startswith("Unterminated string"):
+                first = first or (content, place)
+            elif first is None or error is None:
+                return content, place
+            else:
+                break
+        content += item if isinstance(item, bytes) else b"" if item == IM_END else item.encode()
+    assert first is not None
+    return first
+
+
+def oracle(items: Sequence[Item], in_thinking: bool) -> list[tuple[str, str]]:
     """The same rules over whole stretches of output."""
     parts: list[Part] = []
+    calls_end = -1
     kind, content, after_block = "reasoning" if in_thinking else "text", b"", in_thinking
 
     def close(then: str) -> None:
@@ -100,11 +147,14 @@ def oracle(items: Iterable[Item], in_thinking: bool) -> list[tuple[str, str]]:
             text = text.rstrip("\n") if then == CALL else text
             parts.append(Part("text", "" if then == THINK and not text.strip("\n") else text))
         else:
-            parts.append(Part("tool_call", text.strip()) if then == END_CALL else Part("text", CALL + text))
+            shown = Part("tool_call", text.strip()) if then == END_CALL else Part("unclosed_call", text)
+            parts.append(shown if text.strip() else Part("text", ""))
 
-    for item in items:
+    for place, item in enumerate(items):
         if isinstance(item, bytes):
             content += item
+        elif kind == "call" and item in (CALL, END_CALL) and place < calls_end:
+            content += item.encode()
         elif (kind, item) in {
             ("text", THINK),
             ("text", CALL),
@@ -114,6 +164,8 @@ def oracle(items: Iterable[Item], in_thinking: bool) -> list[tuple[str, str]]:
         }:
             close(item)
             kind, after_block = {THINK: "reasoning", CALL: "call"}.get(item, "text"), True
+            if kind == "call":
+                calls_end = place + 1 + block(items[place + 1 :])[1]
         elif item != IM_END and (kind == "call" or (kind == "reasoning" and item in (CALL, END_CALL))):
             content += item.encode()
     close("")
@@ -148,8 +200,14 @@ def test_every_way_of_cutting(name: str, in_thinking: bool) -> None:
             "half characters at the borders",
             [("reasoning", "a\ufffd"), ("text", "\ufffd"), ("tool_call", "\ufffd"), ("text", "\ufffd")],
         ),
-        ("unclosed call", [("text", 'a<tool_call>\n{"é')]),
-        ("call in a call", [("text", "<tool_call>\n1"), ("tool_call", "2"), ("text", "a")]),
+        ("unclosed call", [("text", "a"), ("unclosed_call", '\n{"é')]),
+        ("call in a call", [("unclosed_call", "\n1"), ("tool_call", "2"), ("text", "a")]),
+        ("tags in a string", [("tool_call", '{"":"<tool_call>1</tool_call>"}'), ("text", "a")]),
+        (
+            "a string that is never closed",
+            [("tool_call", '{"":"'), ("text", "a"), ("reasoning", "b"), ("tool_call", '{"'), ("text", "c")],
+        ),
+        ("a call that is whole but not closed", [("unclosed_call", '{"":"</tool_call>"}')]),
         ("empty call", [("text", "ab")]),
         ("call in the reasoning", [("reasoning", "a<tool_call>\n1</tool_call>b"), ("text", "c")]),
         ("think in a call", [("tool_call", "1<think>2</think>3")]),
@@ -171,6 +229,41 @@ def test_any_output_and_every_beginning_of_it(output: list[Item], in_thinking: b
     ids = [BYTES.index(t[0]) if isinstance(t, bytes) else BYTE_TOKENIZER.control_tokens[t] for t in output]
     for length in range(len(output) + 1):
         assert split(BYTE_TOKENIZER, ids[:length], in_thinking) == oracle(output[:length], in_thinking)
+
+
+CALL_PIECES: list[Item] = [b'{"a":"', b'"}', b'"', b"\\", b"x", b",", *CONTROL]
+CALL_BYTES = sorted({byte for piece in CALL_PIECES if isinstance(piece, bytes) for byte in piece})
+CALL_TOKENIZER = Tokenizer(with_vocabulary([bytes([byte]) for byte in CALL_BYTES]), CONFIG, source="call bytes")
+
+
+@given(st.lists(st.sampled_from(CALL_PIECES), max_size=14).map(lambda pieces: [CALL, b'{"a":"', *pieces]))
+def test_any_calls_and_every_beginning_of_them(output: list[Item]) -> None:
+    for length in range(len(output) + 1):
+        ids = [
+            id_
+            for piece in output[:length]
+            for id_ in (
+                map(CALL_BYTES.index, piece) if isinstance(piece, bytes) else [CALL_TOKENIZER.control_tokens[piece]]
+            )
+        ]
+        assert split(CALL_TOKENIZER, ids, in_thinking=False) == oracle(output[:length], in_thinking=False)
+
+
+def test_text_behind_a_string_that_was_never_closed_comes_before_the_end() -> None:
+    """As soon as it is known that the rest is not JSON."""
+    splitter = OutputSplitter(CALL_TOKENIZER, in_thinking=False)
+    output: list[Item] = [CALL, b'{"a":"x', END_CALL, b'x"x']
+    ids = [
+        id_
+        for piece in output
+        for id_ in (
+            map(CALL_BYTES.index, piece) if isinstance(piece, bytes) else [CALL_TOKENIZER.control_tokens[piece]]
+        )
+    ]
+    assert [part for id_ in ids for part in splitter.push(id_)] == []
+    quote, x = CALL_BYTES.index(ord('"')), CALL_BYTES.index(ord("x"))
+    shown = [splitter.push(id_) for id_ in (quote, x)]
+    assert shown == [[Part("tool_call", '{"a":"x')] + [Part("text", each) for each in 'x"x"'], [Part("text", "x")]]
 
 
 def test_parts_come_as_soon_as_they_are_known() -> None:

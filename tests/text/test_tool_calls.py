@@ -32,7 +32,11 @@ def model(tmp_path_factory):
 
 
 def read(written, *tools):
-    return CallReader(argument_validators(tools or [WEATHER])).read(written)
+    read = CallReader(argument_validators(tools or [WEATHER])).read(written)
+    if isinstance(read, MalformedCall):
+        return read
+    (call,) = read
+    return call
 
 
 @pytest.mark.parametrize(
@@ -42,6 +46,25 @@ def read(written, *tools):
         ('{"arguments": {"city": ""}, "name": "weather", "id": 7}', {"city": ""}),
         ('{"name": "weather", "arguments": "{\\"city\\": \\"\\u6771\\"}"}', {"city": "東"}),
         ('{"name":"weather",\n "arguments":{"city":"a\\nb","days":null}}', {"city": "a\nb", "days": None}),
+        # What other parsers recover.
+        ('{"name": "weather", "parameters": {"city": "a"}}', {"city": "a"}),
+        ('{"name": "weather", "parameters": {"city": "a"}, "arguments": {"city": "a"}}', {"city": "a"}),
+        ('{"type": "function", "function": {"name": "weather", "arguments": {"city": "a"}}}', {"city": "a"}),
+        ('{"name": "weather", "arguments": {"city": "a\n\tb"}}', {"city": "a\n\tb"}),
+        (f"```json\n{CALL}\n```", {"city": "Zürich", "days": 2}),
+        (f"```\n{CALL}", {"city": "Zürich", "days": 2}),
+        ('{"name": "weather", "arguments": {"city": "a", "days": 2,},}', {"city": "a", "days": 2}),
+        (
+            "{'name': 'weather', 'arguments': {'city': 'say \"a\", it\\'s, \\n', 'days': None}}",
+            {"city": 'say "a", it\'s, \n', "days": None},
+        ),
+        ('{name: "weather", arguments: {city: "True, a: b"}}', {"city": "True, a: b"}),
+        ('{"name": "weather", "arguments": "{\'city\': \'a\'}"}', {"city": "a"}),
+        (f"[{CALL}]", {"city": "Zürich", "days": 2}),
+        (
+            '{"name": "weather", "arguments": {"city": "<tool_call>x</tool_call>"}}',
+            {"city": "<tool_call>x</tool_call>"},
+        ),
     ],
 )
 def test_calls(written, arguments):
@@ -53,8 +76,24 @@ def test_calls(written, arguments):
 
 def test_without_tools_any_call_is_one():
     reader = CallReader(None)
-    assert reader.read('{"name": "f"}') == ToolCall("f", {})
-    assert reader.read('{"name": "g", "arguments": {"x": [1, {"y": null}]}}') == ToolCall("g", {"x": [1, {"y": None}]})
+    assert reader.read('{"name": "f"}') == [ToolCall("f", {})]
+    assert reader.read('{"name": "g", "arguments": {"x": [1, {"y": null}]}}') == [
+        ToolCall("g", {"x": [1, {"y": None}]})
+    ]
+
+
+@pytest.mark.parametrize("between", ["", "\n", ", ", " ,\n"])
+@pytest.mark.parametrize(("opens", "closes"), [("", ""), ("[", "]"), ("```json\n", "\n```")])
+def test_several_calls_in_one_block(between, opens, closes):
+    if opens == "[" and "," not in between:
+        between = ","
+    written = opens + '{"name": "f", "arguments": {"a": 1}}' + between + '{"name": "g"}' + closes
+    assert CallReader(None).read(written) == [ToolCall("f", {"a": 1}), ToolCall("g", {})]
+    names = [{"name": "f"}]
+    malformed = CallReader(argument_validators(names)).read(written)
+    assert malformed == MalformedCall(
+        f"<tool_call>\n{written}\n</tool_call>", "call 2: name: expected one of the tools (f), found 'g'"
+    ), "all or none"
 
 
 @pytest.mark.parametrize(
@@ -63,7 +102,26 @@ def test_without_tools_any_call_is_one():
         ("weather('Zürich')", "the call: expected JSON, found a mistake: Expecting value"),
         (CALL[:-2], "the call: expected JSON, found a mistake: Expecting"),
         ("[" * 100_000, "the call: expected"),
-        ("[1]", "the call: expected a JSON object, found list"),
+        ("[1]", "the call: expected a JSON object, found int"),
+        ("[]", "the call: expected a JSON object, found an empty list"),
+        ("", "the call: expected JSON, found a mistake"),
+        (CALL + " and more", "the call: expected JSON, found a mistake: Extra data"),
+        (CALL + "}", "the call: expected JSON, found a mistake: Extra data"),
+        (
+            '{"name": "weather", "args": {"city": "a"}}',
+            "arguments: expected them under 'arguments', found 'args' instead",
+        ),
+        ('{"name": "weather", "city": "a"}', "arguments: expected them under 'arguments', found 'city' instead"),
+        (
+            '{"name": "weather", "arguments": {"city": "a"}, "parameters": {}}',
+            "arguments: expected them once, found both",
+        ),
+        ('{"name": "weather", "arguments": {"city": "a", "city": "b"}}', "the name 'city' stands there twice"),
+        ('{"name": "weather", "arguments": "[{\\"city\\": \\"a\\"}]"}', "arguments: expected a JSON object, found ["),
+        ("{'name': 'weather', 'arguments': {'city': 'Val d'Isere'}}", "the call: expected JSON, found a mistake"),
+        ("{'name': 'weather', 'arguments': {'city': 'a' 'b'}}", "the call: expected JSON, found a mistake"),
+        ('{"name": "weather", "arguments": {"city": "a", "days": 1_0}}', "the call: expected JSON, found a mistake"),
+        ('{"name": "weather", "arguments": {"city": "a",, "days": 1}}', "the call: expected JSON, found a mistake"),
         ('{"arguments": {}}', "name: expected the function's name, found None"),
         ('{"name": ["weather"]}', "name: expected the function's name, found ['weather']"),
         ('{"name": "time", "arguments": {}}', "name: expected one of the tools (weather), found 'time'"),
@@ -85,6 +143,27 @@ def test_malformed_calls(written, reason):
     assert reason in call.reason
     assert len(call.reason) <= 300
     assert call.text == f"<tool_call>\n{written}\n</tool_call>"
+
+
+@pytest.mark.parametrize(
+    ("output", "text", "calls", "malformed"),
+    [
+        (f"I look.\n<tool_call>\n{CALL}", "I look.", 1, 0),
+        (f"<tool_call>\n{CALL}{CALL}\n</tool_call>", "", 2, 0),
+        (f"<tool_call>\n{CALL}\n<tool_call>\n{CALL}\n</tool_call>", "", 2, 0),
+        (f"<tool_call>\n{CALL}\n<tool_call>\n", "", 1, 0),
+        (f"<tool_call>\n{CALL.replace('Zürich', '</tool_call>')}\n</tool_call>\nSo.", "So.", 1, 0),
+        (f"a<tool_call>\n{CALL[:-3]}", f"a<tool_call>\n{CALL[:-3]}", 0, 1),
+    ],
+)
+def test_calls_that_are_recovered_in_answers(monkeypatch, model, output, text, calls, malformed):
+    dictate(monkeypatch, model, output)
+    chunks = list(model.stream(MESSAGES, tools=[WEATHER], seed=1, thinking=False))
+    result = chunks[-1].result
+    assert (result.text, len(result.tool_calls), len(result.malformed_calls)) == (text, calls, malformed)
+    assert tuple(call for chunk in chunks for call in chunk.tool_calls) == result.tool_calls
+    assert tuple(call for chunk in chunks for call in chunk.malformed_calls) == result.malformed_calls
+    assert "".join(chunk.text for chunk in chunks) == text
 
 
 def test_nothing_is_fetched_for_a_schema():

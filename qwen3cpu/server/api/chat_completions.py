@@ -11,9 +11,10 @@ from starlette.responses import Response
 from qwen3cpu.generation.results import Chunk, Result
 from qwen3cpu.server.api.bodies import ChatBody
 from qwen3cpu.server.api.chat_input import chat_request
-from qwen3cpu.server.api.common import ContentTokens, head, usage
+from qwen3cpu.server.api.common import head, usage
 from qwen3cpu.server.api.errors import as_api_error
 from qwen3cpu.server.api.json_output import json_bytes
+from qwen3cpu.server.api.logprobs import ContentLogprobs
 from qwen3cpu.server.api.reply import read_body, respond
 from qwen3cpu.server.api.tool_calls import chat_call
 from qwen3cpu.server.scheduling.service import Answers, Service
@@ -42,7 +43,7 @@ class _Reply:
         self._head["seed"] = answers.jobs[0].request.sampling.seed
         tokenizer = service.model.tokenizer
         in_thinking = starts_thinking(prompt, tokenizer)
-        self._content = [ContentTokens(tokenizer, in_thinking=in_thinking) for _ in range(body.n or 1)]
+        self._content = [ContentLogprobs(tokenizer, in_thinking=in_thinking) for _ in range(body.n or 1)]
 
     async def whole(self) -> dict[str, Any]:
         """All of it."""
@@ -63,6 +64,7 @@ class _Reply:
             "message": message,
             "logprobs": self._logprobs(result),
             "finish_reason": _finish_reason(result, len(calls)),
+            **_details(result),
         }
 
     async def events(self) -> AsyncGenerator[bytes, None]:
@@ -76,9 +78,10 @@ class _Reply:
                 delta: dict[str, Any] = {}
                 if chunk.reasoning:
                     delta["reasoning_content"] = chunk.reasoning
-                if chunk.tool_call:
-                    delta["tool_calls"] = [{"index": calls[index], **chat_call(chunk.tool_call)}]
-                    calls[index] += 1
+                if chunk.tool_calls:
+                    numbered = enumerate(chunk.tool_calls, calls[index])
+                    delta["tool_calls"] = [{"index": number, **chat_call(call)} for number, call in numbered]
+                    calls[index] += len(chunk.tool_calls)
                 if chunk.text:
                     delta["content"] = chunk.text
                 logprobs = self._logprobs(chunk)
@@ -86,7 +89,8 @@ class _Reply:
                     yield self._event(index, delta, logprobs)
                 if chunk.result is not None:
                     results.append(chunk.result)
-                    yield self._event(index, {}, finish_reason=_finish_reason(chunk.result, calls[index]))
+                    reason = _finish_reason(chunk.result, calls[index])
+                    yield self._event(index, {}, finish_reason=reason, more=_details(chunk.result))
             if self._body.include_usage:
                 counts = usage([(result.usage, 0) for result in results])
                 yield _event({**self._head, "choices": [], "usage": counts})
@@ -100,18 +104,24 @@ class _Reply:
         delta: dict[str, Any],
         logprobs: dict[str, Any] | None = None,
         finish_reason: str | None = None,
+        more: dict[str, Any] | None = None,
     ) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason, **(more or {})}
         return _event({**self._head, "choices": [choice]})
 
     def _logprobs(self, part: Chunk | Result) -> dict[str, Any] | None:
         if not self._body.logprobs:
             return None
-        return {"content": self._content[part.index].logprobs(part.logprobs), "refusal": None}
+        return {"content": self._content[part.index].content(part), "refusal": None}
 
 
 def _finish_reason(result: Result, calls: int) -> str:
     return "tool_calls" if calls and result.finish_reason == "stop" else result.finish_reason
+
+
+def _details(result: Result) -> dict[str, Any]:
+    """A field of ours: that a loop, and no limit, is behind the finish reason "length"."""
+    return {"finish_details": {"type": "loop"}} if result.stopped_by == "loop" else {}
 
 
 def _event(value: dict[str, Any]) -> bytes:

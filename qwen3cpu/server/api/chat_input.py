@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from qwen3cpu.generation.grammar import answer_grammar, json_schema
 from qwen3cpu.generation.options import Request
+from qwen3cpu.generation.tool_choice import ToolUse, shown_tools
 from qwen3cpu.server.api.bodies import ChatBody, ResponseFormat
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.scheduling.service import Service
@@ -17,33 +18,6 @@ from qwen3cpu.text.messages import check_tools
 
 MOST_SCHEMAS = 4
 """Times the largest schema that all tools of a request may take together."""
-
-
-@dataclass(frozen=True)
-class ToolUse:
-    """Which functions there are, and how they may be called.
-
-    Attributes:
-        functions: name, description, parameters and strict of each, checked.
-        choice: none, auto, required, or the name of one of them.
-        several: whether an answer may have more than one call.
-    """
-
-    functions: tuple[dict[str, Any], ...] = ()
-    choice: str = "auto"
-    several: bool = True
-
-    @property
-    def forced(self) -> bool:
-        """Whether the answer has to be a call."""
-        return bool(self.functions) and self.choice not in ("none", "auto")
-
-    @property
-    def callable_functions(self) -> list[dict[str, Any]]:
-        """Those that may be called."""
-        if self.choice == "none":
-            return []
-        return [each for each in self.functions if self.choice in ("auto", "required", each["name"])]
 
 
 async def chat_request(service: Service, body: ChatBody) -> tuple[list[dict[str, Any]], Request]:
@@ -84,7 +58,7 @@ async def make_request(
     if tools.choice == "none" and marker is not None:
         options["logit_bias"] = {**(options.get("logit_bias") or {}), marker: -math.inf}
     elif tools.functions:
-        options["tools"] = [{"type": "function", "function": _described(each)} for each in tools.functions]
+        options["tools"] = shown_tools([{"type": "function", "function": each} for each in tools.functions])
     # Arguments go to the client as they are: checking them, with its own regular expressions, is its affair.
     # Large schemas take a moment, hence another thread.
     request = replace(await asyncio.to_thread(service.model.answerer.request, messages, **options), call_schemas=None)
@@ -96,24 +70,12 @@ async def make_request(
 
 
 def _grammar(service: Service, tools: ToolUse, schema: dict[str, Any] | None, *, thinking: bool) -> str | None:
-    functions = tools.callable_functions
-    strict = not tools.several or any(each.get("strict") for each in functions)
-    calls = (service.model.tokenizer.tool_call, service.model.tokenizer.end_tool_call)
-    marked = calls if calls[0] is not None and calls[1] is not None else None
-    if tools.forced and marked is None:
+    opens, closes = service.model.tokenizer.tool_call, service.model.tokenizer.end_tool_call
+    calls = None if opens is None or closes is None else (opens, closes)
+    if tools.forced and calls is None:
         raise ApiError(400, f"tool_choice: {service.settings.model_name} has no tokens for calls", param="tool_choice")
-    if schema is None and not tools.forced and not (functions and strict and marked):
-        return None
-    if schema is None and not tools.forced:
-        functions = [each if each.get("strict") else {"name": each["name"]} for each in functions]
-    return answer_grammar(
-        None if tools.forced else schema,
-        functions,
-        calls=marked,  # type: ignore[arg-type]  # both are there
-        several=tools.several and tools.choice in ("auto", "required"),
-        text=schema is None and not tools.forced,
-        after_thinking=thinking,
-    )
+    arguments = tools.grammar_arguments(schema, calls)
+    return None if arguments is None else answer_grammar(**arguments, after_thinking=thinking)
 
 
 def answer_schema(service: Service, wanted: ResponseFormat | None) -> dict[str, Any] | None:
@@ -183,8 +145,3 @@ def tool_use(
     elif choice == "required" and not plain:
         raise ApiError(400, "tool_choice: required, but there are no tools", param="tool_choice")
     return ToolUse(plain, choice or "auto", parallel is not False)
-
-
-def _described(function: dict[str, Any]) -> dict[str, Any]:
-    """What the model is told of a function."""
-    return {name: value for name, value in function.items() if name != "strict"}

@@ -7,10 +7,9 @@ from time import time
 from typing import Any
 
 from qwen3cpu._version import VERSION
-from qwen3cpu.generation.results import TokenLogprob, Usage
+from qwen3cpu.generation.results import Usage
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.scheduling.service import Service
-from qwen3cpu.text.tokenizer import Tokenizer
 
 LEAST_LOGPROB = -9999.0
 """What JSON gets for minus infinity, as with OpenAI."""
@@ -53,45 +52,3 @@ def usage(counts: list[tuple[Usage, int]]) -> dict[str, Any]:
 def number(logprob: float | None) -> float:
     """A log-probability that JSON can carry."""
     return LEAST_LOGPROB if logprob is None or logprob < LEAST_LOGPROB else logprob
-
-
-class ContentTokens:
-    """Tells which tokens of an answer are its content: not reasoning, tool calls, markers or end tokens.
-
-    Args:
-        tokenizer: whose ids they are.
-        in_thinking: whether the prompt ends inside a think block.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, *, in_thinking: bool) -> None:
-        self._tokenizer = tokenizer
-        self._opened = {tokenizer.think: tokenizer.end_think, tokenizer.tool_call: tokenizer.end_tool_call}
-        self._closer: int | None = tokenizer.end_think if in_thinking else None
-        self._trim = in_thinking
-
-    def logprobs(self, scores: tuple[TokenLogprob, ...] | None) -> list[dict[str, Any]]:
-        """Entries of `logprobs.content` for the next tokens."""
-        return [self._entry(score) for score in scores or () if self._keeps(score)]
-
-    def _keeps(self, score: TokenLogprob) -> bool:
-        token = score.token_id
-        if self._closer is not None:
-            if token == self._closer:
-                self._closer = None
-            return False
-        if token in self._opened and self._opened[token] is not None:
-            self._closer, self._trim = self._opened[token], True
-            return False
-        if token in self._tokenizer.special_ids or (self._trim and not score.text.strip("\n")):
-            return False
-        self._trim = False
-        return True
-
-    def _entry(self, score: TokenLogprob) -> dict[str, Any]:
-        top = [self._one(each.token_id, each.text, each.logprob) for each in score.top]
-        return {**self._one(score.token_id, score.text, score.logprob), "top_logprobs": top}
-
-    def _one(self, token: int, text: str, logprob: float | None) -> dict[str, Any]:
-        known = token < self._tokenizer.size
-        data = self._tokenizer.token_bytes(token) if known else b""
-        return {"token": text, "logprob": number(logprob), "bytes": list(data)}

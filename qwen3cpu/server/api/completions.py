@@ -9,13 +9,13 @@ from typing import Any
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from qwen3cpu.generation.logprobs import token_text
 from qwen3cpu.generation.options import Request
-from qwen3cpu.generation.results import Chunk, TokenLogprob
+from qwen3cpu.generation.results import Chunk
 from qwen3cpu.server.api.bodies import CompletionBody
-from qwen3cpu.server.api.common import head, number, usage
+from qwen3cpu.server.api.common import head, usage
 from qwen3cpu.server.api.errors import ApiError, as_api_error
 from qwen3cpu.server.api.json_output import json_bytes
+from qwen3cpu.server.api.logprobs import CompletionLogprobs
 from qwen3cpu.server.api.reply import read_body, respond
 from qwen3cpu.server.scheduling.service import Answers, Service
 
@@ -55,8 +55,9 @@ class _Reply:
         self._answers = answers
         self._per_prompt = request.n or 1
         self._head = head(service, "cmpl", "text_completion")
-        self._echoed: dict[int, str] = {}
-        self._offsets: dict[int, int] = {}
+        self._echoed: set[int] = set()
+        choices = range(len(prompts) * self._per_prompt)
+        self._logprobs = [CompletionLogprobs(service.model.tokenizer) for _ in choices]
 
     async def whole(self) -> dict[str, Any]:
         """All of it."""
@@ -88,49 +89,22 @@ class _Reply:
     def _choice(self, choice: int, chunk: Chunk) -> dict[str, Any]:
         """What a chunk adds to a choice, the prompt before the first one if it is to be echoed."""
         text = chunk.text
-        scores: list[TokenLogprob | None] = list(chunk.logprobs or ())
+        echoed = None
         if self._body.echo and choice not in self._echoed:
-            self._echoed[choice] = self._prompt_text(choice)
-            text = self._echoed[choice] + text
-            scores = [*self._prompt_scores(choice), *scores]
-        return {
-            "index": choice,
-            "text": text,
-            "logprobs": None if self._body.logprobs is None else self._logprobs(choice, scores),
-            "finish_reason": chunk.finish_reason,
-        }
+            self._echoed.add(choice)
+            text = self._prompt_text(choice) + text
+            if self._body.logprobs is not None:
+                prompt = self._prompts[choice // self._per_prompt]
+                echoed = self._logprobs[choice].echo(prompt, self._answers.prompt_scores(choice))
+        logprobs = None if self._body.logprobs is None else self._logprobs[choice].answer(chunk)
+        if echoed and logprobs:
+            logprobs = {name: echoed[name] + entries for name, entries in logprobs.items()}
+        return {"index": choice, "text": text, "logprobs": logprobs, "finish_reason": chunk.finish_reason}
 
     def _prompt_text(self, choice: int) -> str:
-        prompt = self._prompts[choice // self._per_prompt]
-        return self._service.model.tokenizer.decode(prompt, skip_special_tokens=False)
-
-    def _prompt_scores(self, choice: int) -> Sequence[TokenLogprob | None]:
-        """One for each token of the prompt; None for the first, which nothing comes before."""
-        return [None, *self._answers.prompt_scores(choice)]
-
-    def _logprobs(self, choice: int, scores: Sequence[TokenLogprob | None]) -> dict[str, Any]:
-        tokens: list[str] = []
-        offsets: list[int] = []
-        for score in scores:
-            first = self._prompts[choice // self._per_prompt][0]
-            tokens.append(token_text(self._service.model.tokenizer, first) if score is None else score.text)
-            offsets.append(self._offsets.get(choice, 0))
-            self._offsets[choice] = offsets[-1] + len(tokens[-1])
-        return {
-            "tokens": tokens,
-            "token_logprobs": [None if score is None else number(score.logprob) for score in scores],
-            "top_logprobs": [None if score is None else _top(score) for score in scores],
-            "text_offset": offsets,
-        }
-
-
-def _top(score: TokenLogprob) -> dict[str, float]:
-    """Alternatives by their text; where two have the same, the likelier one. The token itself is always there."""
-    best: dict[str, float] = {}
-    for each in score.top:
-        best.setdefault(each.text, number(each.logprob))
-    best.setdefault(score.text, number(score.logprob))
-    return best
+        tokenizer = self._service.model.tokenizer
+        known = (token for token in self._prompts[choice // self._per_prompt] if token < tokenizer.size)
+        return tokenizer.decode(known, skip_special_tokens=False)
 
 
 def _joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -102,11 +102,13 @@ class _Reply:
 
     def _end(self, result: Result) -> Event:
         status = "incomplete" if result.finish_reason == "length" else "completed"
+        # OpenAI has no other reason for an answer without end.
+        details = {"reason": "max_output_tokens", **({"detail": "loop"} if result.stopped_by == "loop" else {})}
         counts = result.usage
         response = {
             **self._response,
             "status": status,
-            "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+            "incomplete_details": details if status == "incomplete" else None,
             "output": self._items.done,
             "usage": {
                 "input_tokens": counts.prompt_tokens,
@@ -133,9 +135,9 @@ class _Items:
         """What a chunk brings."""
         yield from self._more("reasoning", chunk.reasoning)
         yield from self._more("message", chunk.text)
-        if chunk.tool_call:
+        for call in chunk.tool_calls:
             yield from self.close("completed")
-            yield from self._call(chunk.tool_call)
+            yield from self._call(call)
 
     def close(self, status: str) -> Iterator[Event]:
         """End the item that is open, if one is."""

@@ -1,0 +1,104 @@
+"""How an answer may call tools: `tool_choice` and `parallel_tool_calls`, in Python and in the server's bodies alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qwen3cpu.errors import ArgumentError
+
+CHOICES = ("auto", "none", "required")
+
+
+@dataclass(frozen=True)
+class ToolUse:
+    """Which functions there are, and how they may be called.
+
+    Attributes:
+        functions: name, description, parameters and strict of each, checked.
+        choice: none, auto, required, or the name of one of them.
+        several: whether an answer may have more than one call.
+    """
+
+    functions: tuple[Mapping[str, Any], ...] = ()
+    choice: str = "auto"
+    several: bool = True
+
+    @property
+    def forced(self) -> bool:
+        """Whether the answer has to be a call."""
+        return bool(self.functions) and self.choice not in ("none", "auto")
+
+    @property
+    def callable_functions(self) -> list[Mapping[str, Any]]:
+        """Those that may be called."""
+        if self.choice == "none":
+            return []
+        return [each for each in self.functions if self.choice in ("auto", "required", each["name"])]
+
+    def grammar_arguments(
+        self, schema: Mapping[str, Any] | None, calls: tuple[int, int] | None
+    ) -> dict[str, Any] | None:
+        """Arguments of `answer_grammar` for an answer of these tools; None when the answer is free.
+
+        Args:
+            schema: that an answer without calls has to follow; None: none.
+            calls: ids of the tokens that open and close a call; None: the model has none.
+
+        Raises:
+            ArgumentError: a call is required of a model that has no tokens for calls.
+        """
+        functions = self.callable_functions
+        if self.forced and calls is None:
+            raise ArgumentError("tool_choice: the model has no tokens for calls")
+        strict = not self.several or any(each.get("strict") for each in functions)
+        if schema is None and not self.forced and not (functions and strict and calls):
+            return None
+        free_text = schema is None and not self.forced
+        if free_text:
+            functions = [each if each.get("strict") else {"name": each["name"]} for each in functions]
+        return {
+            "schema": None if self.forced else schema,
+            "functions": functions,
+            "calls": calls,
+            "several": self.several and self.choice in ("auto", "required"),
+            "text": free_text,
+        }
+
+
+def shown_tools(tools: Sequence[Mapping[str, Any]] | None) -> list[Mapping[str, Any]] | None:
+    """Descriptions of tools as the model is shown them: `strict` is not for it."""
+    if tools is None:
+        return None
+    shown: list[Mapping[str, Any]] = []
+    for tool in tools:
+        function = {name: value for name, value in tool.get("function", tool).items() if name != "strict"}
+        shown.append({**tool, "function": function} if "function" in tool else function)
+    return shown
+
+
+def tool_use(tools: Sequence[Mapping[str, Any]] | None, choice: object, parallel: bool | None) -> ToolUse:
+    """Check `tool_choice` of a call from Python.
+
+    Args:
+        tools: descriptions as `tool_schemas` leaves them.
+        choice: None, one of CHOICES, the name of a tool, or a mapping with the name as OpenAI's bodies have it.
+        parallel: `parallel_tool_calls`.
+
+    Raises:
+        ArgumentError: another choice, or one that there is no tool for.
+    """
+    functions = tuple(tool.get("function", tool) for tool in tools or ())
+    names = [each["name"] for each in functions]
+    if isinstance(choice, Mapping):
+        function = choice.get("function", choice)
+        wanted = function.get("name") if isinstance(function, Mapping) else None
+    else:
+        wanted = None if choice is None or (isinstance(choice, str) and choice in CHOICES) else choice
+    if (isinstance(choice, Mapping) or wanted is not None) and wanted not in names:
+        known = ", ".join(map(repr, (*CHOICES, *names)))
+        raise ArgumentError(f"tool_choice: expected one of {known}, found {choice!r}")
+    if choice == "required" and not functions:
+        raise ArgumentError("tool_choice: expected tools beside 'required', found none")
+    return ToolUse(functions, str(wanted or choice or "auto"), parallel is not False)

@@ -1,0 +1,139 @@
+"""The JSON of tool calls as models write it: strict JSON, or one of a few spellings that can mean one thing only."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+_FENCE_OPENS: Final = re.compile(r"\s*```[A-Za-z]*[ \t]*\n")
+_BETWEEN: Final = re.compile(r"\s*,?\s*")
+_PIECE: Final = re.compile(
+    r"""(?P<space>\s+) | (?P<double>"(?:[^"\\]|\\.)*") | (?P<single>'(?:[^'\\]|\\.)*') | (?P<word>[A-Za-z_]\w*)
+    | (?P<number>-?\d[\d.eE+-]*) | (?P<mark>[][{}:,])""",
+    re.DOTALL | re.VERBOSE,
+)
+_WORDS: Final = {"True": "true", "False": "false", "None": "null", "true": "true", "false": "false", "null": "null"}
+_ESCAPE: Final = re.compile(r'\\(.)|(")', re.DOTALL)
+
+
+def read_values(text: str) -> list[Any]:
+    """The JSON values in a text, one after the other, at least one.
+
+    Beside JSON proper it reads control characters inside strings (a raw line break), a code fence around the text,
+    commas between the values, commas before a closing bracket, strings in single quotes, names without quotes, and
+    True, False and None.
+
+    Raises:
+        ValueError: what stands there can mean something else, or nothing. The message speaks of JSON proper.
+        RecursionError: the nesting is too deep.
+    """
+    opening = _FENCE_OPENS.match(text)
+    body = text if opening is None else text[opening.end() :].rstrip().removesuffix("```")
+    try:
+        return _values(body)
+    except json.JSONDecodeError as error:
+        try:
+            return _values(_as_json(body))
+        except ValueError:
+            raise error from None
+
+
+def ends_in_string(text: str) -> bool:
+    """Whether a text is the beginning of objects or lists of JSON that ends inside a string."""
+    error = _first_error(text)
+    return error is not None and error.msg.startswith("Unterminated string")
+
+
+def is_json(text: str) -> bool:
+    """Whether a text is objects or lists of JSON, without any of the liberties that `read_values` takes but a fence."""
+    return _first_error(text.rstrip().removesuffix("```") if _FENCE_OPENS.match(text) else text) is None
+
+
+def may_become_json(text: str) -> bool:
+    """Whether a text that ends with a quotation mark can be the beginning of objects or lists of JSON."""
+    error = _first_error(text)
+    return error is None or error.pos >= len(text) or error.msg.startswith("Unterminated string")
+
+
+def _first_error(text: str) -> json.JSONDecodeError | None:
+    opening = _FENCE_OPENS.match(text)
+    # Blanks in the place of a fence leave the positions as they are.
+    body = text if opening is None else " " * opening.end() + text[opening.end() :]
+    if not body.lstrip().startswith(("{", "[")):
+        return json.JSONDecodeError("Expecting an object", text, 0)
+    try:
+        _values(body)
+    except json.JSONDecodeError as error:
+        return error
+    except (ValueError, RecursionError) as error:
+        return json.JSONDecodeError(str(error), text, 0)
+    return None
+
+
+def _values(text: str) -> list[Any]:
+    decoder = json.JSONDecoder(strict=False, parse_constant=_no_constant, object_pairs_hook=_object)
+    values: list[Any] = []
+    place = len(text) - len(text.lstrip())
+    while True:
+        if values and text[place] not in "{[":
+            raise json.JSONDecodeError("Extra data", text, place)
+        value, place = decoder.raw_decode(text, place)
+        values.append(value)
+        place = _BETWEEN.match(text, place).end()  # type: ignore[union-attr]  # matches everywhere
+        if place == len(text):
+            if text.rstrip().endswith(","):
+                raise json.JSONDecodeError("Expecting value", text, place)
+            return values
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found and found[name] != value:
+            raise ValueError(f"the name {name[:60]!r} stands there twice with different values")
+        found[name] = value
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _as_json(text: str) -> str:
+    """The text in JSON proper. ValueError for a character that begins nothing known."""
+    pieces = list(_pieces(text))
+    out: list[str] = []
+    for place, (kind, piece) in enumerate(pieces):
+        following = pieces[place + 1][1] if place + 1 < len(pieces) else ""
+        if kind == "single":
+            out.append(_double_quoted(piece))
+        elif kind == "word":
+            # A word is a name before a colon, else one of the constants.
+            out.append(json.dumps(piece) if following == ":" else _WORDS.get(piece, piece))
+        elif piece == "," and following in ("}", "]") and out and out[-1] not in (",", "[", "{", ":"):
+            continue
+        else:
+            out.append(piece)
+    return " ".join(out)
+
+
+def _pieces(text: str) -> Iterator[tuple[str, str]]:
+    place = 0
+    while place < len(text):
+        found = _PIECE.match(text, place)
+        if found is None:
+            raise ValueError("not JSON")
+        if found.lastgroup != "space":
+            yield str(found.lastgroup), found[0]
+        place = found.end()
+
+
+def _double_quoted(piece: str) -> str:
+    def escaped(found: re.Match[str]) -> str:
+        if found[2]:
+            return '\\"'
+        return "'" if found[1] == "'" else found[0]
+
+    return f'"{_ESCAPE.sub(escaped, piece[1:-1])}"'
