@@ -12,12 +12,16 @@ from qwen3cpu.arguments import whole_number
 from qwen3cpu.checkpoint.config import GenerationDefaults
 from qwen3cpu.engine.sampling import NON_THINKING, THINKING, SamplingParams
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.text.schemas.reading import read_schema
+from qwen3cpu.text.schemas.tools import with_checkable_parameters
 from qwen3cpu.text.token_ids import check_ids
 from qwen3cpu.text.tool_calls import argument_validators
 from qwen3cpu.text.tool_schemas import Tool, tool_schemas
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
+
+    from qwen3cpu.generation.grammar import Grammar
 
 
 class Options(TypedDict, total=False):
@@ -35,7 +39,8 @@ class Options(TypedDict, total=False):
     tools: what the model may call: JSON schemas of functions, or Python functions, whose signature and docstring make
         the schema. Calls that do not follow it are text. `Model.run` also makes the calls.
     schema: a JSON schema (a dict) or a pydantic model that the answer has to follow; reasoning before it is free. An
-        answer that a limit cuts off is not complete. Needs the extra [schema].
+        answer that a limit cuts off is not complete. `Result.unenforced` names what tokens are not held to, and
+        `Result.schema_errors` what is wrong with the answer. Needs the extra [schema].
     raw: a str prompt is fed as it is, control-token spellings in it being control tokens, not as a user message.
     max_new_tokens: tokens after the prompt at most, reasoning included; default: until the context is full.
     stop: one or several strings that end the answer (not the reasoning) and are not part of it.
@@ -118,8 +123,10 @@ class Request:
     n: int | None = None
     """None when the caller did not ask for several answers."""
     progress: bool = False
-    grammar: str | None = None
+    grammar: Grammar | None = None
     """What the answer has to follow, made from `schema` (grammar.py)."""
+    check_answer: bool = True
+    """Whether the thread that makes a finished answer also checks it by its schema. Not an option of generate."""
     plain: bool = False
     """All tokens make text: think blocks and tool calls are not told apart. Not an option of generate."""
 
@@ -153,7 +160,7 @@ def make_request(
         deadline=_seconds(given, "deadline"),
         loop_detection=_flag(given, "loop_detection", True),
         tools=tools,
-        call_schemas=argument_validators(tools),
+        call_schemas=argument_validators(with_checkable_parameters(tools)),
         grammar=_grammar(given.get("schema"), thinking),
         raw=_flag(given, "raw", False),
         max_new_tokens=_whole(given, "max_new_tokens", 1),
@@ -187,12 +194,12 @@ def sampling_params(given: Mapping[str, Any], defaults: GenerationDefaults, thin
     return SamplingParams(**values)
 
 
-def _grammar(schema: Any, thinking: bool) -> str | None:
+def _grammar(schema: Any, thinking: bool) -> Grammar | None:
     if schema is None:
         return None
-    from qwen3cpu.generation.grammar import answer_grammar, json_schema
+    from qwen3cpu.generation.grammar import answer_grammar
 
-    return answer_grammar(json_schema(schema), after_thinking=thinking)
+    return answer_grammar(read_schema(schema), after_thinking=thinking)
 
 
 def _canonical(options: Mapping[str, Any]) -> dict[str, Any]:
