@@ -63,6 +63,7 @@ class _Reply:
             "message": message,
             "logprobs": self._logprobs(result),
             "finish_reason": _finish_reason(result, len(calls)),
+            **_schema_errors(result),
         }
 
     async def events(self) -> AsyncGenerator[bytes, None]:
@@ -86,7 +87,8 @@ class _Reply:
                     yield self._event(index, delta, logprobs)
                 if chunk.result is not None:
                     results.append(chunk.result)
-                    yield self._event(index, {}, finish_reason=_finish_reason(chunk.result, calls[index]))
+                    reason = _finish_reason(chunk.result, calls[index])
+                    yield self._event(index, {}, finish_reason=reason, more=_schema_errors(chunk.result))
             if self._body.include_usage:
                 counts = usage([(result.usage, 0) for result in results])
                 yield _event({**self._head, "choices": [], "usage": counts})
@@ -100,8 +102,9 @@ class _Reply:
         delta: dict[str, Any],
         logprobs: dict[str, Any] | None = None,
         finish_reason: str | None = None,
+        more: dict[str, Any] | None = None,
     ) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason, **(more or {})}
         return _event({**self._head, "choices": [choice]})
 
     def _logprobs(self, part: Chunk | Result) -> dict[str, Any] | None:
@@ -112,6 +115,11 @@ class _Reply:
 
 def _finish_reason(result: Result, calls: int) -> str:
     return "tool_calls" if calls and result.finish_reason == "stop" else result.finish_reason
+
+
+def _schema_errors(result: Result) -> dict[str, Any]:
+    """A field of ours: what is wrong with an answer by its schema."""
+    return {"schema_errors": list(result.schema_errors)} if result.schema_errors else {}
 
 
 def _event(value: dict[str, Any]) -> bytes:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from qwen3cpu.generation.grammar import answer_grammar, json_schema
+from qwen3cpu.generation.grammar import Grammar, answer_grammar
 from qwen3cpu.generation.options import Request
 from qwen3cpu.server.api.bodies import ChatBody, ResponseFormat
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.scheduling.service import Service
 from qwen3cpu.text.messages import check_tools
+from qwen3cpu.text.schemas.reading import check_depth, read_schema
 
 MOST_SCHEMAS = 4
 """Times the largest schema that all tools of a request may take together."""
@@ -88,14 +91,16 @@ async def make_request(
     # Arguments go to the client as they are: checking them, with its own regular expressions, is its affair.
     # Large schemas take a moment, hence another thread.
     request = replace(await asyncio.to_thread(service.model.answerer.request, messages, **options), call_schemas=None)
-    grammar = _grammar(service, tools, schema, thinking=bool(request.thinking))
-    if grammar is None:
+    make = _grammar_maker(service, tools, schema, thinking=bool(request.thinking))
+    if make is None:
         return request
-    await asyncio.to_thread(service.model.answerer.check_grammar, grammar)
-    return replace(request, grammar=grammar)
+    return replace(request, grammar=await service.grammar(make), check_answer=False)
 
 
-def _grammar(service: Service, tools: ToolUse, schema: dict[str, Any] | None, *, thinking: bool) -> str | None:
+def _grammar_maker(
+    service: Service, tools: ToolUse, schema: dict[str, Any] | None, *, thinking: bool
+) -> Callable[[], Grammar] | None:
+    """What makes the grammar of an answer; None where it is free."""
     functions = tools.callable_functions
     strict = not tools.several or any(each.get("strict") for each in functions)
     calls = (service.model.tokenizer.tool_call, service.model.tokenizer.end_tool_call)
@@ -106,7 +111,8 @@ def _grammar(service: Service, tools: ToolUse, schema: dict[str, Any] | None, *,
         return None
     if schema is None and not tools.forced:
         functions = [each if each.get("strict") else {"name": each["name"]} for each in functions]
-    return answer_grammar(
+    return partial(
+        answer_grammar,
         None if tools.forced else schema,
         functions,
         calls=marked,  # type: ignore[arg-type]  # both are there
@@ -129,10 +135,11 @@ def answer_schema(service: Service, wanted: ResponseFormat | None) -> dict[str, 
 
 def checked_schema(service: Service, schema: dict[str, Any], where: str) -> dict[str, Any]:
     """A schema within the limits of the server."""
+    check_depth(schema)
     size = len(json.dumps(schema))
     if size > service.settings.max_schema:
         raise ApiError(400, f"{where}: expected at most {service.settings.max_schema} bytes, found {size}", param=where)
-    return json_schema(schema)
+    return read_schema(schema)
 
 
 def chat_functions(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
