@@ -19,9 +19,6 @@ def array_words(facets: Sequence[Facet], build: Build, unenforced: list[str]) ->
         build: makes the schema of what has to satisfy several places.
         unenforced: gets the places that are not enforced.
     """
-    for facet in facets:
-        if "prefixItems" in facet.words and not isinstance(facet.get("prefixItems"), list):
-            raise facet.wrong("prefixItems", "a list of schemas")
     low, high = bounds_of(facets, "minItems", "maxItems", unenforced)
     prefix = [
         build([place for facet in facets for place in _at(facet, index)])

@@ -26,6 +26,14 @@ SILENT = frozenset(
 )
 """Keywords that constrain no value by themselves."""
 _CONSTRAINTS = frozenset(keyword.name for keyword in KEYWORDS) - SILENT
+_SHAPES: dict[str, tuple[type, str]] = {
+    "properties": (dict, "an object of schemas"),
+    "patternProperties": (dict, "an object of schemas"),
+    "prefixItems": (list, "a list of schemas"),
+    "required": (list, "a list of names"),
+    "enum": (list, "a list of values"),
+    "pattern": (str, "a regular expression"),
+}
 _ALONE = {"if": ("then", "else")}
 
 
@@ -189,6 +197,7 @@ class Reader:
                 resolver = resolver.in_subresource(_specification(place.value).create_resource(place.value))
             known = Facet(place._replace(resolver=resolver), modern(place.value))
             _check_refused(known)
+            _check_shapes(known)
             for keyword in ("anyOf", "oneOf"):
                 if keyword in known.words:
                     known.choices.append(Choice(keyword, known.pointer(keyword), _branches(known, keyword)))
@@ -218,6 +227,15 @@ def _branches(facet: Facet, keyword: str) -> list[Place]:
     if facet.words[keyword].name == "extends" and not isinstance(facet.place.value["extends"], list):
         return [Place(value[0], facet.pointer(keyword), facet.place.resolver)]
     return [facet.below(keyword, index) for index in range(len(value))]
+
+
+def _check_shapes(facet: Facet) -> None:
+    """Refuse values that are not even of the kind that their keyword takes."""
+    for name, (kind, expected) in _SHAPES.items():
+        if name in facet.words and not isinstance(facet.get(name), kind):
+            raise facet.wrong(name, expected)
+    if not all(isinstance(name, str) for name in facet.get("required") or ()):
+        raise facet.wrong("required", "a list of names")
 
 
 def _check_refused(facet: Facet) -> None:

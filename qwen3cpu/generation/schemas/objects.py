@@ -35,16 +35,12 @@ class Objects:
 
     def words(self, facets: Sequence[Facet]) -> dict[str, Any]:
         """The keywords of an object for the engine."""
-        for facet in facets:
-            for name in ("properties", "patternProperties"):
-                if name in facet.words and not isinstance(facet.get(name), dict):
-                    raise facet.wrong(name, "an object of schemas")
         required = _required(facets)
         names = _names(facets)
         listed = bool(names)
         names = list(dict.fromkeys([*names, *required]))
         key_rules = [facet.below("propertyNames") for facet in facets if "propertyNames" in facet.words]
-        checkers = [Checker(place.value) for place in key_rules]
+        checkers = [Checker(place.value) for place in key_rules if isinstance(place.value, (bool, dict))]
         properties = {}
         for name in names:
             if writable(name) and all(checker.accepts(name) for checker in checkers):
@@ -161,10 +157,7 @@ def _counted(properties: dict[str, Any], required: list[str], words: dict[str, A
 def _required(facets: Sequence[Facet]) -> list[str]:
     required: list[str] = []
     for facet in facets:
-        names = facet.get("required") if "required" in facet.words else []
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise facet.wrong("required", "a list of names")
-        required += names
+        required += facet.get("required") or []
         required += [name for name, below in (facet.get("properties") or {}).items() if requires_itself(below)]
     return list(dict.fromkeys(required))
 

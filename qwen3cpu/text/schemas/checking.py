@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
 MOST_STEPS = 50_000
 """Keywords that a check looks at."""
+MOST_DEPTH = 120
+"""Keywords inside each other: each takes several calls of Python's stack, and a library that meets its end panics."""
 MOST_ERRORS = 8
 """Errors that are named."""
 LONGEST_ERROR = 300
 """Characters of an error."""
+NOT_CHECKED = "not checked to the end"
+"""Beginning of the error for a check that had to stop."""
 _REPLACED = ("exclusiveMinimum", "exclusiveMaximum", "minimum", "maximum", "multipleOf")
 
 
@@ -52,21 +56,21 @@ class Checker:
 
         found: list[str] = []
         try:
-            self._counter.steps = 0
+            self._counter.steps = self._counter.depth = 0
             for error in self._validator.iter_errors(value):
                 place = pointer_to(*error.absolute_path)
                 found.append(_shortened(f"{place}: {error.message}" if place else error.message))
                 if len(found) == MOST_ERRORS:
                     break
         except (_TooMuchError, RecursionError):
-            found.append("not checked to the end: the schema needs too many steps")
+            found.append(f"{NOT_CHECKED}: the schema needs too many steps")
         except Unresolvable as problem:
-            found.append(_shortened(f"not checked to the end: {problem}"))
+            found.append(_shortened(f"{NOT_CHECKED}: {problem}"))
         return tuple(found)
 
     def accepts(self, value: Any) -> bool:
-        """Whether nothing is wrong with a value."""
-        return not self.errors(value)
+        """Whether nothing is known to be wrong with a value; what cannot be checked is not."""
+        return all(error.startswith(NOT_CHECKED) for error in self.errors(value))
 
 
 class _Steps:
@@ -74,10 +78,13 @@ class _Steps:
 
     def __init__(self) -> None:
         self.steps = 0
+        self.depth = 0
+        """Keywords that are being looked at inside each other."""
 
-    def count(self) -> None:
+    def enter(self) -> None:
         self.steps += 1
-        if self.steps > MOST_STEPS:
+        self.depth += 1
+        if self.steps > MOST_STEPS or self.depth > MOST_DEPTH:
             raise _TooMuchError
 
 
@@ -102,13 +109,15 @@ def _guarded(name: str, function: Any) -> Any:
     """A keyword that counts its steps and passes over values that it cannot have."""
 
     def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
-        validator.format_checker.count()
-        if value is None and name != "const":
-            return
+        steps = validator.format_checker
         try:
-            yield from function(validator, value, instance, schema) or ()
+            steps.enter()
+            if value is not None or name == "const":
+                yield from function(validator, value, instance, schema) or ()
         except (TypeError, ValueError, AttributeError, KeyError, IndexError, ArithmeticError):
             return  # a value that no draft knows for this keyword
+        finally:
+            steps.depth -= 1
 
     return check
 

@@ -45,6 +45,10 @@ def _is_schema(schema: dict[str, Any]) -> bool:
         validators.validator_for(schema).check_schema(schema)
     except (exceptions.SchemaError, RecursionError):
         return False
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        return False  # the library met the end of Python's stack inside Rust
     return True
 
 
