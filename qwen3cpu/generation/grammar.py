@@ -39,6 +39,8 @@ MOST_COMPILED = 64
 """Compiled grammars that are kept."""
 MOST_STATES = 60_000
 """States of the automata of one answer, 1 to 2 KB each."""
+MOST_ITEMS = 200_000
+"""Items of the parser in one step, about 10 ms; an object with n optional properties may take n squared."""
 STACK = 128 << 20
 """Bytes of stack for compiling, where schemas/narrowing.py allows 12,000 levels, of about 5 KB each."""
 MOST_SYMBOLS = 300_000
@@ -277,7 +279,9 @@ def _compiled(text: str, vocabulary: LLTokenizer) -> LLMatcher | str:
     """The state of an answer at its beginning, or why there is none."""
     from llguidance import LLMatcher, LLParserLimits
 
-    limits = LLParserLimits(max_lexer_states=MOST_STATES, max_grammar_size=MOST_SYMBOLS, verbose_errors=False)
+    limits = LLParserLimits(
+        max_lexer_states=MOST_STATES, max_grammar_size=MOST_SYMBOLS, step_max_items=MOST_ITEMS, verbose_errors=False
+    )
     made: list[LLMatcher] = []
 
     def make() -> None:
@@ -291,7 +295,9 @@ def _compiled(text: str, vocabulary: LLTokenizer) -> LLMatcher | str:
     finally:
         threading.stack_size(before)
     thread.join()
-    return _first_line(made[0].get_error()) if made[0].is_error() else made[0]
+    first = made[0].deep_copy()
+    first.compute_bitmask()  # what is too large for its first token is known here
+    return _first_line(first.get_error()) if first.is_error() else made[0]
 
 
 def _first_line(message: str) -> str:

@@ -8,6 +8,8 @@ import pytest
 
 import qwen3cpu
 from qwen3cpu.generation import grammar
+from qwen3cpu.generation.schemas import objects
+from qwen3cpu.generation.schemas.narrowing import narrowed
 
 pytest.importorskip("llguidance", reason="schemas need the extra [schema]")
 
@@ -97,6 +99,22 @@ def test_large_schemas_that_are_taken(tiny, schema):
 def test_schemas_over_a_limit(schema, words):
     with pytest.raises(qwen3cpu.ArgumentError, match=words):
         grammar.answer_grammar(schema, after_thinking=False)
+
+
+def test_names_are_compared_with_few_patterns(monkeypatch):
+    """What a name matches is looked up for each name and pattern: many of both would take minutes."""
+    searches = []
+    monkeypatch.setattr(objects, "found_in", lambda pattern, text: searches.append(pattern))
+    names = {f"n{i}": {} for i in range(400)}
+    narrowed({"properties": names, "patternProperties": {f"^p{i}": {} for i in range(400)}})
+    assert len(searches) == 400 * objects.MOST_PATTERNS
+
+
+def test_a_grammar_that_is_too_large_for_its_first_token(tiny, monkeypatch):
+    """It is refused instead of ending every answer before it begins."""
+    monkeypatch.setattr(grammar, "MOST_STATES", 5)
+    with pytest.raises(qwen3cpu.ArgumentError, match="schema: lexer error: too many states"):
+        tiny.answerer.check_grammar(grammar.Grammar("start: /.{0,30}a.{0,30}/"))
 
 
 def test_the_time_grows_with_the_number_of_patterns_not_with_its_fourth_power(tiny):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from qwen3cpu.generation.schemas.facets import Facet, Impossible, Place
@@ -39,6 +40,11 @@ class Objects:
         names = _names(facets)
         listed = bool(names)
         names = list(dict.fromkeys([*names, *required]))
+        if len(names) - len(required) > MOST_OPTIONAL:
+            raise SchemaError(
+                place_of(facets),
+                f"expected at most {MOST_OPTIONAL} optional properties, found {len(names) - len(required)}",
+            )
         key_rules = [facet.below("propertyNames") for facet in facets if "propertyNames" in facet.words]
         checkers = [Checker(place.value) for place in key_rules if isinstance(place.value, (bool, dict))]
         properties = {}
@@ -49,10 +55,6 @@ class Objects:
                 raise Impossible(place_of(facets), f"the required property {name!r} is not allowed")
         words: dict[str, Any] = {"properties": properties, "required": required}
         words |= self._others(facets, names, key_rules, listed=listed)
-        if len(properties) - len(required) > MOST_OPTIONAL:
-            raise SchemaError(
-                place_of(facets), f"expected at most {MOST_OPTIONAL} optional properties, found {len(properties)}"
-            )
         return words | self._counts(facets, words)
 
     def _of_name(self, facets: Sequence[Facet], name: str) -> list[Place]:
@@ -62,7 +64,8 @@ class Objects:
             listed = name in (facet.get("properties") or ())
             if listed:
                 places.append(facet.below("properties", name))
-            matching = [each for each in facet.get("patternProperties") or () if found_in(each, name)]
+            patterns = islice(facet.get("patternProperties") or (), MOST_PATTERNS)
+            matching = [each for each in patterns if found_in(each, name)]
             places += [facet.below("patternProperties", each) for each in matching]
             if not listed and not matching and "additionalProperties" in facet.words:
                 places.append(facet.below("additionalProperties"))
