@@ -124,11 +124,13 @@ def test_nobody_waits_for_the_schemas_of_others(server, monkeypatch):
     ]
     for thread in slow:
         thread.start()
-    assert begun.wait(60)
-    server.chat(max_tokens=1)
-    server.chat(max_tokens=1, tools=[tool("f", POINT)])
-    assert replies == []
-    go_on.set()
+    try:
+        assert begun.wait(60)
+        server.chat(max_tokens=1)
+        server.chat(max_tokens=1, tools=[tool("f", POINT)])
+        assert replies == []
+    finally:
+        go_on.set()
     for thread in slow:
         thread.join()
     assert len(replies) == 12
