@@ -20,7 +20,7 @@ from qwen3cpu.engine.sequence import TokenSequence
 from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.generation.deadline import Deadline
 from qwen3cpu.generation.ending import Ending, finish_reason
-from qwen3cpu.generation.grammar import Constraint, Grammars
+from qwen3cpu.generation.grammar import Constraint, DeadEndError, Grammars
 from qwen3cpu.generation.logprobs import Scorer
 from qwen3cpu.generation.meter import Meter
 from qwen3cpu.generation.options import Request
@@ -101,6 +101,9 @@ class Answer:
         self._transcript = Transcript(tokenizer, request, in_thinking=in_thinking)
         may_think = request.thinking and not self._transcript.in_thinking
         self._constraint = _constraint(model, request, may_think=may_think)
+        self._grammar = request.grammar
+        self._check_answer = request.check_answer
+        self._schema_errors: tuple[str, ...] = ()
         self._meter = Meter(model.clock, len(self.prompt))
         self._deadline = None if request.deadline is None else Deadline(request.deadline, model.clock)
         self._thinking = Thinking(
@@ -183,7 +186,11 @@ class Answer:
             rows: float32 [n, vocab_size]: the logits after the last known token, and after each drafted one.
         """
         draft, self._draft = self._draft, []
-        shown = self._say(self._choose(rows[0]), rows[0])
+        try:
+            token = self._choose(rows[0])
+        except DeadEndError as problem:
+            return self._end_by_schema(str(problem))
+        shown = self._say(token, rows[0])
         if draft:
             shown = self._confirm(draft, rows, shown)
         if self._model.drafter is not None and self.result is None:
@@ -206,6 +213,16 @@ class Answer:
         self._meter.end_with_prompt()
         self.result = self._make_result(stopped_by, None)
         return Chunk(index=self.index, finish_reason=self.result.finish_reason, result=self.result)
+
+    def _end_by_schema(self, reason: str) -> Chunk:
+        """End it where its grammar has no way on."""
+        self._schema_errors = (f"the answer ended early: {reason}",)
+        if self.in_prompt:
+            return self.end_with_prompt("schema")
+        self.pending = []
+        shown = self._transcript.show(at_end=True)
+        self.result = self._make_result("schema", None)
+        return self._chunk(shown)
 
     def _choose(self, logits: NDArray[np.float32]) -> int:
         """The next token, given the logits [vocab_size] after the last one."""
@@ -331,6 +348,7 @@ class Answer:
 
     def _make_result(self, stopped_by: StoppedBy, stop: str | int | None) -> Result:
         count = len(self._said)
+        unenforced, errors = self._by_schema()
         return Result(
             text=self._transcript.text,
             reasoning=self._transcript.reasoning,
@@ -346,7 +364,18 @@ class Answer:
             logprobs=self._said.logprobs,
             index=self.index,
             thinking_closed_by=self._thinking.closed_by,
+            unenforced=unenforced,
+            schema_errors=errors,
         )
+
+    def _by_schema(self) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+        """What the schema does not enforce, and what is wrong with the answer."""
+        if self._grammar is None:
+            return (), None
+        errors = self._schema_errors
+        if not errors and self._check_answer and not self._transcript.tool_calls:
+            errors = self._grammar.errors(self._transcript.text)
+        return self._grammar.unenforced, None if self._grammar.schema is None and not errors else errors
 
 
 def _constraint(model: Surroundings, request: Request, *, may_think: bool) -> Constraint | None:

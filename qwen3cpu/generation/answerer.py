@@ -19,6 +19,7 @@ from qwen3cpu.engine.sequence import TokenSequence
 from qwen3cpu.errors import ArgumentError, Qwen3CpuWarning
 from qwen3cpu.generation.answer import Answer, Surroundings
 from qwen3cpu.generation.batch import run, run_many
+from qwen3cpu.generation.grammar import Grammar
 from qwen3cpu.generation.options import Request, make_request
 from qwen3cpu.generation.results import Chunk, Result
 from qwen3cpu.text.prompts import Prompt, PromptEncoder, is_messages
@@ -114,10 +115,10 @@ class Answerer:
         )
         return results_of(run_many(self.surroundings.engine, answers, most_running=most_running))
 
-    def check_grammar(self, grammar: str) -> None:
-        """ArgumentError for a grammar of qwen3cpu.generation.grammar that answers could not follow."""
+    def check_grammar(self, grammar: Grammar) -> None:
+        """Compile a grammar, so that answers begin without a wait. ArgumentError for one that none could follow."""
         assert self.surroundings.grammars is not None
-        self.surroundings.grammars.matcher(grammar)
+        self.surroundings.grammars.prepare(grammar)
 
     def _switch(self, prompt: Prompt | None, options: Mapping[str, Any]) -> bool | None:
         return latest_switch(prompt) if self._has_template and not options.get("raw") else None

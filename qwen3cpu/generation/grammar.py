@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3cpu.errors import ArgumentError
+from qwen3cpu.errors import ArgumentError, Qwen3CpuError
 from qwen3cpu.system.fork_guard import ForkLock
 from qwen3cpu.system.library_calls import LibraryCalls
+from qwen3cpu.text.schemas.checking import Checker
+from qwen3cpu.text.schemas.reading import SchemaError
 from qwen3cpu.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
-MAX_DEPTH = 64
-"""Levels of nesting in a schema."""
+    from qwen3cpu.generation.schemas.narrowing import Narrowed
+
 WHITESPACE = r"( |\n {0,24})?"
 """White space allowed between the tokens of JSON: a space, or a line break with an indent. A weak model writes endless
 white space if it may."""
@@ -31,26 +37,44 @@ white space if it may."""
 
 MOST_CALLS = 16
 """Calls in one answer that has to consist of calls; a weak model would go on for ever."""
+MOST_COMPILED = 64
+"""Compiled grammars that are kept."""
+MOST_STATES = 60_000
+"""States of the automata of one answer, 1 to 2 KB each."""
+MOST_ITEMS = 200_000
+"""Items of the parser in one step, about 10 ms; an object with n optional properties may take n squared."""
+STACK = 128 << 20
+"""Bytes of stack for compiling, where schemas/narrowing.py allows 12,000 levels, of about 5 KB each."""
+MOST_SYMBOLS = 300_000
+"""Size of a grammar."""
 
 
-def json_schema(schema: Any) -> dict[str, Any]:
-    """The JSON schema that a caller gave: a mapping, or a pydantic model (the class).
+@dataclass(eq=False)
+class Grammar:
+    """What an answer has to follow.
 
-    Raises:
-        ArgumentError: neither, or not JSON.
+    Attributes:
+        text: in the Lark dialect of llguidance.
+        schema: of answers in JSON; None: there are none.
+        unenforced: JSON pointers of keywords of the schemas that the grammar does not enforce, or only partly; those of
+            a function's parameters with its name in front.
     """
-    if isinstance(schema, type) and callable(getattr(schema, "model_json_schema", None)):
-        schema = schema.model_json_schema()  # type: ignore[attr-defined]
-    if not isinstance(schema, Mapping):
-        found = schema.__name__ if isinstance(schema, type) else type(schema).__name__
-        raise ArgumentError(f"schema: expected a JSON schema (a dict) or a pydantic model, found {found}")
-    try:
-        plain: dict[str, Any] = json.loads(json.dumps(schema, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ArgumentError(f"schema: expected what JSON can express: {error}") from None
-    if _depth(plain) > MAX_DEPTH:
-        raise ArgumentError(f"schema: expected at most {MAX_DEPTH} levels of nesting, found more")
-    return plain
+
+    text: str
+    schema: Mapping[str, Any] | None = None
+    unenforced: tuple[str, ...] = ()
+    matcher: LLMatcher | None = field(default=None, repr=False)
+    """Compiled, at its beginning; set by Grammars.prepare."""
+
+    def errors(self, answer: str) -> tuple[str, ...]:
+        """What is wrong with a finished answer, by its schema; () if it follows it, or if there is none."""
+        if self.schema is None:
+            return ()
+        try:
+            value = json.loads(answer)
+        except (ValueError, RecursionError) as error:
+            return (f"the answer is not complete JSON: {error}",)
+        return Checker(self.schema).errors(value)
 
 
 def answer_grammar(
@@ -61,35 +85,48 @@ def answer_grammar(
     several: bool = True,
     text: bool = False,
     after_thinking: bool,
-) -> str:
-    """The grammar of an answer, in the Lark dialect of llguidance.
+) -> Grammar:
+    """The grammar of an answer.
 
     Args:
-        schema: of an answer in JSON; None: there may be none.
+        schema: of an answer in JSON, as `read_schema` leaves it; None: there may be none.
         functions: {"name": ..., "parameters": schema} of what may be called instead.
         calls: ids of the tokens that open and close a call.
         several: whether several calls may follow each other.
-        text: free text may come before the calls, or in place of them.
+        text: free text may come before the calls, or in place of them. Parameters that no grammar can be made of then
+            leave the arguments of their function free.
         after_thinking: a think block may come before; the line breaks after it are allowed then.
+
+    Raises:
+        ArgumentError: a schema that cannot be followed; its place is named.
     """
-    rules = [f"answer: %json {_dumps(schema)}"] if schema is not None else []
-    kinds = ["answer"] if schema is not None else []
+    rules: list[str] = []
+    kinds: list[str] = []
+    unenforced: list[str] = []
+    if schema is not None:
+        made = _narrowed(json.dumps(schema), None)
+        rules.append(f"answer: %json {_dumps(made.whole())}")
+        kinds.append("answer")
+        unenforced += made.unenforced
     if functions and calls is not None:
         kinds.append("TEXT? calls?" if text else "calls")
         rules.append(f'call: <[{calls[0]}]> "\\n" body "\\n" <[{calls[1]}]>')
         rules.append(f'calls: call ("\\n" call){{0,{MOST_CALLS - 1}}}' if several else "calls: call")
         rules.append("body: " + " | ".join(f"function_{place}" for place in range(len(functions))))
         rules += [r"TEXT: /(.|\n)+/"] if text else []
-        rules += [f"function_{i}: %json {_dumps(_call_schema(each), ' ?')}" for i, each in enumerate(functions)]
+        for place, function in enumerate(functions):
+            made = _arguments(function, lenient=text)
+            unenforced += [f"{function['name']}:{pointer}" for pointer in made.unenforced]
+            rules.append(f"function_{place}: %json {_dumps(_call_schema(function['name'], made), ' ?')}")
     start = f"({' | '.join(kinds)})"
     if after_thinking:
         rules.append(r"BREAKS: /\n{1,2}/")
         start = f"BREAKS? {start}"
-    return "\n".join([f"start: {start}", *rules, ""])
+    return Grammar("\n".join([f"start: {start}", *rules, ""]), schema, tuple(unenforced))
 
 
 class Grammars:
-    """What the grammars of one model's answers share. May be used from several threads.
+    """Compiles the grammars of one model's answers, each text once. May be used from several threads.
 
     Args:
         tokenizer: the model's.
@@ -100,33 +137,45 @@ class Grammars:
         self._tokenizer = tokenizer
         self._eos = eos_token_ids
         self._lock = ForkLock()
+        self._compiling = ForkLock()
         self._vocabulary: LLTokenizer | None = None
+        self._compiled: OrderedDict[str, LLMatcher | str] = OrderedDict()
         self._process = os.getpid()
 
-    def matcher(self, grammar: str) -> LLMatcher:
-        """The state of one answer at its beginning.
+    def prepare(self, grammar: Grammar) -> None:
+        """Compile a grammar, which may take seconds; `matcher` takes none after that.
 
         Raises:
             ArgumentError: the grammar asks for what cannot be done, or llguidance is missing.
-            EngineError: this process was forked while another thread read the vocabulary.
+            EngineError: this process was forked while another thread read the vocabulary or compiled.
         """
+        if grammar.matcher is not None:
+            return
         vocabulary = self._load()
-        from llguidance import LLMatcher
+        with self._compiling:
+            found = self._compiled.get(grammar.text)
+            if found is None:
+                found = self._compiled[grammar.text] = _compiled(grammar.text, vocabulary)
+            self._compiled.move_to_end(grammar.text)
+            while len(self._compiled) > MOST_COMPILED:
+                self._compiled.popitem(last=False)
+        if isinstance(found, str):
+            raise ArgumentError(f"schema: {found}")
+        grammar.matcher = found
 
+    def matcher(self, grammar: Grammar) -> LLMatcher:
+        """The state of one answer at its beginning. Errors as of `prepare`."""
+        self.prepare(grammar)
+        assert grammar.matcher is not None
         with LIBRARY:
-            failed, messages = LLMatcher.validate_grammar_with_warnings(grammar, vocabulary)
-            if not failed:
-                matcher = LLMatcher(vocabulary, grammar, log_level=0)
-                if not matcher.is_error():
-                    return matcher
-                messages = [matcher.get_error()]
-        raise ArgumentError(f"schema: {'; '.join(messages)[:500]}")
+            return grammar.matcher.deep_copy()
 
     def _load(self) -> LLTokenizer:
         with self._lock:
             if LIBRARY.lost and self._process != os.getpid():
-                _kept.append(self._vocabulary)
+                _kept.append((self._vocabulary, self._compiled))
                 self._vocabulary = None
+                self._compiled = OrderedDict()
             self._process = os.getpid()
             if self._vocabulary is None:
                 try:
@@ -142,7 +191,12 @@ class Grammars:
 LIBRARY = LibraryCalls()
 """Around calls of llguidance."""
 _kept: list[object] = []
-"""Vocabularies that another thread used when the process forked: even to free them would wait for their locks."""
+"""Vocabularies, and what was compiled with them, that another thread used when the process forked: even to free them would
+wait for their locks."""
+
+
+class DeadEndError(Qwen3CpuError):
+    """No token can follow what an answer has said: its grammar is too large for the limits of a step."""
 
 
 class Constraint:
@@ -161,13 +215,15 @@ class Constraint:
         """The logits [vocab_size], with -inf for what may not come next. To be asked outside of think blocks.
 
         Raises:
-            ArgumentError: the schema has become too much for its limits.
+            DeadEndError: no token may come next.
         """
         with LIBRARY:
             bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         if self._matcher.is_error():
-            raise ArgumentError(f"schema: {self._matcher.get_error()[:500]}")
+            raise DeadEndError(_first_line(self._matcher.get_error()))
         allowed = np.unpackbits(bits, count=min(8 * len(bits), len(logits)), bitorder="little").astype(bool)
+        if not allowed.any() and self._think is None:
+            raise DeadEndError("the grammar allows no token here")
         masked = np.full_like(logits, -np.inf)
         np.copyto(masked[: len(allowed)], logits[: len(allowed)], where=allowed)
         if self._think is not None:
@@ -200,15 +256,34 @@ class _Vocabulary:
         return self._tokenizer.encode(text.decode() if isinstance(text, bytes) else text)
 
 
-def _call_schema(function: Mapping[str, Any]) -> dict[str, Any]:
+def _arguments(function: Mapping[str, Any], *, lenient: bool) -> Narrowed:
+    """The schema of a function's arguments, which are an object."""
+    parameters = function.get("parameters") or {}
+    try:
+        return _narrowed(json.dumps(parameters), "object")
+    except SchemaError as error:
+        if not lenient:
+            raise ArgumentError(f"tools: parameters of {function['name']!r}: {error}") from None
+    from qwen3cpu.generation.schemas.narrowing import Narrowed
+
+    return Narrowed({"type": "object"}, {}, ("",))
+
+
+@lru_cache(maxsize=256)
+def _narrowed(schema: str, kind: str | None) -> Narrowed:
+    """The same schemas come with every message of a conversation."""
+    from qwen3cpu.generation.schemas.narrowing import narrowed  # here: most answers follow no schema
+
+    return narrowed(json.loads(schema), kind=kind)
+
+
+def _call_schema(name: str, arguments: Narrowed) -> dict[str, Any]:
     return {
         "type": "object",
-        "properties": {
-            "name": {"const": function["name"]},
-            "arguments": function.get("parameters") or {"type": "object"},
-        },
+        "properties": {"name": {"const": name}, "arguments": arguments.schema},
         "required": ["name", "arguments"],
         "additionalProperties": False,
+        "$defs": arguments.definitions,
     }
 
 
@@ -216,10 +291,32 @@ def _dumps(schema: Mapping[str, Any], whitespace: str = WHITESPACE) -> str:
     return json.dumps({**schema, "x-guidance": {"whitespace_pattern": whitespace}})
 
 
-def _depth(value: Any) -> int:
-    """Levels of nesting; json.loads has bounded them already, so this may recurse."""
-    if isinstance(value, dict):
-        return 1 + max(map(_depth, value.values()), default=0)
-    if isinstance(value, list):
-        return 1 + max(map(_depth, value), default=0)
-    return 0
+def _compiled(text: str, vocabulary: LLTokenizer) -> LLMatcher | str:
+    """The state of an answer at its beginning, or why there is none."""
+    from llguidance import LLMatcher, LLParserLimits
+
+    limits = LLParserLimits(
+        max_lexer_states=MOST_STATES, max_grammar_size=MOST_SYMBOLS, step_max_items=MOST_ITEMS, verbose_errors=False
+    )
+    made: list[LLMatcher] = []
+
+    def make() -> None:
+        with LIBRARY:
+            made.append(LLMatcher(vocabulary, text, log_level=0, limits=limits))
+
+    # llguidance follows references by recursion and does not look how much stack is left.
+    before = threading.stack_size(STACK)
+    try:
+        thread = threading.Thread(target=make, name="qwen3cpu-grammar", daemon=True)
+        thread.start()
+    finally:
+        threading.stack_size(before)
+    thread.join()
+    with LIBRARY:
+        first = made[0].deep_copy()
+        first.compute_bitmask()  # what is too large for its first token is known here
+    return _first_line(first.get_error()) if first.is_error() else made[0]
+
+
+def _first_line(message: str) -> str:
+    return message.strip().partition("\n")[0][:300]

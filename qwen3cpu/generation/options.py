@@ -6,7 +6,7 @@ import math
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from qwen3cpu.arguments import whole_number
 from qwen3cpu.checkpoint.config import GenerationDefaults
@@ -14,9 +14,14 @@ from qwen3cpu.engine.sampling import NON_THINKING, THINKING, SamplingParams
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.tool_choice import ToolUse, shown_tools, tool_use
 from qwen3cpu.text.schema_validator import SchemaChecker
+from qwen3cpu.text.schemas.reading import read_schema
+from qwen3cpu.text.schemas.tools import with_checkable_parameters
 from qwen3cpu.text.token_ids import check_ids
 from qwen3cpu.text.tool_calls import argument_validators
 from qwen3cpu.text.tool_schemas import Tool, tool_schemas
+
+if TYPE_CHECKING:
+    from qwen3cpu.generation.grammar import Grammar
 
 
 class Options(TypedDict, total=False):
@@ -39,7 +44,8 @@ class Options(TypedDict, total=False):
         "required" makes it call; the name of a tool makes it call this one. The last two need the extra [schema].
     parallel_tool_calls: False allows one call in an answer at most. Default: True. False needs the extra [schema].
     schema: a JSON schema (a dict) or a pydantic model that the answer has to follow; reasoning before it is free. An
-        answer that a limit cuts off is not complete. Needs the extra [schema].
+        answer that a limit cuts off is not complete. `Result.unenforced` names what tokens are not held to, and
+        `Result.schema_errors` what is wrong with the answer. Needs the extra [schema].
     raw: a str prompt is fed as it is, control-token spellings in it being control tokens, not as a user message.
     max_new_tokens: tokens after the prompt at most, reasoning included; default: until the context is full.
     stop: one or several strings that end the answer (not the reasoning) and are not part of it.
@@ -124,10 +130,12 @@ class Request:
     n: int | None = None
     """None when the caller did not ask for several answers."""
     progress: bool = False
-    grammar: str | None = None
+    grammar: Grammar | None = None
     """What the answer has to follow, made from `schema` (grammar.py)."""
     answer_loops: bool = False
     """Whether an answer that repeats itself is ended: `loop_detection`, for prompts that are rendered."""
+    check_answer: bool = True
+    """Whether the thread that makes a finished answer also checks it by its schema. Not an option of generate."""
     plain: bool = False
     """All tokens make text: think blocks and tool calls are not told apart. Not an option of generate."""
 
@@ -171,7 +179,7 @@ def make_request(
         deadline=_seconds(given, "deadline"),
         loop_detection=_flag(given, "loop_detection", True),
         tools=tools,
-        call_schemas=argument_validators(tools),
+        call_schemas=argument_validators(with_checkable_parameters(tools)),
         grammar=_grammar(given.get("schema"), use, call_tokens, thinking),
         raw=_flag(given, "raw", False),
         max_new_tokens=_whole(given, "max_new_tokens", 1),
@@ -205,11 +213,13 @@ def sampling_params(given: Mapping[str, Any], defaults: GenerationDefaults, thin
     return SamplingParams(**values)
 
 
-def _grammar(schema: Any, use: ToolUse, call_tokens: tuple[int, int] | None, thinking: bool) -> str | None:
-    from qwen3cpu.generation.grammar import answer_grammar, json_schema
+def _grammar(schema: Any, use: ToolUse, call_tokens: tuple[int, int] | None, thinking: bool) -> Grammar | None:
+    arguments = use.grammar_arguments(None if schema is None else read_schema(schema), call_tokens)
+    if arguments is None:
+        return None
+    from qwen3cpu.generation.grammar import answer_grammar
 
-    arguments = use.grammar_arguments(None if schema is None else json_schema(schema), call_tokens)
-    return None if arguments is None else answer_grammar(**arguments, after_thinking=thinking)
+    return answer_grammar(**arguments, after_thinking=thinking)
 
 
 def _canonical(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from qwen3cpu.generation.thinking import ClosedBy
 from qwen3cpu.text.tool_calls import MalformedCall, ToolCall
 
 FinishReason = Literal["stop", "length"]
-StoppedBy = Literal["eos", "stop_token", "stop_string", "max_new_tokens", "context", "deadline", "loop"]
+StoppedBy = Literal["eos", "stop_token", "stop_string", "max_new_tokens", "context", "deadline", "loop", "schema"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ class Result:
     """"stop": the model or a stop condition ended it; "length": a limit cut it off."""
     stopped_by: StoppedBy
     """What exactly: "eos", "stop_token", "stop_string", or the limit "max_new_tokens", "context" or "deadline"; or
-    "loop": the answer repeated the same tokens over and over."""
+    "loop": the answer repeated the same tokens over and over; or "schema": no token could follow within the limits of a
+    step; `schema_errors` says more."""
     stop: str | int | None
     """The stop string, or the id that ended the answer; None when a limit did."""
     usage: Usage
@@ -102,6 +103,11 @@ class Result:
     round in a "loop"."""
     malformed_calls: tuple[MalformedCall, ...] = ()
     """Blocks that are no calls of the tools; they stand in `text`, and why is said here."""
+
+    unenforced: tuple[str, ...] = ()
+    """JSON pointers of keywords of `schema` that tokens are not held to; those of a tool with its name in front."""
+    schema_errors: tuple[str, ...] | None = None
+    """What is wrong with the answer by `schema`; () if it follows all of it; None if it had to follow none."""
 
     @property
     def thinking_budget_spent(self) -> bool:

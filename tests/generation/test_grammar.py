@@ -133,8 +133,18 @@ def test_a_limit_cuts_the_answer(tiny):
         ({"type": "nonsense"}, "schema: .*nonsense"),
         ({"$ref": "http://example.org/x.json"}, "schema: .*example.org"),
         ({"$ref": "file:///etc/passwd"}, "schema: .*"),
-        ({"type": "string", "pattern": "(?=a)b"}, "look-around"),
-        ({"type": "array", "uniqueItems": True}, "uniqueItems"),
+        (
+            {"type": "object", "properties": {"a/b": {"contains": {}, "not": {"type": "null"}}}},
+            "/properties/a~1b/(not|contains)",
+        ),
+        ({"anyOf": [{"if": {"type": "null"}, "then": False}]}, "/anyOf/0/if: 'if' cannot be enforced"),
+        (
+            {"allOf": [{"type": "string"}, {"type": "null"}]},
+            "no value follows it: /allOf/0: the types exclude each other",
+        ),
+        ({"properties": {"n": {"$ref": "#"}}, "required": ["n"]}, "needs itself without end"),
+        ({"$ref": "#"}, "leads back to itself"),
+        ({"properties": {"a": {"minLength": "3"}}}, '/properties/a/minLength: expected a whole number.* found "3"'),
         ({"const": {1, 2}}, "JSON can express"),
         ({"const": float("nan")}, "JSON can express"),
     ],
@@ -150,8 +160,8 @@ def test_a_schema_nested_too_deeply(tiny):
     for _ in range(40):
         schema = {"type": "array", "items": schema}
     assert tiny.answerer.request(schema=schema).grammar
-    for _ in range(40):
-        schema = {"type": "array", "items": schema}
+    for _ in range(600):
+        schema = {"not": schema}
     with pytest.raises(qwen3cpu.ArgumentError, match="at most 64 levels"):
         tiny.answerer.request(schema=schema)
 
@@ -189,10 +199,56 @@ def test_the_grammar_of_calls(tiny, text, options, accepted):
     assert (taken and matcher.is_accepting()) == accepted
 
 
+def test_a_grammar_is_compiled_once(tiny, monkeypatch):
+    compiled = []
+    real = grammar._compiled
+    monkeypatch.setattr(grammar, "_compiled", lambda text, vocabulary: compiled.append(text) or real(text, vocabulary))
+    schema = {"enum": ["once", "or", "twice"]}
+    options = {"schema": schema, "thinking": False, "temperature": 9.0, "top_k": 0, "top_p": 1.0}
+    texts = {tiny.generate("1", seed=seed, **options).text for seed in range(9)}
+    tiny.generate_batch(["1", "2"], **options)
+    assert len(compiled) == 1
+    assert len(texts) > 1, "answers share nothing but the compiled beginning"
+
+
+def test_no_way_on_ends_the_answer(random_model, monkeypatch):
+    """What cannot be known beforehand ends one answer, not with an error."""
+    steps = []
+    real = grammar.Constraint.mask
+
+    def mask(self, logits):
+        steps.append(1)
+        if len(steps) == 4:
+            raise grammar.DeadEndError("too many states")
+        return real(self, logits)
+
+    monkeypatch.setattr(grammar.Constraint, "mask", mask)
+    result = random_model.generate("Q", raw=True, thinking=False, schema={"type": "string"}, seed=1)
+    assert (result.stopped_by, result.finish_reason, len(result.token_ids)) == ("schema", "length", 3)
+    assert result.schema_errors == ("the answer ended early: too many states",)
+    steps[:] = [1] * 3
+    result = random_model.generate("Q", raw=True, thinking=False, schema={"type": "string"}, seed=1)
+    assert (result.stopped_by, result.text, result.token_ids) == ("schema", "", ())
+
+
+def test_an_answer_that_breaks_what_is_not_enforced(tmp_path):
+    model = qwen3cpu.load(write_scripted(tmp_path, script(["Q", "7"])), quant="f32", threads=1)
+    options = {"raw": True, "temperature": 0, "thinking": False}
+    result = model.generate("Q", schema={"oneOf": [{"const": 7}, {"const": 7.0}]}, **options)
+    assert (result.text, result.unenforced) == ("7", ("/oneOf",))
+    (error,) = result.schema_errors
+    assert "7 is valid under each of" in error
+    right = model.generate("Q", schema={"anyOf": [{"const": 7}, {"const": 7.0}]}, **options)
+    assert (right.text, right.unenforced, right.schema_errors) == ("7", (), ())
+    assert model.generate("Q", **options, max_new_tokens=1).schema_errors is None
+    cut = model.generate("Q", schema={"const": "long"}, **options, max_new_tokens=1)
+    assert "not complete JSON" in cut.schema_errors[0]
+
+
 def test_without_llguidance(tiny, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "llguidance", None)
     bare = grammar.Grammars(tiny.tokenizer, tiny.eos_token_ids)
     with pytest.raises(qwen3cpu.ArgumentError, match=r"qwen3cpu\[schema\]"):
-        bare.matcher("start: /a/")
+        bare.matcher(grammar.Grammar("start: /a/"))

@@ -174,7 +174,7 @@ def test_nothing_is_fetched_for_a_schema():
 
 @pytest.mark.parametrize(
     ("parameters", "words"),
-    [({"type": "text"}, r"tools\[0\].parameters.type: 'text'"), ([], r"tools\[0\].parameters: expected a JSON schema")],
+    [([], r"tools\[0\].parameters: expected a JSON schema")],
 )
 def test_schemas_are_checked_when_they_are_given(model, parameters, words):
     with pytest.raises(qwen3cpu.ArgumentError, match=words):

@@ -120,8 +120,11 @@ def _finish_reason(result: Result, calls: int) -> str:
 
 
 def _details(result: Result) -> dict[str, Any]:
-    """A field of ours: that a loop, and no limit, is behind the finish reason "length"."""
-    return {"finish_details": {"type": "loop"}} if result.stopped_by == "loop" else {}
+    """Fields of ours: that a loop, and no limit, is behind the finish reason "length", and errors by the schema."""
+    return {
+        **({"finish_details": {"type": "loop"}} if result.stopped_by == "loop" else {}),
+        **({"schema_errors": list(result.schema_errors)} if result.schema_errors else {}),
+    }
 
 
 def _event(value: dict[str, Any]) -> bytes:

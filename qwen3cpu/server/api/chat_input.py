@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from qwen3cpu.generation.grammar import answer_grammar, json_schema
+from qwen3cpu.generation.grammar import Grammar, answer_grammar
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.tool_choice import ToolUse, shown_tools
 from qwen3cpu.server.api.bodies import ChatBody, ResponseFormat
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.scheduling.service import Service
 from qwen3cpu.text.messages import check_tools
+from qwen3cpu.text.schemas.reading import check_depth, read_schema
 
 MOST_SCHEMAS = 4
 """Times the largest schema that all tools of a request may take together."""
@@ -62,20 +65,22 @@ async def make_request(
     # Arguments go to the client as they are: checking them, with its own regular expressions, is its affair.
     # Large schemas take a moment, hence another thread.
     request = replace(await asyncio.to_thread(service.model.answerer.request, messages, **options), call_schemas=None)
-    grammar = _grammar(service, tools, schema, thinking=bool(request.thinking))
-    if grammar is None:
+    make = _grammar_maker(service, tools, schema, thinking=bool(request.thinking))
+    if make is None:
         return request
-    await asyncio.to_thread(service.model.answerer.check_grammar, grammar)
-    return replace(request, grammar=grammar)
+    return replace(request, grammar=await service.grammar(make), check_answer=False)
 
 
-def _grammar(service: Service, tools: ToolUse, schema: dict[str, Any] | None, *, thinking: bool) -> str | None:
+def _grammar_maker(
+    service: Service, tools: ToolUse, schema: dict[str, Any] | None, *, thinking: bool
+) -> Callable[[], Grammar] | None:
+    """What makes the grammar of an answer; None where it is free."""
     opens, closes = service.model.tokenizer.tool_call, service.model.tokenizer.end_tool_call
     calls = None if opens is None or closes is None else (opens, closes)
     if tools.forced and calls is None:
         raise ApiError(400, f"tool_choice: {service.settings.model_name} has no tokens for calls", param="tool_choice")
     arguments = tools.grammar_arguments(schema, calls)
-    return None if arguments is None else answer_grammar(**arguments, after_thinking=thinking)
+    return None if arguments is None else partial(answer_grammar, **arguments, after_thinking=thinking)
 
 
 def answer_schema(service: Service, wanted: ResponseFormat | None) -> dict[str, Any] | None:
@@ -91,10 +96,11 @@ def answer_schema(service: Service, wanted: ResponseFormat | None) -> dict[str, 
 
 def checked_schema(service: Service, schema: dict[str, Any], where: str) -> dict[str, Any]:
     """A schema within the limits of the server."""
+    check_depth(schema)
     size = len(json.dumps(schema))
     if size > service.settings.max_schema:
         raise ApiError(400, f"{where}: expected at most {service.settings.max_schema} bytes, found {size}", param=where)
-    return json_schema(schema)
+    return read_schema(schema)
 
 
 def chat_functions(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:

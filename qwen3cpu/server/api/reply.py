@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from typing import Any, Protocol, TypeVar
+from urllib.parse import quote
 
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from qwen3cpu.generation.options import Request
 from qwen3cpu.server.api.bodies import Generation
 from qwen3cpu.server.api.common import check_model
 from qwen3cpu.server.api.json_output import json_response
@@ -16,6 +18,8 @@ from qwen3cpu.server.api.streams import EventStream, while_connected
 from qwen3cpu.server.scheduling.service import Answers, Service
 
 B = TypeVar("B", bound=Generation)
+LONGEST_HEADER = 2048
+"""Characters of a header that lists places in a schema."""
 
 
 class Reply(Protocol):
@@ -40,12 +44,25 @@ async def read_body(http: HttpRequest, kind: type[B]) -> B:
     return body
 
 
+def unenforced_header(request: Request) -> dict[str, str]:
+    """The response header that names what a schema says and the grammar does not enforce; {} if that is nothing."""
+    if request.grammar is None or not request.grammar.unenforced:
+        return {}
+    names = ", ".join(quote(name, safe="/:$~") or "/" for name in request.grammar.unenforced)
+    return {"x-schema-unenforced": names if len(names) <= LONGEST_HEADER else f"{names[:LONGEST_HEADER]}..."}
+
+
 async def respond(http: HttpRequest, reply: Reply, answers: Answers, *, stream: bool) -> Response:
     """Send a reply. Its answers are closed at the end, also after an error."""
     service: Service = http.app.state.service
+    headers = unenforced_header(answers.jobs[0].request)
     if stream:
-        return EventStream(reply.events(), service.settings.keep_alive, answers.close)
+        events = EventStream(reply.events(), service.settings.keep_alive, answers.close)
+        events.headers.update(headers)
+        return events
     try:
-        return json_response(await while_connected(http.receive, reply.whole()))
+        response = json_response(await while_connected(http.receive, reply.whole()))
+        response.headers.update(headers)
+        return response
     finally:
         answers.close()

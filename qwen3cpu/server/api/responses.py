@@ -109,6 +109,7 @@ class _Reply:
             **self._response,
             "status": status,
             "incomplete_details": details if status == "incomplete" else None,
+            **({"schema_errors": list(result.schema_errors)} if result.schema_errors else {}),
             "output": self._items.done,
             "usage": {
                 "input_tokens": counts.prompt_tokens,

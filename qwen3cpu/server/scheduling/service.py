@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import secrets
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+from qwen3cpu.generation.grammar import Grammar
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.results import Chunk, Result, TokenLogprob
 from qwen3cpu.model import Model
-from qwen3cpu.server.scheduling.jobs import Job, Outcome
+from qwen3cpu.server.scheduling.jobs import Job, Outcome, TimeLimitError
 from qwen3cpu.server.scheduling.memory import default_kv_bytes
 from qwen3cpu.server.scheduling.scheduler import Delivery, Scheduler, SchedulerLimits
 from qwen3cpu.server.settings import Settings
@@ -23,11 +25,14 @@ from qwen3cpu.text.prompts import Prompt
 class Answers:
     """The chunks of one or several jobs, as they come. Made by Service.start.
 
+    A finished answer is checked by its schema here, not on the scheduler's thread.
+
     Choices are numbered across the prompts: first the choices of the first prompt, then those of the second, and so on.
     """
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, checks: Executor) -> None:
         self._scheduler = scheduler
+        self._checks = checks
         self.jobs: list[Job] = []
         self._arrived: deque[tuple[int, Outcome]] = deque()
         self._news = asyncio.Event()
@@ -53,8 +58,17 @@ class Answers:
             first, outcome = self._arrived.popleft()
             if isinstance(outcome, Exception):
                 raise outcome
-            self._left -= outcome.result is not None
+            if outcome.result is not None:
+                self._left -= 1
+                outcome = replace(outcome, result=await self._checked(outcome.result))
             yield first + outcome.index, outcome
+
+    async def _checked(self, result: Result) -> Result:
+        grammar = self.jobs[0].request.grammar
+        if grammar is None or grammar.schema is None or result.tool_calls or result.schema_errors:
+            return result
+        errors = await asyncio.get_running_loop().run_in_executor(self._checks, grammar.errors, result.text)
+        return replace(result, schema_errors=errors)
 
     async def results(self) -> list[Result]:
         """The results of all choices."""
@@ -94,6 +108,8 @@ class Service:
         limits = SchedulerLimits(parallel=settings.parallel, queue=settings.queue, kv_bytes=kv_bytes)
         self.scheduler = Scheduler(model.answerer.surroundings, limits, self._deliver)
         self._loop: asyncio.AbstractEventLoop | None = None
+        # One thread: however many schemas come, and however large, the others keep the processor for themselves.
+        self._schemas = ThreadPoolExecutor(1, "qwen3cpu-schemas")
 
     def open(self) -> None:
         """Begin; to be called on the event loop that the endpoints run on."""
@@ -105,10 +121,29 @@ class Service:
         if not self.scheduler.stopping:
             self.scheduler.stop()
         await asyncio.to_thread(self.scheduler.join)
+        self._schemas.shutdown(wait=False, cancel_futures=True)
 
     async def encode(self, prompt: Prompt, request: Request) -> list[int]:
         """The ids of a prompt, made on another thread: a long one takes its time."""
         return await asyncio.to_thread(self.model.answerer.encode, prompt, request)
+
+    async def grammar(self, make: Callable[[], Grammar]) -> Grammar:
+        """Make and compile a grammar, on a thread that does nothing else.
+
+        Raises:
+            ArgumentError: it cannot be followed. TimeLimitError: it took too long, with those that came before it.
+        """
+
+        def compiled() -> Grammar:
+            grammar = make()
+            self.model.answerer.check_grammar(grammar)
+            return grammar
+
+        work = asyncio.get_running_loop().run_in_executor(self._schemas, compiled)
+        try:
+            return await asyncio.wait_for(work, self.settings.timeout)
+        except asyncio.TimeoutError:
+            raise TimeLimitError(f"the request took longer than {self.settings.timeout:g} seconds") from None
 
     def start(self, prompts: Sequence[list[int]], request: Request, **job_options: Any) -> Answers:
         """Hand prompts to the scheduler; `request.n` answers to each.
@@ -118,7 +153,7 @@ class Service:
         """
         if request.sampling.seed is None:
             request = replace(request, sampling=request.sampling.replace(seed=secrets.randbits(53)))
-        answers = Answers(self.scheduler)
+        answers = Answers(self.scheduler, self._schemas)
         try:
             for place, prompt in enumerate(prompts):
                 sink = _Sink(answers, place * (request.n or 1))

@@ -1,0 +1,64 @@
+"""Asks the grammar's engine (llguidance) what it makes of small schemas: one place, without what is below it."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+from qwen3cpu.errors import ArgumentError
+
+IMPOSSIBLE = "Unsatisfiable schema"
+"""In the engine's message: no value follows the schema."""
+
+
+def problem_of(schema: Any) -> str | None:
+    """What the engine has against a small schema; None: nothing.
+
+    Raises:
+        ArgumentError: llguidance is missing.
+    """
+    return _problem(json.dumps(schema))
+
+
+def allows_more_keys(names: tuple[str, ...], patterns: tuple[str, ...], *, others: bool) -> bool:
+    """Whether an object may have a key that is none of `names`: one that a pattern matches, or any if `others`.
+
+    A grammar that believes so wrongly comes to a place where no token is possible.
+    """
+    schema = {
+        "type": "object",
+        "properties": dict.fromkeys(names, False),
+        "patternProperties": dict.fromkeys(patterns, True),
+        "additionalProperties": others,
+        "minProperties": 1,
+    }
+    return _goes_on(json.dumps(schema), '{"')
+
+
+@lru_cache(maxsize=4096)
+def _problem(schema: str) -> str | None:
+    matcher = _matcher(schema)
+    return str(matcher.get_error()) if matcher.is_error() else None
+
+
+@lru_cache(maxsize=1024)
+def _goes_on(schema: str, text: str) -> bool:
+    matcher = _matcher(schema)
+    taken = not matcher.is_error() and matcher.consume_tokens(list(text.encode()))
+    return bool(taken and any(matcher.compute_bitmask()) and not matcher.is_error())
+
+
+def _matcher(schema: str) -> Any:
+    try:
+        from llguidance import LLMatcher
+    except ImportError:
+        raise ArgumentError("a schema needs llguidance: pip install 'qwen3cpu[schema]'") from None
+    return LLMatcher(_bytes(), f"start: %json {schema}", log_level=0)
+
+
+@lru_cache(maxsize=1)
+def _bytes() -> Any:
+    from llguidance import LLTokenizer
+
+    return LLTokenizer("byte")

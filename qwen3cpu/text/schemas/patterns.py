@@ -1,0 +1,155 @@
+"""Regular expressions of schemas, which are ECMAScript's: translated for the grammar, and searched without a hang.
+
+The grammar's engine takes the syntax of Rust's `regex`; its time is linear in the text. What it has no equivalent of
+(look-around, word boundaries, back references) cannot be enforced.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from typing import Any
+
+MOST_REPEATS = 1000
+"""Product of the bounds of repeats inside each other, (a{0,30}){0,30} being 900: automata of more grow without end."""
+LONGEST = 4096
+"""Characters of a pattern."""
+SEARCH_SECONDS = 0.2
+"""Time of a search by an engine that goes back and forth."""
+_ESCAPES = {"/": "/", "-": "-", "_": "_", "0": r"\x00", "e": r"\x1b"}
+MOST_REPEATED = 100_000
+"""Bound of one repeat."""
+_GROUP = re.compile(r"\((\?(:|P?<[A-Za-z_]\w*>|[a-z]+[:)]))?")
+_COUNTS = re.compile(r"\{([0-9]{1,9})(,([0-9]{0,9}))?\}")
+_BRACES = re.compile(r"\{[A-Za-z0-9_=]{1,64}\}")
+_SURROGATES = re.compile(r"\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.IGNORECASE)
+
+
+def translated(pattern: str) -> str | None:
+    """A pattern of ECMAScript in the syntax of Rust's `regex`; None if it has no equivalent there or is too large.
+
+    What comes back is well-formed only if the pattern was: the engine has the last word.
+    """
+    if len(pattern) > LONGEST or any("\ud800" <= character <= "\udfff" for character in pattern):
+        return None
+    pattern = _SURROGATES.sub(_joined, pattern)
+    pieces: list[str] = []
+    sizes = [1]  # of what has been repeated inside each group that is open
+    last = 1  # of the piece in front
+    place, in_class = 0, False
+    while place < len(pattern):
+        piece = _piece(pattern, place, in_class)
+        if piece is None:
+            return None
+        text, length = piece
+        if in_class:
+            in_class = text != "]"
+        elif text == "[":
+            in_class, last = True, 1
+        elif text.startswith("("):
+            sizes += [1] if text[-1] != ")" else []
+        elif text == ")":
+            last = sizes.pop() if len(sizes) > 1 else 1
+            sizes[-1] = max(sizes[-1], last)
+        elif text.startswith("{"):
+            inside, last = last, last * _most(text)
+            sizes[-1] = max(sizes[-1], last)
+            if last > (MOST_REPEATED if inside == 1 else MOST_REPEATS):
+                return None
+        elif text not in "?*+":
+            last = 1
+        pieces.append(text)
+        place += length
+    return "".join(pieces)
+
+
+def _piece(pattern: str, place: int, in_class: bool) -> tuple[str, int] | None:
+    """The next piece of a pattern, translated, and how many characters of the pattern it is."""
+    character = pattern[place]
+    if character == "\\":
+        return _escape(pattern, place, in_class)
+    if in_class:
+        # Rust's classes have operators (&&, --, ~~) and nested classes, which ECMAScript's have not.
+        return ("\\" + character if character in "[&~" else character), 1
+    if character == "[":
+        if pattern.startswith("[^]", place):
+            return r"(?s:.)", 3
+        if pattern.startswith("[]", place):
+            return None
+        return ("[^" if pattern.startswith("[^", place) else "["), (2 if pattern.startswith("[^", place) else 1)
+    if character == "(":
+        if pattern.startswith(("(?=", "(?!", "(?<=", "(?<!"), place):
+            return None
+        opening = _GROUP.match(pattern, place).group()  # type: ignore[union-attr]  # "(" matches
+        return ("(" if "<" in opening else opening), len(opening)
+    if character == "{":
+        counts = _COUNTS.match(pattern, place)
+        return (counts.group(), len(counts.group())) if counts else (r"\{", 1)
+    return (r"\}" if character == "}" else character), 1
+
+
+def _escape(pattern: str, place: int, in_class: bool) -> tuple[str, int] | None:
+    following = pattern[place + 1 : place + 2]
+    if following in "bB" or following in "123456789" or pattern.startswith(r"\k<", place):
+        return (r"\x08", 2) if in_class and following == "b" else None
+    if following == "c" and (letter := pattern[place + 2 : place + 3]).isalpha() and letter.isascii():
+        return rf"\x{ord(letter) % 32:02x}", 3
+    if following in "pPux" and (braces := _BRACES.match(pattern, place + 2)):
+        return f"\\{following}{braces.group()}", 2 + len(braces.group())
+    if following in _ESCAPES:
+        text = _ESCAPES[following]
+        return (f"\\{text}" if in_class and text == "-" else text), 2
+    if following in "AzZ":
+        return {"A": "^", "z": "$", "Z": "$"}[following], 2
+    return pattern[place : place + 2], 2
+
+
+def _joined(pair: re.Match[str]) -> str:
+    """One character for the two halves of a surrogate pair."""
+    high, low = (int(half, 16) for half in pair.groups())
+    return rf"\u{{{0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF):x}}}"
+
+
+def _most(counts: str) -> int:
+    least, comma, most = _COUNTS.match(counts).groups()  # type: ignore[union-attr]
+    return max(1, int((most or least) if comma else least))
+
+
+def found_in(pattern: str, text: str) -> bool | None:
+    """Whether a pattern matches somewhere in a text; None where that cannot be told in a bounded time.
+
+    Linear time by llguidance for what it can express, else a bounded time by the `regex` package, where installed.
+    """
+    matcher = _linear(pattern)
+    if matcher is not None:
+        try:
+            data = json.dumps(text, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return None
+        matcher = matcher.deep_copy()
+        taken = matcher.try_consume_tokens(list(data))
+        return bool(taken == len(data) and matcher.is_accepting())
+    try:
+        import regex  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        return None
+    try:
+        return regex.search(pattern, text, timeout=SEARCH_SECONDS, concurrent=True) is not None
+    except (TimeoutError, regex.error, RecursionError, OverflowError, MemoryError):
+        return None
+
+
+@lru_cache(maxsize=256)
+def _linear(pattern: str) -> Any:
+    """A matcher of llguidance over bytes at its beginning; None if it cannot express the pattern."""
+    rust = translated(pattern)
+    if rust is None:
+        return None
+    try:
+        from llguidance import LLMatcher, LLTokenizer
+    except ImportError:
+        return None
+    grammar = f"start: %json {json.dumps({'type': 'string', 'pattern': rust})}"
+    matcher = LLMatcher(LLTokenizer("byte"), grammar, log_level=0)
+    return None if matcher.is_error() else matcher

@@ -1,0 +1,60 @@
+"""Parameters of tools, as the checks of calls take them: one that is no JSON schema leaves its tool's calls free."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+_VALUES = ("const", "default", "enum", "examples")
+"""Keywords whose values are no schemas; null stays in them."""
+
+
+def with_checkable_parameters(tools: Sequence[Mapping[str, Any]] | None) -> Sequence[Mapping[str, Any]] | None:
+    """Descriptions of tools in which every `parameters` that is an object is a JSON schema.
+
+    Programs write `"required": null`, `"type": "any"` and the like, and one such tool must not spoil the others. What
+    has a meaning without its nulls keeps it; what has none becomes a schema that takes any arguments.
+    """
+    return None if tools is None else [_with_checkable_parameters(tool) for tool in tools]
+
+
+def _with_checkable_parameters(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    function = tool.get("function", tool)
+    parameters = function.get("parameters")
+    if not isinstance(parameters, dict):
+        return tool
+    checked = {**function, "parameters": json.loads(_checkable(json.dumps(parameters)))}
+    return {**tool, "function": checked} if "function" in tool else checked
+
+
+@lru_cache(maxsize=256)
+def _checkable(schema: str) -> str:
+    plain = json.loads(schema)
+    for candidate in (plain, _without_nulls(plain)):
+        if _is_schema(candidate):
+            return json.dumps(candidate)
+    return '{"type": "object"}'
+
+
+def _is_schema(schema: dict[str, Any]) -> bool:
+    from jsonschema import exceptions, validators
+
+    try:
+        validators.validator_for(schema).check_schema(schema)
+    except (exceptions.SchemaError, RecursionError):
+        return False
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        return False  # the library met the end of Python's stack inside Rust
+    return True
+
+
+def _without_nulls(value: Any) -> Any:
+    """A copy without keywords that have no value; null stays where it is a value itself."""
+    if isinstance(value, dict):
+        kept = {name: each for name, each in value.items() if each is not None or name in ("const", "default")}
+        return {name: each if name in _VALUES else _without_nulls(each) for name, each in kept.items()}
+    return [_without_nulls(each) for each in value] if isinstance(value, list) else value

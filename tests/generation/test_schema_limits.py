@@ -1,0 +1,129 @@
+"""Schemas that would end answers early, hang or crash the process: nothing of that happens."""
+
+import json
+import time
+
+import jsonschema
+import pytest
+
+import qwen3cpu
+from qwen3cpu.generation import grammar
+from qwen3cpu.generation.schemas import objects
+from qwen3cpu.generation.schemas.narrowing import narrowed
+
+pytest.importorskip("llguidance", reason="schemas need the extra [schema]")
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return qwen3cpu.load("tiny", threads=1)
+
+
+HARD = [
+    {"properties": {"a": {"type": "null"}}, "patternProperties": {"^a$": {}}, "additionalProperties": False},
+    {"patternProperties": {"^(a|b)$": {"type": "null"}}, "minProperties": 1, "maxProperties": 3},
+    {"properties": {"n": {"anyOf": [{"$ref": "#"}, {"properties": {"m": {"$ref": "#/properties/n"}}}]}}},
+    {"type": "array", "items": False, "maxItems": 4},
+    {"type": "array", "prefixItems": [{"type": "null"}, {"not": {}}, {"type": "null"}]},
+    {"type": "object", "propertyNames": {"enum": ["a"]}, "additionalProperties": {"type": "null"}},
+    {"type": "object", "propertyNames": {"pattern": "^a$"}, "properties": {"a": {"type": "null"}}},
+    {
+        "oneOf": [
+            {"type": "integer", "minimum": 5, "maximum": 9},
+            {"type": "string", "pattern": "^[ab]{3}$"},
+            {"enum": [[1, 2]]},
+        ]
+    },
+]
+
+
+@pytest.mark.parametrize("schema", HARD, ids=lambda schema: json.dumps(schema)[:60])
+def test_answers_never_come_to_a_dead_end(tiny, schema):
+    """Whatever is chosen: a hot model goes everywhere."""
+    for seed in range(8):
+        result = tiny.generate(
+            "1", schema=schema, seed=seed, temperature=20.0, top_k=0, top_p=1.0, thinking=False, max_new_tokens=60
+        )
+        assert result.stopped_by in ("eos", "max_new_tokens")
+        if result.stopped_by == "eos":
+            jsonschema.validate(json.loads(result.text), schema)
+            assert result.schema_errors == ()
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {
+            "$defs": {str(i): {"properties": {"n": {"$ref": f"#/$defs/{i + 1}"}}} for i in range(999)} | {"999": {}},
+            "$ref": "#/$defs/0",
+        },
+        {
+            "$defs": {str(i): {"allOf": [{"$ref": f"#/$defs/{i + 1}"}] * 2} for i in range(40)} | {"40": {}},
+            "$ref": "#/$defs/0",
+        },
+        {
+            "$defs": {str(i): {"properties": {k: {"$ref": f"#/$defs/{i + 1}"} for k in "ab"}} for i in range(60)}
+            | {"60": {}},
+            "$ref": "#/$defs/0",
+        },
+        {"properties": {str(i): {"type": "integer"} for i in range(500)}},
+        {"enum": [str(i) for i in range(5000)]},
+    ],
+    ids=["chain", "doubled", "tree", "wide", "listed"],
+)
+def test_large_schemas_that_are_taken(tiny, schema):
+    """Each grows exponentially, or overflows the stack, if taken apart naively: a hang is what fails here."""
+    tiny.answerer.check_grammar(grammar.answer_grammar(schema, after_thinking=False))
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        (
+            {"$defs": {str(i): {"$ref": f"#/$defs/{i + 1}"} for i in range(500)} | {"500": {}}, "$ref": "#/$defs/0"},
+            "100 references in a row",
+        ),
+        ({"properties": {str(i): {} for i in range(5000)}}, "at most 500 optional properties, found 5000"),
+        (
+            {
+                "allOf": [
+                    {"anyOf": [{"properties": {f"{i}{j}{k}": {} for k in range(40)}} for j in range(8)]}
+                    for i in range(8)
+                ]
+            },
+            None,
+        ),
+    ],
+    ids=["chain", "wide", "product"],
+)
+def test_schemas_over_a_limit(schema, words):
+    with pytest.raises(qwen3cpu.ArgumentError, match=words):
+        grammar.answer_grammar(schema, after_thinking=False)
+
+
+def test_names_are_compared_with_few_patterns(monkeypatch):
+    """What a name matches is looked up for each name and pattern: many of both would take minutes."""
+    searches = []
+    monkeypatch.setattr(objects, "found_in", lambda pattern, text: searches.append(pattern))
+    names = {f"n{i}": {} for i in range(400)}
+    narrowed({"properties": names, "patternProperties": {f"^p{i}": {} for i in range(400)}})
+    assert len(searches) == 400 * objects.MOST_PATTERNS
+
+
+def test_a_grammar_that_is_too_large_for_its_first_token(tiny, monkeypatch):
+    """It is refused instead of ending every answer before it begins."""
+    monkeypatch.setattr(grammar, "MOST_STATES", 5)
+    with pytest.raises(qwen3cpu.ArgumentError, match="schema: lexer error: too many states"):
+        tiny.answerer.check_grammar(grammar.Grammar("start: /.{0,30}a.{0,30}/"))
+
+
+def test_the_time_grows_with_the_number_of_patterns_not_with_its_fourth_power(tiny):
+    """250 patterns at one place, compared with as many properties in the same run."""
+
+    def seconds(schema):
+        begin = time.perf_counter()
+        tiny.answerer.check_grammar(grammar.answer_grammar(schema, after_thinking=False))
+        return time.perf_counter() - begin
+
+    plain = seconds({"properties": {f"q{i}": {"type": "string", "pattern": f"^q{{{i}}}$"} for i in range(250)}})
+    assert seconds({"patternProperties": {f"^(r|s){{{i}}}$": {} for i in range(250)}}) < 10 * plain
