@@ -191,8 +191,8 @@ class Grammars:
 LIBRARY = LibraryCalls()
 """Around calls of llguidance."""
 _kept: list[object] = []
-"""Vocabularies, and what was compiled with them, that another thread used when the process forked: even to free them would
-wait for their locks."""
+"""Vocabularies, and what was compiled with them, that another thread used when the process forked: even to free them
+would wait for their locks."""
 
 
 class DeadEndError(Qwen3CpuError):
