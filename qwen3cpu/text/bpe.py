@@ -18,6 +18,7 @@ from tokenizers import decoders, models
 
 from qwen3cpu import _native
 from qwen3cpu.errors import CheckpointError
+from qwen3cpu.text.pieces import can_be_cut
 
 
 class Bpe(Protocol):
@@ -25,6 +26,8 @@ class Bpe(Protocol):
 
     missing_bytes: frozenset[int]
     """Bytes of UTF-8 that have no token of their own."""
+    can_be_cut: bool
+    """Whether a text may be encoded in the pieces of pieces.py, and no normalization makes it shorter than NFC does."""
 
     def normalize(self, text: str) -> str:
         """What the checkpoint makes of a text before anything else."""
@@ -70,8 +73,9 @@ _BYTES_OF_UTF8: Final = frozenset(range(256)) - {0xC0, 0xC1, *range(0xF5, 0x100)
 class _TableBpe:
     """Normalizer and pre-tokenizer of the library, merges of our own."""
 
-    def __init__(self, table: _native.Bpe, library: tokenizers.Tokenizer) -> None:
+    def __init__(self, table: _native.Bpe, library: tokenizers.Tokenizer, *, can_be_cut: bool) -> None:
         self._table = table
+        self.can_be_cut = can_be_cut
         self._normalizer = library.normalizer
         self._pre_tokenizer = library.pre_tokenizer
         self.missing_bytes = frozenset(byte for byte in _BYTES_OF_UTF8 if table.find(bytes([byte])) is None)
@@ -95,6 +99,8 @@ class _TableBpe:
 
 class _LibraryBpe:
     """The library's model."""
+
+    can_be_cut = False
 
     def __init__(self, complete: tokenizers.Tokenizer) -> None:
         # The same model without its added tokens. Nothing is copied.
@@ -146,7 +152,7 @@ def _open_table(content: bytes) -> TokenizerFile | None:
         return None
     if not _is_plain(described["model"]):
         return None
-    bpe = _TableBpe(table, library)
+    bpe = _TableBpe(table, library, can_be_cut=can_be_cut(described))
     added = _added_tokens(described, library, bpe, table.size)
     if added is None:
         return None
