@@ -8,6 +8,7 @@ from collections import Counter
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from qwen3cpu.server.api.arrival import note_arrival
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.settings import Settings
 
@@ -39,6 +40,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        note_arrival(scope)
         path = scope["path"] if scope["path"] in self._known else "other"
 
         async def counted(message: Message) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from qwen3cpu.generation.results import Chunk, Result
+from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.bodies import ChatBody
-from qwen3cpu.server.api.chat_input import chat_request
+from qwen3cpu.server.api.chat_input import chat_request, wants_grammar
 from qwen3cpu.server.api.common import ContentTokens, head, usage
 from qwen3cpu.server.api.errors import as_api_error
 from qwen3cpu.server.api.json_output import json_bytes
-from qwen3cpu.server.api.reply import read_body, respond
+from qwen3cpu.server.api.reply import read_answer_body, respond
 from qwen3cpu.server.api.tool_calls import chat_call
 from qwen3cpu.server.scheduling.service import Answers, Service
 from qwen3cpu.text.output_splitter import starts_thinking
@@ -23,10 +25,12 @@ from qwen3cpu.text.output_splitter import starts_thinking
 async def chat_completions(http: HttpRequest) -> Response:
     """Serve a request."""
     service: Service = http.app.state.service
-    body = await read_body(http, ChatBody)
-    messages, request = await chat_request(service, body)
-    prompt = await service.encode(messages, request)
-    answers = service.start([prompt], request)
+    arrival = Arrival(http)
+    with service.preparation():
+        body = await read_answer_body(http, arrival, ChatBody)
+        messages, request = await arrival.work(partial(chat_request, service, body), grammar=wants_grammar(body))
+        prompt = await arrival.work(partial(service.encode, messages, request))
+        answers = service.start([prompt], request, arrived=arrival.at)
     reply = _Reply(service, body, prompt, answers)
     return await respond(http, reply, answers, stream=bool(body.stream))
 
@@ -47,7 +51,7 @@ class _Reply:
     async def whole(self) -> dict[str, Any]:
         """All of it."""
         results = await self._answers.results()
-        choices = [self._choice(result) for result in results]
+        choices = await self._service.workshop.run("reply", lambda: [self._choice(result) for result in results])
         return {**self._head, "choices": choices, "usage": usage([(result.usage, 0) for result in results])}
 
     def _choice(self, result: Result) -> dict[str, Any]:

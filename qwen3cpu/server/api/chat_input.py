@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from dataclasses import dataclass, replace
@@ -46,13 +45,18 @@ class ToolUse:
         return [each for each in self.functions if self.choice in ("auto", "required", each["name"])]
 
 
-async def chat_request(service: Service, body: ChatBody) -> tuple[list[dict[str, Any]], Request]:
-    """The messages and the checked options of a request."""
+def chat_request(service: Service, body: ChatBody) -> tuple[list[dict[str, Any]], Request]:
+    """The messages and the checked options of a request. To be called on a thread of the workshop."""
     check_counts(service, body.messages, body.tools)
     tools = tool_use(service, chat_functions(body.tools), chat_choice(body.tool_choice), body.parallel_tool_calls)
     schema = answer_schema(service, body.response_format)
     messages = plain_messages(body.messages)
-    return messages, await make_request(service, messages, body.options(), tools, schema)
+    return messages, make_request(service, messages, body.options(), tools, schema)
+
+
+def wants_grammar(body: ChatBody) -> bool:
+    """Whether the answer may have to follow a grammar, which takes time to compile."""
+    return body.tools is not None or (body.response_format is not None and body.response_format.type != "text")
 
 
 def check_counts(service: Service, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> None:
@@ -72,7 +76,7 @@ def plain_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**message, "role": "system"} if message.get("role") == "developer" else message for message in messages]
 
 
-async def make_request(
+def make_request(
     service: Service,
     messages: list[dict[str, Any]],
     options: dict[str, Any],
@@ -86,12 +90,11 @@ async def make_request(
     elif tools.functions:
         options["tools"] = [{"type": "function", "function": _described(each)} for each in tools.functions]
     # Arguments go to the client as they are: checking them, with its own regular expressions, is its affair.
-    # Large schemas take a moment, hence another thread.
-    request = replace(await asyncio.to_thread(service.model.answerer.request, messages, **options), call_schemas=None)
+    request = replace(service.model.answerer.request(messages, **options), call_schemas=None)
     grammar = _grammar(service, tools, schema, thinking=bool(request.thinking))
     if grammar is None:
         return request
-    await asyncio.to_thread(service.model.answerer.check_grammar, grammar)
+    service.model.answerer.check_grammar(grammar)
     return replace(request, grammar=grammar)
 
 

@@ -75,13 +75,13 @@ class ResponsesBody(Generation):
         }
 
 
-async def responses_request(service: Service, body: ResponsesBody) -> tuple[list[dict[str, Any]], Request]:
-    """The messages and the checked options of a request."""
+def responses_request(service: Service, body: ResponsesBody) -> tuple[list[dict[str, Any]], Request]:
+    """The messages and the checked options of a request. To be called on a thread of the workshop."""
     messages = [{"role": "system", "content": body.instructions}] if body.instructions is not None else []
     messages += _messages(body.input)
     check_counts(service, messages, body.tools)
     tools = tool_use(service, _functions(body.tools), _choice(body.tool_choice), body.parallel_tool_calls)
-    return messages, await make_request(service, messages, body.options(), tools, _schema(service, body.text))
+    return messages, make_request(service, messages, body.options(), tools, _schema(service, body.text))
 
 
 def _functions(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:

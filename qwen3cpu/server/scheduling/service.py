@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import secrets
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from qwen3cpu.model import Model
 from qwen3cpu.server.scheduling.jobs import Job, Outcome
 from qwen3cpu.server.scheduling.memory import default_kv_bytes
 from qwen3cpu.server.scheduling.scheduler import Delivery, Scheduler, SchedulerLimits
+from qwen3cpu.server.scheduling.workshop import Workshop
 from qwen3cpu.server.settings import Settings
 from qwen3cpu.text.prompts import Prompt
 
@@ -93,6 +95,8 @@ class Service:
         kv_bytes = settings.kv_bytes if settings.kv_bytes is not None else default_kv_bytes(model)
         limits = SchedulerLimits(parallel=settings.parallel, queue=settings.queue, kv_bytes=kv_bytes)
         self.scheduler = Scheduler(model.answerer.surroundings, limits, self._deliver)
+        self.workshop = Workshop()
+        self._preparing = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def open(self) -> None:
@@ -105,19 +109,45 @@ class Service:
         if not self.scheduler.stopping:
             self.scheduler.stop()
         await asyncio.to_thread(self.scheduler.join)
+        self.workshop.close()
 
-    async def encode(self, prompt: Prompt, request: Request) -> list[int]:
-        """The ids of a prompt, made on another thread: a long one takes its time."""
-        return await asyncio.to_thread(self.model.answerer.encode, prompt, request)
+    @property
+    def preparing(self) -> int:
+        """Requests for answers that have arrived and are not with the scheduler yet."""
+        return self._preparing
 
-    def start(self, prompts: Sequence[list[int]], request: Request, **job_options: Any) -> Answers:
+    @contextmanager
+    def preparation(self) -> Iterator[None]:
+        """Count a request that is being prepared. QueueFullError, ShuttingDownError: it has no chance."""
+        self.scheduler.check_room(self._preparing)
+        self._preparing += 1
+        try:
+            yield
+        finally:
+            self._preparing -= 1
+
+    def encode(self, prompt: Prompt, request: Request) -> list[int]:
+        """The ids of a prompt. To be called on a thread of the workshop: a long one takes its time."""
+        return self.model.answerer.encode(prompt, request)
+
+    def start(
+        self, prompts: Sequence[list[int]], request: Request, *, arrived: float | None = None, **job_options: Any
+    ) -> Answers:
         """Hand prompts to the scheduler; `request.n` answers to each.
+
+        Args:
+            prompts: ids.
+            request: checked options.
+            arrived: when the request came, on the clock of perf_counter; its time limit counts from then. None: now.
+            job_options: more arguments of the jobs.
 
         Raises:
             QueueFullError, ShuttingDownError, ArgumentError: nothing is under way then.
         """
         if request.sampling.seed is None:
             request = replace(request, sampling=request.sampling.replace(seed=secrets.randbits(53)))
+        if arrived is not None:
+            job_options["created"] = arrived
         answers = Answers(self.scheduler)
         try:
             for place, prompt in enumerate(prompts):
