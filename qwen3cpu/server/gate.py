@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qwen3cpu.server.api.arrival import note_arrival
 from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.api.ignored import HEADERS
 from qwen3cpu.server.settings import Settings
 
 OPEN_PATHS = frozenset({"/", "/health"})
@@ -46,6 +47,7 @@ class Gate:
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._responses[path, message["status"]] += 1
+                message["headers"] = [*message.get("headers", ()), *scope.get(HEADERS, ())]
             await send(message)
 
         refusal = self._refusal(scope)

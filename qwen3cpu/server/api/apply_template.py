@@ -10,9 +10,10 @@ from starlette.responses import Response
 
 from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.bodies import Body, thinking_options
-from qwen3cpu.server.api.chat_input import check_counts, plain_messages
+from qwen3cpu.server.api.chat_input import check_counts
 from qwen3cpu.server.api.common import check_model
 from qwen3cpu.server.api.json_output import json_bytes
+from qwen3cpu.server.api.message_forms import plain_messages
 from qwen3cpu.server.scheduling.service import Service
 
 

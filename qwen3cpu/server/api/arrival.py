@@ -70,9 +70,12 @@ class Arrival:
         """
         kind = "grammar" if grammar else kind_of(self._size)
         limit = self._service.settings.timeout
+        left = self.at + limit - perf_counter()
+        if left <= 0:
+            raise TimeLimitError(f"the request took longer than {limit:g} seconds")
         work = while_connected(self._http.receive, self._service.workshop.run(kind, function))
         try:
-            return await asyncio.wait_for(work, max(0.0, self.at + limit - perf_counter()))
+            return await asyncio.wait_for(work, left)
         except asyncio.TimeoutError:
             self.gone = True
             raise TimeLimitError(f"the request took longer than {limit:g} seconds") from None

@@ -12,7 +12,8 @@ from starlette.responses import Response
 from qwen3cpu.generation.results import Chunk, Result
 from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.bodies import ChatBody
-from qwen3cpu.server.api.chat_input import chat_request, wants_grammar
+from qwen3cpu.server.api.chat_input import chat_prompt, chat_request, wants_grammar
+from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.common import ContentTokens, head, usage
 from qwen3cpu.server.api.errors import as_api_error
 from qwen3cpu.server.api.json_output import json_bytes
@@ -28,9 +29,10 @@ async def chat_completions(http: HttpRequest) -> Response:
     arrival = Arrival(http)
     with service.preparation():
         body = await read_answer_body(http, arrival, ChatBody)
-        messages, request = await arrival.work(partial(chat_request, service, body), grammar=wants_grammar(body))
-        prompt = await arrival.work(partial(service.encode, messages, request))
-        answers = service.start([prompt], request, arrived=arrival.at)
+        with client_names("messages", body.names()):
+            messages, request = await arrival.work(partial(chat_request, service, body), grammar=wants_grammar(body))
+            prompt = await arrival.work(partial(chat_prompt, service, body, messages, request))
+            answers = service.start([prompt], request, arrived=arrival.at)
     reply = _Reply(service, body, prompt, answers)
     return await respond(http, reply, answers, stream=bool(body.stream))
 
@@ -60,13 +62,15 @@ class _Reply:
         message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
         if result.reasoning:
             message["reasoning_content"] = result.reasoning
-        if calls:
+        if calls and self._body.calls_as_function:
+            message["function_call"] = calls[0]["function"]
+        elif calls:
             message["tool_calls"] = calls
         return {
             "index": result.index,
             "message": message,
             "logprobs": self._logprobs(result),
-            "finish_reason": _finish_reason(result, len(calls)),
+            "finish_reason": self._finish_reason(result, len(calls)),
         }
 
     async def events(self) -> AsyncGenerator[bytes, None]:
@@ -80,7 +84,10 @@ class _Reply:
                 delta: dict[str, Any] = {}
                 if chunk.reasoning:
                     delta["reasoning_content"] = chunk.reasoning
-                if chunk.tool_call:
+                if chunk.tool_call and self._body.calls_as_function:
+                    delta["function_call"] = chat_call(chunk.tool_call)["function"]
+                    calls[index] += 1
+                elif chunk.tool_call:
                     delta["tool_calls"] = [{"index": calls[index], **chat_call(chunk.tool_call)}]
                     calls[index] += 1
                 if chunk.text:
@@ -90,7 +97,7 @@ class _Reply:
                     yield self._event(index, delta, logprobs)
                 if chunk.result is not None:
                     results.append(chunk.result)
-                    yield self._event(index, {}, finish_reason=_finish_reason(chunk.result, calls[index]))
+                    yield self._event(index, {}, finish_reason=self._finish_reason(chunk.result, calls[index]))
             if self._body.include_usage:
                 counts = usage([(result.usage, 0) for result in results])
                 yield _event({**self._head, "choices": [], "usage": counts})
@@ -108,14 +115,15 @@ class _Reply:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
         return _event({**self._head, "choices": [choice]})
 
+    def _finish_reason(self, result: Result, calls: int) -> str:
+        if calls and result.finish_reason == "stop":
+            return "function_call" if self._body.calls_as_function else "tool_calls"
+        return result.finish_reason
+
     def _logprobs(self, part: Chunk | Result) -> dict[str, Any] | None:
         if not self._body.logprobs:
             return None
         return {"content": self._content[part.index].logprobs(part.logprobs), "refusal": None}
-
-
-def _finish_reason(result: Result, calls: int) -> str:
-    return "tool_calls" if calls and result.finish_reason == "stop" else result.finish_reason
 
 
 def _event(value: dict[str, Any]) -> bytes:

@@ -7,10 +7,12 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from qwen3cpu.errors import ContextLengthError
 from qwen3cpu.generation.grammar import answer_grammar, json_schema
 from qwen3cpu.generation.options import Request
 from qwen3cpu.server.api.bodies import ChatBody, ResponseFormat
 from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.api.message_forms import plain_messages
 from qwen3cpu.server.scheduling.service import Service
 from qwen3cpu.text.messages import check_tools
 
@@ -48,15 +50,45 @@ class ToolUse:
 def chat_request(service: Service, body: ChatBody) -> tuple[list[dict[str, Any]], Request]:
     """The messages and the checked options of a request. To be called on a thread of the workshop."""
     check_counts(service, body.messages, body.tools)
-    tools = tool_use(service, chat_functions(body.tools), chat_choice(body.tool_choice), body.parallel_tool_calls)
+    tools = tool_use(service, chat_functions(body.tools), chat_choice(body.tool_choice), _several(body))
     schema = answer_schema(service, body.response_format)
     messages = plain_messages(body.messages)
     return messages, make_request(service, messages, body.options(), tools, schema)
 
 
+def _several(body: ChatBody) -> bool | None:
+    """`parallel_tool_calls`; an answer in the old form of `functions` has one call at most."""
+    return False if body.calls_as_function else body.parallel_tool_calls
+
+
 def wants_grammar(body: ChatBody) -> bool:
     """Whether the answer may have to follow a grammar, which takes time to compile."""
     return body.tools is not None or (body.response_format is not None and body.response_format.type != "text")
+
+
+def chat_prompt(service: Service, body: ChatBody, messages: list[dict[str, Any]], request: Request) -> list[int]:
+    """The ids of the messages. With `continue_final_message` they end with the text of the last one.
+
+    Raises:
+        ApiError: the last message is not an assistant's text.
+        ArgumentError: as of `Model.generate`.
+    """
+    if not body.continue_final_message:
+        return service.encode(messages, request)
+    last = messages[-1]
+    content = last.get("content")
+    if isinstance(content, list):
+        content = "".join(str(part.get("text")) for part in content)
+    if last.get("role") != "assistant" or not isinstance(content, str) or last.get("tool_calls"):
+        expected = "expected a last message of the assistant with text"
+        raise ApiError(400, f"continue_final_message: {expected}", param="continue_final_message")
+    # What comes before an answer without reasoning, and then the text as it stands.
+    before = service.encode(messages[:-1], replace(request, thinking=False))
+    ids = before + service.encode(content, replace(request, raw=True, tools=None)) if content else before
+    if len(ids) >= service.model.context:
+        held = f"the context holds {service.model.context} positions"
+        raise ContextLengthError(f"the prompt has {len(ids)} tokens, {held}")
+    return ids
 
 
 def check_counts(service: Service, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> None:
@@ -69,11 +101,6 @@ def check_counts(service: Service, messages: list[dict[str, Any]], tools: list[d
     ):
         if len(found) > most:
             raise ApiError(400, f"{name}: expected at most {most}, found {len(found)}", param=name)
-
-
-def plain_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Messages with OpenAI's newer name for the system role replaced."""
-    return [{**message, "role": "system"} if message.get("role") == "developer" else message for message in messages]
 
 
 def make_request(
@@ -143,7 +170,7 @@ def chat_functions(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
     functions = []
     for index, tool in enumerate(tools or ()):
         if tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
-            raise ApiError(400, f"tools[{index}]: expected a tool of type function", param=f"tools.{index}")
+            raise ApiError(400, f"tools[{index}]: expected a tool of type function", param=f"tools[{index}]")
         functions.append(tool["function"])
     return functions
 

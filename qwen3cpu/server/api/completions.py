@@ -15,6 +15,7 @@ from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.results import Chunk, TokenLogprob
 from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.bodies import CompletionBody
+from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.common import head, number, usage
 from qwen3cpu.server.api.errors import ApiError, as_api_error
 from qwen3cpu.server.api.json_output import json_bytes
@@ -28,14 +29,15 @@ async def completions(http: HttpRequest) -> Response:
     arrival = Arrival(http)
     with service.preparation():
         body = await read_answer_body(http, arrival, CompletionBody)
-        request, prompts = await arrival.work(partial(_encoded, service, body, arrival))
-        answers = service.start(
-            prompts,
-            request,
-            arrived=arrival.at,
-            score_prompt=body.echo and body.logprobs is not None,
-            sample=body.max_tokens != 0,
-        )
+        with client_names("prompt", {"max_new_tokens": "max_tokens"}):
+            request, prompts = await arrival.work(partial(_encoded, service, body, arrival))
+            answers = service.start(
+                prompts,
+                request,
+                arrived=arrival.at,
+                score_prompt=body.echo and body.logprobs is not None,
+                sample=body.max_tokens != 0,
+            )
     reply = _Reply(service, body, request, prompts, answers)
     return await respond(http, reply, answers, stream=bool(body.stream))
 
@@ -44,9 +46,11 @@ def _encoded(service: Service, body: CompletionBody, arrival: Arrival) -> tuple[
     """The checked options, and the ids of the prompts."""
     request = replace(service.model.answerer.request(**body.options()), plain=True)
     prompts: list[list[int]] = []
-    for prompt in _prompts(body, service.settings.max_prompts):
-        arrival.watch(len(prompts))
-        prompts.append(service.encode(prompt, request))
+    given = _prompts(body, service.settings.max_prompts)
+    for place, prompt in enumerate(given):
+        arrival.watch(place)
+        with client_names("prompt" if prompt is body.prompt else f"prompt[{place}]"):
+            prompts.append(service.encode(prompt, request))
     return request, prompts
 
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.bodies import Generation
 from qwen3cpu.server.api.common import check_model
+from qwen3cpu.server.api.ignored import note_ignored
 from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.api.streams import EventStream, while_connected
 from qwen3cpu.server.scheduling.service import Answers, Service
@@ -35,7 +36,8 @@ async def read_answer_body(http: HttpRequest, arrival: Arrival, kind: type[B]) -
     Raises:
         ApiError, ValidationError: it is too large, no JSON, malformed, or for another model.
     """
-    body = await arrival.body(kind.model_validate)
+    body = await arrival.body(kind.read)
+    note_ignored(http, body)
     check_model(http.app.state.service, body.model)
     return body
 
