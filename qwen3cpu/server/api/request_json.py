@@ -6,8 +6,13 @@ import json
 import re
 from typing import Any, NoReturn
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
+from qwen3cpu.server.api.errors import ApiError
+
+FORM = "application/x-www-form-urlencoded"
+BROWSER_HEADERS = ("origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "cookie")
 DISCARD = 64 << 20
 """Bytes of a body that is too large which are still read, so that its sender gets to see the answer."""
 MOST_CONTAINERS = 200_000
@@ -21,8 +26,6 @@ async def read_body(request: Request, most: int) -> bytes:
     Raises:
         ApiError: 413 for more than `most` bytes, 415 for another content type.
     """
-    from qwen3cpu.server.api.errors import ApiError
-
     pieces: list[bytes] = []
     size = 0
     async for piece in request.stream():
@@ -33,17 +36,29 @@ async def read_body(request: Request, most: int) -> bytes:
             break
     if size > most:
         raise ApiError(413, f"the body is too large: expected at most {most} bytes", code="body_too_large")
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        # Any web page may send a form or plain text to a server on this machine, but not this, without being allowed.
-        raise ApiError(415, f"expected the content type application/json, found {kind or 'none'!r}")
+    _check_type(request.headers)
     return b"".join(pieces)
+
+
+def _check_type(headers: Headers) -> None:
+    """Refuse what a web page may send without being allowed to: forms, plain text, and nothing."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind.endswith(("/json", "+json")):
+        return
+    # curl sends a form's type by default. Browsers tell of themselves in at least one of these headers.
+    browser = headers.get("user-agent", "").startswith("Mozilla/") or any(map(headers.get, BROWSER_HEADERS))
+    if kind in ("", FORM) and not browser:
+        return
+    hint = "-H 'content-type: application/json' for curl"
+    raise ApiError(
+        415,
+        f"expected the content type application/json ({hint}), found {kind[:80] or 'none'!r}",
+        code="unsupported_content_type",
+    )
 
 
 def parse_json(data: bytes) -> dict[str, Any]:
     """The object in a body. ApiError for what is no JSON object, or has more containers than a reader can bear."""
-    from qwen3cpu.server.api.errors import ApiError
-
     if data.count(b"{") + data.count(b"[") > MOST_CONTAINERS:
         found = sum(data.count(b"{") + data.count(b"[") for data in _STRING.split(data))
         if found > MOST_CONTAINERS:
