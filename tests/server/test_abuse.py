@@ -5,8 +5,14 @@ import json
 import socket
 import threading
 
+import pydantic
 import pytest
 
+from qwen3cpu.server.api.apply_template import TemplateBody
+from qwen3cpu.server.api.bodies import ChatBody, CompletionBody
+from qwen3cpu.server.api.detokenize import DetokenizeBody
+from qwen3cpu.server.api.responses_input import ResponsesBody
+from qwen3cpu.server.api.tokenize import TokenizeBody
 from qwen3cpu.server.scheduling.workshop import THREADS
 
 CHAT = "/v1/chat/completions"
@@ -139,6 +145,33 @@ def test_a_body_of_millions_of_containers(server):
     response = server.http.post("/tokenize", content=text, headers={"content-type": "application/json"})
     assert response.status_code == 400, "max_tokens is not a field"
     assert "unknown" in response.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (ChatBody, {"messages": [5] * 1000}),
+        (ChatBody, {"messages": [], "tools": [5] * 1000, "stop": [5] * 1000, "modalities": [5] * 1000}),
+        (ChatBody, {"messages": [], "stop_token_ids": ["a"] * 1000}),
+        (CompletionBody, {"prompt": [{}] * 1000}),
+        (CompletionBody, {"prompt": [[{}] * 1000] * 1000}),
+        (ResponsesBody, {"input": [5] * 1000, "include": [5] * 1000, "metadata": {str(i): i for i in range(1000)}}),
+        (DetokenizeBody, {"tokens": ["a"] * 1000}),
+        (TokenizeBody, {"messages": [5] * 1000, "tools": [5] * 1000}),
+        (TemplateBody, {"messages": [5] * 1000}),
+    ],
+)
+def test_the_check_of_a_body_ends_at_the_first_wrong_item(kind, fields):
+    """A million errors would be made one by one, with Python's lock held."""
+    with pytest.raises(pydantic.ValidationError) as error:
+        kind.read(fields) if hasattr(kind, "read") else kind.model_validate(fields)
+    assert error.value.error_count() <= 5
+
+
+def test_a_body_of_thousands_of_fields(server):
+    body = {f"f{number}": number for number in range(2000)}
+    assert server.refused(CHAT, body, 400)["code"] == "body_too_complex"
+    assert server.refused("/tokenize", body, 400)["code"] == "body_too_complex"
 
 
 def test_the_cached_blocks_are_counted(serve, tiny):

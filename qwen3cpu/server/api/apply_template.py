@@ -9,7 +9,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from qwen3cpu.server.api.arrival import Arrival
-from qwen3cpu.server.api.bodies import Body, thinking_options
+from qwen3cpu.server.api.bodies import Body, Items, thinking_options
 from qwen3cpu.server.api.chat_input import check_counts
 from qwen3cpu.server.api.common import check_model
 from qwen3cpu.server.api.json_output import json_bytes
@@ -21,7 +21,7 @@ class TemplateOptions(Body):
     """What the chat template is rendered with, besides the messages."""
 
     model: str | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Items[dict[str, Any]] | None = None
     add_generation_prompt: bool = True
     chat_template_kwargs: dict[str, Any] | None = None
 
@@ -29,7 +29,7 @@ class TemplateOptions(Body):
 class TemplateBody(TemplateOptions):
     """POST /apply-template."""
 
-    messages: list[dict[str, Any]]
+    messages: Items[dict[str, Any]]
 
 
 async def apply_template(http: HttpRequest) -> Response:

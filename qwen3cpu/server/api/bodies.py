@@ -76,6 +76,7 @@ class Generation(Body):
     seed: int | None = None
 
     _ignored: list[str] = PrivateAttr(default_factory=list)
+    _hints: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Self:
@@ -90,6 +91,9 @@ class Generation(Body):
             if isinstance(value := getattr(read, name), Part):
                 ignored += value.unknown(name)
         read._ignored = [*ignored, *read.without_effect()]
+        known = frozenset(cls.model_fields)
+        found = [(name, suggestion(name, known)) for name in read._ignored[:MOST_NAMED]]
+        read._hints = {name: near for name, near in found if near is not None}
         return read
 
     @property
@@ -98,11 +102,9 @@ class Generation(Body):
         return self._ignored
 
     @property
-    def hints(self) -> list[str]:
-        """What ignored fields may be misspellings of."""
-        known = frozenset(type(self).model_fields)
-        found = [(name, suggestion(name, known)) for name in self._ignored[:MOST_NAMED]]
-        return [f"{name}: did you mean {near}?" for name, near in found if near is not None]
+    def hints(self) -> dict[str, str]:
+        """Ignored field -> the field of this server that it may be a misspelling of."""
+        return self._hints
 
     def without_effect(self) -> Iterator[str]:
         """Known fields whose value has none."""

@@ -8,7 +8,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from qwen3cpu.server.api.arrival import Arrival
-from qwen3cpu.server.api.bodies import Body
+from qwen3cpu.server.api.bodies import Body, Items
 from qwen3cpu.server.api.common import check_model
 from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.scheduling.service import Service
@@ -18,7 +18,7 @@ class DetokenizeBody(Body):
     """POST /detokenize."""
 
     model: str | None = None
-    tokens: list[int]
+    tokens: Items[int]
 
 
 async def detokenize(http: HttpRequest) -> Response:

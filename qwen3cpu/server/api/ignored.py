@@ -23,14 +23,15 @@ def note_ignored(http: HttpRequest, body: Generation) -> None:
         return
     headers = {"x-qwen3cpu-ignored": ", ".join(map(_printable, body.ignored[:MOST_NAMED]))}
     if body.hints:
-        headers["x-qwen3cpu-hint"] = ", ".join(map(_printable, body.hints))
+        hints = [f"{name}: did you mean {near}?" for name, near in body.hints.items()]
+        headers["x-qwen3cpu-hint"] = ", ".join(map(_printable, hints))
     http.scope[HEADERS] = [(name.encode(), value.encode()) for name, value in headers.items()]
     logged: set[Any] = http.app.state.logged
     for name in body.ignored[:MOST_NAMED]:
         if name not in logged and len(logged) < MOST_LOGGED:
             logged.add(name)
-            hint = next((f" ({each})" for each in body.hints if each.startswith(f"{name}:")), "")
-            logger.warning("%s: ignored the field %s%s", http.url.path, _printable(name), _printable(hint))
+            hint = f"; did you mean {body.hints[name]}?" if name in body.hints else ""
+            logger.warning("%s: ignored the field %s%s", http.url.path, _printable(name), hint)
 
 
 def _printable(name: str) -> str:

@@ -11,6 +11,8 @@ from starlette.requests import Request
 
 from qwen3cpu.server.api.errors import ApiError
 
+MOST_FIELDS = 1000
+"""Fields of a body."""
 FORM = "application/x-www-form-urlencoded"
 BROWSER_HEADERS = ("origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "cookie")
 DISCARD = 64 << 20
@@ -71,6 +73,8 @@ def parse_json(data: bytes) -> dict[str, Any]:
         raise ApiError(400, f"the body is not JSON: {reason}", code="invalid_json") from None
     if not isinstance(value, dict):
         raise ApiError(400, f"expected a JSON object, found {type(value).__name__}", code="invalid_json")
+    if len(value) > MOST_FIELDS:
+        raise ApiError(400, f"expected at most {MOST_FIELDS} fields, found {len(value)}", code="body_too_complex")
     return value
 
 

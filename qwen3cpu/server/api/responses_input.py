@@ -11,6 +11,8 @@ from qwen3cpu.server.api.chat_input import check_counts, checked_schema, make_re
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.scheduling.service import Service
 
+MOST_METADATA = 64
+"""Entries of `metadata`, which every event of a stream may repeat. OpenAI allows 16."""
 TEXT_PARTS = ("input_text", "output_text", "text")
 
 
@@ -56,7 +58,7 @@ class ResponsesBody(Generation):
     include: Items[str] | None = None
     truncation: Literal["disabled", "auto"] | None = None
     # Repeated in the response.
-    metadata: dict[str, str] | None = None
+    metadata: dict[str, Any] | None = None
     user: str | None = None
     # Nothing is kept between requests.
     previous_response_id: None = None
@@ -74,6 +76,9 @@ class ResponsesBody(Generation):
 
     def options(self) -> dict[str, Any]:
         """Options of Model.generate, without tools and schemas."""
+        if self.metadata is not None and len(self.metadata) > MOST_METADATA:
+            expected = f"expected at most {MOST_METADATA} entries, found {len(self.metadata)}"
+            raise ApiError(400, f"metadata: {expected}", code="invalid_value", param="metadata")
         effort = None if self.reasoning is None else self.reasoning.effort
         return {
             **self.sampling(),

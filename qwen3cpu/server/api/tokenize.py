@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from qwen3cpu.server.api.apply_template import TemplateOptions, render
 from qwen3cpu.server.api.arrival import Arrival
+from qwen3cpu.server.api.bodies import Items
 from qwen3cpu.server.api.common import check_model
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.api.json_output import json_bytes
@@ -20,7 +21,7 @@ class TokenizeBody(TemplateOptions):
     """POST /tokenize: `prompt` as it is, or `messages` through the chat template."""
 
     prompt: str | None = None
-    messages: list[dict[str, Any]] | None = None
+    messages: Items[dict[str, Any]] | None = None
     add_special_tokens: bool = True  # Qwen3 has none to add
     return_token_strs: bool = False
 
