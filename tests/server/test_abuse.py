@@ -168,6 +168,15 @@ def test_the_check_of_a_body_ends_at_the_first_wrong_item(kind, fields):
     assert error.value.error_count() <= 5
 
 
+@pytest.mark.parametrize("field", ["guided_json", "metadata", "tools", "messages", "chat_template_kwargs"])
+def test_a_body_that_is_nested_deeply(server, field):
+    nested = b'{"a":[' * 300 + b"1" + b"]}" * 300
+    value = b"[%s]" % nested if field in ("tools", "messages") else nested
+    body = b'{"messages": [{"role": "user", "content": "a"}], "max_tokens": 1, "%s": %s}' % (field.encode(), value)
+    response = server.http.post(CHAT, content=body, headers={"content-type": "application/json"})
+    assert response.status_code == (200 if field == "metadata" else 400), response.text
+
+
 def test_a_body_of_thousands_of_fields(server):
     body = {f"f{number}": number for number in range(2000)}
     assert server.refused(CHAT, body, 400)["code"] == "body_too_complex"

@@ -42,7 +42,11 @@ class Arrival:
         """When it came, on the clock of perf_counter."""
         self.gone = False
         """Whether the client, or the server, has given it up."""
-        self._size = 0
+        self._data: bytes | None = None
+
+    async def read(self) -> None:
+        """Wait for the body. ApiError when it is too large or of another type."""
+        self._data = await read_body(self._http, self._service.settings.max_body)
 
     async def body(self, check: Callable[[dict[str, object]], B]) -> B:
         """The body.
@@ -51,11 +55,11 @@ class Arrival:
             check: makes it of the JSON object; called on a thread of the workshop.
 
         Raises:
-            ApiError: it is too large, late, no JSON, or malformed.
+            ApiError: it is too large, of another type, no JSON, or malformed.
         """
-        data = await read_body(self._http, self._service.settings.max_body)
-        self._size = len(data)
-        return await self.work(lambda: check(parse_json(data)))
+        if self._data is None:
+            await self.read()
+        return await self.work(lambda: check(parse_json(self._data or b"")))
 
     async def work(self, function: Callable[[], T], *, grammar: bool = False) -> T:
         """The result of a function that runs on a thread of the workshop.
@@ -68,7 +72,7 @@ class Arrival:
             ClientGoneError: the client has gone; what had not begun never begins.
             TimeLimitError: the request has no time left.
         """
-        kind = "grammar" if grammar else kind_of(self._size)
+        kind = "grammar" if grammar else kind_of(len(self._data or b""))
         limit = self._service.settings.timeout
         left = self.at + limit - perf_counter()
         if left <= 0:

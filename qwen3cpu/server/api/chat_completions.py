@@ -27,6 +27,7 @@ async def chat_completions(http: HttpRequest) -> Response:
     """Serve a request."""
     service: Service = http.app.state.service
     arrival = Arrival(http)
+    await arrival.read()
     with service.preparation():
         body = await read_answer_body(http, arrival, ChatBody)
         with client_names("messages", body.names()):

@@ -27,6 +27,7 @@ async def completions(http: HttpRequest) -> Response:
     """Serve a request."""
     service: Service = http.app.state.service
     arrival = Arrival(http)
+    await arrival.read()
     with service.preparation():
         body = await read_answer_body(http, arrival, CompletionBody)
         with client_names("prompt", {"max_new_tokens": "max_tokens"}):

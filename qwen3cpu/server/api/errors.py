@@ -84,6 +84,8 @@ def as_api_error(error: Exception) -> ApiError:
     if isinstance(error, ArgumentError):
         place = PLACE.match(str(error))
         return ApiError(400, str(error), code="invalid_value", param=place[0] if place else None)
+    if isinstance(error, RecursionError):
+        return ApiError(400, "the body is nested too deeply", code="body_too_complex")
     if isinstance(error, HTTPException):
         return ApiError(error.status_code, str(error.detail), headers=dict(error.headers or {}))
     logger.error("a request failed", exc_info=error)

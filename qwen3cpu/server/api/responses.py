@@ -30,6 +30,7 @@ async def responses(http: HttpRequest) -> Response:
     """Serve a request."""
     service: Service = http.app.state.service
     arrival = Arrival(http)
+    await arrival.read()
     with service.preparation():
         body = await read_answer_body(http, arrival, ResponsesBody)
         grammar = body.text is not None or body.tools is not None
