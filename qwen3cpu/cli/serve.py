@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from qwen3cpu.model import Model
     from qwen3cpu.server.settings import Settings
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -77,15 +76,29 @@ def run_serve(args: argparse.Namespace) -> int:
     listener = listen(args.host, args.port)  # before the model is loaded: a port that is taken shows at once
     with listener:
         model = open_model(args)
-        app = make_app(model, make_settings(args, model, args.model or DEFAULT_MODEL))
         host, port = listener.getsockname()[:2]
+        app = make_app(model, make_settings(args, model, args.model or DEFAULT_MODEL, address=host))
         note(f"qwen3cpu: serving {app.state.service.settings.model_name} on http://{_in_url(host)}:{port}")
-        HttpServer(app, grace=args.grace, access_log=args.access_log).run(sockets=[listener])
+        server = HttpServer(
+            app, grace=args.grace, access_log=args.access_log, tell=lambda line: note(f"qwen3cpu: {line}")
+        )
+        server.run(sockets=[listener])
     return 0
 
 
-def make_settings(args: argparse.Namespace, model: Model, source: str) -> Settings:
-    """The settings that the flags stand for. ArgumentError for values that are not allowed."""
+def make_settings(args: argparse.Namespace, model: Model, source: str, *, address: str) -> Settings:
+    """The settings that the flags stand for.
+
+    Args:
+        args: the flags.
+        model: that is served.
+        source: where it was loaded from.
+        address: on which the server listens.
+
+    Raises:
+        ArgumentError: a value that is not allowed.
+    """
+    from qwen3cpu.server.hosts import is_loopback
     from qwen3cpu.server.settings import Settings
 
     for name in ("parallel", "queue"):
@@ -97,8 +110,8 @@ def make_settings(args: argparse.Namespace, model: Model, source: str) -> Settin
     key = args.api_key if args.api_key is not None else os.environ.get("QWEN3CPU_API_KEY")
     if key is not None and not (key and key.isascii() and key.isprintable() and " " not in key):
         raise ArgumentError("--api-key: expected printable ASCII characters without spaces")
-    local = args.host in LOOPBACK
-    hosts = (*LOOPBACK[:1], "[::1]", "localhost", *(args.allowed_host or ())) if local else ()
+    local = is_loopback(address)
+    hosts = ("localhost", *(args.allowed_host or ())) if local else ()
     if not local and key is None:
         note(f"qwen3cpu: anyone who can reach {args.host} may use this server; --api-key asks for a key")
     return Settings(

@@ -87,6 +87,7 @@ def make_app(model: Model, settings: Settings) -> Starlette:
     )
     app.state.service = service
     app.state.responses = responses
+    app.state.logged = set()
     app.state.started = int(time())
     return app
 

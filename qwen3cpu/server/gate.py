@@ -8,7 +8,10 @@ from collections import Counter
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from qwen3cpu.server.api.arrival import note_arrival
 from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.api.ignored import HEADERS
+from qwen3cpu.server.hosts import host_name, is_allowed
 from qwen3cpu.server.settings import Settings
 
 OPEN_PATHS = frozenset({"/", "/health"})
@@ -30,7 +33,7 @@ class Gate:
     ) -> None:
         self._app = app
         self._key = None if settings.api_key is None else settings.api_key.encode()
-        self._hosts = frozenset(host.lower() for host in settings.hosts)
+        self._hosts = frozenset(host_name(host) for host in settings.hosts)
         self._responses = responses
         self._known = known
 
@@ -39,11 +42,13 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        note_arrival(scope)
         path = scope["path"] if scope["path"] in self._known else "other"
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._responses[path, message["status"]] += 1
+                message["headers"] = [*message.get("headers", ()), *scope.get(HEADERS, ())]
             await send(message)
 
         refusal = self._refusal(scope)
@@ -51,7 +56,7 @@ class Gate:
 
     def _refusal(self, scope: Scope) -> ApiError | None:
         headers = Headers(scope=scope)
-        if self._hosts and _name(headers.get("host", "")) not in self._hosts:
+        if self._hosts and not is_allowed(headers.get("host", ""), self._hosts):
             return ApiError(421, "this server does not answer under the name in the Host header", code="wrong_host")
         if self._key is None or scope["path"] in OPEN_PATHS:
             return None
@@ -64,10 +69,3 @@ class Gate:
             code="invalid_api_key",
             headers={"www-authenticate": "Bearer"},
         )
-
-
-def _name(host: str) -> str:
-    """The Host header without its port."""
-    if host.startswith("["):
-        return host.partition("]")[0].lower() + "]"
-    return host.partition(":")[0].lower()

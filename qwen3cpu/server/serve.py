@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from collections.abc import Callable
+from time import monotonic
+from types import FrameType
 
 import uvicorn
 from starlette.applications import Starlette
 
 from qwen3cpu.errors import ArgumentError
-from qwen3cpu.server.scheduling.scheduler import Scheduler
+from qwen3cpu.server.connections import GuardedConnection, guarded
+from qwen3cpu.server.scheduling.service import Service
 
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
-"""Host headers under which a server that listens on this machine only answers."""
+SPARE_FILES = 64
+"""Files that the process may open besides its connections."""
 
 
 class HttpServer(uvicorn.Server):
@@ -21,9 +26,19 @@ class HttpServer(uvicorn.Server):
         app: made by make_app.
         grace: seconds for requests under way.
         access_log: print a line for each request.
+        tell: prints a line for whoever stops the server.
     """
 
-    def __init__(self, app: Starlette, *, grace: float, access_log: bool = False) -> None:
+    def __init__(
+        self,
+        app: Starlette,
+        *,
+        grace: float,
+        access_log: bool = False,
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        service: Service = app.state.service
+        settings = service.settings
         super().__init__(
             uvicorn.Config(
                 app,
@@ -31,17 +46,69 @@ class HttpServer(uvicorn.Server):
                 log_level="info" if access_log else "warning",
                 access_log=access_log,
                 server_header=False,
+                http=guarded(min(settings.connections, _file_limit() - SPARE_FILES), settings.head_seconds),
                 # The scheduler ends everything within the grace; this is for clients that do not read their answers.
                 timeout_graceful_shutdown=int(grace) + 5,
             )
         )
-        self._scheduler: Scheduler = app.state.service.scheduler
+        self._service = service
         self._grace = grace
+        self._tell = tell
+        self._stops = 0
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop at the first signal; cut off what is under way at the second."""
+        self._stops += 1
+        if self._stops == 1:
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look after the connections once in a second."""
+        if counter % 10 == 0:
+            self._sweep()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop."""
-        self._scheduler.stop(self._grace)
-        await super().shutdown(sockets)
+        self._service.scheduler.stop(self._grace)
+        watch = asyncio.create_task(self._watch_the_end())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            watch.cancel()
+
+    async def _watch_the_end(self) -> None:
+        """Say what is waited for; end it at the second signal."""
+        scheduler = self._service.scheduler
+        left = scheduler.running + scheduler.queued + self._service.preparing
+        if left and self._stops:
+            what = "1 answer" if left == 1 else f"{left} answers"
+            self._tell(f"waiting for {what}, up to {self._grace:g} seconds; press Ctrl-C again to stop now")
+        while self._stops < 2:
+            await asyncio.sleep(0.1)
+            self._sweep()
+        left = scheduler.running + scheduler.queued + self._service.preparing
+        scheduler.stop()
+        self._tell(f"stopped; answers cut off: {left}")
+        await asyncio.sleep(1.0)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+    def _sweep(self) -> None:
+        now = monotonic()
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, GuardedConnection):
+                connection.sweep(now)
+
+
+def _file_limit() -> int:
+    """Files that this process may open."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 1 << 16
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else 1 << 16
 
 
 def listen(host: str, port: int) -> socket.socket:

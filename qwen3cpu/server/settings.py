@@ -16,11 +16,13 @@ class Settings:
         api_key: what clients have to send as `Authorization: Bearer ...`; None: nothing.
         cors_origins: web pages of these origins may use the server; none by default.
         hosts: names under which the server answers (the `Host` header), so that no web page can reach a server on
-            this machine by a name of its own; empty: any.
+            this machine by a name of its own. Every address of this machine counts as one of them. Empty: any.
         parallel, queue, kv_bytes: see SchedulerLimits.
         timeout: seconds of a request from its arrival to its end.
         grace: seconds that requests under way have to finish when the server stops.
         keep_alive: seconds without a token after which a stream gets a comment.
+        connections: connections at once at most.
+        head_seconds: seconds that a client has to send the head of a request.
         max_body: bytes of a request.
         max_messages, max_tools, max_prompts: entries of these lists in one request.
         max_schema: bytes of a JSON schema.
@@ -36,6 +38,8 @@ class Settings:
     timeout: float = 1800.0
     grace: float = 30.0
     keep_alive: float = 10.0
+    connections: int = 1000
+    head_seconds: float = 10.0
     max_body: int = 8 << 20
     max_messages: int = 2048
     max_tools: int = 128

@@ -19,6 +19,7 @@ from tokenizers import decoders, models
 
 from qwen3cpu import _native
 from qwen3cpu.errors import ArgumentError, CheckpointError, is_panic
+from qwen3cpu.text.pieces import can_be_cut
 
 
 class Bpe(Protocol):
@@ -26,6 +27,8 @@ class Bpe(Protocol):
 
     missing_bytes: frozenset[int]
     """Bytes of UTF-8 that have no token of their own."""
+    can_be_cut: bool
+    """Whether a text may be encoded in the pieces of pieces.py, and no normalization makes it shorter than NFC does."""
 
     def normalize(self, text: str) -> str:
         """What the checkpoint makes of a text before anything else."""
@@ -92,8 +95,9 @@ _LIBRARY: Final = _LibraryErrors()
 class _TableBpe:
     """Normalizer and pre-tokenizer of the library, merges of our own."""
 
-    def __init__(self, table: _native.Bpe, library: tokenizers.Tokenizer) -> None:
+    def __init__(self, table: _native.Bpe, library: tokenizers.Tokenizer, *, can_be_cut: bool) -> None:
         self._table = table
+        self.can_be_cut = can_be_cut
         self._normalizer = library.normalizer
         self._pre_tokenizer = library.pre_tokenizer
         self.missing_bytes = frozenset(byte for byte in _BYTES_OF_UTF8 if table.find(bytes([byte])) is None)
@@ -120,6 +124,8 @@ class _TableBpe:
 
 class _LibraryBpe:
     """The library's model."""
+
+    can_be_cut = False
 
     def __init__(self, complete: tokenizers.Tokenizer) -> None:
         # The same model without its added tokens. Nothing is copied.
@@ -175,7 +181,7 @@ def _open_table(content: bytes) -> TokenizerFile | None:
         return None
     if not _is_plain(described["model"]):
         return None
-    bpe = _TableBpe(table, library)
+    bpe = _TableBpe(table, library, can_be_cut=can_be_cut(described))
     added = _added_tokens(described, library, bpe, table.size)
     if added is None:
         return None

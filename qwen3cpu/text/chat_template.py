@@ -7,7 +7,7 @@ says what the messages may be, template_provenance.py how control tokens are tol
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -74,26 +74,33 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] | None = None,
         thinking: bool = True,
         add_generation_prompt: bool = True,
+        rendered: Callable[[str], None] | None = None,
+        watch: Callable[[int], None] | None = None,
     ) -> list[int]:
         """The prompt as token ids, which decode to what `render` gives (in the tokenizer's normal form).
 
         Control tokens that the template writes become tokens. Their spellings in messages and tools stay plain text.
+
+        Args:
+            messages: as for `render`.
+            tools: as for `render`.
+            thinking: as for `render`.
+            add_generation_prompt: as for `render`.
+            rendered: called with the text before it is encoded. What it raises ends the work.
+            watch: as for `Tokenizer.encode`.
 
         Raises:
             MessageError, CheckpointError: as `render`; a MessageError also if a message contains a control token's
                 spelling and it cannot be made out whether the template wrote it.
         """
         text, inputs = self._render(self._inputs(messages, tools, thinking, add_generation_prompt))
+        if rendered is not None:
+            rendered(text)
         if any(self._breaker.found(string) for name in ("messages", "tools") for string in strings(inputs[name])):
             pieces = self._attribute(text, inputs)
         else:
             pieces = self._tokenizer.split_control_tokens(text)
-        ids: list[int] = []
-        for piece, control in pieces:
-            ids += self._tokenizer.encode(piece)
-            if control is not None:
-                ids.append(control)
-        return ids
+        return self._tokenizer.encode_split(pieces, watch)
 
     def _compile(self, template: str) -> jinja2.Template:
         if not isinstance(template, str):

@@ -78,7 +78,8 @@ class PromptEncoder:
         Raises:
             ArgumentError: not a prompt, or without any token; tools beside text or ids.
             MessageError: malformed messages.
-            ContextLengthError: the prompt does not fit; both counts are named.
+            ContextLengthError: the prompt does not fit; both counts are named. A text that is far too long is not
+                encoded to its end; the error names a lower bound of its tokens then.
         """
         ids = self._ids(prompt, options)
         if not ids:
@@ -102,12 +103,40 @@ class PromptEncoder:
         if is_messages(prompt):
             if options.raw:
                 raise ArgumentError("raw=True feeds text as it is; messages were given")
-            return self.template.encode(prompt, tools=options.tools, thinking=options.thinking)
+            return self.template.encode(
+                prompt,
+                tools=options.tools,
+                thinking=options.thinking,
+                rendered=self._check_length,
+                watch=self._check_count,
+            )
         if options.tools is not None:
             raise ArgumentError("tools are rendered by the chat template: expected messages, found text or ids")
         if not isinstance(prompt, str) and not hasattr(prompt, "__iter__"):
             raise ArgumentError(f"prompt: expected text, messages or token ids, found {type(prompt).__name__}")
+        if isinstance(prompt, str):
+            self._check_length(prompt)
+            return self._tokenizer.encode(prompt, control_tokens=True, watch=self._check_count)
         return self.text_ids(prompt, "prompt")
+
+    def _check_length(self, text: str) -> None:
+        """Refuse a text that cannot fit, before any of it is encoded: that would take long."""
+        if len(text) < self._context:
+            return
+        least = self._tokenizer.least_tokens(text)
+        if least >= self._context:
+            raise ContextLengthError(
+                f"the prompt has {len(text)} characters, which are at least {least} tokens (no token has more than "
+                f"{self._tokenizer.longest_token} bytes); the context holds {self._context} positions"
+            )
+
+    def _check_count(self, count: int) -> None:
+        """Refuse a text whose first pieces fill the context."""
+        if count >= self._context:
+            raise ContextLengthError(
+                f"the prompt has more than {count} tokens, the context holds {self._context} positions; expected a "
+                f"prompt of at most {self._context - 1} tokens, so that an answer has room"
+            )
 
 
 def is_messages(prompt: Any) -> TypeGuard[Sequence[Message]]:

@@ -11,13 +11,16 @@ import codecs
 import logging
 import operator
 import re
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import tokenizers
 
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.text.bpe import open_tokenizer_json
+from qwen3cpu.text.pieces import pieces
 
 NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """The keys of tokenizer_config.json whose tokens a chat template may use by name."""
@@ -55,6 +58,7 @@ class Tokenizer:
         self._bpe = file.bpe
         self._bytes: dict[int, bytes] = {id_: token.content.encode() for id_, token in added.items()}
         self._added = {token.content: token for token in added.values()}
+        self._strips = any(token.lstrip or token.rstrip for token in added.values())
         self.control_pattern = _control_pattern(added.values())
 
         self.source = source
@@ -81,26 +85,53 @@ class Tokenizer:
         """The ids of `<|im_end|>` and `<|endoftext|>`, as far as the tokenizer has them."""
         return frozenset(token for token in (self.im_end, self.endoftext) if token is not None)
 
-    def encode(self, text: str, *, control_tokens: bool = False) -> list[int]:
+    def encode(
+        self, text: str, *, control_tokens: bool = False, watch: Callable[[int], None] | None = None
+    ) -> list[int]:
         """Ids of a text; decoding them gives the text as the checkpoint normalises it (NFC).
 
         Args:
             text: any Unicode text.
             control_tokens: whether the spelling of an added token, such as `<|im_end|>`, becomes that token. By default
                 it is plain text like any other, which is what text from a user or a document needs.
+            watch: called between the pieces of a long text with the number of ids so far. What it raises ends the work.
 
         Raises:
             ArgumentError: not a str, a lone surrogate, or a byte that the vocabulary cannot express.
         """
         check_text(text, "text")
-        if not control_tokens:
-            return self._encode_plain(text)
+        return self.encode_split(self.split_control_tokens(text) if control_tokens else [(text, None)], watch)
+
+    def encode_split(
+        self, parts: Iterable[tuple[str, int | None]], watch: Callable[[int], None] | None = None
+    ) -> list[int]:
+        """Ids of texts, each with the control token that follows it. Arguments and errors as of `encode`."""
         ids: list[int] = []
-        for piece, control in self.split_control_tokens(text):
-            ids += self._encode_plain(piece)
+        done = 0
+        for text, control in parts:
+            for piece in pieces(text) if self._bpe.can_be_cut else (text,):
+                if watch is not None and done:
+                    watch(len(ids))
+                ids += self._encode_plain(piece)
+                done += 1
             if control is not None:
                 ids.append(control)
         return ids
+
+    def least_tokens(self, text: str) -> int:
+        """A lower bound of the number of ids of a text, with or without control tokens, found without encoding it."""
+        if not self._bpe.can_be_cut or self._strips:
+            return 0
+        size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+        # NFC makes a text at most three times shorter (three conjoining jamo become one syllable).
+        shrinks = not text.isascii() and not unicodedata.is_normalized("NFC", text)
+        return -(-size // (3 * self.longest_token if shrinks else self.longest_token))
+
+    @cached_property
+    def longest_token(self) -> int:
+        """Bytes of the longest token."""
+        plain = (self._bpe.token_bytes(id_) for id_ in range(self.size))
+        return max(*(len(token or b"") for token in plain), *(len(token) for token in self._bytes.values()), 1, 1)
 
     def split_control_tokens(self, text: str, *, mark: str = "") -> list[tuple[str, int | None]]:
         """Cut a text at the spellings of added tokens: (text before, id), the last pair with None for the id.

@@ -103,11 +103,11 @@ def test_stop_strings_end_the_text(server):
         ({"prompt": [-1]}, "expected an id from 0 to 1023, found -1"),
         ({"prompt": [[1, 5000]]}, "expected an id from 0 to 1023, found 5000"),
         ({"prompt": ["a"] * 257}, "expected at most 256 prompts, found 257"),
-        ({"prompt": "a", "suffix": "b"}, "unknown field 'suffix'"),
+        ({"prompt": "a", "suffix": "b"}, "suffix: not supported"),
         ({"prompt": "a", "best_of": 4}, "best_of: expected n = 1, found 4"),
         ({"prompt": "a", "logprobs": 50}, "logprobs: expected 0 to 20, found 50"),
         ({"prompt": "a", "logprobs": True}, "logprobs: input should be a valid integer"),
-        ({"prompt": "a", "max_tokens": -1}, "max_new_tokens: expected a whole number of at least 1, found -1"),
+        ({"prompt": "a", "max_tokens": -3}, "max_tokens: expected a whole number of at least 1, found -3"),
     ],
     ids=lambda value: str(value)[:40],
 )

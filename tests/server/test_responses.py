@@ -130,14 +130,14 @@ def test_what_came_out_may_go_in_again(server):
         ({"input": [{"type": "image"}]}, "found 'image'"),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "found 'input_image'"),
         ({"input": [{"role": "user", "content": 5}]}, r"input[0].content: expected text"),
-        ({"input": [{"role": "robot", "content": "a"}]}, "messages[0].role"),
+        ({"input": [{"role": "robot", "content": "a"}]}, "input[0].role: expected one of"),
         ({"input": "a", "previous_response_id": "resp_1"}, "previous_response_id"),
         ({"input": "a", "background": True}, "background"),
-        ({"input": "a", "truncation": "auto"}, "truncation"),
+        ({"input": "a", "truncation": "some"}, "truncation"),
         ({"input": "a", "tools": [{"type": "web_search"}]}, "tools[0]: expected a tool of type function"),
         ({"input": "a", "tools": [TOOL], "tool_choice": {"type": "file_search"}}, "found 'file_search'"),
         ({"input": "a", "text": {"format": {"type": "json_schema"}}}, "expected a schema"),
-        ({"input": "a", "reasoning": {"effort": "giant"}}, "reasoning_effort"),
+        ({"input": "a", "reasoning": {"effort": "giant"}}, "reasoning.effort"),
         ({"input": "a" * 9000}, "the context holds 4096"),
     ],
     ids=lambda value: str(value)[:50],
@@ -148,7 +148,8 @@ def test_bad_requests(server, body, words):
 
 
 def test_an_error_ends_the_stream(serve, tiny):
-    server = serve(tiny, timeout=0.0)
+    server = serve(tiny, timeout=0.5)
+    server.scheduler._batch.advance = list  # no step brings anything
     events, _ = server.events(PATH, input=QUESTION)
     assert events[-1]["type"] == "response.failed"
     assert events[-1]["response"]["error"]["code"] == "timeout"

@@ -50,7 +50,7 @@ def test_tools_in_a_rendered_prompt(server, tiny):
         ("/tokenize", {"prompt": 5}, "prompt: input should be a valid string"),
         ("/tokenize", {"prompt": "\ud800"}, "lone surrogate"),
         ("/detokenize", {"tokens": [1, 99999]}, "found 99999"),
-        ("/detokenize", {"tokens": ["a"]}, "tokens.0: input should be a valid integer"),
+        ("/detokenize", {"tokens": ["a"]}, "tokens[0]: input should be a valid integer"),
         ("/apply-template", {"messages": []}, "at least one message"),
         ("/apply-template", {"messages": MESSAGES, "template": "/etc/passwd"}, "unknown field 'template'"),
         ("/v1/embeddings", {"input": "a", "model": "tiny"}, "not an embedding model"),

@@ -5,18 +5,35 @@ Values (ranges, contradictions) are checked where they are used: generation/opti
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, FailFast, PrivateAttr
+from typing_extensions import Self
 
 from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.api.foreign_fields import Endpoint, suggestion, translate
 
-EFFORTS: dict[str, int | None] = {"minimal": 256, "low": 1024, "medium": 4096, "high": None, "xhigh": None}
+EFFORTS: dict[str, int | None] = {"minimal": 256, "low": 1024, "medium": 4096, "high": None, "xhigh": None, "max": None}
 """Tokens of reasoning for each reasoning_effort; None: as many as the model likes. "none" switches thinking off."""
 MOST_ALTERNATIVES = 20
 """Alternatives at a position, as OpenAI allows."""
+MOST_NAMED = 32
+"""Ignored fields that a response names."""
 MOST_STOPS = 64
 """Stop strings. OpenAI allows 4; evaluation harnesses send more."""
+
+T = TypeVar("T")
+
+
+class _FirstError(FailFast):
+    """As FailFast, but hashable, which a union needs."""
+
+    __hash__ = object.__hash__
+
+
+Items = Annotated[list[T], _FirstError()]
+"""A list. The check ends at the first item that is wrong: a million errors would take all memory."""
 
 
 class Body(BaseModel):
@@ -25,21 +42,30 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
+class Part(BaseModel):
+    """An object inside of a body for answers. Its unknown fields are ignored and named."""
+
+    model_config = ConfigDict(strict=True, extra="allow", alias_generator=lambda name: name.rstrip("_"))
+
+    def unknown(self, where: str) -> Iterator[str]:
+        """Places of unknown fields."""
+        for name, value in (self.model_extra or {}).items():
+            if value is not None:
+                yield f"{where}.{name}"
+        for name in type(self).model_fields:
+            if isinstance(value := getattr(self, name), Part):
+                yield from value.unknown(f"{where}.{name.rstrip('_')}")
+
+
 class Generation(Body):
     """What all requests for an answer have in common. Fields from `top_k` on are not OpenAI's."""
+
+    endpoint: ClassVar[Endpoint]
 
     model: str | None = None
     temperature: float | None = None
     top_p: float | None = None
     stream: bool | None = None
-    # Without effect here: they are about accounts, storage and billing.
-    user: str | None = None
-    metadata: dict[str, Any] | None = None
-    store: bool | None = None
-    service_tier: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_retention: str | None = None
 
     top_k: int | None = None
     min_p: float | None = None
@@ -49,6 +75,41 @@ class Generation(Body):
     loop_detection: bool | None = None
     seed: int | None = None
 
+    _ignored: list[str] = PrivateAttr(default_factory=list)
+    _hints: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> Self:
+        """The body in a JSON object, whose fields may have the names of other servers.
+
+        Raises:
+            ApiError, ValidationError: a value that is not allowed.
+        """
+        body, ignored = translate(given, cls.endpoint, frozenset(cls.model_fields))
+        read = cls.model_validate(body)
+        for name in cls.model_fields:
+            if isinstance(value := getattr(read, name), Part):
+                ignored += value.unknown(name)
+        read._ignored = [*ignored, *read.without_effect()]
+        known = frozenset(cls.model_fields)
+        found = [(name, suggestion(name, known)) for name in read._ignored[:MOST_NAMED]]
+        read._hints = {name: near for name, near in found if near is not None}
+        return read
+
+    @property
+    def ignored(self) -> list[str]:
+        """Fields of the request that have no meaning here."""
+        return self._ignored
+
+    @property
+    def hints(self) -> dict[str, str]:
+        """Ignored field -> the field of this server that it may be a misspelling of."""
+        return self._hints
+
+    def without_effect(self) -> Iterator[str]:
+        """Known fields whose value has none."""
+        yield from ()
+
     def sampling(self) -> dict[str, Any]:
         """Options of Model.generate."""
         names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
@@ -56,11 +117,11 @@ class Generation(Body):
         return {name: getattr(self, name) for name in names + thinking}
 
 
-class StreamOptions(Body):
+class StreamOptions(Part):
     """`stream_options`."""
 
-    include_usage: bool = False
-    include_obfuscation: bool = False
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
 
 
 class OpenAiSampling(Generation):
@@ -68,10 +129,10 @@ class OpenAiSampling(Generation):
 
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: dict[str, Any] | None = None
     n: int | None = None
-    stop: str | list[str] | None = None
-    stop_token_ids: list[int] | None = None
+    stop: str | Items[str] | None = None
+    stop_token_ids: Items[int] | None = None
     ignore_eos: bool | None = None
     stream_options: StreamOptions | None = None
 
@@ -89,21 +150,19 @@ class OpenAiSampling(Generation):
     @property
     def include_usage(self) -> bool:
         """Whether a stream ends with a chunk of token counts."""
-        return self.stream_options is not None and self.stream_options.include_usage
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
 
 
-class JsonSchema(Body):
+class JsonSchema(Part):
     """`response_format.json_schema`."""
 
-    name: str = "answer"
+    name: str | None = None
     description: str | None = None
     schema_: dict[str, Any] | None = None
     strict: bool | None = None
 
-    model_config = ConfigDict(strict=True, extra="forbid", alias_generator=lambda name: name.rstrip("_"))
 
-
-class ResponseFormat(Body):
+class ResponseFormat(Part):
     """`response_format`."""
 
     type: Literal["text", "json_object", "json_schema"]
@@ -113,23 +172,33 @@ class ResponseFormat(Body):
 class ChatBody(OpenAiSampling):
     """POST /v1/chat/completions."""
 
-    messages: list[dict[str, Any]]
+    endpoint = "chat"
+
+    messages: Items[dict[str, Any]]
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Items[dict[str, Any]] | None = None
+    continue_final_message: bool | None = None
+    calls_as_function: bool = False
+    """Whether the tools came as `functions`."""
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     reasoning_effort: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
-    modalities: list[Literal["text"]] | None = None
-    verbosity: str | None = None
+    modalities: Items[Literal["text"]] | None = None
+
+    def names(self) -> dict[str, str]:
+        """Option of Model.generate -> the field that it comes from."""
+        limit = "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
+        schema = "response_format.json_schema.schema" if self.response_format is not None else "tools"
+        return {"max_new_tokens": limit, "logprobs": "top_logprobs", "schema": schema}
 
     def options(self) -> dict[str, Any]:
         """Options of Model.generate, without tools and schemas."""
-        if self.max_tokens is not None and self.max_completion_tokens is not None:
+        if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
             raise ApiError(400, "max_tokens: expected it or max_completion_tokens, found both", param="max_tokens")
         return {
             **self.sampling(),
@@ -142,7 +211,9 @@ class ChatBody(OpenAiSampling):
 class CompletionBody(OpenAiSampling):
     """POST /v1/completions."""
 
-    prompt: str | list[str] | list[int] | list[list[int]]
+    endpoint = "completions"
+
+    prompt: str | Items[str] | Items[int] | Items[Items[int]]
     max_tokens: int | None = None
     echo: bool = False
     logprobs: int | None = None
@@ -155,7 +226,9 @@ class CompletionBody(OpenAiSampling):
         if self.logprobs is not None and not 0 <= self.logprobs <= MOST_ALTERNATIVES:
             raise ApiError(400, f"logprobs: expected 0 to {MOST_ALTERNATIVES}, found {self.logprobs}", param="logprobs")
         most = 16 if self.max_tokens is None else self.max_tokens  # 16 as OpenAI has it
-        return {**self.sampling(), "raw": True, "max_new_tokens": most or 1, "logprobs": self.logprobs}
+        # -1 and -2 are what other servers take for: until the context is full.
+        limit = None if most in (-1, -2) else most or 1
+        return {**self.sampling(), "raw": True, "max_new_tokens": limit, "logprobs": self.logprobs}
 
 
 def chosen_logprobs(wanted: bool | None, alternatives: int | None) -> int | None:
@@ -169,20 +242,31 @@ def chosen_logprobs(wanted: bool | None, alternatives: int | None) -> int | None
     return (alternatives or 0) if wanted else None
 
 
-def thinking_options(effort: str | None, template: dict[str, Any] | None, budget: int | None) -> dict[str, Any]:
-    """`thinking` and `thinking_budget` for what a client says of them; the more particular field counts."""
+def thinking_options(
+    effort: str | None, template: dict[str, Any] | None, budget: int | None, name: str = "reasoning_effort"
+) -> dict[str, Any]:
+    """`thinking` and `thinking_budget` for what a client says of them; the more particular field counts.
+
+    Args:
+        effort: of reasoning, as a word.
+        template: `chat_template_kwargs`.
+        budget: tokens of reasoning.
+        name: the field that `effort` comes from.
+    """
     options: dict[str, Any] = {}
     if effort is not None:
+        if effort in ("auto", "default"):
+            return thinking_options(None, template, budget, name)
         if effort != "none" and effort not in EFFORTS:
             known = ", ".join(["none", *EFFORTS])
             raise ApiError(
-                400, f"reasoning_effort: expected one of {known}, found {effort!r}", param="reasoning_effort"
+                400, f"{name}: expected one of {known}, found {effort[:80]!r}", code="invalid_value", param=name
             )
         options["thinking"] = effort != "none"
         options["thinking_budget"] = EFFORTS.get(effort)
-    for name, value in (template or {}).items():
-        if name != "enable_thinking":
-            raise ApiError(400, f"chat_template_kwargs: unknown field {name!r}", param=f"chat_template_kwargs.{name}")
+    for key, value in (template or {}).items():
+        if key != "enable_thinking":
+            raise ApiError(400, f"chat_template_kwargs: unknown field {key[:80]!r}", param="chat_template_kwargs")
         if not isinstance(value, bool):
             found = f"expected true or false, found {value!r}"
             raise ApiError(400, f"enable_thinking: {found}", param="chat_template_kwargs.enable_thinking")
@@ -192,11 +276,14 @@ def thinking_options(effort: str | None, template: dict[str, Any] | None, budget
     return options
 
 
-def _bias(given: dict[str, float]) -> dict[int, float]:
+def _bias(given: dict[str, Any]) -> dict[int, float]:
     """Ids are the keys of a JSON object, hence strings."""
     bias = {}
     for token, value in given.items():
         if not token.isascii() or not token.isdigit() or len(token) > 9:
             raise ApiError(400, f"logit_bias: expected token ids as keys, found {token[:40]!r}", param="logit_bias")
-        bias[int(token)] = value
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            expected = f"expected a number, found {type(value).__name__}"
+            raise ApiError(400, f"logit_bias.{token}: {expected}", param=f"logit_bias.{token}")
+        bias[int(token)] = float(value)
     return bias

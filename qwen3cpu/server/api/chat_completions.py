@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from qwen3cpu.generation.results import Chunk, Result
+from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.bodies import ChatBody
-from qwen3cpu.server.api.chat_input import chat_request
+from qwen3cpu.server.api.chat_input import chat_prompt, chat_request, wants_grammar
+from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.common import head, usage
 from qwen3cpu.server.api.errors import as_api_error
 from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.api.logprobs import ContentLogprobs
-from qwen3cpu.server.api.reply import read_body, respond
+from qwen3cpu.server.api.reply import read_answer_body, respond
 from qwen3cpu.server.api.tool_calls import chat_call
 from qwen3cpu.server.scheduling.service import Answers, Service
 from qwen3cpu.text.output_splitter import starts_thinking
@@ -24,10 +27,14 @@ from qwen3cpu.text.output_splitter import starts_thinking
 async def chat_completions(http: HttpRequest) -> Response:
     """Serve a request."""
     service: Service = http.app.state.service
-    body = await read_body(http, ChatBody)
-    messages, request = await chat_request(service, body)
-    prompt = await service.encode(messages, request)
-    answers = service.start([prompt], request)
+    arrival = Arrival(http)
+    await arrival.read()
+    with service.preparation():
+        body = await read_answer_body(http, arrival, ChatBody)
+        with client_names("messages", body.names()):
+            messages, request = await arrival.work(partial(chat_request, service, body), grammar=wants_grammar(body))
+            prompt = await arrival.work(partial(chat_prompt, service, body, messages, request))
+            answers = service.start([prompt], request, arrived=arrival.at)
     reply = _Reply(service, body, prompt, answers)
     return await respond(http, reply, answers, stream=bool(body.stream))
 
@@ -48,7 +55,7 @@ class _Reply:
     async def whole(self) -> dict[str, Any]:
         """All of it."""
         results = await self._answers.results()
-        choices = [self._choice(result) for result in results]
+        choices = await self._service.workshop.run("reply", lambda: [self._choice(result) for result in results])
         return {**self._head, "choices": choices, "usage": usage([(result.usage, 0) for result in results])}
 
     def _choice(self, result: Result) -> dict[str, Any]:
@@ -57,13 +64,15 @@ class _Reply:
         message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
         if result.reasoning:
             message["reasoning_content"] = result.reasoning
-        if calls:
+        if calls and self._body.calls_as_function:
+            message["function_call"] = calls[0]["function"]
+        elif calls:
             message["tool_calls"] = calls
         return {
             "index": result.index,
             "message": message,
             "logprobs": self._logprobs(result),
-            "finish_reason": _finish_reason(result, len(calls)),
+            "finish_reason": self._finish_reason(result, len(calls)),
             **_details(result),
         }
 
@@ -78,7 +87,10 @@ class _Reply:
                 delta: dict[str, Any] = {}
                 if chunk.reasoning:
                     delta["reasoning_content"] = chunk.reasoning
-                if chunk.tool_calls:
+                if chunk.tool_calls and self._body.calls_as_function:
+                    delta["function_call"] = chat_call(chunk.tool_calls[0])["function"]
+                    calls[index] += 1
+                elif chunk.tool_calls:
                     numbered = enumerate(chunk.tool_calls, calls[index])
                     delta["tool_calls"] = [{"index": number, **chat_call(call)} for number, call in numbered]
                     calls[index] += len(chunk.tool_calls)
@@ -89,7 +101,7 @@ class _Reply:
                     yield self._event(index, delta, logprobs)
                 if chunk.result is not None:
                     results.append(chunk.result)
-                    reason = _finish_reason(chunk.result, calls[index])
+                    reason = self._finish_reason(chunk.result, calls[index])
                     yield self._event(index, {}, finish_reason=reason, more=_details(chunk.result))
             if self._body.include_usage:
                 counts = usage([(result.usage, 0) for result in results])
@@ -109,14 +121,15 @@ class _Reply:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason, **(more or {})}
         return _event({**self._head, "choices": [choice]})
 
+    def _finish_reason(self, result: Result, calls: int) -> str:
+        if calls and result.finish_reason == "stop":
+            return "function_call" if self._body.calls_as_function else "tool_calls"
+        return result.finish_reason
+
     def _logprobs(self, part: Chunk | Result) -> dict[str, Any] | None:
         if not self._body.logprobs:
             return None
         return {"content": self._content[part.index].content(part), "refusal": None}
-
-
-def _finish_reason(result: Result, calls: int) -> str:
-    return "tool_calls" if calls and result.finish_reason == "stop" else result.finish_reason
 
 
 def _details(result: Result) -> dict[str, Any]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
+from qwen3cpu.errors import ContextLengthError
 from qwen3cpu.generation.grammar import Grammar, answer_grammar
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.tool_choice import ToolUse, shown_tools
 from qwen3cpu.server.api.bodies import ChatBody, ResponseFormat
 from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.api.message_forms import plain_messages
 from qwen3cpu.server.scheduling.service import Service
 from qwen3cpu.text.messages import check_tools
 from qwen3cpu.text.schemas.reading import check_depth, read_schema
@@ -23,13 +22,48 @@ MOST_SCHEMAS = 4
 """Times the largest schema that all tools of a request may take together."""
 
 
-async def chat_request(service: Service, body: ChatBody) -> tuple[list[dict[str, Any]], Request]:
-    """The messages and the checked options of a request."""
+def chat_request(service: Service, body: ChatBody) -> tuple[list[dict[str, Any]], Request]:
+    """The messages and the checked options of a request. To be called on a thread of the workshop."""
     check_counts(service, body.messages, body.tools)
-    tools = tool_use(service, chat_functions(body.tools), chat_choice(body.tool_choice), body.parallel_tool_calls)
+    tools = tool_use(service, chat_functions(body.tools), chat_choice(body.tool_choice), _several(body))
     schema = answer_schema(service, body.response_format)
     messages = plain_messages(body.messages)
-    return messages, await make_request(service, messages, body.options(), tools, schema)
+    return messages, make_request(service, messages, body.options(), tools, schema)
+
+
+def _several(body: ChatBody) -> bool | None:
+    """`parallel_tool_calls`; an answer in the old form of `functions` has one call at most."""
+    return False if body.calls_as_function else body.parallel_tool_calls
+
+
+def wants_grammar(body: ChatBody) -> bool:
+    """Whether the answer may have to follow a grammar, which takes time to compile."""
+    return body.tools is not None or (body.response_format is not None and body.response_format.type != "text")
+
+
+def chat_prompt(service: Service, body: ChatBody, messages: list[dict[str, Any]], request: Request) -> list[int]:
+    """The ids of the messages. With `continue_final_message` they end with the text of the last one.
+
+    Raises:
+        ApiError: the last message is not an assistant's text.
+        ArgumentError: as of `Model.generate`.
+    """
+    if not body.continue_final_message:
+        return service.encode(messages, request)
+    last = messages[-1]
+    content = last.get("content")
+    if isinstance(content, list):
+        content = "".join(str(part.get("text")) for part in content)
+    if last.get("role") != "assistant" or not isinstance(content, str) or last.get("tool_calls"):
+        expected = "expected a last message of the assistant with text"
+        raise ApiError(400, f"continue_final_message: {expected}", param="continue_final_message")
+    # What comes before an answer without reasoning, and then the text as it stands.
+    before = service.encode(messages[:-1], replace(request, thinking=False))
+    ids = before + service.encode(content, replace(request, raw=True, tools=None)) if content else before
+    if len(ids) >= service.model.context:
+        held = f"the context holds {service.model.context} positions"
+        raise ContextLengthError(f"the prompt has {len(ids)} tokens, {held}")
+    return ids
 
 
 def check_counts(service: Service, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> None:
@@ -44,12 +78,7 @@ def check_counts(service: Service, messages: list[dict[str, Any]], tools: list[d
             raise ApiError(400, f"{name}: expected at most {most}, found {len(found)}", param=name)
 
 
-def plain_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Messages with OpenAI's newer name for the system role replaced."""
-    return [{**message, "role": "system"} if message.get("role") == "developer" else message for message in messages]
-
-
-async def make_request(
+def make_request(
     service: Service,
     messages: list[dict[str, Any]],
     options: dict[str, Any],
@@ -63,24 +92,22 @@ async def make_request(
     elif tools.functions:
         options["tools"] = shown_tools([{"type": "function", "function": each} for each in tools.functions])
     # Arguments go to the client as they are: checking them, with its own regular expressions, is its affair.
-    # Large schemas take a moment, hence another thread.
-    request = replace(await asyncio.to_thread(service.model.answerer.request, messages, **options), call_schemas=None)
-    make = _grammar_maker(service, tools, schema, thinking=bool(request.thinking))
-    if make is None:
+    request = replace(service.model.answerer.request(messages, **options), call_schemas=None)
+    grammar = _grammar(service, tools, schema, thinking=bool(request.thinking))
+    if grammar is None:
         return request
-    return replace(request, grammar=await service.grammar(make), check_answer=False)
+    service.model.answerer.check_grammar(grammar)
+    return replace(request, grammar=grammar, check_answer=False)
 
 
-def _grammar_maker(
-    service: Service, tools: ToolUse, schema: dict[str, Any] | None, *, thinking: bool
-) -> Callable[[], Grammar] | None:
-    """What makes the grammar of an answer; None where it is free."""
+def _grammar(service: Service, tools: ToolUse, schema: dict[str, Any] | None, *, thinking: bool) -> Grammar | None:
+    """The grammar of an answer; None where it is free."""
     opens, closes = service.model.tokenizer.tool_call, service.model.tokenizer.end_tool_call
     calls = None if opens is None or closes is None else (opens, closes)
     if tools.forced and calls is None:
         raise ApiError(400, f"tool_choice: {service.settings.model_name} has no tokens for calls", param="tool_choice")
     arguments = tools.grammar_arguments(schema, calls)
-    return None if arguments is None else partial(answer_grammar, **arguments, after_thinking=thinking)
+    return None if arguments is None else answer_grammar(**arguments, after_thinking=thinking)
 
 
 def answer_schema(service: Service, wanted: ResponseFormat | None) -> dict[str, Any] | None:
@@ -108,7 +135,7 @@ def chat_functions(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
     functions = []
     for index, tool in enumerate(tools or ()):
         if tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
-            raise ApiError(400, f"tools[{index}]: expected a tool of type function", param=f"tools.{index}")
+            raise ApiError(400, f"tools[{index}]: expected a tool of type function", param=f"tools[{index}]")
         functions.append(tool["function"])
     return functions
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
@@ -11,25 +12,47 @@ from starlette.responses import Response
 
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.results import Chunk
+from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.bodies import CompletionBody
+from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.common import head, usage
 from qwen3cpu.server.api.errors import ApiError, as_api_error
 from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.api.logprobs import CompletionLogprobs
-from qwen3cpu.server.api.reply import read_body, respond
+from qwen3cpu.server.api.reply import read_answer_body, respond
 from qwen3cpu.server.scheduling.service import Answers, Service
 
 
 async def completions(http: HttpRequest) -> Response:
     """Serve a request."""
     service: Service = http.app.state.service
-    body = await read_body(http, CompletionBody)
-    request = replace(service.model.answerer.request(**body.options()), plain=True)
-    prompts = [await service.encode(prompt, request) for prompt in _prompts(body, service.settings.max_prompts)]
-    scored = body.echo and body.logprobs is not None
-    answers = service.start(prompts, request, score_prompt=scored, sample=body.max_tokens != 0)
+    arrival = Arrival(http)
+    await arrival.read()
+    with service.preparation():
+        body = await read_answer_body(http, arrival, CompletionBody)
+        with client_names("prompt", {"max_new_tokens": "max_tokens"}):
+            request, prompts = await arrival.work(partial(_encoded, service, body, arrival))
+            answers = service.start(
+                prompts,
+                request,
+                arrived=arrival.at,
+                score_prompt=body.echo and body.logprobs is not None,
+                sample=body.max_tokens != 0,
+            )
     reply = _Reply(service, body, request, prompts, answers)
     return await respond(http, reply, answers, stream=bool(body.stream))
+
+
+def _encoded(service: Service, body: CompletionBody, arrival: Arrival) -> tuple[Request, list[list[int]]]:
+    """The checked options, and the ids of the prompts."""
+    request = replace(service.model.answerer.request(**body.options()), plain=True)
+    prompts: list[list[int]] = []
+    given = _prompts(body, service.settings.max_prompts)
+    for place, prompt in enumerate(given):
+        arrival.watch(place)
+        with client_names("prompt" if prompt is body.prompt else f"prompt[{place}]"):
+            prompts.append(service.encode(prompt, request))
+    return request, prompts
 
 
 def _prompts(body: CompletionBody, most: int) -> Sequence[str | list[int]]:
@@ -61,9 +84,15 @@ class _Reply:
 
     async def whole(self) -> dict[str, Any]:
         """All of it."""
+        chunks = [each async for each in self._answers.chunks()]
+        # Beside an echoed prompt there may be hundreds of thousands of log-probabilities.
+        return await self._service.workshop.run("reply", lambda: self._all(chunks))
+
+    def _all(self, chunks: Sequence[tuple[int, Chunk]]) -> dict[str, Any]:
+        """The reply that these chunks make."""
         parts: dict[int, list[dict[str, Any]]] = {}
         counts = []
-        async for choice, chunk in self._answers.chunks():
+        for choice, chunk in chunks:
             parts.setdefault(choice, []).append(self._choice(choice, chunk))
             if chunk.result is not None:
                 counts.append((chunk.result.usage, choice // self._per_prompt))
@@ -75,9 +104,13 @@ class _Reply:
         counts = []
         try:
             async for choice, chunk in self._answers.chunks():
-                part = self._choice(choice, chunk)
-                if part["text"] or part["finish_reason"] or part["logprobs"]:
-                    yield _event({**self._head, "choices": [part]})
+                if self._body.echo and choice not in self._echoed:
+                    # The first chunk brings the prompt, perhaps with the log-probabilities of all of its tokens.
+                    event = await self._service.workshop.run("reply", partial(self._event_of, choice, chunk))
+                else:
+                    event = self._event_of(choice, chunk)
+                if event:
+                    yield event
                 if chunk.result is not None:
                     counts.append((chunk.result.usage, choice // self._per_prompt))
             if self._body.include_usage:
@@ -85,6 +118,12 @@ class _Reply:
             yield b"data: [DONE]\n\n"
         except Exception as error:
             yield _event(as_api_error(error).body())
+
+    def _event_of(self, choice: int, chunk: Chunk) -> bytes:
+        """The event that tells of a chunk; nothing when there is nothing to tell."""
+        part = self._choice(choice, chunk)
+        told = part["text"] or part["finish_reason"] or part["logprobs"]
+        return _event({**self._head, "choices": [part]}) if told else b""
 
     def _choice(self, choice: int, chunk: Chunk) -> dict[str, Any]:
         """What a chunk adds to a choice, the prompt before the first one if it is to be echoed."""

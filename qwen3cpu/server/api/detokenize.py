@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from qwen3cpu.server.api.bodies import Body
+from qwen3cpu.server.api.arrival import Arrival
+from qwen3cpu.server.api.bodies import Body, Items
 from qwen3cpu.server.api.common import check_model
-from qwen3cpu.server.api.json_output import json_response
-from qwen3cpu.server.api.request_json import read_json
+from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.scheduling.service import Service
 
 
@@ -16,13 +18,19 @@ class DetokenizeBody(Body):
     """POST /detokenize."""
 
     model: str | None = None
-    tokens: list[int]
+    tokens: Items[int]
 
 
 async def detokenize(http: HttpRequest) -> Response:
     """POST /detokenize."""
     service: Service = http.app.state.service
-    body = DetokenizeBody.model_validate(await read_json(http, service.settings.max_body))
+    arrival = Arrival(http)
+    body = await arrival.body(DetokenizeBody.model_validate)
     check_model(service, body.model)
-    text = service.model.tokenizer.decode(body.tokens, skip_special_tokens=False)
-    return json_response({"prompt": text, "text": text})
+    data = await arrival.work(partial(_reply, service, body.tokens))
+    return Response(data, media_type="application/json")
+
+
+def _reply(service: Service, tokens: list[int]) -> bytes:
+    text = service.model.tokenizer.decode(tokens, skip_special_tokens=False)
+    return json_bytes({"prompt": text, "text": text})

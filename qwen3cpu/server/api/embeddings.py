@@ -8,16 +8,16 @@ from typing import Any
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.common import check_model
 from qwen3cpu.server.api.errors import ApiError
-from qwen3cpu.server.api.request_json import read_json
 from qwen3cpu.server.scheduling.service import Service
 
 
 async def embeddings(http: HttpRequest) -> Response:
     """POST /v1/embeddings: none of the models that this package runs is made for them."""
     service: Service = http.app.state.service
-    body: Mapping[str, Any] = await read_json(http, service.settings.max_body)
+    body: Mapping[str, Any] = await Arrival(http).body(dict)
     check_model(service, body.get("model") if isinstance(body.get("model"), str) else None)
     raise ApiError(
         400,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import reprlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,6 +18,9 @@ from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.scheduling.jobs import QueueFullError, ShuttingDownError, TimeLimitError
 
 logger = logging.getLogger(__name__)
+
+PLACE = re.compile(r"([a-z_]+)((?:\[\d+\]|\.\w+)*)(?=:| must | names )")
+"""The argument, and the place in it, with which a message begins."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -77,7 +82,10 @@ def as_api_error(error: Exception) -> ApiError:
     if isinstance(error, ContextLengthError):
         return ApiError(400, str(error), code="context_length_exceeded")
     if isinstance(error, ArgumentError):
-        return ApiError(400, str(error), code="invalid_value")
+        place = PLACE.match(str(error))
+        return ApiError(400, str(error), code="invalid_value", param=place[0] if place else None)
+    if isinstance(error, RecursionError):
+        return ApiError(400, "the body is nested too deeply", code="body_too_complex")
     if isinstance(error, HTTPException):
         return ApiError(error.status_code, str(error.detail), headers=dict(error.headers or {}))
     logger.error("a request failed", exc_info=error)
@@ -98,14 +106,28 @@ def guarded(endpoint: Endpoint) -> Endpoint:
     return guard
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
+
+
+def _place(parts: tuple[int | str, ...]) -> str | None:
+    """`messages[3].content` for the parts of a place; the kinds among which a union chooses are none."""
+    place = ""
+    for part in parts:
+        if isinstance(part, int):
+            place += f"[{part}]"
+        elif part.isidentifier() and part not in ("str", "int", "float", "bool", "dict", "list"):
+            place += f".{part}"
+    return place.removeprefix(".") or None
+
+
 def _invalid(error: ValidationError) -> ApiError:
     """The first of the things that are wrong with a body."""
     first = error.errors(include_url=False, include_context=False)[0]
-    place = ".".join(str(part) for part in first["loc"]) or None
+    place = _place(first["loc"])
     if first["type"] == "extra_forbidden":
         return ApiError(400, f"unknown field {place!r}", code="unknown_parameter", param=place)
-    found = repr(first["input"])
-    found = found if len(found) <= 80 else f"{found[:77]}..."
+    found = _SHORT.repr(first["input"])
     code = "missing_required_parameter" if first["type"] == "missing" else "invalid_type"
     what = first["msg"][0].lower() + first["msg"][1:]
     return ApiError(400, f"{place}: {what}; found {found}", code=code, param=place)

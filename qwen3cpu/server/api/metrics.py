@@ -33,6 +33,8 @@ def _lines(service: Service, responses: Counter[tuple[str, int]]) -> Iterator[st
         ("jobs_waiting", "gauge", "Prompts in the queue.", scheduler.queued),
         ("answers_running", "gauge", "Answers in the batch.", scheduler.running),
         ("kv_blocks_in_use", "gauge", "Blocks of the KV cache that are taken.", scheduler.kv_blocks_in_use),
+        ("kv_blocks_cached", "gauge", "Blocks that the prefix cache holds.", scheduler.kv_blocks_cached),
+        ("requests_preparing", "gauge", "Requests that are not in the queue yet.", service.preparing),
         ("kv_blocks_limit", "gauge", "Blocks that the KV cache may have.", scheduler.kv_blocks),
     ):
         yield from _family(name, kind, text, [({}, value)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
@@ -10,10 +11,11 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from qwen3cpu.generation.options import Request
+from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.bodies import Generation
 from qwen3cpu.server.api.common import check_model
-from qwen3cpu.server.api.json_output import json_response
-from qwen3cpu.server.api.request_json import read_json
+from qwen3cpu.server.api.ignored import note_ignored
+from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.api.streams import EventStream, while_connected
 from qwen3cpu.server.scheduling.service import Answers, Service
 
@@ -32,15 +34,15 @@ class Reply(Protocol):
         """All of it."""
 
 
-async def read_body(http: HttpRequest, kind: type[B]) -> B:
+async def read_answer_body(http: HttpRequest, arrival: Arrival, kind: type[B]) -> B:
     """The body of a request for the model that is here.
 
     Raises:
         ApiError, ValidationError: it is too large, no JSON, malformed, or for another model.
     """
-    service: Service = http.app.state.service
-    body = kind.model_validate(await read_json(http, service.settings.max_body))
-    check_model(service, body.model)
+    body = await arrival.body(kind.read)
+    note_ignored(http, body)
+    check_model(http.app.state.service, body.model)
     return body
 
 
@@ -61,8 +63,9 @@ async def respond(http: HttpRequest, reply: Reply, answers: Answers, *, stream: 
         events.headers.update(headers)
         return events
     try:
-        response = json_response(await while_connected(http.receive, reply.whole()))
-        response.headers.update(headers)
-        return response
+        whole = await while_connected(http.receive, reply.whole())
+        # With log-probabilities a reply may have many megabytes.
+        data = await service.workshop.run("reply", partial(json_bytes, whole))
+        return Response(data, media_type="application/json", headers=headers)
     finally:
         answers.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator, Iterator
+from functools import partial
 from time import time
 from typing import Any
 
@@ -12,10 +13,12 @@ from starlette.responses import Response
 
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.results import Chunk, Result
+from qwen3cpu.server.api.arrival import Arrival
+from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.errors import as_api_error
 from qwen3cpu.server.api.json_output import json_bytes
-from qwen3cpu.server.api.reply import read_body, respond
-from qwen3cpu.server.api.responses_input import ResponsesBody, responses_request
+from qwen3cpu.server.api.reply import read_answer_body, respond
+from qwen3cpu.server.api.responses_input import ResponsesBody, message_places, responses_request
 from qwen3cpu.server.api.tool_calls import arguments_text
 from qwen3cpu.server.scheduling.service import Answers, Service
 from qwen3cpu.text.tool_calls import ToolCall
@@ -26,10 +29,17 @@ Event = dict[str, Any]
 async def responses(http: HttpRequest) -> Response:
     """Serve a request."""
     service: Service = http.app.state.service
-    body = await read_body(http, ResponsesBody)
-    messages, request = await responses_request(service, body)
-    prompt = await service.encode(messages, request)
-    answers = service.start([prompt], request)
+    arrival = Arrival(http)
+    await arrival.read()
+    with service.preparation():
+        body = await read_answer_body(http, arrival, ResponsesBody)
+        grammar = body.text is not None or body.tools is not None
+        names = {"max_new_tokens": "max_output_tokens", "schema": "text.format.schema"}
+        places = await arrival.work(partial(message_places, body))
+        with client_names("input", names, places):
+            messages, request = await arrival.work(partial(responses_request, service, body), grammar=grammar)
+            prompt = await arrival.work(partial(service.encode, messages, request))
+            answers = service.start([prompt], request, arrived=arrival.at)
     reply = _Reply(service, body, request, answers)
     return await respond(http, reply, answers, stream=bool(body.stream))
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import ConfigDict
-
 from qwen3cpu.generation.options import Request
-from qwen3cpu.server.api.bodies import Body, Generation, StreamOptions, thinking_options
+from qwen3cpu.server.api.bodies import Generation, Items, Part, StreamOptions, thinking_options
 from qwen3cpu.server.api.chat_input import check_counts, checked_schema, make_request, tool_use
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.scheduling.service import Service
 
+MOST_METADATA = 64
+"""Entries of `metadata`, which every event of a stream may repeat. OpenAI allows 16."""
 TEXT_PARTS = ("input_text", "output_text", "text")
 
 
-class Reasoning(Body):
+class Reasoning(Part):
     """`reasoning`. Summaries are not made: the reasoning itself is in the output."""
 
     effort: str | None = None
@@ -24,7 +24,7 @@ class Reasoning(Body):
     generate_summary: str | None = None
 
 
-class TextFormat(Body):
+class TextFormat(Part):
     """`text.format`."""
 
     type: Literal["text", "json_object", "json_schema"]
@@ -33,10 +33,8 @@ class TextFormat(Body):
     schema_: dict[str, Any] | None = None
     strict: bool | None = None
 
-    model_config = ConfigDict(strict=True, extra="forbid", alias_generator=lambda name: name.rstrip("_"))
 
-
-class Text(Body):
+class Text(Part):
     """`text`."""
 
     format: TextFormat | None = None
@@ -46,49 +44,73 @@ class Text(Body):
 class ResponsesBody(Generation):
     """POST /v1/responses."""
 
-    input: str | list[dict[str, Any]]
+    endpoint = "responses"
+
+    input: str | Items[dict[str, Any]]
     instructions: str | None = None
     max_output_tokens: int | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Items[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     reasoning: Reasoning | None = None
     text: Text | None = None
     stream_options: StreamOptions | None = None
-    include: list[str] | None = None
-    truncation: Literal["disabled"] | None = None
+    include: Items[str] | None = None
+    truncation: Literal["disabled", "auto"] | None = None
+    # Repeated in the response.
+    metadata: dict[str, Any] | None = None
+    user: str | None = None
     # Nothing is kept between requests.
     previous_response_id: None = None
     conversation: None = None
     background: Literal[False] | None = None
-    stop: str | list[str] | None = None
+    stop: str | Items[str] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+
+    def without_effect(self) -> Iterator[str]:
+        """Fields of OpenAI's that ask for what is not made here."""
+        if self.include:
+            yield "include"
+        if self.truncation == "auto":
+            yield "truncation"
 
     def options(self) -> dict[str, Any]:
         """Options of Model.generate, without tools and schemas."""
+        if self.metadata is not None and len(self.metadata) > MOST_METADATA:
+            expected = f"expected at most {MOST_METADATA} entries, found {len(self.metadata)}"
+            raise ApiError(400, f"metadata: {expected}", code="invalid_value", param="metadata")
         effort = None if self.reasoning is None else self.reasoning.effort
         return {
             **self.sampling(),
             "stop": self.stop,
             "max_new_tokens": self.max_output_tokens,
-            **thinking_options(effort, self.chat_template_kwargs, self.thinking_budget),
+            **thinking_options(effort, self.chat_template_kwargs, self.thinking_budget, "reasoning.effort"),
         }
 
 
-async def responses_request(service: Service, body: ResponsesBody) -> tuple[list[dict[str, Any]], Request]:
-    """The messages and the checked options of a request."""
+def responses_request(service: Service, body: ResponsesBody) -> tuple[list[dict[str, Any]], Request]:
+    """The messages and the checked options of a request. To be called on a thread of the workshop."""
     messages = [{"role": "system", "content": body.instructions}] if body.instructions is not None else []
-    messages += _messages(body.input)
+    messages += _messages(body.input)[0]
     check_counts(service, messages, body.tools)
     tools = tool_use(service, _functions(body.tools), _choice(body.tool_choice), body.parallel_tool_calls)
-    return messages, await make_request(service, messages, body.options(), tools, _schema(service, body.text))
+    return messages, make_request(service, messages, body.options(), tools, _schema(service, body.text))
+
+
+def message_places(body: ResponsesBody) -> list[str]:
+    """Where in the body each message of the request comes from. Nothing for a body that is refused anyway."""
+    try:
+        places = _messages(body.input)[1]
+    except ApiError:
+        return []
+    return [*(["instructions"] if body.instructions is not None else []), *places]
 
 
 def _functions(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
     functions = []
     for index, tool in enumerate(tools or ()):
         if tool.get("type") != "function":
-            raise ApiError(400, f"tools[{index}]: expected a tool of type function", param=f"tools.{index}")
+            raise ApiError(400, f"tools[{index}]: expected a tool of type function", param=f"tools[{index}]")
         functions.append({name: value for name, value in tool.items() if name != "type" and value is not None})
     return functions
 
@@ -110,11 +132,12 @@ def _schema(service: Service, text: Text | None) -> dict[str, Any] | None:
     return checked_schema(service, wanted.schema_, "text.format.schema")
 
 
-def _messages(given: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Messages for the items of `input`: reasoning and calls go into the assistant's message that they belong to."""
+def _messages(given: str | list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Messages for the items of `input`, and their places: reasoning and calls go into the assistant's message."""
     if isinstance(given, str):
-        return [{"role": "user", "content": given}]
+        return [{"role": "user", "content": given}], ["input"]
     messages: list[dict[str, Any]] = []
+    places: list[str] = []
     assistant: dict[str, Any] | None = None
     for index, item in enumerate(given):
         where = f"input[{index}]"
@@ -125,12 +148,15 @@ def _messages(given: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
         elif assistant is None or (kind != "function_call" and "content" in assistant):
             assistant = {"role": "assistant"}
             messages.append(assistant)
+            places.append(where)
         if kind == "function_call_output":
             output = _text(item.get("output"), f"{where}.output")
             messages.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": output})
+            places.append(where)
         elif kind == "message" and assistant is None:
             role = "system" if role == "developer" else role
             messages.append({"role": role, "content": _text(item.get("content"), f"{where}.content")})
+            places.append(where)
         elif assistant is not None:
             _add(assistant, kind, item, where)
         else:
@@ -140,7 +166,7 @@ def _messages(given: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
     for message in messages:
         if message["role"] == "assistant" and "tool_calls" not in message:
             message.setdefault("content", "")
-    return messages
+    return messages, places
 
 
 def _add(assistant: dict[str, Any], kind: object, item: Mapping[str, Any], where: str) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from qwen3cpu.server.api.apply_template import TemplateOptions, render
+from qwen3cpu.server.api.arrival import Arrival
+from qwen3cpu.server.api.bodies import Items
 from qwen3cpu.server.api.common import check_model
 from qwen3cpu.server.api.errors import ApiError
-from qwen3cpu.server.api.json_output import json_response
-from qwen3cpu.server.api.request_json import read_json
+from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.scheduling.service import Service
 
 
@@ -20,7 +21,7 @@ class TokenizeBody(TemplateOptions):
     """POST /tokenize: `prompt` as it is, or `messages` through the chat template."""
 
     prompt: str | None = None
-    messages: list[dict[str, Any]] | None = None
+    messages: Items[dict[str, Any]] | None = None
     add_special_tokens: bool = True  # Qwen3 has none to add
     return_token_strs: bool = False
 
@@ -28,16 +29,22 @@ class TokenizeBody(TemplateOptions):
 async def tokenize(http: HttpRequest) -> Response:
     """POST /tokenize."""
     service: Service = http.app.state.service
-    body = TokenizeBody.model_validate(await read_json(http, service.settings.max_body))
+    arrival = Arrival(http)
+    body = await arrival.body(TokenizeBody.model_validate)
     check_model(service, body.model)
     if (body.prompt is None) == (body.messages is None):
         raise ApiError(400, "prompt: expected either prompt or messages", param="prompt")
-    text = body.prompt
+    data = await arrival.work(partial(_reply, service, body, arrival))
+    return Response(data, media_type="application/json")
+
+
+def _reply(service: Service, body: TokenizeBody, arrival: Arrival) -> bytes:
+    text = body.prompt or ""
     if body.messages is not None:
-        text = await render(service, body.messages, body)
+        text = render(service, body.messages, body)
     tokenizer = service.model.tokenizer
-    ids = await asyncio.to_thread(tokenizer.encode, text or "", control_tokens=True)
+    ids = tokenizer.encode(text, control_tokens=True, watch=arrival.watch)
     reply: dict[str, Any] = {"tokens": ids, "count": len(ids), "max_model_len": service.model.context}
     if body.return_token_strs:
         reply["token_strs"] = [tokenizer.decode([id_], skip_special_tokens=False) for id_ in ids]
-    return json_response(reply)
+    return json_bytes(reply)

@@ -128,6 +128,23 @@ class Scheduler:
         """Blocks of the KV cache that are taken, those of the prefix cache included."""
         return self._model.engine.kv_blocks_in_use
 
+    @property
+    def kv_blocks_cached(self) -> int:
+        """Blocks of the KV cache that the prefix cache holds."""
+        return self._model.engine.prefix_cache.size // self._model.engine.kv_block_bytes
+
+    def check_room(self, others: int) -> None:
+        """QueueFullError when a request that arrives now would find the queue full, ShuttingDownError at the end.
+
+        Args:
+            others: requests that have arrived before and will be handed in.
+        """
+        if self.stopping or not self.alive:
+            raise ShuttingDownError("the server is shutting down")
+        free = max(0, self._limits.parallel - self.running)
+        if self._queued + others >= self._limits.queue + free:
+            raise QueueFullError(self._queued + others, self._retry_after())
+
     def submit(self, job: Job) -> None:
         """Hand a job in.
 

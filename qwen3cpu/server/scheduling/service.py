@@ -6,18 +6,19 @@ import asyncio
 import contextlib
 import secrets
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from qwen3cpu.generation.grammar import Grammar
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.results import Chunk, Result, TokenLogprob
 from qwen3cpu.model import Model
-from qwen3cpu.server.scheduling.jobs import Job, Outcome, TimeLimitError
+from qwen3cpu.server.scheduling.jobs import Job, Outcome
 from qwen3cpu.server.scheduling.memory import default_kv_bytes
 from qwen3cpu.server.scheduling.scheduler import Delivery, Scheduler, SchedulerLimits
+from qwen3cpu.server.scheduling.workshop import Workshop
 from qwen3cpu.server.settings import Settings
 from qwen3cpu.text.prompts import Prompt
 
@@ -30,9 +31,9 @@ class Answers:
     Choices are numbered across the prompts: first the choices of the first prompt, then those of the second, and so on.
     """
 
-    def __init__(self, scheduler: Scheduler, checks: Executor) -> None:
+    def __init__(self, scheduler: Scheduler, workshop: Workshop) -> None:
         self._scheduler = scheduler
-        self._checks = checks
+        self._workshop = workshop
         self.jobs: list[Job] = []
         self._arrived: deque[tuple[int, Outcome]] = deque()
         self._news = asyncio.Event()
@@ -67,7 +68,7 @@ class Answers:
         grammar = self.jobs[0].request.grammar
         if grammar is None or grammar.schema is None or result.tool_calls or result.schema_errors:
             return result
-        errors = await asyncio.get_running_loop().run_in_executor(self._checks, grammar.errors, result.text)
+        errors = await self._workshop.run("grammar", partial(grammar.errors, result.text))
         return replace(result, schema_errors=errors)
 
     async def results(self) -> list[Result]:
@@ -107,9 +108,9 @@ class Service:
         kv_bytes = settings.kv_bytes if settings.kv_bytes is not None else default_kv_bytes(model)
         limits = SchedulerLimits(parallel=settings.parallel, queue=settings.queue, kv_bytes=kv_bytes)
         self.scheduler = Scheduler(model.answerer.surroundings, limits, self._deliver)
+        self.workshop = Workshop()
+        self._preparing = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        # One thread: however many schemas come, and however large, the others keep the processor for themselves.
-        self._schemas = ThreadPoolExecutor(1, "qwen3cpu-schemas")
 
     def open(self) -> None:
         """Begin; to be called on the event loop that the endpoints run on."""
@@ -121,39 +122,46 @@ class Service:
         if not self.scheduler.stopping:
             self.scheduler.stop()
         await asyncio.to_thread(self.scheduler.join)
-        self._schemas.shutdown(wait=False, cancel_futures=True)
+        self.workshop.close()
 
-    async def encode(self, prompt: Prompt, request: Request) -> list[int]:
-        """The ids of a prompt, made on another thread: a long one takes its time."""
-        return await asyncio.to_thread(self.model.answerer.encode, prompt, request)
+    @property
+    def preparing(self) -> int:
+        """Requests for answers that have arrived and are not with the scheduler yet."""
+        return self._preparing
 
-    async def grammar(self, make: Callable[[], Grammar]) -> Grammar:
-        """Make and compile a grammar, on a thread that does nothing else.
-
-        Raises:
-            ArgumentError: it cannot be followed. TimeLimitError: it took too long, with those that came before it.
-        """
-
-        def compiled() -> Grammar:
-            grammar = make()
-            self.model.answerer.check_grammar(grammar)
-            return grammar
-
-        work = asyncio.get_running_loop().run_in_executor(self._schemas, compiled)
+    @contextmanager
+    def preparation(self) -> Iterator[None]:
+        """Count a request that is being prepared. QueueFullError, ShuttingDownError: it has no chance."""
+        self.scheduler.check_room(self._preparing)
+        self._preparing += 1
         try:
-            return await asyncio.wait_for(work, self.settings.timeout)
-        except asyncio.TimeoutError:
-            raise TimeLimitError(f"the request took longer than {self.settings.timeout:g} seconds") from None
+            yield
+        finally:
+            self._preparing -= 1
 
-    def start(self, prompts: Sequence[list[int]], request: Request, **job_options: Any) -> Answers:
+    def encode(self, prompt: Prompt, request: Request) -> list[int]:
+        """The ids of a prompt. To be called on a thread of the workshop: a long one takes its time."""
+        return self.model.answerer.encode(prompt, request)
+
+    def start(
+        self, prompts: Sequence[list[int]], request: Request, *, arrived: float | None = None, **job_options: Any
+    ) -> Answers:
         """Hand prompts to the scheduler; `request.n` answers to each.
+
+        Args:
+            prompts: ids.
+            request: checked options.
+            arrived: when the request came, on the clock of perf_counter; its time limit counts from then. None: now.
+            job_options: more arguments of the jobs.
 
         Raises:
             QueueFullError, ShuttingDownError, ArgumentError: nothing is under way then.
         """
         if request.sampling.seed is None:
             request = replace(request, sampling=request.sampling.replace(seed=secrets.randbits(53)))
-        answers = Answers(self.scheduler, self._schemas)
+        if arrived is not None:
+            job_options["created"] = arrived
+        answers = Answers(self.scheduler, self.workshop)
         try:
             for place, prompt in enumerate(prompts):
                 sink = _Sink(answers, place * (request.n or 1))

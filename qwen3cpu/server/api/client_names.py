@@ -1,0 +1,53 @@
+"""Errors of this package in a client's terms: its own name for an option, and the place in its own body."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from qwen3cpu.errors import ArgumentError, ContextLengthError
+from qwen3cpu.server.api.errors import PLACE, ApiError
+
+_INDEX = re.compile(r"\[(\d+)\]")
+MOST_CHARACTERS = 1000
+"""Of a message, which may quote what a client sent."""
+
+
+@contextmanager
+def client_names(
+    prompt: str, names: Mapping[str, str] | None = None, messages: Sequence[str] | None = None
+) -> Iterator[None]:
+    """Turn each ArgumentError into an ApiError that names a field of the request.
+
+    Args:
+        prompt: the field with the prompt; errors about nothing else are about it.
+        names: option of this package -> field of the request.
+        messages: the place in the request of each message; None: `messages` is a field of the request.
+    """
+    try:
+        yield
+    except ArgumentError as error:
+        code = "context_length_exceeded" if isinstance(error, ContextLengthError) else "invalid_value"
+        message, param = _renamed(str(error), prompt, names or {}, messages)
+        if len(message) > MOST_CHARACTERS:
+            message = f"{message[:MOST_CHARACTERS]}..."
+        raise ApiError(400, message, code=code, param=param) from error
+
+
+def _renamed(message: str, prompt: str, names: Mapping[str, str], messages: Sequence[str] | None) -> tuple[str, str]:
+    """The message with the client's name in front, and that name."""
+    match = PLACE.match(message)
+    if match is None:
+        return f"{prompt}: {message}", prompt
+    name, rest = match[1], match[2]
+    if name == "messages" and messages is not None:
+        index = _INDEX.match(rest)
+        place = prompt
+        if index is not None and int(index[1]) < len(messages):
+            place = messages[int(index[1])] + rest[index.end() :]
+    elif name in ("prompt", "text"):
+        place = prompt + rest
+    else:
+        place = names.get(name, name) + rest
+    return place + message[match.end() :], place

@@ -1,0 +1,311 @@
+"""Fields of other servers: what has a meaning here is taken under its name here, the rest is ignored and named.
+
+`FIELDS` is the table; docs/serving.md shows it, and a test compares both with OpenAI's client.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from qwen3cpu.server.api.errors import ApiError
+
+Endpoint = Literal["chat", "completions", "responses"]
+Json = dict[str, Any]
+
+RENAMED = {
+    "repeat_penalty": "repetition_penalty",
+    "n_predict": "max_tokens",
+    "num_predict": "max_tokens",
+    "max_new_tokens": "max_tokens",
+    "reasoning_budget": "thinking_budget",
+    "thinking_budget_tokens": "thinking_budget",
+    "thinking_token_budget": "thinking_budget",
+}
+"""Other names of fields, in every body."""
+UNSET = {
+    "seed": (-1,),
+    "thinking_budget": (-1,),
+    "max_completion_tokens": (-1, -2),
+    "max_output_tokens": (-1, -2),
+}
+"""Values with which other servers say: not given."""
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "skip_special_tokens": (True,),
+    "spaces_between_special_tokens": (True,),
+    "add_generation_prompt": (True,),
+    "use_beam_search": (False,),
+    "include_reasoning": (True,),
+    "separate_reasoning": (True,),
+    "stream_reasoning": (True,),
+    "best_of": (1,),
+    "min_tokens": (0,),
+    "length_penalty": (1, 1.0),
+    "typical_p": (1, 1.0),
+    "tfs_z": (1, 1.0),
+    "mirostat": (0,),
+    "cache_prompt": (True,),
+    "echo": (False,),
+    "raw": (False,),
+    "suffix": ("",),
+}
+"""Values that ask for what is done anyway. Other values of these fields are ignored and named."""
+REFUSED = {
+    "guided_regex": "a JSON schema (response_format)",
+    "guided_choice": "a JSON schema (response_format)",
+    "guided_grammar": "a JSON schema (response_format)",
+    "grammar": "a JSON schema (response_format)",
+    "structural_tag": "tools",
+    "chat_template": "the template of the checkpoint",
+    "suffix": "a prompt",
+    "add_generation_prompt": "true, or continue_final_message",
+    "prompt_embeds": "a prompt",
+    "input_prefix": "a prompt",
+    "input_suffix": "a prompt",
+}
+"""Fields without which an answer would be of no use to whoever sends them, and what is expected in their place."""
+
+
+def translate(given: Mapping[str, Any], endpoint: Endpoint, known: frozenset[str]) -> tuple[Json, list[str]]:
+    """The body under the names of this server, and the fields that are ignored.
+
+    Args:
+        given: the JSON object of a request.
+        endpoint: which body it is.
+        known: its fields here.
+
+    Raises:
+        ApiError: a field that cannot be ignored.
+    """
+    body = {name: value for name, value in given.items() if value is not None}
+    ignored: list[str] = []
+    _take_options(body, ignored, known)
+    for name, own in RENAMED.items():
+        own = _own_limit(own, endpoint)
+        if name in body and name not in known:
+            body.setdefault(own, body.pop(name))
+    for name, unset in UNSET.items():
+        if _is_one_of(body.get(name), unset):
+            del body[name]
+    if _is_one_of(body.get("max_tokens"), (-1, -2)) and endpoint == "chat":
+        del body["max_tokens"]
+    if _is_one_of(body.get("top_k"), (-1,)):
+        body["top_k"] = 0
+    if endpoint != "completions":
+        _take_thinking(body, ignored, endpoint)
+    _take_schema(body, ignored, endpoint)
+    if body.get("continue_final_message") is True:
+        body.pop("add_generation_prompt", None)
+    if isinstance(body.get("logit_bias"), list):
+        body["logit_bias"] = _bias(body["logit_bias"])
+    if endpoint == "chat":
+        _take_functions(body)
+    _take_tool_choice(body, ignored, endpoint)
+    for name in [name for name in body if name not in known]:
+        value = body.pop(name)
+        if _is_one_of(value, NEUTRAL.get(name, ())):
+            continue
+        if name in REFUSED or (endpoint, name) == ("responses", "prompt"):
+            expected = REFUSED.get(name, "input")
+            raise ApiError(400, f"{name}: not supported; expected {expected}", code="unsupported_parameter", param=name)
+        ignored.append(name)
+    return body, ignored
+
+
+def suggestion(name: str, known: frozenset[str]) -> str | None:
+    """The field of this server that a name may be a misspelling of."""
+    near = difflib.get_close_matches(name[:64], sorted(known), n=1, cutoff=0.8)
+    return near[0] if near else None
+
+
+def _own_limit(own: str, endpoint: Endpoint) -> str:
+    return "max_output_tokens" if own == "max_tokens" and endpoint == "responses" else own
+
+
+def _is_one_of(value: Any, values: tuple[Any, ...]) -> bool:
+    """Whether a value is one of some, where True is not 1."""
+    return any(type(value) is type(each) and value == each for each in values)
+
+
+def _take_options(body: Json, ignored: list[str], known: frozenset[str]) -> None:
+    """Ollama's `options`: the same fields, one level down."""
+    options = body.pop("options", None)
+    if options is None:
+        return
+    if not isinstance(options, dict):
+        raise ApiError(400, f"options: expected an object, found {type(options).__name__}", param="options")
+    for name, value in options.items():
+        if value is None:
+            continue
+        if name in known or name in RENAMED:
+            body.setdefault(name, value)
+        else:
+            ignored.append(f"options.{name}")
+
+
+def _take_thinking(body: Json, ignored: list[str], endpoint: Endpoint) -> None:
+    """`think` of Ollama, `thinking` of Anthropic, `reasoning` of OpenRouter, `enable_thinking` at the top."""
+    wanted: Any = None
+    effort: Any = None
+    for name in ("enable_thinking", "think", "thinking"):
+        value = body.get(name)
+        if value is None:
+            continue
+        del body[name]
+        if isinstance(value, dict) and name == "thinking":
+            kind = value.get("type", "enabled")
+            if kind not in ("enabled", "disabled", "adaptive", "auto", "between_tools"):
+                expected = "expected enabled, disabled or adaptive"
+                raise ApiError(400, f"thinking.type: {expected}, found {_short(kind)}", param="thinking.type")
+            if kind in ("enabled", "disabled"):
+                wanted = kind == "enabled"
+            if value.get("budget_tokens") is not None:
+                body.setdefault("thinking_budget", value["budget_tokens"])
+            ignored += [f"thinking.{key}" for key in value if key not in ("type", "budget_tokens")]
+        elif isinstance(value, bool):
+            wanted = value
+        elif isinstance(value, str) and name != "enable_thinking":
+            effort = value
+        else:
+            raise ApiError(400, f"{name}: expected true or false, found {_short(value)}", param=name)
+    if endpoint == "chat":
+        reasoning = body.pop("reasoning", None)
+        if isinstance(reasoning, dict):
+            effort = reasoning.get("effort", effort)
+            if isinstance(reasoning.get("enabled"), bool):
+                wanted = reasoning["enabled"]
+            if reasoning.get("max_tokens") is not None:
+                body.setdefault("thinking_budget", reasoning["max_tokens"])
+            ignored += [f"reasoning.{key}" for key in reasoning if key not in ("effort", "enabled", "max_tokens")]
+        elif reasoning is not None:
+            raise ApiError(400, f"reasoning: expected an object, found {_short(reasoning)}", param="reasoning")
+        if effort is not None:
+            body.setdefault("reasoning_effort", effort)
+    elif effort is not None:
+        body.setdefault("reasoning", {"effort": effort})
+    template = body.get("chat_template_kwargs", {})
+    if wanted is not None and isinstance(template, dict):
+        body["chat_template_kwargs"] = {"enable_thinking": wanted, **template}
+
+
+def _take_schema(body: Json, ignored: list[str], endpoint: Endpoint) -> None:
+    """A JSON schema under the names of vLLM, llama.cpp and Ollama."""
+    found: list[tuple[str, Any]] = []
+    for name in ("guided_json", "json_schema", "format"):
+        if body.get(name) not in (None, "", False):
+            found.append((name, body[name]))
+        body.pop(name, None)
+    structured = body.pop("structured_outputs", None)
+    if isinstance(structured, dict):
+        for name, value in structured.items():
+            if name == "json" and value is not None:
+                found.append(("structured_outputs.json", value))
+            elif name in ("regex", "choice", "grammar", "structural_tag") and value is not None:
+                where = f"structured_outputs.{name}"
+                raise ApiError(400, f"{where}: not supported; expected json", code="unsupported_parameter", param=where)
+            elif value is not None and value is not False:
+                ignored.append(f"structured_outputs.{name}")
+    wanted = body.get("response_format")
+    if isinstance(wanted, dict) and "schema" in wanted:
+        found.append(("response_format.schema", wanted["schema"]))
+        body["response_format"] = {"type": "json_object"}
+    if not found:
+        return
+    where, value = found[0]
+    if endpoint == "completions":
+        raise ApiError(400, f"{where}: not supported here; expected a chat", code="unsupported_parameter", param=where)
+    if isinstance(value, str):
+        value = _read_schema(value, where)
+    if value is True or value == "json":
+        kind: Json = {"type": "json_object"}
+    elif isinstance(value, dict):
+        kind = {"type": "json_schema", "json_schema": {"name": "answer", "schema": value}}
+    else:
+        raise ApiError(400, f"{where}: expected a JSON schema, found {_short(value)}", param=where)
+    if endpoint == "chat":
+        body["response_format"] = kind
+    else:
+        kind = {**kind, **kind.pop("json_schema", {})}
+        body["text"] = {"format": kind}
+
+
+def _read_schema(text: str, where: str) -> Any:
+    if text == "json":
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ApiError(400, f"{where}: expected a JSON schema, found {_short(text)}", param=where) from None
+
+
+def _take_functions(body: Json) -> None:
+    """OpenAI's `functions` and `function_call`, from before there were tools."""
+    functions, choice = body.pop("functions", None), body.pop("function_call", None)
+    if functions is not None and "tools" not in body:
+        if not isinstance(functions, list):
+            raise ApiError(400, f"functions: expected a list, found {_short(functions)}", param="functions")
+        body["tools"] = [{"type": "function", "function": each} for each in functions]
+        body["calls_as_function"] = True
+        if isinstance(choice, dict):
+            choice = {"type": "function", "function": choice}
+        if choice is not None:
+            body.setdefault("tool_choice", choice)
+
+
+def _take_tool_choice(body: Json, ignored: list[str], endpoint: Endpoint) -> None:
+    """`tool_choice` of Mistral and `allowed_tools` of OpenAI; tools that the model's side has no functions for."""
+    tools, choice = body.get("tools"), body.get("tool_choice")
+    if choice == "any":
+        body["tool_choice"] = "required"
+    if not isinstance(tools, list):
+        return
+    if endpoint == "responses" and any(_is_function(tool) for tool in tools):
+        ignored += [
+            f"tools[{place}]" for place, tool in enumerate(tools) if isinstance(tool, dict) and not _is_function(tool)
+        ]
+        tools = [tool for tool in tools if not isinstance(tool, dict) or _is_function(tool)]
+        body["tools"] = tools
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        allowed = choice.get("allowed_tools", choice)
+        names = _tool_names(allowed.get("tools")) if isinstance(allowed, dict) else []
+        missing = [name for name in names if name not in _tool_names(tools)]
+        if not names or missing:
+            found = f"{_short(missing[0])}, which is none of the tools" if missing else "none"
+            param = "tool_choice.allowed_tools"
+            raise ApiError(400, f"{param}: expected names of the tools, found {found}", param=param)
+        body["tools"] = [tool for tool in tools if set(_tool_names([tool])) & set(names)]
+        body["tool_choice"] = allowed.get("mode", "auto")
+
+
+def _is_function(tool: Any) -> bool:
+    return isinstance(tool, dict) and tool.get("type", "function") == "function"
+
+
+def _tool_names(tools: Any) -> list[str]:
+    """Names of tools as chat completions and as responses write them."""
+    names = []
+    for tool in tools if isinstance(tools, list) else ():
+        function = tool.get("function", tool) if isinstance(tool, dict) else None
+        if isinstance(function, dict) and isinstance(function.get("name"), str):
+            names.append(function["name"])
+    return names
+
+
+def _bias(pairs: list[Any]) -> Json:
+    """llama.cpp's list of [id, bias], where a bias of false forbids a token."""
+    bias: Json = {}
+    for place, pair in enumerate(pairs):
+        if not (isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is int):
+            raise ApiError(
+                400, f"logit_bias[{place}]: expected [token id, bias], found {_short(pair)}", param="logit_bias"
+            )
+        bias[str(pair[0])] = float("-inf") if pair[1] is False else pair[1]
+    return bias
+
+
+def _short(value: Any) -> str:
+    import reprlib
+
+    return reprlib.repr(value)

@@ -1,0 +1,39 @@
+"""Tells of fields that were ignored: in a header of the response, and once for each name in the log."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from starlette.requests import Request as HttpRequest
+
+from qwen3cpu.server.api.bodies import MOST_NAMED, Generation
+
+logger = logging.getLogger(__name__)
+
+HEADERS = "qwen3cpu.headers"
+"""Key of an ASGI scope: headers that every response to the request gets."""
+MOST_LOGGED = 1000
+"""Names in the log, so that no client can fill it."""
+
+
+def note_ignored(http: HttpRequest, body: Generation) -> None:
+    """Name the ignored fields of a request."""
+    if not body.ignored:
+        return
+    headers = {"x-qwen3cpu-ignored": ", ".join(map(_printable, body.ignored[:MOST_NAMED]))}
+    if body.hints:
+        hints = [f"{name}: did you mean {near}?" for name, near in body.hints.items()]
+        headers["x-qwen3cpu-hint"] = ", ".join(map(_printable, hints))
+    http.scope[HEADERS] = [(name.encode(), value.encode()) for name, value in headers.items()]
+    logged: set[Any] = http.app.state.logged
+    for name in body.ignored[:MOST_NAMED]:
+        if name not in logged and len(logged) < MOST_LOGGED:
+            logged.add(name)
+            hint = f"; did you mean {body.hints[name]}?" if name in body.hints else ""
+            logger.warning("%s: ignored the field %s%s", http.url.path, _printable(name), hint)
+
+
+def _printable(name: str) -> str:
+    """What a header and a log may carry."""
+    return "".join(character if " " <= character <= "~" and character != "," else "?" for character in name[:100])

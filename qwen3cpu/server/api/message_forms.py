@@ -1,0 +1,85 @@
+"""Messages as clients of OpenAI, Anthropic and Ollama write them, made those of this package."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from qwen3cpu.server.api.errors import ApiError
+
+TEXT_KINDS = ("text", "input_text", "output_text")
+THINKING_KINDS = ("thinking", "reasoning", "reasoning_text")
+ROLES = {"developer": "system", "function": "tool"}
+"""Other names of roles."""
+
+
+def plain_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages with other names of roles, parts and fields replaced.
+
+    Raises:
+        ApiError: a part of a kind that the model cannot read; the place is named.
+    """
+    return [_plain(message, f"messages[{index}]") for index, message in enumerate(messages)]
+
+
+def _plain(message: dict[str, Any], where: str) -> dict[str, Any]:
+    role = message.get("role")
+    plain = {**message, "role": ROLES.get(role, role) if isinstance(role, str) else role}
+    if role == "function":
+        plain.setdefault("tool_call_id", plain.get("name"))
+    content = message.get("content")
+    if isinstance(content, list) and not (plain["role"] == "tool" and not _are_parts(content)):
+        plain["content"] = _parts(content, plain, f"{where}.content")
+    elif plain["role"] == "tool" and not isinstance(content, str):
+        # What a tool gave back, as JSON; nothing is no text.
+        plain["content"] = "" if content is None else json.dumps(content, ensure_ascii=False)
+    if plain["role"] == "assistant":
+        _take_calls(plain)
+    return plain
+
+
+def _take_calls(plain: dict[str, Any]) -> None:
+    """The fields of an assistant's message."""
+    call = plain.pop("function_call", None)
+    if call is not None and not plain.get("tool_calls"):
+        plain["tool_calls"] = [{"type": "function", "function": call}]
+    refusal = plain.pop("refusal", None)
+    if plain.get("content") is None and not plain.get("tool_calls"):
+        plain["content"] = refusal if isinstance(refusal, str) else ""
+
+
+def _are_parts(content: list[Any]) -> bool:
+    return bool(content) and all(isinstance(part, dict) and isinstance(part.get("type"), str) for part in content)
+
+
+def _parts(content: list[Any], message: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    """Parts of text; thinking goes where reasoning belongs."""
+    texts: list[dict[str, Any]] = []
+    thoughts: list[str] = []
+    for index, part in enumerate(content):
+        place = f"{where}[{index}]"
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind in TEXT_KINDS:
+            texts.append({"type": "text", "text": part.get("text")})
+        elif kind == "refusal" and message["role"] == "assistant":
+            texts.append({"type": "text", "text": part.get("refusal")})
+        elif kind in THINKING_KINDS and message["role"] == "assistant":
+            thoughts.append(_thought(part, f"{place}.thinking"))
+        elif kind != "redacted_thinking":
+            found = f"a part of type {str(kind)[:60]!r}" if isinstance(part, dict) else type(part).__name__
+            raise ApiError(
+                400,
+                f'{place}: expected {{"type": "text", "text": ...}}, found {found}',
+                code="invalid_value",
+                param=place,
+            )
+    if thoughts and message.get("reasoning_content") is None:
+        message["reasoning_content"] = "".join(thoughts)
+    return texts
+
+
+def _thought(part: dict[str, Any], where: str) -> str:
+    text = part.get("thinking", part.get("text"))
+    if not isinstance(text, str):
+        raise ApiError(400, f"{where}: expected text, found {type(text).__name__}", code="invalid_value", param=where)
+    return text

@@ -1,0 +1,91 @@
+"""Connections that cost something without a request: silent, slow, too many, or of clients that do not read."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from time import monotonic
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.api.json_output import json_bytes
+
+HEAD_SECONDS = 10.0
+"""For the head of a request, from the opening of a connection or the first byte of a later request."""
+BODY_RATE = 10_000
+"""Bytes of a second: each 10 KB that have come give a body one second more."""
+STALLED_SECONDS = 120.0
+"""Without reading, while an answer waits to be sent."""
+
+
+class GuardedConnection(H11Protocol):
+    """A connection of uvicorn's that knows since when it is waited for. `sweep` closes it."""
+
+    most = 1000
+    """Connections at once; a subclass may have another number."""
+    head_seconds = HEAD_SECONDS
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Refuse it when there are too many."""
+        super().connection_made(transport)
+        self._since: float | None = monotonic()
+        self._received = 0
+        self._stalled: float | None = None
+        if len(self.connections) > self.most:
+            transport.write(_response(ApiError(503, "too many connections", code="too_many_connections")))
+            transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes."""
+        if self.transport.is_closing():
+            return
+        if self._since is None:
+            self._since, self._received = monotonic(), 0
+        self._received += len(data)
+        super().data_received(data)
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+            self._since = None  # the request is complete
+
+    def pause_writing(self) -> None:
+        """Note that the client does not read."""
+        self._stalled = monotonic()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Note that it reads again."""
+        self._stalled = None
+        super().resume_writing()
+
+    def sweep(self, now: float) -> None:
+        """Close the connection if its client takes too long."""
+        if self.transport.is_closing():
+            return
+        if self._stalled is not None and now - self._stalled > STALLED_SECONDS:
+            self.transport.abort()
+        if self._since is None:
+            return
+        limit = self.head_seconds
+        if self.conn.their_state is h11.SEND_BODY:
+            limit += self._received / BODY_RATE
+        if now - self._since <= limit:
+            return
+        if self._received and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.write(_response(ApiError(408, "the request did not arrive in time", code="timeout")))
+        self.transport.close()
+
+
+def guarded(most: int, head_seconds: float) -> type[GuardedConnection]:
+    """A class of connections with limits of its own."""
+    limits: dict[str, Any] = {"most": most, "head_seconds": head_seconds}
+    return type("Connection", (GuardedConnection,), limits)
+
+
+def _response(error: ApiError) -> bytes:
+    """The bytes of a response that no application is there for."""
+    body = json_bytes(error.body())
+    status = b"%d %s" % (error.status, HTTPStatus(error.status).phrase.encode())
+    head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+    return head % (status, len(body)) + body

@@ -1,0 +1,52 @@
+"""Cuts a long text into pieces that are encoded one after the other, with the same ids as the text in one piece.
+
+The pre-tokenizer holds Python's global interpreter lock. In one piece, a text of 2 MB would stop all other threads for
+seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+PIECE = 8192
+"""Characters of a piece, if the text can be cut there."""
+_WORD = (
+    "[0-9A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017f\u0391-\u03a1\u03a3-\u03c9\u0410-\u044f"
+    "\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff]"
+)
+_CUT = re.compile(f"(?<={_WORD})(?=[ \n,.;:!?\u3001\u3002\uff0c]{_WORD})")
+"""Between a word and a single separator that another word follows. No match of the pattern below spans such a place,
+and no Unicode normalization joins the characters on both sides of it."""
+_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def can_be_cut(tokenizer_json: dict[str, Any]) -> bool:
+    """Whether a tokenizer is known to give the same ids for pieces as for the whole: the one of the Qwen models."""
+    outer = tokenizer_json.get("pre_tokenizer") or {}
+    parts = outer.get("pretokenizers") or []
+    if outer.get("type") != "Sequence" or [part.get("type") for part in parts] != ["Split", "ByteLevel"]:
+        return False
+    split, bytes_ = parts
+    normalizer = tokenizer_json.get("normalizer") or {"type": "NFC"}
+    return (
+        split.get("pattern") == {"Regex": _PATTERN}
+        and (split.get("behavior"), split.get("invert")) == ("Isolated", False)
+        and (bytes_.get("add_prefix_space"), bytes_.get("use_regex")) == (False, False)
+        and normalizer.get("type") == "NFC"
+    )
+
+
+def pieces(text: str, size: int = PIECE) -> Iterator[str]:
+    """The text in pieces of at least `size` characters; the last one may be shorter."""
+    start = 0
+    while len(text) - start > size:
+        cut = _CUT.search(text, start + size)
+        if cut is None:
+            break
+        yield text[start : cut.start()]
+        start = cut.start()
+    yield text[start:]
