@@ -233,6 +233,7 @@ def idle(server):
     server.assert_nothing_left()
     # The scheduler's thread may hold its last job in a variable until it waits for the next one.
     for _ in range(1000):
+        left = []  # what it holds from the last round would stay
         gc.collect()
         # By type(): isinstance asks objects of other libraries for their __class__, and some warn or load something.
         left = [thing for thing in gc.get_objects() if issubclass(type(thing), (Job, Answer))]
