@@ -328,7 +328,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--minutes", type=float, default=1.0)
-    parser.add_argument("--kv-memory", default="3M", help="of the server (default: %(default)s, little for `tiny`)")
+    parser.add_argument("--kv-memory", default="16M", help="of the server (default: %(default)s, little for `tiny`)")
     parser.add_argument("--flood", action="store_true", help="measure a one-token chat beside floods instead")
     args = parser.parse_args()
     with socket.socket() as free:

@@ -123,9 +123,8 @@ class Model:
                 checkpoint.chat_template, self.tokenizer, source=f"{checkpoint.source}: chat template"
             )
         positions = context or longest_context(config)
-        native = _native.Model(config.native(positions), dict(checkpoint.matrices), checkpoint.vectors, kv, threads)
         self.engine = Engine(
-            native,
+            _native.Model(config.native(positions), dict(checkpoint.matrices), checkpoint.vectors, kv, threads),
             vocab_size=config.vocab_size,
             context=positions,
             prefix_cache=prefix_cache,

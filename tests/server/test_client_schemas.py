@@ -135,7 +135,7 @@ def test_nobody_waits_for_the_schemas_of_others(server, monkeypatch):
         thread.join()
     assert len(replies) == 12
     assert len(threads) == 12
-    assert all(name.startswith("qwen3cpu-schemas") for name in threads)
+    assert all(name.startswith("qwen3cpu-grammar") for name in threads)
 
 
 def test_the_time_limit_holds_for_schemas(serve, monkeypatch):

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from qwen3cpu.generation.results import Chunk, Result
 from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.bodies import ChatBody
-from qwen3cpu.server.api.chat_input import chat_prompt, chat_request, wants_grammar
+from qwen3cpu.server.api.chat_input import chat_prompt, chat_request, with_grammar
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.common import head, usage
 from qwen3cpu.server.api.errors import as_api_error
@@ -32,8 +32,9 @@ async def chat_completions(http: HttpRequest) -> Response:
     with service.preparation():
         body = await read_answer_body(http, arrival, ChatBody)
         with client_names("messages", body.names()):
-            messages, request = await arrival.work(partial(chat_request, service, body), grammar=wants_grammar(body))
-            prompt = await arrival.work(partial(chat_prompt, service, body, messages, request))
+            asked = await arrival.work(partial(chat_request, service, body))
+            prompt = await arrival.work(partial(chat_prompt, service, body, asked.messages, asked.request))
+            request = await with_grammar(service, arrival, asked)
             answers = service.start([prompt], request, arrived=arrival.at)
     reply = _Reply(service, body, prompt, answers)
     return await respond(http, reply, answers, stream=bool(body.stream))

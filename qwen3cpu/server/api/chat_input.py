@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from qwen3cpu.errors import ContextLengthError
 from qwen3cpu.generation.grammar import Grammar, answer_grammar
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.tool_choice import ToolUse, shown_tools
+from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.bodies import ChatBody, ResponseFormat
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.api.message_forms import plain_messages
@@ -22,23 +25,48 @@ MOST_SCHEMAS = 4
 """Times the largest schema that all tools of a request may take together."""
 
 
-def chat_request(service: Service, body: ChatBody) -> tuple[list[dict[str, Any]], Request]:
+class Asked(NamedTuple):
+    """What a request asks for, before its grammar is made.
+
+    messages: checked. request: its options, checked. make_grammar: makes what the answer has to follow, which may take
+    seconds; None where the answer is free.
+    """
+
+    messages: list[dict[str, Any]]
+    request: Request
+    make_grammar: Callable[[], Grammar] | None
+
+
+async def with_grammar(service: Service, arrival: Arrival, asked: Asked) -> Request:
+    """The options with the grammar, which a thread of the workshop makes that does nothing else.
+
+    Raises:
+        ArgumentError: it cannot be followed. TimeLimitError, ClientGoneError: as of `Arrival.work`.
+    """
+    make = asked.make_grammar
+    if make is None:
+        return asked.request
+
+    def compiled() -> Grammar:
+        grammar = make()
+        service.model.answerer.check_grammar(grammar)
+        return grammar
+
+    return replace(asked.request, grammar=await arrival.work(compiled, grammar=True), check_answer=False)
+
+
+def chat_request(service: Service, body: ChatBody) -> Asked:
     """The messages and the checked options of a request. To be called on a thread of the workshop."""
     check_counts(service, body.messages, body.tools)
     tools = tool_use(service, chat_functions(body.tools), chat_choice(body.tool_choice), _several(body))
     schema = answer_schema(service, body.response_format)
     messages = plain_messages(body.messages)
-    return messages, make_request(service, messages, body.options(), tools, schema)
+    return make_request(service, messages, body.options(), tools, schema)
 
 
 def _several(body: ChatBody) -> bool | None:
     """`parallel_tool_calls`; an answer in the old form of `functions` has one call at most."""
     return False if body.calls_as_function else body.parallel_tool_calls
-
-
-def wants_grammar(body: ChatBody) -> bool:
-    """Whether the answer may have to follow a grammar, which takes time to compile."""
-    return body.tools is not None or (body.response_format is not None and body.response_format.type != "text")
 
 
 def chat_prompt(service: Service, body: ChatBody, messages: list[dict[str, Any]], request: Request) -> list[int]:
@@ -84,8 +112,8 @@ def make_request(
     options: dict[str, Any],
     tools: ToolUse,
     schema: dict[str, Any] | None,
-) -> Request:
-    """Checked options of an answer that may call tools, or has to follow a schema."""
+) -> Asked:
+    """Messages and checked options of an answer that may call tools, or has to follow a schema."""
     marker = service.model.tokenizer.tool_call
     if tools.choice == "none" and marker is not None:
         options["logit_bias"] = {**(options.get("logit_bias") or {}), marker: -math.inf}
@@ -93,21 +121,19 @@ def make_request(
         options["tools"] = shown_tools([{"type": "function", "function": each} for each in tools.functions])
     # Arguments go to the client as they are: checking them, with its own regular expressions, is its affair.
     request = replace(service.model.answerer.request(messages, **options), call_schemas=None)
-    grammar = _grammar(service, tools, schema, thinking=bool(request.thinking))
-    if grammar is None:
-        return request
-    service.model.answerer.check_grammar(grammar)
-    return replace(request, grammar=grammar, check_answer=False)
+    return Asked(messages, request, _grammar_maker(service, tools, schema, thinking=bool(request.thinking)))
 
 
-def _grammar(service: Service, tools: ToolUse, schema: dict[str, Any] | None, *, thinking: bool) -> Grammar | None:
-    """The grammar of an answer; None where it is free."""
+def _grammar_maker(
+    service: Service, tools: ToolUse, schema: dict[str, Any] | None, *, thinking: bool
+) -> Callable[[], Grammar] | None:
+    """What makes the grammar of an answer; None where it is free."""
     opens, closes = service.model.tokenizer.tool_call, service.model.tokenizer.end_tool_call
     calls = None if opens is None or closes is None else (opens, closes)
     if tools.forced and calls is None:
         raise ApiError(400, f"tool_choice: {service.settings.model_name} has no tokens for calls", param="tool_choice")
     arguments = tools.grammar_arguments(schema, calls)
-    return None if arguments is None else answer_grammar(**arguments, after_thinking=thinking)
+    return None if arguments is None else partial(answer_grammar, **arguments, after_thinking=thinking)
 
 
 def answer_schema(service: Service, wanted: ResponseFormat | None) -> dict[str, Any] | None:

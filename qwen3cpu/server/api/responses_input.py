@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from qwen3cpu.generation.options import Request
 from qwen3cpu.server.api.bodies import Generation, Items, Part, StreamOptions, thinking_options
-from qwen3cpu.server.api.chat_input import check_counts, checked_schema, make_request, tool_use
+from qwen3cpu.server.api.chat_input import Asked, check_counts, checked_schema, make_request, tool_use
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.scheduling.service import Service
 
@@ -88,13 +87,13 @@ class ResponsesBody(Generation):
         }
 
 
-def responses_request(service: Service, body: ResponsesBody) -> tuple[list[dict[str, Any]], Request]:
+def responses_request(service: Service, body: ResponsesBody) -> Asked:
     """The messages and the checked options of a request. To be called on a thread of the workshop."""
     messages = [{"role": "system", "content": body.instructions}] if body.instructions is not None else []
     messages += _messages(body.input)[0]
     check_counts(service, messages, body.tools)
     tools = tool_use(service, _functions(body.tools), _choice(body.tool_choice), body.parallel_tool_calls)
-    return messages, make_request(service, messages, body.options(), tools, _schema(service, body.text))
+    return make_request(service, messages, body.options(), tools, _schema(service, body.text))
 
 
 def message_places(body: ResponsesBody) -> list[str]:
