@@ -252,3 +252,17 @@ def test_without_llguidance(tiny, monkeypatch):
     bare = grammar.Grammars(tiny.tokenizer, tiny.eos_token_ids)
     with pytest.raises(qwen3cpu.ArgumentError, match=r"qwen3cpu\[schema\]"):
         bare.matcher(grammar.Grammar("start: /a/"))
+
+
+def test_a_panic_of_the_library_is_an_error_of_ours(tiny, monkeypatch):
+    """A panic in Rust is no Exception; compiling happens on a thread of its own, which would die with it."""
+    import llguidance
+
+    panic = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
+
+    def panics(*arguments, **options):
+        raise panic("index out of bounds")
+
+    monkeypatch.setattr(llguidance, "LLMatcher", panics)
+    with pytest.raises(qwen3cpu.ArgumentError, match="schema: llguidance failed: index out of bounds"):
+        tiny.generate("x", schema={"const": "a text that no other test compiles"}, max_new_tokens=2)

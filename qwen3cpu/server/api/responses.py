@@ -114,7 +114,9 @@ class _Reply:
     def _end(self, result: Result) -> Event:
         status = "incomplete" if result.finish_reason == "length" else "completed"
         # OpenAI has no other reason for an answer without end.
-        details = {"reason": "max_output_tokens", **({"detail": "loop"} if result.stopped_by == "loop" else {})}
+        details = {"reason": "max_output_tokens"}
+        if result.stopped_by in ("loop", "schema"):
+            details["detail"] = result.stopped_by  # a field of ours: no limit of tokens ended it
         counts = result.usage
         response = {
             **self._response,
