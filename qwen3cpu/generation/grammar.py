@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3cpu.errors import ArgumentError, Qwen3CpuError, is_panic
+from qwen3cpu.errors import ArgumentError, Qwen3CpuError
+from qwen3cpu.generation.llguidance_calls import LIBRARY
 from qwen3cpu.system.fork_guard import ForkLock
-from qwen3cpu.system.library_calls import LibraryCalls
 from qwen3cpu.text.schemas.checking import Checker
 from qwen3cpu.text.schemas.reading import SchemaError
 from qwen3cpu.text.tokenizer import Tokenizer
@@ -188,8 +188,6 @@ class Grammars:
             return self._vocabulary
 
 
-LIBRARY = LibraryCalls()
-"""Around calls of llguidance."""
 _kept: list[object] = []
 """Vocabularies, and what was compiled with them, that another thread used when the process forked: even to free them
 would wait for their locks."""
@@ -299,13 +297,13 @@ def _compiled(text: str, vocabulary: LLTokenizer) -> LLMatcher | str:
         max_lexer_states=MOST_STATES, max_grammar_size=MOST_SYMBOLS, step_max_items=MOST_ITEMS, verbose_errors=False
     )
     made: list[LLMatcher] = []
-    failed: list[BaseException] = []
+    failed: list[Exception] = []
 
     def make() -> None:
         try:
             with LIBRARY:
                 made.append(LLMatcher(vocabulary, text, log_level=0, limits=limits))
-        except BaseException as error:  # a panic of the library is none of Exception's
+        except Exception as error:
             failed.append(error)
 
     # llguidance follows references by recursion and does not look how much stack is left.
@@ -317,9 +315,7 @@ def _compiled(text: str, vocabulary: LLTokenizer) -> LLMatcher | str:
         threading.stack_size(before)
     thread.join()
     if failed:
-        if not isinstance(failed[0], Exception) and not is_panic(failed[0]):
-            raise failed[0]
-        return _first_line(f"llguidance failed: {failed[0]}")
+        raise failed[0]
     with LIBRARY:
         first = made[0].deep_copy()
         first.compute_bitmask()  # what is too large for its first token is known here

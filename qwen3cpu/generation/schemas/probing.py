@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.generation.llguidance_calls import LIBRARY
 
 IMPOSSIBLE = "Unsatisfiable schema"
 """In the engine's message: no value follows the schema."""
@@ -38,15 +39,17 @@ def allows_more_keys(names: tuple[str, ...], patterns: tuple[str, ...], *, other
 
 @lru_cache(maxsize=4096)
 def _problem(schema: str) -> str | None:
-    matcher = _matcher(schema)
-    return str(matcher.get_error()) if matcher.is_error() else None
+    with LIBRARY:
+        matcher = _matcher(schema)
+        return str(matcher.get_error()) if matcher.is_error() else None
 
 
 @lru_cache(maxsize=1024)
 def _goes_on(schema: str, text: str) -> bool:
-    matcher = _matcher(schema)
-    taken = not matcher.is_error() and matcher.consume_tokens(list(text.encode()))
-    return bool(taken and any(matcher.compute_bitmask()) and not matcher.is_error())
+    with LIBRARY:
+        matcher = _matcher(schema)
+        taken = not matcher.is_error() and matcher.consume_tokens(list(text.encode()))
+        return bool(taken and any(matcher.compute_bitmask()) and not matcher.is_error())
 
 
 def _matcher(schema: str) -> Any:

@@ -134,7 +134,7 @@ class _Reply:
 
 
 def _details(result: Result) -> dict[str, Any]:
-    """Fields of ours: that a loop or the schema, and no limit, ended the answer, and what is wrong with it by the schema."""
+    """Fields of ours: that a loop or the schema, and no limit, ended it, and what is wrong with it by the schema."""
     return {
         **({"finish_details": {"type": result.stopped_by}} if result.stopped_by in ("loop", "schema") else {}),
         **({"schema_errors": list(result.schema_errors)} if result.schema_errors else {}),
