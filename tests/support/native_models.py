@@ -75,3 +75,13 @@ def greedy(model: _native.Model, prompt: NDArray[np.int32], count: int) -> list[
         out.append(int(tokens[0]))
     sequence.release()
     return out
+
+
+def offsets(*values: int) -> NDArray[np.int32]:
+    """Places among new tokens, as `_native.Model.forward` takes them."""
+    return np.array(values, dtype=np.int32)
+
+
+def append(model: _native.Model, sequence: _native.Sequence, ids: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Append tokens and return the logits of the last one."""
+    return model.forward([(sequence, ids, offsets(len(ids) - 1))])[0][0]

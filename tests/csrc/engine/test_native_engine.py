@@ -6,8 +6,8 @@ import threading
 
 import numpy as np
 import pytest
-from native_models import all_logits, greedy, native_model
-from random_models import config, random_ids, random_weights
+from native_models import all_logits, append, greedy, native_model, offsets
+from random_models import random_ids, random_weights
 
 from qwen3cpu import _native
 from qwen3cpu.errors import EngineError
@@ -15,32 +15,7 @@ from qwen3cpu.errors import EngineError
 BLOCK = _native.KV_BLOCK
 
 
-@pytest.fixture(scope="module")
-def cfg():
-    return config("three_queries_bias")
-
-
-@pytest.fixture(scope="module", params=[("f32", "f32"), ("q4", "f16"), ("q4", "q8")], ids=lambda p: "-".join(p))
-def model(request, cfg):
-    quant, kv = request.param
-    return native_model(cfg, random_weights(cfg), quant, kv=kv)
-
-
-@pytest.fixture(autouse=True)
-def all_blocks_come_back(model):
-    assert model.kv_blocks_in_use() == 0
-    yield
-    gc.collect()
-    assert model.kv_blocks_in_use() == 0
-
-
-def offsets(*values):
-    return np.array(values, dtype=np.int32)
-
-
-def append(model, sequence, ids):
-    """Append and return the logits of the last token."""
-    return model.forward([(sequence, ids, offsets(len(ids) - 1))])[0][0]
+pytestmark = pytest.mark.usefixtures("all_blocks_come_back")
 
 
 def test_ragged_batch_equals_each_alone(model, cfg):
