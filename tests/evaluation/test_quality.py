@@ -4,7 +4,7 @@ import pytest
 from prose import PROSE
 
 import qwen3cpu
-from qwen3cpu.checkpoint import tensors as weights
+from qwen3cpu.checkpoint import tensors
 from qwen3cpu.evaluation.quality import evaluate
 
 pytestmark = pytest.mark.smol
@@ -16,8 +16,13 @@ WINDOW = 256  # tokens of PROSE, of which the second half is scored
 def found(smolqwen3):
     """Format -> Quality on PROSE; "plain" is q4 with v_proj in 4 bits like the rest."""
     models = {quant: qwen3cpu.load(smolqwen3, quant, cache=False) for quant in ("q8", "q4")}
+    rows = [
+        row._replace(format=lambda quant, last: quant) if row.name == "self_attn.v_proj.weight" else row
+        for row in tensors.IN_LAYER
+    ]
+    assert rows != list(tensors.IN_LAYER)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weights, "VALUES", "nothing is named so")
+        patch.setattr(tensors, "IN_LAYER", rows)
         models["plain"] = qwen3cpu.load(smolqwen3, "q4", cache=False)
     reference = qwen3cpu.load(smolqwen3, "bf16", cache=False)
     return {each.quant: each for each in evaluate(models, reference, PROSE, window=WINDOW)}
