@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import checkpoints
+import hypothesis
 import pytest
 from scripted_models import script, write_scripted
 
@@ -13,6 +14,10 @@ from qwen3cpu import _native, _sampling
 from qwen3cpu.system.build_commit import commit
 
 TESTED = "QWEN3CPU_TESTED_PACKAGE"
+
+# No test has a time limit: a busy machine would break it.
+hypothesis.settings.register_profile("qwen3cpu", deadline=None)
+hypothesis.settings.load_profile("qwen3cpu")
 
 
 def pytest_configure(config: pytest.Config) -> None:

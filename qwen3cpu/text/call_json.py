@@ -47,8 +47,12 @@ def ends_in_string(text: str) -> bool:
 
 
 def is_json(text: str) -> bool:
-    """Whether a text is objects or lists of JSON, without any of the liberties that `read_values` takes but a fence."""
-    return _first_error(text.rstrip().removesuffix("```") if _FENCE_OPENS.match(text) else text) is None
+    """Whether a text is objects or lists of JSON, perhaps with a comma behind the last one, which others may follow.
+
+    Of the liberties that `read_values` takes a fence is the only other one.
+    """
+    body = text.rstrip().removesuffix("```") if _FENCE_OPENS.match(text) else text
+    return _first_error(body.rstrip().removesuffix(",")) is None
 
 
 def may_become_json(text: str) -> bool:

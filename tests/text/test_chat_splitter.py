@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 from cutting import cuts, tokenizer_for
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from small_tokenizer import CONFIG, small, trained, with_vocabulary
 
@@ -236,6 +236,7 @@ CALL_BYTES = sorted({byte for piece in CALL_PIECES if isinstance(piece, bytes) f
 CALL_TOKENIZER = Tokenizer(with_vocabulary([bytes([byte]) for byte in CALL_BYTES]), CONFIG, source="call bytes")
 
 
+@example(output=[CALL, b'{"a":"', CALL, b'"}', b","])
 @given(st.lists(st.sampled_from(CALL_PIECES), max_size=14).map(lambda pieces: [CALL, b'{"a":"', *pieces]))
 def test_any_calls_and_every_beginning_of_them(output: list[Item]) -> None:
     for length in range(len(output) + 1):
