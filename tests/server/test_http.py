@@ -223,7 +223,7 @@ def test_requests_under_way_are_finished_when_the_server_stops(serve, tiny):
     asking.start()
     wait_until(server, lambda: server.scheduler.running == 1)
     server.server.should_exit = True
-    wait_until(server, lambda: server.scheduler.stopping)
+    wait_until_stopping(server)
     let_go(server)
     asking.join()
     assert found[0].json()["choices"][0]["message"]["content"] == "42."
@@ -237,8 +237,7 @@ def test_what_outlasts_the_grace_is_cut(serve, tiny):
     asking.start()
     wait_until(server, lambda: server.scheduler.running == 1)
     server.server.should_exit = True
-    while not server.scheduler.stopping:  # not by asking it: it closes its socket meanwhile
-        time.sleep(0.001)
+    wait_until_stopping(server)
     let_go(server)
     asking.join()
     assert found[0].status_code == 503
@@ -297,6 +296,12 @@ def open_stream(server):
     context = httpx.Client(base_url=server.url, timeout=120)
     context.send(context.build_request("POST", CHAT, json={**ENDLESS, "stream": True}), stream=True)
     return context
+
+
+def wait_until_stopping(server):
+    """Not by asking the server, which closes its socket meanwhile."""
+    while not server.scheduler.stopping:
+        time.sleep(0.001)
 
 
 def wait_until(server, condition):
