@@ -288,6 +288,7 @@ def report(record: Record, leaked: int, tenth: float) -> tuple[dict[str, Any], b
         "longest_seconds": {name: round(value, 3) for name, value in record.longest.items()},
         "memory_mb": [round(first[0] / 1e6, 1), round(last[0] / 1e6, 1)],
         "memory_growth": round(growth, 4),
+        "memory_mb_by_twentieths": [round(resident / 1e6, 1) for _, resident, _ in _spaced(record.memory, 20)],
         "open_files": [first[1], last[1]],
         "leaked_blocks": leaked,
         "wrong": record.wrong[:20],
@@ -316,6 +317,12 @@ async def soak(url: str, process: int, args: argparse.Namespace) -> bool:
     figures, well = report(record, leaked, args.minutes * 6)
     print(json.dumps({**about, "minutes": args.minutes, **figures}, indent=1))
     return well
+
+
+def _spaced(samples: list[tuple[float, int, int]], count: int) -> list[tuple[float, int, int]]:
+    """At most `count` of the samples, at equal distances."""
+    step = -(-len(samples) // count)
+    return samples[::step]
 
 
 def _spread(values: list[float]) -> dict[str, float]:
