@@ -13,7 +13,6 @@ from qwen3cpu.checkpoint.config import GenerationDefaults
 from qwen3cpu.engine.sampling import NON_THINKING, THINKING, SamplingParams
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.tool_choice import ToolUse, shown_tools, tool_use
-from qwen3cpu.text.schema_validator import SchemaChecker
 from qwen3cpu.text.schemas.reading import read_schema
 from qwen3cpu.text.schemas.tools import with_checkable_parameters
 from qwen3cpu.text.token_ids import check_ids
@@ -22,6 +21,7 @@ from qwen3cpu.text.tool_schemas import Tool, tool_schemas
 
 if TYPE_CHECKING:
     from qwen3cpu.generation.grammar import Grammar
+    from qwen3cpu.text.schema_validator import SchemaChecker
 
 
 class Options(TypedDict, total=False):

@@ -16,7 +16,7 @@ _WORD = (
     "[0-9A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017f\u0391-\u03a1\u03a3-\u03c9\u0410-\u044f"
     "\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff]"
 )
-_CUT = re.compile(f"(?<={_WORD})(?=[ \n,.;:!?\u3001\u3002\uff0c]{_WORD})")
+_CUT = f"(?<={_WORD})(?=[ \n,.;:!?\u3001\u3002\uff0c]{_WORD})"
 """Between a word and a single separator that another word follows. No match of the pattern below spans such a place,
 and no Unicode normalization joins the characters on both sides of it."""
 _PATTERN = (
@@ -43,8 +43,12 @@ def can_be_cut(tokenizer_json: dict[str, Any]) -> bool:
 def pieces(text: str, size: int = PIECE) -> Iterator[str]:
     """The text in pieces of at least `size` characters; the last one may be shorter."""
     start = 0
+    if len(text) <= size:
+        yield text
+        return
+    between_words = re.compile(_CUT)  # here, because few texts are so long; `re` keeps it
     while len(text) - start > size:
-        cut = _CUT.search(text, start + size)
+        cut = between_words.search(text, start + size)
         if cut is None:
             break
         yield text[start : cut.start()]

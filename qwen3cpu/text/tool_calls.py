@@ -7,12 +7,14 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qwen3cpu.errors import MessageError
 from qwen3cpu.text.call_json import read_values
 from qwen3cpu.text.messages import plain_json
-from qwen3cpu.text.schema_validator import SchemaChecker, shortened
+
+if TYPE_CHECKING:
+    from qwen3cpu.text.schema_validator import SchemaChecker
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
 _ARGUMENTS = ("arguments", "parameters")
@@ -81,6 +83,8 @@ class CallReader:
         try:
             return self._read(written)
         except MessageError as error:
+            from qwen3cpu.text.schema_validator import shortened
+
             text = f"{OPENING}\n{written}\n{CLOSING}" if closed else OPENING + written
             return MalformedCall(text, shortened(str(error)))
 
@@ -130,6 +134,9 @@ def argument_validators(tools: Sequence[Mapping[str, Any]] | None) -> dict[str, 
 @lru_cache(maxsize=64)
 def _checkers(tools: str) -> dict[str, SchemaChecker]:
     """The same tools come with every message of a conversation, and checking their schemas takes milliseconds."""
+    # Imported here: most answers have no tools.
+    from qwen3cpu.text.schema_validator import SchemaChecker
+
     found: dict[str, SchemaChecker] = {}
     for index, tool in enumerate(json.loads(tools)):
         function = tool.get("function", tool)
