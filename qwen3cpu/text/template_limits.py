@@ -192,20 +192,21 @@ def _bits(value: Any) -> int:
 
 def counted(template: nodes.Template) -> nodes.Template:
     """The tree with calls of LimitedEnvironment in it that count; it is changed in place."""
-    for kind in (nodes.For, nodes.Macro, nodes.CallBlock):
-        found: list[Any] = list(template.find_all(kind))
-        for repeated in found:
-            repeated.body.insert(0, nodes.ExprStmt(_call("step", nodes.Const(_written(repeated)))))
-    for loop in template.find_all(nodes.For):
-        if loop.test is not None:
-            loop.test = nodes.And(_call("step"), loop.test)
-    for compared in template.find_all(nodes.Compare):
-        compared.expr = _call("looked_at", compared.expr)
-        for operand in compared.ops:
-            operand.expr = _call("looked_at", operand.expr)
-    for item in template.find_all(nodes.Getitem):
-        if isinstance(item.arg, nodes.Slice):
-            item.node = _call("looked_at", item.node)
+    # One walk over the tree finds them all; what is put in has none of them.
+    kinds = (nodes.For, nodes.Macro, nodes.CallBlock, nodes.Compare, nodes.Getitem)
+    found: list[Any] = list(template.find_all(kinds))
+    for node in found:
+        if isinstance(node, nodes.Compare):
+            node.expr = _call("looked_at", node.expr)
+            for operand in node.ops:
+                operand.expr = _call("looked_at", operand.expr)
+        elif isinstance(node, nodes.Getitem):
+            if isinstance(node.arg, nodes.Slice):
+                node.node = _call("looked_at", node.node)
+        else:
+            node.body.insert(0, nodes.ExprStmt(_call("step", nodes.Const(_written(node)))))
+            if isinstance(node, nodes.For) and node.test is not None:
+                node.test = nodes.And(_call("step"), node.test)
     _replace_concatenations(template)
     return template
 
