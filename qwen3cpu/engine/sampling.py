@@ -260,5 +260,4 @@ def _checked_prompt(prompt: Sequence[int] | NDArray[np.integer[Any]], vocab_size
     if outside.size:
         place = int(outside[0])
         raise ArgumentError(f"prompt[{place}] is {ids[place]}: expected ids from 0 to {vocab_size - 1}")
-    distinct: list[int] = np.unique(ids).tolist()
-    return distinct
+    return sorted(set(ids.tolist()))
