@@ -22,6 +22,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from time import monotonic
 from typing import Any
 
@@ -32,7 +33,7 @@ from qwen3cpu.bench.machine import Machine
 from qwen3cpu.system.progress_bar import Progress
 
 MOST_GROWTH = 1.02
-"""Memory at the end beside memory after the first tenth."""
+"""Memory in the last tenth of the time beside memory in the second tenth, each by its median."""
 TOOL = {
     "type": "function",
     "function": {
@@ -276,20 +277,23 @@ class Load:
         return alone, beside
 
 
-def report(record: Record, leaked: int, tenth: float) -> tuple[dict[str, Any], bool]:
-    """The figures, and whether all is well. tenth: seconds after which memory has to be flat."""
-    later = [(resident, files) for at, resident, files in record.memory if at >= tenth]
-    first, last = later[0], later[-1]
-    growth = max(resident for resident, _ in later[-max(1, len(later) // 10) :]) / first[0]
+def report(record: Record, leaked: int, seconds: float) -> tuple[dict[str, Any], bool]:
+    """The figures, and whether all is well. seconds: how long the load was."""
+    tenths = [
+        [resident for at, resident, _ in record.memory if number * seconds <= 10 * at < (number + 1) * seconds]
+        for number in range(10)
+    ]
+    growth = median(tenths[9]) / median(tenths[1])
+    files = [count for at, _, count in record.memory if 10 * at >= seconds]
     fives = {status: count for status, count in record.statuses.items() if status >= 500 and status != 503}
     figures = {
         "requests": dict(record.requests),
         "statuses": {str(status): count for status, count in sorted(record.statuses.items())},
         "longest_seconds": {name: round(value, 3) for name, value in record.longest.items()},
-        "memory_mb": [round(first[0] / 1e6, 1), round(last[0] / 1e6, 1)],
+        "memory_mb_by_tenths": [round(median(values) / 1e6, 1) for values in tenths],
+        "largest_mb_by_tenths": [round(max(values) / 1e6, 1) for values in tenths],
         "memory_growth": round(growth, 4),
-        "memory_mb_by_twentieths": [round(resident / 1e6, 1) for _, resident, _ in _spaced(record.memory, 20)],
-        "open_files": [first[1], last[1]],
+        "open_files": [files[0], files[-1]],
         "leaked_blocks": leaked,
         "wrong": record.wrong[:20],
         "wrong_count": len(record.wrong),
@@ -314,15 +318,9 @@ async def soak(url: str, process: int, args: argparse.Namespace) -> bool:
     load.note_memory()
     leaked = await load.leaked_blocks()
     await load.close()
-    figures, well = report(record, leaked, args.minutes * 6)
+    figures, well = report(record, leaked, args.minutes * 60)
     print(json.dumps({**about, "minutes": args.minutes, **figures}, indent=1))
     return well
-
-
-def _spaced(samples: list[tuple[float, int, int]], count: int) -> list[tuple[float, int, int]]:
-    """At most `count` of the samples, at equal distances."""
-    step = -(-len(samples) // count)
-    return samples[::step]
 
 
 def _spread(values: list[float]) -> dict[str, float]:
