@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +19,9 @@ from numpy.typing import NDArray
 from qwen3cpu.errors import ArgumentError, Qwen3CpuError
 from qwen3cpu.generation.llguidance_calls import LIBRARY
 from qwen3cpu.system.fork_guard import ForkLock
+from qwen3cpu.text.memo import Memo, bytes_of, remembered
 from qwen3cpu.text.schemas.checking import Checker
+from qwen3cpu.text.schemas.keywords import MOST_MULTIPLES
 from qwen3cpu.text.schemas.reading import SchemaError
 from qwen3cpu.text.tokenizer import Tokenizer
 
@@ -37,8 +37,10 @@ white space if it may."""
 
 MOST_CALLS = 16
 """Calls in one answer that has to consist of calls; a weak model would go on for ever."""
-MOST_COMPILED = 64
-"""Compiled grammars that are kept."""
+COMPILED_BYTES: Final = 64 << 20
+"""Bytes of compiled grammars that are kept, as _compiled_bytes estimates them: 64 of usual size."""
+NARROWED_BYTES: Final = 16 << 20
+"""Bytes of schemas that are kept in the form that the grammar takes."""
 MOST_STATES = 60_000
 """States of the automata of one answer, 1 to 2 KB each."""
 MOST_ITEMS = 200_000
@@ -103,8 +105,10 @@ def answer_grammar(
     rules: list[str] = []
     kinds: list[str] = []
     unenforced: list[str] = []
+    multiples = MOST_MULTIPLES
     if schema is not None:
-        made = _narrowed(json.dumps(schema), None)
+        made = _narrowed(json.dumps(schema), None, multiples)
+        multiples = made.multiples
         rules.append(f"answer: %json {_dumps(made.whole())}")
         kinds.append("answer")
         unenforced += made.unenforced
@@ -115,7 +119,8 @@ def answer_grammar(
         rules.append("body: " + " | ".join(f"function_{place}" for place in range(len(functions))))
         rules += [r"TEXT: /(.|\n)+/"] if text else []
         for place, function in enumerate(functions):
-            made = _arguments(function, lenient=text)
+            made = _arguments(function, multiples, lenient=text)
+            multiples = made.multiples
             unenforced += [f"{function['name']}:{pointer}" for pointer in made.unenforced]
             rules.append(f"function_{place}: %json {_dumps(_call_schema(function['name'], made), ' ?')}")
     start = f"({' | '.join(kinds)})"
@@ -139,7 +144,7 @@ class Grammars:
         self._lock = ForkLock()
         self._compiling = ForkLock()
         self._vocabulary: LLTokenizer | None = None
-        self._compiled: OrderedDict[str, LLMatcher | str] = OrderedDict()
+        self._compiled: Memo[LLMatcher | str] = Memo(COMPILED_BYTES, _compiled_bytes)
         self._process = os.getpid()
 
     def prepare(self, grammar: Grammar) -> None:
@@ -153,12 +158,7 @@ class Grammars:
             return
         vocabulary = self._load()
         with self._compiling:
-            found = self._compiled.get(grammar.text)
-            if found is None:
-                found = self._compiled[grammar.text] = _compiled(grammar.text, vocabulary)
-            self._compiled.move_to_end(grammar.text)
-            while len(self._compiled) > MOST_COMPILED:
-                self._compiled.popitem(last=False)
+            found = self._compiled.get(grammar.text, lambda: _compiled(grammar.text, vocabulary))
         if isinstance(found, str):
             raise ArgumentError(f"schema: {found}")
         grammar.matcher = found
@@ -175,7 +175,7 @@ class Grammars:
             if LIBRARY.lost and self._process != os.getpid():
                 _kept.append((self._vocabulary, self._compiled))
                 self._vocabulary = None
-                self._compiled = OrderedDict()
+                self._compiled = Memo(COMPILED_BYTES, _compiled_bytes)
             self._process = os.getpid()
             if self._vocabulary is None:
                 try:
@@ -254,25 +254,25 @@ class _Vocabulary:
         return self._tokenizer.encode(text.decode() if isinstance(text, bytes) else text)
 
 
-def _arguments(function: Mapping[str, Any], *, lenient: bool) -> Narrowed:
+def _arguments(function: Mapping[str, Any], multiples: int, *, lenient: bool) -> Narrowed:
     """The schema of a function's arguments, which are an object."""
     parameters = function.get("parameters") or {}
     try:
-        return _narrowed(json.dumps(parameters), "object")
+        return _narrowed(json.dumps(parameters), "object", multiples)
     except SchemaError as error:
         if not lenient:
             raise ArgumentError(f"tools: parameters of {function['name']!r}: {error}") from None
     from qwen3cpu.generation.schemas.narrowing import Narrowed
 
-    return Narrowed({"type": "object"}, {}, ("",))
+    return Narrowed({"type": "object"}, {}, ("",), multiples)
 
 
-@lru_cache(maxsize=256)
-def _narrowed(schema: str, kind: str | None) -> Narrowed:
+@remembered(NARROWED_BYTES, lambda args, made: bytes_of(args) + bytes_of([made.whole(), made.unenforced]))
+def _narrowed(schema: str, kind: str | None, multiples: int) -> Narrowed:
     """The same schemas come with every message of a conversation."""
     from qwen3cpu.generation.schemas.narrowing import narrowed  # here: most answers follow no schema
 
-    return narrowed(json.loads(schema), kind=kind)
+    return narrowed(json.loads(schema), kind=kind, multiples=multiples)
 
 
 def _call_schema(name: str, arguments: Narrowed) -> dict[str, Any]:
@@ -287,6 +287,11 @@ def _call_schema(name: str, arguments: Narrowed) -> dict[str, Any]:
 
 def _dumps(schema: Mapping[str, Any], whitespace: str = WHITESPACE) -> str:
     return json.dumps({**schema, "x-guidance": {"whitespace_pattern": whitespace}})
+
+
+def _compiled_bytes(text: str, compiled: object) -> int:
+    """About what a compiled grammar takes: half a megabyte for any, and up to 80 bytes for a character."""
+    return (1 << 20) + 100 * len(text)
 
 
 def _compiled(text: str, vocabulary: LLTokenizer) -> LLMatcher | str:

@@ -12,15 +12,19 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
+
+from qwen3cpu.text.memo import bytes_of, remembered
 
 # Python 3.11 gave the parser of expressions this name. `sre_parse`, its earlier one, still works, but warns.
 _parser: Final = importlib.import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
 _sre: Final = importlib.import_module("re._constants" if sys.version_info >= (3, 11) else "sre_constants")
 
 MOST_STATES: Final = 20_000
-"""States of one expression; counted repetitions are written out."""
+"""States of one expression, look-around and the items of classes counted too; counted repetitions are written out."""
+KEPT_BYTES: Final = 16 << 20
+"""Bytes of the states that are kept of the expressions that were used last."""
+_STATE_BYTES: Final = 1200
 _PROPERTIES: Final = 0x10FF00
 """Characters from here on (of a private use area) stand for Unicode properties in an expression."""
 _LONG_NAMES: Final = {
@@ -73,7 +77,7 @@ def search(pattern: str, text: str, budget: Budget) -> bool:
         UncheckedPatternError: the expression has a back reference or an atomic group, is no expression, or the
             budget is spent.
     """
-    program = _program(pattern)
+    program, _ = _program(pattern)
     if isinstance(program, str):
         raise UncheckedPatternError(program)
     return _Search(text, budget).found(program, 0, anchored=False)
@@ -98,16 +102,17 @@ _Program = list[_State]
 """The first state is where a search begins. A state without successors is a match."""
 
 
-@lru_cache(maxsize=512)
-def _program(pattern: str) -> _Program | str:
-    """The states of an expression, or why there are none."""
+@remembered(KEPT_BYTES, lambda args, found: bytes_of(args) + _STATE_BYTES * (1 + found[1]))
+def _program(pattern: str) -> tuple[_Program | str, int]:
+    """The states of an expression, or why there are none; and how many there are, with those of look-around."""
     try:
         parsed, properties = _parsed(pattern)
-        return _Compiler(properties).program(parsed, parsed.state.flags)
+        size = _Size()
+        return _Compiler(properties, size).program(parsed, parsed.state.flags), size.states
     except UncheckedPatternError as reason:
-        return str(reason)
+        return str(reason), 0
     except (re.error, RecursionError, OverflowError, MemoryError, Warning) as error:
-        return f"it is no regular expression known here: {str(error)[:100]}"
+        return f"it is no regular expression known here: {str(error)[:100]}", 0
 
 
 def _parsed(pattern: str) -> tuple[Any, dict[int, Test]]:
@@ -142,9 +147,23 @@ def _property(name: str, *, negated: bool) -> Test:
     return lambda character: unicodedata.category(character).startswith(short) is not negated
 
 
+class _Size:
+    """Counts what an expression is made into."""
+
+    states = 0
+
+    def add(self, states: int) -> None:
+        """Count states, or items of a class. UncheckedPatternError when there are too many."""
+        self.states += states
+        if self.states > MOST_STATES:
+            raise UncheckedPatternError(f"it has more than {MOST_STATES} states")
+
+
 class _Compiler:
-    def __init__(self, properties: dict[int, Test]) -> None:
+    def __init__(self, properties: dict[int, Test], size: _Size) -> None:
         self._properties = properties
+        self._size = size
+        self._classes: dict[tuple[int, int], Test] = {}
         self._states: list[_State] = []
 
     def program(self, parsed: Iterable[Any], flags: int) -> _Program:
@@ -155,8 +174,7 @@ class _Compiler:
         return [_State(None, (first + 1,)), *(_moved(state) for state in self._states)]
 
     def _add(self, test: Test | None, after: tuple[int, ...], holds: Any = None) -> int:
-        if len(self._states) >= MOST_STATES:
-            raise UncheckedPatternError(f"it has more than {MOST_STATES} states")
+        self._size.add(1)
         self._states.append(_State(test, after, holds))
         return len(self._states) - 1
 
@@ -168,7 +186,7 @@ class _Compiler:
     def _one(self, operation: Any, argument: Any, flags: int, after: int) -> int:
         """The first state of one operation, which leads to `after`."""
         if operation in (_sre.LITERAL, _sre.NOT_LITERAL, _sre.ANY, _sre.IN):
-            return self._add(self._test(operation, argument, flags), (after,))
+            return self._add(self._shared_test(operation, argument, flags), (after,))
         if operation is _sre.SUBPATTERN:
             _, added, removed, inner = argument
             return self._sequence(inner, (flags | added) & ~removed, after)
@@ -201,7 +219,7 @@ class _Compiler:
 
     def _look(self, argument: Any, flags: int, *, wanted: bool) -> Callable[[_Search, int], bool]:
         direction, inner = argument
-        program = _Compiler(self._properties).program(inner, flags)
+        program = _Compiler(self._properties, self._size).program(inner, flags)
         width = 0 if direction > 0 else inner.getwidth()[0]
 
         def holds(state: _Search, position: int) -> bool:
@@ -209,6 +227,16 @@ class _Compiler:
             return found is wanted
 
         return holds
+
+    def _shared_test(self, operation: Any, argument: Any, flags: int) -> Test:
+        """The test of an operation; repetitions of a class share one."""
+        if operation is not _sre.IN:
+            return self._test(operation, argument, flags)
+        key = (id(argument), flags)
+        if key not in self._classes:
+            self._size.add(len(argument))
+            self._classes[key] = self._test(operation, argument, flags)
+        return self._classes[key]
 
     def _test(self, operation: Any, argument: Any, flags: int) -> Test:
         """Whether a character is one of those that an operation takes."""

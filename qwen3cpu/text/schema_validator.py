@@ -45,6 +45,9 @@ class SchemaChecker:
         schema: a JSON schema of any draft.
         where: what to call it in errors.
 
+    Attributes:
+        schema: a copy of what was given.
+
     Raises:
         ArgumentError: it is no JSON schema.
     """
@@ -59,14 +62,14 @@ class SchemaChecker:
         try:
             # Patterns are not compiled here: one in ECMAScript's syntax is no mistake.
             kind.check_schema(schema, format_checker=None)
-            self._plain = _without_schema_keys(schema, top=True)
-            self._has_pattern_properties = _has_key(self._plain, "patternProperties")
+            self.schema = _without_schema_keys(schema, top=True)
+            self._has_pattern_properties = _has_key(self.schema, "patternProperties")
         except exceptions.SchemaError as error:
             place = "".join(f".{part}" for part in error.absolute_path)
             raise ArgumentError(f"{where}{place}: {shortened(error.message)}") from error
         except RecursionError:
             raise ArgumentError(f"{where}: expected less nesting") from None
-        self._validator = _bounded(kind)(self._plain, registry=Registry())
+        self._validator = _bounded(kind)(self.schema, registry=Registry())
 
     def check(self, value: Any, name: str) -> Findings:
         """Check a value.

@@ -6,21 +6,25 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from qwen3cpu.errors import MessageError
 from qwen3cpu.text.call_json import read_values
+from qwen3cpu.text.memo import bytes_of, remembered
 from qwen3cpu.text.messages import plain_json
 
 if TYPE_CHECKING:
     from qwen3cpu.text.schema_validator import SchemaChecker
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
+KEPT_BYTES: Final = 32 << 20
+"""Bytes of the checkers of tools that are kept."""
 _ARGUMENTS = ("arguments", "parameters")
 """Names under which models write the arguments; the first is that of Qwen3's template."""
 _BESIDE = ("name", "id", "type", "index", *_ARGUMENTS)
 """What may stand in a call. Beside other names missing arguments are a mistake, not a call without arguments."""
+_CHECKER: Final = 4096
+"""Bytes of a checker beside its schema."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,11 @@ def argument_validators(tools: Sequence[Mapping[str, Any]] | None) -> dict[str, 
     return None if tools is None else dict(_checkers(json.dumps(tools)))
 
 
-@lru_cache(maxsize=64)
+def _checkers_bytes(args: tuple[str], found: Mapping[str, SchemaChecker]) -> int:
+    return bytes_of(args) + sum(_CHECKER + bytes_of(checker.schema) for checker in found.values())
+
+
+@remembered(KEPT_BYTES, _checkers_bytes)
 def _checkers(tools: str) -> dict[str, SchemaChecker]:
     """The same tools come with every message of a conversation, and checking their schemas takes milliseconds."""
     # Imported here: most answers have no tools.

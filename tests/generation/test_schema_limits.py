@@ -8,7 +8,7 @@ import pytest
 
 import qwen3cpu
 from qwen3cpu.generation import grammar
-from qwen3cpu.generation.schemas import objects
+from qwen3cpu.generation.schemas import leaves, objects
 from qwen3cpu.generation.schemas.narrowing import narrowed
 
 pytest.importorskip("llguidance", reason="schemas need the extra [schema]")
@@ -108,6 +108,29 @@ def test_names_are_compared_with_few_patterns(monkeypatch):
     names = {f"n{i}": {} for i in range(400)}
     narrowed({"properties": names, "patternProperties": {f"^p{i}": {} for i in range(400)}})
     assert len(searches) == 400 * objects.MOST_PATTERNS
+
+
+def multiples(numbers):
+    return {"items": {"anyOf": [{"type": "integer", "multipleOf": number} for number in numbers]}}
+
+
+def test_multiples_have_a_sum_that_is_not_exceeded(monkeypatch):
+    """Each takes memory and time by its size, in one schema and in those of all tools; a repeated one takes it once."""
+    assert narrowed(multiples([9000, 9001, 1999])).unenforced == ()
+    assert narrowed(multiples([9000] * 50)).unenforced == ()
+    assert narrowed(multiples([9000, 9001, 2000, 1999])).unenforced == ("/items/anyOf/2/multipleOf",)
+    tools = [{"name": f"f{n}", "parameters": {"properties": {"a": multiples([9000 + n])}}} for n in range(3)]
+    made = grammar.answer_grammar(None, tools, calls=(1, 2), after_thinking=False)
+    assert made.unenforced == ("f2:/properties/a/items/anyOf/0/multipleOf",)
+    assert made.text.count("multipleOf") == 2
+
+
+def test_few_patterns_are_joined_at_one_place():
+    """The engine's time doubles with each: 24 take minutes."""
+    made = narrowed({"type": "string", "allOf": [{"pattern": f"^[ab]*{letter}"} for letter in "abababababab"]})
+    assert made.unenforced == ()
+    made = narrowed({"type": "string", "allOf": [{"pattern": f"a{n}.*b"} for n in range(60)]})
+    assert set(made.unenforced) >= {f"/allOf/{n}/pattern" for n in range(leaves.MOST_JOINED, 60)}
 
 
 def test_a_grammar_that_is_too_large_for_its_first_token(tiny, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qwen3cpu.generation.schemas.facets import Facet, Impossible
@@ -17,8 +17,33 @@ LONGEST_COUNT = 1_000_000
 """Bounds of lengths that are enforced; no context holds more."""
 LARGEST_MULTIPLE = 9_999
 """Digits of a `multipleOf` as a whole number; the automaton has that many states."""
+MOST_JOINED = 8
+"""Patterns of one string; the engine's time doubles with each, 24 take minutes."""
 _LOWER = ("minimum", "exclusiveMinimum")
 _UPPER = ("maximum", "exclusiveMaximum")
+
+
+class Multiples:
+    """Counts the states that `multipleOf` takes in a grammar.
+
+    Args:
+        left: how many more it may take.
+    """
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self._seen: set[str] = set()
+
+    def take(self, limits: Mapping[str, tuple[float, str]]) -> bool:
+        """Whether there is room for a number with these limits; the same one takes room once."""
+        words = json.dumps({name: value for name, (value, _) in limits.items()}, sort_keys=True)
+        size = int(_digits(limits["multipleOf"][0]))
+        if words not in self._seen:
+            if size > self.left:
+                return False
+            self.left -= size
+            self._seen.add(words)
+        return True
 
 
 def count_of(facet: Facet, name: str) -> int:
@@ -60,8 +85,10 @@ def string_words(facets: Sequence[Facet], unenforced: list[str]) -> dict[str, An
             problem = None if rust is None else problem_of({"type": "string", "pattern": rust})
             if rust is None or (problem is not None and IMPOSSIBLE not in problem):
                 unenforced.append(facet.pointer("pattern"))
-            else:
+            elif len(patterns) < MOST_JOINED or rust in patterns:
                 patterns[rust] = facet.pointer("pattern")
+            else:
+                unenforced.append(facet.pointer("pattern"))
         name = facet.get("format")
         if isinstance(name, str):
             if name in UUID_FORMATS:
@@ -83,7 +110,7 @@ def string_words(facets: Sequence[Facet], unenforced: list[str]) -> dict[str, An
     return lengths
 
 
-def number_words(facets: Sequence[Facet], kind: str, unenforced: list[str]) -> dict[str, Any]:
+def number_words(facets: Sequence[Facet], kind: str, unenforced: list[str], room: Multiples) -> dict[str, Any]:
     """The keywords of a number for the engine; kind is "integer" or "number"."""
     limits: dict[str, tuple[float, str]] = {}
     for facet in facets:
@@ -98,6 +125,8 @@ def number_words(facets: Sequence[Facet], kind: str, unenforced: list[str]) -> d
     if multiples and min(multiples) <= 0:
         raise divided[0].wrong("multipleOf", "a number above 0")
     limits |= _multiple(multiples, unenforced)
+    if "multipleOf" in limits and not room.take(limits):
+        unenforced.append(limits.pop("multipleOf")[1])
     for left_out in ((), ("multipleOf",), _LOWER, _UPPER, (*_LOWER, *_UPPER), tuple(limits)):
         words = {name: value for name, (value, _) in limits.items() if name not in left_out}
         problem = problem_of({"type": kind, **words}) if words else None
@@ -191,7 +220,7 @@ def _multiple(multiples: dict[float, str], unenforced: list[str]) -> dict[str, t
     """One number that all are multiples of; what is too large, or has no common multiple here, is left out."""
     kept: dict[str, tuple[float, str]] = {}
     for value, place in multiples.items():
-        digits = str(value).replace(".", "").lstrip("0")
+        digits = _digits(value)
         whole = isinstance(value, int) or value.is_integer()
         together = None if not kept else kept["multipleOf"][0]
         if together is not None:
@@ -201,6 +230,11 @@ def _multiple(multiples: dict[float, str], unenforced: list[str]) -> dict[str, t
         else:
             kept["multipleOf"] = (int(value) if whole else value, place)
     return kept
+
+
+def _digits(value: float) -> str:
+    """The digits of a number that JSON writes without an exponent, as those of a whole number."""
+    return str(value).replace(".", "").lstrip("0")
 
 
 def _uuid(version: str) -> str:

@@ -13,10 +13,18 @@ from typing import Any
 
 from qwen3cpu.generation.schemas.arrays import array_words
 from qwen3cpu.generation.schemas.facets import Choice, Facet, Impossible, Place, Reader
-from qwen3cpu.generation.schemas.leaves import listed_values, number_words, place_of, same, string_words
+from qwen3cpu.generation.schemas.leaves import (
+    Multiples,
+    listed_values,
+    number_words,
+    place_of,
+    same,
+    string_words,
+)
 from qwen3cpu.generation.schemas.objects import Objects
 from qwen3cpu.generation.schemas.pruning import any_of, depth, pruned
 from qwen3cpu.text.schemas.dialects import TYPES
+from qwen3cpu.text.schemas.keywords import MOST_MULTIPLES
 from qwen3cpu.text.schemas.reading import SchemaError, check_depth, shown
 
 MOST_PLACES = 10_000
@@ -45,23 +53,26 @@ class Narrowed:
         schema: what the engine takes; its references lead to `definitions` under `$defs`.
         definitions: by name.
         unenforced: JSON pointers of the keywords of the original that are not, or only partly, enforced.
+        multiples: of the room for `multipleOf` what is left.
     """
 
     schema: Any
     definitions: dict[str, Any]
     unenforced: tuple[str, ...]
+    multiples: int
 
     def whole(self) -> Any:
         """The schema with its definitions."""
         return {**self.schema, "$defs": self.definitions} if self.definitions else self.schema
 
 
-def narrowed(schema: Any, *, kind: str | None = None) -> Narrowed:
+def narrowed(schema: Any, *, kind: str | None = None, multiples: int = MOST_MULTIPLES) -> Narrowed:
     """The schema that answers are held to.
 
     Args:
         schema: of JSON's own types.
         kind: the only type that is allowed; None: what the schema says.
+        multiples: room for `multipleOf`, as MOST_MULTIPLES counts it. What finds none is not enforced.
 
     Raises:
         SchemaError: a keyword that can be neither enforced nor checked afterwards, a wrong value, no value that follows
@@ -69,12 +80,13 @@ def narrowed(schema: Any, *, kind: str | None = None) -> Narrowed:
         ArgumentError: llguidance is missing; the schema is nested too deeply.
     """
     check_depth(schema)
-    return _Narrowing(schema).run(kind)
+    return _Narrowing(schema, multiples).run(kind)
 
 
 class _Narrowing:
-    def __init__(self, schema: Any) -> None:
+    def __init__(self, schema: Any, multiples: int) -> None:
         self._reader = Reader(schema)
+        self._multiples = Multiples(multiples)
         self._unenforced: list[str] = []
         self._objects = Objects(self._build, self._unenforced)
         self._names: dict[frozenset[int], str] = {}
@@ -97,7 +109,8 @@ class _Narrowing:
         if levels > MOST_LEVELS:
             raise SchemaError("", f"expected at most {MOST_LEVELS} levels once references are merged, found {levels}")
         unenforced = tuple(sorted(set(self._unenforced)))
-        return Narrowed({} if schema is True else schema, definitions, unenforced[:MOST_UNENFORCED])
+        schema = {} if schema is True else schema
+        return Narrowed(schema, definitions, unenforced[:MOST_UNENFORCED], self._multiples.left)
 
     def _build(self, places: Sequence[Place]) -> Any:
         """The schema of what has to satisfy all of some places: True, False, or an object."""
@@ -168,7 +181,7 @@ class _Narrowing:
         if kind == "string":
             return string_words(facets, self._unenforced)
         if kind in ("integer", "number"):
-            return number_words(facets, kind, self._unenforced)
+            return number_words(facets, kind, self._unenforced, self._multiples)
         if kind == "array":
             return array_words(facets, self._build, self._unenforced)
         if kind == "object":

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.llguidance_calls import LIBRARY
+from qwen3cpu.text.memo import remembered
 
 IMPOSSIBLE = "Unsatisfiable schema"
 """In the engine's message: no value follows the schema."""
+KEPT_BYTES: Final = 4 << 20
+"""Bytes of the answers of each kind that are kept, with their questions; one of a usual schema takes about 500."""
 
 
 def problem_of(schema: Any) -> str | None:
@@ -37,14 +40,14 @@ def allows_more_keys(names: tuple[str, ...], patterns: tuple[str, ...], *, other
     return _goes_on(json.dumps(schema), '{"')
 
 
-@lru_cache(maxsize=4096)
+@remembered(KEPT_BYTES)
 def _problem(schema: str) -> str | None:
     with LIBRARY:
         matcher = _matcher(schema)
         return str(matcher.get_error()) if matcher.is_error() else None
 
 
-@lru_cache(maxsize=1024)
+@remembered(KEPT_BYTES)
 def _goes_on(schema: str, text: str) -> bool:
     with LIBRARY:
         matcher = _matcher(schema)

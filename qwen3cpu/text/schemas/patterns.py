@@ -140,7 +140,7 @@ def found_in(pattern: str, text: str) -> bool | None:
         return None
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def _linear(pattern: str) -> Any:
     """A matcher of llguidance over bytes at its beginning; None if it cannot express the pattern."""
     rust = translated(pattern)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
+from qwen3cpu.text.memo import remembered
+
+KEPT_BYTES: Final = 8 << 20
+"""Bytes of the texts of parameters that are kept."""
 _VALUES = ("const", "default", "enum", "examples")
 """Keywords whose values are no schemas; null stays in them."""
 
@@ -29,7 +32,7 @@ def _with_checkable_parameters(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**tool, "function": checked} if "function" in tool else checked
 
 
-@lru_cache(maxsize=256)
+@remembered(KEPT_BYTES)
 def _checkable(schema: str) -> str:
     plain = json.loads(schema)
     for candidate in (plain, _without_nulls(plain)):

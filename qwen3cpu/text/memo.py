@@ -1,0 +1,105 @@
+"""Keeps results for when the same is asked again, up to a number of bytes, since users choose the keys."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Hashable, Mapping
+from functools import update_wrapper
+from typing import Any, Final, Generic, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+V = TypeVar("V")
+
+_ENTRY: Final = 256
+"""Bytes of an entry's own: its slot in the dict, its tuples and numbers."""
+
+
+class Memo(Generic[V]):
+    """What was used last. May be used from several threads, and across a fork: it has no lock.
+
+    Two threads that ask for the same at once may both make it.
+
+    Args:
+        most_bytes: of all entries together; the one that was used longest ago goes first. A larger one is not kept.
+        size: bytes of an entry, from its key and value.
+    """
+
+    def __init__(self, most_bytes: int, size: Callable[[Any, V], int]) -> None:
+        self.most_bytes: Final = most_bytes
+        self._size = size
+        self._entries: dict[Hashable, tuple[V, int]] = {}
+
+    def get(self, key: Hashable, make: Callable[[], V]) -> V:
+        """The value of a key, which is made if it is not here."""
+        # Each call of the dict is one step for other threads.
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._entries[key] = entry
+            return entry[0]
+        value = make()
+        size = _ENTRY + self._size(key, value)
+        if size <= self.most_bytes:
+            self._entries[key] = (value, size)
+            excess = self.bytes_held - self.most_bytes
+            for oldest, (_, bytes_freed) in list(self._entries.items()):
+                if excess <= 0:
+                    break
+                self._entries.pop(oldest, None)
+                excess -= bytes_freed
+        return value
+
+    def items(self) -> list[tuple[Any, V]]:
+        """Keys and values, the one used last at the end."""
+        return [(key, value) for key, (value, _) in list(self._entries.items())]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of all entries."""
+        return sum(size for _, size in list(self._entries.values()))
+
+
+class Remembered(Generic[P, V]):
+    """A function whose results are kept in `memo`, by its arguments, which are given by position."""
+
+    def __init__(self, function: Callable[P, V], memo: Memo[V]) -> None:
+        self._function = function
+        self.memo: Final = memo
+        update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> V:
+        return self.memo.get(args, lambda: self._function(*args, **kwargs))
+
+
+def remembered(
+    most_bytes: int, size: Callable[[Any, Any], int] | None = None
+) -> Callable[[Callable[P, V]], Remembered[P, V]]:
+    """Keep the results of a function.
+
+    Args:
+        most_bytes: as of Memo.
+        size: as of Memo, its key being the tuple of the arguments; None: bytes_of both, for JSON's types.
+    """
+
+    def decorate(function: Callable[P, V]) -> Remembered[P, V]:
+        return Remembered(function, Memo(most_bytes, size or (lambda args, found: bytes_of(args) + bytes_of(found))))
+
+    return decorate
+
+
+def bytes_of(value: Any) -> int:
+    """Bytes of a value of JSON's types, tuples among them, with all that is in it."""
+    total = 0
+    left = [value]
+    while left:
+        value = left.pop()
+        total += sys.getsizeof(value)
+        if isinstance(value, Mapping):
+            left += value.keys()
+            left += value.values()
+        elif isinstance(value, (list, tuple)):
+            left += value
+    return total

@@ -1,0 +1,113 @@
+"""Schemas that users send are kept for the next request, never more than so many bytes of them."""
+
+import gc
+import json
+import sys
+import types
+
+import pytest
+
+import qwen3cpu
+from qwen3cpu.generation import grammar
+from qwen3cpu.generation.schemas import probing
+from qwen3cpu.text import patterns, tool_calls
+from qwen3cpu.text.memo import Memo
+from qwen3cpu.text.patterns import Budget, search
+from qwen3cpu.text.schemas import tools as schema_tools
+from qwen3cpu.text.schemas.tools import with_checkable_parameters
+
+pytest.importorskip("llguidance", reason="schemas need the extra [schema]")
+
+FUNCTIONS = [
+    probing._problem,
+    probing._goes_on,
+    grammar._narrowed,
+    schema_tools._checkable,
+    patterns._program,
+    tool_calls._checkers,
+]
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return qwen3cpu.load("tiny", threads=1)
+
+
+def python_bytes(value):
+    """Bytes of all Python objects that a value holds, but for classes and modules, which others hold too."""
+    total, seen, left = 0, set(), [value]
+    while left:
+        value = left.pop()
+        if id(value) in seen or isinstance(value, (type, types.ModuleType, types.CodeType, types.BuiltinFunctionType)):
+            continue
+        seen.add(id(value))
+        total += sys.getsizeof(value)
+        if isinstance(value, types.FunctionType):
+            left += [*(value.__closure__ or ()), *(value.__defaults__ or ())]
+        else:
+            left += gc.get_referents(value)
+    return total
+
+
+def enum(number):
+    """A schema of half a megabyte."""
+    return {"enum": [f"{number} {word} {'x' * 60_000}" for word in range(8)]}
+
+
+def nested(number):
+    """One whose form in memory is twenty times its text."""
+    return {"title": str(number), "default": [[]] * 50_000, "examples": [{"a": 0}] * 20_000}
+
+
+def patterned(number):
+    return {"type": "object", "patternProperties": {"^" + "ab" * 1000 + f"{number}": {"type": "null"}}}
+
+
+def many_names(number):
+    names = {f"{name} {'y' * 60_000}": {} for name in range(number, number + 8)}
+    return {"properties": names, "required": ["z" * 200_000], "patternProperties": {"^a": {}}}
+
+
+def test_large_schemas_of_which_none_comes_twice(tiny):
+    for number in range(30):
+        tiny.answerer.check_grammar(grammar.answer_grammar(enum(number), after_thinking=False))
+        grammar.answer_grammar(patterned(number), after_thinking=False)
+        grammar.answer_grammar(many_names(number), after_thinking=False)
+    for number in range(11):
+        tools = [{"name": "f", "parameters": {**nested(number), "type": "object"}}]
+        tool_calls.argument_validators(with_checkable_parameters(tools))
+    for number in range(4):
+        characters = "".join(map(chr, range(10_000, 13_000)))
+        search(f"^a{{{8000 + number}}}$|^[{characters}]{number}", "a", Budget(10_000))
+    memos = [memo for memo in gc.get_objects() if isinstance(memo, Memo)]
+    for memo in (*(function.memo for function in FUNCTIONS), tiny.answerer.surroundings.grammars._compiled):
+        assert memo in memos
+        assert memo.bytes_held > memo.most_bytes // 2  # it was filled
+    for memo in memos:
+        assert memo.bytes_held <= memo.most_bytes
+        assert python_bytes(memo.items()) <= memo.bytes_held
+
+
+def test_a_request_that_comes_again_finds_what_was_made_for_it(tiny, monkeypatch):
+    schema = {"properties": {"again": {"type": "string", "pattern": "^a+$"}}, "required": ["again"]}
+    tools = [{"name": "f", "parameters": schema}]
+    first = grammar.answer_grammar(schema, after_thinking=False)
+    tiny.answerer.check_grammar(first)
+    checkers = tool_calls.argument_validators(with_checkable_parameters(tools))
+    monkeypatch.setattr(grammar, "_compiled", lambda *_: pytest.fail("it was compiled"))
+    monkeypatch.setattr(probing, "_matcher", lambda *_: pytest.fail("the engine was asked"))
+    second = grammar.answer_grammar(json.loads(json.dumps(schema)), after_thinking=False)
+    tiny.answerer.check_grammar(second)
+    assert second.matcher is first.matcher
+    assert tool_calls.argument_validators(with_checkable_parameters(tools)) == checkers
+
+
+def test_one_long_expression_is_not_made_into_any_number_of_states():
+    """Those of look-around count as well, and a class that is repeated is made once."""
+    with pytest.raises(patterns.UncheckedPatternError, match="more than 20000 states"):
+        search("(?=a{19000})" * 100, "a", Budget(10_000))
+    characters = "".join(map(chr, range(10_000, 20_000, 2)))
+    search(f"[{characters}]{{0,1000}}", "a", Budget(10_000))
+    for (pattern,), (_, states) in patterns._program.memo.items():
+        if pattern.endswith("{0,1000}"):
+            assert states == 5000 + 2001
