@@ -24,12 +24,12 @@ class Running:
         self.model = model
         self.app = make_app(model, Settings(**settings))
         self.scheduler = self.app.state.service.scheduler
-        self._listener = listen("127.0.0.1", 0)
-        self.port = self._listener.getsockname()[1]
+        self.listener = listen("127.0.0.1", 0)
+        self.port = self.listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.http = httpx.Client(base_url=self.url, timeout=120)
         self.server = HttpServer(self.app, grace=settings.get("grace", 5))
-        self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self._listener]})
+        self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listener]})
         self._thread.start()
         self.http.get("/health")
 

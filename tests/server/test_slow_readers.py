@@ -1,0 +1,143 @@
+"""Clients of a stream that do not read it are dropped, and those that read slowly are not."""
+
+import contextlib
+import json
+import socket
+
+import checkpoints
+import pytest
+
+import qwen3cpu
+from qwen3cpu.server import connections
+from qwen3cpu.server import serve as serving
+
+STREAM = json.dumps(
+    {
+        "messages": [{"role": "user", "content": "hello"}],
+        "stream": True,
+        "ignore_eos": True,
+        "reasoning_effort": "none",
+        "logprobs": True,
+        "top_logprobs": 20,
+    }
+).encode()
+"""An answer that ends with the context only, and has some kilobytes for each token."""
+END = b"0\r\n\r\n"
+"""The last chunk of an answer that was sent whole."""
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture(scope="module")
+def endless(tmp_path_factory):
+    """A model that answers for minutes."""
+    context = 1 << 17
+    folder = checkpoints.write_checkpoint(tmp_path_factory.mktemp("long"), max_position_embeddings=context).folder
+    return qwen3cpu.load(folder, quant="f32", context=context, threads=1)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock that connections are watched by, which a test can put forward."""
+    found = Clock()
+    monkeypatch.setattr(connections, "monotonic", found.now)
+    monkeypatch.setattr(serving, "monotonic", found.sweeps)
+    return found
+
+
+@pytest.fixture
+def paused(monkeypatch):
+    """How often sending to a client has stopped and gone on: [stops, goes on]."""
+    counts = [0, 0]
+    for index, name in enumerate(("pause_writing", "resume_writing")):
+        method = getattr(connections.GuardedConnection, name)
+
+        def counted(self, method=method, index=index):
+            method(self)
+            counts[index] += 1
+
+        monkeypatch.setattr(connections.GuardedConnection, name, counted)
+    return counts
+
+
+def test_a_client_that_does_not_read_is_dropped(serve, endless, clock, paused):
+    server = serve(endless)
+    with stream(server) as client:
+        seen = []
+        while seen != paused or paused[0] == paused[1]:  # until everything on the way is full
+            seen = list(paused)
+            clock.put_forward(server, 0)
+        clock.put_forward(server, connections.STALLED_SECONDS - 1)
+        assert server.chat("another", max_tokens=3)["usage"]["completion_tokens"] == 3
+        assert (server.scheduler.running, paused) == (1, seen)
+        clock.put_forward(server, 2)
+        jobs = server.scheduler.stats.jobs
+        wait_until(server, lambda: jobs.total() == 2)
+        assert (server.scheduler.running, jobs) == (0, {"finished": 1, "cancelled": 1})
+        server.assert_nothing_left()
+        assert server.chat("another", max_tokens=3)["usage"]["completion_tokens"] == 3
+        assert not to_the_end(client).endswith(END)
+
+
+def test_a_client_that_reads_slowly_is_not_dropped(serve, endless, clock, paused):
+    server = serve(endless)
+    with stream(server) as client:
+        for _ in range(2):
+            wait_until(server, lambda: paused[0] == paused[1] + 1)
+            clock.put_forward(server, connections.STALLED_SECONDS - 1)
+            before = paused[1]
+            while paused[1] == before:
+                assert client.recv(4096)
+        assert server.scheduler.running == 1
+    jobs = server.scheduler.stats.jobs
+    wait_until(server, lambda: jobs.total() == 1)
+    assert jobs == {"cancelled": 1}
+
+
+# Helpers
+
+
+class Clock:
+    """A time that stands still, and how many sweeps over the connections have asked for it."""
+
+    def __init__(self):
+        self._seconds = 0.0
+        self._asked = 0
+
+    def now(self):
+        return self._seconds
+
+    def sweeps(self):
+        self._asked += 1
+        return self.now()
+
+    def put_forward(self, server, seconds):
+        """Put it forward, and wait until a sweep that began after it is over."""
+        self._seconds += seconds
+        begun = self._asked
+        wait_until(server, lambda: self._asked >= begun + 2)
+
+
+@contextlib.contextmanager
+def stream(server):
+    """A connection on which a stream has been asked for; little is buffered on its way."""
+    server.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # connections inherit it
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(STREAM) + STREAM)
+        yield client
+
+
+def to_the_end(client):
+    """What comes until the server closes."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := client.recv(65536):
+            received += piece
+    return received
+
+
+def wait_until(server, condition):
+    """Ask the server until it is so."""
+    while not condition():
+        assert server.http.get("/health").status_code == 200
