@@ -14,12 +14,13 @@ from qwen3cpu.checkpoint.hub import is_hub_id
 from qwen3cpu.checkpoint.tensors import QUANTS
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.errors import ArgumentError
-from qwen3cpu.evaluation.quality import REFERENCE, WINDOW, Quality, evaluate, evaluate_source, read_text
+from qwen3cpu.evaluation.quality import REFERENCE, WINDOW, Quality, evaluate, evaluate_source
 from qwen3cpu.evaluation.quality_receipt import write_receipt
 from qwen3cpu.loading.locate import EMBEDDED
 from qwen3cpu.model import load
 from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.system.progress_bar import Progress
+from qwen3cpu.text.text_files import read_text_file
 
 _DEFAULT_QUANTS: Final = "q8,q4"
 
@@ -55,7 +56,7 @@ def add_command(commands: Commands) -> None:
 
 def run_eval(args: argparse.Namespace) -> int:
     """`qwen3cpu eval`."""
-    text = read_text(args.text)
+    text = read_text_file(args.text, f"--text {args.text}")
     path = Path(args.model).expanduser()
     is_packed = path.is_file() and path.suffix != ".gguf"
     with Progress("loading", None) as progress:

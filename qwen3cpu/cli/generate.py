@@ -7,16 +7,13 @@ import json
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import BinaryIO, Final
 
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.options import add_model_flags, add_sampling_flags, answer_options, open_model
 from qwen3cpu.cli.terminal import AnswerWriter, figures, limit_text, note
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.text.prompts import Prompt
-
-LONGEST_PROMPT: Final = 256 << 20
-"""Bytes of a file or pipe: far more than any context holds, and no end of /dev/zero."""
+from qwen3cpu.text.text_files import decode_text, read_text_file
 
 
 def add_command(commands: Commands) -> None:
@@ -79,11 +76,7 @@ def read_prompt(args: argparse.Namespace) -> str:
     if args.file is not None:
         if args.prompt is not None:
             raise ArgumentError("a prompt was given twice: as an argument and with --file")
-        try:
-            with args.file.open("rb") as file:
-                return _decode(file, f"--file {args.file}")
-        except OSError as error:
-            raise ArgumentError(f"--file {args.file}: {error.strerror}") from error
+        return read_text_file(args.file, f"--file {args.file}")
     if args.prompt is not None and args.prompt != "-":
         text: str = args.prompt
         return text
@@ -91,16 +84,4 @@ def read_prompt(args: argparse.Namespace) -> str:
         raise ArgumentError("no prompt: stdin is closed; give one as an argument or with --file")
     if args.prompt is None and sys.stdin.isatty():
         raise ArgumentError("no prompt: give one as an argument, with --file, or on stdin")
-    return _decode(sys.stdin.buffer, "stdin")
-
-
-def _decode(file: BinaryIO, name: str) -> str:
-    """The text of a file or pipe, without a byte order mark: to the model it would be a character."""
-    data = file.read(LONGEST_PROMPT + 1)
-    if len(data) > LONGEST_PROMPT:
-        raise ArgumentError(f"{name}: expected a prompt of at most {LONGEST_PROMPT} bytes, found more")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        found = error.object[error.start]
-        raise ArgumentError(f"{name}: expected UTF-8, found byte 0x{found:02x} at {error.start}") from None
+    return decode_text(sys.stdin.buffer, "stdin")

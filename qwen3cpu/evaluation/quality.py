@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -136,16 +135,6 @@ def evaluate_source(
         results += evaluate({quant: model}, reference, text, windows=windows, window=window, progress=progress)
         del model
     return results
-
-
-def read_text(path: Path) -> str:
-    """A text file in UTF-8, without a byte order mark. Raises ArgumentError for anything else."""
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as reason:
-        raise ArgumentError(f"text: {path} cannot be read: {reason.strerror or reason}") from reason
-    except UnicodeDecodeError as reason:
-        raise ArgumentError(f"text: {path}: expected UTF-8, found something else at byte {reason.start}") from None
 
 
 class _Tally:

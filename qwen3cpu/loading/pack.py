@@ -6,6 +6,7 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 
+from qwen3cpu.checkpoint.input_files import start_of
 from qwen3cpu.checkpoint.tensors import NARROW, check_quant
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.locate import locate
@@ -85,10 +86,6 @@ def _checked_recipe(calibrate: bool | Recipe, quant: str | None) -> Recipe | Non
 
 def _check_replaceable(path: Path) -> None:
     """Raise ArgumentError unless a path is that of a packed file, of whatever version."""
-    try:
-        with path.open("rb") as file:
-            if is_packed(file.read(PAGE)):
-                return
-    except OSError:
-        pass
+    if is_packed(start_of(path, PAGE)):
+        return
     raise ArgumentError(f"path: expected no file or a packed one to replace, found something else at {path}")

@@ -160,7 +160,7 @@ def test_bad_arguments(folder: Path, text: Path, arguments: list[str], message: 
 def test_a_text_that_is_none(folder: Path, tmp_path: Path) -> None:
     assert "cannot be read" in run("eval", folder, "--text", tmp_path).stderr
     (tmp_path / "latin").write_bytes(b"caf\xe9 au lait")
-    assert "expected UTF-8, found something else at byte 3" in run("eval", folder, "--text", tmp_path / "latin").stderr
+    assert "expected UTF-8, found byte 0xe9 at 3" in run("eval", folder, "--text", tmp_path / "latin").stderr
 
 
 def test_models_with_other_tokens(folder: Path, tmp_path: Path) -> None:

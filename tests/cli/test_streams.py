@@ -88,4 +88,4 @@ def test_a_byte_order_mark_is_no_part_of_a_prompt(tmp_path):
 
 def test_a_prompt_without_end():
     done = shell("-m qwen3cpu generate --file /dev/zero", "")
-    assert "expected a prompt of at most" in one_line(done)
+    assert "expected a text of at most" in one_line(done)

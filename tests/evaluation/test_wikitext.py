@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import qwen3cpu
-from qwen3cpu.evaluation.quality import evaluate, read_text
+from qwen3cpu.evaluation.quality import evaluate
+from qwen3cpu.text.text_files import read_text_file
 
 pytestmark = pytest.mark.smol
 
@@ -23,7 +24,7 @@ def text():
     value = os.environ.get("QWEN3CPU_WIKITEXT")
     if not value:
         pytest.skip("QWEN3CPU_WIKITEXT does not name WikiText-2's validation text")
-    return read_text(Path(value))
+    return read_text_file(Path(value), "QWEN3CPU_WIKITEXT")
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import special_files
 from checkpoints import DTYPES, qwen3_config, random_tensors, to_dtype, write_checkpoint, write_json, write_safetensors
 
 import qwen3cpu
@@ -98,44 +98,30 @@ def test_mlx_weights_are_named(tmp_path: Path) -> None:
 # Special files
 
 
-def make_socket(path: Path) -> None:
-    here = os.open(".", os.O_RDONLY)
-    os.chdir(path.parent)  # a socket's path may have 107 bytes
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path.name)
-    os.chdir(here)
-    os.close(here)
-
-
-SPECIAL: dict[str, tuple[Callable[[Path], None], str]] = {
-    "FIFO": (os.mkfifo, "a FIFO"),
-    "link to zeros without end": (lambda path: path.symlink_to("/dev/zero"), "a character device"),
-    "socket": (make_socket, "a socket"),
-    "folder": (Path.mkdir, "a folder"),
-    "link to itself": (lambda path: path.symlink_to(path), "symbolic links"),
+KINDS_OF_FILES: dict[str, Callable[[Path], None]] = {
+    **special_files.SPECIAL,
+    "symbolic links": lambda path: path.symlink_to(path),
 }
 FILES = ("config.json", "generation_config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors")
 
 
-@pytest.mark.parametrize("case", SPECIAL)
+@pytest.mark.parametrize("kind", KINDS_OF_FILES)
 @pytest.mark.parametrize("name", [*FILES, "tokenizer_config.json", "model.safetensors.index.json"])
-def test_special_files_are_not_read(tmp_path: Path, case: str, name: str) -> None:
+def test_special_files_are_not_read(tmp_path: Path, kind: str, name: str) -> None:
     write_checkpoint(tmp_path, shards=2 if name.endswith("index.json") else 1)
-    make, expected = SPECIAL[case]
     (tmp_path / name).unlink()
-    make(tmp_path / name)
+    KINDS_OF_FILES[kind](tmp_path / name)
     with pytest.raises(CheckpointError) as caught:
         open_checkpoint(tmp_path, threads=1)
-    if (case, name) != ("link to itself", "model.safetensors"):  # counts as no such file
+    if (kind, name) != ("symbolic links", "model.safetensors"):  # counts as no such file
         assert name in str(caught.value)
-        assert expected in str(caught.value)
+        assert kind in str(caught.value)
 
 
-@pytest.mark.parametrize("case", ["FIFO", "link to zeros without end", "socket"])
-def test_special_files_in_the_place_of_a_model(tmp_path: Path, case: str) -> None:
-    make, expected = SPECIAL[case]
-    make(tmp_path / "model")
-    with pytest.raises(CheckpointError, match=f"expected a model folder.*found {expected}"):
+@pytest.mark.parametrize("kind", ["a FIFO", "a character device", "a socket"])
+def test_special_files_in_the_place_of_a_model(tmp_path: Path, kind: str) -> None:
+    special_files.SPECIAL[kind](tmp_path / "model")
+    with pytest.raises(CheckpointError, match=f"expected a model folder.*found {kind}"):
         open_checkpoint(tmp_path / "model", threads=1)
 
 
