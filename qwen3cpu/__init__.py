@@ -33,6 +33,8 @@ from qwen3cpu.generation.results import Chunk, Result, Timings, TokenLogprob, To
 from qwen3cpu.loading.pack import pack
 from qwen3cpu.model import Model, load
 from qwen3cpu.quantization.recipe import Recipe
+from qwen3cpu.retrieval.options import EmbedOptions, RerankOptions
+from qwen3cpu.retrieval.ranking import Ranking
 from qwen3cpu.text.tool_calls import MalformedCall, ToolCall
 
 __version__ = VERSION
@@ -45,6 +47,7 @@ __all__ = [
     "ContextLengthError",
     "Conversation",
     "DownloadError",
+    "EmbedOptions",
     "EngineError",
     "MalformedCall",
     "MessageError",
@@ -52,7 +55,9 @@ __all__ = [
     "Options",
     "Qwen3CpuError",
     "Qwen3CpuWarning",
+    "Ranking",
     "Recipe",
+    "RerankOptions",
     "Result",
     "SamplingParams",
     "SessionError",

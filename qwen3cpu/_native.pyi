@@ -101,8 +101,13 @@ def invert_factors(matrices: NDArray[np.float64], threads: int) -> NDArray[np.fl
     Every machine gets the same bits. Releases the GIL; EngineError when one is not positive definite.
     """
 
-def unpack(format: str, packed: NDArray[np.uint8], rows: int, cols: int, threads: int) -> NDArray[np.float32]:
-    """The weights [rows, cols] that packed bytes stand for. Releases the GIL."""
+def unpack(
+    format: str, packed: NDArray[np.uint8], rows: int, cols: int, threads: int, first: int = 0, last: int | None = None
+) -> NDArray[np.float32]:
+    """The rows [first, last) of the weights [rows, cols] that packed bytes stand for. Releases the GIL.
+
+    EngineError for rows that there are not.
+    """
 
 def touch_pages(array: NDArray[np.uint8]) -> None:
     """Map the pages of an array now, reading them from their file if need be; they stay shared. Releases the GIL."""

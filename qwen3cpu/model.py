@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.arguments import whole_number
-from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig, end_token_ids
+from qwen3cpu.checkpoint.config import end_token_ids
+from qwen3cpu.checkpoint.purpose import Task, check_task
 from qwen3cpu.checkpoint.yarn import longest_context, scaled_config
 from qwen3cpu.engine.engine import Engine
-from qwen3cpu.engine.formats import KV_BLOCK, check_kv
+from qwen3cpu.engine.formats import check_kv
 from qwen3cpu.errors import ArgumentError, MessageError
 from qwen3cpu.generation.answer import Surroundings
 from qwen3cpu.generation.answerer import Answerer, results_of
@@ -25,8 +26,10 @@ from qwen3cpu.generation.grammar import Grammars
 from qwen3cpu.generation.options import Options
 from qwen3cpu.generation.results import Chunk, Result, TokenLogprob
 from qwen3cpu.generation.scoring import all_logits, score_tokens
+from qwen3cpu.loading.described_model import DescribedModel
 from qwen3cpu.loading.loaded_model import Checkpoint
 from qwen3cpu.loading.open import open_checkpoint
+from qwen3cpu.retrieval.methods import SearchMethods
 from qwen3cpu.system.blas_threads import shorten_waits
 from qwen3cpu.system.memory import system_memory, touching
 from qwen3cpu.system.progress_bar import Progress
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 
     from qwen3cpu.generation.conversation import Conversation
     from qwen3cpu.generation.tool_loop import RunResult
+    from qwen3cpu.retrieval.embedder import Embedder
+    from qwen3cpu.retrieval.reranker import Reranker
 
 
 def load(
@@ -52,6 +57,7 @@ def load(
     progress: Progress | None = None,
     rope_scaling: Mapping[str, Any] | None = None,
     prefix_cache: int | None = None,
+    task: Task | None = None,
 ) -> Model:
     """Load a dense Qwen3 checkpoint.
 
@@ -71,13 +77,17 @@ def load(
         prefix_cache: bytes of KV cache kept for prompts that begin alike (a system prompt, tools, examples), which then
             process that beginning once; the least recently used goes first. Default: a sixteenth of the memory that
             this process may use. 0 keeps nothing.
+        task: "generation", "embedding" or "reranking": what the model is for, where its files do not say so. Default:
+            what they say. `embed` and `rerank` need a model of their task.
 
     Raises:
         CheckpointError, ConfigError: files are missing, damaged or describe another kind of model.
         DownloadError: a hub id could not be fetched.
-        ArgumentError: an unknown format; an impossible context, rope_scaling, number of threads or prefix_cache.
+        ArgumentError: an unknown format; an impossible context, rope_scaling, number of threads or prefix_cache; a
+            task that the model was not made for.
     """
     check_kv(kv)
+    check_task(task)
     if context is not None:
         context = whole_number("context", context, 2, what="a number of positions")
     if prefix_cache is None:
@@ -88,7 +98,7 @@ def load(
     shorten_waits()  # SciPy, say, may have come with an OpenBLAS of its own since qwen3cpu was imported
     checkpoint = open_checkpoint(source, quant, threads=threads, cache=cache, progress=progress)
     config = scaled_config(checkpoint.config, context, rope_scaling, checkpoint.source)
-    checkpoint = replace(checkpoint, config=config)
+    checkpoint = replace(checkpoint, config=config, purpose=checkpoint.purpose.chosen(task, checkpoint.source))
     if checkpoint.packed_path is None:
         return Model(checkpoint, kv=kv, context=context, threads=threads, prefix_cache=prefix_cache)
     # The first token shall not wait for each page of a mapped file in turn.
@@ -96,7 +106,7 @@ def load(
         return Model(checkpoint, kv=kv, context=context, threads=threads, prefix_cache=prefix_cache)
 
 
-class Model:
+class Model(DescribedModel, SearchMethods):
     """A loaded model. Several Python threads may use it at once; passes that they ask for at once run as one.
 
     Made by `qwen3cpu.load`. A prompt is text, a list of messages ({"role": ..., "content": ...}) or token ids. Text is
@@ -107,8 +117,6 @@ class Model:
     def __init__(
         self, checkpoint: Checkpoint, *, kv: str, context: int | None, threads: int, prefix_cache: int = 0
     ) -> None:
-        # Without the text of tokenizer.json: 11 MB that nobody needs once the tokenizer is made.
-        self._checkpoint = replace(checkpoint, tokenizer_json=b"")
         config = checkpoint.config
         self.kv = kv
         """Format of the KV cache."""
@@ -123,6 +131,8 @@ class Model:
                 checkpoint.chat_template, self.tokenizer, source=f"{checkpoint.source}: chat template"
             )
         positions = context or longest_context(config)
+        # Without the text of tokenizer.json: 11 MB that nobody needs once the tokenizer is made.
+        self._checkpoint = replace(checkpoint, tokenizer_json=b"")
         self.engine = Engine(
             _native.Model(config.native(positions), dict(checkpoint.matrices), checkpoint.vectors, kv, threads),
             vocab_size=config.vocab_size,
@@ -130,13 +140,12 @@ class Model:
             prefix_cache=prefix_cache,
             check_weights=checkpoint.check_weights,
         )
-        """Sequences and the forward pass."""
         self._prompts = PromptEncoder(
             self.tokenizer, template, vocab_size=config.vocab_size, context=positions, source=checkpoint.source
         )
         eos = end_token_ids(config, checkpoint.generation) or self.tokenizer.end_tokens
         surroundings = Surroundings(self.engine, self.tokenizer, eos, Grammars(self.tokenizer, eos))
-        self.answerer = Answerer(surroundings, self._prompts, checkpoint.generation)
+        self.answerer = Answerer(surroundings, self._prompts, checkpoint.generation, checkpoint.check_writes_text)
 
     def __repr__(self) -> str:
         return (
@@ -145,68 +154,6 @@ class Model:
         )
 
     # What it is
-
-    @property
-    def source(self) -> str:
-        """Where it was loaded from."""
-        return self._checkpoint.source
-
-    @property
-    def config(self) -> ModelConfig:
-        """Shapes and constants, from config.json."""
-        return self._checkpoint.config
-
-    @property
-    def generation_defaults(self) -> GenerationDefaults:
-        """generation_config.json."""
-        return self._checkpoint.generation
-
-    @property
-    def quant(self) -> str:
-        """Weight format, as given to `load`."""
-        return self._checkpoint.quant
-
-    @property
-    def packed_path(self) -> Path | None:
-        """The packed file that the weights are mapped from; None when they are in memory of their own."""
-        return self._checkpoint.packed_path
-
-    @property
-    def fingerprint(self) -> str:
-        """What tells this checkpoint from others; saved conversations go on with the same one only."""
-        return self._checkpoint.fingerprint
-
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of all weights in memory."""
-        return self._checkpoint.weight_bytes
-
-    @property
-    def format_bytes(self) -> dict[str, int]:
-        """Bytes of the weight matrices by format, and of the float32 norms and biases as "vectors"."""
-        counted: dict[str, int] = {}
-        for matrix in self._checkpoint.matrices.values():
-            counted[matrix.format] = counted.get(matrix.format, 0) + matrix.data.nbytes
-        return counted | {"vectors": sum(vector.nbytes for vector in self._checkpoint.vectors.values())}
-
-    @property
-    def kv_bytes_per_token(self) -> float:
-        """Bytes that the KV cache takes for each position."""
-        return self.engine.native.kv_block_bytes() / KV_BLOCK
-
-    @property
-    def context(self) -> int:
-        """Positions that a sequence may hold."""
-        return self.engine.context
-
-    @property
-    def threads(self) -> int:
-        """Threads of a forward pass; may be set between calls. They change the speed only, never a result."""
-        return self.engine.threads
-
-    @threads.setter
-    def threads(self, threads: int) -> None:
-        self.engine.threads = resolve_threads(threads)
 
     @property
     def eos_token_ids(self) -> frozenset[int]:
@@ -218,10 +165,19 @@ class Model:
         """Whether messages can be rendered, and text becomes a user message."""
         return self._prompts.has_template
 
-    @property
-    def chat_template(self) -> str | None:
-        """The text of the checkpoint's template."""
-        return self._checkpoint.chat_template
+    @cached_property
+    def _embedder(self) -> Embedder:
+        from qwen3cpu.retrieval.embedder import Embedder
+
+        purpose = self._checkpoint.purpose.expect("embedding", self.source)
+        return Embedder(self.engine, self.tokenizer, purpose, self.config.hidden_size, self.source)
+
+    @cached_property
+    def _reranker(self) -> Reranker:
+        from qwen3cpu.retrieval.reranker import Reranker
+
+        purpose = self._checkpoint.purpose.expect("reranking", self.source)
+        return Reranker(self.engine, self.tokenizer, purpose, self._checkpoint.head_row, self.source)
 
     # Answers
 
@@ -276,9 +232,9 @@ class Model:
 
         Breaking out of the loop, cancelling and `aclose` stop within one step and leave nothing behind.
         """
-        from qwen3cpu.generation import asyncio_streams
+        from qwen3cpu.system import asyncio_steps
 
-        return asyncio_streams.stream(lambda: self.stream(prompt, n=n, **options))
+        return asyncio_steps.steps(lambda: self.stream(prompt, n=n, **options))
 
     def generate_batch(
         self, prompts: Sequence[Prompt], *, most_running: int = MOST_RUNNING, **options: Unpack[Options]
@@ -356,6 +312,7 @@ class Model:
         if isinstance(ids, str):
             raise ArgumentError("ids: expected token ids, found a str; model.tokenizer.encode makes them")
         tokens = self._prompts.text_ids(ids)
+        self._checkpoint.check_writes_text()
         if not tokens:
             raise ArgumentError("ids: expected at least one token id, found none")
         return all_logits(self.engine, tokens)
@@ -376,6 +333,7 @@ class Model:
         tokens = self._prompts.text_ids(text)
         if len(tokens) < 2:
             raise ArgumentError(f"text: expected at least two tokens, found {len(tokens)}")
+        self._checkpoint.check_writes_text()
         top = whole_number("top", top, 0, self.config.vocab_size)
         return score_tokens(self.engine, self.tokenizer, tokens, top)
 

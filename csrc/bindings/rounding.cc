@@ -113,17 +113,24 @@ Array<float> invert(const Array<double>& matrices, int threads) {
   return u;
 }
 
-Array<float> unpack(const std::string& format, const Array<uint8_t>& packed, int rows, int cols, int threads) {
+Array<float> unpack(const std::string& format, const Array<uint8_t>& packed, int rows, int cols, int threads, int first,
+                    std::optional<int> last) {
   const Matrix w{parse_format(format), rows, cols, packed.data()};
   require(rows > 0 && cols > 0 && threads > 0, "expected positive sizes");
   require(packed.size() == matrix_bytes(w.format, rows, cols),
           "expected " + std::to_string(matrix_bytes(w.format, rows, cols)) + " packed bytes, found " +
               std::to_string(packed.size()));
-  Array<float> out({int64_t{rows}, int64_t{cols}});
+  const int stop = last.value_or(rows);
+  require(0 <= first && first <= stop && stop <= rows, "expected rows within 0 to " + std::to_string(rows) +
+                                                           ", found " + std::to_string(first) + " to " +
+                                                           std::to_string(stop));
+  const int count = stop - first;
+  Array<float> out({int64_t{count}, int64_t{cols}});
   float* to = out.mutable_data();
   py::gil_scoped_release release;
-  run_team(threads,
-           [&](Team& team) { team.for_each(rows, [&](int row) { row_to_float(w, row, to + int64_t{row} * cols); }); });
+  run_team(threads, [&](Team& team) {
+    team.for_each(count, [&](int row) { row_to_float(w, first + row, to + int64_t{row} * cols); });
+  });
   return out;
 }
 
@@ -139,7 +146,7 @@ void bind_rounding(py::module_& m) {
         py::arg("threads"));
   m.def("invert_factors", &invert, py::arg("matrices").noconvert(), py::arg("threads"));
   m.def("unpack", &unpack, py::arg("format"), py::arg("packed").noconvert(), py::arg("rows"), py::arg("cols"),
-        py::arg("threads"));
+        py::arg("threads"), py::arg("first") = 0, py::arg("last") = py::none());
 }
 
 }  // namespace qwen3cpu

@@ -16,6 +16,7 @@ from qwen3cpu.errors import ConfigError
 
 _DEFAULT_HEAD_DIM = 128  # what transformers' Qwen3Config takes when the key is absent; it is not hidden_size / heads
 _MAX_PARAMETERS = 1 << 40
+_ARCHITECTURES = ("Qwen3ForCausalLM", "Qwen3Model", "Qwen3ForSequenceClassification")
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,11 @@ def _check_architecture(fields: Fields) -> None:
     if fields.text("model_type") != "qwen3":
         raise fields.fail("model_type", "'qwen3' (the dense Qwen3 models)")
     architectures = values.get("architectures")
-    # Embedding models that sentence-transformers has saved say "Qwen3Model".
+    # Embedding models that sentence-transformers has saved say "Qwen3Model", converted rerankers the third.
     if architectures is not None and (
-        not isinstance(architectures, list) or not {"Qwen3ForCausalLM", "Qwen3Model"} & set(map(str, architectures))
+        not isinstance(architectures, list) or set(_ARCHITECTURES).isdisjoint(map(str, architectures))
     ):
-        raise fields.fail("architectures", "a list with 'Qwen3ForCausalLM' or 'Qwen3Model'")
+        raise fields.fail("architectures", f"a list with one of {', '.join(_ARCHITECTURES)}")
     if fields.text("hidden_act", "silu") not in ("silu", "swish"):
         raise fields.fail("hidden_act", "'silu'")
     if fields.boolean("use_sliding_window", False):

@@ -14,7 +14,7 @@ from qwen3cpu.errors import DownloadError
 
 _PART: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 _ID: Final = re.compile(rf"{_PART}/{_PART}")
-WHOLE: Final = ("*.json", "*.safetensors", "*.jinja")
+WHOLE: Final = ("*.json", "*.safetensors", "*.jinja", "[0-9]_*/config.json")
 CONFIG: Final = ("config.json",)
 
 
@@ -42,8 +42,8 @@ def download(repo_id: str, wanted: Sequence[str] = WHOLE) -> Path:
             super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call, unused-ignore]
 
     try:
-        # Folders inside a repository hold copies in other formats.
-        folder = snapshot_download(repo_id, allow_patterns=list(wanted), ignore_patterns=["*/*"], tqdm_class=Bar)
+        # Other folders inside a repository hold copies in other formats.
+        folder = snapshot_download(repo_id, allow_patterns=list(wanted), ignore_patterns=["[!0-9]*/*"], tqdm_class=Bar)
     except Exception as reason:  # the library raises its own errors, those of its HTTP client and OSError
         raise DownloadError(_explain(repo_id, reason)) from reason
     return Path(folder)

@@ -16,12 +16,20 @@ REQUIRED: Final = object()
 
 
 def parse_object(data: bytes, source: str, error: type[CheckpointError] = CheckpointError) -> dict[str, Any]:
-    """The JSON object in `data` (UTF-8, with or without a byte order mark).
+    """The JSON object in `data`. Raises `error` as `parse_value` does, and for anything that is no object."""
+    value = parse_value(data, source, error)
+    if not isinstance(value, dict):
+        raise error(f"{source}: expected a JSON object, found {brief(value)}")
+    return value
+
+
+def parse_value(data: bytes, source: str, error: type[CheckpointError] = CheckpointError) -> Any:
+    """The JSON value in `data` (UTF-8, with or without a byte order mark).
 
     Raises `error` naming `source` when it is anything else or repeats a key.
     """
     try:
-        value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=no_repeated_keys)
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=no_repeated_keys)
     except UnicodeDecodeError as reason:
         raise error(
             f"{source}: expected JSON in UTF-8, found byte {reason.object[reason.start]:#04x} at {reason.start}"
@@ -31,9 +39,6 @@ def parse_object(data: bytes, source: str, error: type[CheckpointError] = Checkp
         raise error(f"{source}: expected JSON, found brackets nested too deeply") from None
     except ValueError as reason:
         raise error(f"{source}: expected JSON: {reason}{describe_kind(data[:START])}") from None
-    if not isinstance(value, dict):
-        raise error(f"{source}: expected a JSON object, found {brief(value)}")
-    return value
 
 
 def no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

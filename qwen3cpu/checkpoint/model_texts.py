@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
 from qwen3cpu.checkpoint.file_kinds import START, describe_kind
 from qwen3cpu.checkpoint.json_fields import brief, parse_object
+from qwen3cpu.checkpoint.purpose import GENERATION, Purpose
 from qwen3cpu.errors import CheckpointError, ConfigError
 
 
@@ -25,6 +26,18 @@ class ModelTexts:
     tokenizer_config_json: bytes
     tokenizer_config: dict[str, Any]
     chat_template: str | None
+    purpose: Purpose = GENERATION
+
+    def for_purpose(self, purpose: Purpose, *, has_head: bool = False) -> ModelTexts:
+        """The texts of a model of another purpose.
+
+        Args:
+            purpose: the other.
+            has_head: whether its files hold the language model's head even if nobody needs it. When they do not, the
+                embedding takes its place, unread.
+        """
+        tied = self.config.tie_word_embeddings or not (has_head or purpose.needs_head)
+        return replace(self, purpose=purpose, config=replace(self.config, tie_word_embeddings=tied))
 
 
 def parse_texts(

@@ -15,7 +15,7 @@ _WRAPPERS: Final = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|module|_fsdp_wrapped_m
 # Qwen3-Embedding's own files have nothing in front.
 _OUTER: Final = r"((?:(?:base_model|model|language_model|text_model|transformer)\.)*)"
 _BODY: Final = re.compile(_OUTER + r"((?:embed_tokens|layers|norm)\..+)", re.DOTALL)
-_HEAD: Final = re.compile(_OUTER + r"(lm_head\..+)", re.DOTALL)
+_HEAD: Final = re.compile(_OUTER + r"((?:lm_head|score)\..+)", re.DOTALL)
 _ADAPTER: Final = re.compile(r"\.lora_[AB]\.|\.base_layer\.|\.lora_embedding_[AB]|\.lora_magnitude_vector")
 
 

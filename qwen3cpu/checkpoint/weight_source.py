@@ -38,6 +38,9 @@ class WeightSource(Protocol):
     def vector(self, name: str) -> NDArray[np.float32]:
         """A norm weight or bias as float32, a copy. Raises CheckpointError when a value is not finite."""
 
+    def score_head(self) -> NDArray[np.float32]:
+        """A reranker's own head, float32 [1 or 2, hidden_size]. Raises CheckpointError when there is none."""
+
     def files(self) -> dict[str, Path]:
         """Name -> path of every weight file."""
 

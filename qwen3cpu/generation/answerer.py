@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import warnings
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Protocol
@@ -50,10 +50,18 @@ class Answerer:
         surroundings: what answers are made from.
         prompts: makes ids of prompts.
         defaults: the checkpoint's generation_config.json.
+        check_model: called before each request; raises ArgumentError when the model was not made to write text.
     """
 
-    def __init__(self, surroundings: Surroundings, prompts: PromptEncoder, defaults: GenerationDefaults) -> None:
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        prompts: PromptEncoder,
+        defaults: GenerationDefaults,
+        check_model: Callable[[], None] = lambda: None,
+    ) -> None:
         self.surroundings = surroundings
+        self._check_model = check_model
         self._prompts = prompts
         self._defaults = defaults
         self._has_template = prompts.has_template
@@ -124,6 +132,7 @@ class Answerer:
         return latest_switch(prompt) if self._has_template and not options.get("raw") else None
 
     def _checked(self, switch: bool | None, options: Mapping[str, Any]) -> Request:
+        self._check_model()
         tokenizer = self.surroundings.tokenizer
         opens, closes = tokenizer.tool_call, tokenizer.end_tool_call
         request = make_request(

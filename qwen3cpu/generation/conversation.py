@@ -125,9 +125,9 @@ class Conversation:
 
     def astream(self, content: str, **options: Unpack[Options]) -> AsyncGenerator[Chunk, None]:
         """As `stream`, for `async for`: breaking out of the loop or cancelling is closing early."""
-        from qwen3cpu.generation import asyncio_streams as asynchronous
+        from qwen3cpu.system import asyncio_steps
 
-        return asynchronous.stream(lambda: self.stream(content, **options))
+        return asyncio_steps.steps(lambda: self.stream(content, **options))
 
     async def asend(self, content: str, **options: Unpack[Options]) -> Result:
         """As `send`, for asyncio."""

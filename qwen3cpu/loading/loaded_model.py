@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
 from qwen3cpu.checkpoint.model_texts import ModelTexts
-from qwen3cpu.errors import CheckpointError, EngineError
+from qwen3cpu.checkpoint.purpose import GENERATION, Purpose
+from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD
+from qwen3cpu.errors import ArgumentError, CheckpointError, EngineError
 from qwen3cpu.packed.matrix import PackedMatrix
 from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.text.tokenizer import Tokenizer
@@ -23,7 +26,7 @@ class Checkpoint:
 
     source: what the user named. matrices: by Hugging Face name, in the order of the forward pass. vectors: norm weights
     and biases. fingerprint: of the files that the weights were packed from. packed_path: the file that the matrices are
-    mapped from, None when they are in anonymous memory. packed: that file, open.
+    mapped from, None when they are in anonymous memory. packed: that file, open. purpose: what it was made for.
     """
 
     source: str
@@ -38,6 +41,7 @@ class Checkpoint:
     fingerprint: str
     packed_path: Path | None
     packed: PackedFile | None = None
+    purpose: Purpose = GENERATION
 
     def check_weights(self) -> None:
         """Raise EngineError when the file has been cut since it was opened: reading its map would end the process."""
@@ -46,6 +50,21 @@ class Checkpoint:
                 self.packed.check_size()
             except CheckpointError as cut:
                 raise EngineError(str(cut)) from None
+
+    def check_writes_text(self) -> None:
+        """Raise ArgumentError when the model cannot write text: it has no use for a head, so it may have none."""
+        if not self.purpose.needs_head:
+            method = "embed" if self.purpose.task == "embedding" else "rerank"
+            raise ArgumentError(
+                f"{self.source}: expected a model that writes text, found one made for {self.purpose.task}; use "
+                f"model.{method}"
+            )
+
+    def head_row(self, id_: int) -> NDArray[np.float32]:
+        """The row of the head for a token, float32 [hidden_size], as the format of the head has it."""
+        head = self.matrices[EMBEDDING if self.config.tie_word_embeddings else HEAD]
+        row: NDArray[np.float32] = _native.unpack(head.format, head.data, head.rows, head.cols, 1, id_, id_ + 1)[0]
+        return row
 
     def make_tokenizer(self) -> Tokenizer:
         """The tokenizer. Raises CheckpointError when it is damaged or has ids that the embedding has no row for."""
@@ -90,4 +109,5 @@ class Checkpoint:
             fingerprint=fingerprint,
             packed_path=None if packed is None else packed.path,
             packed=packed,
+            purpose=texts.purpose,
         )

@@ -53,7 +53,7 @@ def open_checkpoint(
     located = locate(source)
     if may_be_packed(located.path):
         return _from_packed(located.name, PackedFile(located.path), quant)
-    opened = open_unpacked(located.path)
+    opened = open_unpacked(located.path, located.label)
     job = _Packing(located, opened, quant or opened.preferred_quant, threads)
     if progress is not None:
         return job.run(cache, progress)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.input_files import kind_of
+from qwen3cpu.checkpoint.model_texts import ModelTexts
+from qwen3cpu.checkpoint.purpose import GENERATION
 from qwen3cpu.checkpoint.readers.registry import SourceKind, source_kind
 from qwen3cpu.checkpoint.weight_source import OpenedModel
 from qwen3cpu.errors import CheckpointError
@@ -16,9 +19,21 @@ def may_be_packed(path: Path) -> bool:
     return path.is_file() and source_kind(path) is None
 
 
-def open_unpacked(path: Path) -> OpenedModel:
-    """Open a model folder or GGUF file. Raises CheckpointError (ConfigError)."""
-    return _kind(path).open(path)
+def open_unpacked(path: Path, name: str | None = None) -> OpenedModel:
+    """Open a model folder or GGUF file. Raises CheckpointError (ConfigError).
+
+    name: of the model, which says what it was made for when its files do not. Default: the path's.
+    """
+    opened = _kind(path).open(path)
+    named = path.name if name is None else name
+    if GENERATION.by_name(named) is GENERATION:
+        return opened
+
+    def read_texts() -> ModelTexts:
+        texts = opened.read_texts()
+        return replace(texts, purpose=texts.purpose.by_name(named))
+
+    return opened._replace(read_texts=read_texts)
 
 
 def read_unpacked_config(path: Path) -> ModelConfig:

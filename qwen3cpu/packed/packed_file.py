@@ -10,7 +10,8 @@ It is a safetensors file that any reader of that format can list:
 `__metadata__` has, in this order and all as strings: header_sha256, format ("qwen3cpu"), format_version,
 package_version, quant, fingerprint (of the source), source (JSON: its name, and the SHA-256 of each of its weight
 files), sha256 (JSON: tensor -> SHA-256 of its bytes), matrices (JSON: name -> [format, rows, cols]), config,
-generation_config, tokenizer_config (the files' texts), when the model has one chat_template, when it was calibrated
+generation_config, tokenizer_config (the files' texts), when the model has one chat_template, when it was made for
+something else than generation purpose (checkpoint/purpose.py), when it was calibrated
 calibration (quantization/calibration_report.py), and when it was measured quality (evaluation/quality_receipt.py).
 header_sha256 (sealed_file.py) shows when the file is opened that a byte before the data has changed. checksums.py
 compares the data with the tensors' digests. packed_writer.py writes the file; here it is read.
@@ -29,8 +30,9 @@ from numpy.typing import NDArray
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.json_fields import Fields, brief, parse_object
 from qwen3cpu.checkpoint.model_texts import ModelTexts, parse_texts
+from qwen3cpu.checkpoint.purpose import Purpose
 from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
-from qwen3cpu.checkpoint.tensors import QUANTS, matrix_shapes, vector_lengths
+from qwen3cpu.checkpoint.tensors import HEAD, QUANTS, matrix_shapes, vector_lengths
 from qwen3cpu.errors import CheckpointError
 from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix
 from qwen3cpu.packed.sealed_file import PAGE, check_seal, is_sealed
@@ -144,7 +146,12 @@ class PackedFile:
             # A lone surrogate in the JSON text cannot be encoded; the parser then reports the replacement.
             files[name + ".json"] = self._field(name, None).encode("utf-8", "replace")
         # However the source's weights were quantized, these are the file's own.
-        return parse_texts(files, metadata.get("chat_template"), str(self.path), quant_methods=None)
+        texts = parse_texts(files, metadata.get("chat_template"), str(self.path), quant_methods=None)
+        purpose = metadata.get("purpose")
+        if purpose is None:
+            return texts
+        read = Purpose.from_json(purpose.encode("utf-8", "replace"), f"{self.path}: purpose")
+        return texts.for_purpose(read, has_head=HEAD in self._file.tensors)
 
     def _read_plan(self) -> dict[str, MatrixLayout]:
         source = f"{self.path}: matrices"

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.checkpoint.model_texts import ModelTexts
+from qwen3cpu.checkpoint.purpose import GENERATION
 from qwen3cpu.packed.matrix import MatrixLayout, Pack
 from qwen3cpu.packed.packed_file import FORMAT, FORMAT_VERSION, TOKENIZER, Origin
 from qwen3cpu.packed.sealed_file import PAGE, replacing, seal
@@ -45,6 +46,7 @@ def _header(
         "generation_config": texts.generation_json.decode("utf-8"),
         "tokenizer_config": texts.tokenizer_config_json.decode("utf-8"),
         **({} if texts.chat_template is None else {"chat_template": texts.chat_template}),
+        **({} if texts.purpose == GENERATION else {"purpose": texts.purpose.to_json().decode("utf-8")}),
         **notes,
     }
     tensors = [(name, "U8", [matrix.pages, PAGE], matrix.pages * PAGE) for name, matrix in matrices.items()]

@@ -102,7 +102,9 @@ class QuickPacker:
         tokens = TOKENS // self._length * self._length
         ids = np.random.PCG64(_SEED).random_raw(tokens) % np.uint64(self._config.vocab_size)
         if self._config.vocab_size <= tokens:
-            return original_matrix(self._weights, EMBEDDING)[ids]
+            table = original_matrix(self._weights, EMBEDDING)
+            shown: NDArray[np.float32] = table[ids]
+            return shown
         rows = [original_matrix(self._weights, EMBEDDING, int(i), int(i) + 1) for i in ids]
         self._weights.drop_rows(EMBEDDING, 0, self._config.vocab_size)
         return np.concatenate(rows)

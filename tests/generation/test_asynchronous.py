@@ -10,7 +10,7 @@ import pytest
 from scripted_models import script, write_scripted
 
 import qwen3cpu
-from qwen3cpu.generation import asyncio_streams as asynchronous
+from qwen3cpu.system import asyncio_steps as asynchronous
 
 OPTIONS = {"temperature": 0.9, "max_new_tokens": 12, "ignore_eos": True}
 

@@ -42,10 +42,12 @@ def test_the_api_page_shows_what_users_of_a_model_need():
         "format_bytes",
         "generation_defaults",
     }
-    about |= {"has_chat_template", "kv_bytes_per_token", "packed_path", "quant", "source", "threads", "weight_bytes"}
+    about |= {"has_chat_template", "kv_bytes_per_token", "packed_path", "quant", "source", "task", "threads"}
+    about |= {"weight_bytes"}
     answers = {"generate", "stream", "agenerate", "astream", "generate_batch", "run", "chat", "resume"}
-    shown = {name for name in vars(qwen3cpu.Model) if not name.startswith("_")}
-    assert shown == about | answers | {"logits", "score", "render"}
+    search = {"embed", "embed_stream", "aembed", "rerank"}
+    shown = {name for name in dir(qwen3cpu.Model) if not name.startswith("_")}
+    assert shown == about | answers | search | {"logits", "score", "render"}
 
 
 def test_every_command_is_on_the_page():

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.input_files import read_file
+from qwen3cpu.checkpoint.json_fields import parse_object
 from qwen3cpu.checkpoint.model_texts import ModelTexts, parse_config, parse_texts
+from qwen3cpu.checkpoint.purpose import folder_purpose
 from qwen3cpu.checkpoint.readers.folder_kind import check_no_adapter
 from qwen3cpu.errors import CheckpointError
 
@@ -34,7 +36,9 @@ def read_folder_texts(folder: Path, quant_methods: Collection[str | None] = ()) 
         check_no_adapter(folder)
     template = read_file(folder / "chat_template.jinja")
     text = None if template is None else _decode(template, f"{folder}: chat_template.jinja")
-    return parse_texts(files, text, str(folder), quant_methods)
+    texts = parse_texts(files, text, str(folder), quant_methods)
+    config = parse_object(texts.config_json, str(folder))
+    return texts.for_purpose(folder_purpose(config, lambda name: read_file(folder / name), str(folder)))
 
 
 def _decode(data: bytes, source: str) -> str:

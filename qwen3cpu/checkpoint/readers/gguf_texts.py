@@ -14,6 +14,7 @@ from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.gguf_file import GgufFile
 from qwen3cpu.checkpoint.json_fields import Fields, brief
 from qwen3cpu.checkpoint.model_texts import ModelTexts, parse_texts
+from qwen3cpu.checkpoint.purpose import GENERATION, Purpose
 from qwen3cpu.checkpoint.readers.gguf_keys import check_keys, rope_scaling
 from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, ROWS
 from qwen3cpu.errors import CheckpointError, ConfigError
@@ -31,6 +32,9 @@ _WORDS: Final = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5
+_LAST, _RANK = 3, 4  # kinds of pooling
+CLASSIFIER: Final = "cls.output.weight"
+"""The head of a reranker: rows for yes and no."""
 _ENDS: Final = ("<|im_end|>", "<|endoftext|>")
 
 
@@ -60,7 +64,21 @@ def read_gguf_texts(file: GgufFile) -> ModelTexts:
         "tokenizer_config.json": tokens.tokenizer_config(),
     }
     encoded = {name: json.dumps(values, ensure_ascii=False).encode() for name, values in files.items()}
-    return parse_texts(encoded, template, str(file.path))
+    has_head = ROWS[HEAD].gguf in file.tensors
+    return parse_texts(encoded, template, str(file.path)).for_purpose(_purpose(file), has_head=has_head)
+
+
+def _purpose(file: GgufFile) -> Purpose:
+    """What the model was made for, by its kind of pooling: none, mean, cls, last or rank."""
+    fields = Fields(file.metadata, str(file.path), ConfigError)
+    pooling = fields.optional_integer("qwen3.pooling_type", -1, 1 << 30)
+    if pooling in (None, -1, 0):
+        return GENERATION
+    if pooling == _LAST:
+        return Purpose("embedding")
+    if pooling != _RANK:
+        raise fields.fail("qwen3.pooling_type", f"{_LAST} (last token, for embeddings) or {_RANK} (a reranker)")
+    return Purpose("reranking", own_head=CLASSIFIER in file.tensors)
 
 
 def _config(file: GgufFile) -> dict[str, Any]:

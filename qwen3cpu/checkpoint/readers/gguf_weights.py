@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.dtypes import finite_float32
 from qwen3cpu.checkpoint.gguf_file import GgufFile, GgufTensor
-from qwen3cpu.checkpoint.readers.gguf_texts import read_gguf_config, read_gguf_texts
+from qwen3cpu.checkpoint.model_texts import ModelTexts
+from qwen3cpu.checkpoint.readers.gguf_texts import CLASSIFIER, read_gguf_config, read_gguf_texts
 from qwen3cpu.checkpoint.tensors import NARROW, WIDE, Tensor, matrix_shapes, tensors_of, vector_lengths
 from qwen3cpu.checkpoint.weight_source import OpenedModel
 from qwen3cpu.errors import ArgumentError, CheckpointError
@@ -34,10 +36,17 @@ def open_gguf(path: Path) -> OpenedModel:
         config=config,
         weights=weights,
         # Making tokenizer.json takes longer than all else when the weights come from the cache.
-        read_texts=partial(read_gguf_texts, file),
+        read_texts=partial(_read_texts, file, weights),
         texts_in_fingerprint=True,
         preferred_quant=weights.preferred_quant(),
     )
+
+
+def _read_texts(file: GgufFile, weights: GgufWeights) -> ModelTexts:
+    texts = read_gguf_texts(file)
+    if not texts.purpose.own_head:
+        return texts
+    return replace(texts, purpose=replace(texts.purpose, score=weights.score_head()))
 
 
 class GgufWeights:
@@ -55,7 +64,8 @@ class GgufWeights:
         self.vectors = vector_lengths(config)
         for tensor in self._tensors.values():
             self._check(tensor)
-        extra = sorted(set(file.tensors) - {tensor.gguf_name for tensor in self._tensors.values()})
+        self._hidden_size = config.hidden_size
+        extra = sorted(set(file.tensors) - {tensor.gguf_name for tensor in self._tensors.values()} - {CLASSIFIER})
         if extra:
             raise CheckpointError(f"{file.path}: tensor {extra[0]}: found a tensor that a Qwen3 model does not have")
         self.stored_bytes: int = sum(
@@ -123,6 +133,17 @@ class GgufWeights:
         """A norm weight or bias as float32, a copy. Raises CheckpointError when a value is not finite."""
         where = f"{self.path}: tensor {self._tensors[name].gguf_name}"
         return finite_float32(self.rows(name, 0, 1).reshape(-1), where)
+
+    def score_head(self) -> NDArray[np.float32]:
+        """A reranker's own head, float32 [2, hidden_size], rows for yes and no: `cls.output.weight`."""
+        tensor = self._file.tensors[CLASSIFIER]
+        where = f"{self.path}: tensor {CLASSIFIER}"
+        if tensor.shape != (2, self._hidden_size):
+            raise CheckpointError(f"{where}: expected shape [2, {self._hidden_size}], found {list(tensor.shape)}")
+        stored = self._file.rows(CLASSIFIER, 0, 2)
+        if tensor.type in _PLAIN:
+            return finite_float32(stored.view(_PLAIN[tensor.type]), where)
+        return finite_float32(_dequantized(stored, tensor.type, self.path), where)
 
     def files(self) -> dict[str, Path]:
         """Name -> path of every weight file."""

@@ -6,6 +6,7 @@ A new reader is a file beside this one and its row here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -42,9 +43,12 @@ class SourceKind(NamedTuple):
 def _open_folder(folder: Path) -> OpenedModel:
     texts = read_folder_texts(folder, WEIGHT_READERS)
     method = quant_method(parse_object(texts.config_json, str(folder)))
+    weights = WEIGHT_READERS[method](folder, texts)
+    if texts.purpose.own_head:
+        texts = replace(texts, purpose=replace(texts.purpose, score=weights.score_head()))
     return OpenedModel(
         config=texts.config,
-        weights=WEIGHT_READERS[method](folder, texts),
+        weights=weights,
         read_texts=lambda: texts,
         texts_in_fingerprint=False,
         preferred_quant=DEFAULT_QUANT,

@@ -25,6 +25,8 @@ _logger = logging.getLogger("qwen3cpu")
 
 _WEIGHTS: Final = "model.safetensors"
 _INDEX: Final = "model.safetensors.index.json"
+SCORE: Final = "score.weight"
+"""The head of a model for sequence classification."""
 _WEIGHT_DTYPES: Final = ("BF16", "F16", "F32")
 
 
@@ -42,6 +44,7 @@ class FolderWeights:
         config = texts.config
         self.path = folder
         self._config_json = texts.config_json
+        self._hidden_size = config.hidden_size
         self._file_of = _open_files(folder)
         self._stored_name = own_names(self._file_of, folder)
         self.matrices = matrix_shapes(config)
@@ -71,7 +74,7 @@ class FolderWeights:
 
     def _check_extra(self, extra: set[str], config: ModelConfig) -> None:
         for name in sorted(extra):
-            if name == HEAD and config.tie_word_embeddings:
+            if name == SCORE or (name == HEAD and config.tie_word_embeddings):
                 continue
             # Old checkpoints carry the RoPE frequencies, which follow from the configuration.
             if name.startswith(LAYERS) and not name.endswith(".rotary_emb.inv_freq"):
@@ -101,6 +104,12 @@ class FolderWeights:
     def vector(self, name: str) -> NDArray[np.float32]:
         """A norm weight or bias as float32, a copy. Raises CheckpointError when a value is not finite."""
         file, stored = self._file(name), self._stored_name[name]
+        return finite_float32(file.array(stored), f"{file.path}: tensor {stored}")
+
+    def score_head(self) -> NDArray[np.float32]:
+        """A reranker's own head, float32 [1, hidden_size]: `score.weight`. Raises CheckpointError."""
+        self._check_tensor(SCORE, (1, self._hidden_size))
+        file, stored = self._file(SCORE), self._stored_name[SCORE]
         return finite_float32(file.array(stored), f"{file.path}: tensor {stored}")
 
     def files(self) -> dict[str, Path]:

@@ -1,0 +1,89 @@
+"""Scores of documents for a query by a reranker: the authors' template, and the logits of "yes" and "no"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.checkpoint.purpose import Purpose
+from qwen3cpu.engine.engine import Engine
+from qwen3cpu.errors import ArgumentError, CheckpointError
+from qwen3cpu.retrieval.exact import dot
+from qwen3cpu.retrieval.passes import last_states
+from qwen3cpu.retrieval.texts import INSTRUCTION, encode_within
+from qwen3cpu.text.tokenizer import Tokenizer, check_text
+
+_BEFORE: Final = (
+    "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
+    'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
+)
+_AFTER: Final = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+
+
+class Reranker:
+    """Scores documents with one model.
+
+    Args:
+        engine: runs the passes.
+        tokenizer: of the model.
+        purpose: what the model's files say of its head and lengths.
+        head_row: gives a row of the language model's head, float32 [hidden_size].
+        source: what messages call the model.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        purpose: Purpose,
+        head_row: Callable[[int], NDArray[np.float32]],
+        source: str,
+    ) -> None:
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._before = tokenizer.encode(_BEFORE, control_tokens=True)
+        self._after = tokenizer.encode(_AFTER, control_tokens=True)
+        self._most_tokens = min(engine.context, purpose.max_length or engine.context)
+        if purpose.score is not None:
+            # One row: its product is the logit. Two: those of yes and no.
+            self._rows = list(purpose.score)
+        else:
+            yes_no = purpose.yes_no or (_word(tokenizer, "yes", source), _word(tokenizer, "no", source))
+            self._rows = [head_row(id_) for id_ in yes_no]
+
+    def logits(
+        self, query: str, documents: Sequence[str], *, instruction: str | None = None, truncate: bool = False
+    ) -> Iterator[float]:
+        """The logit of each document's score, in their order; the score is its sigmoid. Arguments are checked now."""
+        check_text(query, "query")
+        if isinstance(documents, (str, bytes)) or not isinstance(documents, Sequence):
+            raise ArgumentError(f"documents: expected a list of texts, found {type(documents).__name__}")
+        if not isinstance(truncate, bool):
+            raise ArgumentError(f"truncate: expected True or False, found {truncate!r}")
+        for place, document in enumerate(documents):
+            check_text(document, f"documents[{place}]")
+        if instruction is None:
+            instruction = INSTRUCTION
+        check_text(instruction, "instruction")
+        before = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: "
+        encoded = (self._encode(before, text, f"documents[{n}]", truncate) for n, text in enumerate(documents))
+        return (self._logit(state) for states in last_states(self._engine, encoded) for state in states)
+
+    def _encode(self, before: str, document: str, name: str, truncate: bool) -> list[int]:
+        room = self._most_tokens - len(self._before) - len(self._after)
+        middle = encode_within(self._tokenizer, document, max(room, 0), name=name, truncate=truncate, before=before)
+        return [*self._before, *middle, *self._after]
+
+    def _logit(self, state: NDArray[np.float32]) -> float:
+        logits = [dot(row, state) for row in self._rows]
+        return logits[0] if len(logits) == 1 else logits[0] - logits[1]
+
+
+def _word(tokenizer: Tokenizer, word: str, source: str) -> int:
+    id_ = tokenizer.id_of(word)
+    if id_ is None:
+        raise CheckpointError(f"{source}: expected a token {word!r}, by which a reranker answers, found no such token")
+    return id_

@@ -1,0 +1,69 @@
+"""Texts to token ids that a retrieval model takes, within its context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+from qwen3cpu.arguments import as_whole
+from qwen3cpu.errors import ArgumentError, ContextLengthError
+from qwen3cpu.text.tokenizer import Tokenizer, check_text
+
+Text: TypeAlias = "str | Sequence[int]"
+"""A text, or its token ids."""
+INSTRUCTION: Final = "Given a web search query, retrieve relevant passages that answer the query"
+"""What the authors' models are told when nothing else is said."""
+
+
+def encode_within(
+    tokenizer: Tokenizer, text: Text, room: int, *, name: str, truncate: bool, before: str = ""
+) -> list[int]:
+    """The ids of a text, at most `room`.
+
+    Args:
+        tokenizer: encodes. Spellings of control tokens are plain text.
+        text: str, or ids, which are taken as they are.
+        room: tokens that fit.
+        name: of the text in messages.
+        truncate: cut what does not fit off the end instead of refusing it.
+        before: put before a text that is a str, never cut.
+
+    Raises:
+        ArgumentError: no text, or an id outside the vocabulary.
+        ContextLengthError: too many tokens, and `truncate` is false.
+    """
+    if not isinstance(text, str):
+        return _fitting(_checked_ids(text, tokenizer.size, name), room, name, truncate)
+    check_text(text, name)
+    whole = before + text
+    least = tokenizer.least_tokens(whole)
+    if least > room:
+        if not truncate:
+            raise _too_long(name, f"at least {least}", room)
+        # No token is longer than the longest, and NFC makes a text at most three times shorter.
+        whole = whole[: 3 * (room + 1) * tokenizer.longest_token]
+    return _fitting(tokenizer.encode(whole), room, name, truncate)
+
+
+def _fitting(ids: list[int], room: int, name: str, truncate: bool) -> list[int]:
+    if len(ids) > room:
+        if not truncate:
+            raise _too_long(name, str(len(ids)), room)
+        del ids[room:]
+    return ids
+
+
+def _too_long(name: str, tokens: str, room: int) -> ContextLengthError:
+    return ContextLengthError(f"{name}: expected at most {room} tokens, found {tokens}; truncate=True cuts it there")
+
+
+def _checked_ids(ids: object, size: int, name: str) -> list[int]:
+    if not isinstance(ids, Sequence) or isinstance(ids, (bytes, bytearray)):
+        raise ArgumentError(f"{name}: expected a str or token ids, found {type(ids).__name__}")
+    checked = []
+    for place, value in enumerate(ids):
+        id_ = as_whole(value)
+        if id_ is None or not 0 <= id_ < size:
+            raise ArgumentError(f"{name}[{place}]: expected a token id from 0 to {size - 1}, found {value!r}")
+        checked.append(id_)
+    return checked

@@ -1,0 +1,67 @@
+"""What becomes of a hidden state: fewer dimensions (Matryoshka), length 1, and other number formats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.arguments import whole_number
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.retrieval.exact import norm
+
+Dtype: TypeAlias = Literal["float32", "int8", "binary"]
+DTYPES: Final[tuple[Dtype, ...]] = get_args(Dtype)
+
+
+@dataclass(frozen=True)
+class VectorForm:
+    """The form of vectors.
+
+    dimensions: the first so many of hidden_size.
+    normalize: to length 1, after the others are cut off.
+    dtype: "float32"; "int8", the values times 127 / the largest of their vector, so that angles stay; or "binary", one
+    bit for each dimension, set where the value is above zero, eight in a byte with the first in its highest bit.
+    """
+
+    dimensions: int
+    normalize: bool
+    dtype: Dtype
+
+    @classmethod
+    def checked(cls, hidden_size: int, dimensions: object, normalize: object, dtype: object) -> VectorForm:
+        """Check arguments. None for dimensions: all. Raises ArgumentError."""
+        count = hidden_size
+        if dimensions is not None:
+            count = whole_number("dimensions", dimensions, 1, hidden_size, what="a number of dimensions")
+        if not isinstance(normalize, bool):
+            raise ArgumentError(f"normalize: expected True or False, found {normalize!r}")
+        if dtype not in DTYPES:
+            raise ArgumentError(f"dtype: expected one of {', '.join(DTYPES)}, found {dtype!r}")
+        return cls(count, normalize, dtype)
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        """The dtype of an array of such vectors."""
+        return np.dtype({"float32": np.float32, "int8": np.int8, "binary": np.uint8}[self.dtype])
+
+    @property
+    def columns(self) -> int:
+        """The columns of an array of such vectors: dimensions, or bytes of bits."""
+        return -(-self.dimensions // 8) if self.dtype == "binary" else self.dimensions
+
+    def of(self, state: NDArray[np.float32]) -> NDArray[Any]:
+        """The vector of a hidden state, `numpy` [columns]."""
+        vector = state[: self.dimensions]
+        if self.dtype == "binary":
+            return np.packbits(vector > 0)
+        if self.dtype == "int8":
+            largest = float(np.abs(vector).max())
+            scaled = vector.astype(np.float64) * (127.0 / largest if largest > 0 else 0.0)
+            return np.rint(scaled).astype(np.int8)
+        if not self.normalize:
+            return vector
+        length = norm(vector)
+        return (vector.astype(np.float64) / length).astype(np.float32) if length > 0 else vector

@@ -1,0 +1,48 @@
+"""Steps of generators for asyncio: worker threads run them, so that they do not block the event loop.
+
+A cancelled task waits for the step that is running, at most one, and then closes its generator: when it has ended,
+nothing of it is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+WORKERS: Final = 16
+"""Steps that wait for a model, or share its forward pass, at once."""
+# One pool for all models and event loops: its threads are made when needed, and idle ones cost nothing.
+_pool: Final = ThreadPoolExecutor(WORKERS, thread_name_prefix="qwen3cpu-async")
+
+
+async def steps(start: Callable[[], Generator[T, None, None]]) -> AsyncGenerator[T, None]:
+    """What a generator yields, nothing being None. `start` makes it; that too happens on a worker thread."""
+    items = await _on_a_worker(start)
+    try:
+        while (item := await _on_a_worker(next, items, None)) is not None:
+            yield item
+    finally:
+        items.close()
+
+
+async def _on_a_worker(call: Callable[..., T], *args: Any) -> T:
+    """The value of a call. When this returns or raises, the call has ended or has never begun."""
+    work = _pool.submit(call, *args)
+    done = asyncio.wrap_future(work)
+    interrupted = None
+    while not done.done():
+        try:
+            # Unlike awaiting `done`, this does not cancel it, which would hide that the thread still runs.
+            await asyncio.wait([done])
+        except asyncio.CancelledError as error:
+            if work.cancel():
+                raise
+            interrupted = error
+    if interrupted is not None:
+        done.exception()  # retrieved, so that asyncio does not report it
+        raise interrupted
+    return done.result()
