@@ -20,7 +20,7 @@ from qwen3cpu.errors import ArgumentError, Qwen3CpuError
 from qwen3cpu.generation.llguidance_calls import LIBRARY
 from qwen3cpu.system.fork_guard import ForkLock
 from qwen3cpu.text.memo import Memo, bytes_of, remembered
-from qwen3cpu.text.schemas.checking import Checker
+from qwen3cpu.text.schemas.checking import SchemaChecker
 from qwen3cpu.text.schemas.keywords import MOST_MULTIPLES
 from qwen3cpu.text.schemas.reading import SchemaError
 from qwen3cpu.text.tokenizer import Tokenizer
@@ -76,7 +76,7 @@ class Grammar:
             value = json.loads(answer)
         except (ValueError, RecursionError) as error:
             return (f"the answer is not complete JSON: {error}",)
-        return Checker(self.schema).errors(value)
+        return SchemaChecker(self.schema).check(value).listed()
 
 
 def answer_grammar(

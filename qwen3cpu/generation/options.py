@@ -21,7 +21,7 @@ from qwen3cpu.text.tool_schemas import Tool, tool_schemas
 
 if TYPE_CHECKING:
     from qwen3cpu.generation.grammar import Grammar
-    from qwen3cpu.text.schema_validator import SchemaChecker
+    from qwen3cpu.text.schemas.checking import SchemaChecker
 
 
 class Options(TypedDict, total=False):

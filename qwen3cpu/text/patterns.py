@@ -1,7 +1,8 @@
 """Searches texts for regular expressions of JSON schemas in linear time: no expression can hang.
 
 `re` backtracks, so that `^(a+)+$` takes exponential time. Here all ways to match advance together, one character at a
-time (Thompson's simulation of an NFA). The standard library parses the expressions.
+time (Thompson's simulation of an NFA). The standard library parses the expressions. Libraries with a linear time (RE2,
+Rust's `regex`) have no look-around, with which schemas describe passwords, and count no steps.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from qwen3cpu.text.memo import bytes_of, remembered
+from qwen3cpu.text.pattern_syntax import Test, UncheckedPatternError, python_syntax
 
 # Python 3.11 gave the parser of expressions this name. `sre_parse`, its earlier one, still works, but warns.
 _parser: Final = importlib.import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
@@ -25,27 +26,7 @@ MOST_STATES: Final = 20_000
 KEPT_BYTES: Final = 16 << 20
 """Bytes of the states that are kept of the expressions that were used last."""
 _STATE_BYTES: Final = 1200
-_PROPERTIES: Final = 0x10FF00
-"""Characters from here on (of a private use area) stand for Unicode properties in an expression."""
-_LONG_NAMES: Final = {
-    "Letter": "L",
-    "Lowercase_Letter": "Ll",
-    "Uppercase_Letter": "Lu",
-    "Mark": "M",
-    "Number": "N",
-    "Decimal_Number": "Nd",
-    "Punctuation": "P",
-    "Symbol": "S",
-    "Separator": "Z",
-}
-_ECMA: Final = re.compile(r"\\([pP])\{([^{}]*)\}|\\u\{([0-9a-fA-F]{1,6})\}|\\.|\(\?<(?=[A-Za-z_])", re.DOTALL)
 _EMPTY_IS_NO_BOUNDARY: Final = re.search(r"\B", "") is not None  # since Python 3.14
-
-Test = Callable[[str], bool]
-
-
-class UncheckedPatternError(Exception):
-    """An expression that cannot be searched for: its syntax is unknown, or it takes too many steps."""
 
 
 class Budget:
@@ -66,10 +47,10 @@ class Budget:
 
 
 def search(pattern: str, text: str, budget: Budget) -> bool:
-    """Whether a text has a match of an expression somewhere, as `re.search` says.
+    """Whether a text has a match of an expression somewhere.
 
     Args:
-        pattern: in the syntax of Python, or of ECMAScript with the `u` flag as far as this file knows it.
+        pattern: in ECMAScript's syntax, as pattern_syntax.py reads it. `$` is the end of the text only.
         text: where to search.
         budget: of steps.
 
@@ -106,45 +87,14 @@ _Program = list[_State]
 def _program(pattern: str) -> tuple[_Program | str, int]:
     """The states of an expression, or why there are none; and how many there are, with those of look-around."""
     try:
-        parsed, properties = _parsed(pattern)
+        syntax, properties = python_syntax(pattern)
+        parsed = _parser.parse(syntax)
         size = _Size()
         return _Compiler(properties, size).program(parsed, parsed.state.flags), size.states
     except UncheckedPatternError as reason:
         return str(reason), 0
     except (re.error, RecursionError, OverflowError, MemoryError, Warning) as error:
         return f"it is no regular expression known here: {str(error)[:100]}", 0
-
-
-def _parsed(pattern: str) -> tuple[Any, dict[int, Test]]:
-    try:
-        return _parser.parse(pattern), {}
-    except re.error:
-        properties: dict[int, Test] = {}
-        return _parser.parse(_ECMA.sub(lambda found: _translated(found, properties), pattern)), properties
-
-
-def _translated(found: re.Match[str], properties: dict[int, Test]) -> str:
-    """What ECMAScript writes otherwise than Python."""
-    kind, name, code = found.groups()
-    if name is not None:
-        place = _PROPERTIES + len(properties)
-        if place > 0x10FFFD:
-            raise UncheckedPatternError("it has too many Unicode properties")
-        properties[place] = _property(name, negated=kind == "P")
-        return chr(place)
-    if code is not None:
-        if int(code, 16) > 0x10FFFF:
-            raise UncheckedPatternError(f"\\u{{{code}}} is no character")
-        return re.escape(chr(int(code, 16)))
-    return "(?P<" if found[0] == "(?<" else found[0]
-
-
-def _property(name: str, *, negated: bool) -> Test:
-    short = name.removeprefix("General_Category=").removeprefix("gc=")
-    short = _LONG_NAMES.get(short, short)
-    if not re.fullmatch("[CLMNPSZ][a-z]?", short):
-        raise UncheckedPatternError(f"the Unicode property {name[:40]!r} is unknown here")
-    return lambda character: unicodedata.category(character).startswith(short) is not negated
 
 
 class _Size:
@@ -304,8 +254,7 @@ def _place(kind: Any, flags: int) -> Callable[[_Search, int], bool]:
         if kind is _sre.AT_BEGINNING_STRING:
             return position == 0
         if kind is _sre.AT_END:
-            rest = len(text) - position
-            return rest == 0 or (text[position] == "\n" and (lines or rest == 1))
+            return position == len(text) or (lines and text[position] == "\n")
         if kind is _sre.AT_END_STRING:
             return position == len(text)
         if kind is _sre.AT_BOUNDARY:

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from qwen3cpu.errors import MessageError
+from qwen3cpu.errors import ArgumentError, MessageError
 from qwen3cpu.text.call_json import read_values
 from qwen3cpu.text.memo import bytes_of, remembered
 from qwen3cpu.text.messages import plain_json
+from qwen3cpu.text.schemas.reading import shown
 
 if TYPE_CHECKING:
-    from qwen3cpu.text.schema_validator import SchemaChecker
+    from qwen3cpu.text.schemas.checking import SchemaChecker
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
 KEPT_BYTES: Final = 32 << 20
@@ -87,7 +88,7 @@ class CallReader:
         try:
             return self._read(written)
         except MessageError as error:
-            from qwen3cpu.text.schema_validator import shortened
+            from qwen3cpu.text.schemas.check_keywords import shortened
 
             text = f"{OPENING}\n{written}\n{CLOSING}" if closed else OPENING + written
             return MalformedCall(text, shortened(str(error)))
@@ -116,9 +117,10 @@ class CallReader:
             if name not in self._functions:
                 known = ", ".join(sorted(self._functions)) or "none"
                 raise MessageError(f"{which}name: expected one of the tools ({known}), found {name!r}")
-            findings = self._functions[name].check(arguments, "arguments")
-            if findings.problem is not None:
-                raise MessageError(which + findings.problem)
+            findings = self._functions[name].check(arguments)
+            problem = findings.problem("arguments")
+            if problem is not None:
+                raise MessageError(which + problem)
             unchecked = findings.unchecked
         return ToolCall(name, arguments, unchecked=unchecked)
 
@@ -127,10 +129,10 @@ def argument_validators(tools: Sequence[Mapping[str, Any]] | None) -> dict[str, 
     """What checks the arguments of each tool, by its name.
 
     Args:
-        tools: descriptions as `check_tools` leaves them; None gives None.
+        tools: descriptions as `with_checkable_parameters` leaves them; None gives None.
 
     Raises:
-        ArgumentError: `parameters` is no JSON schema.
+        ArgumentError: `parameters` is no object.
     """
     return None if tools is None else dict(_checkers(json.dumps(tools)))
 
@@ -143,13 +145,16 @@ def _checkers_bytes(args: tuple[str], found: Mapping[str, SchemaChecker]) -> int
 def _checkers(tools: str) -> dict[str, SchemaChecker]:
     """The same tools come with every message of a conversation, and checking their schemas takes milliseconds."""
     # Imported here: most answers have no tools.
-    from qwen3cpu.text.schema_validator import SchemaChecker
+    from qwen3cpu.text.schemas.checking import SchemaChecker
 
     found: dict[str, SchemaChecker] = {}
     for index, tool in enumerate(json.loads(tools)):
         function = tool.get("function", tool)
         schema = function.get("parameters")
-        found[function["name"]] = SchemaChecker({} if schema is None else schema, f"tools[{index}].parameters")
+        if schema is not None and not isinstance(schema, dict):
+            place = f"tools[{index}]{'.function' if 'function' in tool else ''}.parameters"
+            raise ArgumentError(f"{place}: expected a JSON schema (an object), found {shown(schema)}")
+        found[function["name"]] = SchemaChecker(schema or {})
     return found
 
 

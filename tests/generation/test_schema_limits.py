@@ -83,6 +83,14 @@ def test_large_schemas_that_are_taken(tiny, schema):
             {"$defs": {str(i): {"$ref": f"#/$defs/{i + 1}"} for i in range(500)} | {"500": {}}, "$ref": "#/$defs/0"},
             "100 references in a row",
         ),
+        (
+            {"items": {"$ref": "urn:" + "x" * 1000}},
+            "schema: /items/[$]ref: expected at most 1000 characters, found 1004",
+        ),
+        (
+            {"$schema": "http://json-schema.org/draft-04/schema#", "items": {"id": "x" * 1001}},
+            "schema: /items/id: expected at most 1000 characters, found 1001",
+        ),
         ({"properties": {str(i): {} for i in range(5000)}}, "at most 500 optional properties, found 5000"),
         (
             {
@@ -94,7 +102,7 @@ def test_large_schemas_that_are_taken(tiny, schema):
             None,
         ),
     ],
-    ids=["chain", "wide", "product"],
+    ids=["chain", "long", "long id", "wide", "product"],
 )
 def test_schemas_over_a_limit(schema, words):
     with pytest.raises(qwen3cpu.ArgumentError, match=words):
@@ -104,7 +112,7 @@ def test_schemas_over_a_limit(schema, words):
 def test_names_are_compared_with_few_patterns(monkeypatch):
     """What a name matches is looked up for each name and pattern: many of both would take minutes."""
     searches = []
-    monkeypatch.setattr(objects, "found_in", lambda pattern, text: searches.append(pattern))
+    monkeypatch.setattr(objects, "found_in", lambda pattern, text, budget: searches.append(pattern))
     names = {f"n{i}": {} for i in range(400)}
     narrowed({"properties": names, "patternProperties": {f"^p{i}": {} for i in range(400)}})
     assert len(searches) == 400 * objects.MOST_PATTERNS
@@ -131,6 +139,27 @@ def test_few_patterns_are_joined_at_one_place():
     assert made.unenforced == ()
     made = narrowed({"type": "string", "allOf": [{"pattern": f"a{n}.*b"} for n in range(60)]})
     assert set(made.unenforced) >= {f"/allOf/{n}/pattern" for n in range(leaves.MOST_JOINED, 60)}
+
+
+def test_a_name_of_which_it_is_unknown_what_it_matches_is_left_free():
+    """The pattern, with a back reference, may be the one that allows `aa`."""
+    schema = {"patternProperties": {r"^(a)\1$": {"type": "null"}}, "required": ["aa"], "additionalProperties": False}
+    made = narrowed(schema)
+    assert made.schema["properties"] == {"aa": True}
+    assert made.unenforced == ("/patternProperties",)
+    known = narrowed({**schema, "patternProperties": {"^a+$": {"type": "null"}}})
+    assert known.schema["properties"] == {"aa": {"type": "null"}}
+
+
+def test_searches_share_one_budget(monkeypatch):
+    """Many listed values and an expression that takes many steps for each: what is left over is not enforced."""
+    values = [f"{'a' * 500}{number}" for number in range(50)]
+    schema = {"enum": [*values, "b"], "pattern": "^(a|aa|aaa)+[0-9]+$"}
+    assert narrowed(schema).schema == {"enum": values}
+    assert narrowed(schema).unenforced == ()
+    monkeypatch.setattr(leaves, "MOST_SEARCH_STEPS", 50_000)
+    assert narrowed(schema).schema == {"enum": [*values, "b"]}
+    assert narrowed(schema).unenforced == ("",)
 
 
 def test_a_grammar_that_is_too_large_for_its_first_token(tiny, monkeypatch):

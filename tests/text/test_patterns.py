@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen3cpu.text.patterns import Budget, UncheckedPatternError, search
+from qwen3cpu.text.pattern_syntax import UncheckedPatternError
+from qwen3cpu.text.patterns import Budget, search
+from qwen3cpu.text.schemas.patterns import found_in, translated
 
 ATOMS = [
     *("a", "b", ".", "[ab]", "[^a]", r"\d", r"\w", r"\W", r"\b", r"\B", "^", "$", r"\s", r"\S", r"\A", r"\Z", "é"),
@@ -27,7 +29,9 @@ terms = st.recursive(
 @given(st.lists(st.tuples(terms, st.sampled_from(REPEATS)), max_size=3), st.text("abcA1é \n_", max_size=6))
 def test_matches_are_those_of_re(parts, text):
     pattern = "".join(f"(?:{term}){repeat}" for term, repeat in parts)
-    assert search(pattern, text, Budget(1_000_000)) is (re.search(pattern, text) is not None)
+    # Python's $ is also the place before a last line break; \Z is what $ is here.
+    theirs = pattern.replace("(?m:$)", "(?m:<end>)").replace("$", r"\Z").replace("<end>", "$")
+    assert search(pattern, text, Budget(1_000_000)) is (re.search(theirs, text) is not None)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +89,57 @@ def test_what_cannot_be_checked_says_why(pattern, words):
         (r"^\u{1F600}$", "😀", "😁"),
         (r"^(?<year>\d{4})\/(?<month>\d\d)$", "2026/11", "2026-11"),
         (r"^(?<=^)\p{L}(?<!b)$", "a", "b"),
+        ("^a{,3}$", "a{,3}", "aaa"),
+        (r"^\cJ\x41$", "\nA", "JA"),
+        ("^[a&&b]+$", "a&b", "c"),
+        ("^[[a]+$", "[a", "]"),
+        ("^[|~~]+$", "|~", "a"),
+        ("^[+--]+$", "+,-", "a"),
+        ("^[--]$", "-", "a"),
+        (r"^[\]]$", "]", "a"),
+        ("a$", "ba", "a\n"),
+        ("^[^]$", "\n", ""),
+        ("^a|[]b", "a", "b"),
+        (r"^\ud83d\ude00[\ud83d\ude01]$", "😀😁", "😀"),
+        (r"^\e\z", "\x1b", "e"),
+        (r"^[\u{5d}\u{2d}]+$", "]-", "a"),
     ],
 )
 def test_syntax_of_ecmascript(pattern, good, bad):
     assert search(pattern, good, Budget(1000))
     assert not search(pattern, bad, Budget(1000))
+
+
+@pytest.mark.parametrize(
+    "pattern", ["^(a|b)*$", r"^\d{2,3}$", "[^a]", "a{,3}", r"\cJ", "^[a&&b]+$", "^[[]$", "(?<n>a)b", "x{y}", "^$"]
+)
+@pytest.mark.parametrize("text", ["", "ab", "12", "1234", "\n", "&", "[", "x{y}", "a{,3}", 'a"\\'])
+def test_patterns_mean_what_ecmascript_says(pattern, text):
+    """Compared with Python's, where both have the same meaning."""
+    known = (
+        pattern.replace("(?<", "(?P<")
+        .replace(r"\cJ", "\\n")
+        .replace("a{,3}", r"a\{,3}")
+        .replace("[[]", r"[\[]")
+        .replace("&&", "&")
+    )
+    assert search(pattern, text, Budget(10_000)) is bool(re.search(known.replace("$", r"\Z"), text))
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"(?=a)", r"(?<!a)b", r"\bx", r"(a)\1", "^(a{0,100}){0,100}$", "a" * 5000, "\ud800"]
+)
+def test_patterns_without_an_equivalent(pattern):
+    assert translated(pattern) is None
+
+
+@pytest.mark.parametrize("pattern", ["[a&&b]", "[[a]", "[a||b]", "[~~]", "[--a]", "[+--]", "[]a]", "[^]a]"])
+def test_no_pattern_makes_the_parser_warn(pattern):
+    """Warnings are errors in these tests: the pattern would count as unknown."""
+    assert search(pattern, "a]", Budget(1000)) in (True, False)
+
+
+def test_what_cannot_be_told_is_none():
+    assert found_in("^(a+)+$", "a" * 26 + "!", Budget(1000)) is False
+    assert found_in(r"(a)\1", "aa", Budget(1000)) is None
+    assert found_in("a", "b" * 100, Budget(10)) is None

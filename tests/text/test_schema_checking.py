@@ -1,13 +1,30 @@
 """Values against schemas of every draft: never a hang, never a fetch, never a foreign exception."""
 
+import gc
+import itertools
+import sys
+import urllib.parse
+
 import jsonschema
 import pytest
 
-from qwen3cpu.text.schemas.checking import Checker
-from qwen3cpu.text.schemas.patterns import found_in, translated
+import qwen3cpu
+from qwen3cpu.text.schemas.checking import MOST_NAMED, SchemaChecker, schema_problem
 from qwen3cpu.text.schemas.tools import with_checkable_parameters
+from qwen3cpu.text.tool_calls import CallReader, MalformedCall, argument_validators
 
-pytest.importorskip("llguidance", reason="schemas need the extra [schema]")
+DRAFTS = [f"http://json-schema.org/draft-0{number}/schema#" for number in (3, 4, 6, 7)] + [
+    f"https://json-schema.org/draft/{year}/schema" for year in ("2019-09", "2020-12")
+]
+EVIL, LONG = "^(a+)+$", "a" * 2000 + "!"
+
+
+def check(schema, value):
+    return SchemaChecker(schema).check(value)
+
+
+def problem(schema, value):
+    return check(schema, value).problem("value")
 
 
 @pytest.mark.parametrize(
@@ -37,8 +54,8 @@ pytest.importorskip("llguidance", reason="schemas need the extra [schema]")
     ids=str,
 )
 def test_every_draft(schema, right, wrong):
-    assert Checker(schema).errors(right) == ()
-    assert len(Checker(schema).errors(wrong)) == 1
+    assert check(schema, right).listed() == ()
+    assert len(check(schema, wrong).listed()) == 1
 
 
 @pytest.mark.parametrize(
@@ -62,7 +79,7 @@ def test_every_draft(schema, right, wrong):
 )
 def test_values_that_no_draft_knows_say_nothing(schema):
     for value in (None, 1, "a", [1], {"a": 1}):
-        Checker(schema).errors(value)
+        assert isinstance(check(schema, value).listed(), tuple)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +96,10 @@ def test_values_that_no_draft_knows_say_nothing(schema):
     ids=["itself", "elsewhere", "nowhere", "doubled"],
 )
 def test_what_cannot_be_checked_says_so(schema):
-    (error,) = Checker(schema).errors(1)
-    assert error.startswith("not checked to the end: ")
+    findings = check(schema, 1)
+    assert findings.listed() == (f"not checked to the end: {findings.stopped}",)
+    assert findings.problem("value") == f"value: cannot be checked: {findings.stopped}"
+    assert findings.allowed
 
 
 def test_a_check_has_no_end_of_the_stack():
@@ -88,37 +107,200 @@ def test_a_check_has_no_end_of_the_stack():
     value = None
     for _ in range(400):
         value = [value]
-    assert Checker({"items": {"$ref": "#"}, "maxItems": 1}).errors(value)[0].startswith("not checked to the end")
+    for schema in ({"items": {"$ref": "#"}, "maxItems": 1}, {"items": {"$ref": "#"}, "unevaluatedItems": False}):
+        assert check(schema, value).listed()[0].startswith("not checked to the end")
 
 
 def test_an_error_names_its_place():
-    errors = Checker({"properties": {"a/b": {"items": {"type": "integer"}}}}).errors({"a/b": [1, "x"]})
-    assert errors == ("/a~1b/1: \"x\" is not of type 'integer'",)
+    findings = check({"properties": {"a/b": {"items": {"type": "integer"}}}}, {"a/b": [1, "x"]})
+    assert findings.listed() == ("/a~1b/1: 'x' is not of type 'integer'",)
+    assert findings.problem("value") == "value.a/b[1]: 'x' is not of type 'integer'"
+
+
+def test_few_errors_are_named_and_shortened():
+    findings = check({"items": {"type": "null"}}, ["x" * 1000] * 20)
+    assert [each.path for each in findings.mistakes] == [(index,) for index in range(MOST_NAMED)]
+    assert findings.listed()[0] == f"/0: '{'x' * 95}...' is not of type 'null'"
+    assert len(check({"enum": ["x" * 1000]}, 1).listed()[0]) == 300
+    assert not findings.allowed
+
+
+def test_the_best_error_is_that_of_the_branch_that_was_meant():
+    schema = {"anyOf": [{"type": "string"}, {"properties": {"a": {"properties": {"b": {"type": "null"}}}}}]}
+    assert problem(schema, {"a": {"b": 1}}).startswith("value")
+    ours = check(schema, {"a": {"b": 1}}).best
+    theirs = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors({"a": {"b": 1}}))
+    assert (ours.path, ours.problem) == (tuple(theirs.absolute_path), theirs.message)
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+@pytest.mark.parametrize(
+    ("schema", "value", "words"),
+    [
+        ({"pattern": EVIL}, LONG, "does not match"),
+        ({"patternProperties": {EVIL: {"type": "string"}}, "additionalProperties": False}, {LONG: 1}, "of the regexes"),
+        ({"patternProperties": {EVIL: {"type": "string"}}}, {"aaa": 1}, "value.aaa: 1 is not of type 'string'"),
+        ({"additionalProperties": {"type": "null"}, "patternProperties": {EVIL: {}}}, {LONG: 1}, "not of type 'null'"),
+        ({"properties": {"p": {"$schema": DRAFTS[3], "pattern": EVIL}}}, {"p": LONG}, "value.p: "),
+        ({"items": {"pattern": EVIL}}, ["a", LONG], "value[1]: "),
+    ],
+)
+def test_patterns_are_bounded_in_every_draft_and_place(draft, schema, value, words):
+    assert words in problem({"$schema": draft, **schema}, value)
+    assert check({"$schema": draft, **schema}, value).unchecked == ()
+
+
+@pytest.mark.parametrize("draft", DRAFTS[4:])
+def test_unevaluated_properties(draft):
+    closed = {"$schema": draft, "properties": {"a": {}}, "unevaluatedProperties": False}
+    assert "Unevaluated properties" in problem(closed, {"b": 1})
+    findings = check({**closed, "patternProperties": {EVIL: {}}}, {LONG: 1})
+    assert findings.problem("value") is None
+    assert findings.unchecked == ("unevaluatedProperties: cannot be checked beside patternProperties",)
 
 
 @pytest.mark.parametrize(
-    "pattern", ["^(a|b)*$", r"^\d{2,3}$", "[^a]", "a{,3}", r"\cJ", "^[a&&b]+$", "^[[]$", "(?<n>a)b", "x{y}", "^$"]
+    ("schema", "good", "bad"),
+    [
+        (
+            {"patternProperties": {"^x": {"type": "integer"}}, "additionalProperties": False},
+            {"x1": 1},
+            {"x1": 1, "y": 2},
+        ),
+        ({"additionalProperties": {"type": "integer"}, "properties": {"a": {}}}, {"a": "b", "c": 1}, {"c": "d"}),
+        ({"propertyNames": {"pattern": "^[a-z]+$"}}, {"abc": 1}, {"A": 1}),
+        ({"allOf": [{"pattern": "a"}, {"pattern": "b"}]}, "ab", "aa"),
+        ({"pattern": "^a"}, 7, "b"),
+    ],
 )
-@pytest.mark.parametrize("text", ["", "ab", "12", "1234", "\n", "&", "[", "x{y}", "a{,3}", 'a"\\'])
-def test_patterns_mean_what_ecmascript_says(pattern, text):
-    """Compared with Python's, where both have the same meaning."""
-    import re
+def test_findings_are_those_of_the_library(schema, good, bad):
+    assert problem(schema, good) is None
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(bad))
+    assert problem(schema, bad).endswith(f": {error.message}")
 
-    known = (
-        pattern.replace("(?<", "(?P<")
-        .replace(r"\cJ", "\\n")
-        .replace("a{,3}", r"a\{,3}")
-        .replace("[[]", r"[\[]")
-        .replace("&&", "&")
+
+def test_what_cannot_be_checked_is_named_and_lets_values_pass():
+    schema = {
+        "properties": {"a": {"pattern": r"(x)\1"}},
+        "patternProperties": {r"(y)\1": {}},
+        "additionalProperties": False,
+    }
+    findings = check(schema, {"a": "q", "yy": 1})
+    assert findings.problem("value") is None
+    assert len(findings.unchecked) == 2
+    assert all("groupref cannot be checked" in reason for reason in findings.unchecked)
+
+
+def test_a_schema_that_is_exponentially_large():
+    names = [f"d{number}" for number in range(40)]
+    definitions = {name: {"allOf": [{"$ref": f"#/$defs/{after}"}] * 2} for name, after in itertools.pairwise(names)}
+    findings = check({"$defs": {**definitions, names[-1]: {"type": "string"}}, "$ref": "#/$defs/d0"}, "x")
+    assert findings.problem("value") == "value: cannot be checked: the schema takes more than 100000 steps"
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},
+        {
+            "allOf": [{"$ref": "#/$defs/a"}],
+            "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}]}, "b": {"$ref": "#/$defs/a"}},
+        },
+        {"not": {"$ref": "#"}},
+        {"$dynamicAnchor": "x", "oneOf": [{"$dynamicRef": "#x"}]},
+    ],
+)
+def test_references_without_an_end(schema):
+    assert problem(schema, {"a": 1}) == (
+        "value: cannot be checked: the schema applies more than 140 keywords inside each other"
     )
-    assert found_in(pattern, text) is bool(re.search(known.replace("$", r"\Z"), text))
+
+
+@pytest.mark.parametrize("keyword", ["unevaluatedProperties", "unevaluatedItems"])
+@pytest.mark.parametrize("value", [{"a": 1}, [1]])
+def test_references_without_an_end_beside_unevaluated(keyword, value):
+    for schema in ({keyword: False, "$ref": "#"}, {keyword: False, "allOf": [{"$ref": "#"}]}):
+        assert problem(schema, value).startswith("value: cannot be checked: ")
+
+
+def test_deep_values_are_checked():
+    schema = {"$defs": {"t": {"type": "object", "properties": {"t": {"$ref": "#/$defs/t"}, "n": {"type": "null"}}}}}
+    value = {"n": 1}
+    for _ in range(62):
+        value = {"t": value}
+    assert problem({**schema, "$ref": "#/$defs/t"}, value).endswith(".t.t.n: 1 is not of type 'null'")
 
 
 @pytest.mark.parametrize(
-    "pattern", [r"(?=a)", r"(?<!a)b", r"\bx", r"(a)\1", "^(a{0,100}){0,100}$", "a" * 5000, "\ud800"]
+    ("schema", "words"),
+    [
+        ({"type": "text"}, "/type: 'text' is not valid under any of the given schemas"),
+        ({"properties": {"a/b": {"pattern": 1}}}, "/properties/a~1b/pattern: 1 is not of type 'string'"),
+        ([], "expected a JSON schema (an object), found []"),
+        ({"required": "a"}, "/required: 'a' is not of type 'array'"),
+        ({"$schema": DRAFTS[0], "type": 5}, "/type: 5 is not of type 'string', 'array'"),
+        ({"$schema": 5}, "/$schema: 5 is not of type 'string'"),
+        ({"pattern": r"^\p{L}+$"}, None),
+        ({"$schema": "http://example.org/unknown"}, None),
+    ],
+    ids=str,
 )
-def test_patterns_without_an_equivalent(pattern):
-    assert translated(pattern) is None
+def test_what_is_no_schema(schema, words):
+    assert schema_problem(schema) == words
+
+
+def test_deep_schemas_are_an_error_of_ours():
+    schema = {}
+    for _ in range(5000):
+        schema = {"not": schema}
+    with pytest.raises(qwen3cpu.ArgumentError, match="schema: expected less nesting"):
+        check(schema, 1)
+    assert schema_problem(schema) == "expected less nesting"
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_a_reference_to_the_whole_schema_is_counted_too(draft):
+    """The library would go on there with validators of its own: `$schema` stands there."""
+    schema = {"$schema": draft, "properties": {"a": {"$ref": "#"}, "b": {"pattern": EVIL}}}
+    assert problem(schema, {"a": {"b": LONG}}).startswith("value.a.b: ")
+
+
+def test_identifiers_and_types_are_those_of_the_draft():
+    named = {"definitions": {"n": {"id": "urn:n", "type": "integer"}}, "properties": {"a": {"$ref": "urn:n"}}}
+    assert problem({"$schema": DRAFTS[1], **named}, {"a": "x"}) == "value.a: 'x' is not of type 'integer'"
+    assert problem({"$schema": DRAFTS[1], "type": "integer"}, 5.0) == "value: 5.0 is not of type 'integer'"
+    assert problem({"$schema": DRAFTS[3], "type": "integer"}, 5.0) is None
+    assert problem({"$schema": DRAFTS[3], "$ref": "#/a", "a": {}, "type": "null"}, 1) is None
+    assert problem({"$ref": "#/a", "a": {}, "type": "null"}, 1) == "value: 1 is not of type 'null'"
+
+
+def test_long_references_are_not_kept():
+    """The standard library keeps the last 128 that it took apart."""
+    for number in range(130):
+        text = f"urn:{number}:{'x' * 100_000}"
+        inside = {"$id": text, "id": text, "properties": {"b": {"$id": "c", "id": "c"}}}
+        for draft in DRAFTS:
+            named = {"$schema": draft, "definitions": {"a": inside}, "$defs": {"a": inside}}
+            assert check({**named, "$ref": "nowhere"}, 1).stopped == "Unresolvable: nowhere"
+        assert check({"$ref": text + "#a"}, 1).stopped.startswith("PointerToNowhere: '/urn:")
+    kept = [key for each in gc.get_referents(urllib.parse.urlsplit) if isinstance(each, dict) for key in each]
+    assert kept
+    assert sum(map(sys.getsizeof, kept)) < 100_000
+    assert all(sys.getsizeof(text) < 10_000 for key in kept for text in gc.get_referents(key))
+
+
+def test_calls_say_what_was_not_checked():
+    def reader(pattern):
+        parameters = {"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}}
+        return CallReader(argument_validators([{"name": "f", "parameters": parameters}]))
+
+    (call,) = reader(r"(x)\1").read('{"name": "f", "arguments": {"a": "y"}}')
+    assert "groupref cannot be checked" in call.unchecked[0]
+    malformed = reader(EVIL).read('{"name": "f", "arguments": {"a": "' + "a" * 26 + '!"}}')
+    assert isinstance(malformed, MalformedCall)
+    assert malformed.reason.endswith("does not match '^(a+)+$'")
+    (call,) = reader(EVIL).read('{"name": "f", "arguments": {"a": "aaaa"}}')
+    assert call.unchecked == ()
 
 
 @pytest.mark.parametrize(

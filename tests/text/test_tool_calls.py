@@ -173,12 +173,15 @@ def test_nothing_is_fetched_for_a_schema():
 
 
 @pytest.mark.parametrize(
-    ("parameters", "words"),
-    [([], r"tools\[0\].parameters: expected a JSON schema")],
+    ("tool", "place"),
+    [
+        ({"name": "f", "parameters": []}, r"tools\[1\].parameters"),
+        ({"type": "function", "function": {"name": "f", "parameters": []}}, r"tools\[1\].function.parameters"),
+    ],
 )
-def test_schemas_are_checked_when_they_are_given(model, parameters, words):
-    with pytest.raises(qwen3cpu.ArgumentError, match=words):
-        model.generate([{"role": "user", "content": "x"}], tools=[{"name": "f", "parameters": parameters}])
+def test_schemas_are_checked_when_they_are_given(model, tool, place):
+    with pytest.raises(qwen3cpu.ArgumentError, match=rf"^{place}: expected a JSON schema \(an object\), found \[\]$"):
+        model.generate([{"role": "user", "content": "x"}], tools=[WEATHER, tool])
 
 
 def test_two_tools_of_one_name(model):

@@ -13,7 +13,7 @@ from referencing import Registry, Specification
 from referencing.exceptions import CannotDetermineSpecification, Unresolvable
 from referencing.jsonschema import DRAFT202012, UnknownDialect, specification_with
 
-from qwen3cpu.text.schemas.dialects import Written, modern
+from qwen3cpu.text.schemas.dialects import IDENTIFIERS, LONGEST_REFERENCE, REFERENCES, Written, modern
 from qwen3cpu.text.schemas.keywords import KEYWORDS, REFUSED
 from qwen3cpu.text.schemas.reading import SchemaError, pointer_to, shown
 
@@ -107,7 +107,9 @@ class Reader:
     """
 
     def __init__(self, schema: Any) -> None:
-        resource = _specification(schema).create_resource(schema)
+        specification = _specification(schema)
+        _check_references(schema, IDENTIFIERS if specification.id_of({"id": "a"}) else IDENTIFIERS[:1])
+        resource = specification.create_resource(schema)
         registry: Any = Registry().with_resource("", resource)
         self.root = Place(schema, "", registry.resolver_with_root(resource))
         self._known: dict[int, Facet] = {}
@@ -248,6 +250,16 @@ def _check_refused(facet: Facet) -> None:
             harmless = True
         if not harmless and not (name == "not" and value is False):
             raise SchemaError(facet.pointer(name), f"{facet.words[name].name!r} cannot be enforced; expected none")
+
+
+def _check_references(schema: Any, identifiers: tuple[str, ...]) -> None:
+    """Refuse long references. The standard library keeps the last ones that it took apart."""
+    for value, pointer in _places(schema, ""):
+        for name in (*identifiers, *REFERENCES) if isinstance(value, dict) else ():
+            text = value.get(name)
+            if isinstance(text, str) and len(text) > LONGEST_REFERENCE:
+                found = f"expected at most {LONGEST_REFERENCE} characters, found {len(text)}"
+                raise SchemaError(pointer + pointer_to(name), found)
 
 
 def _specification(schema: Any) -> Specification[Any]:

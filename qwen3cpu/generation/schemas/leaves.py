@@ -9,7 +9,8 @@ from typing import Any
 
 from qwen3cpu.generation.schemas.facets import Facet, Impossible
 from qwen3cpu.generation.schemas.probing import IMPOSSIBLE, problem_of
-from qwen3cpu.text.schemas.checking import Checker
+from qwen3cpu.text.patterns import Budget
+from qwen3cpu.text.schemas.checking import SchemaChecker
 from qwen3cpu.text.schemas.keywords import FORMATS, UUID_FORMATS
 from qwen3cpu.text.schemas.patterns import translated
 
@@ -17,31 +18,37 @@ LONGEST_COUNT = 1_000_000
 """Bounds of lengths that are enforced; no context holds more."""
 LARGEST_MULTIPLE = 9_999
 """Digits of a `multipleOf` as a whole number; the automaton has that many states."""
+MOST_SEARCH_STEPS = 3_000_000
+"""Steps of patterns while one schema is made, a few seconds."""
 MOST_JOINED = 8
 """Patterns of one string; the engine's time doubles with each, 24 take minutes."""
 _LOWER = ("minimum", "exclusiveMinimum")
 _UPPER = ("maximum", "exclusiveMaximum")
 
 
-class Multiples:
-    """Counts the states that `multipleOf` takes in a grammar.
+class Room:
+    """What the narrowing of one schema may still take.
 
     Args:
-        left: how many more it may take.
+        multiples: states that `multipleOf` may take in the grammar.
+
+    Attributes:
+        searches: steps of patterns that are looked for in names and listed values.
     """
 
-    def __init__(self, left: int) -> None:
-        self.left = left
+    def __init__(self, multiples: int) -> None:
+        self.multiples = multiples
+        self.searches = Budget(MOST_SEARCH_STEPS)
         self._seen: set[str] = set()
 
-    def take(self, limits: Mapping[str, tuple[float, str]]) -> bool:
+    def take_multiple(self, limits: Mapping[str, tuple[float, str]]) -> bool:
         """Whether there is room for a number with these limits; the same one takes room once."""
         words = json.dumps({name: value for name, (value, _) in limits.items()}, sort_keys=True)
         size = int(_digits(limits["multipleOf"][0]))
         if words not in self._seen:
-            if size > self.left:
+            if size > self.multiples:
                 return False
-            self.left -= size
+            self.multiples -= size
             self._seen.add(words)
         return True
 
@@ -110,7 +117,7 @@ def string_words(facets: Sequence[Facet], unenforced: list[str]) -> dict[str, An
     return lengths
 
 
-def number_words(facets: Sequence[Facet], kind: str, unenforced: list[str], room: Multiples) -> dict[str, Any]:
+def number_words(facets: Sequence[Facet], kind: str, unenforced: list[str], room: Room) -> dict[str, Any]:
     """The keywords of a number for the engine; kind is "integer" or "number"."""
     limits: dict[str, tuple[float, str]] = {}
     for facet in facets:
@@ -125,7 +132,7 @@ def number_words(facets: Sequence[Facet], kind: str, unenforced: list[str], room
     if multiples and min(multiples) <= 0:
         raise divided[0].wrong("multipleOf", "a number above 0")
     limits |= _multiple(multiples, unenforced)
-    if "multipleOf" in limits and not room.take(limits):
+    if "multipleOf" in limits and not room.take_multiple(limits):
         unenforced.append(limits.pop("multipleOf")[1])
     for left_out in ((), ("multipleOf",), _LOWER, _UPPER, (*_LOWER, *_UPPER), tuple(limits)):
         words = {name: value for name, (value, _) in limits.items() if name not in left_out}
@@ -138,7 +145,7 @@ def number_words(facets: Sequence[Facet], kind: str, unenforced: list[str], room
     return {}
 
 
-def listed_values(facets: Sequence[Facet], kinds: set[str]) -> list[Any] | None:
+def listed_values(facets: Sequence[Facet], kinds: set[str], room: Room, unenforced: list[str]) -> list[Any] | None:
     """The values of `enum` and `const` that all facets allow; None where none are listed."""
     lists = []
     for facet in facets:
@@ -153,8 +160,12 @@ def listed_values(facets: Sequence[Facet], kinds: set[str]) -> list[Any] | None:
         also = {same(value) for value in values}
         left = {key: value for key, value in left.items() if key in also}
     if any(_says_more(facet) for facet in facets):
-        checkers = [Checker(_own(facet)) for facet in facets]
-        left = {key: value for key, value in left.items() if all(checker.accepts(value) for checker in checkers)}
+        for facet in facets:
+            checker = SchemaChecker(_own(facet))
+            findings = {key: checker.check(value, room.searches) for key, value in left.items()}
+            left = {key: value for key, value in left.items() if findings[key].allowed}
+            if any(findings[key].unchecked for key in left):
+                unenforced.append(facet.place.pointer)
     if not left:
         raise Impossible(place_of(facets), "no value is allowed by all of it")
     values = list(left.values())

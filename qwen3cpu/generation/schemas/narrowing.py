@@ -14,7 +14,7 @@ from typing import Any
 from qwen3cpu.generation.schemas.arrays import array_words
 from qwen3cpu.generation.schemas.facets import Choice, Facet, Impossible, Place, Reader
 from qwen3cpu.generation.schemas.leaves import (
-    Multiples,
+    Room,
     listed_values,
     number_words,
     place_of,
@@ -86,9 +86,9 @@ def narrowed(schema: Any, *, kind: str | None = None, multiples: int = MOST_MULT
 class _Narrowing:
     def __init__(self, schema: Any, multiples: int) -> None:
         self._reader = Reader(schema)
-        self._multiples = Multiples(multiples)
+        self._room = Room(multiples)
         self._unenforced: list[str] = []
-        self._objects = Objects(self._build, self._unenforced)
+        self._objects = Objects(self._build, self._unenforced, self._room)
         self._names: dict[frozenset[int], str] = {}
         self._waiting: deque[tuple[str, list[Place]]] = deque()
         self._definitions: dict[str, Any] = {}
@@ -110,7 +110,7 @@ class _Narrowing:
             raise SchemaError("", f"expected at most {MOST_LEVELS} levels once references are merged, found {levels}")
         unenforced = tuple(sorted(set(self._unenforced)))
         schema = {} if schema is True else schema
-        return Narrowed(schema, definitions, unenforced[:MOST_UNENFORCED], self._multiples.left)
+        return Narrowed(schema, definitions, unenforced[:MOST_UNENFORCED], self._room.multiples)
 
     def _build(self, places: Sequence[Place]) -> Any:
         """The schema of what has to satisfy all of some places: True, False, or an object."""
@@ -160,7 +160,7 @@ class _Narrowing:
 
     def _plain(self, facets: Sequence[Facet]) -> Any:
         kinds = _kinds(facets)
-        values = listed_values(facets, kinds)
+        values = listed_values(facets, kinds, self._room, self._unenforced)
         if values is not None:
             return {"enum": values}
         if kinds == _ALL:
@@ -181,7 +181,7 @@ class _Narrowing:
         if kind == "string":
             return string_words(facets, self._unenforced)
         if kind in ("integer", "number"):
-            return number_words(facets, kind, self._unenforced, self._multiples)
+            return number_words(facets, kind, self._unenforced, self._room)
         if kind == "array":
             return array_words(facets, self._build, self._unenforced)
         if kind == "object":
@@ -206,7 +206,7 @@ class _Narrowing:
             if any(facet.choices for facet in facets):
                 return set(TYPES), {}
             kinds = _kinds(facets, meant=False)
-            own = listed_values(facets, kinds)
+            own = listed_values(facets, kinds, self._room, [])
         except Impossible:
             return set(), {}
         marks = {} if own is None else {"": set(map(same, own))}

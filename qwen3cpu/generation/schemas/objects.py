@@ -7,10 +7,10 @@ from itertools import islice
 from typing import Any
 
 from qwen3cpu.generation.schemas.facets import Facet, Impossible, Place
-from qwen3cpu.generation.schemas.leaves import bounds_of, place_of, writable
+from qwen3cpu.generation.schemas.leaves import Room, bounds_of, place_of, writable
 from qwen3cpu.generation.schemas.probing import allows_more_keys, problem_of
 from qwen3cpu.generation.schemas.pruning import any_of
-from qwen3cpu.text.schemas.checking import Checker
+from qwen3cpu.text.schemas.checking import SchemaChecker
 from qwen3cpu.text.schemas.dialects import requires_itself
 from qwen3cpu.text.schemas.patterns import found_in, translated
 from qwen3cpu.text.schemas.reading import SchemaError
@@ -28,10 +28,12 @@ class Objects:
     Args:
         build: makes the schema of what has to satisfy several places.
         unenforced: gets the places that are not enforced.
+        room: for searches.
     """
 
-    def __init__(self, build: Build, unenforced: list[str]) -> None:
+    def __init__(self, build: Build, unenforced: list[str], room: Room) -> None:
         self._build = build
+        self._room = room
         self._unenforced = unenforced
 
     def words(self, facets: Sequence[Facet]) -> dict[str, Any]:
@@ -46,10 +48,10 @@ class Objects:
                 f"expected at most {MOST_OPTIONAL} optional properties, found {len(names) - len(required)}",
             )
         key_rules = [facet.below("propertyNames") for facet in facets if "propertyNames" in facet.words]
-        checkers = [Checker(place.value) for place in key_rules if isinstance(place.value, (bool, dict))]
+        checkers = [SchemaChecker(place.value) for place in key_rules if isinstance(place.value, (bool, dict))]
         properties = {}
         for name in names:
-            if writable(name) and all(checker.accepts(name) for checker in checkers):
+            if writable(name) and all(checker.check(name, self._room.searches).allowed for checker in checkers):
                 properties[name] = self._build(self._of_name(facets, name))
             elif name in required:
                 raise Impossible(place_of(facets), f"the required property {name!r} is not allowed")
@@ -64,10 +66,14 @@ class Objects:
             listed = name in (facet.get("properties") or ())
             if listed:
                 places.append(facet.below("properties", name))
-            patterns = islice(facet.get("patternProperties") or (), MOST_PATTERNS)
-            matching = [each for each in patterns if found_in(each, name)]
+            patterns = facet.get("patternProperties") or ()
+            found = {each: found_in(each, name, self._room.searches) for each in islice(patterns, MOST_PATTERNS)}
+            matching = [each for each, matches in found.items() if matches]
             places += [facet.below("patternProperties", each) for each in matching]
-            if not listed and not matching and "additionalProperties" in facet.words:
+            unknown = len(found) < len(patterns) or None in found.values()
+            if unknown:
+                self._unenforced.append(facet.pointer("patternProperties"))
+            if not listed and not matching and not unknown and "additionalProperties" in facet.words:
                 places.append(facet.below("additionalProperties"))
         return places
 

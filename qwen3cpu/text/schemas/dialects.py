@@ -8,6 +8,11 @@ from typing import Any, NamedTuple
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 VALUE_KEYWORDS = ("const", "enum")
 """Keywords that null is a value for, or may be among the values of."""
+REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+IDENTIFIERS = ("$id", "id")
+"""The second one in drafts 3 and 4."""
+LONGEST_REFERENCE = 1000
+"""Characters of a reference or an identifier."""
 
 
 class Written(NamedTuple):

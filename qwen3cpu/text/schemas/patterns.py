@@ -1,4 +1,4 @@
-"""Regular expressions of schemas, which are ECMAScript's: translated for the grammar, and searched without a hang.
+"""Regular expressions of schemas, which are ECMAScript's, translated for the grammar.
 
 The grammar's engine takes the syntax of Rust's `regex`; its time is linear in the text. What it has no equivalent of
 (look-around, word boundaries, back references) cannot be enforced.
@@ -6,17 +6,15 @@ The grammar's engine takes the syntax of Rust's `regex`; its time is linear in t
 
 from __future__ import annotations
 
-import json
 import re
-from functools import lru_cache
-from typing import Any
+
+from qwen3cpu.text.pattern_syntax import UncheckedPatternError
+from qwen3cpu.text.patterns import Budget, search
 
 MOST_REPEATS = 1000
 """Product of the bounds of repeats inside each other, (a{0,30}){0,30} being 900: automata of more grow without end."""
 LONGEST = 4096
 """Characters of a pattern."""
-SEARCH_SECONDS = 0.2
-"""Time of a search by an engine that goes back and forth."""
 _ESCAPES = {"/": "/", "-": "-", "_": "_", "0": r"\x00", "e": r"\x1b"}
 MOST_REPEATED = 100_000
 """Bound of one repeat."""
@@ -116,40 +114,9 @@ def _most(counts: str) -> int:
     return max(1, int((most or least) if comma else least))
 
 
-def found_in(pattern: str, text: str) -> bool | None:
-    """Whether a pattern matches somewhere in a text; None where that cannot be told in a bounded time.
-
-    Linear time by llguidance for what it can express, else a bounded time by the `regex` package, where installed.
-    """
-    matcher = _linear(pattern)
-    if matcher is not None:
-        try:
-            data = json.dumps(text, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            return None
-        matcher = matcher.deep_copy()
-        taken = matcher.try_consume_tokens(list(data))
-        return bool(taken == len(data) and matcher.is_accepting())
+def found_in(pattern: str, text: str, budget: Budget) -> bool | None:
+    """Whether a pattern matches somewhere in a text; None where that cannot be told. See text/patterns.py."""
     try:
-        import regex  # type: ignore[import-untyped, unused-ignore]
-    except ImportError:
+        return search(pattern, text, budget)
+    except UncheckedPatternError:
         return None
-    try:
-        return regex.search(pattern, text, timeout=SEARCH_SECONDS, concurrent=True) is not None
-    except (TimeoutError, regex.error, RecursionError, OverflowError, MemoryError):
-        return None
-
-
-@lru_cache(maxsize=32)
-def _linear(pattern: str) -> Any:
-    """A matcher of llguidance over bytes at its beginning; None if it cannot express the pattern."""
-    rust = translated(pattern)
-    if rust is None:
-        return None
-    try:
-        from llguidance import LLMatcher, LLTokenizer
-    except ImportError:
-        return None
-    grammar = f"start: %json {json.dumps({'type': 'string', 'pattern': rust})}"
-    matcher = LLMatcher(LLTokenizer("byte"), grammar, log_level=0)
-    return None if matcher.is_error() else matcher

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from qwen3cpu.text.memo import remembered
+from qwen3cpu.text.schemas.checking import schema_problem
 
 KEPT_BYTES: Final = 8 << 20
 """Bytes of the texts of parameters that are kept."""
@@ -36,23 +37,9 @@ def _with_checkable_parameters(tool: Mapping[str, Any]) -> Mapping[str, Any]:
 def _checkable(schema: str) -> str:
     plain = json.loads(schema)
     for candidate in (plain, _without_nulls(plain)):
-        if _is_schema(candidate):
+        if schema_problem(candidate) is None:
             return json.dumps(candidate)
     return '{"type": "object"}'
-
-
-def _is_schema(schema: dict[str, Any]) -> bool:
-    from jsonschema import exceptions, validators
-
-    try:
-        validators.validator_for(schema).check_schema(schema)
-    except (exceptions.SchemaError, RecursionError):
-        return False
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        return False  # the library met the end of Python's stack inside Rust
-    return True
 
 
 def _without_nulls(value: Any) -> Any:
