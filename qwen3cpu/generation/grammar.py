@@ -58,6 +58,7 @@ class Grammar:
     Attributes:
         text: in the Lark dialect of llguidance.
         schema: of answers in JSON; None: there are none.
+        about: the argument that errors are about.
         unenforced: JSON pointers of keywords of the schemas that the grammar does not enforce, or only partly; those of
             a function's parameters with its name in front.
     """
@@ -65,6 +66,7 @@ class Grammar:
     text: str
     schema: Mapping[str, Any] | None = None
     unenforced: tuple[str, ...] = ()
+    about: str = "schema"
     matcher: LLMatcher | None = field(default=None, repr=False)
     """Compiled, at its beginning; set by Grammars.prepare."""
 
@@ -92,7 +94,8 @@ def answer_grammar(
 
     Args:
         schema: of an answer in JSON, as `read_schema` leaves it; None: there may be none.
-        functions: {"name": ..., "parameters": schema} of what may be called instead.
+        functions: {"name": ..., "parameters": schema, "place": ...} of what may be called instead; the place, as in
+            `tools[2].function`, is for errors.
         calls: ids of the tokens that open and close a call.
         several: whether several calls may follow each other.
         text: free text may come before the calls, or in place of them. Parameters that no grammar can be made of then
@@ -127,7 +130,8 @@ def answer_grammar(
     if after_thinking:
         rules.append(r"BREAKS: /\n{1,2}/")
         start = f"BREAKS? {start}"
-    return Grammar("\n".join([f"start: {start}", *rules, ""]), schema, tuple(unenforced))
+    about = "tools" if schema is None else "schema"
+    return Grammar("\n".join([f"start: {start}", *rules, ""]), schema, tuple(unenforced), about)
 
 
 class Grammars:
@@ -160,7 +164,7 @@ class Grammars:
         with self._compiling:
             found = self._compiled.get(grammar.text, lambda: _compiled(grammar.text, vocabulary))
         if isinstance(found, str):
-            raise ArgumentError(f"schema: {found}")
+            raise ArgumentError(f"{grammar.about}: {found}")
         grammar.matcher = found
 
     def matcher(self, grammar: Grammar) -> LLMatcher:
@@ -261,7 +265,7 @@ def _arguments(function: Mapping[str, Any], multiples: int, *, lenient: bool) ->
         return _narrowed(json.dumps(parameters), "object", multiples)
     except SchemaError as error:
         if not lenient:
-            raise ArgumentError(f"tools: parameters of {function['name']!r}: {error}") from None
+            raise error.at(f"{function.get('place', 'tools')}.parameters") from None
     from qwen3cpu.generation.schemas.narrowing import Narrowed
 
     return Narrowed({"type": "object"}, {}, ("",), multiples)

@@ -17,11 +17,13 @@ class ToolUse:
 
     Attributes:
         functions: name, description, parameters and strict of each, checked.
+        places: where each stands in the caller's arguments, as in `tools[2].function`.
         choice: none, auto, required, or the name of one of them.
         several: whether an answer may have more than one call.
     """
 
     functions: tuple[Mapping[str, Any], ...] = ()
+    places: tuple[str, ...] = ()
     choice: str = "auto"
     several: bool = True
 
@@ -32,10 +34,11 @@ class ToolUse:
 
     @property
     def callable_functions(self) -> list[Mapping[str, Any]]:
-        """Those that may be called."""
+        """Those that may be called, each with its `place`."""
         if self.choice == "none":
             return []
-        return [each for each in self.functions if self.choice in ("auto", "required", each["name"])]
+        placed = [{**each, "place": place} for each, place in zip(self.functions, self.places, strict=True)]
+        return [each for each in placed if self.choice in ("auto", "required", each["name"])]
 
     def grammar_arguments(
         self, schema: Mapping[str, Any] | None, calls: tuple[int, int] | None
@@ -57,7 +60,7 @@ class ToolUse:
             return None
         free_text = schema is None and not self.forced
         if free_text:
-            functions = [each if each.get("strict") else {"name": each["name"]} for each in functions]
+            functions = [each if each.get("strict") else {**each, "parameters": None} for each in functions]
         return {
             "schema": None if self.forced else schema,
             "functions": functions,
@@ -90,6 +93,7 @@ def tool_use(tools: Sequence[Mapping[str, Any]] | None, choice: object, parallel
         ArgumentError: another choice, or one that there is no tool for.
     """
     functions = tuple(tool.get("function", tool) for tool in tools or ())
+    places = tuple(f"tools[{index}]{'.function' * ('function' in tool)}" for index, tool in enumerate(tools or ()))
     names = [each["name"] for each in functions]
     if isinstance(choice, Mapping):
         function = choice.get("function", choice)
@@ -101,4 +105,4 @@ def tool_use(tools: Sequence[Mapping[str, Any]] | None, choice: object, parallel
         raise ArgumentError(f"tool_choice: expected one of {known}, found {choice!r}")
     if choice == "required" and not functions:
         raise ArgumentError("tool_choice: expected tools beside 'required', found none")
-    return ToolUse(functions, str(wanted or choice or "auto"), parallel is not False)
+    return ToolUse(functions, places, str(wanted or choice or "auto"), parallel is not False)

@@ -95,6 +95,16 @@ def test_what_is_not_allowed(tiny, options, words):
         tiny.generate(QUESTION, **{"tools": TOOLS, **options})
 
 
+@pytest.mark.parametrize("choice", ["required", "third"])
+def test_a_schema_is_named_by_the_place_of_its_tool(tiny, choice):
+    bad = {"name": "third", "parameters": {"properties": {"a": {"required": 7}}}}
+    problem = "/properties/a/required: expected a list of names, found 7"
+    for third, place in ((bad, "tools[2].parameters"), ({"function": bad}, "tools[2].function.parameters")):
+        with pytest.raises(qwen3cpu.ArgumentError) as found:
+            tiny.generate("x", tools=[*TOOLS, third], tool_choice=choice)
+        assert str(found.value) == f"{place}: {problem}"
+
+
 def test_a_model_without_tokens_for_calls():
     assert tool_use(TOOLS, "auto", False).grammar_arguments(None, None) is None
     with pytest.raises(qwen3cpu.ArgumentError, match="tool_choice: the model has no tokens for calls"):

@@ -67,7 +67,94 @@ def test_one_imperfect_tool_beside_good_ones(server, parameters, strict):
 def test_a_tool_that_has_to_be_called_is_refused_with_the_place(server, parameters):
     body = {"messages": QUESTION, "tools": [tool("f", parameters)], "tool_choice": "required"}
     message = server.refused(CHAT, body, 400)["message"]
-    assert message.startswith("tools: parameters of 'f': schema: /")
+    assert message.startswith("tools[0].function.parameters: /")
+
+
+BAD = {"properties": {"a": {"required": 7}}}
+NAMED = {"type": "function", "name": "third"}
+
+
+def three(make):
+    return [make("first", POINT), make("second", POINT), make("third", BAD)]
+
+
+def flat(name, parameters):
+    return {"type": "function", "name": name, "parameters": parameters}
+
+
+def function(name, parameters):
+    return {"name": name, "parameters": parameters}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "place"),
+    [
+        (CHAT, {"tools": three(tool), "tool_choice": "required"}, "tools[2].function.parameters"),
+        (
+            CHAT,
+            {"tools": three(tool), "tool_choice": {"type": "function", "function": {"name": "third"}}},
+            "tools[2].function.parameters",
+        ),
+        (
+            CHAT,
+            {
+                "tools": three(tool),
+                "tool_choice": {
+                    "type": "allowed_tools",
+                    "allowed_tools": {"mode": "required", "tools": three(tool)[1:]},
+                },
+            },
+            "tools[2].function.parameters",
+        ),
+        (CHAT, {"functions": three(function), "function_call": {"name": "third"}}, "functions[2].parameters"),
+        (RESPONSES, {"tools": three(flat), "tool_choice": "required"}, "tools[2].parameters"),
+        (RESPONSES, {"tools": [{"type": "web_search"}, *three(flat)[1:]], "tool_choice": NAMED}, "tools[2].parameters"),
+        (CHAT, {"response_format": wanted(BAD)}, "response_format.json_schema.schema"),
+        (CHAT, {"response_format": wanted(BAD), "tools": [tool("f", POINT)]}, "response_format.json_schema.schema"),
+        (CHAT, {"guided_json": BAD}, "guided_json"),
+        (CHAT, {"structured_outputs": {"json": BAD}}, "structured_outputs.json"),
+        (CHAT, {"response_format": {"type": "json_object", "schema": BAD}}, "response_format.schema"),
+        (RESPONSES, {"text": {"format": {"type": "json_schema", "name": "x", "schema": BAD}}}, "text.format.schema"),
+        (RESPONSES, {"format": BAD}, "format"),
+    ],
+    ids=lambda value: str(value)[:40],
+)  # fmt: skip
+def test_a_schema_is_named_as_the_client_wrote_it(server, path, body, place):
+    question = {"messages": QUESTION} if path == CHAT else {"input": "1"}
+    error = server.refused(path, {**question, **body}, 400)
+    assert error["message"] == f"{place}: /properties/a/required: expected a list of names, found 7"
+    assert error["param"] == place
+
+
+@pytest.mark.parametrize(
+    ("parameters", "problem"),
+    [
+        ([], "expected a JSON schema (an object), found list"),
+        ({"enum": ["x" * 70000]}, "expected at most 65536 bytes, found 70014"),
+        (
+            {"properties": {"a": {"type": "integer", "minimum": 3, "maximum": 2}}, "required": ["a"]},
+            "no value follows it",
+        ),
+    ],
+    ids=["list", "large", "impossible"],
+)
+def test_other_faults_of_a_tool_are_named_too(server, parameters, problem):
+    for path, make, where in (
+        (CHAT, tool, "tools[1].function.parameters"), (RESPONSES, flat, "tools[1].parameters"),
+    ):  # fmt: skip
+        question = {"messages": QUESTION} if path == CHAT else {"input": "1"}
+        tools = [make("a", POINT), make("b", parameters)]
+        error = server.refused(path, {**question, "tools": tools, "tool_choice": "required"}, 400)
+        assert error["message"].startswith(f"{where}: {problem}")
+        assert error["param"] == where
+    functions = [function("a", POINT), function("b", parameters)]
+    body = {"messages": QUESTION, "functions": functions, "function_call": {"name": "b"}}
+    assert server.refused(CHAT, body, 400)["message"].startswith(f"functions[1].parameters: {problem}")
+
+
+def test_what_the_server_adds_to_a_body_no_client_can_send(server):
+    reply = server.post(CHAT, {"messages": QUESTION, "calls_as_function": True, "max_tokens": 1})
+    assert reply.headers["x-qwen3cpu-ignored"] == "calls_as_function"
 
 
 def test_what_is_not_enforced_is_named(server, serve, tmp_path):

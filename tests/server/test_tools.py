@@ -181,7 +181,7 @@ def test_a_schema_beside_tools(server):
         ({"tool_choice": "sometimes"}, "expected none, auto or required, found 'sometimes'"),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "fly"}}}, "found 'fly'"),
         ({"tools": TOOLS, "tool_choice": {"type": "allowed_tools"}}, "expected names of the tools, found none"),
-        ({"tools": [tool("a", parameters=[])]}, "expected an object"),
+        ({"tools": [tool("a", parameters=[])]}, "tools[0].function.parameters: expected a JSON schema"),
         ({"tools": [tool("a", parameters={"enum": ["x" * 70000]})]}, "expected at most 65536 bytes"),
         ({"tools": [tool(f"f{i}", description="x" * 60000) for i in range(5)]}, "at most 262144 bytes together"),
         ({"tools": [{"type": "web_search"}]}, "expected a tool of type function"),

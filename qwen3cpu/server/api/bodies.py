@@ -77,6 +77,7 @@ class Generation(Body):
 
     _ignored: list[str] = PrivateAttr(default_factory=list)
     _hints: dict[str, str] = PrivateAttr(default_factory=dict)
+    _places: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Self:
@@ -85,8 +86,9 @@ class Generation(Body):
         Raises:
             ApiError, ValidationError: a value that is not allowed.
         """
-        body, ignored = translate(given, cls.endpoint, frozenset(cls.model_fields))
+        body, ignored, places = translate(given, cls.endpoint, frozenset(cls.model_fields))
         read = cls.model_validate(body)
+        read._places = places
         for name in cls.model_fields:
             if isinstance(value := getattr(read, name), Part):
                 ignored += value.unknown(name)
@@ -100,6 +102,11 @@ class Generation(Body):
     def ignored(self) -> list[str]:
         """Fields of the request that have no meaning here."""
         return self._ignored
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Places in this body, as errors name them -> those in what the client sent, where they differ."""
+        return self._places
 
     @property
     def hints(self) -> dict[str, str]:
@@ -193,8 +200,7 @@ class ChatBody(OpenAiSampling):
     def names(self) -> dict[str, str]:
         """Option of Model.generate -> the field that it comes from."""
         limit = "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
-        schema = "response_format.json_schema.schema" if self.response_format is not None else "tools"
-        return {"max_new_tokens": limit, "logprobs": "top_logprobs", "schema": schema}
+        return {"max_new_tokens": limit, "logprobs": "top_logprobs", "schema": "response_format.json_schema.schema"}
 
     def options(self) -> dict[str, Any]:
         """Options of Model.generate, without tools and schemas."""

@@ -31,7 +31,7 @@ async def chat_completions(http: HttpRequest) -> Response:
     await arrival.read()
     with service.preparation():
         body = await read_answer_body(http, arrival, ChatBody)
-        with client_names("messages", body.names()):
+        with client_names("messages", body.names(), places=body.places):
             asked = await arrival.work(partial(chat_request, service, body))
             prompt = await arrival.work(partial(chat_prompt, service, body, asked.messages, asked.request))
             request = await with_grammar(service, arrival, asked)

@@ -19,7 +19,7 @@ from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.api.message_forms import plain_messages
 from qwen3cpu.server.scheduling.service import Service
 from qwen3cpu.text.messages import check_tools
-from qwen3cpu.text.schemas.reading import check_depth, read_schema
+from qwen3cpu.text.schemas.reading import SchemaError, check_depth, read_schema
 
 MOST_SCHEMAS = 4
 """Times the largest schema that all tools of a request may take together."""
@@ -149,7 +149,10 @@ def answer_schema(service: Service, wanted: ResponseFormat | None) -> dict[str, 
 
 def checked_schema(service: Service, schema: dict[str, Any], where: str) -> dict[str, Any]:
     """A schema within the limits of the server."""
-    check_depth(schema)
+    try:
+        check_depth(schema)
+    except SchemaError as error:
+        raise error.at(where) from None
     size = len(json.dumps(schema))
     if size > service.settings.max_schema:
         raise ApiError(400, f"{where}: expected at most {service.settings.max_schema} bytes, found {size}", param=where)
@@ -176,7 +179,7 @@ def chat_choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any] | N
 def tool_use(
     service: Service, functions: list[dict[str, Any]], choice: str | dict[str, Any] | None, parallel: bool | None
 ) -> ToolUse:
-    """Check functions and `tool_choice`.
+    """Check functions and `tool_choice`. Errors name them `tools[0].function`, whatever endpoint they came to.
 
     Args:
         service: has the limits.
@@ -190,11 +193,14 @@ def tool_use(
     if size > most:
         raise ApiError(400, f"tools: expected at most {most} bytes together, found {size}", param="tools")
     names = [each["name"] for each in plain]
-    for each in plain:
+    places = tuple(f"tools[{index}].function" for index in range(len(plain)))
+    for each, place in zip(plain, places, strict=True):
         if each.get("parameters") is not None:
+            where = f"{place}.parameters"
             if not isinstance(each["parameters"], dict):
-                raise ApiError(400, f"tools: parameters of {each['name']!r}: expected an object", param="tools")
-            checked_schema(service, each["parameters"], "tools")
+                found = type(each["parameters"]).__name__
+                raise ApiError(400, f"{where}: expected a JSON schema (an object), found {found}", param=where)
+            checked_schema(service, each["parameters"], where)
     if isinstance(choice, dict):
         choice = choice.get("name")
         if choice not in names:
@@ -203,4 +209,4 @@ def tool_use(
         raise ApiError(400, f"tool_choice: expected none, auto or required, found {choice!r}", param="tool_choice")
     elif choice == "required" and not plain:
         raise ApiError(400, "tool_choice: required, but there are no tools", param="tool_choice")
-    return ToolUse(plain, choice or "auto", parallel is not False)
+    return ToolUse(plain, places, choice or "auto", parallel is not False)

@@ -16,23 +16,43 @@ MOST_CHARACTERS = 1000
 
 @contextmanager
 def client_names(
-    prompt: str, names: Mapping[str, str] | None = None, messages: Sequence[str] | None = None
+    prompt: str,
+    names: Mapping[str, str] | None = None,
+    messages: Sequence[str] | None = None,
+    places: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
-    """Turn each ArgumentError into an ApiError that names a field of the request.
+    """Turn each ArgumentError into an ApiError that names a field of the request; ApiErrors get the client's places.
 
     Args:
         prompt: the field with the prompt; errors about nothing else are about it.
         names: option of this package -> field of the request.
         messages: the place in the request of each message; None: `messages` is a field of the request.
+        places: place in the body, as this server reads it -> the place in the request.
     """
     try:
         yield
+    except ApiError as error:
+        place = _moved(error.param or "", places or {})
+        if error.param and place != error.param:
+            message = place + str(error).removeprefix(error.param)
+            raise ApiError(error.status, message, code=error.code, param=place, headers=error.headers) from error
+        raise
     except ArgumentError as error:
         code = "context_length_exceeded" if isinstance(error, ContextLengthError) else "invalid_value"
         message, param = _renamed(str(error), prompt, names or {}, messages)
+        if param != (place := _moved(param, places or {})):
+            message, param = place + message.removeprefix(param), place
         if len(message) > MOST_CHARACTERS:
             message = f"{message[:MOST_CHARACTERS]}..."
         raise ApiError(400, message, code=code, param=param) from error
+
+
+def _moved(place: str, places: Mapping[str, str]) -> str:
+    """Where a place in the body stands in the request."""
+    for length in range(len(place), 0, -1):
+        if (length == len(place) or place[length] in ".[") and place[:length] in places:
+            return places[place[:length]] + place[length:]
+    return place
 
 
 def _renamed(message: str, prompt: str, names: Mapping[str, str], messages: Sequence[str] | None) -> tuple[str, str]:

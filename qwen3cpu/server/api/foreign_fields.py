@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from qwen3cpu.server.api.errors import ApiError
 
@@ -68,8 +68,20 @@ REFUSED = {
 """Fields without which an answer would be of no use to whoever sends them, and what is expected in their place."""
 
 
-def translate(given: Mapping[str, Any], endpoint: Endpoint, known: frozenset[str]) -> tuple[Json, list[str]]:
-    """The body under the names of this server, and the fields that are ignored.
+class Translated(NamedTuple):
+    """A body under the names of this server.
+
+    body: what is left of it. ignored: fields that are ignored. places: places in `body`, as errors name them -> places
+    in what the client sent, where the two differ.
+    """
+
+    body: Json
+    ignored: list[str]
+    places: dict[str, str]
+
+
+def translate(given: Mapping[str, Any], endpoint: Endpoint, known: frozenset[str]) -> Translated:
+    """The body under the names of this server.
 
     Args:
         given: the JSON object of a request.
@@ -80,7 +92,8 @@ def translate(given: Mapping[str, Any], endpoint: Endpoint, known: frozenset[str
         ApiError: a field that cannot be ignored.
     """
     body = {name: value for name, value in given.items() if value is not None}
-    ignored: list[str] = []
+    ignored = ["calls_as_function"] if body.pop("calls_as_function", None) is not None else []
+    places: dict[str, str] = {}
     _take_options(body, ignored, known)
     for name, own in RENAMED.items():
         own = _own_limit(own, endpoint)
@@ -95,14 +108,14 @@ def translate(given: Mapping[str, Any], endpoint: Endpoint, known: frozenset[str
         body["top_k"] = 0
     if endpoint != "completions":
         _take_thinking(body, ignored, endpoint)
-    _take_schema(body, ignored, endpoint)
+    _take_schema(body, ignored, places, endpoint)
     if body.get("continue_final_message") is True:
         body.pop("add_generation_prompt", None)
     if isinstance(body.get("logit_bias"), list):
         body["logit_bias"] = _bias(body["logit_bias"])
     if endpoint == "chat":
         _take_functions(body)
-    _take_tool_choice(body, ignored, endpoint)
+    _take_tool_choice(body, ignored, places, endpoint)
     for name in [name for name in body if name not in known]:
         value = body.pop(name)
         if _is_one_of(value, NEUTRAL.get(name, ())):
@@ -111,7 +124,7 @@ def translate(given: Mapping[str, Any], endpoint: Endpoint, known: frozenset[str
             expected = REFUSED.get(name, "input")
             raise ApiError(400, f"{name}: not supported; expected {expected}", code="unsupported_parameter", param=name)
         ignored.append(name)
-    return body, ignored
+    return Translated(body, ignored, places)
 
 
 def suggestion(name: str, known: frozenset[str]) -> str | None:
@@ -190,7 +203,7 @@ def _take_thinking(body: Json, ignored: list[str], endpoint: Endpoint) -> None:
         body["chat_template_kwargs"] = {"enable_thinking": wanted, **template}
 
 
-def _take_schema(body: Json, ignored: list[str], endpoint: Endpoint) -> None:
+def _take_schema(body: Json, ignored: list[str], places: dict[str, str], endpoint: Endpoint) -> None:
     """A JSON schema under the names of vLLM, llama.cpp and Ollama."""
     found: list[tuple[str, Any]] = []
     for name in ("guided_json", "json_schema", "format"):
@@ -226,9 +239,11 @@ def _take_schema(body: Json, ignored: list[str], endpoint: Endpoint) -> None:
         raise ApiError(400, f"{where}: expected a JSON schema, found {_short(value)}", param=where)
     if endpoint == "chat":
         body["response_format"] = kind
+        places["response_format.json_schema.schema"] = where
     else:
         kind = {**kind, **kind.pop("json_schema", {})}
         body["text"] = {"format": kind}
+        places["text.format.schema"] = where
 
 
 def _read_schema(text: str, where: str) -> Any:
@@ -254,29 +269,35 @@ def _take_functions(body: Json) -> None:
             body.setdefault("tool_choice", choice)
 
 
-def _take_tool_choice(body: Json, ignored: list[str], endpoint: Endpoint) -> None:
+def _take_tool_choice(body: Json, ignored: list[str], places: dict[str, str], endpoint: Endpoint) -> None:
     """`tool_choice` of Mistral and `allowed_tools` of OpenAI; tools that the model's side has no functions for."""
     tools, choice = body.get("tools"), body.get("tool_choice")
     if choice == "any":
         body["tool_choice"] = "required"
     if not isinstance(tools, list):
         return
+    left = dict(enumerate(tools))
     if endpoint == "responses" and any(_is_function(tool) for tool in tools):
-        ignored += [
-            f"tools[{place}]" for place, tool in enumerate(tools) if isinstance(tool, dict) and not _is_function(tool)
-        ]
-        tools = [tool for tool in tools if not isinstance(tool, dict) or _is_function(tool)]
-        body["tools"] = tools
+        left = {place: tool for place, tool in left.items() if not isinstance(tool, dict) or _is_function(tool)}
+        ignored += [f"tools[{place}]" for place in range(len(tools)) if place not in left]
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         allowed = choice.get("allowed_tools", choice)
         names = _tool_names(allowed.get("tools")) if isinstance(allowed, dict) else []
-        missing = [name for name in names if name not in _tool_names(tools)]
+        missing = [name for name in names if name not in _tool_names(list(left.values()))]
         if not names or missing:
             found = f"{_short(missing[0])}, which is none of the tools" if missing else "none"
             param = "tool_choice.allowed_tools"
             raise ApiError(400, f"{param}: expected names of the tools, found {found}", param=param)
-        body["tools"] = [tool for tool in tools if set(_tool_names([tool])) & set(names)]
+        left = {place: tool for place, tool in left.items() if set(_tool_names([tool])) & set(names)}
         body["tool_choice"] = allowed.get("mode", "auto")
+    body["tools"] = list(left.values())
+    for index, place in enumerate(left):
+        if "calls_as_function" in body:
+            places[f"tools[{index}].function"] = places[f"tools[{index}]"] = f"functions[{place}]"
+        elif endpoint == "responses":
+            places[f"tools[{index}].function"] = places[f"tools[{index}]"] = f"tools[{place}]"
+        elif index != place:
+            places[f"tools[{index}]"] = f"tools[{place}]"
 
 
 def _is_function(tool: Any) -> bool:

@@ -36,7 +36,7 @@ async def responses(http: HttpRequest) -> Response:
         body = await read_answer_body(http, arrival, ResponsesBody)
         names = {"max_new_tokens": "max_output_tokens", "schema": "text.format.schema"}
         places = await arrival.work(partial(message_places, body))
-        with client_names("input", names, places):
+        with client_names("input", names, places, body.places):
             asked = await arrival.work(partial(responses_request, service, body))
             prompt = await arrival.work(partial(service.encode, asked.messages, asked.request))
             request = await with_grammar(service, arrival, asked)

@@ -27,6 +27,10 @@ class SchemaError(ArgumentError):
         self.pointer = pointer
         self.problem = problem
 
+    def at(self, place: str) -> ArgumentError:
+        """The same error of a schema that stands at a place in the caller's arguments."""
+        return ArgumentError(f"{place}{str(self).removeprefix('schema')}")
+
 
 def read_schema(schema: Any) -> dict[str, Any]:
     """The JSON schema that a caller gave: a mapping, or a pydantic model (the class).
@@ -51,14 +55,14 @@ def check_depth(schema: Any) -> None:
     """Refuse a schema, or one that refers to itself as a Python object, that is nested too deeply.
 
     Raises:
-        ArgumentError: more than MAX_DEPTH levels.
+        SchemaError: more than MAX_DEPTH levels.
     """
     level = [schema]
     for _ in range(MAX_DEPTH + 1):
         level = [child for value in level for child in _children(value)]
         if not level:
             return
-    raise ArgumentError(f"schema: expected at most {MAX_DEPTH} levels of nesting, found more")
+    raise SchemaError("", f"expected at most {MAX_DEPTH} levels of nesting, found more")
 
 
 def pointer_to(*steps: object) -> str:
