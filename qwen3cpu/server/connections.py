@@ -46,7 +46,9 @@ class GuardedConnection(H11Protocol):
             self._since, self._received = monotonic(), 0
         self._received += len(data)
         super().data_received(data)
-        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+        state = self.conn.their_state
+        # IDLE without a rest: this was the end of a body whose request had been answered before it came.
+        if state not in (h11.IDLE, h11.SEND_BODY) or (state is h11.IDLE and not self.conn.trailing_data[0]):
             self._since = None  # the request is complete
 
     def pause_writing(self) -> None:

@@ -3,9 +3,12 @@
 import checkpoints
 import pytest
 from callers import Caller
+from clocks import Clock
 from running import Running
 
 import qwen3cpu
+from qwen3cpu.server import connections
+from qwen3cpu.server import serve as serving
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +58,12 @@ def serve():
     yield start
     for each in started:
         each.close()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock that connections are watched by, which a test can put forward."""
+    found = Clock()
+    monkeypatch.setattr(connections, "monotonic", found.now)
+    monkeypatch.setattr(serving, "monotonic", found.sweeps)
+    return found

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from running import Started
 
+from qwen3cpu.server.connections import HEAD_SECONDS
 from qwen3cpu.server.hosts import host_name, is_allowed, is_loopback
 
 CHAT = "/v1/chat/completions"
@@ -50,6 +51,19 @@ def test_silent_and_slow_connections_are_closed(serve, tiny, data, status):
     assert received[: len(status)] == status
     assert bool(received) == bool(status)
     assert server.chat(max_tokens=1)
+
+
+def test_a_request_that_is_answered_before_its_body_comes(serve, tiny, clock):
+    """With its body it is over: the connection waits for the next one as long as for the first."""
+    server = serve(tiny)
+    server.server.config.timeout_keep_alive = 3600
+    head = HEAD.replace(b"/v1/chat/completions", b"/nowhere")
+    with opened(server, head + b"Content-Length: 5\r\n\r\n") as connection:
+        assert b"404 Not Found" in connection.recv(65536)
+        connection.sendall(b"12345")
+        clock.put_forward(server, HEAD_SECONDS + 1)
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert b"HTTP/1.1 200 OK" in to_the_end(connection)
 
 
 def test_hundreds_of_silent_connections(serve, tiny):

@@ -6,10 +6,10 @@ import socket
 
 import checkpoints
 import pytest
+from clocks import wait_until
 
 import qwen3cpu
 from qwen3cpu.server import connections
-from qwen3cpu.server import serve as serving
 
 STREAM = json.dumps(
     {
@@ -33,15 +33,6 @@ def endless(tmp_path_factory):
     context = 1 << 17
     folder = checkpoints.write_checkpoint(tmp_path_factory.mktemp("long"), max_position_embeddings=context).folder
     return qwen3cpu.load(folder, quant="f32", context=context, threads=1)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """The clock that connections are watched by, which a test can put forward."""
-    found = Clock()
-    monkeypatch.setattr(connections, "monotonic", found.now)
-    monkeypatch.setattr(serving, "monotonic", found.sweeps)
-    return found
 
 
 @pytest.fixture
@@ -96,27 +87,6 @@ def test_a_client_that_reads_slowly_is_not_dropped(serve, endless, clock, paused
 # Helpers
 
 
-class Clock:
-    """A time that stands still, and how many sweeps over the connections have asked for it."""
-
-    def __init__(self):
-        self._seconds = 0.0
-        self._asked = 0
-
-    def now(self):
-        return self._seconds
-
-    def sweeps(self):
-        self._asked += 1
-        return self.now()
-
-    def put_forward(self, server, seconds):
-        """Put it forward, and wait until a sweep that began after it is over."""
-        self._seconds += seconds
-        begun = self._asked
-        wait_until(server, lambda: self._asked >= begun + 2)
-
-
 @contextlib.contextmanager
 def stream(server):
     """A connection on which a stream has been asked for; little is buffered on its way."""
@@ -135,9 +105,3 @@ def to_the_end(client):
         while piece := client.recv(65536):
             received += piece
     return received
-
-
-def wait_until(server, condition):
-    """Ask the server until it is so."""
-    while not condition():
-        assert server.http.get("/health").status_code == 200
