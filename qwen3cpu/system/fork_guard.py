@@ -56,18 +56,17 @@ def call_in_child(method: Callable[[], None]) -> None:
 
     It is for state that names threads of the parent. Nothing else runs in the child meanwhile.
     """
-    _methods.append(WeakMethod(method))
+    _methods.add(WeakMethod(method, _methods.discard))
 
 
 _locks: WeakSet[ForkLock] = WeakSet()
-_methods: list[WeakMethod[Any]] = []
+_methods: set[WeakMethod[Any]] = set()
 
 
 def _after_fork() -> None:
     for lock in list(_locks):
         lock.after_fork()
-    _methods[:] = [each for each in _methods if each() is not None]
-    for each in _methods:
+    for each in list(_methods):
         method = each()
         if method is not None:
             method()
