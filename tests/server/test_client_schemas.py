@@ -2,6 +2,7 @@
 
 import json
 import threading
+from urllib.parse import quote
 
 import pytest
 from scripted_models import script, write_scripted
@@ -178,6 +179,18 @@ def test_what_is_not_enforced_is_named(server, serve, tmp_path):
         RESPONSES, {"input": "1", "text": {"format": form}, "reasoning": {"effort": "none"}, "temperature": 0}
     )
     assert "7 is valid under each of" in reply.json()["schema_errors"][0]
+
+
+@pytest.mark.parametrize("name", ["x y", " ", "", "a, b", "é", "\r\nx: y", "\ud800"])
+def test_a_header_names_places_with_any_characters(server, name):
+    loosened = {"type": "string", "format": "no-such-format"}
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "patternProperties": {name: loosened}}
+    # Half a surrogate pair arrives as an escape.
+    body = json.dumps({"messages": QUESTION, "response_format": wanted(schema), "max_tokens": 1})
+    reply = server.http.post(CHAT, content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == 200, reply.text
+    place = quote(f"/patternProperties/{name}/format", "/:", errors="replace")
+    assert place in reply.headers["x-schema-unenforced"].split(", ")
 
 
 def test_nesting(server):

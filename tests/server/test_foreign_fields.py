@@ -89,10 +89,18 @@ def test_what_has_none_is_ignored_and_named(server, caplog):
     fields = {"keep_alive": "5m", "mirostat": 2, "options": {"num_ctx": 4096}, "stream_options": {"chunks": 1}}
     found, ignored = answer(server, **fields, **{"a\r\nb: c": 1, "é": 2})
     assert found == answer(server)[0]
-    assert ignored == ["options.num_ctx", "keep_alive", "mirostat", "a??b: c", "?", "stream_options.chunks"]
+    assert ignored == ["options.num_ctx", "keep_alive", "mirostat", "a??b:?c", "?", "stream_options.chunks"]
     assert f"{CHAT}: ignored the field mirostat" in caplog.text
     events = server.post(CHAT, {"messages": QUESTION, "max_tokens": 1, "stream": True, "keep_alive": 1})
     assert events.headers["x-qwen3cpu-ignored"] == "keep_alive"
+
+
+@pytest.mark.parametrize("name", ["", " a", "a ", " ", "\t"])
+def test_an_ignored_field_with_a_name_that_no_header_takes(server, name):
+    """A value of a header must not begin or end with white space: the answer would be lost."""
+    found, ignored = answer(server, **{name: 1})
+    assert found == answer(server)[0]
+    assert ignored == [name.replace(" ", "?").replace("\t", "?") or "?"]
 
 
 def test_a_misspelt_field_gets_a_suggestion(server, caplog):

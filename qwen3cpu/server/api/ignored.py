@@ -23,8 +23,8 @@ def note_ignored(http: HttpRequest, body: Generation) -> None:
         return
     headers = {"x-qwen3cpu-ignored": ", ".join(map(_printable, body.ignored[:MOST_NAMED]))}
     if body.hints:
-        hints = [f"{name}: did you mean {near}?" for name, near in body.hints.items()]
-        headers["x-qwen3cpu-hint"] = ", ".join(map(_printable, hints))
+        hints = [f"{_printable(name)}: did you mean {near}?" for name, near in body.hints.items()]
+        headers["x-qwen3cpu-hint"] = ", ".join(hints)
     http.scope[HEADERS] = [(name.encode(), value.encode()) for name, value in headers.items()]
     logged: set[Any] = http.app.state.logged
     for name in body.ignored[:MOST_NAMED]:
@@ -35,5 +35,6 @@ def note_ignored(http: HttpRequest, body: Generation) -> None:
 
 
 def _printable(name: str) -> str:
-    """What a header and a log may carry."""
-    return "".join(character if " " <= character <= "~" and character != "," else "?" for character in name[:100])
+    """What a log and a header may carry. A header must not begin or end with white space, nor with an empty name."""
+    shown = (character if "!" <= character <= "~" and character != "," else "?" for character in name[:100])
+    return "".join(shown) or "?"

@@ -50,7 +50,8 @@ def unenforced_header(request: Request) -> dict[str, str]:
     """The response header that names what a schema says and the grammar does not enforce; {} if that is nothing."""
     if request.grammar is None or not request.grammar.unenforced:
         return {}
-    names = ", ".join(quote(name, safe="/:$~") or "/" for name in request.grammar.unenforced)
+    # A name may hold half a surrogate pair, which UTF-8 has no bytes for.
+    names = ", ".join(quote(name, "/:$~", errors="replace") or "/" for name in request.grammar.unenforced)
     return {"x-schema-unenforced": names if len(names) <= LONGEST_HEADER else f"{names[:LONGEST_HEADER]}..."}
 
 
