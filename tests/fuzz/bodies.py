@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import random
 import threading
 from pathlib import Path
 from typing import Any
 
 import checkpoints
+import httpx
 from mutations import as_json, damage_bytes, damage_json
 
 import qwen3cpu
@@ -24,7 +24,14 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
-SCHEMA = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 0}, "b": {"enum": ["x", "y"]}}}
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "a": {"type": "integer", "minimum": 0},
+        "b": {"enum": ["x", "y"]},
+        "c": {"type": "array", "uniqueItems": True},
+    },
+}
 CHAT: dict[str, Any] = {"model": "m", "max_tokens": 2, "messages": [{"role": "user", "content": "hello"}]}
 CALLED = [
     {"role": "system", "content": "be brief"},
@@ -104,11 +111,12 @@ FOREIGN_KEYS = (
         "anyOf",
         "pattern",
     ),
+    *("", " a", "a ", "\r\n", "\ud800"),
 )
 
 
 class Bodies:
-    """A server in this process, and one connection to it.
+    """A server in this process, and a client.
 
     Args:
         folder: an empty one, for the model that it serves.
@@ -118,33 +126,32 @@ class Bodies:
         model = qwen3cpu.load(checkpoints.write_checkpoint(folder / "model").folder, "f32", context=200, threads=1)
         app = make_app(model, Settings(model_name="m", kv_bytes=1 << 26))
         listener = listen("127.0.0.1", 0)
-        self._port = listener.getsockname()[1]
         self._server = HttpServer(app, grace=5)
+        self._server.config.timeout_keep_alive = 3600  # a fuzzer may stop for longer than the five seconds
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
         self._thread.start()
-        self._connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        self._http = httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=600)
 
-    def send(self, rng: random.Random) -> None:
-        """Send one damaged body. Raises AssertionError for an answer that no server should give."""
+    def send_damaged(self, rng: random.Random) -> None:
+        """Send one damaged body."""
         path, body = rng.choice(BODIES)
         data = as_json(damage_json(body, rng, FOREIGN_KEYS))
         if rng.random() < 0.05:
             data = damage_bytes(data, rng)
-        try:
-            self._connection.request("POST", path, data, {"content-type": "application/json"})
-            response = self._connection.getresponse()
-            answer = response.read()
-        except (OSError, http.client.HTTPException):
-            self._connection.close()
-            raise
-        shown = f"{path} {data[:3000]!r}: {response.status} {answer[:500]!r}"
-        assert response.status < 500, shown
-        if response.status >= 400:
+        self.send(path, data)
+
+    def send(self, path: str, data: bytes) -> None:
+        """Send a body. Raises AssertionError for an answer that no server should give."""
+        response = self._http.post(path, content=data, headers={"content-type": "application/json"})
+        status, answer = response.status_code, response.content
+        shown = f"{path} {data[:3000]!r}: {status} {answer[:500]!r}"
+        assert status < 500, shown
+        if status >= 400:
             assert answer.startswith(b'{"error":{"message":'), shown
         assert b"Traceback" not in answer, shown
 
     def close(self) -> None:
         """Stop the server."""
-        self._connection.close()
+        self._http.close()
         self._server.should_exit = True
         self._thread.join()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import checkpoints
@@ -14,7 +13,16 @@ from mutations import as_json, damage_bytes, damage_json
 
 import qwen3cpu
 
-Case = Callable[[], None]
+SINGLE = {"gguf": "model.gguf", "packed": "model.qwen3", "session": "chat.session"}
+"""Target -> name of a file that is loaded alone; the other targets are files of a folder."""
+WEIGHTS = ("safetensors", "gguf", "packed", "index")
+"""Targets with which `load` packs the weights; with the others they stay as they are, which takes less time."""
+FILE_NAMES = {
+    "safetensors": "model.safetensors",
+    "template": "chat_template.jinja",
+    "index": "model.safetensors.index.json",
+}
+"""Target -> name in the folder, where it is another."""
 
 
 class Files:
@@ -27,41 +35,47 @@ class Files:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         written = checkpoints.write_checkpoint(folder / "model")
-        self._model = written.folder
         checkpoints.write_checkpoint(folder / "sharded", shards=2)
-        self._gguf = folder / "model.gguf"
-        write_gguf(self._gguf, written.config, written.tensors)
-        self._packed = folder / "model.qwen3"
-        qwen3cpu.pack(self._model, self._packed, "q4", threads=1)
-        self._session = folder / "chat.session"
-        self._loaded = qwen3cpu.load(self._model, quant="f32", threads=1, cache=False)
+        write_gguf(folder / SINGLE["gguf"], written.config, written.tensors)
+        qwen3cpu.pack(written.folder, folder / SINGLE["packed"], "q4", threads=1)
+        self._loaded = qwen3cpu.load(written.folder, quant="f32", threads=1, cache=False)
         chat = self._loaded.chat(max_new_tokens=3, temperature=0.5, seed=1)
         chat.send("hello world")
-        chat.save(self._session)
+        chat.save(folder / SINGLE["session"])
 
-    def case(self, target: str, rng: random.Random) -> Case:
-        """Write one damaged file; the call that is returned loads it."""
-        if target in ("gguf", "packed"):
-            source = self._gguf if target == "gguf" else self._packed
-            path = self._folder / f"damaged{source.suffix}"
-            path.unlink(missing_ok=True)  # never written over: an earlier case may have it mapped
-            path.write_bytes(damage_bytes(source.read_bytes(), rng))
-            return lambda: use(path)
-        if target == "session":
-            path = self._folder / "damaged.session"
-            path.write_bytes(damage_bytes(self._session.read_bytes(), rng))
-            return lambda: self._resume(path)
-        folder = self._folder / "damaged"
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(self._folder / "sharded" if target == "index" else self._model, folder)
-        name = {"safetensors": "model.safetensors", "template": "chat_template.jinja"}.get(target, target)
-        path = folder / ("model.safetensors.index.json" if target == "index" else name)
-        data = path.read_bytes()
-        if path.suffix == ".json" and rng.random() < 0.7:
-            path.write_bytes(as_json(damage_json(json.loads(data), rng)))
+    def whole(self, target: str) -> bytes:
+        """The bytes of the valid file that a target damages."""
+        return self._source(target).read_bytes()
+
+    def damaged(self, target: str, rng: random.Random) -> bytes:
+        """The bytes of that file with some damage."""
+        data = self.whole(target)
+        if self._source(target).suffix == ".json" and rng.random() < 0.7:
+            return as_json(damage_json(json.loads(data), rng))
+        return damage_bytes(data, rng)
+
+    def use(self, target: str, data: bytes) -> None:
+        """Write these bytes in the place of that file, and load what it belongs to."""
+        source = self._source(target)
+        if target in SINGLE:
+            path = loaded = self._folder / f"damaged{source.suffix}"
         else:
-            path.write_bytes(damage_bytes(data, rng))
-        return lambda: use(folder)
+            loaded = self._folder / f"damaged {target}"
+            path = loaded / source.name
+            if not loaded.exists():
+                shutil.copytree(source.parent, loaded)
+        path.unlink(missing_ok=True)  # never written over: an earlier case may have it mapped
+        path.write_bytes(data)
+        if target == "session":
+            self._resume(path)
+        else:
+            answer(loaded, None if target in WEIGHTS else "f32")
+
+    def _source(self, target: str) -> Path:
+        if target in SINGLE:
+            return self._folder / SINGLE[target]
+        folder = self._folder / ("sharded" if target == "index" else "model")
+        return folder / FILE_NAMES.get(target, target)
 
     def _resume(self, path: Path) -> None:
         chat = self._loaded.resume(path)
@@ -69,7 +83,7 @@ class Files:
         chat.close()
 
 
-def use(path: Path) -> None:
+def answer(path: Path, quant: str | None) -> None:
     """Load a model and let it answer."""
-    model = qwen3cpu.load(path, threads=1, cache=False, context=256)
+    model = qwen3cpu.load(path, quant, threads=1, cache=False, context=256)
     model.generate("hello", max_new_tokens=2, seed=1)

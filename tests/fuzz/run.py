@@ -19,11 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 from guarded import Outcome, outcomes
-from targets import FILE_TARGETS, TARGETS
+from targets import FILE_TARGETS, MOST_CPU_SECONDS, TARGETS
 
 from qwen3cpu.system.progress_bar import Progress
 
-MOST_CPU_SECONDS = 2.0
 SHOWN = 40
 
 

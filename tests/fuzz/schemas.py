@@ -24,7 +24,7 @@ PATTERNS = (
     "^(.{0,99}){0,99}x$",
 )
 FORMATS = ("date", "date-time", "uuid", "email", "ipv4", "uri", "binary", "path", "password", "no-such-format")
-NAMES = ("a", "b", "name", "", "ü", "$ref", "x y", "</tool_call>")
+NAMES = ("a", "b", "name", "", "ü", "$ref", "x y", "\ud800", "</tool_call>")
 
 
 def random_schema(rng: random.Random, depth: int = 0) -> Any:
@@ -108,10 +108,13 @@ class Schemas:
         written = checkpoints.write_checkpoint(folder / "model")
         self._model = qwen3cpu.load(written.folder, "f32", context=256, threads=1)
 
-    def ask(self, rng: random.Random) -> None:
-        """Ask once, for an answer by a schema or for a call of a tool whose parameters it describes."""
-        schema = random_schema(rng)
-        if rng.random() < 0.5:
+    def ask_at_random(self, rng: random.Random) -> None:
+        """Ask once, with a random schema, for an answer or for a call."""
+        self.ask(random_schema(rng), call=rng.random() >= 0.5)
+
+    def ask(self, schema: Any, *, call: bool) -> None:
+        """Ask for an answer that follows a schema, or for a call of a tool whose parameters it describes."""
+        if not call:
             self._model.generate("hello", schema=schema, max_new_tokens=12, seed=1, thinking=False)
         else:
             tool = {"type": "function", "function": {"name": "f", "parameters": schema}}

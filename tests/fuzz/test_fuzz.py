@@ -1,5 +1,6 @@
-"""A short run of every fuzzer with a fixed seed. `python tests/fuzz/run.py` runs them for longer."""
+"""A short run of every fuzzer with a fixed seed. tests/fuzz/run.py and guided.py run them for longer."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import pytest
 
 CASES = {"bodies": 1500, "schemas": 400, "files": 600}
+GUIDED = ("bodies", "schemas", "safetensors", "gguf", "packed", "session", "tokenizer.json", "config.json")
 HERE = Path(__file__).parent
+GUIDED_PY = str(HERE / "guided.py")
 
 
 @pytest.mark.parametrize("target", CASES)
@@ -25,3 +28,23 @@ def test_damaged_inputs_are_used_or_refused(target):
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")
+@pytest.mark.parametrize("target", GUIDED)
+def test_guided_inputs_are_used_or_refused(target, tmp_path):
+    """Inputs that reached new code come into the corpus, so the functions are instrumented; none ends the run."""
+    flags = ["--runs", "200", "--no-clock", "--folder", str(tmp_path), "-seed=1"]
+    done = subprocess.run([sys.executable, GUIDED_PY, target, *flags], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert list((tmp_path / "found").iterdir()) == []
+    new = [line for line in done.stderr.splitlines() if line.startswith("#") and "NEW" in line]
+    assert new, done.stderr[-2000:]
+
+
+def test_a_missing_atheris_is_named():
+    begin = f"import runpy, sys; sys.path.insert(0, {str(HERE)!r}); sys.modules['atheris'] = None; del sys.argv[0]"
+    program = f"{begin}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", program, GUIDED_PY, "gguf"], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.endswith("pip install 'qwen3cpu[fuzz]'\n")

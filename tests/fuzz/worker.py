@@ -26,13 +26,13 @@ Run = Callable[[random.Random], None]
 def runner(target: str, folder: Path) -> Run:
     """What runs one case of a target, given its random generator."""
     if target == "bodies":
-        return Bodies(folder).send
+        return Bodies(folder).send_damaged
     if target == "schemas":
-        return Schemas(folder).ask
+        return Schemas(folder).ask_at_random
     if target == "calls":
         return Calls(folder).read
     made = files.Files(folder)
-    return lambda rng: made.case(target, rng)()
+    return lambda rng: made.use(target, made.damaged(target, rng))
 
 
 def main() -> None:
