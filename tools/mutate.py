@@ -51,6 +51,7 @@ def main() -> None:
     running.add_argument("--sources", help="the commit to put the faults into; default: the one they were drawn from")
     running.add_argument("--results", type=Path, required=True, help="JSON lines, one for each fault")
     running.add_argument("--only", nargs="+", metavar="ID", help="these faults alone")
+    running.add_argument("--near", action="store_true", help="only tests that mirror the file; leave what they miss")
     running.add_argument("--jobs", type=int, default=1, help="copies that work side by side; default: %(default)s")
     running.add_argument("--hang", type=float, default=HANG_SECONDS, help="seconds of silence; default: %(default)s")
     running.set_defaults(run=run_run)
@@ -91,7 +92,7 @@ def run_run(args: argparse.Namespace) -> None:
         tree = Tree(args.work / str(number))
         tree.prepare(git("rev-parse", args.sources or faults[0].commit).strip(), args.tests)
         reach = Reach(tree, args.work / "reach.json")
-        run_faults(waiting, tree, reach, Runner(tree, hang_seconds=args.hang), args.results)
+        run_faults(waiting, tree, reach, Runner(tree, hang_seconds=args.hang), args.results, near=args.near)
 
     workers = [threading.Thread(target=work, args=(number,)) for number in range(args.jobs)]
     for worker in workers:

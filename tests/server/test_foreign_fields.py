@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from qwen3cpu.server.api.bodies import ChatBody, CompletionBody
-from qwen3cpu.server.api.foreign_fields import REFUSED
+from qwen3cpu.server.api.foreign_fields import REFUSED, translate
 from qwen3cpu.server.api.responses_input import ResponsesBody
 
 CHAT = "/v1/chat/completions"
@@ -83,6 +83,37 @@ def test_what_has_a_meaning_is_taken(server, foreign, own):
             del call["id"]
     assert found == expected
     assert ignored == []
+
+
+WITHOUT = {"chat_template_kwargs": {"enable_thinking": False}}
+WITH = {"chat_template_kwargs": {"enable_thinking": True}}
+
+
+@pytest.mark.parametrize(
+    ("foreign", "chat", "responses"),
+    [
+        ({"think": "low"}, {"reasoning_effort": "low"}, {"reasoning": {"effort": "low"}}),
+        ({"thinking": "none"}, {"reasoning_effort": "none"}, {"reasoning": {"effort": "none"}}),
+        ({"think": False}, WITHOUT, WITHOUT),
+        ({"enable_thinking": True}, WITH, WITH),
+        ({"thinking": {"type": "disabled"}}, WITHOUT, WITHOUT),
+        ({"thinking": {"budget_tokens": 3}}, WITH | {"thinking_budget": 3}, WITH | {"thinking_budget": 3}),
+        ({"thinking": {"type": "adaptive"}}, {}, {}),
+        (
+            {"think": "low", "reasoning_effort": "high", "reasoning": {"effort": "high"}},
+            {"reasoning_effort": "high"},
+            {"reasoning": {"effort": "high"}},
+        ),
+        ({"think": False, **WITH}, WITH, WITH),
+    ],
+    ids=str,
+)
+def test_thinking_is_taken_by_chats_and_by_responses(foreign, chat, responses):
+    """Each endpoint has names of its own for it, and what they say comes first."""
+    found, ignored = translate(foreign, "chat", frozenset(ChatBody.model_fields))
+    assert (found, ignored) == (chat, [])
+    found, ignored = translate(foreign, "responses", frozenset(ResponsesBody.model_fields))
+    assert (found, [name for name in ignored if name != "reasoning_effort"]) == (responses, [])
 
 
 def test_what_has_none_is_ignored_and_named(server, caplog):

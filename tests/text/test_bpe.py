@@ -140,10 +140,57 @@ def test_unusual_files_are_left_to_the_library(change: Edit) -> None:
     assert opened.bpe.encode(text) == library.encode(text, add_special_tokens=False).ids
 
 
+def with_escaped_key(content: bytes, key: str) -> bytes:
+    """The file with the first `key` spelled with an escape: the same JSON, letter for letter."""
+    plain, escaped = f'"{key}"'.encode(), f'"{key[:-1]}\\u{ord(key[-1]):04x}"'.encode()
+    assert plain in content
+    return content.replace(plain, escaped, 1)
+
+
+@pytest.mark.parametrize("key", ["model", "vocab", "merges", "added_tokens", "pre_tokenizer", "type"])
+def test_keys_with_escapes_mean_what_they_spell(key: str) -> None:
+    content = with_escaped_key(small(), key)
+    assert json.loads(content) == json.loads(small())
+    text = "the weather, 世界\n"
+    assert bpe.open_tokenizer_json(content, "test").bpe.encode(text) == LIBRARY.bpe.encode(text)
+
+
+@pytest.mark.parametrize("escaped", [0, 1])
+def test_a_model_that_stands_twice_is_the_librarys_choice(escaped: int) -> None:
+    """One of the two keys has an escape, and the two models give other ids."""
+    other = json.loads(small())["model"]
+    turned = {id_: token for token, id_ in other["vocab"].items()}
+    other["vocab"] = {token: len(turned) - 1 - id_ for id_, token in turned.items()}
+    keys = ['"model"', '"mod\\u0065l"']
+    first, second = keys if escaped else reversed(keys)
+    content = small().replace(b'"model"', f"{first}: {json.dumps(other)}, {second}".encode(), 1)
+    text = "the weather"
+    expected = tokenizers.Tokenizer.from_buffer(content).encode(text, add_special_tokens=False).ids
+    assert bpe.open_tokenizer_json(content, "test").bpe.encode(text) == expected
+
+
+@pytest.mark.parametrize("content", ['"', '\\', '\\"', '"}', 'a"b\\', '{"a": ["\\\\"]}'])
+def test_strings_with_escapes_are_skipped_whole(content: str) -> None:
+    """What is neither vocabulary nor merges is not read, whatever its strings hold."""
+
+    def change(file: dict[str, Any]) -> None:
+        file["added_tokens"][0]["content"] = content + "<x>"
+
+    file = rewritten(change)
+    opened = bpe.open_tokenizer_json(file, "test")
+    assert isinstance(opened.bpe, bpe._TableBpe)
+    library = tokenizers.Tokenizer.from_buffer(file)
+    assert {id_: str(token) for id_, token in opened.added.items()} == {
+        id_: str(token) for id_, token in library.get_added_tokens_decoder().items()
+    }
+
+
 BROKEN: dict[str, Edit] = {
     "a merge of unknown tokens": lambda c: c["model"]["merges"].append(["no", "such"]),
     "a merge that gives no token": lambda c: c["model"]["merges"].append(['"', "\\"]),
     "a merge of three": lambda c: c["model"]["merges"].append(["a", "b", "c"]),
+    "a merge of one word": lambda c: c["model"].update(merges=["th"]),
+    "a merge of three words": lambda c: c["model"].update(merges=["t h e"]),
     "an id that is no number": lambda c: c["model"]["vocab"].update(zz="1"),
     "an id that is negative": lambda c: c["model"]["vocab"].update(zz=-1),
     "an id that is a fraction": lambda c: c["model"]["vocab"].update(zz=1.5),
@@ -199,6 +246,16 @@ def test_a_tokenizer_json_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert is_table(small())
     assert [json.loads(content)["model"]["vocab"] for content in seen] == [{}]
     assert json.loads(seen[0])["model"]["merges"] == []
+
+
+def test_every_byte_is_written_with_its_own_letter() -> None:
+    """Those too that UTF-8 never has: the table is one of bytes."""
+    found = _native.Bpe.read(small())
+    assert found is not None
+    table, _ = found
+    for letter, byte in bpe._BYTE_OF_CHARACTER.items():
+        id_ = table.find(bytes([byte]))
+        assert table.encode([letter]) == ([] if id_ is None else [id_]), byte
 
 
 def test_words_outside_the_byte_alphabet_and_ids_outside_the_vocabulary() -> None:

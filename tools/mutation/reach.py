@@ -1,4 +1,4 @@
-"""Which test files reach which code, and how long each takes: measured with the package coverage, a test file at a time.
+"""Which test files reach which code, and how long each takes: measured with coverage, a test file at a time.
 
 Python is measured line by line. What compiled code a test file reaches is not measured: every test file counts that is
 not only about documents or about Python alone (`NEVER_NATIVE`), those that mirror the source first.
@@ -20,14 +20,14 @@ from mutation.tree import Tree
 # These check documents, sources and benchmarks, and would find a fault only by its text.
 NOT_ASKED = ("tests/house/", "tests/bench/", "tests/tools/", "tests/fuzz/")
 MIRRORS = {
-    "csrc/kernels/": ("tests/csrc/kernels/", "tests/csrc/"),
-    "csrc/layout/": ("tests/csrc/kernels/", "tests/csrc/"),
-    "csrc/packing/": ("tests/csrc/kernels/", "tests/csrc/", "tests/packed/"),
+    "csrc/kernels/": ("tests/csrc/kernels/", "tests/csrc/engine/", "tests/csrc/rounding/"),
+    "csrc/layout/": ("tests/csrc/kernels/", "tests/csrc/engine/", "tests/csrc/rounding/"),
+    "csrc/packing/": ("tests/csrc/kernels/", "tests/csrc/rounding/", "tests/packed/"),
     "csrc/rounding/": ("tests/csrc/rounding/", "tests/quantization/"),
     "csrc/tokenizer/": ("tests/text/test_bpe.py", "tests/text/"),
     "csrc/engine/": ("tests/csrc/engine/", "tests/engine/", "tests/model/"),
-    "csrc/bindings/": ("tests/csrc/",),
-    "csrc/system/": ("tests/csrc/engine/", "tests/system/", "tests/csrc/"),
+    "csrc/bindings/": ("tests/csrc/kernels/", "tests/csrc/engine/", "tests/csrc/rounding/"),
+    "csrc/system/": ("tests/csrc/engine/", "tests/system/"),
     "qwen3cpu/_sampling": ("tests/engine/test_sampling",),
 }
 
@@ -104,15 +104,16 @@ class Reach:
         """How long a test file takes."""
         return float(self._entry(name)["seconds"])
 
-    def tests_of(self, fault: Fault) -> list[str]:
-        """The test files that reach a fault: those that mirror its file first, then the fastest."""
+    def tests_of(self, fault: Fault, *, near: bool = False) -> list[str]:
+        """The test files that reach a fault: those that mirror its file first (near: alone), then the fastest."""
         mirrors = _mirrors(fault.file)
 
         def key(name: str) -> tuple[int, float]:
             place = next((i for i, mirror in enumerate(mirrors) if name.startswith(mirror)), len(mirrors))
             return place, self.seconds(name)
 
-        return sorted((name for name in self.test_files() if self._reaches(name, fault, mirrors)), key=key)
+        asked = [name for name in self.test_files() if name.startswith(mirrors) or not near]
+        return sorted((name for name in asked if self._reaches(name, fault, mirrors)), key=key)
 
     def _reaches(self, name: str, fault: Fault, mirrors: tuple[str, ...]) -> bool:
         lines = self._entry(name)["lines"]

@@ -21,16 +21,24 @@ BATCH_SECONDS = 30.0  # of tests that share a process; collecting all at once wo
 _WRITING = threading.Lock()
 
 
-def run_faults(waiting: queue.SimpleQueue[Fault], tree: Tree, reach: Reach, runner: Runner, results: Path) -> None:
-    """Run faults that wait, until none is left; each result is a line of the file `results`."""
+def run_faults(
+    waiting: queue.SimpleQueue[Fault], tree: Tree, reach: Reach, runner: Runner, results: Path, *, near: bool = False
+) -> None:
+    """Run faults that wait, until none is left; each result is a line of the file `results`.
+
+    near: run only the tests that mirror a fault's file, and write nothing of a fault that they miss.
+    """
     while True:
         try:
             fault = waiting.get_nowait()
         except queue.Empty:
             return
         started = time.monotonic()
-        row = {"fault": fault.id, **judge(fault, tree, reach, runner)}
+        row = {"fault": fault.id, **judge(fault, tree, reach.tests_of(fault, near=near), reach, runner)}
         row["seconds"] = round(time.monotonic() - started, 1)
+        if near and row["verdict"] == "survived":
+            note(f"{fault.id} survived the tests near it ({fault.operator}, {fault.file})")
+            continue
         with _WRITING, results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         note(f"{fault.id} {row['verdict']} by {row['by']} in {row['seconds']:.0f} s ({fault.operator}, {fault.file})")
@@ -41,9 +49,8 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def judge(fault: Fault, tree: Tree, reach: Reach, runner: Runner) -> dict[str, Any]:
-    """Put a fault in, run the tests that reach it until one sees it, take it out."""
-    tests = reach.tests_of(fault)
+def judge(fault: Fault, tree: Tree, tests: list[str], reach: Reach, runner: Runner) -> dict[str, Any]:
+    """Put a fault in, run test files until one sees it, take it out."""
     try:
         before = tree.put(fault)
     except (CompileError, ValueError) as error:

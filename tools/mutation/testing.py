@@ -46,12 +46,10 @@ class Runner:
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._scratch.mkdir()
 
-    def run(
-        self, tests: list[str], *options: str, prefix: tuple[str, ...] = (), env: dict[str, str] | None = None
-    ) -> Outcome:
+    def run(self, tests: list[str], *options: str, env: dict[str, str] | None = None) -> Outcome:
         """Run test files or single tests, in their order."""
         self._scratch.mkdir(exist_ok=True)
-        command = [str(self._tree.python), *prefix, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        command = [str(self._tree.python), "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:xdist"]
         command += ["--tb=short", f"--basetemp={self._scratch / 'pytest'}", *options, *tests]
         started = time.monotonic()
         with self._log.open("w", encoding="utf-8") as log:

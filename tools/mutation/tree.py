@@ -21,10 +21,10 @@ class Tree:
     """The copy in `folder`: the files of a commit, with the tests of another one or of a folder laid over them."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.sources = folder / "tree"
-        self.python = folder / "venv" / "bin" / "python"
-        self._build = folder / "build"
+        self.folder = folder.resolve()
+        self.sources = self.folder / "tree"
+        self.python = self.folder / "venv" / "bin" / "python"
+        self._build = self.folder / "build"
         self._times = time.time()
 
     def prepare(self, commit: str, tests: str | None = None, *flags: str) -> None:
