@@ -1,6 +1,6 @@
-"""The registry's rows, packed matrices and prepared inputs for the kernel tests."""
+"""The compiled kernels, packed matrices and prepared inputs for the kernel tests, and a comparison over many shapes."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,81 @@ ACTIVATION_BLOCK = {name: _native.activation_columns(name) for name in _native.F
 """Columns that share an activation scale; 0: activations stay float."""
 
 
-def rows(kind: str, *, oracle: bool = False) -> list[tuple[str, str]]:
-    """(isa, name) of every runnable kernel of a kind."""
-    wanted = [*ISAS, ORACLE] if oracle else ISAS
-    return [(isa, name) for isa, row_kind, name in kernels.rows() if row_kind == kind and isa in wanted]
+class Kernel(NamedTuple):
+    """A function of the kernel tables that this CPU can run."""
+
+    name: str
+    """The format or the operation."""
+    isas: tuple[str, ...]
+    """The instruction sets whose tables hold it."""
+
+    @property
+    def isa(self) -> str:
+        """An instruction set that calls it."""
+        return self.isas[-1]
+
+    def __str__(self) -> str:
+        return f"{self.name}-{'+'.join(self.isas)}"
+
+
+def compiled(kind: str, *names: str, oracle: bool = False) -> list[Kernel]:
+    """Every function of a kind once, whatever the number of tables that hold it; names: of these formats only.
+
+    Without the oracle's own: to compare it with itself shows nothing.
+    """
+    tables = {isa: kernels.addresses(isa) for isa in [*ISAS, ORACLE]}
+    found: dict[tuple[str, int], list[str]] = {}
+    for isa, row_kind, name in kernels.rows():
+        if row_kind == kind and isa in tables and (not names or name in names):
+            found.setdefault((name, tables[isa][f"{kind} {name}"]), []).append(isa)
+    return [Kernel(name, tuple(isas)) for (name, _), isas in found.items() if oracle or ORACLE not in isas]
+
+
+class Differences:
+    """Results beside what was expected of them, for many cases; fails at the end of `with` with the cases that differ.
+
+    Equal means equal bit for bit; any NaN equals any other.
+    """
+
+    SHOWN = 5
+
+    def __init__(self, kernel: object) -> None:
+        self.kernel, self.cases, self.wrong = kernel, 0, list[str]()
+
+    def __enter__(self) -> "Differences":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            assert self.cases > 0, f"{self.kernel}: nothing was compared"
+            assert not self.wrong, "\n".join(
+                [f"{self.kernel}: {len(self.wrong)} of {self.cases} cases differ", *self.wrong[: self.SHOWN]]
+            )
+
+    def add(self, found: Array, expected: Array, **case: object) -> None:
+        """One case; `case` names its shape, as in rows=3, cols=77."""
+        self.cases += 1
+        assert found.shape == expected.shape, f"{self.kernel}: {case}: {found.shape} is not {expected.shape}"
+        assert found.dtype == expected.dtype, f"{self.kernel}: {case}: {found.dtype} is not {expected.dtype}"
+        differ = np.argwhere(different(found, expected))
+        if len(differ):
+            first = tuple(differ[0].tolist())
+            self.wrong.append(
+                f"  {', '.join(f'{name}={value}' for name, value in case.items())}: {len(differ)} of {found.size} "
+                f"differ, the first at {first}: expected {shown(expected[first])}, found {shown(found[first])}"
+            )
+
+
+def different(a: Array, b: Array) -> Array:
+    """Where two arrays of one shape and type differ; floats by their bits, but any NaN equals any other."""
+    if a.dtype != np.float32:
+        return np.asarray(a != b)
+    return (a.view(np.uint32) != b.view(np.uint32)) & ~(np.isnan(a) & np.isnan(b))
+
+
+def shown(value: Any) -> str:
+    """A number, floats with their bits."""
+    return f"{value!s} (0x{value.view(np.uint32):08x})" if value.dtype == np.float32 else str(value)
 
 
 def gamma(n: float) -> float:
@@ -117,5 +188,4 @@ def same_bits(a: Array, b: Array) -> bool:
     """Equal bit for bit; any NaN equals any other."""
     assert a.shape == b.shape
     assert a.dtype == b.dtype == np.float32
-    both_nan = np.isnan(a) & np.isnan(b)
-    return bool(np.all((a.view(np.uint32) == b.view(np.uint32)) | both_nan))
+    return not different(a, b).any()

@@ -1,8 +1,10 @@
 """Attention to a block of keys and values, writing into it, and the exponential inside."""
 
+import itertools
+
 import numpy as np
 import pytest
-from kernel_calls import FLUSHED, U, gamma, kernels, rows, same_bits
+from kernel_calls import FLUSHED, ORACLE, Differences, Kernel, U, compiled, gamma, kernels
 
 from qwen3cpu import _native
 from qwen3cpu.errors import EngineError
@@ -66,77 +68,91 @@ def queries(n_rows: int, dim: int, seed: int = 1) -> np.ndarray:
     return (np.random.default_rng([seed, n_rows, dim]).standard_normal((n_rows, dim)) / np.sqrt(dim)).astype(np.float32)
 
 
-def same_state(a: State, b: State) -> bool:
-    return all(same_bits(x, y) for x, y in zip(a, b, strict=True))
+every_fast_kernel = pytest.mark.parametrize("kernel", compiled("attend"), ids=str)
+every_kernel = pytest.mark.parametrize("kernel", compiled("attend", oracle=True), ids=str)
 
 
-@pytest.mark.parametrize(("isa", "kv"), rows("attend"))
-@pytest.mark.parametrize("dim", [8, 24, 64, 72, 128])
-@pytest.mark.parametrize("n_rows", [1, 2, 3, 5, 6, 7, 16, 33, 130])
-def test_equals_oracle(isa: str, kv: str, dim: int, n_rows: int) -> None:
-    q = queries(n_rows, dim)
-    counts = np.random.default_rng(dim).integers(0, BLOCK + 1, (3, n_rows)).astype(np.int32)
-    counts[1] = BLOCK
-    mine = theirs = start(n_rows, dim)
-    for b, count in enumerate(counts):
-        k, v = block(kv, dim, b)
-        mine = kernels.attend(isa, kv, q, k, v, count, *mine)
-        theirs = kernels.attend("scalar", kv, q, k, v, count, *theirs)
-        assert same_state(mine, theirs)
+def add_states(differences: Differences, found: State, expected: State, **case: object) -> None:
+    """Compare what attention leaves behind: maxima, sums and outputs."""
+    for part, mine, theirs in zip(("max", "sum", "out"), found, expected, strict=True):
+        differences.add(mine, theirs, **case, part=part)
 
 
-@pytest.mark.parametrize(("isa", "kv"), rows("attend"))
-def test_equals_oracle_for_every_count(isa: str, kv: str) -> None:
-    q, (k, v) = queries(2, 40), block(kv, 40)
-    for first in range(BLOCK + 1):
-        for second in {first, max(first - 1, 0)}:  # a shared load of both rows, and one row after the other
-            count = np.array([first, second], np.int32)
-            mine = kernels.attend(isa, kv, q, k, v, count, *start(2, 40))
-            assert same_state(mine, kernels.attend("scalar", kv, q, k, v, count, *start(2, 40)))
+@every_fast_kernel
+def test_equals_oracle(kernel: Kernel) -> None:
+    with Differences(kernel) as differences:
+        for dim, n_rows in itertools.product([8, 24, 64, 72, 128], [1, 2, 3, 5, 6, 7, 16, 33, 130]):
+            q = queries(n_rows, dim)
+            counts = np.random.default_rng(dim).integers(0, BLOCK + 1, (3, n_rows)).astype(np.int32)
+            counts[1] = BLOCK
+            mine = theirs = start(n_rows, dim)
+            for b, count in enumerate(counts):
+                k, v = block(kernel.name, dim, b)
+                mine = kernels.attend(kernel.isa, kernel.name, q, k, v, count, *mine)
+                theirs = kernels.attend(ORACLE, kernel.name, q, k, v, count, *theirs)
+                add_states(differences, mine, theirs, dim=dim, rows=n_rows, block=b)
 
 
-@pytest.mark.parametrize(("isa", "kv"), rows("attend", oracle=True))
-@pytest.mark.parametrize("garbage", [np.nan, np.inf, -6e4])
-def test_positions_at_or_above_count_do_not_enter(isa: str, kv: str, garbage: float) -> None:
-    rng = np.random.default_rng(2)
-    keys, values = rng.standard_normal((2, BLOCK, 24)).astype(np.float32)
+@every_fast_kernel
+def test_equals_oracle_for_every_count(kernel: Kernel) -> None:
+    q, planes = queries(2, 40), block(kernel.name, 40)
+    with Differences(kernel) as differences:
+        for first in range(BLOCK + 1):
+            for second in {first, max(first - 1, 0)}:  # a shared load of both rows, and one row after the other
+                rest = (kernel.name, q, *planes, np.array([first, second], np.int32), *start(2, 40))
+                mine, theirs = (kernels.attend(isa, *rest) for isa in (kernel.isa, ORACLE))
+                add_states(differences, mine, theirs, counts=(first, second))
+
+
+@every_kernel
+def test_positions_at_or_above_count_do_not_enter(kernel: Kernel) -> None:
     q, count = queries(7, 24), np.array([1, 8, 9, 20, 20, 37, 37], np.int32)
-    clean = kernels.attend(isa, kv, q, *pack_block(kv, keys, values), count, *start(7, 24))
-    keys[37:], values[37:] = garbage, garbage
-    dirty = kernels.attend(isa, kv, q, *pack_block(kv, keys, values), count, *start(7, 24))
-    assert same_state(clean, dirty)
+    with Differences(kernel) as differences:
+        for garbage in (np.nan, np.inf, -6e4):
+            keys, values = np.random.default_rng(2).standard_normal((2, BLOCK, 24)).astype(np.float32)
+            found = []
+            for _ in range(2):
+                planes = pack_block(kernel.name, keys, values)
+                found.append(kernels.attend(kernel.isa, kernel.name, q, *planes, count, *start(7, 24)))
+                keys[37:], values[37:] = garbage, garbage
+            clean, dirty = found
+            add_states(differences, dirty, clean, garbage=garbage)
 
 
-@pytest.mark.parametrize(("isa", "kv"), rows("attend", oracle=True))
-def test_a_row_alone_equals_the_row_among_others(isa: str, kv: str) -> None:
-    q, (k, v) = queries(19, 64), block(kv, 64)
+@every_kernel
+def test_a_row_alone_equals_the_row_among_others(kernel: Kernel) -> None:
+    q, (k, v) = queries(19, 64), block(kernel.name, 64)
     count = np.random.default_rng(4).integers(0, BLOCK + 1, 19).astype(np.int32)
-    together = kernels.attend(isa, kv, q, k, v, count, *start(19, 64))
-    for row in range(19):
-        alone = kernels.attend(isa, kv, q[row : row + 1], k, v, count[row : row + 1], *start(1, 64))
-        assert same_state(alone, tuple(np.ascontiguousarray(x[row : row + 1]) for x in together))
+    together = kernels.attend(kernel.isa, kernel.name, q, k, v, count, *start(19, 64))
+    with Differences(kernel) as differences:
+        for row in range(19):
+            own = slice(row, row + 1)
+            alone = kernels.attend(kernel.isa, kernel.name, q[own], k, v, count[own], *start(1, 64))
+            add_states(differences, alone, tuple(np.ascontiguousarray(x[own]) for x in together), row=row)
 
 
-@pytest.mark.parametrize(("isa", "kv"), rows("attend", oracle=True))
-def test_a_row_without_positions_stays_as_it_is(isa: str, kv: str) -> None:
-    q, (k, v) = queries(3, 16), block(kv, 16)
+@every_kernel
+def test_a_row_without_positions_stays_as_it_is(kernel: Kernel) -> None:
+    q, (k, v) = queries(3, 16), block(kernel.name, 16)
     state = (np.float32([1, 2, 3]), np.float32([4, 5, 6]), np.ones((3, 16), np.float32))
-    after = kernels.attend(isa, kv, q, k, v, np.zeros(3, np.int32), *state)
-    assert same_state(after, state)
+    after = kernels.attend(kernel.isa, kernel.name, q, k, v, np.zeros(3, np.int32), *state)
+    with Differences(kernel) as differences:
+        add_states(differences, after, state)
 
 
-@pytest.mark.parametrize(("isa", "kv"), rows("attend"))
-@pytest.mark.parametrize("spread", [0.0, 50.0, 3000.0])
-def test_equals_oracle_on_hostile_scores(isa: str, kv: str, spread: float) -> None:
+@every_fast_kernel
+def test_equals_oracle_on_hostile_scores(kernel: Kernel) -> None:
     """All scores equal, scores far apart (exponentials of 0 and 1 only), and scores that overflow half keys' range."""
     q, count = queries(4, 32) * 8, np.array([64, 64, 13, 1], np.int32)
-    mine = theirs = start(4, 32)
-    for b in range(3):
-        k, v = block(kv, 32, b, spread)
-        mine = kernels.attend(isa, kv, q, k, v, count, *mine)
-        theirs = kernels.attend("scalar", kv, q, k, v, count, *theirs)
-    assert same_state(mine, theirs)
-    assert all(np.isfinite(x).all() for x in mine)
+    with Differences(kernel) as differences:
+        for spread in (0.0, 50.0, 3000.0):
+            mine = theirs = start(4, 32)
+            for b in range(3):
+                k, v = block(kernel.name, 32, b, spread)
+                mine = kernels.attend(kernel.isa, kernel.name, q, k, v, count, *mine)
+                theirs = kernels.attend(ORACLE, kernel.name, q, k, v, count, *theirs)
+            add_states(differences, mine, theirs, spread=spread)
+            assert all(np.isfinite(x).all() for x in mine), f"spread {spread}"
 
 
 HOSTILE = {
@@ -151,41 +167,49 @@ HOSTILE = {
 """What can happen to keys or values [positions, dim]."""
 
 
-@pytest.mark.parametrize(("isa", "kv"), rows("attend"))
-@pytest.mark.parametrize("kind", HOSTILE)
-@pytest.mark.parametrize("where", ["keys", "values"])
-def test_equals_oracle_on_hostile_positions(isa: str, kv: str, kind: str, where: str) -> None:
-    """Stored and attended to by both, among ordinary positions, few rows and many."""
-    rng = np.random.default_rng(11)
-    data = {name: rng.standard_normal((BLOCK, 40)).astype(np.float32) for name in ("keys", "values")}
-    data[where][5::7] = HOSTILE[kind](data[where][5::7])
-    q = queries(13, 40)
-    results = []
-    for name in (isa, "scalar"):
-        k, v = empty_planes(kv, 40)
-        for slot in range(BLOCK):
-            kernels.store(name, kv, data["keys"][slot], data["values"][slot], slot, k, v)
-        results.append((k, v))
-        for n_rows in (1, 2, 13):
-            count = np.full(n_rows, 61, np.int32)
-            results[-1] += kernels.attend(name, kv, q[:n_rows], k, v, count, *start(n_rows, 40))
-    for mine, theirs in zip(*results, strict=True):
-        assert np.array_equal(mine, theirs) if mine.dtype == np.uint8 else same_bits(mine, theirs)
+def callers(*names: str, oracle: bool = False) -> list[tuple[str, str]]:
+    """(isa, KV format): sets that together call every function that stores or attends."""
+    both = [*compiled("attend", *names, oracle=oracle), *compiled("store", *names, oracle=oracle)]
+    return sorted({(kernel.isa, kernel.name) for kernel in both})
 
 
-@pytest.mark.parametrize("isa", [isa for isa, kv in rows("attend", oracle=True) if kv == "q8"])
-@pytest.mark.parametrize("kind", ["infinity", "NaN"])
-@pytest.mark.parametrize("where", [0, 1])
-def test_what_int8_cannot_hold_shows_in_every_output(isa: str, kind: str, where: int) -> None:
-    data = np.random.default_rng(12).standard_normal((2, BLOCK, 16)).astype(np.float32)
-    data[where, 9:10] = HOSTILE[kind](data[where, 9:10])
-    k, v = empty_planes("q8", 16)
+def store_all(isa: str, kv: str, keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The planes of [64, dim] keys and values, written by the kernels."""
+    k, v = empty_planes(kv, keys.shape[1])
     for slot in range(BLOCK):
-        kernels.store(isa, "q8", *data[:, slot], slot, k, v)
-    before = kernels.attend(isa, "q8", queries(2, 16), k, v, np.int32([9, 9]), *start(2, 16))
-    after = kernels.attend(isa, "q8", queries(2, 16), k, v, np.int32([10, 10]), *start(2, 16))
-    assert np.isfinite(before[2]).all()
-    assert np.isnan(after[2] / after[1][:, None]).all()
+        kernels.store(isa, kv, keys[slot], values[slot], slot, k, v)
+    return k, v
+
+
+@pytest.mark.parametrize(("isa", "kv"), callers())
+def test_equals_oracle_on_hostile_positions(isa: str, kv: str) -> None:
+    """Stored and attended to by both, among ordinary positions, few rows and many."""
+    q = queries(13, 40)
+    with Differences(f"{kv} of {isa}") as differences:
+        for kind, where in itertools.product(HOSTILE, ("keys", "values")):
+            rng = np.random.default_rng(11)
+            data = {name: rng.standard_normal((BLOCK, 40)).astype(np.float32) for name in ("keys", "values")}
+            data[where][5::7] = HOSTILE[kind](data[where][5::7])
+            planes, expected_planes = (store_all(name, kv, **data) for name in (isa, ORACLE))
+            for plane, mine, theirs in zip(("keys", "values"), planes, expected_planes, strict=True):
+                differences.add(mine, theirs, hostile=where, kind=kind, plane=plane)
+            for n_rows in (1, 2, 13):
+                rest = (np.full(n_rows, 61, np.int32), *start(n_rows, 40))
+                mine = kernels.attend(isa, kv, q[:n_rows], *planes, *rest)
+                theirs = kernels.attend(ORACLE, kv, q[:n_rows], *expected_planes, *rest)
+                add_states(differences, mine, theirs, hostile=where, kind=kind, rows=n_rows)
+
+
+@pytest.mark.parametrize(("isa", "kv"), callers("q8", oracle=True))
+def test_what_int8_cannot_hold_shows_in_every_output(isa: str, kv: str) -> None:
+    for kind, where in itertools.product(("infinity", "NaN"), (0, 1)):
+        data = np.random.default_rng(12).standard_normal((2, BLOCK, 16)).astype(np.float32)
+        data[where, 9:10] = HOSTILE[kind](data[where, 9:10])
+        planes = store_all(isa, kv, *data)
+        before = kernels.attend(isa, kv, queries(2, 16), *planes, np.int32([9, 9]), *start(2, 16))
+        after = kernels.attend(isa, kv, queries(2, 16), *planes, np.int32([10, 10]), *start(2, 16))
+        assert np.isfinite(before[2]).all(), (kind, where)
+        assert np.isnan(after[2] / after[1][:, None]).all(), (kind, where)
 
 
 def exact_attention(
@@ -214,21 +238,21 @@ def exact_attention(
 
 
 @pytest.mark.parametrize("kv", _native.KV_FORMATS)
-@pytest.mark.parametrize("counts", [[1], [64], [64, 64, 17]])
-@pytest.mark.parametrize("spread", [1.0, 4.0])
-def test_oracle_is_as_good_as_its_roundings(kv: str, counts: list[int], spread: float) -> None:
-    rng = np.random.default_rng(7)
+def test_oracle_is_as_good_as_its_roundings(kv: str) -> None:
     dim, n_rows = 64, 5
     q = queries(n_rows, dim)
-    keys = [(rng.standard_normal((BLOCK, dim)) * spread).astype(np.float32) for _ in counts]
-    values = [rng.standard_normal((BLOCK, dim)).astype(np.float32) for _ in counts]
-    state = start(n_rows, dim)
-    for k, v, n in zip(keys, values, counts, strict=True):
-        state = kernels.attend("scalar", kv, q, *pack_block(kv, k, v), np.full(n_rows, n, np.int32), *state)
-    stored_keys, stored_values = ([as_stored(kv, x) for x in arrays] for arrays in (keys, values))
-    for row in range(n_rows):
-        exact, bound = exact_attention(q[row].astype(np.float64), stored_keys, stored_values, counts)
-        assert (np.abs(state[2][row].astype(np.float64) / state[1][row] - exact) <= bound).all()
+    for counts, spread in itertools.product([[1], [64], [64, 64, 17]], [1.0, 4.0]):
+        rng = np.random.default_rng(7)
+        keys = [(rng.standard_normal((BLOCK, dim)) * spread).astype(np.float32) for _ in counts]
+        values = [rng.standard_normal((BLOCK, dim)).astype(np.float32) for _ in counts]
+        state = start(n_rows, dim)
+        for k, v, n in zip(keys, values, counts, strict=True):
+            state = kernels.attend(ORACLE, kv, q, *pack_block(kv, k, v), np.full(n_rows, n, np.int32), *state)
+        stored_keys, stored_values = ([as_stored(kv, x) for x in arrays] for arrays in (keys, values))
+        for row in range(n_rows):
+            exact, bound = exact_attention(q[row].astype(np.float64), stored_keys, stored_values, counts)
+            out = state[2][row].astype(np.float64) / state[1][row]
+            assert (np.abs(out - exact) <= bound).all(), (counts, spread, row)
 
 
 # ---- the exponential: with one key of score 0 and others of score x < 0, sum - 1 and out are exponentials
@@ -244,8 +268,8 @@ def exponentials(isa: str, x: np.ndarray) -> np.ndarray:
     return out[0, 1:57]
 
 
-@pytest.mark.parametrize("isa", [isa for isa, kv in rows("attend", oracle=True) if kv == "f32"])
-def test_exponential_is_accurate(isa: str) -> None:
+@pytest.mark.parametrize("kernel", compiled("attend", "f32", oracle=True), ids=str)
+def test_exponential_is_accurate(kernel: Kernel) -> None:
     """Within 2 ulp down to -87, exactly 0 below, exactly 1 at 0."""
     rng = np.random.default_rng(8)
     for scale in (1e-6, 0.1, 1.0, 10.0, 87.0):
@@ -253,10 +277,10 @@ def test_exponential_is_accurate(isa: str) -> None:
             x = -(rng.random(56) * scale).astype(np.float32)
             exact = np.exp(x.astype(np.float64))
             ulp = np.spacing(exact.astype(np.float32)).astype(np.float64)
-            assert (np.abs(exponentials(isa, x) - exact) <= 2 * ulp).all()
+            assert (np.abs(exponentials(kernel.isa, x) - exact) <= 2 * ulp).all()
     special = np.full(56, -np.inf, np.float32)
     special[:6] = [0.0, -0.0, -87.0, np.nextafter(np.float32(-87), np.float32(-88)), -1e30, -3.4e38]
-    result = exponentials(isa, special)
+    result = exponentials(kernel.isa, special)
     assert (result[:2] == 1).all()
     assert result[2] > FLUSHED
     assert (result[3:] == 0).all()
@@ -271,23 +295,25 @@ def empty_planes(kv: str, dim: int) -> tuple[np.ndarray, np.ndarray]:
     return k, v
 
 
-@pytest.mark.parametrize(("isa", "kv"), rows("store", oracle=True))
-@pytest.mark.parametrize("dim", [8, 72, 128])
-def test_store_writes_one_position_rounded_to_nearest_even(isa: str, kv: str, dim: int) -> None:
-    rng = np.random.default_rng(dim)
-    key, value = (rng.standard_normal((2, dim)) * 10.0 ** rng.integers(-8, 4, (2, dim))).astype(np.float32)
-    key[:8] = [0.0, -0.0, 1 + 2**-11, 1 + 3 * 2**-11, 65519.0, 6e-8, 2.0**-25, 2.0**-14]
-    value[:4] = [-1e-7, -65504.0, 2.0**-24 * 1.5, 6.1e-5]
-    for slot in (0, 7, 8, 63):
-        written = empty_planes(kv, dim)
-        kernels.store(isa, kv, key, value, slot, *written)
-        # In a block of that position and 63 of garbage, its bytes are those and no others differ from 7.
-        only_this = np.where(np.arange(BLOCK)[:, None] == slot, 1, 0)
-        wanted = pack_block(kv, (only_this * key).astype(np.float32), (only_this * value).astype(np.float32))
-        its_bytes = where_a_position_lies(kv, dim, slot)
-        for mine, theirs, own in zip(written, wanted, its_bytes, strict=True):
-            assert np.array_equal(mine[own], theirs[own])
-            assert (np.delete(mine, own) == 7).all()
+@pytest.mark.parametrize("kernel", compiled("store", oracle=True), ids=str)
+def test_store_writes_one_position_rounded_to_nearest_even(kernel: Kernel) -> None:
+    kv = kernel.name
+    with Differences(kernel) as differences:
+        for dim, slot in itertools.product([8, 72, 128], [0, 7, 8, 63]):
+            rng = np.random.default_rng(dim)
+            key, value = (rng.standard_normal((2, dim)) * 10.0 ** rng.integers(-8, 4, (2, dim))).astype(np.float32)
+            key[:8] = [0.0, -0.0, 1 + 2**-11, 1 + 3 * 2**-11, 65519.0, 6e-8, 2.0**-25, 2.0**-14]
+            value[:4] = [-1e-7, -65504.0, 2.0**-24 * 1.5, 6.1e-5]
+            written = empty_planes(kv, dim)
+            kernels.store(kernel.isa, kv, key, value, slot, *written)
+            # In a block of that position and 63 of garbage, its bytes are those and no others differ from 7.
+            only_this = np.where(np.arange(BLOCK)[:, None] == slot, 1, 0)
+            wanted = pack_block(kv, (only_this * key).astype(np.float32), (only_this * value).astype(np.float32))
+            its_bytes = where_a_position_lies(kv, dim, slot)
+            for plane, mine, theirs, own in zip(("keys", "values"), written, wanted, its_bytes, strict=True):
+                expected = np.full_like(mine, 7)
+                expected[own] = theirs[own]
+                differences.add(mine, expected, dim=dim, slot=slot, plane=plane)
 
 
 def where_a_position_lies(kv: str, dim: int, slot: int) -> tuple[np.ndarray, np.ndarray]:
@@ -302,43 +328,48 @@ def where_a_position_lies(kv: str, dim: int, slot: int) -> tuple[np.ndarray, np.
     return k, v
 
 
-@pytest.mark.parametrize("dim", [8, 72, 128])
-def test_bytes_of_a_plane(dim: int) -> None:
-    assert {kv: kernels.kv_plane_bytes(kv, dim) for kv in _native.KV_FORMATS} == {
-        "f32": BLOCK * dim * 4,
-        "f16": BLOCK * dim * 2,
-        "q8": BLOCK * (dim + 4),
-    }
+def test_bytes_of_a_plane() -> None:
+    for dim in (8, 72, 128):
+        assert {kv: kernels.kv_plane_bytes(kv, dim) for kv in _native.KV_FORMATS} == {
+            "f32": BLOCK * dim * 4,
+            "f16": BLOCK * dim * 2,
+            "q8": BLOCK * (dim + 4),
+        }
 
 
-@pytest.mark.parametrize("isa", [isa for isa, kv in rows("store", oracle=True) if kv == "q8"])
-@pytest.mark.parametrize(
-    ("x", "q", "scale"),
-    [
-        ([127, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, -0.0], [127, 0, 2, 2, 0, -2, -2, 0], 1.0),  # ties to even
-        ([-254, 127, 1, 3, 0.99, -1, 5, 0], [-127, 64, 0, 2, 0, 0, 2, 0], 2.0),
-        ([0.0] * 8, [0] * 8, 0.0),
-        ([1e-39, -1e-39, 0, 0, 0, 0, 0, 0], [0] * 8, 0.0),  # denormals are zeros
-        ([3e-37, 0, 0, 0, 0, 0, 0, 0], [0] * 8, 0.0),  # 127 / amax is no float
-        ([1, np.inf, 0, 0, 0, 0, 0, 0], [0] * 8, np.inf),
-        ([1, np.nan, -np.inf, 0, 0, 0, 0, 0], [0] * 8, np.nan),
-        ([3.4e38, 1, 0, 0, 0, 0, 0, -3.4e38], [127, 0, 0, 0, 0, 0, 0, -127], np.float32(3.4e38) / np.float32(127)),
-    ],
-)
-def test_int8_positions(isa: str, x: list[float], q: list[int], scale: float) -> None:
-    k, v = empty_planes("q8", 8)
-    kernels.store(isa, "q8", np.float32(x), np.float32(x), 9, k, v)
-    assert k[: 64 * 8].view(np.int8).reshape(8, 8, 8)[1, :, 1].tolist() == q
-    assert v[: 64 * 8].view(np.int8).reshape(64, 8)[9].tolist() == q
-    for plane in (k, v):
-        assert same_bits(plane[64 * 8 :].view(np.float32)[9:10], np.float32([scale]))
+INT8_POSITIONS = [
+    ([127, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, -0.0], [127, 0, 2, 2, 0, -2, -2, 0], 1.0),  # ties to even
+    ([-254, 127, 1, 3, 0.99, -1, 5, 0], [-127, 64, 0, 2, 0, 0, 2, 0], 2.0),
+    ([0.0] * 8, [0] * 8, 0.0),
+    ([1e-39, -1e-39, 0, 0, 0, 0, 0, 0], [0] * 8, 0.0),  # denormals are zeros
+    ([3e-37, 0, 0, 0, 0, 0, 0, 0], [0] * 8, 0.0),  # 127 / amax is no float
+    ([1, np.inf, 0, 0, 0, 0, 0, 0], [0] * 8, np.inf),
+    ([1, np.nan, -np.inf, 0, 0, 0, 0, 0], [0] * 8, np.nan),
+    ([3.4e38, 1, 0, 0, 0, 0, 0, -3.4e38], [127, 0, 0, 0, 0, 0, 0, -127], np.float32(3.4e38) / np.float32(127)),
+]
+"""(what is stored, its int8, its scale)"""
 
 
-@pytest.mark.parametrize("isa", [isa for isa, kv in rows("store", oracle=True) if kv == "f16"])
-def test_what_half_cannot_hold_becomes_infinite_not_wrong(isa: str) -> None:
+@pytest.mark.parametrize("kernel", compiled("store", "q8", oracle=True), ids=str)
+def test_int8_positions(kernel: Kernel) -> None:
+    with Differences(kernel) as differences:
+        for x, q, scale in INT8_POSITIONS:
+            k, v = empty_planes("q8", 8)
+            kernels.store(kernel.isa, "q8", np.float32(x), np.float32(x), 9, k, v)
+            stored = (
+                k[: 64 * 8].view(np.int8).reshape(8, 8, 8)[1, :, 1],
+                v[: 64 * 8].view(np.int8).reshape(64, 8)[9],
+            )
+            for name, plane, numbers in zip(("keys", "values"), (k, v), stored, strict=True):
+                differences.add(numbers, np.int8(q), x=x, plane=name)
+                differences.add(plane[64 * 8 :].view(np.float32)[9:10], np.float32([scale]), scale_of=x, plane=name)
+
+
+@pytest.mark.parametrize("kernel", compiled("store", "f16", oracle=True), ids=str)
+def test_what_half_cannot_hold_becomes_infinite_not_wrong(kernel: Kernel) -> None:
     k, v = np.zeros((8, 8, 8), np.uint16), np.zeros((BLOCK, 8), np.uint16)
     value = np.float32([65520.0, -1e9, np.inf, np.nan, 65519.0, 0, 0, 0])
-    kernels.store(isa, "f16", value, value, 3, k, v)
+    kernels.store(kernel.isa, "f16", value, value, 3, k, v)
     for stored in (k[0, :, 3], v[3]):
         halves = np.ascontiguousarray(stored).view(np.float16)
         assert halves[0] == np.inf

@@ -4,6 +4,7 @@ With QWEN3CPU_REQUIRE_OBJDUMP=1 a missing objdump, an extension without its symb
 failure; otherwise those tests are skipped.
 """
 
+import functools
 import json
 import os
 import re
@@ -136,23 +137,29 @@ def cannot_look(reason: str) -> None:
     pytest.skip(reason)
 
 
-def functions_with(pattern: re.Pattern[str]) -> Counter[str]:
-    """Function -> instructions that match, over the whole extension."""
+@functools.cache
+def disassembly() -> dict[str, list[str]]:
+    """Function -> its instructions, over the whole extension."""
     objdump = shutil.which("objdump")
     if objdump is None:
         cannot_look("objdump is not installed")
     arguments = [objdump, "-d", "-C", "--no-show-raw-insn", _native.__file__]
-    found: Counter[str] = Counter()
-    function = ""
+    listing: dict[str, list[str]] = {}
+    function: list[str] = []
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if match := FUNCTION.match(line.rstrip()):
-                function = match.group(1)
-            elif pattern.search(line):
-                found[function] += 1
+                function = listing.setdefault(match.group(1), [])
+            else:
+                function.append(line)
     assert process.returncode == 0
-    return found
+    return listing
+
+
+def functions_with(pattern: re.Pattern[str]) -> set[str]:
+    """Functions that have an instruction which matches."""
+    return {function for function, lines in disassembly().items() if any(map(pattern.search, lines))}
 
 
 def test_wide_instructions_are_in_the_kernels_that_need_them_only() -> None:
@@ -167,7 +174,7 @@ def test_wide_instructions_are_in_the_kernels_that_need_them_only() -> None:
         cannot_look("the extension is stripped of its symbols")
     for isa in compiled:  # the search sees what it looks for
         assert any(f"qwen3cpu::{isa}::" in function for function in inside)
-    assert set(found) == inside
+    assert found == inside
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)

@@ -1,10 +1,11 @@
 """Norm, rotation, activation function and quantisation of activations."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
-from kernel_calls import FLUSHED, ISAS, ORACLE, U, gamma, kernels, same_bits
+from kernel_calls import FLUSHED, ORACLE, Differences, Kernel, U, compiled, gamma, kernels
 
-EVERY_ISA = [*ISAS, ORACLE]
 LENGTHS = [*range(1, 35), 127, 128, 129, 255, 256, 257, 300, 2048]
 
 
@@ -15,36 +16,53 @@ def normal(n: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
 HOSTILE = [0.0, -0.0, 1e-38, -1e-39, 1e-45, 88.0, -88.0, 104.0, -104.0, 1e4, -1e4, 1e30, -1e30, 3.4e38]
 
 
-@pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("n", LENGTHS)
-def test_equal_oracle_at_every_length(isa: str, n: int) -> None:
-    x, y = normal(n), normal(n, 1)
-    assert same_bits(kernels.rms_norm(isa, x, y, 1e-6), kernels.rms_norm(ORACLE, x, y, 1e-6))
-    gate = normal(n, 2, 8.0)
-    assert same_bits(kernels.silu_mul(isa, gate, y), kernels.silu_mul(ORACLE, gate, y))
-    head, angle = normal(2 * n, 3), normal(n, 4, 100.0)
-    cos, sin = np.cos(angle), np.sin(angle)
-    assert same_bits(kernels.rope(isa, head, cos, sin), kernels.rope(ORACLE, head, cos, sin))
+def every(name: str) -> pytest.MarkDecorator:
+    """A test of every function that computes an operation, the oracle's too."""
+    return pytest.mark.parametrize("kernel", compiled("op", name, oracle=True), ids=str)
 
 
-@pytest.mark.parametrize("isa", ISAS)
-def test_equal_oracle_on_hostile_values(isa: str) -> None:
+Operands = dict[str, list[tuple[np.ndarray, ...]]]
+
+
+def ordinary(n: int) -> Operands:
+    """Operation -> the operands of calls at a length."""
+    x, y, angle = normal(n), normal(n, 1), normal(n, 4, 100.0)
+    return {
+        "rms_norm": [(x, y)],
+        "silu_mul": [(normal(n, 2, 8.0), y)],
+        "rope": [(normal(2 * n, 3), np.cos(angle), np.sin(angle))],
+    }
+
+
+def hostile() -> Operands:
+    """Operation -> the operands of calls with values at the bounds of floats."""
     x = np.float32(HOSTILE)
     ones = np.ones_like(x)
-    assert same_bits(kernels.silu_mul(isa, x, ones), kernels.silu_mul(ORACLE, x, ones))
-    assert same_bits(kernels.silu_mul(isa, x, x), kernels.silu_mul(ORACLE, x, x))
-    for end in range(1, len(x) + 1):
-        part, weight = x[:end].copy(), ones[:end]
-        assert same_bits(kernels.rms_norm(isa, part, weight, 1e-6), kernels.rms_norm(ORACLE, part, weight, 1e-6))
-    assert same_bits(
-        kernels.rope(isa, x, x[:7].copy(), x[7:].copy()), kernels.rope(ORACLE, x, x[:7].copy(), x[7:].copy())
-    )
+    return {
+        "rms_norm": [(x[:end].copy(), ones[:end].copy()) for end in range(1, len(x) + 1)],
+        "silu_mul": [(x, ones), (x, x)],
+        "rope": [(x, x[:7].copy(), x[7:].copy())],
+    }
 
 
-@pytest.mark.parametrize("isa", EVERY_ISA)
-def test_silu_propagates_nan_and_has_its_limits(isa: str) -> None:
+def run(kernel: Kernel, isa: str, operands: tuple[np.ndarray, ...]) -> np.ndarray:
+    function: Callable[..., np.ndarray] = getattr(kernels, kernel.name)
+    return function(isa, *operands, *([1e-6] if kernel.name == "rms_norm" else []))
+
+
+@pytest.mark.parametrize("kernel", compiled("op", "rms_norm", "silu_mul", "rope"), ids=str)
+def test_equals_oracle_at_every_length_and_on_hostile_values(kernel: Kernel) -> None:
+    with Differences(kernel) as differences:
+        for kind, calls in [*((f"normal {n}", ordinary(n)) for n in LENGTHS), ("hostile", hostile())]:
+            for operands in calls[kernel.name]:
+                mine, theirs = (run(kernel, isa, operands) for isa in (kernel.isa, ORACLE))
+                differences.add(mine, theirs, values=kind, length=len(operands[0]))
+
+
+@every("silu_mul")
+def test_silu_propagates_nan_and_has_its_limits(kernel: Kernel) -> None:
     gate = np.float32([np.nan, 0.0, 3e38, -3e38, 200.0, -200.0])
-    out = kernels.silu_mul(isa, gate, np.ones(6, np.float32))
+    out = kernels.silu_mul(kernel.isa, gate, np.ones(6, np.float32))
     assert np.isnan(out[0])
     assert out[1] == 0
     assert out[2] == np.float32(3e38)
@@ -53,40 +71,57 @@ def test_silu_propagates_nan_and_has_its_limits(isa: str) -> None:
     assert -1e-35 < out[5] <= 0
 
 
-@pytest.mark.parametrize("isa", EVERY_ISA)
-@pytest.mark.parametrize("n", [1, 17, 128, 2048])
-def test_rms_norm_against_float64(isa: str, n: int) -> None:
+@every("rms_norm")
+def test_rms_norm_against_float64(kernel: Kernel) -> None:
     """The sum of squares errs by gamma(n / 8 + 4) (chain and tree), quotient and epsilon by one rounding each; the root
     halves that; root, reciprocal and the two products add one rounding each.
     """
-    x, weight = normal(n), normal(n, 1)
-    x64 = x.astype(np.float64)
-    exact = x64 / np.sqrt((x64**2).sum() / n + np.float64(np.float32(1e-6))) * weight
-    bound = gamma((n / 8 + 4 + 2) / 2 + 4) * np.abs(exact) + FLUSHED
-    assert (np.abs(kernels.rms_norm(isa, x, weight, 1e-6) - exact) <= bound * (1 + 1e-6)).all()
+    for n in (1, 17, 128, 2048):
+        x, weight = normal(n), normal(n, 1)
+        x64 = x.astype(np.float64)
+        exact = x64 / np.sqrt((x64**2).sum() / n + np.float64(np.float32(1e-6))) * weight
+        bound = gamma((n / 8 + 4 + 2) / 2 + 4) * np.abs(exact) + FLUSHED
+        error = np.abs(kernels.rms_norm(kernel.isa, x, weight, 1e-6) - exact)
+        assert (error <= bound * (1 + 1e-6)).all(), f"length {n}"
 
 
-@pytest.mark.parametrize("isa", EVERY_ISA)
-@pytest.mark.parametrize("half", [1, 9, 64])
-def test_rope_against_float64(isa: str, half: int) -> None:
+@every("rope")
+def test_rope_against_float64(kernel: Kernel) -> None:
     """One rounded product and one rounded fused multiply-add: gamma(2) of the magnitudes of both terms."""
-    x, angle = normal(2 * half), normal(half, 1, 50.0)
-    cos, sin = np.cos(angle), np.sin(angle)
-    a, b, c, s = (v.astype(np.float64) for v in (x[:half], x[half:], cos, sin))
-    exact = np.concatenate([a * c - b * s, b * c + a * s])
-    bound = gamma(2) * np.concatenate([np.abs(a * c) + np.abs(b * s), np.abs(b * c) + np.abs(a * s)]) + FLUSHED
-    assert (np.abs(kernels.rope(isa, x, cos, sin) - exact) <= bound).all()
+    for half in (1, 9, 64):
+        x, angle = normal(2 * half), normal(half, 1, 50.0)
+        cos, sin = np.cos(angle), np.sin(angle)
+        a, b, c, s = (v.astype(np.float64) for v in (x[:half], x[half:], cos, sin))
+        exact = np.concatenate([a * c - b * s, b * c + a * s])
+        bound = gamma(2) * np.concatenate([np.abs(a * c) + np.abs(b * s), np.abs(b * c) + np.abs(a * s)]) + FLUSHED
+        assert (np.abs(kernels.rope(kernel.isa, x, cos, sin) - exact) <= bound).all(), f"half {half}"
 
 
-@pytest.mark.parametrize("isa", EVERY_ISA)
-def test_silu_against_float64(isa: str) -> None:
+@every("silu_mul")
+def test_silu_against_float64(kernel: Kernel) -> None:
     """The exponential errs by 4 u (2 ulp); adding 1, dividing and the product add one rounding each."""
     gate, up = np.linspace(-80, 80, 4001).astype(np.float32), normal(4001)
     exact = gate.astype(np.float64) / (1 + np.exp(-gate.astype(np.float64))) * up
-    assert (np.abs(kernels.silu_mul(isa, gate, up) - exact) <= gamma(7) * np.abs(exact) + FLUSHED).all()
+    assert (np.abs(kernels.silu_mul(kernel.isa, gate, up) - exact) <= gamma(7) * np.abs(exact) + FLUSHED).all()
 
 
 # ---- quantisation of activations
+
+
+every_quantize = pytest.mark.parametrize(
+    "kernel", compiled("op", "quantize_i8g32", "quantize_i8g256", oracle=True), ids=str
+)
+
+
+def block_of(kernel: Kernel) -> int:
+    """Columns that share a scale."""
+    return {"quantize_i8g32": 32, "quantize_i8g256": 256}[kernel.name]
+
+
+def quantize(kernel: Kernel, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """int8 [tokens, columns padded], scales and sums of inputs [tokens, columns]."""
+    q, scale, total = kernels.quantize(kernel.isa, f"i8g{block_of(kernel)}", x)
+    return q, scale, total
 
 
 def quantized(x: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -103,60 +138,57 @@ def quantized(x: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray, np.nda
     return q, scale, q.reshape(-1, 32).sum(1, dtype=np.int16)
 
 
-@pytest.mark.parametrize("isa", EVERY_ISA)
-@pytest.mark.parametrize("block", [32, 256])
-@pytest.mark.parametrize("n", LENGTHS)
-def test_quantize_follows_its_contract(isa: str, block: int, n: int) -> None:
-    x = normal(n, 5, 3.0)
-    x[n // 2] *= 40
-    for mine, wanted in zip(kernels.quantize(isa, f"i8g{block}", x[None]), quantized(x, block), strict=True):
-        assert (mine[0] == wanted).all()
+@every_quantize
+def test_quantize_follows_its_contract(kernel: Kernel) -> None:
+    with Differences(kernel) as differences:
+        for n in LENGTHS:
+            x = normal(n, 5, 3.0)
+            x[n // 2] *= 40
+            parts = zip(("q", "scale", "sum"), quantize(kernel, x[None]), quantized(x, block_of(kernel)), strict=True)
+            for part, mine, wanted in parts:
+                differences.add(mine[0], wanted, length=n, part=part)
 
 
-@pytest.mark.parametrize("isa", EVERY_ISA)
-@pytest.mark.parametrize("block", [32, 256])
-def test_quantize_multiplies_with_the_reciprocal(isa: str, block: int) -> None:
+@every_quantize
+def test_quantize_multiplies_with_the_reciprocal(kernel: Kernel) -> None:
     """Enough values that some lie where another order of the same operations would round the other way."""
-    x = normal(1 << 20, 8).reshape(-1, block)
-    q, scale, _ = kernels.quantize(isa, f"i8g{block}", x)
+    x = normal(1 << 20, 8).reshape(-1, block_of(kernel))
+    q, scale, _ = quantize(kernel, x)
     amax = np.abs(x).max(1, keepdims=True)
     assert (q == np.rint(x * (np.float32(127) / amax))).all()
     assert (scale == amax / np.float32(127)).all()
 
 
-@pytest.mark.parametrize("isa", EVERY_ISA)
-@pytest.mark.parametrize("block", [32, 256])
-def test_quantize_is_within_half_a_step(isa: str, block: int) -> None:
+@every_quantize
+def test_quantize_is_within_half_a_step(kernel: Kernel) -> None:
     """|x - scale q| <= scale / 2 from rounding q, plus the roundings of scale, of 127 / amax and of the product, each
     relative to |scale q| <= 127 scale.
     """
     x = normal(1000, 6)
-    q, scale, _ = kernels.quantize(isa, f"i8g{block}", x[None])
-    step = np.repeat(scale[0].astype(np.float64), block)[:1000]
+    q, scale, _ = quantize(kernel, x[None])
+    step = np.repeat(scale[0].astype(np.float64), block_of(kernel))[:1000]
     error = np.abs(x - step * q[0, :1000])
     assert (error <= step * (0.5 + 127 * gamma(3))).all()
     assert np.abs(q).max() == 127
 
 
-@pytest.mark.parametrize("isa", EVERY_ISA)
-@pytest.mark.parametrize("block", [32, 256])
-def test_quantize_rounds_halves_to_even(isa: str, block: int) -> None:
+@every_quantize
+def test_quantize_rounds_halves_to_even(kernel: Kernel) -> None:
     x = np.zeros((1, 256), np.float32)
     x[0, ::32] = 127  # the scale of every block is 1
     x[0, 1:9] = [0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 126.5, -126.5]
-    q = kernels.quantize(isa, f"i8g{block}", x)[0]
+    q = quantize(kernel, x)[0]
     assert q[0, 1:9].tolist() == [0, 2, 2, 0, -2, -2, 126, -126]
 
 
-@pytest.mark.parametrize("isa", EVERY_ISA)
-@pytest.mark.parametrize("block", [32, 256])
-def test_quantize_of_blocks_without_a_usable_scale(isa: str, block: int) -> None:
-    x = np.ones((4, 512), np.float32)
+@every_quantize
+def test_quantize_of_blocks_without_a_usable_scale(kernel: Kernel) -> None:
+    x, block = np.ones((4, 512), np.float32), block_of(kernel)
     x[0, :block] = 0
     x[1, :block] = 1e-39
     x[2, 7] = np.nan
     x[3, 7] = -np.inf
-    q, scale, total = kernels.quantize(isa, f"i8g{block}", x)
+    q, scale, total = quantize(kernel, x)
     assert (q[:, :block] == 0).all()
     assert (total[:, : block // 32] == 0).all()
     assert scale[0, 0] == 0

@@ -5,7 +5,7 @@ What the scalar kernel computes is checked by tests/csrc/rounding/test_rounding.
 
 import numpy as np
 import pytest
-from kernel_calls import kernels, rows, same_bits
+from kernel_calls import ORACLE, Differences, Kernel, compiled, kernels, same_bits
 
 ROWS = 16
 
@@ -21,35 +21,41 @@ def problem(n: int) -> tuple[np.ndarray, ...]:
     return tuple(np.ascontiguousarray(each, np.float32) for each in (u, importance, row_scale, w))
 
 
-@pytest.mark.parametrize(("isa", "name"), rows("round"))
-@pytest.mark.parametrize("n", [32, 64, 160, 192, 256])
-def test_equal_oracle(isa: str, name: str, n: int) -> None:
-    arrays = problem(n)
-    run = f"round_{name}"
-    q, scale, rest = getattr(kernels, run)(isa, *arrays)
-    expected_q, expected_scale, expected_rest = getattr(kernels, run)("scalar", *arrays)
-    assert (q == expected_q).all()
-    assert (scale == expected_scale).all()
-    assert same_bits(rest, expected_rest)
+every_kernel = pytest.mark.parametrize("kernel", compiled("round", oracle=True), ids=str)
 
 
-@pytest.mark.parametrize(("isa", "name"), rows("round", oracle=True))
-def test_a_row_depends_on_nothing_but_itself(isa: str, name: str) -> None:
+def run(name: str, isa: str, *arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(q, scale, rest)."""
+    q, scale, rest = getattr(kernels, f"round_{name}")(isa, *arrays)
+    return q, scale, rest
+
+
+@pytest.mark.parametrize("kernel", compiled("round"), ids=str)
+def test_equal_oracle(kernel: Kernel) -> None:
+    with Differences(kernel) as differences:
+        for n in (32, 64, 160, 192, 256):
+            mine, theirs = (run(kernel.name, isa, *problem(n)) for isa in (kernel.isa, ORACLE))
+            for part, found, expected in zip(("q", "scale", "rest"), mine, theirs, strict=True):
+                differences.add(found, expected, columns=n, part=part)
+
+
+@every_kernel
+def test_a_row_depends_on_nothing_but_itself(kernel: Kernel) -> None:
     u, importance, row_scale, w = problem(96)
-    q, scale, rest = getattr(kernels, f"round_{name}")(isa, u, importance, row_scale, w)
+    q, scale, rest = run(kernel.name, kernel.isa, u, importance, row_scale, w)
     order = np.random.default_rng(0).permutation(ROWS)
     shuffled = (u, importance, row_scale[order].copy(), np.ascontiguousarray(w[:, order]))
-    other_q, other_scale, other_rest = getattr(kernels, f"round_{name}")(isa, *shuffled)
+    other_q, other_scale, other_rest = run(kernel.name, kernel.isa, *shuffled)
     assert (other_q == q[:, order]).all()
     assert (other_scale == scale[:, order]).all()
     assert same_bits(other_rest, np.ascontiguousarray(rest[:, order]))
 
 
-@pytest.mark.parametrize(("isa", "name"), rows("round", oracle=True))
-def test_what_is_left_is_what_the_levels_do_not_hold(isa: str, name: str) -> None:
+@every_kernel
+def test_what_is_left_is_what_the_levels_do_not_hold(kernel: Kernel) -> None:
     """Without correlations: w - scale * q, |q| at its bounds where the weights are beyond them."""
     _, importance, row_scale, w = problem(64)
-    q, scale, rest = getattr(kernels, f"round_{name}")(isa, np.eye(64, dtype=np.float32), importance, row_scale, w)
+    q, scale, rest = run(kernel.name, kernel.isa, np.eye(64, dtype=np.float32), importance, row_scale, w)
     step = np.repeat(scale.astype(np.float64), 32, axis=0) * row_scale
     # v = w / step has three roundings, so what is left is wrong by no more than that share of w.
     assert (np.abs(rest - (w - q * step)) <= 4 * 2.0**-24 * np.abs(w) + 2.0**-24 * np.abs(rest)).all()
