@@ -5,9 +5,12 @@ a shared prefix or not, after a truncation or not. Everything is compared with t
 thread.
 """
 
+import itertools
+
 import checkpoints
 import numpy as np
 import pytest
+from differences import Differences
 
 import qwen3cpu
 from qwen3cpu import _native
@@ -57,11 +60,17 @@ def expected(engine):
     return logits
 
 
-@pytest.fixture(params=THREADS)
-def threads(request, engine):
-    engine.threads = request.param
-    yield request.param
-    engine.threads = 1
+@pytest.fixture
+def differences(request):
+    """Collects what differs on any number of threads."""
+    return Differences(request.node.name)
+
+
+def with_threads(engine, cases):
+    """(threads, case) for every case on every number of threads, which the engine is set to."""
+    for threads, case in itertools.product(THREADS, cases):
+        engine.threads = threads
+        yield threads, case
 
 
 def feed(engine, sequence, tokens, piece):
@@ -73,77 +82,89 @@ def feed(engine, sequence, tokens, piece):
     return np.concatenate(rows)
 
 
-@pytest.mark.parametrize("piece", [1, 2, 7, 64, 100, LENGTH])
-def test_the_cut_of_the_prompt(engine, threads, expected, piece):
-    assert (feed(engine, engine.new_sequence(), PROMPT, piece) == expected).all()
+def test_the_cut_of_the_prompt(engine, expected, differences):
+    with differences:
+        for threads, piece in with_threads(engine, [1, 2, 7, 64, 100, LENGTH]):
+            found = feed(engine, engine.new_sequence(), PROMPT, piece)
+            differences.add(found, expected, threads=threads, piece=piece)
 
 
-def test_irregular_cuts(engine, threads, expected):
+def test_irregular_cuts(engine, expected, differences):
     rng = np.random.default_rng(7)
-    for _ in range(3):
-        cuts = np.sort(rng.choice(np.arange(1, LENGTH), size=6, replace=False)).tolist()
-        sequence = engine.new_sequence()
-        rows = [
-            engine.forward([(sequence, PROMPT[start:end], range(end - start))])[0]
-            for start, end in zip([0, *cuts], [*cuts, LENGTH], strict=True)
-        ]
-        assert (np.concatenate(rows) == expected).all()
+    with differences:
+        for threads, _ in with_threads(engine, range(3)):
+            cuts = np.sort(rng.choice(np.arange(1, LENGTH), size=6, replace=False)).tolist()
+            sequence = engine.new_sequence()
+            rows = [
+                engine.forward([(sequence, PROMPT[start:end], range(end - start))])[0]
+                for start, end in zip([0, *cuts], [*cuts, LENGTH], strict=True)
+            ]
+            differences.add(np.concatenate(rows), expected, threads=threads, cuts=cuts)
 
 
-@pytest.mark.parametrize("wanted", [[LENGTH - 1], [0], [5, 63, 64, 128], list(range(0, LENGTH, 3))])
-def test_which_logits_are_wanted(engine, threads, expected, wanted):
-    (logits,) = engine.forward([(engine.new_sequence(), PROMPT, wanted)])
-    assert (logits == expected[wanted]).all()
+def test_which_logits_are_wanted(engine, expected, differences):
+    positions = [[LENGTH - 1], [0], [5, 63, 64, 128], list(range(0, LENGTH, 3))]
+    with differences:
+        for threads, wanted in with_threads(engine, positions):
+            (logits,) = engine.forward([(engine.new_sequence(), PROMPT, wanted)])
+            differences.add(logits, expected[wanted], threads=threads, wanted=wanted)
 
 
-@pytest.mark.parametrize(("piece", "place"), [(1, 3), (7, 0), (7, 5), (64, 2), (LENGTH, 1)])
-def test_five_other_sequences_beside_it(engine, threads, expected, piece, place):
+def test_five_other_sequences_beside_it(engine, expected, differences):
     """The others are of all lengths and have got anywhere; they move on by 1 to 30 tokens in each step."""
-    rng = np.random.default_rng(piece + place)
-    others = [engine.new_sequence() for _ in range(5)]
-    for number, other in enumerate(others[1:]):
-        engine.forward([(other, ids(40 * number + 3, seed=number + 1), [])])
-    sequence = engine.new_sequence()
-    rows = []
-    for start in range(0, LENGTH, piece):
-        tokens = PROMPT[start : start + piece]
-        batch = [(other, ids(int(rng.integers(1, 31 if piece > 1 else 2)), seed=start), [0]) for other in others]
-        batch.insert(place, (sequence, tokens, range(len(tokens))))
-        rows.append(engine.forward(batch)[place])
-    assert (np.concatenate(rows) == expected).all()
+    with differences:
+        for threads, (piece, place) in with_threads(engine, [(1, 3), (7, 0), (7, 5), (64, 2), (LENGTH, 1)]):
+            rng = np.random.default_rng(piece + place)
+            others = [engine.new_sequence() for _ in range(5)]
+            for number, other in enumerate(others[1:]):
+                engine.forward([(other, ids(40 * number + 3, seed=number + 1), [])])
+            sequence = engine.new_sequence()
+            rows = []
+            for start in range(0, LENGTH, piece):
+                tokens = PROMPT[start : start + piece]
+                batch = [
+                    (other, ids(int(rng.integers(1, 31 if piece > 1 else 2)), seed=start), [0]) for other in others
+                ]
+                batch.insert(place, (sequence, tokens, range(len(tokens))))
+                rows.append(engine.forward(batch)[place])
+            differences.add(np.concatenate(rows), expected, threads=threads, piece=piece, place=place)
 
 
-@pytest.mark.parametrize("shared", [1, 63, 64, 65, 128, LENGTH - 1])
-def test_forks(engine, threads, expected, shared):
+def test_forks(engine, expected, differences):
     """A shared prefix, then one branch goes another way while the other one and the original go on."""
-    original = engine.new_sequence()
-    engine.forward([(original, PROMPT[:shared], [])])
-    fork, stranger = original.fork(), original.fork()
-    rest = PROMPT[shared:]
-    engine.forward([(stranger, ids(70, seed=3), [])])
-    first = engine.forward([(fork, rest, range(len(rest))), (stranger, ids(9, seed=4), [])])[0]
-    second = feed(engine, original, rest, 5)
-    assert (first == expected[shared:]).all()
-    assert (second == expected[shared:]).all()
+    with differences:
+        for threads, shared in with_threads(engine, [1, 63, 64, 65, 128, LENGTH - 1]):
+            original = engine.new_sequence()
+            engine.forward([(original, PROMPT[:shared], [])])
+            fork, stranger = original.fork(), original.fork()
+            rest = PROMPT[shared:]
+            engine.forward([(stranger, ids(70, seed=3), [])])
+            first = engine.forward([(fork, rest, range(len(rest))), (stranger, ids(9, seed=4), [])])[0]
+            second = feed(engine, original, rest, 5)
+            differences.add(first, expected[shared:], threads=threads, shared=shared, branch="fork")
+            differences.add(second, expected[shared:], threads=threads, shared=shared, branch="original")
 
 
-@pytest.mark.parametrize("kept", [1, 63, 64, 65, LENGTH - 1])
-def test_truncation(engine, threads, expected, kept):
-    sequence = engine.new_sequence()
-    engine.forward([(sequence, [*PROMPT[:kept], *ids(90, seed=5)], [])])
-    sequence.truncate(kept)
-    rest = PROMPT[kept:]
-    (logits,) = engine.forward([(sequence, rest, range(len(rest)))])
-    assert (logits == expected[kept:]).all()
-    assert sequence.ids == PROMPT
+def test_truncation(engine, expected, differences):
+    with differences:
+        for threads, kept in with_threads(engine, [1, 63, 64, 65, LENGTH - 1]):
+            sequence = engine.new_sequence()
+            engine.forward([(sequence, [*PROMPT[:kept], *ids(90, seed=5)], [])])
+            sequence.truncate(kept)
+            rest = PROMPT[kept:]
+            (logits,) = engine.forward([(sequence, rest, range(len(rest)))])
+            differences.add(logits, expected[kept:], threads=threads, kept=kept)
+            assert sequence.ids == PROMPT
 
 
-def test_memory_that_others_used_before(engine, threads, expected):
+def test_memory_that_others_used_before(engine, expected, differences):
     """Blocks come back with the contents of the last owner; nothing of it may be seen."""
-    used = engine.new_sequence()
-    engine.forward([(used, ids(300, seed=6), [])])
-    used.release()
-    assert (feed(engine, engine.new_sequence(), PROMPT, 64) == expected).all()
+    with differences:
+        for threads, _ in with_threads(engine, [300]):
+            used = engine.new_sequence()
+            engine.forward([(used, ids(300, seed=6), [])])
+            used.release()
+            differences.add(feed(engine, engine.new_sequence(), PROMPT, 64), expected, threads=threads)
 
 
 def test_the_ids_of_a_sequence_follow_it(engine):

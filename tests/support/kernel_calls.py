@@ -1,4 +1,4 @@
-"""The compiled kernels, packed matrices and prepared inputs for the kernel tests, and a comparison over many shapes."""
+"""The compiled kernels, packed matrices and prepared inputs for the kernel tests."""
 
 from typing import Any, NamedTuple
 
@@ -51,53 +51,6 @@ def compiled(kind: str, *names: str, oracle: bool = False) -> list[Kernel]:
         if row_kind == kind and isa in tables and (not names or name in names):
             found.setdefault((name, tables[isa][f"{kind} {name}"]), []).append(isa)
     return [Kernel(name, tuple(isas)) for (name, _), isas in found.items() if oracle or ORACLE not in isas]
-
-
-class Differences:
-    """Results beside what was expected of them, for many cases; fails at the end of `with` with the cases that differ.
-
-    Equal means equal bit for bit; any NaN equals any other.
-    """
-
-    SHOWN = 5
-
-    def __init__(self, kernel: object) -> None:
-        self.kernel, self.cases, self.wrong = kernel, 0, list[str]()
-
-    def __enter__(self) -> "Differences":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            assert self.cases > 0, f"{self.kernel}: nothing was compared"
-            assert not self.wrong, "\n".join(
-                [f"{self.kernel}: {len(self.wrong)} of {self.cases} cases differ", *self.wrong[: self.SHOWN]]
-            )
-
-    def add(self, found: Array, expected: Array, **case: object) -> None:
-        """One case; `case` names its shape, as in rows=3, cols=77."""
-        self.cases += 1
-        assert found.shape == expected.shape, f"{self.kernel}: {case}: {found.shape} is not {expected.shape}"
-        assert found.dtype == expected.dtype, f"{self.kernel}: {case}: {found.dtype} is not {expected.dtype}"
-        differ = np.argwhere(different(found, expected))
-        if len(differ):
-            first = tuple(differ[0].tolist())
-            self.wrong.append(
-                f"  {', '.join(f'{name}={value}' for name, value in case.items())}: {len(differ)} of {found.size} "
-                f"differ, the first at {first}: expected {shown(expected[first])}, found {shown(found[first])}"
-            )
-
-
-def different(a: Array, b: Array) -> Array:
-    """Where two arrays of one shape and type differ; floats by their bits, but any NaN equals any other."""
-    if a.dtype != np.float32:
-        return np.asarray(a != b)
-    return (a.view(np.uint32) != b.view(np.uint32)) & ~(np.isnan(a) & np.isnan(b))
-
-
-def shown(value: Any) -> str:
-    """A number, floats with their bits."""
-    return f"{value!s} (0x{value.view(np.uint32):08x})" if value.dtype == np.float32 else str(value)
 
 
 def gamma(n: float) -> float:
@@ -182,10 +135,3 @@ def random_product(weight_format: str, n_rows: int, cols: int, tokens: int, seed
     weights = (rng.standard_normal((n_rows, cols)) * 0.05).astype(np.float32)
     x = rng.standard_normal((tokens, cols)).astype(np.float32)
     return Product(weight_format, pack(weight_format, weights), n_rows, cols, prepare(weight_format, x))
-
-
-def same_bits(a: Array, b: Array) -> bool:
-    """Equal bit for bit; any NaN equals any other."""
-    assert a.shape == b.shape
-    assert a.dtype == b.dtype == np.float32
-    return not different(a, b).any()

@@ -4,7 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from kernel_calls import FLUSHED, ORACLE, Differences, Kernel, U, compiled, gamma, kernels
+from differences import Differences
+from kernel_calls import FLUSHED, ORACLE, Kernel, U, compiled, gamma, kernels
 
 from qwen3cpu import _native
 from qwen3cpu.errors import EngineError

@@ -4,12 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
+from differences import Differences
 from kernel_calls import (
     ACTIVATION_BLOCK,
     FLUSHED,
     ISAS,
     ORACLE,
-    Differences,
     Kernel,
     Product,
     aligned,

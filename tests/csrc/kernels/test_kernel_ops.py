@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from kernel_calls import FLUSHED, ORACLE, Differences, Kernel, U, compiled, gamma, kernels
+from differences import Differences
+from kernel_calls import FLUSHED, ORACLE, Kernel, U, compiled, gamma, kernels
 
 LENGTHS = [*range(1, 35), 127, 128, 129, 255, 256, 257, 300, 2048]
 
