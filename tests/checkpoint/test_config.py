@@ -151,11 +151,11 @@ SIZES = [
 
 
 @pytest.mark.parametrize("key", SIZES)
-@pytest.mark.parametrize("value", [0, -1, 1 << 31, 1 << 63, 10**400, 2.0, "64", True, [64], math.nan], ids=str)
-def test_refuses_impossible_sizes(key: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=key) as caught:
-        read(**{key: value})
-    assert len(str(caught.value)) < 300
+def test_refuses_impossible_sizes(key: str) -> None:
+    for value in (0, -1, 1 << 31, 1 << 63, 10**400, 2.0, "64", True, [64], math.nan):
+        with pytest.raises(ConfigError, match=key) as caught:
+            read(**{key: value})
+        assert len(str(caught.value)) < 300, f"{value!s:.40}"
 
 
 @pytest.mark.parametrize("key", sorted(set(SIZES) - {"head_dim"}))
@@ -316,9 +316,10 @@ def test_spellings_of_generation_settings(key: str, value: Any, meaning: Any) ->
 
 
 @pytest.mark.parametrize("key", ["pad_token_id", "bos_token_id", "num_beams", "cache_implementation", "stop_strings"])
-@pytest.mark.parametrize("value", [-1, [1], "x", 1e9, None])
-def test_generation_settings_that_are_not_read(key: str, value: Any) -> None:
-    assert GenerationDefaults.from_dict({key: value, "temperature": 0.5}, "here") == GenerationDefaults(temperature=0.5)
+def test_generation_settings_that_are_not_read(key: str) -> None:
+    for value in (-1, [1], "x", 1e9, None):
+        found = GenerationDefaults.from_dict({key: value, "temperature": 0.5}, "here")
+        assert found == GenerationDefaults(temperature=0.5), value
 
 
 def test_repeated_keys_are_found_in_linear_time() -> None:

@@ -24,7 +24,7 @@ CHAT = ChatTemplate(TEMPLATE, SMALL, source="small")
 
 
 def name_of(case: dict[str, Any]) -> str:
-    """A test id that says which conversation and switches."""
+    """Which conversation and switches."""
     tools = "none" if case["tools"] is None else len(case["tools"])
     return f"{case['name']}-thinking={case['thinking']}-prompt={case['add_generation_prompt']}-tools={tools}"
 
@@ -49,39 +49,68 @@ def test_there_are_enough_conversations() -> None:
     assert len({json.dumps(case["messages"]) for case in CASES}) >= 60
 
 
-@pytest.mark.parametrize("case", CASES, ids=name_of)
-def test_render(case: dict[str, Any]) -> None:
-    assert CHAT.render(case["messages"], **options_of(case)) == case["text"]
+class Renderings:
+    """Every stored conversation beside what came of it; fails at the end of `with` with those that differ."""
+
+    SHOWN = 3
+
+    def __init__(self) -> None:
+        self.compared, self.wrong = 0, list[str]()
+
+    def __enter__(self) -> Renderings:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            assert self.compared >= len(CASES)
+            shown = "\n\n".join(self.wrong[: self.SHOWN])
+            assert not self.wrong, f"{len(self.wrong)} of {self.compared} differ\n\n{shown}"
+
+    def add(self, case: dict[str, Any], found: object, expected: object) -> None:
+        self.compared += 1
+        if found != expected:
+            self.wrong.append(f"{name_of(case)}:\nexpected {expected!r}\nfound    {found!r}")
 
 
-@pytest.mark.parametrize("case", CASES, ids=name_of)
-def test_encode_decodes_to_what_is_rendered(case: dict[str, Any]) -> None:
-    ids = CHAT.encode(case["messages"], **options_of(case))
-    normal = tokenizers.normalizers.NFC().normalize_str(case["text"])
-    assert SMALL.decode(ids, skip_special_tokens=False) == normal
+def test_render() -> None:
+    with Renderings() as renderings:
+        for case in CASES:
+            renderings.add(case, CHAT.render(case["messages"], **options_of(case)), case["text"])
 
 
-@pytest.mark.parametrize("case", CASES, ids=name_of)
-def test_ids_of_released_tokenizer(case: dict[str, Any], released: tuple[Tokenizer, ChatTemplate]) -> None:
+def test_encode_decodes_to_what_is_rendered() -> None:
+    with Renderings() as renderings:
+        for case in CASES:
+            ids = CHAT.encode(case["messages"], **options_of(case))
+            normal = tokenizers.normalizers.NFC().normalize_str(case["text"])
+            renderings.add(case, SMALL.decode(ids, skip_special_tokens=False), normal)
+
+
+def test_ids_of_released_tokenizer(released: tuple[Tokenizer, ChatTemplate]) -> None:
     tokenizer, chat = released
-    ids = chat.encode(case["messages"], **options_of(case))
-    if case["ids"] is not None:
-        assert ids == case["ids"]
-    assert tokenizer.decode(ids, skip_special_tokens=False) == tokenizers.normalizers.NFC().normalize_str(case["text"])
+    with Renderings() as renderings:
+        for case in CASES:
+            ids = chat.encode(case["messages"], **options_of(case))
+            if case["ids"] is not None:
+                renderings.add(case, ids, case["ids"])
+            normal = tokenizers.normalizers.NFC().normalize_str(case["text"])
+            renderings.add(case, tokenizer.decode(ids, skip_special_tokens=False), normal)
 
 
-@pytest.mark.parametrize("case", CASES, ids=name_of)
-def test_control_tokens_are_those_that_the_template_wrote(case: dict[str, Any]) -> None:
-    written = "".join(released_template(case))
-    for token in CONTROL_TOKENS:
-        written = written.replace(WRITTEN + token, token)
-    assert written == case["text"], "the oracle is the template"
-    ids: list[int] = []
-    for n, piece in enumerate("".join(released_template(case)).split(WRITTEN)):
-        token = next((token for token in CONTROL_TOKENS if n > 0 and piece.startswith(token)), "")
-        ids += [SMALL.control_tokens[token]] if token else []
-        ids += SMALL.encode(piece.removeprefix(token))
-    assert CHAT.encode(case["messages"], **options_of(case)) == ids
+def test_control_tokens_are_those_that_the_template_wrote() -> None:
+    with Renderings() as renderings:
+        for case in CASES:
+            marked = "".join(released_template(case))
+            written = marked
+            for token in CONTROL_TOKENS:
+                written = written.replace(WRITTEN + token, token)
+            assert written == case["text"], f"{name_of(case)}: the oracle is the template"
+            ids: list[int] = []
+            for n, piece in enumerate(marked.split(WRITTEN)):
+                token = next((token for token in CONTROL_TOKENS if n > 0 and piece.startswith(token)), "")
+                ids += [SMALL.control_tokens[token]] if token else []
+                ids += SMALL.encode(piece.removeprefix(token))
+            renderings.add(case, CHAT.encode(case["messages"], **options_of(case)), ids)
 
 
 WRITTEN = "\ue000"
