@@ -1,6 +1,6 @@
-// Force-included into the files of csrc/kernels/amx by QWEN3CPU_EMULATE_AMX: a model of the tile registers in plain C++
-// in the place of the tile intrinsics, so that the kernels are checked on CPUs without AMX. What the CPU would answer
-// with a fault ends the program. The rest of the kernels is AVX-512 and has to run.
+// Force-included into csrc/kernels/amx for kernel_check_emulated_amx: a model of the tile registers in plain C++ in the
+// place of the tile intrinsics, so that the kernels are checked on CPUs without AMX. What the CPU would answer with a
+// fault ends the program. The rest of the kernels is AVX-512 and has to run.
 #pragma once
 
 #include <immintrin.h>
