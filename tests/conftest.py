@@ -1,7 +1,9 @@
 """What all tests share. Modules that tests import, `checkpoints` and the like, are in tests/support."""
 
+import gc
 import os
 import signal
+import sys
 from pathlib import Path
 
 import checkpoints
@@ -12,6 +14,7 @@ from scripted_models import script, write_scripted
 import qwen3cpu
 from qwen3cpu import _native, _sampling
 from qwen3cpu.system.build_commit import commit
+from qwen3cpu.system.thread_count import default_threads
 
 TESTED = "QWEN3CPU_TESTED_PACKAGE"
 
@@ -33,6 +36,34 @@ def pytest_configure(config: pytest.Config) -> None:
     for module, folders in ((qwen3cpu, allowed[:1]), (_native, allowed), (_sampling, allowed)):
         if Path(module.__file__).resolve().parent not in folders:
             raise pytest.UsageError(f"{TESTED}: expected {module.__name__} from {expected}, found {module.__file__}")
+
+
+MOST_WORKERS = 8
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Processes for `-n auto`: one for each CPU, none for single files, which end before another process has begun."""
+    named = {(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args}
+    if not named <= {config.rootpath, config.rootpath / "tests"}:
+        return 0
+    return min(default_threads(), MOST_WORKERS)
+
+
+MANY_MODULES = 300
+_known_modules = pytest.StashKey[int]()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leaves the objects of large libraries that a test has imported out of collections from then on.
+
+    Tests collect what they have made, and each collection would walk torch as well, for a third of a second.
+    """
+    known = item.config.stash.setdefault(_known_modules, 0)
+    if len(sys.modules) > known + MANY_MODULES:
+        item.config.stash[_known_modules] = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -28,8 +28,8 @@ def text():
 
 
 @pytest.fixture(scope="module")
-def packed(smolqwen3, tmp_path_factory):
-    """The file that `quantize --calibrate` makes; it has not seen the text."""
+def packed(smolqwen3, text, tmp_path_factory):
+    """The file that `quantize --calibrate` makes; it has not seen the text, but without one nothing is made."""
     path = tmp_path_factory.mktemp("wikitext") / "calibrated.qwen3"
     qwen3cpu.pack(smolqwen3, path, calibrate=True)
     return path
