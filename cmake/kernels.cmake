@@ -5,12 +5,19 @@
 # -ffp-contract=off: the order of float operations is part of the contract of every kernel; a fused multiply-add is
 # written where it is meant.
 set(QWEN3CPU_FLAGS -O3 -ffp-contract=off -Wall -Wextra -Wno-unknown-pragmas)
+if(QWEN3CPU_SANITIZE)
+  list(TRANSFORM QWEN3CPU_FLAGS REPLACE "^-O3$" "-O1")  # with checks in every line -O3 compiles twice as long
+endif()
 if(QWEN3CPU_WERROR)
   list(APPEND QWEN3CPU_FLAGS -Werror)
 endif()
 if(QWEN3CPU_SANITIZE)
   list(APPEND QWEN3CPU_FLAGS -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
+endif()
+if(QWEN3CPU_COVERAGE)
+  list(APPEND QWEN3CPU_FLAGS --coverage)
+  add_link_options(--coverage)
 endif()
 
 set(CSRC ${CMAKE_CURRENT_LIST_DIR}/../csrc)

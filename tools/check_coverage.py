@@ -1,0 +1,80 @@
+"""Compares what the tests cover with what they covered before, which .ci/coverage.json holds.
+
+    python tools/check_coverage.py python.json cpp.json            # exit code 1 when a share has fallen
+    python tools/check_coverage.py python.json cpp.json --raise    # writes the shares that have risen
+
+python.json is what `coverage json` writes, cpp.json what `gcovr --json-summary` writes. Shares are per cent, rounded
+down to a tenth. A share may be lower by TOLERANCE: tests that stop a thread or a process at any moment reach some lines
+in one run and not in the next.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+COMMITTED = Path(__file__).parents[1] / ".ci" / "coverage.json"
+TOLERANCE = 0.2
+"""Points. Five runs in a row were within half of it."""
+
+Shares = dict[str, float]
+
+
+def main() -> int:
+    """Compare, and return the exit code."""
+    parser = argparse.ArgumentParser(description="Compare what the tests cover with what they covered before.")
+    parser.add_argument("python", type=Path, help="what `coverage json` has written")
+    parser.add_argument("cpp", type=Path, help="what `gcovr --json-summary` has written")
+    parser.add_argument("--raise", dest="raises", action="store_true", help="write the shares that have risen")
+    args = parser.parse_args()
+    found = of_python(read(args.python)) | of_cpp(read(args.cpp))
+    committed: Shares = read(COMMITTED)
+    if args.raises:
+        found = {name: max(share, committed.get(name, 0.0)) for name, share in found.items()}
+        COMMITTED.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        return 0
+    for name, share in found.items():
+        print(f"coverage of {name}: {share:.1f} % (expected at least {committed[name]:.1f} - {TOLERANCE})")
+    lower = fallen(found, committed)
+    if lower:
+        print(f"fallen: {', '.join(lower)}. Test what is new, or say in the commit why it cannot be tested.")
+    return 1 if lower else 0
+
+
+def read(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def of_python(report: dict[str, Any]) -> Shares:
+    """The shares of a report of coverage.py."""
+    totals = report["totals"]
+    return {
+        "Python lines": share(totals["covered_lines"], totals["num_statements"]),
+        "Python branches": share(totals["covered_branches"], totals["num_branches"]),
+    }
+
+
+def of_cpp(report: dict[str, Any]) -> Shares:
+    """The shares of a summary of gcovr."""
+    return {
+        "C++ lines": share(report["line_covered"], report["line_total"]),
+        "C++ branches": share(report["branch_covered"], report["branch_total"]),
+    }
+
+
+def share(part: int, whole: int) -> float:
+    """Per cent, rounded down to a tenth."""
+    return math.floor(1000 * part / whole) / 10
+
+
+def fallen(found: Shares, committed: Shares) -> list[str]:
+    """The names of the shares that are lower than the committed ones by more than the tolerance, or missing."""
+    return [name for name, share in committed.items() if found.get(name, 0.0) < round(share - TOLERANCE, 1)]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
