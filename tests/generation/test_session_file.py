@@ -284,42 +284,45 @@ def without(name):
     return lambda metadata, data: metadata.pop(name, None) or data.pop(name, None)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (an_id(-1), "ids: expected 0 to"),
-        (an_id(1 << 30), "ids: expected 0 to"),
-        (without("ids"), "tensors: expected"),
-        (without("last"), "tensors: expected"),
-        (without("conversation"), "conversation"),
-        (without("kv"), "kv: expected"),
-        (without("format_version"), "format_version: expected 1, found null"),
-        (lambda metadata, data: metadata.update(format_version="9"), "another version"),
-        (lambda metadata, data: metadata.update(conversation="\ud800"), "conversation"),
-        (lambda metadata, data: data.update(more=("U8", [1], np.zeros(1, np.uint8))), "tensors: expected"),
-        (lambda metadata, data: data["blocks"][1].reverse(), "tensors: expected"),
-        (in_conversation(messages=3), "conversation"),
-        (in_conversation(messages=[3]), "conversation"),
-        (in_conversation(messages=[{"role": "wizard"}]), "wizard"),
-        (in_conversation(options={"temperature": "hot"}), "temperature"),
-        (in_conversation(options={"magic": 1}), "magic"),
-        (in_conversation(options=3), "conversation"),
-        (in_conversation(options=None), "conversation"),
-        (in_conversation(options={"logit_bias": {"x": 1}}), "conversation"),
-        (in_conversation(prepare="always"), "prepare"),
-    ],
-)
-def test_what_save_never_writes_is_refused(model, saved, change, message):
+NEVER_WRITTEN = [
+    (an_id(-1), "ids: expected 0 to"),
+    (an_id(1 << 30), "ids: expected 0 to"),
+    (without("ids"), "tensors: expected"),
+    (without("last"), "tensors: expected"),
+    (without("conversation"), "conversation"),
+    (without("kv"), "kv: expected"),
+    (without("format_version"), "format_version: expected 1, found null"),
+    (lambda metadata, data: metadata.update(format_version="9"), "another version"),
+    (lambda metadata, data: metadata.update(conversation="\ud800"), "conversation"),
+    (lambda metadata, data: data.update(more=("U8", [1], np.zeros(1, np.uint8))), "tensors: expected"),
+    (lambda metadata, data: data["blocks"][1].reverse(), "tensors: expected"),
+    (in_conversation(messages=3), "conversation"),
+    (in_conversation(messages=[3]), "conversation"),
+    (in_conversation(messages=[{"role": "wizard"}]), "wizard"),
+    (in_conversation(options={"temperature": "hot"}), "temperature"),
+    (in_conversation(options={"magic": 1}), "magic"),
+    (in_conversation(options=3), "conversation"),
+    (in_conversation(options=None), "conversation"),
+    (in_conversation(options={"logit_bias": {"x": 1}}), "conversation"),
+    (in_conversation(prepare="always"), "prepare"),
+]
+"""(what is done to the metadata and tensors of a saved conversation, what the refusal says)"""
+
+
+def test_what_save_never_writes_is_refused(model, saved):
     chat, path = saved
+    good = path.read_bytes()
     forged(path, lambda metadata, data: None)
     resumed = model.resume(path)
     assert resumed.messages == chat.messages
     resumed.close()
-    forged(path, change)
-    with pytest.raises(qwen3cpu.SessionError, match=message):
-        model.resume(path)
-    gc.collect()
-    assert model.engine.native.kv_blocks_in_use() == len(chat._sequence.native.block_ids())
+    for change, message in NEVER_WRITTEN:
+        path.write_bytes(good)
+        forged(path, change)
+        with pytest.raises(qwen3cpu.SessionError, match=message):
+            model.resume(path)
+        gc.collect()
+        assert model.engine.native.kv_blocks_in_use() == len(chat._sequence.native.block_ids()), message
 
 
 def test_the_callers_own_mistakes_are_told_apart(model, saved):
