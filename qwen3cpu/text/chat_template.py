@@ -106,7 +106,8 @@ class ChatTemplate:
         if not isinstance(template, str):
             raise CheckpointError(f"{self._source}: chat template: expected a str, found {type(template).__name__}")
         try:
-            return self._environment.from_string(counted(self._environment.parse(template)))
+            with self._environment.limited(0):
+                return self._environment.from_string(counted(self._environment.parse(template)))
         except RecursionError:
             raise CheckpointError(
                 f"{self._source}: chat template: expected a Jinja template, found one nested too deeply"
@@ -195,7 +196,8 @@ class ChatTemplate:
         if last is None or last[0] != mark:
             parsed = self._environment.parse(self._text or "")
             marked = mark_literals(parsed, self._tokenizer.control_pattern, mark)
-            last = self._last_twin = (mark, self._environment.from_string(counted(marked)))
+            with self._environment.limited(0):
+                last = self._last_twin = (mark, self._environment.from_string(counted(marked)))
         return last[1]
 
     def _mark_names(self, inputs: Inputs, mark: str) -> Inputs:
@@ -237,6 +239,9 @@ class _Namespace(utils.Namespace):
     def __setitem__(self, name: str, value: Any) -> None:
         _check_attribute(name)
         super().__setitem__(name, value)
+
+    def __repr__(self) -> str:
+        return "<Namespace>"  # Jinja's shows all that is in it, which may be itself
 
 
 def _check_attribute(name: object) -> None:
