@@ -71,6 +71,7 @@ class Running:
         self.server.should_exit = True
         self._thread.join()
         assert not self.scheduler.alive
+        assert self.app.state.service.preparing == 0, "a request is counted that is over"
         self.assert_nothing_left()
 
     def assert_nothing_left(self):

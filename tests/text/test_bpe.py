@@ -169,7 +169,7 @@ def test_a_model_that_stands_twice_is_the_librarys_choice(escaped: int) -> None:
     assert bpe.open_tokenizer_json(content, "test").bpe.encode(text) == expected
 
 
-@pytest.mark.parametrize("content", ['"', '\\', '\\"', '"}', 'a"b\\', '{"a": ["\\\\"]}'])
+@pytest.mark.parametrize("content", ['"', "\\", '\\"', '"}', 'a"b\\', '{"a": ["\\\\"]}'])
 def test_strings_with_escapes_are_skipped_whole(content: str) -> None:
     """What is neither vocabulary nor merges is not read, whatever its strings hold."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mutation.places import Fault
@@ -105,14 +105,14 @@ class Reach:
         return float(self._entry(name)["seconds"])
 
     def tests_of(self, fault: Fault, *, near: bool = False) -> list[str]:
-        """The test files that reach a fault: those that mirror its file first (near: alone), then the fastest."""
+        """The test files that reach a fault: those of its name and those that mirror it first (near: alone)."""
         mirrors = _mirrors(fault.file)
 
-        def key(name: str) -> tuple[int, float]:
+        def key(name: str) -> tuple[int, int, float]:
             place = next((i for i, mirror in enumerate(mirrors) if name.startswith(mirror)), len(mirrors))
-            return place, self.seconds(name)
+            return -shared_words(name, fault.file), place, self.seconds(name)
 
-        asked = [name for name in self.test_files() if name.startswith(mirrors) or not near]
+        asked = [name for name in self.test_files() if not near or key(name) < (0, len(mirrors))]
         return sorted((name for name in asked if self._reaches(name, fault, mirrors)), key=key)
 
     def _reaches(self, name: str, fault: Fault, mirrors: tuple[str, ...]) -> bool:
@@ -129,6 +129,16 @@ def _mirrors(file: str) -> tuple[str, ...]:
             return folders
     room = file.split("/")[1]
     return (f"tests/{room}/",) if "/" in file.removeprefix("qwen3cpu/") else ("tests/model/",)
+
+
+def shared_words(test: str, file: str) -> int:
+    """How many words the names of a test file and of a source file share; the folders in a room count to the latter."""
+    own = _words(PurePosixPath(test).stem)
+    return len(own & {word for part in PurePosixPath(file).with_suffix("").parts[2:] for word in _words(part)})
+
+
+def _words(name: str) -> set[str]:
+    return {word.rstrip("s") for word in name.split("_")}
 
 
 def body_around(source: str, line: int) -> tuple[int, int]:

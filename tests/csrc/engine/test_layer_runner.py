@@ -55,6 +55,16 @@ def test_the_parts_give_the_logits_of_the_whole(shape, quant):
     assert model.kv_blocks_in_use() == 0
 
 
+@pytest.mark.parametrize("rows", range(5))
+def test_the_head_of_few_rows_is_that_of_each(rows):
+    cfg = config("two_queries_128")
+    model = native_model(cfg, random_weights(cfg), "q8", kv="f16")
+    x = model.embed(random_ids(cfg, 4))
+    found = model.head(x[:rows])
+    assert (found == model.head(x)[:rows]).all()
+    assert found.shape == (rows, cfg["vocab_size"])
+
+
 def test_threads_change_nothing():
     cfg = config("two_queries_128")
     weights, ids = random_weights(cfg), random_ids(cfg, sum(LENGTHS))
