@@ -1,0 +1,184 @@
+"""The work on some hundred texts, in pieces that go into forward passes, alone or beside the pieces of others.
+
+By the invariant a text's hidden state is the same bits alone, in any company, and after a beginning that was shared.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.engine.batch import BatchItem, Rows
+from qwen3cpu.engine.engine import CHUNK, Engine
+from qwen3cpu.engine.formats import KV_BLOCK
+from qwen3cpu.engine.sequence import TokenSequence, block_count, common_prefix
+
+WINDOW: Final = 256
+"""Texts that are sorted by length and share their beginning. More need more memory and gain nothing."""
+_LEAST_SHARED: Final = 8  # tokens that are worth a pass of their own
+
+State: TypeAlias = NDArray[np.float32]
+"""float32 [hidden_size]: the hidden state of a text's last token, after the model's last norm."""
+
+
+class _Piece(NamedTuple):
+    """What went into the pass that runs."""
+
+    text: int | None
+    """Place of the text; None: the beginning that all texts share."""
+    is_last: bool
+
+
+class Window:
+    """The hidden states of some texts' last tokens.
+
+    What the texts begin with is processed once. Then they come longest first, so that those of similar lengths share
+    passes; a long text goes piece by piece. Between passes at most one text is under way.
+
+    Args:
+        engine: has the sequences. Whoever uses the window runs the passes.
+        texts: token ids of each, at least one and no more than the context.
+    """
+
+    def __init__(self, engine: Engine, texts: Sequence[Sequence[int]]) -> None:
+        self._engine = engine
+        self._texts = texts
+        self._shared = _shared_tokens(texts)
+        self._waiting = deque(sorted(range(len(texts)), key=lambda place: -len(texts[place])))
+        self._beginning: TokenSequence | None = None
+        self._reserved: int | None = None
+        self._running: dict[int, TokenSequence] = {}
+        self._open: int | None = None  # the text of those that is not in the pass
+        self._in_pass: list[_Piece] = []
+        self._states: list[State | None] = [None] * len(texts)
+
+    @property
+    def done(self) -> bool:
+        """Whether all states are there."""
+        return not self._waiting and not self._running
+
+    @property
+    def states(self) -> list[State]:
+        """The states that are there, in the order of the texts."""
+        return [state for state in self._states if state is not None]
+
+    # Memory
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of the KV cache that the beginning and the texts under way take, or will have taken at their ends."""
+        blocks = sum(self._own_blocks(text) for text in self._running)
+        if self._beginning is not None:
+            blocks += block_count(self._shared)
+        if self._reserved is not None:
+            blocks += self._own_blocks(self._reserved)
+        return blocks
+
+    @property
+    def blocks_to_go_on(self) -> int:
+        """Blocks that its next piece takes beyond `blocks`; 0 while a text, or the beginning, is under way."""
+        if self._running or self._reserved is not None or not self._waiting:
+            return 0
+        own = self._own_blocks(self._waiting[0])
+        return own if self._beginning is not None else block_count(self._shared) + own
+
+    def _own_blocks(self, text: int) -> int:
+        """Blocks of a text that it does not share: the partly filled last one of the beginning is copied."""
+        return block_count(len(self._texts[text])) - self._shared // KV_BLOCK
+
+    def pause(self) -> None:
+        """Give up the beginning, which is processed again later, unless `blocks_to_go_on` is 0."""
+        if self.blocks_to_go_on and self._beginning is not None:
+            self._beginning.release()
+            self._beginning = None
+
+    def close(self) -> None:
+        """Give all memory back."""
+        for sequence in self._running.values():
+            sequence.release()
+        if self._beginning is not None:
+            self._beginning.release()
+        self._running, self._beginning, self._reserved = {}, None, None
+
+    # Passes
+
+    def take(self, tokens: int, blocks: int | None = None) -> list[BatchItem]:
+        """What goes into the next pass; may be called several times for one. Nothing, when too little is left.
+
+        Args:
+            tokens: in these pieces at most. CHUNK are enough for any piece.
+            blocks: of the KV cache that they may take beyond `blocks`; None: any number.
+        """
+        if self._beginning is None:
+            if not self._waiting or (blocks is not None and blocks < self.blocks_to_go_on):
+                return []
+            self._beginning = self._engine.new_sequence()
+            self._reserved = self._waiting[0]
+        if self._beginning.length < self._shared:
+            return self._take_beginning(self._beginning, tokens)
+        items: list[BatchItem] = []
+        while (text := self._next_text()) is not None:
+            ids = self._texts[text]
+            sequence = self._running.get(text)
+            start = self._shared if sequence is None else sequence.length
+            count = min(len(ids) - start, CHUNK)
+            if count > tokens:
+                break
+            if sequence is None:
+                if text != self._reserved and blocks is not None:
+                    if (own := self._own_blocks(text)) > blocks:
+                        break
+                    blocks -= own
+                self._reserved = None
+                sequence = self._running[self._waiting.popleft()] = self._beginning.fork()
+            is_last = start + count == len(ids)
+            self._open = None
+            self._in_pass.append(_Piece(text, is_last))
+            items.append(BatchItem(sequence, ids[start : start + count], [count - 1] if is_last else [], "hidden"))
+            tokens -= count
+            if not is_last:
+                break
+        return items
+
+    def _take_beginning(self, beginning: TokenSequence, tokens: int) -> list[BatchItem]:
+        count = min(self._shared - beginning.length, CHUNK)
+        if self._in_pass or count > tokens:
+            return []
+        self._in_pass.append(_Piece(None, False))
+        return [BatchItem(beginning, self._texts[0][beginning.length : beginning.length + count], [])]
+
+    def _next_text(self) -> int | None:
+        """The text that goes on or begins; None when there is none, or its piece before this is in the same pass."""
+        if self._in_pass and not self._in_pass[-1].is_last:
+            return None
+        if self._open is not None:
+            return self._open
+        return self._waiting[0] if self._waiting else None
+
+    def receive(self, rows: Rows) -> int:
+        """Take what the pass has brought, a row for each item in the order of `take`. Returns how many texts are done."""
+        pieces, self._in_pass = self._in_pass, []
+        count = 0
+        for (text, is_last), row in zip(pieces, rows, strict=True):
+            if text is not None and is_last:
+                self._states[text] = row[0]
+                self._running.pop(text).release()
+                count += 1
+        self._open = next(iter(self._running), None)
+        if self.done:
+            self.close()
+        return count
+
+
+def _shared_tokens(texts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all texts begin with; 0 where that is not worth a pass. Each keeps a token of its own."""
+    if len(texts) < 2:
+        return 0
+    # What the first and the last in order of their ids share, all share.
+    lists = [list(ids) for ids in texts]
+    shared = min(common_prefix(min(lists), max(lists)), min(map(len, lists)) - 1)
+    return shared if shared >= _LEAST_SHARED else 0

@@ -1,0 +1,107 @@
+"""Texts in pieces: shares of a pass, memory that is set aside, pauses, and the same states whatever comes between."""
+
+import random
+
+import checkpoints
+import pytest
+
+import qwen3cpu
+from qwen3cpu.engine.engine import CHUNK
+from qwen3cpu.retrieval.passes import last_states
+from qwen3cpu.retrieval.window import Window
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    folder = checkpoints.write_checkpoint(tmp_path_factory.mktemp("window"), max_position_embeddings=2048).folder
+    return qwen3cpu.load(folder, quant="f32", threads=1, prefix_cache=0).engine
+
+
+def random_texts(rng, count, shared, longest=700):
+    """Texts that begin with the same `shared` ids."""
+    beginning = [rng.randrange(200) for _ in range(shared)]
+    return [beginning + [rng.randrange(200) for _ in range(1 + rng.randrange(longest))] for _ in range(count)]
+
+
+def run(engine, window, tokens=CHUNK, blocks=None):
+    """A pass over what a window takes. Returns the texts that are done."""
+    return window.receive(engine.forward(window.take(tokens, blocks)))
+
+
+def same(found, expected):
+    return all((mine == theirs).all() for mine, theirs in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("shared", [0, 20, 64, 100, 600])
+def test_no_more_blocks_are_taken_than_were_set_aside(engine, shared):
+    rng = random.Random(shared)
+    texts = random_texts(rng, 12, shared)
+    (expected,) = last_states(engine, texts)
+    window = Window(engine, texts)
+    done = 0
+    while not window.done:
+        free = window.blocks_to_go_on + rng.randrange(6)
+        limit = window.blocks + free
+        items = window.take(rng.choice([CHUNK, 300, 512]), free)
+        assert items
+        assert window.blocks <= limit
+        done += window.receive(engine.forward(items))
+        assert engine.kv_blocks_in_use <= limit
+        assert engine.kv_blocks_in_use <= window.blocks
+    assert done == len(texts)
+    assert engine.kv_blocks_in_use == window.blocks == 0
+    assert same(window.states, expected)
+
+
+@pytest.mark.parametrize("shared", [0, 100])
+def test_windows_that_share_passes_and_pause(engine, shared):
+    rng = random.Random(shared)
+    lists = [random_texts(rng, count, shared) for count in (1, 5, 9)]
+    windows = [Window(engine, texts) for texts in lists]
+    while left := [window for window in windows if not window.done]:
+        if rng.random() < 0.5:
+            rng.choice(left).pause()
+        room, batch, taken = 1024, [], []
+        for window in rng.choices(left, k=4):  # the same one may be asked again
+            items = window.take(min(room, CHUNK))
+            room -= sum(len(item.ids) for item in items)
+            batch += items
+            taken.append((window, len(items)))
+        rows = engine.forward(batch) if batch else []
+        for window in left:
+            mine, at = [], 0
+            for owner, count in taken:
+                mine += rows[at : at + count] if owner is window else []
+                at += count
+            window.receive(mine)
+    for window, texts in zip(windows, lists, strict=True):
+        assert same(window.states, next(last_states(engine, texts)))
+    assert engine.kv_blocks_in_use == 0
+
+
+def test_too_little_room_takes_nothing(engine):
+    texts = [[1] * 100, [1] * 101]
+    window = Window(engine, texts)
+    assert window.blocks_to_go_on == 3, "two of the beginning; the second is copied"
+    assert window.take(CHUNK, 2) == []
+    assert window.take(98, 3) == []
+    assert window.blocks == 3, "set aside, so that the beginning is of use"
+    assert window.blocks_to_go_on == 0
+    run(engine, window, blocks=0)
+    assert run(engine, window, blocks=0) == 1
+    assert (window.blocks, window.blocks_to_go_on) == (2, 1)
+    assert window.take(CHUNK, 0) == []
+    window.pause()
+    assert (window.blocks, window.blocks_to_go_on, engine.kv_blocks_in_use) == (0, 3, 0)
+    run(engine, window)
+    assert run(engine, window) == 1
+    assert window.done
+
+
+def test_closing_gives_everything_back(engine):
+    window = Window(engine, [[1] * 600, [1] * 400 + [2]])
+    for _ in range(2):
+        run(engine, window)
+    assert engine.kv_blocks_in_use > 0
+    window.close()
+    assert engine.kv_blocks_in_use == window.blocks == 0
