@@ -166,14 +166,16 @@ class Model(DescribedModel, SearchMethods):
         return self._prompts.has_template
 
     @cached_property
-    def _embedder(self) -> Embedder:
+    def embedder(self) -> Embedder:
+        """See `SearchMethods`."""
         from qwen3cpu.retrieval.embedder import Embedder
 
         purpose = self._checkpoint.purpose.expect("embedding", self.source)
         return Embedder(self.engine, self.tokenizer, purpose, self.config.hidden_size, self.source)
 
     @cached_property
-    def _reranker(self) -> Reranker:
+    def reranker(self) -> Reranker:
+        """See `SearchMethods`."""
         from qwen3cpu.retrieval.reranker import Reranker
 
         purpose = self._checkpoint.purpose.expect("reranking", self.source)

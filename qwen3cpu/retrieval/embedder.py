@@ -13,7 +13,7 @@ from qwen3cpu.checkpoint.purpose import Purpose
 from qwen3cpu.engine.engine import Engine
 from qwen3cpu.errors import ArgumentError, CheckpointError
 from qwen3cpu.retrieval.passes import last_states
-from qwen3cpu.retrieval.texts import INSTRUCTION, Text, encode_within
+from qwen3cpu.retrieval.texts import INSTRUCTION, Text, count_beginning, encode_within
 from qwen3cpu.retrieval.vectors import Dtype, VectorForm
 from qwen3cpu.text.tokenizer import Tokenizer, check_text
 
@@ -49,6 +49,9 @@ class Embedder:
         if not isinstance(truncate, bool):
             raise ArgumentError(f"truncate: expected True or False, found {truncate!r}")
         before = self._prompt(kind, instruction)
+        room = self._most_tokens - 1
+        if before:
+            count_beginning(self._tokenizer, before, room, name="instruction")
         spelled = self._tokenizer.token_bytes(self._end).decode()
 
         def encode(text: Text, name: str) -> list[int]:
@@ -57,7 +60,6 @@ class Embedder:
                 text = text.removesuffix(spelled)
             elif isinstance(text, Sequence) and len(text) and text[-1] == self._end:
                 text = text[:-1]
-            room = self._most_tokens - 1
             ids = encode_within(self._tokenizer, text, room, name=name, truncate=truncate, before=before)
             return [*ids, self._end]
 
@@ -73,11 +75,15 @@ class Embedder:
         check_text(instruction, "instruction")
         return f"Instruct: {instruction}\nQuery:"
 
+    def form(self, dimensions: int | None = None, normalize: bool = True, dtype: Dtype = "float32") -> VectorForm:
+        """What makes vectors of hidden states. Raises ArgumentError."""
+        return VectorForm.checked(self._hidden_size, dimensions, normalize, dtype)
+
     def no_vectors(
         self, *, dimensions: int | None = None, normalize: bool = True, dtype: Dtype = "float32", **other: Any
     ) -> NDArray[Any]:
         """The vectors of no texts, [0, d]."""
-        form = VectorForm.checked(self._hidden_size, dimensions, normalize, dtype)
+        form = self.form(dimensions, normalize, dtype)
         return np.empty((0, form.columns), form.numpy)
 
     def windows(
@@ -94,7 +100,7 @@ class Embedder:
         """Vectors of texts, some hundred at a time: arrays [n, d]. Arguments are checked at once; see `Model.embed`."""
         if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
             raise ArgumentError(f"texts: expected texts, found {type(texts).__name__}")
-        form = VectorForm.checked(self._hidden_size, dimensions, normalize, dtype)
+        form = self.form(dimensions, normalize, dtype)
         encode = self.encoder(kind, instruction, truncate)
         encoded = (encode(text, f"texts[{number}]") for number, text in enumerate(texts))
         return self._windows(encoded, form)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.retrieval.embedder import Embedder
 from qwen3cpu.retrieval.options import EmbedOptions, RerankOptions
-from qwen3cpu.retrieval.passes import WINDOW
 from qwen3cpu.retrieval.ranking import Ranking, check_top_n, ranking
 from qwen3cpu.retrieval.reranker import Reranker
 from qwen3cpu.retrieval.texts import Text
+from qwen3cpu.retrieval.window import WINDOW
 from qwen3cpu.system.asyncio_steps import steps
 from qwen3cpu.system.progress_bar import Progress
 

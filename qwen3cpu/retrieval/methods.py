@@ -23,13 +23,13 @@ class SearchMethods:
     """The methods. `qwen3cpu.Model` has them."""
 
     @property
-    def _embedder(self) -> Embedder:
-        """Raises ArgumentError when the model was not made for embedding."""
+    def embedder(self) -> Embedder:
+        """What `embed` works with. Raises ArgumentError when the model was not made for embedding."""
         raise NotImplementedError
 
     @property
-    def _reranker(self) -> Reranker:
-        """Raises ArgumentError when the model was not made for reranking."""
+    def reranker(self) -> Reranker:
+        """What `rerank` works with. Raises ArgumentError when the model was not made for reranking."""
         raise NotImplementedError
 
     def embed(
@@ -52,19 +52,19 @@ class SearchMethods:
         """
         from qwen3cpu.retrieval import jobs
 
-        return jobs.embed(self._embedder, texts, progress, options)
+        return jobs.embed(self.embedder, texts, progress, options)
 
     def embed_stream(
         self, texts: Iterable[Text], **options: Unpack[EmbedOptions]
     ) -> Generator[NDArray[Any], None, None]:
         """The same vectors, some hundred at a time: arrays [n, d], for more texts than fit into memory."""
-        return self._embedder.windows(texts, **options)
+        return self.embedder.windows(texts, **options)
 
     async def aembed(self, texts: Text | Iterable[Text], **options: Unpack[EmbedOptions]) -> NDArray[Any]:
         """As `embed`, for asyncio. Cancelling stops within some hundred texts and leaves nothing behind."""
         from qwen3cpu.retrieval import jobs
 
-        return await jobs.aembed(self._embedder, texts, options)
+        return await jobs.aembed(self.embedder, texts, options)
 
     def rerank(
         self,
@@ -90,4 +90,4 @@ class SearchMethods:
         """
         from qwen3cpu.retrieval import jobs
 
-        return jobs.rerank(self._reranker, query, documents, progress, options)
+        return jobs.rerank(self.reranker, query, documents, progress, options)

@@ -34,5 +34,7 @@ class RerankOptions(TypedDict, total=False):
     """What makes a document a good answer, in one sentence. Default: that of a web search."""
     top_n: int | None
     """The best so many documents in the order. Default: all."""
+    max_tokens_per_doc: int | None
+    """Use the first so many tokens of each document. Default: all."""
     truncate: bool
     """Cut documents that are too long at the end, in place of an error."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3cpu.arguments import whole_number
 from qwen3cpu.checkpoint.purpose import Purpose
 from qwen3cpu.engine.engine import Engine
 from qwen3cpu.errors import ArgumentError, CheckpointError
 from qwen3cpu.retrieval.exact import dot
 from qwen3cpu.retrieval.passes import last_states
-from qwen3cpu.retrieval.texts import INSTRUCTION, encode_within
+from qwen3cpu.retrieval.texts import INSTRUCTION, count_beginning, encode_within
 from qwen3cpu.text.tokenizer import Tokenizer, check_text
 
 _BEFORE: Final = (
@@ -54,30 +55,48 @@ class Reranker:
             yes_no = purpose.yes_no or (_word(tokenizer, "yes", source), _word(tokenizer, "no", source))
             self._rows = [head_row(id_) for id_ in yes_no]
 
-    def logits(
-        self, query: str, documents: Sequence[str], *, instruction: str | None = None, truncate: bool = False
-    ) -> Iterator[float]:
-        """The logit of each document's score, in their order; the score is its sigmoid. Arguments are checked now."""
+    def encoder(
+        self, query: str, instruction: str | None = None, max_tokens_per_doc: int | None = None, truncate: bool = False
+    ) -> Callable[[str, str], list[int]]:
+        """encode(document, name) gives the ids of the prompt about a document. Raises ArgumentError."""
         check_text(query, "query")
-        if isinstance(documents, (str, bytes)) or not isinstance(documents, Sequence):
-            raise ArgumentError(f"documents: expected a list of texts, found {type(documents).__name__}")
-        if not isinstance(truncate, bool):
-            raise ArgumentError(f"truncate: expected True or False, found {truncate!r}")
-        for place, document in enumerate(documents):
-            check_text(document, f"documents[{place}]")
         if instruction is None:
             instruction = INSTRUCTION
         check_text(instruction, "instruction")
+        if max_tokens_per_doc is not None:
+            whole_number("max_tokens_per_doc", max_tokens_per_doc, 1, what="a number of tokens")
+        if not isinstance(truncate, bool):
+            raise ArgumentError(f"truncate: expected True or False, found {truncate!r}")
         before = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: "
-        encoded = (self._encode(before, text, f"documents[{n}]", truncate) for n, text in enumerate(documents))
-        return (self._logit(state) for states in last_states(self._engine, encoded) for state in states)
+        room = max(self._most_tokens - len(self._before) - len(self._after), 0)
+        tokens_before = count_beginning(self._tokenizer, before, room, name="query")
+        if max_tokens_per_doc is not None and tokens_before + max_tokens_per_doc <= room:
+            room, truncate = tokens_before + max_tokens_per_doc, True
 
-    def _encode(self, before: str, document: str, name: str, truncate: bool) -> list[int]:
-        room = self._most_tokens - len(self._before) - len(self._after)
-        middle = encode_within(self._tokenizer, document, max(room, 0), name=name, truncate=truncate, before=before)
-        return [*self._before, *middle, *self._after]
+        def encode(document: str, name: str) -> list[int]:
+            middle = encode_within(self._tokenizer, document, room, name=name, truncate=truncate, before=before)
+            return [*self._before, *middle, *self._after]
 
-    def _logit(self, state: NDArray[np.float32]) -> float:
+        return encode
+
+    def logits(self, query: str, documents: Sequence[str], **options: Any) -> Iterator[float]:
+        """The logit of each document's score, in their order; the score is its sigmoid. Arguments are checked now.
+
+        Args:
+            query: what is looked for.
+            documents: texts.
+            options: as of `encoder`.
+        """
+        if isinstance(documents, (str, bytes)) or not isinstance(documents, Sequence):
+            raise ArgumentError(f"documents: expected a list of texts, found {type(documents).__name__}")
+        encode = self.encoder(query, **options)
+        for place, document in enumerate(documents):
+            check_text(document, f"documents[{place}]")
+        encoded = (encode(text, f"documents[{n}]") for n, text in enumerate(documents))
+        return (self.logit(state) for states in last_states(self._engine, encoded) for state in states)
+
+    def logit(self, state: NDArray[np.float32]) -> float:
+        """The logit of a document's score, from the hidden state of its prompt."""
         logits = [dot(row, state) for row in self._rows]
         return logits[0] if len(logits) == 1 else logits[0] - logits[1]
 

@@ -45,6 +45,16 @@ def encode_within(
     return _fitting(tokenizer.encode(whole), room, name, truncate)
 
 
+def count_beginning(tokenizer: Tokenizer, before: str, room: int, *, name: str) -> int:
+    """The tokens of what is put before texts. ContextLengthError: it leaves no room, and is never cut."""
+    least = tokenizer.least_tokens(before)
+    count = least if least > room else len(tokenizer.encode(before))
+    if count > room:
+        found = f"at least {count}" if count == least else str(count)
+        raise ContextLengthError(f"{name}: expected at most {room} tokens with what belongs to it, found {found}")
+    return count
+
+
 def _fitting(ids: list[int], room: int, name: str, truncate: bool) -> list[int]:
     if len(ids) > room:
         if not truncate:

@@ -160,7 +160,7 @@ class Window:
         return self._waiting[0] if self._waiting else None
 
     def receive(self, rows: Rows) -> int:
-        """Take what the pass has brought, a row for each item in the order of `take`. Returns how many texts are done."""
+        """Take what the pass has brought: rows in the order of the items of `take`. Returns how many texts are done."""
         pieces, self._in_pass = self._in_pass, []
         count = 0
         for (text, is_last), row in zip(pieces, rows, strict=True):

@@ -138,6 +138,8 @@ def test_a_text_over_the_context_is_cut_only_when_that_is_asked_for(model):
     assert (model.embed(text, truncate=True) == model.embed([ids])[0]).all()
     with pytest.raises(ContextLengthError, match="at least"):
         model.embed("x" * 50_000_000)
+    with pytest.raises(ContextLengthError, match="instruction: expected at most 1023 tokens"):
+        model.embed("a", kind="query", instruction=text, truncate=True)
 
 
 def test_asyncio_gives_the_same(model):

@@ -146,6 +146,23 @@ def test_documents_over_the_context_are_cut_only_when_that_is_asked_for(model):
     assert (cut.scores == model.rerank("sky", [long + " more"], truncate=True).scores).all()
 
 
+def test_documents_are_used_up_to_a_number_of_tokens(model):
+    text = "".join(f" number {place}" for place in range(300))
+    tokenizer = model.tokenizer
+    before = f"<Instruct>: {WEB}\n<Query>: sky\n<Document>: "
+    kept = tokenizer.decode(tokenizer.encode(before + text)[: len(tokenizer.encode(before)) + 20])
+    found = model.rerank("sky", [text, "short"], max_tokens_per_doc=20)
+    assert (found.scores == model.rerank("sky", [kept.removeprefix(before), "short"]).scores).all()
+    with pytest.raises(ContextLengthError, match=r"documents\[0\]"):
+        model.rerank("sky", ["number " * 3000], max_tokens_per_doc=5000)
+
+
+def test_a_query_is_never_cut(model):
+    for query in ("number " * 3000, "x" * 50_000_000):
+        with pytest.raises(ContextLengthError, match="query: expected at most"):
+            model.rerank(query, ["a"], truncate=True)
+
+
 @pytest.mark.parametrize(
     ("query", "documents", "options", "message"),
     [
@@ -154,6 +171,12 @@ def test_documents_over_the_context_are_cut_only_when_that_is_asked_for(model):
         ("a", ["b", None], {}, r"documents\[1\]: expected a str, found NoneType"),
         ("a", ["b"], {"top_n": 0}, "top_n: expected a number of documents of at least 1, found 0"),
         ("a", ["b"], {"instruction": 1}, "instruction: expected a str, found int"),
+        (
+            "a",
+            ["b"],
+            {"max_tokens_per_doc": 0},
+            "max_tokens_per_doc: expected a number of tokens",
+        ),
         ("a", ["b"], {"truncate": 1}, "truncate: expected True or False, found 1"),
         ("a", ["b"], {"top_k": 1}, "unknown option 'top_k'; did you mean 'top_n'?"),
     ],

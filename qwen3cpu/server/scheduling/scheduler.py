@@ -10,8 +10,6 @@ Other threads hand jobs in and cancel them; nothing here locks for a token.
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,13 +20,12 @@ from qwen3cpu.engine.sequence import block_count
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.answer import Answer, Surroundings
 from qwen3cpu.generation.batch import MOST_RUNNING, Batch
-from qwen3cpu.server.scheduling.jobs import Job, Outcome, QueueFullError, ShuttingDownError, TimeLimitError
+from qwen3cpu.server.scheduling.jobs import Job, Outcome
 from qwen3cpu.server.scheduling.memory import least_kv_blocks
+from qwen3cpu.server.scheduling.model_thread import ModelThread
 from qwen3cpu.server.scheduling.pace import Pace
 from qwen3cpu.server.scheduling.scored import ScoredAnswer
 from qwen3cpu.server.scheduling.stats import Stats
-
-logger = logging.getLogger(__name__)
 
 Delivery = Sequence[tuple[Job, Outcome]]
 
@@ -48,7 +45,7 @@ class SchedulerLimits:
     kv_bytes: int = 1 << 33
 
 
-class Scheduler:
+class Scheduler(ModelThread[Job]):
     """Runs jobs on a thread of its own, from `start` to `stop`.
 
     Args:
@@ -68,6 +65,7 @@ class Scheduler:
         deliver: Callable[[Delivery], None],
         pace: Pace | None = None,
     ) -> None:
+        super().__init__(limits.queue)
         self._model = model
         self._limits = limits
         self._deliver = deliver
@@ -88,35 +86,7 @@ class Scheduler:
         self.stats = Stats()
         """Counters, written by the scheduler's thread."""
 
-        # Shared with other threads.
-        self._lock = threading.Lock()
-        self._inbox: deque[Job] = deque()
-        self._handed_in = 0
-        self._queued = 0
-        self._wake = threading.Event()
-        self._cut_at: float | None = None
-        self._thread = threading.Thread(target=self._run, name="qwen3cpu-scheduler", daemon=True)
-
     # For other threads
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    @property
-    def alive(self) -> bool:
-        """Whether jobs are still run."""
-        return self._thread.is_alive()
-
-    @property
-    def stopping(self) -> bool:
-        """Whether new jobs are refused."""
-        return self._cut_at is not None
-
-    @property
-    def queued(self) -> int:
-        """Jobs that have not begun."""
-        return self._queued
 
     @property
     def running(self) -> int:
@@ -133,18 +103,6 @@ class Scheduler:
         """Blocks of the KV cache that the prefix cache holds."""
         return self._model.engine.prefix_cache.size // self._model.engine.kv_block_bytes
 
-    def check_room(self, others: int) -> None:
-        """QueueFullError when a request that arrives now would find the queue full, ShuttingDownError at the end.
-
-        Args:
-            others: requests that have arrived before and will be handed in.
-        """
-        if self.stopping or not self.alive:
-            raise ShuttingDownError("the server is shutting down")
-        free = max(0, self._limits.parallel - self.running)
-        if self._queued + others >= self._limits.queue + free:
-            raise QueueFullError(self._queued + others, self._retry_after())
-
     def submit(self, job: Job) -> None:
         """Hand a job in.
 
@@ -153,52 +111,28 @@ class Scheduler:
         """
         if job.answers > self._limits.parallel:
             raise ArgumentError(f"n: expected at most {self._limits.parallel} answers, found {job.answers}")
-        with self._lock:
-            if self.stopping or not self.alive:
-                raise ShuttingDownError("the server is shutting down")
-            if self._queued >= self._limits.queue:
-                raise QueueFullError(self._queued, self._retry_after())
-            self._queued += 1
-            self._handed_in += 1
-            job.number = self._handed_in
-            self._inbox.append(job)
-        self._wake.set()
+        super().submit(job)
 
-    def cancel(self, job: Job) -> None:
-        """Drop a job before the next step; its sink gets nothing after that. A job that has ended is left alone."""
-        job.cancelled = True
-        self._wake.set()
+    @property
+    def free_places(self) -> int:
+        """Answers that could begin now."""
+        return max(0, self._limits.parallel - self.running)
 
-    def stop(self, grace: float = 0.0) -> None:
-        """Refuse new jobs. The others may go on for `grace` seconds, then end with ShuttingDownError."""
-        with self._lock:
-            self._cut_at = perf_counter() + grace
-        self._wake.set()
-
-    def join(self) -> None:
-        """Wait until a stopped scheduler is done."""
-        self._thread.join()
-
-    def _retry_after(self) -> int:
-        """Seconds until a place should be free, by the mean time of the last jobs."""
-        rounds = self._queued / self._limits.parallel
-        return int(min(max(1.0, rounds * self.stats.mean_job_seconds), 60.0))
+    def wait_seconds(self, jobs: int) -> float:
+        """By the mean time of the last jobs."""
+        return jobs / self._limits.parallel * self.stats.mean_job_seconds
 
     # On the scheduler's thread
 
-    def _run(self) -> None:
-        try:
-            self._loop()
-        except BaseException as error:
-            logger.exception("the scheduler has failed")
-            self.stop()
-            self._waiting += self._inbox
-            for job in {*self._waiting, *self._jobs.values()}:
-                self._news.append((job, error if isinstance(error, Exception) else RuntimeError("interrupted")))
-            self._tell()
-            self._batch.close()
+    def fail(self, error: Exception) -> None:
+        """End all jobs."""
+        for job in {*self._waiting, *self.fetch(), *self._jobs.values()}:
+            self._news.append((job, error))
+        self._tell()
+        self._batch.close()
 
-    def _loop(self) -> None:
+    def work(self) -> None:
+        """Step by step."""
         while True:
             self._drop_dead()
             self._admit()
@@ -206,11 +140,11 @@ class Scheduler:
                 self._step()
             self._tell()
             if not len(self._batch) and not self._preempted:
-                if self.stopping and not self._queued:
+                if self.stopping and not self.queued:
                     return
-                if not self._queued:
-                    self._wake.wait()
-                self._wake.clear()
+                if not self.queued:
+                    self.wait()
+                self.looked()
 
     def _tell(self) -> None:
         if self._news:
@@ -219,23 +153,14 @@ class Scheduler:
 
     def _drop_dead(self) -> None:
         """Take out jobs that were cancelled or have no time left."""
-        while self._inbox:
-            self._waiting.append(self._inbox.popleft())
+        self._waiting += self.fetch()
         now = perf_counter()
-        cut = self._cut_at is not None and now >= self._cut_at
-        for job in [job for job in self._waiting if cut or job.cancelled or now > job.deadline]:
+        for job in [job for job in self._waiting if self.is_over(job, now)]:
             self._waiting.remove(job)
-            self._unqueue()
-            self._end(job, self._reason(job, cut))
-        for job in {job for job in self._jobs.values() if cut or job.cancelled or now > job.deadline}:
-            self._end(job, self._reason(job, cut))
-
-    def _reason(self, job: Job, cut: bool) -> Exception | None:
-        if job.cancelled:
-            return None
-        if cut:
-            return ShuttingDownError("the server is shutting down; the answer was cut off")
-        return TimeLimitError(f"the request took longer than {job.timeout:g} seconds")
+            self.leave_queue()
+            self._end(job, self.reason(job, now))
+        for job in {job for job in self._jobs.values() if self.is_over(job, now)}:
+            self._end(job, self.reason(job, now))
 
     def _end(self, job: Job, error: Exception | None) -> None:
         """End a job before its answers are complete; error None: it was cancelled."""
@@ -247,10 +172,6 @@ class Scheduler:
         self.stats.ended(job, error)
         if error is not None:
             self._news.append((job, error))
-
-    def _unqueue(self) -> None:
-        with self._lock:
-            self._queued -= 1
 
     # Who joins
 
@@ -267,7 +188,7 @@ class Scheduler:
             if not self._fits(len(job.prompt), job.answers):
                 return
             self._waiting.popleft()
-            self._unqueue()
+            self.leave_queue()
             try:
                 answers = self._make_answers(job)
             except Exception as error:
