@@ -29,6 +29,7 @@ from qwen3cpu.server.api.errors import as_api_error, guarded
 from qwen3cpu.server.api.health import health
 from qwen3cpu.server.api.metrics import metrics
 from qwen3cpu.server.api.models import models, one_model
+from qwen3cpu.server.api.rerank import rerank
 from qwen3cpu.server.api.responses import responses
 from qwen3cpu.server.api.tokenize import tokenize
 from qwen3cpu.server.api.tokenizer_info import tokenizer_info
@@ -42,6 +43,9 @@ ENDPOINTS = (
     (POST, "/v1/completions", completions),
     (POST, "/v1/responses", responses),
     (POST, "/v1/embeddings", embeddings),
+    (POST, "/v1/rerank", rerank),
+    (POST, "/v2/rerank", rerank),
+    (POST, "/rerank", rerank),
     (GET, "/v1/models", models),
     (GET, "/v1/models/{model:path}", one_model),
     (POST, "/tokenize", tokenize),

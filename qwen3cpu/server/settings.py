@@ -25,6 +25,7 @@ class Settings:
         head_seconds: seconds that a client has to send the head of a request.
         max_body: bytes of a request.
         max_messages, max_tools, max_prompts: entries of these lists in one request.
+        max_texts: texts to embed, or documents to score, in one request.
         max_schema: bytes of a JSON schema.
     """
 
@@ -44,4 +45,5 @@ class Settings:
     max_messages: int = 2048
     max_tools: int = 128
     max_prompts: int = 256
+    max_texts: int = 10_000
     max_schema: int = 1 << 16

@@ -257,7 +257,7 @@ def test_what_outlasts_the_grace_is_cut(serve, tiny):
 
 def test_health_of_a_server_that_stops(serve, tiny):
     server = serve(tiny)
-    assert server.http.get("/health").json() == {"status": "ok"}
+    assert server.http.get("/health").json() == {"status": "ok", "task": "generation"}
     server.scheduler.stop()
     server.scheduler.join()
     response = server.http.get("/health")

@@ -27,7 +27,7 @@ def test_it_serves_until_told_to_end(number, code):
     started = Started("--model", "tiny")
     assert started.url.startswith("http://127.0.0.1:"), "this machine only, unless told"
     assert started.model == "tiny"
-    assert httpx.get(f"{started.url}/health").json() == {"status": "ok"}
+    assert httpx.get(f"{started.url}/health").json() == {"status": "ok", "task": "generation"}
     refused = httpx.get(f"{started.url}/health", headers={"host": "a.example"})
     assert refused.status_code == 421
     assert started.end(number) == code

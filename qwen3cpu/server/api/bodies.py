@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, PrivateAttr
 from typing_extensions import Self
 
 from qwen3cpu.server.api.errors import ApiError
-from qwen3cpu.server.api.foreign_fields import Endpoint, suggestion, translate
+from qwen3cpu.server.api.foreign_fields import Endpoint, Translated, suggestion, translate
 
 EFFORTS: dict[str, int | None] = {"minimal": 256, "low": 1024, "medium": 4096, "high": None, "xhigh": None, "max": None}
 """Tokens of reasoning for each reasoning_effort; None: as many as the model likes. "none" switches thinking off."""
@@ -57,36 +57,28 @@ class Part(BaseModel):
                 yield from value.unknown(f"{where}.{name.rstrip('_')}")
 
 
-class Generation(Body):
-    """What all requests for an answer have in common. Fields from `top_k` on are not OpenAI's."""
-
-    endpoint: ClassVar[Endpoint]
+class ForeignBody(Body):
+    """A body whose fields may have the names of other servers. Those without a meaning here are ignored and named."""
 
     model: str | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    stream: bool | None = None
-
-    top_k: int | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    thinking_budget: int | None = None
-    deadline: float | None = None
-    loop_detection: bool | None = None
-    seed: int | None = None
 
     _ignored: list[str] = PrivateAttr(default_factory=list)
     _hints: dict[str, str] = PrivateAttr(default_factory=dict)
     _places: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @classmethod
+    def translated(cls, given: Mapping[str, Any]) -> Translated:
+        """The JSON object of a request under the names of this server. ApiError: a field that cannot be ignored."""
+        raise NotImplementedError
+
+    @classmethod
     def read(cls, given: Mapping[str, Any]) -> Self:
-        """The body in a JSON object, whose fields may have the names of other servers.
+        """The body in a JSON object.
 
         Raises:
             ApiError, ValidationError: a value that is not allowed.
         """
-        body, ignored, places = translate(given, cls.endpoint, frozenset(cls.model_fields))
+        body, ignored, places = cls.translated(given)
         read = cls.model_validate(body)
         read._places = places
         for name in cls.model_fields:
@@ -116,6 +108,29 @@ class Generation(Body):
     def without_effect(self) -> Iterator[str]:
         """Known fields whose value has none."""
         yield from ()
+
+
+class Generation(ForeignBody):
+    """What all requests for an answer have in common. Fields from `top_k` on are not OpenAI's."""
+
+    endpoint: ClassVar[Endpoint]
+
+    temperature: float | None = None
+    top_p: float | None = None
+    stream: bool | None = None
+
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    thinking_budget: int | None = None
+    deadline: float | None = None
+    loop_detection: bool | None = None
+    seed: int | None = None
+
+    @classmethod
+    def translated(cls, given: Mapping[str, Any]) -> Translated:
+        """As for ForeignBody."""
+        return translate(given, cls.endpoint, frozenset(cls.model_fields))
 
     def sampling(self) -> dict[str, Any]:
         """Options of Model.generate."""

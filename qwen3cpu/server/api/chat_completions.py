@@ -18,7 +18,7 @@ from qwen3cpu.server.api.common import head, usage
 from qwen3cpu.server.api.errors import as_api_error
 from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.api.logprobs import ContentLogprobs
-from qwen3cpu.server.api.reply import read_answer_body, respond
+from qwen3cpu.server.api.reply import read_model_body, respond
 from qwen3cpu.server.api.tool_calls import chat_call
 from qwen3cpu.server.scheduling.service import Answers, Service
 from qwen3cpu.text.output_splitter import starts_thinking
@@ -30,7 +30,7 @@ async def chat_completions(http: HttpRequest) -> Response:
     arrival = Arrival(http)
     await arrival.read()
     with service.preparation():
-        body = await read_answer_body(http, arrival, ChatBody)
+        body = await read_model_body(http, arrival, ChatBody, "generation")
         with client_names("messages", body.names(), places=body.places):
             asked = await arrival.work(partial(chat_request, service, body))
             prompt = await arrival.work(partial(chat_prompt, service, body, asked.messages, asked.request))

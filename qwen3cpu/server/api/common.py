@@ -7,6 +7,7 @@ from time import time
 from typing import Any
 
 from qwen3cpu._version import VERSION
+from qwen3cpu.checkpoint.purpose import Task
 from qwen3cpu.generation.results import Usage
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.scheduling.service import Service
@@ -21,6 +22,29 @@ def check_model(service: Service, name: str | None) -> None:
     if name is not None and name != known:
         raise ApiError(
             404, f"the model {name[:200]!r} is not here; expected {known!r}", code="model_not_found", param="model"
+        )
+
+
+IS_A: dict[Task, str] = {"generation": "language model", "embedding": "embedding model", "reranking": "reranker"}
+"""What a model is called."""
+ENDPOINTS: dict[Task, str] = {
+    "generation": "/v1/chat/completions, /v1/completions or /v1/responses",
+    "embedding": "/v1/embeddings",
+    "reranking": "/v1/rerank, /v2/rerank or /rerank",
+}
+"""Where a model does what it was made for."""
+
+
+def check_task(service: Service, task: Task) -> None:
+    """400 for an endpoint that the model was not made for."""
+    made_for = service.model.task
+    if made_for != task:
+        found, expected = (f"{'an' if IS_A[each][0] == 'e' else 'a'} {IS_A[each]}" for each in (made_for, task))
+        raise ApiError(
+            400,
+            f"{service.settings.model_name} is {found}, not {expected}; expected a request to {ENDPOINTS[made_for]}",
+            code=f"not_{expected.replace(' ', '_')}",
+            param="model",
         )
 
 

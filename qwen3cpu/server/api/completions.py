@@ -19,7 +19,7 @@ from qwen3cpu.server.api.common import head, usage
 from qwen3cpu.server.api.errors import ApiError, as_api_error
 from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.api.logprobs import CompletionLogprobs
-from qwen3cpu.server.api.reply import read_answer_body, respond
+from qwen3cpu.server.api.reply import read_model_body, respond
 from qwen3cpu.server.scheduling.service import Answers, Service
 
 
@@ -29,7 +29,7 @@ async def completions(http: HttpRequest) -> Response:
     arrival = Arrival(http)
     await arrival.read()
     with service.preparation():
-        body = await read_answer_body(http, arrival, CompletionBody)
+        body = await read_model_body(http, arrival, CompletionBody, "generation")
         with client_names("prompt", {"max_new_tokens": "max_tokens"}):
             request, prompts = await arrival.work(partial(_encoded, service, body, arrival))
             answers = service.start(

@@ -100,11 +100,11 @@ def translate(given: Mapping[str, Any], endpoint: Endpoint, known: frozenset[str
         if name in body and name not in known:
             body.setdefault(own, body.pop(name))
     for name, unset in UNSET.items():
-        if _is_one_of(body.get(name), unset):
+        if is_one_of(body.get(name), unset):
             del body[name]
-    if _is_one_of(body.get("max_tokens"), (-1, -2)) and endpoint == "chat":
+    if is_one_of(body.get("max_tokens"), (-1, -2)) and endpoint == "chat":
         del body["max_tokens"]
-    if _is_one_of(body.get("top_k"), (-1,)):
+    if is_one_of(body.get("top_k"), (-1,)):
         body["top_k"] = 0
     if endpoint != "completions":
         _take_thinking(body, ignored, endpoint)
@@ -118,7 +118,7 @@ def translate(given: Mapping[str, Any], endpoint: Endpoint, known: frozenset[str
     _take_tool_choice(body, ignored, places, endpoint)
     for name in [name for name in body if name not in known]:
         value = body.pop(name)
-        if _is_one_of(value, NEUTRAL.get(name, ())):
+        if is_one_of(value, NEUTRAL.get(name, ())):
             continue
         if name in REFUSED or (endpoint, name) == ("responses", "prompt"):
             expected = REFUSED.get(name, "input")
@@ -137,7 +137,7 @@ def _own_limit(own: str, endpoint: Endpoint) -> str:
     return "max_output_tokens" if own == "max_tokens" and endpoint == "responses" else own
 
 
-def _is_one_of(value: Any, values: tuple[Any, ...]) -> bool:
+def is_one_of(value: Any, values: tuple[Any, ...]) -> bool:
     """Whether a value is one of some, where True is not 1."""
     return any(type(value) is type(each) and value == each for each in values)
 
@@ -171,7 +171,7 @@ def _take_thinking(body: Json, ignored: list[str], endpoint: Endpoint) -> None:
             kind = value.get("type", "enabled")
             if kind not in ("enabled", "disabled", "adaptive", "auto", "between_tools"):
                 expected = "expected enabled, disabled or adaptive"
-                raise ApiError(400, f"thinking.type: {expected}, found {_short(kind)}", param="thinking.type")
+                raise ApiError(400, f"thinking.type: {expected}, found {short(kind)}", param="thinking.type")
             if kind in ("enabled", "disabled"):
                 wanted = kind == "enabled"
             if value.get("budget_tokens") is not None:
@@ -182,7 +182,7 @@ def _take_thinking(body: Json, ignored: list[str], endpoint: Endpoint) -> None:
         elif isinstance(value, str) and name != "enable_thinking":
             effort = value
         else:
-            raise ApiError(400, f"{name}: expected true or false, found {_short(value)}", param=name)
+            raise ApiError(400, f"{name}: expected true or false, found {short(value)}", param=name)
     if endpoint == "chat":
         reasoning = body.pop("reasoning", None)
         if isinstance(reasoning, dict):
@@ -193,7 +193,7 @@ def _take_thinking(body: Json, ignored: list[str], endpoint: Endpoint) -> None:
                 body.setdefault("thinking_budget", reasoning["max_tokens"])
             ignored += [f"reasoning.{key}" for key in reasoning if key not in ("effort", "enabled", "max_tokens")]
         elif reasoning is not None:
-            raise ApiError(400, f"reasoning: expected an object, found {_short(reasoning)}", param="reasoning")
+            raise ApiError(400, f"reasoning: expected an object, found {short(reasoning)}", param="reasoning")
         if effort is not None:
             body.setdefault("reasoning_effort", effort)
     elif effort is not None:
@@ -236,7 +236,7 @@ def _take_schema(body: Json, ignored: list[str], places: dict[str, str], endpoin
     elif isinstance(value, dict):
         kind = {"type": "json_schema", "json_schema": {"name": "answer", "schema": value}}
     else:
-        raise ApiError(400, f"{where}: expected a JSON schema, found {_short(value)}", param=where)
+        raise ApiError(400, f"{where}: expected a JSON schema, found {short(value)}", param=where)
     if endpoint == "chat":
         body["response_format"] = kind
         places["response_format.json_schema.schema"] = where
@@ -252,7 +252,7 @@ def _read_schema(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise ApiError(400, f"{where}: expected a JSON schema, found {_short(text)}", param=where) from None
+        raise ApiError(400, f"{where}: expected a JSON schema, found {short(text)}", param=where) from None
 
 
 def _take_functions(body: Json) -> None:
@@ -260,7 +260,7 @@ def _take_functions(body: Json) -> None:
     functions, choice = body.pop("functions", None), body.pop("function_call", None)
     if functions is not None and "tools" not in body:
         if not isinstance(functions, list):
-            raise ApiError(400, f"functions: expected a list, found {_short(functions)}", param="functions")
+            raise ApiError(400, f"functions: expected a list, found {short(functions)}", param="functions")
         body["tools"] = [{"type": "function", "function": each} for each in functions]
         body["calls_as_function"] = True
         if isinstance(choice, dict):
@@ -285,7 +285,7 @@ def _take_tool_choice(body: Json, ignored: list[str], places: dict[str, str], en
         names = _tool_names(allowed.get("tools")) if isinstance(allowed, dict) else []
         missing = [name for name in names if name not in _tool_names(list(left.values()))]
         if not names or missing:
-            found = f"{_short(missing[0])}, which is none of the tools" if missing else "none"
+            found = f"{short(missing[0])}, which is none of the tools" if missing else "none"
             param = "tool_choice.allowed_tools"
             raise ApiError(400, f"{param}: expected names of the tools, found {found}", param=param)
         left = {place: tool for place, tool in left.items() if set(_tool_names([tool])) & set(names)}
@@ -320,13 +320,14 @@ def _bias(pairs: list[Any]) -> Json:
     for place, pair in enumerate(pairs):
         if not (isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is int):
             raise ApiError(
-                400, f"logit_bias[{place}]: expected [token id, bias], found {_short(pair)}", param="logit_bias"
+                400, f"logit_bias[{place}]: expected [token id, bias], found {short(pair)}", param="logit_bias"
             )
         bias[str(pair[0])] = float("-inf") if pair[1] is False else pair[1]
     return bias
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value in a message."""
     import reprlib
 
     return reprlib.repr(value)

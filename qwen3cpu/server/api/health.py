@@ -6,11 +6,13 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from qwen3cpu.server.api.json_output import json_response
+from qwen3cpu.server.scheduling.service import Service
 
 
 async def health(http: HttpRequest) -> Response:
     """200 while requests are taken, 503 when not."""
-    scheduler = http.app.state.service.scheduler
+    service: Service = http.app.state.service
+    scheduler = service.scheduler
     if scheduler.alive and not scheduler.stopping:
-        return json_response({"status": "ok"})
+        return json_response({"status": "ok", "task": service.model.task})
     return json_response({"status": "shutting down" if scheduler.alive else "stopped"}, 503)

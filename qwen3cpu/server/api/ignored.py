@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.requests import Request as HttpRequest
 
-from qwen3cpu.server.api.bodies import MOST_NAMED, Generation
+from qwen3cpu.server.api.bodies import MOST_NAMED, ForeignBody
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ MOST_LOGGED = 1000
 """Names in the log, so that no client can fill it."""
 
 
-def note_ignored(http: HttpRequest, body: Generation) -> None:
+def note_ignored(http: HttpRequest, body: ForeignBody) -> None:
     """Name the ignored fields of a request."""
     if not body.ignored:
         return

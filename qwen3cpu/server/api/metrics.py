@@ -24,14 +24,15 @@ def _lines(service: Service, responses: Counter[tuple[str, int]]) -> Iterator[st
     by_status = [({"path": path, "status": str(status)}, count) for (path, status), count in sorted(responses.items())]
     by_end = [({"end": end}, stats.jobs[end]) for end in ("finished", "cancelled", "failed")]
     yield from _family("http_responses_total", "counter", "HTTP responses by path and status.", by_status)
-    yield from _family("jobs_total", "counter", "Prompts by how they ended.", by_end)
+    yield from _family("jobs_total", "counter", "Prompts, or requests for vectors or scores, by their ends.", by_end)
     for name, kind, text, value in (
-        ("prompt_tokens_total", "counter", "Tokens of prompts processed.", stats.prompt_tokens),
+        ("prompt_tokens_total", "counter", "Tokens of prompts and texts processed.", stats.prompt_tokens),
         ("cached_tokens_total", "counter", "Tokens of prompts found in the prefix cache.", stats.cached_tokens),
         ("completion_tokens_total", "counter", "Tokens of answers.", stats.completion_tokens),
         ("preemptions_total", "counter", "Answers set back for want of KV memory.", stats.preemptions),
-        ("jobs_waiting", "gauge", "Prompts in the queue.", scheduler.queued),
-        ("answers_running", "gauge", "Answers in the batch.", scheduler.running),
+        ("texts_total", "counter", "Texts turned into vectors, and documents scored.", stats.texts),
+        ("jobs_waiting", "gauge", "Prompts, or requests for vectors or scores, in the queue.", scheduler.queued),
+        ("answers_running", "gauge", "Answers, or requests for vectors or scores, worked on.", scheduler.running),
         ("kv_blocks_in_use", "gauge", "Blocks of the KV cache that are taken.", scheduler.kv_blocks_in_use),
         ("kv_blocks_cached", "gauge", "Blocks that the prefix cache holds.", scheduler.kv_blocks_cached),
         ("requests_preparing", "gauge", "Requests that are not in the queue yet.", service.preparing),
@@ -42,7 +43,7 @@ def _lines(service: Service, responses: Counter[tuple[str, int]]) -> Iterator[st
         ("queue_seconds", "From the arrival of a prompt until it joins the batch.", stats.queue_seconds),
         ("first_token_seconds", "From the arrival of a prompt to its first token.", stats.first_token_seconds),
         ("job_seconds", "From the arrival of a prompt to the end of its answer.", stats.job_seconds),
-        ("step_seconds", "Between two tokens of a running answer.", stats.step_seconds),
+        ("step_seconds", "Between two tokens of a running answer; of a pass over texts.", stats.step_seconds),
     ):
         yield from _histogram(name, text, histogram)
 

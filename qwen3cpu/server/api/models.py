@@ -34,5 +34,12 @@ def _card(service: Service, started: int) -> dict[str, Any]:
         "max_model_len": model.context,
         "quantization": model.quant,
         "parameters": model.config.parameters(),
-        "thinking": model.tokenizer.think is not None,
+        "task": model.task,
+        **(
+            {"thinking": model.tokenizer.think is not None}
+            if model.task == "generation"
+            else {"dimensions": model.config.hidden_size}
+            if model.task == "embedding"
+            else {}
+        ),
     }

@@ -10,16 +10,17 @@ from urllib.parse import quote
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from qwen3cpu.checkpoint.purpose import Task
 from qwen3cpu.generation.options import Request
 from qwen3cpu.server.api.arrival import Arrival
-from qwen3cpu.server.api.bodies import Generation
-from qwen3cpu.server.api.common import check_model
+from qwen3cpu.server.api.bodies import ForeignBody
+from qwen3cpu.server.api.common import check_model, check_task
 from qwen3cpu.server.api.ignored import note_ignored
 from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.api.streams import EventStream, while_connected
 from qwen3cpu.server.scheduling.service import Answers, Service
 
-B = TypeVar("B", bound=Generation)
+B = TypeVar("B", bound=ForeignBody)
 LONGEST_HEADER = 2048
 """Characters of a header that lists places in a schema."""
 
@@ -34,15 +35,27 @@ class Reply(Protocol):
         """All of it."""
 
 
-async def read_answer_body(http: HttpRequest, arrival: Arrival, kind: type[B]) -> B:
+async def read_model_body(http: HttpRequest, arrival: Arrival, kind: type[B], task: Task) -> B:
     """The body of a request for the model that is here.
+
+    Args:
+        http: the request.
+        arrival: the same.
+        kind: of body.
+        task: for which a model has to be made.
 
     Raises:
         ApiError, ValidationError: it is too large, no JSON, malformed, or for another model.
     """
-    body = await arrival.body(kind.read)
+    service: Service = http.app.state.service
+
+    def read(given: dict[str, object]) -> B:
+        check_task(service, task)
+        return kind.read(given)
+
+    body = await arrival.body(read)
     note_ignored(http, body)
-    check_model(http.app.state.service, body.model)
+    check_model(service, body.model)
     return body
 
 

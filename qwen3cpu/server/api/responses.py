@@ -18,7 +18,7 @@ from qwen3cpu.server.api.chat_input import with_grammar
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.errors import as_api_error
 from qwen3cpu.server.api.json_output import json_bytes
-from qwen3cpu.server.api.reply import read_answer_body, respond
+from qwen3cpu.server.api.reply import read_model_body, respond
 from qwen3cpu.server.api.responses_input import ResponsesBody, message_places, responses_request
 from qwen3cpu.server.api.tool_calls import arguments_text
 from qwen3cpu.server.scheduling.service import Answers, Service
@@ -33,7 +33,7 @@ async def responses(http: HttpRequest) -> Response:
     arrival = Arrival(http)
     await arrival.read()
     with service.preparation():
-        body = await read_answer_body(http, arrival, ResponsesBody)
+        body = await read_model_body(http, arrival, ResponsesBody, "generation")
         names = {"max_new_tokens": "max_output_tokens", "schema": "text.format.schema"}
         places = await arrival.work(partial(message_places, body))
         with client_names("input", names, places, body.places):

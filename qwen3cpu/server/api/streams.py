@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from qwen3cpu.server.api.errors import ClientGoneError
+from qwen3cpu.server.scheduling.jobs import TimeLimitError
 
 KEEP_ALIVE = b": keep-alive\n\n"
 
 T = TypeVar("T")
 
 
-class EventStream(Response):
-    """Sends what a generator yields, each item a whole event.
+class PieceStream(Response):
+    """Sends what a generator yields, piece by piece, as fast as the client reads.
 
     Args:
-        events: closed when it is exhausted or the client has gone.
-        keep_alive: seconds of silence after which a comment is sent.
+        pieces: closed when it is exhausted or the client has gone. TimeLimitError cuts the reply off.
         close: called at the end, whatever the reason.
+        media_type: of the whole.
+        keep_alive: seconds of silence after which a comment of server-sent events is sent; None: never.
+        headers: of the response.
     """
 
-    media_type = "text/event-stream"
-
-    def __init__(self, events: AsyncGenerator[bytes, None], keep_alive: float, close: Callable[[], None]) -> None:
-        super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+    def __init__(
+        self,
+        pieces: AsyncGenerator[bytes, None],
+        close: Callable[[], None],
+        media_type: str,
+        *,
+        keep_alive: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(headers=headers, media_type=media_type)
         del self.headers["content-length"]
-        self._events = events
+        self._pieces = pieces
         self._keep_alive = keep_alive
         self._close = close
 
@@ -41,7 +50,7 @@ class EventStream(Response):
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             while True:
-                event = event or asyncio.create_task(_next(self._events))
+                event = event or asyncio.create_task(_next(self._pieces))
                 await asyncio.wait({event, gone}, timeout=self._keep_alive, return_when=asyncio.FIRST_COMPLETED)
                 if gone.done():
                     return
@@ -53,15 +62,29 @@ class EventStream(Response):
                 else:
                     await send(_body(KEEP_ALIVE))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except OSError:
-            pass  # the client has gone while something was sent
+        except (OSError, TimeLimitError):
+            pass  # the client has gone while something was sent, or reads too slowly
         finally:
             self._close()
             gone.cancel()
             if event is not None:
                 event.cancel()
                 await asyncio.wait({event})
-            await self._events.aclose()
+            await self._pieces.aclose()
+
+
+class EventStream(PieceStream):
+    """Sends server-sent events.
+
+    Args:
+        events: each a whole event; closed when it is exhausted or the client has gone.
+        keep_alive: seconds of silence after which a comment is sent.
+        close: called at the end, whatever the reason.
+    """
+
+    def __init__(self, events: AsyncGenerator[bytes, None], keep_alive: float, close: Callable[[], None]) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(events, close, "text/event-stream", keep_alive=keep_alive, headers=headers)
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

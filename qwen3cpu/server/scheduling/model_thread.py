@@ -9,7 +9,10 @@ from collections import deque
 from time import perf_counter
 from typing import Generic, Protocol, TypeVar
 
+from qwen3cpu.engine.engine import Engine
 from qwen3cpu.server.scheduling.jobs import QueueFullError, ShuttingDownError, TimeLimitError
+from qwen3cpu.server.scheduling.memory import kv_blocks
+from qwen3cpu.server.scheduling.stats import Stats
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +38,21 @@ class ModelThread(ABC, Generic[J]):
     """Runs jobs on a thread of its own, from `start` to `stop`. A subclass has the work.
 
     Args:
+        engine: of the model.
         places: jobs that may be in the queue.
+        kv_bytes: memory of the KV cache.
+
+    Raises:
+        ArgumentError: the KV memory does not hold one full context.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, engine: Engine, places: int, kv_bytes: int) -> None:
+        self._engine = engine
         self._places = places
+        self.kv_blocks = kv_blocks(engine, kv_bytes)
+        """Blocks that the KV cache may have."""
+        self.stats = Stats()
+        """Counters, written by the thread."""
         # Shared with other threads.
         self._lock = threading.Lock()
         self._inbox: deque[J] = deque()
@@ -69,6 +82,21 @@ class ModelThread(ABC, Generic[J]):
     def queued(self) -> int:
         """Jobs in the queue."""
         return self._queued
+
+    @property
+    def kv_blocks_in_use(self) -> int:
+        """Blocks of the KV cache that are taken, those of the prefix cache included."""
+        return self._engine.kv_blocks_in_use
+
+    @property
+    def kv_blocks_cached(self) -> int:
+        """Blocks of the KV cache that the prefix cache holds."""
+        return self._engine.prefix_cache.size // self._engine.kv_block_bytes
+
+    @property
+    @abstractmethod
+    def running(self) -> int:
+        """Answers, or requests for vectors or scores, that are worked on."""
 
     def check_room(self, others: int) -> None:
         """QueueFullError when a request that arrives now would find the queue full, ShuttingDownError at the end.
@@ -150,6 +178,10 @@ class ModelThread(ABC, Generic[J]):
     def looked(self) -> None:
         """What there was to be looked at has been."""
         self._wake.clear()
+
+    def wake(self) -> None:
+        """Let the thread look again; from any thread."""
+        self._wake.set()
 
     def is_over(self, job: J, now: float) -> bool:
         """Whether a job has to end at this time, for `reason`."""

@@ -21,11 +21,9 @@ from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.answer import Answer, Surroundings
 from qwen3cpu.generation.batch import MOST_RUNNING, Batch
 from qwen3cpu.server.scheduling.jobs import Job, Outcome
-from qwen3cpu.server.scheduling.memory import least_kv_blocks
 from qwen3cpu.server.scheduling.model_thread import ModelThread
 from qwen3cpu.server.scheduling.pace import Pace
 from qwen3cpu.server.scheduling.scored import ScoredAnswer
-from qwen3cpu.server.scheduling.stats import Stats
 
 Delivery = Sequence[tuple[Job, Outcome]]
 
@@ -65,26 +63,16 @@ class Scheduler(ModelThread[Job]):
         deliver: Callable[[Delivery], None],
         pace: Pace | None = None,
     ) -> None:
-        super().__init__(limits.queue)
+        super().__init__(model.engine, limits.queue, limits.kv_bytes)
         self._model = model
         self._limits = limits
         self._deliver = deliver
         self._pace = pace or Pace()
-        block_bytes = model.engine.kv_block_bytes
-        self.kv_blocks = limits.kv_bytes // block_bytes
-        least = least_kv_blocks(model.engine.context)
-        if self.kv_blocks < least:
-            raise ArgumentError(
-                f"KV memory: a context of {model.engine.context} positions needs {least * block_bytes} bytes, found "
-                f"{limits.kv_bytes}; expected more memory or a shorter context"
-            )
         self._batch = Batch(model.engine)
         self._jobs: dict[Answer, Job] = {}
         self._preempted: list[tuple[Answer, Sequence[Answer]]] = []
         self._waiting: deque[Job] = deque()
         self._news: list[tuple[Job, Outcome]] = []
-        self.stats = Stats()
-        """Counters, written by the scheduler's thread."""
 
     # For other threads
 
@@ -92,16 +80,6 @@ class Scheduler(ModelThread[Job]):
     def running(self) -> int:
         """Answers in the batch."""
         return len(self._batch)
-
-    @property
-    def kv_blocks_in_use(self) -> int:
-        """Blocks of the KV cache that are taken, those of the prefix cache included."""
-        return self._model.engine.kv_blocks_in_use
-
-    @property
-    def kv_blocks_cached(self) -> int:
-        """Blocks of the KV cache that the prefix cache holds."""
-        return self._model.engine.prefix_cache.size // self._model.engine.kv_block_bytes
 
     def submit(self, job: Job) -> None:
         """Hand a job in.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from array import array
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ from qwen3cpu.generation.results import Chunk, Result, TokenLogprob
 from qwen3cpu.model import Model
 from qwen3cpu.server.scheduling.jobs import Job, Outcome
 from qwen3cpu.server.scheduling.memory import default_kv_bytes
-from qwen3cpu.server.scheduling.scheduler import Delivery, Scheduler, SchedulerLimits
+from qwen3cpu.server.scheduling.scheduler import Scheduler, SchedulerLimits
+from qwen3cpu.server.scheduling.text_scheduler import TextScheduler
+from qwen3cpu.server.scheduling.text_states import TextStates
 from qwen3cpu.server.scheduling.workshop import Workshop
 from qwen3cpu.server.settings import Settings
 from qwen3cpu.text.prompts import Prompt
@@ -107,7 +110,12 @@ class Service:
         self.settings = settings
         kv_bytes = settings.kv_bytes if settings.kv_bytes is not None else default_kv_bytes(model)
         limits = SchedulerLimits(parallel=settings.parallel, queue=settings.queue, kv_bytes=kv_bytes)
-        self.scheduler = Scheduler(model.answerer.surroundings, limits, self._deliver)
+        self.scheduler: Scheduler | TextScheduler
+        """Of answers, or of texts when the model makes vectors or scores."""
+        if model.task == "generation":
+            self.scheduler = Scheduler(model.answerer.surroundings, limits, self._deliver)
+        else:
+            self.scheduler = TextScheduler(model.engine, limits, self._deliver)
         self.workshop = Workshop()
         self._preparing = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -161,6 +169,7 @@ class Service:
             request = replace(request, sampling=request.sampling.replace(seed=secrets.randbits(53)))
         if arrived is not None:
             job_options["created"] = arrived
+        assert isinstance(self.scheduler, Scheduler)
         answers = Answers(self.scheduler, self.workshop)
         try:
             for place, prompt in enumerate(prompts):
@@ -171,7 +180,21 @@ class Service:
             raise
         return answers
 
-    def _deliver(self, news: Delivery) -> None:
+    def start_texts(self, texts: Sequence[array[int]], *, arrived: float) -> TextStates:
+        """Hand texts to the scheduler, whose hidden states are wanted.
+
+        Args:
+            texts: token ids of each, at least one and no more than the context.
+            arrived: when the request came, on the clock of perf_counter.
+
+        Raises:
+            QueueFullError, ShuttingDownError: nothing is under way then.
+        """
+        assert isinstance(self.scheduler, TextScheduler)
+        state_bytes = 4 * self.model.config.hidden_size * len(texts)
+        return TextStates(self.scheduler, texts, state_bytes, timeout=self.settings.timeout, created=arrived)
+
+    def _deliver(self, news: Sequence[tuple[Any, Any]]) -> None:
         """From the scheduler's thread to the event loop."""
         assert self._loop is not None
         with contextlib.suppress(RuntimeError):  # the loop has been closed
@@ -187,6 +210,6 @@ class _Sink:
         self._answers.sink(self._first, outcome)
 
 
-def _pass_on(news: Delivery) -> None:
+def _pass_on(news: Sequence[tuple[Any, Any]]) -> None:
     for job, outcome in news:
         job.sink(outcome)

@@ -5,12 +5,22 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from time import perf_counter
+from typing import Protocol
 
 from qwen3cpu.generation.results import Chunk
 from qwen3cpu.server.scheduling.jobs import Job
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 """Upper bounds in seconds."""
+
+
+class Counted(Protocol):
+    """A job, as far as it is counted."""
+
+    created: float
+    """When it arrived, on the clock of perf_counter."""
+    unfinished: int
+    """Answers that have not ended."""
 
 
 class Histogram:
@@ -38,6 +48,8 @@ class Stats:
         self.cached_tokens = 0
         """Tokens of prompts that were taken from a kept prefix."""
         self.completion_tokens = 0
+        self.texts = 0
+        """Texts that were turned into vectors or scored."""
         self.preemptions = 0
         self.queue_seconds = Histogram()
         """From the arrival of a job until it joins the batch."""
@@ -46,11 +58,11 @@ class Stats:
         self.job_seconds = Histogram()
         """From the arrival of a job to its end, finished ones only."""
         self.step_seconds = Histogram()
-        """Steps with running answers: the time between two tokens of a stream."""
+        """Steps with running answers (the time between two tokens of a stream), and passes over texts."""
         self.mean_job_seconds = 1.0
         """Of the last jobs that finished."""
 
-    def began(self, job: Job) -> None:
+    def began(self, job: Counted) -> None:
         """A job has joined the batch."""
         self.queue_seconds.note(perf_counter() - job.created)
 
@@ -69,7 +81,7 @@ class Stats:
         if chunk.result is not None and chunk.index == 0:
             self.cached_tokens += chunk.result.usage.cached_tokens
 
-    def ended(self, job: Job, error: Exception | None) -> None:
+    def ended(self, job: Counted, error: Exception | None) -> None:
         """A job is over."""
         outcome = "failed" if error is not None else "cancelled" if job.unfinished else "finished"
         self.jobs[outcome] += 1

@@ -1,0 +1,91 @@
+"""What clients may send to the endpoints for vectors and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Literal
+
+from qwen3cpu.server.api.bodies import MOST_NAMED, ForeignBody, Items
+from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.api.foreign_fields import Translated, short
+from qwen3cpu.server.api.search_fields import translate_search
+
+
+class SearchBody(ForeignBody):
+    """What requests for vectors and scores have in common."""
+
+    instruction: str | None = None
+    truncate: bool = False
+
+    @classmethod
+    def translated(cls, given: Mapping[str, Any]) -> Translated:
+        """As for ForeignBody."""
+        return translate_search(given, frozenset(cls.model_fields))
+
+
+class EmbeddingsBody(SearchBody):
+    """POST /v1/embeddings. Fields from `kind` on, and those of SearchBody, are not OpenAI's."""
+
+    input: str | Items[str] | Items[int] | Items[Items[int]]
+    dimensions: int | None = None
+    encoding_format: Literal["float", "base64"] = "float"
+
+    kind: Literal["query", "document"] = "document"
+    normalize: bool = True
+
+    def texts(self, most: int) -> Sequence[str | list[int]]:
+        """The texts, at most so many. ApiError for more, or none."""
+        given = self.input
+        if isinstance(given, str) or (given and isinstance(given[0], int)):
+            return [given]
+        return _counted(given, most, self.renamed.get("input", "input"))
+
+
+class RerankBody(SearchBody):
+    """POST /v1/rerank, /v2/rerank and /rerank: `documents` as Cohere and Jina have them, or `texts` as TEI does."""
+
+    query: str
+    documents: list[Any] | None = None
+    texts: list[Any] | None = None
+    top_n: int | None = None
+    max_tokens_per_doc: int | None = None
+    return_documents: bool = False
+    raw_scores: bool = False
+
+    @property
+    def field(self) -> str:
+        """The field with the documents."""
+        return "documents" if self.texts is None else "texts"
+
+    def contents(self, most: int) -> list[str]:
+        """The documents, at most so many. ApiError for more, none, or one that is no text."""
+        if self.documents is not None and self.texts is not None:
+            raise ApiError(400, "texts: expected either documents or texts, found both", param="texts")
+        given = _counted(self.documents if self.texts is None else self.texts, most, self.field)
+        found = []
+        for place, document in enumerate(given):
+            text = document.get("text") if isinstance(document, dict) else document
+            if not isinstance(text, str):
+                where = f"{self.field}[{place}]"
+                expected = "expected a text, or an object with a text"
+                raise ApiError(400, f"{where}: {expected}, found {short(document)}", code="invalid_type", param=where)
+            found.append(text)
+        return found
+
+    def without_effect(self) -> Iterator[str]:
+        """Fields of documents beside their texts."""
+        given = (self.documents if self.texts is None else self.texts) or ()
+        objects = ((place, document) for place, document in enumerate(given) if isinstance(document, dict))
+        names = (f"{self.field}[{place}].{name}" for place, document in objects for name in document if name != "text")
+        yield from islice(names, MOST_NAMED)
+
+
+def _counted(given: list[Any] | None, most: int, name: str) -> list[Any]:
+    if given is None:
+        raise ApiError(400, f"{name}: field required", code="missing_required_parameter", param=name)
+    if not given:
+        raise ApiError(400, f"{name}: expected at least one text, found an empty list", param=name)
+    if len(given) > most:
+        raise ApiError(400, f"{name}: expected at most {most} texts, found {len(given)}", param=name)
+    return given

@@ -1,0 +1,200 @@
+"""Vectors and scores for several requests at once: one thread that owns a model and fills its passes with their texts.
+
+Requests take turns: in each pass everyone may have up to CHUNK tokens, those who had no turn for the longest time come
+first, and what is left over goes round again. So a small request is done after a few passes, whatever the others want.
+None of this changes a result, because a token's hidden state depends on its own sequence only.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Final, TypeAlias
+
+from qwen3cpu.engine.batch import BatchItem
+from qwen3cpu.engine.engine import CHUNK, Engine
+from qwen3cpu.retrieval.passes import PASS_TOKENS
+from qwen3cpu.server.scheduling.model_thread import ModelThread
+from qwen3cpu.server.scheduling.scheduler import SchedulerLimits
+from qwen3cpu.server.scheduling.text_jobs import States, TextJob
+
+STATE_BYTES: Final = 1 << 30
+"""Memory of the states of all requests, until their replies are sent."""
+SMALL: Final = 1 << 20
+"""Bytes of states for which no request has to wait."""
+_LOOK_AGAIN: Final = 0.1  # seconds, while requests wait for memory and nothing runs
+
+TextDelivery: TypeAlias = "Sequence[tuple[TextJob, States | Exception]]"
+
+
+class TextScheduler(ModelThread[TextJob]):
+    """Runs jobs on a thread of its own, from `start` to `stop`.
+
+    Args:
+        engine: of the model.
+        limits: what it may use.
+        deliver: called on the scheduler's thread with the jobs that a pass has ended; has to return at once.
+
+    Raises:
+        ArgumentError: the KV memory does not hold one full context.
+    """
+
+    def __init__(self, engine: Engine, limits: SchedulerLimits, deliver: Callable[[TextDelivery], None]) -> None:
+        # A job keeps its place until it ends: all that have one take turns, and none waits for the end of another.
+        super().__init__(engine, limits.queue + limits.parallel, limits.kv_bytes)
+        self._engine = engine
+        self._parallel = limits.parallel
+        self._deliver = deliver
+        self._waiting: list[TextJob] = []
+        self._ring: list[TextJob] = []  # whose turn it is comes first
+        self._news: list[tuple[TextJob, States | Exception]] = []
+        self._memory = threading.Lock()
+        self._charged: set[TextJob] = set()
+
+    # For other threads
+
+    @property
+    def running(self) -> int:
+        """Requests whose texts are worked on."""
+        return len(self._ring)
+
+    @property
+    def queued(self) -> int:
+        """Requests that are not worked on yet."""
+        return max(0, super().queued - len(self._ring))
+
+    @property
+    def free_places(self) -> int:
+        """None: whoever is worked on has a place of the queue."""
+        return 0
+
+    def wait_seconds(self, jobs: int) -> float:
+        """By the mean time of the last requests."""
+        return jobs / self._parallel * self.stats.mean_job_seconds
+
+    def release(self, job: TextJob) -> None:
+        """Nobody needs the states of a job any more. One that has not ended is dropped before the next pass."""
+        with self._memory:
+            self._charged.discard(job)
+            job.cancelled = True
+        self.wake()
+
+    # On the scheduler's thread
+
+    def work(self) -> None:
+        """Pass by pass."""
+        while True:
+            self._take_in()
+            if self._ring:
+                self._step()
+            self._tell()
+            if not self._ring:
+                if self.stopping and not self.queued:
+                    return
+                self.wait(_LOOK_AGAIN if self.queued else None)
+                self.looked()
+
+    def fail(self, error: Exception) -> None:
+        """End all jobs."""
+        for job in [*self._waiting, *self._ring, *self.fetch()]:
+            self._end(job, error)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._news:
+            news, self._news = self._news, []
+            self._deliver(news)
+
+    def _take_in(self) -> None:
+        """Drop jobs that are over, and begin with those whose states have room."""
+        self._waiting += self.fetch()
+        now = perf_counter()
+        for job in [job for job in (*self._waiting, *self._ring) if self.is_over(job, now)]:
+            self._end(job, self.reason(job, now))
+        for job in list(self._waiting):
+            if self._charge(job):
+                self._waiting.remove(job)
+                self._ring.append(job)
+                self.stats.began(job)
+
+    def _charge(self, job: TextJob) -> bool:
+        """Whether there is memory for a job's states; it counts from now on."""
+        with self._memory:
+            taken = sum(other.state_bytes for other in self._charged)
+            if job.cancelled or (job.state_bytes > SMALL and taken + job.state_bytes > STATE_BYTES and self._charged):
+                return False
+            self._charged.add(job)
+            return True
+
+    def _end(self, job: TextJob, outcome: States | Exception | None) -> None:
+        """End a job; None: it was cancelled."""
+        for jobs in (self._waiting, self._ring):
+            if job in jobs:
+                jobs.remove(job)
+        job.close_window()
+        self.leave_queue()
+        self.stats.ended(job, outcome if isinstance(outcome, Exception) else None)
+        if outcome is not None:
+            self._news.append((job, outcome))
+
+    # A pass
+
+    def _step(self) -> None:
+        batch, turns = self._fill()
+        start = perf_counter()
+        try:
+            rows = self._engine.forward(batch)
+        except Exception as error:
+            # There is no telling whose fault it was.
+            for job in turns:
+                self._end(job, error)
+            return
+        tokens = sum(len(item.ids) for item in batch)
+        self.stats.stepped(perf_counter() - start, len(turns), tokens)
+        for job, places in turns.items():
+            window = job.open_window(self._engine)
+            self.stats.texts += window.receive([rows[place] for place in places])
+            if window.done:
+                job.close_window()
+            if not job.unfinished:
+                self._end(job, job.states)
+
+    def _fill(self) -> tuple[list[BatchItem], dict[TextJob, list[int]]]:
+        """What goes into the next pass, and whose items are at which places of it. Those jobs go to the ring's end."""
+        batch: list[BatchItem] = []
+        turns: dict[TextJob, list[int]] = {}
+        room = PASS_TOKENS
+        free = self.kv_blocks - sum(job.window.blocks for job in self._ring if job.window is not None)
+        takers = list(self._ring)
+        while takers and room:
+            takers, asked = [], takers
+            starved = False
+            for job in asked:
+                window = job.open_window(self._engine)
+                if window.blocks_to_go_on > free and not starved:
+                    free += self._pause_after(job)
+                if window.blocks_to_go_on and (starved or window.blocks_to_go_on > free):
+                    # Nobody behind it may begin a text with the blocks that it waits for.
+                    starved = True
+                    continue
+                before = window.blocks
+                items = window.take(min(room, CHUNK), 0 if starved else free)
+                if items:
+                    free -= window.blocks - before
+                    room -= sum(len(item.ids) for item in items)
+                    turns.setdefault(job, []).extend(range(len(batch), len(batch) + len(items)))
+                    batch += items
+                    takers.append(job)
+        self._ring = [job for job in self._ring if job not in turns] + list(turns)
+        return batch, turns
+
+    def _pause_after(self, job: TextJob) -> int:
+        """Blocks that are free now because the windows of those behind a job gave up what they can do again."""
+        freed = 0
+        for other in self._ring[self._ring.index(job) + 1 :]:
+            if other.window is not None:
+                before = other.window.blocks
+                other.window.pause()
+                freed += before - other.window.blocks
+        return freed
