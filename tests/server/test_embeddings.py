@@ -117,13 +117,14 @@ def test_ignored_fields_are_named(server):
     [
         ({}, "input", "input: field required"),
         ({"input": []}, "input", "input: expected at least one text, found an empty list"),
-        ({"input": 5}, "input", "input: input should be"),
-        ({"input": ["a", 5]}, "input[1]", "input[1]: input should be"),
-        ({"input": [[1], [2, "a"]]}, "input[0]", "input[0]: input should be a valid string"),
+        ({"input": 5}, "input", "input: expected a text, token ids, or a list of them, found 5"),
+        ({"input": ["a", 5]}, "input[1]", "input[1]: expected a text or token ids, found 5"),
+        ({"input": [[1], [2, "a"]]}, "input[1][1]", "input[1][1]: expected a token id from 0 to"),
+        ({"input": [1, "a"]}, "input[1]", "input[1]: expected a token id from 0 to"),
+        ({"input": [[1], {}]}, "input[1]", "input[1]: expected a text or token ids, found {}"),
         ({"input": [[1], [2, 99999]]}, "input[1][1]", "input[1][1]: expected a token id from 0 to"),
         ({"input": [1, -1]}, "input[1]", "input[1]: expected a token id from 0 to"),
         ({"input": ["a", "number " * 5000]}, "input[1]", "input[1]: expected at most 511 tokens, found"),
-        ({"input": ["a", "\ud800"]}, "input[1]", "input[1]: expected Unicode text"),
         ({"input": ["a"] * 2001}, "input", "input: expected at most 2000 texts, found 2001"),
         ({"input": "a", "dimensions": 65}, "dimensions", "dimensions: expected a number of dimensions from 1 to 64"),
         ({"input": "a", "output_dimension": 65}, "output_dimension", "output_dimension: expected a number of"),
@@ -140,6 +141,13 @@ def test_errors_name_the_field_and_its_place(server, body, param, words):
     error = server.refused(PATH, body, 400)
     assert error["param"] == param
     assert words in error["message"]
+
+
+def test_half_a_surrogate_pair_is_refused(server):
+    headers = {"content-type": "application/json"}
+    response = server.http.post(PATH, content=b'{"input": ["a", "\\ud800"]}', headers=headers)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "input[1]"
 
 
 def test_another_model(server):

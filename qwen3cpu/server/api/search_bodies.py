@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal
 
-from qwen3cpu.server.api.bodies import MOST_NAMED, ForeignBody, Items
+from qwen3cpu.server.api.bodies import MOST_NAMED, ForeignBody
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.api.foreign_fields import Translated, short
 from qwen3cpu.server.api.search_fields import translate_search
@@ -27,19 +27,26 @@ class SearchBody(ForeignBody):
 class EmbeddingsBody(SearchBody):
     """POST /v1/embeddings. Fields from `kind` on, and those of SearchBody, are not OpenAI's."""
 
-    input: str | Items[str] | Items[int] | Items[Items[int]]
+    input: Any
+    """A text, token ids, or a list of them; `texts` checks it."""
     dimensions: int | None = None
     encoding_format: Literal["float", "base64"] = "float"
 
     kind: Literal["query", "document"] = "document"
     normalize: bool = True
 
-    def texts(self, most: int) -> Sequence[str | list[int]]:
-        """The texts, at most so many. ApiError for more, or none."""
+    def texts(self, most: int) -> Sequence[str | list[Any]]:
+        """The texts, at most so many; lists are token ids, not checked yet. ApiError for more, none, or other things."""
+        name = self.renamed.get("input", "input")
         given = self.input
-        if isinstance(given, str) or (given and isinstance(given[0], int)):
+        if isinstance(given, str) or (isinstance(given, list) and given and isinstance(given[0], int)):
             return [given]
-        return _counted(given, most, self.renamed.get("input", "input"))
+        if not isinstance(given, list):
+            raise _wrong(name, "a text, token ids, or a list of them", given)
+        for place, text in enumerate(_counted(given, most, name)):
+            if not isinstance(text, (str, list)):
+                raise _wrong(f"{name}[{place}]", "a text or token ids", text)
+        return given
 
 
 class RerankBody(SearchBody):
@@ -67,9 +74,7 @@ class RerankBody(SearchBody):
         for place, document in enumerate(given):
             text = document.get("text") if isinstance(document, dict) else document
             if not isinstance(text, str):
-                where = f"{self.field}[{place}]"
-                expected = "expected a text, or an object with a text"
-                raise ApiError(400, f"{where}: {expected}, found {short(document)}", code="invalid_type", param=where)
+                raise _wrong(f"{self.field}[{place}]", "a text, or an object with a text", document)
             found.append(text)
         return found
 
@@ -89,3 +94,7 @@ def _counted(given: list[Any] | None, most: int, name: str) -> list[Any]:
     if len(given) > most:
         raise ApiError(400, f"{name}: expected at most {most} texts, found {len(given)}", param=name)
     return given
+
+
+def _wrong(name: str, expected: str, found: Any) -> ApiError:
+    return ApiError(400, f"{name}: expected {expected}, found {short(found)}", code="invalid_type", param=name)
