@@ -7,8 +7,8 @@ from contextlib import closing
 from itertools import islice
 from typing import Final
 
-from qwen3cpu.engine.engine import CHUNK, Engine
-from qwen3cpu.retrieval.window import WINDOW, State, Window
+from qwen3cpu.engine.engine import Engine
+from qwen3cpu.retrieval.window import LEAST_PIECE, WINDOW, State, Window
 
 PASS_TOKENS: Final = 512
 """Tokens in a pass of several texts."""
@@ -27,5 +27,5 @@ def last_states(engine: Engine, texts: Iterable[Sequence[int]]) -> Generator[lis
     while together := list(islice(rest, WINDOW)):
         with closing(Window(engine, together)) as window:
             while not window.done:
-                window.receive(engine.forward(window.take(max(PASS_TOKENS, CHUNK))))
+                window.receive(engine.forward(window.take(max(PASS_TOKENS, LEAST_PIECE))))
             yield window.states

@@ -19,6 +19,8 @@ from qwen3cpu.engine.sequence import TokenSequence, block_count, common_prefix
 
 WINDOW: Final = 256
 """Texts that are sorted by length and share their beginning. More need more memory and gain nothing."""
+LEAST_PIECE: Final = 64
+"""Tokens of a piece that is not the rest of a text, at least: more pieces cost more."""
 _LEAST_SHARED: Final = 8  # tokens that are worth a pass of their own
 
 State: TypeAlias = NDArray[np.float32]
@@ -110,12 +112,16 @@ class Window:
         """What goes into the next pass; may be called several times for one. Nothing, when too little is left.
 
         Args:
-            tokens: in these pieces at most. CHUNK are enough for any piece.
+            tokens: in these pieces at most. LEAST_PIECE are enough to go on.
             blocks: of the KV cache that they may take beyond `blocks`; None: any number.
         """
         if self._beginning is None:
-            if not self._waiting or (blocks is not None and blocks < self.blocks_to_go_on):
+            if not self._waiting or not _piece(self._shared or len(self._texts[self._waiting[0]]), tokens):
                 return []
+            if blocks is not None:
+                blocks -= self.blocks_to_go_on
+                if blocks < 0:
+                    return []
             self._beginning = self._engine.new_sequence()
             self._reserved = self._waiting[0]
         if self._beginning.length < self._shared:
@@ -125,8 +131,8 @@ class Window:
             ids = self._texts[text]
             sequence = self._running.get(text)
             start = self._shared if sequence is None else sequence.length
-            count = min(len(ids) - start, CHUNK)
-            if count > tokens:
+            count = _piece(len(ids) - start, tokens)
+            if not count:
                 break
             if sequence is None:
                 if text != self._reserved and blocks is not None:
@@ -145,8 +151,8 @@ class Window:
         return items
 
     def _take_beginning(self, beginning: TokenSequence, tokens: int) -> list[BatchItem]:
-        count = min(self._shared - beginning.length, CHUNK)
-        if self._in_pass or count > tokens:
+        count = _piece(self._shared - beginning.length, tokens)
+        if self._in_pass or not count:
             return []
         self._in_pass.append(_Piece(None, False))
         return [BatchItem(beginning, self._texts[0][beginning.length : beginning.length + count], [])]
@@ -172,6 +178,13 @@ class Window:
         if self.done:
             self.close()
         return count
+
+
+def _piece(rest: int, tokens: int) -> int:
+    """Tokens of the next piece, when so many are left and so many may be taken."""
+    if rest <= min(tokens, CHUNK):
+        return rest
+    return min(tokens, CHUNK) if tokens >= LEAST_PIECE else 0
 
 
 def _shared_tokens(texts: Sequence[Sequence[int]]) -> int:

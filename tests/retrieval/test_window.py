@@ -8,7 +8,7 @@ import pytest
 import qwen3cpu
 from qwen3cpu.engine.engine import CHUNK
 from qwen3cpu.retrieval.passes import last_states
-from qwen3cpu.retrieval.window import Window
+from qwen3cpu.retrieval.window import LEAST_PIECE, Window
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_no_more_blocks_are_taken_than_were_set_aside(engine, shared):
     while not window.done:
         free = window.blocks_to_go_on + rng.randrange(6)
         limit = window.blocks + free
-        items = window.take(rng.choice([CHUNK, 300, 512]), free)
+        items = window.take(rng.choice([LEAST_PIECE, 100, CHUNK, 512]), free)
         assert items
         assert window.blocks <= limit
         done += window.receive(engine.forward(items))
@@ -53,6 +53,12 @@ def test_no_more_blocks_are_taken_than_were_set_aside(engine, shared):
     assert same(window.states, expected)
 
 
+def test_short_texts_take_no_more_blocks_than_there_are(engine):
+    window = Window(engine, [[place, 1] for place in range(20)])
+    assert len(window.take(CHUNK, 7)) == window.blocks == 7
+    window.close()
+
+
 @pytest.mark.parametrize("shared", [0, 100])
 def test_windows_that_share_passes_and_pause(engine, shared):
     rng = random.Random(shared)
@@ -61,9 +67,9 @@ def test_windows_that_share_passes_and_pause(engine, shared):
     while left := [window for window in windows if not window.done]:
         if rng.random() < 0.5:
             rng.choice(left).pause()
-        room, batch, taken = 1024, [], []
+        room, batch, taken = 600, [], []
         for window in rng.choices(left, k=4):  # the same one may be asked again
-            items = window.take(min(room, CHUNK))
+            items = window.take(min(room, rng.choice([LEAST_PIECE, CHUNK])))
             room -= sum(len(item.ids) for item in items)
             batch += items
             taken.append((window, len(items)))
@@ -84,8 +90,10 @@ def test_too_little_room_takes_nothing(engine):
     window = Window(engine, texts)
     assert window.blocks_to_go_on == 3, "two of the beginning; the second is copied"
     assert window.take(CHUNK, 2) == []
-    assert window.take(98, 3) == []
-    assert window.blocks == 3, "set aside, so that the beginning is of use"
+    assert window.take(LEAST_PIECE - 1, 3) == []
+    assert (window.blocks, window.blocks_to_go_on) == (0, 3)
+    run(engine, window, tokens=LEAST_PIECE, blocks=3)
+    assert window.blocks == 3, "a text's blocks are set aside, so that the beginning is of use"
     assert window.blocks_to_go_on == 0
     run(engine, window, blocks=0)
     assert run(engine, window, blocks=0) == 1

@@ -36,7 +36,7 @@ class EmbeddingsBody(SearchBody):
     normalize: bool = True
 
     def texts(self, most: int) -> Sequence[str | list[Any]]:
-        """The texts, at most so many; lists are token ids, not checked yet. ApiError for more, none, or other things."""
+        """The texts, at most so many; a list is token ids, not checked yet. Raises ApiError."""
         name = self.renamed.get("input", "input")
         given = self.input
         if isinstance(given, str) or (isinstance(given, list) and given and isinstance(given[0], int)):

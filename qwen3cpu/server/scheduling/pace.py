@@ -1,8 +1,9 @@
-"""How many prompt tokens may share a step with running answers, from what steps have taken on this machine."""
+"""How many tokens of prompts and texts go into a step, from what steps have taken on this machine."""
 
 from __future__ import annotations
 
 from qwen3cpu.engine.engine import CHUNK
+from qwen3cpu.retrieval.window import LEAST_PIECE
 
 GOAL_SECONDS = 0.35
 """What a step with running answers in it should take: well below a second, so that a slow step is not a stall."""
@@ -43,6 +44,33 @@ class Pace:
             return
         each = max(seconds - (self._decode if running else 0.0), seconds / 10) / prompt_tokens
         self._per_token = each if self._per_token is None else _follow(self._per_token, each)
+
+
+class TextPace:
+    """How many tokens of texts go into a pass: so many that a request which comes meanwhile has its turn soon.
+
+    Passes of this size read the weights often enough to keep the processor busy; larger ones gain nothing.
+
+    Args:
+        goal: seconds of a pass.
+    """
+
+    def __init__(self, goal: float = GOAL_SECONDS) -> None:
+        self._goal = goal
+        self._per_token: float | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Of the next pass at most."""
+        if self._per_token is None:
+            return LEAST_PIECE
+        return int(min(max(self._goal / self._per_token, LEAST_PIECE), CHUNK))
+
+    def note(self, tokens: int, seconds: float) -> None:
+        """What a pass took. A small one says nothing: it waits for the weights."""
+        if tokens >= LEAST_PIECE // 2:
+            each = seconds / tokens
+            self._per_token = each if self._per_token is None else _follow(self._per_token, each)
 
 
 def _follow(known: float, seen: float) -> float:

@@ -1,8 +1,8 @@
 """Vectors and scores for several requests at once: one thread that owns a model and fills its passes with their texts.
 
-Requests take turns: in each pass everyone may have up to CHUNK tokens, those who had no turn for the longest time come
-first, and what is left over goes round again. So a small request is done after a few passes, whatever the others want.
-None of this changes a result, because a token's hidden state depends on its own sequence only.
+Passes are short (pace.py), and requests take turns: those who had none for the longest time come first, everyone gets
+an equal share of the pass, and what is left over goes round again. So a small request is done after a few passes,
+whatever the others want. None of this changes a result: a token's hidden state depends on its own sequence only.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from time import perf_counter
 from typing import Final, TypeAlias
 
 from qwen3cpu.engine.batch import BatchItem
-from qwen3cpu.engine.engine import CHUNK, Engine
-from qwen3cpu.retrieval.passes import PASS_TOKENS
+from qwen3cpu.engine.engine import Engine
+from qwen3cpu.retrieval.window import LEAST_PIECE
 from qwen3cpu.server.scheduling.model_thread import ModelThread
+from qwen3cpu.server.scheduling.pace import TextPace
 from qwen3cpu.server.scheduling.scheduler import SchedulerLimits
 from qwen3cpu.server.scheduling.text_jobs import States, TextJob
 
@@ -35,17 +36,25 @@ class TextScheduler(ModelThread[TextJob]):
         engine: of the model.
         limits: what it may use.
         deliver: called on the scheduler's thread with the jobs that a pass has ended; has to return at once.
+        pace: how large passes are.
 
     Raises:
         ArgumentError: the KV memory does not hold one full context.
     """
 
-    def __init__(self, engine: Engine, limits: SchedulerLimits, deliver: Callable[[TextDelivery], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        limits: SchedulerLimits,
+        deliver: Callable[[TextDelivery], None],
+        pace: TextPace | None = None,
+    ) -> None:
         # A job keeps its place until it ends: all that have one take turns, and none waits for the end of another.
         super().__init__(engine, limits.queue + limits.parallel, limits.kv_bytes)
         self._engine = engine
         self._parallel = limits.parallel
         self._deliver = deliver
+        self._pace = pace or TextPace()
         self._waiting: list[TextJob] = []
         self._ring: list[TextJob] = []  # whose turn it is comes first
         self._news: list[tuple[TextJob, States | Exception]] = []
@@ -150,8 +159,9 @@ class TextScheduler(ModelThread[TextJob]):
             for job in turns:
                 self._end(job, error)
             return
-        tokens = sum(len(item.ids) for item in batch)
-        self.stats.stepped(perf_counter() - start, len(turns), tokens)
+        tokens, seconds = sum(len(item.ids) for item in batch), perf_counter() - start
+        self._pace.note(tokens, seconds)
+        self.stats.stepped(seconds, len(turns), tokens)
         for job, places in turns.items():
             window = job.open_window(self._engine)
             self.stats.texts += window.receive([rows[place] for place in places])
@@ -164,7 +174,8 @@ class TextScheduler(ModelThread[TextJob]):
         """What goes into the next pass, and whose items are at which places of it. Those jobs go to the ring's end."""
         batch: list[BatchItem] = []
         turns: dict[TextJob, list[int]] = {}
-        room = PASS_TOKENS
+        room = self._pace.tokens
+        turn = max(LEAST_PIECE, room // len(self._ring))
         free = self.kv_blocks - sum(job.window.blocks for job in self._ring if job.window is not None)
         takers = list(self._ring)
         while takers and room:
@@ -179,9 +190,9 @@ class TextScheduler(ModelThread[TextJob]):
                     starved = True
                     continue
                 before = window.blocks
-                items = window.take(min(room, CHUNK), 0 if starved else free)
+                items = window.take(min(room, turn), 0 if starved else free)
+                free -= window.blocks - before
                 if items:
-                    free -= window.blocks - before
                     room -= sum(len(item.ids) for item in items)
                     turns.setdefault(job, []).extend(range(len(batch), len(batch) + len(items)))
                     batch += items
