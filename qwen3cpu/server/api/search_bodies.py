@@ -37,15 +37,14 @@ class EmbeddingsBody(SearchBody):
 
     def texts(self, most: int) -> Sequence[str | list[Any]]:
         """The texts, at most so many; a list is token ids, not checked yet. Raises ApiError."""
-        name = self.renamed.get("input", "input")
         given = self.input
         if isinstance(given, str) or (isinstance(given, list) and given and isinstance(given[0], int)):
             return [given]
         if not isinstance(given, list):
-            raise _wrong(name, "a text, token ids, or a list of them", given)
-        for place, text in enumerate(_counted(given, most, name)):
+            raise _wrong("input", "a text, token ids, or a list of them", given)
+        for place, text in enumerate(_counted(given, most, "input")):
             if not isinstance(text, (str, list)):
-                raise _wrong(f"{name}[{place}]", "a text or token ids", text)
+                raise _wrong(f"input[{place}]", "a text or token ids", text)
         return given
 
 

@@ -84,18 +84,18 @@ def translate_search(given: Mapping[str, Any], known: frozenset[str]) -> Transla
         ApiError: a field that cannot be ignored.
     """
     body = {name: value for name, value in given.items() if value is not None}
-    names: dict[str, str] = {}
+    places: dict[str, str] = {}
     for name, own in RENAMED.items():
         if name in body and name not in known and own in known:
             value = body.pop(name)
             if own not in body:
                 body[own] = value
-                names[own] = name
+                places[own] = name
     if "kind" in body:
-        body["kind"] = _kind(body["kind"], names.get("kind", "kind"))
+        body["kind"] = _kind(body["kind"], places.get("kind", "kind"))
     if isinstance(word := body.get("truncate"), str):
         if word.upper() not in TRUNCATE:
-            name = names.get("truncate", "truncate")
+            name = places.get("truncate", "truncate")
             raise ApiError(400, f"{name}: expected true, false, END or NONE, found {short(word)}", param=name)
         body["truncate"] = TRUNCATE[word.upper()]
     if is_one_of(body.get("truncate_prompt_tokens"), (-1,)):
@@ -110,7 +110,7 @@ def translate_search(given: Mapping[str, Any], known: frozenset[str]) -> Transla
             expected = f"not supported; expected {REFUSED[name]}"
             raise ApiError(400, f"{name}: {expected}", code="unsupported_parameter", param=name)
         ignored.append(name)
-    return Translated(body, ignored, names)
+    return Translated(body, ignored, places)
 
 
 def _kind(value: Any, name: str) -> str:
