@@ -50,7 +50,7 @@ def read(path: Path) -> Any:
 
 
 def of_python(report: dict[str, Any]) -> Shares:
-    """The shares of a report of coverage.py."""
+    """The shares of a report of the package coverage."""
     totals = report["totals"]
     return {
         "Python lines": share(totals["covered_lines"], totals["num_statements"]),

@@ -70,7 +70,9 @@ def run_serve(args: argparse.Namespace) -> int:
     except ImportError as missing:
         raise ArgumentError(f"serving needs more packages ({missing.name}): pip install 'qwen3cpu[server]'") from None
     from qwen3cpu.cli.options import DEFAULT_MODEL, open_model
+    from qwen3cpu.system.allocator import return_large_blocks
 
+    return_large_blocks()
     if not 0 <= args.port <= 65535:
         raise ArgumentError(f"--port: expected 0 to 65535, found {args.port}")
     listener = listen(args.host, args.port)  # before the model is loaded: a port that is taken shows at once

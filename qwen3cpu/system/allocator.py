@@ -1,0 +1,23 @@
+"""How the C library hands memory back: a server that was busy for a moment shall not stay large."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Final
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+_LARGE: Final = 1 << 20
+
+
+def return_large_blocks() -> None:
+    """Let blocks of a megabyte and more go back to the system as soon as they are free.
+
+    By itself glibc raises the limit up to 32 MB once such a block was freed, and then each thread's heap keeps what it
+    grew to: some megabytes for each text of two megabytes that was refused. Other C libraries are left as they are.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(_MMAP_THRESHOLD, _LARGE)
+    mallopt(_TRIM_THRESHOLD, _LARGE)
