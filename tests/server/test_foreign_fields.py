@@ -110,9 +110,9 @@ WITH = {"chat_template_kwargs": {"enable_thinking": True}}
 )
 def test_thinking_is_taken_by_chats_and_by_responses(foreign, chat, responses):
     """Each endpoint has names of its own for it, and what they say comes first."""
-    found, ignored = translate(foreign, "chat", frozenset(ChatBody.model_fields))
+    found, ignored, _ = translate(foreign, "chat", frozenset(ChatBody.model_fields))
     assert (found, ignored) == (chat, [])
-    found, ignored = translate(foreign, "responses", frozenset(ResponsesBody.model_fields))
+    found, ignored, _ = translate(foreign, "responses", frozenset(ResponsesBody.model_fields))
     assert (found, [name for name in ignored if name != "reasoning_effort"]) == (responses, [])
 
 
