@@ -10,6 +10,7 @@ from typing import Any
 import checkpoints
 import httpx
 from mutations import as_json, damage_bytes, damage_json
+from retrieval_models import write_embedding_model, write_scoring_model
 
 import qwen3cpu
 from qwen3cpu.server.app import make_app
@@ -43,6 +44,8 @@ CALLED = [
     },
     {"role": "tool", "tool_call_id": "c1", "content": "20 C"},
 ]
+EMBEDDINGS = "/v1/embeddings"
+RERANK = ("/v1/rerank", "/v2/rerank", "/rerank")
 BODIES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("/v1/chat/completions", CHAT),
     ("/v1/chat/completions", {**CHAT, "stream": True, "stream_options": {"include_usage": True}}),
@@ -88,7 +91,13 @@ BODIES: tuple[tuple[str, dict[str, Any]], ...] = (
             "stream": True,
         },
     ),
-    ("/v1/embeddings", {"model": "m", "input": "hello"}),
+    (EMBEDDINGS, {"model": "m", "input": "hello"}),
+    (EMBEDDINGS, {"input": ["hello", "", "a b"], "encoding_format": "base64", "dimensions": 9, "user": "me"}),
+    (EMBEDDINGS, {"input": [[1, 2, 3], [4]], "kind": "query", "instruction": "find", "normalize": False}),
+    (EMBEDDINGS, {"input": [1, 2, 3], "input_type": "search_query", "truncate": True}),
+    (RERANK[0], {"model": "m", "query": "hello", "documents": ["a", "b"], "top_n": 1, "return_documents": True}),
+    (RERANK[1], {"query": "hello", "documents": [{"text": "a"}, "b"], "max_tokens_per_doc": 3, "instruction": "find"}),
+    (RERANK[2], {"query": "hello", "texts": ["a", "b"], "raw_scores": True, "return_text": True, "truncate": True}),
     ("/tokenize", {"prompt": "hello", "return_token_strs": True}),
     ("/tokenize", {"messages": CHAT["messages"]}),
     ("/detokenize", {"tokens": [1, 2, 3]}),
@@ -111,26 +120,26 @@ FOREIGN_KEYS = (
         "anyOf",
         "pattern",
     ),
+    *("input", "inputs", "input_type", "truncate", "encoding_format", "dimensions", "documents", "texts", "query"),
+    *("top_k", "return_text", "task", "normalized", "truncate_prompt_tokens", "embedding_types"),
     *("", " a", "a ", "\r\n", "\ud800"),
 )
 
 
 class Bodies:
-    """A server in this process, and a client.
+    """Servers in this process, one for each task that a model can be made for, and their clients.
 
     Args:
-        folder: an empty one, for the model that it serves.
+        folder: an empty one, for the models that they serve.
     """
 
     def __init__(self, folder: Path) -> None:
-        model = qwen3cpu.load(checkpoints.write_checkpoint(folder / "model").folder, "f32", context=200, threads=1)
-        app = make_app(model, Settings(model_name="m", kv_bytes=1 << 26))
-        listener = listen("127.0.0.1", 0)
-        self._server = HttpServer(app, grace=5)
-        self._server.config.timeout_keep_alive = 3600  # a fuzzer may stop for longer than the five seconds
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
-        self._thread.start()
-        self._http = httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=600)
+        write_embedding_model(folder / "embedding")
+        write_scoring_model(folder / "scoring", (300, 40))
+        written = checkpoints.write_checkpoint(folder / "model").folder
+        self._chat = _Served(written, 200)
+        self._embedding = _Served(folder / "embedding", 200)
+        self._scoring = _Served(folder / "scoring", 400)
 
     def send_damaged(self, rng: random.Random) -> None:
         """Send one damaged body."""
@@ -141,8 +150,9 @@ class Bodies:
         self.send(path, data)
 
     def send(self, path: str, data: bytes) -> None:
-        """Send a body. Raises AssertionError for an answer that no server should give."""
-        response = self._http.post(path, content=data, headers={"content-type": "application/json"})
+        """Send a body to the server for it. Raises AssertionError for an answer that no server should give."""
+        served = self._embedding if path == EMBEDDINGS else self._scoring if path in RERANK else self._chat
+        response = served.http.post(path, content=data, headers={"content-type": "application/json"})
         status, answer = response.status_code, response.content
         shown = f"{path} {data[:3000]!r}: {status} {answer[:500]!r}"
         assert status < 500, shown
@@ -151,7 +161,25 @@ class Bodies:
         assert b"Traceback" not in answer, shown
 
     def close(self) -> None:
-        """Stop the server."""
-        self._http.close()
+        """Stop the servers."""
+        for served in (self._chat, self._embedding, self._scoring):
+            served.close()
+
+
+class _Served:
+    """A server of the model in a folder."""
+
+    def __init__(self, folder: Path, context: int) -> None:
+        model = qwen3cpu.load(folder, "f32", context=context, threads=1)
+        app = make_app(model, Settings(model_name="m", kv_bytes=1 << 26))
+        listener = listen("127.0.0.1", 0)
+        self._server = HttpServer(app, grace=5)
+        self._server.config.timeout_keep_alive = 3600  # a fuzzer may stop for longer than the five seconds
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
+        self._thread.start()
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=600)
+
+    def close(self) -> None:
+        self.http.close()
         self._server.should_exit = True
         self._thread.join()
