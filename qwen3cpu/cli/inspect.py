@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from qwen3cpu.cli.commands import Commands
-from qwen3cpu.cli.options import add_model_flags, open_model
+from qwen3cpu.cli.options import add_model_flags, add_task_flag, open_model
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.model import Model
 from qwen3cpu.packed.packed_file import PackedFile
@@ -26,6 +26,7 @@ def add_command(commands: Commands) -> None:
     parser.add_argument("source", nargs="?", metavar="MODEL", help="the same as --model")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_model_flags(parser)
+    add_task_flag(parser)
     parser.set_defaults(run=run_inspect)
 
 
@@ -43,6 +44,7 @@ def describe(model: Model) -> dict[str, Any]:
     """Everything that is shown, as plain values; bytes where a name says so."""
     return {
         "source": model.source,
+        "task": model.task,
         "config": dataclasses.asdict(model.config),
         "parameters": model.config.parameters(),
         "quant": model.quant,
@@ -77,6 +79,7 @@ def as_text(found: dict[str, Any]) -> str:
     scaling = config["rope_scaling"]
     rows = [
         ("model", found["source"]),
+        ("made for", found["task"]),
         ("parameters", f"{found['parameters']:,}{' (embedding tied)' if config['tie_word_embeddings'] else ''}"),
         (
             "layers",

@@ -7,6 +7,7 @@ import sys
 from typing import Any, Literal
 
 from qwen3cpu.checkpoint.json_fields import parse_object
+from qwen3cpu.checkpoint.purpose import TASKS
 from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, QUANTS
 from qwen3cpu.cli.terminal import note
 from qwen3cpu.engine.formats import KV_FORMATS
@@ -53,6 +54,15 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         help="default: QWEN3CPU_THREADS, else as many as physical cores, CPU affinity and cgroup quota allow",
     )
     group.add_argument("--no-cache", action="store_true", help="do not keep the converted weights on disk")
+
+
+def add_task_flag(parser: argparse.ArgumentParser) -> None:
+    """--task."""
+    parser.add_argument(
+        "--task",
+        choices=TASKS,
+        help="what the model was made for, where its files do not say so (default: what they say, or generation)",
+    )
 
 
 def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +121,7 @@ def open_model(args: argparse.Namespace) -> Model:
             rope_scaling=_rope_scaling(args.rope_scaling),
             threads=args.threads,
             cache=not args.no_cache,
+            task=getattr(args, "task", None),
             progress=progress,
         )
 

@@ -9,6 +9,7 @@ from time import perf_counter
 
 from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, QUANTS
 from qwen3cpu.cli.commands import Commands
+from qwen3cpu.cli.options import add_task_flag
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.pack import pack
 from qwen3cpu.packed.packed_file import PackedFile
@@ -48,6 +49,7 @@ def add_command(commands: Commands) -> None:
         "--report", action="store_true", help="with --calibrate: print what every matrix costs in q4 (KL divergence)"
     )
     parser.add_argument("--seed", type=int, metavar="N", help="with --calibrate: of the text (default: 0)")
+    add_task_flag(parser)
     parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: see `qwen3cpu generate --help`")
     parser.set_defaults(run=run_quantize)
 
@@ -61,7 +63,7 @@ def run_quantize(args: argparse.Namespace) -> int:
         raise ArgumentError(f"--{flag}: only with --calibrate")
     recipe = replace(Recipe(), **changes) if args.calibrate else False
     start = perf_counter()
-    read, written = pack(args.source, args.out, args.quant, calibrate=recipe, threads=args.threads)
+    read, written = pack(args.source, args.out, args.quant, calibrate=recipe, threads=args.threads, task=args.task)
     seconds = perf_counter() - start
     file = PackedFile(Path(args.out))
     if args.report:

@@ -21,15 +21,17 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 def add_command(commands: Commands) -> None:
     """Add the command to the command line."""
-    from qwen3cpu.cli.options import add_model_flags
+    from qwen3cpu.cli.options import add_model_flags, add_task_flag
 
     parser = commands.add_parser(
         "serve",
         help="serve a model to OpenAI's clients and on a chat page",
         allow_abbrev=False,
-        description="Serve a model over HTTP as OpenAI's API does, with a chat page at /. Needs the extra [server].",
+        description="Serve a model over HTTP as OpenAI's API does: a chat page at / and answers, or the vectors of an "
+        "embedding model, or the scores of a reranker. Needs the extra [server].",
     )
     add_model_flags(parser)
+    add_task_flag(parser)
     group = parser.add_argument_group("address")
     group.add_argument("--host", default="127.0.0.1", help="default: %(default)s, this machine only")
     group.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0 for any free one")
@@ -65,6 +67,7 @@ def add_command(commands: Commands) -> None:
 def run_serve(args: argparse.Namespace) -> int:
     """`qwen3cpu serve`."""
     try:
+        from qwen3cpu.server.api.common import ENDPOINTS, IS_A
         from qwen3cpu.server.app import make_app
         from qwen3cpu.server.serve import HttpServer, listen
     except ImportError as missing:
@@ -80,7 +83,9 @@ def run_serve(args: argparse.Namespace) -> int:
         model = open_model(args)
         host, port = listener.getsockname()[:2]
         app = make_app(model, make_settings(args, model, args.model or DEFAULT_MODEL, address=host))
-        note(f"qwen3cpu: serving {app.state.service.settings.model_name} on http://{_in_url(host)}:{port}")
+        name = app.state.service.settings.model_name
+        made_for = "" if model.task == "generation" else f" ({IS_A[model.task]}: {ENDPOINTS[model.task]})"
+        note(f"qwen3cpu: serving {name} on http://{_in_url(host)}:{port}{made_for}")
         server = HttpServer(
             app, grace=args.grace, access_log=args.access_log, tell=lambda line: note(f"qwen3cpu: {line}")
         )

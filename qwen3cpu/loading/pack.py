@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from qwen3cpu.checkpoint.input_files import start_of
+from qwen3cpu.checkpoint.purpose import Task, check_task
 from qwen3cpu.checkpoint.tensors import NARROW, check_quant
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.locate import locate
@@ -27,6 +29,7 @@ def pack(
     calibrate: bool | Recipe = False,
     threads: int | None = None,
     progress: Progress | None = None,
+    task: Task | None = None,
 ) -> tuple[int, int]:
     """Pack a model into one file, which `load` maps from then on, here or on another machine.
 
@@ -38,19 +41,22 @@ def pack(
             keep in q8 what gains most from it; a `qwen3cpu.Recipe` says how and how many. Quant is "q4" then.
         threads: as for `load`.
         progress: a bar to use instead of an own one.
+        task: as for `load`. The file says what the model is for from then on.
 
     Returns:
         Bytes of the weight matrices as they were read, and of the file.
 
     Raises:
-        ArgumentError: an unknown quant; another than "q4" with `calibrate`, or a recipe that makes no sense; a path
-            that is something else than a packed file, or cannot be written.
+        ArgumentError: an unknown quant or task; a task that the model was not made for; another quant than "q4" with
+            `calibrate`, or a recipe that makes no sense; a path that is something else than a packed file, or cannot be
+            written.
         CheckpointError, ConfigError, DownloadError: as for `load`.
     """
     recipe = _checked_recipe(calibrate, quant)
     quant = NARROW if recipe is not None else quant
     if quant is not None:
         check_quant(quant)
+    check_task(task)
     threads = resolve_threads(threads)
     out = Path(path)
     if out.exists():
@@ -60,6 +66,7 @@ def pack(
         raise ArgumentError(f"source: expected a model folder, a GGUF file or a hub id, found the file {found}")
     opened = open_unpacked(found)
     weights, texts, quant = opened.weights, opened.read_texts(), quant or opened.preferred_quant
+    texts = replace(texts, purpose=texts.purpose.chosen(task, name))
     try:
         with nullcontext(progress) if progress is not None else Progress("Packing", None) as bar:
             if recipe is not None:

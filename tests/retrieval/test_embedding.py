@@ -221,6 +221,19 @@ def test_a_packed_file_keeps_what_the_model_is_for(folder, tmp_path):
     assert (packed.embed(texts, kind="query") == plain.embed(texts, kind="query")).all()
 
 
+def test_a_file_is_packed_for_a_task(tmp_path):
+    from checkpoints import write_checkpoint
+
+    folder = write_checkpoint(tmp_path / "plain").folder
+    qwen3cpu.pack(folder, tmp_path / "model.qwen3", quant="q8", task="embedding")
+    assert qwen3cpu.load(tmp_path / "model.qwen3").task == "embedding"
+    with pytest.raises(ArgumentError, match="task: expected 'embedding', which its files say, found 'reranking'"):
+        qwen3cpu.load(tmp_path / "model.qwen3", task="reranking")
+    write_embedding_model(tmp_path / "embedding")
+    with pytest.raises(ArgumentError, match="task: expected 'embedding', which its files say, found 'reranking'"):
+        qwen3cpu.pack(tmp_path / "embedding", tmp_path / "other.qwen3", task="reranking")
+
+
 @pytest.mark.parametrize(
     ("file", "values", "message"),
     [
