@@ -10,6 +10,7 @@ import pytest
 from qwen3cpu.server.api.bodies import ChatBody, CompletionBody
 from qwen3cpu.server.api.foreign_fields import REFUSED, translate
 from qwen3cpu.server.api.responses_input import ResponsesBody
+from qwen3cpu.server.api.search_bodies import EmbeddingsBody
 
 CHAT = "/v1/chat/completions"
 QUESTION = [{"role": "user", "content": "What is 17 + 25?"}]
@@ -274,13 +275,19 @@ def test_errors_name_the_field_of_the_client(server, path, body, param, words):
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "body"), [("chat", ChatBody), ("completions", CompletionBody), ("responses", ResponsesBody)]
+    ("endpoint", "body"),
+    [
+        ("chat", ChatBody),
+        ("completions", CompletionBody),
+        ("responses", ResponsesBody),
+        ("embeddings", EmbeddingsBody),
+    ],
 )
 def test_the_table_has_every_parameter_of_openais_client(endpoint, body):
     """docs/serving.md says of each what becomes of it, and says it as the code does."""
     client = openai.OpenAI(api_key="none", base_url="http://localhost")
-    resource = {"chat": client.chat.completions, "completions": client.completions, "responses": client.responses}
-    asked = set(inspect.signature(resource[endpoint].create).parameters)
+    resource = client.chat.completions if endpoint == "chat" else getattr(client, endpoint)
+    asked = set(inspect.signature(resource.create).parameters)
     asked -= {"extra_headers", "extra_query", "extra_body", "timeout"}
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (taken|ignored|refused)\b.*\|$", DOCS.read_text(), re.MULTILINE)
     table = {name: what for name, where, what in rows if where == endpoint}
