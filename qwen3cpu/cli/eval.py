@@ -89,7 +89,7 @@ def eval_packed(path: Path, text: str, args: argparse.Namespace, progress: Progr
     """Measure a packed file and store the receipt in it."""
     origin = PackedFile(path).origin.name
     source = args.reference or origin
-    if not (source == EMBEDDED or is_hub_id(source) or os.path.exists(source)):
+    if not (source in EMBEDDED or is_hub_id(source) or os.path.exists(source)):
         raise ArgumentError(f"--reference: {path} was packed from {source}, which is not here; name the model")
     reference = load(source, REFERENCE, threads=args.threads, cache=False, progress=progress)
     model = load(path, threads=args.threads, progress=progress)

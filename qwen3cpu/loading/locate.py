@@ -1,4 +1,4 @@
-"""Finds what the user names (a folder, a file, a hub id, "tiny") on this machine."""
+"""Finds what the user names (a folder, a file, a hub id, a model inside the package) on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 from qwen3cpu.checkpoint import hub
 from qwen3cpu.errors import ArgumentError, CheckpointError
 
-EMBEDDED: Final = "tiny"
+EMBEDDED: Final = ("tiny", "tiny-embedding")
+"""The models inside the package: one that writes text, one that embeds."""
 
 
 class Located(NamedTuple):
@@ -30,8 +31,8 @@ def locate(source: str | os.PathLike[str], wanted: Sequence[str] = hub.WHOLE) ->
     if not isinstance(source, (str, os.PathLike)):
         raise ArgumentError(f"source: expected a path or a hub id, found {type(source).__name__}")
     text = os.fsdecode(source)
-    if text == EMBEDDED and isinstance(source, str):
-        return Located(text, text, Path(__file__).parents[1] / "assets" / EMBEDDED)
+    if text in EMBEDDED and isinstance(source, str):
+        return Located(text, text, Path(__file__).parents[1] / "assets" / text)
     path = os.path.expanduser(text)
     if text and os.path.exists(path):
         return Located(text, Path(path).resolve().name, Path(path))
