@@ -25,6 +25,7 @@ from qwen3cpu.errors import (
     MessageError,
     Qwen3CpuError,
     Qwen3CpuWarning,
+    SearchIndexError,
     SessionError,
 )
 from qwen3cpu.generation.conversation import Conversation
@@ -60,6 +61,7 @@ __all__ = [
     "RerankOptions",
     "Result",
     "SamplingParams",
+    "SearchIndexError",
     "SessionError",
     "Timings",
     "TokenLogprob",

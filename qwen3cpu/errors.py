@@ -30,6 +30,10 @@ class SessionError(Qwen3CpuError):
     """A saved conversation cannot be written or read, is damaged, or was saved with another model."""
 
 
+class SearchIndexError(Qwen3CpuError):
+    """A search index cannot be read or written, is damaged, or was made with another model or by another version."""
+
+
 class ArgumentError(Qwen3CpuError, ValueError):
     """An argument has a value that is not allowed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -114,6 +115,11 @@ class ModelConfig:
     def rope_scale(self) -> float:
         """The factor on cos and sin: YaRN's attention factor, 1.0 without YaRN."""
         return 1.0 if self.rope_scaling is None else self.rope_scaling.scale()
+
+    def rope_digest(self) -> str:
+        """SHA-256 of frequencies and scale, in hex: equal where positions are rotated alike."""
+        rope = self.inv_freq().astype("<f4").tobytes() + np.float64(self.rope_scale()).tobytes()
+        return hashlib.sha256(rope).hexdigest()
 
     def native(self, context: int) -> dict[str, Any]:
         """The configuration that `_native.Model` takes, for sequences of up to `context` positions."""

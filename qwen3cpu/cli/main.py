@@ -62,11 +62,13 @@ def make_parser() -> argparse.ArgumentParser:
         chat,
         demo,
         doctor,
+        embed,
         eval,
         generate,
         inspect,
         plan,
         quantize,
+        search,
         serve,
         verify,
     )
@@ -76,6 +78,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"qwen3cpu {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (generate, chat, inspect, eval, plan, quantize, verify, cache, serve, demo, doctor):
+    for command in (
+        *(generate, chat, embed, search, inspect, eval, plan, quantize, verify, cache, serve, demo, doctor),
+    ):
         command.add_command(commands)
     return parser

@@ -16,17 +16,20 @@ from qwen3cpu.model import Model, load
 from qwen3cpu.system.progress_bar import Progress
 
 DEFAULT_MODEL = "tiny"
+EMBEDDING_MODEL = "tiny-embedding"
+REAL_MODELS = {DEFAULT_MODEL: "Qwen/Qwen3-1.7B", EMBEDDING_MODEL: "Qwen/Qwen3-Embedding-0.6B"}
+"""Small model inside the package -> one of its kind that is good for real work."""
 THINKING: dict[str, bool | Literal["auto"]] = {"on": True, "off": False, "auto": "auto"}
 
 
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """--model, --quant, --kv, --ctx-size, --rope-scaling, --threads, --no-cache."""
+def add_model_flags(parser: argparse.ArgumentParser, default: str = DEFAULT_MODEL) -> None:
+    """--model (default: a key of REAL_MODELS), --quant, --kv, --ctx-size, --rope-scaling, --threads, --no-cache."""
     group = parser.add_argument_group("model")
     group.add_argument(
         "-m",
         "--model",
         metavar="MODEL",
-        help="a folder, a packed or GGUF file or a hub id such as Qwen/Qwen3-1.7B (default: tiny, the small arithmetic "
+        help=f"a folder, a packed or GGUF file or a hub id such as {REAL_MODELS[default]} (default: {default}, a small "
         "model inside the package)",
     )
     group.add_argument(
@@ -105,13 +108,13 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
         sampling.add_argument(flag, type=kind, metavar="K" if kind is int else "X", help=text)
 
 
-def open_model(args: argparse.Namespace) -> Model:
-    """The model that the flags name, loaded with a progress bar on a terminal."""
+def open_model(args: argparse.Namespace, default: str = DEFAULT_MODEL) -> Model:
+    """The model that the flags name, or else `default`, loaded with a progress bar on a terminal."""
     source = args.model
     if source is None:
-        source = DEFAULT_MODEL
+        source = default
         if sys.stderr.isatty():
-            note("using the small model inside the package; --model Qwen/Qwen3-1.7B runs a real one")
+            note(f"using the small model inside the package; --model {REAL_MODELS[default]} runs a real one")
     with Progress(f"loading {source}", None) as progress:
         return load(
             source,

@@ -51,9 +51,7 @@ class Identity:
     @classmethod
     def of(cls, model: AnsweringModel) -> Identity:
         """The identity of a model: checkpoint, weight format, KV format, and RoPE as it runs."""
-        config = model.config
-        rope = hashlib.sha256(config.inv_freq().astype("<f4").tobytes() + np.float64(config.rope_scale()).tobytes())
-        return cls(model.fingerprint, model.quant, model.kv, rope.hexdigest())
+        return cls(model.fingerprint, model.quant, model.kv, model.config.rope_digest())
 
 
 class Planes:

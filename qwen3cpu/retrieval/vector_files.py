@@ -1,0 +1,124 @@
+"""Files of vectors that are written a few hundred rows at a time: NumPy's .npy and Parquet."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.packed.sealed_file import replacing
+
+_HEADER: Final = 128
+"""Bytes of a .npy header: room for any number of rows, which is known at the end only."""
+
+
+class Origin(NamedTuple):
+    """Where a text came from: a file's name, and the line in it, counted from 1."""
+
+    file: str
+    line: int
+
+
+class VectorWriter(Protocol):
+    """Takes rows in their order."""
+
+    def write(self, vectors: NDArray[Any], origins: Sequence[Origin]) -> None:
+        """Append vectors [n, d] of n texts."""
+
+    def finish(self) -> None:
+        """Write what is left."""
+
+
+@contextlib.contextmanager
+def vector_file(path: Path, empty: NDArray[Any]) -> Iterator[VectorWriter]:
+    """A writer of a file that takes its name when the block succeeds; else nothing stays behind.
+
+    Args:
+        path: its suffix says the format, .npy or .parquet.
+        empty: the vectors of no texts, [0, d], of the file's dtype.
+
+    Raises:
+        ArgumentError: another suffix, a missing pyarrow, or a file that cannot be written.
+    """
+    make = _writer_for(path)
+    try:
+        with replacing(path) as file:
+            writer = make(file, empty)
+            try:
+                yield writer
+            finally:
+                writer.finish()  # after an error too: pyarrow would do it later, when the file is closed
+    except OSError as reason:
+        raise ArgumentError(f"{path}: cannot be written: {reason.strerror or reason}") from reason
+
+
+def check_vector_path(path: Path) -> None:
+    """Raise ArgumentError unless `vector_file` can write a file of this name, as far as its suffix tells."""
+    _writer_for(path)
+
+
+def _writer_for(path: Path) -> Callable[[BinaryIO, NDArray[Any]], VectorWriter]:
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return _NpyWriter
+    if suffix == ".parquet":
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError as reason:
+            raise ArgumentError(f"{path}: Parquet needs pyarrow: pip install 'qwen3cpu[parquet]'") from reason
+        return _ParquetWriter
+    raise ArgumentError(f"{path}: expected a name that ends with .npy or .parquet, found {path.suffix or 'no suffix'}")
+
+
+class _NpyWriter:
+    """One array [n, d]."""
+
+    def __init__(self, file: BinaryIO, empty: NDArray[Any]) -> None:
+        self._file, self._dtype, self._columns, self._rows = file, empty.dtype, empty.shape[1], 0
+        file.write(self._header())
+
+    def write(self, vectors: NDArray[Any], origins: Sequence[Origin]) -> None:
+        self._file.write(np.ascontiguousarray(vectors, self._dtype).data)
+        self._rows += len(vectors)
+
+    def finish(self) -> None:
+        self._file.seek(0)
+        self._file.write(self._header())
+
+    def _header(self) -> bytes:
+        """Version 1.0 of the format, padded with spaces to _HEADER bytes (numpy.lib.format describes it)."""
+        descr = np.lib.format.dtype_to_descr(self._dtype)
+        text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': ({self._rows}, {self._columns}), }}"
+        start = np.lib.format.magic(1, 0) + (_HEADER - 10).to_bytes(2, "little")
+        return start + text.encode("latin1").ljust(_HEADER - 11) + b"\n"
+
+
+class _ParquetWriter:
+    """Columns `file`, `line` and `embedding`, a list of d numbers."""
+
+    def __init__(self, file: BinaryIO, empty: NDArray[Any]) -> None:
+        import pyarrow
+        import pyarrow.parquet
+
+        self._pyarrow = pyarrow
+        self._vector = pyarrow.list_(pyarrow.from_numpy_dtype(empty.dtype), empty.shape[1])
+        columns = [("file", pyarrow.string()), ("line", pyarrow.int64()), ("embedding", self._vector)]
+        self._schema = pyarrow.schema(columns)
+        self._writer = pyarrow.parquet.ParquetWriter(file, self._schema)
+
+    def write(self, vectors: NDArray[Any], origins: Sequence[Origin]) -> None:
+        flat = self._pyarrow.array(np.ascontiguousarray(vectors).reshape(-1))
+        columns = [
+            self._pyarrow.array([each.file for each in origins], self._pyarrow.string()),
+            self._pyarrow.array([each.line for each in origins], self._pyarrow.int64()),
+            self._pyarrow.FixedSizeListArray.from_arrays(flat, type=self._vector),
+        ]
+        self._writer.write_table(self._pyarrow.Table.from_arrays(columns, schema=self._schema))
+
+    def finish(self) -> None:
+        self._writer.close()

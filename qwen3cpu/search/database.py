@@ -1,0 +1,78 @@
+"""SQLite with the extension sqlite-vec: what an index file is stored in."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from qwen3cpu.errors import ArgumentError, SearchIndexError
+
+Connection: TypeAlias = sqlite3.Connection
+
+_WAIT_SECONDS: Final = 10.0
+_MAGIC: Final = b"SQLite format 3\0"
+
+
+def connect(path: Path) -> Connection:
+    """Open a database, an empty one where there is no file, with sqlite-vec loaded.
+
+    Raises:
+        ArgumentError: sqlite-vec, or an SQLite that loads extensions, is missing.
+        SearchIndexError: it cannot be opened, or is another kind of file.
+    """
+    sqlite = _sqlite()
+    try:
+        import sqlite_vec
+    except ImportError as reason:
+        raise ArgumentError("search needs sqlite-vec: pip install 'qwen3cpu[search]'") from reason
+    check_file(path)
+    try:
+        database: Connection = sqlite.connect(os.fspath(path), timeout=_WAIT_SECONDS, isolation_level=None)
+    except sqlite.Error as reason:
+        raise SearchIndexError(
+            f"{path}: cannot be opened: {reason}; another place is chosen by --index or path="
+        ) from None
+    try:
+        database.enable_load_extension(True)
+        sqlite_vec.load(database)
+        database.enable_load_extension(False)
+        database.execute("pragma foreign_keys = on")
+        return database
+    except sqlite.Error as reason:
+        database.close()
+        raise SearchIndexError(f"{path}: cannot be opened: {reason}") from None
+
+
+def check_file(path: Path) -> None:
+    """Raise SearchIndexError for an existing file that is no SQLite database."""
+    try:
+        if not path.exists():
+            return
+        if not path.is_file():
+            raise SearchIndexError(f"{path}: expected a file for the index, found something else")
+        with path.open("rb") as file:
+            start = file.read(len(_MAGIC))
+    except OSError as reason:
+        raise SearchIndexError(f"{path}: cannot be read: {reason.strerror or reason}") from None
+    if start and start != _MAGIC:
+        raise SearchIndexError(f"{path}: expected a search index, found another kind of file")
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """What the module in use raises for a locked, full or damaged database."""
+    return (_sqlite().Error,)
+
+
+def _sqlite() -> Any:
+    """Python's own sqlite3, or pysqlite3 where Python was built without extensions for it."""
+    if hasattr(sqlite3.Connection, "enable_load_extension"):
+        return sqlite3
+    try:
+        return importlib.import_module("pysqlite3.dbapi2")
+    except ImportError as reason:
+        raise ArgumentError(
+            "search needs an SQLite that loads extensions, and this Python's does not: pip install pysqlite3"
+        ) from reason

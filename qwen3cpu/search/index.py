@@ -1,0 +1,232 @@
+"""The index of a folder: kept in step with its files, and searched by questions."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.arguments import whole_number
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.search.files import Found, UnreadableFileError, parts, read, walk
+from qwen3cpu.search.hits import Hit, Skipped, Update
+from qwen3cpu.search.passages import Passage, passages
+from qwen3cpu.search.store import FileRow, Store, about_model
+from qwen3cpu.system.progress_bar import Progress
+from qwen3cpu.text.tokenizer import check_text
+
+if TYPE_CHECKING:
+    from qwen3cpu.model import Model
+
+INDEX_NAME: Final = ".qwen3cpu-index"
+"""The index of a folder, in it, unless the user names another file. A hidden file is not searched itself."""
+_MARKDOWN: Final = (".md", ".markdown", ".mdx")
+_RERANKED: Final = 4
+"""Passages that a reranker reads for each one that is asked for."""
+_LEAST_RERANKED: Final = 20
+
+
+class _Piece(NamedTuple):
+    """A passage on its way to its vector. digest: of its file, in the last piece of it. A file may have no passage."""
+
+    found: Found
+    passage: Passage | None
+    page: int | None
+    digest: bytes | None
+
+
+class SearchIndex:
+    """The index of one folder by one embedding model, open until `close` or the end of a `with` block.
+
+    Args:
+        folder: whose files are searched.
+        model: makes the vectors; made for embedding.
+        path: the index file; default: `.qwen3cpu-index` in the folder. It is made when it is missing.
+        dimensions: of the vectors, the first so many; default: all.
+
+    Raises:
+        ArgumentError: no such folder; a model that was not made for embedding; a library that is missing.
+        SearchIndexError: the file cannot be opened, or was made with another model, format or number of dimensions, or
+            by another version.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        model: Model,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        dimensions: int | None = None,
+    ) -> None:
+        self._folder = Path(folder).expanduser()
+        if not self._folder.is_dir():
+            raise ArgumentError(f"{folder}: expected a folder, found {'a file' if self._folder.exists() else 'none'}")
+        self._model = model
+        self._dimensions = model.embed([], dimensions=dimensions).shape[1]
+        self.path = self._folder / INDEX_NAME if path is None else Path(path).expanduser()
+        """The index file."""
+        about = about_model(model.fingerprint, model.quant, model.kv, model.config.rope_digest(), self._dimensions)
+        self._store = Store(self.path, about, self._dimensions)
+
+    def __enter__(self) -> SearchIndex:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._store.close()
+
+    def __len__(self) -> int:
+        """How many passages it has."""
+        return self._store.passage_count()
+
+    def update(self, progress: Progress | None = None) -> Update:
+        """Bring the index in step with the folder: embed new and changed files, forget removed ones.
+
+        A file with the same size and time of change is taken as unchanged; one with another time but the same SHA-256
+        is not embedded again. An error or Ctrl-C keeps what is done so far, and the next update goes on.
+
+        Args:
+            progress: shown while files are read and embedded; default: none.
+
+        Raises:
+            SearchIndexError: the file cannot be written, because the disk is full, say.
+        """
+        done = Update()
+        known = self._store.files()
+        files = [found for found in walk(self._folder) if not self._is_own(found)]
+        gone = known.keys() - {found.name for found in files}
+        if gone:
+            with self._store.transaction():
+                for name in gone:
+                    self._store.remove(known[name].id)
+            done.removed = len(gone)
+        pending = [found for found in files if not _is_unchanged(found, known.get(found.name))]
+        done.unchanged = len(files) - len(pending)
+        if progress is not None:
+            progress.start("Reading and embedding", len(pending), "files")
+        self._embed(pending, known, done, progress)
+        return done
+
+    def _is_own(self, found: Found) -> bool:
+        """Whether a file is the index or SQLite's journal of it."""
+        return found.path.name.startswith(self.path.name) and found.path.parent.resolve() == self.path.parent.resolve()
+
+    def _embed(self, pending: list[Found], known: dict[str, FileRow], done: Update, progress: Progress | None) -> None:
+        """Embed passages of files some hundred at a time, whatever file they are of; each time all is committed."""
+        waiting: deque[_Piece] = deque()  # read, and not yet in the store
+
+        def texts() -> Iterator[str]:
+            for piece in self._pieces(pending, known, done):
+                waiting.append(piece)
+                if piece.passage is not None:
+                    yield piece.passage.text
+
+        ids: dict[str, int] = {}
+
+        def keep(piece: _Piece, vector: NDArray[np.float32] | None) -> None:
+            name = piece.found.name
+            if name not in ids:
+                if name in known:
+                    self._store.remove(known[name].id)
+                ids[name] = self._store.add_file(name, piece.found.size, piece.found.changed)
+            if piece.passage is not None and vector is not None:
+                self._store.add_passage(ids[name], piece.passage.line, piece.page, piece.passage.text, vector)
+                done.passages += 1
+            if piece.digest is not None:
+                self._store.complete(ids.pop(name), piece.found.changed, piece.digest)
+                done.added += name not in known
+                done.changed += name in known
+                if progress is not None:
+                    progress.advance(1)
+
+        windows = self._model.embed_stream(texts(), dimensions=self._dimensions, truncate=True)
+        with closing(windows):
+            for vectors in windows:
+                with self._store.transaction():
+                    for vector in vectors:
+                        while waiting[0].passage is None:
+                            keep(waiting.popleft(), None)
+                        keep(waiting.popleft(), vector)
+        with self._store.transaction():
+            while waiting:
+                keep(waiting.popleft(), None)
+
+    def _pieces(self, pending: list[Found], known: dict[str, FileRow], done: Update) -> Iterator[_Piece]:
+        for found in pending:
+            before = known.get(found.name)
+            try:
+                data = read(found)
+                digest = hashlib.sha256(data).digest()
+                if before is not None and before.digest == digest:
+                    with self._store.transaction():
+                        self._store.complete(before.id, found.changed, digest)
+                    done.unchanged += 1
+                    continue
+                markdown = found.path.suffix.lower() in _MARKDOWN
+                cut = [(each, part.page) for part in parts(data) for each in passages(part.text, markdown=markdown)]
+            except UnreadableFileError as reason:
+                done.skipped.append(Skipped(found.name, str(reason)))
+                if before is not None:
+                    with self._store.transaction():
+                        self._store.remove(before.id)
+                continue
+            for number, (passage, page) in enumerate(cut, 1):
+                yield _Piece(found, passage, page, digest if number == len(cut) else None)
+            if not cut:  # a binary or empty file, which is not looked at again until it changes
+                yield _Piece(found, None, None, digest)
+
+    def search(
+        self,
+        question: str,
+        *,
+        top_n: int = 5,
+        instruction: str | None = None,
+        reranker: Model | None = None,
+        progress: Progress | None = None,
+    ) -> list[Hit]:
+        """The passages that answer a question best, best first.
+
+        Args:
+            question: what is looked for.
+            top_n: passages at most.
+            instruction: what questions look for; see `qwen3cpu.EmbedOptions`. For the reranker too.
+            reranker: a model made for reranking, which reads the nearest passages and puts them in its own order. Their
+                scores are its own then.
+            progress: of the reranker.
+
+        Raises:
+            ArgumentError: no question; a number that is not allowed; a reranker that was not made for it.
+        """
+        check_text(question, "question")
+        if not question.strip():
+            raise ArgumentError("question: expected a text, found white space")
+        top_n = whole_number("top_n", top_n, 1, 1000, what="a number of passages")
+        vector = self._model.embed(question, kind="query", instruction=instruction, dimensions=self._dimensions)
+        count = top_n if reranker is None else max(_RERANKED * top_n, _LEAST_RERANKED)
+        near = self._store.nearest(vector, count)
+        hits = [Hit(each.file, each.line, each.page, each.cosine, each.text) for each in near]
+        if reranker is None:
+            return hits
+        texts = [hit.text for hit in hits]
+        ranking = reranker.rerank(
+            question, texts, progress=progress, instruction=instruction, top_n=top_n, truncate=True
+        )
+        return [replace(hits[place], score=score) for place, score in ranking]
+
+
+def _is_unchanged(found: Found, known: FileRow | None) -> bool:
+    return known is not None and known.digest != b"" and (known.size, known.changed) == (found.size, found.changed)

@@ -1,0 +1,200 @@
+"""The tables of an index: files, passages, vectors, and what they were made with.
+
+A file is complete when it has a digest. So an update that was stopped leaves files that the next one reads again, and
+everything that a committed transaction holds can be searched meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.errors import SearchIndexError
+from qwen3cpu.retrieval.exact import dot
+from qwen3cpu.search import database
+
+VERSION: Final = "1"
+"""Must be raised whenever tables, or the cuts of texts into passages, change."""
+_MOST_NEAR: Final = 4096  # of sqlite-vec for one question
+_MORE: Final = 32
+"""Vectors beyond those asked for that are compared exactly: sqlite-vec rounds its sums as the machine does."""
+
+_TABLES: Final = """
+create table about (name text primary key, value text not null) without rowid;
+create table files (
+    id integer primary key, name text not null unique, size integer not null, changed integer not null,
+    digest blob not null
+);
+create table passages (
+    id integer primary key, file integer not null references files (id) on delete cascade, line integer not null,
+    page integer, text text not null
+);
+create index passages_of_files on passages (file);
+create virtual table vectors using vec0 (vector float[{dimensions}] distance_metric=cosine);
+"""
+
+
+class FileRow(NamedTuple):
+    """What the index knows of a file. digest: SHA-256; empty while it is incomplete."""
+
+    id: int
+    size: int
+    changed: int
+    digest: bytes
+
+
+class PassageRow(NamedTuple):
+    """A passage that was found, with its cosine."""
+
+    file: str
+    line: int
+    page: int | None
+    text: str
+    cosine: float
+
+
+class Store:
+    """An index file.
+
+    Args:
+        path: is made when it is missing or empty.
+        about: what the vectors are made with: name -> value. A file that says otherwise is refused.
+        dimensions: of a vector.
+
+    Raises:
+        SearchIndexError: the file was made with something else or by another version, or cannot be opened.
+        ArgumentError: sqlite-vec is missing.
+    """
+
+    def __init__(self, path: Path, about: Mapping[str, str], dimensions: int) -> None:
+        self._path = path
+        self._database = database.connect(path)
+        expected = {"version": VERSION, **about}
+        try:
+            with self._errors():
+                tables = self._rows("select name from sqlite_schema where type = 'table' and name = 'about'")
+                if not tables and self._rows("select 1 from sqlite_schema limit 1"):
+                    raise SearchIndexError(f"{path}: expected a search index, found another SQLite database")
+                if not tables:
+                    self._make(expected, dimensions)
+                self._check(expected)
+        except BaseException:
+            self._database.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def _make(self, about: Mapping[str, str], dimensions: int) -> None:
+        with self.transaction():
+            if self._rows("select 1 from sqlite_schema limit 1"):
+                return  # another process was quicker
+            for statement in _TABLES.format(dimensions=dimensions).split(";"):
+                if statement.strip():
+                    self._database.execute(statement)
+            self._database.executemany("insert into about values (?, ?)", about.items())
+
+    def _check(self, expected: Mapping[str, str]) -> None:
+        found = dict(self._rows("select name, value from about"))
+        for name, value in expected.items():
+            if found.get(name) != value:
+                raise SearchIndexError(
+                    f"{self._path}: was made with another {name}: expected {value}, found {found.get(name, 'none')}; "
+                    "remove the file, and the next search makes it anew, or choose another with --index or path="
+                )
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All changes within are kept together, or none of them."""
+        with self._errors():
+            self._database.execute("begin immediate")
+            try:
+                yield
+                self._database.execute("commit")
+            except BaseException:
+                with contextlib.suppress(*database.errors()):  # the disk is full: SQLite has rolled back itself
+                    self._database.execute("rollback")
+                raise
+
+    def files(self) -> dict[str, FileRow]:
+        """All files by name."""
+        rows = self._rows("select name, id, size, changed, digest from files")
+        return {row[0]: FileRow(row[1], row[2], row[3], bytes(row[4])) for row in rows}
+
+    def passage_count(self) -> int:
+        """How many passages there are."""
+        return int(self._rows("select count(*) from passages")[0][0])
+
+    def remove(self, file: int) -> None:
+        """Remove a file with its passages."""
+        self._database.execute("delete from vectors where rowid in (select id from passages where file = ?)", [file])
+        self._database.execute("delete from files where id = ?", [file])
+
+    def add_file(self, name: str, size: int, changed: int) -> int:
+        """A new, incomplete file; gives its id."""
+        values = [name, size, changed, b""]
+        row = self._database.execute("insert into files (name, size, changed, digest) values (?, ?, ?, ?)", values)
+        return int(row.lastrowid or 0)
+
+    def add_passage(self, file: int, line: int, page: int | None, text: str, vector: NDArray[np.float32]) -> None:
+        """A passage of a file with its vector float32 [dimensions]."""
+        row = self._database.execute(
+            "insert into passages (file, line, page, text) values (?, ?, ?, ?)", [file, line, page, text]
+        )
+        values = [row.lastrowid, vector.astype("<f4").tobytes()]
+        self._database.execute("insert into vectors (rowid, vector) values (?, ?)", values)
+
+    def complete(self, file: int, changed: int, digest: bytes) -> None:
+        """Note that a file has all its passages, or a new time of change."""
+        self._database.execute("update files set changed = ?, digest = ? where id = ?", [changed, digest, file])
+
+    def nearest(self, vector: NDArray[np.float32], count: int) -> list[PassageRow]:
+        """The passages whose vectors have the largest cosines with a vector of length 1, best first.
+
+        Cosines are summed exactly, so results are the same on every machine; of equal ones the order is that of names
+        and lines.
+        """
+        query = "select rowid from vectors where vector match ? and k = ?"
+        with self._errors():
+            near = self._rows(query, [vector.astype("<f4").tobytes(), min(count + _MORE, _MOST_NEAR)])
+            found = [self._passage(id_, vector) for (id_,) in near]
+        found.sort(key=lambda each: (-each.cosine, each.file, each.page or 0, each.line))
+        return found[:count]
+
+    def _passage(self, id_: int, vector: NDArray[np.float32]) -> PassageRow:
+        ((name, line, page, text, stored),) = self._rows(
+            "select name, line, page, text, vector from passages, files, vectors "
+            "where passages.id = ? and files.id = file and vectors.rowid = passages.id",
+            [id_],
+        )
+        return PassageRow(name, line, page, text, dot(vector, np.frombuffer(stored, "<f4").astype(np.float32)))
+
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._database.execute(query, values).fetchall()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except database.errors() as reason:
+            damaged = "malformed" in str(reason) or "not a database" in str(reason)
+            hint = "; remove the file, and the next search makes it anew" if damaged else ""
+            raise SearchIndexError(f"{self._path}: cannot be read or written: {reason}{hint}") from None
+
+
+def about_model(fingerprint: str, quant: str, kv: str, rope: str, dimensions: int) -> dict[str, str]:
+    """What vectors depend on, in the words of the message that refuses a file."""
+    return {
+        "model": fingerprint,
+        "weight format": quant,
+        "KV format": kv,
+        "RoPE": rope,
+        "number of dimensions": json.dumps(dimensions),
+    }
