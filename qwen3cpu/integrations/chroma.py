@@ -1,0 +1,80 @@
+"""Chroma's embedding function, which its collections keep by name and configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+try:
+    from chromadb.api.types import Documents, EmbeddingFunction, Embeddings, Space
+    from chromadb.utils.embedding_functions import register_embedding_function
+except ImportError as reason:
+    from qwen3cpu.integrations.models import missing
+
+    raise missing("chromadb", "chroma", reason) from reason
+
+from qwen3cpu.integrations.models import Source, as_model
+
+
+@register_embedding_function
+class Qwen3CpuEmbeddingFunction(EmbeddingFunction[Documents]):  # type: ignore[misc, unused-ignore]
+    """Vectors for a collection; queries get the model's instruction.
+
+    Args:
+        model: a loaded embedding model, or whatever `qwen3cpu.load` takes. A collection keeps its name, and Chroma
+            loads it again when the collection is opened.
+        quant: weight format, for `qwen3cpu.load`.
+        dimensions: of the vectors, the first so many; default: all.
+        instruction: what queries look for, in one sentence.
+        truncate: cut texts that are too long at the end, in place of an error.
+        threads: for `qwen3cpu.load`; not kept.
+
+    Raises:
+        ArgumentError: a model that was not made for embedding. Else as `qwen3cpu.load`.
+    """
+
+    def __init__(
+        self,
+        model: Source,
+        *,
+        quant: str | None = None,
+        dimensions: int | None = None,
+        instruction: str | None = None,
+        truncate: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        given = {"quant": quant, "threads": threads}
+        self.model = as_model(model, "embedding", {name: value for name, value in given.items() if value is not None})
+        self._documents: dict[str, Any] = {"dimensions": dimensions, "truncate": truncate}
+        self._queries: dict[str, Any] = {**self._documents, "kind": "query", "instruction": instruction}
+
+    def __call__(self, input: Documents) -> Embeddings:
+        """Vectors of documents."""
+        return list(self.model.embed(input, **self._documents))
+
+    def embed_query(self, input: Documents) -> Embeddings:
+        """Vectors of queries."""
+        return list(self.model.embed(input, **self._queries))
+
+    @staticmethod
+    def name() -> str:
+        """The name that a collection keeps."""
+        return "qwen3cpu"
+
+    def default_space(self) -> Space:
+        """Vectors have length 1; cosines are what the models are trained for."""
+        return "cosine"
+
+    def get_config(self) -> dict[str, Any]:
+        """What a collection keeps."""
+        return {
+            "model": self.model.source,
+            "quant": self.model.quant,
+            "dimensions": self._documents["dimensions"],
+            "instruction": self._queries["instruction"],
+            "truncate": self._documents["truncate"],
+        }
+
+    @staticmethod
+    def build_from_config(config: dict[str, Any]) -> Qwen3CpuEmbeddingFunction:
+        """The function that has this configuration."""
+        return Qwen3CpuEmbeddingFunction(**config)

@@ -1,0 +1,73 @@
+"""A model for `mteb.evaluate`, the benchmark of text embeddings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+try:
+    from mteb.models import ModelMeta
+    from mteb.models.abs_encoder import AbsEncoder
+    from mteb.types import PromptType
+except ImportError as reason:
+    from qwen3cpu.integrations.models import missing
+
+    raise missing("mteb", "mteb", reason) from reason
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.integrations.models import Source, as_model
+
+if TYPE_CHECKING:
+    from mteb.abstasks.task_metadata import TaskMetadata
+
+
+class Qwen3CpuEncoder(AbsEncoder):  # type: ignore[misc, unused-ignore]
+    """Embeds the texts of tasks as the authors of Qwen3-Embedding do: all but documents get the task's instruction.
+
+    Args:
+        model: a loaded embedding model, or whatever `qwen3cpu.load` takes.
+        revision: of the model, for mteb's files.
+        dimensions: of the vectors, the first so many; default: all.
+        device: what mteb hands to every model; without effect.
+        options: for `qwen3cpu.load`.
+
+    Raises:
+        ArgumentError: a model that was not made for embedding. Else as `qwen3cpu.load`.
+    """
+
+    def __init__(
+        self,
+        model: Source,
+        revision: str | None = None,
+        *,
+        dimensions: int | None = None,
+        device: str | None = None,
+        **options: Any,
+    ) -> None:
+        self.model = as_model(model, "embedding", options)
+        self._dimensions = dimensions
+        name = self.model.source.strip("/").replace("/", "__")
+        about = {"name": f"qwen3cpu/{name}-{self.model.quant}", "revision": revision or self.model.fingerprint[:16]}
+        self.mteb_model_meta = ModelMeta.create_empty(about)
+
+    def encode(
+        self,
+        inputs: Any,
+        *,
+        task_metadata: TaskMetadata,
+        hf_split: str,
+        hf_subset: str,
+        prompt_type: PromptType | None = None,
+        **kwargs: Any,
+    ) -> NDArray[np.float32]:
+        """Vectors [n, d] of the texts of a data loader."""
+        texts = [text for batch in inputs for text in batch["text"]]
+        if prompt_type == PromptType.document:
+            return self.model.embed(texts, dimensions=self._dimensions, truncate=True)
+        instruction = self.get_instruction(task_metadata, prompt_type) or None
+        if isinstance(instruction, dict):  # mteb's answer where a task has several and says not whose texts these are
+            instruction = instruction.get(PromptType.query.value)
+        return self.model.embed(
+            texts, kind="query", instruction=instruction, dimensions=self._dimensions, truncate=True
+        )
