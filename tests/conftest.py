@@ -4,12 +4,14 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import checkpoints
 import hypothesis
 import pytest
 from scripted_models import script, write_scripted
+from threadpoolctl import threadpool_limits
 
 import qwen3cpu
 from qwen3cpu import _native, _sampling
@@ -72,6 +74,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(
         f"qwen3cpu {qwen3cpu.__version__} ({commit()}), {_native.chosen_isa()} kernels, from {package}"
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_for_numpy() -> Iterator[None]:
+    """Oracles multiply small matrices. More threads of NumPy's OpenBLAS wait in loops for most of that time."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
