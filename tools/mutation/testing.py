@@ -49,7 +49,9 @@ class Runner:
     def run(self, tests: list[str], *options: str, env: dict[str, str] | None = None) -> Outcome:
         """Run test files or single tests, in their order."""
         self._scratch.mkdir(exist_ok=True)
-        command = [str(self._tree.python), "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        command = [str(self._tree.python), "-m", "pytest", "-v", "-p", "no:cacheprovider"]
+        # One process, whatever the tree's own options ask for.
+        command += ["-p", "no:xdist", "-p", "no:randomly", "-o", "addopts="]
         command += ["--tb=short", f"--basetemp={self._scratch / 'pytest'}", *options, *tests]
         started = time.monotonic()
         with self._log.open("w", encoding="utf-8") as log:
