@@ -12,6 +12,7 @@ needs the package coverage. `run` goes on where it stopped: it leaves out the fa
 from __future__ import annotations
 
 import argparse
+import json
 import queue
 import tempfile
 import threading
@@ -52,6 +53,7 @@ def main() -> None:
     running.add_argument("--results", type=Path, required=True, help="JSON lines, one for each fault")
     running.add_argument("--only", nargs="+", metavar="ID", help="these faults alone")
     running.add_argument("--near", action="store_true", help="only tests that mirror the file; leave what they miss")
+    running.add_argument("--files", nargs="+", metavar="TEST", help="these test files alone; leave what they miss")
     running.add_argument("--jobs", type=int, default=1, help="copies that work side by side; default: %(default)s")
     running.add_argument("--hang", type=float, default=HANG_SECONDS, help="seconds of silence; default: %(default)s")
     running.set_defaults(run=run_run)
@@ -92,7 +94,8 @@ def run_run(args: argparse.Namespace) -> None:
         tree = Tree(args.work / str(number))
         tree.prepare(git("rev-parse", args.sources or faults[0].commit).strip(), args.tests)
         reach = Reach(tree, args.work / "reach.json")
-        run_faults(waiting, tree, reach, Runner(tree, hang_seconds=args.hang), args.results, near=args.near)
+        runner = Runner(tree, hang_seconds=args.hang)
+        run_faults(waiting, tree, reach, runner, args.results, near=args.near, files=args.files)
 
     workers = [threading.Thread(target=work, args=(number,)) for number in range(args.jobs)]
     for worker in workers:
@@ -102,7 +105,10 @@ def run_run(args: argparse.Namespace) -> None:
 
 
 def run_table(args: argparse.Namespace) -> None:
-    print(table(read_faults(args.faults), read_results(args.old), read_results(args.new)))
+    without_effect = json.loads(
+        (Path(__file__).parent / "mutation" / "without_effect.json").read_text(encoding="utf-8")
+    )
+    print(table(read_faults(args.faults), read_results(args.old), read_results(args.new), without_effect))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from mutation import drawing
 from mutation.places import OPERATORS, Place, fault_at, read_faults, write_faults
-from mutation.reach import body_around
+from mutation.reach import body_around, shared_words
 from mutation.sources import is_run
 from mutation.table import table
 from mutation.testing import outcome
@@ -127,6 +127,22 @@ def test_the_body_around_a_line():
 def test_the_table():
     rows = [{"fault": "F01", "verdict": "survived", "by": None, "how": None}]
     new = [{"fault": "F01", "verdict": "caught", "by": "tests/a/test_b.py::c[1]", "how": "failed"}]
-    lines = table([drawn()], rows, new).splitlines()
+    lines = table([drawn()], rows, new, {}).rstrip().splitlines()
     assert lines[2] == "| F01 | a.py:3 | comparison | `<` to `<=` | survived | a/test_b.py::c |"
     assert lines[-1] == "old: 0 of 1 caught; new: 1 of 1 caught"
+    lines = table([drawn()], rows, [], {"F01": "both are 0."}).splitlines()
+    assert lines[2].endswith("| changes nothing | changes nothing |")
+    assert lines[-1] == "* F01 changes nothing: both are 0."
+
+
+@pytest.mark.parametrize(
+    ("test", "file", "words"),
+    [
+        ("tests/text/test_tool_calls.py", "qwen3cpu/text/call_json.py", 1),
+        ("tests/generation/test_schemas.py", "qwen3cpu/generation/schemas/pruning.py", 1),
+        ("tests/text/test_tool_schemas.py", "qwen3cpu/text/tool_schemas.py", 2),
+        ("tests/text/test_stops.py", "qwen3cpu/text/bpe.py", 0),
+    ],
+)
+def test_words_that_a_test_and_a_source_share(test, file, words):
+    assert shared_words(test, file) == words

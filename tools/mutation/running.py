@@ -22,11 +22,19 @@ _WRITING = threading.Lock()
 
 
 def run_faults(
-    waiting: queue.SimpleQueue[Fault], tree: Tree, reach: Reach, runner: Runner, results: Path, *, near: bool = False
+    waiting: queue.SimpleQueue[Fault],
+    tree: Tree,
+    reach: Reach,
+    runner: Runner,
+    results: Path,
+    *,
+    near: bool = False,
+    files: list[str] | None = None,
 ) -> None:
     """Run faults that wait, until none is left; each result is a line of the file `results`.
 
-    near: run only the tests that mirror a fault's file, and write nothing of a fault that they miss.
+    near: run only the tests that mirror a fault's file. files: run these tests. Either writes nothing of a fault that
+    they miss.
     """
     while True:
         try:
@@ -34,10 +42,10 @@ def run_faults(
         except queue.Empty:
             return
         started = time.monotonic()
-        row = {"fault": fault.id, **judge(fault, tree, reach.tests_of(fault, near=near), reach, runner)}
+        row = {"fault": fault.id, **judge(fault, tree, files or reach.tests_of(fault, near=near), reach, runner)}
         row["seconds"] = round(time.monotonic() - started, 1)
-        if near and row["verdict"] == "survived":
-            note(f"{fault.id} survived the tests near it ({fault.operator}, {fault.file})")
+        if (near or files) and row["verdict"] == "survived":
+            note(f"{fault.id} survived these tests ({fault.operator}, {fault.file})")
             continue
         with _WRITING, results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

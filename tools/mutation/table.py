@@ -9,18 +9,22 @@ from mutation.places import Fault
 Rows = list[dict[str, Any]]
 
 
-def table(faults: list[Fault], old: Rows, new: Rows) -> str:
-    """A markdown table, a row for each fault. A fault that the new suite was not run on was caught by the old one."""
+def table(faults: list[Fault], old: Rows, new: Rows, without_effect: dict[str, str]) -> str:
+    """A markdown table, a row for each fault, and the reasons of those that change nothing that can be observed.
+
+    A fault that the new suite was not run on was caught by the old one.
+    """
     of_old = {row["fault"]: row for row in old}
     of_new = of_old | {row["fault"]: row for row in new}
     lines = ["| fault | file | operator | edit | caught by old | caught by new |", "|---|---|---|---|---|---|"]
     for fault in faults:
         edit = f"`{_short(fault.before)}` to `{_short(fault.after)}`"
         cells = [fault.id, f"{fault.file}:{fault.line}", fault.operator, edit]
-        cells += [_cell(rows.get(fault.id)) for rows in (of_old, of_new)]
+        cells += [_cell(fault.id, rows, without_effect) for rows in (of_old, of_new)]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", f"old: {_count(faults, of_old)}; new: {_count(faults, of_new)}"]
-    return "\n".join(lines)
+    lines += ["", f"old: {_count(faults, of_old)}; new: {_count(faults, of_new)}", ""]
+    lines += [f"* {id_} changes nothing: {reason}" for id_, reason in without_effect.items()]
+    return "\n".join(lines).rstrip()
 
 
 def _short(text: str) -> str:
@@ -28,7 +32,10 @@ def _short(text: str) -> str:
     return (line if len(line) <= 40 else line[:37] + "...") or " "
 
 
-def _cell(row: dict[str, Any] | None) -> str:
+def _cell(id_: str, rows: dict[str, dict[str, Any]], without_effect: dict[str, str]) -> str:
+    row = rows.get(id_)
+    if id_ in without_effect and (row is None or row["verdict"] != "caught"):
+        return "changes nothing"
     if row is None:
         return "not run"
     if row["verdict"] != "caught":
@@ -38,5 +45,5 @@ def _cell(row: dict[str, Any] | None) -> str:
 
 
 def _count(faults: list[Fault], rows: dict[str, dict[str, Any]]) -> str:
-    ran = [rows[fault.id] for fault in faults if fault.id in rows]
-    return f"{sum(row['verdict'] == 'caught' for row in ran)} of {len(ran)} caught"
+    caught = sum(rows[fault.id]["verdict"] == "caught" for fault in faults if fault.id in rows)
+    return f"{caught} of {len(faults)} caught"
