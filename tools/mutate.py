@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import queue
+import signal
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -64,6 +66,7 @@ def main() -> None:
     printing.add_argument("--new", type=Path, required=True)
     printing.set_defaults(run=run_table)
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the tests that run are ended as by Ctrl-C
     args.run(args)
 
 
@@ -97,9 +100,10 @@ def run_run(args: argparse.Namespace) -> None:
         runner = Runner(tree, hang_seconds=args.hang)
         run_faults(waiting, tree, reach, runner, args.results, near=args.near, files=args.files)
 
-    workers = [threading.Thread(target=work, args=(number,)) for number in range(args.jobs)]
+    workers = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(1, args.jobs)]
     for worker in workers:
         worker.start()
+    work(0)
     for worker in workers:
         worker.join()
 
