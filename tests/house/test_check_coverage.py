@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from qwen3cpu._native import chosen_isa
+
 ROOT = Path(__file__).parents[2]
 if not (ROOT / "tools" / "check_coverage.py").is_file() or not (ROOT / ".ci").is_dir():
     pytest.skip("needs tools/ and .ci/ beside the tests", allow_module_level=True)
@@ -35,13 +37,23 @@ def test_a_share_may_vary_by_the_tolerance_and_not_be_missing(tool):
 
 
 def test_the_committed_shares_are_those_that_are_found(tool):
-    assert set(tool.read(tool.COMMITTED)) == set(tool.of_python(PYTHON) | tool.of_cpp(CPP))
+    for shares in tool.read(tool.COMMITTED).values():
+        assert set(shares) == set(tool.of_python(PYTHON) | tool.of_cpp(CPP))
+
+
+def test_an_instruction_set_without_committed_shares_passes(tool, tmp_path, monkeypatch, capsys):
+    for name, content in (("committed", {}), ("python", PYTHON), ("cpp", CPP)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    monkeypatch.setattr(tool, "COMMITTED", tmp_path / "committed.json")
+    monkeypatch.setattr("sys.argv", ["check_coverage", str(tmp_path / "python.json"), str(tmp_path / "cpp.json")])
+    assert tool.main() == 0
+    assert "expected nothing yet" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("committed", "code"), [(50.0, 0), (60.0, 1)])
 def test_the_exit_code_says_whether_a_share_has_fallen(tool, tmp_path, monkeypatch, capsys, committed, code):
     shares = tool.of_python(PYTHON) | tool.of_cpp(CPP) | {"C++ lines": committed}
-    for name, content in (("committed", shares), ("python", PYTHON), ("cpp", CPP)):
+    for name, content in (("committed", {chosen_isa(): shares}), ("python", PYTHON), ("cpp", CPP)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     monkeypatch.setattr(tool, "COMMITTED", tmp_path / "committed.json")
     arguments = ["check_coverage", str(tmp_path / "python.json"), str(tmp_path / "cpp.json")]
@@ -50,4 +62,4 @@ def test_the_exit_code_says_whether_a_share_has_fallen(tool, tmp_path, monkeypat
     assert ("fallen: C++ lines" in capsys.readouterr().out) == bool(code)
     monkeypatch.setattr("sys.argv", [*arguments, "--raise"])
     assert tool.main() == 0
-    assert tool.read(tmp_path / "committed.json")["C++ lines"] == committed
+    assert tool.read(tmp_path / "committed.json")[chosen_isa()]["C++ lines"] == committed
