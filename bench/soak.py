@@ -120,10 +120,12 @@ class Load:
         self._start = monotonic()
 
     async def prepare(self) -> None:
-        """Ask every seeded request alone."""
+        """Ask every seeded request alone; those with tools only of a model that can call them."""
         for body in seeded_bodies():
-            answer = (await self._http.post("/v1/chat/completions", json=body)).raise_for_status().json()
-            self._expected.append((body, told(answer)))
+            response = await self._http.post("/v1/chat/completions", json=body)
+            if response.status_code == 400 and "tools" in body:
+                continue  # the model has no tokens for calls of tools
+            self._expected.append((body, told(response.raise_for_status().json())))
 
     async def run(self, seconds: float) -> None:
         """All kinds of clients side by side until the time is over."""
@@ -305,7 +307,7 @@ async def soak(url: str, process: int, args: argparse.Namespace) -> bool:
     """Load the server, print the figures."""
     record = Record()
     load = Load(url, process, record)
-    about = {"machine": Machine.here().__dict__, "model": args.model, "kv_memory": args.kv_memory}
+    about = {"machine": Machine.here().__dict__, "model": Path(args.model).name, "kv_memory": args.kv_memory}
     await load.prepare()
     if args.flood:
         alone, beside = await load.beside_a_flood(12, 6, 20)
