@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import random
 import socket
 import subprocess
@@ -337,13 +338,15 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--kv-memory", default="16M", help="of the server (default: %(default)s, little for `tiny`)")
     parser.add_argument("--flood", action="store_true", help="measure a one-token chat beside floods instead")
+    parser.add_argument("--log", default=os.devnull, help="file for what the server writes (default: nowhere)")
     args = parser.parse_args()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "qwen3cpu", "serve", "--model", args.model, "--port", str(port)]
     command += ["--kv-memory", args.kv_memory, "--queue", "256"]
-    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    with open(args.log, "wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         url = f"http://127.0.0.1:{port}"
         wait_until_ready(url, server)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from time import monotonic
 from typing import Any
 
 import h11
@@ -22,7 +21,7 @@ STALLED_SECONDS = 120.0
 
 
 class GuardedConnection(H11Protocol):
-    """A connection of uvicorn's that knows since when it is waited for. `sweep` closes it."""
+    """A connection of uvicorn's that knows how long it has been waited for. `sweep` closes it."""
 
     most = 1000
     """Connections at once; a subclass may have another number."""
@@ -31,7 +30,7 @@ class GuardedConnection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse it when there are too many."""
         super().connection_made(transport)
-        self._since: float | None = monotonic()
+        self._waited: float | None = 0.0
         self._received = 0
         self._stalled: float | None = None
         if len(self.connections) > self.most:
@@ -42,18 +41,18 @@ class GuardedConnection(H11Protocol):
         """Count what comes."""
         if self.transport.is_closing():
             return
-        if self._since is None:
-            self._since, self._received = monotonic(), 0
+        if self._waited is None:
+            self._waited, self._received = 0.0, 0
         self._received += len(data)
         super().data_received(data)
         state = self.conn.their_state
         # IDLE without a rest: this was the end of a body whose request had been answered before it came.
         if state not in (h11.IDLE, h11.SEND_BODY) or (state is h11.IDLE and not self.conn.trailing_data[0]):
-            self._since = None  # the request is complete
+            self._waited = None  # the request is complete
 
     def pause_writing(self) -> None:
         """Note that the client does not read."""
-        self._stalled = monotonic()
+        self._stalled = 0.0
         super().pause_writing()
 
     def resume_writing(self) -> None:
@@ -61,18 +60,23 @@ class GuardedConnection(H11Protocol):
         self._stalled = None
         super().resume_writing()
 
-    def sweep(self, now: float) -> None:
-        """Close the connection if its client takes too long."""
+    def sweep(self, seconds: float) -> None:
+        """Close the connection if its client takes too long. seconds: passed since the last sweep."""
         if self.transport.is_closing():
             return
-        if self._stalled is not None and now - self._stalled > STALLED_SECONDS:
-            self.transport.abort()
-        if self._since is None:
-            return
+        if self._stalled is not None:
+            self._stalled += seconds
+            if self._stalled > STALLED_SECONDS:
+                self.transport.abort()
+        if self._waited is None:
+            if self.conn.their_state is not h11.IDLE or not self.conn.trailing_data[0]:
+                return
+            self._waited, self._received = 0.0, 1  # the next head has begun to come with the last request
+        self._waited += seconds
         limit = self.head_seconds
         if self.conn.their_state is h11.SEND_BODY:
             limit += self._received / BODY_RATE
-        if now - self._since <= limit:
+        if self._waited <= limit:
             return
         if self._received and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.write(_response(ApiError(408, "the request did not arrive in time", code="timeout")))

@@ -17,6 +17,13 @@ from qwen3cpu.server.scheduling.service import Service
 
 SPARE_FILES = 64
 """Files that the process may open besides its connections."""
+IDLE_SECONDS = 75
+"""For a connection between two requests. Clients drop theirs sooner (httpx after 5 s, browsers after 60): whoever sends
+a request into a connection that is being closed gets an error."""
+TICKS = 10
+"""Ticks of uvicorn's, of 0.1 seconds, between two sweeps over the connections."""
+MOST_STEP = 2.0
+"""Seconds that one sweep counts at most. When this process had no processor for longer, its clients are not late."""
 
 
 class HttpServer(uvicorn.Server):
@@ -47,6 +54,7 @@ class HttpServer(uvicorn.Server):
                 access_log=access_log,
                 server_header=False,
                 http=guarded(min(settings.connections, _file_limit() - SPARE_FILES), settings.head_seconds),
+                timeout_keep_alive=IDLE_SECONDS,
                 # The scheduler ends everything within the grace; this is for clients that do not read their answers.
                 timeout_graceful_shutdown=int(grace) + 5,
             )
@@ -55,6 +63,7 @@ class HttpServer(uvicorn.Server):
         self._grace = grace
         self._tell = tell
         self._stops = 0
+        self._swept = monotonic()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop at the first signal; cut off what is under way at the second."""
@@ -63,8 +72,8 @@ class HttpServer(uvicorn.Server):
             super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
-        """Look after the connections once in a second."""
-        if counter % 10 == 0:
+        """Look after the connections once in `TICKS`."""
+        if counter % TICKS == 0:
             self._sweep()
         return await super().on_tick(counter)
 
@@ -95,10 +104,10 @@ class HttpServer(uvicorn.Server):
             connection.transport.abort()
 
     def _sweep(self) -> None:
-        now = monotonic()
+        last, self._swept = self._swept, monotonic()
         for connection in list(self.server_state.connections):
             if isinstance(connection, GuardedConnection):
-                connection.sweep(now)
+                connection.sweep(min(self._swept - last, MOST_STEP))
 
 
 def _file_limit() -> int:

@@ -31,7 +31,8 @@ class Memo(Generic[V]):
 
     def get(self, key: Hashable, make: Callable[[], V]) -> V:
         """The value of a key, which is made if it is not here."""
-        # Each call of the dict is one step for other threads.
+        # Each call of the dict is one step for other threads. A list of its keys or values is one too, but a list of its
+        # items is not: it makes tuples, those may start the garbage collector, and that may let another thread run.
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._entries[key] = entry
@@ -41,16 +42,17 @@ class Memo(Generic[V]):
         if size <= self.most_bytes:
             self._entries[key] = (value, size)
             excess = self.bytes_held - self.most_bytes
-            for oldest, (_, bytes_freed) in list(self._entries.items()):
+            for oldest in list(self._entries):
                 if excess <= 0:
                     break
-                self._entries.pop(oldest, None)
+                _, bytes_freed = self._entries.pop(oldest, (None, 0))
                 excess -= bytes_freed
         return value
 
     def items(self) -> list[tuple[Any, V]]:
         """Keys and values, the one used last at the end."""
-        return [(key, value) for key, (value, _) in list(self._entries.items())]
+        entries = [(key, self._entries.get(key)) for key in list(self._entries)]
+        return [(key, entry[0]) for key, entry in entries if entry is not None]
 
     def clear(self) -> None:
         """Forget everything."""

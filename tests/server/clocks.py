@@ -8,12 +8,9 @@ class Clock:
         self._seconds = 0.0
         self._asked = 0
 
-    def now(self):
-        return self._seconds
-
     def sweeps(self):
         self._asked += 1
-        return self.now()
+        return self._seconds
 
     def put_forward(self, server, seconds):
         """Put it forward, and wait until a sweep that began after it is over."""

@@ -7,7 +7,6 @@ from clocks import Clock
 from running import Running
 
 import qwen3cpu
-from qwen3cpu.server import connections
 from qwen3cpu.server import serve as serving
 
 
@@ -47,8 +46,9 @@ def server(tiny):
 
 
 @pytest.fixture
-def serve():
-    """Starts servers with settings of their own and closes them."""
+def serve(monkeypatch):
+    """Starts servers with settings of their own and closes them. They look after their connections more often."""
+    monkeypatch.setattr(serving, "TICKS", 1)
     started = []
 
     def start(model, **settings):
@@ -64,6 +64,6 @@ def serve():
 def clock(monkeypatch):
     """The clock that connections are watched by, which a test can put forward."""
     found = Clock()
-    monkeypatch.setattr(connections, "monotonic", found.now)
     monkeypatch.setattr(serving, "monotonic", found.sweeps)
+    monkeypatch.setattr(serving, "MOST_STEP", float("inf"))
     return found

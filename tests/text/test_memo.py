@@ -1,5 +1,7 @@
 """Kept results: found again, forgotten in the order of their last use, never more bytes than allowed."""
 
+import gc
+import itertools
 import sys
 import threading
 
@@ -62,6 +64,41 @@ def test_bytes_of_a_value_are_those_of_all_that_is_in_it():
     value = {"a": [1, ("b", None)], "c": {"d": 1.5}}
     parts = [value, "a", value["a"], 1, value["a"][1], "b", None, "c", value["c"], "d", 1.5]
     assert bytes_of(value) == sum(map(sys.getsizeof, parts))
+
+
+class Cycle:
+    """Garbage that only the collector frees; then it calls a function, as another thread may at that moment."""
+
+    def __init__(self, then):
+        self.cycle = self
+        self.then = then
+
+    def __del__(self):
+        self.then()
+
+
+def test_another_thread_may_run_whenever_the_garbage_collector_does():
+    entries = 3000  # more than the tuples that Python keeps for reuse: their making starts no collector
+    memo = Memo(entries * 256, lambda key, value: 0)
+    keys = itertools.count()
+
+    def use():
+        memo.get(next(keys), lambda: None)
+
+    for _ in range(entries):
+        use()
+    thresholds = gc.get_threshold()
+    gc.set_threshold(10)
+    try:
+        for _ in range(5):
+            Cycle(use)
+            memo.items()
+            Cycle(use)
+            use()
+    finally:
+        gc.set_threshold(*thresholds)
+    assert next(keys) > entries + 5
+    assert memo.bytes_held <= memo.most_bytes
 
 
 def test_threads_share_a_memo():
