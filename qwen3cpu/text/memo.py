@@ -31,7 +31,7 @@ class Memo(Generic[V]):
 
     def get(self, key: Hashable, make: Callable[[], V]) -> V:
         """The value of a key, which is made if it is not here."""
-        # Each call of the dict is one step for other threads. A list of its keys or values is one too, but a list of its
+        # Each call of the dict is one step for other threads, a list of its keys or values too. A list of its
         # items is not: it makes tuples, those may start the garbage collector, and that may let another thread run.
         entry = self._entries.pop(key, None)
         if entry is not None:
