@@ -1,4 +1,7 @@
-"""Sums that come out the same on every machine: products of float32 are exact in float64, and fsum adds exactly."""
+"""Hidden states as numbers to trust: all finite, and their sums the same on every machine.
+
+Products of float32 are exact in float64, and fsum adds exactly.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+
+from qwen3cpu.errors import EngineError
 
 
 def dot(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
@@ -16,3 +21,13 @@ def dot(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
 def norm(vector: NDArray[np.float32]) -> float:
     """The Euclidean length of a vector."""
     return math.sqrt(dot(vector, vector))
+
+
+def check_finite(state: NDArray[np.float32]) -> None:
+    """Raises EngineError for a hidden state with NaN or an infinity: a value left the range of its format."""
+    wrong = np.flatnonzero(~np.isfinite(state))
+    if len(wrong):
+        raise EngineError(
+            f"hidden state: expected finite numbers, found {state[wrong[0]]} at {wrong[0]}; "
+            "where a value is beyond the 65,504 of an f16 KV cache, kv='f32' or 'q8' helps"
+        )

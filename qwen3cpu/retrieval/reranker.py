@@ -12,7 +12,7 @@ from qwen3cpu.arguments import whole_number
 from qwen3cpu.checkpoint.purpose import Purpose
 from qwen3cpu.engine.engine import Engine
 from qwen3cpu.errors import ArgumentError, CheckpointError
-from qwen3cpu.retrieval.exact import dot
+from qwen3cpu.retrieval.exact import check_finite, dot
 from qwen3cpu.retrieval.passes import last_states
 from qwen3cpu.retrieval.texts import INSTRUCTION, count_beginning, encode_within
 from qwen3cpu.text.tokenizer import Tokenizer, check_text
@@ -96,7 +96,8 @@ class Reranker:
         return (self.logit(state) for states in last_states(self._engine, encoded) for state in states)
 
     def logit(self, state: NDArray[np.float32]) -> float:
-        """The logit of a document's score, from the hidden state of its prompt."""
+        """The logit of a document's score, from its prompt's last state. Raises EngineError if that is not finite."""
+        check_finite(state)
         logits = [dot(row, state) for row in self._rows]
         return logits[0] if len(logits) == 1 else logits[0] - logits[1]
 

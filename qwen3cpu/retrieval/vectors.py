@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu.arguments import whole_number
 from qwen3cpu.errors import ArgumentError
-from qwen3cpu.retrieval.exact import norm
+from qwen3cpu.retrieval.exact import check_finite, norm
 
 Dtype: TypeAlias = Literal["float32", "int8", "binary"]
 DTYPES: Final[tuple[Dtype, ...]] = get_args(Dtype)
@@ -53,7 +53,8 @@ class VectorForm:
         return -(-self.dimensions // 8) if self.dtype == "binary" else self.dimensions
 
     def of(self, state: NDArray[np.float32]) -> NDArray[Any]:
-        """The vector of a hidden state, `numpy` [columns]."""
+        """The vector of a hidden state, `numpy` [columns]. Raises EngineError for a state that is not finite."""
+        check_finite(state)
         vector = state[: self.dimensions]
         if self.dtype == "binary":
             return np.packbits(vector > 0)

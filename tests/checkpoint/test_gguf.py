@@ -150,6 +150,34 @@ def test_the_texts_are_those_of_the_folder(tmp_path: Path) -> None:
     assert ours.generate("the sky", **options).token_ids == theirs.generate("the sky", **options).token_ids
 
 
+@pytest.mark.parametrize("place", ["normal ones after them", "a gap between them", "normal ones before and after"])
+def test_added_tokens_keep_their_ids_wherever_they_stand(tmp_path: Path, place: str) -> None:
+    """The ids of a file are places in its list, and a tokenizer.json counts those of its added tokens on."""
+    config = qwen3_config()
+
+    def move(writer: Any) -> None:
+        texts, types = (writer.kv_data[0][f"tokenizer.ggml.{key}"].value for key in ("tokens", "token_type"))
+        added = [id_ for id_, kind in enumerate(types) if kind in (gguf.TokenType.CONTROL, gguf.TokenType.USER_DEFINED)]
+        if place == "a gap between them":
+            texts.insert(added[3], texts.pop())
+            types.insert(added[3], types.pop())
+            return
+        texts[-1], types[-1] = "later", gguf.TokenType.NORMAL
+        if place == "normal ones before and after":
+            texts[-2], types[-2] = "<|late|>", gguf.TokenType.CONTROL
+
+    write_gguf(tmp_path / "m.gguf", config, dict(random_tensors(config)), change=move)
+    written = GgufFile(tmp_path / "m.gguf").metadata
+    texts, types = written["tokenizer.ggml.tokens"], written["tokenizer.ggml.token_type"]
+    tokenizer = qwen3cpu.load(tmp_path / "m.gguf", quant="f32", threads=1).tokenizer
+    for id_, (text, kind) in enumerate(zip(texts, types, strict=True)):
+        if kind != gguf.TokenType.UNUSED:
+            assert tokenizer.id_of(text) == id_
+        if kind == gguf.TokenType.CONTROL:
+            assert tokenizer.encode(f"a{text}b", control_tokens=True)[1] == id_
+            assert tokenizer.decode([id_], skip_special_tokens=False) == text
+
+
 @pytest.mark.skipif("QWEN3CPU_QWEN3_TOKENIZER" not in os.environ, reason="QWEN3CPU_QWEN3_TOKENIZER names no folder")
 def test_the_released_tokenizer(tmp_path: Path) -> None:
     folder = Path(os.environ["QWEN3CPU_QWEN3_TOKENIZER"])

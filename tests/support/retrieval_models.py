@@ -39,7 +39,12 @@ MODULE_TYPES = {
 
 
 def write_embedding_model(
-    folder: Path, *, spelling: str = "sentence-transformers 6", prompts: bool = True, **overrides: Any
+    folder: Path,
+    *,
+    spelling: str = "sentence-transformers 6",
+    prompts: bool = True,
+    dtype: str = "float32",
+    **overrides: Any,
 ) -> Written:
     """A model as Qwen3-Embedding is published: flat tensor names, no head, the end token added by the tokenizer.
 
@@ -47,6 +52,7 @@ def write_embedding_model(
         folder: is made.
         spelling: a key of POOLING: whose files say what it is.
         prompts: whether there are prompts for queries and documents.
+        dtype: of the weights.
         overrides: keys of config.json.
     """
     config = {"architectures": ["Qwen3Model"], "tie_word_embeddings": False, **overrides}
@@ -55,7 +61,7 @@ def write_embedding_model(
         for name, values in random_tensors(qwen3_config(**config))
         if name != "lm_head.weight"
     }
-    written = write_checkpoint(folder, dtype="float32", chat_template=None, tensors=tensors, **config)
+    written = write_checkpoint(folder, dtype=dtype, chat_template=None, tensors=tensors, **config)
     types = MODULE_TYPES[spelling]
     paths = ("", "1_Pooling", "2_Normalize")
     write_json(

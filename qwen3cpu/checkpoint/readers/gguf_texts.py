@@ -192,10 +192,15 @@ class _Tokens:
         }
 
     def _vocabulary(self) -> dict[str, int]:
-        vocabulary = {text: id_ for id_, text in enumerate(self.texts) if self._types[id_] == _NORMAL}
-        if len(vocabulary) != self._types.count(_NORMAL):
-            repeated = Counter(text for id_, text in enumerate(self.texts) if self._types[id_] == _NORMAL)
-            text, _ = repeated.most_common(1)[0]
+        """Text -> id of the normal tokens. Added tokens stand here too if their ids do not follow: those of a
+        tokenizer.json are counted on, unless the vocabulary has the text.
+        """
+        ids = [id_ for id_, kind in enumerate(self._types) if kind == _NORMAL]
+        if list(self.added) != list(range(len(ids), len(ids) + len(self.added))):
+            ids += self.added
+        vocabulary = {self.texts[id_]: id_ for id_ in ids}
+        if len(vocabulary) != len(ids):
+            text, _ = Counter(self.texts[id_] for id_ in ids).most_common(1)[0]
             raise CheckpointError(
                 f"{self._fields.source}: tokenizer.ggml.tokens: token {text!r} appears more than once"
             )
