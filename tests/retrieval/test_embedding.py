@@ -45,9 +45,10 @@ def test_a_vector_is_the_same_alone_in_any_batch_and_with_any_threads(model, mon
         alone = np.stack([model.embed(text, kind=kind) for text in texts])
         assert (together == alone).all()
     assert (model.embed(texts[::-1])[::-1] == expected).all()
-    for window, tokens in ((1, 1), (7, 64), (1000, 100_000)):
+    for window, tokens, kv_bytes in ((1, 1, 0), (7, 64, 1 << 30), (1000, 100_000, 1 << 30), (60, 512, 1 << 18)):
         monkeypatch.setattr(passes, "WINDOW", window)
         monkeypatch.setattr(passes, "PASS_TOKENS", tokens)
+        monkeypatch.setattr(passes, "KV_BYTES", kv_bytes)
         assert (model.embed(texts) == expected).all()
     for threads in (1, 3):
         model.threads = threads

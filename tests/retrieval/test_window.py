@@ -7,6 +7,7 @@ import pytest
 
 import qwen3cpu
 from qwen3cpu.engine.engine import CHUNK
+from qwen3cpu.retrieval import passes
 from qwen3cpu.retrieval.passes import last_states
 from qwen3cpu.retrieval.window import LEAST_PIECE, Window
 
@@ -57,6 +58,20 @@ def test_short_texts_take_no_more_blocks_than_there_are(engine):
     window = Window(engine, [[place, 1] for place in range(20)])
     assert len(window.take(CHUNK, 7)) == window.blocks == 7
     window.close()
+
+
+def test_texts_of_one_call_share_a_limit_of_memory(engine, monkeypatch):
+    monkeypatch.setattr(passes, "KV_BYTES", 7 * engine.kv_block_bytes)
+    taken = []
+
+    def forward(items, forward=engine.forward):
+        rows = forward(items)
+        taken.append(engine.kv_blocks_in_use)
+        return rows
+
+    monkeypatch.setattr(engine, "forward", forward)
+    states = [state for window in last_states(engine, [[place, 1] for place in range(30)]) for state in window]
+    assert (len(states), max(taken), len(taken)) == (30, 7, 5)
 
 
 @pytest.mark.parametrize("shared", [0, 100])
