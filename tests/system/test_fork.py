@@ -174,10 +174,13 @@ assert answers == [expected] and int(expected)
 """)
 
 
-def test_forks_beside_busy_threads_answer_or_are_told():
+@pytest.mark.parametrize("forks", [50, pytest.param(200, marks=pytest.mark.heavy)])
+def test_forks_beside_busy_threads_answer_or_are_told(forks):
     """Whatever the other threads do at that moment: pass, sample, read a grammar, prepare a history, encode."""
     pytest.importorskip("llguidance")
-    run("""
+    run(
+        f"forks = {forks}"
+        + """
 import time
 schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 def ask_schema():
@@ -220,13 +223,14 @@ def ends(question):
     os.kill(pid, 9)
     os.waitpid(pid, 0)
     return "hang"
-codes = [ends((ask, ask_schema)[number % 2]) for number in range(200)]
+codes = [ends((ask, ask_schema)[number % 2]) for number in range(forks)]
 stop.set()
 for thread in threads:
     thread.join()
-assert codes == [0] * 200, codes
+assert codes == [0] * forks, codes
 assert ask() == expected[ask] and ask_schema() == expected[ask_schema]
-""")
+"""
+    )
 
 
 def test_a_lock_that_is_held_but_says_free_is_noticed():

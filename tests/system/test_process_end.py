@@ -28,14 +28,14 @@ def end_beside_threads(folder, schema, milliseconds):
 ONE = """
 end_beside_threads(sys.argv[1], SCHEMA if sys.argv[2] == "schema" else None, 5)
 """
-HUNDRED = """
+MANY = """
 statuses, running = [], set()
 def wait_for(most):
     while len(running) > most:
         pid, status = os.wait()
         running.remove(pid)
         statuses.append(os.waitstatus_to_exitcode(status))
-for number in range(100):
+for number in range(int(sys.argv[3])):
     wait_for(3)
     pid = os.fork()
     if not pid:
@@ -59,8 +59,9 @@ def test_an_interpreter_that_ends_beside_daemon_threads(tmp_path, kind):
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
-def test_a_hundred_interpreters_that_end_beside_daemon_threads(tmp_path):
+@pytest.mark.parametrize("count", [24, pytest.param(100, marks=pytest.mark.heavy)])
+def test_interpreters_that_end_beside_daemon_threads(tmp_path, count):
     """They share an import, and each loads a model. Without care most of them are aborted."""
     kind = "schema" if importlib.util.find_spec("llguidance") else "text"
-    done = run(HUNDRED, write_checkpoint(tmp_path).folder, kind)
-    assert done.stdout.split() == ["7"] * 100, done.stderr
+    done = run(MANY, write_checkpoint(tmp_path).folder, kind, count)
+    assert done.stdout.split() == ["7"] * count, done.stderr

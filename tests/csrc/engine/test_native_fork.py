@@ -45,7 +45,8 @@ def in_child(run):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def test_a_fork_waits_for_the_few_instructions_that_change_the_pool(model):
+@pytest.mark.parametrize("forks", [50, pytest.param(200, marks=pytest.mark.heavy)])
+def test_a_fork_waits_for_the_few_instructions_that_change_the_pool(model, forks):
     busy, own = model.new_sequence(), model.new_sequence()
     append(model, busy, 6_400)
     append(model, own, 100)
@@ -68,7 +69,7 @@ def test_a_fork_waits_for_the_few_instructions_that_change_the_pool(model):
     for thread in threads:
         thread.start()
     try:
-        assert [in_child(use) for _ in range(200)] == [0] * 200
+        assert [in_child(use) for _ in range(forks)] == [0] * forks
     finally:
         stop.set()
         for thread in threads:

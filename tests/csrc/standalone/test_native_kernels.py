@@ -3,7 +3,9 @@
 It runs on this machine and, under an emulator, on 64-bit ARM; there also with packed matrices, inputs and expected
 outputs that were written on this machine.
 
-With QWEN3CPU_REQUIRE_CROSS=1 a missing cross compiler or emulator is a failure; otherwise those tests are skipped.
+Compiling takes a minute, so these tests are heavy; .ci/run has a step for them. The kernels of this machine are tested
+through Python too, in tests/csrc/kernels. With QWEN3CPU_REQUIRE_CROSS=1 a missing cross compiler or emulator is a
+failure; otherwise those tests are skipped.
 """
 
 import os
@@ -18,6 +20,7 @@ import pytest
 
 from qwen3cpu import _native
 
+pytestmark = pytest.mark.heavy
 ROOT = Path(__file__).parents[3]
 ARM_LIBRARIES = "/usr/aarch64-linux-gnu"
 
