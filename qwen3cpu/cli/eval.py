@@ -6,15 +6,16 @@ import argparse
 import hashlib
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from qwen3cpu.checkpoint.hub import is_hub_id
 from qwen3cpu.checkpoint.tensors import QUANTS
 from qwen3cpu.cli.commands import Commands
+from qwen3cpu.cli.options import add_task_flag
+from qwen3cpu.cli.quality_tables import as_table, plot
 from qwen3cpu.errors import ArgumentError
-from qwen3cpu.evaluation.quality import REFERENCE, WINDOW, Quality, evaluate, evaluate_source
+from qwen3cpu.evaluation.measuring import REFERENCE, AnyQuality, measure, measure_source
 from qwen3cpu.evaluation.quality_receipt import write_receipt
 from qwen3cpu.loading.locate import EMBEDDED
 from qwen3cpu.model import load
@@ -33,7 +34,8 @@ def add_command(commands: Commands) -> None:
         allow_abbrev=False,
         description=f"Compare weight formats with {REFERENCE} of the same model on a text: perplexity, mean and 99th "
         "percentile of the KL divergence, and how often the likeliest token is the same. The second half of every "
-        "window is scored. For a packed file the numbers are stored in it, and `qwen3cpu inspect` shows them.",
+        "window is scored. Of an embedding model the vectors of passages are compared, of a reranker the scores. For a "
+        "packed file the numbers are stored in it, and `qwen3cpu inspect` shows them.",
     )
     parser.add_argument("model", metavar="MODEL", help="a folder, a GGUF file, a hub id, tiny, or a packed file")
     parser.add_argument("--text", type=Path, metavar="FILE", required=True, help="a text in UTF-8")
@@ -45,8 +47,16 @@ def add_command(commands: Commands) -> None:
     parser.add_argument(
         "--reference", metavar="MODEL", help="what a packed file is compared with (default: what it was packed from)"
     )
-    parser.add_argument("--windows", type=int, default=20, metavar="N", help="at most (default: %(default)s)")
-    parser.add_argument("--window", type=int, default=WINDOW, metavar="N", help="tokens of each (default: %(default)s)")
+    parser.add_argument(
+        "--windows", type=int, metavar="N", help="or passages, at most (default: 20; of an embedding model 200)"
+    )
+    parser.add_argument(
+        "--window",
+        type=int,
+        metavar="N",
+        help="tokens of each (default: 512; of an embedding model 64, a reranker 128)",
+    )
+    add_task_flag(parser)
     parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: see `qwen3cpu generate --help`")
     parser.add_argument("--no-cache", action="store_true", help="do not keep the converted weights on disk")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the numbers as JSON")
@@ -63,17 +73,18 @@ def run_eval(args: argparse.Namespace) -> int:
         if is_packed:
             if args.quant is not None:
                 raise ArgumentError(f"--quant: {path} has its own format; leave it out")
-            results = [eval_packed(path, text, args, progress)]
+            results: list[AnyQuality] = [eval_packed(path, text, args, progress)]
         else:
             if args.reference is not None:
                 raise ArgumentError("--reference: only for packed files; other models are compared with themselves")
-            results = evaluate_source(
+            results = measure_source(
                 args.model,
                 text,
                 _quants(args.quant or _DEFAULT_QUANTS),
                 windows=args.windows,
                 window=args.window,
                 threads=args.threads,
+                task=args.task,
                 cache=not args.no_cache,
                 progress=progress,
             )
@@ -85,15 +96,15 @@ def run_eval(args: argparse.Namespace) -> int:
     return 0
 
 
-def eval_packed(path: Path, text: str, args: argparse.Namespace, progress: Progress | None) -> Quality:
+def eval_packed(path: Path, text: str, args: argparse.Namespace, progress: Progress | None) -> AnyQuality:
     """Measure a packed file and store the receipt in it."""
     origin = PackedFile(path).origin.name
     source = args.reference or origin
     if not (source in EMBEDDED or is_hub_id(source) or os.path.exists(source)):
         raise ArgumentError(f"--reference: {path} was packed from {source}, which is not here; name the model")
-    reference = load(source, REFERENCE, threads=args.threads, cache=False, progress=progress)
-    model = load(path, threads=args.threads, progress=progress)
-    (result,) = evaluate(
+    model = load(path, threads=args.threads, task=args.task, progress=progress)
+    reference = load(source, REFERENCE, threads=args.threads, task=model.task, cache=False, progress=progress)
+    (result,) = measure(
         {model.quant: model}, reference, text, windows=args.windows, window=args.window, progress=progress
     )
     digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
@@ -102,57 +113,6 @@ def eval_packed(path: Path, text: str, args: argparse.Namespace, progress: Progr
     except OSError as reason:
         raise ArgumentError(f"{path}: the receipt cannot be stored: {reason.strerror or reason}") from reason
     return result
-
-
-def as_table(results: Sequence[Quality]) -> str:
-    """A line for each format, the reference first."""
-    first = results[0]
-    rows = [
-        ("format", "MiB", "perplexity", "mean KL", "99 % KL", "same top"),
-        (first.reference, "", f"{first.reference_perplexity:.3f}", "0", "0", "100 %"),
-    ]
-    for each in results:
-        rows.append(
-            (
-                each.quant,
-                f"{each.weight_bytes / 2**20:.1f}",
-                f"{each.perplexity:.3f}",
-                f"{each.mean_kl:.5f}",
-                f"{each.kl_99:.4f}",
-                f"{each.same_top:.1%}".replace("%", " %"),
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    lines.append(f"{first.windows} windows of {first.window} tokens, {first.positions} positions scored")
-    return "\n".join(lines)
-
-
-def plot(results: Sequence[Quality], path: Path) -> None:
-    """Draw mean and 99th percentile of the divergence over the bytes of the weights, as the file's suffix says."""
-    try:
-        import matplotlib
-    except ImportError as reason:
-        raise ArgumentError("--plot: needs matplotlib: pip install 'qwen3cpu[plot]'") from reason
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
-    sizes = [result.weight_bytes / 2**20 for result in results]
-    axes.plot(sizes, [result.mean_kl for result in results], "o", label="mean")
-    axes.plot(sizes, [result.kl_99 for result in results], "^", label="99th percentile")
-    for size, result in zip(sizes, results, strict=True):
-        axes.annotate(result.quant, (size, result.mean_kl), xytext=(6, 4), textcoords="offset points")
-    axes.set_yscale("log")
-    axes.set_xlabel("weights, MiB")
-    axes.set_ylabel(f"KL divergence from {results[0].reference}, nats")
-    axes.legend()
-    try:
-        figure.savefig(path)
-    except (OSError, ValueError) as reason:
-        raise ArgumentError(f"--plot: {path} cannot be written: {reason}") from reason
-    finally:
-        pyplot.close(figure)
 
 
 def _quants(text: str) -> list[str]:

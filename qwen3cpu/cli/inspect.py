@@ -105,14 +105,9 @@ def as_text(found: dict[str, Any]) -> str:
     ]
     quality = found["quality"]
     if quality is not None:
-        rows.append(
-            (
-                "quality",
-                f"KL {quality['mean_kl']:.4g} mean, {quality['kl_99']:.4g} 99 %; same top token "
-                f"{100 * quality['same_top']:.1f} %; perplexity {quality['perplexity']:.4g} ({quality['reference']}: "
-                f"{quality['reference_perplexity']:.4g}); {quality['positions']:,} tokens of {quality['text']}",
-            )
-        )
+        from qwen3cpu.cli.quality_tables import as_line
+
+        rows.append(("quality", as_line(quality)))
     return "\n".join(f"{name:14} {value}" for name, value in rows)
 
 

@@ -7,7 +7,6 @@ tool defines them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -16,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.errors import ArgumentError
-from qwen3cpu.model import Model, load
+from qwen3cpu.model import Model
 from qwen3cpu.quantization.divergence import log_softmax
 from qwen3cpu.system.progress_bar import Progress
 
-REFERENCE: Final = "bf16"
 WINDOW: Final = 512
 
 
@@ -111,30 +109,6 @@ def evaluate(
         )
         for name, model in models.items()
     ]
-
-
-def evaluate_source(
-    source: str | os.PathLike[str],
-    text: str,
-    quants: Sequence[str],
-    *,
-    windows: int = 20,
-    window: int = WINDOW,
-    threads: int | None = None,
-    cache: bool = True,
-    progress: Progress | None = None,
-) -> list[Quality]:
-    """`evaluate` of a checkpoint in several weight formats against itself in bf16, one format in memory at a time.
-
-    source, threads, cache: as for `load`; the rest and what is raised: as for `evaluate`.
-    """
-    reference = load(source, REFERENCE, threads=threads, cache=False, progress=progress)
-    results = []
-    for quant in quants:
-        model = load(source, quant, threads=threads, cache=cache, progress=progress)
-        results += evaluate({quant: model}, reference, text, windows=windows, window=window, progress=progress)
-        del model
-    return results
 
 
 class _Tally:

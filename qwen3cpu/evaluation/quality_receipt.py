@@ -13,15 +13,19 @@ from typing import Any, Final
 
 from qwen3cpu.checkpoint.json_fields import parse_object
 from qwen3cpu.errors import CheckpointError
+from qwen3cpu.evaluation.measuring import AnyQuality
 from qwen3cpu.evaluation.quality import Quality
+from qwen3cpu.evaluation.search_quality import EmbeddingQuality, RerankingQuality
 from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.packed.sealed_file import replacing, reseal
 
 _KEY: Final = "quality"
+_ABOUT: Final = {"text", "text_sha256"}
+_TEXTS: Final = {"quant", "reference", *_ABOUT}
 
 
 def read_receipt(file: PackedFile) -> dict[str, Any] | None:
-    """Quality as a dictionary, with `text`, the name of the text, and `text_sha256`; None when none was stored.
+    """What was measured as a dictionary, with `text`, the name of the text, and `text_sha256`; None: nothing was.
 
     Raises CheckpointError when it is not what `write_receipt` writes.
     """
@@ -29,14 +33,14 @@ def read_receipt(file: PackedFile) -> dict[str, Any] | None:
     if text is None:
         return None
     receipt = parse_object(text.encode("utf-8", "replace"), f"{file.path}: {_KEY}")
-    expected = {field.name for field in fields(Quality)} | {"text", "text_sha256"}
-    numbers = expected - {"quant", "reference", "text", "text_sha256"}
-    if set(receipt) != expected or not all(type(receipt[name]) in (int, float) for name in numbers):
-        raise CheckpointError(f"{file.path}: {_KEY}: expected the fields {sorted(expected)}, found {sorted(receipt)}")
+    kinds = [{field.name for field in fields(kind)} | _ABOUT for kind in (Quality, EmbeddingQuality, RerankingQuality)]
+    if set(receipt) not in kinds or not all(type(receipt[name]) in (int, float) for name in set(receipt) - _TEXTS):
+        expected = " or ".join(map(str, map(sorted, kinds)))
+        raise CheckpointError(f"{file.path}: {_KEY}: expected the fields {expected}, found {sorted(receipt)}")
     return receipt
 
 
-def write_receipt(path: Path, quality: Quality, text_name: str, text_sha256: str) -> None:
+def write_receipt(path: Path, quality: AnyQuality, text_name: str, text_sha256: str) -> None:
     """Store a receipt in a packed file, replaced whole. Raises CheckpointError, OSError of the file system."""
     header = PackedFile(path).header
     receipt = quality.to_dict() | {"text": text_name, "text_sha256": text_sha256}

@@ -1,0 +1,80 @@
+"""Measures what a weight format costs a model, by what the model is for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias
+
+from qwen3cpu.checkpoint.purpose import Task
+from qwen3cpu.evaluation.quality import WINDOW, Quality, evaluate
+from qwen3cpu.evaluation.search_quality import (
+    EmbeddingQuality,
+    RerankingQuality,
+    evaluate_embedding,
+    evaluate_reranking,
+)
+from qwen3cpu.model import Model, load
+from qwen3cpu.system.progress_bar import Progress
+
+AnyQuality: TypeAlias = Quality | EmbeddingQuality | RerankingQuality
+
+REFERENCE: Final = "bf16"
+PARTS: Final = {"generation": (20, WINDOW), "embedding": (200, 64), "reranking": (20, 128)}
+"""Task -> windows or passages of a text, and tokens of each, by default."""
+
+
+def measure(
+    models: Mapping[str, Model],
+    reference: Model,
+    text: str,
+    *,
+    windows: int | None = None,
+    window: int | None = None,
+    progress: Progress | None = None,
+) -> Sequence[AnyQuality]:
+    """Compare models with a reference of the same kind on the beginning of a text.
+
+    Args:
+        models: what each is called in the results (its `quant`) -> model.
+        reference: the same model in its own precision.
+        text: taken as it is. Shorter than `windows` windows: as many whole ones as it has.
+        windows: at most; default: see PARTS.
+        window: tokens of each, an even number from 4; default: see PARTS.
+        progress: shows how far it is.
+
+    Raises:
+        ArgumentError: sizes that make no sense, a text that is too short, models with other vocabularies.
+    """
+    most, length = PARTS[reference.task]
+    most, length = most if windows is None else windows, length if window is None else window
+    if reference.task == "embedding":
+        return evaluate_embedding(models, reference, text, windows=most, window=length, progress=progress)
+    if reference.task == "reranking":
+        return evaluate_reranking(models, reference, text, windows=most, window=length, progress=progress)
+    return evaluate(models, reference, text, windows=most, window=length, progress=progress)
+
+
+def measure_source(
+    source: str | os.PathLike[str],
+    text: str,
+    quants: Sequence[str],
+    *,
+    windows: int | None = None,
+    window: int | None = None,
+    threads: int | None = None,
+    task: Task | None = None,
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> list[AnyQuality]:
+    """`measure` of a checkpoint in several weight formats against itself in bf16, one format in memory at a time.
+
+    source, threads, task, cache: as for `load`; the rest and what is raised: as for `measure`.
+    """
+    reference = load(source, REFERENCE, threads=threads, task=task, cache=False, progress=progress)
+    results: list[AnyQuality] = []
+    for quant in quants:
+        model = load(source, quant, threads=threads, task=task, cache=cache, progress=progress)
+        results += measure({quant: model}, reference, text, windows=windows, window=window, progress=progress)
+        del model
+    return results

@@ -1,0 +1,172 @@
+"""What a weight format costs a model for search: how far its vectors turn, or its scores move, and what changes places.
+
+The text is cut into passages of so many tokens. An embedding model makes a vector of each. A reranker scores them for
+questions: the question is the first half of a passage, and the documents are the second halves of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.model import Model
+from qwen3cpu.system.progress_bar import Progress
+
+NEAREST: Final = 10
+"""Neighbours of a passage that are compared, if there are so many others."""
+QUESTIONS: Final = 20
+"""Of a reranker, at most: as many times all passages are scored."""
+
+
+@dataclass(frozen=True)
+class EmbeddingQuality:
+    """The numbers of one format of an embedding model.
+
+    mean_cosine, cosine_1: of the angles between a passage's vectors by format and reference, the mean and the lowest
+    percentile. same_nearest: share of passages (0..1) whose nearest other passage is the same. same_neighbours: share
+    of the ten nearest that are the same.
+    """
+
+    quant: str
+    weight_bytes: int
+    reference: str
+    passages: int
+    window: int
+    mean_cosine: float
+    cosine_1: float
+    same_nearest: float
+    same_neighbours: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class RerankingQuality:
+    """The numbers of one format of a reranker.
+
+    mean_difference, difference_99: of the scores (0..1) by format and reference, the mean and the 99th percentile of
+    their distances. same_first: share of questions (0..1) with the same document first. rank_correlation: Kendall's tau
+    of the orders, the mean over the questions; 1 is the same order.
+    """
+
+    quant: str
+    weight_bytes: int
+    reference: str
+    questions: int
+    passages: int
+    window: int
+    mean_difference: float
+    difference_99: float
+    same_first: float
+    rank_correlation: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def evaluate_embedding(
+    models: Mapping[str, Model], reference: Model, text: str, *, windows: int, window: int, progress: Progress | None
+) -> list[EmbeddingQuality]:
+    """Compare embedding models with a reference on the first passages of a text. As `evaluate` of quality.py."""
+    passages = _passages(models, reference, text, windows, window)
+    vectors = _vectors(reference, passages, progress)
+    results = []
+    for name, model in models.items():
+        found = _vectors(model, passages, progress)
+        cosines = np.einsum("ij,ij->i", vectors, found)
+        own, other = (_neighbours(each, min(NEAREST, len(passages) - 1)) for each in (vectors, found))
+        results.append(
+            EmbeddingQuality(
+                name,
+                model.weight_bytes,
+                reference.quant,
+                len(passages),
+                window,
+                float(cosines.mean()),
+                float(np.quantile(cosines, 0.01)),
+                float((own[:, 0] == other[:, 0]).mean()),
+                float(np.mean([np.isin(a, b).mean() for a, b in zip(own, other, strict=True)])),
+            )
+        )
+    return results
+
+
+def evaluate_reranking(
+    models: Mapping[str, Model], reference: Model, text: str, *, windows: int, window: int, progress: Progress | None
+) -> list[RerankingQuality]:
+    """Compare rerankers with a reference on the first passages of a text. As `evaluate` of quality.py."""
+    passages = _passages(models, reference, text, windows, window)
+    expected = _scores(reference, passages, progress)
+    results = []
+    for name, model in models.items():
+        found = _scores(model, passages, progress)
+        distances = np.abs(expected - found)
+        results.append(
+            RerankingQuality(
+                name,
+                model.weight_bytes,
+                reference.quant,
+                len(expected),
+                len(passages),
+                window,
+                float(distances.mean()),
+                float(np.quantile(distances, 0.99)),
+                float((expected.argmax(1) == found.argmax(1)).mean()),
+                float(np.mean([_kendall(a, b) for a, b in zip(expected, found, strict=True)])),
+            )
+        )
+    return results
+
+
+def _passages(
+    models: Mapping[str, Model], reference: Model, text: str, windows: int, window: int
+) -> list[tuple[str, str]]:
+    """The two halves of each passage."""
+    if windows < 2 or window < 4 or window % 2:
+        raise ArgumentError(f"windows: expected at least 2 of an even length from 4, found {windows} of {window}")
+    tokenizer = reference.tokenizer
+    ids = tokenizer.encode(text)
+    count = min(windows, len(ids) // window)
+    if count < 2:
+        raise ArgumentError(f"text: expected at least two passages of {window} tokens, found {len(ids)} tokens")
+    for name, model in models.items():
+        if model.config.hidden_size != reference.config.hidden_size or model.tokenizer.encode(text[:1000]) != (
+            tokenizer.encode(text[:1000])
+        ):
+            raise ArgumentError(f"{name}: its tokens or dimensions are not those of the reference {reference.source}")
+    half = window // 2
+    starts = range(0, count * window, window)
+    return [(tokenizer.decode(ids[at : at + half]), tokenizer.decode(ids[at + half : at + window])) for at in starts]
+
+
+def _vectors(model: Model, passages: list[tuple[str, str]], progress: Progress | None) -> NDArray[np.float64]:
+    found: NDArray[np.float32] = model.embed([first + second for first, second in passages], progress=progress)
+    return found.astype(np.float64)
+
+
+def _neighbours(vectors: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Places [passages, count] of the nearest other passages, the nearest first."""
+    cosines = vectors @ vectors.T
+    np.fill_diagonal(cosines, -np.inf)
+    return np.argsort(-cosines, axis=1, kind="stable")[:, :count]
+
+
+def _scores(model: Model, passages: list[tuple[str, str]], progress: Progress | None) -> NDArray[np.float64]:
+    """Of the documents for each question, [questions, passages]."""
+    documents = [second for _, second in passages]
+    return np.stack([model.rerank(first, documents, progress=progress).scores for first, _ in passages[:QUESTIONS]])
+
+
+def _kendall(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Kendall's tau of two lists of scores; a pair that is equal in both is in the same order."""
+    above = np.triu_indices(len(first), 1)
+    signs = [np.sign(each[:, None] - each)[above] for each in (first, second)]
+    return float(np.where(signs[0] == signs[1], 1, signs[0] * signs[1]).mean())
