@@ -81,7 +81,8 @@ def main() -> None:
     start = perf_counter()
     matrices = pack_in_memory(weights, texts, "q8", threads=options.threads, progress=SILENT)
     seconds = {"packing to q8": perf_counter() - start}
-    source = Source(config, matrices, read_vectors(weights), config.vocab_size, partial(original_matrix, weights))
+    original = partial(original_matrix, weights)
+    source = Source(config, matrices, read_vectors(weights), config.vocab_size, original, lambda text: [])
     generator = np.random.default_rng(0)
     pieces = recipe.tokens // recipe.sequence + recipe.held_out // recipe.sequence
     ids = generator.integers(0, config.vocab_size, (pieces, recipe.sequence), dtype=np.int32)

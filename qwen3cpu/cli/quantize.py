@@ -15,6 +15,7 @@ from qwen3cpu.loading.pack import pack
 from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.quantization.calibration_report import as_table, read_report
 from qwen3cpu.quantization.recipe import DEFAULT_BITS, Recipe
+from qwen3cpu.text.text_files import read_text_file
 
 
 def add_command(commands: Commands) -> None:
@@ -39,6 +40,12 @@ def add_command(commands: Commands) -> None:
         help="round to q4 by text that the model writes itself: minutes of work, much less loss",
     )
     parser.add_argument(
+        "--text",
+        type=Path,
+        metavar="FILE",
+        help="with --calibrate: use this text in UTF-8 instead; for an embedding model take such as it will embed",
+    )
+    parser.add_argument(
         "--bits",
         type=float,
         metavar="X",
@@ -46,7 +53,9 @@ def add_command(commands: Commands) -> None:
         f"(default: {DEFAULT_BITS})",
     )
     parser.add_argument(
-        "--report", action="store_true", help="with --calibrate: print what every matrix costs in q4 (KL divergence)"
+        "--report",
+        action="store_true",
+        help="with --calibrate: print what every matrix costs in q4 (KL divergence; of vectors 1 - cosine)",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="with --calibrate: of the text (default: 0)")
     add_task_flag(parser)
@@ -56,7 +65,8 @@ def add_command(commands: Commands) -> None:
 
 def run_quantize(args: argparse.Namespace) -> int:
     """`qwen3cpu quantize`."""
-    given = {"bits": args.bits, "seed": args.seed}
+    text = None if args.text is None else read_text_file(args.text, f"--text {args.text}")
+    given = {"bits": args.bits, "seed": args.seed, "text": text}
     changes = {name: value for name, value in given.items() if value is not None}
     if not args.calibrate and (changes or args.report):
         flag = next(iter(changes), "report")

@@ -1,7 +1,7 @@
 """Chooses the matrices that stay in q8: measures what each costs in q4, and spends a budget of bits.
 
-The cost of a matrix is a KL divergence: of the model in q8 with this one matrix in q4 from the model in q8. It is
-measured on text that the model wrote and that is not used for rounding.
+The cost of a matrix is a KL divergence: of the model in q8 with this one matrix in q4 from the model in q8. Of an
+embedding model it is 1 - the cosine of the vectors. It is measured on text that is not used for rounding.
 """
 
 from __future__ import annotations
@@ -30,19 +30,30 @@ class CostMeter:
     """Measures costs layer by layer. Between two layers it holds the residual stream of the held-out text."""
 
     def __init__(
-        self, config: ModelConfig, matrices: Matrices, vectors: Vectors, ids: NDArray[np.int32], *, threads: int
+        self,
+        config: ModelConfig,
+        matrices: Matrices,
+        vectors: Vectors,
+        ids: NDArray[np.int32],
+        *,
+        threads: int,
+        pooled: bool = False,
     ) -> None:
-        """matrices: all in q8. ids [pieces, length]: the held-out text."""
+        """matrices: all in q8. ids [pieces, length]: the held-out text. pooled: what counts are the states of the
+        pieces' last tokens.
+        """
+        self._pooled = pooled
         self._config, self._matrices, self._vectors, self._threads = config, matrices, vectors, threads
         self._length = ids.shape[1]
         self._lengths = np.full(len(ids), self._length, np.int32)
         self._whole = _native.Model(config.native(self._length), dict(matrices), dict(vectors), "f16", threads)
         self._x = self._whole.embed(ids.reshape(-1))
+        self._norm = vectors["model.norm.weight"].astype(np.float64)
         self._layer = 0
         self._end = self._from(0, self._x.copy())
 
     def layer(self, swapped: Mapping[str, PackedMatrix]) -> dict[str, float]:
-        """Matrix of the next layer -> the divergence (nats) when this one alone is swapped in."""
+        """Matrix of the next layer -> the divergence (nats), or 1 - cosine, when this one alone is swapped in."""
         ends = {}
         for name, matrix in swapped.items():
             x = self._x.copy()
@@ -51,7 +62,8 @@ class CostMeter:
             ends[name] = self._from(self._layer + 1, x)
         self._whole.run_layer(self._layer, self._lengths, self._x)
         self._layer += 1
-        return dict(zip(ends, self._divergences(list(ends.values())), strict=True))
+        costs = self._turns if self._pooled else self._divergences
+        return dict(zip(ends, costs(list(ends.values())), strict=True))
 
     def _from(self, layer: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take a residual stream through the layers from this one on, in place."""
@@ -70,6 +82,17 @@ class CostMeter:
                 q = log_softmax(self._whole.head(end[rows]))
                 totals[i] += np.einsum("ij,ij->", weight, p - q, dtype=np.float64)
         return [float(total) / len(scored) for total in totals]
+
+    def _turns(self, ends: list[NDArray[np.float32]]) -> list[float]:
+        expected = self._directions(self._end)
+        return [float(1 - np.einsum("ij,ij->i", expected, self._directions(end)).mean()) for end in ends]
+
+    def _directions(self, end: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The states of the pieces' last tokens, after the last norm and of length 1, [pieces, hidden_size]."""
+        # The norm's own division by the root mean square is undone by the length.
+        last = end[self._length - 1 :: self._length].astype(np.float64) * self._norm
+        scaled: NDArray[np.float64] = last / np.linalg.norm(last, axis=1, keepdims=True)
+        return scaled
 
 
 def choose_formats(

@@ -1,10 +1,11 @@
-"""Calibration: takes a model in q8 and returns its matrices, rounded to q4 by the model's own text or kept in q8."""
+"""Calibration: takes a model in q8 and returns its matrices, rounded to q4 by a text or kept in q8."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.tensors import NARROW, input_sizes, matrices_by_input
 from qwen3cpu.engine.engine import Engine
+from qwen3cpu.errors import ArgumentError
 from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix, plan_matrices
 from qwen3cpu.quantization.bit_budget import CostMeter, choose_formats
 from qwen3cpu.quantization.gptq import InputMoments, round_matrix, second_moments
@@ -21,13 +23,17 @@ from qwen3cpu.quantization.own_text import write_text
 from qwen3cpu.quantization.recipe import Recipe
 from qwen3cpu.system.progress_bar import Progress
 
+PASSAGE: Final = 64
+"""Tokens of a piece for an embedding model, at most: each gives one vector to compare."""
+
 
 @dataclass(frozen=True)
 class Source:
     """A model that is to be calibrated.
 
     matrices: all in q8. token_limit: ids that the tokenizer knows lie below it. original(name): a matrix [rows, cols]
-    as it was before it was packed.
+    as it was before it was packed. encode: gives the ids of a text. end: of an embedding model, the token that ends a
+    text and has its vector; None: another kind of model.
     """
 
     config: ModelConfig
@@ -35,6 +41,8 @@ class Source:
     vectors: Vectors
     token_limit: int
     original: Callable[[str], NDArray[np.float32]]
+    encode: Callable[[str], list[int]]
+    end: int | None = None
 
 
 @dataclass(frozen=True)
@@ -50,10 +58,17 @@ class Calibrated:
 
 
 def calibrate(source: Source, recipe: Recipe, *, threads: int, progress: Progress) -> Calibrated:
-    """Round a model to q4 by text that it writes itself."""
+    """Round a model to q4 by a text that it writes, or by the recipe's. Raises ArgumentError when that is too short."""
+    if source.end is not None:
+        recipe = replace(recipe, sequence=min(recipe.sequence, PASSAGE))
     plan = plan_matrices(source.config, NARROW)
     held_out = 0 if recipe.bits is None else max(recipe.held_out // recipe.sequence, 1)
-    ids = own_text(source, recipe, held_out, threads=threads, progress=progress)
+    if recipe.text is None:
+        ids = own_text(source, recipe, held_out, threads=threads, progress=progress)
+    else:
+        ids = given_text(source, recipe, recipe.text, held_out)
+    if source.end is not None:
+        ids[:, -1] = source.end
     costs: dict[str, float] = {}
     if recipe.bits is not None:
         costs = measure_costs(source, ids[:held_out], threads=threads, progress=progress)
@@ -64,7 +79,8 @@ def calibrate(source: Source, recipe: Recipe, *, threads: int, progress: Progres
 
 def measure_costs(source: Source, ids: NDArray[np.int32], *, threads: int, progress: Progress) -> dict[str, float]:
     """What each matrix of the layers costs in q4, by its name."""
-    meter = CostMeter(source.config, source.matrices, source.vectors, ids, threads=threads)
+    pooled = source.end is not None
+    meter = CostMeter(source.config, source.matrices, source.vectors, ids, threads=threads, pooled=pooled)
     costs: dict[str, float] = {}
     progress.start("Measuring", source.config.num_hidden_layers, "layers")
     for layer in range(source.config.num_hidden_layers):
@@ -96,6 +112,16 @@ def own_text(source: Source, recipe: Recipe, more: int, *, threads: int, progres
         seed=recipe.seed,
         progress=progress,
     )
+
+
+def given_text(source: Source, recipe: Recipe, text: str, more: int) -> NDArray[np.int32]:
+    """Ids [pieces, recipe.sequence] of a text, of its beginning when it is longer than the recipe and `more` pieces."""
+    ids = source.encode(text)
+    pieces = min(len(ids) // recipe.sequence, max(recipe.tokens // recipe.sequence, 1) + more)
+    if pieces <= more:
+        least = (more + 1) * recipe.sequence
+        raise ArgumentError(f"text: expected at least {least} tokens to calibrate with, found {len(ids)}")
+    return np.array(ids[: pieces * recipe.sequence], np.int32).reshape(pieces, recipe.sequence)
 
 
 def round_layers(

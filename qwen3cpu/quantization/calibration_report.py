@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +17,9 @@ _KEY = "calibration"
 
 @dataclass(frozen=True)
 class Report:
-    """recipe: as in Recipe, plain values. costs: matrix -> mean divergence in nats when it alone is in q4."""
+    """recipe: as in Recipe, plain values; of a text the SHA-256. costs: matrix -> mean divergence in nats when it alone
+    is in q4; of an embedding model, 1 - the mean cosine.
+    """
 
     recipe: dict[str, object]
     costs: dict[str, float]
@@ -24,7 +27,10 @@ class Report:
 
 def describe(recipe: Recipe, costs: Mapping[str, float]) -> str:
     """The text that a packed file keeps."""
-    return json.dumps({"recipe": asdict(recipe), "costs": dict(costs)}, separators=(",", ":"))
+    values = asdict(recipe)
+    if recipe.text is not None:
+        values["text"] = hashlib.sha256(recipe.text.encode()).hexdigest()
+    return json.dumps({"recipe": values, "costs": dict(costs)}, separators=(",", ":"))
 
 
 def read_report(file: PackedFile) -> Report | None:
@@ -47,7 +53,7 @@ def read_report(file: PackedFile) -> Report | None:
 
 def as_table(report: Report, file: PackedFile) -> str:
     """A line for each matrix whose cost was measured, the costliest first."""
-    rows = [("matrix", "format", "KiB", "KL in q4")]
+    rows = [("matrix", "format", "KiB", "cost in q4")]
     for name, cost in sorted(report.costs.items(), key=lambda item: -item[1]):
         matrix = file.plan[name]
         rows.append((name.removesuffix(".weight"), matrix.format, f"{matrix.bytes / 1024:.0f}", f"{cost:.6f}"))

@@ -74,7 +74,7 @@ def pack_to_file(
 def calibrate_to_file(
     path: Path, weights: WeightSource, texts: ModelTexts, recipe: Recipe, *, name: str, threads: int, progress: Progress
 ) -> None:
-    """Pack a model in q4, rounded by the text that it writes itself; `pack_to_file` does it without.
+    """Pack a model in q4, rounded by a text, by default one that it writes itself; `pack_to_file` does it without.
 
     The file tells how (calibration_report.py). Arguments and errors as for `pack_to_file`.
     """
@@ -96,6 +96,8 @@ def calibrate_to_file(
             vectors=read_vectors(weights),
             token_limit=min(tokenizer.size, texts.config.vocab_size),
             original=partial(original_matrix, weights),
+            encode=tokenizer.encode,
+            end=tokenizer.endoftext if texts.purpose.task == "embedding" else None,
         )
         calibrated = calibrate(source, recipe, threads=threads, progress=progress)
 

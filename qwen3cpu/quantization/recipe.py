@@ -7,6 +7,7 @@ from typing import Final
 
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.quantization.gptq import Rounding
+from qwen3cpu.text.tokenizer import check_text
 
 DEFAULT_BITS: Final = 6.1
 
@@ -19,7 +20,8 @@ class Recipe:
     the bits go. None: only those are in q8 that plain q4 keeps in it.
     tokens: length of the text that the model writes. sequence: tokens of each of its pieces, which begin with a random
     token. held_out: tokens of further pieces, on which the matrices' costs are measured. seed: of the first tokens and
-    of the drawing. rounding: of each matrix.
+    of the drawing. rounding: of each matrix. text: is used in place of one that the model writes, as far as its whole
+    pieces go; for an embedding model, whose task is not writing, take such texts as it will embed.
     """
 
     bits: float | None = DEFAULT_BITS
@@ -28,6 +30,7 @@ class Recipe:
     held_out: int = 1024
     seed: int = 0
     rounding: Rounding = field(default_factory=Rounding)
+    text: str | None = None
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -40,5 +43,7 @@ def check_recipe(recipe: Recipe) -> None:
         raise ArgumentError(f"seed: expected a whole number from 0 to 2**64 - 1, found {recipe.seed!r}")
     if recipe.bits is not None and not (type(recipe.bits) in (int, float) and 4 <= recipe.bits <= 9):
         raise ArgumentError(f"bits: expected 4 to 9 per weight, found {recipe.bits!r}")
+    if recipe.text is not None:
+        check_text(recipe.text, "text")
     if not 0 < recipe.rounding.damping <= 1:
         raise ArgumentError(f"damping: expected a number above 0 and up to 1, found {recipe.rounding.damping!r}")

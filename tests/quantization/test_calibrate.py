@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from checkpoints import write_checkpoint
 from cli_runs import Terminal, run
+from retrieval_models import write_embedding_model
 
 import qwen3cpu
 from qwen3cpu import _native
@@ -23,6 +26,7 @@ from qwen3cpu.quantization.gptq import Rounding
 from qwen3cpu.quantization.layer_runner import Layer
 from qwen3cpu.quantization.recipe import Recipe
 
+TEXT = " ".join(f"The {number} th fox sleeps in house {number * 7 % 31} and sees the sky." for number in range(400))
 SMALL = Recipe(bits=7.0, tokens=512, sequence=64, held_out=128)
 
 
@@ -134,7 +138,12 @@ def text_of(model: qwen3cpu.Model) -> np.ndarray:
     """The text that a model in q8 writes when it is calibrated as SMALL says."""
     checkpoint = model._checkpoint
     source = calibration_run.Source(
-        model.config, checkpoint.matrices, checkpoint.vectors, model.tokenizer.size, lambda name: np.empty(0)
+        model.config,
+        checkpoint.matrices,
+        checkpoint.vectors,
+        model.tokenizer.size,
+        lambda name: np.empty(0),
+        model.tokenizer.encode,
     )
     progress = calibration_run.Progress("", None)
     return calibration_run.own_text(source, SMALL, 2, threads=1, progress=progress)
@@ -257,3 +266,66 @@ def test_a_plain_file_has_the_formats_of_its_quant(model: Path, tmp_path: Path) 
     for name, (weight_format, _, _, data) in found.matrices.items():
         same = (data == plain.matrices[name][3]).all()
         assert same == (weight_format == "q8"), name
+
+
+# Embedding models, and texts from outside
+
+
+@pytest.fixture(scope="module")
+def embedding(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_embedding_model(tmp_path_factory.mktemp("embedding") / "model", num_hidden_layers=3).folder
+
+
+def test_a_cost_of_an_embedding_model_is_how_far_vectors_turn(embedding: Path) -> None:
+    model = qwen3cpu.load(embedding, "q8", threads=1, cache=False)
+    checkpoint, end = model._checkpoint, model.tokenizer.endoftext
+    assert end is not None
+    ids = model.tokenizer.encode(TEXT)[:64]
+    texts = [ids[at : at + 15] for at in range(0, 64, 16)]
+    pieces = np.array([[*text, end] for text in texts], np.int32)
+    expected = model.embed(texts).astype(np.float64)
+    meter = CostMeter(model.config, checkpoint.matrices, checkpoint.vectors, pieces, threads=1, pooled=True)
+    in_q4 = qwen3cpu.load(embedding, "q4", threads=1, cache=False)._checkpoint.matrices
+    for layer in range(3):
+        name = f"model.layers.{layer}.mlp.up_proj.weight"
+        found = meter.layer({name: in_q4[name]})
+        matrices = {**checkpoint.matrices, name: in_q4[name]}
+        swapped = _native.Model(model.config.native(64), matrices, checkpoint.vectors, "f16", 1)
+        turned = []
+        for piece, vector in zip(pieces, expected, strict=True):
+            last = np.array([15], np.int32)
+            state = swapped.forward([(swapped.new_sequence(), piece, last, "hidden")])[0][0].astype(np.float64)
+            turned.append(1 - vector @ state / np.linalg.norm(state))
+        assert found[name] == pytest.approx(np.mean(turned), rel=1e-4)
+        assert 1e-5 < found[name] < 0.5
+
+
+def test_calibrated_vectors_turn_less_than_plain_ones(embedding: Path, tmp_path: Path) -> None:
+    exact = qwen3cpu.load(embedding, "f32", threads=1, cache=False)
+    texts = [TEXT[at : at + 90] for at in range(0, 3000, 90)]
+    expected = exact.embed(texts)
+    turned = []
+    for recipe in (False, replace(SMALL, bits=None, tokens=4096, text=TEXT)):
+        qwen3cpu.pack(embedding, tmp_path / "model.qwen3", "q4", calibrate=recipe, threads=1)
+        found = qwen3cpu.load(tmp_path / "model.qwen3", threads=1).embed(texts)
+        turned.append(1 - float((expected * found).sum(1).mean()))
+    assert turned[1] < 0.8 * turned[0]
+
+
+def test_a_text_from_outside(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    done = run("quantize", model, tmp_path / "a.qwen3", "--calibrate", "--text", tmp_path / "text.txt")
+    assert done.returncode == 0, done.stderr
+    assert "own text" not in done.stderr
+    qwen3cpu.pack(model, tmp_path / "b.qwen3", calibrate=Recipe(text=TEXT), threads=2)
+    assert (tmp_path / "a.qwen3").read_bytes() == (tmp_path / "b.qwen3").read_bytes()
+    report = read_report(PackedFile(tmp_path / "b.qwen3"))
+    assert report is not None
+    assert report.recipe["text"] == hashlib.sha256(TEXT.encode()).hexdigest()
+    done = run("quantize", model, tmp_path / "c.qwen3", "--text", tmp_path / "text.txt")
+    assert "--text: only with --calibrate" in done.stderr
+    with pytest.raises(ArgumentError, match="text: expected at least 1536 tokens to calibrate with, found"):
+        qwen3cpu.pack(model, tmp_path / "c.qwen3", calibrate=Recipe(text="too short"), threads=1)
+    with pytest.raises(ArgumentError, match="text: expected a str, found bytes"):
+        qwen3cpu.pack(model, tmp_path / "c.qwen3", calibrate=Recipe(text=b"bytes"), threads=1)  # type: ignore[arg-type]
+    assert not (tmp_path / "c.qwen3").exists()
