@@ -84,12 +84,14 @@ def make_texts(count: int, tokenizer: Tokenizer) -> tuple[list[str], list[list[i
     """Texts of random words, and their tokens with the end token; evenly spread over LENGTHS."""
     rng = np.random.default_rng(0)
     words = [text for text in map(tokenizer.decode, ([i] for i in range(tokenizer.size))) if text.strip().isalpha()]
-    texts, ids = [], []
+    texts: list[str] = []
+    ids: list[list[int]] = []
+    assert tokenizer.endoftext is not None
     for length in np.linspace(*LENGTHS, count).round().astype(int):
-        text, tokens = "", tokenizer.encode("", add_special_tokens=True)
+        text, tokens = "", [tokenizer.endoftext]
         while len(tokens) < length:
             text += f" {rng.choice(words).strip()}"
-            tokens = tokenizer.encode(text, add_special_tokens=True)
+            tokens = [*tokenizer.encode(text), tokenizer.endoftext]
         texts.append(text)
         ids.append(tokens)
     return texts, ids

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import runpy
 import sys
 from pathlib import Path
 from time import perf_counter
@@ -59,7 +60,8 @@ class Qwen3Cpu(Engine):
 
     def vectors(self, texts: list[str], ids: list[list[int]]) -> NDArray[np.float32]:
         """All in one call."""
-        return self._model.embed(texts, progress=False)
+        vectors: NDArray[np.float32] = self._model.embed(texts)
+        return vectors
 
 
 class SentenceTransformers(Engine):
@@ -110,7 +112,7 @@ class OpenVino(Engine):
         base = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
 
         class Pooled(torch.nn.Module):
-            """The hidden state of the last position of texts that are padded at their left."""
+            """The hidden state of the last token of texts that are padded at their right."""
 
             def __init__(self) -> None:
                 super().__init__()
@@ -119,7 +121,8 @@ class OpenVino(Engine):
             def forward(self, input_ids: Any, attention_mask: Any) -> Any:
                 """float32 [texts, dimensions]."""
                 state = self.base(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
-                return torch.nn.functional.normalize(state.last_hidden_state[:, -1], dim=-1)
+                rows, last = torch.arange(input_ids.shape[0]), attention_mask.sum(1) - 1
+                return torch.nn.functional.normalize(state.last_hidden_state[rows, last], dim=-1)
 
         example = {
             "input_ids": torch.ones(2, 8, dtype=torch.long),
@@ -144,8 +147,8 @@ class OpenVino(Engine):
             tokens = np.zeros((len(chosen), longest), np.int64)
             mask = np.zeros_like(tokens)
             for row, index in enumerate(chosen):
-                tokens[row, longest - len(ids[index]) :] = ids[index]
-                mask[row, longest - len(ids[index]) :] = 1
+                tokens[row, : len(ids[index])] = ids[index]
+                mask[row, : len(ids[index])] = 1
             (out,) = self._request.infer({"input_ids": tokens, "attention_mask": mask}).values()
             found.update(zip(chosen, np.array(out), strict=True))
         return np.stack([found[index] for index in range(len(ids))])
@@ -241,8 +244,8 @@ GGUF_NAMES = {
 def write_gguf(folder: Path, path: Path, kind: str) -> None:
     """The checkpoint as a GGUF file, quantised by the gguf package."""
     import gguf
-    from peer_llama import write_metadata
 
+    write_metadata = runpy.run_path(str(Path(__file__).with_name("peer_llama.py")))["write_metadata"]
     shape = json.loads((folder / "config.json").read_text())
     writer = gguf.GGUFWriter(f"{path}.part", "qwen3")
     write_metadata(writer, shape, getattr(gguf.LlamaFileType, f"MOSTLY_{kind}"))
@@ -288,6 +291,8 @@ def peak_rss_bytes() -> int:
 
 def main() -> None:
     """Answer requests until stdin ends."""
+    # The scripts beside this one have names of packages that transformers looks for.
+    sys.path.remove(str(Path(__file__).parent))
     engine = ENGINES[sys.argv[1]]()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -7,7 +7,7 @@ import struct
 
 import checkpoints
 import pytest
-from cli_runs import Terminal, run, start
+from cli_runs import Terminal, run, run_here, start
 from scripted_models import script, write_scripted
 
 import qwen3cpu
@@ -161,7 +161,7 @@ def refused(done, *says):
 
 
 def test_a_missing_folder(tmp_path):
-    refused(run("generate", "Q", "-m", tmp_path / "nowhere"), "nowhere")
+    refused(run_here("generate", "Q", "-m", tmp_path / "nowhere"), "nowhere")
 
 
 def damaged(tmp_path, **options):
@@ -171,13 +171,15 @@ def damaged(tmp_path, **options):
 def test_a_missing_tensor(tmp_path):
     tensors = dict(checkpoints.random_tensors(checkpoints.qwen3_config()))
     del tensors["model.layers.1.self_attn.k_norm.weight"]
-    refused(run("generate", "Q", "-m", damaged(tmp_path, tensors=tensors)), "model.layers.1.self_attn.k_norm.weight")
+    refused(
+        run_here("generate", "Q", "-m", damaged(tmp_path, tensors=tensors)), "model.layers.1.self_attn.k_norm.weight"
+    )
 
 
 def test_a_tensor_of_the_wrong_shape(tmp_path):
     tensors = dict(checkpoints.random_tensors(checkpoints.qwen3_config()))
     tensors["model.norm.weight"] = tensors["model.norm.weight"][:-1]
-    refused(run("generate", "Q", "-m", damaged(tmp_path, tensors=tensors)), "model.norm.weight", "64", "63")
+    refused(run_here("generate", "Q", "-m", damaged(tmp_path, tensors=tensors)), "model.norm.weight", "64", "63")
 
 
 def overwrite(folder, change):
@@ -200,7 +202,7 @@ def overwrite(folder, change):
     ids=["truncated", "five bytes", "empty", "garbage", "long header", "huge header", "header not JSON"],
 )
 def test_damaged_safetensors(tmp_path, change):
-    refused(run("generate", "Q", "-m", overwrite(damaged(tmp_path), change)), "model.safetensors")
+    refused(run_here("generate", "Q", "-m", overwrite(damaged(tmp_path), change)), "model.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -220,7 +222,7 @@ def test_impossible_configs(tmp_path, config, says):
     folder = damaged(tmp_path)
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
-    refused(run("generate", "Q", "-m", folder), "config.json", says)
+    refused(run_here("generate", "Q", "-m", folder), "config.json", says)
 
 
 def test_a_prompt_longer_than_the_context(random):
@@ -256,14 +258,14 @@ def test_a_context_beyond_the_trained_one_is_told(random):
 )
 def test_bad_flags(random, flags, says):
     prompt = [] if "--file" in flags else ["Q"]
-    refused(run("generate", *prompt, "-m", random, *flags), says)
+    refused(run_here("generate", *prompt, "-m", random, *flags), says)
 
 
 @pytest.mark.parametrize(
     "flags", [["--quant", "q5"], ["--kv", "q4"], ["--temp", "warm"], ["--thinking", "maybe"], ["--threa"]]
 )
 def test_flags_that_the_parser_refuses(random, flags):
-    done = run("generate", "Q", "-m", random, *flags)
+    done = run_here("generate", "Q", "-m", random, *flags)
     assert done.returncode == 2
     assert flags[-1] in done.stderr
 

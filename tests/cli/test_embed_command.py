@@ -5,7 +5,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from cli_runs import COMMAND, environment, run
+from cli_runs import COMMAND, environment, run, run_here
 from retrieval_models import write_embedding_model
 
 import qwen3cpu
@@ -33,7 +33,7 @@ def lines(tmp_path):
 
 
 def embed(folder, *arguments, **more):
-    return run("embed", *arguments, "-m", folder, "-t", "1", **more)
+    return (run if more else run_here)("embed", *arguments, "-m", folder, "-t", "1", **more)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_more_rows_than_a_window_holds_and_none(folder, model, tmp_path):
     done = embed(folder, "-", "-o", tmp_path / "many.npy", "--dimensions", "8", stdin="\n".join(texts))
     assert (done.returncode, done.stderr) == (0, "")
     assert (np.load(tmp_path / "many.npy") == model.embed(texts, dimensions=8)).all()
-    assert embed(folder, "-", "-o", tmp_path / "none.npy").returncode == 0
+    assert embed(folder, "-", "-o", tmp_path / "none.npy", stdin="").returncode == 0
     assert np.load(tmp_path / "none.npy").shape == (0, 64)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cli_runs import run_here
 from running import Started
 
 import qwen3cpu
@@ -77,7 +78,7 @@ def test_a_model_for_another_task():
 )
 def test_bad_flags(flags, words):
     port = [] if "--port" in flags else ["--port", "0"]
-    done = run(*port, *flags)
+    done = run_here("serve", *port, *flags)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
     assert done.stderr.count("\n") == 1

@@ -1,5 +1,7 @@
 """Running the command line in a process of its own, on pipes or on a terminal."""
 
+import contextlib
+import io
 import os
 import pty
 import signal
@@ -29,6 +31,19 @@ def run(*arguments, stdin="", **changes):
         text=isinstance(stdin, str),
         env=environment(**changes),
     )
+
+
+def run_here(*arguments):
+    """The same in this process, for what needs none of its own: an import takes longer than a refusal."""
+    from qwen3cpu.cli.main import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main([*map(os.fspath, arguments)])
+        except SystemExit as end:  # argparse
+            code = end.code
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def start(*arguments):
