@@ -39,7 +39,7 @@ MOST_CALLS = 16
 """Calls in one answer that has to consist of calls; a weak model would go on for ever."""
 COMPILED_BYTES: Final = 64 << 20
 """Bytes of compiled grammars that are kept, as _compiled_bytes estimates them: 64 of usual size."""
-NARROWED_BYTES: Final = 16 << 20
+NARROWED_BYTES: Final = 4 << 20
 """Bytes of schemas that are kept in the form that the grammar takes."""
 MOST_STATES = 60_000
 """States of the automata of one answer, 1 to 2 KB each."""
