@@ -29,6 +29,11 @@ from qwen3cpu.server.api.errors import as_api_error, guarded
 from qwen3cpu.server.api.health import health
 from qwen3cpu.server.api.metrics import metrics
 from qwen3cpu.server.api.models import models, one_model
+from qwen3cpu.server.api.ollama.chat import chat
+from qwen3cpu.server.api.ollama.embed import embed, one_embedding
+from qwen3cpu.server.api.ollama.generate import generate
+from qwen3cpu.server.api.ollama.manage import manage
+from qwen3cpu.server.api.ollama.models import ps, show, tags, version
 from qwen3cpu.server.api.rerank import rerank
 from qwen3cpu.server.api.responses import responses
 from qwen3cpu.server.api.tokenize import tokenize
@@ -37,7 +42,7 @@ from qwen3cpu.server.gate import Gate
 from qwen3cpu.server.scheduling.service import Service
 from qwen3cpu.server.settings import Settings
 
-GET, POST = "GET", "POST"
+GET, POST, DELETE = "GET", "POST", "DELETE"
 ENDPOINTS = (
     (POST, "/v1/chat/completions", chat_completions),
     (POST, "/v1/completions", completions),
@@ -48,6 +53,16 @@ ENDPOINTS = (
     (POST, "/rerank", rerank),
     (GET, "/v1/models", models),
     (GET, "/v1/models/{model:path}", one_model),
+    (POST, "/api/chat", chat),
+    (POST, "/api/generate", generate),
+    (POST, "/api/embed", embed),
+    (POST, "/api/embeddings", one_embedding),
+    (GET, "/api/tags", tags),
+    (GET, "/api/ps", ps),
+    (POST, "/api/show", show),
+    (GET, "/api/version", version),
+    (POST, "/api/pull", manage),
+    (DELETE, "/api/delete", manage),
     (POST, "/tokenize", tokenize),
     (POST, "/detokenize", detokenize),
     (GET, "/tokenizer_info", tokenizer_info),
@@ -114,4 +129,4 @@ _PAGE_HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-ref
 
 
 async def _http_error(http: HttpRequest, error: Exception) -> Response:
-    return as_api_error(error).response()
+    return as_api_error(error).response(http.scope["path"])

@@ -52,7 +52,7 @@ class Gate:
             await send(message)
 
         refusal = self._refusal(scope)
-        await (self._app if refusal is None else refusal.response())(scope, receive, counted)
+        await (self._app if refusal is None else refusal.response(scope["path"]))(scope, receive, counted)
 
     def _refusal(self, scope: Scope) -> ApiError | None:
         headers = Headers(scope=scope)

@@ -44,7 +44,9 @@ CALLED = [
     },
     {"role": "tool", "tool_call_id": "c1", "content": "20 C"},
 ]
-EMBEDDINGS = "/v1/embeddings"
+OPTIONS = {"num_predict": 2, "num_ctx": 99, "temperature": 0.7, "repeat_penalty": 1.1, "seed": 1, "stop": ["x"]}
+SHORT = {"num_predict": 2}
+EMBEDDINGS = ("/v1/embeddings", "/api/embed", "/api/embeddings")
 RERANK = ("/v1/rerank", "/v2/rerank", "/rerank")
 BODIES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("/v1/chat/completions", CHAT),
@@ -91,10 +93,38 @@ BODIES: tuple[tuple[str, dict[str, Any]], ...] = (
             "stream": True,
         },
     ),
-    (EMBEDDINGS, {"model": "m", "input": "hello"}),
-    (EMBEDDINGS, {"input": ["hello", "", "a b"], "encoding_format": "base64", "dimensions": 9, "user": "me"}),
-    (EMBEDDINGS, {"input": [[1, 2, 3], [4]], "kind": "query", "instruction": "find", "normalize": False}),
-    (EMBEDDINGS, {"input": [1, 2, 3], "input_type": "search_query", "truncate": True}),
+    (
+        "/api/chat",
+        {
+            "model": "m",
+            "messages": CALLED,
+            "tools": [TOOL],
+            "think": "low",
+            "keep_alive": 9,
+            "options": OPTIONS,
+        },
+    ),
+    ("/api/chat", {"messages": [{**CALLED[1], "images": []}], "format": SCHEMA, "options": SHORT, "stream": False}),
+    ("/api/chat", {"messages": [*CHAT["messages"], {"role": "assistant", "content": "a"}], "options": SHORT}),
+    (
+        "/api/generate",
+        {
+            "prompt": "hello",
+            "system": "be brief",
+            "context": [1, 2],
+            "think": False,
+            "logprobs": True,
+            "options": SHORT,
+        },
+    ),
+    ("/api/generate", {"prompt": "hello", "raw": True, "format": "json", "stream": False, "options": SHORT}),
+    ("/api/show", {"model": "m", "verbose": True}),
+    (EMBEDDINGS[1], {"model": "m", "input": ["hello", ""], "dimensions": 9, "options": {"num_ctx": 9}}),
+    (EMBEDDINGS[2], {"model": "m", "prompt": "hello", "keep_alive": -1}),
+    (EMBEDDINGS[0], {"model": "m", "input": "hello"}),
+    (EMBEDDINGS[0], {"input": ["hello", "", "a b"], "encoding_format": "base64", "dimensions": 9, "user": "me"}),
+    (EMBEDDINGS[0], {"input": [[1, 2, 3], [4]], "kind": "query", "instruction": "find", "normalize": False}),
+    (EMBEDDINGS[0], {"input": [1, 2, 3], "input_type": "search_query", "truncate": True}),
     (RERANK[0], {"model": "m", "query": "hello", "documents": ["a", "b"], "top_n": 1, "return_documents": True}),
     (RERANK[1], {"query": "hello", "documents": [{"text": "a"}, "b"], "max_tokens_per_doc": 3, "instruction": "find"}),
     (RERANK[2], {"query": "hello", "texts": ["a", "b"], "raw_scores": True, "return_text": True, "truncate": True}),
@@ -103,6 +133,9 @@ BODIES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("/detokenize", {"tokens": [1, 2, 3]}),
     ("/apply-template", {"messages": CALLED, "tools": [TOOL]}),
 )
+OPENAI_ERROR = b'{"error":{"message":'
+ERRORS = {"api": b'{"error":"'}
+"""First part of a path -> how its errors begin, where that is not OpenAI's form."""
 FOREIGN_KEYS = (
     *("think", "options", "keep_alive", "cache_prompt", "repeat_penalty", "guided_json", "guided_regex", "functions"),
     *("thinking", "reasoning", "prediction", "echo", "truncation", "response_format", "max_tokens", "max_new_tokens"),
@@ -121,6 +154,7 @@ FOREIGN_KEYS = (
         "pattern",
     ),
     *("input", "inputs", "input_type", "truncate", "encoding_format", "dimensions", "documents", "texts", "query"),
+    *("images", "template", "suffix", "system", "raw", "context", "format", "num_predict", "num_ctx", "logprobs"),
     *("top_k", "return_text", "task", "normalized", "truncate_prompt_tokens", "embedding_types"),
     *("", " a", "a ", "\r\n", "\ud800"),
 )
@@ -151,13 +185,15 @@ class Bodies:
 
     def send(self, path: str, data: bytes) -> None:
         """Send a body to the server for it. Raises AssertionError for an answer that no server should give."""
-        served = self._embedding if path == EMBEDDINGS else self._scoring if path in RERANK else self._chat
+        served = self._embedding if path in EMBEDDINGS else self._scoring if path in RERANK else self._chat
         response = served.http.post(path, content=data, headers={"content-type": "application/json"})
         status, answer = response.status_code, response.content
         shown = f"{path} {data[:3000]!r}: {status} {answer[:500]!r}"
         assert status < 500, shown
         if status >= 400:
-            assert answer.startswith(b'{"error":{"message":'), shown
+            assert answer.startswith(ERRORS.get(path.split("/")[1], OPENAI_ERROR)), shown
+        # A stream that has begun tells of an error in its lines.
+        assert b"internal error" not in answer, shown
         assert b"Traceback" not in answer, shown
 
     def close(self) -> None:

@@ -21,6 +21,8 @@ POSTS = {
     CHAT: {**QUESTION, "max_tokens": 1, "logprobs": True},
     "/v1/completions": {"prompt": "17 + 25", "max_tokens": 1, "logprobs": 1, "echo": True},
     "/v1/responses": {"input": "17 + 25", "max_output_tokens": 1},
+    "/api/chat": {**QUESTION, "options": {"num_predict": 1}, "logprobs": True},
+    "/api/generate": {"prompt": "17 + 25", "options": {"num_predict": 1}, "context": [1, 2], "stream": False},
     "/tokenize": {"prompt": "17 + 25", "return_token_strs": True},
     "/detokenize": {"tokens": [1, 2]},
     "/apply-template": QUESTION,
@@ -164,7 +166,7 @@ def test_a_body_of_millions_of_containers(server):
 def test_the_check_of_a_body_ends_at_the_first_wrong_item(kind, fields):
     """A million errors would be made one by one, with Python's lock held."""
     with pytest.raises(pydantic.ValidationError) as error:
-        kind.read(fields) if hasattr(kind, "read") else kind.model_validate(fields)
+        kind.model_validate(kind.translated(fields).body if hasattr(kind, "translated") else fields)
     assert error.value.error_count() <= 5
 
 

@@ -176,7 +176,7 @@ def test_a_text_far_over_the_context_is_refused_unencoded(server, model, monkeyp
 def test_an_embedding_model_does_nothing_else(server, path, body):
     error = server.refused(path, body, 400)
     assert error["message"].startswith("vectors is an embedding model, not a ")
-    assert error["message"].endswith("; expected a request to /v1/embeddings")
+    assert error["message"].endswith("; expected a request to /v1/embeddings or /api/embed")
     assert error["param"] == "model"
 
 

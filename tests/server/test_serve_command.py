@@ -54,7 +54,7 @@ def test_a_model_for_another_task():
     """What it does is told at the start; --task says it where no file does."""
     started = Started("--model", "tiny", "--task", "embedding")
     try:
-        assert "(embedding model: /v1/embeddings)" in started.notes[-1]
+        assert "(embedding model: /v1/embeddings or /api/embed)" in started.notes[-1]
         reply = httpx.post(f"{started.url}/v1/embeddings", json={"input": "hello"}).json()
         expected = qwen3cpu.load("tiny", task="embedding").embed("hello")
         assert reply["data"][0]["embedding"] == expected.tolist()

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FailFast, PrivateAttr
+from pydantic import BaseModel, ConfigDict, FailFast, PrivateAttr, ValidationError
 from typing_extensions import Self
 
-from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.api.errors import ApiError, as_api_error
 from qwen3cpu.server.api.foreign_fields import Endpoint, Translated, suggestion, translate
 
 EFFORTS: dict[str, int | None] = {"minimal": 256, "low": 1024, "medium": 4096, "high": None, "xhigh": None, "max": None}
@@ -72,21 +72,28 @@ class ForeignBody(Body):
         raise NotImplementedError
 
     @classmethod
-    def read(cls, given: Mapping[str, Any]) -> Self:
+    def read(cls, given: Mapping[str, Any], context: int) -> Self:
         """The body in a JSON object.
 
+        Args:
+            given: the JSON object of a request.
+            context: positions that a sequence of the model may have.
+
         Raises:
-            ApiError, ValidationError: a value that is not allowed.
+            ApiError: a value that is not allowed.
         """
         body, ignored, places = cls.translated(given)
-        read = cls.model_validate(body)
+        try:
+            read = cls.model_validate(body)
+        except ValidationError as error:
+            raise as_api_error(error).moved(places) from None
         read._places = places
         for name in cls.model_fields:
             if isinstance(value := getattr(read, name), Part):
                 ignored += value.unknown(name)
-        read._ignored = [*ignored, *read.without_effect()]
+        read._ignored = [*ignored, *read.without_effect(context)]
         known = frozenset(cls.model_fields)
-        found = [(name, suggestion(name, known)) for name in read._ignored[:MOST_NAMED]]
+        found = [(name, suggestion(name, known)) for name in read._ignored[:MOST_NAMED] if name not in known]
         read._hints = {name: near for name, near in found if near is not None}
         return read
 
@@ -105,8 +112,8 @@ class ForeignBody(Body):
         """Ignored field -> the field of this server that it may be a misspelling of."""
         return self._hints
 
-    def without_effect(self) -> Iterator[str]:
-        """Known fields whose value has none."""
+    def without_effect(self, context: int) -> Iterator[str]:
+        """Known fields whose value has none, for a model with so many positions."""
         yield from ()
 
 

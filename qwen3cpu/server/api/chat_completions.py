@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from functools import partial
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
@@ -12,9 +11,8 @@ from starlette.responses import Response
 from qwen3cpu.generation.results import Chunk, Result
 from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.bodies import ChatBody
-from qwen3cpu.server.api.chat_input import chat_prompt, chat_request, with_grammar
-from qwen3cpu.server.api.client_names import client_names
-from qwen3cpu.server.api.common import head, usage
+from qwen3cpu.server.api.chat_input import start_chat
+from qwen3cpu.server.api.common import details, head, usage
 from qwen3cpu.server.api.errors import as_api_error
 from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.api.logprobs import ContentLogprobs
@@ -31,11 +29,7 @@ async def chat_completions(http: HttpRequest) -> Response:
     await arrival.read()
     with service.preparation():
         body = await read_model_body(http, arrival, ChatBody, "generation")
-        with client_names("messages", body.names(), places=body.places):
-            asked = await arrival.work(partial(chat_request, service, body))
-            prompt = await arrival.work(partial(chat_prompt, service, body, asked.messages, asked.request))
-            request = await with_grammar(service, arrival, asked)
-            answers = service.start([prompt], request, arrived=arrival.at)
+        prompt, answers = await start_chat(service, arrival, body)
     reply = _Reply(service, body, prompt, answers)
     return await respond(http, reply, answers, stream=bool(body.stream))
 
@@ -74,7 +68,7 @@ class _Reply:
             "message": message,
             "logprobs": self._logprobs(result),
             "finish_reason": self._finish_reason(result, len(calls)),
-            **_details(result),
+            **details(result),
         }
 
     async def events(self) -> AsyncGenerator[bytes, None]:
@@ -103,7 +97,7 @@ class _Reply:
                 if chunk.result is not None:
                     results.append(chunk.result)
                     reason = self._finish_reason(chunk.result, calls[index])
-                    yield self._event(index, {}, finish_reason=reason, more=_details(chunk.result))
+                    yield self._event(index, {}, finish_reason=reason, more=details(chunk.result))
             if self._body.include_usage:
                 counts = usage([(result.usage, 0) for result in results])
                 yield _event({**self._head, "choices": [], "usage": counts})
@@ -131,14 +125,6 @@ class _Reply:
         if not self._body.logprobs:
             return None
         return {"content": self._content[part.index].content(part), "refusal": None}
-
-
-def _details(result: Result) -> dict[str, Any]:
-    """Fields of ours: that a loop or the schema, and no limit, ended it, and what is wrong with it by the schema."""
-    return {
-        **({"finish_details": {"type": result.stopped_by}} if result.stopped_by in ("loop", "schema") else {}),
-        **({"schema_errors": list(result.schema_errors)} if result.schema_errors else {}),
-    }
 
 
 def _event(value: dict[str, Any]) -> bytes:

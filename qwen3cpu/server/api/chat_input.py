@@ -15,9 +15,10 @@ from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.tool_choice import ToolUse, shown_tools
 from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.bodies import ChatBody, ResponseFormat
+from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.api.message_forms import plain_messages
-from qwen3cpu.server.scheduling.service import Service
+from qwen3cpu.server.scheduling.service import Answers, Service
 from qwen3cpu.text.messages import check_tools
 from qwen3cpu.text.schemas.reading import SchemaError, check_depth, read_schema
 
@@ -35,6 +36,15 @@ class Asked(NamedTuple):
     messages: list[dict[str, Any]]
     request: Request
     make_grammar: Callable[[], Grammar] | None
+
+
+async def start_chat(service: Service, arrival: Arrival, body: ChatBody) -> tuple[list[int], Answers]:
+    """Hand a chat to the scheduler; the ids of its prompt, and its answers. Errors are in the client's terms."""
+    with client_names("messages", body.names(), places=body.places):
+        asked = await arrival.work(partial(chat_request, service, body))
+        prompt = await arrival.work(partial(chat_prompt, service, body, asked.messages, asked.request))
+        request = await with_grammar(service, arrival, asked)
+        return prompt, service.start([prompt], request, arrived=arrival.at)
 
 
 async def with_grammar(service: Service, arrival: Arrival, asked: Asked) -> Request:
@@ -121,10 +131,10 @@ def make_request(
         options["tools"] = shown_tools([{"type": "function", "function": each} for each in tools.functions])
     # Arguments go to the client as they are: checking them, with its own regular expressions, is its affair.
     request = replace(service.model.answerer.request(messages, **options), call_schemas=None)
-    return Asked(messages, request, _grammar_maker(service, tools, schema, thinking=bool(request.thinking)))
+    return Asked(messages, request, grammar_maker(service, tools, schema, thinking=bool(request.thinking)))
 
 
-def _grammar_maker(
+def grammar_maker(
     service: Service, tools: ToolUse, schema: dict[str, Any] | None, *, thinking: bool
 ) -> Callable[[], Grammar] | None:
     """What makes the grammar of an answer; None where it is free."""

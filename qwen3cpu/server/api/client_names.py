@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from qwen3cpu.errors import ArgumentError, ContextLengthError
-from qwen3cpu.server.api.errors import PLACE, ApiError
+from qwen3cpu.server.api.errors import PLACE, ApiError, moved
 
 _INDEX = re.compile(r"\[(\d+)\]")
 MOST_CHARACTERS = 1000
@@ -32,27 +32,15 @@ def client_names(
     try:
         yield
     except ApiError as error:
-        place = _moved(error.param or "", places or {})
-        if error.param and place != error.param:
-            message = place + str(error).removeprefix(error.param)
-            raise ApiError(error.status, message, code=error.code, param=place, headers=error.headers) from error
-        raise
+        raise error.moved(places or {}) from error.__cause__
     except ArgumentError as error:
         code = "context_length_exceeded" if isinstance(error, ContextLengthError) else "invalid_value"
         message, param = _renamed(str(error), prompt, names or {}, messages)
-        if param != (place := _moved(param, places or {})):
+        if param != (place := moved(param, places or {})):
             message, param = place + message.removeprefix(param), place
         if len(message) > MOST_CHARACTERS:
             message = f"{message[:MOST_CHARACTERS]}..."
         raise ApiError(400, message, code=code, param=param) from error
-
-
-def _moved(place: str, places: Mapping[str, str]) -> str:
-    """Where a place in the body stands in the request."""
-    for length in range(len(place), 0, -1):
-        if (length == len(place) or place[length] in ".[") and place[:length] in places:
-            return places[place[:length]] + place[length:]
-    return place
 
 
 def _renamed(message: str, prompt: str, names: Mapping[str, str], messages: Sequence[str] | None) -> tuple[str, str]:

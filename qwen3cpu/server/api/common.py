@@ -8,18 +8,20 @@ from typing import Any
 
 from qwen3cpu._version import VERSION
 from qwen3cpu.checkpoint.purpose import Task
-from qwen3cpu.generation.results import Usage
+from qwen3cpu.generation.results import Result, Usage
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.scheduling.service import Service
 
+DEFAULT_TAG = ":latest"
+"""What Ollama adds to a name without a tag."""
 LEAST_LOGPROB = -9999.0
 """What JSON gets for minus infinity, as with OpenAI."""
 
 
 def check_model(service: Service, name: str | None) -> None:
-    """404 for a model that is not here."""
+    """404 for a model that is not here. Clients of Ollama may add its tag for names without one."""
     known = service.settings.model_name
-    if name is not None and name != known:
+    if name is not None and name.removesuffix(DEFAULT_TAG) != known.removesuffix(DEFAULT_TAG):
         raise ApiError(
             404, f"the model {name[:200]!r} is not here; expected {known!r}", code="model_not_found", param="model"
         )
@@ -28,8 +30,8 @@ def check_model(service: Service, name: str | None) -> None:
 IS_A: dict[Task, str] = {"generation": "language model", "embedding": "embedding model", "reranking": "reranker"}
 """What a model is called."""
 ENDPOINTS: dict[Task, str] = {
-    "generation": "/v1/chat/completions, /v1/completions or /v1/responses",
-    "embedding": "/v1/embeddings",
+    "generation": "/v1/chat/completions, /v1/completions, /v1/responses, /api/chat or /api/generate",
+    "embedding": "/v1/embeddings or /api/embed",
     "reranking": "/v1/rerank, /v2/rerank or /rerank",
 }
 """Where a model does what it was made for."""
@@ -70,6 +72,14 @@ def usage(counts: list[tuple[Usage, int]]) -> dict[str, Any]:
         "total_tokens": prompt_tokens + completion_tokens,
         "prompt_tokens_details": {"cached_tokens": sum(each.cached_tokens for each in prompts.values())},
         "completion_tokens_details": {"reasoning_tokens": sum(each.reasoning_tokens for each, _ in counts)},
+    }
+
+
+def details(result: Result) -> dict[str, Any]:
+    """Fields of ours: that a loop or the schema, and no limit, ended it, and what is wrong with it by the schema."""
+    return {
+        **({"finish_details": {"type": result.stopped_by}} if result.stopped_by in ("loop", "schema") else {}),
+        **({"schema_errors": list(result.schema_errors)} if result.schema_errors else {}),
     }
 
 

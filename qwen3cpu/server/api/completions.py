@@ -30,7 +30,7 @@ async def completions(http: HttpRequest) -> Response:
     await arrival.read()
     with service.preparation():
         body = await read_model_body(http, arrival, CompletionBody, "generation")
-        with client_names("prompt", {"max_new_tokens": "max_tokens"}):
+        with client_names("prompt", {"max_new_tokens": "max_tokens"}, places=body.places):
             request, prompts = await arrival.work(partial(_encoded, service, body, arrival))
             answers = service.start(
                 prompts,

@@ -1,11 +1,11 @@
-"""Errors in OpenAI's JSON form, and which status each error of this package gets."""
+"""Errors in the JSON form that a path's clients know, and which status each error of this package gets."""
 
 from __future__ import annotations
 
 import logging
 import re
 import reprlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 PLACE = re.compile(r"([a-z_]+)((?:\[\d+\]|\.\w+)*)(?=:| must | names )")
 """The argument, and the place in it, with which a message begins."""
+
+OLLAMA_PATHS = "/api/"
+"""What the paths of Ollama's API begin with."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -51,15 +54,29 @@ class ApiError(Exception):
         self.param = param
         self.headers = headers or {}
 
-    def body(self) -> dict[str, Any]:
-        """The error as OpenAI writes it."""
+    def body(self, path: str = "") -> dict[str, Any]:
+        """The error as the clients of a path expect it: Ollama's form under /api/, OpenAI's everywhere else."""
+        if path.startswith(OLLAMA_PATHS):
+            return {"error": str(self)}
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         kind = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}.get(self.status, kind)
         return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
 
-    def response(self) -> Response:
-        """The error as a response."""
-        return Response(json_bytes(self.body()), self.status, self.headers, "application/json")
+    def response(self, path: str = "") -> Response:
+        """The error as a response to a request for a path."""
+        return Response(json_bytes(self.body(path)), self.status, self.headers, "application/json")
+
+    def moved(self, places: Mapping[str, str]) -> ApiError:
+        """The error with the client's place of what is wrong.
+
+        Args:
+            places: place in the body, as this server reads it -> the place in the request.
+        """
+        place = moved(self.param or "", places)
+        if not self.param or place == self.param:
+            return self
+        message = place + str(self).removeprefix(self.param)
+        return ApiError(self.status, message, code=self.code, param=place, headers=self.headers)
 
 
 class ClientGoneError(Exception):
@@ -101,9 +118,22 @@ def guarded(endpoint: Endpoint) -> Endpoint:
         except (ClientGoneError, ClientDisconnect):
             return Response(status_code=499)
         except Exception as error:
-            return as_api_error(error).response()
+            return as_api_error(error).response(request.scope["path"])
 
     return guard
+
+
+def moved(place: str, places: Mapping[str, str]) -> str:
+    """Where a place in the body stands in the request.
+
+    Args:
+        place: `a.b[1]`.
+        places: place in the body, as this server reads it -> the place in the request.
+    """
+    for length in range(len(place), 0, -1):
+        if (length == len(place) or place[length] in ".[") and place[:length] in places:
+            return places[place[:length]] + place[length:]
+    return place
 
 
 _SHORT = reprlib.Repr()

@@ -94,11 +94,14 @@ def translate(given: Mapping[str, Any], endpoint: Endpoint, known: frozenset[str
     body = {name: value for name, value in given.items() if value is not None}
     ignored = ["calls_as_function"] if body.pop("calls_as_function", None) is not None else []
     places: dict[str, str] = {}
-    _take_options(body, ignored, known)
+    _take_options(body, ignored, places, known)
     for name, own in RENAMED.items():
         own = _own_limit(own, endpoint)
         if name in body and name not in known:
-            body.setdefault(own, body.pop(name))
+            value = body.pop(name)
+            if own not in body:
+                body[own] = value
+                places[own] = places.pop(name, name)
     for name, unset in UNSET.items():
         if is_one_of(body.get(name), unset):
             del body[name]
@@ -107,7 +110,7 @@ def translate(given: Mapping[str, Any], endpoint: Endpoint, known: frozenset[str
     if is_one_of(body.get("top_k"), (-1,)):
         body["top_k"] = 0
     if endpoint != "completions":
-        _take_thinking(body, ignored, endpoint)
+        _take_thinking(body, ignored, places, endpoint)
     _take_schema(body, ignored, places, endpoint)
     if body.get("continue_final_message") is True:
         body.pop("add_generation_prompt", None)
@@ -142,7 +145,7 @@ def is_one_of(value: Any, values: tuple[Any, ...]) -> bool:
     return any(type(value) is type(each) and value == each for each in values)
 
 
-def _take_options(body: Json, ignored: list[str], known: frozenset[str]) -> None:
+def _take_options(body: Json, ignored: list[str], places: dict[str, str], known: frozenset[str]) -> None:
     """Ollama's `options`: the same fields, one level down."""
     options = body.pop("options", None)
     if options is None:
@@ -153,12 +156,14 @@ def _take_options(body: Json, ignored: list[str], known: frozenset[str]) -> None
         if value is None:
             continue
         if name in known or name in RENAMED:
-            body.setdefault(name, value)
+            if name not in body:
+                body[name] = value
+                places[name] = f"options.{name}"
         else:
             ignored.append(f"options.{name}")
 
 
-def _take_thinking(body: Json, ignored: list[str], endpoint: Endpoint) -> None:
+def _take_thinking(body: Json, ignored: list[str], places: dict[str, str], endpoint: Endpoint) -> None:
     """`think` of Ollama, `thinking` of Anthropic, `reasoning` of OpenRouter, `enable_thinking` at the top."""
     wanted: Any = None
     effort: Any = None
@@ -174,19 +179,23 @@ def _take_thinking(body: Json, ignored: list[str], endpoint: Endpoint) -> None:
                 raise ApiError(400, f"thinking.type: {expected}, found {short(kind)}", param="thinking.type")
             if kind in ("enabled", "disabled"):
                 wanted = kind == "enabled"
-            if value.get("budget_tokens") is not None:
-                body.setdefault("thinking_budget", value["budget_tokens"])
+            if value.get("budget_tokens") is not None and "thinking_budget" not in body:
+                body["thinking_budget"] = value["budget_tokens"]
+                places["thinking_budget"] = "thinking.budget_tokens"
             ignored += [f"thinking.{key}" for key in value if key not in ("type", "budget_tokens")]
         elif isinstance(value, bool):
             wanted = value
         elif isinstance(value, str) and name != "enable_thinking":
             effort = value
+            places["reasoning_effort" if endpoint == "chat" else "reasoning.effort"] = name
         else:
             raise ApiError(400, f"{name}: expected true or false, found {short(value)}", param=name)
     if endpoint == "chat":
         reasoning = body.pop("reasoning", None)
         if isinstance(reasoning, dict):
-            effort = reasoning.get("effort", effort)
+            if "effort" in reasoning:
+                effort = reasoning["effort"]
+                places["reasoning_effort"] = "reasoning.effort"
             if isinstance(reasoning.get("enabled"), bool):
                 wanted = reasoning["enabled"]
             if reasoning.get("max_tokens") is not None:
@@ -194,10 +203,14 @@ def _take_thinking(body: Json, ignored: list[str], endpoint: Endpoint) -> None:
             ignored += [f"reasoning.{key}" for key in reasoning if key not in ("effort", "enabled", "max_tokens")]
         elif reasoning is not None:
             raise ApiError(400, f"reasoning: expected an object, found {short(reasoning)}", param="reasoning")
-        if effort is not None:
-            body.setdefault("reasoning_effort", effort)
-    elif effort is not None:
-        body.setdefault("reasoning", {"effort": effort})
+        if effort is not None and "reasoning_effort" not in body:
+            body["reasoning_effort"] = effort
+        else:
+            places.pop("reasoning_effort", None)
+    elif effort is not None and "reasoning" not in body:
+        body["reasoning"] = {"effort": effort}
+    else:
+        places.pop("reasoning.effort", None)
     template = body.get("chat_template_kwargs", {})
     if wanted is not None and isinstance(template, dict):
         body["chat_template_kwargs"] = {"enable_thinking": wanted, **template}

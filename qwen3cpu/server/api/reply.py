@@ -17,7 +17,7 @@ from qwen3cpu.server.api.bodies import ForeignBody
 from qwen3cpu.server.api.common import check_model, check_task
 from qwen3cpu.server.api.ignored import note_ignored
 from qwen3cpu.server.api.json_output import json_bytes
-from qwen3cpu.server.api.streams import EventStream, while_connected
+from qwen3cpu.server.api.streams import EventStream, PieceStream, while_connected
 from qwen3cpu.server.scheduling.service import Answers, Service
 
 B = TypeVar("B", bound=ForeignBody)
@@ -29,29 +29,30 @@ class Reply(Protocol):
     """Writes the answers to one request."""
 
     def events(self) -> AsyncGenerator[bytes, None]:
-        """As a stream, each item a whole event."""
+        """As a stream, each item a whole event or line."""
 
     async def whole(self) -> dict[str, Any]:
         """All of it."""
 
 
-async def read_model_body(http: HttpRequest, arrival: Arrival, kind: type[B], task: Task) -> B:
+async def read_model_body(http: HttpRequest, arrival: Arrival, kind: type[B], task: Task | None) -> B:
     """The body of a request for the model that is here.
 
     Args:
         http: the request.
         arrival: the same.
         kind: of body.
-        task: for which a model has to be made.
+        task: for which a model has to be made; None: any will do.
 
     Raises:
-        ApiError, ValidationError: it is too large, no JSON, malformed, or for another model.
+        ApiError: it is too large, no JSON, malformed, or for another model.
     """
     service: Service = http.app.state.service
 
     def read(given: dict[str, object]) -> B:
-        check_task(service, task)
-        return kind.read(given)
+        if task is not None:
+            check_task(service, task)
+        return kind.read(given, service.model.context)
 
     body = await arrival.body(read)
     note_ignored(http, body)
@@ -68,10 +69,20 @@ def unenforced_header(request: Request) -> dict[str, str]:
     return {"x-schema-unenforced": names if len(names) <= LONGEST_HEADER else f"{names[:LONGEST_HEADER]}..."}
 
 
-async def respond(http: HttpRequest, reply: Reply, answers: Answers, *, stream: bool) -> Response:
-    """Send a reply. Its answers are closed at the end, also after an error."""
+async def respond(http: HttpRequest, reply: Reply, answers: Answers, *, stream: bool, lines: bool = False) -> Response:
+    """Send a reply. Its answers are closed at the end, also after an error.
+
+    Args:
+        http: the request.
+        reply: what is sent.
+        answers: what it is made of.
+        stream: whether it is sent as it comes.
+        lines: whether a stream is one of JSON lines; otherwise it is one of server-sent events.
+    """
     service: Service = http.app.state.service
     headers = unenforced_header(answers.jobs[0].request)
+    if stream and lines:
+        return PieceStream(reply.events(), answers.close, "application/x-ndjson", headers=headers)
     if stream:
         events = EventStream(reply.events(), service.settings.keep_alive, answers.close)
         events.headers.update(headers)

@@ -66,7 +66,7 @@ class ResponsesBody(Generation):
     stop: str | Items[str] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
-    def without_effect(self) -> Iterator[str]:
+    def without_effect(self, context: int) -> Iterator[str]:
         """Fields of OpenAI's that ask for what is not made here."""
         if self.include:
             yield "include"

@@ -77,7 +77,7 @@ class RerankBody(SearchBody):
             found.append(text)
         return found
 
-    def without_effect(self) -> Iterator[str]:
+    def without_effect(self, context: int) -> Iterator[str]:
         """Fields of documents beside their texts."""
         given = (self.documents if self.texts is None else self.texts) or ()
         objects = ((place, document) for place, document in enumerate(given) if isinstance(document, dict))

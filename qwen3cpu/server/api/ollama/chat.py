@@ -1,0 +1,28 @@
+"""POST /api/chat."""
+
+from __future__ import annotations
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from qwen3cpu.server.api.arrival import Arrival
+from qwen3cpu.server.api.chat_input import start_chat
+from qwen3cpu.server.api.json_output import json_response
+from qwen3cpu.server.api.ollama.bodies import OllamaChat
+from qwen3cpu.server.api.ollama.reply import OllamaReply, chat_piece, loaded
+from qwen3cpu.server.api.reply import read_model_body, respond
+from qwen3cpu.server.scheduling.service import Service
+
+
+async def chat(http: HttpRequest) -> Response:
+    """Serve a request."""
+    service: Service = http.app.state.service
+    arrival = Arrival(http)
+    await arrival.read()
+    with service.preparation():
+        body = await read_model_body(http, arrival, OllamaChat, "generation")
+        if not body.messages:
+            return json_response(loaded(service, body, chat_piece))
+        prompt, answers = await start_chat(service, arrival, body)
+    reply = OllamaReply(service, arrival, body, prompt, answers, chat_piece)
+    return await respond(http, reply, answers, stream=body.streams, lines=True)

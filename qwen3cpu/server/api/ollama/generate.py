@@ -1,0 +1,64 @@
+"""POST /api/generate: an answer to a prompt, which may go on from an earlier answer or be taken as it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from qwen3cpu.generation.options import Request
+from qwen3cpu.generation.tool_choice import ToolUse
+from qwen3cpu.server.api.arrival import Arrival
+from qwen3cpu.server.api.chat_input import Asked, answer_schema, chat_request, grammar_maker, with_grammar
+from qwen3cpu.server.api.client_names import client_names
+from qwen3cpu.server.api.json_output import json_response
+from qwen3cpu.server.api.ollama.bodies import OllamaGenerate
+from qwen3cpu.server.api.ollama.reply import OllamaReply, generate_piece, loaded
+from qwen3cpu.server.api.reply import read_model_body, respond
+from qwen3cpu.server.scheduling.service import Service
+
+
+async def generate(http: HttpRequest) -> Response:
+    """Serve a request."""
+    service: Service = http.app.state.service
+    arrival = Arrival(http)
+    await arrival.read()
+    with service.preparation():
+        body = await read_model_body(http, arrival, OllamaGenerate, "generation")
+        if not body.prompt:
+            return json_response(loaded(service, body, generate_piece))
+        with client_names("prompt", body.names(), places=body.places):
+            asked = await arrival.work(partial(_asked, service, body))
+            prompt = await arrival.work(partial(_prompt, service, body, asked))
+            request = await with_grammar(service, arrival, asked)
+            answers = service.start([prompt], request, arrived=arrival.at)
+    reply = OllamaReply(service, arrival, body, prompt, answers, generate_piece, with_context=not body.raw)
+    return await respond(http, reply, answers, stream=body.streams, lines=True)
+
+
+def _asked(service: Service, body: OllamaGenerate) -> Asked:
+    if not body.raw:
+        return chat_request(service, body)
+    schema = answer_schema(service, body.response_format)
+    request = service.model.answerer.request(body.prompt, raw=True, **body.options())
+    return Asked([], request, grammar_maker(service, ToolUse(), schema, thinking=bool(request.thinking)))
+
+
+def _prompt(service: Service, body: OllamaGenerate, asked: Asked) -> list[int]:
+    if body.raw:
+        return service.encode(body.prompt, asked.request)
+    ids = service.encode(asked.messages, asked.request)
+    if not body.context:
+        return ids
+    before = list(body.context)
+    if before[-1] in service.model.eos_token_ids:
+        before += _line_break(service, asked.request)
+    with client_names("context"):
+        return service.encode([*before, *ids], asked.request)
+
+
+def _line_break(service: Service, request: Request) -> list[int]:
+    """What stands between two messages."""
+    return service.encode("\n", replace(request, raw=True))
