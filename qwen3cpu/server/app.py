@@ -20,6 +20,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from qwen3cpu.model import Model
+from qwen3cpu.server.api.anthropic.messages import count_tokens, messages
 from qwen3cpu.server.api.apply_template import apply_template
 from qwen3cpu.server.api.chat_completions import chat_completions
 from qwen3cpu.server.api.completions import completions
@@ -47,6 +48,8 @@ ENDPOINTS = (
     (POST, "/v1/chat/completions", chat_completions),
     (POST, "/v1/completions", completions),
     (POST, "/v1/responses", responses),
+    (POST, "/v1/messages", messages),
+    (POST, "/v1/messages/count_tokens", count_tokens),
     (POST, "/v1/embeddings", embeddings),
     (POST, "/v1/rerank", rerank),
     (POST, "/v2/rerank", rerank),

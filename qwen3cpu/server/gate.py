@@ -60,12 +60,14 @@ class Gate:
             return ApiError(421, "this server does not answer under the name in the Host header", code="wrong_host")
         if self._key is None or scope["path"] in OPEN_PATHS:
             return None
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1", "replace"), self._key):
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        given = [bearer] if scheme.lower() == "bearer" else []
+        given += [headers["x-api-key"]] if "x-api-key" in headers else []
+        if any(hmac.compare_digest(each.strip().encode("latin-1", "replace"), self._key) for each in given):
             return None
         return ApiError(
             401,
-            "expected the API key of this server as `Authorization: Bearer ...`",
+            "expected the API key of this server as `Authorization: Bearer ...` or `x-api-key: ...`",
             code="invalid_api_key",
             headers={"www-authenticate": "Bearer"},
         )

@@ -13,7 +13,7 @@ class Settings:
 
     Attributes:
         model_name: the id under which clients ask for the model.
-        api_key: what clients have to send as `Authorization: Bearer ...`; None: nothing.
+        api_key: what clients have to send as `Authorization: Bearer ...` or `x-api-key: ...`; None: nothing.
         cors_origins: web pages of these origins may use the server; none by default.
         hosts: names under which the server answers (the `Host` header), so that no web page can reach a server on
             this machine by a name of its own. Every address of this machine counts as one of them. Empty: any.

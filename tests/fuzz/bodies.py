@@ -46,6 +46,26 @@ CALLED = [
 ]
 OPTIONS = {"num_predict": 2, "num_ctx": 99, "temperature": 0.7, "repeat_penalty": 1.1, "seed": 1, "stop": ["x"]}
 SHORT = {"num_predict": 2}
+BLOCKS = [
+    {"role": "user", "content": [{"type": "text", "text": "hello", "cache_control": {"type": "ephemeral"}}]},
+    {
+        "role": "assistant",
+        "content": [
+            {"type": "thinking", "thinking": "hm", "signature": "x"},
+            {"type": "text", "text": "yes"},
+            {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "B"}},
+        ],
+    },
+    {
+        "role": "user",
+        "content": [
+            {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "20"}], "is_error": True},
+            {"type": "document", "title": "d", "source": {"type": "text", "media_type": "text/plain", "data": "a"}},
+        ],
+    },
+]
+CUSTOM = {"name": "weather", "input_schema": TOOL["function"]["parameters"], "type": "custom"}
+MESSAGES = "/v1/messages"
 EMBEDDINGS = ("/v1/embeddings", "/api/embed", "/api/embeddings")
 RERANK = ("/v1/rerank", "/v2/rerank", "/rerank")
 BODIES: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -118,6 +138,31 @@ BODIES: tuple[tuple[str, dict[str, Any]], ...] = (
         },
     ),
     ("/api/generate", {"prompt": "hello", "raw": True, "format": "json", "stream": False, "options": SHORT}),
+    (MESSAGES, {"model": "m", "max_tokens": 2, "messages": BLOCKS, "system": "be brief", "tools": [CUSTOM]}),
+    (
+        MESSAGES,
+        {
+            "max_tokens": 3,
+            "messages": BLOCKS[:1],
+            "system": [{"type": "text", "text": "be brief"}],
+            "thinking": {"type": "enabled", "budget_tokens": 2},
+            "tools": [CUSTOM, {"type": "web_search_20250305", "name": "web_search"}],
+            "tool_choice": {"type": "tool", "name": "weather", "disable_parallel_tool_use": True},
+            "stop_sequences": ["x"],
+            "metadata": {"user_id": "me"},
+            "stream": True,
+        },
+    ),
+    (
+        MESSAGES,
+        {
+            "max_tokens": 2,
+            "messages": [*BLOCKS[:1], {"role": "assistant", "content": "a"}],
+            "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": SCHEMA}},
+            "thinking": {"type": "adaptive", "display": "summarized"},
+        },
+    ),
+    (MESSAGES + "/count_tokens", {"messages": BLOCKS, "tools": [CUSTOM], "tool_choice": {"type": "any"}}),
     ("/api/show", {"model": "m", "verbose": True}),
     (EMBEDDINGS[1], {"model": "m", "input": ["hello", ""], "dimensions": 9, "options": {"num_ctx": 9}}),
     (EMBEDDINGS[2], {"model": "m", "prompt": "hello", "keep_alive": -1}),
@@ -134,8 +179,8 @@ BODIES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("/apply-template", {"messages": CALLED, "tools": [TOOL]}),
 )
 OPENAI_ERROR = b'{"error":{"message":'
-ERRORS = {"api": b'{"error":"'}
-"""First part of a path -> how its errors begin, where that is not OpenAI's form."""
+ERRORS = {"/api/": b'{"error":"', MESSAGES: b'{"type":"error","error":{"type":"'}
+"""Beginning of a path -> how its errors begin, where that is not OpenAI's form."""
 FOREIGN_KEYS = (
     *("think", "options", "keep_alive", "cache_prompt", "repeat_penalty", "guided_json", "guided_regex", "functions"),
     *("thinking", "reasoning", "prediction", "echo", "truncation", "response_format", "max_tokens", "max_new_tokens"),
@@ -155,6 +200,7 @@ FOREIGN_KEYS = (
     ),
     *("input", "inputs", "input_type", "truncate", "encoding_format", "dimensions", "documents", "texts", "query"),
     *("images", "template", "suffix", "system", "raw", "context", "format", "num_predict", "num_ctx", "logprobs"),
+    *("stop_sequences", "output_config", "input_schema", "tool_use_id", "source", "budget_tokens", "signature"),
     *("top_k", "return_text", "task", "normalized", "truncate_prompt_tokens", "embedding_types"),
     *("", " a", "a ", "\r\n", "\ud800"),
 )
@@ -191,7 +237,8 @@ class Bodies:
         shown = f"{path} {data[:3000]!r}: {status} {answer[:500]!r}"
         assert status < 500, shown
         if status >= 400:
-            assert answer.startswith(ERRORS.get(path.split("/")[1], OPENAI_ERROR)), shown
+            begins = [begin for beginning, begin in ERRORS.items() if path.startswith(beginning)]
+            assert answer.startswith(begins[0] if begins else OPENAI_ERROR), shown
         # A stream that has begun tells of an error in its lines.
         assert b"internal error" not in answer, shown
         assert b"Traceback" not in answer, shown

@@ -21,6 +21,8 @@ POSTS = {
     CHAT: {**QUESTION, "max_tokens": 1, "logprobs": True},
     "/v1/completions": {"prompt": "17 + 25", "max_tokens": 1, "logprobs": 1, "echo": True},
     "/v1/responses": {"input": "17 + 25", "max_output_tokens": 1},
+    "/v1/messages": {**QUESTION, "max_tokens": 1},
+    "/v1/messages/count_tokens": QUESTION,
     "/api/chat": {**QUESTION, "options": {"num_predict": 1}, "logprobs": True},
     "/api/generate": {"prompt": "17 + 25", "options": {"num_predict": 1}, "context": [1, 2], "stream": False},
     "/tokenize": {"prompt": "17 + 25", "return_token_strs": True},

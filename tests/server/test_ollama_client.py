@@ -225,6 +225,7 @@ def test_log_probabilities(client, tiny):
 def test_a_prompt_that_is_missing_loads_the_model(client):
     for reply in (client.chat("tiny"), client.generate("tiny", keep_alive=-1), client.generate("tiny", "")):
         assert (reply.done, reply.done_reason) == (True, "load")
+    assert [piece.done for piece in client.generate("tiny", "", stream=True)] == [True]
     assert client.chat("tiny").message.content == client.generate("tiny").response == ""
 
 

@@ -30,7 +30,7 @@ def check_model(service: Service, name: str | None) -> None:
 IS_A: dict[Task, str] = {"generation": "language model", "embedding": "embedding model", "reranking": "reranker"}
 """What a model is called."""
 ENDPOINTS: dict[Task, str] = {
-    "generation": "/v1/chat/completions, /v1/completions, /v1/responses, /api/chat or /api/generate",
+    "generation": "/v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, /api/chat or /api/generate",
     "embedding": "/v1/embeddings or /api/embed",
     "reranking": "/v1/rerank, /v2/rerank or /rerank",
 }

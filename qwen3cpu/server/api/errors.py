@@ -24,6 +24,18 @@ PLACE = re.compile(r"([a-z_]+)((?:\[\d+\]|\.\w+)*)(?=:| must | names )")
 
 OLLAMA_PATHS = "/api/"
 """What the paths of Ollama's API begin with."""
+ANTHROPIC_PATHS = "/v1/messages"
+"""What the paths of Anthropic's API begin with."""
+ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+"""Status -> what Anthropic calls such an error."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -55,9 +67,12 @@ class ApiError(Exception):
         self.headers = headers or {}
 
     def body(self, path: str = "") -> dict[str, Any]:
-        """The error as the clients of a path expect it: Ollama's form under /api/, OpenAI's everywhere else."""
+        """The error as the clients of a path expect it: Ollama's or Anthropic's form, or else OpenAI's."""
         if path.startswith(OLLAMA_PATHS):
             return {"error": str(self)}
+        if path.startswith(ANTHROPIC_PATHS):
+            kind = "invalid_request_error" if self.status < 500 else "api_error"
+            return {"type": "error", "error": {"type": ANTHROPIC_TYPES.get(self.status, kind), "message": str(self)}}
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         kind = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}.get(self.status, kind)
         return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}

@@ -17,7 +17,7 @@ from qwen3cpu.server.api.bodies import ForeignBody
 from qwen3cpu.server.api.common import check_model, check_task
 from qwen3cpu.server.api.ignored import note_ignored
 from qwen3cpu.server.api.json_output import json_bytes
-from qwen3cpu.server.api.streams import EventStream, PieceStream, while_connected
+from qwen3cpu.server.api.streams import KEEP_ALIVE, EventStream, PieceStream, while_connected
 from qwen3cpu.server.scheduling.service import Answers, Service
 
 B = TypeVar("B", bound=ForeignBody)
@@ -69,7 +69,9 @@ def unenforced_header(request: Request) -> dict[str, str]:
     return {"x-schema-unenforced": names if len(names) <= LONGEST_HEADER else f"{names[:LONGEST_HEADER]}..."}
 
 
-async def respond(http: HttpRequest, reply: Reply, answers: Answers, *, stream: bool, lines: bool = False) -> Response:
+async def respond(
+    http: HttpRequest, reply: Reply, answers: Answers, *, stream: bool, lines: bool = False, ping: bytes = KEEP_ALIVE
+) -> Response:
     """Send a reply. Its answers are closed at the end, also after an error.
 
     Args:
@@ -78,13 +80,14 @@ async def respond(http: HttpRequest, reply: Reply, answers: Answers, *, stream: 
         answers: what it is made of.
         stream: whether it is sent as it comes.
         lines: whether a stream is one of JSON lines; otherwise it is one of server-sent events.
+        ping: what a stream of events gets when nothing else comes.
     """
     service: Service = http.app.state.service
     headers = unenforced_header(answers.jobs[0].request)
     if stream and lines:
         return PieceStream(reply.events(), answers.close, "application/x-ndjson", headers=headers)
     if stream:
-        events = EventStream(reply.events(), service.settings.keep_alive, answers.close)
+        events = EventStream(reply.events(), service.settings.keep_alive, answers.close, ping)
         events.headers.update(headers)
         return events
     try:

@@ -24,7 +24,8 @@ class PieceStream(Response):
         pieces: closed when it is exhausted or the client has gone. TimeLimitError cuts the reply off.
         close: called at the end, whatever the reason.
         media_type: of the whole.
-        keep_alive: seconds of silence after which a comment of server-sent events is sent; None: never.
+        keep_alive: seconds of silence after which `ping` is sent; None: never.
+        ping: an event, or a comment of server-sent events.
         headers: of the response.
     """
 
@@ -35,12 +36,14 @@ class PieceStream(Response):
         media_type: str,
         *,
         keep_alive: float | None = None,
+        ping: bytes = KEEP_ALIVE,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(headers=headers, media_type=media_type)
         del self.headers["content-length"]
         self._pieces = pieces
         self._keep_alive = keep_alive
+        self._ping = ping
         self._close = close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,7 +63,7 @@ class PieceStream(Response):
                         break
                     await send(_body(data))
                 else:
-                    await send(_body(KEEP_ALIVE))
+                    await send(_body(self._ping))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except (OSError, TimeLimitError):
             pass  # the client has gone while something was sent, or reads too slowly
@@ -78,13 +81,20 @@ class EventStream(PieceStream):
 
     Args:
         events: each a whole event; closed when it is exhausted or the client has gone.
-        keep_alive: seconds of silence after which a comment is sent.
+        keep_alive: seconds of silence after which `ping` is sent.
         close: called at the end, whatever the reason.
+        ping: an event, or a comment.
     """
 
-    def __init__(self, events: AsyncGenerator[bytes, None], keep_alive: float, close: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes, None],
+        keep_alive: float,
+        close: Callable[[], None],
+        ping: bytes = KEEP_ALIVE,
+    ) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        super().__init__(events, close, "text/event-stream", keep_alive=keep_alive, headers=headers)
+        super().__init__(events, close, "text/event-stream", keep_alive=keep_alive, ping=ping, headers=headers)
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

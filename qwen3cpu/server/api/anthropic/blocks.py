@@ -1,0 +1,125 @@
+"""Messages of content blocks, made those of a chat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.api.foreign_fields import short
+
+Json = dict[str, Any]
+
+
+class Conversation:
+    """Messages of a chat that are made from a request's, and where each of them stands in the request."""
+
+    def __init__(self) -> None:
+        self.messages: list[Any] = []
+        self.places: dict[str, str] = {}
+        """Place in `messages` -> place in the request."""
+
+    def add_system(self, system: Any) -> None:
+        """Add the field `system`: text, or blocks of it."""
+        if system not in (None, "", []):
+            self._add({"role": "system", "content": _text(system, "system")}, "system", "system")
+
+    def add(self, message: Any, where: str) -> None:
+        """Add a message of the request.
+
+        Raises:
+            ApiError: a block of a kind that the model cannot read.
+        """
+        content = message.get("content") if isinstance(message, dict) else None
+        if not isinstance(content, list):
+            self._add(message, where, f"{where}.content")
+        elif message.get("role") == "assistant":
+            self._add_assistant(content, where)
+        else:
+            self._add_blocks(message.get("role"), content, where)
+
+    def _add(self, message: Any, where: str, content: str) -> None:
+        place = f"messages[{len(self.messages)}]"
+        self.places |= {place: where, f"{place}.content": content}
+        self.messages.append(message)
+
+    def _add_blocks(self, role: Any, content: list[Any], where: str) -> None:
+        """A message of a user: results of tools are messages of their own."""
+        texts: list[str] = []
+        for index, block in enumerate(content):
+            place = f"{where}.content[{index}]"
+            if isinstance(block, dict) and block.get("type") == "tool_result":
+                self._add_texts(role, texts, where)
+                texts = []
+                result = {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": _result(block, place)}
+                self._add(result, place, f"{place}.content")
+            else:
+                texts.append(_block_text(block, place))
+        if texts or not content:
+            self._add_texts(role, texts or [""], where)
+
+    def _add_texts(self, role: Any, texts: list[str], where: str) -> None:
+        if texts:
+            self._add({"role": role, "content": "\n".join(texts)}, where, f"{where}.content")
+
+    def _add_assistant(self, content: list[Any], where: str) -> None:
+        """A message of the assistant: reasoning and calls have fields of their own."""
+        texts: list[str] = []
+        thoughts: list[str] = []
+        calls: list[Json] = []
+        here = f"messages[{len(self.messages)}]"
+        for index, block in enumerate(content):
+            place = f"{where}.content[{index}]"
+            kind = block.get("type") if isinstance(block, dict) else None
+            if kind == "tool_use":
+                call = f"{here}.tool_calls[{len(calls)}]"
+                self.places |= {call: place, f"{call}.function": place, f"{call}.function.arguments": f"{place}.input"}
+                function = {"name": block.get("name"), "arguments": block.get("input")}
+                calls.append({"id": block.get("id"), "type": "function", "function": function})
+            elif kind == "thinking":
+                thoughts.append(_string(block.get("thinking"), f"{place}.thinking"))
+            elif kind != "redacted_thinking":
+                texts.append(_block_text(block, place))
+        message: Json = {"role": "assistant", "content": "".join(texts)}
+        if any(thoughts):
+            message["reasoning_content"] = "\n".join(thoughts)
+        if calls:
+            message["tool_calls"] = calls
+        self._add(message, where, f"{where}.content")
+
+
+def _result(block: Json, where: str) -> str:
+    """What a tool gave back. The model is told of an error in words."""
+    content = block.get("content")
+    text = "" if content is None else _text(content, f"{where}.content")
+    return f"Error: {text}" if block.get("is_error") is True else text
+
+
+def _text(content: Any, where: str) -> str:
+    """Text, or blocks of it, a line each."""
+    if not isinstance(content, list):
+        return _string(content, where)
+    return "\n".join(_block_text(block, f"{where}[{index}]") for index, block in enumerate(content))
+
+
+def _block_text(block: Any, where: str) -> str:
+    """The text of a block that has some."""
+    kind = block.get("type") if isinstance(block, dict) else None
+    if kind == "text":
+        return _string(block.get("text"), f"{where}.text")
+    if kind == "search_result":
+        parts = [block.get("title"), block.get("source"), _text(block.get("content"), f"{where}.content")]
+        return "\n".join(part for part in parts if isinstance(part, str) and part)
+    source = block.get("source") if kind == "document" else None
+    if isinstance(source, dict) and source.get("type") in ("text", "content"):
+        field = "data" if source["type"] == "text" else "content"
+        parts = [block.get("title"), block.get("context"), _text(source.get(field), f"{where}.source.{field}")]
+        return "\n".join(part for part in parts if isinstance(part, str) and part)
+    found = f"a block of type {short(kind)}" if isinstance(block, dict) else type(block).__name__
+    message = f"{where}: expected text, because the model reads nothing else, found {found}"
+    raise ApiError(400, message, code="invalid_value", param=where)
+
+
+def _string(text: Any, where: str) -> str:
+    if not isinstance(text, str):
+        raise ApiError(400, f"{where}: expected text, found {type(text).__name__}", code="invalid_value", param=where)
+    return text
