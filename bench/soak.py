@@ -53,6 +53,8 @@ HOSTILE_SCHEMAS: tuple[dict[str, Any], ...] = (
     {"anyOf": [{"type": "object", "properties": {f"k{i}": {"$ref": "#"}}} for i in range(200)]},
     {"type": "array", "items": {"enum": [f"value {i} " + "x" * 40 for i in range(500)]}, "minItems": 500},
 )
+STREAMS = ("/v1/chat/completions", "/v1/messages", "/api/chat")
+"""Endpoints of all APIs that take messages and stream answers to them."""
 WORDS = ("river", "stone", "cloud", "lamp", "tree", "road", "wind", "door", "glass", "bread")
 
 
@@ -199,20 +201,21 @@ class Load:
 
     async def _stream(self, rng: random.Random) -> None:
         text = " ".join(rng.choices(WORDS, k=rng.randrange(1, 30)))
-        await self._read_stream({"messages": [{"role": "user", "content": text}], "max_tokens": 40}, None)
+        body = {"messages": [{"role": "user", "content": text}], "max_tokens": 40}
+        await self._read_stream(rng.choice(STREAMS), body, None)
 
     async def _cancel(self, rng: random.Random) -> None:
         """Hang up in the middle of an answer."""
         body = {"messages": [{"role": "user", "content": rng.choice(WORDS)}], "max_tokens": 400, "ignore_eos": True}
-        await self._read_stream(body, rng.randrange(0, 20))
+        await self._read_stream(rng.choice(STREAMS), body, rng.randrange(0, 20))
 
-    async def _read_stream(self, body: dict[str, Any], most: int | None) -> None:
+    async def _read_stream(self, path: str, body: dict[str, Any], most: int | None) -> None:
         try:
-            async with self._http.stream("POST", "/v1/chat/completions", json={**body, "stream": True}) as response:
+            async with self._http.stream("POST", path, json={**body, "stream": True}) as response:
                 self._record.statuses[response.status_code] += 1
                 count = 0
                 async for line in response.aiter_lines():
-                    count += line.startswith("data:")
+                    count += line.startswith(("data:", "{"))
                     if most is not None and count > most:
                         return
         except httpx.HTTPError as error:
@@ -233,7 +236,7 @@ class Load:
     async def _nonsense(self, rng: random.Random) -> None:
         """Bodies that have to be refused."""
         body = rng.choice(({}, {"messages": []}, {"messages": 1}, {"messages": [{"role": "x"}]}, [1], {"prompt": None}))
-        await self._post(rng.choice(("/v1/chat/completions", "/v1/completions", "/v1/responses")), body)
+        await self._post(rng.choice((*STREAMS, "/v1/completions", "/v1/responses", "/api/generate")), body)
         await asyncio.sleep(0.05)
 
     async def _flood(self, rng: random.Random) -> None:
