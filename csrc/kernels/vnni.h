@@ -2,6 +2,8 @@
 //
 // A variant is a class of static functions on registers of whole row tiles, one 32-bit lane a row:
 //   kTiles                  row tiles in a register; a second one lies `apart` bytes (of weights) from the first
+//   kMaxTokens              tokens that share the loads of weights
+//   kMostSums               sums that fit into the registers beside as many results
 //   Int, Float              the registers
 //   load(p, apart)          one k-quad of every row
 //   scales_q4(p, apart)     8 int8 a tile: the scale in the lower half of a lane, nothing in the upper one
@@ -23,12 +25,10 @@
 namespace qwen3cpu::vnni {
 namespace {
 
-constexpr int kMaxTokens = 8;
-
-// Registers that are worked on side by side: up to four row tiles, as long as there are few sums.
+// Registers that are worked on side by side: up to four row tiles, as long as their sums fit.
 template <class Rows>
 constexpr int registers(int tokens) {
-  const int most = 4 / Rows::kTiles, fitting = 4 / tokens;
+  const int most = 4 / Rows::kTiles, fitting = Rows::kMostSums / tokens;
   return fitting < 1 ? 1 : fitting < most ? fitting : most;
 }
 
@@ -50,9 +50,10 @@ QWEN3CPU_INLINE void prefetch(const void* p, int64_t apart) {
 }
 
 // int32 [tokens][groups] in scratch: factor * (sum of the activations), where a group's sums start.
+template <class Rows>
 inline const int32_t* start_sums(const Tokens& x, int tokens, int groups, int factor, uint8_t* scratch) {
   auto* start = reinterpret_cast<int32_t*>(scratch);
-  static_assert(kMaxTokens * sizeof(*start) <= 32 * kGroup, "matmul_scratch_bytes holds 32 bytes a column");
+  static_assert(Rows::kMaxTokens * sizeof(*start) <= 32 * kGroup, "matmul_scratch_bytes holds 32 bytes a column");
   for (int t = 0; t < tokens; ++t)
     for (int g = 0; g < groups; ++g) start[t * groups + g] = factor * x.sum[t * x.sums + g];
   return start;
@@ -63,9 +64,9 @@ template <class Rows, class Product>
 void multiply(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
               float* y, int64_t ldy, uint8_t* scratch) {
   const int groups = ceil_div(w.cols, kGroup);
-  for_token_runs<kMaxTokens>(x, first_token, n_tokens, y, ldy, [&](auto count, const Tokens& tokens, float* to) {
+  for_token_runs<Rows::kMaxTokens>(x, first_token, n_tokens, y, ldy, [&](auto count, const Tokens& tokens, float* to) {
     constexpr int T = count.value;
-    const int32_t* start = start_sums(tokens, T, groups, Product::kOffset, scratch);
+    const int32_t* start = start_sums<Rows>(tokens, T, groups, Product::kOffset, scratch);
     for_tiles_side_by_side<registers<Rows>(T) * Rows::kTiles>(first_tile, n_tiles, [&](auto n, int tile, int apart) {
       Product::template run<Rows, ceil_div(n.value, Rows::kTiles), T>(w, tile, n.value > 1 ? apart : 0, tokens, start,
                                                                       to + (tile - first_tile) * kTileRows, ldy);

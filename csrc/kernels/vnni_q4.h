@@ -14,7 +14,7 @@ template <class Rows, int R, int T>
 QWEN3CPU_INLINE void add_group(const Q4Block* const (&block)[R], int64_t apart, int g, const int8_t* x, int64_t stride,
                                const int32_t* start, int groups, typename Rows::Int (&dot)[R][T]) {
   typename Rows::Int sum[R][T];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int t = 0; t < T; ++t)
     for (int i = 0; i < R; ++i) sum[i][t] = Rows::set1(start[t * groups]);
 #pragma GCC unroll 4
@@ -26,16 +26,16 @@ QWEN3CPU_INLINE void add_group(const Q4Block* const (&block)[R], int64_t apart, 
       low[i] = Rows::low_nibbles(two[i]);
       high[i] = Rows::high_nibbles(two[i]);
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int t = 0; t < T; ++t)
       for (int i = 0; i < R; ++i) sum[i][t] = Rows::add_products(sum[i][t], low[i], x + t * stride + 4 * v);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int t = 0; t < T; ++t)
       for (int i = 0; i < R; ++i) sum[i][t] = Rows::add_products(sum[i][t], high[i], x + t * stride + 16 + 4 * v);
   }
   for (int i = 0; i < R; ++i) {
     const typename Rows::Int scale = Rows::scales_q4(block[i]->scale[g], apart);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int t = 0; t < T; ++t) dot[i][t] = Rows::add_scaled(dot[i][t], sum[i][t], scale);
   }
 }

@@ -15,7 +15,7 @@ QWEN3CPU_INLINE void add_group(const Q8Block* const (&block)[R], int64_t apart, 
                                const int32_t* start, int groups, typename Rows::Float (&acc)[R][T]) {
   const int8_t* q = x.q + int64_t{g} * kGroup;
   typename Rows::Int sum[R][T];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int t = 0; t < T; ++t)
     for (int i = 0; i < R; ++i) sum[i][t] = Rows::set1(start[t * groups + g]);
 #pragma GCC unroll 8
@@ -25,13 +25,13 @@ QWEN3CPU_INLINE void add_group(const Q8Block* const (&block)[R], int64_t apart, 
       if (quad % 2 == 0) prefetch<Rows, 2560, _MM_HINT_T1>(block[i]->q[in_block][quad], apart);
       w[i] = Rows::load(block[i]->q[in_block][quad], apart);
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int t = 0; t < T; ++t)
       for (int i = 0; i < R; ++i) sum[i][t] = Rows::add_products(sum[i][t], w[i], q + t * x.stride + 4 * quad);
   }
   for (int i = 0; i < R; ++i) {
     const typename Rows::Float scale = Rows::scales_q8(block[i]->scale[in_block], apart);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int t = 0; t < T; ++t)
       acc[i][t] = Rows::fma(sum[i][t], Rows::mul(scale, x.scale[t * x.scales + g]), acc[i][t]);
   }

@@ -8,7 +8,7 @@ namespace qwen3cpu::avx512vnni {
 namespace {
 
 struct Rows {
-  static constexpr int kTiles = 2;
+  static constexpr int kTiles = 2, kMaxTokens = 6, kMostSums = 12;
   using Int = __m512i;
   using Float = __m512;
 

@@ -8,7 +8,7 @@ namespace qwen3cpu::avxvnni {
 namespace {
 
 struct Rows {
-  static constexpr int kTiles = 1;
+  static constexpr int kTiles = 1, kMaxTokens = 8, kMostSums = 4;
   using Int = __m256i;
   using Float = __m256;
 
