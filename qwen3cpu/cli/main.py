@@ -58,6 +58,7 @@ def _run(args: argparse.Namespace) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     from qwen3cpu.cli import (
+        batch,
         cache,
         chat,
         demo,
@@ -79,7 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"qwen3cpu {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in (
-        *(generate, chat, embed, search, inspect, eval, plan, quantize, verify, cache, serve, demo, doctor),
+        *(generate, chat, batch, embed, search, inspect, eval, plan, quantize, verify, cache, serve, demo, doctor),
     ):
         command.add_command(commands)
     return parser

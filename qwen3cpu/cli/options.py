@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from pathlib import Path
 from typing import Any, Literal
 
 from qwen3cpu.checkpoint.json_fields import parse_object
@@ -19,6 +21,7 @@ DEFAULT_MODEL = "tiny"
 EMBEDDING_MODEL = "tiny-embedding"
 REAL_MODELS = {DEFAULT_MODEL: "Qwen/Qwen3-1.7B", EMBEDDING_MODEL: "Qwen/Qwen3-Embedding-0.6B"}
 """Small model inside the package -> one of its kind that is good for real work."""
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 THINKING: dict[str, bool | Literal["auto"]] = {"on": True, "off": False, "auto": "auto"}
 
 
@@ -155,3 +158,19 @@ def answer_options(args: argparse.Namespace) -> dict[str, Any]:
         "frequency_penalty": args.frequency_penalty,
         "progress": True,
     }
+
+
+def model_id(source: str) -> str:
+    """What clients call a model: a hub id as it is; of a path the last part, which says nothing of this machine."""
+    from qwen3cpu.packed.packed_file import SUFFIX
+
+    path = Path(source)
+    return path.resolve().name.removesuffix(SUFFIX) if path.exists() else source
+
+
+def memory_size(flag: str, text: str) -> int:
+    """Bytes that a flag's value such as 800M or 4G stands for. ArgumentError for another text."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise ArgumentError(f"{flag}: expected a size such as 800M or 4G, found {text!r}")
+    return int(float(match[1]) * _UNITS[match[2].upper()])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qwen3cpu.cli.commands import Commands
@@ -15,8 +13,6 @@ from qwen3cpu.errors import ArgumentError
 if TYPE_CHECKING:
     from qwen3cpu.model import Model
     from qwen3cpu.server.settings import Settings
-
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def add_command(commands: Commands) -> None:
@@ -105,6 +101,7 @@ def make_settings(args: argparse.Namespace, model: Model, source: str, *, addres
     Raises:
         ArgumentError: a value that is not allowed.
     """
+    from qwen3cpu.cli.options import memory_size, model_id
     from qwen3cpu.server.hosts import is_loopback
     from qwen3cpu.server.settings import Settings
 
@@ -122,31 +119,16 @@ def make_settings(args: argparse.Namespace, model: Model, source: str, *, addres
     if not local and key is None:
         note(f"qwen3cpu: anyone who can reach {args.host} may use this server; --api-key asks for a key")
     return Settings(
-        model_name=args.model_name or _model_name(source),
+        model_name=args.model_name or model_id(source),
         api_key=key,
         cors_origins=tuple(args.cors_origin or ()),
         hosts=hosts,
         parallel=args.parallel,
         queue=args.queue,
-        kv_bytes=None if args.kv_memory is None else _size(args.kv_memory),
+        kv_bytes=None if args.kv_memory is None else memory_size("--kv-memory", args.kv_memory),
         timeout=args.timeout,
         grace=args.grace,
     )
-
-
-def _model_name(source: str) -> str:
-    """A hub id as it is; of a path only the last part, which says nothing about this machine."""
-    from qwen3cpu.packed.packed_file import SUFFIX
-
-    path = Path(source)
-    return path.resolve().name.removesuffix(SUFFIX) if path.exists() else source
-
-
-def _size(text: str) -> int:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if match is None:
-        raise ArgumentError(f"--kv-memory: expected a size such as 800M or 4G, found {text!r}")
-    return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
 def _in_url(host: str) -> str:

@@ -1,10 +1,12 @@
-"""One progress bar with the time left, on stderr when that is a terminal and silent otherwise."""
+"""One progress bar with the time left: on stderr when that is a terminal, or in a notebook's cell; else silent."""
 
 from __future__ import annotations
 
 import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
+
+from qwen3cpu.system.notebook_line import NotebookLine, in_notebook
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -24,12 +26,15 @@ class Progress:
         self._unit = unit
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
+        self._line: NotebookLine | None = None
 
     def __enter__(self) -> Progress:
         if sys.stderr is not None and sys.stderr.isatty():
             self._bar = _make_bar(self._unit)
             self._task = self._bar.add_task(self._description, total=self._total)
             self._bar.start()
+        elif in_notebook():
+            self._line = NotebookLine(self._description, self._total, self._unit)
         return self
 
     def __exit__(
@@ -37,11 +42,16 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        self._bar = self._task = None
+        if self._line is not None:
+            self._line.show()
+        self._bar = self._task = self._line = None
 
     def start(self, description: str, total: int | None, unit: str | None = None) -> None:
         """Begin again from zero with another description, total (None when not known) and, unless None, unit."""
         self._description, self._total = description, total
+        if self._line is not None:
+            self._unit = unit or self._unit
+            self._line.start(description, total, self._unit)
         if self._bar is None or self._task is None:
             self._unit = unit or self._unit
         elif unit is None or unit == self._unit:
@@ -53,6 +63,8 @@ class Progress:
 
     def advance(self, n: int) -> None:
         """`n` more units are done."""
+        if self._line is not None:
+            self._line.advance(n)
         if self._bar is not None and self._task is not None:
             self._bar.advance(self._task, n)
 

@@ -11,7 +11,7 @@ import qwen3cpu
 PACKAGE = Path(qwen3cpu.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 COMPILED = {"_native", "_sampling"}
-USERS = ("bench", "cli", "evaluation", "integrations", "lm_eval.py", "search", "server", "__main__.py")
+USERS = ("batch", "bench", "cli", "evaluation", "integrations", "lm_eval.py", "search", "server", "__main__.py")
 """Rooms that use the public object and the rooms under it, never the compiled modules."""
 
 

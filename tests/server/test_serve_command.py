@@ -14,7 +14,7 @@ from running import Started
 
 import qwen3cpu
 from qwen3cpu.cli import main as cli
-from qwen3cpu.cli import serve as cli_serve
+from qwen3cpu.cli import options as cli_options
 
 
 def run(*arguments):
@@ -103,16 +103,16 @@ def test_without_the_extra(monkeypatch, capsys):
     ("text", "size"), [("800M", 800 << 20), ("4G", 4 << 30), ("1.5GiB", 3 << 29), ("4096", 4096), ("2 kb", 2048)]
 )
 def test_sizes(text, size):
-    assert cli_serve._size(text) == size
+    assert cli_options.memory_size("--kv-memory", text) == size
 
 
 def test_a_path_is_not_told(tmp_path):
     (tmp_path / "Qwen3-1.7B").mkdir()
-    assert cli_serve._model_name(str(tmp_path / "Qwen3-1.7B")) == "Qwen3-1.7B"
+    assert cli_options.model_id(str(tmp_path / "Qwen3-1.7B")) == "Qwen3-1.7B"
     packed = Path(tmp_path / "mine-1.7B.qwen3")
     packed.touch()
-    assert cli_serve._model_name(str(packed)) == "mine-1.7B"
-    assert cli_serve._model_name("Qwen/Qwen3-1.7B") == "Qwen/Qwen3-1.7B"
+    assert cli_options.model_id(str(packed)) == "mine-1.7B"
+    assert cli_options.model_id("Qwen/Qwen3-1.7B") == "Qwen/Qwen3-1.7B"
 
 
 def test_the_script_that_measures_a_server():

@@ -30,11 +30,11 @@ async def chat_completions(http: HttpRequest) -> Response:
     with service.preparation():
         body = await read_model_body(http, arrival, ChatBody, "generation")
         prompt, answers = await start_chat(service, arrival, body)
-    reply = _Reply(service, body, prompt, answers)
+    reply = ChatReply(service, body, prompt, answers)
     return await respond(http, reply, answers, stream=bool(body.stream))
 
 
-class _Reply:
+class ChatReply:
     """Writes the answers to one request."""
 
     def __init__(self, service: Service, body: ChatBody, prompt: list[int], answers: Answers) -> None:

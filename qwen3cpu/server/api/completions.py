@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -31,7 +31,7 @@ async def completions(http: HttpRequest) -> Response:
     with service.preparation():
         body = await read_model_body(http, arrival, CompletionBody, "generation")
         with client_names("prompt", {"max_new_tokens": "max_tokens"}, places=body.places):
-            request, prompts = await arrival.work(partial(_encoded, service, body, arrival))
+            request, prompts = await arrival.work(partial(encoded_prompts, service, body, arrival.watch))
             answers = service.start(
                 prompts,
                 request,
@@ -39,17 +39,19 @@ async def completions(http: HttpRequest) -> Response:
                 score_prompt=body.echo and body.logprobs is not None,
                 sample=body.max_tokens != 0,
             )
-    reply = _Reply(service, body, request, prompts, answers)
+    reply = CompletionReply(service, body, request, prompts, answers)
     return await respond(http, reply, answers, stream=bool(body.stream))
 
 
-def _encoded(service: Service, body: CompletionBody, arrival: Arrival) -> tuple[Request, list[list[int]]]:
-    """The checked options, and the ids of the prompts."""
+def encoded_prompts(
+    service: Service, body: CompletionBody, watch: Callable[[int], None] = lambda place: None
+) -> tuple[Request, list[list[int]]]:
+    """The checked options, and the ids of the prompts. `watch` gets the place of each before it is encoded."""
     request = replace(service.model.answerer.request(**body.options()), plain=True)
     prompts: list[list[int]] = []
     given = _prompts(body, service.settings.max_prompts)
     for place, prompt in enumerate(given):
-        arrival.watch(place)
+        watch(place)
         with client_names("prompt" if prompt is body.prompt else f"prompt[{place}]"):
             prompts.append(service.encode(prompt, request))
     return request, prompts
@@ -66,7 +68,7 @@ def _prompts(body: CompletionBody, most: int) -> Sequence[str | list[int]]:
     return prompt  # type: ignore[return-value]  # pydantic has checked that all are of one kind
 
 
-class _Reply:
+class CompletionReply:
     """Writes the answers to one request."""
 
     def __init__(

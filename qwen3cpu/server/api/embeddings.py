@@ -18,15 +18,15 @@ from qwen3cpu.server.scheduling.service import Service
 
 async def embeddings(http: HttpRequest) -> Response:
     """Serve a request."""
-    return await send_vectors(http, EmbeddingsBody, _Form)
+    return await send_vectors(http, EmbeddingsBody, OpenAIVectors)
 
 
-class _Form:
+class OpenAIVectors:
     """OpenAI's form of a reply."""
 
     head = b'{"object":"list","data":['
 
-    def __init__(self, service: Service, body: EmbeddingsBody, arrival: Arrival) -> None:
+    def __init__(self, service: Service, body: EmbeddingsBody, arrival: Arrival | None = None) -> None:
         self._model_name = service.settings.model_name
         self._base64 = body.encoding_format == "base64"
 

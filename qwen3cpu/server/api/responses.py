@@ -41,11 +41,11 @@ async def responses(http: HttpRequest) -> Response:
             prompt = await arrival.work(partial(service.encode, asked.messages, asked.request))
             request = await with_grammar(service, arrival, asked)
             answers = service.start([prompt], request, arrived=arrival.at)
-    reply = _Reply(service, body, request, answers)
+    reply = ResponsesReply(service, body, request, answers)
     return await respond(http, reply, answers, stream=bool(body.stream))
 
 
-class _Reply:
+class ResponsesReply:
     """Writes the answer to one request."""
 
     def __init__(self, service: Service, body: ResponsesBody, request: Request, answers: Answers) -> None:

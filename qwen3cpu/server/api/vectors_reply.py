@@ -68,7 +68,7 @@ async def send_vectors(
             states = service.start_texts(texts, arrived=arrival.at)
     try:
         found = await while_connected(http.receive, states.ready())
-        reply = _Reply(service, reply_form, form, found, sum(map(len, texts)))
+        reply = VectorsReply(service, reply_form, form, found, sum(map(len, texts)))
         if len(found) > PIECE:
             return PieceStream(reply.pieces(states), states.close, "application/json")
         data = await service.workshop.run("reply", reply.whole)
@@ -92,7 +92,7 @@ def _encoded(service: Service, body: EmbeddingsBody, arrival: Arrival) -> tuple[
     return form, encoded
 
 
-class _Reply:
+class VectorsReply:
     """Writes the vectors of one request."""
 
     def __init__(
@@ -115,8 +115,9 @@ class _Reply:
         yield self._reply_form.tail(self._tokens)
 
     def whole(self) -> bytes:
-        """The JSON of a few vectors."""
-        return self._reply_form.head + self._vectors(0) + self._reply_form.tail(self._tokens)
+        """The JSON at once, which takes a while for many vectors."""
+        vectors = b",".join(self._vectors(start) for start in range(0, len(self._states), PIECE))
+        return self._reply_form.head + vectors + self._reply_form.tail(self._tokens)
 
     def _vectors(self, start: int) -> bytes:
         """The items of PIECE vectors, without the brackets around them."""

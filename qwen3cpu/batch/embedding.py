@@ -1,0 +1,82 @@
+"""Vectors for lines: texts of several lines share passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from qwen3cpu.batch.answering import Note
+from qwen3cpu.batch.input_file import Line
+from qwen3cpu.batch.requests import EMBEDDINGS, checked_body, is_openai, read_body
+from qwen3cpu.retrieval.passes import last_states
+from qwen3cpu.retrieval.vectors import VectorForm
+from qwen3cpu.retrieval.window import WINDOW, State
+from qwen3cpu.server.api.client_names import client_names
+from qwen3cpu.server.api.common import check_task
+from qwen3cpu.server.api.embeddings import OpenAIVectors
+from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.api.search_bodies import EmbeddingsBody
+from qwen3cpu.server.api.vectors_reply import VectorsReply
+from qwen3cpu.server.scheduling.service import Service
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """A line whose texts wait for their pass; ids of each."""
+
+    place: int
+    line: Line
+    ids: list[list[int]]
+    reply: Callable[[list[State]], bytes]
+
+
+def embed_lines(service: Service, lines: Iterator[tuple[int, Line]], note: Note) -> None:
+    """Answer lines; `note` gets the JSON of each reply.
+
+    Args:
+        service: not opened.
+        lines: (place, line), read as they are needed.
+        note: called for every line.
+    """
+    waiting: list[_Texts] = []
+    for place, line in lines:
+        try:
+            if line.problem is not None:
+                raise line.problem
+            waiting.append(_prepared(service, place, line))
+        except (MemoryError, OSError):
+            raise
+        except Exception as error:
+            note(place, line, error)
+        if sum(len(each.ids) for each in waiting) >= WINDOW:
+            _embed(service, waiting, note)
+            waiting = []
+    _embed(service, waiting, note)
+
+
+def _prepared(service: Service, place: int, line: Line) -> _Texts:
+    if not is_openai(line):
+        raise ApiError(400, "url: expected a request for vectors", code="missing_required_parameter", param="url")
+    url, given = checked_body(line)
+    check_task(service, "embedding" if url == EMBEDDINGS else "generation")
+    body = read_body(service, EmbeddingsBody, given)
+    with client_names("input", places=body.places):
+        embedder = service.model.embedder
+        form: VectorForm = embedder.form(body.dimensions, body.normalize)
+        encode = embedder.encoder(body.kind, body.instruction, body.truncate)
+        texts = body.texts(service.settings.max_texts)
+        names = ["input" if text is body.input else f"input[{number}]" for number, text in enumerate(texts)]
+        ids = [encode(text, name) for text, name in zip(texts, names, strict=True)]
+
+    def reply(states: list[State]) -> bytes:
+        return VectorsReply(service, OpenAIVectors(service, body), form, states, sum(map(len, ids))).whole()
+
+    return _Texts(place, line, ids, reply)
+
+
+def _embed(service: Service, waiting: list[_Texts], note: Note) -> None:
+    texts = (ids for each in waiting for ids in each.ids)
+    states = chain.from_iterable(last_states(service.model.engine, texts))
+    for each in waiting:
+        note(each.place, each.line, each.reply(list(islice(states, len(each.ids)))))

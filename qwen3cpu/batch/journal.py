@@ -1,0 +1,201 @@
+"""What has been answered so far, kept beside the output so that nothing is answered twice.
+
+The first line says what the job is. Every other line is one answered line: a checksum, the line's number, 1 if it is
+an error and else 0, and the line of the output. A line is written with one call, so a process that is killed leaves at
+most the last one torn, and a line that is torn or damaged counts as not answered.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.errors import ArgumentError
+
+SUFFIX: Final = ".part"
+SYNC_SECONDS: Final = 5.0
+"""Between two times at which what was answered goes to the disk itself. A power failure loses this, a kill nothing."""
+_NEW: Final = ".new"
+
+
+def journal_path(output: Path) -> Path:
+    """Where the journal of an output is."""
+    return output.with_name(output.name + SUFFIX)
+
+
+class Journal:
+    """The journal of one job, locked while it is open.
+
+    Args:
+        output: the file that shall be made; the journal is beside it.
+        about: what the results depend on, for JSON; a journal that says anything else is refused.
+        numbers: of the lines, int64, ascending.
+        restart: begin anew, whatever there is.
+
+    Raises:
+        ArgumentError: another process has it; it is of another job, or no journal; it cannot be written.
+    """
+
+    def __init__(
+        self, output: Path, about: Mapping[str, Any], numbers: NDArray[np.int64], *, restart: bool = False
+    ) -> None:
+        self._output = output
+        self._numbers = numbers
+        self.path = journal_path(output)
+        """Where it is."""
+        self._starts = np.full(len(numbers), -1, np.int64)
+        self._failed = np.zeros(len(numbers), bool)
+        self._synced = monotonic()
+        try:
+            if not self.path.exists():
+                write_file(self.path, [_header(about)])
+            self._file = open(self.path, "r+b", buffering=0)  # noqa: SIM115  closed by `close`
+        except OSError as reason:
+            raise ArgumentError(f"{self.path}: cannot be written: {reason.strerror or reason}") from None
+        try:
+            self._lock()
+            if restart:
+                self._file.truncate(0)
+                self._file.write(_header(about))
+            self._load(about)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        """Close it; it stays on the disk."""
+        self._file.close()
+
+    # What is done
+
+    @property
+    def done(self) -> NDArray[np.bool_]:
+        """Whether each line is answered, bool [lines]."""
+        return self._starts >= 0
+
+    @property
+    def errors(self) -> NDArray[np.int64]:
+        """Numbers of the lines whose result is an error."""
+        return self._numbers[self._failed]
+
+    def add(self, place: int, result: bytes, *, failed: bool) -> None:
+        """Note the result of a line.
+
+        Args:
+            place: of the line among the numbers.
+            result: the line of the output, without its end.
+            failed: whether it is an error.
+
+        Raises:
+            ArgumentError: it cannot be written.
+        """
+        record = _record(int(self._numbers[place]), failed, result)
+        try:
+            if self._file.write(record) != len(record):
+                raise OSError("the disk is full")
+            if monotonic() - self._synced > SYNC_SECONDS:
+                os.fsync(self._file.fileno())
+                self._synced = monotonic()
+        except OSError as reason:
+            raise ArgumentError(f"{self.path}: cannot be written: {reason.strerror or reason}") from None
+        self._starts[place] = self._end + len(record) - len(result) - 1
+        self._failed[place] = failed
+        self._end += len(record)
+
+    def finish(self) -> None:
+        """Make the output of the results, in the order of the lines, and remove the journal."""
+        write_file(self._output, self._results())
+        self.path.unlink()
+
+    def _results(self) -> Iterator[bytes]:
+        with open(self.path, "rb") as file:
+            for start in self._starts:
+                file.seek(int(start))
+                yield file.readline()
+
+    # The file
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ArgumentError(f"{self.path}: another process is working on it") from None
+
+    def _load(self, about: Mapping[str, Any]) -> None:
+        self._end = 0
+        with open(self.path, "rb") as file:
+            found = _read(file.readline())
+            if found is None or found[0] != 0:
+                raise ArgumentError(f"{self.path}: expected the journal of a job, found something else")
+            _compare(self.path, json.loads(found[2]), about)
+            self._end = file.tell()
+            while raw := file.readline():
+                if not raw.endswith(b"\n"):
+                    break
+                if (record := _read(raw)) is not None:
+                    number, failed, result = record
+                    place = int(np.searchsorted(self._numbers, number))
+                    self._starts[place] = self._end + len(raw) - len(result) - 1
+                    self._failed[place] = failed
+                self._end += len(raw)
+        self._file.truncate(self._end)
+        self._file.seek(self._end)
+
+
+def _header(about: Mapping[str, Any]) -> bytes:
+    return _record(0, False, json.dumps(about).encode())
+
+
+def _record(number: int, failed: bool, result: bytes) -> bytes:
+    data = b"%d %d %s" % (number, failed, result)
+    return b"%s %s\n" % (_sum(data), data)
+
+
+def _read(raw: bytes) -> tuple[int, bool, bytes] | None:
+    """(number, failed, result) of a line; None for a damaged one."""
+    given, _, data = raw.removesuffix(b"\n").partition(b" ")
+    if given != _sum(data):
+        return None
+    number, failed, result = data.split(b" ", 2)
+    return int(number), failed == b"1", result
+
+
+def _sum(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest()[:16].encode()
+
+
+def _compare(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    for name in {**expected, **found}:
+        if found.get(name) != expected.get(name):
+            was, now = (json.dumps(each.get(name))[:80] for each in (found, expected))
+            raise ArgumentError(
+                f"{path}: this job was begun with another {name}: expected {was}, found {now}; run it as it was begun, "
+                "or begin anew with --restart (in Python restart=True)"
+            )
+
+
+def write_file(path: Path, pieces: Iterator[bytes] | list[bytes]) -> None:
+    """A file that appears when it is complete, and is on the disk then. ArgumentError when it cannot be written."""
+    new = path.with_name(path.name + _NEW)
+    try:
+        with open(new, "wb") as file:
+            file.writelines(pieces)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as reason:
+        raise ArgumentError(f"{path}: cannot be written: {reason.strerror or reason}") from None

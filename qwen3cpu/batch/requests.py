@@ -1,0 +1,238 @@
+"""From a line to answers under way, and from these to what the output says: OpenAI's bodies, and lines in our own form.
+
+Bodies and replies are the server's own (qwen3cpu/server/api). Everything runs on the thread that calls.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar
+
+from qwen3cpu.batch.ids import Ids
+from qwen3cpu.batch.input_file import Line, LineError
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.generation.line_seed import line_seed
+from qwen3cpu.generation.options import ALIASES, Request
+from qwen3cpu.model import Model
+from qwen3cpu.server.api.bodies import ChatBody, CompletionBody, ForeignBody, Generation
+from qwen3cpu.server.api.chat_completions import ChatReply
+from qwen3cpu.server.api.chat_input import Asked, chat_prompt, chat_request
+from qwen3cpu.server.api.client_names import client_names
+from qwen3cpu.server.api.common import check_model, check_task
+from qwen3cpu.server.api.completions import CompletionReply, encoded_prompts
+from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.api.reply import Reply
+from qwen3cpu.server.api.responses import ResponsesReply
+from qwen3cpu.server.api.responses_input import ResponsesBody, message_places, responses_request
+from qwen3cpu.server.scheduling.service import Answers, Service
+from qwen3cpu.text.prompts import Prompt
+
+T = TypeVar("T")
+B = TypeVar("B", bound=ForeignBody)
+
+EMBEDDINGS: Final = "/v1/embeddings"
+_FIELDS: Final = ("custom_id", "method", "url", "body")
+_NOT_HERE: Final = {
+    "deadline": "none in a job: what is answered in a time differs from run to run",
+    "stream": "none in a job: every answer is written whole",
+    "progress": "none in a line",
+    "n": "none in a line of this form; repeat the line",
+}
+"""Options that a line cannot have, and what is expected."""
+
+
+@dataclass(frozen=True)
+class Underway:
+    """The answers to one line, handed to the scheduler.
+
+    answers: they. every_chunk: whether the reply needs all chunks, and not only the last of each answer. reply: makes
+    the field of the output, when the answers are complete.
+    """
+
+    answers: Answers
+    every_chunk: bool
+    reply: Callable[[Ids], Any]
+
+
+def is_openai(line: Line) -> bool:
+    """Whether a line has OpenAI's form."""
+    return line.given is not None and any(name in line.given for name in ("method", "url", "body"))
+
+
+def checked_body(line: Line) -> tuple[str, Mapping[str, Any]]:
+    """(url, body) of a line in OpenAI's form. LineError for another form."""
+    given = line.given or {}
+    for name in given:
+        if name not in _FIELDS:
+            raise _wrong(
+                str(name)[:80], f"only {', '.join(_FIELDS)}", "an unknown field", "unknown_parameter", LineError
+            )
+    if "custom_id" not in given:
+        raise _wrong("custom_id", "a text", "none", "missing_required_parameter", LineError)
+    if given.get("method", "POST") != "POST":
+        raise _wrong("method", "POST", repr(given["method"])[:80], kind=LineError)
+    url, body = given.get("url"), given.get("body")
+    if url != EMBEDDINGS and url not in _ENDPOINTS:
+        raise _wrong("url", f"one of {', '.join([*_ENDPOINTS, EMBEDDINGS])}", repr(url)[:80], "invalid_url", LineError)
+    if not isinstance(body, dict):
+        raise _wrong("body", "an object", type(body).__name__, kind=LineError)
+    return url, body
+
+
+def read_body(service: Service, kind: type[B], given: Mapping[str, Any]) -> B:
+    """A body, checked as the server does; fields that seem to be misspelt are refused.
+
+    Raises:
+        ApiError, ValidationError: what is wrong with it.
+    """
+    body = kind.read(given)
+    check_model(service, body.model)
+    for name, near in body.hints.items():
+        message = f"unknown field {name[:80]!r}; did you mean {near!r}?"
+        raise ApiError(400, message, code="unknown_parameter", param=name[:80])
+    return body
+
+
+def start(service: Service, line: Line, seed: int, options: Mapping[str, Any]) -> Underway:
+    """Hand a line to the scheduler.
+
+    Args:
+        service: with the scheduler.
+        line: that has an object.
+        seed: of the whole job.
+        options: of lines in our own form, where they do not say otherwise.
+
+    Raises:
+        ApiError, ValidationError, Qwen3CpuError: what is wrong with the line.
+    """
+    own = line_seed(seed, line.key)
+    if not is_openai(line):
+        return _start_plain(service, dict(line.given or {}), own, options)
+    url, given = checked_body(line)
+    check_task(service, "embedding" if url == EMBEDDINGS else "generation")
+    return _ENDPOINTS[url](service, given, own)
+
+
+def _generation(service: Service, kind: type[G], given: Mapping[str, Any], seed: int) -> G:
+    body = read_body(service, kind, given)
+    for name in ("deadline", "stream"):
+        if getattr(body, name):
+            raise _wrong(name, _NOT_HERE[name], repr(getattr(body, name)))
+    if body.seed is None:
+        body.seed = seed
+    return body
+
+
+def _chat(service: Service, given: Mapping[str, Any], seed: int) -> Underway:
+    body = _generation(service, ChatBody, given, seed)
+    with client_names("messages", body.names(), places=body.places):
+        asked = chat_request(service, body)
+        prompt = chat_prompt(service, body, asked.messages, asked.request)
+        answers = service.start([prompt], _with_grammar(service, asked))
+    return _replied(answers, ChatReply(service, body, prompt, answers), every_chunk=False)
+
+
+def _completions(service: Service, given: Mapping[str, Any], seed: int) -> Underway:
+    body = _generation(service, CompletionBody, given, seed)
+    with client_names("prompt", {"max_new_tokens": "max_tokens"}, places=body.places):
+        request, prompts = encoded_prompts(service, body)
+        scored = body.echo and body.logprobs is not None
+        answers = service.start(prompts, request, score_prompt=scored, sample=body.max_tokens != 0)
+    return _replied(answers, CompletionReply(service, body, request, prompts, answers), every_chunk=True)
+
+
+def _responses(service: Service, given: Mapping[str, Any], seed: int) -> Underway:
+    body = _generation(service, ResponsesBody, given, seed)
+    names = {"max_new_tokens": "max_output_tokens", "schema": "text.format.schema"}
+    with client_names("input", names, message_places(body), body.places):
+        asked = responses_request(service, body)
+        prompt = service.encode(asked.messages, asked.request)
+        request = _with_grammar(service, asked)
+        answers = service.start([prompt], request)
+    return _replied(answers, ResponsesReply(service, body, request, answers), every_chunk=True)
+
+
+G = TypeVar("G", bound=Generation)
+_ENDPOINTS: Final[dict[str, Callable[[Service, Mapping[str, Any], int], Underway]]] = {
+    "/v1/chat/completions": _chat,
+    "/v1/completions": _completions,
+    "/v1/responses": _responses,
+}
+
+
+def _with_grammar(service: Service, asked: Asked) -> Request:
+    if asked.make_grammar is None:
+        return asked.request
+    grammar = asked.make_grammar()
+    service.model.answerer.check_grammar(grammar)
+    return replace(asked.request, grammar=grammar, check_answer=False)
+
+
+def _replied(answers: Answers, reply: Reply, *, every_chunk: bool) -> Underway:
+    def body(ids: Ids) -> dict[str, Any]:
+        whole = at_once(reply.whole())
+        ids.settle(whole)
+        return whole
+
+    return Underway(answers, every_chunk, body)
+
+
+def _start_plain(service: Service, given: dict[str, Any], seed: int, options: Mapping[str, Any]) -> Underway:
+    given.pop("custom_id", None)
+    prompts = [name for name in ("prompt", "messages") if name in given]
+    if len(prompts) != 1:
+        found = "both" if prompts else f"neither in {', '.join(map(repr, given))[:80] or 'an empty object'}"
+        raise _wrong("prompt", "a prompt or messages", found, "missing_required_parameter")
+    prompt: Prompt = given.pop(prompts[0])
+    request = service.model.answerer.request(prompt, **{"seed": seed, **_joined(given, options)})
+    answers = service.start([service.encode(prompt, request)], replace(request, check_answer=False))
+    return Underway(answers, False, lambda ids: ids.result(at_once(answers.results())[0]))
+
+
+def line_options(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options for the lines in our own form of a whole job, as JSON has them. ArgumentError for what is not allowed."""
+    try:
+        given: dict[str, Any] = json.loads(json.dumps(options, allow_nan=False))
+        checked = _joined(given, {})
+    except (ValueError, TypeError) as reason:
+        raise ArgumentError(f"options: expected what JSON can carry: {reason}") from None
+    except ApiError as wrong:
+        raise ArgumentError(str(wrong)) from None
+    if model.task == "generation":
+        model.answerer.request(None, **checked)
+    elif given:
+        raise ArgumentError(f"options: expected none for an embedding model, found {', '.join(given)}")
+    return given
+
+
+def _joined(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """A line's options and those of the job that it does not have, under the same names or others."""
+    own = {name: value for name, value in given.items() if value is not None}
+    for name in own:
+        if (canonical := ALIASES.get(name, name)) in _NOT_HERE:
+            raise _wrong(name, _NOT_HERE[canonical], repr(own[name])[:80])
+    names = {ALIASES.get(name, name) for name in own}
+    joined = {name: value for name, value in options.items() if ALIASES.get(name, name) not in names} | own
+    if isinstance(bias := joined.get("logit_bias"), dict):
+        # Keys of JSON are texts. What is no id stays one, and is refused as any other wrong key.
+        joined["logit_bias"] = {int(key) if key.isdecimal() else key: value for key, value in bias.items()}
+    return joined
+
+
+def at_once(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that has nothing to wait for."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    work.close()
+    raise RuntimeError("a reply waits for something although its answers are complete")
+
+
+def _wrong(
+    place: str, expected: str, found: str, code: str = "invalid_value", kind: type[ApiError] = ApiError
+) -> ApiError:
+    return kind(400, f"{place}: expected {expected}; found {found}", code=code, param=place)

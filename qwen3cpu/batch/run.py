@@ -1,0 +1,187 @@
+"""A job from its input file to its output file, through any number of ends and new beginnings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, Final
+
+from qwen3cpu._version import VERSION
+from qwen3cpu.arguments import whole_number
+from qwen3cpu.batch.answering import Answering
+from qwen3cpu.batch.embedding import embed_lines
+from qwen3cpu.batch.ids import Ids
+from qwen3cpu.batch.input_file import InputFile, Line, unanswered
+from qwen3cpu.batch.journal import Journal, journal_path
+from qwen3cpu.batch.output_lines import answer_line, beginning, error_line, is_error
+from qwen3cpu.batch.requests import line_options
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.model import Model
+from qwen3cpu.server.api.errors import as_api_error
+from qwen3cpu.server.scheduling.service import Service
+from qwen3cpu.server.settings import Settings
+from qwen3cpu.system.progress_bar import Progress
+
+_NO_TIME_LIMIT: Final = 1e12
+FORM: Final = 1
+"""Of journals and ids. A change of either, or of what a result depends on, needs another number."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What has come of a job.
+
+    Attributes:
+        lines: lines of the input that are not blank, and lines of the output.
+        errors: how many of them have an error in place of an answer.
+        first_error: number of the first such line in the input; None without one.
+        kept: lines that were answered before this run.
+    """
+
+    lines: int
+    errors: int
+    first_error: int | None
+    kept: int
+
+
+def run_file(
+    model: Model,
+    input: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    seed: int = 0,
+    restart: bool = False,
+    model_name: str | None = None,
+    kv_bytes: int | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Summary:
+    """Answer every line of a JSONL file; docs/batch.md has the forms of lines and results.
+
+    Called again with the same arguments after any end, a kill included, it goes on where it was, and the output is byte
+    for byte that of an undisturbed run. What has been answered so far is beside the output, in OUTPUT.part. The output
+    appears when it is complete, with the results in the order of the lines.
+
+    Args:
+        model: a language model or an embedding model. Nobody else may use it meanwhile.
+        input: a regular file; it must not change until the job is done.
+        output: the file to make.
+        seed: of the whole job. The seed of a line is `line_seed` of this and of its custom_id, or of its number.
+        restart: begin anew: forget what has been answered, and replace an output of another job.
+        model_name: what bodies may name in `model`; default: the last part of the model's source.
+        kv_bytes: bytes that the KV cache may take; default: half of the memory that is free.
+        progress: told of every line.
+        options: for lines in our own form, where they do not say otherwise: those of `qwen3cpu.Options` without n,
+            deadline and progress.
+
+    Raises:
+        ArgumentError: the input cannot be read, or has a custom_id twice; the output, or its journal, is of another job
+            or cannot be written; an option that is not allowed.
+    """
+    seed = whole_number("seed", seed, 0, 2**53 - 1)
+    if model.task == "reranking":
+        raise ArgumentError(f"{model.source}: expected a language model or an embedding model, found a reranker")
+    given = line_options(model, options)
+    name = model_name or Path(model.source).name
+    source = InputFile(input)
+    try:
+        about = {
+            "version": f"{VERSION} form {FORM}",
+            "input file": source.digest,
+            "model": model.fingerprint,
+            "model name": name,
+            "weight format": model.quant,
+            "KV format": model.kv,
+            "context": model.context,
+            "RoPE": model.config.rope_digest(),
+            "seed": seed,
+            "options": given,
+        }
+        return _Job(model, source, Path(output), about, Settings(name, timeout=_NO_TIME_LIMIT, kv_bytes=kv_bytes)).run(
+            seed, given, restart, progress
+        )
+    finally:
+        source.close()
+
+
+class _Job:
+    """One job in this process."""
+
+    def __init__(
+        self, model: Model, source: InputFile, output: Path, about: Mapping[str, Any], settings: Settings
+    ) -> None:
+        self._model = model
+        self._source = source
+        self._output = output
+        self._about = about
+        self._job = hashlib.sha256(json.dumps(about).encode()).hexdigest()
+        self._settings = settings
+
+    def run(self, seed: int, options: Mapping[str, Any], restart: bool, progress: Progress | None) -> Summary:
+        """See `run_file`."""
+        service = Service(self._model, self._settings)
+        if not restart and (summary := self._finished()) is not None:
+            return summary
+        self._journal = Journal(self._output, self._about, self._source.numbers, restart=restart)
+        self._progress = progress
+        try:
+            kept = int(self._journal.done.sum())
+            if progress is not None:
+                progress.start("answering", len(self._source) - kept, "lines")
+            if self._model.task == "embedding":
+                embed_lines(service, self._lines(), self._note)
+            else:
+                Answering(service, self._lines(), self._ids, self._note, seed=seed, options=options).run()
+            self._journal.finish()
+            return self._summary([int(number) for number in self._journal.errors], kept)
+        finally:
+            self._journal.close()
+
+    def _finished(self) -> Summary | None:
+        """The summary of an output that is complete; None when there is none, or a journal to go on with.
+
+        Raises:
+            ArgumentError: the output is of another job.
+        """
+        if journal_path(self._output).exists() or not self._output.exists():
+            return None
+        errors = []
+        try:
+            with open(self._output, "rb") as file:
+                for line, number in zip_longest(file, self._source.numbers):
+                    if line is None or number is None or not line.startswith(beginning(self._ids(int(number)))):
+                        break
+                    if is_error(line):
+                        errors.append(int(number))
+                else:
+                    return self._summary(errors, len(self._source))
+        except OSError as reason:
+            raise ArgumentError(f"{self._output}: cannot be read: {reason.strerror or reason}") from None
+        raise ArgumentError(
+            f"{self._output}: expected no such file, or the output of this job; found something else, perhaps of "
+            "another input or model; name another output, or replace it with --restart (in Python restart=True)"
+        )
+
+    def _summary(self, errors: list[int], kept: int) -> Summary:
+        return Summary(len(self._source), len(errors), errors[0] if errors else None, kept)
+
+    def _lines(self) -> Iterator[tuple[int, Line]]:
+        for place in unanswered(self._source.order, self._journal.done):
+            yield place, self._source.line(place)
+
+    def _ids(self, number: int) -> Ids:
+        return Ids(self._job, number)
+
+    def _note(self, place: int, line: Line, reply: Any | Exception) -> None:
+        ids = self._ids(line.number)
+        if isinstance(reply, Exception):
+            self._journal.add(place, error_line(line, ids, as_api_error(reply)), failed=True)
+        else:
+            self._journal.add(place, answer_line(line, ids, reply), failed=False)
+        if self._progress is not None:
+            self._progress.advance(1)

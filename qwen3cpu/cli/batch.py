@@ -1,0 +1,94 @@
+"""`qwen3cpu batch`: every line of a file answered into another file, gone on with after any end."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from qwen3cpu.checkpoint.json_fields import parse_object
+from qwen3cpu.cli.commands import Commands
+from qwen3cpu.cli.options import DEFAULT_MODEL, add_model_flags, add_task_flag, memory_size, model_id, open_model
+from qwen3cpu.cli.terminal import note
+from qwen3cpu.errors import ArgumentError, CheckpointError
+from qwen3cpu.system.progress_bar import Progress
+
+WITH_ERRORS = 1
+"""The exit code when the output is complete and some of its lines are errors."""
+
+
+def add_command(commands: Commands) -> None:
+    """Add `batch` to the command line."""
+    parser = commands.add_parser(
+        "batch",
+        help="answer every line of a file",
+        allow_abbrev=False,
+        description="Answer every line of a JSONL file: requests as OpenAI's batch files have them, or lines such as "
+        '{"prompt": "..."} and {"messages": [...]} with options of Model.generate. The output gets its name when it '
+        "is complete. Killed at any moment, the same command goes on where it was. The exit code is 0 when all lines "
+        "are answered and 1 when some have an error in place of an answer. Needs the extra [server].",
+    )
+    parser.add_argument("input", metavar="IN.jsonl", help="the lines, in UTF-8")
+    parser.add_argument("output", metavar="OUT.jsonl", help="the results, in the order of the lines")
+    parser.add_argument("--restart", action="store_true", help="begin anew, and replace an output of another job")
+    parser.add_argument(
+        "-s",
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the whole job; each line gets one of its own (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--options",
+        metavar="JSON",
+        help='for lines without "url", where they do not say otherwise: {"max_new_tokens": 200, "thinking": false}',
+    )
+    parser.add_argument("--model-name", metavar="ID", help="what bodies name as the model (default: from --model)")
+    parser.add_argument(
+        "--kv-memory", metavar="SIZE", help="memory of the KV cache, as 800M or 4G (default: half of what is free)"
+    )
+    add_model_flags(parser)
+    add_task_flag(parser)
+    parser.set_defaults(run=run_batch)
+
+
+def run_batch(args: argparse.Namespace) -> int:
+    """`qwen3cpu batch`."""
+    try:
+        from qwen3cpu.batch import run_file
+    except ImportError as missing:
+        raise ArgumentError(f"this needs more packages ({missing.name}): pip install 'qwen3cpu[server]'") from None
+    try:
+        options = {} if args.options is None else parse_object(args.options.encode(), "--options")
+    except CheckpointError as reason:
+        raise ArgumentError(str(reason)) from None
+    for name in ("seed", "restart", "progress"):
+        if name in options:
+            raise ArgumentError(f"--options: {name} is no option of lines for the whole job")
+    kv_bytes = None if args.kv_memory is None else memory_size("--kv-memory", args.kv_memory)
+    model = open_model(args)
+    try:
+        with Progress("reading", None) as progress:
+            summary = run_file(
+                model,
+                args.input,
+                args.output,
+                seed=args.seed,
+                restart=args.restart,
+                model_name=args.model_name or model_id(args.model or DEFAULT_MODEL),
+                kv_bytes=kv_bytes,
+                progress=progress,
+                **options,
+            )
+    except KeyboardInterrupt:
+        note(f"qwen3cpu: stopped; run the same command again to go on ({args.output}.part has what is answered)")
+        raise
+    if summary.errors:
+        note(
+            f"qwen3cpu: {args.output}: {summary.errors} of {summary.lines} lines have errors; the first is line "
+            f"{summary.first_error}"
+        )
+        return WITH_ERRORS
+    if sys.stderr.isatty():
+        note(f"{args.output}: {summary.lines} lines answered")
+    return 0

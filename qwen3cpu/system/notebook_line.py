@@ -1,0 +1,69 @@
+"""Progress in a notebook: one line of text in the output of the cell, written anew as the work goes on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from time import monotonic
+from typing import Any, Final
+
+EVERY: Final = 0.5
+"""Seconds between two writings at least: each is a message to a browser."""
+
+
+def in_notebook() -> bool:
+    """Whether a kernel of IPython runs this code, which shows results in a notebook."""
+    ipython: Any = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+class NotebookLine:
+    """A line such as `answering: 120 of 2000 lines, 0:01:10 left`.
+
+    Args:
+        description: what is done.
+        total: units of the work; None when not known.
+        unit: "B" for bytes, or what is counted.
+        clock: seconds.
+    """
+
+    def __init__(self, description: str, total: int | None, unit: str, clock: Callable[[], float] = monotonic) -> None:
+        from IPython.display import display
+
+        self._clock = clock
+        self._begin(description, total, unit)
+        self._handle = display(self._content(), raw=True, display_id=True)
+
+    def start(self, description: str, total: int | None, unit: str) -> None:
+        """Begin again from zero with another piece of work."""
+        self._begin(description, total, unit)
+        self.show()
+
+    def advance(self, n: int) -> None:
+        """`n` more units are done."""
+        self._done += n
+        if self._clock() >= self._shown + EVERY:
+            self.show()
+
+    def show(self) -> None:
+        """Write the line as it is now."""
+        self._shown = self._clock()
+        self._handle.update(self._content(), raw=True)
+
+    def _begin(self, description: str, total: int | None, unit: str) -> None:
+        self._description, self._total, self._unit = description, total, unit
+        self._done = 0
+        self._began = self._shown = self._clock()
+
+    def _content(self) -> dict[str, str]:
+        scale, unit = (1e6, "MB") if self._unit == "B" else (1, self._unit)
+        text = f"{self._description}: {self._done / scale:.0f}"
+        if self._total is not None:
+            text += f" of {self._total / scale:.0f} {unit}"
+            if 0 < self._done < self._total:
+                left = (self._clock() - self._began) * (self._total - self._done) / self._done
+                text += f", {timedelta(seconds=round(left))} left"
+        else:
+            text += f" {unit}"
+        return {"text/plain": text}

@@ -1,0 +1,73 @@
+"""Progress in a notebook: a line with the time left, written at most twice a second."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from qwen3cpu.system import notebook_line
+from qwen3cpu.system.notebook_line import NotebookLine, in_notebook
+from qwen3cpu.system.progress_bar import Progress
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What a notebook shows; IPython's two functions that are called, as its documentation has them."""
+    shown = []
+
+    def display(content, *, raw, display_id):
+        assert raw
+        assert display_id is True
+        shown.append(content["text/plain"])
+        return SimpleNamespace(update=lambda content, *, raw: shown.append(content["text/plain"]))
+
+    ipython, display_module = ModuleType("IPython"), ModuleType("IPython.display")
+    ipython.get_ipython = lambda: SimpleNamespace(kernel=None)
+    display_module.display = display
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", display_module)
+    return shown
+
+
+def test_the_time_left(shown):
+    now = [100.0]
+    line = NotebookLine("answering", 2000, "lines", clock=lambda: now[0])
+    assert shown == ["answering: 0 of 2000 lines"]
+    line.advance(1)
+    now[0] += 0.4
+    line.advance(1)
+    assert len(shown) == 1
+    now[0] += 9.6
+    line.advance(98)
+    assert shown[1:] == ["answering: 100 of 2000 lines, 0:03:10 left"]
+    line.start("loading", 3_000_000, "B")
+    now[0] += 1
+    line.advance(1_000_000)
+    assert shown[2:] == ["loading: 0 of 3 MB", "loading: 1 of 3 MB, 0:00:02 left"]
+    line.start("reading", None, "lines")
+    now[0] += 1
+    line.advance(5)
+    assert shown[4:] == ["reading: 0 lines", "reading: 5 lines"]
+
+
+def test_progress_shows_it_in_a_notebook(shown, monkeypatch):
+    assert in_notebook()
+    monkeypatch.setattr(notebook_line, "EVERY", 0.0)
+    with Progress("reading", None, unit="lines") as progress:
+        progress.start("answering", 2, "lines")
+        progress.advance(1)
+        progress.advance(1)
+    assert shown[0] == "reading: 0 lines"
+    assert shown[1] == "answering: 0 of 2 lines"
+    assert shown[2].startswith("answering: 1 of 2 lines")
+    assert shown[3:] == ["answering: 2 of 2 lines"] * 2
+
+
+@pytest.mark.parametrize("shell", [None, SimpleNamespace()])
+def test_no_notebook(monkeypatch, shell):
+    ipython = ModuleType("IPython")
+    ipython.get_ipython = lambda: shell
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    assert not in_notebook()
+    monkeypatch.delitem(sys.modules, "IPython")
+    assert not in_notebook()
