@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from batch_jobs import chat_line, mixed_lines
 
@@ -144,6 +145,16 @@ def test_another_input_or_weight_format_is_refused(model, job, monkeypatch):
         file.write(b"\n")
     with pytest.raises(ArgumentError, match="another input file"):
         run_file(model, source, output)
+
+
+def test_other_weights_of_the_same_source_are_refused(model, job, monkeypatch):
+    source, output = job(mixed_lines(20))
+    stopped(model, source, output, monkeypatch)
+    other = qwen3cpu.load("tiny", threads=1)
+    # A model whose file was rounded in another way has the same fingerprint.
+    monkeypatch.setattr(type(other), "logits", lambda self, ids: np.zeros((len(ids), 4), np.float32))
+    with pytest.raises(ArgumentError, match="another rounding of the weights"):
+        run_file(other, source, output)
 
 
 def test_an_output_of_another_job_is_refused(model, job):
