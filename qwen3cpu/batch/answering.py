@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from qwen3cpu.batch.ids import Ids
 from qwen3cpu.batch.input_file import Line
 from qwen3cpu.batch.requests import Underway, start
-from qwen3cpu.batch.running import MOST_RUNNING, JobList, Runner
+from qwen3cpu.batch.running import MOST_RUNNING, MOST_SMALL, SMALL, JobList, Runner
 from qwen3cpu.server.scheduling.jobs import Job, Outcome
 from qwen3cpu.server.scheduling.scheduler import SchedulerLimits
 from qwen3cpu.server.scheduling.service import Service
@@ -65,7 +65,8 @@ class Answering:
         kv_blocks = service.scheduler.kv_blocks
         limits = SchedulerLimits(kv_bytes=kv_blocks * surroundings.engine.kv_block_bytes)
         self._handed_in = JobList(surroundings, limits)
-        self._runner = Runner(surroundings, kv_blocks)
+        self._most = MOST_SMALL if service.model.weight_bytes < SMALL else MOST_RUNNING
+        self._runner = Runner(surroundings, kv_blocks, self._most)
         service.scheduler = self._handed_in
         service.workshop = Inline()
         self._service = service
@@ -90,7 +91,7 @@ class Answering:
 
     def _fill(self) -> None:
         """Let lines begin."""
-        while self._running < MOST_RUNNING and (following := next(self._lines, None)) is not None:
+        while self._running < self._most and (following := next(self._lines, None)) is not None:
             place, line = following
             try:
                 if line.problem is not None:

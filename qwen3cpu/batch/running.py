@@ -20,8 +20,14 @@ from qwen3cpu.server.scheduling.jobs import Job, Outcome
 from qwen3cpu.server.scheduling.scheduler import Scheduler, SchedulerLimits
 from qwen3cpu.server.scheduling.scored import ScoredAnswer
 
-MOST_RUNNING: Final = 32
-"""Answers side by side at most. More gain nothing, and all of them are begun again after a kill."""
+MOST_ANSWERS: Final = 16
+"""Answers to one prompt."""
+MOST_RUNNING: Final = 64
+"""Answers side by side at most. More gain little, and all of them are begun again after a kill."""
+MOST_SMALL: Final = 16
+"""The same for a model whose weights stay in the processor's cache: company gains it nothing, and takes that cache."""
+SMALL: Final = 32 << 20
+"""Bytes of weights of such a model."""
 
 
 class JobList(Scheduler):
@@ -33,9 +39,9 @@ class JobList(Scheduler):
         """Those that were handed in."""
 
     def submit(self, job: Job) -> None:
-        """Hand a job in. ArgumentError: more answers than may run side by side."""
-        if job.answers > MOST_RUNNING:
-            raise ArgumentError(f"n: expected at most {MOST_RUNNING} answers, found {job.answers}")
+        """Hand a job in. ArgumentError: more answers than a line may have."""
+        if job.answers > MOST_ANSWERS:
+            raise ArgumentError(f"n: expected at most {MOST_ANSWERS} answers, found {job.answers}")
         self.jobs.append(job)
 
 
@@ -57,12 +63,14 @@ class Runner:
     Args:
         model: engine, tokenizer and end tokens.
         kv_blocks: of the KV cache that may be in use; at least those of a full context and one more.
+        most: answers side by side, at least MOST_ANSWERS.
     """
 
-    def __init__(self, model: Surroundings, kv_blocks: int) -> None:
+    def __init__(self, model: Surroundings, kv_blocks: int, most: int) -> None:
         self._model = model
         self._engine = model.engine
         self._kv_blocks = kv_blocks
+        self._most = most
         self._batch = Batch(model.engine)
         self._jobs: dict[Answer, Job] = {}
         self._waiting: deque[_Waiting] = deque()
@@ -104,7 +112,7 @@ class Runner:
             job, answers = first = self._waiting[0]
             count = job.answers if answers is None else len(answers)
             running = len(self._batch)
-            if running and (running + count > MOST_RUNNING or not self._reserve(first.tokens, running + count)):
+            if running and (running + count > self._most or not self._reserve(first.tokens, running + count)):
                 return
             self._waiting.popleft()
             joining = self._made(job) if answers is None else answers

@@ -44,13 +44,12 @@ def test_each_answer_is_that_of_the_model_alone_with_the_seed_of_its_line(model,
     assert two["result"]["reasoning"] == three["response"]["body"]["choices"][0]["message"]["reasoning_content"]
 
 
-@pytest.mark.parametrize(("most", "prefix_cache"), [(4, 0), (32, 1 << 20)])
+@pytest.mark.parametrize(("most", "prefix_cache"), [(4, 0), (64, 1 << 20)])
 def test_company_does_not_change_the_file(job, tmp_path, monkeypatch, most, prefix_cache):
     source, output = job(mixed_lines(60))
     expected = tmp_path / "expected.jsonl"
     run_file(qwen3cpu.load("tiny", threads=1), source, expected)
-    for module in ("answering", "running"):
-        monkeypatch.setattr(f"qwen3cpu.batch.{module}.MOST_RUNNING", most)
+    monkeypatch.setattr("qwen3cpu.batch.answering.MOST_SMALL", most)
     run_file(qwen3cpu.load("tiny", threads=2, prefix_cache=prefix_cache), source, output)
     assert output.read_bytes() == expected.read_bytes()
 
