@@ -87,7 +87,7 @@ def read_body(service: Service, kind: type[B], given: Mapping[str, Any]) -> B:
     Raises:
         ApiError, ValidationError: what is wrong with it.
     """
-    body = kind.read(given)
+    body = kind.read(given, service.model.context)
     check_model(service, body.model)
     for name, near in body.hints.items():
         message = f"unknown field {name[:80]!r}; did you mean {near!r}?"
