@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.server.connections import GuardedConnection, guarded
 from qwen3cpu.server.scheduling.service import Service
+from qwen3cpu.system.allocator import return_free_pages
 
 SPARE_FILES = 64
 """Files that the process may open besides its connections."""
@@ -22,6 +23,8 @@ IDLE_SECONDS = 75
 a request into a connection that is being closed gets an error."""
 TICKS = 10
 """Ticks of uvicorn's, of 0.1 seconds, between two sweeps over the connections."""
+TRIM_TICKS = 100
+"""Ticks between two times at which free memory goes back to the system."""
 MOST_STEP = 2.0
 """Seconds that one sweep counts at most. When this process had no processor for longer, its clients are not late."""
 
@@ -75,6 +78,8 @@ class HttpServer(uvicorn.Server):
         """Look after the connections once in `TICKS`."""
         if counter % TICKS == 0:
             self._sweep()
+        if counter % TRIM_TICKS == 0:
+            asyncio.get_running_loop().run_in_executor(None, return_free_pages)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -21,3 +21,15 @@ def return_large_blocks() -> None:
         return
     mallopt(_MMAP_THRESHOLD, _LARGE)
     mallopt(_TRIM_THRESHOLD, _LARGE)
+
+
+def return_free_pages() -> None:
+    """Give back what is free inside the heaps of all threads, which takes milliseconds.
+
+    By itself glibc gives back only what is free at the end of a heap: one small block that is kept holds the rest.
+    """
+    try:
+        malloc_trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return
+    malloc_trim(0)
