@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from qwen3cpu.batch.ids import Ids
 from qwen3cpu.batch.input_file import Line, LineError
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.generation.constraints import KINDS
 from qwen3cpu.generation.line_seed import line_seed
 from qwen3cpu.generation.options import ALIASES, Request
 from qwen3cpu.model import Model
@@ -41,6 +42,8 @@ _NOT_HERE: Final = {
     "n": "none in a line of this form; repeat the line",
 }
 """Options that a line cannot have, and what is expected."""
+_FORMS: Final = frozenset(("schema", *KINDS))
+"""Options of which only one may be given: that of a line takes the place of the job's."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,9 @@ def _chat(service: Service, given: Mapping[str, Any], seed: int) -> Underway:
 
 def _completions(service: Service, given: Mapping[str, Any], seed: int) -> Underway:
     body = _generation(service, CompletionBody, given, seed)
-    with client_names("prompt", {"max_new_tokens": "max_tokens"}, places=body.places):
-        request, prompts = encoded_prompts(service, body)
+    with client_names("prompt", body.names(), places=body.places):
+        asked, prompts = encoded_prompts(service, body)
+        request = _with_grammar(service, asked)
         scored = body.echo and body.logprobs is not None
         answers = service.start(prompts, request, score_prompt=scored, sample=body.max_tokens != 0)
     return _replied(answers, CompletionReply(service, body, request, prompts, answers), every_chunk=True)
@@ -214,6 +218,8 @@ def _joined(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, A
         if (canonical := ALIASES.get(name, name)) in _NOT_HERE:
             raise _wrong(name, _NOT_HERE[canonical], repr(own[name])[:80])
     names = {ALIASES.get(name, name) for name in own}
+    if names & _FORMS:
+        names |= _FORMS
     joined = {name: value for name, value in options.items() if ALIASES.get(name, name) not in names} | own
     if isinstance(bias := joined.get("logit_bias"), dict):
         # Keys of JSON are texts. What is no id stays one, and is refused as any other wrong key.

@@ -7,6 +7,7 @@ import json
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.options import add_model_flags, add_sampling_flags, answer_options, open_model
@@ -32,6 +33,13 @@ def add_command(commands: Commands) -> None:
     parser.add_argument(
         "--logprobs", type=int, metavar="K", help="with --json: log-probabilities and K alternatives of every token"
     )
+    form = parser.add_argument_group(
+        "form of the answer", "One of them at most. The reasoning before the answer is free."
+    )
+    form.add_argument("--regex", metavar="R", help="a regular expression that matches the whole answer")
+    form.add_argument("--choices", metavar="A,B", help="texts of which the answer is one, with commas between them")
+    form.add_argument("--choice", action="append", metavar="TEXT", help="one of these texts; to be repeated")
+    form.add_argument("--grammar", type=Path, metavar="FILE", help="a grammar in Lark's form, or llama.cpp's (GBNF)")
     add_model_flags(parser)
     add_sampling_flags(parser)
     parser.set_defaults(run=run_generate)
@@ -47,8 +55,9 @@ def run_generate(args: argparse.Namespace) -> int:
     prompt: Prompt = text
     if args.system is not None:
         prompt = [{"role": "system", "content": args.system}, {"role": "user", "content": text}]
+    form = form_options(args)
     model = open_model(args)
-    options = {**answer_options(args), "raw": args.raw, "logprobs": args.logprobs}
+    options = {**answer_options(args), **form, "raw": args.raw, "logprobs": args.logprobs}
     writer = AnswerWriter(sys.stdout, show_thinking=args.show_thinking)
     result = None
     try:
@@ -69,6 +78,16 @@ def run_generate(args: argparse.Namespace) -> int:
     elif result.stopped_by in ("context", "deadline"):
         note(f"qwen3cpu: {limit_text(result)}")
     return 0
+
+
+def form_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What the answer has to be, as options of Model.stream. ArgumentError for a file that cannot be read."""
+    choices = [*(args.choice or ()), *([] if args.choices is None else args.choices.split(","))]
+    return {
+        "regex": args.regex,
+        "choices": choices or None,
+        "grammar": None if args.grammar is None else read_text_file(args.grammar, f"--grammar {args.grammar}"),
+    }
 
 
 def read_prompt(args: argparse.Namespace) -> str:

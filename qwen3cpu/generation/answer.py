@@ -99,7 +99,7 @@ class Answer:
         self._said = TokenLog(None if request.logprobs is None else self.scorer)
         in_thinking = not request.plain and starts_thinking(prompt, tokenizer)
         self._transcript = Transcript(tokenizer, request, in_thinking=in_thinking)
-        may_think = request.thinking and not self._transcript.in_thinking
+        may_think = request.thinking and not request.plain and not self._transcript.in_thinking
         self._constraint = _constraint(model, request, may_think=may_think)
         self._grammar = request.grammar
         self._check_answer = request.check_answer
@@ -382,4 +382,4 @@ def _constraint(model: Surroundings, request: Request, *, may_think: bool) -> Co
     """What the request's grammar allows; None without a grammar."""
     if request.grammar is None or model.grammars is None:
         return None
-    return Constraint(model.grammars.matcher(request.grammar), model.tokenizer.think if may_think else None)
+    return model.grammars.constraint(request.grammar, model.tokenizer.think if may_think else None)

@@ -1,4 +1,4 @@
-"""Makes answers follow a grammar (a JSON schema, tool calls): tokens that it forbids are masked before one is chosen.
+"""Makes answers follow a grammar (of JSON, a form, calls): tokens that it forbids are masked before one is chosen.
 
 llguidance (extra `[schema]`) computes the masks. This file makes the grammars, and applies them outside of think blocks
 only.
@@ -11,13 +11,14 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.errors import ArgumentError, Qwen3CpuError
-from qwen3cpu.generation.llguidance_calls import LIBRARY
+from qwen3cpu.generation.llguidance_calls import LIBRARY, problem_text
 from qwen3cpu.system.fork_guard import ForkLock
 from qwen3cpu.text.memo import Memo, bytes_of, remembered
 from qwen3cpu.text.schemas.checking import SchemaChecker
@@ -28,6 +29,7 @@ from qwen3cpu.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
+    from qwen3cpu.generation.constraints import AnswerForm
     from qwen3cpu.generation.schemas.narrowing import Narrowed
 
 WHITESPACE = r"( |\n {0,24})?"
@@ -35,6 +37,8 @@ WHITESPACE = r"( |\n {0,24})?"
 white space if it may."""
 
 
+MOST_BREAKS: Final = 2
+"""Line breaks between a think block and an answer."""
 MOST_CALLS = 16
 """Calls in one answer that has to consist of calls; a weak model would go on for ever."""
 COMPILED_BYTES: Final = 64 << 20
@@ -56,9 +60,11 @@ class Grammar:
     """What an answer has to follow.
 
     Attributes:
-        text: in the Lark dialect of llguidance.
+        text: in the Lark dialect of llguidance, or several grammars that refer to each other, as JSON.
         schema: of answers in JSON; None: there are none.
         about: the argument that errors are about.
+        exact: the text of the answer has to be what the grammar says, to the character. Line breaks between a think
+            block and the answer, which are not part of its text, are left out of it.
         unenforced: JSON pointers of keywords of the schemas that the grammar does not enforce, or only partly; those of
             a function's parameters with its name in front.
     """
@@ -67,6 +73,7 @@ class Grammar:
     schema: Mapping[str, Any] | None = None
     unenforced: tuple[str, ...] = ()
     about: str = "schema"
+    exact: bool = False
     matcher: LLMatcher | None = field(default=None, repr=False)
     """Compiled, at its beginning; set by Grammars.prepare."""
 
@@ -85,6 +92,7 @@ def answer_grammar(
     schema: Mapping[str, Any] | None,
     functions: Sequence[Mapping[str, Any]] = (),
     *,
+    form: AnswerForm | None = None,
     calls: tuple[int, int] | None = None,
     several: bool = True,
     text: bool = False,
@@ -96,6 +104,7 @@ def answer_grammar(
         schema: of an answer in JSON, as `read_schema` leaves it; None: there may be none.
         functions: {"name": ..., "parameters": schema, "place": ...} of what may be called instead; the place, as in
             `tools[2].function`, is for errors.
+        form: of an answer that is no JSON; None: there is none. Only one of `schema` and `form` may be given.
         calls: ids of the tokens that open and close a call.
         several: whether several calls may follow each other.
         text: free text may come before the calls, or in place of them. Parameters that no grammar can be made of then
@@ -115,6 +124,8 @@ def answer_grammar(
         rules.append(f"answer: %json {_dumps(made.whole())}")
         kinds.append("answer")
         unenforced += made.unenforced
+    if form is not None:
+        kinds.append("@answer")
     if functions and calls is not None:
         kinds.append("TEXT? calls?" if text else "calls")
         rules.append(f'call: <[{calls[0]}]> "\\n" body "\\n" <[{calls[1]}]>')
@@ -127,11 +138,15 @@ def answer_grammar(
             unenforced += [f"{function['name']}:{pointer}" for pointer in made.unenforced]
             rules.append(f"function_{place}: %json {_dumps(_call_schema(function['name'], made), ' ?')}")
     start = f"({' | '.join(kinds)})"
-    if after_thinking:
+    if after_thinking and form is None:
         rules.append(r"BREAKS: /\n{1,2}/")
         start = f"BREAKS? {start}"
+    whole = "\n".join([f"start: {start}", *rules, ""])
+    if form is not None:
+        parts = [{"name": "whole", "lark_grammar": whole}, {"name": "answer", "lark_grammar": form.lark}]
+        return Grammar(json.dumps({"grammars": parts}), None, tuple(unenforced), form.kind, exact=True)
     about = "tools" if schema is None else "schema"
-    return Grammar("\n".join([f"start: {start}", *rules, ""]), schema, tuple(unenforced), about)
+    return Grammar(whole, schema, tuple(unenforced), about)
 
 
 class Grammars:
@@ -160,9 +175,14 @@ class Grammars:
         """
         if grammar.matcher is not None:
             return
+        if grammar.exact:
+            _ = self._line_breaks  # looks at every token of the vocabulary
         vocabulary = self._load()
-        with self._compiling:
-            found = self._compiled.get(grammar.text, lambda: _compiled(grammar.text, vocabulary))
+        try:
+            with self._compiling:
+                found = self._compiled.get(grammar.text, lambda: _compiled(grammar.text, vocabulary))
+        except ArgumentError as error:
+            raise ArgumentError(f"{grammar.about}: {str(error).removeprefix('schema: ')}") from None
         if isinstance(found, str):
             raise ArgumentError(f"{grammar.about}: {found}")
         grammar.matcher = found
@@ -173,6 +193,14 @@ class Grammars:
         assert grammar.matcher is not None
         with LIBRARY:
             return grammar.matcher.deep_copy()
+
+    def constraint(self, grammar: Grammar, think: int | None) -> Constraint:
+        """Which tokens may come next, for one answer. Arguments as of Constraint, errors as of `prepare`."""
+        return Constraint(self.matcher(grammar), think, self._line_breaks if grammar.exact else None)
+
+    @cached_property
+    def _line_breaks(self) -> LineBreaks:
+        return LineBreaks([self._tokenizer.token_bytes(token) for token in range(self._tokenizer.size)])
 
     def _load(self) -> LLTokenizer:
         with self._lock:
@@ -185,7 +213,7 @@ class Grammars:
                 try:
                     from llguidance import LLTokenizer, TokenizerWrapper
                 except ImportError:
-                    raise ArgumentError("a schema needs llguidance: pip install 'qwen3cpu[schema]'") from None
+                    raise ArgumentError("a grammar needs llguidance: pip install 'qwen3cpu[schema]'") from None
                 eos = sorted(token for token in self._eos if token < self._tokenizer.size)
                 wrapper = TokenizerWrapper(_Vocabulary(self._tokenizer, eos[0] if eos else 0))
                 self._vocabulary = LLTokenizer(wrapper, eos_token=eos or None)
@@ -201,17 +229,38 @@ class DeadEndError(Qwen3CpuError):
     """No token can follow what an answer has said: its grammar is too large for the limits of a step."""
 
 
+class LineBreaks:
+    """The tokens of a vocabulary that begin with a line break.
+
+    Args:
+        tokens: bytes of each.
+
+    Attributes:
+        beginning: ids of all of them.
+        alone: id -> number of line breaks, of those that hold nothing else, and at most MOST_BREAKS.
+    """
+
+    def __init__(self, tokens: Sequence[bytes]) -> None:
+        self.beginning = np.array([id_ for id_, token in enumerate(tokens) if token.startswith(b"\n")], dtype=np.intp)
+        self.alone = {id_: len(tokens[id_]) for id_ in self.beginning.tolist() if tokens[id_] in (b"\n", b"\n\n")}
+
+
 class Constraint:
     """Which tokens may come next in one answer.
 
     Args:
         matcher: at its beginning.
         think: the token that may open a think block before anything else; None: no think block.
+        breaks: the line breaks after a think block are none of the answer's: up to MOST_BREAKS may come before it, and
+            its own text begins with another character. None: the matcher takes them.
     """
 
-    def __init__(self, matcher: LLMatcher, think: int | None) -> None:
+    def __init__(self, matcher: LLMatcher, think: int | None, breaks: LineBreaks | None = None) -> None:
         self._matcher = matcher
         self._think = think
+        self._breaks = breaks
+        self._room: int | None = None
+        """Line breaks that may still come before the answer; None: no think block has just ended."""
 
     def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """The logits [vocab_size], with -inf for what may not come next. To be asked outside of think blocks.
@@ -222,23 +271,35 @@ class Constraint:
         with LIBRARY:
             bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         if self._matcher.is_error():
-            raise DeadEndError(_first_line(self._matcher.get_error()))
+            raise DeadEndError(problem_text(self._matcher.get_error()))
         allowed = np.unpackbits(bits, count=min(8 * len(bits), len(logits)), bitorder="little").astype(bool)
+        room = None if self._breaks is None else self._room
+        if self._breaks is not None and room is not None:
+            allowed[self._breaks.beginning[self._breaks.beginning < len(allowed)]] = False
         if not allowed.any() and self._think is None:
             raise DeadEndError("the grammar allows no token here")
         masked = np.full_like(logits, -np.inf)
         np.copyto(masked[: len(allowed)], logits[: len(allowed)], where=allowed)
         if self._think is not None:
             masked[self._think] = logits[self._think]
+        if self._breaks is not None and room is not None:
+            for token, count in self._breaks.alone.items():
+                if count <= room:
+                    masked[token] = logits[token]
         return masked
 
     def thinks(self) -> None:
-        """A think block has been opened: there is no second one."""
+        """A token of a think block: there is no second one, and line breaks may come after it."""
         self._think = None
+        self._room = MOST_BREAKS
 
     def push(self, token: int) -> None:
         """Note a token outside of think blocks."""
         self._think = None
+        if self._breaks is not None and self._room is not None and token in self._breaks.alone:
+            self._room = max(0, self._room - self._breaks.alone[token])
+            return
+        self._room = None
         with LIBRARY:
             self._matcher.consume_token(token)
 
@@ -328,8 +389,4 @@ def _compiled(text: str, vocabulary: LLTokenizer) -> LLMatcher | str:
     with LIBRARY:
         first = made[0].deep_copy()
         first.compute_bitmask()  # what is too large for its first token is known here
-    return _first_line(first.get_error()) if first.is_error() else made[0]
-
-
-def _first_line(message: str) -> str:
-    return message.strip().partition("\n")[0][:300]
+    return problem_text(first.get_error()) if first.is_error() else made[0]

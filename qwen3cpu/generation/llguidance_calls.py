@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import TracebackType
 from typing import Final
 
@@ -21,3 +22,26 @@ class _Calls(LibraryCalls):
 
 
 LIBRARY: Final = _Calls()
+NOTHING: Final = "NoExtension"
+"""With this llguidance's message begins for a grammar that allows no text at all."""
+LONGEST: Final = 300
+"""Characters of a message."""
+
+_EXPRESSION = re.compile(r"invalid regex .*? \(in regex\): (?P<problem>[^\n]*)(?:\n {4}[^\n]*\n {4}(?P<before> *)\^)?")
+_ERROR = re.compile(r"^error: ([^\n]*)", re.MULTILINE)
+
+
+def problem_text(message: str) -> str:
+    """What llguidance has against a grammar, in one line.
+
+    Args:
+        message: of llguidance. For a regular expression it shows the place with a mark below it, and then the reason.
+    """
+    if message.startswith(NOTHING):
+        return "nothing matches it"
+    expression, error = _EXPRESSION.search(message), _ERROR.search(message)
+    if expression is None:
+        return message.strip().partition("\n")[0][:LONGEST]
+    if error is None or expression["before"] is None:
+        return expression["problem"][:LONGEST]
+    return f"character {len(expression['before']) + 1} of the expression: {error[1]}"[:LONGEST]

@@ -12,6 +12,7 @@ from qwen3cpu.arguments import whole_number
 from qwen3cpu.checkpoint.config import GenerationDefaults
 from qwen3cpu.engine.sampling import NON_THINKING, THINKING, SamplingParams
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.generation.constraints import given_form
 from qwen3cpu.generation.tool_choice import ToolUse, shown_tools, tool_use
 from qwen3cpu.text.schemas.reading import read_schema
 from qwen3cpu.text.schemas.tools import with_checkable_parameters
@@ -46,6 +47,11 @@ class Options(TypedDict, total=False):
     schema: a JSON schema (a dict) or a pydantic model that the answer has to follow; reasoning before it is free. An
         answer that a limit cuts off is not complete. `Result.unenforced` names what tokens are not held to, and
         `Result.schema_errors` what is wrong with the answer. Needs the extra [schema].
+    regex: a regular expression (a string, in the syntax of Rust's regex) that matches the whole answer.
+    choices: a list of strings; the answer is one of them.
+    grammar: a grammar (a string) that the answer follows, in Lark's form as llguidance reads it, or in llama.cpp's
+        (GBNF), which is known by its `::=`. Only one of schema, regex, choices and grammar may be given. Reasoning
+        before the answer is free, as with a schema. All need the extra [schema].
     raw: a str prompt is fed as it is, control-token spellings in it being control tokens, not as a user message.
     max_new_tokens: tokens after the prompt at most, reasoning included; default: until the context is full.
     stop: one or several strings that end the answer (not the reasoning) and are not part of it.
@@ -72,6 +78,9 @@ class Options(TypedDict, total=False):
     tool_choice: str | Mapping[str, Any] | None
     parallel_tool_calls: bool | None
     schema: Mapping[str, Any] | type | None
+    regex: str | None
+    choices: Sequence[str] | None
+    grammar: str | None
     raw: bool | None
     max_new_tokens: int | None
     stop: str | Sequence[str] | None
@@ -131,7 +140,7 @@ class Request:
     """None when the caller did not ask for several answers."""
     progress: bool = False
     grammar: Grammar | None = None
-    """What the answer has to follow, made from `schema` (grammar.py)."""
+    """What the answer has to follow, made from `schema`, `regex`, `choices` or `grammar` (grammar.py)."""
     answer_loops: bool = False
     """Whether an answer that repeats itself is ended: `loop_detection`, for prompts that are rendered."""
     check_answer: bool = True
@@ -180,7 +189,7 @@ def make_request(
         loop_detection=_flag(given, "loop_detection", True),
         tools=tools,
         call_schemas=argument_validators(with_checkable_parameters(tools)),
-        grammar=_grammar(given.get("schema"), use, call_tokens, thinking),
+        grammar=_grammar(given, use, call_tokens, thinking),
         raw=_flag(given, "raw", False),
         max_new_tokens=_whole(given, "max_new_tokens", 1),
         stop=_stop_strings(given.get("stop")),
@@ -213,8 +222,12 @@ def sampling_params(given: Mapping[str, Any], defaults: GenerationDefaults, thin
     return SamplingParams(**values)
 
 
-def _grammar(schema: Any, use: ToolUse, call_tokens: tuple[int, int] | None, thinking: bool) -> Grammar | None:
-    arguments = use.grammar_arguments(None if schema is None else read_schema(schema), call_tokens)
+def _grammar(
+    given: Mapping[str, Any], use: ToolUse, call_tokens: tuple[int, int] | None, thinking: bool
+) -> Grammar | None:
+    schema = given.get("schema")
+    form = given_form(given, schema)
+    arguments = use.grammar_arguments(None if schema is None else read_schema(schema), call_tokens, form)
     if arguments is None:
         return None
     from qwen3cpu.generation.grammar import answer_grammar

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.generation.constraints import AnswerForm
 
 CHOICES = ("auto", "none", "required")
 
@@ -41,13 +42,14 @@ class ToolUse:
         return [each for each in placed if self.choice in ("auto", "required", each["name"])]
 
     def grammar_arguments(
-        self, schema: Mapping[str, Any] | None, calls: tuple[int, int] | None
+        self, schema: Mapping[str, Any] | None, calls: tuple[int, int] | None, form: AnswerForm | None = None
     ) -> dict[str, Any] | None:
         """Arguments of `answer_grammar` for an answer of these tools; None when the answer is free.
 
         Args:
             schema: that an answer without calls has to follow; None: none.
             calls: ids of the tokens that open and close a call; None: the model has none.
+            form: that an answer without calls has to have; None: none.
 
         Raises:
             ArgumentError: a call is required of a model that has no tokens for calls.
@@ -56,13 +58,14 @@ class ToolUse:
         if self.forced and calls is None:
             raise ArgumentError("tool_choice: the model has no tokens for calls")
         strict = not self.several or any(each.get("strict") for each in functions)
-        if schema is None and not self.forced and not (functions and strict and calls):
+        free_text = schema is None and form is None and not self.forced
+        if free_text and not (functions and strict and calls):
             return None
-        free_text = schema is None and not self.forced
         if free_text:
             functions = [each if each.get("strict") else {**each, "parameters": None} for each in functions]
         return {
             "schema": None if self.forced else schema,
+            "form": None if self.forced else form,
             "functions": functions,
             "calls": calls,
             "several": self.several and self.choice in ("auto", "required"),

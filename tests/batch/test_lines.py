@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 
 import numpy as np
 import pytest
@@ -84,6 +85,24 @@ def test_a_wrong_body_has_the_response_of_the_server(model, job, line, status, c
     assert found["response"]["status_code"] == status
     error = found["response"]["body"]["error"]
     assert (error["code"], error["param"]) == (code, param)
+
+
+def test_forms_of_answers(model, job):
+    """A line may have a form of its own, in each of the forms of a line; it takes the place of the job's."""
+    pytest.importorskip("llguidance")
+    lines = [
+        {"prompt": "1"},
+        {"prompt": "1", "regex": "[a-d]{3}"},
+        chat_line("chat", "1", max_tokens=200, guided_regex="[a-d]{3}"),
+        with_url("/v1/completions", "text", prompt="1", guided_choice=["ja"]),
+        {"prompt": "1", "choices": []},
+    ]
+    plain, own, chat, text, wrong = run(model, job, lines, choices=["nein"])
+    assert plain["result"]["text"] == "nein"
+    assert re.fullmatch("[a-d]{3}", own["result"]["text"])
+    assert re.fullmatch("[a-d]{3}", chat["response"]["body"]["choices"][0]["message"]["content"])
+    assert text["response"]["body"]["choices"][0]["text"] == "ja"
+    assert wrong["error"]["message"].startswith("choices: expected at least one string")
 
 
 def test_repeated_names_are_refused_with_both_lines(model, job):

@@ -183,6 +183,7 @@ ERRORS = {"/api/": b'{"error":"', MESSAGES: b'{"type":"error","error":{"type":"'
 """Beginning of a path -> how its errors begin, where that is not OpenAI's form."""
 FOREIGN_KEYS = (
     *("think", "options", "keep_alive", "cache_prompt", "repeat_penalty", "guided_json", "guided_regex", "functions"),
+    *("regex", "choices", "grammar", "guided_choice", "guided_grammar", "structured_outputs"),
     *("thinking", "reasoning", "prediction", "echo", "truncation", "response_format", "max_tokens", "max_new_tokens"),
     *(
         "seed",

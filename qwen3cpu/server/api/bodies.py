@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, FailFast, PrivateAttr, ValidationError
 from typing_extensions import Self
 
+from qwen3cpu.generation.constraints import KINDS
 from qwen3cpu.server.api.errors import ApiError, as_api_error
 from qwen3cpu.server.api.foreign_fields import Endpoint, Translated, suggestion, translate
 
@@ -133,6 +134,9 @@ class Generation(ForeignBody):
     deadline: float | None = None
     loop_detection: bool | None = None
     seed: int | None = None
+    regex: str | None = None
+    choices: Items[str] | None = None
+    grammar: str | None = None
 
     @classmethod
     def translated(cls, given: Mapping[str, Any]) -> Translated:
@@ -144,6 +148,10 @@ class Generation(ForeignBody):
         names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
         thinking = ("thinking_budget", "deadline", "loop_detection")
         return {name: getattr(self, name) for name in names + thinking}
+
+    def forms(self) -> dict[str, Any]:
+        """What the answer has to be besides JSON: options of Model.generate, those that were given."""
+        return {name: value for name in KINDS if (value := getattr(self, name)) is not None}
 
 
 class StreamOptions(Part):
@@ -225,7 +233,7 @@ class ChatBody(OpenAiSampling):
         return {"max_new_tokens": limit, "logprobs": "top_logprobs", "schema": "response_format.json_schema.schema"}
 
     def options(self) -> dict[str, Any]:
-        """Options of Model.generate, without tools and schemas."""
+        """Options of Model.generate, without tools, schemas and forms."""
         if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
             raise ApiError(400, "max_tokens: expected it or max_completion_tokens, found both", param="max_tokens")
         return {
@@ -246,6 +254,11 @@ class CompletionBody(OpenAiSampling):
     echo: bool = False
     logprobs: int | None = None
     best_of: int | None = None
+    response_format: ResponseFormat | None = None
+
+    def names(self) -> dict[str, str]:
+        """Option of Model.generate -> the field that it comes from."""
+        return {"max_new_tokens": "max_tokens", "schema": "response_format.json_schema.schema"}
 
     def options(self) -> dict[str, Any]:
         """Options of Model.generate."""

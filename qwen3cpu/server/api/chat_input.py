@@ -10,11 +10,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from qwen3cpu.errors import ContextLengthError
+from qwen3cpu.generation.constraints import given_form
 from qwen3cpu.generation.grammar import Grammar, answer_grammar
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.tool_choice import ToolUse, shown_tools
 from qwen3cpu.server.api.arrival import Arrival
-from qwen3cpu.server.api.bodies import ChatBody, ResponseFormat
+from qwen3cpu.server.api.bodies import ChatBody, Generation, ResponseFormat
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.api.message_forms import plain_messages
@@ -71,7 +72,7 @@ def chat_request(service: Service, body: ChatBody) -> Asked:
     tools = tool_use(service, chat_functions(body.tools), chat_choice(body.tool_choice), _several(body))
     schema = answer_schema(service, body.response_format)
     messages = plain_messages(body.messages)
-    return make_request(service, messages, body.options(), tools, schema)
+    return make_request(service, messages, body.options(), tools, schema, checked_forms(service, body, schema))
 
 
 def _several(body: ChatBody) -> bool | None:
@@ -122,8 +123,9 @@ def make_request(
     options: dict[str, Any],
     tools: ToolUse,
     schema: dict[str, Any] | None,
+    forms: dict[str, Any],
 ) -> Asked:
-    """Messages and checked options of an answer that may call tools, or has to follow a schema."""
+    """Messages and checked options of an answer that may call tools, or has to follow a schema or another form."""
     marker = service.model.tokenizer.tool_call
     if tools.choice == "none" and marker is not None:
         options["logit_bias"] = {**(options.get("logit_bias") or {}), marker: -math.inf}
@@ -131,19 +133,47 @@ def make_request(
         options["tools"] = shown_tools([{"type": "function", "function": each} for each in tools.functions])
     # Arguments go to the client as they are: checking them, with its own regular expressions, is its affair.
     request = replace(service.model.answerer.request(messages, **options), call_schemas=None)
-    return Asked(messages, request, grammar_maker(service, tools, schema, thinking=bool(request.thinking)))
+    return Asked(messages, request, grammar_maker(service, tools, schema, forms, thinking=bool(request.thinking)))
+
+
+def checked_forms(service: Service, body: Generation, schema: dict[str, Any] | None) -> dict[str, Any]:
+    """What the answer has to be besides JSON, within the limits of the server: one option, or none."""
+    forms = body.forms()
+    if len(forms) + (schema is not None) > 1:
+        given_form(forms, schema)  # raises
+    most = service.settings.max_schema
+    for name, value in forms.items():
+        size = len("".join(value).encode(errors="replace"))
+        if size > most:
+            raise ApiError(400, f"{name}: expected at most {most} bytes, found {size}", param=name)
+    return forms
 
 
 def grammar_maker(
-    service: Service, tools: ToolUse, schema: dict[str, Any] | None, *, thinking: bool
+    service: Service, tools: ToolUse, schema: dict[str, Any] | None, forms: dict[str, Any], *, thinking: bool
 ) -> Callable[[], Grammar] | None:
-    """What makes the grammar of an answer; None where it is free."""
+    """What makes the grammar of an answer; None where it is free.
+
+    Args:
+        service: has the model.
+        tools: that may be called.
+        schema: that an answer in JSON has to follow.
+        forms: as `checked_forms` leaves them.
+        thinking: whether a think block may come before the answer.
+    """
     opens, closes = service.model.tokenizer.tool_call, service.model.tokenizer.end_tool_call
     calls = None if opens is None or closes is None else (opens, closes)
     if tools.forced and calls is None:
         raise ApiError(400, f"tool_choice: {service.settings.model_name} has no tokens for calls", param="tool_choice")
-    arguments = tools.grammar_arguments(schema, calls)
-    return None if arguments is None else partial(answer_grammar, **arguments, after_thinking=thinking)
+    if not forms and tools.grammar_arguments(schema, calls) is None:
+        return None
+
+    def make() -> Grammar:
+        arguments = tools.grammar_arguments(schema, calls, given_form(forms))
+        assert arguments is not None
+        return answer_grammar(**arguments, after_thinking=thinking)
+
+    return make
 
 
 def answer_schema(service: Service, wanted: ResponseFormat | None) -> dict[str, Any] | None:

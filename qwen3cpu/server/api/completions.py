@@ -12,10 +12,12 @@ from starlette.responses import Response
 
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.results import Chunk
+from qwen3cpu.generation.tool_choice import ToolUse
 from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.bodies import CompletionBody
+from qwen3cpu.server.api.chat_input import Asked, answer_schema, checked_forms, grammar_maker, with_grammar
 from qwen3cpu.server.api.client_names import client_names
-from qwen3cpu.server.api.common import head, usage
+from qwen3cpu.server.api.common import details, head, usage
 from qwen3cpu.server.api.errors import ApiError, as_api_error
 from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.api.logprobs import CompletionLogprobs
@@ -30,8 +32,9 @@ async def completions(http: HttpRequest) -> Response:
     await arrival.read()
     with service.preparation():
         body = await read_model_body(http, arrival, CompletionBody, "generation")
-        with client_names("prompt", {"max_new_tokens": "max_tokens"}, places=body.places):
-            request, prompts = await arrival.work(partial(encoded_prompts, service, body, arrival.watch))
+        with client_names("prompt", body.names(), places=body.places):
+            asked, prompts = await arrival.work(partial(encoded_prompts, service, body, arrival.watch))
+            request = await with_grammar(service, arrival, asked)
             answers = service.start(
                 prompts,
                 request,
@@ -45,8 +48,10 @@ async def completions(http: HttpRequest) -> Response:
 
 def encoded_prompts(
     service: Service, body: CompletionBody, watch: Callable[[int], None] = lambda place: None
-) -> tuple[Request, list[list[int]]]:
-    """The checked options, and the ids of the prompts. `watch` gets the place of each before it is encoded."""
+) -> tuple[Asked, list[list[int]]]:
+    """What is asked for, and the ids of the prompts. `watch` gets the place of each before it is encoded."""
+    schema = answer_schema(service, body.response_format)
+    make_grammar = grammar_maker(service, ToolUse(), schema, checked_forms(service, body, schema), thinking=False)
     request = replace(service.model.answerer.request(**body.options()), plain=True)
     prompts: list[list[int]] = []
     given = _prompts(body, service.settings.max_prompts)
@@ -54,7 +59,7 @@ def encoded_prompts(
         watch(place)
         with client_names("prompt" if prompt is body.prompt else f"prompt[{place}]"):
             prompts.append(service.encode(prompt, request))
-    return request, prompts
+    return Asked([], request, make_grammar), prompts
 
 
 def _prompts(body: CompletionBody, most: int) -> Sequence[str | list[int]]:
@@ -140,7 +145,8 @@ class CompletionReply:
         logprobs = None if self._body.logprobs is None else self._logprobs[choice].answer(chunk)
         if echoed and logprobs:
             logprobs = {name: echoed[name] + entries for name, entries in logprobs.items()}
-        return {"index": choice, "text": text, "logprobs": logprobs, "finish_reason": chunk.finish_reason}
+        about = {} if chunk.result is None else details(chunk.result)
+        return {"index": choice, "text": text, "logprobs": logprobs, "finish_reason": chunk.finish_reason, **about}
 
     def _prompt_text(self, choice: int) -> str:
         tokenizer = self._service.model.tokenizer

@@ -23,13 +23,20 @@ RENAMED = {
     "reasoning_budget": "thinking_budget",
     "thinking_budget_tokens": "thinking_budget",
     "thinking_token_budget": "thinking_budget",
+    "guided_regex": "regex",
+    "guided_choice": "choices",
+    "guided_grammar": "grammar",
 }
 """Other names of fields, in every body."""
+FORMS = {"regex": "regex", "choice": "choices", "grammar": "grammar"}
+"""Fields of vLLM's `structured_outputs`, and their names here."""
 UNSET = {
     "seed": (-1,),
     "thinking_budget": (-1,),
     "max_completion_tokens": (-1, -2),
     "max_output_tokens": (-1, -2),
+    "grammar": ("",),
+    "regex": ("",),
 }
 """Values with which other servers say: not given."""
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -53,10 +60,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 """Values that ask for what is done anyway. Other values of these fields are ignored and named."""
 REFUSED = {
-    "guided_regex": "a JSON schema (response_format)",
-    "guided_choice": "a JSON schema (response_format)",
-    "guided_grammar": "a JSON schema (response_format)",
-    "grammar": "a JSON schema (response_format)",
     "structural_tag": "tools",
     "chat_template": "the template of the checkpoint",
     "suffix": "a prompt",
@@ -226,10 +229,13 @@ def _take_schema(body: Json, ignored: list[str], places: dict[str, str], endpoin
     structured = body.pop("structured_outputs", None)
     if isinstance(structured, dict):
         for name, value in structured.items():
-            if name == "json" and value is not None:
-                found.append(("structured_outputs.json", value))
-            elif name in ("regex", "choice", "grammar", "structural_tag") and value is not None:
-                where = f"structured_outputs.{name}"
+            where = f"structured_outputs.{name}"
+            if (name == "json" and value is not None) or (name == "json_object" and value is True):
+                found.append((where, value))
+            elif name in FORMS and value is not None:
+                body.setdefault(FORMS[name], value)
+                places[FORMS[name]] = where
+            elif name == "structural_tag" and value is not None:
                 raise ApiError(400, f"{where}: not supported; expected json", code="unsupported_parameter", param=where)
             elif value is not None and value is not False:
                 ignored.append(f"structured_outputs.{name}")
@@ -240,8 +246,6 @@ def _take_schema(body: Json, ignored: list[str], places: dict[str, str], endpoin
     if not found:
         return
     where, value = found[0]
-    if endpoint == "completions":
-        raise ApiError(400, f"{where}: not supported here; expected a chat", code="unsupported_parameter", param=where)
     if isinstance(value, str):
         value = _read_schema(value, where)
     if value is True or value == "json":
@@ -250,12 +254,12 @@ def _take_schema(body: Json, ignored: list[str], places: dict[str, str], endpoin
         kind = {"type": "json_schema", "json_schema": {"name": "answer", "schema": value}}
     else:
         raise ApiError(400, f"{where}: expected a JSON schema, found {short(value)}", param=where)
-    if endpoint == "chat":
+    if endpoint != "responses":
         body["response_format"] = kind
         places["response_format.json_schema.schema"] = where
     else:
-        kind = {**kind, **kind.pop("json_schema", {})}
-        body["text"] = {"format": kind}
+        schema = kind.pop("json_schema", {})
+        body["text"] = {"format": {**kind, **schema}}
         places["text.format.schema"] = where
 
 

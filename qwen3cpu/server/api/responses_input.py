@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from qwen3cpu.server.api.bodies import Generation, Items, Part, StreamOptions, thinking_options
-from qwen3cpu.server.api.chat_input import Asked, check_counts, checked_schema, make_request, tool_use
+from qwen3cpu.server.api.chat_input import Asked, check_counts, checked_forms, checked_schema, make_request, tool_use
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.scheduling.service import Service
 
@@ -93,7 +93,8 @@ def responses_request(service: Service, body: ResponsesBody) -> Asked:
     messages += _messages(body.input)[0]
     check_counts(service, messages, body.tools)
     tools = tool_use(service, _functions(body.tools), _choice(body.tool_choice), body.parallel_tool_calls)
-    return make_request(service, messages, body.options(), tools, _schema(service, body.text))
+    schema = _schema(service, body.text)
+    return make_request(service, messages, body.options(), tools, schema, checked_forms(service, body, schema))
 
 
 def message_places(body: ResponsesBody) -> list[str]:

@@ -11,7 +11,14 @@ from starlette.responses import Response
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.tool_choice import ToolUse
 from qwen3cpu.server.api.arrival import Arrival
-from qwen3cpu.server.api.chat_input import Asked, answer_schema, chat_request, grammar_maker, with_grammar
+from qwen3cpu.server.api.chat_input import (
+    Asked,
+    answer_schema,
+    chat_request,
+    checked_forms,
+    grammar_maker,
+    with_grammar,
+)
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.json_output import json_response
 from qwen3cpu.server.api.ollama.bodies import OllamaGenerate
@@ -42,8 +49,9 @@ def _asked(service: Service, body: OllamaGenerate) -> Asked:
     if not body.raw:
         return chat_request(service, body)
     schema = answer_schema(service, body.response_format)
+    forms = checked_forms(service, body, schema)
     request = service.model.answerer.request(body.prompt, raw=True, **body.options())
-    return Asked([], request, grammar_maker(service, ToolUse(), schema, thinking=bool(request.thinking)))
+    return Asked([], request, grammar_maker(service, ToolUse(), schema, forms, thinking=bool(request.thinking)))
 
 
 def _prompt(service: Service, body: OllamaGenerate, asked: Asked) -> list[int]:
