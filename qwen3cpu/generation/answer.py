@@ -24,6 +24,7 @@ from qwen3cpu.generation.grammar import Constraint, DeadEndError, Grammars
 from qwen3cpu.generation.logprobs import Scorer
 from qwen3cpu.generation.meter import Meter
 from qwen3cpu.generation.options import Request
+from qwen3cpu.generation.processors import ProcessorError, choose_processed
 from qwen3cpu.generation.results import Chunk, Result, StoppedBy
 from qwen3cpu.generation.thinking import EMPTY_BLOCK, ClosedBy, Thinking
 from qwen3cpu.generation.token_log import TokenLog
@@ -104,6 +105,8 @@ class Answer:
         self._grammar = request.grammar
         self._check_answer = request.check_answer
         self._schema_errors: tuple[str, ...] = ()
+        self._processors = request.processors
+        self._error: Exception | None = None
         self._meter = Meter(model.clock, len(self.prompt))
         self._deadline = None if request.deadline is None else Deadline(request.deadline, model.clock)
         self._thinking = Thinking(
@@ -189,7 +192,11 @@ class Answer:
         try:
             token = self._choose(rows[0])
         except DeadEndError as problem:
-            return self._end_by_schema(str(problem))
+            self._schema_errors = (f"the answer ended early: {problem}",)
+            return self._end_early("schema")
+        except ProcessorError as problem:
+            self._error = problem.error
+            return self._end_early("error")
         shown = self._say(token, rows[0])
         if draft:
             shown = self._confirm(draft, rows, shown)
@@ -214,24 +221,23 @@ class Answer:
         self.result = self._make_result(stopped_by, None)
         return Chunk(index=self.index, finish_reason=self.result.finish_reason, result=self.result)
 
-    def _end_by_schema(self, reason: str) -> Chunk:
-        """End it where its grammar has no way on."""
-        self._schema_errors = (f"the answer ended early: {reason}",)
+    def _end_early(self, stopped_by: StoppedBy) -> Chunk:
+        """End it where no next token can be chosen."""
         if self.in_prompt:
-            return self.end_with_prompt("schema")
+            return self.end_with_prompt(stopped_by)
         self.pending = []
         shown = self._transcript.show(at_end=True)
-        self.result = self._make_result("schema", None)
+        self.result = self._make_result(stopped_by, None)
         return self._chunk(shown)
 
     def _choose(self, logits: NDArray[np.float32]) -> int:
         """The next token, given the logits [vocab_size] after the last one."""
         if self.in_prompt:
             self._meter.prompt_done()
-        if self._constraint is not None and not self._transcript.in_thinking:
-            token = self._sampler.sample(self._constraint.mask(logits))
+        if self._processors:
+            token = choose_processed(self._processors, self.tokens, logits, self._sampled)
         else:
-            token = self._sampler.sample(logits)
+            token = self._sampled(logits)
         self.catching_up = False
         if self.in_prompt:
             self.in_prompt = False
@@ -242,6 +248,11 @@ class Answer:
         if self._deadline is not None:
             self._deadline.step()
         return token
+
+    def _sampled(self, logits: NDArray[np.float32]) -> int:
+        if self._constraint is not None and not self._transcript.in_thinking:
+            logits = self._constraint.mask(logits)
+        return self._sampler.sample(logits)
 
     def _confirm(self, draft: Sequence[int], rows: NDArray[np.float32], shown: Shown) -> Shown:
         """Go on as long as the chosen tokens are the drafted ones, and take the others out of the sequence.
@@ -366,6 +377,7 @@ class Answer:
             thinking_closed_by=self._thinking.closed_by,
             unenforced=unenforced,
             schema_errors=errors,
+            error=self._error,
         )
 
     def _by_schema(self) -> tuple[tuple[str, ...], tuple[str, ...] | None]:

@@ -21,6 +21,7 @@ from qwen3cpu.generation.answer import Answer, Surroundings
 from qwen3cpu.generation.batch import run, run_many
 from qwen3cpu.generation.grammar import Grammar
 from qwen3cpu.generation.options import Request, make_request
+from qwen3cpu.generation.processors import raising
 from qwen3cpu.generation.results import Chunk, Result
 from qwen3cpu.text.prompts import Prompt, PromptEncoder, is_messages
 from qwen3cpu.text.soft_switch import latest_switch
@@ -99,7 +100,8 @@ class Answerer:
             Answer(self.surroundings, ids, request, index=index, stream=index, sequence=sequence)
             for index in range(request.n or 1)
         ]
-        return run(self.surroundings.engine, answers, progress=request.progress)
+        chunks = run(self.surroundings.engine, answers, progress=request.progress)
+        return raising(chunks) if request.processors and request.n is None else chunks
 
     def batch(self, prompts: Sequence[Prompt], options: Mapping[str, Any], most_running: int) -> list[Result]:
         """See `Model.generate_batch`."""

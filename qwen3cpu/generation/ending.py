@@ -7,7 +7,7 @@ from qwen3cpu.generation.deadline import Deadline
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.results import FinishReason, StoppedBy
 
-LIMITS = ("max_new_tokens", "context", "deadline", "loop", "schema")
+LIMITS = ("max_new_tokens", "context", "deadline", "loop", "schema", "error")
 """What cuts an answer off."""
 
 

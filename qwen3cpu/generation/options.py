@@ -13,6 +13,7 @@ from qwen3cpu.checkpoint.config import GenerationDefaults
 from qwen3cpu.engine.sampling import NON_THINKING, THINKING, SamplingParams
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.constraints import given_form
+from qwen3cpu.generation.processors import Processor, checked_processors
 from qwen3cpu.generation.tool_choice import ToolUse, shown_tools, tool_use
 from qwen3cpu.text.schemas.reading import read_schema
 from qwen3cpu.text.schemas.tools import with_checkable_parameters
@@ -62,6 +63,10 @@ class Options(TypedDict, total=False):
         SamplingParams. temperature 0 is greedy. Defaults: generation_config.json, then the authors' recommendation for
         the mode. The values that the released models carry in generation_config.json are those for thinking, so with
         thinking=False the authors' values for that mode take their place.
+    processors: functions f(ids, logits) that change the logits of every token in place, before it is chosen: the ids of
+        prompt and answer so far, and float32 [vocab_size], a copy of this answer's own. Penalties, logit_bias, schema
+        and filters come after them. What one raises ends its answer only: a call for one answer raises it, and among
+        several it is in `Result.error`.
     seed: repeats an answer; default: a new one each time, reported in the result.
     do_sample: False is greedy.
     progress: show a bar on the terminal while a long prompt is processed.
@@ -95,6 +100,7 @@ class Options(TypedDict, total=False):
     frequency_penalty: float | None
     repetition_penalty: float | None
     logit_bias: Mapping[int, float] | None
+    processors: Sequence[Processor] | None
     seed: int | None
     do_sample: bool | None
     progress: bool | None
@@ -145,6 +151,7 @@ class Request:
     """Whether an answer that repeats itself is ended: `loop_detection`, for prompts that are rendered."""
     check_answer: bool = True
     """Whether the thread that makes a finished answer also checks it by its schema. Not an option of generate."""
+    processors: tuple[Processor, ...] = ()
     plain: bool = False
     """All tokens make text: think blocks and tool calls are not told apart. Not an option of generate."""
 
@@ -198,6 +205,7 @@ def make_request(
         logprobs=_whole(given, "logprobs", 0, vocab_size),
         n=_whole(given, "n", 1),
         progress=_flag(given, "progress", False),
+        processors=checked_processors(given.get("processors")),
     )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from qwen3cpu.generation.thinking import ClosedBy
 from qwen3cpu.text.tool_calls import MalformedCall, ToolCall
 
 FinishReason = Literal["stop", "length"]
-StoppedBy = Literal["eos", "stop_token", "stop_string", "max_new_tokens", "context", "deadline", "loop", "schema"]
+StoppedBy = Literal[
+    "eos", "stop_token", "stop_string", "max_new_tokens", "context", "deadline", "loop", "schema", "error"
+]
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Result:
     stopped_by: StoppedBy
     """What exactly: "eos", "stop_token", "stop_string", or the limit "max_new_tokens", "context" or "deadline"; or
     "loop": the answer repeated the same tokens over and over; or "schema": no token could follow within the limits of a
-    step; `schema_errors` says more."""
+    step; `schema_errors` says more; or "error": one of `processors` failed with `error`."""
     stop: str | int | None
     """The stop string, or the id that ended the answer; None when a limit did."""
     usage: Usage
@@ -108,6 +110,8 @@ class Result:
     """JSON pointers of keywords of `schema` that tokens are not held to; those of a tool with its name in front."""
     schema_errors: tuple[str, ...] | None = None
     """What is wrong with the answer by `schema`; () if it follows all of it; None if it had to follow none."""
+    error: Exception | None = None
+    """What one of `processors` raised, which ended this answer. A call for a single answer raises it."""
 
     @property
     def thinking_budget_spent(self) -> bool:
@@ -124,8 +128,11 @@ class Result:
         return message
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries, lists, strings and numbers, ready for JSON."""
-        plain = asdict(self)
+        """Plain dictionaries, lists, strings and numbers, ready for JSON; `error`, if there is one, as text."""
+        plain = asdict(replace(self, error=None))
+        del plain["error"]
+        if self.error is not None:
+            plain["error"] = f"{type(self.error).__name__}: {self.error}"
         plain["usage"]["total_tokens"] = self.usage.total_tokens
         return plain
 

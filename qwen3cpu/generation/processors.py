@@ -1,0 +1,90 @@
+"""Functions of the caller that change the logits of an answer before its next token is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.errors import ArgumentError, Qwen3CpuError
+from qwen3cpu.generation.grammar import DeadEndError
+from qwen3cpu.generation.results import Chunk
+
+Processor = Callable[[list[int], NDArray[np.float32]], Any]
+"""f(ids, logits): the ids of prompt and answer so far, and float32 [vocab_size], which it changes in place."""
+
+
+class ProcessorError(Qwen3CpuError):
+    """A processor has failed, or has left logits from which no token can be chosen. It ends its answer only.
+
+    Args:
+        error: what was raised.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def checked_processors(given: object) -> tuple[Processor, ...]:
+    """The option `processors`. ArgumentError for anything but a list of functions."""
+    if given is None:
+        return ()
+    if not isinstance(given, (list, tuple)):
+        raise ArgumentError(f"processors: expected a list of functions, found {type(given).__name__}")
+    for place, each in enumerate(given):
+        if not callable(each):
+            raise ArgumentError(f"processors[{place}]: expected a function, found {type(each).__name__}")
+    return tuple(given)
+
+
+def choose_processed(
+    processors: Sequence[Processor],
+    ids: list[int],
+    logits: NDArray[np.float32],
+    choose: Callable[[NDArray[np.float32]], int],
+) -> int:
+    """The token that `choose` takes from what the processors make of logits [vocab_size].
+
+    Raises:
+        ProcessorError: one of them has failed, or nothing can be chosen any more.
+        DeadEndError: the grammar of the answer has no way on.
+    """
+    try:
+        return choose(_processed(processors, ids, logits))
+    except DeadEndError:
+        raise
+    except Exception as error:
+        raise ProcessorError(error) from error
+
+
+def _processed(processors: Sequence[Processor], ids: list[int], logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the processors, one after the other, make of logits [vocab_size]: a copy that no other answer sees.
+
+    Raises:
+        ArgumentError: one returned something else than None or the array that it got, or left NaN or +inf.
+        Exception: what a processor raises.
+    """
+    row = np.array(logits, dtype=np.float32)
+    for place, processor in enumerate(processors):
+        returned = processor(list(ids), row)
+        if returned is not None and returned is not row:
+            expected = "expected a function that changes the logits in place and returns nothing"
+            raise ArgumentError(f"processors[{place}]: {expected}, found {type(returned).__name__}")
+        wrong = np.flatnonzero(np.isnan(row) | np.isposinf(row))
+        if wrong.size:
+            token = int(wrong[0])
+            raise ArgumentError(f"processors[{place}]: expected numbers or -inf, found {row[token]} for token {token}")
+    return row
+
+
+def raising(chunks: Generator[Chunk, None, None]) -> Generator[Chunk, None, None]:
+    """The stream of a single answer: the error that ended it is raised in place of its last chunk."""
+    with closing(chunks):
+        for chunk in chunks:
+            if chunk.result is not None and chunk.result.error is not None:
+                raise chunk.result.error
+            yield chunk
