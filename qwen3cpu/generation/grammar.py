@@ -49,6 +49,8 @@ MOST_STATES = 60_000
 """States of the automata of one answer, 1 to 2 KB each."""
 MOST_ITEMS = 200_000
 """Items of the parser in one step, about 10 ms; an object with n optional properties may take n squared."""
+MOST_FORM_ITEMS = 50_000
+"""The same for grammars of users: an ambiguous one can take ten times as long for an item."""
 STACK = 128 << 20
 """Bytes of stack for compiling, where schemas/narrowing.py allows 12,000 levels, of about 5 KB each."""
 MOST_SYMBOLS = 300_000
@@ -177,10 +179,10 @@ class Grammars:
             return
         if grammar.exact:
             _ = self._line_breaks  # looks at every token of the vocabulary
-        vocabulary = self._load()
+        vocabulary, items = self._load(), MOST_FORM_ITEMS if grammar.exact else MOST_ITEMS
         try:
             with self._compiling:
-                found = self._compiled.get(grammar.text, lambda: _compiled(grammar.text, vocabulary))
+                found = self._compiled.get(grammar.text, lambda: _compiled(grammar.text, vocabulary, items))
         except ArgumentError as error:
             raise ArgumentError(f"{grammar.about}: {str(error).removeprefix('schema: ')}") from None
         if isinstance(found, str):
@@ -359,12 +361,12 @@ def _compiled_bytes(text: str, compiled: object) -> int:
     return (1 << 20) + 100 * len(text)
 
 
-def _compiled(text: str, vocabulary: LLTokenizer) -> LLMatcher | str:
-    """The state of an answer at its beginning, or why there is none."""
+def _compiled(text: str, vocabulary: LLTokenizer, items: int) -> LLMatcher | str:
+    """The state of an answer at its beginning, or why there is none. items: of the parser in one step, at most."""
     from llguidance import LLMatcher, LLParserLimits
 
     limits = LLParserLimits(
-        max_lexer_states=MOST_STATES, max_grammar_size=MOST_SYMBOLS, step_max_items=MOST_ITEMS, verbose_errors=False
+        max_lexer_states=MOST_STATES, max_grammar_size=MOST_SYMBOLS, step_max_items=items, verbose_errors=False
     )
     made: list[LLMatcher] = []
     failed: list[Exception] = []
