@@ -206,11 +206,11 @@ def test_nobody_waits_for_the_schemas_of_others(server, monkeypatch):
     begun, go_on, threads = threading.Event(), threading.Event(), []
     real = grammar._compiled
 
-    def compiled(text, vocabulary):
+    def compiled(*arguments):
         threads.append(threading.current_thread().name)
         begun.set()
         assert go_on.wait(60)
-        return real(text, vocabulary)
+        return real(*arguments)
 
     monkeypatch.setattr(grammar, "_compiled", compiled)
     replies = []
@@ -240,7 +240,7 @@ def test_nobody_waits_for_the_schemas_of_others(server, monkeypatch):
 
 def test_the_time_limit_holds_for_schemas(serve, monkeypatch):
     go_on = threading.Event()
-    monkeypatch.setattr(grammar, "_compiled", lambda text, vocabulary: go_on.wait(60) and "never")
+    monkeypatch.setattr(grammar, "_compiled", lambda *arguments: go_on.wait(60) and "never")
     server = serve(qwen3cpu.load("tiny", threads=1), timeout=0.2)
     try:
         error = server.refused(CHAT, {"messages": QUESTION, "response_format": wanted({"const": 1})}, 408)

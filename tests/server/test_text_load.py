@@ -12,7 +12,7 @@ from retrieval_models import write_embedding_model
 from running import Running
 
 import qwen3cpu
-from qwen3cpu.server.api import embeddings
+from qwen3cpu.server.api import vectors_reply
 from qwen3cpu.server.scheduling.workshop import THREADS
 
 PATH = "/v1/embeddings"
@@ -192,7 +192,7 @@ def test_work_on_requests_runs_in_the_workshop(start, model, monkeypatch):
     """JSON, encoding and vectors: never on the event loop's thread."""
     seen = set()
     server = start()
-    for module, name in ((json, "loads"), (type(model.tokenizer), "encode"), (embeddings._Reply, "_vectors")):
+    for module, name in ((json, "loads"), (type(model.tokenizer), "encode"), (vectors_reply.VectorsReply, "_vectors")):
         work = getattr(module, name)
 
         def noted(*args, work=work, **options):
@@ -212,8 +212,8 @@ def test_a_reply_that_is_read_too_slowly_is_cut_off(start, model, monkeypatch):
     """Its states take memory that other requests wait for."""
     server = start(timeout=600.0)
     now = [0.0]
-    clock = embeddings.perf_counter
-    monkeypatch.setattr(embeddings, "perf_counter", lambda: clock() + now[0])
+    clock = vectors_reply.perf_counter
+    monkeypatch.setattr(vectors_reply, "perf_counter", lambda: clock() + now[0])
     server.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # connections inherit it
     body = json.dumps({"input": [f"number {number}" for number in range(5000)]}).encode()
     head = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
