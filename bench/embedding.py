@@ -31,6 +31,7 @@ from qwen3cpu.bench.errors import BenchError
 from qwen3cpu.bench.machine import Machine
 from qwen3cpu.bench.process import Worker
 from qwen3cpu.bench.report import Spread, spread_text
+from qwen3cpu.checkpoint.tensors import tensors_of
 from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.system.thread_count import resolve_threads
 from qwen3cpu.text.tokenizer import Tokenizer
@@ -114,6 +115,8 @@ def measure(
 
     model = qwen3cpu.load(folder, quant="q8", threads=threads)
     texts, ids = make_texts(count, model.tokenizer)
+    # The checkpoint has the flat names of embedding models.
+    gguf_names = {tensor.name.removeprefix("model."): tensor.gguf_name for tensor in tensors_of(model.config)}
     del model
     rows: dict[str, list[tuple[int, dict[str, Any]]]] = {engine: [] for engine in engines}
     versions, cosines = {}, {}
@@ -124,16 +127,17 @@ def measure(
             python = sys.executable if name == "qwen3cpu" else peer_python
             command = (python, str(Path(__file__).with_name("embedding_engines.py")), name)
             workers[engine] = stack.enter_context(Worker(engine, command))
-            opened = workers[engine].ask("open", folder=str(folder), setting=setting, threads=threads)
+            given = {"folder": str(folder), "setting": setting, "threads": threads, "gguf_names": gguf_names}
+            opened = workers[engine].ask("open", **given)
             versions[engine] = opened["version"]
             workers[engine].ask("embed", texts=texts[:: count // 8], ids=ids[:: count // 8])
         out = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qwen3cpu-"))) / "vectors.npy"
         first: NDArray[np.float32] | None = None
         for turn, part in enumerate(parts(count, turns)):
-            given: dict[str, Any] = {"texts": [texts[i] for i in part], "ids": [ids[i] for i in part]}
+            asked: dict[str, Any] = {"texts": [texts[i] for i in part], "ids": [ids[i] for i in part]}
             tokens = sum(len(ids[i]) for i in part)
             for engine, worker in workers.items():
-                answer = worker.ask("embed", **given, out=None if turn else str(out))
+                answer = worker.ask("embed", **asked, out=None if turn else str(out))
                 rows[engine].append((tokens, answer))
                 if not turn:
                     vectors = np.load(out)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import runpy
 import sys
 from pathlib import Path
 from time import perf_counter
@@ -19,13 +18,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from peer_llama import answer_requests, peak_rss_bytes, write_metadata
 
 
 class Engine:
     """What every engine does."""
 
-    def open(self, folder: str, setting: str, threads: int) -> dict[str, Any]:
-        """Load the checkpoint in `folder` as `setting` says; the version of the engine, for the report."""
+    def open(self, folder: str, setting: str, threads: int, gguf_names: dict[str, str]) -> dict[str, Any]:
+        """Load the checkpoint in `folder` as `setting` says; the version of the engine, for the report.
+
+        gguf_names: of its tensors, for engines that need a GGUF file.
+        """
+        self._names = gguf_names
         os.environ["OMP_NUM_THREADS"] = str(threads)
         return {"version": self.load(Path(folder), setting.split(":"), threads)}
 
@@ -164,7 +168,7 @@ class LlamaCpp(Engine):
         kind, self._most, flash = setting[0], int(setting[1]), setting[2]
         path = folder / f"model-{kind}.gguf"
         if not path.exists():
-            write_gguf(folder, path, kind)
+            write_gguf(folder, path, kind, self._names)
         self._silence = llama_cpp.llama_log_callback(lambda level, text, data: None)
         llama_cpp.llama_log_set(self._silence, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
@@ -226,26 +230,12 @@ class LlamaCpp(Engine):
 
 SEQUENCES = 64
 """Texts in one call of llama.cpp at most."""
-GGUF_NAMES = {
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
 
 
-def write_gguf(folder: Path, path: Path, kind: str) -> None:
-    """The checkpoint as a GGUF file, quantised by the gguf package."""
+def write_gguf(folder: Path, path: Path, kind: str, names: dict[str, str]) -> None:
+    """The checkpoint as a GGUF file, quantised by the gguf package. names: of its tensors -> those in the file."""
     import gguf
 
-    write_metadata = runpy.run_path(str(Path(__file__).with_name("peer_llama.py")))["write_metadata"]
     shape = json.loads((folder / "config.json").read_text())
     writer = gguf.GGUFWriter(f"{path}.part", "qwen3")
     write_metadata(writer, shape, getattr(gguf.LlamaFileType, f"MOSTLY_{kind}"))
@@ -260,12 +250,9 @@ def write_gguf(folder: Path, path: Path, kind: str) -> None:
             file.seek(8 + size + begin)
             bits = np.frombuffer(file.read(end - begin), np.uint16).reshape(about["shape"])
             values = (bits.astype(np.uint32) << 16).view(np.float32)
-            parts = name.removesuffix(".weight").split(".", 2)
-            own = {"embed_tokens": "token_embd", "norm": "output_norm"}.get(parts[0])
-            own = own or f"blk.{parts[1]}.{GGUF_NAMES[parts[2]]}"
             dtype = gguf.GGMLQuantizationType[kind if values.ndim == 2 else "F32"]
             stored = gguf.quants.quantize(values, dtype)
-            writer.add_tensor(f"{own}.weight", stored, raw_dtype=dtype)
+            writer.add_tensor(names[name], stored, raw_dtype=dtype)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -281,29 +268,11 @@ ENGINES = {
 }
 
 
-def peak_rss_bytes() -> int:
-    """The most memory that this process has had resident (Linux)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
 def main() -> None:
     """Answer requests until stdin ends."""
     # The scripts beside this one have names of packages that transformers looks for.
     sys.path.remove(str(Path(__file__).parent))
-    engine = ENGINES[sys.argv[1]]()
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            answer = getattr(engine, request.pop("op"))(**request)
-        except Exception as error:  # whatever went wrong is the parent's to report
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+    answer_requests(ENGINES[sys.argv[1]]())
 
 
 if __name__ == "__main__":

@@ -244,9 +244,8 @@ def peak_rss_bytes() -> int:
     return 0
 
 
-def main() -> None:
-    """Answer requests until stdin ends."""
-    server = Server()
+def answer_requests(server: Any) -> None:
+    """Call the methods of `server` that requests on stdin name, until it ends; what they return goes to stdout."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     for line in sys.stdin:
@@ -261,6 +260,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        answer_requests(Server())
     except (KeyboardInterrupt, BrokenPipeError):
         sys.exit(1)

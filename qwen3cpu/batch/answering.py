@@ -44,7 +44,7 @@ class Answering:
 
     Args:
         service: not opened; it is used up.
-        lines: (place, line) in the order in which they shall begin; read as there is room.
+        lines: (place, line) in the order in which they begin; read as there is room.
         ids: of a line, by its number.
         note: called for every line.
         seed: of the whole job.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -10,14 +11,13 @@ from qwen3cpu.batch.answering import Note
 from qwen3cpu.batch.input_file import Line
 from qwen3cpu.batch.requests import EMBEDDINGS, checked_body, is_openai, read_body
 from qwen3cpu.retrieval.passes import last_states
-from qwen3cpu.retrieval.vectors import VectorForm
 from qwen3cpu.retrieval.window import WINDOW, State
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.common import check_task
 from qwen3cpu.server.api.embeddings import OpenAIVectors
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.api.search_bodies import EmbeddingsBody
-from qwen3cpu.server.api.vectors_reply import VectorsReply
+from qwen3cpu.server.api.vectors_reply import VectorsReply, encoded_texts
 from qwen3cpu.server.scheduling.service import Service
 
 
@@ -27,7 +27,7 @@ class _Texts:
 
     place: int
     line: Line
-    ids: list[list[int]]
+    ids: list[array[int]]
     reply: Callable[[list[State]], bytes]
 
 
@@ -62,12 +62,7 @@ def _prepared(service: Service, place: int, line: Line) -> _Texts:
     check_task(service, "embedding" if url == EMBEDDINGS else "generation")
     body = read_body(service, EmbeddingsBody, given)
     with client_names("input", places=body.places):
-        embedder = service.model.embedder
-        form: VectorForm = embedder.form(body.dimensions, body.normalize)
-        encode = embedder.encoder(body.kind, body.instruction, body.truncate)
-        texts = body.texts(service.settings.max_texts)
-        names = ["input" if text is body.input else f"input[{number}]" for number, text in enumerate(texts)]
-        ids = [encode(text, name) for text, name in zip(texts, names, strict=True)]
+        form, ids = encoded_texts(service, body)
 
     def reply(states: list[State]) -> bytes:
         return VectorsReply(service, OpenAIVectors(service, body), form, states, sum(map(len, ids))).whole()

@@ -36,7 +36,7 @@ class Journal:
     """The journal of one job, locked while it is open.
 
     Args:
-        output: the file that shall be made; the journal is beside it.
+        output: the file to make; the journal is beside it.
         about: what the results depend on, for JSON; a journal that says anything else is refused.
         numbers: of the lines, int64, ascending.
         restart: begin anew, whatever there is.

@@ -15,11 +15,11 @@ from qwen3cpu.batch.input_file import Line, LineError
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.constraints import KINDS
 from qwen3cpu.generation.line_seed import line_seed
-from qwen3cpu.generation.options import ALIASES, Request
+from qwen3cpu.generation.options import ALIASES
 from qwen3cpu.model import Model
 from qwen3cpu.server.api.bodies import ChatBody, CompletionBody, ForeignBody, Generation
 from qwen3cpu.server.api.chat_completions import ChatReply
-from qwen3cpu.server.api.chat_input import Asked, chat_prompt, chat_request
+from qwen3cpu.server.api.chat_input import chat_prompt, chat_request, following
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.common import check_model, check_task
 from qwen3cpu.server.api.completions import CompletionReply, encoded_prompts
@@ -133,7 +133,7 @@ def _chat(service: Service, given: Mapping[str, Any], seed: int) -> Underway:
     with client_names("messages", body.names(), places=body.places):
         asked = chat_request(service, body)
         prompt = chat_prompt(service, body, asked.messages, asked.request)
-        answers = service.start([prompt], _with_grammar(service, asked))
+        answers = service.start([prompt], following(service, asked))
     return _replied(answers, ChatReply(service, body, prompt, answers), every_chunk=False)
 
 
@@ -141,7 +141,7 @@ def _completions(service: Service, given: Mapping[str, Any], seed: int) -> Under
     body = _generation(service, CompletionBody, given, seed)
     with client_names("prompt", body.names(), places=body.places):
         asked, prompts = encoded_prompts(service, body)
-        request = _with_grammar(service, asked)
+        request = following(service, asked)
         scored = body.echo and body.logprobs is not None
         answers = service.start(prompts, request, score_prompt=scored, sample=body.max_tokens != 0)
     return _replied(answers, CompletionReply(service, body, request, prompts, answers), every_chunk=True)
@@ -153,7 +153,7 @@ def _responses(service: Service, given: Mapping[str, Any], seed: int) -> Underwa
     with client_names("input", names, message_places(body), body.places):
         asked = responses_request(service, body)
         prompt = service.encode(asked.messages, asked.request)
-        request = _with_grammar(service, asked)
+        request = following(service, asked)
         answers = service.start([prompt], request)
     return _replied(answers, ResponsesReply(service, body, request, answers), every_chunk=True)
 
@@ -164,14 +164,6 @@ _ENDPOINTS: Final[dict[str, Callable[[Service, Mapping[str, Any], int], Underway
     "/v1/completions": _completions,
     "/v1/responses": _responses,
 }
-
-
-def _with_grammar(service: Service, asked: Asked) -> Request:
-    if asked.make_grammar is None:
-        return asked.request
-    grammar = asked.make_grammar()
-    service.model.answerer.check_grammar(grammar)
-    return replace(asked.request, grammar=grammar, check_answer=False)
 
 
 def _replied(answers: Answers, reply: Reply, *, every_chunk: bool) -> Underway:

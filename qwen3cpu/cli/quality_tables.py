@@ -114,13 +114,13 @@ def plot(results: Sequence[AnyQuality], path: Path) -> None:
     form = _FORMS[type(results[0])]
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
     sizes = [result.weight_bytes / 2**20 for result in results]
+    losses: dict[str, list[float]] = {}
     for (field, name), mark in zip(form.drawn.items(), ("o", "^"), strict=True):
         values = [result.to_dict()[field] for result in results]
-        axes.plot(sizes, [1 - value for value in values] if "cosine" in field else values, mark, label=name)
-    for size, result in zip(sizes, results, strict=True):
-        height = result.to_dict()[next(iter(form.drawn))]
-        at = (size, 1 - height if isinstance(result, EmbeddingQuality) else height)
-        axes.annotate(result.quant, at, xytext=(6, 4), textcoords="offset points")
+        losses[name] = [1 - value for value in values] if "cosine" in field else values
+        axes.plot(sizes, losses[name], mark, label=name)
+    for size, height, result in zip(sizes, losses["mean"], results, strict=True):
+        axes.annotate(result.quant, (size, height), xytext=(6, 4), textcoords="offset points")
     axes.set_yscale("log")
     axes.set_xlabel("weights, MiB")
     axes.set_ylabel(form.loss.format(**results[0].to_dict()))

@@ -23,15 +23,25 @@ WINDOW: Final = 512
 
 
 @dataclass(frozen=True)
-class Quality:
+class FormatNumbers:
+    """What the numbers of every kind of model begin with: the format, its bytes, and what it is compared with."""
+
+    quant: str
+    weight_bytes: int
+    reference: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Quality(FormatNumbers):
     """The numbers of one format; divergences KL(reference || format) in nats, over all scored positions.
 
     same_top: share of positions (0..1) where format and reference find the same token likeliest.
     """
 
-    quant: str
-    weight_bytes: int
-    reference: str
     windows: int
     window: int
     positions: int
@@ -40,10 +50,6 @@ class Quality:
     mean_kl: float
     kl_99: float
     same_top: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def evaluate(

@@ -7,13 +7,14 @@ questions: the question is the first half of a passage, and the documents are th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.evaluation.quality import FormatNumbers
 from qwen3cpu.model import Model
 from qwen3cpu.system.progress_bar import Progress
 
@@ -24,7 +25,7 @@ QUESTIONS: Final = 20
 
 
 @dataclass(frozen=True)
-class EmbeddingQuality:
+class EmbeddingQuality(FormatNumbers):
     """The numbers of one format of an embedding model.
 
     mean_cosine, cosine_1: of the angles between a passage's vectors by format and reference, the mean and the lowest
@@ -32,9 +33,6 @@ class EmbeddingQuality:
     of the ten nearest that are the same.
     """
 
-    quant: str
-    weight_bytes: int
-    reference: str
     passages: int
     window: int
     mean_cosine: float
@@ -42,13 +40,9 @@ class EmbeddingQuality:
     same_nearest: float
     same_neighbours: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
-class RerankingQuality:
+class RerankingQuality(FormatNumbers):
     """The numbers of one format of a reranker.
 
     mean_difference, difference_99: of the scores (0..1) by format and reference, the mean and the 99th percentile of
@@ -56,9 +50,6 @@ class RerankingQuality:
     of the orders, the mean over the questions; 1 is the same order.
     """
 
-    quant: str
-    weight_bytes: int
-    reference: str
     questions: int
     passages: int
     window: int
@@ -66,10 +57,6 @@ class RerankingQuality:
     difference_99: float
     same_first: float
     rank_correlation: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def evaluate_embedding(

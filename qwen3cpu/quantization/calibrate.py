@@ -31,9 +31,14 @@ PASSAGE: Final = 64
 class Source:
     """A model that is to be calibrated.
 
-    matrices: all in q8. token_limit: ids that the tokenizer knows lie below it. original(name): a matrix [rows, cols]
-    as it was before it was packed. encode: gives the ids of a text. end: of an embedding model, the token that ends a
-    text and has its vector; None: another kind of model.
+    Attributes:
+        config: of the model.
+        matrices: all of them, in q8.
+        vectors: norms and biases.
+        token_limit: ids that the tokenizer knows lie below it.
+        original: gives a matrix by its name as it was before packing, float32 [rows, cols].
+        encode: gives the ids of a text.
+        end: the end token of an embedding model, whose state is a text's vector; None for other models.
     """
 
     config: ModelConfig

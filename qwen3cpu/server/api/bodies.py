@@ -122,6 +122,8 @@ class Generation(ForeignBody):
     """What all requests for an answer have in common. Fields from `top_k` on are not OpenAI's."""
 
     endpoint: ClassVar[Endpoint]
+    left_out: ClassVar[frozenset[str]] = frozenset()
+    """Fields of a base class that this body does not have."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -141,7 +143,7 @@ class Generation(ForeignBody):
     @classmethod
     def translated(cls, given: Mapping[str, Any]) -> Translated:
         """As for ForeignBody."""
-        return translate(given, cls.endpoint, frozenset(cls.model_fields))
+        return translate(given, cls.endpoint, frozenset(cls.model_fields) - cls.left_out)
 
     def sampling(self) -> dict[str, Any]:
         """Options of Model.generate."""

@@ -42,10 +42,33 @@ class Asked(NamedTuple):
 async def start_chat(service: Service, arrival: Arrival, body: ChatBody) -> tuple[list[int], Answers]:
     """Hand a chat to the scheduler; the ids of its prompt, and its answers. Errors are in the client's terms."""
     with client_names("messages", body.names(), places=body.places):
-        asked = await arrival.work(partial(chat_request, service, body))
-        prompt = await arrival.work(partial(chat_prompt, service, body, asked.messages, asked.request))
-        request = await with_grammar(service, arrival, asked)
-        return prompt, service.start([prompt], request, arrived=arrival.at)
+        _, prompt, answers = await start_answer(
+            service,
+            arrival,
+            partial(chat_request, service, body),
+            lambda asked: chat_prompt(service, body, asked.messages, asked.request),
+        )
+    return prompt, answers
+
+
+async def start_answer(
+    service: Service, arrival: Arrival, ask: Callable[[], Asked], encode: Callable[[Asked], list[int]]
+) -> tuple[Request, list[int], Answers]:
+    """Hand one prompt to the scheduler: its options, its ids, and the answers.
+
+    Args:
+        service: has the scheduler.
+        arrival: of the request.
+        ask: makes what the request asks for, on a thread of the workshop.
+        encode: gives the ids of the prompt, there too.
+
+    Raises:
+        ArgumentError: what `ask`, `encode` and `with_grammar` raise.
+    """
+    asked = await arrival.work(ask)
+    prompt = await arrival.work(partial(encode, asked))
+    request = await with_grammar(service, arrival, asked)
+    return request, prompt, service.start([prompt], request, arrived=arrival.at)
 
 
 async def with_grammar(service: Service, arrival: Arrival, asked: Asked) -> Request:
@@ -54,16 +77,18 @@ async def with_grammar(service: Service, arrival: Arrival, asked: Asked) -> Requ
     Raises:
         ArgumentError: it cannot be followed. TimeLimitError, ClientGoneError: as of `Arrival.work`.
     """
-    make = asked.make_grammar
-    if make is None:
+    if asked.make_grammar is None:
         return asked.request
+    return await arrival.work(partial(following, service, asked), grammar=True)
 
-    def compiled() -> Grammar:
-        grammar = make()
-        service.model.answerer.check_grammar(grammar)
-        return grammar
 
-    return replace(asked.request, grammar=await arrival.work(compiled, grammar=True), check_answer=False)
+def following(service: Service, asked: Asked) -> Request:
+    """The options with the grammar, which takes as long as it takes. ArgumentError: it cannot be followed."""
+    if asked.make_grammar is None:
+        return asked.request
+    grammar = asked.make_grammar()
+    service.model.answerer.check_grammar(grammar)
+    return replace(asked.request, grammar=grammar, check_answer=False)
 
 
 def chat_request(service: Service, body: ChatBody) -> Asked:

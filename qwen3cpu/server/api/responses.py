@@ -14,7 +14,7 @@ from starlette.responses import Response
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.results import Chunk, Result
 from qwen3cpu.server.api.arrival import Arrival
-from qwen3cpu.server.api.chat_input import with_grammar
+from qwen3cpu.server.api.chat_input import start_answer
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.errors import as_api_error
 from qwen3cpu.server.api.json_output import json_bytes
@@ -37,10 +37,12 @@ async def responses(http: HttpRequest) -> Response:
         names = {"max_new_tokens": "max_output_tokens", "schema": "text.format.schema"}
         places = await arrival.work(partial(message_places, body))
         with client_names("input", names, places, body.places):
-            asked = await arrival.work(partial(responses_request, service, body))
-            prompt = await arrival.work(partial(service.encode, asked.messages, asked.request))
-            request = await with_grammar(service, arrival, asked)
-            answers = service.start([prompt], request, arrived=arrival.at)
+            request, _, answers = await start_answer(
+                service,
+                arrival,
+                partial(responses_request, service, body),
+                lambda asked: service.encode(asked.messages, asked.request),
+            )
     reply = ResponsesReply(service, body, request, answers)
     return await respond(http, reply, answers, stream=bool(body.stream))
 

@@ -62,7 +62,7 @@ async def send_vectors(
         body = await read_model_body(http, arrival, kind, "embedding")
         reply_form = make_form(service, body, arrival)
         with client_names("input", places=body.places):
-            form, texts = await arrival.work(partial(_encoded, service, body, arrival))
+            form, texts = await arrival.work(partial(encoded_texts, service, body, arrival.watch))
             if not texts:
                 return Response(reply_form.head + reply_form.tail(0), media_type="application/json")
             states = service.start_texts(texts, arrived=arrival.at)
@@ -79,15 +79,17 @@ async def send_vectors(
     return Response(data, media_type="application/json")
 
 
-def _encoded(service: Service, body: EmbeddingsBody, arrival: Arrival) -> tuple[VectorForm, list[array[int]]]:
-    """The form of the vectors, and the ids of the texts."""
+def encoded_texts(
+    service: Service, body: EmbeddingsBody, watch: Callable[[int], None] = lambda place: None
+) -> tuple[VectorForm, list[array[int]]]:
+    """The form of the vectors, and the ids of the texts. `watch` gets the place of each before it is encoded."""
     embedder = service.model.embedder
     form = embedder.form(body.dimensions, body.normalize)
     encode = embedder.encoder(body.kind, body.instruction, body.truncate)
     given = body.texts(service.settings.max_texts)
     encoded = []
     for place, text in enumerate(given):
-        arrival.watch(place)
+        watch(place)
         encoded.append(array("i", encode(text, "input" if text is body.input else f"input[{place}]")))
     return form, encoded
 

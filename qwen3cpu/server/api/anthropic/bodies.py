@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from qwen3cpu.server.api.anthropic.blocks import Conversation, Json
 from qwen3cpu.server.api.bodies import EFFORTS, ChatBody
 from qwen3cpu.server.api.errors import ApiError
-from qwen3cpu.server.api.foreign_fields import Translated, is_one_of, short, translate
+from qwen3cpu.server.api.foreign_fields import Translated, is_one_of, short
 
 CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 """Types of `tool_choice` -> what they are in a chat."""
@@ -22,7 +22,6 @@ class MessagesBody(ChatBody):
     left_out: ClassVar[frozenset[str]] = frozenset(
         ("n", "stream_options", "modalities", "calls_as_function", "max_completion_tokens", "logprobs", "top_logprobs")
     )
-    """Fields of a chat that this body does not have."""
 
     @classmethod
     def translated(cls, given: Mapping[str, Any]) -> Translated:
@@ -39,7 +38,7 @@ class MessagesBody(ChatBody):
         _take_tools(body, ignored, places)
         effort = _take_output(body, ignored, places)
         _take_thinking(body, effort, ignored, places)
-        found = translate(body, cls.endpoint, frozenset(cls.model_fields) - cls.left_out)
+        found = super().translated(body)
         return Translated(found.body, [*ignored, *found.ignored], {**found.places, **places})
 
     def without_effect(self, context: int) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from qwen3cpu.server.api.bodies import ChatBody, ForeignBody, Items
 from qwen3cpu.server.api.errors import ApiError
-from qwen3cpu.server.api.foreign_fields import Translated, translate
+from qwen3cpu.server.api.foreign_fields import Translated
 from qwen3cpu.server.api.ollama.durations import keep_alive_seconds
 from qwen3cpu.server.api.search_bodies import EmbeddingsBody
 
@@ -21,7 +21,6 @@ class OllamaBody(ChatBody):
     left_out: ClassVar[frozenset[str]] = frozenset(
         ("n", "stream_options", "modalities", "calls_as_function", "max_completion_tokens")
     )
-    """Fields of a chat that this body does not have."""
 
     num_ctx: int | None = None
     keep_alive: float | str | None = None
@@ -34,7 +33,7 @@ class OllamaBody(ChatBody):
         if isinstance(options, dict) and type(options.get("num_predict")) is int and options["num_predict"] == 0:
             # Ollama reads 0 as it does -1: there is no limit.
             given["options"] = {name: value for name, value in options.items() if name != "num_predict"}
-        return translate(given, cls.endpoint, frozenset(cls.model_fields) - cls.left_out)
+        return super().translated(given)
 
     @property
     def streams(self) -> bool:
@@ -45,8 +44,7 @@ class OllamaBody(ChatBody):
         """A context that is larger than the model's, and a time after which the model should be forgotten."""
         if self.num_ctx is not None and self.num_ctx > context:
             yield self.places.get("num_ctx", "num_ctx")
-        if self.keep_alive is not None and keep_alive_seconds(self.keep_alive) >= 0:
-            yield "keep_alive"
+        yield from _forgotten(self.keep_alive)
 
 
 class OllamaChat(OllamaBody):
@@ -120,8 +118,7 @@ class OllamaEmbed(EmbeddingsBody):
 
     def without_effect(self, context: int) -> Iterator[str]:
         """A time after which the model should be forgotten."""
-        if self.keep_alive is not None and keep_alive_seconds(self.keep_alive) >= 0:
-            yield "keep_alive"
+        yield from _forgotten(self.keep_alive)
 
     def texts(self, most: int) -> Any:
         """As for EmbeddingsBody. None for an empty input, with which clients load a model."""
@@ -163,6 +160,12 @@ class OllamaShow(ForeignBody):
         """The lists of tokens, which `/tokenize` and `/detokenize` are there for."""
         if self.verbose:
             yield "verbose"
+
+
+def _forgotten(keep_alive: float | str | None) -> Iterator[str]:
+    """The field that asks for the model to be forgotten after a time, if it does."""
+    if keep_alive is not None and keep_alive_seconds(keep_alive) >= 0:
+        yield "keep_alive"
 
 
 def _message(message: Any, where: str) -> Any:

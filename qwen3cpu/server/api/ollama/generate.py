@@ -17,7 +17,7 @@ from qwen3cpu.server.api.chat_input import (
     chat_request,
     checked_forms,
     grammar_maker,
-    with_grammar,
+    start_answer,
 )
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.json_output import json_response
@@ -37,10 +37,9 @@ async def generate(http: HttpRequest) -> Response:
         if not body.prompt:
             return json_response(loaded(service, body, generate_piece))
         with client_names("prompt", body.names(), places=body.places):
-            asked = await arrival.work(partial(_asked, service, body))
-            prompt = await arrival.work(partial(_prompt, service, body, asked))
-            request = await with_grammar(service, arrival, asked)
-            answers = service.start([prompt], request, arrived=arrival.at)
+            _, prompt, answers = await start_answer(
+                service, arrival, partial(_asked, service, body), partial(_prompt, service, body)
+            )
     reply = OllamaReply(service, arrival, body, prompt, answers, generate_piece, with_context=not body.raw)
     return await respond(http, reply, answers, stream=body.streams, lines=True)
 
