@@ -10,6 +10,7 @@ from pathlib import Path
 import checkpoints
 import hypothesis
 import pytest
+from packed_once import packing_once
 from scripted_models import script, write_scripted
 from threadpoolctl import threadpool_limits
 
@@ -90,6 +91,13 @@ def package_for_subprocesses(tmp_path_factory: pytest.TempPathFactory):
         package = str(Path(qwen3cpu.__file__).parents[1])
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])))
         patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packed_once() -> Iterator[None]:
+    """Models inside the package are packed once: loading them anew is what many tests begin with."""
+    with packing_once():
         yield
 
 

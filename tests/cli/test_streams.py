@@ -5,23 +5,27 @@ import subprocess
 import sys
 
 import pytest
-from cli_runs import environment
+from cli_runs import environment, run
 
+GREETING = ["generate", "hello", "-n", "3", "--thinking", "off"]
 COMMANDS = {
-    "generate": "-m qwen3cpu generate hello -n 3 --thinking off",
-    "chat": "-m qwen3cpu chat -n 3 --thinking off",
-    "inspect": "-m qwen3cpu inspect tiny",
-    "plan": "-m qwen3cpu plan tiny",
-    "doctor": "-m qwen3cpu doctor",
-    "cache": "-m qwen3cpu cache list",
-    "help": "-m qwen3cpu --help",
-    "version": "-m qwen3cpu --version",
-    "help of a command": "-m qwen3cpu generate --help",
-    "bench": "-c 'import sys; from qwen3cpu.bench import main; sys.exit(main())' -m tiny -p 4 -n 2",
+    "generate": GREETING,
+    "chat": ["chat", "-n", "3", "--thinking", "off"],
+    "inspect": ["inspect", "tiny"],
+    "plan": ["plan", "tiny"],
+    "doctor": ["doctor"],
+    "cache": ["cache", "list"],
+    "help": ["--help"],
+    "version": ["--version"],
+    "help of a command": ["generate", "--help"],
 }
+BENCH = "-c 'import sys; from qwen3cpu.bench import main; sys.exit(main())' -m tiny -p 4 -n 2 -r 1"
 
 
 def shell(arguments, redirections, stdin=b"hello\n"):
+    """An interpreter of its own, whose streams are closed or full from the start."""
+    if not isinstance(arguments, str):
+        arguments = shlex.join(["-m", "qwen3cpu", *arguments])
     command = f"exec {shlex.quote(sys.executable)} {arguments} {redirections}"
     return subprocess.run(["/bin/sh", "-c", command], input=stdin, capture_output=True, env=environment())
 
@@ -35,57 +39,63 @@ def one_line(done):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_stdout_is_full(command):
-    assert "No space left on device" in one_line(shell(COMMANDS[command], "> /dev/full"))
+    assert "No space left on device" in one_line(run(*COMMANDS[command], stdin=b"hello\n", out="/dev/full"))
 
 
-@pytest.mark.parametrize("command", ["generate", "plan", "help", "bench"])
+def test_stdout_of_the_benchmark_is_full():
+    assert "No space left on device" in one_line(shell(BENCH, "> /dev/full"))
+
+
+@pytest.mark.parametrize("command", [GREETING, ["plan", "tiny"], ["--help"], BENCH], ids=lambda command: command[0])
 def test_stdout_is_closed(command):
-    assert "stdout is closed" in one_line(shell(COMMANDS[command], ">&-"))
+    assert "stdout is closed" in one_line(shell(command, ">&-"))
 
 
 def test_a_server_without_stdout():
     pytest.importorskip("uvicorn")
-    assert "stdout is closed" in one_line(shell("-m qwen3cpu serve --port 0", ">&-"))
+    assert "stdout is closed" in one_line(shell(["serve", "--port", "0"], ">&-"))
 
 
 def test_stdin_is_closed():
-    assert "stdin is closed" in one_line(shell("-m qwen3cpu generate -n 3", "<&-"))
-    assert "stdin is closed" in one_line(shell("-m qwen3cpu chat -n 3", "<&-"))
+    assert "stdin is closed" in one_line(shell(["generate", "-n", "3"], "<&-"))
+    assert "stdin is closed" in one_line(shell(["chat", "-n", "3"], "<&-"))
     # Nobody reads it here.
-    done = shell(COMMANDS["generate"] + " -s 1", "<&-")
+    done = shell([*GREETING, "-s", "1"], "<&-")
     assert done.returncode == 0
-    assert done.stdout == shell(COMMANDS["generate"] + " -s 1", "").stdout
+    assert done.stdout == run(*GREETING, "-s", "1", stdin=b"").stdout
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "2> /dev/full"])
 def test_stderr_takes_nothing(redirection):
-    done = shell(COMMANDS["generate"] + " -s 1", redirection)
+    done = shell([*GREETING, "-s", "1"], redirection)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout == shell(COMMANDS["generate"] + " -s 1", "").stdout
-    done = shell("-m qwen3cpu generate hello --model /nowhere", redirection)
+    assert done.stdout == run(*GREETING, "-s", "1", stdin=b"").stdout
+    done = shell(["generate", "hello", "--model", "/nowhere"], redirection)
     assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"")
 
 
 def test_all_streams_are_closed():
-    done = shell(COMMANDS["generate"], "<&- >&- 2>&-")
+    done = shell(GREETING, "<&- >&- 2>&-")
     assert (done.returncode, done.stdout, done.stderr) == (2, b"", b"")
 
 
 def test_a_byte_order_mark_is_no_part_of_a_prompt(tmp_path):
-    plain, marked = tmp_path / "plain", tmp_path / "marked"
-    plain.write_bytes(b"What is 17 + 25?\nWhat is 2 + 2?\n")
-    marked.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes())
-    common = "--thinking off -n 12 -s 1"
-    for arguments in (
-        f"-m qwen3cpu generate {common} --file ",
-        f"-m qwen3cpu generate {common} < ",
-        f"-m qwen3cpu chat {common} < ",
+    text = b"What is 17 + 25?\nWhat is 2 + 2?\n"
+    common = "--thinking", "off", "-n", "12", "-s", "1"
+
+    def from_file(text):
+        (tmp_path / "prompt").write_bytes(text)
+        return run("generate", *common, "--file", tmp_path / "prompt", stdin=b"")
+
+    for ask in (
+        from_file,
+        lambda text: run("generate", *common, stdin=text),
+        lambda text: run("chat", *common, stdin=text),
     ):
-        one, other = (shell(arguments + shlex.quote(str(path)), "") for path in (plain, marked))
+        one, other = ask(text), ask(b"\xef\xbb\xbf" + text)
         assert one.returncode == other.returncode == 0
         assert one.stdout == other.stdout != b""
 
 
 def test_a_prompt_without_end():
-    done = shell("-m qwen3cpu generate --file /dev/zero", "")
-    assert "expected a text of at most" in one_line(done)
+    assert "expected a text of at most" in one_line(run("generate", "--file", "/dev/zero", stdin=b""))

@@ -1,6 +1,7 @@
 """Running the command line in a process of its own, on pipes or on a terminal."""
 
 import contextlib
+import functools
 import io
 import os
 import pty
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from warm_process import WarmProcess
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "qwen3cpu"]
@@ -22,15 +25,22 @@ def environment(**changes):
     return {**os.environ, "PYTHONPATH": package, "PYTHONUTF8": "1", "TERM": "xterm", **changes}
 
 
-def run(*arguments, stdin="", **changes):
-    """Run to the end; text streams. stdin may be bytes, the streams are bytes then."""
-    return subprocess.run(
-        [*COMMAND, *map(os.fspath, arguments)],
-        input=stdin,
-        capture_output=True,
-        text=isinstance(stdin, str),
-        env=environment(**changes),
-    )
+@functools.cache
+def _warm_process():
+    return WarmProcess(environment())
+
+
+def run(*arguments, stdin="", out=None, **changes):
+    """Run to the end; text streams. stdin may be bytes, the streams are bytes then. out: a file for stdout."""
+    variables, in_text = environment(**changes), isinstance(stdin, str)
+    arguments = [os.fsdecode(argument) for argument in arguments]
+    if sys.platform == "linux" and _warm_process().serves(variables):
+        code, *streams = _warm_process().run(arguments, stdin.encode() if in_text else stdin, variables, out)
+        return subprocess.CompletedProcess(arguments, code, *(text.decode() if in_text else text for text in streams))
+    with open(out, "wb") if out else contextlib.nullcontext(subprocess.PIPE) as stdout:
+        return subprocess.run(
+            [*COMMAND, *arguments], input=stdin, stdout=stdout, stderr=subprocess.PIPE, text=in_text, env=variables
+        )
 
 
 def run_here(*arguments):

@@ -1,0 +1,26 @@
+"""Packs the models inside the package once in a process, however often tests load them: each time takes 0.3 s."""
+
+from pathlib import Path
+from unittest import mock
+
+import qwen3cpu
+from qwen3cpu.loading import open as opening
+
+ASSETS = Path(qwen3cpu.__file__).parent / "assets"
+
+
+def packing_once():
+    """A patch, to be entered or started: later loads get the arrays of the first, which nobody writes to."""
+    pack, kept = opening.pack_in_memory, {}
+
+    def pack_in_memory(weights, texts, quant, **options):
+        if ASSETS not in weights.path.parents and weights.path != ASSETS:
+            return pack(weights, texts, quant, **options)
+        key = weights.fingerprint(), quant
+        if key not in kept:
+            kept[key] = pack(weights, texts, quant, **options)
+            for matrix in kept[key].values():
+                matrix.data.flags.writeable = False
+        return dict(kept[key])
+
+    return mock.patch.object(opening, "pack_in_memory", pack_in_memory)
