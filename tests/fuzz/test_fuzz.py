@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-CASES = {"bodies": 800, "schemas": 200, "files": 300}
+CASES = {"bodies": 400, "schemas": 100, "files": 150}
 GUIDED = ("bodies", "schemas", "safetensors", "gguf", "packed", "session", "tokenizer.json", "config.json")
 HERE = Path(__file__).parent
 GUIDED_PY = str(HERE / "guided.py")

@@ -16,7 +16,7 @@ import multiprocessing, os, threading, warnings
 import qwen3cpu
 from qwen3cpu.errors import EngineError, Qwen3CpuError
 warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: a process with threads forks, which is the subject
-model = qwen3cpu.load("tiny", threads=3)
+model = qwen3cpu.load("tiny", quant="q8", threads=3)
 def ask(model=model):
     return model.generate("What is 17 + 25?", thinking=False, seed=1).text
 def in_child(run):
@@ -84,7 +84,7 @@ def test_a_model_loaded_in_the_child_answers():
     run("""
 expected = ask()
 def load_anew():
-    assert ask(qwen3cpu.load("tiny", threads=2)) == expected
+    assert ask(qwen3cpu.load("tiny", quant="q8", threads=2)) == expected
 assert in_child(load_anew) == 0
 """)
 
@@ -127,7 +127,7 @@ def refused():
             assert isinstance(error, EngineError) and "forked during a call" in str(error), error
         else:
             raise AssertionError("no error")
-    assert ask(qwen3cpu.load("tiny", threads=2)) == expected
+    assert ask(qwen3cpu.load("tiny", quant="q8", threads=2)) == expected
 assert in_child(refused) == 0
 forked.set()
 thread.join()
