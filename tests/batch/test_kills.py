@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+import time
 
 import pytest
 from batch_jobs import mixed_lines
@@ -57,7 +58,7 @@ def test_killed_at_random(model, job, tmp_path, lines, kills):
         goal = length(output) + chance.random() * size / (2 * kills)
         process = start("batch", source, output, "-s", "5", "-t", "1")
         while length(output) <= goal and process.poll() is None:
-            pass
+            time.sleep(0.001)
         process.kill()
         process.communicate()
         assert process.returncode == -9

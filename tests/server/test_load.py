@@ -15,7 +15,7 @@ import qwen3cpu
 from qwen3cpu.generation.answer import Answer
 from qwen3cpu.server.scheduling.jobs import Job
 
-CLIENTS, REQUESTS = 32, 500
+CLIENTS, REQUESTS = 32, 300
 CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer", "maximum": 99}}, "additionalProperties": False}
 BAD_BODIES = [

@@ -45,7 +45,7 @@ def in_child(run):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-@pytest.mark.parametrize("forks", [50, pytest.param(200, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("forks", [20, pytest.param(200, marks=pytest.mark.heavy)])
 def test_a_fork_waits_for_the_few_instructions_that_change_the_pool(model, forks):
     busy, own = model.new_sequence(), model.new_sequence()
     append(model, busy, 6_400)
