@@ -1,6 +1,8 @@
 // Embedding, layers and head.
 #include "engine/forward.h"
 
+#include <algorithm>
+
 #include "packing/pack.h"
 
 namespace qwen3cpu {
@@ -9,20 +11,55 @@ Forward::Forward(const Resources& resources, const std::vector<BatchItem>& batch
                  const LayerInputs& inputs)
     : weights_(resources.weights),
       pass_(resources, batch, inputs, SelfAttention::scratch_bytes(resources)),
-      attention_(pass_, resources, batch),
+      attention_(pass_, resources),
       to_(to) {
   int first_row = 0;
   for (const BatchItem& item : batch) {
     std::vector<int>& rows = item.output == Output::logits ? logits_rows_ : hidden_rows_;
-    for (const int offset : item.wanted) rows.push_back(first_row + offset);
+    for (const int offset : item.wanted) {
+      rows.push_back(static_cast<int>(wanted_.size()));
+      wanted_.push_back(first_row + offset);
+    }
     first_row += static_cast<int>(item.tokens.size());
   }
+  if (static_cast<int>(wanted_.size()) < pass_.n_tokens) rest_.emplace(pass_, wanted_, resources);
 }
 
 void Forward::run(Team& team) {
   embed(team);
-  for (int n = 0; n < pass_.config.num_hidden_layers; ++n) layer(team, n);
+  const int last = pass_.config.num_hidden_layers - 1;
+  for (int n = 0; n < last; ++n) layer(team, n);
+  last_layer(team, last);
   outputs(team);
+}
+
+// Nothing is read of what the last layer makes of tokens that are not wanted, but their keys and values.
+void Forward::last_layer(Team& team, int n) {
+  if (!rest_) {
+    layer(team, n);
+    return;
+  }
+  const Layer& l = weights_.layers[static_cast<size_t>(n)];
+  pass_.norm(team, l.input_layernorm, l.self_attn.input_forms());
+  attention_.store(team, l.self_attn, n);
+  if (wanted_.empty()) return;
+  team.for_each(1, [&](int) { gather_wanted(); });
+  rest_->pass.norm(team, l.input_layernorm, l.self_attn.input_forms());
+  rest_->attention.add_stored(team, l.self_attn, n);
+  add_mlp(team, rest_->pass, l);
+}
+
+// Moves what belongs to the wanted tokens to the front, where the rest of the pass expects it.
+void Forward::gather_wanted() {
+  Workspace& ws = pass_.workspace;
+  const auto gather = [&](float* rows, int64_t stride, int cols) {
+    for (size_t i = 0; i < wanted_.size(); ++i)
+      if (static_cast<size_t>(wanted_[i]) != i) std::copy_n(rows + wanted_[i] * stride, cols, rows + i * stride);
+  };
+  const int half = pass_.config.head_dim / 2;
+  gather(ws.x.get(), pass_.hidden_stride, pass_.config.hidden_size);
+  gather(ws.cos.get(), half, half);
+  gather(ws.sin.get(), half, half);
 }
 
 void Forward::run_layer(Team& team, int n, float* x) {
@@ -55,17 +92,18 @@ void Forward::embed(Team& team) {
 // x += self_attn(norm(x)); x += mlp(norm(x))
 void Forward::layer(Team& team, int n) {
   const Layer& l = weights_.layers[static_cast<size_t>(n)];
-  const LayerInputs& inputs = pass_.inputs;
-  const float* normed = pass_.workspace.normed.get();
   const int hidden = pass_.config.hidden_size;
-
   pass_.norm(team, l.input_layernorm, l.self_attn.input_forms());
-  pass_.copy(team, normed, hidden, hidden, inputs.qkv, hidden);
+  pass_.copy(team, pass_.workspace.normed.get(), hidden, hidden, pass_.inputs.qkv, hidden);
   attention_.add(team, l.self_attn, n);
+  add_mlp(team, pass_, l);
+}
 
-  pass_.norm(team, l.post_attention_layernorm, l.mlp->input_forms());
-  pass_.copy(team, normed, hidden, hidden, inputs.gate_up, hidden);
-  l.mlp->add(team, pass_);
+void Forward::add_mlp(Team& team, Pass& pass, const Layer& l) {
+  const int hidden = pass.config.hidden_size;
+  pass.norm(team, l.post_attention_layernorm, l.mlp->input_forms());
+  pass.copy(team, pass.workspace.normed.get(), hidden, hidden, pass.inputs.gate_up, hidden);
+  l.mlp->add(team, pass);
 }
 
 // hidden = norm(x), logits = lm_head norm(x), for the wanted tokens only.

@@ -1,6 +1,7 @@
 // The forward pass of Qwen3 over a ragged batch: embedding, layers, head.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "engine/pass.h"
@@ -12,7 +13,6 @@ namespace qwen3cpu {
 class Forward {
  public:
   // The sequences have room for the batch's tokens.
-  // wanted.
   Forward(const Resources& resources, const std::vector<BatchItem>& batch, const OutputRows& to,
           const LayerInputs& inputs = {});
   // The whole pass.
@@ -23,17 +23,30 @@ class Forward {
   void run_head(Team& team, const float* x);
 
  private:
+  // The pass from the last layer's queries on, over the wanted tokens.
+  struct Rest {
+    Rest(const Pass& whole, const std::vector<int>& tokens, const Resources& resources)
+        : pass(whole, tokens), attention(pass, resources) {}
+    Pass pass;
+    SelfAttention attention;
+  };
+
   void embed(Team& team);
   void enter(Team& team, const float* x);
   void layer(Team& team, int n);
+  void last_layer(Team& team, int n);
+  void gather_wanted();
+  void add_mlp(Team& team, Pass& pass, const Layer& l);
   void outputs(Team& team);
 
   const Weights& weights_;
   Pass pass_;
   SelfAttention attention_;
   OutputRows to_;
-  std::vector<int> logits_rows_;  // tokens whose logits are asked for
-  std::vector<int> hidden_rows_;  // tokens whose hidden state is asked for
+  std::vector<int> wanted_;       // tokens whose logits or hidden state are asked for
+  std::optional<Rest> rest_;      // unless they are all
+  std::vector<int> logits_rows_;  // places in wanted_
+  std::vector<int> hidden_rows_;
 };
 
 }  // namespace qwen3cpu

@@ -38,6 +38,17 @@ Pass::Pass(const Resources& resources, const std::vector<BatchItem>& batch, cons
   workspace.scratch.reserve(scratch_bytes_ * resources.threads);
 }
 
+Pass::Pass(const Pass& whole, const std::vector<int>& tokens)
+    : config(whole.config),
+      isa(whole.isa),
+      workspace(whole.workspace),
+      inputs(whole.inputs),
+      n_tokens(static_cast<int>(tokens.size())),
+      hidden_stride(whole.hidden_stride),
+      scratch_bytes_(whole.scratch_bytes_) {
+  for (const int token : tokens) rows.push_back(whole.rows[static_cast<size_t>(token)]);
+}
+
 void Pass::norm(Team& team, const float* weight, ActivationForms forms) {
   const int hidden = config.hidden_size;
   team.for_each(n_tokens, [&](int t) {

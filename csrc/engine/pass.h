@@ -32,6 +32,8 @@ class Pass {
   // scratch_bytes: of each thread, besides what products need.
   Pass(const Resources& resources, const std::vector<BatchItem>& batch, const LayerInputs& inputs,
        int64_t scratch_bytes);
+  // The rest of a pass over some of its tokens (ascending), in the same workspace.
+  Pass(const Pass& whole, const std::vector<int>& tokens);
 
   // Normalises x and prepares the result in these forms.
   void norm(Team& team, const float* weight, ActivationForms forms);

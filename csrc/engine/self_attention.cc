@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 namespace qwen3cpu {
 namespace {
@@ -24,24 +25,14 @@ void add_bias(const float* bias, int n, float* to) {
 
 }  // namespace
 
-SelfAttention::SelfAttention(Pass& pass, const Resources& resources, const std::vector<BatchItem>& batch)
+SelfAttention::SelfAttention(Pass& pass, const Resources& resources)
     : pass_(pass),
       pool_(resources.pool),
       kernels_(resources.kv),
       shape_(shape_of(resources)),
       q_stride_(spread_rows(pass.config.q_size())),
       kv_stride_(spread_rows(pass.config.kv_size())) {
-  int first_row = 0;
-  for (const BatchItem& item : batch) {
-    const int start = item.sequence->length(), n = static_cast<int>(item.tokens.size());
-    for (int i = 0; i < n; i += shape_.tokens_per_piece())
-      pieces_.push_back({item.sequence.get(), first_row + i, start + i, std::min(shape_.tokens_per_piece(), n - i)});
-    first_row += n;
-  }
-  // Longest first, so that the phase does not end with one thread on the piece that has the most keys.
-  std::stable_sort(pieces_.begin(), pieces_.end(), [](const auto& a, const auto& b) {
-    return a.first_position + a.tokens > b.first_position + b.tokens;
-  });
+  cut_pieces();
   Workspace& ws = pass.workspace;
   const int64_t n = pass.n_tokens, half = pass.config.head_dim / 2;
   ws.q.reserve(n * q_stride_);
@@ -50,6 +41,23 @@ SelfAttention::SelfAttention(Pass& pass, const Resources& resources, const std::
   ws.attended.reserve(n * pass.config.q_size());
   ws.cos.reserve(n * half);
   ws.sin.reserve(n * half);
+}
+
+// A piece is a run of neighbouring tokens of one sequence.
+void SelfAttention::cut_pieces() {
+  for (int t = 0; t < pass_.n_tokens; ++t) {
+    const Pass::Row& row = pass_.rows[static_cast<size_t>(t)];
+    if (AttentionPiece* piece = pieces_.empty() ? nullptr : &pieces_.back();
+        piece != nullptr && piece->sequence == row.sequence && piece->tokens < shape_.tokens_per_piece() &&
+        piece->first_position + piece->tokens == row.position)
+      ++piece->tokens;
+    else
+      pieces_.push_back({row.sequence, t, row.position, 1});
+  }
+  // Longest first, so that the phase does not end with one thread on the piece that has the most keys.
+  std::stable_sort(pieces_.begin(), pieces_.end(), [](const auto& a, const auto& b) {
+    return a.first_position + a.tokens > b.first_position + b.tokens;
+  });
 }
 
 int64_t SelfAttention::scratch_bytes(const Resources& resources) {
@@ -72,17 +80,33 @@ void SelfAttention::rope_tables(int t) {
 }
 
 void SelfAttention::add(Team& team, const AttentionWeights& w, int layer) {
+  project(team, w, kAll);
+  rotate_and_store(team, w, layer, kAll);
+  attend_all(team, layer);
+  add_output(team, w);
+}
+
+void SelfAttention::store(Team& team, const AttentionWeights& w, int layer) {
+  project(team, w, kKeysAndValues);
+  rotate_and_store(team, w, layer, kKeysAndValues);
+}
+
+void SelfAttention::add_stored(Team& team, const AttentionWeights& w, int layer) {
+  project(team, w, kQueries);
+  rotate_and_store(team, w, layer, kQueries);
+  attend_all(team, layer);
+  add_output(team, w);
+}
+
+void SelfAttention::add_output(Team& team, const AttentionWeights& w) {
   const float* attended = pass_.workspace.attended.get();
   const int q_size = pass_.config.q_size();
-  project_qkv(team, w);
-  rotate_and_store(team, w, layer);
-  attend_all(team, layer);
   pass_.copy(team, attended, q_size, q_size, pass_.inputs.o, q_size);
   pass_.prepare(team, attended, q_size, w.o_proj);
   pass_.project_and_add(team, w.o_proj, w.o_bias);
 }
 
-void SelfAttention::project_qkv(Team& team, const AttentionWeights& w) {
+void SelfAttention::project(Team& team, const AttentionWeights& w, Parts parts) {
   struct Task {
     const Matrix& w;
     float* y;
@@ -94,17 +118,19 @@ void SelfAttention::project_qkv(Team& team, const AttentionWeights& w) {
   const Task tasks[] = {{w.q_proj, ws.q.get(), q_stride_, Pieces(w.q_proj, n, team.size())},
                         {w.k_proj, ws.k.get(), kv_stride_, Pieces(w.k_proj, n, team.size())},
                         {w.v_proj, ws.v.get(), kv_stride_, Pieces(w.v_proj, n, team.size())}};
+  const Task* first = (parts & kQueries) != 0 ? tasks : tasks + 1;
+  const Task* end = (parts & kKeysAndValues) != 0 ? std::end(tasks) : tasks + 1;
   int total = 0;
-  for (const Task& task : tasks) total += task.pieces.count();
+  for (const Task* task = first; task != end; ++task) total += task->pieces.count();
   team.for_each(total, [&](int i) {
-    const Task* task = tasks;
+    const Task* task = first;
     while (i >= task->pieces.count()) i -= (task++)->pieces.count();
     pass_.multiply(team, task->w, task->pieces[i], task->y, task->stride);
   });
 }
 
 // Per token and head: bias, norm and RoPE of queries and keys; keys and values into the cache.
-void SelfAttention::rotate_and_store(Team& team, const AttentionWeights& w, int layer) {
+void SelfAttention::rotate_and_store(Team& team, const AttentionWeights& w, int layer, Parts parts) {
   const Config& c = pass_.config;
   const OpKernels& ops = pass_.isa.ops;
   Workspace& ws = pass_.workspace;
@@ -116,8 +142,9 @@ void SelfAttention::rotate_and_store(Team& team, const AttentionWeights& w, int 
   };
   team.for_each(pass_.n_tokens * shape_.kv_heads, [&](int i) {
     const int t = i / shape_.kv_heads, kv_head = i % shape_.kv_heads, group = shape_.group();
-    for (int head = kv_head * group; head < (kv_head + 1) * group; ++head)
+    for (int head = kv_head * group; (parts & kQueries) != 0 && head < (kv_head + 1) * group; ++head)
       finish(ws.q.get() + t * q_stride_ + int64_t{head} * d, bias_of(w.q_bias, head, d), w.q_norm, t);
+    if ((parts & kKeysAndValues) == 0) return;
     float* key = ws.k.get() + t * kv_stride_ + int64_t{kv_head} * d;
     float* value = ws.v.get() + t * kv_stride_ + int64_t{kv_head} * d;
     finish(key, bias_of(w.k_bias, kv_head, d), w.k_norm, t);

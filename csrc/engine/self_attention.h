@@ -10,20 +10,27 @@ namespace qwen3cpu {
 
 class SelfAttention {
  public:
-  SelfAttention(Pass& pass, const Resources& resources, const std::vector<BatchItem>& batch);
+  SelfAttention(Pass& pass, const Resources& resources);
   // Scratch of one thread.
   static int64_t scratch_bytes(const Resources& resources);
 
   // Writes cos and sin of a token's position, which `add` reads. Called by one thread.
   void rope_tables(int t);
   // x += o_proj attend(rope(norm(q_proj h)), rope(norm(k_proj h)), v_proj h); h is what the pass has normed and
-  // prepared in w.input_forms(). Run by all threads of the team.
+  // prepared in w.input_forms(). Run by all threads of the team, as the next two.
   void add(Team& team, const AttentionWeights& w, int layer);
+  // The same in two steps, of which the second may be over fewer tokens: keys and values into the cache, and
+  // x += o_proj attend(...) of what is there. h is prepared before each.
+  void store(Team& team, const AttentionWeights& w, int layer);
+  void add_stored(Team& team, const AttentionWeights& w, int layer);
 
  private:
-  void project_qkv(Team& team, const AttentionWeights& w);
-  void rotate_and_store(Team& team, const AttentionWeights& w, int layer);
+  enum Parts : uint8_t { kQueries = 1, kKeysAndValues = 2, kAll = 3 };
+  void cut_pieces();
+  void project(Team& team, const AttentionWeights& w, Parts parts);
+  void rotate_and_store(Team& team, const AttentionWeights& w, int layer, Parts parts);
   void attend_all(Team& team, int layer);
+  void add_output(Team& team, const AttentionWeights& w);
 
   Pass& pass_;
   const KvPool& pool_;
