@@ -5,8 +5,9 @@
     python bench/soak.py --flood                             # a one-token chat beside 2 MB texts and hostile schemas
 
 The server runs in a process of its own with a small KV cache, so that answers are preempted. Every answer with a seed
-is compared with what the same request gave alone at the start. Exit code 1: memory that grew, an open file or a KV
-block too many, a 5xx, a wrong answer.
+is compared with what the same request gave alone at the start. After each tenth of the time the load rests for a
+moment: what a server still holds then is what it keeps, while under load its memory follows the texts of 2 MB that are
+on their way. Exit code 1: memory at rest that grew, an open file or a KV block too many, a 5xx, a wrong answer.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ from qwen3cpu.bench.machine import Machine
 from qwen3cpu.system.progress_bar import Progress
 
 MOST_GROWTH = 1.02
-"""Memory in the last tenth of the time beside memory in the second tenth, each by its median."""
+"""Memory at rest after the last tenth of the time, beside memory at rest after the first."""
+TENTHS = 10
+REST_SECONDS = 25.0
+"""Without a request: a server gives free pages back every ten seconds."""
 TOOL = {
     "type": "function",
     "function": {
@@ -68,7 +72,9 @@ class Record:
     longest: dict[str, float] = field(default_factory=dict)
     """Seconds of the slowest request of a kind."""
     memory: list[tuple[float, int, int]] = field(default_factory=list)
-    """(seconds since the start, bytes of resident memory, open files) of the server."""
+    """(seconds since the start, bytes of resident memory, open files) of the server, under load."""
+    at_rest: list[tuple[int, int]] = field(default_factory=list)
+    """(bytes of resident memory, open files) after each tenth of the time."""
 
 
 def seeded_bodies() -> list[dict[str, Any]]:
@@ -131,14 +137,13 @@ class Load:
             self._expected.append((body, told(response.raise_for_status().json())))
 
     async def run(self, seconds: float) -> None:
-        """All kinds of clients side by side until the time is over."""
+        """All kinds of clients side by side for so long, with a rest after each tenth."""
         self._start = monotonic()
-        end = self._start + seconds
         kinds = [self._seeded] * 6 + [self._stream] * 3 + [self._cancel] * 3
         kinds += [self._long_prompt, self._text_endpoints, self._nonsense, self._flood, self._hostile]
         rngs = [random.Random(number) for number in range(len(kinds))]
 
-        async def client(kind: Any, rng: random.Random) -> None:
+        async def client(kind: Any, rng: random.Random, end: float) -> None:
             while monotonic() < end:
                 started = monotonic()
                 await kind(rng)
@@ -147,24 +152,30 @@ class Load:
                 self._record.longest[name] = max(self._record.longest.get(name, 0.0), monotonic() - started)
 
         with Progress("Soaking", round(seconds), unit="s") as progress:
+            shown = 0
 
-            async def watch() -> None:
-                shown = 0
-                while monotonic() < end:
-                    self.note_memory()
-                    now = min(round(monotonic() - self._start), round(seconds))
-                    progress.advance(now - shown)
-                    shown = now
-                    await asyncio.sleep(max(1.0, seconds / 500))
+            async def watch(end: float) -> None:
+                nonlocal shown
+                while (now := monotonic()) < end:
+                    self._record.memory.append((now - self._start, *self._memory_and_files()))
+                    progress.advance(round(now - self._start) - shown)
+                    shown = round(now - self._start)
+                    await asyncio.sleep(min(max(1.0, seconds / 500), end - now))
 
-            await asyncio.gather(watch(), *(client(kind, rng) for kind, rng in zip(kinds, rngs, strict=True)))
+            for tenth in range(1, TENTHS + 1):
+                end = self._start + seconds * tenth / TENTHS
+                clients = (client(kind, rng, end) for kind, rng in zip(kinds, rngs, strict=True))
+                await asyncio.gather(watch(end), *clients)
+                rest = monotonic()
+                await asyncio.sleep(REST_SECONDS)
+                self._record.at_rest.append(self._memory_and_files())
+                self._start += monotonic() - rest
 
-    def note_memory(self) -> None:
-        """Read the server's resident memory and open files."""
+    def _memory_and_files(self) -> tuple[int, int]:
+        """Bytes of the server's resident memory, and its open files."""
         status = Path(f"/proc/{self._process}/status").read_text()
         (resident,) = (int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
-        files = len(list(Path(f"/proc/{self._process}/fd").iterdir()))
-        self._record.memory.append((monotonic() - self._start, resident, files))
+        return resident, len(list(Path(f"/proc/{self._process}/fd").iterdir()))
 
     async def leaked_blocks(self) -> int:
         """Blocks of the KV cache that neither an answer nor the prefix cache holds, once all is quiet."""
@@ -286,21 +297,22 @@ class Load:
 def report(record: Record, leaked: int, seconds: float) -> tuple[dict[str, Any], bool]:
     """The figures, and whether all is well. seconds: how long the load was."""
     tenths = [
-        [resident for at, resident, _ in record.memory if number * seconds <= 10 * at < (number + 1) * seconds]
-        for number in range(10)
+        [resident for at, resident, _ in record.memory if number * seconds <= TENTHS * at < (number + 1) * seconds]
+        for number in range(TENTHS)
     ]
-    growth = median(tenths[9]) / median(tenths[1])
-    files = [count for at, _, count in record.memory if 10 * at >= seconds]
+    at_rest = [resident for resident, _ in record.at_rest]
+    growth = at_rest[-1] / at_rest[0]
     fives = {status: count for status, count in record.statuses.items() if status >= 500 and status != 503}
     figures = {
         "requests": dict(record.requests),
         "statuses": {str(status): count for status, count in sorted(record.statuses.items())},
         "longest_seconds": {name: round(value, 3) for name, value in record.longest.items()},
+        "memory_mb_at_rest": [round(resident / 1e6, 1) for resident in at_rest],
+        "memory_growth": round(growth, 4),
+        "open_files_at_rest": [files for _, files in record.at_rest],
         "memory_mb_by_tenths": [round(median(values) / 1e6, 1) for values in tenths],
         "least_mb_by_tenths": [round(min(values) / 1e6, 1) for values in tenths],
         "largest_mb_by_tenths": [round(max(values) / 1e6, 1) for values in tenths],
-        "memory_growth": round(growth, 4),
-        "open_files": [files[0], files[-1]],
         "leaked_blocks": leaked,
         "wrong": record.wrong[:20],
         "wrong_count": len(record.wrong),
@@ -321,8 +333,6 @@ async def soak(url: str, process: int, args: argparse.Namespace) -> bool:
         await load.close()
         return not record.wrong
     await load.run(args.minutes * 60)
-    await asyncio.sleep(2)
-    load.note_memory()
     leaked = await load.leaked_blocks()
     await load.close()
     figures, well = report(record, leaked, args.minutes * 60)

@@ -80,7 +80,11 @@ def narrowed(schema: Any, *, kind: str | None = None, multiples: int = MOST_MULT
         ArgumentError: llguidance is missing; the schema is nested too deeply.
     """
     check_depth(schema)
-    return _Narrowing(schema, multiples).run(kind)
+    narrowing = _Narrowing(schema, multiples)
+    try:
+        return narrowing.run(kind)
+    finally:
+        narrowing.close()
 
 
 class _Narrowing:
@@ -111,6 +115,10 @@ class _Narrowing:
         unenforced = tuple(sorted(set(self._unenforced)))
         schema = {} if schema is True else schema
         return Narrowed(schema, definitions, unenforced[:MOST_UNENFORCED], self._room.multiples)
+
+    def close(self) -> None:
+        """Let go of what holds a method of this object, so that nothing is left for Python's search for cycles."""
+        del self._objects
 
     def _build(self, places: Sequence[Place]) -> Any:
         """The schema of what has to satisfy all of some places: True, False, or an object."""

@@ -10,7 +10,8 @@ from typing import TypeVar
 from starlette.requests import Request as HttpRequest
 from starlette.types import Scope
 
-from qwen3cpu.server.api.errors import ClientGoneError
+from qwen3cpu.errors import Qwen3CpuError
+from qwen3cpu.server.api.errors import ApiError, ClientGoneError
 from qwen3cpu.server.api.request_json import parse_json, read_body
 from qwen3cpu.server.api.streams import while_connected
 from qwen3cpu.server.scheduling.jobs import TimeLimitError
@@ -86,6 +87,9 @@ class Arrival:
         except ClientGoneError:
             self.gone = True
             raise
+        except (ApiError, Qwen3CpuError) as error:
+            # Without the frames that raised it: they hold the texts of the request, and some hold the error in turn.
+            raise error.with_traceback(None) from None
 
     def watch(self, count: int) -> None:
         """Raise ClientGoneError when it was given up. For `Tokenizer.encode`."""

@@ -109,6 +109,8 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     finally:
         gone.cancel()
         task.cancel()
+        # An error holds this frame. Held in turn, it would stay until Python looks for cycles, and the request with it.
+        del task, gone, work
 
 
 async def _next(events: AsyncGenerator[bytes, None]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import weakref
 from array import array
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -202,12 +203,16 @@ class Service:
 
 
 class _Sink:
+    """Holds the answers weakly: they hold the job, which holds this."""
+
     def __init__(self, answers: Answers, first: int) -> None:
-        self._answers = answers
+        self._answers = weakref.ref(answers)
         self._first = first
 
     def __call__(self, outcome: Outcome) -> None:
-        self._answers.sink(self._first, outcome)
+        answers = self._answers()
+        if answers is not None:  # else nobody waits for them any more
+            answers.sink(self._first, outcome)
 
 
 def _pass_on(news: Sequence[tuple[Any, Any]]) -> None:
