@@ -34,6 +34,9 @@ SETTINGS: dict[str, SamplingParams] = {
     "top_k 50000": SamplingParams(top_k=50_000),
     "top_p 0.95": SamplingParams(top_p=0.95),
     "min_p 0.05": SamplingParams(min_p=0.05),
+    "top_n_sigma 1": SamplingParams(top_n_sigma=1.0),
+    "typical_p 0.9": SamplingParams(typical_p=0.9),
+    "typical_p 0.9 and XTC after top_k 20": SamplingParams(top_k=20, typical_p=0.9, xtc_probability=0.5),
     "T 1, no filter": SamplingParams(),
 }
 

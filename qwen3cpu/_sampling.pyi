@@ -1,7 +1,7 @@
 """The compiled loops of the sampler (_sampling.pyx). Its only user, engine/sampling.py, checks the arguments."""
 
-from collections.abc import Iterable, Mapping
-from typing import final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,44 @@ WEIGHT_OF_BEST: int
 MAX_VOCAB_SIZE: int
 """2**18: that many times WEIGHT_OF_BEST still fits into 63 bits."""
 
-def random_word(seed: int, stream: int, index: int) -> int:
-    """Equal to numpy.random.Philox(key=[seed, stream], counter=index).random_raw(). All arguments in [0, 2**64)."""
+def random_word(seed: int, stream: int, index: int, second: bool = False) -> int:
+    """Equal to numpy.random.Philox(key=[seed, stream], counter=index).random_raw(). All numbers in [0, 2**64).
+
+    second: the word that random_raw gives next.
+    """
 
 def weights_of(distances: NDArray[np.float64]) -> NDArray[np.int64]:
     """round(2**44 * exp(distances)) [n], for distances [n] <= 0."""
+
+class Breakers(Protocol):
+    """Says which tokens end a sequence for DRY."""
+
+    def push(self, token: int) -> bool:
+        """Note the next token; whether it does."""
+
+    def breaks(self, token: int) -> bool:
+        """Whether this token would, if it came next."""
+
+@final
+class Repeats:
+    """What DRY knows of one answer: its tokens, prompt included, and where a sequence ended."""
+
+    def __new__(
+        cls,
+        *,
+        vocab_size: int,
+        multiplier: float,
+        base: float,
+        allowed_length: int,
+        last_n: int,
+        breakers: Breakers | None,
+        prompt: Sequence[int],
+    ) -> Self: ...
+    def push(self, token: int) -> None:
+        """Note a token in [0, vocab_size)."""
+
+    def penalties(self) -> list[tuple[int, float]]:
+        """(token, what is taken from its logit) for each token that would go on with a repetition. Releases the GIL."""
 
 @final
 class LogitsSampler:
@@ -31,11 +64,16 @@ class LogitsSampler:
         top_k: int,
         top_p: float,
         min_p: float,
+        top_n_sigma: float,
+        typical_p: float,
+        xtc_probability: float,
+        xtc_threshold: float,
         presence_penalty: float,
         frequency_penalty: float,
         repetition_penalty: float,
         logit_bias: Mapping[int, float],
         prompt: Iterable[int],
+        repeats: Repeats | None,
         seed: int,
         stream: int,
     ) -> Self: ...

@@ -1,7 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """From one row of logits to one token, without the GIL. engine/sampling.py has the rules, _sampling_loops.pxi the loops.
 
-What lives here: the order of the steps, token counts, penalties, the draw and log probabilities.
+What lives here: the order of the steps, token counts, penalties, the draw and log probabilities. _sampling_filters.pxi
+has the filters that are more than a cut, _sampling_repeats.pxi finds what DRY penalises.
 What does not: checking of arguments, defaults, anything that knows about a model.
 
 Two choices carry the file:
@@ -22,21 +23,24 @@ import numpy as np
 
 from qwen3cpu.errors import ArgumentError, EngineError
 
+cdef float LARGEST = 3.4028234663852886e38
+
 include "_sampling_loops.pxi"
+include "_sampling_filters.pxi"
+include "_sampling_repeats.pxi"
 
 cdef enum:
     NOT_A_LOGIT = -1
     NOTHING_LEFT = -2
 
-cdef float LARGEST = 3.4028234663852886e38
 cdef double LIKELY = 14.0  # octaves below the best token within which top_p looks first
 
 WEIGHT_OF_BEST = 1 << 44
 MAX_VOCAB_SIZE = 1 << 18
 
 
-def random_word(seed, stream, index):
-    return philox(seed, stream, index)
+def random_word(seed, stream, index, second=False):
+    return philox(seed, stream, index, second)
 
 
 def weights_of(const double[::1] distances):
@@ -52,10 +56,10 @@ def weights_of(const double[::1] distances):
 @cython.auto_pickle(False)
 cdef class LogitsSampler:
     """State and scratch of one answer. Arguments are checked by sampling.Sampler, its only user."""
-
     cdef Py_ssize_t vocab_size, token_limit
     cdef Py_ssize_t blocks  # of the ids below token_limit
-    cdef double temperature, top_p, min_p, presence, frequency, repetition
+    cdef double temperature, top_n_sigma, typical_p, top_p, min_p, xtc_probability, xtc_threshold
+    cdef double presence, frequency, repetition
     cdef Py_ssize_t top_k
     cdef uint64_t seed, stream
     cdef uint64_t position  # tokens of the answer so far
@@ -65,19 +69,23 @@ cdef class LogitsSampler:
     cdef dict slots
     cdef Py_ssize_t n_slots
     cdef int32_t[::1] slot_ids, slot_counts, slot_seen
-    cdef double[::1] slot_bias
+    cdef double[::1] slot_bias, slot_repeats
+    cdef Repeats repeats  # None without DRY
     cdef bint exclusive  # some bias is +infinity: only tokens with such a bias may be drawn
 
     # Scratch. The operating system commits the pages of a large array when they are touched, which few are.
-    cdef float[::1] adjusted, maxima, values, left
+    cdef float[::1] adjusted, maxima, values, left, gaps
     cdef int32_t[::1] ids, order
-    cdef int64_t[::1] weights
+    cdef int64_t[::1] weights, untempered
 
-    def __cinit__(self, *, vocab_size, token_limit, temperature, top_k, top_p, min_p, presence_penalty,
-                  frequency_penalty, repetition_penalty, logit_bias, prompt, seed, stream):
+    def __cinit__(self, *, vocab_size, token_limit, temperature, top_k, top_p, min_p, top_n_sigma, typical_p,
+                  xtc_probability, xtc_threshold, presence_penalty, frequency_penalty, repetition_penalty, logit_bias,
+                  prompt, repeats, seed, stream):
         self.vocab_size, self.token_limit = vocab_size, token_limit
         self.blocks = (self.token_limit + BLOCK - 1) // BLOCK
         self.temperature, self.top_k, self.top_p, self.min_p = temperature, min(top_k, vocab_size), top_p, min_p
+        self.top_n_sigma, self.typical_p = top_n_sigma, typical_p
+        self.xtc_probability, self.xtc_threshold = xtc_probability, xtc_threshold
         self.presence, self.frequency, self.repetition = presence_penalty, frequency_penalty, repetition_penalty
         self.seed, self.stream = seed, stream
         self.position = 0
@@ -89,6 +97,8 @@ cdef class LogitsSampler:
         self.slot_counts = np.empty(vocab_size, np.int32)
         self.slot_seen = np.empty(vocab_size, np.int32)
         self.slot_bias = np.empty(vocab_size, np.float64)
+        self.slot_repeats = np.empty(vocab_size, np.float64)
+        self.repeats = repeats
         self.exclusive = False
         for token, bias in logit_bias.items():
             self.slot_bias[self._slot(token)] = bias
@@ -104,6 +114,9 @@ cdef class LogitsSampler:
         self.ids = np.empty(vocab_size, np.int32)
         self.order = np.empty(vocab_size, np.int32)
         self.weights = np.empty(vocab_size, np.int64)
+        if self._before_temperature():
+            self.untempered = np.empty(vocab_size, np.int64)
+            self.gaps = np.empty(vocab_size, np.float32)
 
     cdef Py_ssize_t _slot(self, int32_t token):
         """Index of the token among the adjusted ones; a new place when it has none."""
@@ -115,6 +128,7 @@ cdef class LogitsSampler:
         self.slot_counts[slot] = 0
         self.slot_seen[slot] = 0
         self.slot_bias[slot] = 0.0
+        self.slot_repeats[slot] = 0.0
         self.slots[token] = slot
         self.n_slots += 1
         return slot
@@ -133,6 +147,16 @@ cdef class LogitsSampler:
             slot = self._slot(token)
             self.slot_seen[slot] = 1
             self.slot_counts[slot] += 1
+        if self.repeats is not None:
+            self.repeats.push(token)
+
+    cdef _note_repeats(self):
+        """Set what DRY takes from the logits of the next token."""
+        cdef Py_ssize_t slot
+        for slot in range(self.n_slots):
+            self.slot_repeats[slot] = 0.0
+        for token, amount in self.repeats.penalties():
+            self.slot_repeats[self._slot(token)] = amount
 
     cdef _enter(self):
         if self.busy:
@@ -144,6 +168,8 @@ cdef class LogitsSampler:
         cdef int32_t token = 0
         self._enter()
         try:
+            if self.repeats is not None:
+                self._note_repeats()
             with nogil:
                 count = self._select(&logits[0])
                 if count > 0:
@@ -159,6 +185,8 @@ cdef class LogitsSampler:
         cdef Py_ssize_t count
         self._enter()
         try:
+            if self.repeats is not None:
+                self._note_repeats()
             with nogil:
                 count = self._select(&logits[0])
             if count <= 0:
@@ -187,6 +215,7 @@ cdef class LogitsSampler:
             x = x * self.repetition if x < 0.0 else x / self.repetition
         if self.slot_counts[slot]:
             x = x - self.presence - self.frequency * self.slot_counts[slot]
+        x = x - self.slot_repeats[slot]
         if self.slot_bias[slot] != INFINITY:
             x = x + self.slot_bias[slot]
         if x == -INFINITY and self.slot_bias[slot] == -INFINITY:
@@ -217,12 +246,20 @@ cdef class LogitsSampler:
         cdef double logit = <double>peak - octaves * self.temperature / LOG2_E
         return <float>logit if logit > -LARGEST else -LARGEST
 
-    cdef float _floor(self, float peak) noexcept nogil:
+    cdef bint _before_temperature(self) noexcept nogil:
+        """Whether a filter looks at the probabilities before the temperature, and may drop the best token."""
+        return self.typical_p < 1.0 or self.xtc_probability > 0.0
+
+    cdef float _floor(self, const float* row, float peak) noexcept nogil:
         """A logit below which no token can have a weight or, without top_p, pass min_p."""
         cdef double octaves = REACH
-        if self.top_p >= 1.0 and self.min_p > 0.0:
+        if self._before_temperature():
+            octaves = REACH * max(1.0, 1.0 / self.temperature)
+        elif self.top_p >= 1.0 and self.min_p > 0.0:
             octaves = min(octaves, 1.0 - log2(self.min_p))  # 1.0: room for the rounding of the exact test on weights
-        return self._below(peak, octaves)
+        if self.top_n_sigma == 0.0:
+            return self._below(peak, octaves)
+        return max(self._below(peak, octaves), sigma_floor(row, self.token_limit, peak, self.top_n_sigma))
 
     cdef Py_ssize_t _gather(self, const float* row, float threshold) noexcept nogil:
         """Leave the tokens whose logit reaches the threshold in ids and values; how many."""
@@ -249,8 +286,11 @@ cdef class LogitsSampler:
         n = self._gather(row, floor)
         return self._cut(n, NULL, k, peak, floor) if n > k else n
 
-    cdef bint _likely_suffice(self, const float* row, float peak, double octaves, int64_t target) noexcept nogil:
+    cdef bint _likely_suffice(self, const float* row, float peak, double octaves, int64_t target,
+                              Py_ssize_t most) noexcept nogil:
         """Whether the tokens up to LIKELY octaves below the best one are few and reach the target without the others.
+
+        most: tokens that are left. The likely ones are among them, if they are not more.
 
         So it is nearly always in a trained model; then top_p sorts out these few and not the whole vocabulary.
         """
@@ -264,7 +304,7 @@ cdef class LogitsSampler:
         n = gather(row, self.token_limit, &self.maxima[0], floor, &self.order[0], &self.left[0])
         for i in range(n):
             mass += weight_of((<double>self.left[i] - peak) * octaves)
-        return mass >= target
+        return mass >= target and n <= most
 
     cdef Py_ssize_t _select(self, const float* logits) noexcept nogil:
         """Leave the tokens that may be drawn in ids and weights; how many, or NOT_A_LOGIT or NOTHING_LEFT."""
@@ -284,35 +324,47 @@ cdef class LogitsSampler:
             weights[0] = <int64_t>ONE
             return 1
 
-        floor = self._floor(peak)
+        floor = self._floor(row, peak)
         n = self._best(row, self.top_k, peak, floor) if self.top_k > 0 else self._gather(row, floor)
         octaves = min(LOG2_E / self.temperature, 1.7976931348623157e308)
+        if self._before_temperature():
+            # At the temperature or at 1, whichever leaves more: what has no weight there is not looked at.
+            weigh(&self.values[0], n, peak, min(octaves, LOG2_E), weights)
+            n = keep_heavy(1, &self.values[0], &self.ids[0], weights, n)
+            if self.typical_p < 1.0:
+                n = keep_typical(self.typical_p, peak, &self.values[0], &self.ids[0], n,
+                                 &self.untempered[0], &self.gaps[0], &self.order[0], &self.left[0])
+                peak = largest(&self.values[0], n)
         total = weigh(&self.values[0], n, peak, octaves, weights)
         if self.top_p < 1.0:
             # The best token is always kept; another while the tokens before it have less than top_p of the total.
-            target = max(<int64_t>ceil(self.top_p * <double>total), <int64_t>1)
-            if target < total:
-                if n > self.token_limit // 8 and self._likely_suffice(row, peak, octaves, target):
+            target = min(max(<int64_t>ceil(self.top_p * <double>total), <int64_t>1), total)
+            # Tokens without a weight are dropped, too, where XTC would still see them.
+            if target < total or self.xtc_probability > 0.0:
+                # What typical_p has kept, no threshold finds again.
+                if (n > self.token_limit // 8 and self.typical_p >= 1.0
+                        and self._likely_suffice(row, peak, octaves, target, n)):
                     floor = self._below(peak, LIKELY)
                     n = self._gather(row, floor)
                     weigh(&self.values[0], n, peak, octaves, weights)
                 n = self._cut(n, weights, target, peak, floor)
-        return self._apply_min_p(n) if self.min_p > 0.0 else n
+        if self.min_p > 0.0:
+            n = keep_heavy(<int64_t>ceil(self.min_p * ONE), &self.values[0], &self.ids[0], weights, n)
+        if self.xtc_probability > 0.0 and self._coin() < self.xtc_probability:
+            n = exclude_top(self.xtc_threshold, peak, &self.values[0], &self.ids[0], n, &self.untempered[0])
+            weigh(&self.values[0], n, largest(&self.values[0], n), octaves, weights)
+        return n
 
-    cdef Py_ssize_t _apply_min_p(self, Py_ssize_t n) noexcept nogil:
-        cdef int64_t least = <int64_t>ceil(self.min_p * ONE)
-        cdef Py_ssize_t i, kept = 0
-        for i in range(n):
-            self.ids[kept] = self.ids[i]
-            self.weights[kept] = self.weights[i]
-            kept += self.weights[i] >= least
-        return kept
+    cdef double _coin(self) noexcept nogil:
+        """A random number in [0, 1) that belongs to this place of the answer, as the one of the draw does."""
+        return <double>(philox(self.seed, self.stream, self.position, True) >> 11) * 1.1102230246251565e-16
 
     cdef int32_t _draw(self, Py_ssize_t n) noexcept nogil:
         """One of the n selected tokens, ids ascending, each with its weight as the share of the random number."""
         cdef const int64_t* weights = &self.weights[0]
         cdef uint64_t total = <uint64_t>sum_of(weights, n)
-        cdef int64_t left = <int64_t>high_word(philox(self.seed, self.stream, self.position), total)  # in [0, total)
+        # In [0, total).
+        cdef int64_t left = <int64_t>high_word(philox(self.seed, self.stream, self.position, False), total)
         cdef Py_ssize_t i
         for i in range(n - 1):
             left -= weights[i]

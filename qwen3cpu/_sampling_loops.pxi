@@ -238,10 +238,10 @@ cdef inline uint64_t high_word(uint64_t a, uint64_t b) noexcept nogil:
     return a1 * b1 + (middle >> 32) + (other >> 32)
 
 
-cdef uint64_t philox(uint64_t seed, uint64_t stream, uint64_t index) noexcept nogil:
+cdef uint64_t philox(uint64_t seed, uint64_t stream, uint64_t index, bint second) noexcept nogil:
     """Random word number `index` of a stream: Philox4x64-10 (Salmon et al., SC11), first word of block index + 1.
 
-    The same as numpy.random.Philox(key=[seed, stream], counter=index).random_raw().
+    The same as numpy.random.Philox(key=[seed, stream], counter=index).random_raw(). second: what random_raw gives next.
     """
     cdef uint64_t c0 = index + 1, c1 = <uint64_t>(c0 == 0), c2 = 0, c3 = 0
     cdef uint64_t high0, high1
@@ -257,4 +257,4 @@ cdef uint64_t philox(uint64_t seed, uint64_t stream, uint64_t index) noexcept no
         )
         seed += <uint64_t>0x9E3779B97F4A7C15
         stream += <uint64_t>0xBB67AE8584CAA73B
-    return c0
+    return c1 if second else c0

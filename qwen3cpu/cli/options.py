@@ -22,6 +22,8 @@ EMBEDDING_MODEL = "tiny-embedding"
 REAL_MODELS = {DEFAULT_MODEL: "Qwen/Qwen3-1.7B", EMBEDDING_MODEL: "Qwen/Qwen3-Embedding-0.6B"}
 """Small model inside the package -> one of its kind that is good for real work."""
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+OTHER_NAMES = {"--top-n-sigma": ("--top-nsigma",), "--typical-p": ("--typical",)}
+"""Flags that llama.cpp has under two names."""
 THINKING: dict[str, bool | Literal["auto"]] = {"on": True, "off": False, "auto": "auto"}
 
 
@@ -104,11 +106,27 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
         ("--top-k", int, "keep the K likeliest tokens; 0 keeps all"),
         ("--top-p", float, "keep the likeliest tokens that make up this share"),
         ("--min-p", float, "drop tokens less likely than this share of the best"),
+        ("--top-n-sigma", float, "drop tokens X standard deviations of the logits below the best; 0 drops none"),
+        ("--typical-p", float, "keep the tokens about as likely as expected, up to this share; 1 keeps all"),
+        ("--xtc-probability", float, "how often all but the last of the likely tokens are dropped; 0 is never"),
+        ("--xtc-threshold", float, "the probability from which on a token is a likely one (default: 0.1)"),
+        ("--dry-multiplier", float, "subtract from the logits of tokens that go on with a repetition; 0 is none"),
+        ("--dry-base", float, "that times as much for each token of the repetition (default: 1.75)"),
+        ("--dry-allowed-length", int, "tokens of a repetition from which on it costs something (default: 2)"),
+        ("--dry-penalty-last-n", int, "look for repetitions in the last K tokens; -1, the default, in all"),
         ("--repeat-penalty", float, "divide the logits of tokens that occurred; 1 is none"),
         ("--presence-penalty", float, "subtract from the logits of tokens that the answer has"),
         ("--frequency-penalty", float, "the same for each time"),
     ):
-        sampling.add_argument(flag, type=kind, metavar="K" if kind is int else "X", help=text)
+        names = (flag, *OTHER_NAMES.get(flag, ()))
+        sampling.add_argument(*names, type=kind, metavar="K" if kind is int else "X", help=text)
+    sampling.add_argument(
+        "--dry-sequence-breaker",
+        action="append",
+        metavar="TEXT",
+        help="behind this text a repetition counts from zero; may be repeated, none is for no text (default: a line "
+        'break, and : " *)',
+    )
 
 
 def open_model(args: argparse.Namespace, default: str = DEFAULT_MODEL) -> Model:
@@ -153,11 +171,28 @@ def answer_options(args: argparse.Namespace) -> dict[str, Any]:
         "top_k": args.top_k,
         "top_p": args.top_p,
         "min_p": args.min_p,
+        "top_n_sigma": args.top_n_sigma,
+        "typical_p": args.typical_p,
+        "xtc_probability": args.xtc_probability,
+        "xtc_threshold": args.xtc_threshold,
+        "dry_multiplier": args.dry_multiplier,
+        "dry_base": args.dry_base,
+        "dry_allowed_length": args.dry_allowed_length,
+        "dry_penalty_last_n": args.dry_penalty_last_n,
+        "dry_sequence_breakers": _breakers(args.dry_sequence_breaker),
         "repetition_penalty": args.repeat_penalty,
         "presence_penalty": args.presence_penalty,
         "frequency_penalty": args.frequency_penalty,
         "progress": True,
     }
+
+
+def _breakers(given: list[str] | None) -> list[str] | None:
+    """As llama.cpp has it: what is given takes the place of the defaults, and "none" of everything before it."""
+    if given is None:
+        return None
+    last = max((place for place, each in enumerate(given) if each == "none"), default=-1)
+    return given[last + 1 :]
 
 
 def model_id(source: str) -> str:

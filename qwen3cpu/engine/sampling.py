@@ -4,20 +4,34 @@ The loops over the logits are in _sampling.pyx. The rules, in the order in which
 
 1. repetition_penalty r, to every token of the prompt and of the answer: logit * r below zero, logit / r otherwise.
 2. presence_penalty p and frequency_penalty f, to the tokens of the answer: logit - p - f * count.
-3. logit_bias is added. -inf bans a token; +inf leaves only the tokens that have it, at their own logits.
-   The sum of 1 to 3 is computed in float64 and rounded to float32 once.
-4. temperature 0 takes the largest logit. Otherwise the weight of a token is exp((logit - largest) / temperature).
-5. top_k keeps the k tokens with the largest logits.
-6. top_p keeps, best first, a token as long as those before it have less than top_p of the weight that top_k left.
-7. min_p drops what is less likely than min_p times the best token.
-8. One token is drawn in proportion to the weights, tokens in ascending order of id.
+3. DRY, to tokens that would go on with a repetition: logit - dry_multiplier * dry_base ** (n - dry_allowed_length).
+   n is the most tokens that stand before such a token anywhere in the last dry_penalty_last_n tokens of prompt and
+   answer, and at the end of these too. Fewer than dry_allowed_length take nothing. They are counted back to the last
+   token that completes one of dry_sequence_breakers (text/sequence_breakers.py), and no such token is penalised itself.
+4. logit_bias is added. -inf bans a token; +inf leaves only the tokens that have it, at their own logits.
+   The sum of 1 to 4 is computed in float64 and rounded to float32 once.
+5. temperature 0 takes the largest logit. Otherwise the weight of a token is exp((logit - largest) / temperature).
+6. top_n_sigma n drops what is less than largest - n * s, s being the standard deviation of all logits but -inf.
+7. top_k keeps the k tokens with the largest logits.
+8. typical_p keeps, those first whose surprise -log(p) is nearest the entropy, a token as long as those before it have
+   less than typical_p of the probability. These are the probabilities at temperature 1 among the tokens left so far.
+   Distances are compared in steps of 2**-20 octaves, as float32; of equal ones the lower id comes first.
+9. top_p keeps, best first, a token as long as those before it have less than top_p of the weight that is left so far.
+10. min_p drops what is less likely than min_p times the best token left.
+11. XTC, with the probability xtc_probability: of the tokens that have xtc_threshold of the probability or more all but
+    the least likely go; of equal ones the highest id stays. These are the probabilities at temperature 1 among the
+    tokens left.
+12. One token is drawn in proportion to the weights, tokens in ascending order of id.
 
 Between equal logits the lower id is the better one. Ids from token_limit on (rows of the head without a token) are
-never candidates. The order is that of Hugging Face transformers; presence and frequency penalty are OpenAI's.
+never candidates. The order of 1 to 11 is llama.cpp's, where the temperature comes last. Here top_p and min_p look at
+the probabilities after the temperature, as in Hugging Face transformers. Presence and frequency penalty are OpenAI's.
 
-Weights are integers, round(2**44 * exp(.)), with exact sums; the token at place i of an answer uses the random word
-`numpy.random.Philox(key=[seed, stream], counter=i).random_raw()` and nothing else, so that an answer can be repeated
-from its seed on any machine, beside any others, and from NumPy.
+Weights are integers, round(2**44 * exp(.)), with exact sums. With 8 or 11 on, a token whose weight is zero both at the
+temperature and at 1 is dropped before 7, and weights are those relative to the best token that 8, or 11, has left. The
+token at place i of an answer uses the random word `numpy.random.Philox(key=[seed, stream], counter=i).random_raw()`,
+XTC the one after it, and nothing else, so that an answer can be repeated from its seed on any machine, beside any
+others, and from NumPy.
 """
 
 from __future__ import annotations
@@ -33,9 +47,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3cpu._sampling import MAX_VOCAB_SIZE, LogitsSampler
+from qwen3cpu._sampling import MAX_VOCAB_SIZE, LogitsSampler, Repeats
 from qwen3cpu.arguments import as_whole
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.text.sequence_breakers import SequenceBreakers, TokenTexts
+from qwen3cpu.text.tokenizer import check_text
+
+MOST_BREAKERS = 64
+"""Sequence breakers, and the characters of one."""
 
 _WORD = 1 << 64
 _LARGEST_FLOAT = float(np.finfo(np.float64).max)
@@ -53,6 +72,10 @@ def _real(name: str, value: object, *, low: float, high: float, allowed: str) ->
     if not low <= number <= high:
         raise ArgumentError(f"{name} must be {allowed}, got {value!r}")
     return number
+
+
+def _amount(name: str, value: object) -> float:
+    return _real(name, value, low=0.0, high=_LARGEST_FLOAT, allowed="a finite number >= 0")
 
 
 def _share(name: str, value: object) -> float:
@@ -77,9 +100,18 @@ def _integer(name: str, value: object, *, low: int, high: int | None, allowed: s
 class SamplingParams:
     """Settings of one answer, checked when made; ArgumentError names the field, what is allowed and what was given.
 
-    temperature: >= 0; 0 is greedy and makes the other filters irrelevant.
+    temperature: >= 0; 0 is greedy and makes the filters irrelevant: what follows up to xtc_threshold.
     top_k: tokens kept, 0 for all. top_p: share of the probability kept, in [0, 1]; the best token always stays.
     min_p: least probability as a share of the best token's, in [0, 1].
+    top_n_sigma: standard deviations of the logits that a token may lie below the best one, >= 0; 0 for no limit.
+    typical_p: share of the probability kept, those tokens first that are about as likely as one expects, in [0, 1].
+    xtc_probability: how often the likeliest tokens are excluded, in [0, 1]; 0 for never. xtc_threshold: the probability
+        from which on a token is one of them, in [0, 1]; the least likely of them stays.
+    dry_multiplier: >= 0, in logits, 0 for none: what a token costs that would make a repetition longer that has
+        dry_allowed_length tokens (>= 0). Each token more makes it dry_base times as much, >= 1.
+    dry_penalty_last_n: tokens of prompt and answer in which repetitions are looked for; -1 for all.
+    dry_sequence_breakers: strings behind which a repetition counts from zero, up to 64 of up to 64 characters. Control
+        tokens such as <|im_end|> do the same always.
     presence_penalty, frequency_penalty: in [-2, 2], in logits. repetition_penalty: > 0, 1 for none.
     logit_bias: token id -> number added to its logit; -inf bans, +inf leaves only tokens that have it.
     seed: in [0, 2**64); None takes one from the operating system.
@@ -89,6 +121,15 @@ class SamplingParams:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    top_n_sigma: float = 0.0
+    typical_p: float = 1.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = -1
+    dry_sequence_breakers: Sequence[str] = ("\n", ":", '"', "*")
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
@@ -97,12 +138,27 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         checked: dict[str, Any] = {
-            "temperature": _real(
-                "temperature", self.temperature, low=0.0, high=_LARGEST_FLOAT, allowed="a finite number >= 0"
-            ),
+            "temperature": _amount("temperature", self.temperature),
             "top_k": _integer("top_k", self.top_k, low=0, high=None, allowed="an integer >= 0 (0: all tokens)"),
             "top_p": _share("top_p", self.top_p),
             "min_p": _share("min_p", self.min_p),
+            "top_n_sigma": _amount("top_n_sigma", self.top_n_sigma),
+            "typical_p": _share("typical_p", self.typical_p),
+            "xtc_probability": _share("xtc_probability", self.xtc_probability),
+            "xtc_threshold": _share("xtc_threshold", self.xtc_threshold),
+            "dry_multiplier": _amount("dry_multiplier", self.dry_multiplier),
+            "dry_base": _real("dry_base", self.dry_base, low=1.0, high=_LARGEST_FLOAT, allowed="a finite number >= 1"),
+            "dry_allowed_length": _integer(
+                "dry_allowed_length", self.dry_allowed_length, low=0, high=None, allowed="an integer >= 0"
+            ),
+            "dry_penalty_last_n": _integer(
+                "dry_penalty_last_n",
+                self.dry_penalty_last_n,
+                low=-1,
+                high=None,
+                allowed="an integer >= -1 (-1: all tokens, 0: none)",
+            ),
+            "dry_sequence_breakers": _checked_breakers(self.dry_sequence_breakers),
             "presence_penalty": _penalty("presence_penalty", self.presence_penalty),
             "frequency_penalty": _penalty("frequency_penalty", self.frequency_penalty),
             "repetition_penalty": _real(
@@ -133,6 +189,22 @@ class SamplingParams:
         return dataclasses.replace(self, **changes)
 
 
+def _checked_breakers(breakers: object) -> tuple[str, ...]:
+    name = "dry_sequence_breakers"
+    if not isinstance(breakers, (list, tuple)):
+        raise ArgumentError(f"{name} must be a list of strings, got {breakers!r} of type {type(breakers).__name__}")
+    if len(breakers) > MOST_BREAKERS:
+        raise ArgumentError(f"{name} must be a list of at most {MOST_BREAKERS} strings, got {len(breakers)}")
+    allowed = f"a string of 1 to {MOST_BREAKERS} characters"
+    for place, breaker in enumerate(breakers):
+        if not isinstance(breaker, str):
+            raise ArgumentError(f"{name}[{place}] must be {allowed}, got {breaker!r} of type {type(breaker).__name__}")
+        if not 1 <= len(breaker) <= MOST_BREAKERS:
+            raise ArgumentError(f"{name}[{place}] must be {allowed}, got {len(breaker)} characters")
+        check_text(breaker, f"{name}[{place}]")
+    return tuple(breakers)
+
+
 def _checked_bias(bias: object) -> dict[int, float]:
     if not isinstance(bias, Mapping):
         raise ArgumentError(f"logit_bias must be a mapping of token id to number, got {type(bias).__name__}")
@@ -157,7 +229,8 @@ class Sampler:
 
     params: the settings.
     vocab_size: length of a row of logits, at most 2**18. token_limit: ids from here on are never drawn, <= vocab_size.
-    prompt: ids of the prompt, for repetition_penalty. stream: number of the answer among those of one seed.
+    prompt: ids of the prompt, for repetition_penalty and DRY. stream: number of the answer among those of one seed.
+    texts: the tokenizer, for dry_sequence_breakers; needed with DRY.
     Raises ArgumentError for ids that do not exist.
 
     seed: the seed in use, drawn from the operating system when params.seed is None.
@@ -171,6 +244,7 @@ class Sampler:
         token_limit: int,
         prompt: Sequence[int] | NDArray[np.integer[Any]],
         stream: int = 0,
+        texts: TokenTexts | None = None,
     ) -> None:
         self.params = params
         self.vocab_size = _integer(
@@ -189,6 +263,7 @@ class Sampler:
                 raise ArgumentError(f"logit_bias names token {token}: expected ids from 0 to {self.token_limit - 1}")
         # 53 bits, so that the seed survives JSON readers that know only doubles.
         self.seed = secrets.randbits(53) if params.seed is None else params.seed
+        ids = _checked_prompt(prompt, self.vocab_size)
         self._logits_sampler = LogitsSampler(
             vocab_size=self.vocab_size,
             token_limit=self.token_limit,
@@ -196,11 +271,16 @@ class Sampler:
             top_k=params.top_k,
             top_p=params.top_p,
             min_p=params.min_p,
+            top_n_sigma=params.top_n_sigma,
+            typical_p=params.typical_p,
+            xtc_probability=params.xtc_probability,
+            xtc_threshold=params.xtc_threshold,
             presence_penalty=params.presence_penalty,
             frequency_penalty=params.frequency_penalty,
             repetition_penalty=params.repetition_penalty,
             logit_bias=params.logit_bias,
-            prompt=_checked_prompt(prompt, self.vocab_size),
+            prompt=sorted(set(ids)),
+            repeats=_repeats(params, self.vocab_size, ids, texts),
             seed=self.seed,
             stream=self.stream,
         )
@@ -247,7 +327,7 @@ class Sampler:
 
 
 def _checked_prompt(prompt: Sequence[int] | NDArray[np.integer[Any]], vocab_size: int) -> list[int]:
-    """The distinct ids of the prompt, ascending."""
+    """The ids of the prompt."""
     try:
         ids = np.asarray(prompt)
     except (TypeError, ValueError, OverflowError) as error:
@@ -260,4 +340,24 @@ def _checked_prompt(prompt: Sequence[int] | NDArray[np.integer[Any]], vocab_size
     if outside.size:
         place = int(outside[0])
         raise ArgumentError(f"prompt[{place}] is {ids[place]}: expected ids from 0 to {vocab_size - 1}")
-    return sorted(set(ids.tolist()))
+    listed: list[int] = ids.tolist()
+    return listed
+
+
+def _repeats(
+    params: SamplingParams, vocab_size: int, prompt: Sequence[int], texts: TokenTexts | None
+) -> Repeats | None:
+    """What finds repetitions; None without DRY."""
+    if params.dry_multiplier == 0.0 or params.dry_penalty_last_n == 0:
+        return None
+    if texts is None:
+        raise ArgumentError("dry_multiplier: expected texts, the tokenizer, beside it; found none")
+    return Repeats(
+        vocab_size=vocab_size,
+        multiplier=params.dry_multiplier,
+        base=params.dry_base,
+        allowed_length=params.dry_allowed_length,
+        last_n=params.dry_penalty_last_n,
+        breakers=SequenceBreakers(params.dry_sequence_breakers, texts),
+        prompt=prompt,
+    )

@@ -94,6 +94,7 @@ class Answer:
             token_limit=min(tokenizer.size, engine.vocab_size),
             prompt=prompt,
             stream=stream,
+            texts=tokenizer,
         )
         self.scorer = Scorer(self._sampler, tokenizer, request.logprobs or 0)
         """Computes the log-probabilities that the request asks for."""

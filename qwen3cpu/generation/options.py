@@ -59,10 +59,12 @@ class Options(TypedDict, total=False):
     stop_token_ids: ids that end the answer, besides the model's own.
     ignore_eos: go on after the model's own end tokens, for measuring.
     logprobs: number of alternatives to report at each position; True or 0 for the chosen tokens alone.
-    temperature, top_k, top_p, min_p, presence_penalty, frequency_penalty, repetition_penalty, logit_bias: see
-        SamplingParams. temperature 0 is greedy. Defaults: generation_config.json, then the authors' recommendation for
-        the mode. The values that the released models carry in generation_config.json are those for thinking, so with
-        thinking=False the authors' values for that mode take their place.
+    temperature, top_k, top_p, min_p, top_n_sigma, typical_p, xtc_probability, xtc_threshold, dry_multiplier, dry_base,
+        dry_allowed_length, dry_penalty_last_n, dry_sequence_breakers, presence_penalty, frequency_penalty,
+        repetition_penalty, logit_bias: see SamplingParams. temperature 0 is greedy. Defaults: generation_config.json,
+        then the authors' recommendation for the mode. The values that the released models carry in
+        generation_config.json are those for thinking, so with thinking=False the authors' values for that mode take
+        their place.
     processors: functions f(ids, logits) that change the logits of every token in place, before it is chosen: the ids of
         prompt and answer so far, and float32 [vocab_size], a copy of this answer's own. Penalties, logit_bias, schema
         and filters come after them. What one raises ends its answer only: a call for one answer raises it, and among
@@ -72,7 +74,7 @@ class Options(TypedDict, total=False):
     progress: show a bar on the terminal while a long prompt is processed.
 
     Aliases: max_tokens (max_new_tokens), enable_thinking (thinking), stop_strings (stop), repeat_penalty
-    (repetition_penalty), num_return_sequences (n), top_logprobs (logprobs).
+    (repetition_penalty), typ_p (typical_p), num_return_sequences (n), top_logprobs (logprobs).
     """
 
     thinking: bool | Literal["auto"] | None
@@ -96,6 +98,15 @@ class Options(TypedDict, total=False):
     top_k: int | None
     top_p: float | None
     min_p: float | None
+    top_n_sigma: float | None
+    typical_p: float | None
+    xtc_probability: float | None
+    xtc_threshold: float | None
+    dry_multiplier: float | None
+    dry_base: float | None
+    dry_allowed_length: int | None
+    dry_penalty_last_n: int | None
+    dry_sequence_breakers: Sequence[str] | None
     presence_penalty: float | None
     frequency_penalty: float | None
     repetition_penalty: float | None
@@ -108,6 +119,7 @@ class Options(TypedDict, total=False):
     enable_thinking: bool | Literal["auto"] | None
     stop_strings: str | Sequence[str] | None
     repeat_penalty: float | None
+    typ_p: float | None
     top_logprobs: int | None
 
 
@@ -116,6 +128,7 @@ ALIASES = {
     "enable_thinking": "thinking",
     "stop_strings": "stop",
     "repeat_penalty": "repetition_penalty",
+    "typ_p": "typical_p",
     "num_return_sequences": "n",
     "top_logprobs": "logprobs",
 }

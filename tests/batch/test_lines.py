@@ -105,6 +105,25 @@ def test_forms_of_answers(model, job):
     assert wrong["error"]["message"].startswith("choices: expected at least one string")
 
 
+def test_samplers(model, job):
+    """In both forms of a line, and as options of the job."""
+    own = {"xtc_probability": 0.5, "xtc_threshold": 1e-4, "dry_multiplier": 3, "dry_sequence_breakers": ["+"]}
+    given = {"seed": 3, "temperature": 3.0}
+    lines = [
+        {"prompt": "17 + 25?", "max_new_tokens": 40, **given, **own},
+        {"prompt": "17 + 25?", "max_new_tokens": 40, **given, "xtc_probability": 0},
+        chat_line("x", "17 + 25?", **given, **own),
+    ]
+    line, without, chat = run(model, job, lines, top_n_sigma=6.0)
+    expected = model.generate("17 + 25?", max_new_tokens=40, top_n_sigma=6.0, **given, **own)
+    assert line["result"]["token_ids"] == list(expected.token_ids)
+    expected = model.generate("17 + 25?", max_new_tokens=40, top_n_sigma=6.0, **given)
+    assert without["result"]["token_ids"] == list(expected.token_ids) != line["result"]["token_ids"]
+    message = chat["response"]["body"]["choices"][0]["message"]
+    expected = model.generate("17 + 25?", max_new_tokens=8, **given, **own)
+    assert (message["content"] or "", message["reasoning_content"]) == (expected.text, expected.reasoning)
+
+
 def test_repeated_names_are_refused_with_both_lines(model, job):
     source, output = job([GOOD, {**GOOD, "custom_id": "same"}, "", chat_line("other", "x"), chat_line("same", "x")])
     with pytest.raises(ArgumentError, match=r'lines 2 and 5 have the same custom_id "same"'):

@@ -67,6 +67,9 @@ def test_a_model_cannot_steer_the_terminal(tmp_path):
 def test_json_is_the_result(random, capsys):
     flags = ["--seed", "5", "--temp", "1.2", "--top-k", "30", "--top-p", "0.9", "--min-p", "0.01", "-n", "12"]
     flags += ["--repeat-penalty", "1.1", "--presence-penalty", "0.5", "--frequency-penalty", "0.25", "--logprobs", "2"]
+    flags += ["--top-n-sigma", "2.5", "--typical", "0.95", "--xtc-probability", "0.5", "--xtc-threshold", "0.05"]
+    flags += ["--dry-multiplier", "0.8", "--dry-base", "1.5", "--dry-allowed-length", "1", "--dry-penalty-last-n", "-1"]
+    flags += ["--dry-sequence-breaker", "none", "--dry-sequence-breaker", "x", "--dry-sequence-breaker", "\n"]
     command = ["generate", "hello", "--system", "be brief", "--thinking", "off", "-m", str(random), "--quant", "q8"]
     assert main([*command, "--kv", "f32", "-t", "1", *flags, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -79,6 +82,15 @@ def test_json_is_the_result(random, capsys):
         top_k=30,
         top_p=0.9,
         min_p=0.01,
+        top_n_sigma=2.5,
+        typical_p=0.95,
+        xtc_probability=0.5,
+        xtc_threshold=0.05,
+        dry_multiplier=0.8,
+        dry_base=1.5,
+        dry_allowed_length=1,
+        dry_penalty_last_n=-1,
+        dry_sequence_breakers=["x", "\n"],
         max_new_tokens=12,
         repetition_penalty=1.1,
         presence_penalty=0.5,

@@ -7,6 +7,7 @@ import pytest
 import sampling_oracle as oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampling_cases import KINDS, check_answer, random_logits, random_params
 
 from qwen3cpu._sampling import weights_of
 from qwen3cpu.engine.sampling import NON_THINKING, THINKING, Sampler, SamplingParams
@@ -14,84 +15,6 @@ from qwen3cpu.errors import ArgumentError, EngineError
 
 QWEN3_VOCAB = 151_936
 QWEN3_TOKENS = 151_669
-
-
-def random_logits(rng: np.random.Generator, n: int, kind: str) -> np.ndarray:
-    """One row; every kind has what real rows have seldom: ties, banned tokens, extremes."""
-    if kind == "smooth":
-        x = rng.normal(0, rng.choice([0.01, 1, 5, 40]), n)
-    elif kind == "ties":
-        x = rng.integers(-4, 5, n) * rng.choice([0.25, 3.0])
-    elif kind == "equal":
-        x = np.full(n, rng.choice([0.0, -7.5, 1e30]))
-    elif kind == "peaked":
-        x = rng.normal(0, 2, n)
-        x[rng.integers(0, n, 5)] += 20
-    elif kind == "banned":
-        x = np.where(rng.random(n) < 0.9, -np.inf, rng.normal(0, 3, n))
-        x[rng.integers(0, n)] = 1.0
-    elif kind == "extreme":
-        x = rng.choice([3.4e38, -3.4e38, 1e-45, -1e-45, 0.0, -0.0, 1.0, 88.0, -1e4, -np.inf], n)
-        x[rng.integers(0, n)] = 0.0
-    else:
-        raise AssertionError(kind)
-    return x.astype(np.float32)
-
-
-KINDS = ["smooth", "ties", "equal", "peaked", "banned", "extreme"]
-
-
-def random_params(rng: np.random.Generator, n: int) -> SamplingParams:
-    """Every setting is off in half of the cases, so that each is met alone and with the others."""
-
-    def maybe(off: object, values: list) -> object:
-        return off if rng.random() < 0.5 else values[rng.integers(len(values))]
-
-    bias: dict[int, float] = {}
-    if rng.random() < 0.4:
-        for token in rng.integers(0, n, 4):
-            bias[int(token)] = float(rng.choice([-100.0, -1.5, 0.0, 2.0, 30.0, -np.inf]))
-    if rng.random() < 0.1:
-        for token in rng.integers(0, n, 3):
-            bias[int(token)] = np.inf
-    return SamplingParams(
-        temperature=maybe(1.0, [0.0, 1e-308, 1e-5, 0.3, 0.6, 0.7, 1.7, 50.0, 1e300]),
-        top_k=maybe(0, [1, 2, 5, 20, 64, 500, 10**9]),
-        top_p=maybe(1.0, [0.0, 1e-9, 0.3, 0.5, 0.8, 0.95, 0.999999, 1 - 2**-53]),
-        min_p=maybe(0.0, [1e-12, 0.01, 0.05, 0.3, 1.0]),
-        presence_penalty=maybe(0.0, [-2.0, 0.5, 1.5, 2.0]),
-        frequency_penalty=maybe(0.0, [-1.0, 0.1, 2.0]),
-        repetition_penalty=maybe(1.0, [0.5, 1.05, 1.3, 1e300]),
-        logit_bias=bias,
-        seed=int(rng.integers(0, 2**64, dtype=np.uint64)),
-    )
-
-
-def check_answer(rng: np.random.Generator, rows: list[np.ndarray], params: SamplingParams, token_limit: int) -> int:
-    """Sample one token per row, forcing some, and compare each with the oracle. Returns the length of the answer."""
-    n = len(rows[0])
-    prompt = rng.integers(0, n, int(rng.integers(0, 12))).tolist()
-    stream = int(rng.integers(0, 5))
-    sampler = Sampler(params, vocab_size=n, token_limit=token_limit, prompt=prompt, stream=stream)
-    answer: list[int] = []
-    for row in rows:
-        if rng.random() < 0.2:
-            answer.append(int(rng.integers(0, n)))
-            sampler.accept(answer[-1])
-        ids, weights = oracle.candidates(row, params, prompt, answer, token_limit)
-        if len(ids) == 0:
-            with pytest.raises(ArgumentError, match="no token can be drawn"):
-                sampler.sample(row)
-            continue
-        found_ids, probabilities = sampler.distribution(row)
-        assert found_ids.tolist() == ids.tolist(), params
-        np.testing.assert_allclose(probabilities * weights.sum(), weights, rtol=1e-12, atol=1.001)
-        expected = oracle.choose(
-            row, params, prompt=prompt, answer=answer, token_limit=token_limit, seed=params.seed, stream=stream
-        )
-        assert sampler.sample(row) == expected, params
-        answer.append(expected)
-    return len(answer)
 
 
 @pytest.mark.parametrize("kind", KINDS)

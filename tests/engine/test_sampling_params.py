@@ -20,6 +20,14 @@ REFUSED = {
     "top_k": [-1, 1.0, 20.5, NAN, "20", None, True],
     "top_p": [-0.01, 1.01, NAN, INF, "0.9", None, False],
     "min_p": [-0.01, 1.01, NAN, -INF, None, True],
+    "top_n_sigma": [-1, -0.1, NAN, INF, "1", None, True],
+    "typical_p": [-0.01, 1.01, NAN, INF, "1", None, True],
+    "xtc_probability": [-0.01, 1.01, NAN, INF, None, True],
+    "xtc_threshold": [-0.01, 1.01, NAN, -INF, None, True],
+    "dry_multiplier": [-0.1, NAN, INF, 10**400, "1", None, True],
+    "dry_base": [0.99, 0, -2, NAN, INF, "1", None, True],
+    "dry_allowed_length": [-1, 2.0, NAN, "2", None, True],
+    "dry_penalty_last_n": [-2, 2.5, NAN, "2", None, True],
     "presence_penalty": [-2.1, 2.1, NAN, INF, None, True],
     "frequency_penalty": [-2.1, 2.1, NAN, INF, "0", True],
     "repetition_penalty": [0.0, -1.0, NAN, INF, None, True],
@@ -57,6 +65,14 @@ def test_refusals_name_field_range_and_value(field: str, value: object) -> None:
         ("top_p", 0),
         ("top_p", 1),
         ("min_p", 1.0),
+        ("top_n_sigma", 1e308),
+        ("typical_p", 0),
+        ("xtc_probability", np.float64(1)),
+        ("xtc_threshold", 1),
+        ("dry_base", 1),
+        ("dry_allowed_length", 10**30),
+        ("dry_penalty_last_n", np.int64(-1)),
+        ("dry_penalty_last_n", 10**30),
         ("presence_penalty", -2),
         ("frequency_penalty", 2),
         ("repetition_penalty", 5e-324),
@@ -73,6 +89,34 @@ def test_limits_are_accepted_and_become_plain_numbers(field: str, value: object)
     if field == "logit_bias":
         assert all(type(token) is int and type(bias) is float for token, bias in stored.items())
     Sampler(params, vocab_size=10, token_limit=10, prompt=[0]).sample(np.zeros(10, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("breakers", "message"),
+    [
+        (None, "dry_sequence_breakers must be a list of strings, got None of type NoneType"),
+        ("abc", "dry_sequence_breakers must be a list of strings, got 'abc' of type str"),
+        ({"a"}, "dry_sequence_breakers must be a list of strings, got {'a'} of type set"),
+        (["a"] * 65, "dry_sequence_breakers must be a list of at most 64 strings, got 65"),
+        (["a", 5], r"dry_sequence_breakers\[1\] must be a string of 1 to 64 characters, got 5 of type int"),
+        ([""], r"dry_sequence_breakers\[0\] must be a string of 1 to 64 characters, got 0 characters"),
+        (["a", "b" * 65], r"dry_sequence_breakers\[1\] must be a string of 1 to 64 characters, got 65 characters"),
+        (["\ud800"], r"dry_sequence_breakers\[0\]: expected Unicode text, found the lone surrogate U\+D800"),
+    ],
+    ids=str,
+)
+def test_breakers_are_a_list_of_texts(breakers: object, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        SamplingParams(dry_sequence_breakers=breakers)
+
+
+def test_breakers_become_a_tuple() -> None:
+    assert SamplingParams(dry_sequence_breakers=["a", "b"]).dry_sequence_breakers == ("a", "b")
+    assert SamplingParams().dry_sequence_breakers == ("\n", ":", '"', "*")
+    assert SamplingParams(dry_sequence_breakers=["x" * 64] * 64) == SamplingParams(
+        dry_sequence_breakers=("x" * 64,) * 64
+    )
+    assert hash(SamplingParams(dry_sequence_breakers=[])) == hash(SamplingParams(dry_sequence_breakers=()))
 
 
 def test_presets_are_the_authors() -> None:

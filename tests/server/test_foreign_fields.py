@@ -40,6 +40,8 @@ def answer(server, **fields):
     ("foreign", "own"),
     [
         ({"repeat_penalty": 1.3}, {"repetition_penalty": 1.3}),
+        ({"typ_p": 0.5, "temperature": 2.0}, {"typical_p": 0.5, "temperature": 2.0}),
+        ({"typical_p": 1, "top_n_sigma": -1, "xtc_probability": 0, "dry_multiplier": 0.0}, {}),
         ({"n_predict": 3}, {"max_tokens": 3}),
         ({"max_new_tokens": 3}, {"max_tokens": 3}),
         ({"max_tokens": -1}, {}),

@@ -106,6 +106,7 @@ def test_streamed_chat(client, tiny):
         ({"num_ctx": 2048, "temperature": 1.5}, {"temperature": 1.5}),
         ({"temperature": 1.5, "top_k": 5, "top_p": 0.9}, {"temperature": 1.5, "top_k": 5, "top_p": 0.9}),
         ({"temperature": 1.5, "top_k": -1, "min_p": 0.1}, {"temperature": 1.5, "top_k": 0, "min_p": 0.1}),
+        ({"typical_p": 0.3, "temperature": 2.0}, {"typical_p": 0.3, "temperature": 2.0}),
         ({"repeat_penalty": 1.4, "temperature": 1.0}, {"repetition_penalty": 1.4, "temperature": 1.0}),
         (
             {"presence_penalty": 1.0, "frequency_penalty": 0.5, "temperature": 1.0},

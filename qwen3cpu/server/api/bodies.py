@@ -21,6 +21,18 @@ MOST_ALTERNATIVES = 20
 """Alternatives at a position, as OpenAI allows."""
 MOST_NAMED = 32
 """Ignored fields that a response names."""
+LLAMA_SAMPLERS = (
+    "top_n_sigma",
+    "typical_p",
+    "xtc_probability",
+    "xtc_threshold",
+    "dry_multiplier",
+    "dry_base",
+    "dry_allowed_length",
+    "dry_penalty_last_n",
+    "dry_sequence_breakers",
+)
+"""Options of Model.generate that have llama.cpp's names."""
 MOST_STOPS = 64
 """Stop strings. OpenAI allows 4; evaluation harnesses send more."""
 
@@ -131,6 +143,15 @@ class Generation(ForeignBody):
 
     top_k: int | None = None
     min_p: float | None = None
+    top_n_sigma: float | None = None
+    typical_p: float | None = None
+    xtc_probability: float | None = None
+    xtc_threshold: float | None = None
+    dry_multiplier: float | None = None
+    dry_base: float | None = None
+    dry_allowed_length: int | None = None
+    dry_penalty_last_n: int | None = None
+    dry_sequence_breakers: Items[str] | None = None
     repetition_penalty: float | None = None
     thinking_budget: int | None = None
     deadline: float | None = None
@@ -149,7 +170,7 @@ class Generation(ForeignBody):
         """Options of Model.generate."""
         names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
         thinking = ("thinking_budget", "deadline", "loop_detection")
-        return {name: getattr(self, name) for name in names + thinking}
+        return {name: getattr(self, name) for name in (*names, *LLAMA_SAMPLERS, *thinking)}
 
     def forms(self) -> dict[str, Any]:
         """What the answer has to be besides JSON: options of Model.generate, those that were given."""

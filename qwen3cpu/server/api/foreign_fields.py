@@ -17,6 +17,7 @@ Json = dict[str, Any]
 
 RENAMED = {
     "repeat_penalty": "repetition_penalty",
+    "typ_p": "typical_p",
     "n_predict": "max_tokens",
     "num_predict": "max_tokens",
     "max_new_tokens": "max_tokens",
@@ -33,6 +34,7 @@ FORMS = {"regex": "regex", "choice": "choices", "grammar": "grammar"}
 UNSET = {
     "seed": (-1,),
     "thinking_budget": (-1,),
+    "top_n_sigma": (-1, -1.0),
     "max_completion_tokens": (-1, -2),
     "max_output_tokens": (-1, -2),
     "grammar": ("",),
@@ -50,7 +52,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "best_of": (1,),
     "min_tokens": (0,),
     "length_penalty": (1, 1.0),
-    "typical_p": (1, 1.0),
     "tfs_z": (1, 1.0),
     "mirostat": (0,),
     "cache_prompt": (True,),
