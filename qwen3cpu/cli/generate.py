@@ -29,6 +29,11 @@ def add_command(commands: Commands) -> None:
     parser.add_argument("-f", "--file", type=Path, metavar="FILE", help="read the prompt from a file")
     parser.add_argument("--system", metavar="TEXT", help="system message")
     parser.add_argument("--raw", action="store_true", help="feed the prompt as it is, without the chat template")
+    parser.add_argument(
+        "--token-healing",
+        action="store_true",
+        help="with --raw: the prompt may end inside a word, which the answer completes",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object with the whole result")
     parser.add_argument(
         "--logprobs", type=int, metavar="K", help="with --json: log-probabilities and K alternatives of every token"
@@ -49,6 +54,8 @@ def run_generate(args: argparse.Namespace) -> int:
     """`qwen3cpu generate`."""
     if args.raw and args.system is not None:
         raise ArgumentError("--raw feeds the prompt as it is; it has no place for --system")
+    if args.token_healing and not args.raw:
+        raise ArgumentError("--token-healing: needs --raw")
     if args.logprobs is not None and not args.json:
         raise ArgumentError("--logprobs: needs --json")
     text = read_prompt(args)
@@ -57,7 +64,8 @@ def run_generate(args: argparse.Namespace) -> int:
         prompt = [{"role": "system", "content": args.system}, {"role": "user", "content": text}]
     form = form_options(args)
     model = open_model(args)
-    options = {**answer_options(args), **form, "raw": args.raw, "logprobs": args.logprobs}
+    raw = {"raw": args.raw, "token_healing": args.token_healing}
+    options = {**answer_options(args), **form, **raw, "logprobs": args.logprobs}
     writer = AnswerWriter(sys.stdout, show_thinking=args.show_thinking)
     result = None
     try:

@@ -20,7 +20,8 @@ from qwen3cpu.engine.sequence import TokenSequence
 from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.generation.deadline import Deadline
 from qwen3cpu.generation.ending import Ending, finish_reason
-from qwen3cpu.generation.grammar import Constraint, DeadEndError, Grammars
+from qwen3cpu.generation.grammar import DeadEndError, Grammars
+from qwen3cpu.generation.healing import Healing
 from qwen3cpu.generation.logprobs import Scorer
 from qwen3cpu.generation.meter import Meter
 from qwen3cpu.generation.options import Request
@@ -74,8 +75,9 @@ class Answer:
     ) -> None:
         engine, tokenizer = model.engine, model.tokenizer
         self._model = model
-        self.prompt = tuple(prompt)
-        """The ids of the prompt."""
+        self._healing = Healing(tokenizer, prompt, request.token_healing)
+        self.prompt = prompt = self._healing.prompt
+        """The ids of the prompt, without those that the answer chooses again."""
         self.index = index
         self._keeps_sequence = sequence is not None
         self.sequence = engine.new_sequence() if sequence is None else sequence
@@ -100,9 +102,12 @@ class Answer:
         """Computes the log-probabilities that the request asks for."""
         self._said = TokenLog(None if request.logprobs is None else self.scorer)
         in_thinking = not request.plain and starts_thinking(prompt, tokenizer)
-        self._transcript = Transcript(tokenizer, request, in_thinking=in_thinking)
+        left_out = len(self._healing.taken)
+        self._transcript = Transcript(tokenizer, request, in_thinking=in_thinking, left_out=left_out)
         may_think = request.thinking and not request.plain and not self._transcript.in_thinking
-        self._constraint = _constraint(model, request, may_think=may_think)
+        think = tokenizer.think if may_think else None
+        grammar, grammars = request.grammar, model.grammars
+        self._constraint = None if grammar is None or grammars is None else grammars.constraint(grammar, think)
         self._grammar = request.grammar
         self._check_answer = request.check_answer
         self._schema_errors: tuple[str, ...] = ()
@@ -119,7 +124,7 @@ class Answer:
             positions=engine.context - len(self.prompt),
             deadline=self._deadline,
         )
-        if self._transcript.in_thinking and request.thinking_budget == 0:
+        if self._transcript.in_thinking and request.thinking_budget == 0 and not self._healing.owed:
             # The template has opened the block, and its first line, already.
             self._feed_in(EMPTY_BLOCK[1:], "budget")
 
@@ -253,6 +258,8 @@ class Answer:
     def _sampled(self, logits: NDArray[np.float32]) -> int:
         if self._constraint is not None and not self._transcript.in_thinking:
             logits = self._constraint.mask(logits)
+        if self._healing.owed:
+            return self._healing.choose(logits, self._sampler.sample)
         return self._sampler.sample(logits)
 
     def _confirm(self, draft: Sequence[int], rows: NDArray[np.float32], shown: Shown) -> Shown:
@@ -301,7 +308,7 @@ class Answer:
         self._note(token, logits, visible=stopped_by is None)
         self.pending = [token]
         if stopped_by is None:
-            if self._transcript.in_thinking:
+            if self._transcript.in_thinking and not self._healing.owed:
                 closed_by = self._thinking.due()
                 if closed_by is not None:
                     self._feed_in(self._thinking.closing_text, closed_by)
@@ -389,10 +396,3 @@ class Answer:
         if not errors and self._check_answer and not self._transcript.tool_calls:
             errors = self._grammar.errors(self._transcript.text)
         return self._grammar.unenforced, None if self._grammar.schema is None and not errors else errors
-
-
-def _constraint(model: Surroundings, request: Request, *, may_think: bool) -> Constraint | None:
-    """What the request's grammar allows; None without a grammar."""
-    if request.grammar is None or model.grammars is None:
-        return None
-    return model.grammars.constraint(request.grammar, model.tokenizer.think if may_think else None)

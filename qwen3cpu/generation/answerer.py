@@ -80,6 +80,12 @@ class Answerer:
 
     def encode(self, prompt: Prompt, request: Request) -> list[int]:
         """The token ids of a prompt, at least one and fewer than the context. Errors as of `Model.generate`."""
+        if request.token_healing:
+            if not isinstance(prompt, str) or self._is_rendered(prompt, request):
+                found = "messages" if is_messages(prompt) else "token ids"
+                found = "a message" if isinstance(prompt, str) else found
+                raise ArgumentError(f"token_healing: expected a text that is fed as it is (raw=True), found {found}")
+            _ = self.surroundings.tokenizer.beginnings  # here, where nobody else waits
         return self._prompts.encode(prompt, request)
 
     def stream(
@@ -92,7 +98,7 @@ class Answerer:
             request: made by `request`.
             sequence: kept between calls: what it holds already of the prompt is not processed again.
         """
-        ids = self._prompts.encode(prompt, request)
+        ids = self.encode(prompt, request)
         if request.sampling.seed is None:
             # One seed for all answers, so that the one that each result reports repeats it.
             request = replace(request, sampling=request.sampling.replace(seed=secrets.randbits(53)))
@@ -117,7 +123,7 @@ class Answerer:
         chosen = [self._for_prompt(prompt, requests[self._switch(prompt, options)]) for prompt in prompts]
         encoded = []
         for prompt, request in zip(prompts, chosen, strict=True):
-            encoded.append(self._prompts.encode(prompt, request))
+            encoded.append(self.encode(prompt, request))
             self._warn_of_greedy_thinking(prompt, request, options)
         answers = (
             Answer(self.surroundings, ids, request, index=index)

@@ -13,6 +13,7 @@ from qwen3cpu.checkpoint.config import GenerationDefaults
 from qwen3cpu.engine.sampling import NON_THINKING, THINKING, SamplingParams
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.constraints import given_form
+from qwen3cpu.generation.healing import BESIDE_A_FORM
 from qwen3cpu.generation.processors import Processor, checked_processors
 from qwen3cpu.generation.tool_choice import ToolUse, shown_tools, tool_use
 from qwen3cpu.text.schemas.reading import read_schema
@@ -54,6 +55,9 @@ class Options(TypedDict, total=False):
         (GBNF), which is known by its `::=`. Only one of schema, regex, choices and grammar may be given. Reasoning
         before the answer is free, as with a schema. All need the extra [schema].
     raw: a str prompt is fed as it is, control-token spellings in it being control tokens, not as a user message.
+    token_healing: for raw text: the last tokens, as many as may be the beginning of one longer token, are taken back,
+        and the answer begins with their bytes, written anew. So a prompt may end inside a word. `text` does not repeat
+        these bytes; `token_ids`, `logprobs` and `usage` count the tokens that write them to the answer.
     max_new_tokens: tokens after the prompt at most, reasoning included; default: until the context is full.
     stop: one or several strings that end the answer (not the reasoning) and are not part of it.
     stop_token_ids: ids that end the answer, besides the model's own.
@@ -89,6 +93,7 @@ class Options(TypedDict, total=False):
     choices: Sequence[str] | None
     grammar: str | None
     raw: bool | None
+    token_healing: bool | None
     max_new_tokens: int | None
     stop: str | Sequence[str] | None
     stop_token_ids: Sequence[int] | None
@@ -150,6 +155,7 @@ class Request:
     call_schemas: Mapping[str, SchemaChecker] | None = None
     """What arguments of calls have to follow, by name of the tool; None: nothing. Made from `tools`."""
     raw: bool = False
+    token_healing: bool = False
     max_new_tokens: int | None = None
     stop: tuple[str, ...] = ()
     stop_token_ids: frozenset[int] = frozenset()
@@ -198,6 +204,10 @@ def make_request(
     tools = None if use.choice == "none" else shown_tools(described)
     if use.choice == "none" and call_tokens is not None:
         given["logit_bias"] = {**(given.get("logit_bias") or {}), call_tokens[0]: -math.inf}
+    grammar = _grammar(given, use, call_tokens, thinking)
+    healing = _flag(given, "token_healing", False)
+    if healing and grammar is not None:
+        raise ArgumentError(BESIDE_A_FORM)
     logprobs = given.get("logprobs")
     if isinstance(logprobs, bool):
         given["logprobs"] = 0 if logprobs else None
@@ -209,8 +219,9 @@ def make_request(
         loop_detection=_flag(given, "loop_detection", True),
         tools=tools,
         call_schemas=argument_validators(with_checkable_parameters(tools)),
-        grammar=_grammar(given, use, call_tokens, thinking),
+        grammar=grammar,
         raw=_flag(given, "raw", False),
+        token_healing=healing,
         max_new_tokens=_whole(given, "max_new_tokens", 1),
         stop=_stop_strings(given.get("stop")),
         stop_token_ids=frozenset(check_ids(given.get("stop_token_ids") or (), vocab_size, "stop_token_ids")),

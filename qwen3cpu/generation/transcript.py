@@ -36,11 +36,14 @@ class Transcript:
         tokenizer: whose ids they are.
         request: names stop strings and tools, and says whether everything is plain text.
         in_thinking: whether the prompt ends inside a think block.
+        left_out: bytes at the beginning that are not shown.
     """
 
-    def __init__(self, tokenizer: Tokenizer, request: Request, *, in_thinking: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, request: Request, *, in_thinking: bool, left_out: int = 0) -> None:
         self._splitter: OutputSplitter | PlainOutput = (
-            PlainOutput(tokenizer) if request.plain else OutputSplitter(tokenizer, in_thinking=in_thinking)
+            PlainOutput(tokenizer, left_out=left_out)
+            if request.plain
+            else OutputSplitter(tokenizer, in_thinking=in_thinking, left_out=left_out)
         )
         self._stops = StopMatcher(request.stop)
         self._call_reader = CallReader(request.call_schemas)

@@ -55,16 +55,17 @@ class OutputSplitter:
     Args:
         tokenizer: whose ids they are.
         in_thinking: what `starts_thinking` says of the prompt.
+        left_out: bytes at the beginning that are not shown.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, in_thinking: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, in_thinking: bool, left_out: int = 0) -> None:
         self._tokenizer = tokenizer
-        self._stream = _Stream(tokenizer, "text", trim_start=False)
+        self._stream = _Stream(tokenizer, "text", trim_start=False, left_out=left_out)
         self._call: _Call | None = None
         self._waiting: list[int] = []
         self._rereadings = 0
         if in_thinking and tokenizer.end_think is not None:
-            self._stream = _Stream(tokenizer, "reasoning", trim_start=True)
+            self._stream = _Stream(tokenizer, "reasoning", trim_start=not left_out, left_out=left_out)
 
     @property
     def in_thinking(self) -> bool:
@@ -230,8 +231,8 @@ class PlainOutput:
     in_tool_call = False
     held = ""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._decoder = StreamDecoder(tokenizer)
+    def __init__(self, tokenizer: Tokenizer, *, left_out: int = 0) -> None:
+        self._decoder = StreamDecoder(tokenizer, left_out=left_out)
 
     def push(self, id_: int) -> list[Part]:
         """What this token makes known, perhaps nothing."""
@@ -248,9 +249,9 @@ class PlainOutput:
 class _Stream:
     """Decodes ids into parts of one kind, holding back newlines until it is known whether they are to be shown."""
 
-    def __init__(self, tokenizer: Tokenizer, kind: Kind, *, trim_start: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, kind: Kind, *, trim_start: bool, left_out: int = 0) -> None:
         self.kind = kind
-        self._decoder = StreamDecoder(tokenizer)
+        self._decoder = StreamDecoder(tokenizer, left_out=left_out)
         self._trim_start = trim_start
         self.held = ""
         self.begun = False

@@ -11,6 +11,7 @@ from batch_jobs import chat_line
 from qwen3cpu.batch import run_file
 from qwen3cpu.batch.input_file import LONGEST, InputFile
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.generation.healing import Healing
 
 
 def run(model, job, lines, **options):
@@ -122,6 +123,23 @@ def test_samplers(model, job):
     message = chat["response"]["body"]["choices"][0]["message"]
     expected = model.generate("17 + 25?", max_new_tokens=8, **given, **own)
     assert (message["content"] or "", message["reasoning_content"]) == (expected.text, expected.reasoning)
+
+
+def test_token_healing(model, job):
+    """In both forms of a line; it is refused where the prompt is not raw text."""
+    given = {"seed": 3, "token_healing": True}
+    lines = [
+        {"prompt": "Tom has 3 app", "raw": True, "max_new_tokens": 5, **given},
+        with_url("/v1/completions", prompt="Tom has 3 app", max_tokens=5, **given),
+        {"prompt": "Tom has 3 app", **given},
+    ]
+    line, text, wrong = run(model, job, lines)
+    expected = model.generate("Tom has 3 app", raw=True, max_new_tokens=5, **given)
+    assert line["result"]["token_ids"] == list(expected.token_ids)
+    kept = Healing(model.tokenizer, model.tokenizer.encode("Tom has 3 app"), True).prompt
+    whole = model.tokenizer.decode([*kept, *expected.token_ids])
+    assert "Tom has 3 app" + text["response"]["body"]["choices"][0]["text"] == whole
+    assert "token_healing: expected a text that is fed as it is" in wrong["error"]["message"]
 
 
 def test_repeated_names_are_refused_with_both_lines(model, job):

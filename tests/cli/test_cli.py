@@ -103,6 +103,31 @@ def test_json_is_the_result(random, capsys):
         assert found[name] == expected[name]
 
 
+def test_token_healing(random, capsys):
+    command = [
+        "generate",
+        "hello wor",
+        "-m",
+        str(random),
+        "--quant",
+        "q8",
+        "--seed",
+        "5",
+        "-n",
+        "12",
+        "--token-healing",
+    ]
+    assert main([*command, "--raw", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    model = qwen3cpu.load(random, quant="q8")
+    expected = model.generate("hello wor", raw=True, seed=5, max_new_tokens=12, token_healing=True)
+    assert (found["text"], found["token_ids"]) == (expected.text, list(expected.token_ids))
+    plain = model.generate("hello wor", raw=True, seed=5, max_new_tokens=12)
+    assert plain.usage.prompt_tokens > found["usage"]["prompt_tokens"]
+    assert main(command) == 2
+    assert "--token-healing: needs --raw" in capsys.readouterr().err
+
+
 def test_stop_strings_and_limits(spoken, capsys):
     command = ["generate", "Q", "--raw", "-m", str(spoken), "--temp", "0"]
     assert main([*command, "--stop", "Z", "--stop", "Y"]) == 0

@@ -275,6 +275,7 @@ class CompletionBody(OpenAiSampling):
     prompt: str | Items[str] | Items[int] | Items[Items[int]]
     max_tokens: int | None = None
     echo: bool = False
+    token_healing: bool | None = None
     logprobs: int | None = None
     best_of: int | None = None
     response_format: ResponseFormat | None = None
@@ -292,7 +293,14 @@ class CompletionBody(OpenAiSampling):
         most = 16 if self.max_tokens is None else self.max_tokens  # 16 as OpenAI has it
         # -1 and -2 are what other servers take for: until the context is full.
         limit = None if most in (-1, -2) else most or 1
-        return {**self.sampling(), "raw": True, "max_new_tokens": limit, "logprobs": self.logprobs}
+        healing = self.token_healing and self.max_tokens != 0  # nothing is written then, nor written anew
+        return {
+            **self.sampling(),
+            "raw": True,
+            "token_healing": healing,
+            "max_new_tokens": limit,
+            "logprobs": self.logprobs,
+        }
 
 
 def chosen_logprobs(wanted: bool | None, alternatives: int | None) -> int | None:

@@ -10,6 +10,8 @@ from typing import Any
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.generation.healing import BESIDE_A_FORM, taken_back
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.results import Chunk
 from qwen3cpu.generation.tool_choice import ToolUse
@@ -52,6 +54,8 @@ def encoded_prompts(
     """What is asked for, and the ids of the prompts. `watch` gets the place of each before it is encoded."""
     schema = answer_schema(service, body.response_format)
     make_grammar = grammar_maker(service, ToolUse(), schema, checked_forms(service, body, schema), thinking=False)
+    if body.token_healing and (schema is not None or body.forms()):
+        raise ArgumentError(BESIDE_A_FORM)
     request = replace(service.model.answerer.request(**body.options()), plain=True)
     prompts: list[list[int]] = []
     given = _prompts(body, service.settings.max_prompts)
@@ -86,8 +90,14 @@ class CompletionReply:
         self._per_prompt = request.n or 1
         self._head = head(service, "cmpl", "text_completion")
         self._echoed: set[int] = set()
-        choices = range(len(prompts) * self._per_prompt)
-        self._logprobs = [CompletionLogprobs(service.model.tokenizer) for _ in choices]
+        tokenizer = service.model.tokenizer
+        self._taken = [taken_back(tokenizer, each) if request.token_healing else (0, b"") for each in prompts]
+        """Tokens at the end of each prompt that its answers write anew, and their bytes."""
+        self._logprobs = [
+            CompletionLogprobs(tokenizer, left_out=0 if body.echo else len(taken))
+            for _, taken in self._taken
+            for _ in range(self._per_prompt)
+        ]
 
     async def whole(self) -> dict[str, Any]:
         """All of it."""
@@ -141,7 +151,9 @@ class CompletionReply:
             text = self._prompt_text(choice) + text
             if self._body.logprobs is not None:
                 prompt = self._prompts[choice // self._per_prompt]
-                echoed = self._logprobs[choice].echo(prompt, self._answers.prompt_scores(choice))
+                count, taken = self._taken[choice // self._per_prompt]
+                kept = prompt[: len(prompt) - count]
+                echoed = self._logprobs[choice].echo(kept, self._answers.prompt_scores(choice), taken)
         logprobs = None if self._body.logprobs is None else self._logprobs[choice].answer(chunk)
         if echoed and logprobs:
             logprobs = {name: echoed[name] + entries for name, entries in logprobs.items()}

@@ -28,22 +28,24 @@ class CompletionLogprobs:
 
     Args:
         tokenizer: whose ids they are.
+        left_out: bytes at the beginning of the answer that are no part of the text.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, left_out: int = 0) -> None:
         self._tokenizer = tokenizer
-        self._offsets = _Offsets()
+        self._offsets = _Offsets(left_out)
         self._waiting = _Waiting()
 
-    def echo(self, prompt: Sequence[int], scores: Iterable[TokenLogprob]) -> dict[str, list[Any]]:
+    def echo(self, prompt: Sequence[int], scores: Iterable[TokenLogprob], taken: bytes = b"") -> dict[str, list[Any]]:
         """Entries of an echoed prompt; its first token, which nothing comes before, has no value.
 
         Args:
             prompt: ids.
             scores: of all tokens but the first.
+            taken: bytes behind these ids that belong to the echoed text and that the answer's tokens begin with.
         """
         offsets = [self._offsets.push(_bytes(self._tokenizer, token)) for token in prompt]
-        self._waiting.begin_at(self._offsets.end())
+        self._waiting.begin_at(self._offsets.length_with(taken) if taken else self._offsets.end())
         listed = self._listed(zip(scores, offsets[1:], strict=True))
         first = {"tokens": _name(self._tokenizer, prompt[0]), "text_offset": offsets[0]}
         return {name: [first.get(name), *entries] for name, entries in listed.items()}
@@ -126,20 +128,30 @@ class ContentLogprobs:
 
 
 class _Offsets:
-    """Where tokens begin in the text that their bytes make together, in characters."""
+    """Where tokens begin in the text that their bytes make together, in characters.
 
-    def __init__(self) -> None:
+    Args:
+        left_out: bytes at the beginning that are no part of the text.
+    """
+
+    def __init__(self, left_out: int = 0) -> None:
+        self._left_out = left_out
         self._complete = 0  # characters before the one that has begun
         self._begun = b""  # bytes of a character that is not complete
 
     def push(self, data: bytes) -> int:
         """The offset of the next token."""
+        data, self._left_out = data[self._left_out :], max(0, self._left_out - len(data))
         # The token begins in the last character of all bytes up to its first.
         offset = self._complete + max(0, len((self._begun + data[:1]).decode(errors="replace")) - 1)
         text = (self._begun + data).decode(errors="replace")
         self._begun = _open_end(self._begun + data)
         self._complete += len(text) - bool(self._begun)
         return offset
+
+    def length_with(self, data: bytes) -> int:
+        """The length of the text with these bytes behind it, which tokens will bring."""
+        return self._complete + len((self._begun + data).decode(errors="replace"))
 
     def end(self) -> int:
         """The length of the text when it ends here. What follows is a text of its own, behind it."""
