@@ -46,5 +46,9 @@ class MessageError(ArgumentError):
     """A message list or a chat template input is malformed."""
 
 
+class McpServerError(Qwen3CpuError):
+    """An MCP server cannot be started or reached, has ended, or does not answer."""
+
+
 class EngineError(Qwen3CpuError):
     """The native engine refused a call, or the process forked while another thread used the model."""

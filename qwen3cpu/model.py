@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from qwen3cpu.generation.conversation import Conversation
     from qwen3cpu.generation.tool_loop import RunResult
+    from qwen3cpu.generation.toolbox import CallableTool
     from qwen3cpu.retrieval.embedder import Embedder
     from qwen3cpu.retrieval.reranker import Reranker
 
@@ -251,7 +252,7 @@ class Model(DescribedModel, SearchMethods):
         return self.answerer.batch(prompts, options, most_running)
 
     def run(
-        self, prompt: str | Sequence[Message], *, tools: Sequence[Tool], max_steps: int = 10, **options: Any
+        self, prompt: str | Sequence[Message], *, tools: Sequence[CallableTool], max_steps: int = 10, **options: Any
     ) -> RunResult:
         """Answer, making the calls that the model asks for, until it has an answer.
 
@@ -260,12 +261,14 @@ class Model(DescribedModel, SearchMethods):
 
         Args:
             prompt: text (a user message) or messages.
-            tools: Python functions; see `qwen3cpu.Options`. They are called one after the other, on this thread.
+            tools: Python functions; see `qwen3cpu.Options`. They are called one after the other, on this thread. Among
+                them may be `McpServers` (qwen3cpu.generation.mcp_servers), with all of their tools.
             max_steps: answers at most. The calls of the last one are not made.
             options: for every answer; see `qwen3cpu.Options`.
 
         Raises:
             ArgumentError: a tool that cannot be called; else as `generate`.
+            McpServerError: an MCP server that is not ready in time. Later faults of servers are told to the model.
         """
         from qwen3cpu.generation.tool_loop import run_tools
 

@@ -6,19 +6,26 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from qwen3cpu.cli.commands import Commands
+from qwen3cpu.cli.mcp import add_mcp_flags, make_toolbox
 from qwen3cpu.cli.options import add_model_flags, add_sampling_flags, answer_options, open_model
 from qwen3cpu.cli.terminal import CONTROLS, AnswerWriter, figures, note
 from qwen3cpu.errors import ArgumentError, Qwen3CpuError
 from qwen3cpu.generation.conversation import Conversation
-from qwen3cpu.generation.results import Chunk
+from qwen3cpu.generation.results import Chunk, Result
 from qwen3cpu.model import Model
 from qwen3cpu.packed.cache import cache_folder
 
+if TYPE_CHECKING:
+    from qwen3cpu.generation.toolbox import Toolbox
+
 PROMPT = "> "
+MOST_STEPS = 25
+"""Answers to one message, each with calls but the last."""
 
 
 def add_command(commands: Commands) -> None:
@@ -33,6 +40,7 @@ def add_command(commands: Commands) -> None:
     parser.add_argument("--system", metavar="TEXT", help="system message")
     add_model_flags(parser)
     add_sampling_flags(parser)
+    add_mcp_flags(parser)
     parser.set_defaults(run=run_chat)
 
 
@@ -41,13 +49,17 @@ def run_chat(args: argparse.Namespace) -> int:
     if sys.stdin is None:
         raise ArgumentError("stdin is closed: expected a terminal, or a pipe with a message a line")
     options = answer_options(args)
-    model = open_model(args)
     # Nobody reads what a pipe is answered before it sends the next line.
     interactive = sys.stdin.isatty()
-    conversation = model.chat(args.system, prepare="idle" if interactive else None, **options)
-    if interactive:
-        note(f"{model.source}, {model.quant}, {model.threads} threads. /help lists commands, Ctrl-D ends.")
-    ChatLoop(model, conversation, show_thinking=args.show_thinking).run()
+    toolbox = make_toolbox(args, interactive=interactive)
+    model = open_model(args)
+    with toolbox or nullcontext():
+        if toolbox is not None:
+            options["tools"] = toolbox.descriptions
+        conversation = model.chat(args.system, prepare="idle" if interactive else None, **options)
+        if interactive:
+            note(f"{model.source}, {model.quant}, {model.threads} threads. /help lists commands, Ctrl-D ends.")
+        ChatLoop(model, conversation, show_thinking=args.show_thinking, toolbox=toolbox).run()
     return 0
 
 
@@ -58,10 +70,19 @@ class ChatLoop:
         model: resumes conversations.
         conversation: answers.
         show_thinking: as for AnswerWriter.
+        toolbox: makes the calls that the model asks for; None: there are no tools.
     """
 
-    def __init__(self, model: Model, conversation: Conversation, *, show_thinking: bool | None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        conversation: Conversation,
+        *,
+        show_thinking: bool | None,
+        toolbox: Toolbox | None = None,
+    ) -> None:
         self._model = model
+        self._toolbox = toolbox
         self._conversation = conversation
         self._show_thinking = show_thinking
         self._interactive = sys.stdin.isatty()
@@ -136,6 +157,32 @@ class ChatLoop:
             self._answer(self._conversation.stream(text))
 
     def _answer(self, chunks: Generator[Chunk, None, None]) -> None:
+        """Write an answer, and those that follow the calls in it."""
+        result = self._written(chunks)
+        for _ in range(MOST_STEPS):
+            if self._toolbox is None or result is None or not (result.tool_calls or result.malformed_calls):
+                return
+            result = self._written(self._conversation.stream(self._results(self._toolbox, result)))
+        note(f"qwen3cpu: stopped after {MOST_STEPS} answers with calls")
+
+    def _results(self, toolbox: Toolbox, result: Result) -> list[dict[str, Any]]:
+        """Make the calls of an answer. Those that Ctrl-C stops are told in the history."""
+        made: list[dict[str, Any]] = []
+        try:
+            for call in result.tool_calls:
+                made.append(toolbox.result(call))
+                if self._interactive:
+                    note(f"[result] {brief_line(str(made[-1]['content']))}")
+        except KeyboardInterrupt:
+            left = result.tool_calls[len(made) :]
+            self._conversation.messages += [
+                *made,
+                *(toolbox.message(call, "Error: stopped by the user") for call in left),
+            ]
+            raise
+        return [*made, *toolbox.results((), result.malformed_calls)]
+
+    def _written(self, chunks: Generator[Chunk, None, None]) -> Result | None:
         writer = AnswerWriter(sys.stdout, show_thinking=self._show_thinking)
         result = None
         try:
@@ -147,6 +194,7 @@ class ChatLoop:
             writer.end()
         if result is not None and sys.stderr.isatty():
             note(figures(result))
+        return result
 
     def _help(self, _: str) -> None:
         for name, (_run, text) in self._commands.items():
@@ -174,6 +222,8 @@ class ChatLoop:
         loaded = self._model.resume(_path("/load", file))
         self._conversation.close()
         self._conversation = loaded
+        if self._toolbox is not None:
+            loaded.options["tools"] = self._toolbox.descriptions
         for message in loaded.messages[-2:]:
             print(f"{message['role']}: {message.get('content') or ''}".translate(CONTROLS))
 
@@ -198,6 +248,12 @@ class ChatLoop:
 
     def _tokens(self, _: str) -> None:
         print(f"{self._conversation.cached_tokens} of {self._conversation.context} positions in use")
+
+
+def brief_line(text: str) -> str:
+    """A text on one line of a terminal."""
+    line = " ".join(text.split()).translate(CONTROLS)
+    return line if len(line) <= 200 else f"{line[:200]}..."
 
 
 @contextmanager

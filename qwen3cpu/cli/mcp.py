@@ -1,0 +1,90 @@
+"""The flags of MCP servers, and the question before a call."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qwen3cpu.cli.terminal import CONTROLS, note
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.generation.mcp_config import TIMEOUT
+
+if TYPE_CHECKING:
+    from qwen3cpu.generation.mcp_servers import McpTool
+    from qwen3cpu.generation.toolbox import Toolbox
+
+REPLIES = {"y": "yes", "yes": "yes", "n": "no", "no": "no", "a": "always", "always": "always"}
+
+
+def add_mcp_flags(parser: argparse.ArgumentParser) -> None:
+    """--mcp, --mcp-allow, --mcp-timeout."""
+    group = parser.add_argument_group("tools of MCP servers")
+    group.add_argument(
+        "--mcp",
+        type=Path,
+        metavar="CONFIG",
+        help="a JSON file with mcpServers, as Claude Desktop and VS Code have it; the model may call their tools",
+    )
+    group.add_argument(
+        "--mcp-allow",
+        action="store_true",
+        help="make all calls without asking (default: a terminal asks before each, on a pipe none is made)",
+    )
+    group.add_argument(
+        "--mcp-timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="S",
+        help="seconds in which a server has to answer a call (default: %(default)g)",
+    )
+
+
+def make_toolbox(args: argparse.Namespace, *, interactive: bool) -> Toolbox | None:
+    """The tools of the servers that the flags name, not running yet; None without any."""
+    if args.mcp is None:
+        if args.mcp_allow:
+            raise ArgumentError("--mcp-allow: needs --mcp")
+        return None
+    if not 0 < args.mcp_timeout < float("inf"):
+        raise ArgumentError(f"--mcp-timeout: expected a number of seconds above 0, found {args.mcp_timeout}")
+    # Here, because asyncio takes a part of every start.
+    from qwen3cpu.generation.mcp_servers import McpServers
+    from qwen3cpu.generation.toolbox import Toolbox
+
+    asking = None if args.mcp_allow else Asking(interactive=interactive)
+    return Toolbox([McpServers(args.mcp, timeout=args.mcp_timeout, approve=asking)])
+
+
+class Asking:
+    """Asks on the terminal before a call. Without one no call is made.
+
+    Args:
+        interactive: whether somebody is there to be asked.
+    """
+
+    def __init__(self, *, interactive: bool) -> None:
+        self._interactive = interactive
+        self._always: set[str] = set()
+
+    def __call__(self, tool: McpTool, arguments: Mapping[str, Any]) -> bool:
+        """Whether a call may be made."""
+        if tool.name in self._always:
+            return True
+        if not self._interactive:
+            note(f"qwen3cpu: {tool.name} was not called, for there is nobody to ask; --mcp-allow makes all calls")
+            return False
+        given = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in arguments.items())
+        question = f"call {tool.own_name}({given}) of {tool.server}? [y]es, [n]o, [a]lways this tool: "
+        while True:
+            try:
+                reply = REPLIES.get(input(question.translate(CONTROLS)).strip().lower())
+            except EOFError:
+                print()
+                return False
+            if reply == "always":
+                self._always.add(tool.name)
+            if reply is not None:
+                return reply != "no"
