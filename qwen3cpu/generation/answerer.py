@@ -26,6 +26,9 @@ from qwen3cpu.generation.results import Chunk, Result
 from qwen3cpu.text.prompts import Prompt, PromptEncoder, is_messages
 from qwen3cpu.text.soft_switch import latest_switch
 
+_CONSTANT = (bool, int, float, str, type(None))
+_SEEDS = range(1 << 64)
+
 
 class AnsweringModel(Protocol):
     """What conversations, saved sessions and the loop of tools need of a model. `qwen3cpu.Model` is one."""
@@ -67,6 +70,8 @@ class Answerer:
         self._defaults = defaults
         self._has_template = prompts.has_template
         self._warned = False
+        self._last: tuple[bool | None, dict[str, tuple[type, Any]], Request] | None = None
+        """The last options that were checked, if none of their values can change, and their request."""
 
     def request(self, prompt: Prompt | None = None, **options: Any) -> Request:
         """Check options and fill in the defaults; a prompt may say whether to think.
@@ -140,7 +145,22 @@ class Answerer:
         return latest_switch(prompt) if self._has_template and not options.get("raw") else None
 
     def _checked(self, switch: bool | None, options: Mapping[str, Any]) -> Request:
+        """The request of some options. The lines of a job differ in their seeds only, most often: it is made once."""
         self._check_model()
+        seed = options.get("seed")
+        others = {name: (type(value), value) for name, value in options.items() if name != "seed"}
+        last = self._last
+        if last is not None and last[:2] == (switch, others) and type(seed) is int and seed in _SEEDS:
+            request = replace(last[2], sampling=last[2].sampling.replace(seed=seed))
+        else:
+            request = self._made(switch, options)
+            if all(kind in _CONSTANT for kind, _ in others.values()):
+                self._last = switch, others, request
+        if request.grammar is not None:
+            self.check_grammar(request.grammar)
+        return request
+
+    def _made(self, switch: bool | None, options: Mapping[str, Any]) -> Request:
         tokenizer = self.surroundings.tokenizer
         opens, closes = tokenizer.tool_call, tokenizer.end_tool_call
         request = make_request(
@@ -152,8 +172,6 @@ class Answerer:
         )
         if request.max_new_tokens is None and self._defaults.max_new_tokens is not None:
             request = replace(request, max_new_tokens=self._defaults.max_new_tokens)
-        if request.grammar is not None:
-            self.check_grammar(request.grammar)
         return request
 
     def _is_rendered(self, prompt: Prompt | None, request: Request) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from qwen3cpu.generation.thinking import ClosedBy
@@ -129,11 +129,15 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers, ready for JSON; `error`, if there is one, as text."""
-        plain = asdict(replace(self, error=None))
-        del plain["error"]
+        # asdict for what needs it only: it copies every token id by itself.
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "error"}
+        for name in ("tool_calls", "malformed_calls", "logprobs"):
+            if plain[name] is not None:
+                plain[name] = tuple(map(asdict, plain[name]))
+        plain["usage"] = {**asdict(self.usage), "total_tokens": self.usage.total_tokens}
+        plain["timings"] = asdict(self.timings)
         if self.error is not None:
             plain["error"] = f"{type(self.error).__name__}: {self.error}"
-        plain["usage"]["total_tokens"] = self.usage.total_tokens
         return plain
 
 

@@ -2,12 +2,15 @@
 
 import json
 import threading
+from dataclasses import asdict, replace
 
 import checkpoint_texts
 import pytest
 from scripted_models import script, token, write_scripted
 
 import qwen3cpu
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.text.tool_calls import MalformedCall, ToolCall
 
 
 def greedy(model, prompt, **options):
@@ -245,6 +248,27 @@ def test_a_result_is_json(random_model):
     assert plain["token_ids"] == list(result.token_ids)
     assert plain["usage"]["total_tokens"] == result.usage.prompt_tokens + 3
     assert plain["logprobs"][0]["top"][0]["token_id"] == result.logprobs[0].top[0].token_id
+
+
+def test_a_result_as_a_dictionary_has_every_field(random_model):
+    result = random_model.generate("hello", seed=6, max_new_tokens=3, logprobs=1)
+    call = ToolCall("f", {"a": [1]})
+    result = replace(result, tool_calls=(call,), malformed_calls=(MalformedCall("text", "reason"),))
+    expected = asdict(result)
+    del expected["error"]
+    expected["usage"]["total_tokens"] = result.usage.total_tokens
+    assert result.to_dict() == expected
+
+
+def test_options_that_differ_in_their_seed_are_checked_as_well(random_model):
+    request = random_model.answerer.request
+    first = request("hello", seed=1, max_new_tokens=1, temperature=0.5)
+    second = request("hello", seed=2, max_new_tokens=1, temperature=0.5)
+    assert second == replace(first, sampling=first.sampling.replace(seed=2))
+    assert request("hello", seed=2, max_new_tokens=2, temperature=0.5).max_new_tokens == 2
+    for wrong in ({"max_new_tokens": True}, {"seed": -1}, {"seed": 1 << 64}, {"seed": True}, {"seed": 1.0}):
+        with pytest.raises(ArgumentError, match=next(iter(wrong))):
+            request("hello", **{"seed": 3, "max_new_tokens": 1, "temperature": 0.5, **wrong})
 
 
 def test_spare_rows_of_the_head_are_never_drawn(random_model):
