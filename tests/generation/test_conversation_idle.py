@@ -57,13 +57,17 @@ def processed(model):
 LONG = "tell me all of it, " * 20
 
 
-def test_the_next_turn_processes_what_is_new_only(model):
+def test_the_next_turn_processes_what_is_new_only(model, monkeypatch):
+    measured, forward = threading.Event(), model.engine.forward_idle
+    monkeypatch.setattr(model.engine, "forward_idle", lambda *args: measured.wait() and forward(*args))
     chat = model.chat("be brief", prepare="idle", temperature=0)
     plain = model.chat("be brief", temperature=0)
     for turn in range(4):
         before = processed(model)
+        measured.clear()
         result = chat.send(f"{turn} {LONG}")
         in_turn = processed(model) - before
+        measured.set()
         chat.wait_prepared()
         # What follows the history: the message itself and the opening of the answer.
         request = model.answerer.request()
