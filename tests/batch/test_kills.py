@@ -43,9 +43,8 @@ run_file(qwen3cpu.load("tiny", threads=1), sys.argv[1], sys.argv[2], seed=5)
 """
 
 
-@pytest.mark.parametrize(
-    ("lines", "kills"), [pytest.param(120, 3, id="few"), pytest.param(2000, 20, id="many", marks=pytest.mark.heavy)]
-)
+@pytest.mark.heavy
+@pytest.mark.parametrize(("lines", "kills"), [(2000, 20)])
 def test_killed_at_random(model, job, tmp_path, lines, kills):
     source, output = job(mixed_lines(lines))
     undisturbed = tmp_path / "undisturbed.jsonl"

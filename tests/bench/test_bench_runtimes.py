@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "bench" / "runtimes.py"
 
 
+@pytest.mark.heavy
 def test_two_libraries_compute_in_one_process_in_either_order():
     for order, *flags in (
         ("qwen3cpu,walk",),

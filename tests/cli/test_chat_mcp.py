@@ -91,11 +91,8 @@ def test_on_a_pipe_that_may(talk):
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
-        (["y", "y"], ["42", "42"]),
         (["n", "yes"], [NOT_ALLOWED, "42"]),
-        (["what", "", "a"], ["42", "42"]),
-        (["always"], ["42", "42"]),
-        (["no", "n"], [NOT_ALLOWED, NOT_ALLOWED]),
+        (["what", "", "always"], ["42", "42"]),
     ],
     ids=str,
 )
@@ -175,7 +172,7 @@ def speaker(tmp_path_factory):
     return write_scripted(tmp_path_factory.mktemp("speaker"), script(["\n", "X", "<|im_end|>"]))
 
 
-@pytest.mark.parametrize("keys", ["\x04", "\x03\x03", "x\n\x04"])
+@pytest.mark.parametrize("keys", ["\x03\x03", "x\n\x04"])
 def test_servers_are_gone_when_the_conversation_ends(speaker, config, keys):
     with Terminal("chat", "-m", speaker, "--mcp", config, "--thinking", "off") as terminal:
         found: list[int] = []

@@ -141,6 +141,7 @@ def test_another_model_is_refused_and_a_missing_library_named(lines, tmp_path):
     assert "Parquet needs pyarrow: pip install 'qwen3cpu[parquet]'" in done.stderr
 
 
+@pytest.mark.heavy
 def test_memory_does_not_grow_with_the_number_of_texts(folder, tmp_path):
     """The second run has 40 MB of lines more. A quarter of that would be seen."""
     peaks = []

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-CASES = {"bodies": 400, "schemas": 100, "files": 150}
+CASES = {"bodies": 400, "schemas": 100, "files": 300}
+HEAVY = ("files",)
 GUIDED = ("bodies", "schemas", "safetensors", "gguf", "packed", "session", "tokenizer.json", "config.json")
 HERE = Path(__file__).parent
 GUIDED_PY = str(HERE / "guided.py")
 
 
-@pytest.mark.parametrize("target", CASES)
+@pytest.mark.parametrize("target", [pytest.param(each, marks=[pytest.mark.heavy] * (each in HEAVY)) for each in CASES])
 def test_damaged_inputs_are_used_or_refused(target):
     """No foreign exception, no 5xx, no signal, no hang. A case that fails is run again by its number."""
     command = [

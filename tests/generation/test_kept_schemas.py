@@ -75,6 +75,7 @@ def many_names(number):
     return {"properties": names, "required": ["z" * 200_000], "patternProperties": {"^[0-9]": {}}}
 
 
+@pytest.mark.heavy
 def test_large_schemas_of_which_none_comes_twice(tiny):
     for number in range(12):
         tiny.answerer.check_grammar(grammar.answer_grammar(enum(number), after_thinking=False))

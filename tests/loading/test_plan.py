@@ -96,6 +96,7 @@ def peak_of(source: str, quant: str, kv: str, context: int) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.heavy
 @needs_status
 def test_the_total_is_what_a_process_takes() -> None:
     """Within 5 %: the 0.6B shape with random weights, its context filled with 512 tokens."""

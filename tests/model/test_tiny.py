@@ -63,6 +63,7 @@ def test_quantised_weights_lose_little(quant, points, thinking):
     assert percent(right(quant, thinking)) >= percent(right("f32", thinking)) - points
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("thinking", [True, False])
 def test_calibrated_weights_lose_less(calibrated, thinking):
     assert percent(right(None, thinking, calibrated)) >= percent(right("f32", thinking)) - 2

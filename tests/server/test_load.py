@@ -209,6 +209,7 @@ def test_under_load(serve, model, caplog):
     assert server.chat("What is 17 + 25?", seed=1)["choices"][0]["message"]["content"] == "42."
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc/PID/status")
 def test_memory_under_load(model):
     """Of a server in a process of its own."""

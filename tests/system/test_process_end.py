@@ -59,7 +59,8 @@ def test_an_interpreter_that_ends_beside_daemon_threads(tmp_path, kind):
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
-@pytest.mark.parametrize("count", [12, pytest.param(100, marks=pytest.mark.heavy)])
+@pytest.mark.heavy
+@pytest.mark.parametrize("count", [100])
 def test_interpreters_that_end_beside_daemon_threads(tmp_path, count):
     """They share an import, and each loads a model. Without care most of them are aborted."""
     kind = "schema" if importlib.util.find_spec("llguidance") else "text"

@@ -17,6 +17,7 @@ import qwen3cpu
 from qwen3cpu import _native
 from qwen3cpu.errors import EngineError
 from qwen3cpu.evaluation.quality import evaluate
+from qwen3cpu.loading import open as opening
 from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.quantization import pack_model as quantize
 
@@ -101,6 +102,7 @@ def test_inputs_that_overflow_leave_plain_rounding(tmp_path: Path, monkeypatch: 
 def test_it_takes_a_third_of_the_divergence_from_the_embedded_model(monkeypatch: pytest.MonkeyPatch) -> None:
     text = " ".join(f"{a} + {b} * {a} - {b}?" for a in range(11, 60) for b in (3, 14, 27))
     reference = qwen3cpu.load("tiny", "bf16", cache=False)
+    monkeypatch.setattr(opening, "pack_in_memory", quantize.pack_in_memory)  # each time anew
     models = {"quick": qwen3cpu.load("tiny", "q4", cache=False)}
     monkeypatch.setattr(
         quantize,
