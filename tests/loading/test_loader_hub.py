@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from checkpoints import write_checkpoint
+from fake_hub import NO_SERVER, Hub, hub_environment, running_hub
 
 from qwen3cpu.checkpoint import hub
 from qwen3cpu.errors import DownloadError
@@ -22,7 +18,6 @@ from qwen3cpu.loading import open as loader
 from qwen3cpu.loading.open import open_checkpoint
 
 ROOT = Path(loader.__file__).parents[2]
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.mark.parametrize("text", ["Qwen/Qwen3-1.7B", "a/b", "user_1/x.y-z", "0/1", "a" * 96 + "/" + "b" * 96])
@@ -80,86 +75,14 @@ def test_every_failure_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, reason
     assert "\n" not in message
 
 
-# A stand-in of the hub on this machine
-
-
-class Hub(BaseHTTPRequestHandler):
-    """Model info, file tree and files of one repository, "owner/name", from the folder `files`."""
-
-    files: Path
-    requests: list[tuple[str, str, str | None]]
-    break_once: set[str]
-
-    def do_HEAD(self) -> None:
-        self._answer(with_body=False)
-
-    def do_GET(self) -> None:
-        self._answer(with_body=True)
-
-    def _answer(self, with_body: bool) -> None:
-        path = self.path.partition("?")[0]
-        self.requests.append((self.command, path, self.headers.get("Range")))
-        names = [str(p.relative_to(self.files)) for p in sorted(self.files.rglob("*")) if p.is_file()]
-        if re.fullmatch(r"/api/models/owner/name(/revision/.*)?", path):
-            siblings = [{"rfilename": name} for name in names]
-            self._send(json.dumps({"id": "owner/name", "sha": COMMIT, "siblings": siblings}).encode(), with_body)
-        elif path.startswith("/api/models/owner/name/tree/"):
-            tree = [self._tree_entry(name) for name in names]
-            self._send(json.dumps(tree).encode(), with_body)
-        elif (found := re.fullmatch(r"/owner/name/resolve/[^/]+/(.*)", path)) and found[1] in names:
-            self._send_file(found[1], with_body)
-        else:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    def _tree_entry(self, name: str) -> dict[str, object]:
-        data = (self.files / name).read_bytes()
-        return {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
-
-    def _send(self, body: bytes, with_body: bool) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if with_body:
-            self.wfile.write(body)
-
-    def _send_file(self, name: str, with_body: bool) -> None:
-        data = (self.files / name).read_bytes()
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
-        first = int(asked[1]) if asked else 0
-        self.send_response(206 if asked else 200)
-        self.send_header("ETag", f'"{hashlib.sha1(data).hexdigest()}"')
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("Accept-Ranges", "bytes")
-        if asked:
-            self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
-        self.send_header("Content-Length", str(len(data) - first))
-        self.end_headers()
-        if with_body and name in self.break_once:
-            self.break_once.discard(name)
-            self.wfile.write(data[first : first + (len(data) - first) // 2])
-            self.close_connection = True
-        elif with_body:
-            self.wfile.write(data[first:])
-
-    def log_message(self, *args: object) -> None:
-        """Nothing on stderr."""
+# With a stand-in of the hub on this machine
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[type[Hub], str]]:
     """(the handler with its folder of files, the address)."""
-    handler = type("OwnHub", (Hub,), {"files": tmp_path / "repository", "requests": [], "break_once": set()})
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=httpd.serve_forever)
-    thread.start()
-    yield handler, f"http://127.0.0.1:{httpd.server_address[1]}"
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
+    with running_hub(tmp_path / "repository") as found:
+        yield found
 
 
 FINGERPRINT = "open_checkpoint(sys.argv[1], threads=1).fingerprint"
@@ -176,18 +99,9 @@ def load(
         "except Qwen3CpuError as error: print(type(error).__name__, error)\n"
     )
     environment = {
-        **os.environ,
+        **hub_environment(tmp_path / "hf", endpoint, **more),
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        "HF_HOME": str(tmp_path / "hf"),
-        "HF_ENDPOINT": endpoint,
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "NO_PROXY": "127.0.0.1",
-        **more,
     }
-    for inherited in ("HF_TOKEN", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HUGGINGFACE_HUB_CACHE"):
-        if inherited not in more:
-            environment.pop(inherited, None)
     return subprocess.run(
         [sys.executable, "-c", code, source],
         env=environment, cwd=tmp_path, capture_output=True, text=True, check=False,
@@ -203,9 +117,6 @@ def test_fetches_the_configuration_alone(tmp_path: Path, server: tuple[type[Hub]
     fetched = {path for command, path, _ in handler.requests if command == "GET" and "/resolve/" in path}
     assert {path.rpartition("/")[2] for path in fetched} == {"config.json"}
     assert load(tmp_path, address).stdout.startswith("loaded ")
-
-
-NO_SERVER = "http://127.0.0.1:9"
 
 
 def test_fetches_a_model_and_goes_on_without_network(tmp_path: Path, server: tuple[type[Hub], str]) -> None:

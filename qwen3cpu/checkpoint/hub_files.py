@@ -1,0 +1,178 @@
+"""Fetching a model's files from the Hugging Face hub one by one, into a folder of our own.
+
+Parts of files are kept: a new call goes on where the last one stopped, also in another process.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from qwen3cpu.checkpoint.hub import WHOLE
+from qwen3cpu.errors import DownloadError
+
+_PIECE = 1 << 20  # bytes that are hashed at once
+_OTHER_FOLDERS = ("[!0-9]*/*",)  # inside a repository they hold copies in other formats
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a model on the hub.
+
+    Attributes:
+        name: in the repository.
+        size: bytes; 0 when the hub does not say.
+        digest: `sha256:` and hex digits; for small files the hub has `sha1:` of a Git object.
+    """
+
+    name: str
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A version of a model on the hub, with the files that `qwen3cpu.load` wants of it."""
+
+    id: str
+    commit: str
+    files: tuple[HubFile, ...]
+
+
+class RefusedError(DownloadError):
+    """The hub has no such model, or does not give it away."""
+
+
+def find_model(repo_id: str) -> HubModel:
+    """The newest version of a model. The id has been checked.
+
+    Raises:
+        RefusedError: the hub has no such model, or does not give it away. DownloadError: it cannot be asked.
+    """
+    # Imported here: it takes a few tenths of a second, and local models do not need it.
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined, unused-ignore]
+
+    try:
+        info = HfApi().model_info(repo_id, files_metadata=True)
+    except Exception as reason:  # the library raises its own errors, those of its HTTP client and OSError
+        raise _explained(repo_id, reason) from reason
+    wanted = filter_repo_objects(
+        info.siblings or (),
+        allow_patterns=list(WHOLE),
+        ignore_patterns=list(_OTHER_FOLDERS),
+        key=lambda file: file.rfilename,
+    )
+    files = tuple(
+        HubFile(
+            file.rfilename,
+            file.size or 0,
+            f"sha256:{file.lfs.sha256}" if file.lfs is not None else f"sha1:{file.blob_id}",
+        )
+        for file in wanted
+    )
+    return HubModel(repo_id, info.sha or "main", files)
+
+
+def fetch_file(model: HubModel, file: HubFile, folder: Path, note: Callable[[int], None]) -> Path:
+    """A file of a model, in a folder. One that is there already is not fetched again.
+
+    Args:
+        model: of which it is.
+        file: one of its files.
+        folder: where it goes.
+        note: gets the bytes that are there, again and again. What it raises ends the download; the part is kept.
+
+    Raises:
+        DownloadError: it cannot be fetched, or is not what the hub said. OSError with errno ENOSPC: the disk is full.
+    """
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined, unused-ignore]
+
+    path = folder / file.name
+    if path.exists():
+        note(file.size)
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{file.digest[-12:]}.part")
+    if file.size and part.exists() and part.stat().st_size > file.size:
+        part.unlink()
+    with _NotedFile(part, note) as out:
+        url = hf_hub_url(model.id, file.name, revision=model.commit)
+        try:
+            http_get(url, out, resume_size=out.tell(), headers=build_hf_headers(), expected_size=file.size or None)  # type: ignore[arg-type, unused-ignore]
+        except OSError as reason:
+            if reason.errno == errno.ENOSPC:
+                raise
+            raise _explained(f"{model.id}: {file.name}", reason) from reason
+        except Exception as reason:
+            if isinstance(reason, StopFetchingError):
+                raise
+            raise _explained(f"{model.id}: {file.name}", reason) from reason
+    if not has_digest(part, file.digest):
+        part.unlink()
+        raise DownloadError(f"{model.id}: {file.name}: expected the digest {file.digest}, found another; try again")
+    return part.replace(path)
+
+
+class StopFetchingError(Exception):
+    """Raised by `note` of `fetch_file` when nobody wants the file any more."""
+
+
+def has_digest(path: Path, digest: str) -> bool:
+    """Whether a file has a digest of HubFile."""
+    kind, _, expected = digest.partition(":")
+    if kind not in ("sha256", "sha1") or not expected or expected == "None":
+        return True
+    found = hashlib.new(kind, usedforsecurity=False)
+    if kind == "sha1":
+        found.update(b"blob %d\0" % path.stat().st_size)  # as Git does
+    for piece in _pieces(path):
+        found.update(piece)
+    return found.hexdigest() == expected
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece
+
+
+class _NotedFile(io.FileIO):
+    """A file that is written on from its end, and tells after each piece how long it is."""
+
+    def __init__(self, path: Path, note: Callable[[int], None]) -> None:
+        super().__init__(path, "ab")
+        self.seek(0, io.SEEK_END)
+        self._note = note
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        """Write all of a piece."""
+        view = memoryview(data)
+        while view:
+            view = view[super().write(view) :]
+        self._note(self.tell())
+        return len(data)
+
+
+def _explained(what: str, reason: BaseException) -> DownloadError:
+    """What to tell of an error of the hub's library."""
+    status = None
+    cause: BaseException | None = reason
+    while cause is not None and status is None:
+        status = getattr(getattr(cause, "response", None), "status_code", None)
+        cause = cause.__cause__
+    if status in (401, 403):
+        return RefusedError(
+            f"{what}: the Hugging Face hub refused it (status {status}): there is no such model, or it is private or "
+            "needs its owner's consent; HF_TOKEN gives this server a token that may read it"
+        )
+    if status == 404:
+        return RefusedError(f"{what}: the Hugging Face hub has no such model (status 404)")
+    first = next((line.strip() for line in str(reason).splitlines() if line.strip()), "no reason given")
+    return DownloadError(f"{what}: could not be fetched from the Hugging Face hub: {type(reason).__name__}: {first}")
