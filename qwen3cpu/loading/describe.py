@@ -1,0 +1,109 @@
+"""What a model would be once it is loaded: shapes, formats, purpose and sizes, without its weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from qwen3cpu import _native
+from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
+from qwen3cpu.checkpoint.model_texts import ModelTexts
+from qwen3cpu.checkpoint.purpose import Task
+from qwen3cpu.checkpoint.yarn import longest_context, scaled_config
+from qwen3cpu.engine.sequence import block_count
+from qwen3cpu.loading.locate import locate
+from qwen3cpu.loading.memory_plan import needs
+from qwen3cpu.loading.sources import may_be_packed, open_unpacked
+from qwen3cpu.packed.matrix import MatrixLayout, plan_matrices
+from qwen3cpu.packed.packed_file import PackedFile
+
+_THINK: Final = (b'"<think>"', b'"</think>"')
+_CALLS: Final = (b'"<tool_call>"', b'"</tool_call>"')
+
+
+@dataclass(frozen=True)
+class Description:
+    """A model, loaded or not.
+
+    Attributes:
+        config: shapes and constants, as `load` would run it.
+        task: what it was made for.
+        quant: weight format.
+        context: positions that a sequence may hold.
+        weight_bytes: of all weights in memory.
+        kv_block_bytes: of a block of the KV cache.
+        workspace_bytes: for a piece of a prompt.
+        fingerprint: tells this checkpoint from others.
+        defaults: generation_config.json.
+        chat_template: the text of the template.
+        thinks: whether it has tokens for reasoning.
+        calls: whether it has tokens for tool calls.
+    """
+
+    config: ModelConfig
+    task: Task
+    quant: str
+    context: int
+    weight_bytes: int
+    kv_block_bytes: int
+    workspace_bytes: int
+    fingerprint: str
+    defaults: GenerationDefaults
+    chat_template: str | None
+    thinks: bool
+    calls: bool
+
+    @property
+    def context_kv_bytes(self) -> int:
+        """Bytes of the KV cache that one answer may need: of a full context, and a last block that others share."""
+        return (block_count(self.context) + 1) * self.kv_block_bytes
+
+
+def describe(
+    source: str | os.PathLike[str],
+    quant: str | None = None,
+    kv: str = "f16",
+    context: int | None = None,
+    rope_scaling: Mapping[str, Any] | None = None,
+    task: Task | None = None,
+    *,
+    threads: int,
+) -> Description:
+    """What `load` would make of the same arguments. Weights are opened, not read; a hub id is downloaded first.
+
+    Raises:
+        CheckpointError, ConfigError, DownloadError, ArgumentError: as `load`.
+    """
+    located = locate(source)
+    plan: Mapping[str, MatrixLayout]
+    if may_be_packed(located.path):
+        file = PackedFile(located.path)
+        texts, fingerprint, quant, plan = file.texts, file.fingerprint, file.quant, file.plan
+    else:
+        opened = open_unpacked(located.path, located.label)
+        texts, fingerprint = opened.read_texts(), opened.weights.fingerprint()
+        quant = quant or opened.preferred_quant
+        plan = plan_matrices(texts.config, quant)
+    config = scaled_config(texts.config, context, rope_scaling, located.name)
+    found = needs(texts.config, plan, kv, _native.KV_BLOCK, threads)
+    return Description(
+        config=config,
+        task=texts.purpose.chosen(task, located.name).task,
+        quant=quant,
+        context=context or longest_context(config),
+        weight_bytes=found.weight_bytes,
+        kv_block_bytes=found.kv_bytes,
+        workspace_bytes=found.workspace_bytes,
+        fingerprint=fingerprint,
+        defaults=texts.generation,
+        chat_template=texts.chat_template,
+        thinks=_has(texts, _THINK),
+        calls=_has(texts, _CALLS),
+    )
+
+
+def _has(texts: ModelTexts, tokens: tuple[bytes, bytes]) -> bool:
+    """Whether the tokenizer has both tokens; to make the tokenizer for that would take half a second."""
+    return all(token in texts.tokenizer_json for token in tokens)
