@@ -113,7 +113,7 @@ def test_a_stream_goes_on_while_a_long_prompt_is_processed(caller):
 
 def test_a_short_prompt_does_not_wait_for_a_long_one(caller):
     together = caller()
-    together.scheduler._pace.chunk = lambda running: 20
+    together.scheduler._pace.chunk = lambda running, shared: 20
     together.gate.clear()
     long, short = together.submit([1] * 400, max_new_tokens=1), together.submit([2] * 40, max_new_tokens=1)
     together.gate.set()

@@ -13,6 +13,7 @@ from qwen3cpu.engine.engine import Engine
 from qwen3cpu.server.scheduling.jobs import QueueFullError, ShuttingDownError, TimeLimitError
 from qwen3cpu.server.scheduling.memory import kv_blocks
 from qwen3cpu.server.scheduling.stats import Stats
+from qwen3cpu.server.scheduling.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +42,16 @@ class ModelThread(ABC, Generic[J]):
         engine: of the model.
         places: jobs that may be in the queue.
         kv_bytes: memory of the KV cache.
+        turns: for the processor; None: it is this model's alone.
 
     Raises:
         ArgumentError: the KV memory does not hold one full context.
     """
 
-    def __init__(self, engine: Engine, places: int, kv_bytes: int) -> None:
+    def __init__(self, engine: Engine, places: int, kv_bytes: int, turns: Turns | None = None) -> None:
         self._engine = engine
+        self.turns = turns or Turns()
+        """A step is made in a turn."""
         self._places = places
         self.kv_blocks = kv_blocks(engine, kv_bytes)
         """Blocks that the KV cache may have."""

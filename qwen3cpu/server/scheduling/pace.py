@@ -28,9 +28,14 @@ class Pace:
         self._decode = 0.0
         self._per_token: float | None = None
 
-    def chunk(self, running: int) -> int:
-        """Tokens of the next step at most when `running` of them belong to answers; 0 running: a full chunk."""
-        if not running:
+    def chunk(self, running: int, shared: bool = False) -> int:
+        """Tokens of the next step at most.
+
+        Args:
+            running: tokens of it that belong to answers.
+            shared: whether other models wait for its end. Without that, and with no answer running, it is a full chunk.
+        """
+        if not running and not shared:
             return CHUNK
         if self._per_token is None:
             return running + FIRST_SHARE

@@ -24,6 +24,7 @@ from qwen3cpu.server.scheduling.jobs import Job, Outcome
 from qwen3cpu.server.scheduling.model_thread import ModelThread
 from qwen3cpu.server.scheduling.pace import Pace
 from qwen3cpu.server.scheduling.scored import ScoredAnswer
+from qwen3cpu.server.scheduling.turns import Turns
 
 Delivery = Sequence[tuple[Job, Outcome]]
 
@@ -51,6 +52,7 @@ class Scheduler(ModelThread[Job]):
         limits: what it may use.
         deliver: called on the scheduler's thread after each step with all that the step brought; has to return at once.
         pace: how prompts are cut.
+        turns: for the processor, where other models use it too.
 
     Raises:
         ArgumentError: the KV memory does not hold one full context.
@@ -62,8 +64,9 @@ class Scheduler(ModelThread[Job]):
         limits: SchedulerLimits,
         deliver: Callable[[Delivery], None],
         pace: Pace | None = None,
+        turns: Turns | None = None,
     ) -> None:
-        super().__init__(model.engine, limits.queue, limits.kv_bytes)
+        super().__init__(model.engine, limits.queue, limits.kv_bytes, turns)
         self._model = model
         self._limits = limits
         self._deliver = deliver
@@ -115,7 +118,8 @@ class Scheduler(ModelThread[Job]):
             self._drop_dead()
             self._admit()
             if len(self._batch):
-                self._step()
+                with self.turns.turn() as shared:
+                    self._step(shared)
             self._tell()
             if not len(self._batch) and not self._preempted:
                 if self.stopping and not self.queued:
@@ -225,8 +229,8 @@ class Scheduler(ModelThread[Job]):
 
     # A step
 
-    def _step(self) -> None:
-        self._batch.chunk = self._pace.chunk(self._running_tokens())
+    def _step(self, shared: bool) -> None:
+        self._batch.chunk = self._pace.chunk(self._running_tokens(), shared)
         self._make_room()
         running, before = self._running_tokens(), self._batch.prompt_tokens
         start = perf_counter()

@@ -19,6 +19,7 @@ from qwen3cpu.server.scheduling.model_thread import ModelThread
 from qwen3cpu.server.scheduling.pace import TextPace
 from qwen3cpu.server.scheduling.scheduler import SchedulerLimits
 from qwen3cpu.server.scheduling.text_jobs import States, TextJob
+from qwen3cpu.server.scheduling.turns import Turns
 
 STATE_BYTES: Final = 1 << 30
 """Memory of the states of all requests, until their replies are sent."""
@@ -37,6 +38,7 @@ class TextScheduler(ModelThread[TextJob]):
         limits: what it may use.
         deliver: called on the scheduler's thread with the jobs that a pass has ended; has to return at once.
         pace: how large passes are.
+        turns: for the processor, where other models use it too.
 
     Raises:
         ArgumentError: the KV memory does not hold one full context.
@@ -48,9 +50,10 @@ class TextScheduler(ModelThread[TextJob]):
         limits: SchedulerLimits,
         deliver: Callable[[TextDelivery], None],
         pace: TextPace | None = None,
+        turns: Turns | None = None,
     ) -> None:
         # A job keeps its place until it ends: all that have one take turns, and none waits for the end of another.
-        super().__init__(engine, limits.queue + limits.parallel, limits.kv_bytes)
+        super().__init__(engine, limits.queue + limits.parallel, limits.kv_bytes, turns)
         self._engine = engine
         self._parallel = limits.parallel
         self._deliver = deliver
@@ -96,7 +99,8 @@ class TextScheduler(ModelThread[TextJob]):
         while True:
             self._take_in()
             if self._ring:
-                self._step()
+                with self.turns.turn():
+                    self._step()
             self._tell()
             if not self._ring:
                 if self.stopping and not self.queued:
