@@ -9,7 +9,7 @@ from itertools import chain, islice
 
 from qwen3cpu.batch.answering import Note
 from qwen3cpu.batch.input_file import Line
-from qwen3cpu.batch.requests import EMBEDDINGS, checked_body, is_openai, read_body
+from qwen3cpu.batch.requests import checked_body, is_openai, read_body, task_for
 from qwen3cpu.retrieval.passes import last_states
 from qwen3cpu.retrieval.window import WINDOW, State
 from qwen3cpu.server.api.client_names import client_names
@@ -59,7 +59,7 @@ def _prepared(service: Service, place: int, line: Line) -> _Texts:
     if not is_openai(line):
         raise ApiError(400, "url: expected a request for vectors", code="missing_required_parameter", param="url")
     url, given = checked_body(line)
-    check_task(service, "embedding" if url == EMBEDDINGS else "generation")
+    check_task(service.settings.model_name, service.model.task, task_for(url))
     body = read_body(service, EmbeddingsBody, given)
     with client_names("input", places=body.places):
         form, ids = encoded_texts(service, body)

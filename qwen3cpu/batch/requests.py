@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from qwen3cpu.batch.ids import Ids
 from qwen3cpu.batch.input_file import Line, LineError
+from qwen3cpu.checkpoint.purpose import Task
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.constraints import KINDS
 from qwen3cpu.generation.line_seed import line_seed
@@ -84,6 +85,11 @@ def checked_body(line: Line) -> tuple[str, Mapping[str, Any]]:
     return url, body
 
 
+def task_for(url: str) -> Task:
+    """What a model has to be made for that answers requests to an endpoint."""
+    return "embedding" if url == EMBEDDINGS else "generation"
+
+
 def read_body(service: Service, kind: type[B], given: Mapping[str, Any]) -> B:
     """A body, checked as the server does; fields that seem to be misspelt are refused.
 
@@ -114,7 +120,7 @@ def start(service: Service, line: Line, seed: int, options: Mapping[str, Any]) -
     if not is_openai(line):
         return _start_plain(service, dict(line.given or {}), own, options)
     url, given = checked_body(line)
-    check_task(service, "embedding" if url == EMBEDDINGS else "generation")
+    check_task(service.settings.model_name, service.model.task, task_for(url))
     return _ENDPOINTS[url](service, given, own)
 
 

@@ -27,15 +27,19 @@ OTHER_NAMES = {"--top-n-sigma": ("--top-nsigma",), "--typical-p": ("--typical",)
 THINKING: dict[str, bool | Literal["auto"]] = {"on": True, "off": False, "auto": "auto"}
 
 
-def add_model_flags(parser: argparse.ArgumentParser, default: str = DEFAULT_MODEL) -> None:
-    """--model (default: a key of REAL_MODELS), --quant, --kv, --ctx-size, --rope-scaling, --threads, --no-cache."""
+def add_model_flags(parser: argparse.ArgumentParser, default: str = DEFAULT_MODEL, *, several: bool = False) -> None:
+    """--model (default: a key of REAL_MODELS), --quant, --kv, --ctx-size, --rope-scaling, --threads, --no-cache.
+
+    several: let --model be given more than once; it is a list then.
+    """
     group = parser.add_argument_group("model")
     group.add_argument(
         "-m",
         "--model",
         metavar="MODEL",
+        action="append" if several else "store",
         help=f"a folder, a packed or GGUF file or a hub id such as {REAL_MODELS[default]} (default: {default}, a small "
-        "model inside the package)",
+        f"model inside the package){'; may be repeated' if several else ''}",
     )
     group.add_argument(
         "--quant", choices=QUANTS, help=f"weight format (default: {DEFAULT_QUANT}, or the packed file's)"
@@ -142,7 +146,7 @@ def open_model(args: argparse.Namespace, default: str = DEFAULT_MODEL) -> Model:
             quant=args.quant,
             kv=args.kv,
             context=args.ctx_size,
-            rope_scaling=_rope_scaling(args.rope_scaling),
+            rope_scaling=rope_scaling(args.rope_scaling),
             threads=args.threads,
             cache=not args.no_cache,
             task=getattr(args, "task", None),
@@ -150,7 +154,8 @@ def open_model(args: argparse.Namespace, default: str = DEFAULT_MODEL) -> Model:
         )
 
 
-def _rope_scaling(text: str | None) -> dict[str, Any] | None:
+def rope_scaling(text: str | None) -> dict[str, Any] | None:
+    """What --rope-scaling stands for. ArgumentError for what is no JSON object."""
     try:
         return None if text is None else parse_object(text.encode(), "--rope-scaling")
     except CheckpointError as reason:

@@ -1,10 +1,12 @@
-"""`qwen3cpu serve`: the OpenAI-compatible server."""
+"""`qwen3cpu serve`: the server for clients of OpenAI, Ollama and Anthropic."""
 
 from __future__ import annotations
 
 import argparse
 import gc
 import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qwen3cpu.cli.commands import Commands
@@ -12,8 +14,14 @@ from qwen3cpu.cli.terminal import note
 from qwen3cpu.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from qwen3cpu.model import Model
+    from starlette.applications import Starlette
+
+    from qwen3cpu.server.models.catalog import Catalog
+    from qwen3cpu.server.models.offers import StoredModel
     from qwen3cpu.server.settings import Settings
+
+MOST_NAMED = 5
+"""Models that the line at the start names."""
 
 
 def add_command(commands: Commands) -> None:
@@ -22,13 +30,33 @@ def add_command(commands: Commands) -> None:
 
     parser = commands.add_parser(
         "serve",
-        help="serve a model to OpenAI's clients and on a chat page",
+        help="serve models to OpenAI's clients and on a chat page",
         allow_abbrev=False,
-        description="Serve a model over HTTP as OpenAI's API does: a chat page at / and answers, or the vectors of an "
-        "embedding model, or the scores of a reranker. Needs the extra [server].",
+        description="Serve models over HTTP as OpenAI's API does: a chat page at / and answers, the vectors of an "
+        "embedding model, the scores of a reranker. Needs the extra [server].",
     )
-    add_model_flags(parser)
+    add_model_flags(parser, several=True)
     add_task_flag(parser)
+    several = parser.add_argument_group("several models")
+    several.add_argument(
+        "--models-dir", metavar="DIR", help="offer every model folder, GGUF and packed file directly below it"
+    )
+    several.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="for the weights and KV caches of all models that are loaded, as 12G (default: what is free at the start)",
+    )
+    several.add_argument(
+        "--keep-alive",
+        type=float,
+        metavar="S",
+        help="seconds that a model stays in memory unused; -1: for ever (default: 300, a single model for ever)",
+    )
+    several.add_argument(
+        "--manage-models",
+        action="store_true",
+        help="let clients fetch models into --models-dir (/api/pull) and delete them there (/api/delete)",
+    )
     group = parser.add_argument_group("address")
     group.add_argument("--host", default="127.0.0.1", help="default: %(default)s, this machine only")
     group.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0 for any free one")
@@ -50,7 +78,10 @@ def add_command(commands: Commands) -> None:
     limits.add_argument("--parallel", type=int, default=16, metavar="N", help="answers side by side (default: 16)")
     limits.add_argument("--queue", type=int, default=64, metavar="N", help="requests that may wait (default: 64)")
     limits.add_argument(
-        "--kv-memory", metavar="SIZE", help="memory of the KV cache, as 800M or 4G (default: half of what is free)"
+        "--kv-memory",
+        metavar="SIZE",
+        help="memory of a model's KV cache, as 800M or 4G (default: half of what is free; of several models what a "
+        "full context needs)",
     )
     limits.add_argument(
         "--timeout", type=float, default=1800.0, metavar="S", help="seconds of a request (default: 1800)"
@@ -64,28 +95,24 @@ def add_command(commands: Commands) -> None:
 def run_serve(args: argparse.Namespace) -> int:
     """`qwen3cpu serve`."""
     try:
-        from qwen3cpu.server.api.common import ENDPOINTS, IS_A
-        from qwen3cpu.server.app import make_app
+        from qwen3cpu.server.app import make_app  # noqa: F401
         from qwen3cpu.server.serve import HttpServer, listen
     except ImportError as missing:
         raise ArgumentError(f"serving needs more packages ({missing.name}): pip install 'qwen3cpu[server]'") from None
-    from qwen3cpu.cli.options import DEFAULT_MODEL, open_model
     from qwen3cpu.system.allocator import return_large_blocks
 
     return_large_blocks()
     if not 0 <= args.port <= 65535:
         raise ArgumentError(f"--port: expected 0 to 65535, found {args.port}")
-    listener = listen(args.host, args.port)  # before the model is loaded: a port that is taken shows at once
+    listener = listen(args.host, args.port)  # before a model is loaded: a port that is taken shows at once
     with listener:
-        model = open_model(args)
+        host, port = listener.getsockname()[:2]
+        app = _open_app(args, host)
         # Python's search for cycles stops all answers: without what is there from the start it takes no 30 ms.
         gc.collect()
         gc.freeze()
-        host, port = listener.getsockname()[:2]
-        app = make_app(model, make_settings(args, model, args.model or DEFAULT_MODEL, address=host))
-        name = app.state.service.settings.model_name
-        made_for = "" if model.task == "generation" else f" ({IS_A[model.task]}: {ENDPOINTS[model.task]})"
-        note(f"qwen3cpu: serving {name} on http://{_in_url(host)}:{port}{made_for}")
+        names, made_for = _served(app)
+        note(f"qwen3cpu: serving {names} on http://{_in_url(host)}:{port}{made_for}")
         server = HttpServer(
             app, grace=args.grace, access_log=args.access_log, tell=lambda line: note(f"qwen3cpu: {line}")
         )
@@ -93,19 +120,80 @@ def run_serve(args: argparse.Namespace) -> int:
     return 0
 
 
-def make_settings(args: argparse.Namespace, model: Model, source: str, *, address: str) -> Settings:
+def _open_app(args: argparse.Namespace, address: str) -> Starlette:
+    """The application, with the first model that is named loaded."""
+    from qwen3cpu.server.app import make_app
+    from qwen3cpu.server.models.memory import check_fits
+    from qwen3cpu.system.progress_bar import Progress
+
+    catalog, named = _catalog(args)
+    settings = make_settings(args, catalog, address=address)
+    loaded = {}
+    if settings.memory is not None:
+        for offer in named:
+            check_fits(offer, settings)  # downloads it if need be
+    for offer in named[:1]:
+        with Progress(f"loading {offer.source}", None) as progress:
+            loaded[offer.name] = offer.load(progress)
+    return make_app(catalog, settings, loaded)
+
+
+def _catalog(args: argparse.Namespace) -> tuple[Catalog, list[StoredModel]]:
+    """All models, and those that are named by flags."""
+    from dataclasses import replace
+
+    from qwen3cpu.cli.options import DEFAULT_MODEL, REAL_MODELS, model_id, rope_scaling
+    from qwen3cpu.server.models.catalog import Catalog
+    from qwen3cpu.server.models.offers import LoadOptions, StoredModel
+
+    options = LoadOptions(
+        quant=args.quant,
+        kv=args.kv,
+        context=args.ctx_size,
+        threads=args.threads,
+        cache=not args.no_cache,
+        rope_scaling=rope_scaling(args.rope_scaling),
+        task=args.task,
+    )
+    folder = None if args.models_dir is None else Path(args.models_dir).expanduser()
+    if not args.model and folder is None and sys.stderr.isatty():
+        note(f"using the small model inside the package; --model {REAL_MODELS[DEFAULT_MODEL]} runs a real one")
+    sources = args.model or ([DEFAULT_MODEL] if folder is None else [])
+    if folder is not None or len(sources) > 1:
+        for flag, value in (("--model-name", args.model_name), ("--task", args.task)):
+            if value is not None:
+                raise ArgumentError(f"{flag}: expected none beside several models, found {value!r}")
+    named = [StoredModel(args.model_name or model_id(source), source, options) for source in sources]
+    return Catalog(named, folder, replace(options, task=None)), named
+
+
+def _served(app: Starlette) -> tuple[str, str]:
+    """What is served, and for a single model of another kind what it is for."""
+    from qwen3cpu.server.api.common import ENDPOINTS, IS_A
+    from qwen3cpu.server.models.lender import Lender
+
+    lender: Lender = app.state.lender
+    offers = lender.catalog.offers()
+    if lender.catalog.only_one:
+        task = offers[0].describe().task
+        return offers[0].name, "" if task == "generation" else f" ({IS_A[task]}: {ENDPOINTS[task]})"
+    names = [offer.name for offer in offers]
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more if names else "no model yet", ""
+
+
+def make_settings(args: argparse.Namespace, catalog: Catalog, *, address: str) -> Settings:
     """The settings that the flags stand for.
 
     Args:
         args: the flags.
-        model: that is served.
-        source: where it was loaded from.
+        catalog: what is served.
         address: on which the server listens.
 
     Raises:
         ArgumentError: a value that is not allowed.
     """
-    from qwen3cpu.cli.options import memory_size, model_id
+    from qwen3cpu.cli.options import memory_size
     from qwen3cpu.server.hosts import is_loopback
     from qwen3cpu.server.settings import Settings
 
@@ -115,24 +203,44 @@ def make_settings(args: argparse.Namespace, model: Model, source: str, *, addres
     for name, least in (("timeout", 0.001), ("grace", 0.0)):
         if not least <= getattr(args, name) < 1e9:
             raise ArgumentError(f"--{name}: expected seconds, found {getattr(args, name)}")
+    if args.keep_alive is not None and not (0 <= args.keep_alive < 1e9 or args.keep_alive == -1):
+        raise ArgumentError(f"--keep-alive: expected seconds, or -1 for ever, found {args.keep_alive}")
     key = args.api_key if args.api_key is not None else os.environ.get("QWEN3CPU_API_KEY")
     if key is not None and not (key and key.isascii() and key.isprintable() and " " not in key):
         raise ArgumentError("--api-key: expected printable ASCII characters without spaces")
     local = is_loopback(address)
     hosts = ("localhost", *(args.allowed_host or ())) if local else ()
+    if not local and key is None and args.manage_models:
+        raise ArgumentError(f"--manage-models: expected an --api-key, because others can reach {args.host}; found none")
     if not local and key is None:
         note(f"qwen3cpu: anyone who can reach {args.host} may use this server; --api-key asks for a key")
     return Settings(
-        model_name=args.model_name or model_id(source),
         api_key=key,
         cors_origins=tuple(args.cors_origin or ()),
         hosts=hosts,
         parallel=args.parallel,
         queue=args.queue,
         kv_bytes=None if args.kv_memory is None else memory_size("--kv-memory", args.kv_memory),
+        memory=_memory(args, catalog),
+        model_keep_alive=args.keep_alive,
+        manage_models=args.manage_models,
         timeout=args.timeout,
         grace=args.grace,
     )
+
+
+def _memory(args: argparse.Namespace, catalog: Catalog) -> int | None:
+    """The limit of all models together; None for a single model, unless one is asked for."""
+    from qwen3cpu.cli.options import memory_size
+    from qwen3cpu.system.free_memory import available_memory
+    from qwen3cpu.system.memory import system_memory
+
+    if args.memory is not None:
+        return memory_size("--memory", args.memory)
+    if catalog.only_one:
+        return None
+    free = available_memory()
+    return system_memory() if free is None else free.bytes
 
 
 def _in_url(host: str) -> str:

@@ -19,6 +19,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from qwen3cpu.errors import ArgumentError
 from qwen3cpu.model import Model
 from qwen3cpu.server.api.anthropic.messages import count_tokens, messages
 from qwen3cpu.server.api.apply_template import apply_template
@@ -33,14 +34,18 @@ from qwen3cpu.server.api.models import models, one_model
 from qwen3cpu.server.api.ollama.chat import chat
 from qwen3cpu.server.api.ollama.embed import embed, one_embedding
 from qwen3cpu.server.api.ollama.generate import generate
-from qwen3cpu.server.api.ollama.manage import manage
+from qwen3cpu.server.api.ollama.manage import delete, pull
 from qwen3cpu.server.api.ollama.models import ps, show, tags, version
 from qwen3cpu.server.api.rerank import rerank
 from qwen3cpu.server.api.responses import responses
 from qwen3cpu.server.api.tokenize import tokenize
 from qwen3cpu.server.api.tokenizer_info import tokenizer_info
 from qwen3cpu.server.gate import Gate
-from qwen3cpu.server.scheduling.service import Service
+from qwen3cpu.server.models.catalog import Catalog
+from qwen3cpu.server.models.lender import Lender
+from qwen3cpu.server.models.loans import LoansEnd
+from qwen3cpu.server.models.offers import GivenModel
+from qwen3cpu.server.models.pulls import Pulls, remove_leftovers
 from qwen3cpu.server.settings import Settings
 
 GET, POST, DELETE = "GET", "POST", "DELETE"
@@ -64,8 +69,8 @@ ENDPOINTS = (
     (GET, "/api/ps", ps),
     (POST, "/api/show", show),
     (GET, "/api/version", version),
-    (POST, "/api/pull", manage),
-    (DELETE, "/api/delete", manage),
+    (POST, "/api/pull", pull),
+    (DELETE, "/api/delete", delete),
     (POST, "/tokenize", tokenize),
     (POST, "/detokenize", detokenize),
     (GET, "/tokenizer_info", tokenizer_info),
@@ -75,23 +80,39 @@ ENDPOINTS = (
 )
 
 
-def make_app(model: Model, settings: Settings) -> Starlette:
-    """The application for a loaded model, which belongs to it from now on.
+def make_app(models: Model | Catalog, settings: Settings, loaded: dict[str, Model] | None = None) -> Starlette:
+    """The application for a loaded model, which belongs to it from now on, or for all models of a catalog.
+
+    Args:
+        models: a loaded model, which has the name in the settings, or a catalog.
+        settings: of the server.
+        loaded: models of the catalog that are loaded, by name; they are taken out of it. Others are loaded on demand.
 
     Raises:
-        ArgumentError: the settings do not fit the model.
+        ArgumentError: the settings do not fit a loaded model. ModelTooLargeError: their memory does not hold one.
     """
-    service = Service(model, settings)
+    catalog = models if isinstance(models, Catalog) else Catalog([GivenModel(settings.model_name, models)])
+    if not isinstance(models, Catalog):
+        loaded = {settings.model_name: models}
+    lender = Lender(catalog, settings, loaded)
+    pulls = None
+    if settings.manage_models:
+        if catalog.folder is None:
+            raise ArgumentError("--manage-models: expected a folder of models (--models-dir), found none")
+        remove_leftovers(catalog.folder)
+        pulls = Pulls(catalog.folder)
+        lender.at_stop.append(pulls.stop)
     responses: Counter[tuple[str, int]] = Counter()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        service.open()
+        lender.open()
         yield
-        await service.close()
+        await lender.close()
 
     middleware = [
-        Middleware(Gate, settings=settings, responses=responses, known=frozenset(path for _, path, _ in ENDPOINTS))
+        Middleware(Gate, settings=settings, responses=responses, known=frozenset(path for _, path, _ in ENDPOINTS)),
+        Middleware(LoansEnd),
     ]
     if settings.cors_origins:
         cors = Middleware(
@@ -107,7 +128,8 @@ def make_app(model: Model, settings: Settings) -> Starlette:
         lifespan=lifespan,
         exception_handlers={HTTPException: _http_error},
     )
-    app.state.service = service
+    app.state.lender = lender
+    app.state.pulls = pulls
     app.state.responses = responses
     app.state.logged = set()
     app.state.started = int(time())

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.server.connections import GuardedConnection, guarded
-from qwen3cpu.server.scheduling.service import Service
+from qwen3cpu.server.models.lender import Lender
 from qwen3cpu.system.allocator import return_free_pages
 
 SPARE_FILES = 64
@@ -47,8 +47,8 @@ class HttpServer(uvicorn.Server):
         access_log: bool = False,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
-        service: Service = app.state.service
-        settings = service.settings
+        lender: Lender = app.state.lender
+        settings = lender.settings
         super().__init__(
             uvicorn.Config(
                 app,
@@ -62,7 +62,7 @@ class HttpServer(uvicorn.Server):
                 timeout_graceful_shutdown=int(grace) + 5,
             )
         )
-        self._service = service
+        self._lender = lender
         self._grace = grace
         self._tell = tell
         self._stops = 0
@@ -75,16 +75,17 @@ class HttpServer(uvicorn.Server):
             super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
-        """Look after the connections once in `TICKS`."""
+        """Look after the connections, and after models that nobody uses, once in `TICKS`."""
         if counter % TICKS == 0:
             self._sweep()
+            self._lender.tick()
         if counter % TRIM_TICKS == 0:
             asyncio.get_running_loop().run_in_executor(None, return_free_pages)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop."""
-        self._service.scheduler.stop(self._grace)
+        self._lender.stop(self._grace)
         watch = asyncio.create_task(self._watch_the_end())
         try:
             await super().shutdown(sockets)
@@ -93,16 +94,15 @@ class HttpServer(uvicorn.Server):
 
     async def _watch_the_end(self) -> None:
         """Say what is waited for; end it at the second signal."""
-        scheduler = self._service.scheduler
-        left = scheduler.running + scheduler.queued + self._service.preparing
+        left = self._lender.left
         if left and self._stops:
             what = "1 answer" if left == 1 else f"{left} answers"
             self._tell(f"waiting for {what}, up to {self._grace:g} seconds; press Ctrl-C again to stop now")
         while self._stops < 2:
             await asyncio.sleep(0.1)
             self._sweep()
-        left = scheduler.running + scheduler.queued + self._service.preparing
-        scheduler.stop()
+        left = self._lender.left
+        self._lender.stop()
         self._tell(f"stopped; answers cut off: {left}")
         await asyncio.sleep(1.0)
         for connection in list(self.server_state.connections):

@@ -4,10 +4,14 @@ import checkpoints
 import pytest
 from callers import Caller
 from clocks import Clock
+from model_folder import OPTIONS, write_models
 from running import Running
 
 import qwen3cpu
 from qwen3cpu.server import serve as serving
+from qwen3cpu.server.models.catalog import Catalog
+from qwen3cpu.server.models.memory import model_bytes
+from qwen3cpu.server.settings import Settings
 
 
 @pytest.fixture(scope="session")
@@ -67,3 +71,31 @@ def clock(monkeypatch):
     monkeypatch.setattr(serving, "monotonic", found.sweeps)
     monkeypatch.setattr(serving, "MOST_STEP", float("inf"))
     return found
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """A folder of models: see write_models."""
+    found = tmp_path_factory.mktemp("models")
+    write_models(tmp_path_factory.mktemp("sources"), found)
+    return found
+
+
+@pytest.fixture(scope="session")
+def alone(folder):
+    """The packed models of the folder, each by itself."""
+    return {path.stem: qwen3cpu.load(path, context=256, threads=1) for path in folder.glob("*.qwen3")}
+
+
+@pytest.fixture
+def serve_folder(serve, folder):
+    """Starts servers of the folder with memory for so many times the largest of some models."""
+
+    def start(times=1.5, names=("a", "b", "vectors"), folder=folder, **settings):
+        catalog = Catalog([], folder, OPTIONS)
+        settings = {"kv_bytes": None, "model_name": "", **settings}
+        memory = 1 << 40
+        largest = max(model_bytes(catalog.find(name).describe(), Settings(memory=memory)) for name in names)
+        return serve(catalog, memory=int(times * largest), **settings)
+
+    return start

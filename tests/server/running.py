@@ -18,12 +18,16 @@ from qwen3cpu.server.settings import Settings
 class Running:
     """A server that has started."""
 
-    def __init__(self, model, **settings):
+    def __init__(self, model, loaded=None, **settings):
+        """`model` may be a catalog, of which some are loaded."""
         settings.setdefault("model_name", "tiny")
         settings.setdefault("kv_bytes", 1 << 28)
         self.model = model
-        self.app = make_app(model, Settings(**settings))
-        self.scheduler = self.app.state.service.scheduler
+        self.app = make_app(model, Settings(**settings), loaded)
+        self.lender = self.app.state.lender
+        loaded = self.lender.loaded()
+        self.held = loaded[0] if loaded else None
+        self.scheduler = self.held.service.scheduler if loaded else None
         self.listener = listen("127.0.0.1", 0)
         self.port = self.listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -70,26 +74,32 @@ class Running:
         self.http.close()
         self.server.should_exit = True
         self._thread.join()
-        assert not self.scheduler.alive
-        assert self.app.state.service.preparing == 0, "a request is counted that is over"
+        assert self.lender.preparing == 0, "a request is counted that is over"
+        assert self.lender.waiting == 0, "a request waits for a model that is over"
+        for held in self.lender.known():
+            assert held.users == 0, "a request has a model that is over"
+            assert held.service is None or not held.service.scheduler.alive
         self.assert_nothing_left()
 
     def assert_nothing_left(self):
         """No block of the KV cache is taken but by the prefix cache."""
-        memory = self.model.engine.memory()
-        assert memory["kv_bytes_in_use"] == memory["prefix_cache_bytes"], "a sequence was left behind"
+        for held in self.lender.loaded():
+            memory = held.service.model.engine.memory()
+            assert memory["kv_bytes_in_use"] == memory["prefix_cache_bytes"], "a sequence was left behind"
 
 
 class Started:
     """A server in a process of its own."""
 
-    def __init__(self, *arguments, **environment):
-        command = [sys.executable, "-m", "qwen3cpu", "serve", "--port", "0", "--threads", "1", *arguments]
+    def __init__(self, *arguments, code=None, **environment):
+        """`code` is run in place of the command, with the same arguments."""
+        run = ["-m", "qwen3cpu"] if code is None else ["-c", code]
+        command = [sys.executable, *run, "serve", "--port", "0", "--threads", "1", *arguments]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
         self.notes = []
         for line in self.process.stderr:
             self.notes.append(line)
-            if match := re.search(r"serving (\S+) on (http://\S+)", line):
+            if match := re.search(r"serving (.+) on (http://\S+)", line):
                 self.model, self.url = match.groups()
                 self.port = int(self.url.rpartition(":")[2])
                 return

@@ -41,7 +41,7 @@ def held():
 
     def hold(server, kind):
         events.append(threading.Event())
-        server.app.state.service.workshop._pools[kind].submit(events[-1].wait)
+        server.lender.workshop._pools[kind].submit(events[-1].wait)
         return events[-1]
 
     yield hold
@@ -82,18 +82,18 @@ def test_long_work_does_not_delay_short_requests(serve, tiny, held):
 
 def test_who_hangs_up_is_never_read(serve, tiny, held, monkeypatch):
     server = serve(tiny)
-    service = server.app.state.service
+    lender = server.lender
     read = []
     loads = json.loads
     release = held(server, "long")
     connections = [post(server, LONG) for _ in range(3)]
-    wait_until(server, lambda: service.preparing == 3)
+    wait_until(server, lambda: lender.preparing == 3)
     for connection in connections:
         connection.close()
-    wait_until(server, lambda: service.preparing == 0)
+    wait_until(server, lambda: lender.preparing == 0)
     monkeypatch.setattr(json, "loads", lambda *a, **k: read.append(a) or loads(*a, **k))
     release.set()
-    service.workshop._pools["long"].submit(int).result()  # all that was there before has had its turn
+    lender.workshop._pools["long"].submit(int).result()  # all that was there before has had its turn
     monkeypatch.undo()
     assert read == []
 
@@ -108,15 +108,15 @@ def test_time_counts_from_arrival(serve, tiny, held):
 
 def test_requests_that_are_prepared_fill_the_queue(serve, tiny, held):
     server = serve(tiny, parallel=1, queue=2)
-    service = server.app.state.service
+    lender = server.lender
     release = held(server, "long")
     connections = [post(server, LONG) for _ in range(3)]  # one place in the batch, two in the queue
-    wait_until(server, lambda: service.preparing == 3)
+    wait_until(server, lambda: lender.preparing == 3)
     assert server.refused(CHAT, QUESTION, 429)["code"] == "queue_full"
     release.set()
     for connection in connections:
         connection.close()
-    wait_until(server, lambda: service.preparing == server.scheduler.queued == server.scheduler.running == 0)
+    wait_until(server, lambda: lender.preparing == server.scheduler.queued == server.scheduler.running == 0)
 
 
 @pytest.mark.parametrize(

@@ -190,11 +190,11 @@ def test_errors_of_all_kinds_have_ollamas_form(serve, tiny):
 
 def test_a_full_queue(serve, tiny):
     server = serve(tiny, queue=0, parallel=1)
-    server.app.state.service._preparing = 1
+    server.held.preparing = 1
     try:
         assert refused(server, CHAT, {"messages": QUESTION}, 429).startswith("the queue is full")
     finally:
-        server.app.state.service._preparing = 0
+        server.held.preparing = 0
 
 
 def test_show_by_the_old_name(server):

@@ -62,6 +62,42 @@ def test_a_model_for_another_task():
         started.end()
 
 
+def test_several_models():
+    """The first is loaded at the start, the second when somebody asks for it."""
+    started = Started("--model", "tiny", "--model", "tiny-embedding", "--memory", "1G", "--keep-alive", "600")
+    try:
+        assert started.model == "tiny, tiny-embedding"
+        cards = httpx.get(f"{started.url}/v1/models").json()["data"]
+        assert [(card["id"], card["task"], card["loaded"]) for card in cards] == [
+            ("tiny", "generation", True),
+            ("tiny-embedding", "embedding", False),
+        ]
+        reply = httpx.post(f"{started.url}/v1/embeddings", json={"input": "hello"}, timeout=60).json()
+        assert reply["data"][0]["embedding"] == qwen3cpu.load("tiny-embedding").embed("hello").tolist()
+        messages = [{"role": "user", "content": "What is 17 + 25?"}]
+        reply = httpx.post(f"{started.url}/v1/chat/completions", json={"messages": messages, "seed": 1}, timeout=60)
+        assert reply.json()["choices"][0]["message"]["content"] == "42."
+        running = httpx.get(f"{started.url}/api/ps").json()["models"]
+        assert [model["name"] for model in running] == ["tiny:latest", "tiny-embedding:latest"]
+    finally:
+        started.end()
+
+
+def test_a_single_model_that_is_loaded_again():
+    """With --keep-alive it leaves memory too."""
+    started = Started("--model", "tiny", "--keep-alive", "0")
+    try:
+        for _ in range(2):
+            body = {"messages": [{"role": "user", "content": "What is 17 + 25?"}], "seed": 1}
+            reply = httpx.post(f"{started.url}/v1/chat/completions", json=body, timeout=60)
+            assert reply.json()["choices"][0]["message"]["content"] == "42."
+            while httpx.get(f"{started.url}/api/ps").json()["models"]:
+                pass
+            assert httpx.get(f"{started.url}/health").status_code == 200
+    finally:
+        started.end()
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -73,6 +109,16 @@ def test_a_model_for_another_task():
         (["--kv-memory", "1M"], "KV memory: a context of 4096 positions needs"),
         (["--api-key", "a b"], "--api-key: expected printable ASCII"),
         (["--model", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["--model", "tiny", "--model", "tiny"], "--model: expected models with different names, found 'tiny' twice"),
+        (
+            ["--model", "tiny", "--model", "tiny-embedding", "--task", "embedding"],
+            "--task: expected none beside several",
+        ),
+        (["--models-dir", ".", "--model-name", "mine"], "--model-name: expected none beside several models"),
+        (["--models-dir", "/nowhere/at/all"], "--models-dir: /nowhere/at/all cannot be read"),
+        (["--keep-alive", "-5"], "--keep-alive: expected seconds, or -1 for ever, found -5.0"),
+        (["--memory", "much"], "--memory: expected a size such as 800M or 4G, found 'much'"),
+        (["--memory", "1M"], "the model 'tiny' needs"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -9,9 +9,9 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from qwen3cpu.server.api.arrival import Arrival
+from qwen3cpu.server.api.asked_model import ask_plainly
 from qwen3cpu.server.api.bodies import Body, Items, thinking_options
 from qwen3cpu.server.api.chat_input import check_counts
-from qwen3cpu.server.api.common import check_model
 from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.api.message_forms import plain_messages
 from qwen3cpu.server.scheduling.service import Service
@@ -34,10 +34,8 @@ class TemplateBody(TemplateOptions):
 
 async def apply_template(http: HttpRequest) -> Response:
     """POST /apply-template."""
-    service: Service = http.app.state.service
     arrival = Arrival(http)
-    body = await arrival.body(TemplateBody.model_validate)
-    check_model(service, body.model)
+    service, body = await ask_plainly(http, arrival, TemplateBody)
     data = await arrival.work(partial(_reply, service, body))
     return Response(data, media_type="application/json")
 

@@ -1,11 +1,12 @@
-"""A request from its arrival until the scheduler has it: its body, its time limit, and the work on it."""
+"""A request from its arrival until a scheduler has it: its body, its time limit, its model, and the work on it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import Request as HttpRequest
 from starlette.types import Scope
@@ -14,6 +15,10 @@ from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.server.api.errors import ApiError, ClientGoneError
 from qwen3cpu.server.api.request_json import parse_json, read_body
 from qwen3cpu.server.api.streams import while_connected
+from qwen3cpu.server.models.lender import Lender
+from qwen3cpu.server.models.loans import loans_of
+from qwen3cpu.server.models.offers import Offer
+from qwen3cpu.server.models.places import Place
 from qwen3cpu.server.scheduling.jobs import TimeLimitError
 from qwen3cpu.server.scheduling.service import Service
 from qwen3cpu.server.scheduling.workshop import kind_of
@@ -38,7 +43,8 @@ class Arrival:
 
     def __init__(self, http: HttpRequest) -> None:
         self._http = http
-        self._service: Service = http.app.state.service
+        self._lender: Lender = http.app.state.lender
+        self._place: Place | None = None
         self.at: float = http.scope.get(_ARRIVED, perf_counter())
         """When it came, on the clock of perf_counter."""
         self.gone = False
@@ -47,7 +53,26 @@ class Arrival:
 
     async def read(self) -> None:
         """Wait for the body. ApiError when it is too large or of another type."""
-        self._data = await read_body(self._http, self._service.settings.max_body)
+        self._data = await read_body(self._http, self._lender.settings.max_body)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Count the request until it is with a scheduler. QueueFullError, ShuttingDownError: it has no chance."""
+        with self._lender.place() as self._place:
+            yield
+
+    async def service(self, offer: Offer) -> Service:
+        """The model that the request asks for, as soon as it is in memory. The request keeps it until its end.
+
+        Raises:
+            ClientGoneError, TimeLimitError: as of `work`.
+            QueueFullError, ShuttingDownError, ModelTooLargeError: the request has no chance.
+        """
+        held = await self._bounded(self._lender.borrow(offer, loans_of(self._http.scope)))
+        if self._place is not None:
+            self._place.take(held)
+        assert held.service is not None
+        return held.service
 
     async def body(self, check: Callable[[dict[str, object]], B]) -> B:
         """The body.
@@ -74,13 +99,17 @@ class Arrival:
             TimeLimitError: the request has no time left.
         """
         kind = "grammar" if grammar else kind_of(len(self._data or b""))
-        limit = self._service.settings.timeout
+        return await self._bounded(self._lender.workshop.run(kind, function))
+
+    async def _bounded(self, wanted: Coroutine[Any, Any, T]) -> T:
+        """What is waited for as long as the client is there and the request has time."""
+        limit = self._lender.settings.timeout
         left = self.at + limit - perf_counter()
         if left <= 0:
+            wanted.close()
             raise TimeLimitError(f"the request took longer than {limit:g} seconds")
-        work = while_connected(self._http.receive, self._service.workshop.run(kind, function))
         try:
-            return await asyncio.wait_for(work, left)
+            return await asyncio.wait_for(while_connected(self._http.receive, wanted), left)
         except asyncio.TimeoutError:
             self.gone = True
             raise TimeLimitError(f"the request took longer than {limit:g} seconds") from None

@@ -85,6 +85,17 @@ class ForeignBody(Body):
         raise NotImplementedError
 
     @classmethod
+    def named(cls, given: Mapping[str, Any]) -> str | None:
+        """The model that the JSON object of a request names; None: none, or something that is no name."""
+        name = given.get("model")
+        return name if isinstance(name, str) else None
+
+    @property
+    def keep_seconds(self) -> float | None:
+        """How long the model shall stay in memory after its last use, less than 0 for ever; None: nothing is said."""
+        return None
+
+    @classmethod
     def read(cls, given: Mapping[str, Any], context: int) -> Self:
         """The body in a JSON object.
 

@@ -10,13 +10,14 @@ from starlette.responses import Response
 
 from qwen3cpu.generation.results import Chunk, Result
 from qwen3cpu.server.api.arrival import Arrival
+from qwen3cpu.server.api.asked_model import ask_model
 from qwen3cpu.server.api.bodies import ChatBody
 from qwen3cpu.server.api.chat_input import start_chat
 from qwen3cpu.server.api.common import details, head, usage
 from qwen3cpu.server.api.errors import as_api_error
 from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.api.logprobs import ContentLogprobs
-from qwen3cpu.server.api.reply import read_model_body, respond
+from qwen3cpu.server.api.reply import respond
 from qwen3cpu.server.api.tool_calls import chat_call
 from qwen3cpu.server.scheduling.service import Answers, Service
 from qwen3cpu.text.output_splitter import starts_thinking
@@ -24,11 +25,10 @@ from qwen3cpu.text.output_splitter import starts_thinking
 
 async def chat_completions(http: HttpRequest) -> Response:
     """Serve a request."""
-    service: Service = http.app.state.service
     arrival = Arrival(http)
     await arrival.read()
-    with service.preparation():
-        body = await read_model_body(http, arrival, ChatBody, "generation")
+    with arrival.place():
+        service, body = await ask_model(http, arrival, ChatBody, "generation")
         prompt, answers = await start_chat(service, arrival, body)
     reply = ChatReply(service, body, prompt, answers)
     return await respond(http, reply, answers, stream=bool(body.stream))

@@ -10,21 +10,19 @@ from qwen3cpu._version import VERSION
 from qwen3cpu.checkpoint.purpose import Task
 from qwen3cpu.generation.results import Result, Usage
 from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.models.catalog import bare
+from qwen3cpu.server.models.errors import UnknownModelError
 from qwen3cpu.server.scheduling.service import Service
 
-DEFAULT_TAG = ":latest"
-"""What Ollama adds to a name without a tag."""
 LEAST_LOGPROB = -9999.0
 """What JSON gets for minus infinity, as with OpenAI."""
 
 
 def check_model(service: Service, name: str | None) -> None:
-    """404 for a model that is not here. Clients of Ollama may add its tag for names without one."""
+    """UnknownModelError for a model that is not the one. Clients of Ollama may add its tag for names without one."""
     known = service.settings.model_name
-    if name is not None and name.removesuffix(DEFAULT_TAG) != known.removesuffix(DEFAULT_TAG):
-        raise ApiError(
-            404, f"the model {name[:200]!r} is not here; expected {known!r}", code="model_not_found", param="model"
-        )
+    if name is not None and bare(name) != bare(known):
+        raise UnknownModelError(name, [known])
 
 
 IS_A: dict[Task, str] = {"generation": "language model", "embedding": "embedding model", "reranking": "reranker"}
@@ -37,14 +35,13 @@ ENDPOINTS: dict[Task, str] = {
 """Where a model does what it was made for."""
 
 
-def check_task(service: Service, task: Task) -> None:
-    """400 for an endpoint that the model was not made for."""
-    made_for = service.model.task
+def check_task(name: str, made_for: Task, task: Task) -> None:
+    """400 for an endpoint that the model of a name was not made for."""
     if made_for != task:
         found, expected = (f"{'an' if IS_A[each][0] == 'e' else 'a'} {IS_A[each]}" for each in (made_for, task))
         raise ApiError(
             400,
-            f"{service.settings.model_name} is {found}, not {expected}; expected a request to {ENDPOINTS[made_for]}",
+            f"{name} is {found}, not {expected}; expected a request to {ENDPOINTS[made_for]}",
             code=f"not_{expected.replace(' ', '_')}",
             param="model",
         )

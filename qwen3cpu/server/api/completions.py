@@ -16,6 +16,7 @@ from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.results import Chunk
 from qwen3cpu.generation.tool_choice import ToolUse
 from qwen3cpu.server.api.arrival import Arrival
+from qwen3cpu.server.api.asked_model import ask_model
 from qwen3cpu.server.api.bodies import CompletionBody
 from qwen3cpu.server.api.chat_input import Asked, answer_schema, checked_forms, grammar_maker, with_grammar
 from qwen3cpu.server.api.client_names import client_names
@@ -23,17 +24,16 @@ from qwen3cpu.server.api.common import details, head, usage
 from qwen3cpu.server.api.errors import ApiError, as_api_error
 from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.api.logprobs import CompletionLogprobs
-from qwen3cpu.server.api.reply import read_model_body, respond
+from qwen3cpu.server.api.reply import respond
 from qwen3cpu.server.scheduling.service import Answers, Service
 
 
 async def completions(http: HttpRequest) -> Response:
     """Serve a request."""
-    service: Service = http.app.state.service
     arrival = Arrival(http)
     await arrival.read()
-    with service.preparation():
-        body = await read_model_body(http, arrival, CompletionBody, "generation")
+    with arrival.place():
+        service, body = await ask_model(http, arrival, CompletionBody, "generation")
         with client_names("prompt", body.names(), places=body.places):
             asked, prompts = await arrival.work(partial(encoded_prompts, service, body, arrival.watch))
             request = await with_grammar(service, arrival, asked)

@@ -8,8 +8,8 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from qwen3cpu.server.api.arrival import Arrival
+from qwen3cpu.server.api.asked_model import ask_plainly
 from qwen3cpu.server.api.bodies import Body, Items
-from qwen3cpu.server.api.common import check_model
 from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.scheduling.service import Service
 
@@ -23,10 +23,8 @@ class DetokenizeBody(Body):
 
 async def detokenize(http: HttpRequest) -> Response:
     """POST /detokenize."""
-    service: Service = http.app.state.service
     arrival = Arrival(http)
-    body = await arrival.body(DetokenizeBody.model_validate)
-    check_model(service, body.model)
+    service, body = await ask_plainly(http, arrival, DetokenizeBody)
     data = await arrival.work(partial(_reply, service, body.tokens))
     return Response(data, media_type="application/json")
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from qwen3cpu.errors import ArgumentError, ContextLengthError, Qwen3CpuError
 from qwen3cpu.server.api.json_output import json_bytes
+from qwen3cpu.server.models.errors import ModelInUseError, ModelTooLargeError, UnknownModelError
 from qwen3cpu.server.scheduling.jobs import QueueFullError, ShuttingDownError, TimeLimitError
 
 logger = logging.getLogger(__name__)
@@ -111,6 +112,13 @@ def as_api_error(error: Exception) -> ApiError:
     if isinstance(error, TimeLimitError):
         # The same request would take as long again.
         return ApiError(408, str(error), code="timeout", headers={"x-should-retry": "false"})
+    if isinstance(error, UnknownModelError):
+        return ApiError(404, str(error), code="model_not_found", param="model")
+    if isinstance(error, ModelInUseError):
+        return ApiError(409, str(error), code="model_in_use", param="model")
+    if isinstance(error, ModelTooLargeError):
+        # It will never fit: the same request has no chance.
+        return ApiError(507, str(error), code="model_too_large", param="model", headers={"x-should-retry": "false"})
     if isinstance(error, ContextLengthError):
         return ApiError(400, str(error), code="context_length_exceeded")
     if isinstance(error, ArgumentError):

@@ -1,4 +1,4 @@
-"""GET /health: whether the server takes requests."""
+"""GET /health: whether the server takes requests. A model that is being loaded changes nothing about that."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from qwen3cpu.server.api.json_output import json_response
-from qwen3cpu.server.scheduling.service import Service
+from qwen3cpu.server.models.lender import Lender
 
 
 async def health(http: HttpRequest) -> Response:
     """200 while requests are taken, 503 when not."""
-    service: Service = http.app.state.service
-    scheduler = service.scheduler
-    if scheduler.alive and not scheduler.stopping:
-        return json_response({"status": "ok", "task": service.model.task})
-    return json_response({"status": "shutting down" if scheduler.alive else "stopped"}, 503)
+    lender: Lender = http.app.state.lender
+    if lender.failed:
+        return json_response({"status": "stopped"}, 503)
+    if lender.stopping:
+        return json_response({"status": "shutting down"}, 503)
+    single = lender.single
+    return json_response({"status": "ok", **({"task": single.offer.describe().task} if single is not None else {})})

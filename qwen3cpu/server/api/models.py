@@ -1,45 +1,54 @@
-"""GET /v1/models and /v1/models/{model}: the model that is loaded."""
+"""GET /v1/models and /v1/models/{model}: the models that are offered, loaded or not."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from qwen3cpu.server.api.common import check_model
+from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.json_output import json_response
-from qwen3cpu.server.scheduling.service import Service
+from qwen3cpu.server.models.lender import Lender
+from qwen3cpu.server.models.offers import Offer
 
 
 async def models(http: HttpRequest) -> Response:
     """GET /v1/models."""
-    return json_response({"object": "list", "data": [_card(http.app.state.service, http.app.state.started)]})
+    lender: Lender = http.app.state.lender
+    offers = await Arrival(http).work(lender.catalog.readable)
+    return json_response({"object": "list", "data": [_card(http, offer) for offer in offers]})
 
 
 async def one_model(http: HttpRequest) -> Response:
     """GET /v1/models/{model}."""
-    service: Service = http.app.state.service
-    check_model(service, http.path_params["model"])
-    return json_response(_card(service, http.app.state.started))
+    lender: Lender = http.app.state.lender
+    arrival = Arrival(http)
+    offer = await arrival.work(partial(lender.catalog.find, http.path_params["model"]))
+    await arrival.work(offer.describe)
+    return json_response(_card(http, offer))
 
 
-def _card(service: Service, started: int) -> dict[str, Any]:
-    model = service.model
+def _card(http: HttpRequest, offer: Offer) -> dict[str, Any]:
+    """What is told of a model that has been described."""
+    lender: Lender = http.app.state.lender
+    about = offer.describe()
     return {
-        "id": service.settings.model_name,
+        "id": offer.name,
         "object": "model",
-        "created": started,
+        "created": http.app.state.started,
         "owned_by": "qwen3cpu",
-        "max_model_len": model.context,
-        "quantization": model.quant,
-        "parameters": model.config.parameters(),
-        "task": model.task,
+        "max_model_len": about.context,
+        "quantization": about.quant,
+        "parameters": about.config.parameters(),
+        "task": about.task,
         **(
-            {"thinking": model.tokenizer.think is not None}
-            if model.task == "generation"
-            else {"dimensions": model.config.hidden_size}
-            if model.task == "embedding"
+            {"thinking": about.thinks}
+            if about.task == "generation"
+            else {"dimensions": about.config.hidden_size}
+            if about.task == "embedding"
             else {}
         ),
+        "loaded": lender.is_loaded(offer),
     }

@@ -1,26 +1,21 @@
-"""How every endpoint for answers begins and ends: it reads and checks the body, then sends the reply or a stream."""
+"""How every endpoint for answers ends: it sends the reply, or a stream."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from qwen3cpu.checkpoint.purpose import Task
 from qwen3cpu.generation.options import Request
-from qwen3cpu.server.api.arrival import Arrival
-from qwen3cpu.server.api.bodies import ForeignBody
-from qwen3cpu.server.api.common import check_model, check_task
-from qwen3cpu.server.api.ignored import note_ignored
 from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.api.streams import KEEP_ALIVE, EventStream, PieceStream, while_connected
-from qwen3cpu.server.scheduling.service import Answers, Service
+from qwen3cpu.server.models.lender import Lender
+from qwen3cpu.server.scheduling.service import Answers
 
-B = TypeVar("B", bound=ForeignBody)
 LONGEST_HEADER = 2048
 """Characters of a header that lists places in a schema."""
 
@@ -33,31 +28,6 @@ class Reply(Protocol):
 
     async def whole(self) -> dict[str, Any]:
         """All of it."""
-
-
-async def read_model_body(http: HttpRequest, arrival: Arrival, kind: type[B], task: Task | None) -> B:
-    """The body of a request for the model that is here.
-
-    Args:
-        http: the request.
-        arrival: the same.
-        kind: of body.
-        task: for which a model has to be made; None: any will do.
-
-    Raises:
-        ApiError: it is too large, no JSON, malformed, or for another model.
-    """
-    service: Service = http.app.state.service
-
-    def read(given: dict[str, object]) -> B:
-        if task is not None:
-            check_task(service, task)
-        return kind.read(given, service.model.context)
-
-    body = await arrival.body(read)
-    note_ignored(http, body)
-    check_model(service, body.model)
-    return body
 
 
 def unenforced_header(request: Request) -> dict[str, str]:
@@ -82,18 +52,18 @@ async def respond(
         lines: whether a stream is one of JSON lines; otherwise it is one of server-sent events.
         ping: what a stream of events gets when nothing else comes.
     """
-    service: Service = http.app.state.service
+    lender: Lender = http.app.state.lender
     headers = unenforced_header(answers.jobs[0].request)
     if stream and lines:
         return PieceStream(reply.events(), answers.close, "application/x-ndjson", headers=headers)
     if stream:
-        events = EventStream(reply.events(), service.settings.keep_alive, answers.close, ping)
+        events = EventStream(reply.events(), lender.settings.keep_alive, answers.close, ping)
         events.headers.update(headers)
         return events
     try:
         whole = await while_connected(http.receive, reply.whole())
         # With log-probabilities a reply may have many megabytes.
-        data = await service.workshop.run("reply", partial(json_bytes, whole))
+        data = await lender.workshop.run("reply", partial(json_bytes, whole))
         return Response(data, media_type="application/json", headers=headers)
     finally:
         answers.close()

@@ -14,9 +14,9 @@ from starlette.responses import Response
 from qwen3cpu.retrieval.ranking import check_top_n, ranking
 from qwen3cpu.retrieval.window import State
 from qwen3cpu.server.api.arrival import Arrival
+from qwen3cpu.server.api.asked_model import ask_model
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.json_output import json_bytes
-from qwen3cpu.server.api.reply import read_model_body
 from qwen3cpu.server.api.search_bodies import RerankBody
 from qwen3cpu.server.api.streams import while_connected
 from qwen3cpu.server.scheduling.service import Service
@@ -27,11 +27,10 @@ PIECE = 256
 
 async def rerank(http: HttpRequest) -> Response:
     """Serve a request."""
-    service: Service = http.app.state.service
     arrival = Arrival(http)
     await arrival.read()
-    with service.preparation():
-        body = await read_model_body(http, arrival, RerankBody, "reranking")
+    with arrival.place():
+        service, body = await ask_model(http, arrival, RerankBody, "reranking")
         with client_names(body.field, places={**body.places, "documents": body.field}):
             documents, texts = await arrival.work(partial(_encoded, service, body, arrival))
             states = service.start_texts(texts, arrived=arrival.at)

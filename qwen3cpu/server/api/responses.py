@@ -14,11 +14,12 @@ from starlette.responses import Response
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.results import Chunk, Result
 from qwen3cpu.server.api.arrival import Arrival
+from qwen3cpu.server.api.asked_model import ask_model
 from qwen3cpu.server.api.chat_input import start_answer
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.errors import as_api_error
 from qwen3cpu.server.api.json_output import json_bytes
-from qwen3cpu.server.api.reply import read_model_body, respond
+from qwen3cpu.server.api.reply import respond
 from qwen3cpu.server.api.responses_input import ResponsesBody, message_places, responses_request
 from qwen3cpu.server.api.tool_calls import arguments_text
 from qwen3cpu.server.scheduling.service import Answers, Service
@@ -29,11 +30,10 @@ Event = dict[str, Any]
 
 async def responses(http: HttpRequest) -> Response:
     """Serve a request."""
-    service: Service = http.app.state.service
     arrival = Arrival(http)
     await arrival.read()
-    with service.preparation():
-        body = await read_model_body(http, arrival, ResponsesBody, "generation")
+    with arrival.place():
+        service, body = await ask_model(http, arrival, ResponsesBody, "generation")
         names = {"max_new_tokens": "max_output_tokens", "schema": "text.format.schema"}
         places = await arrival.work(partial(message_places, body))
         with client_names("input", names, places, body.places):

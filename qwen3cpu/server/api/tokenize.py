@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from qwen3cpu.server.api.apply_template import TemplateOptions, render
 from qwen3cpu.server.api.arrival import Arrival
+from qwen3cpu.server.api.asked_model import ask_plainly
 from qwen3cpu.server.api.bodies import Items
-from qwen3cpu.server.api.common import check_model
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.scheduling.service import Service
@@ -28,10 +28,8 @@ class TokenizeBody(TemplateOptions):
 
 async def tokenize(http: HttpRequest) -> Response:
     """POST /tokenize."""
-    service: Service = http.app.state.service
     arrival = Arrival(http)
-    body = await arrival.body(TokenizeBody.model_validate)
-    check_model(service, body.model)
+    service, body = await ask_plainly(http, arrival, TokenizeBody)
     if (body.prompt is None) == (body.messages is None):
         raise ApiError(400, "prompt: expected either prompt or messages", param="prompt")
     data = await arrival.work(partial(_reply, service, body, arrival))

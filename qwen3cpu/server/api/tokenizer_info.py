@@ -1,17 +1,23 @@
-"""GET /tokenizer_info: what an evaluation harness asks before it uses /tokenize."""
+"""GET /tokenizer_info: what an evaluation harness asks before it uses /tokenize. `?model=` names one of several."""
 
 from __future__ import annotations
+
+from functools import partial
 
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.json_output import json_response
-from qwen3cpu.server.scheduling.service import Service
+from qwen3cpu.server.models.lender import Lender
 
 
 async def tokenizer_info(http: HttpRequest) -> Response:
     """GET /tokenizer_info: what an evaluation harness asks before it uses /tokenize."""
-    service: Service = http.app.state.service
+    lender: Lender = http.app.state.lender
+    arrival = Arrival(http)
+    offer = await arrival.work(partial(lender.catalog.find, http.query_params.get("model")))
+    service = await arrival.service(offer)
     named = service.model.tokenizer.named_tokens
     eos = min(service.model.eos_token_ids, default=None)
     return json_response(

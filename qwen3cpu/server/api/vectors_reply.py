@@ -15,9 +15,9 @@ from starlette.responses import Response
 from qwen3cpu.retrieval.vectors import VectorForm
 from qwen3cpu.retrieval.window import State
 from qwen3cpu.server.api.arrival import Arrival
+from qwen3cpu.server.api.asked_model import ask_model
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.json_output import json_bytes
-from qwen3cpu.server.api.reply import read_model_body
 from qwen3cpu.server.api.search_bodies import EmbeddingsBody
 from qwen3cpu.server.api.streams import PieceStream, while_connected
 from qwen3cpu.server.scheduling.jobs import TimeLimitError
@@ -55,11 +55,10 @@ async def send_vectors(
         kind: of its body.
         make_form: makes the form of the reply to a body.
     """
-    service: Service = http.app.state.service
     arrival = Arrival(http)
     await arrival.read()
-    with service.preparation():
-        body = await read_model_body(http, arrival, kind, "embedding")
+    with arrival.place():
+        service, body = await ask_model(http, arrival, kind, "embedding")
         reply_form = make_form(service, body, arrival)
         with client_names("input", places=body.places):
             form, texts = await arrival.work(partial(encoded_texts, service, body, arrival.watch))

@@ -34,6 +34,10 @@ class ShuttingDownError(Qwen3CpuError):
 Outcome = Chunk | Exception
 
 
+def nobody(outcome: object) -> None:
+    """The sink of a job whose outcomes nobody waits for any more."""
+
+
 @dataclass(eq=False)
 class Job:
     """A prompt, its options, and where its answers go.

@@ -8,8 +8,7 @@ import secrets
 import weakref
 from array import array
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from qwen3cpu.server.scheduling.memory import default_kv_bytes
 from qwen3cpu.server.scheduling.scheduler import Scheduler, SchedulerLimits
 from qwen3cpu.server.scheduling.text_scheduler import TextScheduler
 from qwen3cpu.server.scheduling.text_states import TextStates
+from qwen3cpu.server.scheduling.turns import Turns
 from qwen3cpu.server.scheduling.workshop import Workshop
 from qwen3cpu.server.settings import Settings
 from qwen3cpu.text.prompts import Prompt
@@ -103,50 +103,37 @@ class Service:
 
     Args:
         model: loaded; from now on the scheduler's alone.
-        settings: of the server.
+        settings: of the server; they name the model.
+        workshop: of the server; None: one of its own.
+        turns: for the processor, where the server has other models too.
     """
 
-    def __init__(self, model: Model, settings: Settings) -> None:
+    def __init__(
+        self, model: Model, settings: Settings, workshop: Workshop | None = None, turns: Turns | None = None
+    ) -> None:
         self.model = model
         self.settings = settings
+        self._delivery = _Delivery()
         kv_bytes = settings.kv_bytes if settings.kv_bytes is not None else default_kv_bytes(model)
         limits = SchedulerLimits(parallel=settings.parallel, queue=settings.queue, kv_bytes=kv_bytes)
         self.scheduler: Scheduler | TextScheduler
         """Of answers, or of texts when the model makes vectors or scores."""
         if model.task == "generation":
-            self.scheduler = Scheduler(model.answerer.surroundings, limits, self._deliver)
+            self.scheduler = Scheduler(model.answerer.surroundings, limits, self._delivery, turns=turns)
         else:
-            self.scheduler = TextScheduler(model.engine, limits, self._deliver)
-        self.workshop = Workshop()
-        self._preparing = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
+            self.scheduler = TextScheduler(model.engine, limits, self._delivery, turns=turns)
+        self.workshop = workshop or Workshop()
 
     def open(self) -> None:
         """Begin; to be called on the event loop that the endpoints run on."""
-        self._loop = asyncio.get_running_loop()
+        self._delivery.loop = asyncio.get_running_loop()
         self.scheduler.start()
 
-    async def close(self) -> None:
-        """End all jobs and wait for the scheduler."""
+    def close(self) -> None:
+        """End all jobs and wait for the scheduler; on another thread than the event loop's."""
         if not self.scheduler.stopping:
             self.scheduler.stop()
-        await asyncio.to_thread(self.scheduler.join)
-        self.workshop.close()
-
-    @property
-    def preparing(self) -> int:
-        """Requests for answers that have arrived and are not with the scheduler yet."""
-        return self._preparing
-
-    @contextmanager
-    def preparation(self) -> Iterator[None]:
-        """Count a request that is being prepared. QueueFullError, ShuttingDownError: it has no chance."""
-        self.scheduler.check_room(self._preparing)
-        self._preparing += 1
-        try:
-            yield
-        finally:
-            self._preparing -= 1
+        self.scheduler.join()
 
     def encode(self, prompt: Prompt, request: Request) -> list[int]:
         """The ids of a prompt. To be called on a thread of the workshop: a long one takes its time."""
@@ -195,11 +182,17 @@ class Service:
         state_bytes = 4 * self.model.config.hidden_size * len(texts)
         return TextStates(self.scheduler, texts, state_bytes, timeout=self.settings.timeout, created=arrived)
 
-    def _deliver(self, news: Sequence[tuple[Any, Any]]) -> None:
-        """From the scheduler's thread to the event loop."""
-        assert self._loop is not None
+
+class _Delivery:
+    """Brings news from the scheduler's thread to the event loop. It knows no model, so that none stays for its sake."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def __call__(self, news: Sequence[tuple[Any, Any]]) -> None:
+        assert self.loop is not None
         with contextlib.suppress(RuntimeError):  # the loop has been closed
-            self._loop.call_soon_threadsafe(_pass_on, news)
+            self.loop.call_soon_threadsafe(_pass_on, news)
 
 
 class _Sink:

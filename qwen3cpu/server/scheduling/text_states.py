@@ -6,6 +6,7 @@ import asyncio
 from array import array
 from collections.abc import Sequence
 
+from qwen3cpu.server.scheduling.jobs import nobody
 from qwen3cpu.server.scheduling.text_jobs import States, TextJob
 from qwen3cpu.server.scheduling.text_scheduler import TextScheduler
 
@@ -59,3 +60,4 @@ class TextStates:
         """Nobody needs the states any more: give their memory back, and drop what is under way."""
         self._outcome.cancel()
         self._scheduler.release(self._job)
+        self._job.sink = nobody  # without a circle of references the memory goes back with the last of them

@@ -11,10 +11,11 @@ from qwen3cpu.errors import ContextLengthError
 from qwen3cpu.server.api.anthropic.bodies import MessagesBody
 from qwen3cpu.server.api.anthropic.reply import MessagesReply
 from qwen3cpu.server.api.arrival import Arrival
+from qwen3cpu.server.api.asked_model import ask_model
 from qwen3cpu.server.api.chat_input import chat_prompt, chat_request, start_chat
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.json_output import json_response
-from qwen3cpu.server.api.reply import read_model_body, respond
+from qwen3cpu.server.api.reply import respond
 from qwen3cpu.server.scheduling.service import Service
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
@@ -23,11 +24,10 @@ PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 
 async def messages(http: HttpRequest) -> Response:
     """POST /v1/messages."""
-    service: Service = http.app.state.service
     arrival = Arrival(http)
     await arrival.read()
-    with service.preparation():
-        body = await read_model_body(http, arrival, MessagesBody, "generation")
+    with arrival.place():
+        service, body = await ask_model(http, arrival, MessagesBody, "generation")
         prompt, answers = await start_chat(service, arrival, body)
     reply = MessagesReply(service, body, prompt, answers)
     return await respond(http, reply, answers, stream=bool(body.stream), ping=PING)
@@ -35,9 +35,8 @@ async def messages(http: HttpRequest) -> Response:
 
 async def count_tokens(http: HttpRequest) -> Response:
     """POST /v1/messages/count_tokens: also of prompts that do not fit."""
-    service: Service = http.app.state.service
     arrival = Arrival(http)
-    body = await read_model_body(http, arrival, MessagesBody, "generation")
+    service, body = await ask_model(http, arrival, MessagesBody, "generation")
     with client_names("messages", body.names(), places=body.places):
         count = await arrival.work(partial(_count, service, body, arrival))
     return json_response({"input_tokens": count})

@@ -41,10 +41,14 @@ class OllamaBody(ChatBody):
         return self.stream is not False
 
     def without_effect(self, context: int) -> Iterator[str]:
-        """A context that is larger than the model's, and a time after which the model should be forgotten."""
+        """A context that is larger than the model's."""
         if self.num_ctx is not None and self.num_ctx > context:
             yield self.places.get("num_ctx", "num_ctx")
-        yield from _forgotten(self.keep_alive)
+
+    @property
+    def keep_seconds(self) -> float | None:
+        """As for ForeignBody."""
+        return None if self.keep_alive is None else keep_alive_seconds(self.keep_alive)
 
 
 class OllamaChat(OllamaBody):
@@ -116,9 +120,10 @@ class OllamaEmbed(EmbeddingsBody):
         named = [f"options.{name}" for name, value in options.items() if value is not None]
         return Translated(body, [*ignored, *named], places)
 
-    def without_effect(self, context: int) -> Iterator[str]:
-        """A time after which the model should be forgotten."""
-        yield from _forgotten(self.keep_alive)
+    @property
+    def keep_seconds(self) -> float | None:
+        """As for ForeignBody."""
+        return None if self.keep_alive is None else keep_alive_seconds(self.keep_alive)
 
     def texts(self, most: int) -> Any:
         """As for EmbeddingsBody. None for an empty input, with which clients load a model."""
@@ -140,14 +145,17 @@ class OllamaEmbeddings(OllamaEmbed):
         return Translated(body, [*ignored, *(["input"] if "input" in given else [])], {**places, "input": "prompt"})
 
 
-class OllamaShow(ForeignBody):
-    """POST /api/show."""
+class NamedModel(ForeignBody):
+    """A body about a model, which older clients call `name`."""
 
-    verbose: bool = False
+    @classmethod
+    def named(cls, given: Mapping[str, Any]) -> str | None:
+        """As for ForeignBody."""
+        return super().named({"model": given.get("name"), **given})
 
     @classmethod
     def translated(cls, given: Mapping[str, Any]) -> Translated:
-        """As for ForeignBody. Older clients call the model `name`."""
+        """As for ForeignBody."""
         body = {name: value for name, value in given.items() if value is not None}
         places = {}
         if "name" in body and "model" not in body:
@@ -156,16 +164,16 @@ class OllamaShow(ForeignBody):
         ignored = [name for name in body if name not in cls.model_fields]
         return Translated({name: body[name] for name in body if name not in ignored}, ignored, places)
 
+
+class OllamaShow(NamedModel):
+    """POST /api/show."""
+
+    verbose: bool = False
+
     def without_effect(self, context: int) -> Iterator[str]:
         """The lists of tokens, which `/tokenize` and `/detokenize` are there for."""
         if self.verbose:
             yield "verbose"
-
-
-def _forgotten(keep_alive: float | str | None) -> Iterator[str]:
-    """The field that asks for the model to be forgotten after a time, if it does."""
-    if keep_alive is not None and keep_alive_seconds(keep_alive) >= 0:
-        yield "keep_alive"
 
 
 def _message(message: Any, where: str) -> Any:
@@ -196,3 +204,13 @@ def _refuse_images(images: Any, where: str) -> None:
     if images not in (None, []):
         expected = "expected text, because the model reads no images"
         raise ApiError(400, f"{where}: not supported; {expected}", code="unsupported_parameter", param=where)
+
+
+class OllamaPull(NamedModel):
+    """POST /api/pull."""
+
+    stream: bool | None = None
+
+
+class OllamaDelete(NamedModel):
+    """DELETE /api/delete."""

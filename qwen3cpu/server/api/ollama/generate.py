@@ -11,6 +11,7 @@ from starlette.responses import Response
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.tool_choice import ToolUse
 from qwen3cpu.server.api.arrival import Arrival
+from qwen3cpu.server.api.asked_model import lent, read_model_body
 from qwen3cpu.server.api.chat_input import (
     Asked,
     answer_schema,
@@ -22,20 +23,21 @@ from qwen3cpu.server.api.chat_input import (
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.json_output import json_response
 from qwen3cpu.server.api.ollama.bodies import OllamaGenerate
-from qwen3cpu.server.api.ollama.reply import OllamaReply, generate_piece, loaded
-from qwen3cpu.server.api.reply import read_model_body, respond
+from qwen3cpu.server.api.ollama.load_only import loaded
+from qwen3cpu.server.api.ollama.reply import OllamaReply, generate_piece
+from qwen3cpu.server.api.reply import respond
 from qwen3cpu.server.scheduling.service import Service
 
 
 async def generate(http: HttpRequest) -> Response:
     """Serve a request."""
-    service: Service = http.app.state.service
     arrival = Arrival(http)
     await arrival.read()
-    with service.preparation():
-        body = await read_model_body(http, arrival, OllamaGenerate, "generation")
+    with arrival.place():
+        body, offer, _ = await read_model_body(http, arrival, OllamaGenerate, "generation")
         if not body.prompt:
-            return json_response(loaded(service, body, generate_piece))
+            return json_response(await loaded(http, arrival, offer, body, generate_piece))
+        service = await lent(http, arrival, offer, body)
         with client_names("prompt", body.names(), places=body.places):
             _, prompt, answers = await start_answer(
                 service, arrival, partial(_asked, service, body), partial(_prompt, service, body)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from time import time
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from qwen3cpu._version import VERSION
+from qwen3cpu.loading.describe import Description
 from qwen3cpu.server.api.arrival import Arrival
-from qwen3cpu.server.api.common import DEFAULT_TAG
+from qwen3cpu.server.api.asked_model import read_model_body
 from qwen3cpu.server.api.json_output import json_response
 from qwen3cpu.server.api.ollama.bodies import OllamaShow
 from qwen3cpu.server.api.ollama.durations import FOREVER, date
-from qwen3cpu.server.api.reply import read_model_body
-from qwen3cpu.server.scheduling.service import Service
+from qwen3cpu.server.models.catalog import DEFAULT_TAG
+from qwen3cpu.server.models.held import HeldModel
+from qwen3cpu.server.models.lender import Lender
+from qwen3cpu.server.models.offers import Offer
 
 OLLAMA_VERSION = "0.13.0"
 """Of the Ollama that has what is here. Clients refuse servers that are too old."""
@@ -23,16 +28,16 @@ FAMILY = "qwen3"
 
 
 async def tags(http: HttpRequest) -> Response:
-    """GET /api/tags."""
-    service: Service = http.app.state.service
-    return json_response({"models": [{**_card(service), "modified_at": date(http.app.state.started)}]})
+    """GET /api/tags: the models that are offered, loaded or not."""
+    lender: Lender = http.app.state.lender
+    offers = await Arrival(http).work(lender.catalog.readable)
+    return json_response({"models": [{**_card(offer), "modified_at": _modified(http, offer)} for offer in offers]})
 
 
 async def ps(http: HttpRequest) -> Response:
-    """GET /api/ps: the model stays in memory."""
-    service: Service = http.app.state.service
-    running = {"expires_at": FOREVER, "size_vram": 0, "context_length": service.model.context}
-    return json_response({"models": [{**_card(service), **running}]})
+    """GET /api/ps: the models that are in memory."""
+    lender: Lender = http.app.state.lender
+    return json_response({"models": [_running(lender, held) for held in lender.loaded()]})
 
 
 async def version(http: HttpRequest) -> Response:
@@ -42,45 +47,66 @@ async def version(http: HttpRequest) -> Response:
 
 async def show(http: HttpRequest) -> Response:
     """POST /api/show."""
-    service: Service = http.app.state.service
-    body = await read_model_body(http, Arrival(http), OllamaShow, None)
-    model = service.model
+    body, offer, about = await read_model_body(http, Arrival(http), OllamaShow, None)
     return json_response(
         {
-            "modelfile": f"FROM {body.model or service.settings.model_name}\n",
-            "parameters": _parameters(service),
-            "template": model.chat_template or "",
-            "details": _details(service),
-            "model_info": _info(service),
-            "capabilities": _capabilities(service),
-            "modified_at": date(http.app.state.started),
+            "modelfile": f"FROM {body.model or offer.name}\n",
+            "parameters": _parameters(about),
+            "template": about.chat_template or "",
+            "details": _details(about),
+            "model_info": _info(offer.name, about),
+            "capabilities": _capabilities(about),
+            "modified_at": _modified(http, offer),
         }
     )
 
 
-def _card(service: Service) -> dict[str, Any]:
-    name = service.settings.model_name
+def _card(offer: Offer) -> dict[str, Any]:
+    """What is told of a model that has been described."""
+    about = offer.describe()
     # In Ollama every name has a tag, and clients compare names with it.
-    tagged = name if ":" in name else name + DEFAULT_TAG
-    digest = hashlib.sha256(f"{service.model.fingerprint} {service.model.quant}".encode()).hexdigest()
-    details = _details(service)
+    tagged = offer.name if ":" in offer.name else offer.name + DEFAULT_TAG
+    digest = hashlib.sha256(f"{about.fingerprint} {about.quant}".encode()).hexdigest()
+    details = _details(about)
     return {
         "name": tagged,
         "model": tagged,
-        "size": service.model.weight_bytes,
+        "size": about.weight_bytes,
         "digest": digest,
         "details": details,
     }
 
 
-def _details(service: Service) -> dict[str, Any]:
+def _running(lender: Lender, held: HeldModel) -> dict[str, Any]:
+    left = lender.seconds_left(held)
+    expires = FOREVER if left is None else date(time() + left)
+    context = held.offer.describe().context
+    return {
+        **_card(held.offer),
+        "size": held.size(),
+        "expires_at": expires,
+        "size_vram": 0,
+        "context_length": context,
+    }
+
+
+def _modified(http: HttpRequest, offer: Offer) -> str:
+    """When the files came into the folder of models; of others when the server began."""
+    seconds = float(http.app.state.started)
+    if offer.path is not None:
+        with contextlib.suppress(OSError):
+            seconds = offer.path.stat().st_mtime
+    return date(seconds)
+
+
+def _details(about: Description) -> dict[str, Any]:
     return {
         "parent_model": "",
         "format": "qwen3cpu",
         "family": FAMILY,
         "families": [FAMILY],
-        "parameter_size": _short(service.model.config.parameters()),
-        "quantization_level": service.model.quant.upper(),
+        "parameter_size": _short(about.config.parameters()),
+        "quantization_level": about.quant.upper(),
     }
 
 
@@ -92,9 +118,9 @@ def _short(count: int) -> str:
     return str(count)
 
 
-def _parameters(service: Service) -> str:
+def _parameters(about: Description) -> str:
     """The defaults of the model's authors, a line each."""
-    defaults = service.model.generation_defaults
+    defaults = about.defaults
     values = {
         "min_p": defaults.min_p,
         "num_predict": defaults.max_new_tokens,
@@ -106,11 +132,11 @@ def _parameters(service: Service) -> str:
     return "\n".join(f"{name:<30} {value:g}" for name, value in values.items() if value is not None)
 
 
-def _info(service: Service) -> dict[str, Any]:
-    model, config = service.model, service.model.config
+def _info(name: str, about: Description) -> dict[str, Any]:
+    config = about.config
     return {
         "general.architecture": FAMILY,
-        "general.basename": service.settings.model_name,
+        "general.basename": name,
         "general.parameter_count": config.parameters(),
         f"{FAMILY}.attention.head_count": config.num_attention_heads,
         f"{FAMILY}.attention.head_count_kv": config.num_key_value_heads,
@@ -119,7 +145,7 @@ def _info(service: Service) -> dict[str, Any]:
         f"{FAMILY}.attention.value_length": config.head_dim,
         f"{FAMILY}.block_count": config.num_hidden_layers,
         # What a request may have, which may be less than the model was trained for.
-        f"{FAMILY}.context_length": model.context,
+        f"{FAMILY}.context_length": about.context,
         f"{FAMILY}.embedding_length": config.hidden_size,
         f"{FAMILY}.feed_forward_length": config.intermediate_size,
         f"{FAMILY}.rope.freq_base": config.rope_theta,
@@ -127,10 +153,9 @@ def _info(service: Service) -> dict[str, Any]:
     }
 
 
-def _capabilities(service: Service) -> list[str]:
+def _capabilities(about: Description) -> list[str]:
     """What requests may ask of the model, as Ollama names it."""
-    if service.model.task != "generation":
-        return ["embedding"] if service.model.task == "embedding" else []
-    tokenizer = service.model.tokenizer
-    tools = tokenizer.tool_call is not None and service.model.has_chat_template
-    return ["completion", *(["tools"] if tools else []), *(["thinking"] if tokenizer.think is not None else [])]
+    if about.task != "generation":
+        return ["embedding"] if about.task == "embedding" else []
+    tools = about.calls and about.chat_template is not None
+    return ["completion", *(["tools"] if tools else []), *(["thinking"] if about.thinks else [])]

@@ -41,12 +41,6 @@ def generate_piece(text: str, reasoning: str, calls: list[dict[str, Any]]) -> di
     }
 
 
-def loaded(service: Service, body: OllamaBody, piece: Piece) -> dict[str, Any]:
-    """The answer to a request without a prompt, with which clients load a model. It is always loaded."""
-    name = body.model or service.settings.model_name
-    return {"model": name, "created_at": now(), **piece("", "", []), "done": True, "done_reason": "load"}
-
-
 class OllamaReply:
     """Writes the answer to one request.
 

@@ -1,0 +1,101 @@
+"""How every endpoint that uses a model begins: it reads and checks the body, and waits for the model that it names."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from starlette.requests import Request as HttpRequest
+from typing_extensions import Self
+
+from qwen3cpu.checkpoint.purpose import Task
+from qwen3cpu.loading.describe import Description
+from qwen3cpu.server.api.arrival import Arrival
+from qwen3cpu.server.api.bodies import ForeignBody
+from qwen3cpu.server.api.common import check_task
+from qwen3cpu.server.api.ignored import note_ignored
+from qwen3cpu.server.models.lender import Lender
+from qwen3cpu.server.models.offers import Offer
+from qwen3cpu.server.scheduling.service import Service
+
+B = TypeVar("B", bound=ForeignBody)
+
+
+class PlainBody(Protocol):
+    """A body whose fields have the names of this server only."""
+
+    model: str | None
+
+    @classmethod
+    def model_validate(cls, obj: object) -> Self:
+        """The body in a JSON object."""
+
+
+P = TypeVar("P", bound=PlainBody)
+
+
+async def read_model_body(
+    http: HttpRequest, arrival: Arrival, kind: type[B], task: Task | None
+) -> tuple[B, Offer, Description]:
+    """The body of a request, and the model that it is for, which need not be in memory.
+
+    Args:
+        http: the request.
+        arrival: the same.
+        kind: of body.
+        task: for which a model has to be made; None: any will do.
+
+    Raises:
+        ApiError: it is too large, no JSON, malformed, or for a model that was made for something else.
+        UnknownModelError: it is for a model that is not here.
+    """
+    lender: Lender = http.app.state.lender
+
+    def read(given: dict[str, object]) -> tuple[B, Offer, Description]:
+        offer = lender.catalog.find(kind.named(given), task)
+        about = offer.describe()
+        if task is not None:
+            check_task(offer.name, about.task, task)
+        body = kind.read(given, about.context)
+        if body.keep_seconds is not None and body.keep_seconds >= 0 and lender.keeps:
+            body.ignored.append("keep_alive")
+        return body, offer, about
+
+    body, offer, about = await arrival.body(read)
+    note_ignored(http, body)
+    return body, offer, about
+
+
+async def ask_model(http: HttpRequest, arrival: Arrival, kind: type[B], task: Task | None) -> tuple[Service, B]:
+    """The model that a request is for, in memory until the request is over, and its body.
+
+    Args, Raises: as for `read_model_body`, and what `Arrival.service` raises.
+    """
+    body, offer, _ = await read_model_body(http, arrival, kind, task)
+    return await lent(http, arrival, offer, body), body
+
+
+async def lent(http: HttpRequest, arrival: Arrival, offer: Offer, body: ForeignBody) -> Service:
+    """The model that a request is for, in memory until the request is over; then for as long as the body says.
+
+    Raises: what `Arrival.service` raises.
+    """
+    lender: Lender = http.app.state.lender
+    service = await arrival.service(offer)
+    if body.keep_seconds is not None:
+        lender.keep(offer, body.keep_seconds)
+    return service
+
+
+async def ask_plainly(http: HttpRequest, arrival: Arrival, kind: type[P]) -> tuple[Service, P]:
+    """The model that a request is for, in memory until the request is over, and its body; any model will do.
+
+    Raises: as for `ask_model`.
+    """
+    lender: Lender = http.app.state.lender
+
+    def read(given: dict[str, object]) -> tuple[P, Offer]:
+        body = kind.model_validate(given)
+        return body, lender.catalog.find(body.model)
+
+    body, offer = await arrival.body(read)
+    return await arrival.service(offer), body

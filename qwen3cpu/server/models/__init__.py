@@ -1,0 +1,1 @@
+"""The models of a server: which ones it offers, and which of them are in memory for whom."""

@@ -1,0 +1,258 @@
+"""Fetches models from the Hugging Face hub into the folder of models, and removes them from it.
+
+A model is fetched into a hidden folder, which gets its name when everything is there and has been checked. So nothing
+that is half written is ever taken for a model, and a new pull goes on with what the last one left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from qwen3cpu.checkpoint.hub import is_hub_id
+from qwen3cpu.checkpoint.hub_files import (
+    HubFile,
+    HubModel,
+    RefusedError,
+    StopFetchingError,
+    fetch_file,
+    find_model,
+)
+from qwen3cpu.errors import ArgumentError, CheckpointError, Qwen3CpuError
+from qwen3cpu.loading.open import read_config
+from qwen3cpu.loading.sources import open_unpacked
+from qwen3cpu.server.models.catalog import bare
+from qwen3cpu.server.models.offers import OWNER_SEPARATOR
+
+logger = logging.getLogger(__name__)
+
+HUB_HOSTS = ("hf.co/", "huggingface.co/")
+"""What names of models on the hub begin with in Ollama."""
+STAGING = ".pulling"
+"""Folder with what is being fetched."""
+DELETED = ".deleted-"
+"""Beginning of the names of folders that are being removed."""
+COMMIT = ".qwen3cpu-commit"
+"""File in a fetched model that says which version of the repository it is."""
+NOTE_SECONDS = 0.25
+"""Between two lines of progress."""
+
+
+def hub_id(name: str) -> str:
+    """The hub id that a client means. Raises ArgumentError for what is none."""
+    found = bare(name)
+    for host in HUB_HOSTS:
+        found = found.removeprefix(host)
+    if not is_hub_id(found):
+        raise ArgumentError(
+            f"model: expected the id of a model on the Hugging Face hub, such as Qwen/Qwen3-0.6B, found {name[:200]!r}"
+        )
+    return found
+
+
+class Pull:
+    """A model on its way. Several requests may follow it; without any it stops.
+
+    Args:
+        id: on the hub.
+        folder: of models.
+    """
+
+    def __init__(self, id: str, folder: Path) -> None:
+        self.id = id
+        self.refused = False
+        """Whether it failed because the hub does not give the model away."""
+        self._folder = folder
+        self._lines: list[dict[str, Any]] = []
+        self._done = False
+        self._followers: list[asyncio.Event] = []
+        self._stopped = False
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name=f"qwen3cpu-pull-{id}", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    @property
+    def done(self) -> bool:
+        """Whether it is over."""
+        return self._done
+
+    def stop(self) -> None:
+        """End it soon, whoever follows it; what has been fetched is kept."""
+        self._stopped = True
+
+    async def follow(self) -> AsyncGenerator[dict[str, Any], None]:
+        """What there is to tell of it, from beginning to end, as Ollama's lines. The last is success or an error."""
+        news = asyncio.Event()
+        self._followers.append(news)
+        told = 0
+        try:
+            while True:
+                news.clear()
+                while told < len(self._lines):
+                    told += 1
+                    yield self._lines[told - 1]
+                if self._done:
+                    return
+                await news.wait()
+        finally:
+            self._followers.remove(news)
+            if not self._followers:
+                self.stop()
+
+    # On its thread
+
+    def _run(self) -> None:
+        try:
+            self._fetch()
+            last = {"status": "success"}
+        except StopFetchingError:
+            last = {"error": f"{self.id}: stopped; a new pull goes on with what has been fetched"}
+        except RefusedError as reason:
+            self.refused = True
+            last = {"error": str(reason)}
+        except (Qwen3CpuError, OSError) as reason:
+            last = {"error": self._explained(reason)}
+        except Exception:
+            logger.exception("a pull has failed")
+            last = {"error": "internal error"}
+        self._tell(last, done=True)
+
+    def _explained(self, reason: Exception) -> str:
+        if isinstance(reason, OSError) and reason.errno == errno.ENOSPC:
+            return (
+                f"{self.id}: no space is left on the disk of the folder of models; a new pull goes on with what has "
+                "been fetched"
+            )
+        return f"{self.id}: {reason.strerror or reason}" if isinstance(reason, OSError) else str(reason)
+
+    def _fetch(self) -> None:
+        self._tell({"status": "pulling manifest"})
+        model = find_model(self.id)
+        name = self.id.replace("/", OWNER_SEPARATOR)
+        target, staging = self._folder / name, self._folder / STAGING / name
+        if _is_version(target, model):
+            return
+        if staging.exists() and not _is_version(staging, model):
+            shutil.rmtree(staging)
+        staging.mkdir(parents=True, exist_ok=True)
+        (staging / COMMIT).write_text(model.commit, encoding="utf-8")
+        self._check_space(model, staging)
+        # What says whether the model can be run comes first.
+        for file in sorted(model.files, key=lambda file: (file.name != "config.json", file.size)):
+            self._fetch_file(model, file, staging)
+            if file.name == "config.json":
+                read_config(staging)
+        self._tell({"status": "verifying sha256 digest"})  # fetch_file has done it
+        if not any(file.name.endswith(".safetensors") for file in model.files):
+            raise CheckpointError(f"{self.id}: expected a model with weights in safetensors, found none")
+        open_unpacked(staging, self.id)
+        self._tell({"status": "writing manifest"})
+        _put_in_place(staging, target)
+
+    def _fetch_file(self, model: HubModel, file: HubFile, staging: Path) -> None:
+        about = {"status": f"pulling {file.name}", "digest": file.digest, "total": file.size}
+        noted = monotonic() - NOTE_SECONDS
+
+        def note(size: int) -> None:
+            nonlocal noted
+            if self._stopped:
+                raise StopFetchingError
+            if monotonic() >= noted + NOTE_SECONDS:
+                noted = monotonic()
+                self._tell({**about, "completed": size})
+
+        note(0)
+        fetch_file(model, file, staging, note)
+        self._tell({**about, "completed": file.size})
+
+    def _check_space(self, model: HubModel, staging: Path) -> None:
+        """Raise OSError when the files will not fit: before they are fetched, which may take hours."""
+        there = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
+        missing = sum(file.size for file in model.files) - there
+        free = shutil.disk_usage(staging).free
+        if missing > free:
+            raise OSError(f"{missing} bytes are needed in the folder of models, and {free} are free")
+
+    def _tell(self, line: dict[str, Any], *, done: bool = False) -> None:
+        def tell() -> None:
+            self._lines.append(line)
+            self._done = self._done or done
+            for news in self._followers:
+                news.set()
+
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
+            self._loop.call_soon_threadsafe(tell)
+
+
+class Pulls:
+    """The pulls of a server.
+
+    Args:
+        folder: of models.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._under_way: dict[str, Pull] = {}
+
+    def pull(self, id: str) -> Pull:
+        """The pull of a model, begun now if it is not under way."""
+        self._under_way = {each: pull for each, pull in self._under_way.items() if not pull.done}
+        if id not in self._under_way:
+            self._under_way[id] = Pull(id, self._folder)
+            self._under_way[id].start()
+        return self._under_way[id]
+
+    def stop(self) -> None:
+        """End all soon."""
+        for pull in self._under_way.values():
+            pull.stop()
+
+
+def take_away(path: Path) -> Callable[[], None]:
+    """Take a model out of the folder of models, at once; what is returned removes its files, which may take a while."""
+    hidden = path.with_name(f"{DELETED}{secrets.token_hex(8)}")
+    path.rename(hidden)
+    return lambda: _remove(hidden)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what an earlier process was about to remove when it ended."""
+    for path in folder.glob(f"{DELETED}*"):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder; of a link the link only."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_version(folder: Path, model: HubModel) -> bool:
+    try:
+        return (folder / COMMIT).read_text(encoding="utf-8") == model.commit
+    except OSError:
+        return False
+
+
+def _put_in_place(staging: Path, target: Path) -> None:
+    """Give a model its name, in place of an older version."""
+    remove = take_away(target) if os.path.lexists(target) else None
+    staging.rename(target)
+    if remove is not None:
+        remove()
