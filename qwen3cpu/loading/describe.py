@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
-from qwen3cpu.checkpoint.model_texts import ModelTexts
 from qwen3cpu.checkpoint.purpose import Task
 from qwen3cpu.checkpoint.yarn import longest_context, scaled_config
 from qwen3cpu.engine.sequence import block_count
@@ -19,8 +18,8 @@ from qwen3cpu.loading.sources import may_be_packed, open_unpacked
 from qwen3cpu.packed.matrix import MatrixLayout, plan_matrices
 from qwen3cpu.packed.packed_file import PackedFile
 
-_THINK: Final = (b'"<think>"', b'"</think>"')
-_CALLS: Final = (b'"<tool_call>"', b'"</tool_call>"')
+_THINK: Final = b'"<think>"'
+_CALL: Final = b'"<tool_call>"'
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,8 @@ class Description:
         fingerprint: tells this checkpoint from others.
         defaults: generation_config.json.
         chat_template: the text of the template.
-        thinks: whether it has tokens for reasoning.
-        calls: whether it has tokens for tool calls.
+        thinks: whether it has a token with which reasoning begins.
+        calls: whether it has a token with which tool calls begin.
     """
 
     config: ModelConfig
@@ -99,11 +98,7 @@ def describe(
         fingerprint=fingerprint,
         defaults=texts.generation,
         chat_template=texts.chat_template,
-        thinks=_has(texts, _THINK),
-        calls=_has(texts, _CALLS),
+        # To make the tokenizer for that would take half a second.
+        thinks=_THINK in texts.tokenizer_json,
+        calls=_CALL in texts.tokenizer_json,
     )
-
-
-def _has(texts: ModelTexts, tokens: tuple[bytes, bytes]) -> bool:
-    """Whether the tokenizer has both tokens; to make the tokenizer for that would take half a second."""
-    return all(token in texts.tokenizer_json for token in tokens)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import checkpoints
 import httpx
 from mutations import as_json, damage_bytes, damage_json
 from retrieval_models import write_embedding_model, write_scoring_model
+from starlette.applications import Starlette
 
-import qwen3cpu
 from qwen3cpu.server.app import make_app
+from qwen3cpu.server.models.catalog import Catalog
+from qwen3cpu.server.models.memory import model_bytes
+from qwen3cpu.server.models.offers import LoadOptions, StoredModel
 from qwen3cpu.server.serve import HttpServer, listen
 from qwen3cpu.server.settings import Settings
 
@@ -173,13 +177,19 @@ BODIES: tuple[tuple[str, dict[str, Any]], ...] = (
     ),
     (MESSAGES + "/count_tokens", {"messages": BLOCKS, "tools": [CUSTOM], "tool_choice": {"type": "any"}}),
     ("/api/show", {"model": "m", "verbose": True}),
-    (EMBEDDINGS[1], {"model": "m", "input": ["hello", ""], "dimensions": 9, "options": {"num_ctx": 9}}),
-    (EMBEDDINGS[2], {"model": "m", "prompt": "hello", "keep_alive": -1}),
-    (EMBEDDINGS[0], {"model": "m", "input": "hello"}),
+    ("/api/generate", {"model": "m", "prompt": "", "keep_alive": 0}),
+    ("/api/chat", {"model": "m:latest", "messages": [], "keep_alive": "5m"}),
+    ("/api/pull", {"model": "owner/name", "stream": False}),
+    (EMBEDDINGS[1], {"model": "embedding", "input": ["hello", ""], "dimensions": 9, "options": {"num_ctx": 9}}),
+    (EMBEDDINGS[2], {"model": "embedding", "prompt": "hello", "keep_alive": 0}),
+    (EMBEDDINGS[0], {"model": "embedding", "input": "hello"}),
     (EMBEDDINGS[0], {"input": ["hello", "", "a b"], "encoding_format": "base64", "dimensions": 9, "user": "me"}),
     (EMBEDDINGS[0], {"input": [[1, 2, 3], [4]], "kind": "query", "instruction": "find", "normalize": False}),
     (EMBEDDINGS[0], {"input": [1, 2, 3], "input_type": "search_query", "truncate": True}),
-    (RERANK[0], {"model": "m", "query": "hello", "documents": ["a", "b"], "top_n": 1, "return_documents": True}),
+    (
+        RERANK[0],
+        {"model": "scoring", "query": "hello", "documents": ["a", "b"], "top_n": 1, "return_documents": True},
+    ),
     (RERANK[1], {"query": "hello", "documents": [{"text": "a"}, "b"], "max_tokens_per_doc": 3, "instruction": "find"}),
     (RERANK[2], {"query": "hello", "texts": ["a", "b"], "raw_scores": True, "return_text": True, "truncate": True}),
     ("/tokenize", {"prompt": "hello", "return_token_strs": True}),
@@ -217,19 +227,24 @@ FOREIGN_KEYS = (
 
 
 class Bodies:
-    """Servers in this process, one for each task that a model can be made for, and their clients.
+    """A server in this process with a model for each task, and its client. Two models at a time have room.
 
     Args:
-        folder: an empty one, for the models that they serve.
+        folder: an empty one, for the models.
     """
 
     def __init__(self, folder: Path) -> None:
         write_embedding_model(folder / "embedding")
         write_scoring_model(folder / "scoring", (300, 40))
-        written = checkpoints.write_checkpoint(folder / "model").folder
-        self._chat = _Served(written, 200)
-        self._embedding = _Served(folder / "embedding", 200)
-        self._scoring = _Served(folder / "scoring", 400)
+        checkpoints.write_checkpoint(folder / "m")
+        contexts = {"m": 200, "embedding": 200, "scoring": 400}
+        offers = [
+            StoredModel(name, str(folder / name), LoadOptions(quant="f32", context=context, threads=1))
+            for name, context in contexts.items()
+        ]
+        settings = Settings(memory=1 << 40)
+        settings = replace(settings, memory=5 * max(model_bytes(each.describe(), settings) for each in offers) // 2)
+        self._served = _Served(make_app(Catalog(offers), settings))
 
     def send_damaged(self, rng: random.Random) -> None:
         """Send one damaged body."""
@@ -240,9 +255,8 @@ class Bodies:
         self.send(path, data)
 
     def send(self, path: str, data: bytes) -> None:
-        """Send a body to the server for it. Raises AssertionError for an answer that no server should give."""
-        served = self._embedding if path in EMBEDDINGS else self._scoring if path in RERANK else self._chat
-        response = served.http.post(path, content=data, headers={"content-type": "application/json"})
+        """Send a body to the server. Raises AssertionError for an answer that no server should give."""
+        response = self._served.http.post(path, content=data, headers={"content-type": "application/json"})
         status, answer = response.status_code, response.content
         shown = f"{path} {data[:3000]!r}: {status} {answer[:500]!r}"
         assert status < 500, shown
@@ -254,17 +268,14 @@ class Bodies:
         assert b"Traceback" not in answer, shown
 
     def close(self) -> None:
-        """Stop the servers."""
-        for served in (self._chat, self._embedding, self._scoring):
-            served.close()
+        """Stop the server."""
+        self._served.close()
 
 
 class _Served:
-    """A server of the model in a folder."""
+    """A server of an application."""
 
-    def __init__(self, folder: Path, context: int) -> None:
-        model = qwen3cpu.load(folder, "f32", context=context, threads=1)
-        app = make_app(model, Settings(model_name="m", kv_bytes=1 << 26))
+    def __init__(self, app: Starlette) -> None:
         listener = listen("127.0.0.1", 0)
         self._server = HttpServer(app, grace=5)
         self._server.config.timeout_keep_alive = 3600  # a fuzzer may stop for longer than the five seconds
