@@ -46,6 +46,7 @@ from qwen3cpu.server.models.lender import Lender
 from qwen3cpu.server.models.loans import LoansEnd
 from qwen3cpu.server.models.offers import GivenModel
 from qwen3cpu.server.models.pulls import Pulls, remove_leftovers
+from qwen3cpu.server.openapi.document import openapi
 from qwen3cpu.server.settings import Settings
 
 GET, POST, DELETE = "GET", "POST", "DELETE"
@@ -77,6 +78,7 @@ ENDPOINTS = (
     (POST, "/apply-template", apply_template),
     (GET, "/health", health),
     (GET, "/metrics", metrics),
+    (GET, "/openapi.json", openapi),
 )
 
 

@@ -1,0 +1,1 @@
+"""The description of the whole server as an OpenAPI document."""

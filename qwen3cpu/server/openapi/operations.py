@@ -1,0 +1,136 @@
+"""What each route of the server does: a row each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from qwen3cpu.server.api.anthropic.bodies import MessagesBody
+from qwen3cpu.server.api.apply_template import TemplateBody
+from qwen3cpu.server.api.bodies import ChatBody, CompletionBody
+from qwen3cpu.server.api.detokenize import DetokenizeBody
+from qwen3cpu.server.api.ollama.bodies import (
+    OllamaChat,
+    OllamaDelete,
+    OllamaEmbed,
+    OllamaEmbeddings,
+    OllamaGenerate,
+    OllamaPull,
+    OllamaShow,
+)
+from qwen3cpu.server.api.responses_input import ResponsesBody
+from qwen3cpu.server.api.search_bodies import EmbeddingsBody, RerankBody
+from qwen3cpu.server.api.tokenize import TokenizeBody
+
+JSON = "application/json"
+EVENTS = "text/event-stream"
+LINES = "application/x-ndjson"
+TEXT = "text/plain"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A route.
+
+    Attributes:
+        method: of HTTP.
+        path: as Starlette has it.
+        tag: the group that it belongs to.
+        summary: what it does, in a line.
+        reply: name of the schema of the response; None: it has no JSON.
+        body: of the request; None: it has none.
+        stream: (media type, name of the schema of an event or a line) of a response that is sent as it comes.
+        media_type: of the response.
+        query: parameter in the query -> what it means.
+        uses_model: whether the request has to wait for a model.
+    """
+
+    method: str
+    path: str
+    tag: str
+    summary: str
+    reply: str | None
+    body: type[BaseModel] | None = None
+    stream: tuple[str, str] | None = None
+    media_type: str = JSON
+    query: tuple[tuple[str, str], ...] = ()
+    uses_model: bool = False
+
+
+def _answer(path: str, tag: str, summary: str, body: type[BaseModel], reply: str, *stream: str) -> Operation:
+    """A POST whose response a model makes."""
+    kind = (stream[0], stream[1]) if stream else None
+    return Operation("POST", path, tag, summary, reply, body, kind, uses_model=True)
+
+
+OPENAI, ANTHROPIC, OLLAMA, RERANKERS, TOKENS, SERVER = "OpenAI", "Anthropic", "Ollama", "Rerankers", "Tokens", "Server"
+TAGS = {
+    OPENAI: "Answers, vectors and models as OpenAI's clients ask for them.",
+    ANTHROPIC: "Answers as Anthropic's clients ask for them.",
+    OLLAMA: "Answers, vectors and models as Ollama's clients ask for them.",
+    RERANKERS: "Scores of documents, in the forms of Cohere, Jina and TEI.",
+    TOKENS: "Texts and tokens.",
+    SERVER: "The server itself.",
+}
+"""Tag -> what its routes have in common."""
+RERANK = "Score documents for a query"
+
+OPERATIONS = (
+    _answer(
+        "/v1/chat/completions",
+        OPENAI,
+        "Answer a conversation",
+        ChatBody,
+        "ChatCompletion",
+        EVENTS,
+        "ChatCompletionChunk",
+    ),
+    _answer("/v1/completions", OPENAI, "Go on with a text", CompletionBody, "Completion", EVENTS, "Completion"),
+    _answer("/v1/responses", OPENAI, "Answer a conversation", ResponsesBody, "Response", EVENTS, "ResponseEvent"),
+    _answer("/v1/embeddings", OPENAI, "Make vectors of texts", EmbeddingsBody, "Embeddings"),
+    Operation("GET", "/v1/models", OPENAI, "List the models", "ModelList"),
+    Operation("GET", "/v1/models/{model:path}", OPENAI, "Tell about a model", "ModelCard"),
+    _answer("/v1/messages", ANTHROPIC, "Answer a conversation", MessagesBody, "Message", EVENTS, "MessageEvent"),
+    _answer("/v1/messages/count_tokens", ANTHROPIC, "Count the tokens of a prompt", MessagesBody, "MessageTokens"),
+    _answer("/api/chat", OLLAMA, "Answer a conversation", OllamaChat, "OllamaMessage", LINES, "OllamaMessage"),
+    _answer("/api/generate", OLLAMA, "Answer a prompt", OllamaGenerate, "OllamaAnswer", LINES, "OllamaAnswer"),
+    _answer("/api/embed", OLLAMA, "Make vectors of texts", OllamaEmbed, "OllamaVectors"),
+    _answer("/api/embeddings", OLLAMA, "Make the vector of a text", OllamaEmbeddings, "OllamaVector"),
+    Operation("GET", "/api/tags", OLLAMA, "List the models", "OllamaModels"),
+    Operation("GET", "/api/ps", OLLAMA, "List the models in memory", "OllamaRunning"),
+    Operation("POST", "/api/show", OLLAMA, "Tell about a model", "OllamaModel", OllamaShow),
+    Operation("GET", "/api/version", OLLAMA, "Tell the versions of the API and of the server", "OllamaVersion"),
+    Operation(
+        "POST",
+        "/api/pull",
+        OLLAMA,
+        "Fetch a model from the Hugging Face hub; needs --manage-models",
+        "PullProgress",
+        OllamaPull,
+        (LINES, "PullProgress"),
+    ),
+    Operation("DELETE", "/api/delete", OLLAMA, "Delete a model; needs --manage-models", None, OllamaDelete),
+    _answer("/v1/rerank", RERANKERS, RERANK, RerankBody, "Ranking"),
+    _answer("/v2/rerank", RERANKERS, RERANK, RerankBody, "Ranking"),
+    _answer("/rerank", RERANKERS, RERANK, RerankBody, "Ranking"),
+    _answer("/tokenize", TOKENS, "Tell the token ids of a text", TokenizeBody, "Tokens"),
+    _answer("/detokenize", TOKENS, "Tell the text of token ids", DetokenizeBody, "Detokenized"),
+    _answer(
+        "/apply-template", TOKENS, "Tell the text that the chat template makes of messages", TemplateBody, "Rendered"
+    ),
+    Operation(
+        "GET",
+        "/tokenizer_info",
+        TOKENS,
+        "Tell about a model's tokenizer",
+        "TokenizerInfo",
+        query=(("model", "Name of a model. Without it the first one."),),
+        uses_model=True,
+    ),
+    Operation("GET", "/", SERVER, "The chat page", None, media_type="text/html"),
+    Operation("GET", "/health", SERVER, "Tell whether requests are taken; 503 when not", "Health"),
+    Operation("GET", "/metrics", SERVER, "Counters and times for Prometheus", None, media_type=TEXT),
+    Operation("GET", "/openapi.json", SERVER, "This document", None),
+)
+"""All routes. A test compares them with those of the application."""
