@@ -181,9 +181,10 @@ class Load:
         """Blocks of the KV cache that neither an answer nor the prefix cache holds, once all is quiet."""
         for _ in range(100):
             text = (await self._http.get("/metrics")).text
-            lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-            leaked = int(lines["qwen3cpu_kv_blocks_in_use"]) - int(lines["qwen3cpu_kv_blocks_cached"])
-            if leaked == 0 and lines["qwen3cpu_answers_running"] == "0":
+            lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+            values = {name: float(value) for name, value in lines}
+            leaked = int(values["qwen3cpu_kv_blocks_in_use"] - values["qwen3cpu_kv_blocks_cached"])
+            if leaked == 0 and values["qwen3cpu_answers_running"] == 0:
                 return 0
             await asyncio.sleep(0.1)
         return leaked

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,7 +28,7 @@ from qwen3cpu.server.api.detokenize import detokenize
 from qwen3cpu.server.api.embeddings import embeddings
 from qwen3cpu.server.api.errors import as_api_error, guarded
 from qwen3cpu.server.api.health import health
-from qwen3cpu.server.api.metrics import metrics
+from qwen3cpu.server.api.metrics import make_registry, metrics
 from qwen3cpu.server.api.models import models, one_model
 from qwen3cpu.server.api.ollama.chat import chat
 from qwen3cpu.server.api.ollama.embed import embed, one_embedding
@@ -41,6 +40,7 @@ from qwen3cpu.server.api.responses import responses
 from qwen3cpu.server.api.tokenize import tokenize
 from qwen3cpu.server.api.tokenizer_info import tokenizer_info
 from qwen3cpu.server.gate import Gate
+from qwen3cpu.server.http_stats import HttpStats
 from qwen3cpu.server.models.catalog import Catalog
 from qwen3cpu.server.models.lender import Lender
 from qwen3cpu.server.models.loans import LoansEnd
@@ -104,7 +104,7 @@ def make_app(models: Model | Catalog, settings: Settings, loaded: dict[str, Mode
         remove_leftovers(catalog.folder)
         pulls = Pulls(catalog.folder)
         lender.at_stop.append(pulls.stop)
-    responses: Counter[tuple[str, int]] = Counter()
+    http_stats = HttpStats()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -113,7 +113,7 @@ def make_app(models: Model | Catalog, settings: Settings, loaded: dict[str, Mode
         await lender.close()
 
     middleware = [
-        Middleware(Gate, settings=settings, responses=responses, known=frozenset(path for _, path, _ in ENDPOINTS)),
+        Middleware(Gate, settings=settings, http_stats=http_stats, known=frozenset(path for _, path, _ in ENDPOINTS)),
         Middleware(LoansEnd),
     ]
     if settings.cors_origins:
@@ -132,7 +132,7 @@ def make_app(models: Model | Catalog, settings: Settings, loaded: dict[str, Mode
     )
     app.state.lender = lender
     app.state.pulls = pulls
-    app.state.responses = responses
+    app.state.registry = make_registry(lender, http_stats)
     app.state.logged = set()
     app.state.started = int(time())
     return app

@@ -1,9 +1,9 @@
-"""What every request passes before an endpoint sees it: the host's name, the API key, and the count of responses."""
+"""What every request passes before an endpoint sees it: the host's name, the API key, counts and times."""
 
 from __future__ import annotations
 
 import hmac
-from collections import Counter
+from time import perf_counter
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,6 +12,7 @@ from qwen3cpu.server.api.arrival import note_arrival
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.api.ignored import HEADERS
 from qwen3cpu.server.hosts import host_name, is_allowed
+from qwen3cpu.server.http_stats import HttpStats
 from qwen3cpu.server.settings import Settings
 
 OPEN_PATHS = frozenset({"/", "/health"})
@@ -24,17 +25,15 @@ class Gate:
     Args:
         app: what is behind the gate.
         settings: names the key and the hosts.
-        responses: counts responses by path and status; paths are those of `known`, all others count as one.
+        http_stats: counts responses by path and status; paths are those of `known`, all others count as one.
         known: paths of the server.
     """
 
-    def __init__(
-        self, app: ASGIApp, settings: Settings, responses: Counter[tuple[str, int]], known: frozenset[str]
-    ) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, http_stats: HttpStats, known: frozenset[str]) -> None:
         self._app = app
         self._key = None if settings.api_key is None else settings.api_key.encode()
         self._hosts = frozenset(host_name(host) for host in settings.hosts)
-        self._responses = responses
+        self._http_stats = http_stats
         self._known = known
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,17 +41,20 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        note_arrival(scope)
+        arrived = note_arrival(scope)
         path = scope["path"] if scope["path"] in self._known else "other"
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._responses[path, message["status"]] += 1
+                self._http_stats.responses[path, message["status"]] += 1
                 message["headers"] = [*message.get("headers", ()), *scope.get(HEADERS, ())]
             await send(message)
 
         refusal = self._refusal(scope)
-        await (self._app if refusal is None else refusal.response(scope["path"]))(scope, receive, counted)
+        try:
+            await (self._app if refusal is None else refusal.response(scope["path"]))(scope, receive, counted)
+        finally:
+            self._http_stats.ended(path, perf_counter() - arrived)
 
     def _refusal(self, scope: Scope) -> ApiError | None:
         headers = Headers(scope=scope)

@@ -191,10 +191,10 @@ def test_the_cached_blocks_are_counted(serve, tiny):
     server = serve(tiny)
     server.chat("What is 17 + 25? " * 20, max_tokens=1)
     lines = server.http.get("/metrics").text.splitlines()
-    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    values = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
     cached = tiny.engine.prefix_cache.size // tiny.engine.kv_block_bytes
-    assert values["qwen3cpu_kv_blocks_cached"] == str(cached)
-    assert values["qwen3cpu_requests_preparing"] == "0"
+    assert values["qwen3cpu_kv_blocks_cached"] == cached
+    assert values["qwen3cpu_requests_preparing"] == 0
 
 
 # Helpers

@@ -36,7 +36,7 @@ def test_others_answer_while_a_model_is_loaded(serve_folder, alone, slow_load):
         wait_until(server, lambda: server.lender.waiting == 2)
         assert ask(server, "a") == alone["a"].generate(QUESTION, seed=1, max_new_tokens=8).text
         assert [model["name"] for model in server.http.get("/api/ps").json()["models"]] == ["a:latest"]
-        assert "qwen3cpu_requests_waiting_for_a_model 2\n" in server.http.get("/metrics").text
+        assert "qwen3cpu_requests_waiting_for_a_model 2.0\n" in server.http.get("/metrics").text
         slow_load.set()
         expected = alone["b"].generate(QUESTION, seed=1, max_new_tokens=8).text
         assert [each.result() for each in waiting] == [expected] * 2

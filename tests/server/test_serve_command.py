@@ -45,7 +45,7 @@ def test_a_key_from_the_environment_and_other_flags():
         assert response.headers["access-control-allow-origin"] == "http://a.example"
         limits = httpx.get(f"{started.url}/metrics", headers={"authorization": "Bearer s3cret"}).text
         blocks = (64 << 20) // qwen3cpu.load("tiny").engine.native.kv_block_bytes()
-        assert f"qwen3cpu_kv_blocks_limit {blocks}\n" in limits
+        assert f"qwen3cpu_kv_blocks_limit {blocks}.0\n" in limits
     finally:
         started.end()
 

@@ -122,8 +122,8 @@ def test_mixed_requests_take_turns(serve_folder, folder, alone, monkeypatch, tmp
     assert mapped(tmp_path) == set()
     counted = server.http.get("/metrics").text
     for name in ("a", "b", "vectors"):
-        assert f'qwen3cpu_jobs_total{{model="{name}",end="finished"}} {seen[name]}\n' in counted
-    assert "qwen3cpu_models_loaded 0\n" in counted
+        assert f'qwen3cpu_jobs_total{{end="finished",model="{name}"}} {seen[name]}.0\n' in counted
+    assert "qwen3cpu_models_loaded 0.0\n" in counted
 
 
 def test_the_list_says_what_each_is(serve_folder):

@@ -29,9 +29,10 @@ B = TypeVar("B")
 _ARRIVED = "qwen3cpu.arrived"
 
 
-def note_arrival(scope: Scope) -> None:
-    """Note the time at which the head of a request came."""
-    scope[_ARRIVED] = perf_counter()
+def note_arrival(scope: Scope) -> float:
+    """Note the time at which the head of a request came, on the clock of perf_counter; returns it."""
+    scope[_ARRIVED] = arrived = perf_counter()
+    return arrived
 
 
 class Arrival:

@@ -1,52 +1,105 @@
-"""GET /metrics: counters and times in the text format 0.0.4 of Prometheus."""
+"""GET /metrics: counters and times for Prometheus, in its text format or in that of OpenMetrics.
+
+The counters are those of the schedulers and of the gate. They are read when somebody asks, so counting costs a step no
+more than adding up, and takes no lock.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
 
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from qwen3cpu._version import VERSION
+from qwen3cpu.server.http_stats import HttpStats
 from qwen3cpu.server.models.held import HeldModel
 from qwen3cpu.server.models.lender import Lender
 from qwen3cpu.server.scheduling.scheduler import Scheduler
-from qwen3cpu.server.scheduling.stats import BUCKETS, Histogram, Stats
+from qwen3cpu.server.scheduling.stats import Histogram, Stats
 from qwen3cpu.server.scheduling.text_scheduler import TextScheduler
+
+Labels = Mapping[str, str]
 
 
 async def metrics(http: HttpRequest) -> Response:
-    """All counters."""
-    lines = _lines(http.app.state.lender, http.app.state.responses)
-    return Response("\n".join([*lines, ""]), media_type="text/plain; version=0.0.4; charset=utf-8")
+    """All counters, or those that `name[]` in the query names, in the format that the client accepts."""
+    encode, content_type = choose_encoder(http.headers.get("accept", ""))
+    registry: CollectorRegistry = http.app.state.registry
+    names = http.query_params.getlist("name[]")
+    data = encode(registry.restricted_registry(names) if names else registry)
+    return Response(data, headers={"content-type": content_type})
 
 
-def _lines(lender: Lender, responses: Counter[tuple[str, int]]) -> Iterator[str]:
-    by_status = [({"path": path, "status": str(status)}, count) for (path, status), count in sorted(responses.items())]
-    yield from _family("http_responses_total", "counter", "HTTP responses by path and status.", by_status)
-    for name, text, value in (
-        ("models_loaded", "Models in memory.", len(lender.loaded())),
-        ("model_bytes", "Bytes that the models in memory count for.", lender.bytes),
-        ("requests_waiting_for_a_model", "Requests whose model is not in memory yet.", lender.waiting),
-    ):
-        yield from _family(name, "gauge", text, [({}, value)])
-    # Where there are several models, each line of these has its name.
-    known = [({} if lender.catalog.only_one else {"model": held.offer.name}, held) for held in lender.known()]
-    ends = ("finished", "cancelled", "failed")
-    by_end = [({**label, "end": end}, held.stats.jobs[end]) for label, held in known for end in ends]
-    yield from _family("jobs_total", "counter", "Prompts, or requests for vectors or scores, by their ends.", by_end)
-    for name, kind, text, read in _VALUES:
-        yield from _family(name, kind, text, [(label, read(held)) for label, held in known])
-    for name, text, histogram in _HISTOGRAMS:
-        yield from _histograms(name, text, [(label, histogram(held.stats)) for label, held in known])
+def make_registry(lender: Lender, http_stats: HttpStats) -> CollectorRegistry:
+    """The metrics of one server, apart from those of others in this process.
+
+    Args:
+        lender: has the models.
+        http_stats: counts responses.
+    """
+    registry = CollectorRegistry(auto_describe=True)
+    registry.register(_ServerCollector(lender, http_stats))
+    ProcessCollector(registry=registry)
+    return registry
 
 
-def _of_scheduler(read: Callable[[Scheduler | TextScheduler], int]) -> Callable[[HeldModel], int]:
+class _ServerCollector(Collector):
+    def __init__(self, lender: Lender, http_stats: HttpStats) -> None:
+        self._lender = lender
+        self._http_stats = http_stats
+
+    def collect(self) -> Iterator[Metric]:
+        """All families."""
+        yield InfoMetricFamily("qwen3cpu_build", "The server's version.", {"version": VERSION})
+        responses = [
+            ({"path": path, "status": str(status)}, count)
+            for (path, status), count in sorted(self._http_stats.responses.items())
+        ]
+        yield _family("http_responses_total", "counter", "HTTP responses by path and status.", responses)
+        seconds = [({"path": path}, each) for path, each in sorted(self._http_stats.seconds.items())]
+        about = "From the arrival of a request until its response has been sent."
+        yield _histogram_family("http_request_seconds", about, seconds)
+        lender = self._lender
+        for name, text, value in (
+            ("models_loaded", "Models in memory.", len(lender.loaded())),
+            ("model_bytes", "Bytes that the models in memory count for.", lender.bytes),
+            ("requests_waiting_for_a_model", "Requests whose model is not in memory yet.", lender.waiting),
+        ):
+            yield _family(name, "gauge", text, [({}, value)])
+        # Where there are several models, each line of these has its name.
+        known: list[tuple[Labels, HeldModel]] = [
+            ({} if lender.catalog.only_one else {"model": held.offer.name}, held) for held in lender.known()
+        ]
+        ends = ("finished", "cancelled", "failed")
+        by_end = [({**label, "end": end}, held.stats.jobs[end]) for label, held in known for end in ends]
+        yield _family("jobs_total", "counter", "Prompts, or requests for vectors or scores, by their ends.", by_end)
+        reasons = ("stop", "length")
+        by_reason = [({**label, "reason": each}, held.stats.answers[each]) for label, held in known for each in reasons]
+        yield _family("answers_total", "counter", "Answers that came to their end, by finish_reason.", by_reason)
+        for name, kind, text, read in _VALUES:
+            yield _family(name, kind, text, [(label, read(held)) for label, held in known])
+        for name, text, histogram in _HISTOGRAMS:
+            yield _histogram_family(name, text, [(label, histogram(held.stats)) for label, held in known])
+
+
+def _of_scheduler(read: Callable[[Scheduler | TextScheduler], float]) -> Callable[[HeldModel], float]:
     """A value of a model's scheduler; 0 while the model is not in memory."""
     return lambda held: 0 if held.service is None else read(held.service.scheduler)
 
 
-_VALUES: tuple[tuple[str, str, str, Callable[[HeldModel], int]], ...] = (
+_VALUES: tuple[tuple[str, str, str, Callable[[HeldModel], float]], ...] = (
     ("prompt_tokens_total", "counter", "Tokens of prompts and texts processed.", lambda held: held.stats.prompt_tokens),
     (
         "cached_tokens_total",
@@ -88,6 +141,12 @@ _VALUES: tuple[tuple[str, str, str, Callable[[HeldModel], int]], ...] = (
         "Blocks that the KV cache may have.",
         _of_scheduler(lambda scheduler: scheduler.kv_blocks),
     ),
+    (
+        "kv_usage_ratio",
+        "gauge",
+        "Share of the KV cache's blocks that are taken, kept prefixes included.",
+        _of_scheduler(lambda scheduler: scheduler.kv_blocks_in_use / scheduler.kv_blocks),
+    ),
 )
 """(name, kind, help, value of a model)."""
 
@@ -98,40 +157,38 @@ _HISTOGRAMS: tuple[tuple[str, str, Callable[[Stats], Histogram]], ...] = (
         "From the arrival of a prompt to its first token.",
         lambda stats: stats.first_token_seconds,
     ),
+    (
+        "token_seconds",
+        "For each token of an answer after its first, the mean of the answer.",
+        lambda stats: stats.token_seconds,
+    ),
     ("job_seconds", "From the arrival of a prompt to the end of its answer.", lambda stats: stats.job_seconds),
     (
         "step_seconds",
         "Between two tokens of a running answer; of a pass over texts.",
         lambda stats: stats.step_seconds,
     ),
+    ("request_prompt_tokens", "Tokens of a prompt that was answered.", lambda stats: stats.request_prompt_tokens),
+    ("request_completion_tokens", "Tokens of an answer.", lambda stats: stats.request_completion_tokens),
 )
 
 
-def _family(name: str, kind: str, text: str, samples: Iterable[tuple[Mapping[str, str], float]]) -> Iterator[str]:
-    yield f"# HELP qwen3cpu_{name} {text}"
-    yield f"# TYPE qwen3cpu_{name} {kind}"
-    for labels, value in samples:
-        yield (
-            f"qwen3cpu_{name}{_labels(labels)} {value:g}"
-            if isinstance(value, float)
-            else (f"qwen3cpu_{name}{_labels(labels)} {value}")
-        )
+def _family(name: str, kind: str, text: str, samples: Iterable[tuple[Labels, float]]) -> Metric:
+    """A counter or a gauge."""
+    found = list(samples)
+    labels = list(found[0][0]) if found else []
+    make = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
+    family = make(f"qwen3cpu_{name}", text, labels=labels)
+    for each, value in found:
+        family.add_metric(list(each.values()), value)
+    return family
 
 
-def _histograms(name: str, text: str, samples: Iterable[tuple[Mapping[str, str], Histogram]]) -> Iterator[str]:
-    yield f"# HELP qwen3cpu_{name} {text}"
-    yield f"# TYPE qwen3cpu_{name} histogram"
-    for labels, histogram in samples:
-        counts = list(histogram.counts)
-        for place, bound in enumerate((*BUCKETS, float("inf"))):
-            le = "+Inf" if bound == float("inf") else f"{bound:g}"
-            yield f"qwen3cpu_{name}_bucket{_labels({**labels, 'le': le})} {sum(counts[: place + 1])}"
-        yield f"qwen3cpu_{name}_sum{_labels(labels)} {histogram.sum:.6f}"
-        yield f"qwen3cpu_{name}_count{_labels(labels)} {sum(counts)}"
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    if not labels:
-        return ""
-    escaped = (value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n") for value in labels.values())
-    return "{" + ",".join(f'{name}="{value}"' for name, value in zip(labels, escaped, strict=True)) + "}"
+def _histogram_family(name: str, text: str, samples: Iterable[tuple[Labels, Histogram]]) -> Metric:
+    found = list(samples)
+    family = HistogramMetricFamily(f"qwen3cpu_{name}", text, labels=list(found[0][0]) if found else [])
+    for each, histogram in found:
+        bounds = [*map(str, histogram.bounds), "+Inf"]
+        buckets = list(zip(bounds, accumulate(list(histogram.counts)), strict=True))
+        family.add_metric(list(each.values()), buckets, histogram.sum)
+    return family

@@ -7,11 +7,14 @@ from collections import Counter
 from time import perf_counter
 from typing import Protocol
 
-from qwen3cpu.generation.results import Chunk
+from qwen3cpu.generation.results import Chunk, Result
 from qwen3cpu.server.scheduling.jobs import Job
 
-BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5)
+BUCKETS = (*_SHORT, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 """Upper bounds in seconds."""
+TOKEN_BUCKETS = tuple(float(digit * 10**power) for power in range(6) for digit in (1, 2, 5))
+"""Upper bounds in tokens."""
 
 
 class Counted(Protocol):
@@ -24,17 +27,22 @@ class Counted(Protocol):
 
 
 class Histogram:
-    """Counts of seconds by the buckets of BUCKETS, and their sum."""
+    """Counts of values by buckets, and their sum. One thread notes values, others read them without a lock.
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS) + 1)
-        """One for each bucket, and one for what is longer than the last."""
+    Args:
+        bounds: upper bounds of the buckets, ascending.
+    """
+
+    def __init__(self, bounds: tuple[float, ...] = BUCKETS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        """One for each bucket, and one for what is larger than the last."""
         self.sum = 0.0
 
-    def note(self, seconds: float) -> None:
+    def note(self, value: float) -> None:
         """Count one."""
-        self.counts[bisect_left(BUCKETS, seconds)] += 1
-        self.sum += seconds
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
 
 
 class Stats:
@@ -43,6 +51,8 @@ class Stats:
     def __init__(self) -> None:
         self.jobs: Counter[str] = Counter()
         """By how they ended: finished, cancelled, failed."""
+        self.answers: Counter[str] = Counter()
+        """Answers that came to their end, by finish_reason."""
         self.prompt_tokens = 0
         """Tokens of prompts that were processed, also those processed again after a preemption."""
         self.cached_tokens = 0
@@ -59,6 +69,12 @@ class Stats:
         """From the arrival of a job to its end, finished ones only."""
         self.step_seconds = Histogram()
         """Steps with running answers (the time between two tokens of a stream), and passes over texts."""
+        self.token_seconds = Histogram()
+        """For each token after the first, the mean of an answer."""
+        self.request_prompt_tokens = Histogram(TOKEN_BUCKETS)
+        """Of the prompts that were answered."""
+        self.request_completion_tokens = Histogram(TOKEN_BUCKETS)
+        """Of answers."""
         self.mean_job_seconds = 1.0
         """Of the last jobs that finished."""
 
@@ -78,8 +94,19 @@ class Stats:
             job.begun = True
             self.first_token_seconds.note(perf_counter() - job.created)
         self.completion_tokens += len(chunk.token_ids)
-        if chunk.result is not None and chunk.index == 0:
-            self.cached_tokens += chunk.result.usage.cached_tokens
+        if chunk.result is not None:
+            self._answered(chunk.result)
+
+    def _answered(self, result: Result) -> None:
+        """An answer has come to its end."""
+        usage = result.usage
+        self.answers[result.finish_reason] += 1
+        self.request_completion_tokens.note(usage.completion_tokens)
+        if usage.completion_tokens > 1:
+            self.token_seconds.note(result.timings.decode_seconds / (usage.completion_tokens - 1))
+        if result.index == 0:
+            self.cached_tokens += usage.cached_tokens
+            self.request_prompt_tokens.note(usage.prompt_tokens)
 
     def ended(self, job: Counted, error: Exception | None) -> None:
         """A job is over."""
