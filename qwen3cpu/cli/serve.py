@@ -74,6 +74,12 @@ def add_command(commands: Commands) -> None:
         help="answer requests for this host name too, on a server for this machine only",
     )
     group.add_argument("--access-log", action="store_true", help="print a line for each request")
+    group.add_argument(
+        "--otel",
+        action="store_true",
+        help="send a span of each request to an OpenTelemetry collector (OTEL_EXPORTER_OTLP_ENDPOINT, by default "
+        "http://localhost:4318); needs the extra [otel]",
+    )
     limits = parser.add_argument_group("limits")
     limits.add_argument("--parallel", type=int, default=16, metavar="N", help="answers side by side (default: 16)")
     limits.add_argument("--queue", type=int, default=64, metavar="N", help="requests that may wait (default: 64)")
@@ -126,6 +132,11 @@ def _open_app(args: argparse.Namespace, address: str) -> Starlette:
     from qwen3cpu.server.models.memory import check_fits
     from qwen3cpu.system.progress_bar import Progress
 
+    tracer_provider = None
+    if args.otel:
+        from qwen3cpu.server.tracing import otlp_provider
+
+        tracer_provider = otlp_provider()
     catalog, named = _catalog(args)
     settings = make_settings(args, catalog, address=address)
     loaded = {}
@@ -135,7 +146,7 @@ def _open_app(args: argparse.Namespace, address: str) -> Starlette:
     for offer in named[:1]:
         with Progress(f"loading {offer.source}", None) as progress:
             loaded[offer.name] = offer.load(progress)
-    return make_app(catalog, settings, loaded)
+    return make_app(catalog, settings, loaded, tracer_provider)
 
 
 def _catalog(args: argparse.Namespace) -> tuple[Catalog, list[StoredModel]]:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import time
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -48,6 +49,10 @@ from qwen3cpu.server.models.offers import GivenModel
 from qwen3cpu.server.models.pulls import Pulls, remove_leftovers
 from qwen3cpu.server.openapi.document import openapi
 from qwen3cpu.server.settings import Settings
+from qwen3cpu.server.tracing import Traced, close_provider
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 GET, POST, DELETE = "GET", "POST", "DELETE"
 ENDPOINTS = (
@@ -82,13 +87,19 @@ ENDPOINTS = (
 )
 
 
-def make_app(models: Model | Catalog, settings: Settings, loaded: dict[str, Model] | None = None) -> Starlette:
+def make_app(
+    models: Model | Catalog,
+    settings: Settings,
+    loaded: dict[str, Model] | None = None,
+    tracer_provider: TracerProvider | None = None,
+) -> Starlette:
     """The application for a loaded model, which belongs to it from now on, or for all models of a catalog.
 
     Args:
         models: a loaded model, which has the name in the settings, or a catalog.
         settings: of the server.
         loaded: models of the catalog that are loaded, by name; they are taken out of it. Others are loaded on demand.
+        tracer_provider: of OpenTelemetry; gets a span for each request, and is shut down at the end. None: no spans.
 
     Raises:
         ArgumentError: the settings do not fit a loaded model. ModelTooLargeError: their memory does not hold one.
@@ -111,9 +122,12 @@ def make_app(models: Model | Catalog, settings: Settings, loaded: dict[str, Mode
         lender.open()
         yield
         await lender.close()
+        if tracer_provider is not None:
+            await close_provider(tracer_provider)
 
     middleware = [
         Middleware(Gate, settings=settings, http_stats=http_stats, known=frozenset(path for _, path, _ in ENDPOINTS)),
+        *([] if tracer_provider is None else [Middleware(Traced, provider=tracer_provider)]),
         Middleware(LoansEnd),
     ]
     if settings.cors_origins:

@@ -18,12 +18,12 @@ from qwen3cpu.server.settings import Settings
 class Running:
     """A server that has started."""
 
-    def __init__(self, model, loaded=None, **settings):
+    def __init__(self, model, loaded=None, tracer_provider=None, **settings):
         """`model` may be a catalog, of which some are loaded."""
         settings.setdefault("model_name", "tiny")
         settings.setdefault("kv_bytes", 1 << 28)
         self.model = model
-        self.app = make_app(model, Settings(**settings), loaded)
+        self.app = make_app(model, Settings(**settings), loaded, tracer_provider)
         self.lender = self.app.state.lender
         loaded = self.lender.loaded()
         self.held = loaded[0] if loaded else None

@@ -13,6 +13,7 @@ from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.bodies import ForeignBody
 from qwen3cpu.server.api.common import check_task
 from qwen3cpu.server.api.ignored import note_ignored
+from qwen3cpu.server.api.notes import note_body
 from qwen3cpu.server.models.lender import Lender
 from qwen3cpu.server.models.offers import Offer
 from qwen3cpu.server.scheduling.service import Service
@@ -62,6 +63,7 @@ async def read_model_body(
 
     body, offer, about = await arrival.body(read)
     note_ignored(http, body)
+    note_body(http.scope, body, offer.name)
     return body, offer, about
 
 

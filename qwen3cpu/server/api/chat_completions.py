@@ -47,6 +47,11 @@ class ChatReply:
         in_thinking = starts_thinking(prompt, tokenizer)
         self._content = [ContentLogprobs(tokenizer, in_thinking=in_thinking) for _ in range(body.n or 1)]
 
+    @property
+    def id(self) -> str:
+        """Of the response."""
+        return str(self._head["id"])
+
     async def whole(self) -> dict[str, Any]:
         """All of it."""
         results = await self._answers.results()

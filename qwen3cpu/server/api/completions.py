@@ -99,6 +99,11 @@ class CompletionReply:
             for _ in range(self._per_prompt)
         ]
 
+    @property
+    def id(self) -> str:
+        """Of the response."""
+        return str(self._head["id"])
+
     async def whole(self) -> dict[str, Any]:
         """All of it."""
         chunks = [each async for each in self._answers.chunks()]

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from qwen3cpu.errors import ArgumentError, ContextLengthError, Qwen3CpuError
 from qwen3cpu.server.api.json_output import json_bytes
+from qwen3cpu.server.api.notes import notes_of
 from qwen3cpu.server.models.errors import ModelInUseError, ModelTooLargeError, UnknownModelError
 from qwen3cpu.server.scheduling.jobs import QueueFullError, ShuttingDownError, TimeLimitError
 
@@ -139,11 +140,19 @@ def guarded(endpoint: Endpoint) -> Endpoint:
         try:
             return await endpoint(request)
         except (ClientGoneError, ClientDisconnect):
+            notes_of(request.scope).error = "cancelled"
             return Response(status_code=499)
         except Exception as error:
-            return as_api_error(error).response(request.scope["path"])
+            # Kept in no variable here: its traceback has this frame, and only a search for cycles would free both.
+            return _noted(request, as_api_error(error))
 
     return guard
+
+
+def _noted(request: Request, error: ApiError) -> Response:
+    """The response that tells of an error, which is noted."""
+    notes_of(request.scope).error = error.code or str(error.status)
+    return error.response(request.scope["path"])
 
 
 def moved(place: str, places: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from qwen3cpu.generation.options import Request
 from qwen3cpu.server.api.json_output import json_bytes
+from qwen3cpu.server.api.notes import notes_of
 from qwen3cpu.server.api.streams import KEEP_ALIVE, EventStream, PieceStream, while_connected
 from qwen3cpu.server.models.lender import Lender
 from qwen3cpu.server.scheduling.service import Answers
@@ -22,6 +23,10 @@ LONGEST_HEADER = 2048
 
 class Reply(Protocol):
     """Writes the answers to one request."""
+
+    @property
+    def id(self) -> str | None:
+        """Of the response; None: it has none."""
 
     def events(self) -> AsyncGenerator[bytes, None]:
         """As a stream, each item a whole event or line."""
@@ -53,6 +58,8 @@ async def respond(
         ping: what a stream of events gets when nothing else comes.
     """
     lender: Lender = http.app.state.lender
+    notes = notes_of(http.scope)
+    notes.response_id, notes.answers = reply.id, answers.record
     headers = unenforced_header(answers.jobs[0].request)
     if stream and lines:
         return PieceStream(reply.events(), answers.close, "application/x-ndjson", headers=headers)

@@ -17,6 +17,7 @@ from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.asked_model import ask_model
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.json_output import json_bytes
+from qwen3cpu.server.api.notes import notes_of
 from qwen3cpu.server.api.search_bodies import RerankBody
 from qwen3cpu.server.api.streams import while_connected
 from qwen3cpu.server.scheduling.service import Service
@@ -33,6 +34,7 @@ async def rerank(http: HttpRequest) -> Response:
         service, body = await ask_model(http, arrival, RerankBody, "reranking")
         with client_names(body.field, places={**body.places, "documents": body.field}):
             documents, texts = await arrival.work(partial(_encoded, service, body, arrival))
+            notes_of(http.scope).input_tokens = sum(map(len, texts))
             states = service.start_texts(texts, arrived=arrival.at)
     try:
         logits: list[float] = []

@@ -82,6 +82,11 @@ class ResponsesReply:
             "user": body.user,
         }
 
+    @property
+    def id(self) -> str:
+        """Of the response."""
+        return str(self._response["id"])
+
     async def whole(self) -> dict[str, Any]:
         """All of it."""
         async for event in self._all_events():

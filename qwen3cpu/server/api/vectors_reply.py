@@ -18,6 +18,7 @@ from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.asked_model import ask_model
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.json_output import json_bytes
+from qwen3cpu.server.api.notes import notes_of
 from qwen3cpu.server.api.search_bodies import EmbeddingsBody
 from qwen3cpu.server.api.streams import PieceStream, while_connected
 from qwen3cpu.server.scheduling.jobs import TimeLimitError
@@ -64,6 +65,7 @@ async def send_vectors(
             form, texts = await arrival.work(partial(encoded_texts, service, body, arrival.watch))
             if not texts:
                 return Response(reply_form.head + reply_form.tail(0), media_type="application/json")
+            notes_of(http.scope).input_tokens = sum(map(len, texts))
             states = service.start_texts(texts, arrived=arrival.at)
     try:
         found = await while_connected(http.receive, states.ready())

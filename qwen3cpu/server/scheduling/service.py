@@ -18,6 +18,7 @@ from qwen3cpu.generation.results import Chunk, Result, TokenLogprob
 from qwen3cpu.model import Model
 from qwen3cpu.server.scheduling.jobs import Job, Outcome
 from qwen3cpu.server.scheduling.memory import default_kv_bytes
+from qwen3cpu.server.scheduling.records import AnswersRecord
 from qwen3cpu.server.scheduling.scheduler import Scheduler, SchedulerLimits
 from qwen3cpu.server.scheduling.text_scheduler import TextScheduler
 from qwen3cpu.server.scheduling.text_states import TextStates
@@ -39,6 +40,8 @@ class Answers:
         self._scheduler = scheduler
         self._workshop = workshop
         self.jobs: list[Job] = []
+        self.record = AnswersRecord()
+        """Of what has come."""
         self._arrived: deque[tuple[int, Outcome]] = deque()
         self._news = asyncio.Event()
         self._left = 0
@@ -51,6 +54,7 @@ class Answers:
 
     def sink(self, first: int, outcome: Outcome) -> None:
         """Take what a job got, on the event loop."""
+        self.record.note(first, outcome)
         self._arrived.append((first, outcome))
         self._news.set()
 

@@ -50,6 +50,11 @@ class MessagesReply:
             "seed": answers.jobs[0].request.sampling.seed,
         }
 
+    @property
+    def id(self) -> str:
+        """Of the response."""
+        return str(self._message["id"])
+
     async def whole(self) -> dict[str, Any]:
         """All of it."""
         message = self._message

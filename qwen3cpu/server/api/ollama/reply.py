@@ -76,6 +76,10 @@ class OllamaReply:
         self._content = ContentLogprobs(tokenizer, in_thinking=starts_thinking(prompt, tokenizer))
         self._calls = 0
 
+    @property
+    def id(self) -> None:
+        """Ollama has none."""
+
     async def whole(self) -> dict[str, Any]:
         """All of it."""
         (result,) = await self._answers.results()
