@@ -2,6 +2,7 @@
 
     python bench/soak.py --minutes 60                        # the embedded model
     python bench/soak.py --minutes 10 --model FOLDER
+    python bench/soak.py --minutes 60 --beside tiny-embedding --memory 24M    # two models that take turns
     python bench/soak.py --flood                             # a one-token chat beside 2 MB texts and hostile schemas
 
 The server runs in a process of its own with a small KV cache, so that answers are preempted. Every answer with a seed
@@ -112,6 +113,12 @@ def _calls(calls: list[dict[str, Any]] | None) -> list[Any]:
     return [call["function"] for call in calls or ()]
 
 
+def total(lines: list[str], name: str) -> int:
+    """The sum of a metric over all models."""
+    found = (line.rsplit(" ", 1) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+    return sum(int(float(value)) for _, value in found)
+
+
 class Load:
     """The clients of one server.
 
@@ -119,12 +126,15 @@ class Load:
         url: of the server.
         process: its process id, for memory and open files.
         record: is filled.
+        beside: a model that makes vectors, of the same server; None: there is none.
     """
 
-    def __init__(self, url: str, process: int, record: Record) -> None:
+    def __init__(self, url: str, process: int, record: Record, beside: str | None) -> None:
         self._http = httpx.AsyncClient(base_url=url, timeout=600, limits=httpx.Limits(max_connections=200))
         self._process = process
         self._record = record
+        self._beside = beside
+        self._vectors: list[tuple[str, list[float]]] = []
         self._expected: list[tuple[dict[str, Any], str]] = []
         self._start = monotonic()
 
@@ -135,12 +145,17 @@ class Load:
             if response.status_code == 400 and "tools" in body:
                 continue  # the model has no tokens for calls of tools
             self._expected.append((body, told(response.raise_for_status().json())))
+        for number in range(8 if self._beside else 0):
+            text = " ".join(random.Random(number).choices(WORDS, k=10 * number + 1))
+            response = await self._http.post("/v1/embeddings", json={"input": text, "model": self._beside})
+            self._vectors.append((text, response.raise_for_status().json()["data"][0]["embedding"]))
 
     async def run(self, seconds: float) -> None:
         """All kinds of clients side by side for so long, with a rest after each tenth."""
         self._start = monotonic()
         kinds = [self._seeded] * 6 + [self._stream] * 3 + [self._cancel] * 3
         kinds += [self._long_prompt, self._text_endpoints, self._nonsense, self._flood, self._hostile]
+        kinds += [self._vector] if self._beside else []
         rngs = [random.Random(number) for number in range(len(kinds))]
 
         async def client(kind: Any, rng: random.Random, end: float) -> None:
@@ -180,11 +195,9 @@ class Load:
     async def leaked_blocks(self) -> int:
         """Blocks of the KV cache that neither an answer nor the prefix cache holds, once all is quiet."""
         for _ in range(100):
-            text = (await self._http.get("/metrics")).text
-            lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
-            values = {name: float(value) for name, value in lines}
-            leaked = int(values["qwen3cpu_kv_blocks_in_use"] - values["qwen3cpu_kv_blocks_cached"])
-            if leaked == 0 and values["qwen3cpu_answers_running"] == 0:
+            lines = (await self._http.get("/metrics")).text.splitlines()
+            leaked = total(lines, "qwen3cpu_kv_blocks_in_use") - total(lines, "qwen3cpu_kv_blocks_cached")
+            if leaked == 0 and total(lines, "qwen3cpu_answers_running") == 0:
                 return 0
             await asyncio.sleep(0.1)
         return leaked
@@ -210,6 +223,14 @@ class Load:
         response = await self._post("/v1/chat/completions", body)
         if response is not None and response.status_code == 200 and told(response.json()) != expected:
             self._record.wrong.append(f"seed {body['seed']}: expected {expected[:300]}, found {response.text[:300]}")
+
+    async def _vector(self, rng: random.Random) -> None:
+        text, expected = rng.choice(self._vectors)
+        response = await self._post("/v1/embeddings", {"input": text, "model": self._beside})
+        found = response.json()["data"][0]["embedding"] if response is not None and response.is_success else expected
+        if found != expected:
+            self._record.wrong.append(f"another vector for {text[:100]!r}")
+        await asyncio.sleep(0.2)
 
     async def _stream(self, rng: random.Random) -> None:
         text = " ".join(rng.choices(WORDS, k=rng.randrange(1, 30)))
@@ -324,8 +345,9 @@ def report(record: Record, leaked: int, seconds: float) -> tuple[dict[str, Any],
 async def soak(url: str, process: int, args: argparse.Namespace) -> bool:
     """Load the server, print the figures."""
     record = Record()
-    load = Load(url, process, record)
-    about = {"machine": Machine.here().__dict__, "model": Path(args.model).name, "kv_memory": args.kv_memory}
+    load = Load(url, process, record, args.beside)
+    about = {name: getattr(args, name) for name in ("beside", "memory", "kv_memory")}
+    about |= {"machine": Machine.here().__dict__, "model": Path(args.model).name}
     await load.prepare()
     if args.flood:
         alone, beside = await load.beside_a_flood(12, 6, 20)
@@ -352,6 +374,8 @@ def main() -> int:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--kv-memory", default="16M", help="of the server (default: %(default)s, little for `tiny`)")
+    parser.add_argument("--beside", metavar="MODEL", help="an embedding model in the same server")
+    parser.add_argument("--memory", metavar="SIZE", help="of all models; when two do not fit, they take turns")
     parser.add_argument("--flood", action="store_true", help="measure a one-token chat beside floods instead")
     parser.add_argument("--log", default=os.devnull, help="file for what the server writes (default: nowhere)")
     args = parser.parse_args()
@@ -360,6 +384,8 @@ def main() -> int:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "qwen3cpu", "serve", "--model", args.model, "--port", str(port)]
     command += ["--kv-memory", args.kv_memory, "--queue", "256"]
+    for name, value in (("--model", args.beside), ("--memory", args.memory)):
+        command += [name, value] if value else []
     with open(args.log, "wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
     try:
