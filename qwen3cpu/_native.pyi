@@ -136,7 +136,7 @@ class Bpe:
     def find(self, token: bytes) -> int | None:
         """The id of these bytes, if they are one token."""
 
-    def encode(self, words: SequenceOf[str]) -> list[int]:
+    def encode(self, words: SequenceOf[str]) -> NDArray[np.uint32]:
         """Ids of words, one after the other, each written in the byte alphabet. What has no token is left out, as in
         the `tokenizers` library. Releases the GIL.
         """

@@ -1,4 +1,5 @@
 // pybind11 for byte-pair encoding: conversion and the GIL. No logic.
+#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include <memory>
@@ -24,19 +25,22 @@ py::object read_bpe(const py::bytes& tokenizer_json) {
   return py::make_tuple(std::make_unique<Bpe>(std::move(found->bpe)), py::bytes(found->rest));
 }
 
-std::vector<uint32_t> encode(const Bpe& bpe, const std::vector<std::string>& words) {
-  py::gil_scoped_release release;
+// An array, because a list of so many numbers takes eight times the memory.
+py::array_t<uint32_t> encode(const Bpe& bpe, const std::vector<std::string>& words) {
   std::vector<uint32_t> ids;
-  std::string bytes;
-  for (const std::string& word : words) {
-    bytes.clear();
-    for (std::string_view rest = word; !rest.empty();) {
-      const int byte = take_byte_letter(rest);
-      if (byte >= 0) bytes += static_cast<char>(byte);
+  {
+    py::gil_scoped_release release;
+    std::string bytes;
+    for (const std::string& word : words) {
+      bytes.clear();
+      for (std::string_view rest = word; !rest.empty();) {
+        const int byte = take_byte_letter(rest);
+        if (byte >= 0) bytes += static_cast<char>(byte);
+      }
+      bpe.encode(bytes, ids);
     }
-    bpe.encode(bytes, ids);
   }
-  return ids;
+  return py::array_t<uint32_t>(static_cast<py::ssize_t>(ids.size()), ids.data());
 }
 
 }  // namespace

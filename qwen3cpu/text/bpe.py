@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Protocol
 
+import numpy as np
 import tokenizers
+from numpy.typing import NDArray
 from tokenizers import decoders, models
 
 from qwen3cpu import _native
@@ -33,7 +35,7 @@ class Bpe(Protocol):
     def normalize(self, text: str) -> str:
         """What the checkpoint makes of a text before anything else."""
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str) -> list[int] | NDArray[np.uint32]:
         """Ids of a text. Bytes without a token are left out."""
 
     def token_bytes(self, id_: int) -> bytes | None:
@@ -106,7 +108,7 @@ class _TableBpe:
         with _LIBRARY:
             return text if self._normalizer is None else str(self._normalizer.normalize_str(text))
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str) -> NDArray[np.uint32]:
         normal = self.normalize(text)
         with _LIBRARY:
             words = self._pre_tokenizer.pre_tokenize_str(normal)

@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import tokenizers
+from numpy.typing import NDArray
 
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.text.bpe import open_tokenizer_json
@@ -29,6 +31,8 @@ NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
 
 _logger = logging.getLogger("qwen3cpu")
 
+LONG_PIECE = 1 << 16
+"""Ids of a piece that may fill a context by itself."""
 _WHITE_SPACE = re.compile(r"\s*")
 
 
@@ -95,7 +99,8 @@ class Tokenizer:
             text: any Unicode text.
             control_tokens: whether the spelling of an added token, such as `<|im_end|>`, becomes that token. By default
                 it is plain text like any other, which is what text from a user or a document needs.
-            watch: called between the pieces of a long text with the number of ids so far. What it raises ends the work.
+            watch: called between the pieces of a long text, and after a very long one, with the number of ids so far.
+                What it raises ends the work.
 
         Raises:
             ArgumentError: not a str, a lone surrogate, or a byte that the vocabulary cannot express.
@@ -113,7 +118,10 @@ class Tokenizer:
             for piece in pieces(text) if self._bpe.can_be_cut else (text,):
                 if watch is not None and done:
                     watch(len(ids))
-                ids += self._encode_plain(piece)
+                found = self._encode_plain(piece)
+                if watch is not None and len(found) > LONG_PIECE:
+                    watch(len(ids) + len(found))  # before they become a list, of 16 MB for 2 MB of text
+                ids += found if isinstance(found, list) else found.tolist()
                 done += 1
             if control is not None:
                 ids.append(control)
@@ -193,12 +201,12 @@ class Tokenizer:
             return added
         return self._bpe.id_of(token)
 
-    def _encode_plain(self, text: str) -> list[int]:
+    def _encode_plain(self, text: str) -> list[int] | NDArray[np.uint32]:
         if self._bpe.missing_bytes:
             self._check_expressible(text)
         ids = self._bpe.encode(text)
         if self._never_from_text and not self._never_from_text.isdisjoint(ids):
-            found = next(id_ for id_ in ids if id_ in self._never_from_text)
+            found = next(int(id_) for id_ in ids if id_ in self._never_from_text)
             raise ArgumentError(
                 f"text: expected what the vocabulary of {self.source} can write as plain text, found "
                 f"{self.token_bytes(found).decode()!r}"

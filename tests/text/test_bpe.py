@@ -54,13 +54,13 @@ def test_says_what_the_library_says() -> None:
 @given(st.one_of(st.text(), st.text(alphabet="the wasr\n 世👋é", max_size=60)))
 def test_ids_are_the_librarys(text: str) -> None:
     assert TABLE is not None
-    assert TABLE.bpe.encode(text) == LIBRARY.bpe.encode(text)
+    assert list(TABLE.bpe.encode(text)) == list(LIBRARY.bpe.encode(text))
 
 
 @pytest.mark.parametrize("word", ["a" * 5000, "the" * 3000, "=" * 4097, "世" * 2000, "ab" * 2500])
 def test_long_words(word: str) -> None:
     assert TABLE is not None
-    assert TABLE.bpe.encode(word) == LIBRARY.bpe.encode(word)
+    assert list(TABLE.bpe.encode(word)) == list(LIBRARY.bpe.encode(word))
 
 
 def random_merges(rng: random.Random) -> bytes:
@@ -88,7 +88,7 @@ def test_competing_merges_are_the_librarys() -> None:
         assert table is not None
         for _ in range(40):
             text = "".join(rng.choices("abc", k=rng.randint(0, 40)))
-            assert table.bpe.encode(text) == library.bpe.encode(text), (content, text)
+            assert list(table.bpe.encode(text)) == list(library.bpe.encode(text)), (content, text)
 
 
 def legacy_merges(content: dict[str, Any]) -> None:
@@ -113,7 +113,7 @@ def test_ways_to_write_the_same_file(change: Edit, options: dict[str, Any]) -> N
     assert is_table(content)
     text = "the weather in the town, 世界 👋🏽 \\ \" user's 12\n\n"
     expected = tokenizers.Tokenizer.from_buffer(small()).encode(text, add_special_tokens=False).ids
-    assert bpe.open_tokenizer_json(content, "test").bpe.encode(text) == expected
+    assert list(bpe.open_tokenizer_json(content, "test").bpe.encode(text)) == expected
 
 
 UNUSUAL: dict[str, Edit] = {
@@ -137,7 +137,7 @@ def test_unusual_files_are_left_to_the_library(change: Edit) -> None:
     assert isinstance(opened.bpe, bpe._LibraryBpe)
     assert opened.added.keys() == library.get_added_tokens_decoder().keys()
     text = "the weather, 世界\n"
-    assert opened.bpe.encode(text) == library.encode(text, add_special_tokens=False).ids
+    assert list(opened.bpe.encode(text)) == library.encode(text, add_special_tokens=False).ids
 
 
 def with_escaped_key(content: bytes, key: str) -> bytes:
@@ -152,7 +152,7 @@ def test_keys_with_escapes_mean_what_they_spell(key: str) -> None:
     content = with_escaped_key(small(), key)
     assert json.loads(content) == json.loads(small())
     text = "the weather, 世界\n"
-    assert bpe.open_tokenizer_json(content, "test").bpe.encode(text) == LIBRARY.bpe.encode(text)
+    assert list(bpe.open_tokenizer_json(content, "test").bpe.encode(text)) == list(LIBRARY.bpe.encode(text))
 
 
 @pytest.mark.parametrize("escaped", [0, 1])
@@ -166,7 +166,7 @@ def test_a_model_that_stands_twice_is_the_librarys_choice(escaped: int) -> None:
     content = small().replace(b'"model"', f"{first}: {json.dumps(other)}, {second}".encode(), 1)
     text = "the weather"
     expected = tokenizers.Tokenizer.from_buffer(content).encode(text, add_special_tokens=False).ids
-    assert bpe.open_tokenizer_json(content, "test").bpe.encode(text) == expected
+    assert list(bpe.open_tokenizer_json(content, "test").bpe.encode(text)) == expected
 
 
 @pytest.mark.parametrize("content", ['"', "\\", '\\"', '"}', 'a"b\\', '{"a": ["\\\\"]}'])
@@ -227,7 +227,7 @@ def test_no_damaged_file_crashes() -> None:
             library = bpe._open_library(bytes(damaged), "test")
             assert library.size == found.size
             for text in ("the weather in town", "世界 system"):
-                assert found.bpe.encode(text) == library.bpe.encode(text), (at, damaged[at])
+                assert list(found.bpe.encode(text)) == list(library.bpe.encode(text)), (at, damaged[at])
     assert accepted > 50, "otherwise the comparison proves nothing"
 
 
@@ -255,7 +255,7 @@ def test_every_byte_is_written_with_its_own_letter() -> None:
     table, _ = found
     for letter, byte in bpe._BYTE_OF_CHARACTER.items():
         id_ = table.find(bytes([byte]))
-        assert table.encode([letter]) == ([] if id_ is None else [id_]), byte
+        assert table.encode([letter]).tolist() == ([] if id_ is None else [id_]), byte
 
 
 def test_words_outside_the_byte_alphabet_and_ids_outside_the_vocabulary() -> None:
@@ -263,7 +263,7 @@ def test_words_outside_the_byte_alphabet_and_ids_outside_the_vocabulary() -> Non
     assert found is not None
     table, rest = found
     assert json.loads(rest)["model"] == json.loads(small())["model"] | {"vocab": {}, "merges": []}
-    assert table.encode(["a", "\u4e16", "b", ""]) == table.encode(["ab"[:1], "b"])
+    assert table.encode(["a", "\u4e16", "b", ""]).tolist() == table.encode(["ab"[:1], "b"]).tolist()
     assert table.find(b"no such token") is None
     with pytest.raises(IndexError):
         table.token(table.size)

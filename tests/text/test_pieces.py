@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import qwen3cpu
 from qwen3cpu.errors import ContextLengthError
 from qwen3cpu.text.pieces import PIECE, can_be_cut, pieces
-from qwen3cpu.text.tokenizer import Tokenizer
+from qwen3cpu.text.tokenizer import LONG_PIECE, Tokenizer
 
 ALPHABET = "abZ1é你ア한\u0301\u1100\u1161 \n\r\t.,;:!?'s-。，\u3000👋"
 
@@ -96,3 +96,10 @@ def test_a_text_that_cannot_fit_is_refused_before_it_is_encoded(tiny, raw, monke
     with pytest.raises(ContextLengthError, match=rf"more than \d+ tokens, the context holds {tiny.context} positions"):
         tiny.generate(might_fit, raw=raw)
     assert sum(map(len, encoded)) < len(might_fit)
+
+
+def test_a_very_long_piece_is_told_before_it_becomes_a_list(tiny):
+    counts = []
+    ids = tiny.tokenizer.encode("qz" * LONG_PIECE, watch=counts.append)
+    assert counts == [len(ids)]
+    assert len(ids) > LONG_PIECE
