@@ -58,8 +58,8 @@ HOSTILE_SCHEMAS: tuple[dict[str, Any], ...] = (
     {"anyOf": [{"type": "object", "properties": {f"k{i}": {"$ref": "#"}}} for i in range(200)]},
     {"type": "array", "items": {"enum": [f"value {i} " + "x" * 40 for i in range(500)]}, "minItems": 500},
 )
+# Endpoints of all APIs that take messages and stream answers to them.
 STREAMS = ("/v1/chat/completions", "/v1/messages", "/api/chat")
-"""Endpoints of all APIs that take messages and stream answers to them."""
 WORDS = ("river", "stone", "cloud", "lamp", "tree", "road", "wind", "door", "glass", "bread")
 
 
@@ -364,8 +364,7 @@ async def soak(url: str, process: int, args: argparse.Namespace) -> bool:
 
 
 def _spread(values: list[float]) -> dict[str, float]:
-    ordered = sorted(values)
-    return {"least": ordered[0], "median": ordered[len(ordered) // 2], "largest": ordered[-1]}
+    return {"least": min(values), "median": median(values), "largest": max(values)}
 
 
 def main() -> int:
@@ -382,9 +381,9 @@ def main() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "qwen3cpu", "serve", "--model", args.model, "--port", str(port)]
-    command += ["--kv-memory", args.kv_memory, "--queue", "256"]
-    for name, value in (("--model", args.beside), ("--memory", args.memory)):
+    command = [sys.executable, "-m", "qwen3cpu", "serve", "--queue", "256", "--port", str(port)]
+    flags = [("--model", args.model), ("--model", args.beside), ("--memory", args.memory)]
+    for name, value in [*flags, ("--kv-memory", args.kv_memory)]:
         command += [name, value] if value else []
     with open(args.log, "wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
