@@ -103,6 +103,7 @@ def test_a_terminal_asks(talk, typed, expected):
     assert asked == ["call add(a=17, b=25) of things? [y]es, [n]o, [a]lways this tool: "] * questions
 
 
+@pytest.mark.heavy
 def test_a_call_cannot_steer_the_terminal(talk):
     escape = '<tool_call>\n{"name": "fail", "arguments": {"reason": "\\u001b[2Jgone"}}\n</tool_call>'
     _, told, asked = talk(["x"], escape, "So.", typed=["n"])
@@ -110,6 +111,7 @@ def test_a_call_cannot_steer_the_terminal(talk):
     assert "\x1b" not in asked[0]
 
 
+@pytest.mark.heavy
 def test_calls_without_end_are_stopped(talk, monkeypatch):
     monkeypatch.setattr(chat, "MOST_STEPS", 3)
     done, told, _ = talk(["x"], *[ADD] * 9, flags=["--mcp-allow"])
@@ -172,6 +174,7 @@ def speaker(tmp_path_factory):
     return write_scripted(tmp_path_factory.mktemp("speaker"), script(["\n", "X", "<|im_end|>"]))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("keys", ["\x03\x03", "x\n\x04"])
 def test_servers_are_gone_when_the_conversation_ends(speaker, config, keys):
     with Terminal("chat", "-m", speaker, "--mcp", config, "--thinking", "off") as terminal:
@@ -186,6 +189,7 @@ def test_servers_are_gone_when_the_conversation_ends(speaker, config, keys):
     assert not any(is_alive(each) for each in found)
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not TOLD, reason="the system does not tell which processes a process has started")
 def test_servers_are_gone_after_ctrl_c_on_a_pipe(speaker, config):
     with start("chat", "-m", speaker, "--mcp", config) as process:

@@ -185,6 +185,7 @@ def test_errors_come_where_they_belong(model):
     asyncio.run(main())
 
 
+@pytest.mark.heavy
 def test_two_hundred_cancelled_generations_leave_nothing(model):
     """Cancelled by task, timeout, break and aclose, after any time and any number of chunks; the others are right."""
     rng = random.Random(5)

@@ -105,6 +105,7 @@ def test_processes_are_gone_and_get_their_environment_only(monkeypatch):
     assert not is_alive(int(process))
 
 
+@pytest.mark.heavy
 def test_equal_names_get_the_name_of_their_server():
     entries = {"one": config(), "two": config("hello")}
     with servers(entries=entries) as running:
@@ -189,6 +190,7 @@ def test_a_server_that_dies_is_told_with_its_last_words(monkeypatch, model):
         assert run.text == "Sorry."
 
 
+@pytest.mark.heavy
 def test_a_call_that_hangs_ends_in_time():
     expected = "MCP server 'things': hang has not answered within 1 seconds"
     with none_left(), servers(timeout=1) as running, pytest.raises(McpServerError, match=expected):
@@ -212,6 +214,7 @@ def test_a_server_that_does_not_start_is_named_and_no_other_is_left(entry, messa
         servers(entries={"things": config(), "bad": entry}).__enter__()
 
 
+@pytest.mark.heavy
 def test_a_server_that_is_never_ready():
     expected = "MCP server 'slow' is not ready within 1 seconds"
     with none_left(), pytest.raises(McpServerError, match=expected):
@@ -259,6 +262,7 @@ if sys.argv[2] == "hang":
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("how", ["end", "interrupt"])
 def test_no_process_is_left_behind(tmp_path, how):
     """The program ends without closing its servers, or by Ctrl-C in a call."""

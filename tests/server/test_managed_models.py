@@ -119,6 +119,7 @@ def test_a_model_is_pulled_used_and_deleted(manage, hub):
         assert server.delete(NAME).status_code == 404
 
 
+@pytest.mark.heavy
 def test_a_connection_that_breaks_is_taken_up_again(manage, hub):
     write_checkpoint(hub[0].files, vocab_size=LARGE)
     hub[0].break_once.add("model.safetensors")
@@ -129,6 +130,7 @@ def test_a_connection_that_breaks_is_taken_up_again(manage, hub):
     assert int(second.removeprefix("bytes=").removesuffix("-")) > 0
 
 
+@pytest.mark.heavy
 def test_a_pull_goes_on_with_what_an_earlier_server_has_fetched(manage, hub):
     write_checkpoint(hub[0].files, vocab_size=LARGE)
     hub[0].break_once.add("model.safetensors")
@@ -163,6 +165,7 @@ def test_a_hub_that_refuses(manage, hub):
         assert (server.names(), server.visible()) == ([], [])
 
 
+@pytest.mark.heavy
 def test_a_full_disk(manage, hub):
     with manage(code=FULL_DISK) as server:
         error = server.pull()[-1]["error"]

@@ -73,6 +73,7 @@ class Question:
         return message.get("reasoning_content") or "", message["content"]
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc/PID/maps")
 def test_mixed_requests_take_turns(serve_folder, folder, alone, monkeypatch, tmp_path):
     """All are answered, each as by its model alone; no model leaves memory while it is in use; memory comes back."""
