@@ -72,8 +72,8 @@ class Record:
     wrong: list[str] = field(default_factory=list)
     longest: dict[str, float] = field(default_factory=dict)
     """Seconds of the slowest request of a kind."""
-    memory: list[tuple[float, int, int]] = field(default_factory=list)
-    """(seconds since the start, bytes of resident memory, open files) of the server, under load."""
+    memory: list[tuple[float, int]] = field(default_factory=list)
+    """(seconds since the start, bytes of resident memory) of the server, under load."""
     at_rest: list[tuple[int, int]] = field(default_factory=list)
     """(bytes of resident memory, open files) after each tenth of the time."""
 
@@ -172,7 +172,7 @@ class Load:
             async def watch(end: float) -> None:
                 nonlocal shown
                 while (now := monotonic()) < end:
-                    self._record.memory.append((now - self._start, *self._memory_and_files()))
+                    self._record.memory.append((now - self._start, self._memory()))
                     progress.advance(round(now - self._start) - shown)
                     shown = round(now - self._start)
                     await asyncio.sleep(min(max(1.0, seconds / 500), end - now))
@@ -183,14 +183,14 @@ class Load:
                 await asyncio.gather(watch(end), *clients)
                 rest = monotonic()
                 await asyncio.sleep(REST_SECONDS)
-                self._record.at_rest.append(self._memory_and_files())
+                files = len(list(Path(f"/proc/{self._process}/fd").iterdir()))
+                self._record.at_rest.append((self._memory(), files))
                 self._start += monotonic() - rest
 
-    def _memory_and_files(self) -> tuple[int, int]:
-        """Bytes of the server's resident memory, and its open files."""
+    def _memory(self) -> int:
+        """Bytes of the server's resident memory."""
         status = Path(f"/proc/{self._process}/status").read_text()
-        (resident,) = (int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
-        return resident, len(list(Path(f"/proc/{self._process}/fd").iterdir()))
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
 
     async def leaked_blocks(self) -> int:
         """Blocks of the KV cache that neither an answer nor the prefix cache holds, once all is quiet."""
@@ -319,7 +319,7 @@ class Load:
 def report(record: Record, leaked: int, seconds: float) -> tuple[dict[str, Any], bool]:
     """The figures, and whether all is well. seconds: how long the load was."""
     tenths = [
-        [resident for at, resident, _ in record.memory if number * seconds <= TENTHS * at < (number + 1) * seconds]
+        [resident for at, resident in record.memory if number * seconds <= TENTHS * at < (number + 1) * seconds]
         for number in range(TENTHS)
     ]
     at_rest = [resident for resident, _ in record.at_rest]

@@ -90,7 +90,8 @@ class Answerer:
                 found = "messages" if is_messages(prompt) else "token ids"
                 found = "a message" if isinstance(prompt, str) else found
                 raise ArgumentError(f"token_healing: expected a text that is fed as it is (raw=True), found {found}")
-            _ = self.surroundings.tokenizer.beginnings  # here, where nobody else waits
+            # Made the first time that it is read, which takes some tenths of a second: no running answer waits here.
+            _ = self.surroundings.tokenizer.beginnings
         return self._prompts.encode(prompt, request)
 
     def stream(

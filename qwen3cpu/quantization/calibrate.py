@@ -36,7 +36,7 @@ class Source:
         matrices: all of them, in q8.
         vectors: norms and biases.
         token_limit: ids that the tokenizer knows lie below it.
-        original: gives a matrix by its name as it was before packing, float32 [rows, cols].
+        original: takes the name of a matrix and returns its values before packing, float32 [rows, cols].
         encode: gives the ids of a text.
         end: the end token of an embedding model, whose state is a text's vector; None for other models.
     """

@@ -35,7 +35,7 @@ class Bpe(Protocol):
     def normalize(self, text: str) -> str:
         """What the checkpoint makes of a text before anything else."""
 
-    def encode(self, text: str) -> list[int] | NDArray[np.uint32]:
+    def encode(self, text: str) -> NDArray[np.uint32]:
         """Ids of a text. Bytes without a token are left out."""
 
     def token_bytes(self, id_: int) -> bytes | None:
@@ -146,10 +146,9 @@ class _LibraryBpe:
         with _LIBRARY:
             return text if self._normalizer is None else str(self._normalizer.normalize_str(text))
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str) -> NDArray[np.uint32]:
         with _LIBRARY:
-            ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
-        return ids
+            return np.array(self._plain.encode(text, add_special_tokens=False).ids, np.uint32)
 
     def token_bytes(self, id_: int) -> bytes | None:
         token: str | None = self._plain.id_to_token(id_)

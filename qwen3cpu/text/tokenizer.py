@@ -121,7 +121,7 @@ class Tokenizer:
                 found = self._encode_plain(piece)
                 if watch is not None and len(found) > LONG_PIECE:
                     watch(len(ids) + len(found))  # before they become a list, of 16 MB for 2 MB of text
-                ids += found if isinstance(found, list) else found.tolist()
+                ids += found.tolist()
                 done += 1
             if control is not None:
                 ids.append(control)
@@ -201,7 +201,7 @@ class Tokenizer:
             return added
         return self._bpe.id_of(token)
 
-    def _encode_plain(self, text: str) -> list[int] | NDArray[np.uint32]:
+    def _encode_plain(self, text: str) -> NDArray[np.uint32]:
         if self._bpe.missing_bytes:
             self._check_expressible(text)
         ids = self._bpe.encode(text)

@@ -92,7 +92,7 @@ class ForeignBody(Body):
 
     @property
     def keep_seconds(self) -> float | None:
-        """How long the model shall stay in memory after its last use, less than 0 for ever; None: nothing is said."""
+        """Seconds for which the model stays in memory after its last use, below 0 for ever; None: not said."""
         return None
 
     @classmethod
