@@ -16,6 +16,8 @@ _PART: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 _ID: Final = re.compile(rf"{_PART}/{_PART}")
 WHOLE: Final = ("*.json", "*.safetensors", "*.jinja", "[0-9]_*/config.json")
 CONFIG: Final = ("config.json",)
+OTHER_FOLDERS: Final = ("[!0-9]*/*",)
+"""Folders inside a repository, which hold copies in other formats."""
 
 
 def is_hub_id(source: str) -> bool:
@@ -42,18 +44,24 @@ def download(repo_id: str, wanted: Sequence[str] = WHOLE) -> Path:
             super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call, unused-ignore]
 
     try:
-        # Other folders inside a repository hold copies in other formats.
-        folder = snapshot_download(repo_id, allow_patterns=list(wanted), ignore_patterns=["[!0-9]*/*"], tqdm_class=Bar)
+        folder = snapshot_download(
+            repo_id, allow_patterns=list(wanted), ignore_patterns=list(OTHER_FOLDERS), tqdm_class=Bar
+        )
     except Exception as reason:  # the library raises its own errors, those of its HTTP client and OSError
         raise DownloadError(_explain(repo_id, reason)) from reason
     return Path(folder)
 
 
+def reason_of(error: BaseException) -> str:
+    """The kind of an error of the hub's library, and the first line of what it says."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+    return f"{type(error).__name__}: {first}"
+
+
 def _explain(repo_id: str, reason: Exception) -> str:
-    first = next((line.strip() for line in str(reason).splitlines() if line.strip()), "no reason given")
     return (
         f"{repo_id}: there is no file or folder of that name here, and it could not be fetched from the Hugging Face "
-        f"hub: {type(reason).__name__}: {first} To go on offline, run `hf download {repo_id} --local-dir FOLDER` on a "
+        f"hub: {reason_of(reason)} To go on offline, run `hf download {repo_id} --local-dir FOLDER` on a "
         "machine with a network, copy FOLDER here and pass its path; or copy that machine's Hugging Face cache "
         "(HF_HOME) and set HF_HUB_OFFLINE=1."
     )

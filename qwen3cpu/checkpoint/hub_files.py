@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from qwen3cpu.checkpoint.hub import WHOLE
+from qwen3cpu.checkpoint.hub import OTHER_FOLDERS, WHOLE, reason_of
 from qwen3cpu.errors import DownloadError
 
 _PIECE = 1 << 20  # bytes that are hashed at once
-_OTHER_FOLDERS = ("[!0-9]*/*",)  # inside a repository they hold copies in other formats
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def find_model(repo_id: str) -> HubModel:
     wanted = filter_repo_objects(
         info.siblings or (),
         allow_patterns=list(WHOLE),
-        ignore_patterns=list(_OTHER_FOLDERS),
+        ignore_patterns=list(OTHER_FOLDERS),
         key=lambda file: file.rfilename,
     )
     files = tuple(
@@ -174,5 +173,4 @@ def _explained(what: str, reason: BaseException) -> DownloadError:
         )
     if status == 404:
         return RefusedError(f"{what}: the Hugging Face hub has no such model (status 404)")
-    first = next((line.strip() for line in str(reason).splitlines() if line.strip()), "no reason given")
-    return DownloadError(f"{what}: could not be fetched from the Hugging Face hub: {type(reason).__name__}: {first}")
+    return DownloadError(f"{what}: could not be fetched from the Hugging Face hub: {reason_of(reason)}")
