@@ -85,7 +85,7 @@ Pieces::Piece Pieces::operator[](int i) const {
 }
 
 // Where few tokens wait for memory, what a row tile ends with, its scales and outputs, would be waited for at every
-// tile: single lines, which no prefetcher foresees. Fetched in a run before the piece, one core reads 5 % more in q4.
+// tile: single lines, which no prefetcher foresees. Fetched in a run before the piece, one core reads 5 % more in q4s.
 // always_inline: GCC drops calls of functions that only prefetch.
 inline __attribute__((always_inline)) void fetch_row_ends(const Matrix& w, const Pieces::Piece& piece, const float* y,
                                                           int64_t ldy) {

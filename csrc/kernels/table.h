@@ -23,7 +23,8 @@ namespace qwen3cpu {
 //   q8          acc = fma(float(dot), scale_w[g] * scale_x[g], acc), groups g of 32 ascending,
 //               dot = sum over the group of (q_w - 128) * q_x, int32
 //   q4          acc = fma(float(dot), scale_x[b], acc), blocks b of 256 ascending, then y = acc * row_scale,
-//               dot = sum over the block's groups of scale_w[g] * sum((q_w - 8) * q_x), int32
+//               dot = sum over the block's groups of s * sum((8 (n - 8) + 3 (z - 7)) * q_x), int32
+//   q4s         the same, dot = sum over the block's groups of scale_w[g] * sum((q_w - 8) * q_x), int32
 using MatmulFn = void(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                       float* y, int64_t ldy, uint8_t* scratch);
 

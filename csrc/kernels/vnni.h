@@ -6,7 +6,7 @@
 //   kMostSums               sums that fit into the registers beside as many results
 //   Int, Float              the registers
 //   load(p, apart)          one k-quad of every row
-//   scales_q4(p, apart)     8 int8 a tile: the scale in the lower half of a lane, nothing in the upper one
+//   scales_q4s(p, apart)     8 int8 a tile: the scale in the lower half of a lane, nothing in the upper one
 //   scales_q8(p, apart)     8 f16 a tile, as floats
 //   load_floats(p, apart)   8 floats a tile; apart in floats
 //   store(y, apart, rows)   the same back; a second tile is absent when apart is 0

@@ -65,22 +65,43 @@ struct Q8Block {
 };
 static_assert(sizeof(Q8Block) == 17 * kCacheLine);
 
-// q4: w = row_scale * scale * (q - 8), scale int8 (-127..127) per row and 32 k, row_scale float per row.
-// 4.25 bits per weight + 32/cols. The sign of the scale decides which end of a group gets the extra level -8: 0.5 dB.
+// q4: w = row_scale * s * (8 (n - 8) + 3 (z - 7)), n 0..15 for each weight, s and z 0..15 for each row and 32 k,
+// row_scale float for each row. 4.25 bits per weight + 32/cols.
 //
-//   byte 0      [8 groups][8 rows] int8 scales                    64 bytes
+// In steps of 8 * row_scale * s the levels are n - 8 + 3/8 (z - 7): they lie evenly, and z moves where zero falls among
+// them by 3/8 of a step at a time, over as far as weights that are nearly symmetric need. The sum of a group's n * x is
+// multiplied by s, and the sum of its x by s * (z - 7), which fits int8 (-105..120).
+//
+//   byte 0      [8 groups][8 rows]: bits 0-3 = s, bits 4-7 = z    64 bytes
 //   byte 64     [8 groups][4 vectors][8 rows][4 k] two nibbles    1,024 bytes
 //
-//   byte [g][v][r][i]:  bits 0-3 = q of k = 32 g + 4 v + i        (quads 0-3 of the group)
-//                       bits 4-7 = q of k = 32 g + 16 + 4 v + i   (quads 4-7)
+//   byte [g][v][r][i]:  bits 0-3 = n of k = 32 g + 4 v + i        (quads 0-3 of the group)
+//                       bits 4-7 = n of k = 32 g + 16 + 4 v + i   (quads 4-7)
 struct Q4Block {
+  static constexpr int kGroups = 8;
+  static constexpr int kCols = kGroups * kGroup, kGroupCols = kGroup;
+  static constexpr int kScaleBytes = 64, kGroupBytes = 128;
+  uint8_t scale[kGroups][kTileRows];
+  uint8_t q[kGroups][4][kTileRows][4];
+};
+static_assert(sizeof(Q4Block) == 17 * kCacheLine);
+
+inline constexpr int kQ4Middle = 8, kQ4LevelParts = 8;     // of n; a step has so many parts,
+inline constexpr int kQ4ZeroMiddle = 7, kQ4ZeroParts = 3;  // and z moves the levels by so many of them
+
+// q4s: w = row_scale * scale * (q - 8), scale int8 (-127..127) per row and 32 k, row_scale float per row.
+// 4.25 bits per weight + 32/cols. Files of format version 2 call it q4. It is read and multiplied, no longer written.
+//
+//   byte 0      [8 groups][8 rows] int8 scales                    64 bytes
+//   byte 64     nibbles as in q4: q in the place of n             1,024 bytes
+struct Q4sBlock {
   static constexpr int kGroups = 8;
   static constexpr int kCols = kGroups * kGroup, kGroupCols = kGroup;
   static constexpr int kScaleBytes = 64, kGroupBytes = 128;
   int8_t scale[kGroups][kTileRows];
   uint8_t q[kGroups][4][kTileRows][4];
 };
-static_assert(sizeof(Q4Block) == 17 * kCacheLine);
+static_assert(sizeof(Q4sBlock) == 17 * kCacheLine);
 
 constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }

@@ -17,7 +17,8 @@ std::optional<Unpackable> pack_tiles(Format format, int rows, int cols, Source s
                                      int n_tiles, uint8_t* matrix);
 
 // out[cols] = row `row` of a packed matrix in float, as the kernels see it (the embedding lookup).
-//   q8: scale * (q - 128);  q4: row_scale * scale first, then * (q - 8)
+//   q8: scale * (q - 128);  q4: row_scale * (s * (8 (n - 8) + 3 (z - 7)));  q4s: row_scale * scale first, then * (q -
+//   8)
 void row_to_float(const Matrix& w, int row, float* out);
 
 }  // namespace qwen3cpu

@@ -1,7 +1,4 @@
-// q4: for every row and 32 weights the scale of least squared error is searched.
-//
-// A group is first divided by -(its weight of largest magnitude), so that this weight becomes -1, which the level -8 is
-// for; the sign goes into the group's scale. Then all groups are searched with the same candidate scales 1 / c.
+// q4: for every row and 32 weights the step and the place of zero of least squared error are searched.
 #include <cfloat>
 #include <cmath>
 #include <cstring>
@@ -13,148 +10,146 @@
 namespace qwen3cpu::packing {
 namespace {
 
-// -1/c for the weight of largest magnitude. On Gaussian groups of 32 this grid and one least-squares step are within
-// 0.01 dB of a grid ten times as fine; c below 5.5 or above 9 is hardly ever the best.
-constexpr float kFirstLevel = 5.5f;
-constexpr float kLevelStep = 0.25f;
-constexpr int kLevels = 15;
+// Steps that are tried first, as parts of the range of a group's weights: 1/15 leaves no weight beyond the levels.
+constexpr float kFirstPart = 0.72f / 15, kPartStep = 0.03f / 15;
+constexpr int kParts = 14;
 
-// 32 weights of 4 rows, divided by minus the row's weight of largest magnitude.
+constexpr int kMostScale = 15, kMostZero = 15;
+constexpr int kZeros = 2;  // zeros on each side of the one that puts the middle of the levels into that of the weights
+
+constexpr float kZeroStep = float{kQ4ZeroParts} / float{kQ4LevelParts};
+
+Rows all(float x) { return Rows{x, x, x, x}; }
+
+// 32 weights of 4 rows, divided by the row's largest magnitude among them, so that no square is subnormal or infinite.
 struct Group {
-  Rows u[kGroup];
-  Rows negated_extreme;  // w = u * negated_extreme
+  Rows w[kGroup];
+  Rows least, most;
+  Rows magnitude;  // what they are divided by; 0 where they are so small that nothing is left of them
 };
 
-void normalize(const float (&w)[kGroup][kTileRows], int first_row, Group& group) {
-  for (int lane = 0; lane < kLanes; ++lane) {
-    float extreme = 0.0f;
-    for (int i = 0; i < kGroup; ++i) {
-      const float x = w[i][first_row + lane];
-      extreme = std::fabs(x) > std::fabs(extreme) ? x : extreme;
-    }
-    // What is so small is zero in the row scale as well (see row_scale_of). Not a product with 1 / extreme, which would
-    // be subnormal for the largest weights.
-    const bool zero = std::fabs(extreme) < FLT_MIN * 16.0f;
-    const float divisor = zero ? FLT_MAX : -extreme;
-    for (int i = 0; i < kGroup; ++i) group.u[i][lane] = w[i][first_row + lane] / divisor;
-    group.negated_extreme[lane] = zero ? 0.0f : -extreme;
+Group read_group(const float (&w)[kGroup][kTileRows], int first_row) {
+  Group group{};
+  for (int i = 0; i < kGroup; ++i) {
+    std::memcpy(&group.w[i], w[i] + first_row, sizeof(Rows));
+    group.magnitude = max(group.magnitude, max(group.w[i], -group.w[i]));
   }
+  const auto small = group.magnitude < all(FLT_MIN * 2048.0f);
+  group.magnitude = small ? all(0) : group.magnitude;
+  for (Rows& each : group.w) {
+    each = small ? all(0) : each / (small ? all(1.0f) : group.magnitude);
+    group.least = min(group.least, each);
+    group.most = max(group.most, each);
+  }
+  return group;
 }
 
-Rows squared_error(const Group& group, Rows scale, Rows inverse) {
+// Where the levels lie: w is near step * (n - 8 + moved).
+Rows moved(Rows zero) { return (zero - all(kQ4ZeroMiddle)) * all(kZeroStep); }
+
+Rows squared_error(const Group& group, Rows step, Rows zero) {
+  const Rows inverse = all(1.0f) / step, offset = moved(zero);
   Rows error = {};
   for (int i = 0; i < kGroup; ++i) {
-    const Rows d = group.u[i] - quantize(group.u[i], inverse) * scale;
+    const Rows v = group.w[i] * inverse - offset, d = v - quantize(v, all(1.0f));
     error += d * d;
   }
-  return error;
+  return error * (step * step);
 }
 
-// The scale of least error for quantised values held fixed: sum(u q) / sum(q^2).
-Rows least_squares_scale(const Group& group, Rows inverse) {
-  Rows uq = {}, qq = {};
-  for (int i = 0; i < kGroup; ++i) {
-    const Rows q = quantize(group.u[i], inverse);
-    uq += group.u[i] * q;
-    qq += q * q;
+struct Choice {
+  Rows error, step, zero;
+
+  void take_better(Rows other_error, Rows other_step, Rows other_zero) {
+    const auto better = other_error < error;
+    step = better ? other_step : step;
+    zero = better ? other_zero : zero;
+    error = better ? other_error : error;
   }
-  const Rows zero = {}, one = {1, 1, 1, 1};
-  return uq / (qq > zero ? qq : one);
-}
-
-// The best scale of every lane, positive, in units of negated_extreme.
-Rows search_scale(const Group& group) {
-  const Rows ones = {1, 1, 1, 1};
-  Rows best_error = ones * FLT_MAX, best_level = ones;
-  for (int i = 0; i < kLevels; ++i) {
-    const float level = kFirstLevel + kLevelStep * static_cast<float>(i);
-    const Rows error = squared_error(group, ones * (1.0f / level), ones * level);
-    best_level = error < best_error ? ones * level : best_level;
-    best_error = min(error, best_error);
-  }
-  const Rows refined = least_squares_scale(group, best_level);
-  const Rows zero = {};
-  const Rows usable = refined > zero ? refined : ones;
-  const Rows error = squared_error(group, usable, ones / usable);
-  return error < best_error ? usable : ones / best_level;
-}
-
-// The integer scale of least error near |scale| / row_scale, and what one step of q is in units of negated_extreme.
-struct IntegerScale {
-  Rows value;  // 0..127
-  Rows step;
 };
 
-IntegerScale search_integer_scale(const Group& group, Rows wanted, Rows row_scale) {
-  const Rows zero = {}, ones = {1, 1, 1, 1}, most = ones * 127.0f, round = ones * 0x1.8p+23f;
-  const Rows magnitude = max(group.negated_extreme, -group.negated_extreme);
-  const Rows unit = row_scale / (magnitude > zero ? magnitude : ones);
-  const Rows nearest = (wanted + round) - round;
-  Rows best_value = zero;
-  Rows best_error = squared_error(group, zero, zero);
-  for (int delta = -1; delta <= 1; ++delta) {
-    const Rows value = max(min(nearest + ones * static_cast<float>(delta), most), zero);
-    const Rows step = value * unit;
-    const Rows error =
-        squared_error(group, step, ones / (step > zero ? step : ones));  // value 0: larger than the start
-    const auto better = (error < best_error) & (value > zero);
-    best_value = better ? value : best_value;
-    best_error = better ? error : best_error;
+// The best of some zeros for a step that is above 0.
+void try_step(const Group& group, Rows step, Choice& choice) {
+  const Rows middle = (group.least + group.most) * all(0.5f) / step;
+  const Rows nearest = round_to_integer((middle + all(0.5f)) / all(kZeroStep)) + all(kQ4ZeroMiddle);
+  for (int i = -kZeros; i <= kZeros; ++i) {
+    const Rows zero = max(min(nearest + all(static_cast<float>(i)), all(kMostZero)), all(0));
+    choice.take_better(squared_error(group, step, zero), step, zero);
   }
-  return {best_value, best_value * unit};
 }
 
-void write_group(const Group& group, const IntegerScale& scale, int first_row, Q4Block& block, int g) {
-  const Rows zero = {}, ones = {1, 1, 1, 1};
-  const Rows inverse = scale.step > zero ? ones / scale.step : zero;
-  const Rows value = group.negated_extreme < zero ? -scale.value : scale.value;
-  int8_t stored[kLanes], q[kGroup][kLanes];
+// The step of least error.
+Rows search_step(const Group& group) {
+  const Rows range = group.most - group.least;
+  const auto empty = range <= all(0);
+  Choice choice{all(FLT_MAX), all(0), all(0)};
+  for (int i = 0; i < kParts; ++i) {
+    const Rows step = range * all(kFirstPart + kPartStep * static_cast<float>(i));
+    try_step(group, empty ? all(1.0f) : step, choice);
+  }
+  return empty ? all(0) : choice.step * group.magnitude;
+}
+
+// Writes 4 rows of group g, with the best of the scales around wanted / (8 * row_scale).
+void write_group(const Group& group, Rows wanted, Rows row_scale, int first_row, Q4Block& block, int g) {
+  const auto empty = (row_scale <= all(0)) | (group.magnitude <= all(0));
+  const Rows unit = row_scale * all(kQ4LevelParts);  // of a step
+  const Rows nearest = empty ? all(0) : round_to_integer(wanted / (empty ? all(1.0f) : unit));
+  const Rows own_unit = empty ? all(1.0f) : unit / (empty ? all(1.0f) : group.magnitude);
+  Choice choice{all(0), all(0), all(kQ4ZeroMiddle)};
+  for (const Rows& each : group.w) choice.error += each * each;
+  for (int i = -1; i <= 1; ++i) {
+    const Rows scale = max(min(nearest + all(static_cast<float>(i)), all(kMostScale)), all(1.0f));
+    try_step(group, scale * own_unit, choice);
+  }
+  const auto zeroed = choice.step <= all(0);
+  const Rows inverse = zeroed ? all(0) : all(1.0f) / (zeroed ? all(1.0f) : choice.step);
+  const Rows scale = round_to_integer(choice.step / own_unit), offset = moved(choice.zero);
+  int8_t q[kGroup][kLanes];
   const int8_t* places[kGroup];
-  for (int lane = 0; lane < kLanes; ++lane) stored[lane] = static_cast<int8_t>(value[lane]);
+  for (int lane = 0; lane < kLanes; ++lane)
+    block.scale[g][first_row + lane] =
+        static_cast<uint8_t>(static_cast<int>(scale[lane]) | static_cast<int>(choice.zero[lane]) << 4);
   for (int i = 0; i < kGroup; ++i) {
-    const Rows quantized = quantize(group.u[i], inverse);
-    for (int lane = 0; lane < kLanes; ++lane) q[i][lane] = static_cast<int8_t>(quantized[lane]);
+    const Rows n = quantize(group.w[i] * inverse - offset, all(1.0f));
+    for (int lane = 0; lane < kLanes; ++lane) q[i][lane] = static_cast<int8_t>(n[lane]);
     places[i] = q[i];
   }
-  store_group(stored, places, first_row, kLanes, block, g);
+  store_nibbles(places, first_row, kLanes, block, g);
 }
 
 }  // namespace
 
-const float q4::largest = FLT_MAX;
+// The outermost levels, which lie up to half a step beyond the weights, are finite then.
+const float q4::largest = FLT_MAX / 2;
 
 void q4::pack_tile(const TileRows& rows, uint8_t* tile, float* row_scales) {
   const int groups = ceil_div(rows.cols(), kGroup);
   std::memset(tile, 0, static_cast<size_t>(tile_bytes(Format::q4, rows.cols())));
   auto* blocks = reinterpret_cast<Q4Block*>(tile);
-  std::vector<float> scales(static_cast<size_t>(groups) * kTileRows);  // [groups][8], magnitudes
+  std::vector<float> steps(static_cast<size_t>(groups) * kTileRows);  // [groups][8]
   float largest[kTileRows] = {};
   float w[kGroup][kTileRows];
-  Group group;
   for (int g = 0; g < groups; ++g) {
     rows.columns(g * kGroup, w);
     for (int first_row = 0; first_row < kTileRows; first_row += kLanes) {
-      normalize(w, first_row, group);
-      const Rows scale = search_scale(group) * max(group.negated_extreme, -group.negated_extreme);
+      const Rows step = search_step(read_group(w, first_row));
       for (int lane = 0; lane < kLanes; ++lane) {
         const int r = first_row + lane;
-        scales[static_cast<size_t>(g * kTileRows + r)] = scale[lane];
-        largest[r] = scale[lane] > largest[r] ? scale[lane] : largest[r];
+        steps[static_cast<size_t>(g * kTileRows + r)] = step[lane];
+        largest[r] = step[lane] > largest[r] ? step[lane] : largest[r];
       }
     }
   }
-  for (int r = 0; r < kTileRows; ++r) row_scales[r] = row_scale_of(largest[r]);
+  for (int r = 0; r < kTileRows; ++r)
+    row_scales[r] = normal_or_zero(largest[r] / static_cast<float>(kMostScale * kQ4LevelParts));
   for (int g = 0; g < groups; ++g) {
     rows.columns(g * kGroup, w);
     for (int first_row = 0; first_row < kTileRows; first_row += kLanes) {
-      normalize(w, first_row, group);
       Rows row_scale, wanted;
-      for (int lane = 0; lane < kLanes; ++lane) {
-        const int r = first_row + lane;
-        row_scale[lane] = row_scales[r];
-        wanted[lane] = row_scales[r] > 0.0f ? scales[static_cast<size_t>(g * kTileRows + r)] / row_scales[r] : 0.0f;
-      }
-      write_group(group, search_integer_scale(group, wanted, row_scale), first_row, blocks[g / Q4Block::kGroups],
+      std::memcpy(&row_scale, row_scales + first_row, sizeof(Rows));
+      std::memcpy(&wanted, steps.data() + g * kTileRows + first_row, sizeof(Rows));
+      write_group(read_group(w, first_row), wanted, row_scale, first_row, blocks[g / Q4Block::kGroups],
                   g % Q4Block::kGroups);
     }
   }
@@ -166,9 +161,10 @@ void q4::unpack_row(const Matrix& w, int tile, int r, float* out) {
   for (int k = 0; k < w.cols; ++k) {
     const Q4Block& block = blocks[k / Q4Block::kCols];
     const int g = k / kGroup % Q4Block::kGroups, i = k % kGroup;
-    const int two = block.q[g][i % 16 / 4][r][i % 4];
-    const int q = i < 16 ? two & 15 : two >> 4;
-    out[k] = row_scale * static_cast<float>(block.scale[g][r]) * static_cast<float>(q - 8);
+    const int two = block.q[g][i % 16 / 4][r][i % 4], n = i < 16 ? two & 15 : two >> 4;
+    const int s = block.scale[g][r] & 15, zero = block.scale[g][r] >> 4;
+    const int parts = s * (kQ4LevelParts * (n - kQ4Middle) + kQ4ZeroParts * (zero - kQ4ZeroMiddle));
+    out[k] = row_scale * static_cast<float>(parts);
   }
 }
 

@@ -77,7 +77,8 @@ class Run {
     for (int i = 0; i < kGroup; ++i) placed[to[i] % kGroup] = to[i] < cols_ ? q[i] + row : none;
     const int group = to[0] / kGroup;
     Q4Block& block = reinterpret_cast<Q4Block*>(tile)[group / Q4Block::kGroups];
-    packing::store_group(scale, placed, 0, kTileRows, block, group % Q4Block::kGroups);
+    std::memcpy(block.scale[group % Q4Block::kGroups], scale, kTileRows);
+    packing::store_nibbles(placed, 0, kTileRows, block, group % Q4Block::kGroups);
   }
 
   const ColumnRun& run_;
@@ -109,7 +110,7 @@ void start_rounding(const SourceRows& w, uint8_t* matrix, int threads) {
   run_team(threads, [&](Team& team) {
     team.for_each(row_tiles(w.rows), [&](int tile) {
       for (int row = tile * kTileRows; row < std::min((tile + 1) * kTileRows, w.rows); ++row)
-        row_scales[row] = packing::row_scale_of(largest_of(w, row) / (kRoundFirstLevel * kHeadroom));
+        row_scales[row] = packing::normal_or_zero(largest_of(w, row) / (kRoundFirstLevel * kHeadroom * 127.0f));
     });
   });
 }

@@ -9,7 +9,7 @@ namespace qwen3cpu::amx {
 namespace q8 {
 MatmulFn matmul;
 }
-namespace q4 {
+namespace q4s {
 MatmulFn matmul;
 }
 namespace probes {

@@ -15,7 +15,7 @@ MatmulFn matmul;
 namespace q8 {
 MatmulFn matmul;
 }
-namespace q4 {
+namespace q4s {
 MatmulFn matmul;
 }
 namespace kv_f32 {

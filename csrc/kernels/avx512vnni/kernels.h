@@ -9,7 +9,7 @@ namespace qwen3cpu::avx512vnni {
 namespace q8 {
 MatmulFn matmul;
 }
-namespace q4 {
+namespace q4s {
 MatmulFn matmul;
 }
 namespace kv_f32 {

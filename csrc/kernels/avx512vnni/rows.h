@@ -16,7 +16,7 @@ struct Rows {
     const auto* low = reinterpret_cast<const uint8_t*>(p);
     return _mm512_inserti64x4(_mm512_castsi256_si512(vnni::load32(low)), vnni::load32(low + apart), 1);
   }
-  static Int scales_q4(const int8_t* p, int64_t apart) {
+  static Int scales_q4s(const int8_t* p, int64_t apart) {
     const __m128i both = _mm_unpacklo_epi64(vnni::load8(p), vnni::load8(p + apart));
     return _mm512_and_si512(_mm512_cvtepi8_epi32(both), _mm512_set1_epi32(0xffff));
   }

@@ -13,7 +13,7 @@ struct Rows {
   using Float = __m256;
 
   static Int load(const uint8_t (*p)[4], int64_t) { return vnni::load32(p); }
-  static Int scales_q4(const int8_t* p, int64_t) {
+  static Int scales_q4s(const int8_t* p, int64_t) {
     return _mm256_and_si256(_mm256_cvtepi8_epi32(vnni::load8(p)), _mm256_set1_epi32(0xffff));
   }
   static Float scales_q8(const uint16_t* p, int64_t) { return _mm256_cvtph_ps(vnni::load16(p)); }

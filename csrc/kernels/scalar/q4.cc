@@ -6,17 +6,18 @@
 namespace qwen3cpu::scalar {
 namespace {
 
-// Sum over one group of (q_w - 8) * q_x for row r.
-int32_t group_dot(const uint8_t (&q)[4][kTileRows][4], int r, const int8_t* x) {
-  int32_t dot = 0;
+// Sum over group g of the block of (8 (n - 8) + 3 (z - 7)) * x for row r, times s.
+int32_t group_dot(const Q4Block& block, int g, int r, const int8_t* x) {
+  const int s = block.scale[g][r] & 15, zero = (block.scale[g][r] >> 4) - kQ4ZeroMiddle;
+  int32_t products = 0, sum = 0;
   for (int v = 0; v < 4; ++v) {
     for (int i = 0; i < 4; ++i) {
-      const int two = q[v][r][i];
-      dot += ((two & 15) - 8) * x[4 * v + i];
-      dot += ((two >> 4) - 8) * x[16 + 4 * v + i];
+      const int two = block.q[g][v][r][i], low = x[4 * v + i], high = x[16 + 4 * v + i];
+      products += ((two & 15) - kQ4Middle) * low + ((two >> 4) - kQ4Middle) * high;
+      sum += low + high;
     }
   }
-  return dot;
+  return s * (kQ4LevelParts * products + kQ4ZeroParts * zero * sum);
 }
 
 }  // namespace
@@ -35,7 +36,7 @@ void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations&
         for (int b = 0; b * Q4Block::kGroups < groups; ++b) {
           int32_t dot = 0;
           for (int g = 0; g < Q4Block::kGroups && b * Q4Block::kGroups + g < groups; ++g)
-            dot += blocks[b].scale[g][r] * group_dot(blocks[b].q[g], r, input + b * Q4Block::kCols + g * kGroup);
+            dot += group_dot(blocks[b], g, r, input + b * Q4Block::kCols + g * kGroup);
           acc = std::fma(static_cast<float>(dot), scale_x[b], acc);
         }
         y[t * ldy + tile * kTileRows + r] = acc * row_scales[r];

@@ -1,5 +1,5 @@
-// q4 weights times int8 activations: one row tile against up to kMaxTokens tokens of a Dot (dot.h), nibbles unpacked in
-// registers. Internal linkage; a variant's q4.cc hands its Dot in.
+// q4s weights times int8 activations: one row tile against up to kMaxTokens tokens of a Dot (dot.h), nibbles unpacked in
+// registers. Internal linkage; a variant's q4s.cc hands its Dot in.
 //
 // The -8 of the nibbles is where a group's sums start: -8 * (sum of the activations).
 #pragma once
@@ -9,20 +9,20 @@
 namespace qwen3cpu::neon {
 namespace {
 
-constexpr int kQ4Prefetch = 1024;  // bytes ahead, in tiles of so few tokens that memory may be what they wait for:
-constexpr int kQ4TokensToPrefetch = 2;
+constexpr int kQ4sPrefetch = 1024;  // bytes ahead, in tiles of so few tokens that memory may be what they wait for:
+constexpr int kQ4sTokensToPrefetch = 2;
 
 // dot[t] += scale * sum((nibble - 8) * x_t) over group g of the block.
 template <class Dot, int T>
-QWEN3CPU_INLINE void add_q4_group(const Q4Block& block, int g, const int8_t* x, const int16_t* sum,
+QWEN3CPU_INLINE void add_q4s_group(const Q4sBlock& block, int g, const int8_t* x, const int16_t* sum,
                                   const Tokens& tokens, Rows (&dot)[T]) {
   int32_t start[T];
   for (int t = 0; t < T; ++t) start[t] = -8 * sum[t * tokens.sums];
   typename Dot::template Sums<T, true> sums(start);
   const uint8_t* nibbles = block.q[g][0][0];
-  if (T <= kQ4TokensToPrefetch) {
-    prefetch(nibbles, kQ4Prefetch);
-    prefetch(nibbles + kCacheLine, kQ4Prefetch);
+  if (T <= kQ4sTokensToPrefetch) {
+    prefetch(nibbles, kQ4sPrefetch);
+    prefetch(nibbles + kCacheLine, kQ4sPrefetch);
   }
   Weights16 w;
 #pragma GCC unroll 2
@@ -48,19 +48,19 @@ QWEN3CPU_INLINE void add_q4_group(const Q4Block& block, int g, const int8_t* x, 
 
 // y[t * ldy + r] of one row tile and T tokens.
 template <class Dot, int T>
-__attribute__((noinline)) void multiply_q4_tile(const uint8_t* tile, const float* row_scales, int groups,
+__attribute__((noinline)) void multiply_q4s_tile(const uint8_t* tile, const float* row_scales, int groups,
                                                 const Tokens& x, float* y, int64_t ldy) {
-  const auto* blocks = reinterpret_cast<const Q4Block*>(tile);
+  const auto* blocks = reinterpret_cast<const Q4sBlock*>(tile);
   F8 acc[T];
   for (int t = 0; t < T; ++t) acc[t] = all8(0.0f);
-  for (int b = 0; b * Q4Block::kGroups < groups; ++b) {
-    const int left = groups - b * Q4Block::kGroups, here = left < Q4Block::kGroups ? left : Q4Block::kGroups;
-    const int8_t* q = x.q + int64_t{b} * Q4Block::kCols;
-    const int16_t* sum = x.sum + int64_t{b} * Q4Block::kGroups;
+  for (int b = 0; b * Q4sBlock::kGroups < groups; ++b) {
+    const int left = groups - b * Q4sBlock::kGroups, here = left < Q4sBlock::kGroups ? left : Q4sBlock::kGroups;
+    const int8_t* q = x.q + int64_t{b} * Q4sBlock::kCols;
+    const int16_t* sum = x.sum + int64_t{b} * Q4sBlock::kGroups;
     Rows dot[T];
     for (int t = 0; t < T; ++t) dot[t] = {vdupq_n_s32(0), vdupq_n_s32(0)};
 #pragma GCC unroll 1
-    for (int g = 0; g < here; ++g) add_q4_group<Dot, T>(blocks[b], g, q + g * kGroup, sum + g, x, dot);
+    for (int g = 0; g < here; ++g) add_q4s_group<Dot, T>(blocks[b], g, q + g * kGroup, sum + g, x, dot);
     for (int t = 0; t < T; ++t)
       acc[t] = fma(acc[t], F8{vcvtq_f32_s32(dot[t].low), vcvtq_f32_s32(dot[t].high)}, x.scale[t * x.scales + b]);
   }
@@ -68,19 +68,19 @@ __attribute__((noinline)) void multiply_q4_tile(const uint8_t* tile, const float
 }
 
 template <class Dot, int T>
-QWEN3CPU_INLINE void multiply_q4_tiles(Count<T>, const Matrix& w, int first_tile, int n_tiles, const Tokens& x,
+QWEN3CPU_INLINE void multiply_q4s_tiles(Count<T>, const Matrix& w, int first_tile, int n_tiles, const Tokens& x,
                                        float* y, int64_t ldy) {
   const int groups = ceil_div(w.cols, kGroup);
   for (int tile = 0; tile < n_tiles; ++tile)
-    multiply_q4_tile<Dot, T>(w.tile(first_tile + tile), w.row_scales(first_tile + tile), groups, x,
+    multiply_q4s_tile<Dot, T>(w.tile(first_tile + tile), w.row_scales(first_tile + tile), groups, x,
                              y + tile * kTileRows, ldy);
 }
 
 template <class Dot>
-void multiply_q4(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
+void multiply_q4s(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                  float* y, int64_t ldy) {
   for_token_runs<Dot::kMaxTokens>(x, first_token, n_tokens, y, ldy, [&](auto count, const Tokens& tokens, float* to) {
-    multiply_q4_tiles<Dot>(count, w, first_tile, n_tiles, tokens, to, ldy);
+    multiply_q4s_tiles<Dot>(count, w, first_tile, n_tiles, tokens, to, ldy);
   });
 }
 

@@ -1,4 +1,4 @@
-// q4 weights times int8 activations by VPDPBUSD, for a variant's rows (vnni.h). Internal linkage.
+// q4s weights times int8 activations by VPDPBUSD, for a variant's rows (vnni.h). Internal linkage.
 //
 // A group's sums start at -8 * (sum of the activations), so that they end as sum((q - 8) * x), at most 32 * 8 * 127 =
 // 32,512: they fit int16, and VPDPWSSD multiplies them by the group's scale.
@@ -11,7 +11,7 @@ namespace {
 
 // dot[i][t] += scale * sum((nibble - 8) * x_t) over group g of the blocks; x: first k of the group.
 template <class Rows, int R, int T>
-QWEN3CPU_INLINE void add_group(const Q4Block* const (&block)[R], int64_t apart, int g, const int8_t* x, int64_t stride,
+QWEN3CPU_INLINE void add_group(const Q4sBlock* const (&block)[R], int64_t apart, int g, const int8_t* x, int64_t stride,
                                const int32_t* start, int groups, typename Rows::Int (&dot)[R][T]) {
   typename Rows::Int sum[R][T];
 #pragma GCC unroll 16
@@ -34,7 +34,7 @@ QWEN3CPU_INLINE void add_group(const Q4Block* const (&block)[R], int64_t apart, 
       for (int i = 0; i < R; ++i) sum[i][t] = Rows::add_products(sum[i][t], high[i], x + t * stride + 16 + 4 * v);
   }
   for (int i = 0; i < R; ++i) {
-    const typename Rows::Int scale = Rows::scales_q4(block[i]->scale[g], apart);
+    const typename Rows::Int scale = Rows::scales_q4s(block[i]->scale[g], apart);
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) dot[i][t] = Rows::add_scaled(dot[i][t], sum[i][t], scale);
   }
@@ -42,19 +42,19 @@ QWEN3CPU_INLINE void add_group(const Q4Block* const (&block)[R], int64_t apart, 
 
 // R registers of row tiles, tile `tile` first and `apart` tiles from each other.
 template <class Rows, int R, int T>
-__attribute__((noinline)) void multiply_q4_tiles(const Matrix& w, int tile, int apart, const Tokens& x,
+__attribute__((noinline)) void multiply_q4s_tiles(const Matrix& w, int tile, int apart, const Tokens& x,
                                                  const int32_t* start, float* y, int64_t ldy) {
   const int groups = ceil_div(w.cols, kGroup);
-  const int64_t apart_bytes = apart * tile_bytes(Format::q4, w.cols), apart_rows = int64_t{apart} * kTileRows;
-  const Q4Block* block[R];
+  const int64_t apart_bytes = apart * tile_bytes(Format::q4s, w.cols), apart_rows = int64_t{apart} * kTileRows;
+  const Q4sBlock* block[R];
   typename Rows::Float acc[R][T];
   for (int i = 0; i < R; ++i) {
-    block[i] = reinterpret_cast<const Q4Block*>(w.tile(tile + i * Rows::kTiles * apart));
+    block[i] = reinterpret_cast<const Q4sBlock*>(w.tile(tile + i * Rows::kTiles * apart));
     for (int t = 0; t < T; ++t) acc[i][t] = Rows::zero();
   }
-  for (int b = 0; b * Q4Block::kGroups < groups; ++b) {
-    const int first = b * Q4Block::kGroups, left = groups - first;
-    const int here = left < Q4Block::kGroups ? left : Q4Block::kGroups;
+  for (int b = 0; b * Q4sBlock::kGroups < groups; ++b) {
+    const int first = b * Q4sBlock::kGroups, left = groups - first;
+    const int here = left < Q4sBlock::kGroups ? left : Q4sBlock::kGroups;
     typename Rows::Int dot[R][T];
     for (int i = 0; i < R; ++i) {
       prefetch<Rows, 1536, _MM_HINT_T0>(block[i]->scale, apart_bytes);
@@ -81,7 +81,7 @@ struct Q4Product {
   static constexpr int kOffset = -8;  // of the weights
   template <class Rows, int R, int T>
   static void run(const Matrix& w, int tile, int apart, const Tokens& x, const int32_t* start, float* y, int64_t ldy) {
-    multiply_q4_tiles<Rows, R, T>(w, tile, apart, x, start, y, ldy);
+    multiply_q4s_tiles<Rows, R, T>(w, tile, apart, x, start, y, ldy);
   }
 };
 

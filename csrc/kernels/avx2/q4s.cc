@@ -1,4 +1,4 @@
-// q4 weights times int8 activations: row tiles against up to 8 tokens, nibbles unpacked in registers.
+// q4s weights times int8 activations: row tiles against up to 8 tokens, nibbles unpacked in registers.
 //
 // No int16 saturates or wraps: maddubs adds two products of a nibble (0..15) and an activation (|x| <= 127), at most
 // 2 * 15 * 127 = 3,810 in magnitude, and a lane adds 8 of them, at most 30,480. The -8 of the nibbles comes from the
@@ -29,7 +29,7 @@ inline __m256i shuffle_scales(const int8_t* two_groups, const int8_t (&shuffle)[
 
 // dot[t] = -8 * sum over groups of scale * (sum of x_t): what the nibbles' offset has to be corrected by.
 template <int T>
-inline void start_block(const Q4Block& block, int groups, const int16_t* sum, int64_t sums, __m256i (&dot)[T]) {
+inline void start_block(const Q4sBlock& block, int groups, const int16_t* sum, int64_t sums, __m256i (&dot)[T]) {
   for (int t = 0; t < T; ++t) dot[t] = _mm256_setzero_si256();
   for (int g = 0; g < groups; g += 2) {
     const __m256i eight_scales = _mm256_srai_epi16(shuffle_scales(block.scale[g], kScaleShuffle[2]), 5);
@@ -43,7 +43,7 @@ inline void start_block(const Q4Block& block, int groups, const int16_t* sum, in
 
 // dot[i][t] += scale * (sum of nibble * x_t over group g) for R row tiles; x: first k of the group.
 template <int T, int R>
-QWEN3CPU_INLINE void add_group(const Q4Block* const (&block)[R], int g, const int8_t* x, int64_t stride,
+QWEN3CPU_INLINE void add_group(const Q4sBlock* const (&block)[R], int g, const int8_t* x, int64_t stride,
                                __m256i (&dot)[R][T]) {
   const __m256i low_bits = _mm256_set1_epi8(15);
   __m256i acc[R][T];
@@ -84,11 +84,11 @@ QWEN3CPU_INLINE void add_group(const Q4Block* const (&block)[R], int g, const in
 
 // acc[i][t] = fma(float(dot), scale_x[b], acc[i][t]) for block b of R row tiles.
 template <int T, int R>
-QWEN3CPU_INLINE void multiply_block(const Q4Block* const (&block)[R], int groups, const Tokens& x, int b,
+QWEN3CPU_INLINE void multiply_block(const Q4sBlock* const (&block)[R], int groups, const Tokens& x, int b,
                                     __m256 (&acc)[R][T]) {
-  const int8_t* q = x.q + b * Q4Block::kCols;
+  const int8_t* q = x.q + b * Q4sBlock::kCols;
   __m256i dot[R][T];
-  for (int i = 0; i < R; ++i) start_block<T>(*block[i], groups, x.sum + b * Q4Block::kGroups, x.sums, dot[i]);
+  for (int i = 0; i < R; ++i) start_block<T>(*block[i], groups, x.sum + b * Q4sBlock::kGroups, x.sums, dot[i]);
 #pragma GCC unroll 1
   for (int g = 0; g < groups; ++g) add_group<T, R>(block, g, q + g * kGroup, x.stride, dot);
   for (int t = 0; t < T; ++t) {
@@ -99,17 +99,17 @@ QWEN3CPU_INLINE void multiply_block(const Q4Block* const (&block)[R], int groups
 
 // R row tiles that lie `apart` tiles from each other against T tokens: y[t * ldy + 8 * apart * i + r].
 template <int T, int R>
-__attribute__((noinline)) void multiply_q4_tiles(const Matrix& w, int tile, int apart, const Tokens& x, float* y,
+__attribute__((noinline)) void multiply_q4s_tiles(const Matrix& w, int tile, int apart, const Tokens& x, float* y,
                                                  int64_t ldy) {
-  const int groups = ceil_div(w.cols, kGroup), whole = groups / Q4Block::kGroups, rest = groups % Q4Block::kGroups;
-  const Q4Block* block[R];
+  const int groups = ceil_div(w.cols, kGroup), whole = groups / Q4sBlock::kGroups, rest = groups % Q4sBlock::kGroups;
+  const Q4sBlock* block[R];
   __m256 acc[R][T];
   for (int i = 0; i < R; ++i) {
-    block[i] = reinterpret_cast<const Q4Block*>(w.tile(tile + i * apart));
+    block[i] = reinterpret_cast<const Q4sBlock*>(w.tile(tile + i * apart));
     for (int t = 0; t < T; ++t) acc[i][t] = _mm256_setzero_ps();
   }
   for (int b = 0; b < whole; ++b) {
-    multiply_block<T, R>(block, Q4Block::kGroups, x, b, acc);
+    multiply_block<T, R>(block, Q4sBlock::kGroups, x, b, acc);
     for (int i = 0; i < R; ++i) ++block[i];
   }
   if (rest) multiply_block<T, R>(block, rest, x, whole, acc);
@@ -122,12 +122,12 @@ __attribute__((noinline)) void multiply_q4_tiles(const Matrix& w, int tile, int 
 
 }  // namespace
 
-void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
+void q4s::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                 float* y, int64_t ldy, uint8_t*) {
   for_token_runs<kMaxTokens>(x, first_token, n_tokens, y, ldy, [&](auto count, const Tokens& tokens, float* to) {
     constexpr int T = count.value;
     for_tiles_side_by_side<tiles_side_by_side(T)>(first_tile, n_tiles, [&](auto n, int tile, int apart) {
-      multiply_q4_tiles<T, n.value>(w, tile, apart, tokens, to + (tile - first_tile) * kTileRows, ldy);
+      multiply_q4s_tiles<T, n.value>(w, tile, apart, tokens, to + (tile - first_tile) * kTileRows, ldy);
     });
   });
 }

@@ -1,4 +1,4 @@
-// q4 weights times int8 activations on tiles: 32 weight rows against any number of tokens.
+// q4s weights times int8 activations on tiles: 32 weight rows against any number of tokens.
 //
 // The group scale s is folded into the weights, so that one run of tile products covers a whole block of 256 k and the
 // sums leave the tiles once a block. (nibble - 8) * s does not fit a byte, so it becomes two planes of signed bytes:
@@ -12,9 +12,9 @@
 namespace qwen3cpu::amx {
 namespace {
 
-constexpr int kGroups = Q4Block::kGroups;
+constexpr int kGroups = Q4sBlock::kGroups;
 constexpr int kStep = 64;  // k of one tile product
-constexpr int kSteps = Q4Block::kCols / kStep;
+constexpr int kSteps = Q4sBlock::kCols / kStep;
 constexpr int kPlanes = 2;  // h, l
 
 // One block of 32 rows, ready for the tiles.
@@ -39,14 +39,14 @@ inline __m512i both_halves(__m256i scales16) {
   return _mm512_or_si512(wide, _mm512_slli_epi32(wide, 16));
 }
 
-inline __m256i scales_of(const Q4Block& a, const Q4Block* b, int g) {
+inline __m256i scales_of(const Q4sBlock& a, const Q4sBlock* b, int g) {
   const __m128i low = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(a.scale[g]));
   const __m128i high = b ? _mm_loadl_epi64(reinterpret_cast<const __m128i*>(b->scale[g])) : _mm_setzero_si128();
   return _mm256_cvtepi8_epi16(_mm_unpacklo_epi64(low, high));
 }
 
 // Unpacks group g of 16 rows, of which the second tile may be absent.
-inline void unpack_group(const Q4Block& a, const Q4Block* b, int g, int8_t* high_plane, int8_t* low_plane) {
+inline void unpack_group(const Q4sBlock& a, const Q4sBlock* b, int g, int8_t* high_plane, int8_t* low_plane) {
   const __m512i nibble = _mm512_set1_epi8(15);
   const __m256i scale = scales_of(a, b, g);
   const __m256i magnitude = _mm256_abs_epi16(scale);
@@ -79,9 +79,9 @@ inline void unpack(const Rows& rows, int b, int first, int last, Block& block) {
     const int g = i / kPanels, panel = i % kPanels;
     int8_t* high_plane = block.q[panel][0][g / 2] + g % 2 * (kGroup * kRows);
     int8_t* low_plane = block.q[panel][1][g / 2] + g % 2 * (kGroup * kRows);
-    const auto* tile = rows.block<Q4Block>(2 * panel, b);
+    const auto* tile = rows.block<Q4sBlock>(2 * panel, b);
     if (tile != nullptr && g < groups) {
-      unpack_group(*tile, rows.block<Q4Block>(2 * panel + 1, b), g, high_plane, low_plane);
+      unpack_group(*tile, rows.block<Q4sBlock>(2 * panel + 1, b), g, high_plane, low_plane);
     } else {
       std::memset(high_plane, 0, kGroup * kRows);
       std::memset(low_plane, 0, kGroup * kRows);
@@ -158,9 +158,9 @@ void multiply_rows(const Rows& rows, const Tokens& x, int first_token, int n, fl
   for (int b = 0; b < blocks; ++b)
     for (int i = 0; i < token_tiles; ++i, turn ^= 1) {
       const int64_t t = first_token + first_token_of(i, n);
-      const int8_t* q = x.q + t * x.stride + int64_t{b} * Q4Block::kCols;
-      fetch_weights<Q4Block>(rows, b + 2, 1, i, token_tiles);
-      fetch_tokens(q + kTokens * x.stride, x.stride, Q4Block::kCols);
+      const int8_t* q = x.q + t * x.stride + int64_t{b} * Q4sBlock::kCols;
+      fetch_weights<Q4sBlock>(rows, b + 2, 1, i, token_tiles);
+      fetch_tokens(q + kTokens * x.stride, x.stride, Q4sBlock::kCols);
       fetch_outputs(y + first_token_of(i, n) * ldy, ldy, b, blocks);
       multiply_and_add(scratch.blocks[b & 1], q, x.stride, ceil_div(min(kGroups, groups - b * kGroups), 2), before);
       if (b + 1 < blocks) unpack(rows, b + 1, i * share, min((i + 1) * share, parts), scratch.blocks[(b + 1) & 1]);
@@ -185,10 +185,10 @@ void multiply_rows(const Rows& rows, const Tokens& x, int first_token, int n, fl
 
 }  // namespace
 
-void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
+void q4s::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                 float* y, int64_t ldy, uint8_t* scratch) {
   if (n_tokens < kLeastTokens) {
-    avx512vnni::q4::matmul(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
+    avx512vnni::q4s::matmul(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
     return;
   }
   multiply(kStep, multiply_rows, w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
