@@ -84,18 +84,20 @@ struct RoundArrays {
   }
 };
 
-// (q, scale, what is left of w)
-std::tuple<Array<int8_t>, Array<int8_t>, Array<float>> round_q4(const std::string& isa, const Array<float>& u,
-                                                                const Array<float>& importance,
-                                                                const Array<float>& row_scale, const Array<float>& w) {
+// (q, scale, zero, what is left of w)
+std::tuple<Array<int8_t>, Array<int8_t>, Array<int8_t>, Array<float>> round_q4(const std::string& isa,
+                                                                               const Array<float>& u,
+                                                                               const Array<float>& importance,
+                                                                               const Array<float>& row_scale,
+                                                                               const Array<float>& w) {
   const RoundArrays in{u, importance, row_scale, w};
   in.check();
-  Array<int8_t> q({in.n(), kRoundRows}), scale({in.n() / kGroup, kRoundRows});
+  Array<int8_t> q({in.n(), kRoundRows}), scale({in.n() / kGroup, kRoundRows}), zero({in.n() / kGroup, kRoundRows});
   Array<float> rest({in.n(), kRoundRows});
-  int8_t *to_q = q.mutable_data(), *to_scale = scale.mutable_data();
+  int8_t *to_q = q.mutable_data(), *to_scale = scale.mutable_data(), *to_zero = zero.mutable_data();
   float* to_rest = std::copy_n(w.data(), w.size(), rest.mutable_data()) - w.size();
-  run_alone(1, [&] { isa_table(isa).ops.round_q4(in.factor(), row_scale.data(), to_rest, to_q, to_scale); });
-  return {q, scale, rest};
+  run_alone(1, [&] { isa_table(isa).ops.round_q4(in.factor(), row_scale.data(), to_rest, to_q, to_scale, to_zero); });
+  return {q, scale, zero, rest};
 }
 
 Timing time_round_q4(const std::string& isa, const Array<float>& u, const Array<float>& importance,
@@ -104,10 +106,10 @@ Timing time_round_q4(const std::string& isa, const Array<float>& u, const Array<
   in.check();
   require(repeats > 0, "expected a positive count");
   std::vector<float> rest(static_cast<size_t>(w.size()));
-  std::vector<int8_t> q(rest.size()), scale(rest.size());
+  std::vector<int8_t> q(rest.size()), scale(rest.size()), zero(rest.size());
   return run_alone(repeats, [&] {
     std::copy_n(w.data(), w.size(), rest.data());
-    isa_table(isa).ops.round_q4(in.factor(), row_scale.data(), rest.data(), q.data(), scale.data());
+    isa_table(isa).ops.round_q4(in.factor(), row_scale.data(), rest.data(), q.data(), scale.data(), zero.data());
   });
 }
 

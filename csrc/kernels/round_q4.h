@@ -10,6 +10,7 @@
 //   max(a, b)    a > b ? a : b
 //   fma(a, b, c)   a * b + c, rounded once
 //   fnma(a, b, c)  c - a * b, rounded once
+//   fms(a, b, c)  a * b - c, rounded once
 //
 // Internal linkage.
 #pragma once
@@ -24,18 +25,20 @@ namespace {
 template <class Lanes>
 class RoundQ4 {
  public:
-  static void run(const RoundFactor& factor, const float* row_scale, float* w, int8_t* q, int8_t* scale) {
+  static void run(const RoundFactor& factor, const float* row_scale, float* w, int8_t* q, int8_t* scale, int8_t* zero) {
     for (int first = 0; first < factor.n; first += kGroup) {
       subtract_earlier(factor, first, w);
-      alignas(64) float step[kRoundRows];
+      Choice chosen[kParts];
       for (int part = 0; part < kParts; ++part) {
         const int at = part * kWidth;
-        const V row = Lanes::load(row_scale + at);
-        const V chosen = search(factor, first, w + int64_t{first} * kRoundRows + at, row);
-        Lanes::store(step + at, chosen * unit_of(row));
-        Lanes::store_bytes(scale + first / kGroup * kRoundRows + at, chosen);
+        const V unit = unit_of(Lanes::load(row_scale + at));
+        chosen[part] = search(factor, first, w + int64_t{first} * kRoundRows + at, unit);
+        const int64_t group = int64_t{first} / kGroup * kRoundRows + at;
+        Lanes::store_bytes(scale + group, chosen[part].scale);
+        Lanes::store_bytes(zero + group, chosen[part].zero);
+        chosen[part].scale = chosen[part].scale * unit;
       }
-      finish(factor, first, step, w, q);
+      finish(factor, first, chosen, w, q);
     }
   }
 
@@ -44,15 +47,26 @@ class RoundQ4 {
   static constexpr int kWidth = Lanes::kWidth;
   static constexpr int kParts = kRoundRows / kWidth;
 
-  static V quantize(V v) {
+  // How a group of a row is rounded: weights are near scale * (unit * (n - 8) + 3/8 zero).
+  struct Choice {
+    V scale, zero;
+  };
+
+  static V whole(V v) {
     const V round = Lanes::splat(0x1.8p+23f);
-    return (Lanes::max(Lanes::min(v, Lanes::splat(7.0f)), Lanes::splat(-8.0f)) + round) - round;
+    return (v + round) - round;
   }
 
-  // A row whose scale is 0 has weights so small that every step rounds them to 0.
-  static V unit_of(V row_scale) { return row_scale > V{} ? row_scale : Lanes::splat(1.0f); }
+  static V hold(V v, float low, float high) { return Lanes::max(Lanes::min(v, Lanes::splat(high)), Lanes::splat(low)); }
 
-  static V magnitude_of(V x) { return Lanes::max(x, -x); }
+  static V quantize(V v) { return whole(hold(v, -8.0f, 7.0f)); }
+
+  // Of a step of scale 1. A row whose scale is 0 has weights so small that every step rounds them to 0.
+  static V unit_of(V row_scale) {
+    return row_scale > V{} ? row_scale * Lanes::splat(kQ4LevelParts) : Lanes::splat(1.0f);
+  }
+
+  static V offset_of(V zero) { return zero * Lanes::splat(kRoundZeroStep); }
 
   // sums[c][p] -= rest[k][p] * u[k][c] for k in [0, n), rows of u `stride` apart, those of rest `apart`.
   template <int C, int P>
@@ -90,7 +104,7 @@ class RoundQ4 {
   // take(column, p, quantized, rest), rest in steps.
   template <int P, class Take>
   static void round_group(const RoundFactor& factor, int first, const float* w, int apart, const V (&inverse)[P],
-                          Take&& take) {
+                          const V (&offset)[P], Take&& take) {
     constexpr int C = Lanes::kSums / P;
     const float* u = factor.u + int64_t{first} * (factor.n + 1);
     alignas(64) float rest[kGroup][P][kWidth];
@@ -99,7 +113,8 @@ class RoundQ4 {
 #pragma GCC unroll 16
       for (int c = 0; c < C; ++c)
 #pragma GCC unroll 4
-        for (int p = 0; p < P; ++p) v[c][p] = Lanes::load(w + (column + c) * kRoundRows + p * apart) * inverse[p];
+        for (int p = 0; p < P; ++p)
+          v[c][p] = Lanes::fms(Lanes::load(w + (column + c) * kRoundRows + p * apart), inverse[p], offset[p]);
       subtract<C, P>(rest[0][0], P * kWidth, u + column, factor.n, column, v);
 #pragma GCC unroll 16
       for (int c = 0; c < C; ++c) {
@@ -117,92 +132,109 @@ class RoundQ4 {
   }
 
   struct Best {
-    V magnitude, loss;
+    Choice choice;
+    V loss;
   };
 
-  // Tries P magnitudes of the group's scale. unit: of a step of magnitude 1, with its sign.
+  // Rounds the group with each of P choices.
   template <int P>
-  static void attempt(const RoundFactor& factor, int first, const float* w, V unit, const V (&magnitude)[P],
+  static void attempt(const RoundFactor& factor, int first, const float* w, V unit, const Choice (&choice)[P],
                       Best& best) {
-    V inverse[P], loss[P];
+    V inverse[P], offset[P], loss[P];
     for (int p = 0; p < P; ++p) {
-      inverse[p] = Lanes::splat(1.0f) / (magnitude[p] * unit);
+      inverse[p] = Lanes::splat(1.0f) / (choice[p].scale * unit);
+      offset[p] = offset_of(choice[p].zero);
       loss[p] = V{};
     }
     const float* importance = factor.importance + first;
-    round_group<P>(factor, first, w, 0, inverse, [&](int column, int p, V, V r) __attribute__((always_inline)) {
+    round_group<P>(factor, first, w, 0, inverse, offset, [&](int column, int p, V, V r) __attribute__((always_inline)) {
       loss[p] = Lanes::fma(r * r, Lanes::splat(importance[column]), loss[p]);
     });
     for (int p = 0; p < P; ++p) {
-      const V own = loss[p] * (magnitude[p] * magnitude[p]);
-      best.magnitude = own < best.loss ? magnitude[p] : best.magnitude;
+      const V own = loss[p] * (choice[p].scale * choice[p].scale);
+      best.choice.scale = own < best.loss ? choice[p].scale : best.choice.scale;
+      best.choice.zero = own < best.loss ? choice[p].zero : best.choice.zero;
       best.loss = Lanes::min(own, best.loss);
     }
   }
 
-  // 1 / level of the level of least squared error without feedback in each class. y: weights, extreme weight at -1.
-  static void score(const V (&y)[kGroup], const float* importance, V (&inverse_level)[kRoundClasses]) {
-    V least[kRoundClasses];
-    for (V& each : least) each = Lanes::splat(FLT_MAX);
-    float level = kRoundFirstLevel;
-    for (int i = 0; i < kRoundLevels; i += kRoundClasses) {
-      V levels[kRoundClasses], error[kRoundClasses] = {};
-      float inverse[kRoundClasses];
-      for (int c = 0; c < kRoundClasses; ++c, level *= kRoundLevelRatio) {
-        levels[c] = Lanes::splat(level);
-        inverse[c] = 1.0f / level;
-      }
-      for (int column = 0; column < kGroup; ++column) {
-        const V weight = Lanes::splat(importance[column]);
-#pragma GCC unroll 4
-        for (int c = 0; c < kRoundClasses; ++c) {
-          const V v = y[column] * levels[c], r = v - quantize(v);
-          error[c] = Lanes::fma(r * r, weight, error[c]);
-        }
-      }
-      for (int c = 0; c < kRoundClasses; ++c) {
-        const V own = error[c] * (inverse[c] * inverse[c]);
-        inverse_level[c] = own < least[c] ? Lanes::splat(inverse[c]) : inverse_level[c];
-        least[c] = Lanes::min(own, least[c]);
-      }
+  // The zero of least squared error without feedback for a scale. y: weights in units.
+  static Best best_zero(const V (&y)[kGroup], const float* importance, V scale, V middle) {
+    const V inverse = Lanes::splat(1.0f) / scale;
+    const V nearest =
+        whole(hold((middle * inverse + Lanes::splat(0.5f)) * Lanes::splat(1.0f / kRoundZeroStep), -99.0f, 99.0f));
+    V zero[kRoundZeros], offset[kRoundZeros], error[kRoundZeros] = {};
+    for (int z = 0; z < kRoundZeros; ++z) {
+      zero[z] = hold(nearest + Lanes::splat(static_cast<float>(z - kRoundZeros / 2)), kQ4LeastZero, kQ4MostZero);
+      offset[z] = offset_of(zero[z]);
     }
-  }
-
-  // The scale of the group at w: 1 to 127 or -127 to -1.
-  static V search(const RoundFactor& factor, int first, const float* w, V row_scale) {
-    V extreme = {};
     for (int column = 0; column < kGroup; ++column) {
-      const V x = Lanes::load(w + column * kRoundRows);
-      extreme = magnitude_of(x) > magnitude_of(extreme) ? x : extreme;
+      const V weight = Lanes::splat(importance[column]);
+#pragma GCC unroll 8
+      for (int z = 0; z < kRoundZeros; ++z) {
+        const V v = Lanes::fms(y[column], inverse, offset[z]), r = v - quantize(v);
+        error[z] = Lanes::fma(r * r, weight, error[z]);
+      }
     }
-    const V one = Lanes::splat(1.0f), most = Lanes::splat(127.0f), round = Lanes::splat(0x1.8p+23f);
-    const V sign = extreme > V{} ? -one : one, largest = magnitude_of(extreme);
-    const V normalizer = largest >= Lanes::splat(FLT_MIN) ? sign / largest : V{};
-    V y[kGroup], magnitude[kRoundClasses] = {};
-    for (int column = 0; column < kGroup; ++column) y[column] = Lanes::load(w + column * kRoundRows) * normalizer;
-    score(y, factor.importance + first, magnitude);
-    const V unit = unit_of(row_scale);
-    for (V& each : magnitude) each = Lanes::max(Lanes::min(((largest / unit) * each + round) - round, most), one);
-    Best best{one, Lanes::splat(FLT_MAX)};
-    attempt(factor, first, w, sign * unit, magnitude, best);
-    const V neighbours[2] = {Lanes::max(best.magnitude - one, one), Lanes::min(best.magnitude + one, most)};
-    attempt(factor, first, w, sign * unit, neighbours, best);
-    return sign * best.magnitude;
+    Best best{{scale, zero[0]}, error[0]};
+    for (int z = 1; z < kRoundZeros; ++z) {
+      best.choice.zero = error[z] < best.loss ? zero[z] : best.choice.zero;
+      best.loss = Lanes::min(error[z], best.loss);
+    }
+    best.loss = best.loss * (scale * scale);
+    return best;
   }
 
-  // Rounds the group for good.
-  static void finish(const RoundFactor& factor, int first, const float* step, float* w, int8_t* q) {
-    V steps[kParts], inverse[kParts];
+  static Choice search(const RoundFactor& factor, int first, const float* w, V unit) {
+    const V inverse_unit = Lanes::splat(1.0f) / unit, one = Lanes::splat(1.0f);
+    V y[kGroup], low, high;
+    for (int column = 0; column < kGroup; ++column) {
+      y[column] = Lanes::load(w + column * kRoundRows) * inverse_unit;
+      low = column == 0 ? y[0] : Lanes::min(y[column], low);
+      high = column == 0 ? y[0] : Lanes::max(y[column], high);
+    }
+    const V ends =
+        Lanes::max(high * Lanes::splat(kRoundWidest / kQ4Above), -low * Lanes::splat(kRoundWidest / kQ4Below));
+    const V widest = Lanes::max((high - low) * Lanes::splat(kRoundWidest / 15.0f), ends);
+    const V middle = (low + high) * Lanes::splat(0.5f);
+    V scale = hold(whole(widest + Lanes::splat(0.5f)), 1.0f, kQ4MostScale);
+    Best classes[kRoundClasses];
+    for (int i = 0; i < kRoundScales; ++i) {
+      const Best found = best_zero(y, factor.importance + first, scale, middle);
+      scale = Lanes::max(scale - one, one);
+      Best& own = classes[i % kRoundClasses];
+      if (i < kRoundClasses) {
+        own = found;
+        continue;
+      }
+      own.choice.scale = found.loss < own.loss ? found.choice.scale : own.choice.scale;
+      own.choice.zero = found.loss < own.loss ? found.choice.zero : own.choice.zero;
+      own.loss = Lanes::min(found.loss, own.loss);
+    }
+    Choice tries[kRoundClasses];
+    for (int c = 0; c < kRoundClasses; ++c) tries[c] = classes[c].choice;
+    Best best{{one, V{}}, Lanes::splat(FLT_MAX)};
+    attempt(factor, first, w, unit, tries, best);
+    const Choice centre = best.choice;
+    const Choice beside[2] = {{centre.scale, hold(centre.zero - one, kQ4LeastZero, kQ4MostZero)},
+                              {centre.scale, hold(centre.zero + one, kQ4LeastZero, kQ4MostZero)}};
+    attempt(factor, first, w, unit, beside, best);
+    return best.choice;
+  }
+
+  // Rounds the group for good. chosen: steps in the place of scales.
+  static void finish(const RoundFactor& factor, int first, const Choice (&chosen)[kParts], float* w, int8_t* q) {
+    V inverse[kParts], offset[kParts];
     for (int p = 0; p < kParts; ++p) {
-      steps[p] = Lanes::load(step + p * kWidth);
-      inverse[p] = Lanes::splat(1.0f) / steps[p];
+      inverse[p] = Lanes::splat(1.0f) / chosen[p].scale;
+      offset[p] = offset_of(chosen[p].zero);
     }
     float* own = w + int64_t{first} * kRoundRows;
     int8_t* own_q = q + int64_t{first} * kRoundRows;
-    round_group<kParts>(factor, first, own, kWidth, inverse,
+    round_group<kParts>(factor, first, own, kWidth, inverse, offset,
                         [&](int column, int p, V quantized, V r) __attribute__((always_inline)) {
                           const int64_t at = int64_t{column} * kRoundRows + p * kWidth;
-                          Lanes::store(own + at, r * steps[p]);
+                          Lanes::store(own + at, r * chosen[p].scale);
                           Lanes::store_bytes(own_q + at, quantized);
                         });
   }

@@ -119,12 +119,13 @@ constexpr int kRoundRows = 16;
 //   of least sum of importance[i] * r[i]^2, times magnitude^2, is its scale (1 when none is finite). It is rounded with
 //   that, and w[i] becomes r[i] * s. Sums by fma((y c - q)^2, importance, sum) and fma(r^2, importance, sum), columns
 //   ascending, from 0.
-using RoundQ4Fn = void(const RoundFactor& factor, const float* row_scale, float* w, int8_t* q, int8_t* scale);
+using RoundQ4Fn = void(const RoundFactor& factor, const float* row_scale, float* w, int8_t* q, int8_t* scale,
+                       int8_t* zero);
 
-constexpr float kRoundFirstLevel = 5.0f;
-constexpr float kRoundLevelRatio = 1.062f;
-constexpr int kRoundLevels = 24;
-constexpr int kRoundClasses = 4;
+constexpr int kRoundScales = 8, kRoundClasses = 4;
+constexpr int kRoundZeros = 5;
+constexpr float kRoundWidest = 1.1f;
+constexpr float kRoundZeroStep = float{kQ4ZeroParts} / float{kQ4LevelParts};
 
 struct OpKernels {
   RmsNormFn* rms_norm;

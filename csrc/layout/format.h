@@ -88,6 +88,12 @@ static_assert(sizeof(Q4Block) == 17 * kCacheLine);
 
 inline constexpr int kQ4Middle = 8, kQ4LevelParts = 8;     // of n; a step has so many parts,
 inline constexpr int kQ4ZeroMiddle = 7, kQ4ZeroParts = 3;  // and z moves the levels by so many of them
+inline constexpr int kQ4LeastZero = -7, kQ4MostZero = 8;   // of z less its middle
+inline constexpr int kQ4MostScale = 15;
+
+// How far the levels reach below and above zero, in steps, with the zeros at the ends of their range.
+inline constexpr float kQ4Below = kQ4Middle - float{kQ4ZeroParts * kQ4LeastZero} / kQ4LevelParts;
+inline constexpr float kQ4Above = 15 - kQ4Middle + float{kQ4ZeroParts * kQ4MostZero} / kQ4LevelParts;
 
 // q4s: w = row_scale * scale * (q - 8), scale int8 (-127..127) per row and 32 k, row_scale float per row.
 // 4.25 bits per weight + 32/cols. Files of format version 2 call it q4. It is read and multiplied, no longer written.

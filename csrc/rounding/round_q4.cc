@@ -8,15 +8,11 @@
 
 #include "kernels/registry.h"
 #include "packing/four_rows.h"
+#include "packing/q4_row_scale.h"
 #include "system/parallel.h"
 
 namespace qwen3cpu {
 namespace {
-
-// Of 127: the largest group scale of a row that the search can ask for before feedback, which may enlarge its weights.
-constexpr float kHeadroom = 0.75f;
-
-constexpr int kConverted = 1024;  // weights of a row that are made float at once
 
 // A run with its moments in the kernel's form, for weights that stand side by side.
 class Run {
@@ -45,14 +41,16 @@ class Run {
   // Rows [first_row, first_row + 16) as far as they exist; two row tiles at `tiles`.
   void round(int first_row, const float* row_scales, uint8_t* tiles, float* errors) const {
     alignas(64) float columns[kMostRunColumns][kRoundRows], row_scale[kRoundRows] = {};
-    int8_t q[kMostRunColumns][kRoundRows], scale[kMostRunColumns / kGroup][kRoundRows];
+    int8_t q[kMostRunColumns][kRoundRows];
+    int8_t scale[kMostRunColumns / kGroup][kRoundRows], zero[kMostRunColumns / kGroup][kRoundRows];
     const int rows = std::min(w_.rows - first_row, kRoundRows);
     read(first_row, rows, columns);
     std::copy_n(row_scales + first_row, rows, row_scale);
-    chosen_isa().ops.round_q4({run_.n, u_.data(), importance_.data()}, row_scale, columns[0], q[0], scale[0]);
+    chosen_isa().ops.round_q4({run_.n, u_.data(), importance_.data()}, row_scale, columns[0], q[0], scale[0], zero[0]);
     for (int row = 0; row < rows; row += kTileRows)
       for (int g = 0; g < run_.n / kGroup; ++g)
-        store(g, scale[g] + row, q + g * kGroup, row, tiles + row / kTileRows * tile_bytes(Format::q4, cols_));
+        store(g, scale[g] + row, zero[g] + row, q + g * kGroup, row,
+              tiles + row / kTileRows * tile_bytes(Format::q4, cols_));
     if (errors == nullptr) return;
     for (int lane = 0; lane < rows; ++lane)
       for (int i = 0; i < run_.n; ++i)
@@ -70,14 +68,16 @@ class Run {
   }
 
   // Group g of the run, 8 rows from `row` on.
-  void store(int g, const int8_t* scale, const int8_t (*q)[kRoundRows], int row, uint8_t* tile) const {
+  void store(int g, const int8_t* scale, const int8_t* zero, const int8_t (*q)[kRoundRows], int row,
+             uint8_t* tile) const {
     const int* to = run_.to + g * kGroup;
     const int8_t none[kTileRows] = {};
     const int8_t* placed[kGroup];
     for (int i = 0; i < kGroup; ++i) placed[to[i] % kGroup] = to[i] < cols_ ? q[i] + row : none;
     const int group = to[0] / kGroup;
     Q4Block& block = reinterpret_cast<Q4Block*>(tile)[group / Q4Block::kGroups];
-    std::memcpy(block.scale[group % Q4Block::kGroups], scale, kTileRows);
+    for (int r = 0; r < kTileRows; ++r)
+      block.scale[group % Q4Block::kGroups][r] = static_cast<uint8_t>(scale[r] | (zero[r] + kQ4ZeroMiddle) << 4);
     packing::store_nibbles(placed, 0, kTileRows, block, group % Q4Block::kGroups);
   }
 
@@ -92,25 +92,18 @@ float* row_scales_of(int rows, int cols, uint8_t* matrix) {
   return reinterpret_cast<float*>(matrix + row_tiles(rows) * tile_bytes(Format::q4, cols));
 }
 
-float largest_of(const SourceRows& w, int row) {
-  float values[kConverted], largest = 0.0f;
-  for (int first = 0; first < w.cols; first += kConverted) {
-    const int n = std::min(w.cols - first, kConverted);
-    source_to_float(w.source, w.at(row, first), n, values);
-    for (int i = 0; i < n; ++i) largest = std::fabs(values[i]) > largest ? std::fabs(values[i]) : largest;
-  }
-  return largest;
-}
-
 }  // namespace
 
-void start_rounding(const SourceRows& w, uint8_t* matrix, int threads) {
+void start_rounding(const SourceRows& w, const float* importance, uint8_t* matrix, int threads) {
   std::memset(matrix, 0, static_cast<size_t>(matrix_bytes(Format::q4, w.rows, w.cols)));
   float* row_scales = row_scales_of(w.rows, w.cols, matrix);
   run_team(threads, [&](Team& team) {
     team.for_each(row_tiles(w.rows), [&](int tile) {
-      for (int row = tile * kTileRows; row < std::min((tile + 1) * kTileRows, w.rows); ++row)
-        row_scales[row] = packing::normal_or_zero(largest_of(w, row) / (kRoundFirstLevel * kHeadroom * 127.0f));
+      std::vector<float> weights(static_cast<size_t>(w.cols));
+      for (int row = tile * kTileRows; row < std::min((tile + 1) * kTileRows, w.rows); ++row) {
+        source_to_float(w.source, w.at(row, 0), w.cols, weights.data());
+        row_scales[row] = packing::q4_row_scale(weights.data(), importance, w.cols);
+      }
     });
   });
 }

@@ -23,13 +23,15 @@ struct Lanes {
   static Vector min(Vector a, Vector b) { return _mm256_min_ps(a, b); }
   static Vector max(Vector a, Vector b) { return _mm256_max_ps(a, b); }
   static Vector fma(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
+  static Vector fms(Vector a, Vector b, Vector c) { return _mm256_fmsub_ps(a, b, c); }
   static Vector fnma(Vector a, Vector b, Vector c) { return _mm256_fnmadd_ps(a, b, c); }
 };
 
 }  // namespace
 
-void ops::round_q4(const RoundFactor& factor, const float* row_scale, float* w, int8_t* q, int8_t* scale) {
-  rounding::RoundQ4<Lanes>::run(factor, row_scale, w, q, scale);
+void ops::round_q4(const RoundFactor& factor, const float* row_scale, float* w, int8_t* q, int8_t* scale,
+                   int8_t* zero) {
+  rounding::RoundQ4<Lanes>::run(factor, row_scale, w, q, scale, zero);
 }
 
 }  // namespace qwen3cpu::avx2

@@ -22,12 +22,14 @@ struct Lanes {
   static Vector max(Vector a, Vector b) { return a > b ? a : b; }
   static Vector fma(Vector a, Vector b, Vector c) { return vfmaq_f32(c, a, b); }
   static Vector fnma(Vector a, Vector b, Vector c) { return vfmsq_f32(c, a, b); }
+  static Vector fms(Vector a, Vector b, Vector c) { return vfmaq_f32(-c, a, b); }
 };
 
 }  // namespace
 
-void ops::round_q4(const RoundFactor& factor, const float* row_scale, float* w, int8_t* q, int8_t* scale) {
-  rounding::RoundQ4<Lanes>::run(factor, row_scale, w, q, scale);
+void ops::round_q4(const RoundFactor& factor, const float* row_scale, float* w, int8_t* q, int8_t* scale,
+                   int8_t* zero) {
+  rounding::RoundQ4<Lanes>::run(factor, row_scale, w, q, scale, zero);
 }
 
 }  // namespace qwen3cpu::neon

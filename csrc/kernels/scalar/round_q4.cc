@@ -18,8 +18,6 @@ float hold(float x, float low, float high) {
 
 float quantize(float v) { return round(hold(v, -8.0f, 7.0f)); }
 
-float magnitude_of(float x) { return hold(round(x), 1.0f, 127.0f); }
-
 // One row's part of a group: its weights, and the factor from its first column on.
 struct Group {
   float w[kGroup];
@@ -28,11 +26,21 @@ struct Group {
   const float* importance;
 };
 
+// How a group is rounded: weights are near scale * (unit * (n - 8) + 3/8 zero).
+struct Choice {
+  float scale = 1.0f, zero = 0.0f;
+  float loss = FLT_MAX;
+
+  void take_better(const Choice& other) {
+    if (other.loss < loss) *this = other;
+  }
+};
+
 // Rounds with a step; rest: what is left of each weight, in steps. Returns the loss in steps^2.
-float round_group(const Group& group, float step, float (&q)[kGroup], float (&rest)[kGroup]) {
-  const float inverse = 1.0f / step;
+float round_group(const Group& group, float step, float zero, float (&q)[kGroup], float (&rest)[kGroup]) {
+  const float inverse = 1.0f / step, offset = zero * kRoundZeroStep;
   float v[kGroup], loss = 0.0f;
-  for (int i = 0; i < kGroup; ++i) v[i] = group.w[i] * inverse;
+  for (int i = 0; i < kGroup; ++i) v[i] = std::fma(group.w[i], inverse, -offset);
   for (int i = 0; i < kGroup; ++i) {
     q[i] = quantize(v[i]);
     rest[i] = v[i] - q[i];
@@ -42,64 +50,78 @@ float round_group(const Group& group, float step, float (&q)[kGroup], float (&re
   return loss;
 }
 
-// Error of rounding without feedback, the extreme weight -level steps; y: weights with the extreme one at -1.
-float error_at(const float (&y)[kGroup], const float* importance, float level) {
-  float error = 0.0f;
+// The zero of least error without feedback for a scale; y: weights in units, middle: of their range.
+Choice best_zero(const float (&y)[kGroup], const float* importance, float scale, float middle) {
+  const float inverse = 1.0f / scale;
+  const float nearest = round(hold((middle * inverse + 0.5f) * (1.0f / kRoundZeroStep), -99.0f, 99.0f));
+  Choice best;
+  for (int z = 0; z < kRoundZeros; ++z) {
+    Choice own{scale, hold(nearest + static_cast<float>(z - kRoundZeros / 2), kQ4LeastZero, kQ4MostZero), 0.0f};
+    for (int i = 0; i < kGroup; ++i) {
+      const float v = std::fma(y[i], inverse, -(own.zero * kRoundZeroStep)), rest = v - quantize(v);
+      own.loss = std::fma(rest * rest, importance[i], own.loss);
+    }
+    if (z == 0 || own.loss < best.loss) best = own;
+  }
+  best.loss *= scale * scale;
+  return best;
+}
+
+// What is tried with feedback: the best of each class of scales.
+void best_of_classes(const Group& group, float unit, Choice (&best)[kRoundClasses]) {
+  float y[kGroup], low = 0.0f, high = 0.0f;
   for (int i = 0; i < kGroup; ++i) {
-    const float v = y[i] * level, rest = v - quantize(v);
-    error = std::fma(rest * rest, importance[i], error);
+    y[i] = group.w[i] * (1.0f / unit);
+    low = i == 0 || y[i] < low ? y[i] : low;
+    high = i == 0 || y[i] > high ? y[i] : high;
   }
-  return error * ((1.0f / level) * (1.0f / level));
+  const float above = high * (kRoundWidest / kQ4Above), below_zero = -low * (kRoundWidest / kQ4Below);
+  const float ends = above > below_zero ? above : below_zero, range = (high - low) * (kRoundWidest / 15.0f);
+  const float widest = range > ends ? range : ends, middle = (low + high) * 0.5f;
+  float scale = hold(round(widest + 0.5f), 1.0f, kQ4MostScale);
+  for (int i = 0; i < kRoundScales; ++i, scale = hold(scale - 1.0f, 1.0f, kQ4MostScale)) {
+    const Choice own = best_zero(y, group.importance, scale, middle);
+    if (i < kRoundClasses)
+      best[i] = own;
+    else
+      best[i % kRoundClasses].take_better(own);
+  }
 }
 
-// 1 / level of least error in each class.
-void best_levels(const float (&y)[kGroup], const float* importance, float (&inverse)[kRoundClasses]) {
-  float least[kRoundClasses], level = kRoundFirstLevel;
-  for (float& each : least) each = FLT_MAX;
-  for (int i = 0; i < kRoundLevels; ++i, level *= kRoundLevelRatio) {
-    const float error = error_at(y, importance, level);
-    if (!(error < least[i % kRoundClasses])) continue;
-    least[i % kRoundClasses] = error;
-    inverse[i % kRoundClasses] = 1.0f / level;
-  }
-}
-
-float search(const Group& group, float unit) {
-  float extreme = 0.0f, y[kGroup], inverse[kRoundClasses] = {}, q[kGroup], rest[kGroup];
-  for (const float x : group.w) extreme = std::fabs(x) > std::fabs(extreme) ? x : extreme;
-  const float sign = extreme > 0.0f ? -1.0f : 1.0f, largest = std::fabs(extreme);
-  for (int i = 0; i < kGroup; ++i) y[i] = group.w[i] * (largest >= FLT_MIN ? sign / largest : 0.0f);
-  best_levels(y, group.importance, inverse);
-  float best = 1.0f, least = FLT_MAX;
-  const auto attempt = [&](float magnitude) {
-    const float loss = round_group(group, magnitude * (sign * unit), q, rest) * (magnitude * magnitude);
-    if (!(loss < least)) return;
-    least = loss;
-    best = magnitude;
+Choice search(const Group& group, float unit) {
+  float q[kGroup], rest[kGroup];
+  Choice classes[kRoundClasses], best;
+  best_of_classes(group, unit, classes);
+  const auto attempt = [&](Choice own) {
+    own.loss = round_group(group, own.scale * unit, own.zero, q, rest) * (own.scale * own.scale);
+    best.take_better(own);
   };
-  for (const float each : inverse) attempt(magnitude_of(largest / unit * each));
-  const float centre = best;
-  attempt(magnitude_of(centre - 1.0f));
-  attempt(magnitude_of(centre + 1.0f));
-  return sign * best;
+  for (const Choice& each : classes) attempt(each);
+  const Choice centre = best;
+  attempt({centre.scale, hold(centre.zero - 1.0f, kQ4LeastZero, kQ4MostZero)});
+  attempt({centre.scale, hold(centre.zero + 1.0f, kQ4LeastZero, kQ4MostZero)});
+  return best;
 }
 
 }  // namespace
 
-void ops::round_q4(const RoundFactor& factor, const float* row_scale, float* w, int8_t* q, int8_t* scale) {
+void ops::round_q4(const RoundFactor& factor, const float* row_scale, float* w, int8_t* q, int8_t* scale,
+                   int8_t* zero) {
   const int64_t n = factor.n;
   for (int first = 0; first < factor.n; first += kGroup)
     for (int row = 0; row < kRoundRows; ++row) {
-      const float unit = row_scale[row] > 0.0f ? row_scale[row] : 1.0f;
+      const float unit = row_scale[row] > 0.0f ? row_scale[row] * kQ4LevelParts : 1.0f;
       Group group{{}, factor.u + first * (n + 1), n, factor.importance + first};
       for (int i = 0; i < kGroup; ++i) {
         float& own = group.w[i] = w[(first + i) * kRoundRows + row];
         for (int k = 0; k < first; ++k) own = std::fma(-w[k * kRoundRows + row], factor.u[k * n + first + i], own);
       }
-      const float chosen = search(group, unit), step = chosen * unit;
+      const Choice chosen = search(group, unit);
+      const float step = chosen.scale * unit;
       float quantized[kGroup], rest[kGroup];
-      round_group(group, step, quantized, rest);
-      scale[first / kGroup * kRoundRows + row] = static_cast<int8_t>(chosen);
+      round_group(group, step, chosen.zero, quantized, rest);
+      scale[first / kGroup * kRoundRows + row] = static_cast<int8_t>(chosen.scale);
+      zero[first / kGroup * kRoundRows + row] = static_cast<int8_t>(chosen.zero);
       for (int i = 0; i < kGroup; ++i) {
         q[(first + i) * kRoundRows + row] = static_cast<int8_t>(quantized[i]);
         w[(first + i) * kRoundRows + row] = rest[i] * step;
