@@ -43,7 +43,7 @@ QWEN3CPU_INLINE void add_group(const Q4sBlock* const (&block)[R], int64_t apart,
 // R registers of row tiles, tile `tile` first and `apart` tiles from each other.
 template <class Rows, int R, int T>
 __attribute__((noinline)) void multiply_q4s_tiles(const Matrix& w, int tile, int apart, const Tokens& x,
-                                                 const int32_t* start, float* y, int64_t ldy) {
+                                                  const int32_t* start, float* y, int64_t ldy) {
   const int groups = ceil_div(w.cols, kGroup);
   const int64_t apart_bytes = apart * tile_bytes(Format::q4s, w.cols), apart_rows = int64_t{apart} * kTileRows;
   const Q4sBlock* block[R];

@@ -186,7 +186,7 @@ void multiply_rows(const Rows& rows, const Tokens& x, int first_token, int n, fl
 }  // namespace
 
 void q4s::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
-                float* y, int64_t ldy, uint8_t* scratch) {
+                 float* y, int64_t ldy, uint8_t* scratch) {
   if (n_tokens < kLeastTokens) {
     avx512vnni::q4s::matmul(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
     return;

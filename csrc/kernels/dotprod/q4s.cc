@@ -5,7 +5,7 @@
 namespace qwen3cpu::dotprod {
 
 void q4s::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
-                float* y, int64_t ldy, uint8_t*) {
+                 float* y, int64_t ldy, uint8_t*) {
   neon::multiply_q4s<Sdot>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy);
 }
 

@@ -1,5 +1,5 @@
-// q4s weights times int8 activations: one row tile against up to kMaxTokens tokens of a Dot (dot.h), nibbles unpacked in
-// registers. Internal linkage; a variant's q4s.cc hands its Dot in.
+// q4s weights times int8 activations: one row tile against up to kMaxTokens tokens of a Dot (dot.h), nibbles unpacked
+// in registers. Internal linkage; a variant's q4s.cc hands its Dot in.
 //
 // The -8 of the nibbles is where a group's sums start: -8 * (sum of the activations).
 #pragma once
@@ -15,7 +15,7 @@ constexpr int kQ4sTokensToPrefetch = 2;
 // dot[t] += scale * sum((nibble - 8) * x_t) over group g of the block.
 template <class Dot, int T>
 QWEN3CPU_INLINE void add_q4s_group(const Q4sBlock& block, int g, const int8_t* x, const int16_t* sum,
-                                  const Tokens& tokens, Rows (&dot)[T]) {
+                                   const Tokens& tokens, Rows (&dot)[T]) {
   int32_t start[T];
   for (int t = 0; t < T; ++t) start[t] = -8 * sum[t * tokens.sums];
   typename Dot::template Sums<T, true> sums(start);
@@ -49,7 +49,7 @@ QWEN3CPU_INLINE void add_q4s_group(const Q4sBlock& block, int g, const int8_t* x
 // y[t * ldy + r] of one row tile and T tokens.
 template <class Dot, int T>
 __attribute__((noinline)) void multiply_q4s_tile(const uint8_t* tile, const float* row_scales, int groups,
-                                                const Tokens& x, float* y, int64_t ldy) {
+                                                 const Tokens& x, float* y, int64_t ldy) {
   const auto* blocks = reinterpret_cast<const Q4sBlock*>(tile);
   F8 acc[T];
   for (int t = 0; t < T; ++t) acc[t] = all8(0.0f);
@@ -69,16 +69,16 @@ __attribute__((noinline)) void multiply_q4s_tile(const uint8_t* tile, const floa
 
 template <class Dot, int T>
 QWEN3CPU_INLINE void multiply_q4s_tiles(Count<T>, const Matrix& w, int first_tile, int n_tiles, const Tokens& x,
-                                       float* y, int64_t ldy) {
+                                        float* y, int64_t ldy) {
   const int groups = ceil_div(w.cols, kGroup);
   for (int tile = 0; tile < n_tiles; ++tile)
     multiply_q4s_tile<Dot, T>(w.tile(first_tile + tile), w.row_scales(first_tile + tile), groups, x,
-                             y + tile * kTileRows, ldy);
+                              y + tile * kTileRows, ldy);
 }
 
 template <class Dot>
 void multiply_q4s(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
-                 float* y, int64_t ldy) {
+                  float* y, int64_t ldy) {
   for_token_runs<Dot::kMaxTokens>(x, first_token, n_tokens, y, ldy, [&](auto count, const Tokens& tokens, float* to) {
     multiply_q4s_tiles<Dot>(count, w, first_tile, n_tiles, tokens, to, ldy);
   });
