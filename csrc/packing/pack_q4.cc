@@ -10,14 +10,19 @@
 namespace qwen3cpu::packing {
 namespace {
 
-// Steps that are tried first, as parts of the range of a group's weights: 1/15 leaves no weight beyond the levels.
-constexpr float kFirstPart = 0.72f / 15, kPartStep = 0.03f / 15;
+// Steps that are tried first, as parts of the least one that leaves no weight of the group beyond the levels.
+constexpr float kFirstPart = 0.72f, kPartStep = 0.03f;
 constexpr int kParts = 14;
 
 constexpr int kMostScale = 15, kMostZero = 15;
 constexpr int kZeros = 2;  // zeros on each side of the one that puts the middle of the levels into that of the weights
 
 constexpr float kZeroStep = float{kQ4ZeroParts} / float{kQ4LevelParts};
+
+// The levels of a step lie this far from each other, and reach this far below and above zero at most.
+constexpr float kLevelRange = 15;
+constexpr float kMostBelow = kQ4Middle + kZeroStep * kQ4ZeroMiddle;
+constexpr float kMostAbove = kLevelRange - kQ4Middle + kZeroStep * (kMostZero - kQ4ZeroMiddle);
 
 Rows all(float x) { return Rows{x, x, x, x}; }
 
@@ -80,11 +85,12 @@ void try_step(const Group& group, Rows step, Choice& choice) {
 
 // The step of least error.
 Rows search_step(const Group& group) {
-  const Rows range = group.most - group.least;
-  const auto empty = range <= all(0);
+  const Rows range = (group.most - group.least) / all(kLevelRange);
+  const Rows whole = max(range, max(group.most / all(kMostAbove), -group.least / all(kMostBelow)));
+  const auto empty = whole <= all(0);
   Choice choice{all(FLT_MAX), all(0), all(0)};
   for (int i = 0; i < kParts; ++i) {
-    const Rows step = range * all(kFirstPart + kPartStep * static_cast<float>(i));
+    const Rows step = whole * all(kFirstPart + kPartStep * static_cast<float>(i));
     try_step(group, empty ? all(1.0f) : step, choice);
   }
   return empty ? all(0) : choice.step * group.magnitude;
