@@ -1,12 +1,15 @@
-// What the VPDPBUSD kernels of both quantised formats share. Internal linkage.
+// What the VPDPBUSD kernels of all quantised formats share. Internal linkage.
 //
 // A variant is a class of static functions on registers of whole row tiles, one 32-bit lane a row:
 //   kTiles                  row tiles in a register; a second one lies `apart` bytes (of weights) from the first
 //   kMaxTokens              tokens that share the loads of weights
 //   kMostSums               sums that fit into the registers beside as many results
+//   kPanelLeast             tokens from which it pays to unpack weights first (vnni_q4_panel.h)
+//   kPanelRegisters         registers of weights that are unpacked together
+//   kPanelRun               tokens that share their loads
 //   Int, Float              the registers
 //   load(p, apart)          one k-quad of every row
-//   scales_q4s(p, apart)     8 int8 a tile: the scale in the lower half of a lane, nothing in the upper one
+//   scales_q4s(p, apart)    8 int8 a tile: the scale in the lower half of a lane, nothing in the upper one
 //   scales_q8(p, apart)     8 f16 a tile, as floats
 //   load_floats(p, apart)   8 floats a tile; apart in floats
 //   store(y, apart, rows)   the same back; a second tile is absent when apart is 0
@@ -14,6 +17,16 @@
 //   add_products(sum, w, x) sum + the products of a k-quad with the activations x: four of them, or a register
 //   add_scaled(dot, sum, s) dot + the lower half of sum times the lower half of s
 //   fma(dot, scale, acc)    float(dot) * scale + acc
+//   eightfold(x)            8 * x
+//   pin(x)                  keeps x in a register here
+// and on the two int16 halves of lanes, for the scales of two groups of q4 side by side:
+//   scales_q4(p, apart)     8 bytes of one group and then of the other a tile: the byte in each half
+//   low_parts(scales)       bits 0-3
+//   times_placed(s, scales, by)     s * by[bits 4-7 of scales]
+//   lower_halves(x), upper_halves(x)  one half in the lower half of the lane, nothing in the upper one
+//   twice_lower(x), twice_upper(x)  one half in both
+//   times(x, s)             x * s
+//   add_halves(dot, x, s)   dot + the products of both halves
 #pragma once
 
 #include <immintrin.h>
@@ -36,11 +49,16 @@ inline __m128i load8(const void* p) { return _mm_loadl_epi64(static_cast<const _
 inline __m128i load16(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
 inline __m256i load32(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 
-inline int32_t four_bytes(const int8_t* p) {
+inline int32_t four_bytes(const void* p) {
   int32_t x;
   std::memcpy(&x, p, sizeof(x));
   return x;
 }
+
+// For pshufb: two groups' 8 bytes into pairs; of every two int16 the lower or the upper one into both.
+alignas(16) constexpr int8_t kInPairs[16] = {0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15};
+alignas(16) constexpr int8_t kTwiceLower[16] = {0, 1, 0, 1, 4, 5, 4, 5, 8, 9, 8, 9, 12, 13, 12, 13};
+alignas(16) constexpr int8_t kTwiceUpper[16] = {2, 3, 2, 3, 6, 7, 6, 7, 10, 11, 10, 11, 14, 15, 14, 15};
 
 // Fetches the lines of every tile of a register kAhead bytes ahead. always_inline: GCC takes a function that only
 // prefetches for one without effect and drops calls of it, silently.

@@ -15,7 +15,7 @@ Array = NDArray[Any]
 Packed = tuple[str, int, int, NDArray[np.uint8]]
 """format, rows, cols, bytes"""
 
-ACTIVATION_BLOCK = {"f32": None, "bf16": None, "q8": 32, "q4": 256}
+ACTIVATION_BLOCK = {"f32": None, "bf16": None, "q8": 32, "q4": 256, "q4s": 256}
 """Inputs that share an int8 scale; None: they stay float."""
 
 
@@ -23,7 +23,7 @@ def unpack(packed: Packed) -> NDArray[np.float64]:
     """The weights [rows, cols] that packed bytes stand for, exactly."""
     weight_format, rows, cols, data = packed
     tiles = -(-rows // 8)
-    reader = {"f32": _float_tiles, "bf16": _float_tiles, "q8": _q8_tiles, "q4": _q4_tiles}[weight_format]
+    reader = READERS[weight_format]
     weights = reader(weight_format, data, tiles, cols)
     assert weights.shape[:2] == (tiles, 8)
     padding = weights.reshape(tiles * 8, -1)[rows:], weights[:, :, cols:]
@@ -66,18 +66,25 @@ def _q8_tiles(_: str, data: Array, tiles: int, cols: int) -> Array:
     return out
 
 
-def _q4_tiles(_: str, data: Array, tiles: int, cols: int) -> Array:
+def _q4_tiles(weight_format: str, data: Array, tiles: int, cols: int) -> Array:
     groups = -(-cols // 32)
     row_scales = data[-tiles * 32 :].copy().view("<f4").reshape(tiles, 8).astype(np.float64)
     out = np.zeros((tiles, 8, groups * 32))
     for t, tile in enumerate(data[: -tiles * 32].reshape(tiles, -1)):
         for b, (scale_bytes, q_bytes) in enumerate(_blocks(tile, groups, 8, 128)):
             both = q_bytes.reshape(-1, 4, 8, 4)  # group, vector, row, k
-            q = np.concatenate([both & 15, both >> 4], axis=1).astype(np.float64) - 8  # group, quad, row, k
-            scale = scale_bytes.view(np.int8).reshape(8, 8)[: len(q)].astype(np.float64)
-            weights = q * scale[:, None, :, None] * row_scales[t][None, None, :, None]
-            out[t, :, b * 256 : b * 256 + 32 * len(q)] = weights.transpose(2, 0, 1, 3).reshape(8, -1)
+            n = np.concatenate([both & 15, both >> 4], axis=1).astype(np.float64)  # group, quad, row, k
+            scales = scale_bytes.reshape(8, 8)[: len(n), None, :, None]  # group, 1, row, 1
+            if weight_format == "q4":
+                steps = (scales & 15) * (8 * (n - 8) + 3 * ((scales >> 4).astype(np.float64) - 7))
+            else:
+                steps = scales.view(np.int8) * (n - 8)
+            weights = steps * row_scales[t][None, None, :, None]
+            out[t, :, b * 256 : b * 256 + 32 * len(n)] = weights.transpose(2, 0, 1, 3).reshape(8, -1)
     return out
+
+
+READERS = {"f32": _float_tiles, "bf16": _float_tiles, "q8": _q8_tiles, "q4": _q4_tiles, "q4s": _q4_tiles}
 
 
 def quantize_activations(x: Array, block: int) -> tuple[Array, Array]:

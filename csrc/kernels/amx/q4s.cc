@@ -168,25 +168,13 @@ void multiply_rows(const Rows& rows, const Tokens& x, int first_token, int n, fl
       before = {&scratch.sums[turn], x.scale + t * x.scales + b, x.scales, scratch.acc + i * kTokens};
     }
   for (int step = 0; step < kSteps; ++step) add(before, step);
-  __m512 scales[kPanels];
-  for (int p = 0; p < kPanels; ++p) {
-    alignas(64) float of_rows[kRows] = {};
-    for (int i = 2 * p; i < min(2 * p + 2, rows.n_tiles); ++i)
-      std::memcpy(of_rows + i % 2 * kTileRows, rows.w.row_scales(rows.tile + i), sizeof(float) * kTileRows);
-    scales[p] = _mm512_load_ps(of_rows);
-  }
-  for (int i = 0; i < token_tiles; ++i)
-    for (int t = 0; t < kTokens; ++t) {
-      const float* acc = scratch.acc[i * kTokens + t];
-      rows.store(_mm512_mul_ps(_mm512_load_ps(acc), scales[0]), _mm512_mul_ps(_mm512_load_ps(acc + kRows), scales[1]),
-                 y + (first_token_of(i, n) + t) * ldy);
-    }
+  store_scaled(rows, scratch.acc, n, y, ldy);
 }
 
 }  // namespace
 
 void q4s::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
-                float* y, int64_t ldy, uint8_t* scratch) {
+                 float* y, int64_t ldy, uint8_t* scratch) {
   if (n_tokens < kLeastTokens) {
     avx512vnni::q4s::matmul(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
     return;

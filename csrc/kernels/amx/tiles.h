@@ -1,4 +1,4 @@
-// What the tile kernels of both formats share: configuration, four row tiles at a time, tiles of tokens. Internal
+// What the tile kernels of all formats share: configuration, four row tiles at a time, tiles of tokens. Internal
 // linkage.
 //
 // C[token][row] += sum over k of A[token][k] * B[k][row]: A is 16 tokens of int8 activations as they lie in memory, B
@@ -59,6 +59,7 @@ inline __m512i load_two(const uint8_t* a, const uint8_t* b) {
 struct Tokens {
   const int8_t* q;
   const float* scale;
+  const int16_t* sum;
   int stride, scales;
 };
 
@@ -89,13 +90,28 @@ struct Rows {
 // computed twice.
 inline int first_token_of(int token_tile, int n) { return min(token_tile * kTokens, n - kTokens); }
 
+// y = acc * row_scale of n tokens, whose tiles lie one after another in acc.
+inline void store_scaled(const Rows& rows, const float (*acc)[kStepRows], int n, float* y, int64_t ldy) {
+  __m512 scales[kPanels];
+  for (int p = 0; p < kPanels; ++p) {
+    alignas(64) float of_rows[kRows] = {};
+    for (int i = 2 * p; i < min(2 * p + 2, rows.n_tiles); ++i)
+      std::memcpy(of_rows + i % 2 * kTileRows, rows.w.row_scales(rows.tile + i), sizeof(float) * kTileRows);
+    scales[p] = _mm512_load_ps(of_rows);
+  }
+  for (int i = 0; i < ceil_div(n, kTokens); ++i)
+    for (int t = 0; t < kTokens; ++t, ++acc)
+      rows.store(_mm512_mul_ps(_mm512_load_ps(*acc), scales[0]), _mm512_mul_ps(_mm512_load_ps(*acc + kRows), scales[1]),
+                 y + (first_token_of(i, n) + t) * ldy);
+}
+
 // A MatmulFn of products over k columns, for at least 16 tokens: calls multiply_rows(rows, tokens, first token, how
 // many, y of both, ldy, scratch) for four row tiles and 16 to kTokenBlock tokens at a time.
 template <class Scratch>
 inline void multiply(int k, void (*multiply_rows)(const Rows&, const Tokens&, int, int, float*, int64_t, Scratch&),
                      const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                      float* y, int64_t ldy, uint8_t* scratch) {
-  const Tokens tokens = {x.q, x.scale, x.stride, x.scales};
+  const Tokens tokens = {x.q, x.scale, x.sum, x.stride, x.scales};
   configure_tiles(k);
   for (int i = 0; i < n_tiles; i += 2 * kPanels) {
     const Rows rows = {w, first_tile + i, min(2 * kPanels, n_tiles - i)};

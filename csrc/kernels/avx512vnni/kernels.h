@@ -9,6 +9,9 @@ namespace qwen3cpu::avx512vnni {
 namespace q8 {
 MatmulFn matmul;
 }
+namespace q4 {
+MatmulFn matmul;
+}
 namespace q4s {
 MatmulFn matmul;
 }

@@ -9,6 +9,9 @@ namespace qwen3cpu::avxvnni {
 namespace q8 {
 MatmulFn matmul;
 }
+namespace q4 {
+MatmulFn matmul;
+}
 namespace q4s {
 MatmulFn matmul;
 }

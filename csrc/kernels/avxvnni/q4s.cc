@@ -6,7 +6,7 @@
 namespace qwen3cpu::avxvnni {
 
 void q4s::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
-                float* y, int64_t ldy, uint8_t* scratch) {
+                 float* y, int64_t ldy, uint8_t* scratch) {
   vnni::multiply<Rows, vnni::Q4Product>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
 }
 

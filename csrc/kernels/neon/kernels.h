@@ -15,6 +15,9 @@ MatmulFn matmul;
 namespace q8 {
 MatmulFn matmul;
 }
+namespace q4 {
+MatmulFn matmul;
+}
 namespace q4s {
 MatmulFn matmul;
 }

@@ -22,7 +22,7 @@ int32_t group_dot(const uint8_t (&q)[4][kTileRows][4], int r, const int8_t* x) {
 }  // namespace
 
 void q4s::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
-                float* y, int64_t ldy, uint8_t*) {
+                 float* y, int64_t ldy, uint8_t*) {
   const int groups = ceil_div(w.cols, kGroup);
   for (int tile = 0; tile < n_tiles; ++tile) {
     const auto* blocks = reinterpret_cast<const Q4sBlock*>(w.tile(first_tile + tile));

@@ -116,20 +116,20 @@ def test_rows_that_only_pad_are_zero(kernel: Kernel) -> None:
 # ---- hostile inputs
 
 
-def q4_bytes(cols: int, nibbles: np.ndarray, scale: int, row_scale: float) -> np.ndarray:
-    """One row tile whose 8 rows hold the same q [cols]; see csrc/layout/format.h."""
-    packed = aligned(_native.matrix_bytes("q4", TILE, cols))
+def q4_bytes(weight_format: str, cols: int, nibbles: np.ndarray, scales: np.ndarray, row_scale: float) -> np.ndarray:
+    """One row tile of q4 or q4s whose 8 rows hold the same nibbles [cols] and bytes of scales [groups]."""
+    packed = aligned(_native.matrix_bytes(weight_format, TILE, cols))
     groups = -(-cols // 32)
-    q = np.full(groups * 32, 8, np.uint8)
-    q[:cols] = nibbles
+    n = np.full(groups * 32, 8, np.uint8)
+    n[:cols] = nibbles
     at = 0
     for first in range(0, groups, 8):
-        n = min(8, groups - first)
-        packed[at : at + n * TILE] = np.uint8(scale % 256)
-        halves = q[first * 32 : (first + n) * 32].reshape(n, 2, 4, 1, 4)  # [group][low, high][vector][1][k]
-        both = np.broadcast_to(halves[:, 0] | halves[:, 1] << 4, (n, 4, TILE, 4))
-        packed[at + 64 : at + 64 + n * 128] = both.reshape(-1)
-        at += 64 + n * 128
+        here = min(8, groups - first)
+        packed[at : at + here * TILE] = np.repeat(scales[first : first + here].astype(np.uint8), TILE)
+        halves = n[first * 32 : (first + here) * 32].reshape(here, 2, 4, 1, 4)  # [group][low, high][vector][1][k]
+        both = np.broadcast_to(halves[:, 0] | halves[:, 1] << 4, (here, 4, TILE, 4))
+        packed[at + 64 : at + 64 + here * 128] = both.reshape(-1)
+        at += 64 + here * 128
     packed[at:].view(np.float32)[:] = row_scale
     return packed
 
@@ -165,20 +165,65 @@ def extremes(cols: int, low: int, high: int) -> list[np.ndarray]:
     ]
 
 
+def block_sums(terms: np.ndarray, row_scale: float) -> np.ndarray:
+    """What outputs are to be, from terms [tokens, cols] in units of the row scale and inputs' scales of 1."""
+    y = np.zeros(len(terms), np.float32)
+    for b in range(0, terms.shape[1], 256):  # fma(dot, 1, acc) is one rounded addition
+        y += terms[:, b : b + 256].sum(1).astype(np.float32)
+    return np.repeat((y * np.float32(row_scale))[:, None], TILE, 1)
+
+
+def mixed(groups: int, *values: int) -> np.ndarray:
+    """Those values in groups at random."""
+    return np.random.default_rng(groups).choice(values, groups)
+
+
 @pytest.mark.parametrize("kernel", compiled("matmul", "q4", oracle=True), ids=str)
 def test_q4_is_exact_at_the_extremes(kernel: Kernel) -> None:
     with Differences(kernel) as differences:
-        for cols, scale in itertools.product([32, 256, 544], [-127, 1, 127]):
+        for cols in (32, 256, 544):
+            groups = cols // 32
             inputs = np.tile(extremes(cols, -127, 127), (MANY // 7, 1))
             x = int8_inputs("q4", inputs, 1.0)
+            steps = [np.full(groups, 15), np.full(groups, 1), mixed(groups, 0, 1, 15)]
+            zeros = [np.full(groups, 0), np.full(groups, 15), np.full(groups, 7), mixed(groups, 0, 15)]
+            for (i, s), (j, z) in itertools.product(enumerate(steps), enumerate(zeros)):
+                for pattern, nibbles in enumerate(extremes(cols, 0, 15)):
+                    packed = q4_bytes("q4", cols, nibbles, s | z << 4, 0.5)
+                    weights = np.repeat(s, 32) * (8 * (nibbles - 8) + 3 * (np.repeat(z, 32) - 7))
+                    expected = block_sums(weights * inputs.astype(np.int64), 0.5)
+                    y = Product("q4", packed, TILE, cols, x).run(kernel.isa)
+                    differences.add(y, expected, cols=cols, steps=i, zeros=j, pattern=pattern)
+
+
+@pytest.mark.parametrize("kernel", compiled("matmul", "q4s", oracle=True), ids=str)
+def test_q4s_is_exact_at_the_extremes(kernel: Kernel) -> None:
+    with Differences(kernel) as differences:
+        for cols, scale in itertools.product([32, 256, 544], [-127, 1, 127]):
+            inputs = np.tile(extremes(cols, -127, 127), (MANY // 7, 1))
+            x = int8_inputs("q4s", inputs, 1.0)
             for pattern, nibbles in enumerate(extremes(cols, 0, 15)):
-                y = Product("q4", q4_bytes(cols, nibbles, scale, 0.5), TILE, cols, x).run(kernel.isa)
-                products = (nibbles - 8) * scale * inputs.astype(np.int64)
-                expected = np.zeros(len(inputs), np.float32)
-                for b in range(0, cols, 256):  # scales are 1: fma(dot, 1, acc) is one rounded addition
-                    expected += products[:, b : b + 256].sum(1).astype(np.float32)
-                expected *= np.float32(0.5)
-                differences.add(y, np.repeat(expected[:, None], TILE, 1), cols=cols, scale=scale, pattern=pattern)
+                packed = q4_bytes("q4s", cols, nibbles, np.full(cols // 32, scale % 256), 0.5)
+                expected = block_sums((nibbles - 8) * scale * inputs.astype(np.int64), 0.5)
+                y = Product("q4s", packed, TILE, cols, x).run(kernel.isa)
+                differences.add(y, expected, cols=cols, scale=scale, pattern=pattern)
+
+
+@pytest.mark.parametrize("kernel", compiled("matmul", "q4", "q4s", oracle=True), ids=str)
+def test_sums_of_a_block_that_no_float_holds_are_rounded_once(kernel: Kernel) -> None:
+    """Blocks whose sums are odd and above 2^24, where floats are 2 and 4 apart: half of them lie on a tie."""
+    cols = 768
+    scales, most = (np.full(24, 15), 15 * (8 * 7 - 21)) if kernel.name == "q4" else (np.full(24, 127), 127 * 7)
+    rng = np.random.default_rng(11)
+    inputs = np.where(rng.random((MANY, cols)) < 0.02, 126, 127)
+    packed = q4_bytes(kernel.name, cols, np.full(cols, 15), scales, 1.0)
+    terms = most * inputs.astype(np.int64)
+    dots = terms.reshape(MANY, 3, 256).sum(2)
+    assert (dots > 2**24).all()
+    assert (dots != dots.astype(np.float32)).any()
+    with Differences(kernel) as differences:
+        y = Product(kernel.name, packed, TILE, cols, int8_inputs(kernel.name, inputs, 1.0)).run(kernel.isa)
+        differences.add(y, block_sums(terms, 1.0))
 
 
 @pytest.mark.parametrize("kernel", compiled("matmul", "q8", oracle=True), ids=str)
@@ -244,7 +289,7 @@ def exact_product(product: Product, x: np.ndarray) -> tuple[np.ndarray, np.ndarr
     sum of the magnitudes of its terms (every partial sum is rounded once, and the first term takes part in all n).
       f32, bf16  n = cols
       q8         n = groups; a term's scale product is rounded once more; float(dot) is exact (|dot| < 2^24)
-      q4         n = blocks; float(dot) is rounded (|dot| may exceed 2^24), and the product with the row scale is
+      q4, q4s    n = blocks; float(dot) is rounded (|dot| may exceed 2^24), and the product with the row scale is
     What is flushed to zero loses at most 2^-126 per operation.
     """
     w = unpack(product.weight_format, product.packed, product.n_rows, product.cols).astype(np.float64)
@@ -267,9 +312,9 @@ def test_oracle_is_as_good_as_its_roundings(weight_format: str) -> None:
         weights = (rng.standard_normal((19, cols)) * 0.05).astype(np.float32)
         x = rng.standard_normal((4, cols)).astype(np.float32)
         product = Product(weight_format, pack(weight_format, weights), 19, cols, prepare(weight_format, x))
-        if weight_format == "q4":
-            # unpack() rounds twice per weight (row_scale * scale, then * (q - 8)); the kernel does not. Powers of two
-            # as row scales make both exact, so that what is left is the kernel's own error.
+        if weight_format in ("q4", "q4s"):
+            # unpack() multiplies every weight by the row scale and rounds; the kernel does not. Powers of two as row
+            # scales make that exact, so that what is left is the kernel's own error.
             product.packed[-24 * 4 :].view(np.float32)[:] = 2.0**-10
         exact, bound = exact_product(product, x)
         y = product.run(ORACLE)[:, :19]

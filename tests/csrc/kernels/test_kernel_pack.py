@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import quantized_oracle
 from kernel_calls import U, aligned, pack, unpack
 
 from qwen3cpu import _native
@@ -110,18 +111,95 @@ def test_q8_keeps_weights_whose_coarser_scales_no_half_can_hold() -> None:
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_q4_reaches_its_target_on_gaussian_weights(kind: str) -> None:
-    """A searched symmetric scale per 32 gets -21.8 dB; rounding to amax / 7 would get -20.3."""
+    """A searched step and place of zero per 32 gets -22.65 dB, q4s without a place of zero -21.8."""
     array, values = source(kind, gaussian(64, 2048))
-    assert decibels(values, unpack("q4", pack("q4", array), 64, 2048)) < -21.75
+    assert decibels(values, unpack("q4", pack("q4", array), 64, 2048)) < -22.6
 
 
 def test_q4_reaches_its_target_on_heavy_tails() -> None:
+    """Student's t with 4 degrees of freedom: -20.48 dB, q4s -19.1."""
+    weights = np.random.default_rng(1).standard_t(4, (64, 2048)).astype(np.float32)
+    assert decibels(weights, unpack("q4", pack("q4", weights), 64, 2048)) < -20.4
+
+
+def best_q4(group: np.ndarray, row_scale: float) -> float:
+    """Least squared error of one group over every step and place of zero that its row scale allows."""
+    steps = 8 * row_scale * np.arange(1, 16)[:, None, None]
+    moved = (3 * (np.arange(16) - 7) / 8)[:, None]
+    n = np.clip(np.rint(group / steps - moved), -8, 7)
+    return min(float(((group - steps * (n + moved)) ** 2).sum(2).min()), float((group**2).sum()))
+
+
+def squared_errors(weights: np.ndarray, first_group: int = 0) -> tuple[float, float]:
+    """(of the groups from the first one on as q4, the least that is possible with the same row scales)"""
+    n_rows, cols = weights.shape
+    packed = pack("q4", weights)
+    row_scales = packed[-4 * n_rows :].view(np.float32).astype(np.float64)
+    exact = weights[:, 32 * first_group :].astype(np.float64)
+    error = ((exact - unpack("q4", packed, n_rows, cols)[:, 32 * first_group :]) ** 2).sum()
+    groups = [(group, scale) for row, scale in zip(exact, row_scales, strict=True) for group in row.reshape(-1, 32)]
+    return float(error), sum(best_q4(group, scale) for group, scale in groups)
+
+
+def test_q4_is_close_to_the_best_of_all_steps_and_places_of_zero() -> None:
+    """The search tries 15 of the 240 pairs for each group. It loses 0.2 % of the squared error on the one kind of
+    weights and 0.5 % on the other.
+    """
+    heavy = np.random.default_rng(3).standard_t(4, (8, 512)).astype(np.float32)
+    for weights in (gaussian(8, 512), heavy):
+        error, least = squared_errors(weights)
+        assert error < 1.006 * least
+
+
+@pytest.mark.parametrize("outlier", [5, 12, 25, 40, 80])
+def test_q4_reaches_an_outlier_and_searches_the_coarse_steps_of_the_other_groups(outlier: int) -> None:
+    """The other groups of an outlier's row share its row scale. From 25 times the spread on they have steps of 1 and 2
+    to choose from, and lie up to 2.1 % above the least error.
+    """
+    weights = gaussian(8, 512)
+    weights[::2, 5] = 0.03 * outlier
+    weights[1::2, 5] = -0.03 * outlier
+    back = unpack("q4", pack("q4", weights), 8, 512)
+    assert np.abs(back[:, 5] / weights[:, 5] - 1).max() < 0.1
+    error, least = squared_errors(weights, first_group=1)
+    assert error < 1.025 * least
+
+
+def test_q4_uses_all_its_steps_and_levels() -> None:
+    packed = pack("q4", gaussian(8, 2048))
+    scales = packed[:-32].reshape(8, -1)[:, :64].reshape(8, 8, 8)  # block, group, row
+    assert ((scales & 15).max((0, 1)) == 15).all()
+    assert (scales & 15).min() > 0
+    assert set((scales >> 4).ravel().tolist()) == set(range(16))
+    assert set((packed[64 : 64 + 1024] & 15).tolist()) == set(range(16))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_q4_of_weights_on_one_side_of_zero_uses_the_place_of_zero(sign: int) -> None:
+    """Evenly spread from 0 to 1: with z at its end 10 steps lie above zero, without it 7. Steps that are tried lie 3 %
+    of that apart.
+    """
+    weights = np.tile(np.float32(sign) * np.linspace(0, 1, 32, dtype=np.float32), (8, 4))
+    packed = pack("q4", weights)
+    back = unpack("q4", packed, 8, 128)
+    assert set((packed[:32] >> 4).tolist()) <= ({13, 14, 15} if sign > 0 else {0, 1, 2})
+    assert np.abs(weights - back).max() < 1.03 * (1 / 10) / 2
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_q4s_reaches_its_target_on_gaussian_weights(kind: str) -> None:
+    """A searched symmetric scale per 32 gets -21.8 dB; rounding to amax / 7 would get -20.3."""
+    array, values = source(kind, gaussian(64, 2048))
+    assert decibels(values, unpack("q4s", pack("q4s", array), 64, 2048)) < -21.75
+
+
+def test_q4s_reaches_its_target_on_heavy_tails() -> None:
     """Student's t with 4 degrees of freedom: amax / 7 would get about -17.5, the best float scales -19.1."""
     weights = np.random.default_rng(1).standard_t(4, (64, 2048)).astype(np.float32)
-    assert decibels(weights, unpack("q4", pack("q4", weights), 64, 2048)) < -18.95
+    assert decibels(weights, unpack("q4s", pack("q4s", weights), 64, 2048)) < -18.95
 
 
-def nearest_on_grid(group: np.ndarray) -> float:
+def best_q4s_scale(group: np.ndarray) -> float:
     """Least squared error of one group over a fine grid of float scales of both signs."""
     amax = np.abs(group).max()
     scales = np.concatenate([amax / np.linspace(4, 10, 1201), -amax / np.linspace(4, 10, 1201)])[:, None]
@@ -129,31 +207,31 @@ def nearest_on_grid(group: np.ndarray) -> float:
     return float(((group - q * scales) ** 2).sum(1).min())
 
 
-def test_q4_is_close_to_the_best_possible_scales() -> None:
+def test_q4s_is_close_to_the_best_possible_scales() -> None:
     weights = gaussian(8, 256, seed=2).astype(np.float64)
-    back = unpack("q4", pack("q4", weights.astype(np.float32)), 8, 256)
-    best = sum(nearest_on_grid(group) for group in weights.reshape(-1, 32))
+    back = unpack("q4s", pack("q4s", weights.astype(np.float32)), 8, 256)
+    best = sum(best_q4s_scale(group) for group in weights.reshape(-1, 32))
     assert ((weights - back) ** 2).sum() < 1.015 * best
 
 
-def test_q4_uses_all_its_scale_range_and_levels() -> None:
-    packed = pack("q4", gaussian(8, 256))
+def test_q4s_uses_all_its_scale_range_and_levels() -> None:
+    packed = pack("q4s", gaussian(8, 256))
     scales = packed[:64].view(np.int8).reshape(8, 8)
     assert (np.abs(scales.astype(int)).max(0) == 127).all()
     assert scales.min() < 0 < scales.max()
     assert set((packed[64:-32] & 15).tolist()) == set(range(16))
 
 
-def test_q4_scales_cost_nothing_when_a_row_has_one_outlier() -> None:
+def test_q4s_scales_cost_nothing_when_a_row_has_one_outlier() -> None:
     """The other groups of an outlier's row share its row scale: their integer scales get coarse but stay usable."""
     weights = gaussian(8, 512)
     weights[:, 5] = 0.03 * 12
-    back = unpack("q4", pack("q4", weights), 8, 512)
+    back = unpack("q4s", pack("q4s", weights), 8, 512)
     assert decibels(weights[:, 32:], back[:, 32:]) < -21.5
     assert np.abs(back[:, 5] / weights[:, 5] - 1).max() < 0.1
 
 
-def nearest_with_integer_scales(group: np.ndarray, row_scale: float) -> float:
+def best_q4s_integer_scale(group: np.ndarray, row_scale: float) -> float:
     """Least squared error of one group over every scale that its row scale allows."""
     scales = row_scale * np.concatenate([np.arange(1, 128), -np.arange(1, 128)])[:, None]
     q = np.clip(np.rint(group / scales), -8, 7)
@@ -161,19 +239,35 @@ def nearest_with_integer_scales(group: np.ndarray, row_scale: float) -> float:
 
 
 @pytest.mark.parametrize("outlier", [25, 40, 80])
-def test_q4_searches_the_integer_scales_too(outlier: int) -> None:
+def test_q4s_searches_the_integer_scales_too(outlier: int) -> None:
     """With an outlier in the row its other groups' scales are integers of 1 to 10, where rounding the best float scale
     costs 0.7 to 13 % more error than the best integer; the search among its neighbours stays within 0.3 %.
     """
     weights = gaussian(8, 512)
     weights[:, 5] = 0.03 * outlier
-    packed = pack("q4", weights)
-    back = unpack("q4", packed, 8, 512)
+    packed = pack("q4s", weights)
+    back = unpack("q4s", packed, 8, 512)
     row_scales = packed[-32:].view(np.float32)
     groups = [(r, slice(g * 32, g * 32 + 32)) for r in range(8) for g in range(1, 16)]
     error = sum(((weights[r, at].astype(np.float64) - back[r, at]) ** 2).sum() for r, at in groups)
-    best = sum(nearest_with_integer_scales(weights[r, at].astype(np.float64), float(row_scales[r])) for r, at in groups)
+    best = sum(best_q4s_integer_scale(weights[r, at].astype(np.float64), float(row_scales[r])) for r, at in groups)
     assert error < 1.004 * best
+
+
+@pytest.mark.parametrize("weight_format", ["q8", "q4", "q4s"])
+def test_an_independent_reader_finds_the_same_weights_in_any_bytes(weight_format: str) -> None:
+    n_rows, cols = 16, 800
+    packed = aligned(_native.matrix_bytes(weight_format, n_rows, cols))
+    packed[:] = np.random.default_rng(4).integers(0, 256, packed.size)
+    if weight_format == "q8":  # halves that are finite: exponents below 31
+        for tile in packed.reshape(2, -1):
+            for first in range(0, tile.size, 64 + 4 * 256):
+                tile[first + 1 : first + 64 : 2] &= 0xBB
+    else:
+        packed[-4 * n_rows :].view(np.float32)[:] = 2.0 ** np.arange(-8, 8)  # so that products are exact
+    read = quantized_oracle.unpack((weight_format, n_rows, cols, packed))
+    assert (unpack(weight_format, packed, n_rows, cols) == read).all()
+    assert len(np.unique(read)) > 100
 
 
 @pytest.mark.parametrize("weight_format", FORMATS)
@@ -187,21 +281,21 @@ def test_zeros_stay_zeros(weight_format: str) -> None:
     assert (back[:3, :32] != 0).any()
 
 
-@pytest.mark.parametrize("weight_format", ["q8", "q4"])
+@pytest.mark.parametrize("weight_format", ["q8", "q4", "q4s"])
 def test_tiny_weights_are_stored_within_their_own_size(weight_format: str) -> None:
-    """Nothing tiny turns into something large or not finite; q4 keeps what is above about 1e-35."""
+    """Nothing tiny turns into something large or not finite; q4 and q4s keep what is above about 1e-35."""
     for magnitude in (1e-45, 1e-40, 1e-37, 1e-35, 1e-30):
         weights = (gaussian(8, 64) / 0.03 * magnitude).astype(np.float32)
         back = unpack(weight_format, pack(weight_format, weights), 8, 64)
         most = np.maximum(1.2 * np.abs(weights).max(), 2.0**-24)
         assert (np.abs(back.astype(np.float64)) <= most).all(), magnitude
-        if weight_format == "q4" and magnitude >= 1e-30:
+        if weight_format != "q8" and magnitude >= 1e-30:
             assert decibels(weights, back) < -20
 
 
 @pytest.mark.parametrize("weight_format", FORMATS)
 def test_largest_weights_survive(weight_format: str) -> None:
-    largest = 8e6 if weight_format == "q8" else 3e38
+    largest = {"q8": 8e6, "q4": 1.7e38}.get(weight_format, 3e38)
     weights = gaussian(8, 64)
     weights[2, 40] = largest
     weights[5, 3] = -largest
@@ -228,6 +322,13 @@ def test_what_q8_cannot_scale_is_refused() -> None:
         pack("q8", weights)
 
 
+def test_what_q4_cannot_hold_is_refused() -> None:
+    weights = gaussian(8, 32)
+    weights[4, 9] = 1.8e38  # above half of the largest float
+    with pytest.raises(EngineError, match=r"4.*9"):
+        pack("q4", weights)
+
+
 @pytest.mark.parametrize("weight_format", FORMATS)
 def test_parts_and_threads_give_the_bytes_of_the_whole(weight_format: str) -> None:
     weights = gaussian(43, 90)
@@ -248,17 +349,19 @@ def test_tiles_are_whole_in_every_format() -> None:
 
 
 def test_columns_of_blocks_and_activations() -> None:
-    assert {name: _native.block_columns(name) for name in ("f32", "bf16", "q8", "q4")} == {
+    assert {name: _native.block_columns(name) for name in FORMATS} == {
         "f32": 2,
         "bf16": 4,
         "q8": 128,
         "q4": 256,
+        "q4s": 256,
     }
-    assert {name: _native.activation_columns(name) for name in ("f32", "bf16", "q8", "q4")} == {
+    assert {name: _native.activation_columns(name) for name in FORMATS} == {
         "f32": 0,
         "bf16": 0,
         "q8": 32,
         "q4": 256,
+        "q4s": 256,
     }
 
 
@@ -266,9 +369,10 @@ def test_bytes_of_a_matrix() -> None:
     """Scales of a block fill one cache line; a block that is cut short ends after a whole group."""
     for cols in (1, 31, 32, 33, 127, 128, 129, 256, 300, 2048):
         groups = -(-cols // 32)
-        assert {name: _native.matrix_bytes(name, 8, cols) for name in ("f32", "bf16", "q8", "q4")} == {
+        assert {name: _native.matrix_bytes(name, 8, cols) for name in FORMATS} == {
             "f32": -(-cols // 2) * 64,
             "bf16": -(-cols // 4) * 64,
             "q8": -(-cols // 128) * 64 + groups * 256,
             "q4": -(-cols // 256) * 64 + groups * 128 + 8 * 4,
+            "q4s": -(-cols // 256) * 64 + groups * 128 + 8 * 4,
         }, f"{cols} columns"

@@ -72,7 +72,7 @@ const Pattern kActivationPatterns[] = {
     [](int, Random& random) { return random.below(2) ? 127 : -127; },
 };
 
-// Bytes of weights; for q4 both nibbles of 0xff and so on.
+// Bytes of weights; for q4 and q4s both nibbles of 0xff and so on.
 const Pattern kWeightPatterns[] = {
     [](int, Random&) { return 0xff; },
     [](int, Random&) { return 0x00; },
@@ -95,24 +95,35 @@ void fill_q8(Bytes& packed, int cols, Pattern weight, Random& random) {
     }
 }
 
-void fill_q4(Bytes& packed, int cols, Pattern weight, Random& random) {
-  constexpr int8_t scales[] = {127, -127, 1, -1, 0};
-  auto* blocks = reinterpret_cast<Q4Block*>(packed.data());
+// q4 and q4s: a byte of scales for each row and group, and nibbles.
+template <class Block>
+void fill_q4(Format format, const std::vector<uint8_t>& scales, Bytes& packed, int cols, Pattern weight,
+             Random& random) {
+  auto* blocks = reinterpret_cast<Block*>(packed.data());
   const bool same_scales = random.below(2) == 0;
   for (int g = 0; g < ceil_div(cols, kGroup); ++g)
     for (int r = 0; r < kTileRows; ++r) {
-      Q4Block& block = blocks[g / Q4Block::kGroups];
-      block.scale[g % Q4Block::kGroups][r] = same_scales ? scales[r % 2] : scales[random.below(5)];
+      Block& block = blocks[g / Block::kGroups];
+      const size_t scale = static_cast<size_t>(same_scales ? r % 4 : random.below(static_cast<int>(scales.size())));
+      std::memcpy(&block.scale[g % Block::kGroups][r], &scales[scale], 1);
       for (int k = 0; k < kGroup / 2; ++k)
-        block.q[g % Q4Block::kGroups][k / 4][r][k % 4] = static_cast<uint8_t>(weight(k, random));
+        block.q[g % Block::kGroups][k / 4][r][k % 4] = static_cast<uint8_t>(weight(k, random));
     }
   const float row_scales[kTileRows] = {1.0f, -1.0f, 0.0f, 1e-30f, 1e30f, 0.001f, 3.0f, 7.0f};
-  std::memcpy(packed.data() + tile_bytes(Format::q4, cols), row_scales, sizeof(row_scales));
+  std::memcpy(packed.data() + tile_bytes(format, cols), row_scales, sizeof(row_scales));
+}
+
+void fill(Format format, Bytes& packed, int cols, Pattern weight, Random& random) {
+  // q4: s and z at both ends first, then what lies between; q4s: int8.
+  const std::vector<uint8_t> q4 = {0xff, 0x0f, 0xf1, 0x01, 0x7f, 0xf0, 0x00}, q4s = {127, 0x81, 1, 0xff, 0};
+  if (format == Format::q8) fill_q8(packed, cols, weight, random);
+  if (format == Format::q4) fill_q4<Q4Block>(format, q4, packed, cols, weight, random);
+  if (format == Format::q4s) fill_q4<Q4sBlock>(format, q4s, packed, cols, weight, random);
 }
 
 Case adversarial_product(Format format, int cols, Pattern weight, Pattern activation, int tokens, Random& random) {
   Bytes packed(static_cast<size_t>(matrix_bytes(format, kTileRows, cols)));
-  format == Format::q8 ? fill_q8(packed, cols, weight, random) : fill_q4(packed, cols, weight, random);
+  fill(format, packed, cols, weight, random);
   std::vector<int8_t> q(static_cast<size_t>(tokens * cols));
   for (size_t i = 0; i < q.size(); ++i) q[i] = static_cast<int8_t>(activation(static_cast<int>(i) % cols, random));
   constexpr float kScales[] = {
@@ -149,7 +160,7 @@ std::vector<Case> adversarial_cases() {
   std::vector<Case> cases;
   Random random(7);
   int tokens = 0;
-  for (const Format format : {Format::q8, Format::q4})
+  for (const Format format : {Format::q8, Format::q4, Format::q4s})
     for (const int cols : kCols)
       for (const Pattern weight : kWeightPatterns)
         for (const Pattern activation : kActivationPatterns)

@@ -192,7 +192,7 @@ def test_arm_kernels_equal_their_scalar_twins(arm: tuple[Machine, list[str]]) ->
 def test_arm_gives_the_bits_of_this_machine(arm: tuple[Machine, list[str]], vectors: Path) -> None:
     """From the bytes packed here, and packing gives the same bytes there."""
     machine, expected = arm
-    packing = [("scalar", "pack", name) for name in ("f32", "bf16", "q8", "q4")]
+    packing = [("scalar", "pack", name) for name in _native.FORMATS]
     assert_all_equal(machine.run("read", str(vectors)), expected, packing)
 
 
