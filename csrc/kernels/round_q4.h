@@ -66,7 +66,7 @@ class RoundQ4 {
     return row_scale > V{} ? row_scale * Lanes::splat(kQ4LevelParts) : Lanes::splat(1.0f);
   }
 
-  static V offset_of(V zero) { return zero * Lanes::splat(kRoundZeroStep); }
+  static V offset_of(V zero) { return zero * Lanes::splat(kQ4ZeroStep); }
 
   // sums[c][p] -= rest[k][p] * u[k][c] for k in [0, n), rows of u `stride` apart, those of rest `apart`.
   template <int C, int P>
@@ -162,7 +162,7 @@ class RoundQ4 {
   static Best best_zero(const V (&y)[kGroup], const float* importance, V scale, V middle) {
     const V inverse = Lanes::splat(1.0f) / scale;
     const V nearest =
-        whole(hold((middle * inverse + Lanes::splat(0.5f)) * Lanes::splat(1.0f / kRoundZeroStep), -99.0f, 99.0f));
+        whole(hold((middle * inverse + Lanes::splat(0.5f)) * Lanes::splat(1.0f / kQ4ZeroStep), -99.0f, 99.0f));
     V zero[kRoundZeros], offset[kRoundZeros], error[kRoundZeros] = {};
     for (int z = 0; z < kRoundZeros; ++z) {
       zero[z] = hold(nearest + Lanes::splat(static_cast<float>(z - kRoundZeros / 2)), kQ4LeastZero, kQ4MostZero);

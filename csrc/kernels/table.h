@@ -105,27 +105,26 @@ constexpr int kRoundRows = 16;
 
 // Rounds 16 rows of a run of columns to q4, each row by itself.
 //   row_scale [16]; w [n][16]: weights, replaced by what later columns have to make up for
-//   q [n][16]: -8..7; scale [n / 32][16]: -127..-1, 1..127
-// Arithmetic per row, quantize(v) = round-half-even(max(min(v, 7), -8)), unit = row_scale, or 1 where it is 0:
+//   q [n][16]: n - 8 of each weight, -8..7; scale [n / 32][16]: s, 1..15; zero [n / 32][16]: z - 7, -7..8
+// Arithmetic per row, quantize(v) = round-half-even(max(min(v, 7), -8)), unit = 8 * row_scale, or 1 where that is 0:
 //   groups g of 32 columns ascending. First w[j] = fma(-w[k], u[k][j], w[j]) for k ascending below 32 g
-//   Rounding a group with the step s: v[i] = w[i] * (1 / s), then for i ascending q[i] = quantize(v[i]),
-//     r[i] = v[i] - q[i] and v[j] = fma(-r[i], u[i][j], v[j]) for j > i
-//   Magnitudes of the scale that are tried: x = the largest |w|, sign = -1 where the first that large is above 0, else
-//   1;
-//     y = w * (sign / x), 0 where x < FLT_MIN. Levels c[0] = 5, c[m + 1] = c[m] * 1.062f, m < 24:
-//     error[m] = sum of importance[j] * (y[j] * c[m] - quantize(y[j] * c[m]))^2, then * (1 / c[m])^2. In each of the
-//     four classes m mod 4 the first of least error gives x / unit / c[m], rounded and held to 1..127.
-//   The group is rounded with each of the four and then with the best of them - 1 and + 1, held to the same. The first
-//   of least sum of importance[i] * r[i]^2, times magnitude^2, is its scale (1 when none is finite). It is rounded with
-//   that, and w[i] becomes r[i] * s. Sums by fma((y c - q)^2, importance, sum) and fma(r^2, importance, sum), columns
-//   ascending, from 0.
+//   Rounding a group with a scale and a zero: v[i] = fma(w[i], 1 / (scale * unit), -(3/8 zero)), then for i ascending
+//     q[i] = quantize(v[i]), r[i] = v[i] - q[i] and v[j] = fma(-r[i], u[i][j], v[j]) for j > i
+//   Scales that are tried: y = w * (1 / unit), low and high the least and the largest y. widest = the largest of
+//     (high - low) * (1.1f / 15), high * (1.1f / 10) and -low * (1.1f / 10.625f). The first is widest + 0.5, rounded
+//     and held to 1..15; each of the seven that follow is one less, at least 1.
+//   Zeros that are tried for a scale: ((low + high) * 0.5f * (1 / scale) + 0.5f) * (1 / 0.375f) rounded, and two on
+//     either side, in ascending order, held to -7..8. error = sum of importance[j] * (v[j] - quantize(v[j]))^2, v[j] =
+//     fma(y[j], 1 / scale, -(3/8 zero)). The first of least error counts, with error * scale^2.
+//   Of the scales 0 and 4, 1 and 5, 2 and 6, 3 and 7 the first of least error is rounded with, and then the best of
+//     these with its zero - 1 and + 1, held to the same. The first of least sum of importance[i] * r[i]^2, times
+//     scale^2, is the group's (1 and 0 when none is finite). It is rounded with that, and w[i] becomes r[i] * scale *
+//     unit. Sums by fma((v - q)^2, importance, sum) and fma(r^2, importance, sum), columns ascending, from 0.
 using RoundQ4Fn = void(const RoundFactor& factor, const float* row_scale, float* w, int8_t* q, int8_t* scale,
                        int8_t* zero);
 
-constexpr int kRoundScales = 8, kRoundClasses = 4;
-constexpr int kRoundZeros = 5;
+constexpr int kRoundScales = 8, kRoundClasses = 4, kRoundZeros = 5;
 constexpr float kRoundWidest = 1.1f;
-constexpr float kRoundZeroStep = float{kQ4ZeroParts} / float{kQ4LevelParts};
 
 struct OpKernels {
   RmsNormFn* rms_norm;

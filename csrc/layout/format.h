@@ -2,10 +2,11 @@
 // with them lives here.
 //
 // Every weight format stores a matrix [rows, cols] (cols is the summed dimension k) as *row tiles* of 8 rows, so that
-// one SIMD lane owns one output row and no horizontal sums are needed. Missing rows of the last tile and missing k of
-// the last group are zero weights. A row tile is a run of blocks along k; the last block may be cut short after a whole
-// group. Every block starts on a 64-byte boundary relative to the matrix. A block says how many columns it has (kCols),
-// how many of them form a group (kGroupCols), and the bytes of its scales and of each group (kScaleBytes, kGroupBytes).
+// one SIMD lane owns one output row and no horizontal sums are needed. Missing rows of the last tile are zero weights.
+// So are missing k of the last group, except in q4, whose levels need not include zero: they meet inputs of zero. A row
+// tile is a run of blocks along k; the last block may be cut short after a whole group. Every block starts on a 64-byte
+// boundary relative to the matrix. A block says how many columns it has (kCols), how many of them form a group
+// (kGroupCols), and the bytes of its scales and of each group (kScaleBytes, kGroupBytes).
 //
 //   matrix = [row tile 0][row tile 1]...[row tile n-1][row scales: float x 8 per row tile, formats with row scales
 //   only]
@@ -90,10 +91,11 @@ inline constexpr int kQ4Middle = 8, kQ4LevelParts = 8;     // of n; a step has s
 inline constexpr int kQ4ZeroMiddle = 7, kQ4ZeroParts = 3;  // and z moves the levels by so many of them
 inline constexpr int kQ4LeastZero = -7, kQ4MostZero = 8;   // of z less its middle
 inline constexpr int kQ4MostScale = 15;
+inline constexpr float kQ4ZeroStep = float{kQ4ZeroParts} / float{kQ4LevelParts};
 
 // How far the levels reach below and above zero, in steps, with the zeros at the ends of their range.
-inline constexpr float kQ4Below = kQ4Middle - float{kQ4ZeroParts * kQ4LeastZero} / kQ4LevelParts;
-inline constexpr float kQ4Above = 15 - kQ4Middle + float{kQ4ZeroParts * kQ4MostZero} / kQ4LevelParts;
+inline constexpr float kQ4Below = kQ4Middle - kQ4ZeroStep * kQ4LeastZero;
+inline constexpr float kQ4Above = 15 - kQ4Middle + kQ4ZeroStep * kQ4MostZero;
 
 // q4s: w = row_scale * scale * (q - 8), scale int8 (-127..127) per row and 32 k, row_scale float per row.
 // 4.25 bits per weight + 32/cols. Files of format version 2 call it q4. It is read and multiplied, no longer written.

@@ -14,15 +14,10 @@ namespace {
 constexpr float kFirstPart = 0.72f, kPartStep = 0.03f;
 constexpr int kParts = 14;
 
-constexpr int kMostScale = 15, kMostZero = 15;
+constexpr int kMostZero = 15;
 constexpr int kZeros = 2;  // zeros on each side of the one that puts the middle of the levels into that of the weights
 
-constexpr float kZeroStep = float{kQ4ZeroParts} / float{kQ4LevelParts};
-
-// The levels of a step lie this far from each other, and reach this far below and above zero at most.
-constexpr float kLevelRange = 15;
-constexpr float kMostBelow = kQ4Middle + kZeroStep * kQ4ZeroMiddle;
-constexpr float kMostAbove = kLevelRange - kQ4Middle + kZeroStep * (kMostZero - kQ4ZeroMiddle);
+constexpr float kLevelRange = 15;  // steps from the lowest level to the highest
 
 Rows all(float x) { return Rows{x, x, x, x}; }
 
@@ -50,7 +45,7 @@ Group read_group(const float (&w)[kGroup][kTileRows], int first_row) {
 }
 
 // Where the levels lie: w is near step * (n - 8 + moved).
-Rows moved(Rows zero) { return (zero - all(kQ4ZeroMiddle)) * all(kZeroStep); }
+Rows moved(Rows zero) { return (zero - all(kQ4ZeroMiddle)) * all(kQ4ZeroStep); }
 
 Rows squared_error(const Group& group, Rows step, Rows zero) {
   const Rows inverse = all(1.0f) / step, offset = moved(zero);
@@ -76,7 +71,7 @@ struct Choice {
 // The best of some zeros for a step that is above 0.
 void try_step(const Group& group, Rows step, Choice& choice) {
   const Rows middle = (group.least + group.most) * all(0.5f) / step;
-  const Rows nearest = round_to_integer((middle + all(0.5f)) / all(kZeroStep)) + all(kQ4ZeroMiddle);
+  const Rows nearest = round_to_integer((middle + all(0.5f)) / all(kQ4ZeroStep)) + all(kQ4ZeroMiddle);
   for (int i = -kZeros; i <= kZeros; ++i) {
     const Rows zero = max(min(nearest + all(static_cast<float>(i)), all(kMostZero)), all(0));
     choice.take_better(squared_error(group, step, zero), step, zero);
@@ -86,7 +81,7 @@ void try_step(const Group& group, Rows step, Choice& choice) {
 // The step of least error.
 Rows search_step(const Group& group) {
   const Rows range = (group.most - group.least) / all(kLevelRange);
-  const Rows whole = max(range, max(group.most / all(kMostAbove), -group.least / all(kMostBelow)));
+  const Rows whole = max(range, max(group.most / all(kQ4Above), -group.least / all(kQ4Below)));
   const auto empty = whole <= all(0);
   Choice choice{all(FLT_MAX), all(0), all(0)};
   for (int i = 0; i < kParts; ++i) {
@@ -105,7 +100,7 @@ void write_group(const Group& group, Rows wanted, Rows row_scale, int first_row,
   Choice choice{all(0), all(0), all(kQ4ZeroMiddle)};
   for (const Rows& each : group.w) choice.error += each * each;
   for (int i = -1; i <= 1; ++i) {
-    const Rows scale = max(min(nearest + all(static_cast<float>(i)), all(kMostScale)), all(1.0f));
+    const Rows scale = max(min(nearest + all(static_cast<float>(i)), all(kQ4MostScale)), all(1.0f));
     try_step(group, scale * own_unit, choice);
   }
   const auto zeroed = choice.step <= all(0);
@@ -148,7 +143,7 @@ void q4::pack_tile(const TileRows& rows, uint8_t* tile, float* row_scales) {
     }
   }
   for (int r = 0; r < kTileRows; ++r)
-    row_scales[r] = normal_or_zero(largest[r] / static_cast<float>(kMostScale * kQ4LevelParts));
+    row_scales[r] = normal_or_zero(largest[r] / static_cast<float>(kQ4MostScale * kQ4LevelParts));
   for (int g = 0; g < groups; ++g) {
     rows.columns(g * kGroup, w);
     for (int first_row = 0; first_row < kTileRows; first_row += kLanes) {

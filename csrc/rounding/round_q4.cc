@@ -30,7 +30,8 @@ class Run {
     for (int64_t i = 0; i < n; ++i) {
       const double diagonal = run.factor[i * (n + 1)];
       for (int64_t j = i; j < n; ++j) u_[i * n + j] = static_cast<float>(run.factor[i * n + j] / diagonal);
-      importance_[i] = static_cast<float>(least / diagonal * (least / diagonal));
+      // What a column of padding is rounded to does not matter.
+      importance_[i] = run.to[i] < cols ? static_cast<float>(least / diagonal * (least / diagonal)) : 0.0f;
       inverse_diagonal_[i] = static_cast<float>(1.0 / diagonal);
     }
     const auto [first, last] = std::minmax_element(run.from, run.from + n);
@@ -54,7 +55,8 @@ class Run {
     if (errors == nullptr) return;
     for (int lane = 0; lane < rows; ++lane)
       for (int i = 0; i < run_.n; ++i)
-        errors[(int64_t{first_row} + lane) * run_.n + i] = columns[i][lane] * inverse_diagonal_[i];
+        errors[(int64_t{first_row} + lane) * run_.n + i] =
+            run_.to[i] < cols_ ? columns[i][lane] * inverse_diagonal_[i] : 0.0f;
   }
 
  private:

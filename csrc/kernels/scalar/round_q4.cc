@@ -38,7 +38,7 @@ struct Choice {
 
 // Rounds with a step; rest: what is left of each weight, in steps. Returns the loss in steps^2.
 float round_group(const Group& group, float step, float zero, float (&q)[kGroup], float (&rest)[kGroup]) {
-  const float inverse = 1.0f / step, offset = zero * kRoundZeroStep;
+  const float inverse = 1.0f / step, offset = zero * kQ4ZeroStep;
   float v[kGroup], loss = 0.0f;
   for (int i = 0; i < kGroup; ++i) v[i] = std::fma(group.w[i], inverse, -offset);
   for (int i = 0; i < kGroup; ++i) {
@@ -53,12 +53,12 @@ float round_group(const Group& group, float step, float zero, float (&q)[kGroup]
 // The zero of least error without feedback for a scale; y: weights in units, middle: of their range.
 Choice best_zero(const float (&y)[kGroup], const float* importance, float scale, float middle) {
   const float inverse = 1.0f / scale;
-  const float nearest = round(hold((middle * inverse + 0.5f) * (1.0f / kRoundZeroStep), -99.0f, 99.0f));
+  const float nearest = round(hold((middle * inverse + 0.5f) * (1.0f / kQ4ZeroStep), -99.0f, 99.0f));
   Choice best;
   for (int z = 0; z < kRoundZeros; ++z) {
     Choice own{scale, hold(nearest + static_cast<float>(z - kRoundZeros / 2), kQ4LeastZero, kQ4MostZero), 0.0f};
     for (int i = 0; i < kGroup; ++i) {
-      const float v = std::fma(y[i], inverse, -(own.zero * kRoundZeroStep)), rest = v - quantize(v);
+      const float v = std::fma(y[i], inverse, -(own.zero * kQ4ZeroStep)), rest = v - quantize(v);
       own.loss = std::fma(rest * rest, importance[i], own.loss);
     }
     if (z == 0 || own.loss < best.loss) best = own;

@@ -9,7 +9,7 @@ from differences import Differences
 from kernel_calls import ORACLE, Kernel, compiled, kernels
 
 ROWS = 16
-PARTS = ("q", "scale", "rest")
+PARTS = ("q", "scale", "zero", "rest")
 """What the kernels give."""
 
 
@@ -18,7 +18,7 @@ def problem(n: int) -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng(n)
     u = np.triu(rng.standard_normal((n, n)) * 0.1, 1) + np.eye(n)
     importance = np.exp(-3 * rng.random(n))
-    row_scale = np.exp(rng.standard_normal(ROWS)) * 3e-4
+    row_scale = np.exp(rng.standard_normal(ROWS) * 0.5) * 1e-4
     w = rng.standard_normal((n, ROWS)) * 0.05
     w[rng.random(w.shape) < 0.02] *= 20
     return tuple(np.ascontiguousarray(each, np.float32) for each in (u, importance, row_scale, w))
@@ -27,10 +27,9 @@ def problem(n: int) -> tuple[np.ndarray, ...]:
 every_kernel = pytest.mark.parametrize("kernel", compiled("round", oracle=True), ids=str)
 
 
-def run(name: str, isa: str, *arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(q, scale, rest)."""
-    q, scale, rest = getattr(kernels, f"round_{name}")(isa, *arrays)
-    return q, scale, rest
+def run(name: str, isa: str, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """(q, scale, zero, rest)."""
+    return tuple(getattr(kernels, f"round_{name}")(isa, *arrays))
 
 
 @pytest.mark.parametrize("kernel", compiled("round"), ids=str)
@@ -57,9 +56,11 @@ def test_a_row_depends_on_nothing_but_itself(kernel: Kernel) -> None:
 def test_what_is_left_is_what_the_levels_do_not_hold(kernel: Kernel) -> None:
     """Without correlations: w - scale * q, |q| at its bounds where the weights are beyond them."""
     _, importance, row_scale, w = problem(64)
-    q, scale, rest = run(kernel.name, kernel.isa, np.eye(64, dtype=np.float32), importance, row_scale, w)
-    step = np.repeat(scale.astype(np.float64), 32, axis=0) * row_scale
-    # v = w / step has three roundings, so what is left is wrong by no more than that share of w.
-    assert (np.abs(rest - (w - q * step)) <= 4 * 2.0**-24 * np.abs(w) + 2.0**-24 * np.abs(rest)).all()
-    assert (q == np.clip(np.rint(w / step), -8, 7)).mean() > 0.999
-    assert ((np.abs(scale) >= 1) & (np.abs(scale.astype(int)) <= 127)).all()
+    q, scale, zero, rest = run(kernel.name, kernel.isa, np.eye(64, dtype=np.float32), importance, row_scale, w)
+    step = np.repeat(scale.astype(np.float64), 32, axis=0) * 8 * row_scale
+    moved = 3 / 8 * np.repeat(zero.astype(np.float64), 32, axis=0)
+    # v has the rounding of 1 / step and its own, so what is left is wrong by no more than those shares.
+    wrong = 4 * 2.0**-24 * (np.abs(w) + 16 * step) + 2.0**-24 * np.abs(rest)
+    assert (np.abs(rest - (w - (q + moved) * step)) <= wrong).all()
+    assert (q == np.clip(np.rint(w / step - moved), -8, 7)).mean() > 0.999
+    assert ((scale >= 1) & (scale <= 15) & (zero >= -7) & (zero <= 8)).all()

@@ -35,16 +35,17 @@ def loss(change, moments):
     return float(np.einsum("ij,jk,ik->", change, moments.astype(np.float64), change, optimize=True))
 
 
-def scales_of(packed, rows, cols):
-    """What one level is worth, [rows, groups], read as csrc/layout/format.h describes it."""
+def levels_of(packed, rows, cols):
+    """(step, offset), [rows, groups] each: weights are step * (n - 8 + offset), read as csrc/layout/format.h has it."""
     tiles, groups = -(-rows // 8), -(-cols // 32)
     row_scales = packed[-tiles * 32 :].copy().view("<f4").astype(np.float64)
     blocks = packed[: -tiles * 32].reshape(tiles, -1)
-    out = np.zeros((tiles * 8, groups))
+    both = np.zeros((tiles * 8, groups), np.uint8)
     for group in range(groups):
         at = group // 8 * (64 + 8 * 128) + group % 8 * 8
-        out[:, group] = blocks[:, at : at + 8].copy().view(np.int8).reshape(-1)
-    return (out * row_scales[:, None])[:rows]
+        both[:, group] = blocks[:, at : at + 8].reshape(-1)
+    step, offset = 8.0 * (both & 15) * row_scales[:, None], 3 / 8 * ((both >> 4) - 7.0)
+    return step[:rows], offset[:rows]
 
 
 def with_damping(moments, damping):
@@ -70,7 +71,7 @@ def test_every_column_is_rounded_where_the_later_ones_have_made_up_best(rows, co
     weights, inputs = problem(rows, cols)
     moments = second_moments(inputs)
     _, packed = rounded(weights, moments, Rounding(0.05, largest_first))
-    found, scales = unpack(("q4", rows, cols, packed)), scales_of(packed, rows, cols)
+    found, (steps, offsets) = unpack(("q4", rows, cols, packed)), levels_of(packed, rows, cols)
     damped = with_damping(moments, 0.05)
     change = np.zeros((rows, cols))
     order = column_order(moments, largest_first)
@@ -79,9 +80,9 @@ def test_every_column_is_rounded_where_the_later_ones_have_made_up_best(rows, co
         best = weights[:, free].astype(np.float64)
         if turn:
             best -= np.linalg.solve(damped[np.ix_(free, free)], damped[np.ix_(free, done)] @ change[:, done].T).T
-        scale = scales[:, column // 32]
-        exact = np.divide(best[:, 0], scale, out=np.zeros(rows), where=scale != 0)
-        levels = np.divide(found[:, column], scale, out=np.zeros(rows), where=scale != 0)
+        step, offset = steps[:, column // 32], offsets[:, column // 32]
+        exact = np.divide(best[:, 0], step, out=np.zeros(rows), where=step != 0) - offset
+        levels = np.divide(found[:, column], step, out=np.zeros(rows), where=step != 0) - offset
         # Float32 sums of a few hundred terms move what is rounded by less than a hundredth of a step.
         assert (np.abs(levels - np.clip(exact, -8, 7)) <= 0.51).all()
         change[:, column] = found[:, column] - weights[:, column]
@@ -100,43 +101,68 @@ def test_the_loss_is_as_reported_and_below_that_of_plain_rounding(rows, cols, la
     assert reported == pytest.approx(loss(change, damped), rel=1e-3)
 
 
-def test_the_scale_is_the_best_of_those_tried():
-    # One group, which no feedback has reached, in float64: of 24 levels for the extreme weight the best of every fourth
-    # without feedback, then with feedback these four and the neighbours of the best.
+def test_the_scale_and_the_zero_are_the_best_of_those_tried():
+    # One group, which no feedback has reached, in float64: for each of eight scales the best of five zeros without
+    # feedback; of every fourth scale the best; then with feedback these four, and the zeros beside the best.
     rows, cols = 64, 32
     weights, inputs = problem(rows, cols, seed=4)
     moments = second_moments(inputs)
     reported, packed = rounded(weights, moments, Rounding(0.01, False))
     factor = inverse_factor(with_damping(moments, 0.01))
-    row_scales = packed[-rows * 4 :].copy().view("<f4").astype(np.float64)
+    units = 8 * packed[-rows * 4 :].copy().view("<f4").astype(np.float64)
     diagonal = factor.diagonal()
 
-    def loss_of(scale, feedback=True):
+    def loss_of(scale, zero, feedback=True):
         w, total = weights.astype(np.float64), np.zeros(rows)
         for column in range(cols):
-            exact = w[:, column] / (scale * row_scales)
-            error = (w[:, column] - np.clip(np.rint(exact), -8, 7) * scale * row_scales) / diagonal[column]
+            exact = w[:, column] / (scale * units) - 3 / 8 * zero
+            error = (exact - np.clip(np.rint(exact), -8, 7)) * scale * units / diagonal[column]
             if feedback:
                 w -= error[:, None] * np.where(np.arange(cols) > column, factor[column], 0)
             total += error**2
         return total
 
-    extreme = np.take_along_axis(weights, np.abs(weights).argmax(1)[:, None], 1)[:, 0] / row_scales
-    wanted = [-extreme / (5 * 1.062**m) for m in range(24)]
-    alone = np.stack([loss_of(scale, feedback=False) for scale in wanted])
-    tried = [np.rint(np.choose(alone[c::4].argmin(0), wanted[c::4])) for c in range(4)]
-    best = np.choose(np.argmin([loss_of(scale) for scale in tried], 0), tried)
-    tried += [best - 1, best + 1]
-    assert all(((np.abs(scale) >= 1) & (np.abs(scale) <= 127)).all() for scale in tried)
-    assert reported == pytest.approx(np.min([loss_of(scale) for scale in tried], 0).sum(), rel=1e-4)
+    def best_of(tried, feedback):
+        return tried[np.argmin([loss_of(*each, feedback) for each in tried], 0), :, np.arange(rows)].T
+
+    low, high = weights.min(1) / units, weights.max(1) / units
+    widest = 1.1 * np.max([(high - low) / 15, high / 10, -low / 10.625], 0)
+    scales = [np.maximum(np.clip(np.rint(widest + 0.5), 1, 15) - i, 1) for i in range(8)]
+    tried = []
+    for scale in scales:
+        nearest = np.rint(((low + high) / 2 / scale + 0.5) * 8 / 3)
+        tried.append(best_of(np.array([(scale, np.clip(nearest + i, -7, 8)) for i in range(-2, 3)]), feedback=False))
+    tried = [best_of(np.array(tried[first::4]), feedback=False) for first in range(4)]
+    scale, zero = best_of(np.array(tried), feedback=True)
+    tried += [(scale, np.clip(zero - 1, -7, 8)), (scale, np.clip(zero + 1, -7, 8))]
+    assert reported == pytest.approx(np.min([loss_of(*each) for each in tried], 0).sum(), rel=1e-4)
+
+
+def test_the_row_scale_gives_up_on_a_weight_that_counts_for_little():
+    """It bounds all steps of a row: one weight far beyond the others is cut off, or the others are rounded coarsely."""
+    weights = (np.random.default_rng(0).standard_normal((8, 256)) * 0.05).astype(np.float32)
+    weights[:, 100] = 3.0
+
+    def error(sizes):
+        out = np.zeros(_native.matrix_bytes("q4", 8, 256), np.uint8)
+        _native.start_rounding(weights, np.array(sizes, np.float32), out, 1)
+        columns, factor = np.arange(256, dtype=np.int32), np.diag(1 / np.sqrt(np.array(sizes, np.float32)))
+        _native.round_columns(weights, columns, columns, factor, out, 256, None, 1)
+        return (unpack(("q4", 8, 256, out)) - weights) ** 2
+
+    others = np.arange(256) // 32 != 3
+    alike, little, much = (error(np.where(np.arange(256) == 100, size, 1.0)) for size in (1.0, 1e-4, 1e4))
+    assert little[:, others].mean() < 0.5 * alike[:, others].mean()
+    assert little[:, 100].mean() > 10 * alike[:, 100].mean()
+    assert much[:, 100].mean() < 0.1 * alike[:, 100].mean()
 
 
 def test_uncorrelated_inputs_leave_nothing_to_make_up_for():
     weights, _ = problem(16, 64)
     _, packed = rounded(weights, np.eye(64, dtype=np.float32))
-    scales = np.repeat(scales_of(packed, 16, 64), 32, axis=1)
-    levels = np.clip(np.rint(weights / scales), -8, 7)
-    assert (unpack(("q4", 16, 64, packed)) == levels * scales).all()
+    steps, offsets = (np.repeat(each, 32, axis=1) for each in levels_of(packed, 16, 64))
+    levels = np.clip(np.rint(weights / steps - offsets), -8, 7)
+    assert (unpack(("q4", 16, 64, packed)) == pytest.approx((levels + offsets) * steps, rel=1e-12, abs=0))
 
 
 def test_threads_change_nothing():
@@ -164,7 +190,7 @@ def test_weights_may_be_of_any_stored_type_and_order(stored):
     expected = np.zeros(_native.matrix_bytes("q4", rows, cols), np.uint8)
     found = np.zeros_like(expected)
     round_matrix(weights, moments, expected, threads=1)
-    _native.start_rounding(source, found, 1)
+    _native.start_rounding(source, moments.sizes[:cols], found, 1)
     factor = np.ascontiguousarray(moments.factor)
     _native.round_columns(source, moments.order, moments.order, factor, found, cols, None, 2)
     assert found.tobytes() == expected.tobytes()
@@ -206,11 +232,14 @@ def test_shapes_that_do_not_fit_are_refused():
     weights, _ = problem(8, 64)
     out = np.zeros(_native.matrix_bytes("q4", 8, 64), np.uint8)
     columns, factor = np.arange(64, dtype=np.int32), np.eye(64, dtype=np.float32)
+    sizes = np.ones(64, np.float32)
     with pytest.raises(EngineError, match="bytes of room, found 3"):
-        _native.start_rounding(weights, np.zeros(3, np.uint8), 1)
+        _native.start_rounding(weights, sizes, np.zeros(3, np.uint8), 1)
+    with pytest.raises(EngineError, match="expected the importance of 64 columns, found shape"):
+        _native.start_rounding(weights, sizes[:63], out, 1)
     with pytest.raises(EngineError, match="expected float32, float16 or uint16"):
-        _native.start_rounding(weights.astype(np.float64), out, 1)
-    _native.start_rounding(weights, out, 1)
+        _native.start_rounding(weights.astype(np.float64), sizes, out, 1)
+    _native.start_rounding(weights, sizes, out, 1)
 
     def round_columns(weights, places, factor, out, source=columns, errors=None):
         _native.round_columns(weights, source, places, factor, out, 64, errors, 1)
