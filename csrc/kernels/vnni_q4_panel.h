@@ -30,13 +30,14 @@ struct Panel {
   typename Rows::Int place[kPanelPairs][R];  // s * (3 (z - 7) - 64) of two groups
 };
 
-// Fetches the same lines of the next block, which is wanted when all tokens have met this one.
+// Unpacks group g, and fetches what lies `ahead` bytes behind it: the block that comes next, when all tokens have met
+// this one.
 template <class Rows>
-QWEN3CPU_INLINE void unpack_group(const Q4Block& block, int64_t apart, int g, typename Rows::Int s,
+QWEN3CPU_INLINE void unpack_group(const Q4Block& block, int64_t apart, int64_t ahead, int g, typename Rows::Int s,
                                   typename Rows::Int* w, int registers) {
 #pragma GCC unroll 4
   for (int v = 0; v < 4; ++v) {
-    if (v % 2 == 0) prefetch<Rows, sizeof(Q4Block), _MM_HINT_T0>(block.q[g][v], apart);
+    if (v % 2 == 0) prefetch<Rows, 0, _MM_HINT_T0>(block.q[g][v][0] + ahead, apart);
     const typename Rows::Int two = Rows::load(block.q[g][v], apart);
     w[(8 * g + v) * registers] = Rows::times(Rows::low_nibbles(two), s);
     w[(8 * g + 4 + v) * registers] = Rows::times(Rows::high_nibbles(two), s);
@@ -44,7 +45,7 @@ QWEN3CPU_INLINE void unpack_group(const Q4Block& block, int64_t apart, int g, ty
 }
 
 template <class Rows, int R>
-__attribute__((noinline)) void unpack(const Q4Block* const (&block)[R], int64_t apart, int groups,
+__attribute__((noinline)) void unpack(const Q4Block* const (&block)[R], int64_t apart, int64_t ahead, int groups,
                                       Panel<Rows, R>& panel) {
   using Int = typename Rows::Int;
   for (int i = 0; i < R; ++i) {
@@ -57,7 +58,7 @@ __attribute__((noinline)) void unpack(const Q4Block* const (&block)[R], int64_t 
       step[2 * p + 1] = Rows::twice_upper(s);
     }
 #pragma GCC unroll 1
-    for (int g = 0; g < groups; ++g) unpack_group<Rows>(*block[i], apart, g, step[g], panel.w[0] + i, R);
+    for (int g = 0; g < groups; ++g) unpack_group<Rows>(*block[i], apart, ahead, g, step[g], panel.w[0] + i, R);
   }
 }
 
@@ -152,7 +153,9 @@ void multiply_q4_rows(const Matrix& w, int tile, int apart, const Activations& x
   std::memset(scratch.acc, 0, sizeof(scratch.acc[0]) * static_cast<size_t>(n_tokens));
   for (int b = 0; b * Q4Block::kGroups < groups; ++b) {
     const int left = groups - b * Q4Block::kGroups, here = left < Q4Block::kGroups ? left : Q4Block::kGroups;
-    unpack<Rows>(block, apart_bytes, here, scratch.panel);
+    // Behind the last block come the first ones of the rows behind these.
+    const int64_t to_next_rows = R * Rows::kTiles * tile_bytes(Format::q4, w.cols) - b * int64_t{sizeof(Q4Block)};
+    unpack<Rows>(block, apart_bytes, left > here ? int64_t{sizeof(Q4Block)} : to_next_rows, here, scratch.panel);
     for_token_runs<Rows::kPanelRun>(x, first_token, n_tokens, reinterpret_cast<float*>(scratch.acc), row_floats,
                                     [&](auto count, const Tokens& tokens, float* acc) {
                                       multiply_panel<Rows, R, count.value>(

@@ -9,7 +9,7 @@ namespace {
 
 struct Rows {
   static constexpr int kTiles = 2, kMaxTokens = 6, kMostSums = 12;
-  static constexpr int kPanelRun = 8, kPanelRegisters = 2, kPanelLeast = 16;
+  static constexpr int kPanelRun = 8, kPanelRegisters = 2, kPanelLeast = 24;
   using Int = __m512i;
   using Float = __m512;
 

@@ -9,7 +9,7 @@ namespace {
 
 struct Rows {
   static constexpr int kTiles = 1, kMaxTokens = 8, kMostSums = 4;
-  static constexpr int kPanelRun = 6, kPanelRegisters = 2, kPanelLeast = 9;
+  static constexpr int kPanelRun = 6, kPanelRegisters = 2, kPanelLeast = 12;
   using Int = __m256i;
   using Float = __m256;
 
