@@ -4,9 +4,10 @@
 
 Every products file of neon, dotprod and i8mm is compiled to assembly; the innermost loop that multiplies is cut out of
 the function for T tokens and handed to llvm-mca. What a loop pass multiplies is counted from its instructions. The
-figures assume that all data are in L1 and that LLVM's model of the CPU is right: they compare kernels, and say what
-binds them, but are no measurements. LLVM has own models of neoverse-n1 and neoverse-v1 from version 16 on; older
-versions silently take that of cortex-a57.
+figures leave out what a block of 4-bit weights needs once, for its scales or for unpacking it. They assume that all
+data are in L1 and that LLVM's model of the CPU is right: they compare kernels, and say what binds them, but are no
+measurements. LLVM has own models of neoverse-n1 and neoverse-v1 from version 16 on; older versions silently take that
+of cortex-a57.
 """
 
 import argparse
@@ -44,16 +45,24 @@ class Row(NamedTuple):
 
     @property
     def function(self) -> re.Pattern[str]:
-        if self.weight_format in ("q4", "q8"):
-            return re.compile(rf"multiply_{self.weight_format}_tileI.*Li{self.tokens}EEEv")
+        if self.weight_format in ("q8", "q4", "q4s"):
+            bits = self.weight_format[:2]  # q4 and q4s are one function, compiled for either
+            name = "multiply_panel" if self.tokens == PANEL_TOKENS else f"multiply_{bits}_tile"
+            return re.compile(rf"{name}I.*Li{self.tokens}EEEv")
         row_tiles = 4 if self.tokens <= 2 else 2
         return re.compile(rf"multiply_tilesI.*Li{row_tiles}ELi{self.tokens}EEEv")
 
 
 MOST_TOKENS = 4
 """Of the products of quantised formats, kMaxTokens in kernels/*/dot.h."""
+PANEL_TOKENS = 8
+"""kPanelRun there: of products with weights that are unpacked beforehand."""
+PANELS = {("q4", "dotprod"), ("q4", "i8mm")}
 ROWS = [Row("neon", name, tokens) for name in ("f32", "bf16") for tokens in (1, 6)] + [
-    Row(isa, name, tokens) for name in ("q8", "q4") for isa in ISA_FLAGS for tokens in (1, MOST_TOKENS)
+    Row(isa, name, tokens)
+    for name in ("q8", "q4", "q4s")
+    for isa in ISA_FLAGS
+    for tokens in (1, MOST_TOKENS, *((PANEL_TOKENS,) if (name, isa) in PANELS else ()))
 ]
 
 

@@ -22,7 +22,7 @@ struct Count {
   static constexpr int value = N;
 };
 
-// Calls body(Count<n>) for 1 <= n <= kMost.
+// Calls body(Count<n>) for T <= n <= kMost.
 template <int kMost, int T = 1, class Body>
 QWEN3CPU_INLINE void with_count(int n, Body&& body) {
   if constexpr (T < kMost) {
@@ -32,8 +32,8 @@ QWEN3CPU_INLINE void with_count(int n, Body&& body) {
 }
 
 // Cuts tokens into runs of at most kMost, tokens outside, row tiles inside: a run's activations stay in L1 while the
-// piece's tiles come from L2. Calls body(Count, the tokens, where their y begins).
-template <int kMost, class Body>
+// piece's tiles come from L2. Calls body(Count, the tokens, where their y begins). kLeast: no run has fewer tokens.
+template <int kMost, int kLeast = 1, class Body>
 inline void for_token_runs(const Activations& x, int first_token, int n_tokens, float* y, int64_t ldy, Body&& body) {
   const int64_t sums = x.stride / kGroup;
   for (int t = 0; t < n_tokens;) {
@@ -42,7 +42,7 @@ inline void for_token_runs(const Activations& x, int first_token, int n_tokens, 
     const int64_t token = int64_t{first_token} + t;
     const Tokens tokens = {
         x.q + token * x.stride, x.scale + token * x.scales, x.sum + token * sums, x.stride, x.scales, sums};
-    with_count<kMost>(n, [&](auto count) { body(count, tokens, y + t * ldy); });
+    with_count<kMost, kLeast>(n, [&](auto count) { body(count, tokens, y + t * ldy); });
     t += n;
   }
 }

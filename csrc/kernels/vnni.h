@@ -4,9 +4,10 @@
 //   kTiles                  row tiles in a register; a second one lies `apart` bytes (of weights) from the first
 //   kMaxTokens              tokens that share the loads of weights
 //   kMostSums               sums that fit into the registers beside as many results
-//   kPanelLeast             tokens from which it pays to unpack weights first (vnni_q4_panel.h)
-//   kPanelRegisters         registers of weights that are unpacked together
-//   kPanelRun               tokens that share their loads
+//   kStepsLeast             tokens from which it pays to multiply the steps of q4 into its weights (vnni_q4_steps.h)
+//   kStepsRun, kStepsRegisters      tokens that share the loads of weights then, and registers those of activations
+//   kPanelLeast             tokens from which it pays to do that beforehand (vnni_q4_panel.h)
+//   kPanelRun, kPanelRegisters      the same
 //   Int, Float              the registers
 //   load(p, apart)          one k-quad of every row
 //   scales_q4s(p, apart)    8 int8 a tile: the scale in the lower half of a lane, nothing in the upper one
@@ -55,8 +56,10 @@ inline int32_t four_bytes(const void* p) {
   return x;
 }
 
-// For pshufb: two groups' 8 bytes into pairs; of every two int16 the lower or the upper one into both.
-alignas(16) constexpr int8_t kInPairs[16] = {0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15};
+// For pshufb: two groups' 8 bytes as int16 side by side, four rows in each half of a register; of every two int16 the
+// lower or the upper one into both.
+alignas(32) constexpr int8_t kInPairs[32] = {0, -1, 8,  -1, 1, -1, 9,  -1, 2, -1, 10, -1, 3, -1, 11, -1,
+                                             4, -1, 12, -1, 5, -1, 13, -1, 6, -1, 14, -1, 7, -1, 15, -1};
 alignas(16) constexpr int8_t kTwiceLower[16] = {0, 1, 0, 1, 4, 5, 4, 5, 8, 9, 8, 9, 12, 13, 12, 13};
 alignas(16) constexpr int8_t kTwiceUpper[16] = {2, 3, 2, 3, 6, 7, 6, 7, 10, 11, 10, 11, 14, 15, 14, 15};
 

@@ -9,7 +9,8 @@ namespace {
 
 struct Rows {
   static constexpr int kTiles = 2, kMaxTokens = 6, kMostSums = 12;
-  static constexpr int kPanelRun = 8, kPanelRegisters = 2, kPanelLeast = 16;
+  static constexpr int kStepsLeast = 7, kStepsRun = 12, kStepsRegisters = 2;
+  static constexpr int kPanelLeast = 24, kPanelRun = 8, kPanelRegisters = 2;
   using Int = __m512i;
   using Float = __m512;
 
@@ -22,8 +23,9 @@ struct Rows {
     return _mm512_and_si512(_mm512_cvtepi8_epi32(both), _mm512_set1_epi32(0xffff));
   }
   static Int scales_q4(const uint8_t* p, int64_t apart) {
-    const __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(vnni::load16(p)), vnni::load16(p + apart), 1);
-    return _mm512_cvtepu8_epi16(_mm256_shuffle_epi8(both, _mm256_broadcastsi128_si256(vnni::load16(vnni::kInPairs))));
+    const Int low = _mm512_broadcast_i32x4(vnni::load16(p));
+    const Int both = _mm512_mask_broadcast_i32x4(low, 0xff00, vnni::load16(p + apart));
+    return _mm512_shuffle_epi8(both, _mm512_broadcast_i64x4(vnni::load32(vnni::kInPairs)));
   }
   static Int low_parts(Int x) { return _mm512_and_si512(x, _mm512_set1_epi16(15)); }
   static Int times_placed(Int s, Int scales, const int8_t (&by)[16]) {

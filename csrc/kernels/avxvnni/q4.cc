@@ -1,4 +1,4 @@
-// q4 weights times int8 activations: see ../vnni_q4.h and ../vnni_q4_panel.h.
+// q4 weights times int8 activations: see ../vnni_q4.h, ../vnni_q4_steps.h and ../vnni_q4_panel.h.
 #include "kernels/vnni_q4.h"
 
 #include "kernels/avxvnni/rows.h"
@@ -8,11 +8,12 @@ namespace qwen3cpu::avxvnni {
 
 void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                 float* y, int64_t ldy, uint8_t* scratch) {
-  if (n_tokens < Rows::kPanelLeast) {
+  if (n_tokens < Rows::kStepsLeast)
     vnni::multiply<Rows, vnni::Q4Product>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
-    return;
-  }
-  vnni::multiply_q4_panels<Rows>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
+  else if (n_tokens < Rows::kPanelLeast)
+    vnni::multiply_q4_steps<Rows>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy);
+  else
+    vnni::multiply_q4_panels<Rows>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
 }
 
 }  // namespace qwen3cpu::avxvnni

@@ -9,7 +9,8 @@ namespace {
 
 struct Rows {
   static constexpr int kTiles = 1, kMaxTokens = 8, kMostSums = 4;
-  static constexpr int kPanelRun = 6, kPanelRegisters = 2, kPanelLeast = 9;
+  static constexpr int kStepsLeast = 7, kStepsRun = 8, kStepsRegisters = 1;
+  static constexpr int kPanelLeast = 9, kPanelRun = 6, kPanelRegisters = 2;
   using Int = __m256i;
   using Float = __m256;
 
@@ -18,7 +19,7 @@ struct Rows {
     return _mm256_and_si256(_mm256_cvtepi8_epi32(vnni::load8(p)), _mm256_set1_epi32(0xffff));
   }
   static Int scales_q4(const uint8_t* p, int64_t) {
-    return _mm256_cvtepu8_epi16(_mm_shuffle_epi8(vnni::load16(p), vnni::load16(vnni::kInPairs)));
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(vnni::load16(p)), vnni::load32(vnni::kInPairs));
   }
   static Int low_parts(Int x) { return _mm256_and_si256(x, _mm256_set1_epi16(15)); }
   static Int times_placed(Int s, Int scales, const int8_t (&by)[16]) {

@@ -8,9 +8,51 @@
 namespace qwen3cpu::i8mm {
 namespace {
 
+// [first and last 8 k][rows 0-1, 2-3, 4-5, 6-7], each [2 rows][8 k]
+using TwoRows = uint8x16_t[2][4];
+
+QWEN3CPU_INLINE void pair_rows(const neon::Weights16& w, TwoRows& two_rows) {
+#pragma GCC unroll 2
+  for (int eight = 0; eight < 2; ++eight)
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      const uint32x4_t a = vreinterpretq_u32_u8(w[2 * eight][half]);
+      const uint32x4_t b = vreinterpretq_u32_u8(w[2 * eight + 1][half]);
+      two_rows[eight][2 * half] = vreinterpretq_u8_u32(vzip1q_u32(a, b));
+      two_rows[eight][2 * half + 1] = vreinterpretq_u8_u32(vzip2q_u32(a, b));
+    }
+}
+
+// sum [4]: [2 rows][2 tokens]; += 16 k of the weights times those of the tokens at x and at next.
+QWEN3CPU_INLINE void add_pair(const TwoRows& two_rows, const int8_t* x, const int8_t* next, int32x4_t (&sum)[4]) {
+  const int64x2_t a = vreinterpretq_s64_s8(vld1q_s8(x)), b = vreinterpretq_s64_s8(vld1q_s8(next));
+  const int8x16_t first = vreinterpretq_s8_s64(vzip1q_s64(a, b)), last = vreinterpretq_s8_s64(vzip2q_s64(a, b));
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    sum[i] = vusmmlaq_s32(sum[i], two_rows[0][i], first);
+    sum[i] = vusmmlaq_s32(sum[i], two_rows[1][i], last);
+  }
+}
+
+// The sums of the first (0) or the second token.
+QWEN3CPU_INLINE neon::Rows rows_of(const int32x4_t (&sum)[4], int token) {
+  if (token == 0) return {vuzp1q_s32(sum[0], sum[1]), vuzp1q_s32(sum[2], sum[3])};
+  return {vuzp2q_s32(sum[0], sum[1]), vuzp2q_s32(sum[2], sum[3])};
+}
+
 class Usmmla {
  public:
   static constexpr int kMaxTokens = 4;
+  static constexpr int kPanelLeast = 16, kPanelRun = 8, kPanelPlace = -85;
+
+  static uint8x16_t times(uint8x16_t nibbles, uint8x16_t s) { return vmulq_u8(nibbles, s); }
+
+  static void arrange(const neon::Weights16& w, uint8_t* to) {
+    TwoRows two_rows;
+    pair_rows(w, two_rows);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) vst1q_u8(to + 16 * i, two_rows[i / 4][i % 4]);
+  }
 
   static uint8x16_t weights(uint8x16_t bytes) { return bytes; }
   static int32_t start(int16_t sum) { return -128 * sum; }
@@ -41,9 +83,7 @@ class Usmmla {
 
     QWEN3CPU_INLINE neon::Rows rows(int t) const {
       if (kSingle && t == T - 1) return single_;
-      const int32x4_t(&sum)[4] = pair_[t / 2];
-      if (t % 2 == 0) return {vuzp1q_s32(sum[0], sum[1]), vuzp1q_s32(sum[2], sum[3])};
-      return {vuzp2q_s32(sum[0], sum[1]), vuzp2q_s32(sum[2], sum[3])};
+      return rows_of(pair_[t / 2], t % 2);
     }
 
    private:
@@ -51,27 +91,10 @@ class Usmmla {
     static constexpr bool kSingle = T % 2 == 1;
 
     QWEN3CPU_INLINE void add_pairs(const neon::Weights16& w, const int8_t* x, int64_t stride) {
-      uint8x16_t two_rows[2][4];  // [first and last 8 k][rows 0-1, 2-3, 4-5, 6-7]
-#pragma GCC unroll 2
-      for (int eight = 0; eight < 2; ++eight)
-#pragma GCC unroll 2
-        for (int half = 0; half < 2; ++half) {
-          const uint32x4_t a = vreinterpretq_u32_u8(w[2 * eight][half]);
-          const uint32x4_t b = vreinterpretq_u32_u8(w[2 * eight + 1][half]);
-          two_rows[eight][2 * half] = vreinterpretq_u8_u32(vzip1q_u32(a, b));
-          two_rows[eight][2 * half + 1] = vreinterpretq_u8_u32(vzip2q_u32(a, b));
-        }
+      TwoRows two_rows;
+      pair_rows(w, two_rows);
 #pragma GCC unroll 4
-      for (int p = 0; p < kPairs; ++p) {
-        const int64x2_t a = vreinterpretq_s64_s8(vld1q_s8(x + 2 * p * stride));
-        const int64x2_t b = vreinterpretq_s64_s8(vld1q_s8(x + (2 * p + 1) * stride));
-        const int8x16_t first = vreinterpretq_s8_s64(vzip1q_s64(a, b)), last = vreinterpretq_s8_s64(vzip2q_s64(a, b));
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; ++i) {
-          pair_[p][i] = vusmmlaq_s32(pair_[p][i], two_rows[0][i], first);
-          pair_[p][i] = vusmmlaq_s32(pair_[p][i], two_rows[1][i], last);
-        }
-      }
+      for (int p = 0; p < kPairs; ++p) add_pair(two_rows, x + 2 * p * stride, x + (2 * p + 1) * stride, pair_[p]);
     }
 
     template <int kQuad>
@@ -82,6 +105,33 @@ class Usmmla {
 
     int32x4_t pair_[kPairs > 0 ? kPairs : 1][4];  // [2 rows][2 tokens]
     neon::Rows single_;
+  };
+
+  // A token without a partner is its own.
+  template <int T>
+  class PanelSums {
+   public:
+    QWEN3CPU_INLINE PanelSums() {
+#pragma GCC unroll 4
+      for (auto& pair : pair_)
+#pragma GCC unroll 4
+        for (int32x4_t& sum : pair) sum = vdupq_n_s32(0);
+    }
+
+    QWEN3CPU_INLINE void add(const uint8_t* w, const int8_t* x, int64_t stride) {
+      TwoRows two_rows;
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; ++i) two_rows[i / 4][i % 4] = vld1q_u8(w + 16 * i);
+#pragma GCC unroll 4
+      for (int p = 0; p < kPairs; ++p)
+        add_pair(two_rows, x + 2 * p * stride, x + (2 * p + 1 < T ? 2 * p + 1 : 2 * p) * stride, pair_[p]);
+    }
+
+    QWEN3CPU_INLINE neon::Rows rows(int t) const { return rows_of(pair_[t / 2], t % 2); }
+
+   private:
+    static constexpr int kPairs = (T + 1) / 2;
+    int32x4_t pair_[kPairs][4];
   };
 };
 
