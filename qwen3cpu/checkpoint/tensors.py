@@ -13,7 +13,9 @@ from typing import Final, Literal, NamedTuple, Protocol
 from qwen3cpu import _native
 from qwen3cpu.errors import ArgumentError
 
-QUANTS: Final[tuple[str, ...]] = tuple(_native.FORMATS)
+EARLIER: Final = "q4s"
+"""What packed files and sessions of earlier versions call q4. Such files are read; none are written any more."""
+QUANTS: Final[tuple[str, ...]] = tuple(name for name in _native.FORMATS if name != EARLIER)
 NARROW: Final = "q4"
 WIDE: Final = "q8"
 """The two formats of a model that is packed as NARROW: those of its matrices that would lose most are WIDE.

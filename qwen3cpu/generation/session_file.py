@@ -28,12 +28,15 @@ from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.json_fields import brief, parse_object
 from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
+from qwen3cpu.checkpoint.tensors import EARLIER, NARROW
 from qwen3cpu.engine.sequence import TokenSequence
 from qwen3cpu.errors import ArgumentError, CheckpointError, SessionError
 from qwen3cpu.generation.answerer import AnsweringModel
 from qwen3cpu.packed.sealed_file import check_seal, is_sealed, replacing, seal
 
-FORMAT_VERSION: Final = "1"
+FORMAT_VERSION: Final = "2"
+_EARLIER_VERSION: Final = "1"
+"""Differs in one thing: its "q4" is EARLIER."""
 _FORMAT: Final = "qwen3cpu-session"
 _BLOCK: Final = _native.KV_BLOCK
 _GROUP: Final = 8  # positions side by side in a plane of keys
@@ -188,13 +191,15 @@ def _check_kind(file: SafetensorsFile) -> None:
 
 def _check_identity(file: SafetensorsFile, identity: Identity) -> None:
     version = file.metadata.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in (FORMAT_VERSION, _EARLIER_VERSION):
         raise SessionError(
             f"{file.path}: format_version: expected {FORMAT_VERSION}, found {brief(version)} "
             "(written by another version of qwen3cpu)"
         )
     for name, expected in asdict(identity).items():
         found = file.metadata.get(name)
+        if name == "quant" and found == NARROW and version == _EARLIER_VERSION:
+            found = EARLIER
         if found != expected:
             raise SessionError(
                 f"{file.path}: was saved with another model: {name}: expected {expected}, found {brief(found)}"

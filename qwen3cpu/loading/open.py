@@ -14,7 +14,7 @@ from typing import Final
 
 from qwen3cpu.checkpoint import hub
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.tensors import check_quant
+from qwen3cpu.checkpoint.tensors import EARLIER, check_quant
 from qwen3cpu.checkpoint.weight_source import OpenedModel, read_vectors
 from qwen3cpu.errors import ArgumentError, CheckpointError
 from qwen3cpu.loading.loaded_model import Checkpoint
@@ -77,6 +77,7 @@ def _from_packed(name: str, file: PackedFile, quant: str | None) -> Checkpoint:
     if quant is not None and quant != file.quant:
         raise ArgumentError(
             f"quant: {file.path} is packed as {file.quant!r}; expected that or no quant, found {quant!r}"
+            + (" (another format since that file was written; pack the model again)" if file.quant == EARLIER else "")
         )
     return Checkpoint.of(
         name,

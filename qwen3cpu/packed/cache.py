@@ -17,7 +17,7 @@ from qwen3cpu.errors import CheckpointError
 from qwen3cpu.packed.packed_file import FORMAT_VERSION, SUFFIX, PackedFile, is_packed
 from qwen3cpu.packed.sealed_file import PART_SUFFIX, is_being_written
 
-_PACKING: Final = "5"
+_PACKING: Final = "6"
 """Must be raised whenever the same weights give other bytes, so that they are packed again.
 
 Bytes depend on `_native.pack_into`, on rounding (quantization/) and on the format rules of checkpoint/tensors.py.

@@ -32,13 +32,15 @@ from qwen3cpu.checkpoint.json_fields import Fields, brief, parse_object
 from qwen3cpu.checkpoint.model_texts import ModelTexts, parse_texts
 from qwen3cpu.checkpoint.purpose import Purpose
 from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
-from qwen3cpu.checkpoint.tensors import HEAD, QUANTS, matrix_shapes, vector_lengths
+from qwen3cpu.checkpoint.tensors import EARLIER, HEAD, NARROW, QUANTS, matrix_shapes, vector_lengths
 from qwen3cpu.errors import CheckpointError
 from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix
 from qwen3cpu.packed.sealed_file import PAGE, check_seal, is_sealed
 
 SUFFIX: Final = ".qwen3"
-FORMAT_VERSION: Final = "2"
+FORMAT_VERSION: Final = "3"
+_EARLIER_VERSION: Final = "2"
+"""Differs in one thing: its "q4" is EARLIER."""
 TOKENIZER: Final = "tokenizer.json"
 FORMAT: Final = "qwen3cpu"
 
@@ -69,7 +71,7 @@ class PackedFile:
         self._file = SafetensorsFile(path)
         self._check_header()
         self.metadata = metadata = self._file.metadata
-        self.quant = self._field("quant", QUANTS)
+        self.quant = self._format_of(self._field("quant", QUANTS))
         self.fingerprint = self._field("fingerprint", None)
         self.origin = self._read_origin()
         self.texts = self._read_texts(metadata)
@@ -89,7 +91,7 @@ class PackedFile:
                 "pass the folder of a Hugging Face checkpoint instead of a file in it"
             )
         check_seal(header, self.path)
-        if found.get("format_version") != FORMAT_VERSION:
+        if found.get("format_version") not in (FORMAT_VERSION, _EARLIER_VERSION):
             raise CheckpointError(
                 f"{self.path}: format_version: expected {FORMAT_VERSION}, found {brief(found.get('format_version'))} "
                 "(written by another version of qwen3cpu; pack the model again)"
@@ -100,6 +102,10 @@ class PackedFile:
         if value is None or (allowed is not None and value not in allowed):
             raise CheckpointError(f"{self.path}: {name}: expected {allowed or 'a string'}, found {brief(value)}")
         return value
+
+    def _format_of(self, name: str) -> str:
+        """The weight format that the file calls so."""
+        return EARLIER if name == NARROW and self.metadata["format_version"] == _EARLIER_VERSION else name
 
     def _read_origin(self) -> Origin:
         source = f"{self.path}: source"
@@ -165,9 +171,9 @@ class PackedFile:
         plan = {}
         for name, (rows, cols) in shapes.items():
             found = described[name]
-            if not isinstance(found, list) or found[1:] != [rows, cols] or found[0] not in _native.FORMATS:
+            if not isinstance(found, list) or found[1:] != [rows, cols] or found[0] not in QUANTS:
                 raise CheckpointError(f"{source}: {name}: expected [format, {rows}, {cols}], found {brief(found)}")
-            plan[name] = MatrixLayout(found[0], rows, cols)
+            plan[name] = MatrixLayout(self._format_of(found[0]), rows, cols)
         return plan
 
     def _check_names(self) -> None:

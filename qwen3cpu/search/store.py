@@ -19,7 +19,7 @@ from qwen3cpu.errors import SearchIndexError
 from qwen3cpu.retrieval.exact import dot
 from qwen3cpu.search import database
 
-VERSION: Final = "1"
+VERSION: Final = "2"
 """Must be raised whenever tables, or the cuts of texts into passages, change."""
 _MOST_NEAR: Final = 4096  # of sqlite-vec for one question
 _MORE: Final = 32

@@ -291,7 +291,7 @@ NEVER_WRITTEN = [
     (without("last"), "tensors: expected"),
     (without("conversation"), "conversation"),
     (without("kv"), "kv: expected"),
-    (without("format_version"), "format_version: expected 1, found null"),
+    (without("format_version"), "format_version: expected 2, found null"),
     (lambda metadata, data: metadata.update(format_version="9"), "another version"),
     (lambda metadata, data: metadata.update(conversation="\ud800"), "conversation"),
     (lambda metadata, data: data.update(more=("U8", [1], np.zeros(1, np.uint8))), "tensors: expected"),

@@ -1,4 +1,4 @@
-"""Makes toy.qwen3, toy.session and toy.json beside itself: files of an earlier version, which must stay readable.
+"""Makes toy.qwen3, toy.session and toy.json in the folder of its version: they must stay readable for later ones.
 
     python tests/packed/golden/make_packed_golden.py
 
@@ -15,7 +15,9 @@ from pathlib import Path
 
 import qwen3cpu
 
-HERE = Path(__file__).parent
+from qwen3cpu.packed.packed_file import FORMAT_VERSION
+
+HERE = Path(__file__).parent / f"version{FORMAT_VERSION}"
 SHAPE = {
     "tie_word_embeddings": False,
     "attention_bias": True,
@@ -32,7 +34,8 @@ MESSAGES = ("hello world " * 4, "the sky is blue")
 
 def main() -> None:
     """Write the files."""
-    sys.path.insert(0, str(HERE.parents[1] / "support"))
+    HERE.mkdir(exist_ok=True)
+    sys.path.insert(0, str(HERE.parents[2] / "support"))
     from checkpoints import write_checkpoint
 
     with tempfile.TemporaryDirectory() as folder:
