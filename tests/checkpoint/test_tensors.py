@@ -52,7 +52,7 @@ def test_embedding_and_head(tied: bool) -> None:
 
 
 def test_quants_are_the_formats_of_the_engine() -> None:
-    assert list(tensors.QUANTS) == _native.FORMATS
+    assert [*tensors.QUANTS, tensors.EARLIER] == _native.FORMATS
     assert {tensors.NARROW, tensors.WIDE, tensors.DEFAULT_QUANT} <= set(tensors.QUANTS)
 
 

@@ -34,6 +34,8 @@ def test_q4_costs_many_times_what_q8_costs(found):
 
 
 def test_v_proj_in_8_bits_pays(found):
-    # 2 % of the bytes for a third of the divergence on a long text; a fifth on these few positions.
-    assert found["q4"].weight_bytes < 1.025 * found["plain"].weight_bytes
-    assert found["q4"].mean_kl < 0.8 * found["plain"].mean_kl
+    # More than what other matrices give: with --calibrate 14 % more bytes take half of the divergence.
+    bytes_more = found["q4"].weight_bytes / found["plain"].weight_bytes - 1
+    divergence_less = 1 - found["q4"].mean_kl / found["plain"].mean_kl
+    assert bytes_more < 0.025
+    assert divergence_less > 0.5 / 0.14 * bytes_more
