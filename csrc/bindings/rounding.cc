@@ -37,15 +37,12 @@ SourceRows rows_of(const py::array& w) {
           w.strides(0) / w.itemsize()};
 }
 
-void start(const py::array& w, const Array<float>& importance, Array<uint8_t>& out, int threads) {
+void start(const py::array& w, Array<uint8_t>& out, int threads) {
   const SourceRows rows = rows_of(w);
-  require(
-      importance.ndim() == 1 && importance.size() == rows.cols,
-      "expected the importance of " + std::to_string(rows.cols) + " columns, found shape " + shape_text(importance));
   require(threads >= 1, "expected at least one thread");
   uint8_t* to = packed_room(out, rows.rows, rows.cols);
   py::gil_scoped_release release;
-  start_rounding(rows, importance.data(), to, threads);
+  start_rounding(rows, to, threads);
 }
 
 // columns: of one group every 32 of them, all different.
@@ -141,8 +138,7 @@ Array<float> unpack(const std::string& format, const Array<uint8_t>& packed, int
 
 void bind_rounding(py::module_& m) {
   m.attr("MOST_RUN_COLUMNS") = kMostRunColumns;
-  m.def("start_rounding", &start, py::arg("weights").noconvert(), py::arg("importance").noconvert(),
-        py::arg("out").noconvert(), py::arg("threads"));
+  m.def("start_rounding", &start, py::arg("weights").noconvert(), py::arg("out").noconvert(), py::arg("threads"));
   m.def("round_columns", &round, py::arg("weights").noconvert(), py::arg("source").noconvert(),
         py::arg("places").noconvert(), py::arg("factor").noconvert(), py::arg("out").noconvert(), py::arg("cols"),
         py::arg("errors").noconvert(), py::arg("threads"));

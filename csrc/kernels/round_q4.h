@@ -195,7 +195,7 @@ class RoundQ4 {
     }
     const V ends =
         Lanes::max(high * Lanes::splat(kRoundWidest / kQ4Above), -low * Lanes::splat(kRoundWidest / kQ4Below));
-    const V widest = Lanes::max((high - low) * Lanes::splat(kRoundWidest / 15.0f), ends);
+    const V widest = Lanes::max((high - low) * Lanes::splat(kRoundWidest / kQ4Range), ends);
     const V middle = (low + high) * Lanes::splat(0.5f);
     V scale = hold(whole(widest + Lanes::splat(0.5f)), 1.0f, kQ4MostScale);
     Best classes[kRoundClasses];

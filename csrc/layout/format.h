@@ -93,9 +93,10 @@ inline constexpr int kQ4LeastZero = -7, kQ4MostZero = 8;   // of z less its midd
 inline constexpr int kQ4MostScale = 15;
 inline constexpr float kQ4ZeroStep = float{kQ4ZeroParts} / float{kQ4LevelParts};
 
-// How far the levels reach below and above zero, in steps, with the zeros at the ends of their range.
+// In steps: from the lowest level to the highest; how far they reach below and above zero, z at the end of its range.
+inline constexpr float kQ4Range = 15;
 inline constexpr float kQ4Below = kQ4Middle - kQ4ZeroStep * kQ4LeastZero;
-inline constexpr float kQ4Above = 15 - kQ4Middle + kQ4ZeroStep * kQ4MostZero;
+inline constexpr float kQ4Above = kQ4Range - kQ4Middle + kQ4ZeroStep * kQ4MostZero;
 
 // q4s: w = row_scale * scale * (q - 8), scale int8 (-127..127) per row and 32 k, row_scale float per row.
 // 4.25 bits per weight + 32/cols. Files of format version 2 call it q4. It is read and multiplied, no longer written.

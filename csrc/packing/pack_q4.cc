@@ -17,8 +17,6 @@ constexpr int kParts = 14;
 constexpr int kMostZero = 15;
 constexpr int kZeros = 2;  // zeros on each side of the one that puts the middle of the levels into that of the weights
 
-constexpr float kLevelRange = 15;  // steps from the lowest level to the highest
-
 Rows all(float x) { return Rows{x, x, x, x}; }
 
 // 32 weights of 4 rows, divided by the row's largest magnitude among them, so that no square is subnormal or infinite.
@@ -80,7 +78,7 @@ void try_step(const Group& group, Rows step, Choice& choice) {
 
 // The step of least error.
 Rows search_step(const Group& group) {
-  const Rows range = (group.most - group.least) / all(kLevelRange);
+  const Rows range = (group.most - group.least) / all(kQ4Range);
   const Rows whole = max(range, max(group.most / all(kQ4Above), -group.least / all(kQ4Below)));
   const auto empty = whole <= all(0);
   Choice choice{all(FLT_MAX), all(0), all(0)};

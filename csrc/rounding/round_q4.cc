@@ -96,7 +96,7 @@ float* row_scales_of(int rows, int cols, uint8_t* matrix) {
 
 }  // namespace
 
-void start_rounding(const SourceRows& w, const float* importance, uint8_t* matrix, int threads) {
+void start_rounding(const SourceRows& w, uint8_t* matrix, int threads) {
   std::memset(matrix, 0, static_cast<size_t>(matrix_bytes(Format::q4, w.rows, w.cols)));
   float* row_scales = row_scales_of(w.rows, w.cols, matrix);
   run_team(threads, [&](Team& team) {
@@ -104,7 +104,7 @@ void start_rounding(const SourceRows& w, const float* importance, uint8_t* matri
       std::vector<float> weights(static_cast<size_t>(w.cols));
       for (int row = tile * kTileRows; row < std::min((tile + 1) * kTileRows, w.rows); ++row) {
         source_to_float(w.source, w.at(row, 0), w.cols, weights.data());
-        row_scales[row] = packing::q4_row_scale(weights.data(), importance, w.cols);
+        row_scales[row] = packing::q4_row_scale(weights.data(), w.cols);
       }
     });
   });

@@ -34,10 +34,8 @@ struct ColumnRun {
   const float* factor;  // [n][n]: their part of U
 };
 
-// Writes the row scales of a q4 matrix for these weights. importance [cols]: how much the squared error of a column's
-// weights counts. A row's scale bounds the steps of all its groups, and steps are whole multiples of it: a few weights
-// far beyond the others may lose more by being moved to the outermost level, or all others by being rounded coarsely.
-void start_rounding(const SourceRows& w, const float* importance, uint8_t* matrix, int threads);
+// Writes the row scales of a q4 matrix for these weights.
+void start_rounding(const SourceRows& w, uint8_t* matrix, int threads);
 
 // Rounds the columns of a run into their place in `matrix`, of `cols` columns, and leaves e in errors [rows][n] unless
 // that is nullptr. The scale of each group and row is that of least loss within the group, feedback included, among

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from qwen3cpu import _native
 from qwen3cpu.bench.cases import Case
-from qwen3cpu.checkpoint.tensors import logits_matrix, vocabulary_matrices
+from qwen3cpu.checkpoint.tensors import EARLIER, NARROW, WIDE, logits_matrix, vocabulary_matrices
 from qwen3cpu.engine.engine import CHUNK
 from qwen3cpu.loading.loaded_model import Checkpoint
 
@@ -62,5 +61,5 @@ def model_costs(checkpoint: Checkpoint, kv_bytes_per_token: float) -> ModelCosts
         layer_macs=sum(matrix.rows * matrix.cols for matrix in layers),
         head_macs=head.rows * head.cols,
         kv_bytes_per_token=kv_bytes_per_token,
-        multiply="int8" if _native.activation_columns(checkpoint.quant) else "fp32",
+        multiply="int8" if checkpoint.quant in (WIDE, NARROW, EARLIER) else "fp32",
     )

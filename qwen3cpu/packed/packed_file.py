@@ -27,7 +27,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3cpu import _native
 from qwen3cpu.checkpoint.json_fields import Fields, brief, parse_object
 from qwen3cpu.checkpoint.model_texts import ModelTexts, parse_texts
 from qwen3cpu.checkpoint.purpose import Purpose

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 
-GROUP: Final = 32
+_GROUP: Final = 32
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,8 @@ class InputMoments:
     def __init__(self, moments: NDArray[np.float32], rounding: Rounding) -> None:
         self.order = column_order(moments.diagonal(), rounding)
         """int32 [cols padded to whole groups]: the columns in the order in which they are rounded."""
-        matrix = damped(moments, self.order, rounding.damping)
-        self.factor = inverse_factor(matrix).astype(np.float32)
+        self.factor = inverse_factor(damped(moments, self.order, rounding.damping)).astype(np.float32)
         """Upper triangular U, U' U the inverse of the damped moments in this order."""
-        self.sizes = np.empty(self.order.size, np.float32)
-        """The damped moments of each column."""
-        self.sizes[self.order] = matrix.diagonal()
 
 
 def round_matrix(weights: NDArray[np.float32], inputs: InputMoments, out: NDArray[np.uint8], *, threads: int) -> float:
@@ -56,7 +52,7 @@ def round_matrix(weights: NDArray[np.float32], inputs: InputMoments, out: NDArra
     order, factor = inputs.order, inputs.factor
     w = np.zeros((rows, order.size), np.float32)
     w[:, order < cols] = weights[:, order[order < cols]]
-    _native.start_rounding(np.ascontiguousarray(weights), inputs.sizes[:cols], out, threads)
+    _native.start_rounding(np.ascontiguousarray(weights), out, threads)
     loss = 0.0
     for first in range(0, order.size, _native.MOST_RUN_COLUMNS):
         last = min(first + _native.MOST_RUN_COLUMNS, order.size)
@@ -97,7 +93,7 @@ def column_order(sizes: NDArray[np.float32], rounding: Rounding) -> NDArray[np.i
     sizes: their second moments.
     """
     cols = len(sizes)
-    groups = np.arange(-(-cols // GROUP) * GROUP, dtype=np.int32).reshape(-1, GROUP)
+    groups = np.arange(-(-cols // _GROUP) * _GROUP, dtype=np.int32).reshape(-1, _GROUP)
     if rounding.largest_first:
         size = np.zeros(groups.size)
         size[:cols] = sizes

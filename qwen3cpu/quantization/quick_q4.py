@@ -11,7 +11,7 @@ The engine computes all sums in a fixed order, so that every machine packs the s
 from __future__ import annotations
 
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,17 +33,8 @@ BLOCK: Final = 192  # columns whose moments are kept together
 ROUNDING: Final = Rounding(damping=0.05)
 _SEED: Final = 0
 
-
-
-class Inputs(NamedTuple):
-    """What rounding needs to know of the inputs of a matrix.
-
-    sizes: float32 [cols], the damped second moment of each. blocks: for each run of columns their places in the order
-    of rounding, and the factor of their moments in this order.
-    """
-
-    sizes: NDArray[np.float32]
-    blocks: list[tuple[NDArray[np.int32], NDArray[np.float32]]]
+Block = tuple[NDArray[np.int32], NDArray[np.float32]]
+"""Places of its columns in the order of rounding, and the factor of its moments in this order."""
 
 
 class QuickPacker:
@@ -57,23 +48,23 @@ class QuickPacker:
         self._layer = -1
         self._x = np.empty((0, config.hidden_size), np.float32)
         self._moments: dict[str, NDArray[np.float32]] = {}
-        self._inputs: dict[str, Inputs | None] = {}
+        self._blocks: dict[str, list[Block] | None] = {}
 
     def pack(self, name: str, layout: MatrixLayout, out: NDArray[np.uint8]) -> None:
         """Pack one matrix into out, uint8 [layout.bytes]. Raises CheckpointError for a weight that is not finite."""
-        shown = self._inputs_of(name) if layout.format == NARROW else None
-        if shown is None:
+        blocks = self._blocks_of(name) if layout.format == NARROW else None
+        if blocks is None:
             pack_matrix(self._weights, name, layout, out, threads=self._threads, progress=self._progress)
             return
         weights = self._weights.rows(name, 0, layout.rows)
-        _native.start_rounding(weights, shown.sizes, out, self._threads)
-        for places, factor in shown.blocks:
+        _native.start_rounding(weights, out, self._threads)
+        for places, factor in blocks:
             _native.round_columns(weights, places, places, factor, out, layout.cols, None, self._threads)
         self._progress.advance(weights.nbytes)
         del weights
         self._weights.drop_rows(name, 0, layout.rows)
 
-    def _inputs_of(self, name: str) -> Inputs | None:
+    def _blocks_of(self, name: str) -> list[Block] | None:
         """How to round a matrix; None when its inputs say nothing: they overflow, or it is in no layer."""
         tensor = self._tensors[name]
         shown = tensor.row.reads
@@ -81,9 +72,9 @@ class QuickPacker:
             return None
         while self._layer < tensor.layer:
             self._enter(self._layer + 1)
-        if shown not in self._inputs:
-            self._inputs[shown] = _prepared(self._moments.pop(shown), tensor.shape[1], self._threads)
-        return self._inputs[shown]
+        if shown not in self._blocks:
+            self._blocks[shown] = _factors(self._moments.pop(shown), tensor.shape[1], self._threads)
+        return self._blocks[shown]
 
     def _enter(self, layer: int) -> None:
         """Run the next layer: collect the moments of its inputs and take the residual stream through it."""
@@ -99,7 +90,7 @@ class QuickPacker:
         runner = Layer(
             self._config, matrices, self._vectors, layer, length=self._length, threads=self._threads, together=TOGETHER
         )
-        self._moments, self._inputs, self._layer = {}, {}, layer
+        self._moments, self._blocks, self._layer = {}, {}, layer
         for inputs in runner.advance(self._x, *readers):
             for shown, x in inputs.items():
                 if shown not in self._moments:
@@ -119,22 +110,19 @@ class QuickPacker:
         return np.concatenate(rows)
 
 
-def _prepared(moments: NDArray[np.float32], cols: int, threads: int) -> Inputs | None:
+def _factors(moments: NDArray[np.float32], cols: int, threads: int) -> list[Block] | None:
     """Blocks of moments [blocks, BLOCK, BLOCK], upper triangles, of the inputs of a matrix of so many columns."""
     if not np.isfinite(moments).all():
         return None
-    places, matrices, sizes = [], [], np.empty(cols, np.float32)
+    places, matrices = [], []
     for first, upper in zip(range(0, cols, BLOCK), moments, strict=True):
         own = min(BLOCK, cols - first)
         triangle = np.triu(upper[:own, :own])
         symmetric = triangle + np.triu(triangle, 1).T
         order = column_order(symmetric.diagonal(), ROUNDING)
         places.append(order + np.int32(first))
-        matrix = damped(symmetric, order, ROUNDING.damping)
-        present = order < own
-        sizes[first + order[present]] = matrix.diagonal()[present]
-        matrices.append(matrix)
+        matrices.append(damped(symmetric, order, ROUNDING.damping))
     # Together, so that threads share them; the last block may be smaller.
     factors = [*_native.invert_factors(np.stack(matrices[:-1]), threads)] if len(matrices) > 1 else []
     factors.append(_native.invert_factors(matrices[-1][None], threads)[0])
-    return Inputs(sizes, list(zip(places, factors, strict=True)))
+    return list(zip(places, factors, strict=True))

@@ -76,7 +76,7 @@ void best_of_classes(const Group& group, float unit, Choice (&best)[kRoundClasse
     high = i == 0 || y[i] > high ? y[i] : high;
   }
   const float above = high * (kRoundWidest / kQ4Above), below_zero = -low * (kRoundWidest / kQ4Below);
-  const float ends = above > below_zero ? above : below_zero, range = (high - low) * (kRoundWidest / 15.0f);
+  const float ends = above > below_zero ? above : below_zero, range = (high - low) * (kRoundWidest / kQ4Range);
   const float widest = range > ends ? range : ends, middle = (low + high) * 0.5f;
   float scale = hold(round(widest + 0.5f), 1.0f, kQ4MostScale);
   for (int i = 0; i < kRoundScales; ++i, scale = hold(scale - 1.0f, 1.0f, kQ4MostScale)) {
