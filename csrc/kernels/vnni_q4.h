@@ -15,19 +15,18 @@ constexpr int kQ4Groups = Q4Block::kGroups;
 // By z: 3 (z - 7).
 alignas(16) constexpr int8_t kZeros[16] = {-21, -18, -15, -12, -9, -6, -3, 0, 3, 6, 9, 12, 15, 18, 21, 24};
 
-// eight_s[i][g]: 8 s of group g in the lower half of a lane. dot[i][t] = what the places of zero add. After an odd last
-// group comes what lies behind the sums, against a step of zero.
+// eight_s[i][g]: 8 s of group g in the lower half of a lane. dot[i][t] = what the places of zero add. The last block
+// holds steps of zero for groups that it lacks, which meet what lies behind the sums.
 template <class Rows, int R, int T>
-QWEN3CPU_INLINE void start_q4_block(const Q4Block* const (&block)[R], int64_t apart, int groups, const int16_t* sum,
-                                    int64_t sums, typename Rows::Int (&eight_s)[R][kQ4Groups],
-                                    typename Rows::Int (&dot)[R][T]) {
+QWEN3CPU_INLINE void start_q4_block(const Q4Block* const (&block)[R], int64_t apart, const int16_t* sum, int64_t sums,
+                                    typename Rows::Int (&eight_s)[R][kQ4Groups], typename Rows::Int (&dot)[R][T]) {
   using Int = typename Rows::Int;
 #pragma GCC unroll 4
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) dot[i][t] = Rows::set1(0);
-#pragma GCC unroll 1
-  for (int g = 0; g < groups; g += 2) {
+#pragma GCC unroll 4
+  for (int g = 0; g < kQ4Groups; g += 2) {
     Int zeros[R];
 #pragma GCC unroll 4
     for (int i = 0; i < R; ++i) {
@@ -108,7 +107,7 @@ __attribute__((noinline)) void multiply_q4_tiles(const Matrix& w, int tile, int 
     typename Rows::Int dot[R][T], eight_s[R][kQ4Groups];
 #pragma GCC unroll 4
     for (int i = 0; i < R; ++i) prefetch<Rows, 1536, _MM_HINT_T0>(block[i]->scale, apart_bytes);
-    start_q4_block<Rows, R, T>(block, apart_bytes, here, x.sum + first, x.sums, eight_s, dot);
+    start_q4_block<Rows, R, T>(block, apart_bytes, x.sum + first, x.sums, eight_s, dot);
 #pragma GCC unroll 1
     for (int g = 0; g < here; ++g)
       add_q4_group<Rows, R, T>(block, apart_bytes, g, x.q + int64_t{first + g} * kGroup, x.stride, start + first + g,

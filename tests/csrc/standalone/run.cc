@@ -120,9 +120,11 @@ std::vector<Output> run_round(const IsaTable& isa, const Case& c) {
   const int64_t weights = int64_t{n} * kRoundRows, groups = weights / kGroup;
   Aligned u(c.inputs[0]), importance(c.inputs[1]), row_scale(c.inputs[2]), w(c.inputs[3]);
   Aligned q(Bytes(static_cast<size_t>(weights), 0x55)), scale(Bytes(static_cast<size_t>(groups), 0x55));
+  Aligned zero(Bytes(static_cast<size_t>(groups), 0x55));
   isa.ops.round_q4({n, u.as<float>(), importance.as<float>()}, row_scale.as<float>(), w.as<float>(), q.as<int8_t>(),
-                   scale.as<int8_t>());
-  return {{false, q.take(weights)}, {false, scale.take(groups)}, {true, w.take(weights * 4)}};
+                   scale.as<int8_t>(), zero.as<int8_t>());
+  return {
+      {false, q.take(weights)}, {false, scale.take(groups)}, {false, zero.take(groups)}, {true, w.take(weights * 4)}};
 }
 
 // shape: rows, cols; inputs: weights. Packing has no kernels of its own: `isa` does not matter, the machine does.
