@@ -151,7 +151,7 @@ def test_uncorrelated_inputs_leave_nothing_to_make_up_for():
     _, packed = rounded(weights, np.eye(64, dtype=np.float32))
     steps, offsets = (np.repeat(each, 32, axis=1) for each in levels_of(packed, 16, 64))
     levels = np.clip(np.rint(weights / steps - offsets), -8, 7)
-    assert (unpack(("q4", 16, 64, packed)) == pytest.approx((levels + offsets) * steps, rel=1e-12, abs=0))
+    assert unpack(("q4", 16, 64, packed)) == pytest.approx((levels + offsets) * steps, rel=1e-12, abs=0)
 
 
 def test_threads_change_nothing():

@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 
 import qwen3cpu
-
 from qwen3cpu.packed.packed_file import FORMAT_VERSION
 
 HERE = Path(__file__).parent / f"version{FORMAT_VERSION}"
