@@ -36,15 +36,16 @@ def is_warm(variables):
 
 def run(*arguments, stdin="", out=None, **changes):
     """Run to the end; text streams. stdin may be bytes, the streams are bytes then. out: a file for stdout."""
-    return _run(["-m", "qwen3cpu", *arguments], stdin, out, environment(**changes))
+    return run_process(["-m", "qwen3cpu", *arguments], environment(**changes), stdin, out)
 
 
-def run_code(code, *arguments, stdin="", **changes):
+def run_code(code, *arguments, **changes):
     """The same with Python code, which finds the arguments in sys.argv[1:]."""
-    return _run(["-c", code, *map(str, arguments)], stdin, None, environment(**changes))
+    return run_process(["-c", code, *map(str, arguments)], environment(**changes))
 
 
-def _run(arguments, stdin, out, variables):
+def run_process(arguments, variables, stdin="", out=None):
+    """The same with the arguments of Python and all variables."""
     in_text = isinstance(stdin, str)
     arguments = [os.fsdecode(argument) for argument in arguments]
     with open(out, "wb") if out else contextlib.nullcontext() as file:

@@ -5,6 +5,7 @@ is forked has one thread and has run no command, so each fork is what a new inte
 streams, and variables that are read at an import, need an interpreter of their own.
 """
 
+import contextlib
 import fcntl
 import gc
 import io
@@ -126,12 +127,9 @@ class Fork:
 
 
 def _feed(file, data):
-    try:
-        with file:
-            while data:
-                data = data[file.write(data) :]
-    except BrokenPipeError:
-        pass  # as subprocess.run does
+    with contextlib.suppress(BrokenPipeError), file:  # as subprocess.run does
+        while data:
+            data = data[file.write(data) :]
 
 
 def main(number):
@@ -188,10 +186,8 @@ def main(number):
 
 
 def _tell(fd, number):
-    try:
+    with contextlib.suppress(BrokenPipeError):  # nobody waits for it
         os.write(fd, b"%d\n" % number)
-    except BrokenPipeError:
-        pass  # nobody waits for it
 
 
 def _become(request, streams):
