@@ -21,7 +21,7 @@ from qwen3cpu.cli import chat
 from qwen3cpu.generation.mcp_servers import NOT_ALLOWED
 
 pytest.importorskip("mcp", reason="MCP servers need the extra [mcp]")
-SERVER = Path(__file__).parents[1] / "support" / "mcp_tools.py"
+SERVER = Path(__file__).parents[1] / "support" / "mcp_tools_plain.py"
 ADD = '<tool_call>\n{"name": "add", "arguments": {"a": 17, "b": 25}}\n</tool_call>'
 
 
