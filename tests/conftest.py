@@ -1,6 +1,8 @@
 """What all tests share. Modules that tests import, `checkpoints` and the like, are in tests/support."""
 
+import contextlib
 import gc
+import importlib
 import os
 import signal
 import sys
@@ -50,10 +52,31 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
     One more than there are CPUs, because some tests wait for other processes: 174 s for 187 on two.
     """
+    return 0 if not _whole_suite(config) else min(default_threads() + 1, MOST_WORKERS)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Lets each process of several begin with other files: all of them import all files.
+
+    pytest rewrites the assertions of a file when it is imported for the first time, and keeps the bytecode: 5 s for
+    all files, which each process would take. An error comes again when pytest imports the file, and is told then.
+    """
+    sys.dont_write_bytecode = False
+    name, count = os.environ.get("PYTEST_XDIST_WORKER"), os.environ.get("PYTEST_XDIST_WORKER_COUNT")
+    if name is None or count is None or not _whole_suite(session.config):
+        return
+    files = sorted(Path(__file__).parent.rglob("test_*.py"))
+    for file in files[int(name.removeprefix("gw")) :: int(count)]:
+        sys.path.insert(0, str(file.parent))
+        with contextlib.suppress(Exception, pytest.skip.Exception):
+            importlib.import_module(file.stem)
+
+
+def _whole_suite(config: pytest.Config) -> bool:
+    """Whether all tests have been asked for."""
     named = {(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args}
-    if not named <= {config.rootpath, config.rootpath / "tests"}:
-        return 0
-    return min(default_threads() + 1, MOST_WORKERS)
+    return named <= {config.rootpath, config.rootpath / "tests"}
 
 
 MANY_MODULES = 300
@@ -89,8 +112,13 @@ def one_thread_for_numpy() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def package_for_subprocesses(tmp_path_factory: pytest.TempPathFactory):
-    """Processes that tests start import the package that the tests import, not the source tree they were started in."""
+    """Processes that tests start import the package that the tests import, not the source tree they were started in.
+
+    They write and read compiled bytecode, even where PYTHONDONTWRITEBYTECODE is set: without it each of some hundred
+    processes would compile the package anew, for 0.1 to 0.2 s.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         package = str(Path(qwen3cpu.__file__).parents[1])
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])))
         patch.chdir(tmp_path_factory.mktemp("elsewhere"))

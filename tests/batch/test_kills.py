@@ -1,13 +1,11 @@
 """A job that is killed at any moment and run again gives the file of an undisturbed run, byte for byte."""
 
 import random
-import subprocess
-import sys
 import time
 
 import pytest
 from batch_jobs import mixed_lines
-from cli_runs import environment, start
+from cli_runs import run_code, start
 
 from qwen3cpu.batch import run_file
 from qwen3cpu.batch.journal import journal_path
@@ -77,9 +75,7 @@ def test_killed_in_the_middle_of_a_record(model, job, tmp_path):
     undisturbed = tmp_path / "undisturbed.jsonl"
     run_file(model, source, undisturbed, seed=5)
     for most in (0, 3_000, 9_000):
-        arguments = [sys.executable, "-c", TORN, str(source), str(output), str(most)]
-        killed = subprocess.run(arguments, env=environment(), capture_output=True)
-        assert killed.returncode == -9
+        assert run_code(TORN, source, output, most).returncode == -9
         assert not journal_path(output).read_bytes().endswith(b"\n")
     summary = run_file(model, source, output, seed=5)
     assert 0 < summary.kept < 60

@@ -36,6 +36,7 @@ def test_the_innermost_loop_with_the_most_products_is_taken() -> None:
     assert mca.products(body) == 16 + 32
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("row", mca.ROWS, ids=lambda row: "-".join(map(str, row)))
 def test_a_pass_of_every_kernel_multiplies_whole_rows(row: mca.Row) -> None:
     if shutil.which("aarch64-linux-gnu-g++") is None or shutil.which("llvm-mca") is None:

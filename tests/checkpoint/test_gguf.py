@@ -55,11 +55,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_model_is_that_of_the_dequantized_checkpoint(tmp_path: Path, kind: str, tied: bool) -> None:
-    """Packed alike, hence with the same logits, bit for bit, in every format of ours."""
+    """Packed alike, hence with the same logits, bit for bit, in every format of ours; in the slow q4 once."""
     config, held = model_of(tmp_path / "model.gguf", kind, tie_word_embeddings=tied, attention_bias=True)
     keys = {key: value for key, value in config.items() if key != "torch_dtype"}
     write_checkpoint(tmp_path / "model", dtype="float32", tensors=held, **keys)
-    for quant in QUANTS:
+    for quant in QUANTS if tied else [each for each in QUANTS if each != "q4"]:
         ours = open_checkpoint(tmp_path / "model.gguf", quant, threads=1)
         theirs = open_checkpoint(tmp_path / "model", quant, threads=1)
         assert list(ours.matrices) == list(theirs.matrices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import signal
@@ -20,8 +21,9 @@ import qwen3cpu
 from qwen3cpu.cli import chat
 from qwen3cpu.generation.mcp_servers import NOT_ALLOWED
 
-pytest.importorskip("mcp", reason="MCP servers need the extra [mcp]")
-SERVER = Path(__file__).parents[1] / "support" / "mcp_tools.py"
+# Not importorskip: the import takes 0.6 s, in each process that collects tests.
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("mcp") is None, reason="MCP servers need the extra [mcp]")
+SERVER = Path(__file__).parents[1] / "support" / "mcp_tools_plain.py"
 ADD = '<tool_call>\n{"name": "add", "arguments": {"a": 17, "b": 25}}\n</tool_call>'
 
 

@@ -2,10 +2,11 @@
 
 import os
 import subprocess
+import sys
 
 import numpy as np
 import pytest
-from cli_runs import COMMAND, environment, run, run_here
+from cli_runs import environment, run, run_here
 from retrieval_models import write_embedding_model
 
 import qwen3cpu
@@ -149,7 +150,7 @@ def test_memory_does_not_grow_with_the_number_of_texts(folder, tmp_path):
         with (tmp_path / "lines.txt").open("w") as file:
             file.writelines(f"{number} ".ljust(1999) + "\n" for number in range(count))
         arguments = ("-o", tmp_path / "out.npy", "-m", folder, "-t", "1", "-c", "8", "--truncate")
-        command = [*COMMAND, "embed", tmp_path / "lines.txt", *arguments]
+        command = [sys.executable, "-m", "qwen3cpu", "embed", tmp_path / "lines.txt", *arguments]
         with subprocess.Popen(command, env=environment()) as process:
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)

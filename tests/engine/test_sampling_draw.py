@@ -182,7 +182,7 @@ def test_logprobs_are_the_log_softmax(n: int, scale: float) -> None:
     best = np.lexsort((np.arange(n), -row))
     best = best[row[best] > -np.inf]
     for token in {0, n // 2, n - 1, int(best[0])}:
-        for top in (0, 1, 5, 20, n):
+        for top in (0, 1, 5, 20, n) if token == 0 or n <= 5000 else (0, 1, 5, 20):
             value, alternatives = sampler.logprobs(row, token, top=top)
             if row[token] == -np.inf:
                 assert value == -np.inf

@@ -82,8 +82,8 @@ def test_as_much_as_may_be_the_beginning_of_a_token_is_taken_back(tiny, length):
 
 @given(text=st.text(alphabet="ab h\n17é世👋", min_size=1, max_size=12))
 @settings(derandomize=True, deadline=None, max_examples=100)
-def test_any_text_is_taken_back_as_trying_says(text):
-    tokenizer = qwen3cpu.load("tiny", threads=1).tokenizer
+def test_any_text_is_taken_back_as_trying_says(tiny, text):
+    tokenizer = tiny.tokenizer
     prompt = tokenizer.encode(text)
     assert taken_back(tokenizer, prompt) == taken_back_by_trying(tokenizer, prompt)
 

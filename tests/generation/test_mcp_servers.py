@@ -1,4 +1,4 @@
-"""Tools of a real MCP server over stdio: calls, faults, and processes that are gone at the end."""
+"""Tools of MCP servers, of a real one and of one that begins faster: calls, faults, and processes that are gone."""
 
 from __future__ import annotations
 
@@ -23,16 +23,23 @@ from qwen3cpu.errors import ArgumentError, McpServerError
 from qwen3cpu.generation.mcp_servers import NOT_ALLOWED, McpServers, result_text
 from qwen3cpu.text.tool_calls import ToolCall
 
-SERVER = Path(__file__).parents[1] / "support" / "mcp_tools.py"
+SUPPORT = Path(__file__).parents[1] / "support"
+SERVER = SUPPORT / "mcp_tools.py"
 
 
 def config(*arguments, **more):
+    """A server that the official package has made."""
     return {"command": sys.executable, "args": [str(SERVER), *arguments], **more}
+
+
+def plain(*arguments, **more):
+    """One that imports no package, for what is on our side."""
+    return {"command": sys.executable, "args": [str(SUPPORT / "mcp_tools_plain.py"), *arguments], **more}
 
 
 def servers(**options):
     pytest.importorskip("mcp", reason="MCP servers need the extra [mcp]")
-    entries = options.pop("entries", {"things": config()})
+    entries = options.pop("entries", {"things": plain()})
     return McpServers({"mcpServers": entries}, **options)
 
 
@@ -58,7 +65,7 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def things():
     """A server for all tests that leave it as it is."""
-    with servers() as running:
+    with servers(entries={"things": config()}) as running:
         yield running
 
 
@@ -98,7 +105,7 @@ def test_servers_that_run_go_on_running(monkeypatch, model, things):
 
 def test_processes_are_gone_and_get_their_environment_only(monkeypatch):
     monkeypatch.setenv("SECRET", "hidden")
-    with servers(entries={"things": config(env={"GREETING": "hello"})}) as running:
+    with servers(entries={"things": plain(env={"GREETING": "hello"})}) as running:
         process, greeting, secret = call(running, "process").split()
         assert (greeting, secret) == ("hello", "None")
         assert is_alive(int(process))
@@ -193,7 +200,8 @@ def test_a_server_that_dies_is_told_with_its_last_words(monkeypatch, model):
 @pytest.mark.heavy
 def test_a_call_that_hangs_ends_in_time():
     expected = "MCP server 'things': hang has not answered within 1 seconds"
-    with none_left(), servers(timeout=1) as running, pytest.raises(McpServerError, match=expected):
+    slow = servers(entries={"things": config()}, timeout=1)
+    with none_left(), slow as running, pytest.raises(McpServerError, match=expected):
         call(running, "hang")
 
 
@@ -204,14 +212,14 @@ def test_a_call_that_hangs_ends_in_time():
             {"command": "/no/such/program"},
             r"MCP server 'bad': the command '/no/such/program' cannot be started: No such",
         ),
-        (config("--end", "no licence"), r"MCP server 'bad': .*; it said: no licence"),
+        (plain("--end", "no licence"), r"MCP server 'bad': .*; it said: no licence"),
         ({"url": "http://127.0.0.1:9/mcp"}, "MCP server 'bad': "),
     ],
     ids=str,
 )
 def test_a_server_that_does_not_start_is_named_and_no_other_is_left(entry, message):
     with none_left(), pytest.raises(McpServerError, match=message):
-        servers(entries={"things": config(), "bad": entry}).__enter__()
+        servers(entries={"things": plain(), "bad": entry}).__enter__()
 
 
 @pytest.mark.heavy

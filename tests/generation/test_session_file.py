@@ -2,15 +2,13 @@
 
 import gc
 import json
-import os
 import random
 import shutil
-import subprocess
-import sys
 
 import checkpoints
 import numpy as np
 import pytest
+from cli_runs import run_code
 
 import qwen3cpu
 from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
@@ -126,14 +124,7 @@ print(list(result.token_ids), model.engine.native.counters()["tokens"] - before)
 @pytest.mark.parametrize("isa", [None, "scalar"])
 def test_a_new_process_goes_on_with_the_same_tokens(model, folder, saved, isa):
     chat, path = saved
-    environment = {**os.environ, **({"QWEN3CPU_ISA": isa} if isa else {})}
-    run = subprocess.run(
-        [sys.executable, "-c", PROGRAM, folder, path, model.kv],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
+    run = run_code(PROGRAM, folder, path, model.kv, **({"QWEN3CPU_ISA": isa} if isa else {}))
     assert (run.returncode, run.stderr) == (0, "")
     result = chat.send("and now?", seed=2)
     new = result.usage.prompt_tokens - result.usage.cached_tokens + len(result.token_ids) - 1
@@ -316,6 +307,8 @@ def test_what_save_never_writes_is_refused(model, saved):
     resumed = model.resume(path)
     assert resumed.messages == chat.messages
     resumed.close()
+    gc.collect()
+    gc.freeze()  # so that each of the collections below walks little
     for change, message in NEVER_WRITTEN:
         path.write_bytes(good)
         forged(path, change)

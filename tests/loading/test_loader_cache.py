@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from checkpoint_texts import CHAT_TEMPLATE
 from checkpoints import write_checkpoint, write_json
+from cli_runs import environment, run_code, start_process
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.tensors import QUANTS
@@ -23,8 +24,6 @@ from qwen3cpu.loading import open as loader
 from qwen3cpu.loading.loaded_model import Checkpoint
 from qwen3cpu.loading.open import open_checkpoint
 from qwen3cpu.packed import cache
-
-ROOT = Path(loader.__file__).parents[2]
 
 
 @pytest.fixture
@@ -56,22 +55,18 @@ def same_weights(a: Checkpoint, b: Checkpoint) -> None:
         np.testing.assert_array_equal(a.vectors[name], b.vectors[name])
 
 
-def run(code: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(code: str, *arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process of its own, with `open_checkpoint` at hand and every model kept in the cache."""
-    return subprocess.run(
-        command(code, *arguments), env=env(**environment), capture_output=True, text=True, check=False
-    )
+    return run_code(PRELUDE + code, *arguments, **changes)
 
 
-def command(code: str, *arguments: object) -> list[str]:
-    prelude = "import sys\nfrom qwen3cpu import _native\n"
-    prelude += "from qwen3cpu.loading import open as loader\nfrom qwen3cpu.loading.open import open_checkpoint\n"
-    return [sys.executable, "-c", prelude + "loader._CACHED_FROM = 0\n" + code, *map(str, arguments)]
-
-
-def env(**environment: str) -> dict[str, str]:
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "PYTHONPATH": path, **environment}
+PRELUDE = """
+import sys
+from qwen3cpu import _native
+from qwen3cpu.loading import open as loader
+from qwen3cpu.loading.open import open_checkpoint
+loader._CACHED_FROM = 0
+"""
 
 
 @pytest.mark.parametrize("quant", QUANTS)
@@ -259,17 +254,12 @@ def test_processes_that_pack_at_the_same_time(tmp_path: Path, cache_folder: Path
         "for *_, data in checkpoint.matrices.values(): checksum.update(data.tobytes())\n"
         "print(checkpoint.packed_path, checksum.hexdigest())\n"
     )
-    processes = [
-        subprocess.Popen(
-            command(code, tmp_path / "model"), env=env(), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        for _ in range(4)
-    ]
+    arguments = ["-c", PRELUDE + code, str(tmp_path / "model")]
+    processes = [start_process(arguments, environment()) for _ in range(4)]
     for process in processes:  # all have started when the first may begin
-        assert process.stdin is not None
-        process.stdin.write("go\n")
+        process.stdin.write(b"go\n")
         process.stdin.flush()
-    results = {process.communicate()[0] for process in processes}
+    results = {process.communicate()[0].decode() for process in processes}
     assert [process.returncode for process in processes] == [0] * 4
     (file,) = cache_folder.iterdir()
     (result,) = results
@@ -350,7 +340,10 @@ def test_peak_memory_is_the_packed_weights_and_one_tensor_or_for_q4_a_layer(
         "checkpoint = open_checkpoint(sys.argv[1], sys.argv[4], threads=1, cache=keep)\n"
         "print(memory('VmHWM') - before, checkpoint.weight_bytes)\n"
     )
-    done = run(code, tmp_path / "model", tmp_path / "warm", int(keep), quant)
+    # An interpreter of its own: a fork has free memory that it need not ask for.
+    arguments = [str(tmp_path / "model"), str(tmp_path / "warm"), str(int(keep)), quant]
+    command = [sys.executable, "-c", PRELUDE + code, *arguments]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     grown, packed = map(int, done.stdout.split())
     size = {"float32": 4, "bfloat16": 2}[dtype]

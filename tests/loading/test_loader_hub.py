@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from checkpoints import write_checkpoint
+from cli_runs import run_process
 from fake_hub import NO_SERVER, Hub, hub_environment, running_hub
 
 from qwen3cpu.checkpoint import hub
 from qwen3cpu.errors import DownloadError
-from qwen3cpu.loading import open as loader
 from qwen3cpu.loading.open import open_checkpoint
-
-ROOT = Path(loader.__file__).parents[2]
 
 
 @pytest.mark.parametrize("text", ["Qwen/Qwen3-1.7B", "a/b", "user_1/x.y-z", "0/1", "a" * 96 + "/" + "b" * 96])
@@ -98,14 +94,7 @@ def load(
         f"try: print('loaded', {wanted})\n"
         "except Qwen3CpuError as error: print(type(error).__name__, error)\n"
     )
-    environment = {
-        **hub_environment(tmp_path / "hf", endpoint, **more),
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-    }
-    return subprocess.run(
-        [sys.executable, "-c", code, source],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    return run_process(["-c", code, source], hub_environment(tmp_path / "hf", endpoint, **more))
 
 
 def test_fetches_the_configuration_alone(tmp_path: Path, server: tuple[type[Hub], str]) -> None:

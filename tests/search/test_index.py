@@ -3,11 +3,11 @@
 import os
 import shutil
 import sqlite3
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+from cli_runs import run_code
 
 import qwen3cpu
 from qwen3cpu.errors import ArgumentError, SearchIndexError
@@ -220,7 +220,7 @@ def test_a_killed_process_leaves_a_usable_index(index, folder, embedding_folder)
         "store.Store.complete = complete\n"
         "SearchIndex(sys.argv[1], qwen3cpu.load(sys.argv[2], quant='q8', threads=1)).update()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, folder, embedding_folder])
+    done = run_code(code, folder, embedding_folder)
     assert done.returncode == -9
     assert len(index) == 512
     assert len(index.search("number", top_n=3)) == 3

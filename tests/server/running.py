@@ -1,14 +1,13 @@
 """Servers on a free port of this machine, in a thread or a process of their own, and requests to them."""
 
+import io
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 
 import httpx
+from cli_runs import environment, start_process
 
 from qwen3cpu.server.app import make_app
 from qwen3cpu.server.serve import HttpServer, listen
@@ -91,11 +90,12 @@ class Running:
 class Started:
     """A server in a process of its own."""
 
-    def __init__(self, *arguments, code=None, **environment):
-        """`code` is run in place of the command, with the same arguments."""
+    def __init__(self, *arguments, code=None, **changes):
+        """`code` is run in place of the command, with the same arguments. changes: of the environment."""
         run = ["-m", "qwen3cpu"] if code is None else ["-c", code]
-        command = [sys.executable, *run, "serve", "--port", "0", "--threads", "1", *arguments]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
+        command = [*run, "serve", "--port", "0", "--threads", "1", *arguments]
+        self.process = start_process(command, environment(**changes), stdin=0, stdout=1)
+        self.process.stderr = io.TextIOWrapper(self.process.stderr)
         self.notes = []
         for line in self.process.stderr:
             self.notes.append(line)

@@ -9,18 +9,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from cli_runs import run_here
+from cli_runs import run, run_here
 from running import Started
 
 import qwen3cpu
 from qwen3cpu.cli import main as cli
 from qwen3cpu.cli import options as cli_options
-
-
-def run(*arguments):
-    """A command that is expected to end by itself."""
-    command = [sys.executable, "-m", "qwen3cpu", "serve", *arguments]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
@@ -134,7 +128,7 @@ def test_a_port_that_is_taken():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        done = run("--port", str(taken.getsockname()[1]))
+        done = run("serve", "--port", str(taken.getsockname()[1]))
     assert done.returncode == 2
     assert "cannot listen on 127.0.0.1 port" in done.stderr
 

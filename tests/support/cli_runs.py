@@ -14,7 +14,6 @@ from pathlib import Path
 from warm_process import WarmProcess
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "qwen3cpu"]
 
 
 def environment(**changes):
@@ -30,17 +29,45 @@ def _warm_process():
     return WarmProcess(environment())
 
 
+def is_warm(variables):
+    """Whether a process with these variables may be a fork of one that has imported the package."""
+    return hasattr(os, "pidfd_open") and _warm_process().serves(variables)
+
+
 def run(*arguments, stdin="", out=None, **changes):
     """Run to the end; text streams. stdin may be bytes, the streams are bytes then. out: a file for stdout."""
-    variables, in_text = environment(**changes), isinstance(stdin, str)
+    return run_process(["-m", "qwen3cpu", *arguments], environment(**changes), stdin, out)
+
+
+def run_code(code, *arguments, **changes):
+    """The same with Python code, which finds the arguments in sys.argv[1:]."""
+    return run_process(["-c", code, *map(str, arguments)], environment(**changes))
+
+
+def run_process(arguments, variables, stdin="", out=None):
+    """The same with the arguments of Python and all variables."""
+    in_text = isinstance(stdin, str)
     arguments = [os.fsdecode(argument) for argument in arguments]
-    if sys.platform == "linux" and _warm_process().serves(variables):
-        code, *streams = _warm_process().run(arguments, stdin.encode() if in_text else stdin, variables, out)
-        return subprocess.CompletedProcess(arguments, code, *(text.decode() if in_text else text for text in streams))
-    with open(out, "wb") if out else contextlib.nullcontext(subprocess.PIPE) as stdout:
-        return subprocess.run(
-            [*COMMAND, *arguments], input=stdin, stdout=stdout, stderr=subprocess.PIPE, text=in_text, env=variables
-        )
+    with open(out, "wb") if out else contextlib.nullcontext() as file:
+        stdout = subprocess.PIPE if file is None else file.fileno()
+        process = start_process(arguments, variables, stdout=stdout)
+        streams = process.communicate(stdin.encode() if in_text else stdin)
+    return subprocess.CompletedProcess(
+        arguments, process.returncode, *(text.decode() if in_text and text is not None else text for text in streams)
+    )
+
+
+def start(*arguments):
+    """Start a command with pipes as standard streams, in bytes."""
+    return start_process(["-m", "qwen3cpu", *map(os.fspath, arguments)], environment())
+
+
+def start_process(arguments, variables, **streams):
+    """Start Python with these arguments: a fork where it may be one. streams: pipes, if nothing else is given."""
+    if is_warm(variables):
+        return _warm_process().popen(arguments, variables, **streams)
+    streams = {name: streams.get(name, subprocess.PIPE) for name in ("stdin", "stdout", "stderr")}
+    return subprocess.Popen([sys.executable, *arguments], env=variables, **streams)
 
 
 def run_here(*arguments):
@@ -56,17 +83,6 @@ def run_here(*arguments):
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
-def start(*arguments):
-    """Start with pipes as standard streams, in bytes."""
-    return subprocess.Popen(
-        [*COMMAND, *map(os.fspath, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(),
-    )
-
-
 class Terminal:
     """A run on a terminal of its own: what is typed, keys included, and what is on the screen."""
 
@@ -75,14 +91,18 @@ class Terminal:
 
     def __init__(self, *arguments, **changes):
         self._screen, inside = pty.openpty()
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", self.TAKE, *COMMAND, *map(os.fspath, arguments)],
-            stdin=inside,
-            stdout=inside,
-            stderr=inside,
-            start_new_session=True,
-            env=environment(**changes),
-        )
+        arguments, variables = ["-m", "qwen3cpu", *map(os.fspath, arguments)], environment(**changes)
+        if is_warm(variables):
+            self.process = _warm_process().start(arguments, variables, [inside] * 3, terminal=True)
+        else:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", self.TAKE, sys.executable, *arguments],
+                stdin=inside,
+                stdout=inside,
+                stderr=inside,
+                start_new_session=True,
+                env=variables,
+            )
         os.close(inside)
         self.shown = ""
 

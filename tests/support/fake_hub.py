@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from cli_runs import environment
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NO_SERVER = "http://127.0.0.1:9"
@@ -130,8 +131,8 @@ def running_hub(files: Path) -> Iterator[tuple[type[Hub], str]]:
 
 def hub_environment(home: Path, endpoint: str, **more: str) -> dict[str, str]:
     """The environment of a process whose hub is `endpoint` and whose cache is `home`."""
-    environment = {
-        **os.environ,
+    variables = {
+        **environment(),
         "HF_HOME": str(home),
         "HF_ENDPOINT": endpoint,
         "HF_HUB_DISABLE_XET": "1",
@@ -141,5 +142,5 @@ def hub_environment(home: Path, endpoint: str, **more: str) -> dict[str, str]:
     }
     for inherited in ("HF_TOKEN", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HUGGINGFACE_HUB_CACHE"):
         if inherited not in more:
-            environment.pop(inherited, None)
-    return environment
+            variables.pop(inherited, None)
+    return variables

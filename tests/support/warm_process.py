@@ -1,22 +1,30 @@
-"""Command lines in processes that need not import the package: forks of a process that has done so.
+"""Processes that need not import the package: forks of a process that has done so.
 
 An import and the packing of `tiny` take half a second, which is most of what a short command takes. The process that
 is forked has one thread and has run no command, so each fork is what a new interpreter is after its imports. Closed
-streams, terminals, and variables that are read at the import need an interpreter of their own.
+streams, and variables that are read at an import, need an interpreter of their own.
 """
 
+import contextlib
+import fcntl
+import gc
 import io
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import types
 
-READ_LATE = "QWEN3CPU_THREADS", "QWEN3CPU_CACHE", "PYTEST_CURRENT_TEST"
+READ_LATE = (
+    *("QWEN3CPU_THREADS", "QWEN3CPU_CACHE", "QWEN3CPU_API_KEY", "NO_COLOR", "PYTEST_CURRENT_TEST"),
+    *("HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_TELEMETRY", "NO_PROXY"),
+)
 """Variables that nothing reads before a command runs. A change of another one needs a new interpreter."""
 
 
@@ -35,83 +43,183 @@ class WarmProcess:
         """Whether a process with these variables may be a fork."""
         return {name for name, _ in environment.items() ^ self.environment.items()} <= {*READ_LATE}
 
-    def run(self, arguments, stdin, environment, out=None):
-        """Run `python -m qwen3cpu` to the end: (exit code, stdout, stderr), all in bytes. out: a file for stdout."""
-        request = json.dumps({"arguments": arguments, "environment": environment, "folder": os.getcwd()}).encode()
-        (read, feed), (shown, write), (noted, note) = (os.pipe() for _ in range(3))
-        target = write if out is None else os.open(out, os.O_WRONLY)
-        theirs = {read, write, note, target}
-        with self._turn, ThreadPoolExecutor(3) as pool:
-            socket.send_fds(self._here, [b"!"], [read, target, note])
-            self._here.sendall(request + b"\n")
-            for fd in theirs:
-                os.close(fd)
-            pool.submit(_feed, feed, stdin)
-            texts = [pool.submit(_drain, fd) for fd in (shown, noted)]
-            stdout, stderr = (text.result() for text in texts)
-            with os.fdopen(self._here.fileno(), "rb", buffering=0, closefd=False) as back:
-                return int(back.readline()), stdout, stderr
+    def start(self, arguments, environment, streams, terminal=False):
+        """Begin `python ARGUMENTS` (-m qwen3cpu and more, or -c and code) with three streams, which stay open here.
+
+        terminal: it leads a session of its own, whose terminal is stdin. Returns the Fork.
+        """
+        request = {"arguments": arguments, "environment": environment, "folder": os.getcwd(), "terminal": terminal}
+        told, tell = os.pipe()
+        with self._turn:
+            socket.send_fds(self._here, [b"!"], [*streams, tell])
+            self._here.sendall(json.dumps(request).encode() + b"\n")
+        os.close(tell)
+        return Fork(os.fdopen(told, "rb", buffering=0))
+
+    def popen(self, arguments, environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE):
+        """The same with pipes, or what else is given: a Fork with what subprocess.Popen has."""
+        theirs, ours = [], []
+        for given, writes in ((stdin, True), (stdout, False), (stderr, False)):
+            if given != subprocess.PIPE:
+                theirs.append(os.dup(given))
+                ours.append(None)
+                continue
+            read, write = os.pipe()
+            theirs.append(read if writes else write)
+            ours.append(os.fdopen(write, "wb", buffering=0) if writes else os.fdopen(read, "rb"))
+        fork = self.start(arguments, environment, theirs)
+        for fd in theirs:
+            os.close(fd)
+        fork.stdin, fork.stdout, fork.stderr = ours
+        return fork
 
 
-def _feed(fd, data):
-    try:
-        with open(fd, "wb") as file:
-            file.write(data)
-    except BrokenPipeError:
-        pass  # as subprocess.run does
+class Fork:
+    """A process that has been forked, with the methods of subprocess.Popen."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, told):
+        self._told = told
+        self.pid = int(told.readline())
+        self.returncode = None
+
+    def poll(self):
+        if self.returncode is None and select.select([self._told], [], [], 0)[0]:
+            self.wait()
+        return self.returncode
+
+    def wait(self):
+        if self.returncode is None:
+            with self._told:
+                self.returncode = int(self._told.readline())
+        return self.returncode
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, text=b""):
+        """Write this, and read what is left of stdout and stderr; both in bytes."""
+        feeding = threading.Thread(target=_feed, args=(self.stdin, text))
+        found = [b"", b""]
+        noting = threading.Thread(target=lambda: found.__setitem__(1, self.stderr.read()))
+        feeding.start()
+        noting.start()
+        if self.stdout is not None:
+            found[0] = self.stdout.read()
+        feeding.join()
+        noting.join()
+        self.__exit__()
+        return tuple(found)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
+        self.wait()
 
 
-def _drain(fd):
-    with open(fd, "rb") as file:
-        return file.read()
+def _feed(file, data):
+    with contextlib.suppress(BrokenPipeError), file:  # as subprocess.run does
+        while data:
+            data = data[file.write(data) :]
 
 
 def main(number):
-    """Import what commands import, then fork for each request."""
+    """Import what commands import, then fork for each request and tell how the forks end."""
     from packed_once import packing_once
 
     import qwen3cpu
+    import qwen3cpu.server.app
+    import qwen3cpu.server.serve
     from qwen3cpu.cli.main import make_parser
 
     packing_once().start()
     make_parser()
     qwen3cpu.load("tiny", threads=1)
+    assert "huggingface_hub" not in sys.modules, "it reads its variables at the import"
+    gc.collect()
+    gc.freeze()  # collections in the forks need not walk, and thereby copy, what is here already
+    running = {}  # by a descriptor that can be read when it has ended: its number, and where to tell
     with socket.socket(fileno=number) as requests:
+        waiting = select.poll()
+        waiting.register(requests, select.POLLIN)
         while True:
-            _, streams, *_ = socket.recv_fds(requests, 1, 3)
-            if not streams:
-                return
-            with os.fdopen(requests.fileno(), "rb", buffering=0, closefd=False) as lines:
-                request = json.loads(lines.readline())
-            child = os.fork()
-            if not child:
-                break
-            for fd in streams:
-                os.close(fd)
-            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            requests.send(b"%d\n" % code)
+            for fd, _ in waiting.poll():
+                if fd in running:
+                    waiting.unregister(fd)
+                    child, tell = running.pop(fd)
+                    _tell(tell, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+                    os.close(fd)
+                    os.close(tell)
+                    continue
+                _, passed, *_ = socket.recv_fds(requests, 1, 4)
+                if not passed:
+                    return
+                with os.fdopen(requests.fileno(), "rb", buffering=0, closefd=False) as lines:
+                    request = json.loads(lines.readline())
+                *streams, tell = passed
+                child = os.fork()
+                if not child:
+                    break
+                for stream in streams:
+                    os.close(stream)
+                _tell(tell, child)
+                ended = os.pidfd_open(child)
+                running[ended] = child, tell
+                waiting.register(ended, select.POLLIN)
+            else:
+                continue
+            break
+    for fd, (_, other) in running.items():
+        os.close(fd)
+        os.close(other)
+    os.close(tell)
     _become(request, streams)
 
 
+def _tell(fd, number):
+    with contextlib.suppress(BrokenPipeError):  # nobody waits for it
+        os.write(fd, b"%d\n" % number)
+
+
 def _become(request, streams):
-    """Be `python -m qwen3cpu` with these arguments and streams; ends as that does."""
+    """Be `python` with these arguments and streams; ends as that does."""
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
+    for fd in {*streams} - {0, 1, 2}:
         os.close(fd)
+    if request["terminal"]:
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     sys.stdin, sys.stdout, sys.stderr = map(_stream, range(3), ("<stdin>", "<stdout>", "<stderr>"))
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.argv = ["qwen3cpu", *request["arguments"]]
-    runpy.run_module("qwen3cpu", run_name="__main__", alter_sys=True)
+    option, what, *rest = request["arguments"]
+    if option == "-m":
+        sys.argv = [what, *rest]
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = [option, *rest]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(what, vars(sys.modules["__main__"]))
 
 
 def _stream(number, name):
     """A standard stream as Python opens it in UTF-8 mode."""
     file = open(number, "rb" if number == 0 else "wb", closefd=False)  # noqa: SIM115
     errors = "backslashreplace" if number == 2 else "surrogateescape"
-    stream = io.TextIOWrapper(file, "utf-8", errors, newline="\n", line_buffering=number == 2)
+    lines = number == 2 or file.isatty()
+    stream = io.TextIOWrapper(file, "utf-8", errors, newline="\n", line_buffering=lines)
     stream.mode = "r" if number == 0 else "w"
     return stream
 
