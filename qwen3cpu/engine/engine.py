@@ -107,8 +107,11 @@ class Engine:
             ContextLengthError: a sequence would outgrow the context. No sequence has changed then.
             EngineError: this process was forked while another thread used the model, or the weights' file was cut.
         """
-        with self.traffic:
+        begun = self.traffic.begin()
+        try:
             return self._shared_pass([BatchItem(*item) for item in batch], self._forward)
+        finally:
+            self.traffic.end(begun)
 
     def forward_idle(self, sequence: TokenSequence, new: Sequence[int]) -> None:
         """Append new tokens to a sequence while nobody waits for the model; raises as `forward` does."""
@@ -117,7 +120,7 @@ class Engine:
     def _forward(self, batch: Sequence[BatchItem]) -> Rows:
         for item in batch:
             check_length(item.sequence.length + len(item.ids), self.context)
-        with self._native_pass:
+        with self._native_pass.held():
             self._check_weights()
             for item in batch:
                 item.sequence.ids.extend(item.ids)

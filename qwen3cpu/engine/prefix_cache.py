@@ -65,13 +65,13 @@ class PrefixCache:
 
     @limit.setter
     def limit(self, limit: int) -> None:
-        with self._lock:
+        with self._lock.held():
             self._limit = limit
             self._shrink()
 
     def lookup(self, ids: Sequence[int], adapter: str | None = None) -> TokenSequence:
         """A new sequence of an adapter that holds the longest cached beginning of `ids`: 0 or more whole blocks."""
-        with self._lock:
+        with self._lock.held():
             path = self._find(ids, adapter)
             for key in reversed(path):
                 self._nodes.move_to_end(key)
@@ -80,7 +80,7 @@ class PrefixCache:
 
     def cached(self, ids: Sequence[int], adapter: str | None = None) -> int:
         """How many of `ids`, from the start, `lookup` would find. Does not count as use."""
-        with self._lock:
+        with self._lock.held():
             return len(self._find(ids, adapter)) * BLOCK
 
     @staticmethod
@@ -95,7 +95,7 @@ class PrefixCache:
         """Keep the full blocks of a sequence, sharing them with it; the least recently used others make room."""
         path: list[Key] = []
         parent: Parent = sequence.adapter
-        with self._lock:
+        with self._lock.held():
             for index, ids in enumerate(_blocks(sequence.ids[: self._limit // self._block_bytes * BLOCK])):
                 key = (parent, ids)
                 node = self._nodes.get(key)
@@ -116,7 +116,7 @@ class PrefixCache:
             Bytes that are free now.
         """
         freed = 0
-        with self._lock:
+        with self._lock.held():
             children = Counter(parent for parent, _ in self._nodes)
             for key, node in list(self._nodes.items()):
                 if freed >= size:
@@ -129,7 +129,7 @@ class PrefixCache:
 
     def clear(self) -> None:
         """Give everything back."""
-        with self._lock:
+        with self._lock.held():
             self._nodes.clear()
 
     def _find(self, ids: Sequence[int], adapter: str | None) -> list[Key]:

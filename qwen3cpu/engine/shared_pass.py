@@ -55,9 +55,9 @@ class SharedPass:
         """
         call = _Call(items)
         try:
-            with self._lock:
+            with self._lock.held():
                 self._waiting.append(call)
-            with self._turn:
+            with self._turn.held():
                 while not call.done:
                     _run_together(self._next(call), run)
         except BaseException:
@@ -73,7 +73,7 @@ class SharedPass:
 
         The main thread runs its own call only: when Ctrl-C strikes there, others must not lose theirs.
         """
-        with self._lock:
+        with self._lock.held():
             if threading.current_thread() is threading.main_thread():
                 self._waiting.remove(own)
                 return [own]
@@ -88,11 +88,11 @@ class SharedPass:
 
     def _withdraw(self, call: _Call) -> None:
         """After Ctrl-C: return when no pass over the call's sequences runs or will run."""
-        with self._lock:
+        with self._lock.held():
             if call in self._waiting:
                 self._waiting.remove(call)
                 return
-        with self._turn:
+        with self._turn.held():
             return
 
 

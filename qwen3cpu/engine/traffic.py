@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
-from types import TracebackType
+from weakref import WeakSet
 
 from qwen3cpu.system.fork_guard import ForkLock, call_in_child
 
@@ -11,8 +11,15 @@ QUIET_SECONDS = 0.1
 """Without a forward pass for so long, a model counts as idle: longer than sampling takes between two steps."""
 
 
+class Pass:
+    """A forward pass that somebody waits for, from `Traffic.begin` to `Traffic.end`.
+
+    It also ends when nobody holds this object any more: a Ctrl-C may keep `end` from being called.
+    """
+
+
 class Traffic:
-    """Notes the forward passes that somebody waits for: a context manager around each of them."""
+    """Notes the forward passes that somebody waits for."""
 
     def __init__(self) -> None:
         self._lock = ForkLock()
@@ -21,21 +28,23 @@ class Traffic:
 
     def _forget(self) -> None:
         """Nothing runs: at the start, and in a child process, where the threads that ran passes do not exist."""
-        self._passes = 0
+        self._passes: WeakSet[Pass] = WeakSet()
         self._ended = monotonic() - QUIET_SECONDS
 
-    def __enter__(self) -> None:
-        with self._lock:
-            self._passes += 1
+    def begin(self) -> Pass:
+        """A pass begins. Its caller holds what is returned until it is over."""
+        begun = Pass()
+        with self._lock.held():
+            self._passes.add(begun)
+        return begun
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        with self._lock:
-            self._passes -= 1
+    def end(self, begun: Pass) -> None:
+        """The pass is over."""
+        with self._lock.held():
+            self._passes.discard(begun)
             self._ended = monotonic()
 
     def quiet_in(self) -> float:
         """Seconds until the model counts as idle if nothing else comes; 0 when it does."""
-        with self._lock:
+        with self._lock.held():
             return QUIET_SECONDS if self._passes else max(0.0, self._ended + QUIET_SECONDS - monotonic())

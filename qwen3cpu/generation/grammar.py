@@ -181,7 +181,7 @@ class Grammars:
             _ = self._line_breaks  # looks at every token of the vocabulary
         vocabulary, items = self._load(), MOST_FORM_ITEMS if grammar.exact else MOST_ITEMS
         try:
-            with self._compiling:
+            with self._compiling.held():
                 found = self._compiled.get(grammar.text, lambda: _compiled(grammar.text, vocabulary, items))
         except ArgumentError as error:
             raise ArgumentError(f"{grammar.about}: {str(error).removeprefix('schema: ')}") from None
@@ -205,7 +205,7 @@ class Grammars:
         return LineBreaks([self._tokenizer.token_bytes(token) for token in range(self._tokenizer.size)])
 
     def _load(self) -> LLTokenizer:
-        with self._lock:
+        with self._lock.held():
             if LIBRARY.lost and self._process != os.getpid():
                 _kept.append((self._vocabulary, self._compiled))
                 self._vocabulary = None

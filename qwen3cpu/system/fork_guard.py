@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 from weakref import WeakMethod, WeakSet
 
@@ -18,21 +17,21 @@ from qwen3cpu.errors import EngineError
 
 
 class ForkLock:
-    """A lock, used by `with`. In a child process it raises EngineError if another thread held it at the fork."""
+    """A lock, used by `with lock.held()`, which raises EngineError in a child if another thread held it at the fork.
+
+    `with` enters Python's own lock, because a Ctrl-C may end any function of Python: one that took the lock might not
+    come to tell `with` so, and the lock would stay closed for ever.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lost = False
         _locks.add(self)
 
-    def __enter__(self) -> None:
+    def held(self) -> threading.Lock:
+        """The lock, for `with`. Raises EngineError as `check` does."""
         self.check()
-        self._lock.acquire()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._lock.release()
+        return self._lock
 
     def check(self) -> None:
         """Raise EngineError when this process was forked while another thread held the lock."""

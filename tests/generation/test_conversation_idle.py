@@ -122,15 +122,15 @@ def test_it_waits_while_a_call_runs(model, pieces):
     chat.send("hello")
     chat.wait_prepared()
     del pieces[:]
-    stop = threading.Event()
-    pieces.after(2, lambda: (model.engine.traffic.__enter__(), stop.set()))
+    stop, others = threading.Event(), []
+    pieces.after(2, lambda: (others.append(model.engine.traffic.begin()), stop.set()))
     edit_and_prepare(chat, model)
     stop.wait()
     # A call is under way now. The answers of others are not delayed, and nothing is prepared beside them.
     for _ in range(3):
         assert model.generate("hello", temperature=0).text == "AB"
     assert len(pieces) == 2
-    model.engine.traffic.__exit__(None, None, None)
+    model.engine.traffic.end(others.pop())
     chat.wait_prepared()
     assert len(pieces) > 5
     assert chat.send("and?").text == "AB"

@@ -1,8 +1,13 @@
-"""What the guard of forks keeps of an object that is gone: nothing."""
+"""What the guard of forks keeps of an object that is gone, and what a Ctrl-C leaves of a lock: nothing."""
 
 import gc
+import sys
 from weakref import WeakMethod
 
+import pytest
+
+from qwen3cpu.engine import traffic
+from qwen3cpu.system import fork_guard
 from qwen3cpu.system.fork_guard import call_in_child
 
 
@@ -26,3 +31,65 @@ def test_nothing_is_kept_of_objects_that_are_gone():
     assert kept_methods() == before + 100
     del owner, owners
     assert kept_methods() == before
+
+
+def interrupted(call, nth, file):
+    """Call and end it by KeyboardInterrupt at the nth instruction of Python code of a file; whether it came to that."""
+    left = nth
+
+    def trace(frame, event, _):
+        nonlocal left
+        if frame.f_code.co_filename != file:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_ctrl_c_at_any_instruction_leaves_the_lock_free():
+    """Python runs handlers of signals between two instructions of any of its functions."""
+    lock = fork_guard.ForkLock()
+
+    def use():
+        with lock.held():
+            pass
+
+    nth = 1
+    while interrupted(use, nth, fork_guard.__file__):
+        free = lock.held().acquire(blocking=False)
+        assert free, f"after {nth} instructions"
+        lock.held().release()
+        nth += 1
+    assert nth > 5
+
+
+@pytest.mark.parametrize("file", [fork_guard.__file__, __file__])
+def test_ctrl_c_at_any_instruction_leaves_no_pass_behind(file):
+    passes = traffic.Traffic()
+
+    def use():
+        begun = passes.begin()
+        try:
+            assert passes.quiet_in() == traffic.QUIET_SECONDS
+        finally:
+            passes.end(begun)
+
+    nth = 1
+    while interrupted(use, nth, file):
+        gc.collect()
+        assert passes.quiet_in() < traffic.QUIET_SECONDS, f"after {nth} instructions"
+        nth += 1
+    assert nth > 5
