@@ -260,7 +260,7 @@ def test_an_index_of_another_model_or_version_is_refused_by_name(index, folder, 
     with pytest.raises(SearchIndexError, match=r"was made with another model: expected .*, found .*; remove the file"):
         SearchIndex(folder, qwen3cpu.load(tmp_path / "wider", quant="q8", threads=1))
     monkeypatch.setattr("qwen3cpu.search.store.VERSION", "0")
-    with pytest.raises(SearchIndexError, match="was made with another version: expected 0, found 1"):
+    with pytest.raises(SearchIndexError, match="was made with another version: expected 0, found 2"):
         SearchIndex(folder, model)
 
 

@@ -139,11 +139,11 @@ def test_the_scale_and_the_zero_are_the_best_of_those_tried():
 
 
 def test_a_weight_that_is_alone_on_its_side_of_zero_is_reached():
-    """The levels reach less far on one side of zero than from end to end, by a third."""
+    """The levels reach less far on one side of zero than from end to end, by a third, which the weight would lose."""
     weights = (np.random.default_rng(0).standard_normal((16, 256)) * 0.01).astype(np.float32)
     weights[:8, 100], weights[8:, 100] = 1.0, -1.0
     _, packed = rounded(weights, np.eye(256, dtype=np.float32))
-    assert (np.abs(unpack(("q4", 16, 256, packed)) - weights)[:, 100] < 0.05).all()
+    assert (np.abs(unpack(("q4", 16, 256, packed)) - weights)[:, 100] < 0.1).all()
 
 
 def test_uncorrelated_inputs_leave_nothing_to_make_up_for():
