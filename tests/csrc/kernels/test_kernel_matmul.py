@@ -55,6 +55,8 @@ def test_equals_oracle_for_every_count_of_rows_and_tokens(kernel: Kernel) -> Non
     with Differences(kernel) as differences:
         for n_rows, tokens in itertools.product([*range(1, 18), 40, 41], range(1, 10)):
             add_twins(differences, kernel, random_product(kernel.name, n_rows, 96, tokens))
+        for n_rows, tokens in itertools.product([8, 16, 24, 40], range(10, 24)):
+            add_twins(differences, kernel, random_product(kernel.name, n_rows, 288, tokens))
 
 
 @every_fast_kernel
