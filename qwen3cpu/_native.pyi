@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMATS: list[str]
-"""Weight formats in the order of csrc/layout/formats.inc: f32, bf16, q8, q4."""
+"""Weight formats in the order of csrc/layout/formats.inc: f32, bf16, q8, q4, q4s."""
 KV_FORMATS: list[str]
 """Formats of the KV cache in the order of csrc/layout/kv_formats.inc: f32, f16, q8."""
 KV_BLOCK: int

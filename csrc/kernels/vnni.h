@@ -16,7 +16,7 @@
 //   store(y, apart, rows)   the same back; a second tile is absent when apart is 0
 //   set1, zero, low_nibbles, high_nibbles, mul
 //   add_products(sum, w, x) sum + the products of a k-quad with the activations x: four of them, or a register
-//   add_scaled(dot, sum, s) dot + the lower half of sum times the lower half of s
+//   add_scaled(dot, x, s)   dot + the products of both halves of x and s
 //   fma(dot, scale, acc)    float(dot) * scale + acc
 //   eightfold(x)            8 * x
 //   pin(x)                  keeps x in a register here
@@ -27,7 +27,6 @@
 //   lower_halves(x), upper_halves(x)  one half in the lower half of the lane, nothing in the upper one
 //   twice_lower(x), twice_upper(x)  one half in both
 //   times(x, s)             x * s
-//   add_halves(dot, x, s)   dot + the products of both halves
 #pragma once
 
 #include <immintrin.h>

@@ -41,7 +41,7 @@ QWEN3CPU_INLINE void start_q4_block(const Q4Block* const (&block)[R], int64_t ap
       Int two = Rows::set1(four_bytes(sum + t * sums + g));
       Rows::pin(two);
 #pragma GCC unroll 4
-      for (int i = 0; i < R; ++i) dot[i][t] = Rows::add_halves(dot[i][t], two, zeros[i]);
+      for (int i = 0; i < R; ++i) dot[i][t] = Rows::add_scaled(dot[i][t], two, zeros[i]);
     }
   }
 }

@@ -89,7 +89,7 @@ QWEN3CPU_INLINE void finish_block(const typename Rows::Int (&places)[kPairs][R],
       Rows::pin(two);
 #pragma GCC unroll 4
       for (int i = 0; i < R; ++i) {
-        sum[t][i] = Rows::add_halves(sum[t][i], two, place[i]);
+        sum[t][i] = Rows::add_scaled(sum[t][i], two, place[i]);
         Rows::pin(sum[t][i]);
       }
     }

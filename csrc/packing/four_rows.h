@@ -1,4 +1,5 @@
-// Four rows side by side, for packing and rounding (pack_q8.cc, pack_q4s.cc, round_q4.cc, block_moments.cc).
+// Four rows side by side, for packing and rounding (pack_q8.cc, pack_q4.cc, pack_q4s.cc, round_q4.cc,
+// block_moments.cc).
 #pragma once
 
 #include <cfloat>

@@ -14,7 +14,7 @@ namespace {
 constexpr float kFirstPart = 0.72f, kPartStep = 0.03f;
 constexpr int kParts = 14;
 
-constexpr int kMostZero = 15;
+constexpr int kMostZero = kQ4ZeroMiddle + kQ4MostZero;
 constexpr int kZeros = 2;  // zeros on each side of the one that puts the middle of the levels into that of the weights
 
 Rows all(float x) { return Rows{x, x, x, x}; }

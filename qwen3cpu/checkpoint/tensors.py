@@ -36,6 +36,11 @@ def check_quant(quant: str) -> None:
         raise ArgumentError(f"quant: expected one of {', '.join(QUANTS)}, found {quant!r}")
 
 
+def read_format(name: str, *, earlier: bool) -> str:
+    """The weight format that a packed file or session calls so. earlier: it is of a version whose q4 is EARLIER."""
+    return EARLIER if earlier and name == NARROW else name
+
+
 # What a row is made of
 
 

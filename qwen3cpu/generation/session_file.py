@@ -28,7 +28,7 @@ from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.json_fields import brief, parse_object
 from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
-from qwen3cpu.checkpoint.tensors import EARLIER, NARROW
+from qwen3cpu.checkpoint.tensors import read_format
 from qwen3cpu.engine.sequence import TokenSequence
 from qwen3cpu.errors import ArgumentError, CheckpointError, SessionError
 from qwen3cpu.generation.answerer import AnsweringModel
@@ -198,8 +198,8 @@ def _check_identity(file: SafetensorsFile, identity: Identity) -> None:
         )
     for name, expected in asdict(identity).items():
         found = file.metadata.get(name)
-        if name == "quant" and found == NARROW and version == _EARLIER_VERSION:
-            found = EARLIER
+        if name == "quant" and found is not None:
+            found = read_format(found, earlier=version == _EARLIER_VERSION)
         if found != expected:
             raise SessionError(
                 f"{file.path}: was saved with another model: {name}: expected {expected}, found {brief(found)}"

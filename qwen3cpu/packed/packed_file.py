@@ -31,7 +31,7 @@ from qwen3cpu.checkpoint.json_fields import Fields, brief, parse_object
 from qwen3cpu.checkpoint.model_texts import ModelTexts, parse_texts
 from qwen3cpu.checkpoint.purpose import Purpose
 from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
-from qwen3cpu.checkpoint.tensors import EARLIER, HEAD, NARROW, QUANTS, matrix_shapes, vector_lengths
+from qwen3cpu.checkpoint.tensors import HEAD, QUANTS, matrix_shapes, read_format, vector_lengths
 from qwen3cpu.errors import CheckpointError
 from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix
 from qwen3cpu.packed.sealed_file import PAGE, check_seal, is_sealed
@@ -104,7 +104,7 @@ class PackedFile:
 
     def _format_of(self, name: str) -> str:
         """The weight format that the file calls so."""
-        return EARLIER if name == NARROW and self.metadata["format_version"] == _EARLIER_VERSION else name
+        return read_format(name, earlier=self.metadata["format_version"] == _EARLIER_VERSION)
 
     def _read_origin(self) -> Origin:
         source = f"{self.path}: source"

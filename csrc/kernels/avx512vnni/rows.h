@@ -60,8 +60,7 @@ struct Rows {
   static Int high_nibbles(Int two) { return low_nibbles(_mm512_srli_epi16(two, 4)); }
   static Int add_products(Int sum, Int w, Int x) { return _mm512_dpbusd_epi32(sum, w, x); }
   static Int add_products(Int sum, Int w, const int8_t* x) { return add_products(sum, w, set1(vnni::four_bytes(x))); }
-  static Int add_scaled(Int dot, Int sum, Int scale) { return _mm512_dpwssd_epi32(dot, sum, scale); }
-  static Int add_halves(Int dot, Int x, Int s) { return _mm512_dpwssd_epi32(dot, x, s); }
+  static Int add_scaled(Int dot, Int x, Int s) { return _mm512_dpwssd_epi32(dot, x, s); }
   static Float mul(Float a, Float b) { return _mm512_mul_ps(a, b); }
   static Float mul(Float a, float b) { return _mm512_mul_ps(a, _mm512_set1_ps(b)); }
   static Float fma(Int dot, Float scale, Float acc) { return _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, acc); }

@@ -46,8 +46,7 @@ struct Rows {
   static Int high_nibbles(Int two) { return low_nibbles(_mm256_srli_epi16(two, 4)); }
   static Int add_products(Int sum, Int w, Int x) { return _mm256_dpbusd_avx_epi32(sum, w, x); }
   static Int add_products(Int sum, Int w, const int8_t* x) { return add_products(sum, w, set1(vnni::four_bytes(x))); }
-  static Int add_scaled(Int dot, Int sum, Int scale) { return _mm256_dpwssd_avx_epi32(dot, sum, scale); }
-  static Int add_halves(Int dot, Int x, Int s) { return _mm256_dpwssd_avx_epi32(dot, x, s); }
+  static Int add_scaled(Int dot, Int x, Int s) { return _mm256_dpwssd_avx_epi32(dot, x, s); }
   static Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
   static Float mul(Float a, float b) { return _mm256_mul_ps(a, _mm256_set1_ps(b)); }
   static Float fma(Int dot, Float scale, Float acc) { return _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, acc); }

@@ -1,7 +1,5 @@
 // q4 weights times int8 activations with a scale per 256.
-#include <cmath>
-
-#include "kernels/scalar/kernels.h"
+#include "kernels/scalar/q4_blocks.h"
 
 namespace qwen3cpu::scalar {
 namespace {
@@ -24,25 +22,7 @@ int32_t group_dot(const Q4Block& block, int g, int r, const int8_t* x) {
 
 void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                 float* y, int64_t ldy, uint8_t*) {
-  const int groups = ceil_div(w.cols, kGroup);
-  for (int tile = 0; tile < n_tiles; ++tile) {
-    const auto* blocks = reinterpret_cast<const Q4Block*>(w.tile(first_tile + tile));
-    const float* row_scales = w.row_scales(first_tile + tile);
-    for (int t = 0; t < n_tokens; ++t) {
-      const int8_t* input = x.q + int64_t{first_token + t} * x.stride;
-      const float* scale_x = x.scale + int64_t{first_token + t} * x.scales;
-      for (int r = 0; r < kTileRows; ++r) {
-        float acc = 0.0f;
-        for (int b = 0; b * Q4Block::kGroups < groups; ++b) {
-          int32_t dot = 0;
-          for (int g = 0; g < Q4Block::kGroups && b * Q4Block::kGroups + g < groups; ++g)
-            dot += group_dot(blocks[b], g, r, input + b * Q4Block::kCols + g * kGroup);
-          acc = std::fma(static_cast<float>(dot), scale_x[b], acc);
-        }
-        y[t * ldy + tile * kTileRows + r] = acc * row_scales[r];
-      }
-    }
-  }
+  multiply_blocks<Q4Block>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, group_dot);
 }
 
 }  // namespace qwen3cpu::scalar
