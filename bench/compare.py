@@ -1,16 +1,17 @@
 """qwen3cpu beside llama.cpp on this machine, in one run: the same shape, random weights, ratios of medians.
 
 Each engine has a process of its own that stays alive; the two take turns (A B A B ...), one working at a time with the
-same number of threads, so that a machine that drifts drifts for both. qwen3cpu is measured as its users run it, with
-sampling and detokenizing; of llama.cpp only llama_decode is timed (see peer_llama.py). Needs the extra `compare`, here
-or in the interpreter that --peer-python names.
+same number of threads, so that a machine that drifts drifts for both. A case takes turns until the median of its
+ratios is known to 5 %: until the interval that holds it with 95 % certainty is that narrow. qwen3cpu is measured as its
+users run it, with sampling and detokenizing; of llama.cpp only llama_decode is timed (see peer_llama.py). Needs the
+extra `compare`, here or in the interpreter that --peer-python names. --isa compares instruction set by instruction set,
+each with the build of llama.cpp that build_peers.py made for it.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import itertools
 import json
 import statistics
 import sys
@@ -29,10 +30,16 @@ from qwen3cpu.bench.process import Worker
 from qwen3cpu.bench.report import Spread, spread_text
 from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.loading.random_weights import SIZES, synthetic_config
+from qwen3cpu.packed.cache import cache_folder
+from qwen3cpu.system.instruction_sets import chosen_isa
 from qwen3cpu.system.peaks import Peaks
 from qwen3cpu.system.thread_count import resolve_threads
 
 PEER_TYPES = {"q4": "Q4_0", "q8": "Q8_0", "bf16": "BF16"}
+SETTLED_PERCENT = 5
+"""A case is done when its ratio is known this closely."""
+SHARED = 0.75
+"""Threads that multiply with less than this of their number times one thread's speed share a unit, or a clock."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,11 @@ class Duel:
         return f"{case.quant} {case.label}{together}{after} on {threads}"
 
 
-def duels(threads: int, n_gen: int) -> list[Duel]:
+PROMPT_FLOORS = {"amx": 4.0, "avx512vnni": 2.2, "avxvnni": 2.5, "avx2": 2.6}
+"""Of a q4 prompt of 512, for each instruction set that both engines have a build for."""
+
+
+def duels(threads: int, n_gen: int, isa: str) -> list[Duel]:
     """The table of cases, on `threads` threads, decoding `n_gen` tokens."""
 
     def duel(quant: str, floor: float | None, n_prompt: int = 0, **settings: int) -> Duel:
@@ -61,7 +72,7 @@ def duels(threads: int, n_gen: int) -> list[Duel]:
 
     return [
         duel("q4", 1.4),
-        duel("q4", 2.5, n_prompt=512),
+        duel("q4", PROMPT_FLOORS.get(isa), n_prompt=512),
         duel("q4", 2.5, depth=4096),
         duel("q4", 2.5, n_prompt=4096),
         duel("q4", 1.4, threads=1),
@@ -78,6 +89,8 @@ class Outcome:
     """What both engines did in a case."""
 
     name: str
+    isa: str
+    """Of qwen3cpu."""
     case: dict[str, Any]
     tokens_per_second: Spread
     peer_type: str
@@ -90,87 +103,114 @@ class Outcome:
     bytes_per_token: float
     read_gb_s: float
     read_percent: float
+    int8_gmac_s: Spread
+    """10^9 multiply-adds a second of all threads, measured between the turns."""
+    int8_gmac_s_one: Spread
+    """Of one thread, the other cores idle."""
     multiply_percent: float
     peak_rss_bytes: int
     peer_peak_rss_bytes: int
 
 
-def compare(
-    size: str, chosen: Sequence[Duel], repetitions: int, peer_python: str, folder: Path
-) -> tuple[list[Outcome], dict[str, Any]]:
-    """Run the cases, one weight format after the other, so that memory holds two models at a time.
+@dataclass(frozen=True)
+class Plan:
+    """How a comparison is made.
 
     Args:
         size: shape, one of SIZES.
-        chosen: the cases.
-        repetitions: timed runs of each case and engine, after one that is not timed.
-        peer_python: interpreter with llama-cpp-python and gguf.
+        least: timed turns of each case, after one that is not timed.
+        most: turns after which a case ends though its ratio is not settled.
         folder: where GGUF files are written, or found from an earlier run.
+    """
+
+    size: str
+    least: int
+    most: int
+    folder: Path
+
+
+Pairs = list[tuple[dict[str, Any], dict[str, Any]]]
+"""What both engines said of each run of a case, the one that warms up first."""
+
+
+def _speeds(pairs: Pairs) -> list[tuple[float, float]]:
+    return [(mine["tokens"] / mine["seconds"], its["tokens"] / its["seconds"]) for mine, its in pairs[1:]]
+
+
+def _settled(pairs: Pairs) -> bool:
+    return Spread.of(mine / its for mine, its in _speeds(pairs)).uncertain_percent < SETTLED_PERCENT
+
+
+def compare(plan: Plan, chosen: Sequence[Duel], isa: str, peer_python: str) -> tuple[list[Outcome], dict[str, Any]]:
+    """Run the cases, one weight format after the other, so that memory holds two models at a time.
+
+    Args:
+        plan: how.
+        chosen: the cases.
+        isa: instruction set of qwen3cpu.
+        peer_python: interpreter with llama-cpp-python and gguf.
 
     Returns:
-        The outcomes, and what llama.cpp says of itself. Each round is told on stderr as it ends.
+        The outcomes, and what llama.cpp says of itself. Each turn is told on stderr as it ends.
 
     Raises:
         BenchError: an engine failed.
     """
     outcomes: dict[Duel, Outcome] = {}
     peer: dict[str, Any] = {}
-    with ExitStack() as stack:
-        prober = stack.enter_context(Worker("peaks of the machine"))
-        rounds = itertools.count(1)
+    with Worker("peaks of the machine", environment={"QWEN3CPU_ISA": isa}) as prober:
         for quant in dict.fromkeys(duel.case.quant for duel in chosen):
             assert quant is not None
             own_duels = [duel for duel in chosen if duel.case.quant == quant]
-            with _engines(size, quant, own_duels, peer_python, folder) as (own, other, opened, said):
+            with _engines(plan, quant, own_duels, isa, peer_python) as (own, other, opened, said):
                 peer = said
-                runs: dict[Duel, list[tuple[dict[str, Any], dict[str, Any]]]] = {duel: [] for duel in own_duels}
-                peaks: dict[int, list[Peaks]] = {duel.case.threads: [] for duel in own_duels}
+                runs: dict[Duel, Pairs] = {duel: [] for duel in own_duels}
+                peaks: dict[int, list[Peaks]] = {threads: [] for threads in {1, *(d.case.threads for d in own_duels)}}
 
                 def run(duel: Duel, own: Worker = own, other: Worker = other, runs: Any = runs) -> None:
                     case = duel.case.as_dict()
                     pair = own.ask("run", case=case), other.ask("run", case=case)
                     runs[duel].append(pair)
                     mine, theirs = (run["tokens"] / run["seconds"] for run in pair)
-                    at = f"{next(rounds)}/{len(chosen) * (repetitions + 1)}"
-                    print(f"{at} {duel.name}: {mine:.1f} beside {theirs:.1f} tok/s", file=sys.stderr, flush=True)
+                    told = f"{isa}, {duel.name}, turn {len(runs[duel]) - 1}: {mine:.1f} beside {theirs:.1f} tok/s"
+                    print(told, file=sys.stderr, flush=True)
 
                 for duel in sorted(own_duels, key=lambda duel: duel.case.batch * duel.case.positions):
                     run(duel)
-                for _ in range(repetitions):
-                    for threads, measured in peaks.items():
+                for turn in range(plan.most):
+                    open_duels = [duel for duel in own_duels if turn < plan.least or not _settled(runs[duel])]
+                    for threads in {1, *(duel.case.threads for duel in open_duels)} if open_duels else ():
                         answer = prober.ask("peaks", threads=threads, model_bytes=opened["weight_bytes"])
-                        measured.append(Peaks(**answer))
-                    for duel in own_duels:
+                        peaks[threads].append(Peaks(**answer))
+                    for duel in open_duels:
                         run(duel)
                 for duel in own_duels:
-                    outcomes[duel] = _outcome(duel, opened, runs[duel], peaks[duel.case.threads])
+                    outcomes[duel] = _outcome(duel, isa, opened, runs[duel], peaks)
     return [outcomes[duel] for duel in chosen], peer
 
 
 @contextmanager
 def _engines(
-    size: str, quant: str, own_duels: Sequence[Duel], peer_python: str, folder: Path
+    plan: Plan, quant: str, own_duels: Sequence[Duel], isa: str, peer_python: str
 ) -> Iterator[tuple[Worker, Worker, dict[str, Any], dict[str, Any]]]:
     """Both engines with their models loaded, and what each says of its own."""
     threads = max(duel.case.threads for duel in own_duels)
-    config = synthetic_config(size)
-    path = folder / f"{size}-{PEER_TYPES[quant]}.gguf"
+    config = synthetic_config(plan.size)
+    path = plan.folder / f"{plan.size}-{PEER_TYPES[quant]}.gguf"
     peer_command = (peer_python, str(Path(__file__).with_name("peer_llama.py")))
-    with Worker("qwen3cpu") as own, Worker("llama.cpp", peer_command) as other:
+    with (
+        Worker("qwen3cpu", environment={"QWEN3CPU_ISA": isa}) as own,
+        Worker("llama.cpp", peer_command) as other,
+    ):
         if not path.exists():
             other.ask("write", path=str(path), shape=dataclasses.asdict(config), kind=PEER_TYPES[quant])
         said = other.ask("open", path=str(path), vocab_size=config.vocab_size)
-        opened = own.ask("open", model=None, synthetic=size, quant=quant, kv="f16", threads=threads)
+        opened = own.ask("open", model=None, synthetic=plan.size, quant=quant, kv="f16", threads=threads)
         yield own, other, opened, said
 
 
-def _outcome(
-    duel: Duel,
-    opened: dict[str, Any],
-    runs: Sequence[tuple[dict[str, Any], dict[str, Any]]],
-    peaks: Sequence[Peaks],
-) -> Outcome:
-    speeds = [tuple(run["tokens"] / run["seconds"] for run in pair) for pair in runs[1:]]
+def _outcome(duel: Duel, isa: str, opened: dict[str, Any], runs: Pairs, all_peaks: dict[int, list[Peaks]]) -> Outcome:
+    speeds, peaks = _speeds(runs), all_peaks[duel.case.threads]
     own, other = Spread.of(speed for speed, _ in speeds), Spread.of(speed for _, speed in speeds)
     assert duel.case.quant is not None
     costs = ModelCosts(**opened["costs"])
@@ -178,6 +218,7 @@ def _outcome(
     multiply = statistics.median(getattr(peak, f"{costs.multiply}_gmac_s") for peak in peaks)
     return Outcome(
         name=duel.name,
+        isa=isa,
         case=duel.case.as_dict(),
         tokens_per_second=own,
         peer_type=PEER_TYPES[duel.case.quant],
@@ -188,6 +229,8 @@ def _outcome(
         bytes_per_token=costs.bytes_per_token(duel.case),
         read_gb_s=read,
         read_percent=100 * costs.bytes_per_token(duel.case) * own.median / (read * 1e9),
+        int8_gmac_s=Spread.of(peak.int8_gmac_s for peak in peaks),
+        int8_gmac_s_one=Spread.of(peak.int8_gmac_s for peak in all_peaks[1]),
         multiply_percent=100 * costs.macs_per_token(duel.case) * own.median / (multiply * 1e9),
         peak_rss_bytes=runs[0][0]["peak_rss_bytes"],
         peer_peak_rss_bytes=runs[0][1]["peak_rss_bytes"],
@@ -207,32 +250,43 @@ def together(outcomes: Sequence[Outcome]) -> float | None:
 def as_markdown(outcomes: Sequence[Outcome]) -> str:
     """A table for people and docs."""
     lines = [
-        "| case | qwen3cpu tok/s | llama.cpp tok/s | ratio of medians | floor | % of reading | % of multiply peak | "
-        "peak RSS MB |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| case | qwen3cpu tok/s | llama.cpp tok/s | ratio of medians | turns | floor | % of reading | "
+        "% of multiply peak | peak RSS MB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for outcome in outcomes:
-        floor = (
-            ""
-            if outcome.floor is None
-            else f"{outcome.floor:g}" + ("" if outcome.ratio >= outcome.floor else " MISSED")
-        )
+        missed = outcome.floor is not None and outcome.ratio < outcome.floor
         decode = bool(outcome.case["n_gen"])
         cells = (
             f"{outcome.name}; {outcome.peer_type}",
             spread_text(outcome.tokens_per_second),
             spread_text(outcome.peer_tokens_per_second),
             f"**{outcome.ratio:.2f}** ({outcome.ratios.min:.2f} to {outcome.ratios.max:.2f})",
-            floor,
+            f"{len(outcome.ratios.runs)}, known to {outcome.ratios.uncertain_percent:.1f} %",
+            "" if outcome.floor is None else f"{outcome.floor:g}" + (" MISSED" if missed else ""),
             f"{outcome.read_percent:.0f} of {outcome.read_gb_s:.1f} GB/s" if decode else "",
             "" if decode else f"{outcome.multiply_percent:.0f}",
             f"{outcome.peak_rss_bytes / 1e6:.0f}; {outcome.peer_peak_rss_bytes / 1e6:.0f}",
         )
         lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", *dict.fromkeys(peaks_text(outcome) for outcome in outcomes)]
     gain = together(outcomes)
     if gain is not None:
         lines += ["", f"8 sequences decoded together: {gain:.2f} times one sequence (floor 4)."]
     return "\n".join(lines) + "\n"
+
+
+def peaks_text(outcome: Outcome) -> str:
+    """What the machine multiplied at best in the time of a case, and whether its threads got in each other's way."""
+    threads, every, one = outcome.case["threads"], outcome.int8_gmac_s, outcome.int8_gmac_s_one
+    text = f"int8 peak, 10^9 multiply-adds a second: {spread_text(one)} on 1 thread"
+    if threads > 1:
+        text += f", {spread_text(every)} on {threads}"
+        if every.median < SHARED * threads * one.median:
+            text += " (the threads share a multiplier, or clocks fall when all work)"
+    if min(every.min / every.max, one.min / one.max) < SHARED:
+        text += " (it changed in the course of the run: other work, or throttled clocks)"
+    return text + "."
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -240,15 +294,25 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=tuple(SIZES), default="1.7B", help="shape (default: %(default)s)")
     parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: what qwen3cpu takes by itself")
-    parser.add_argument("-r", "--repetitions", type=int, default=3, metavar="N", help="default: %(default)s")
+    parser.add_argument("-r", "--repetitions", type=int, default=7, metavar="N", help="turns at least (%(default)s)")
+    parser.add_argument("--at-most", type=int, default=31, metavar="N", help="turns at most (%(default)s)")
     parser.add_argument("-n", "--n-gen", type=int, default=64, metavar="N", help="tokens to decode (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="2 repetitions, 16 tokens to decode")
+    parser.add_argument("--quick", action="store_true", help="2 turns, 16 tokens to decode")
     parser.add_argument(
         "--cases",
         nargs="+",
         default=[""],
         metavar="TEXT",
         help="only cases with one of these texts in their name, as in 'q4 prompt 512' bf16",
+    )
+    parser.add_argument(
+        "--isa",
+        nargs="+",
+        metavar="NAME",
+        help="instruction sets, each beside the build of llama.cpp for it (default: the best, beside --peer-python)",
+    )
+    parser.add_argument(
+        "--peers", type=Path, metavar="DIR", help="folder of build_peers.py (default: where it builds by itself)"
     )
     parser.add_argument(
         "--peer-python",
@@ -266,11 +330,11 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def chosen_duels(args: argparse.Namespace) -> list[Duel]:
+def chosen_duels(args: argparse.Namespace, isa: str) -> list[Duel]:
     """The cases that the arguments ask for. Raises BenchError when there are none."""
-    if args.repetitions < 1 or args.n_gen < 1:
-        raise BenchError("expected at least one repetition and one token to decode")
-    table = duels(resolve_threads(args.threads), 16 if args.quick else args.n_gen)
+    if args.repetitions < 1 or args.n_gen < 1 or args.at_most < 1:
+        raise BenchError("expected at least one repetition, one turn at most and one token to decode")
+    table = duels(resolve_threads(args.threads), 16 if args.quick else args.n_gen, isa)
     context = synthetic_config(args.size).max_position_embeddings
     chosen = {
         duel.name: duel
@@ -282,37 +346,47 @@ def chosen_duels(args: argparse.Namespace) -> list[Duel]:
     return list(chosen.values())
 
 
+def peers(args: argparse.Namespace) -> dict[str, str]:
+    """Instruction set of qwen3cpu -> interpreter of the llama.cpp beside it. Raises BenchError for a missing build."""
+    if args.isa is None:
+        return {chosen_isa(): args.peer_python}
+    folder = args.peers or cache_folder() / "peers"
+    found = {isa: folder / isa / "bin" / "python" for isa in args.isa}
+    for isa, python in found.items():
+        if not python.exists():
+            raise BenchError(f"--isa {isa}: expected {python}, found none; bench/build_peers.py makes it")
+    return {isa: str(python) for isa, python in found.items()}
+
+
 def main() -> int:
     """Run the comparison; returns the exit code."""
     args = make_parser().parse_args()
+    outcomes: list[Outcome] = []
+    said: dict[str, Any] = {}
     try:
         with ExitStack() as stack:
             folder = args.gguf_folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qwen3cpu-")))
             machine = Machine.here()
-            outcomes, peer = compare(
-                args.size, chosen_duels(args), 2 if args.quick else args.repetitions, args.peer_python, folder
-            )
+            least, most = (2, 2) if args.quick else (args.repetitions, max(args.repetitions, args.at_most))
+            chosen = {isa: chosen_duels(args, isa) for isa in peers(args)}
+            for isa, python in peers(args).items():
+                found, said[isa] = compare(Plan(args.size, least, most, folder), chosen[isa], isa, python)
+                outcomes += found
     except Qwen3CpuError as error:
         print(f"compare.py: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
     if args.output == "json":
-        where = {**dataclasses.asdict(machine), "isa": chosen_isa(), "size": args.size, "peer": peer}
+        where = {**dataclasses.asdict(machine), "size": args.size, "peers": said}
         print(json.dumps({**where, "cases": [dataclasses.asdict(outcome) for outcome in outcomes]}, indent=1))
         return 0
-    print(f"Qwen3-{args.size} shape, random weights; {machine.cpu}, {chosen_isa()}; qwen3cpu {machine.version}", end="")
-    print(f", commit {machine.commit}" if machine.commit else "", end="")
-    print(f"; llama-cpp-python {peer['version']} ({peer['system'].strip(' |')})\n")
-    print(as_markdown(outcomes), end="")
+    print(f"Qwen3-{args.size} shape, random weights; {machine.cpu}; qwen3cpu {machine.version}", end="")
+    print(f", commit {machine.commit}" if machine.commit else "")
+    for isa, peer in said.items():
+        print(f"\n{isa}; llama-cpp-python {peer['version']} ({peer['system'].strip(' |')})\n")
+        print(as_markdown([outcome for outcome in outcomes if outcome.isa == isa]), end="")
     return 0
-
-
-def chosen_isa() -> str:
-    """The instruction set that qwen3cpu uses here."""
-    from qwen3cpu import _native
-
-    return _native.chosen_isa()
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,12 +31,18 @@ class Worker:
         name: for error messages.
         command: started at once. It answers each line {"op": ..., ...} on stdin with a line on stdout: an object, which
             has the key "error" when the request failed.
+        environment: variables that the process gets beside those of this one.
     """
 
-    def __init__(self, name: str, command: Sequence[str] = OWN_WORKER) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str] = OWN_WORKER, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
+        variables = {**os.environ, **(environment or {})}
         try:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
+            )
         except OSError as reason:
             raise BenchError(f"{name}: {command[0]} cannot be started: {reason}") from None
 

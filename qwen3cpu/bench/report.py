@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -31,6 +32,18 @@ class Spread:
         """From at least one value."""
         values = list(runs)
         return cls(statistics.median(values), min(values), max(values), values)
+
+    @property
+    def uncertain_percent(self) -> float:
+        """Width of the interval that holds the median with 95 % certainty, in percent of it; infinite below six values.
+
+        The interval reaches from the k-th value in order to the k-th from the end. The true median lies below the k-th
+        as often as fewer than k of n coins show heads.
+        """
+        ordered, n, outside, k = sorted(self.runs), len(self.runs), 0.0, 0
+        while outside + (more := 2 * math.comb(n, k) / 2**n) <= 0.05:
+            outside, k = outside + more, k + 1
+        return 100 * (ordered[n - k] - ordered[k - 1]) / self.median if k else math.inf
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -11,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-BENCH = Path(__file__).parents[2] / "bench"
+from support.scripts import script_module
 
 # Takes twice as long for every token of a prompt as for one that it decodes, and notes what it was asked.
 PEER = """
@@ -32,24 +30,14 @@ for line in sys.stdin:
 """
 
 
-def _module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def compare() -> ModuleType:
-    return _module("compare")
+    return script_module("bench/compare.py")
 
 
 @pytest.fixture(scope="module")
 def peer_llama() -> ModuleType:
-    return _module("peer_llama")
+    return script_module("bench/peer_llama.py")
 
 
 @pytest.fixture
@@ -59,9 +47,9 @@ def played(tmp_path: Path, compare: ModuleType, monkeypatch: pytest.MonkeyPatch)
     script.write_text(PEER)
     own_worker = compare.Worker
 
-    def worker(name: str, command: Any = None) -> Any:
+    def worker(name: str, command: Any = None, environment: Any = None) -> Any:
         if command is None:
-            return own_worker(name)
+            return own_worker(name, environment=environment)
         return own_worker(name, (sys.executable, str(script), str(script)))
 
     monkeypatch.setattr(compare, "Worker", worker)
@@ -76,10 +64,10 @@ def run(compare: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: str) -
 
 def test_table_of_cases(compare: ModuleType) -> None:
     """The cases and floors that docs/benchmarks.md lists."""
-    found = {duel.name: duel.floor for duel in compare.duels(2, 64)}
+    found = {duel.name: duel.floor for duel in compare.duels(2, 64, "avx2")}
     assert found == {
         "q4 decode 64 on 2 threads": 1.4,
-        "q4 prompt 512 on 2 threads": 2.5,
+        "q4 prompt 512 on 2 threads": 2.6,
         "q4 decode 64 after 4096 on 2 threads": 2.5,
         "q4 prompt 4096 on 2 threads": 2.5,
         "q4 decode 64 on 1 thread": 1.4,
@@ -89,12 +77,29 @@ def test_table_of_cases(compare: ModuleType) -> None:
         "q8 prompt 512 on 2 threads": 1.8,
         "bf16 decode 64 on 2 threads": 1.15,
     }
+    prompts = {isa: compare.duels(2, 64, isa)[1].floor for isa in ("amx", "avx512vnni", "avxvnni", "neon")}
+    assert prompts == {"amx": 4.0, "avx512vnni": 2.2, "avxvnni": 2.5, "neon": None}
 
 
 def test_engines_take_turns_and_medians_are_compared(
     compare: ModuleType, played: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--size", "test", "-t", "1", "-n", "4", "-r", "3", "--gguf-folder", str(played), "-o", "json"]
+    arguments = [
+        "--size",
+        "test",
+        "-t",
+        "1",
+        "-n",
+        "4",
+        "-r",
+        "3",
+        "--at-most",
+        "3",
+        "--gguf-folder",
+        str(played),
+        "-o",
+        "json",
+    ]
     assert run(compare, monkeypatch, *arguments, "--cases", "q4 decode 4 on", "8 sequences", "bf16") == 0
     printed = json.loads(capsys.readouterr().out)
     assert [case["name"] for case in printed["cases"]] == [
@@ -107,7 +112,8 @@ def test_engines_take_turns_and_medians_are_compared(
         assert case["peer_tokens_per_second"]["median"] == 1
         assert case["ratio"] == case["tokens_per_second"]["median"]
         assert case["peer_peak_rss_bytes"] == 5
-    assert printed["peer"]["system"] == "played"
+        assert len(case["int8_gmac_s"]["runs"]) == len(case["int8_gmac_s_one"]["runs"]) == 3
+    assert [peer["system"] for peer in printed["peers"].values()] == ["played"]
     log = [json.loads(line) for line in (played / "peer.py.log").read_text().splitlines()]
     assert [request["op"] for request in log] == ["write", "open", *["run"] * 8, "write", "open", *["run"] * 4]
     assert log[0]["shape"]["head_dim"] == 32
@@ -130,29 +136,64 @@ def test_markdown_says_where_a_floor_was_missed(compare: ModuleType) -> None:
         spread = compare.Spread.of([10.0 * ratio])
         return compare.Outcome(
             name="a case",
-            case={"n_prompt": 0, "n_gen": 8, "depth": 0, "batch": batch, "quant": "q4"},
+            isa="avx2",
+            case={"n_prompt": 0, "n_gen": 8, "depth": 0, "batch": batch, "quant": "q4", "threads": 2},
             tokens_per_second=spread,
             peer_type="Q4_0",
             peer_tokens_per_second=compare.Spread.of([10.0]),
             ratio=ratio,
-            ratios=compare.Spread.of([ratio]),
+            ratios=compare.Spread.of([ratio] * 6),
             floor=1.5 if batch == 1 else None,
             bytes_per_token=1e9,
             read_gb_s=20.0,
             read_percent=50.0,
+            int8_gmac_s=compare.Spread.of([30.0, 90.0, 100.0]),
+            int8_gmac_s_one=compare.Spread.of([80.0]),
             multiply_percent=1.0,
             peak_rss_bytes=2_000_000,
             peer_peak_rss_bytes=3_000_000,
         )
 
     text = compare.as_markdown([outcome(1.5), outcome(1.25), outcome(7.5, batch=8)])
-    _, _, good, bad, together, _, last = text.splitlines()
-    assert "| **1.50** (1.50 to 1.50) | 1.5 | 50 of 20.0 GB/s |" in good
+    _, _, good, bad, together, _, peaks, _, last = text.splitlines()
+    assert "| **1.50** (1.50 to 1.50) | 6, known to 0.0 % | 1.5 | 50 of 20.0 GB/s |" in good
+    assert "on 2 (the threads share a multiplier, or clocks fall when all work) (it changed" in peaks
     assert "| 2; 3 |" in good
     assert "| 1.5 MISSED |" in bad
     assert "MISSED" not in together
     assert "5.00 times" in last
     assert compare.together([outcome(1.5)]) is None
+
+
+def test_turns_go_on_until_the_ratio_is_known(
+    compare: ModuleType, played: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A case ends after `least` turns when its runs agree, and after `most` when they never do."""
+    arguments = ["--size", "test", "-t", "1", "-n", "4", "-r", "7", "--at-most", "9", "--gguf-folder", str(played)]
+    for settled, turns in ((1e9, 7), (0, 9)):
+        monkeypatch.setattr(compare, "SETTLED_PERCENT", settled)
+        assert run(compare, monkeypatch, *arguments, "--cases", "q4 decode 4 on", "-o", "json") == 0
+        (case,) = json.loads(capsys.readouterr().out)["cases"]
+        assert len(case["ratios"]["runs"]) == turns
+
+
+@pytest.mark.parametrize(
+    ("runs", "percent"),
+    [
+        ([10.0] * 5, float("inf")),  # 2 / 32 of five values lie on one side of the median: too many
+        ([8.0, 9.0, 10.0, 10.0, 11.0, 12.0], 40.0),
+        ([5.0, 9.0, 10.0, 10.0, 10.0, 10.0, 10.0, 11.0, 50.0], 20.0),  # 20 of 512: the ends are left out
+    ],
+)
+def test_how_well_a_median_is_known(compare: ModuleType, runs: list[float], percent: float) -> None:
+    assert compare.Spread.of(runs).uncertain_percent == percent
+
+
+def test_instruction_sets_need_their_builds(
+    compare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(compare, monkeypatch, "--size", "test", "--isa", "avx2", "--peers", str(tmp_path)) == 2
+    assert f"expected {tmp_path}/avx2/bin/python, found none" in capsys.readouterr().err
 
 
 def test_bad_arguments(

@@ -1,10 +1,9 @@
 """Every keyword of every draft and every type of pydantic's fields do what the tables of docs/schemas.md say."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
+from support.scripts import script_module
 
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.schemas.narrowing import narrowed
@@ -72,11 +71,7 @@ SAMPLES = {
 
 @pytest.fixture(scope="module")
 def tables():
-    spec = importlib.util.spec_from_file_location("schema_tables", ROOT / "tools" / "schema_tables.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["schema_tables"] = module  # where pydantic looks names up
-    spec.loader.exec_module(module)
-    return module
+    return script_module("tools/schema_tables.py")
 
 
 @pytest.mark.parametrize("keyword", KEYWORDS, ids=lambda keyword: keyword.name)

@@ -1,10 +1,10 @@
 """tools/check_coverage.py: shares are rounded down, may vary by the tolerance, and never fall below it."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
+from support.scripts import script_module
 
 from qwen3cpu._native import chosen_isa
 
@@ -18,10 +18,7 @@ CPP = {"line_covered": 1, "line_total": 2, "branch_covered": 999, "branch_total"
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("check_coverage", ROOT / "tools" / "check_coverage.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_module("tools/check_coverage.py")
 
 
 def test_shares_are_rounded_down_to_a_tenth(tool):

@@ -1,12 +1,12 @@
 """The pictures in docs/ show the house as it is."""
 
 import ast
-import importlib.util
 import itertools
 import sys
 from pathlib import Path
 
 import pytest
+from support.scripts import script_module
 
 ROOT = Path(__file__).parents[2]
 if sys.version_info < (3, 11):
@@ -17,10 +17,7 @@ if not (ROOT / "qwen3cpu").is_dir():
 
 @pytest.fixture(scope="module")
 def drawing():
-    spec = importlib.util.spec_from_file_location("draw_house", ROOT / "tools" / "draw_house.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_module("tools/draw_house.py")
 
 
 def test_the_pictures_are_drawn_from_the_project_as_it_is(drawing):

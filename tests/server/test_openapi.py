@@ -1,19 +1,17 @@
 """GET /openapi.json: it is valid, has every route, and bodies and responses are as it says."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import jsonschema
 import pytest
 from starlette.routing import Route
+from support.scripts import script_module
 
 from qwen3cpu._version import VERSION
 from qwen3cpu.server.openapi.document import document, plain_path
 from qwen3cpu.server.openapi.fields import DESCRIPTIONS
 from qwen3cpu.server.openapi.operations import OPERATIONS
 
-ROOT = Path(__file__).parents[2]
 QUESTION = [{"role": "user", "content": "What is 17 + 25?"}]
 CALLS = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 SHORT = {"max_tokens": 4}
@@ -235,9 +233,5 @@ def test_scores(serve_folder, described):
 
 
 def test_the_page_of_the_documentation():
-    if not (ROOT / "tools" / "http_api.py").is_file():
-        pytest.skip("needs tools/ beside the tests")
-    spec = importlib.util.spec_from_file_location("http_api", ROOT / "tools" / "http_api.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = script_module("tools/http_api.py")
     assert tool.PAGE.read_text("utf-8") == tool.page(), "run `python tools/http_api.py`"

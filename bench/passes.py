@@ -1,0 +1,124 @@
+"""How long forward passes of few tokens take: a piece of a prompt beside as many sequences that decode together.
+
+    python bench/passes.py [--tokens 8 16 32 64] [--isa avx2 avx512vnni] [--quant q4] [--python BEFORE=PYTHON]
+
+Both give the engine a pass of that many tokens. The sequences want logits of every token, the prompt of its last one,
+so the head has more to do for them. Each instruction set has a process of its own, and so has each further version of
+qwen3cpu that --python names; all take turns. Only the time inside the compiled engine counts, and with --sampling the
+sampler's and the detokenizer's as well. Prints medians with the least and largest, tokens a second; how near the
+sequences come to the prompt; and what a pass takes beside two passes of half as many tokens (above 1: it would have
+been faster in two).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from contextlib import ExitStack
+from typing import Any
+
+from qwen3cpu.bench.cases import Case
+from qwen3cpu.bench.machine import Machine
+from qwen3cpu.bench.process import OWN_WORKER, Worker
+from qwen3cpu.bench.report import Spread, spread_text
+from qwen3cpu.errors import Qwen3CpuError
+from qwen3cpu.loading.random_weights import SIZES
+from qwen3cpu.system.instruction_sets import chosen_isa
+from qwen3cpu.system.progress_bar import Progress
+from qwen3cpu.system.thread_count import resolve_threads
+
+STEPS = 4
+"""Passes in one run of sequences."""
+OTHER_WORKER = "from qwen3cpu.bench.worker import main; main()"
+
+Key = tuple[str, str, int]
+"""Label of a process, "prompt" or "sequences", tokens of a pass."""
+
+
+def measure(args: argparse.Namespace) -> dict[Key, list[float]]:
+    """Tokens a second of each process and case, turn by turn."""
+    threads = resolve_threads(args.threads)
+    commands = {"": OWN_WORKER, **{label: (path, "-c", OTHER_WORKER) for label, path in args.python}}
+    cases = [(kind, n) for n in args.tokens for kind in ("prompt", "sequences")]
+    found: dict[Key, list[float]] = {}
+    with ExitStack() as stack, Progress("Measuring", (args.turns + 1) * len(cases), unit="rounds") as progress:
+        workers: dict[str, Worker] = {}
+        for isa in args.isa or [chosen_isa()]:
+            for label, command in commands.items():
+                name = " ".join(filter(None, (isa, label)))
+                worker = stack.enter_context(Worker(name, command, {"QWEN3CPU_ISA": isa}))
+                worker.ask("open", model=None, synthetic=args.size, quant=args.quant, kv="f16", threads=threads)
+                workers[name] = worker
+        for turn in range(args.turns + 1):
+            for kind, n in cases:
+                n_prompt, n_gen, batch = (n, 0, 1) if kind == "prompt" else (0, STEPS, n)
+                case = Case(n_prompt, n_gen, depth=0, batch=batch, threads=threads, quant=args.quant, kv="f16")
+                for name in list(workers) if turn % 2 else reversed(workers):
+                    run: dict[str, Any] = workers[name].ask("run", case=case.as_dict())
+                    if turn:
+                        seconds = run["seconds" if args.sampling else "native_seconds"]
+                        found.setdefault((name, kind, n), []).append(run["tokens"] / seconds)
+                progress.advance(1)
+    return found
+
+
+def as_markdown(found: dict[Key, list[float]]) -> str:
+    """A table for each process."""
+    lines = []
+    names = list(dict.fromkeys(name for name, _, _ in found))
+    for name in names:
+        lines += ["", f"{name}, tokens a second", ""]
+        lines.append("| tokens | prompt | against two halves | sequences | against two halves | of the prompt |")
+        lines.append("|" + " ---: |" * 6)
+        for n in dict.fromkeys(n for _, _, n in found):
+            cells = [str(n)]
+            for kind in ("prompt", "sequences"):
+                speeds = found[name, kind, n]
+                halves = found.get((name, kind, n // 2)) if n % 2 == 0 else None
+                ratios = [half / speed for half, speed in zip(halves or (), speeds, strict=False)]
+                cells += [spread_text(Spread.of(speeds)), f"{statistics.median(ratios):.2f}" if ratios else ""]
+            pairs = zip(found[name, "sequences", n], found[name, "prompt", n], strict=True)
+            share = Spread.of(100 * mine / its for mine, its in pairs)
+            lines.append(
+                "| " + " | ".join([*cells, f"{share.median:.0f} % ({share.min:.0f} to {share.max:.0f})"]) + " |"
+            )
+    return "\n".join(lines)
+
+
+def named_python(text: str) -> tuple[str, str]:
+    """LABEL=PYTHON as a pair."""
+    label, found, path = text.partition("=")
+    if not (label and found and path):
+        raise argparse.ArgumentTypeError(f"expected LABEL=PYTHON, found {text!r}")
+    return label, path
+
+
+def main() -> int:
+    """Measure and print; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokens", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64], help="of a pass")
+    parser.add_argument("--isa", nargs="+", metavar="NAME", help="instruction sets (default: the best)")
+    parser.add_argument("--quant", default="q4", help="default: %(default)s")
+    parser.add_argument("--size", choices=tuple(SIZES), default="1.7B", help="shape (default: %(default)s)")
+    parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: what qwen3cpu takes by itself")
+    parser.add_argument("--turns", type=int, default=7, help="default: %(default)s")
+    parser.add_argument("--sampling", action="store_true", help="count sampling and text as well")
+    parser.add_argument(
+        "--python", type=named_python, nargs="+", default=[], metavar="LABEL=PYTHON", help="further versions"
+    )
+    args = parser.parse_args()
+    try:
+        found = measure(args)
+    except Qwen3CpuError as error:
+        print(f"passes.py: error: {error}", file=sys.stderr)
+        return 2
+    machine = Machine.here()
+    print(f"Qwen3-{args.size} shape, random weights, {args.quant}; {machine.cpu}; qwen3cpu {machine.version}", end="")
+    print(f", commit {machine.commit}" if machine.commit else "")
+    print(as_markdown(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
