@@ -1,11 +1,15 @@
-"""Answers to lines, as many side by side as memory allows."""
+"""Answers to lines, as many side by side as memory allows.
+
+A thread reads, checks and encodes the lines that come next while the model runs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from qwen3cpu.batch.ahead import Ahead
 from qwen3cpu.batch.ids import Ids
 from qwen3cpu.batch.input_file import Line
 from qwen3cpu.batch.requests import Underway, start
@@ -19,6 +23,16 @@ T = TypeVar("T")
 
 Note = Callable[[int, Line, "Any | Exception"], None]
 """note(place, line, reply or error): takes what a line has come to."""
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A line that has been read. underway: its answers, with `jobs` to be run, or what is wrong with it."""
+
+    place: int
+    line: Line
+    underway: Underway | Exception
+    jobs: Sequence[Job] = ()
 
 
 @dataclass(eq=False)
@@ -44,7 +58,7 @@ class Answering:
 
     Args:
         service: not opened; it is used up.
-        lines: (place, line) in the order in which they begin; read as there is room.
+        lines: (place, line) in the order in which they begin; read on another thread, a little ahead.
         ids: of a line, by its number.
         note: called for every line.
         seed: of the whole job.
@@ -70,7 +84,7 @@ class Answering:
         service.scheduler = self._handed_in
         service.workshop = Inline()
         self._service = service
-        self._lines = lines
+        self._begun = self._begin(lines)
         self._ids = ids
         self._note = note
         self._seed = seed
@@ -80,19 +94,20 @@ class Answering:
 
     def run(self) -> None:
         """Answer all lines."""
+        ahead = Ahead(self._begun, self._most)
         try:
-            self._fill()
+            self._fill(ahead)
             while self._tasks:
                 for job, outcome in self._runner.step():
                     self._take(job, outcome)
-                self._fill()
+                self._fill(ahead)
         finally:
+            ahead.close()
             self._runner.close()
 
-    def _fill(self) -> None:
-        """Let lines begin."""
-        while self._running < self._most and (following := next(self._lines, None)) is not None:
-            place, line = following
+    def _begin(self, lines: Iterator[tuple[int, Line]]) -> Iterator[_Begun]:
+        """Prepare lines, on the thread that works ahead; nobody else touches the list of what was handed in."""
+        for place, line in lines:
             try:
                 if line.problem is not None:
                     raise line.problem
@@ -100,15 +115,23 @@ class Answering:
             except (MemoryError, OSError):
                 raise
             except Exception as error:
-                self._handed_in.jobs.clear()
-                self._note(place, line, error)
+                yield _Begun(place, line, error)
+            else:
+                yield _Begun(place, line, underway, list(self._handed_in.jobs))
+            self._handed_in.jobs.clear()
+
+    def _fill(self, ahead: Ahead[_Begun]) -> None:
+        """Let lines begin that are ready; when none is under way, wait for one."""
+        while self._running < self._most and (begun := ahead.take(wait=not self._tasks)) is not None:
+            if isinstance(begun.underway, Exception):
+                self._note(begun.place, begun.line, begun.underway)
                 continue
-            task = _Task(place, line, underway, sum(job.answers for job in underway.answers.jobs))
-            self._running += task.left
-            while self._handed_in.jobs:
-                job = self._handed_in.jobs.popleft()
+            left = sum(job.answers for job in begun.jobs)
+            task = _Task(begun.place, begun.line, begun.underway, left)
+            self._running += left
+            for job in begun.jobs:
                 self._tasks[job] = task
-                self._runner.add(job)
+                self._runner.add(job, every_chunk=begun.underway.every_chunk)
 
     def _take(self, job: Job, outcome: Outcome) -> None:
         """Take what a job got."""
@@ -117,11 +140,9 @@ class Answering:
             return  # another answer to the same line has failed
         if isinstance(outcome, Exception):
             self._end(task, outcome)
-        elif outcome.result is None:
-            if task.underway.every_chunk:
-                job.sink(outcome)
-        else:
-            job.sink(outcome)
+            return
+        job.sink(outcome)
+        if outcome.result is not None:
             task.left -= 1
             self._running -= 1
             if not task.left:
@@ -132,6 +153,5 @@ class Answering:
         self._running -= task.left
         for job in task.underway.answers.jobs:
             del self._tasks[job]
-            if task.left:
-                self._runner.drop(job)
+            self._runner.drop(job)
         self._note(task.place, task.line, reply)

@@ -73,22 +73,30 @@ class Runner:
         self._most = most
         self._batch = Batch(model.engine)
         self._jobs: dict[Answer, Job] = {}
+        self._watched: set[Job] = set()
         self._waiting: deque[_Waiting] = deque()
 
-    def add(self, job: Job) -> None:
-        """Let a job begin when there is room, after those that came before."""
+    def add(self, job: Job, *, every_chunk: bool) -> None:
+        """Let a job begin when there is room, after those that came before.
+
+        every_chunk: steps tell what each token brought, and not only how an answer ended.
+        """
         self._waiting.append(_Waiting(job, None))
+        if every_chunk:
+            self._watched.add(job)
 
     def drop(self, job: Job) -> None:
-        """End what is left of a job."""
+        """End what is left of a job, if anything is."""
+        self._watched.discard(job)
         for answer in [answer for answer, owner in self._jobs.items() if owner is job]:
             del self._jobs[answer]
             if answer in self._batch.running:
                 self._batch.remove(answer)
-        self._waiting = deque(each for each in self._waiting if each.job is not job)
+        if any(each.job is job for each in self._waiting):
+            self._waiting = deque(each for each in self._waiting if each.job is not job)
 
     def step(self) -> list[tuple[Job, Outcome]]:
-        """One forward pass and what it brought: an answer is over with its result, or with an error.
+        """One forward pass and what it brought that matters: an answer is over with its result, or with an error.
 
         Raises:
             Qwen3CpuError: the pass itself has failed.
@@ -100,6 +108,8 @@ class Runner:
             job = self._jobs[answer]
             if isinstance(outcome, Exception) or outcome.result is not None:
                 del self._jobs[answer]
+            elif job not in self._watched:
+                continue
             news.append((job, outcome))
         return news
 

@@ -57,6 +57,7 @@ MOST_BREAKERS = 64
 """Sequence breakers, and the characters of one."""
 
 _WORD = 1 << 64
+_SEED_RANGE = "an integer from 0 to 2**64 - 1"
 _LARGEST_FLOAT = float(np.finfo(np.float64).max)
 _SMALLEST_FLOAT = float(np.nextafter(0.0, 1.0))
 
@@ -171,7 +172,7 @@ class SamplingParams:
             "logit_bias": _checked_bias(self.logit_bias),
         }
         if self.seed is not None:
-            checked["seed"] = _integer("seed", self.seed, low=0, high=_WORD, allowed="an integer from 0 to 2**64 - 1")
+            checked["seed"] = _integer("seed", self.seed, low=0, high=_WORD, allowed=_SEED_RANGE)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
@@ -179,6 +180,12 @@ class SamplingParams:
     def greedy(self) -> bool:
         """Whether the largest logit is taken, with no random number."""
         return self.temperature == 0.0
+
+    def with_seed(self, seed: int) -> SamplingParams:
+        """A copy with another seed, in [0, 2**64); the rest has been checked and is not checked again."""
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__, seed=_integer("seed", seed, low=0, high=_WORD, allowed=_SEED_RANGE))
+        return copy
 
     def replace(self, **changes: Any) -> SamplingParams:
         """A copy with some fields changed, checked again. An unknown field raises ArgumentError."""

@@ -107,7 +107,7 @@ class Answerer:
         ids = self.encode(prompt, request)
         if request.sampling.seed is None:
             # One seed for all answers, so that the one that each result reports repeats it.
-            request = replace(request, sampling=request.sampling.replace(seed=secrets.randbits(53)))
+            request = replace(request, sampling=request.sampling.with_seed(secrets.randbits(53)))
         answers = [
             Answer(self.surroundings, ids, request, index=index, stream=index, sequence=sequence)
             for index in range(request.n or 1)
@@ -152,7 +152,7 @@ class Answerer:
         others = {name: (type(value), value) for name, value in options.items() if name != "seed"}
         last = self._last
         if last is not None and last[:2] == (switch, others) and type(seed) is int and seed in _SEEDS:
-            request = replace(last[2], sampling=last[2].sampling.replace(seed=seed))
+            request = replace(last[2], sampling=last[2].sampling.with_seed(seed))
         else:
             request = self._made(switch, options)
             if all(kind in _CONSTANT for kind, _ in others.values()):

@@ -134,8 +134,9 @@ class Result:
         for name in ("tool_calls", "malformed_calls", "logprobs"):
             if plain[name] is not None:
                 plain[name] = tuple(map(asdict, plain[name]))
-        plain["usage"] = {**asdict(self.usage), "total_tokens": self.usage.total_tokens}
-        plain["timings"] = asdict(self.timings)
+        # These two hold nothing but numbers, which need no copies.
+        plain["usage"] = {**vars(self.usage), "total_tokens": self.usage.total_tokens}
+        plain["timings"] = dict(vars(self.timings))
         if self.error is not None:
             plain["error"] = f"{type(self.error).__name__}: {self.error}"
         return plain

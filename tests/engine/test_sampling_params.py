@@ -138,6 +138,10 @@ def test_params_are_values() -> None:
     assert pickle.loads(pickle.dumps(params)) == copy.deepcopy(params) == params
     warmer = params.replace(temperature=2)
     assert (warmer.temperature, warmer.seed, params.temperature) == (2.0, 3, 1.0)
+    assert params.with_seed(4) == params.replace(seed=4)
+    assert params.seed == 3
+    with pytest.raises(ArgumentError, match="seed must be an integer from 0"):
+        params.with_seed(-1)
     with pytest.raises(
         ArgumentError, match="unknown sampling parameter 'max_tokens': expected one of temperature, top_k"
     ):

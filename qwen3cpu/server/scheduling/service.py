@@ -158,7 +158,7 @@ class Service:
             QueueFullError, ShuttingDownError, ArgumentError: nothing is under way then.
         """
         if request.sampling.seed is None:
-            request = replace(request, sampling=request.sampling.replace(seed=secrets.randbits(53)))
+            request = replace(request, sampling=request.sampling.with_seed(secrets.randbits(53)))
         if arrived is not None:
             job_options["created"] = arrived
         assert isinstance(self.scheduler, Scheduler)
