@@ -58,6 +58,23 @@ def pack_into(
     NaN or infinity in the source raises EngineError naming row and column. Releases the GIL.
     """
 
+def write_affine_into(
+    format: str,
+    n: NDArray[np.uint8],
+    scale: NDArray[np.float32],
+    minimum: NDArray[np.float32],
+    group: int,
+    out: NDArray[np.uint8],
+    rows: int,
+    first_row: int,
+    threads: int,
+) -> None:
+    """Write weights scale * n + minimum into q4a32, q4a64 or q4a128 as they are; rows, out and threads as in pack_into.
+
+    n: uint8 [n, cols], 0 to 15. scale, minimum: float32 [n, groups of `group` columns]; group is a multiple of the
+    format's own. EngineError for a level above 15, and for a scale or minimum that is not finite. Releases the GIL.
+    """
+
 MOST_RUN_COLUMNS: int
 """Columns that `round_columns` takes at most."""
 

@@ -17,7 +17,7 @@
 //   set1, zero, low_nibbles, high_nibbles, mul
 //   add_products(sum, w, x) sum + the products of a k-quad with the activations x: four of them, or a register
 //   add_scaled(dot, x, s)   dot + the products of both halves of x and s
-//   fma(dot, scale, acc)    float(dot) * scale + acc
+//   fma(dot, scale, acc)    float(dot) * scale + acc; dot may be floats
 //   eightfold(x)            8 * x
 //   pin(x)                  keeps x in a register here
 // and on the two int16 halves of lanes, for the scales of two groups of q4 side by side:
@@ -69,9 +69,10 @@ QWEN3CPU_INLINE void prefetch(const void* p, int64_t apart) {
   for (int i = 0; i < Rows::kTiles; ++i) _mm_prefetch(static_cast<const char*>(p) + i * apart + kAhead, kHint);
 }
 
-// int32 [tokens][groups] in scratch: factor * (sum of the activations), where a group's sums start.
+// int32 [tokens][groups of 32] in scratch: factor * (sum of the activations), where a group's sums start.
 template <class Rows>
-inline const int32_t* start_sums(const Tokens& x, int tokens, int groups, int factor, uint8_t* scratch) {
+inline const int32_t* start_sums(const Tokens& x, int tokens, int cols, int factor, uint8_t* scratch) {
+  const int groups = ceil_div(cols, kGroup);
   auto* start = reinterpret_cast<int32_t*>(scratch);
   static_assert(Rows::kMaxTokens * sizeof(*start) <= 32 * kGroup, "matmul_scratch_bytes holds 32 bytes a column");
   for (int t = 0; t < tokens; ++t)
@@ -79,14 +80,14 @@ inline const int32_t* start_sums(const Tokens& x, int tokens, int groups, int fa
   return start;
 }
 
-// A MatmulFn of a format, whose Product works on R registers of row tiles and T tokens at a time.
+// A MatmulFn of a format, whose Product works on R registers of row tiles and T tokens at a time. Its start makes what
+// the sums of these tokens need, in scratch.
 template <class Rows, class Product>
 void multiply(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
               float* y, int64_t ldy, uint8_t* scratch) {
-  const int groups = ceil_div(w.cols, kGroup);
   for_token_runs<Rows::kMaxTokens>(x, first_token, n_tokens, y, ldy, [&](auto count, const Tokens& tokens, float* to) {
     constexpr int T = count.value;
-    const int32_t* start = start_sums<Rows>(tokens, T, groups, Product::kOffset, scratch);
+    const auto* start = Product::template start<Rows>(tokens, T, w.cols, scratch);
     for_tiles_side_by_side<registers<Rows>(T) * Rows::kTiles>(first_tile, n_tiles, [&](auto n, int tile, int apart) {
       Product::template run<Rows, ceil_div(n.value, Rows::kTiles), T>(w, tile, n.value > 1 ? apart : 0, tokens, start,
                                                                       to + (tile - first_tile) * kTileRows, ldy);

@@ -3,10 +3,10 @@
 //
 // Every weight format stores a matrix [rows, cols] (cols is the summed dimension k) as *row tiles* of 8 rows, so that
 // one SIMD lane owns one output row and no horizontal sums are needed. Missing rows of the last tile are zero weights.
-// So are missing k of the last group, except in q4, whose levels need not include zero: they meet inputs of zero. A row
-// tile is a run of blocks along k; the last block may be cut short after a whole group. Every block starts on a 64-byte
-// boundary relative to the matrix. A block says how many columns it has (kCols), how many of them form a group
-// (kGroupCols), and the bytes of its scales and of each group (kScaleBytes, kGroupBytes).
+// So are missing k of the last group, except in q4 and q4a, whose levels need not include zero: they meet inputs of
+// zero. A row tile is a run of blocks along k; the last block may be cut short after a whole group. Every block starts
+// on a 64-byte boundary relative to the matrix. A block says how many columns it has (kCols), how many of them form a
+// group (kGroupCols), and the bytes of its scales and of each group (kScaleBytes, kGroupBytes).
 //
 //   matrix = [row tile 0][row tile 1]...[row tile n-1][row scales: float x 8 per row tile, formats with row scales
 //   only]
@@ -111,6 +111,25 @@ struct Q4sBlock {
   uint8_t q[kGroups][4][kTileRows][4];
 };
 static_assert(sizeof(Q4sBlock) == 17 * kCacheLine);
+
+// q4a32, q4a64, q4a128: w = scale * n + minimum, n 0..15 for each weight, scale and minimum float for each row and G k:
+// 6, 5 and 4.5 bits per weight. They hold what other quantisers have made, value by value: AWQ, GPTQ, MLX, Q4_K.
+//
+//   byte 0             [256/G groups][8 rows] float scales          8,192/G bytes
+//   byte 8,192/G       [256/G groups][8 rows] float minima          8,192/G bytes
+//   byte 16,384/G      nibbles as in q4, in groups of 32            1,024 bytes
+//
+// The last block ends after a whole group of G.
+template <int G>
+struct Q4aBlock {
+  static constexpr int kGroups = 256 / G;
+  static constexpr int kCols = 256, kGroupCols = G;
+  static constexpr int kScaleBytes = kGroups * 2 * kTileRows * int{sizeof(float)}, kGroupBytes = G / 2 * kTileRows;
+  float scale[kGroups][kTileRows];
+  float minimum[kGroups][kTileRows];
+  uint8_t q[kCols / kGroup][4][kTileRows][4];
+};
+static_assert(sizeof(Q4aBlock<32>) == 24 * kCacheLine && sizeof(Q4aBlock<128>) == 18 * kCacheLine);
 
 constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "packing/pack.h"
+#include "packing/pack_affine.h"
 
 namespace qwen3cpu {
 
@@ -10,5 +11,9 @@ namespace qwen3cpu {
 // hold.
 void pack_rows(Format format, Source source, const void* from, int rows, int cols, int first_row, int n_rows,
                uint8_t* matrix, int threads);
+
+// Writes rows [first_row, first_row + n_rows), which `from` begins with, into their place in a matrix
+// of q4a32, q4a64 or q4a128. Throws Error for a level above 15, and for a scale or minimum that is not finite.
+void write_affine_rows(Format format, const AffineRows& from, int first_row, int n_rows, uint8_t* matrix, int threads);
 
 }  // namespace qwen3cpu

@@ -16,6 +16,7 @@ Packed = tuple[str, int, int, NDArray[np.uint8]]
 """format, rows, cols, bytes"""
 
 ACTIVATION_BLOCK = {"f32": None, "bf16": None, "q8": 32, "q4": 256, "q4s": 256}
+ACTIVATION_BLOCK |= {"q4a32": 256, "q4a64": 256, "q4a128": 256}
 """Inputs that share an int8 scale; None: they stay float."""
 
 
@@ -27,7 +28,8 @@ def unpack(packed: Packed) -> NDArray[np.float64]:
     weights = reader(weight_format, data, tiles, cols)
     assert weights.shape[:2] == (tiles, 8)
     assert not weights.reshape(tiles * 8, -1)[rows:].any(), "rows that only pad must be zero"
-    assert weight_format == "q4" or not weights[:, :, cols:].any(), "columns that only pad must be zero"
+    if weight_format in ("f32", "bf16", "q8", "q4s"):  # the others have levels that need not include zero
+        assert not weights[:, :, cols:].any(), "columns that only pad must be zero"
     return weights.reshape(tiles * 8, -1)[:rows, :cols]
 
 
@@ -43,13 +45,15 @@ def _float_tiles(weight_format: str, data: Array, tiles: int, cols: int) -> Arra
     return floats.astype(np.float64).reshape(tiles, cols, 8).transpose(0, 2, 1)
 
 
-def _blocks(tile: Array, groups: int, block_groups: int, group_bytes: int) -> list[tuple[Array, Array]]:
-    """(64 bytes of scales, bytes of the quants) of each block of a tile; the last one may be short."""
+def _blocks(
+    tile: Array, groups: int, block_groups: int, group_bytes: int, scale_bytes: int = 64
+) -> list[tuple[Array, Array]]:
+    """(bytes of scales, bytes of the quants) of each block of a tile; the last one may be short."""
     blocks, at = [], 0
     for first in range(0, groups, block_groups):
         size = min(block_groups, groups - first) * group_bytes
-        blocks.append((tile[at : at + 64], tile[at + 64 : at + 64 + size]))
-        at += 64 + size
+        blocks.append((tile[at : at + scale_bytes], tile[at + scale_bytes : at + scale_bytes + size]))
+        at += scale_bytes + size
     assert at == tile.size
     return blocks
 
@@ -72,8 +76,7 @@ def _q4_tiles(weight_format: str, data: Array, tiles: int, cols: int) -> Array:
     out = np.zeros((tiles, 8, groups * 32))
     for t, tile in enumerate(data[: -tiles * 32].reshape(tiles, -1)):
         for b, (scale_bytes, q_bytes) in enumerate(_blocks(tile, groups, 8, 128)):
-            both = q_bytes.reshape(-1, 4, 8, 4)  # group, vector, row, k
-            n = np.concatenate([both & 15, both >> 4], axis=1).astype(np.float64)  # group, quad, row, k
+            n = _nibbles(q_bytes)
             scales = scale_bytes.reshape(8, 8)[: len(n), None, :, None]  # group, 1, row, 1
             if weight_format == "q4":
                 steps = (scales & 15) * (8 * (n - 8) + 3 * ((scales >> 4).astype(np.float64) - 7))
@@ -84,7 +87,34 @@ def _q4_tiles(weight_format: str, data: Array, tiles: int, cols: int) -> Array:
     return out
 
 
+def _nibbles(q_bytes: Array) -> Array:
+    """[group of 32][quad][row][k] of their bytes."""
+    both = q_bytes.reshape(-1, 4, 8, 4)  # group, vector, row, k
+    return np.concatenate([both & 15, both >> 4], axis=1).astype(np.float64)
+
+
+def affine_parts(weight_format: str, data: Array, tiles: int, cols: int) -> tuple[Array, Array, Array]:
+    """(n, scale, minimum) of a q4a matrix for every weight, each [tiles, 8, cols padded to whole groups]."""
+    group = int(weight_format.removeprefix("q4a"))
+    groups = -(-cols // group)
+    scale_bytes = 2 * 8 * 4 * (256 // group)
+    n, scale, minimum = (np.zeros((tiles, 8, groups * group)) for _ in range(3))
+    for t, tile in enumerate(data.reshape(tiles, -1)):
+        for b, (head, q_bytes) in enumerate(_blocks(tile, groups, 256 // group, group * 4, scale_bytes)):
+            here = slice(b * 256, b * 256 + q_bytes.size // 4)
+            n[t, :, here] = _nibbles(q_bytes).transpose(2, 0, 1, 3).reshape(8, -1)
+            for part, out in zip(head.copy().view("<f4").reshape(2, -1, 8), (scale, minimum), strict=True):
+                out[t, :, here] = np.repeat(part.T, group, axis=1)[:, : q_bytes.size // 4]
+    return n, scale, minimum
+
+
+def _q4a_tiles(weight_format: str, data: Array, tiles: int, cols: int) -> Array:
+    n, scale, minimum = affine_parts(weight_format, data, tiles, cols)
+    return n * scale + minimum
+
+
 READERS = {"f32": _float_tiles, "bf16": _float_tiles, "q8": _q8_tiles, "q4": _q4_tiles, "q4s": _q4_tiles}
+READERS |= dict.fromkeys(("q4a32", "q4a64", "q4a128"), _q4a_tiles)
 
 
 def quantize_activations(x: Array, block: int) -> tuple[Array, Array]:

@@ -18,10 +18,10 @@ constexpr int kPrefetch = 1536;  // bytes ahead
 constexpr int kBlockGroups = Q4Block::kGroups;
 static_assert(Q4sBlock::kGroups == kBlockGroups);
 
-// dot[i][t] += factor * (sum of nibble * x_t over group g) for R row tiles; x: first k of the group.
-template <class Block, int T, int R>
-QWEN3CPU_INLINE void add_group(const Block* const (&block)[R], int g, const int8_t* x, int64_t stride,
-                               const __m256i (&factor)[R][kBlockGroups], __m256i (&dot)[R][T]) {
+// dot[i][t] += factor(i) * (sum of nibble * x_t over group g) for R row tiles; x: first k of the group.
+template <class Block, int T, int R, class Factor>
+QWEN3CPU_INLINE void add_group(const Block* const (&block)[R], int g, const int8_t* x, int64_t stride, Factor factor,
+                               __m256i (&dot)[R][T]) {
   const __m256i low_bits = _mm256_set1_epi8(15);
   __m256i acc[R][T];
 #pragma GCC unroll 4
@@ -54,7 +54,7 @@ QWEN3CPU_INLINE void add_group(const Block* const (&block)[R], int g, const int8
   }
   for (int i = 0; i < R; ++i) {
 #pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) dot[i][t] = _mm256_add_epi32(dot[i][t], _mm256_madd_epi16(acc[i][t], factor[i][g]));
+    for (int t = 0; t < T; ++t) dot[i][t] = _mm256_add_epi32(dot[i][t], _mm256_madd_epi16(acc[i][t], factor(i)));
   }
 }
 
@@ -68,7 +68,8 @@ QWEN3CPU_INLINE void multiply_block(const typename Format::Block* const (&block)
   for (int i = 0; i < R; ++i)
     Format::template start_block<T>(*block[i], groups, x.sum + b * kBlockGroups, x.sums, factor[i], dot[i]);
 #pragma GCC unroll 1
-  for (int g = 0; g < groups; ++g) add_group<Block, T, R>(block, g, q + g * kGroup, x.stride, factor, dot);
+  for (int g = 0; g < groups; ++g)
+    add_group<Block, T, R>(block, g, q + g * kGroup, x.stride, [&](int i) { return factor[i][g]; }, dot);
   for (int t = 0; t < T; ++t) {
     const __m256 scale = _mm256_set1_ps(x.scale[t * x.scales + b]);
     for (int i = 0; i < R; ++i) acc[i][t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[i][t]), scale, acc[i][t]);

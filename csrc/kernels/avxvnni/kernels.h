@@ -15,6 +15,15 @@ MatmulFn matmul;
 namespace q4s {
 MatmulFn matmul;
 }
+namespace q4a32 {
+MatmulFn matmul;
+}
+namespace q4a64 {
+MatmulFn matmul;
+}
+namespace q4a128 {
+MatmulFn matmul;
+}
 namespace probes {
 int64_t int8(int64_t rounds);
 }

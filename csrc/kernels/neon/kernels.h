@@ -21,6 +21,15 @@ MatmulFn matmul;
 namespace q4s {
 MatmulFn matmul;
 }
+namespace q4a32 {
+MatmulFn matmul;
+}
+namespace q4a64 {
+MatmulFn matmul;
+}
+namespace q4a128 {
+MatmulFn matmul;
+}
 namespace kv_f32 {
 AttendFn attend;
 StoreKvFn store;

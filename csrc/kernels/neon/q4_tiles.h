@@ -73,14 +73,9 @@ struct Q4Format {
   }
 };
 
-// dot[t] += factor * (sums of nibble * x_t over group g of the block, from where they start).
-template <class Dot, class Format, int T>
-QWEN3CPU_INLINE void add_q4_group(const typename Format::Block& block, int g, const int8_t* x, const int16_t* sum,
-                                  const Tokens& tokens, Rows factor, Rows (&dot)[T]) {
-  int32_t start[T];
-  for (int t = 0; t < T; ++t) start[t] = Format::start(sum[t * tokens.sums]);
-  typename Dot::template Sums<T, true> sums(start);
-  const uint8_t* nibbles = block.q[g][0][0];
+// Adds the products of 32 k, whose nibbles lie as a group of q4 has them.
+template <int T, class Sums>
+QWEN3CPU_INLINE void add_nibbles(const uint8_t* nibbles, const int8_t* x, int64_t stride, Sums& sums) {
   if (T <= kQ4TokensToPrefetch) {
     prefetch(nibbles, kQ4Prefetch);
     prefetch(nibbles + kCacheLine, kQ4Prefetch);
@@ -95,8 +90,18 @@ QWEN3CPU_INLINE void add_q4_group(const typename Format::Block& block, int g, co
         const uint8x16_t two = vld1q_u8(nibbles + 32 * v + 16 * half);
         w[v][half] = part == 0 ? vandq_u8(two, vdupq_n_u8(15)) : vshrq_n_u8(two, 4);
       }
-    sums.add(w, x + part * kGroup / 2, tokens.stride);
+    sums.add(w, x + part * kGroup / 2, stride);
   }
+}
+
+// dot[t] += factor * (sums of nibble * x_t over group g of the block, from where they start).
+template <class Dot, class Format, int T>
+QWEN3CPU_INLINE void add_q4_group(const typename Format::Block& block, int g, const int8_t* x, const int16_t* sum,
+                                  const Tokens& tokens, Rows factor, Rows (&dot)[T]) {
+  int32_t start[T];
+  for (int t = 0; t < T; ++t) start[t] = Format::start(sum[t * tokens.sums]);
+  typename Dot::template Sums<T, true> sums(start);
+  add_nibbles<T>(block.q[g][0][0], x, tokens.stride, sums);
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t) {
     const Rows rows = sums.rows(t);

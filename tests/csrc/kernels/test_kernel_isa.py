@@ -196,6 +196,7 @@ FEW_TOKENS = {
     "q8": "multiply_q8_tile",
     "q4": "multiply_q4_tile(?!.*Q4sFormat)",
     "q4s": "multiply_q4s_tile|multiply_q4_tile.*Q4sFormat",  # avx2 has one function for both
+    "q4a": "multiply_q4a_tile",
 }
 """Format -> the functions of its products of few tokens."""
 

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import quantized_oracle
 from differences import Differences
 from kernel_calls import (
     ACTIVATION_BLOCK,
@@ -211,6 +212,29 @@ def test_q4s_is_exact_at_the_extremes(kernel: Kernel) -> None:
                 differences.add(y, expected, cols=cols, scale=scale, pattern=pattern)
 
 
+@pytest.mark.parametrize("kernel", compiled("matmul", "q4a32", "q4a64", "q4a128", oracle=True), ids=str)
+def test_q4a_is_exact_at_the_extremes(kernel: Kernel) -> None:
+    group = int(kernel.name.removeprefix("q4a"))
+    with Differences(kernel) as differences:
+        for cols, minimum in itertools.product([32, 256, 544], [-8, 0, 64]):
+            inputs = np.tile(extremes(cols, -127, 127), (MANY // 7, 1))
+            x = int8_inputs(kernel.name, inputs, 1.0)
+            for pattern, nibbles in enumerate(extremes(cols, 0, 15)):
+                packed = affine_bytes(kernel.name, np.tile(nibbles, (TILE, 1)), 0.5, minimum, group)
+                expected = block_sums((nibbles + 2 * minimum) * inputs.astype(np.int64), 0.5)
+                y = Product(kernel.name, packed, TILE, cols, x).run(kernel.isa)
+                differences.add(y, expected, cols=cols, minimum=minimum, pattern=pattern)
+
+
+def affine_bytes(weight_format: str, n: np.ndarray, scale: float, minimum: float, group: int) -> np.ndarray:
+    """Levels [rows, cols] as a matrix with the same scale and minimum everywhere."""
+    packed = aligned(_native.matrix_bytes(weight_format, *n.shape))
+    groups = np.ones((len(n), -(-n.shape[1] // group)), np.float32)
+    given = n.astype(np.uint8), groups * np.float32(scale), groups * np.float32(minimum)
+    _native.write_affine_into(weight_format, *given, group, packed, len(n), 0, 1)
+    return packed
+
+
 @pytest.mark.parametrize("kernel", compiled("matmul", "q4", "q4s", oracle=True), ids=str)
 def test_sums_of_a_block_that_no_float_holds_are_rounded_once(kernel: Kernel) -> None:
     """Blocks whose sums are odd and above 2^24, where floats are 2 and 4 apart: half of them lie on a tie."""
@@ -292,6 +316,7 @@ def exact_product(product: Product, x: np.ndarray) -> tuple[np.ndarray, np.ndarr
       f32, bf16  n = cols
       q8         n = groups; a term's scale product is rounded once more; float(dot) is exact (|dot| < 2^24)
       q4, q4s    n = blocks; float(dot) is rounded (|dot| may exceed 2^24), and the product with the row scale is
+      q4a        n = blocks and two terms for each group of a block; float(dot) and float(sum) are exact
     What is flushed to zero loses at most 2^-126 per operation.
     """
     w = unpack(product.weight_format, product.packed, product.n_rows, product.cols).astype(np.float64)
@@ -300,11 +325,29 @@ def exact_product(product: Product, x: np.ndarray) -> tuple[np.ndarray, np.ndarr
         x64 = x.astype(np.float64)
         return x64 @ w.T, gamma(product.cols) * (np.abs(x64) @ np.abs(w).T) + product.cols * FLUSHED
     q, scale, _ = product.x
+    if product.weight_format.startswith("q4a"):
+        return exact_affine_product(product, q[:, : product.cols].astype(np.float64), scale.astype(np.float64))
     x64 = q[:, : product.cols].astype(np.float64) * np.repeat(scale.astype(np.float64), block, 1)[:, : product.cols]
     n_blocks = -(-product.cols // block)
     dots = [x64[:, b * block : (b + 1) * block] @ w[:, b * block : (b + 1) * block].T for b in range(n_blocks)]
     roundings = n_blocks + (1 if block == 32 else 2)
     return sum(dots), gamma(roundings) * sum(np.abs(d) for d in dots) + n_blocks * FLUSHED
+
+
+def exact_affine_product(product: Product, q: np.ndarray, scale_x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As exact_product, for q4a: inputs int8 [tokens, cols] and their scales [tokens, blocks]."""
+    group, cols = int(product.weight_format.removeprefix("q4a")), product.cols
+    parts = quantized_oracle.affine_parts(product.weight_format, product.packed, product.tiles, cols)
+    n, scale, minimum = (part.reshape(-1, part.shape[-1])[: product.n_rows, :cols] for part in parts)
+    y, magnitude = (np.zeros((len(q), product.n_rows)) for _ in range(2))
+    for k in range(0, cols, group):
+        here = slice(k, k + group)
+        x = q[:, here] * scale_x[:, k // 256, None]
+        for term in (x @ (n * scale)[:, here].T, x.sum(1)[:, None] * minimum[:, k]):
+            y += term
+            magnitude += np.abs(term)
+    n_blocks = -(-cols // 256)
+    return y, gamma(n_blocks + 2 * min(256, cols + group) // group) * magnitude + n_blocks * FLUSHED
 
 
 @pytest.mark.parametrize("weight_format", FORMATS)

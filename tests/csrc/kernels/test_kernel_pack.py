@@ -9,6 +9,7 @@ from qwen3cpu import _native
 from qwen3cpu.errors import EngineError
 
 FORMATS = list(_native.FORMATS)
+AFFINE = ("q4a32", "q4a64", "q4a128")
 SOURCES = ["float32", "float16", "bfloat16"]
 
 
@@ -270,14 +271,64 @@ def test_an_independent_reader_finds_the_same_weights_in_any_bytes(weight_format
     assert len(np.unique(read)) > 100
 
 
+@pytest.mark.parametrize("weight_format", AFFINE)
+def test_q4a_reaches_from_the_least_weight_of_a_group_to_the_largest(weight_format: str) -> None:
+    group = int(weight_format.removeprefix("q4a"))
+    weights = gaussian(11, 600)
+    back = unpack(weight_format, pack(weight_format, weights), 11, 600)
+    for first in range(0, 600, group):
+        mine, its = weights[:, first : first + group], back[:, first : first + group]
+        step = (mine.max(1) - mine.min(1)) / 15
+        assert (its.min(1) == mine.min(1)).all()
+        assert (np.abs(its - mine) <= 0.5001 * step[:, None]).all()
+
+
+@pytest.mark.parametrize("weight_format", AFFINE)
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_weights_in_sixteen_levels_are_written_as_they_are(weight_format: str, times: int) -> None:
+    """Groups that are whole ones of the format's, odd counts of rows and columns, in pieces, on any threads."""
+    group, rows, cols = times * int(weight_format.removeprefix("q4a")), 43, 840
+    rng = np.random.default_rng(times)
+    n = rng.integers(0, 16, (rows, cols), np.uint8)
+    scale, minimum = rng.standard_normal((2, rows, -(-cols // group))).astype(np.float32)
+    packed = aligned(_native.matrix_bytes(weight_format, rows, cols))
+    packed[:] = 0xA5
+    for first, last in [(40, 43), (0, 16), (16, 40)]:
+        piece = (each[first:last] for each in (n, scale, minimum))
+        _native.write_affine_into(weight_format, *piece, group, packed, rows, first, 2)
+    wide = (np.repeat(each, group, 1)[:, :cols].astype(np.float64) for each in (scale, minimum))
+    exact = n * next(wide) + next(wide)
+    assert (unpack(weight_format, packed, rows, cols) == exact.astype(np.float32)).all()
+    assert (quantized_oracle.unpack((weight_format, rows, cols, packed)) == exact).all()
+
+
+def test_levels_that_are_none_are_refused() -> None:
+    n, one = np.zeros((8, 64), np.uint8), np.ones((8, 2), np.float32)
+    room = aligned(_native.matrix_bytes("q4a32", 8, 64))
+    with pytest.raises(EngineError, match="0 to 15"):
+        _native.write_affine_into("q4a32", n + 16, one, one, 32, room, 8, 0, 1)
+    for bad in (np.nan, np.inf):
+        wrong = one.copy()
+        wrong[3, 1] = bad
+        with pytest.raises(EngineError, match="group 1 of row 3: expected a finite scale"):
+            _native.write_affine_into("q4a32", n, wrong, one, 32, room, 8, 0, 1)
+        with pytest.raises(EngineError, match="group 1 of row 3: expected a finite scale"):
+            _native.write_affine_into("q4a32", n, one, wrong, 32, room, 8, 0, 1)
+    for name, group in (("q4a64", 32), ("q4a32", 48), ("q4", 32)):
+        with pytest.raises(EngineError, match="whole ones of q4a32"):
+            _native.write_affine_into(name, n, one, one, group, room, 8, 0, 1)
+    with pytest.raises(EngineError, match=r"scales and minima \[8, 1\]"):
+        _native.write_affine_into("q4a64", n, one, one, 64, aligned(_native.matrix_bytes("q4a64", 8, 64)), 8, 0, 1)
+
+
 @pytest.mark.parametrize("weight_format", FORMATS)
 def test_zeros_stay_zeros(weight_format: str) -> None:
-    weights = gaussian(16, 128)
+    weights = gaussian(16, 384)
     weights[3] = 0
-    weights[:, 32:64] = 0
-    back = unpack(weight_format, pack(weight_format, weights), 16, 128)
+    weights[:, 128:256] = 0  # whole groups, whatever their size
+    back = unpack(weight_format, pack(weight_format, weights), 16, 384)
     assert (back[3] == 0).all()
-    assert (back[:, 32:64] == 0).all()
+    assert (back[:, 128:256] == 0).all()
     assert (back[:3, :32] != 0).any()
 
 
@@ -295,7 +346,7 @@ def test_tiny_weights_are_stored_within_their_own_size(weight_format: str) -> No
 
 @pytest.mark.parametrize("weight_format", FORMATS)
 def test_largest_weights_survive(weight_format: str) -> None:
-    largest = {"q8": 8e6, "q4": 1.7e38}.get(weight_format, 3e38)
+    largest = {"q8": 8e6, "q4": 1.7e38, **dict.fromkeys(AFFINE, 1.7e38)}.get(weight_format, 3e38)
     weights = gaussian(8, 64)
     weights[2, 40] = largest
     weights[5, 3] = -largest
@@ -355,6 +406,7 @@ def test_columns_of_blocks_and_activations() -> None:
         "q8": 128,
         "q4": 256,
         "q4s": 256,
+        **dict.fromkeys(AFFINE, 256),
     }
     assert {name: _native.activation_columns(name) for name in FORMATS} == {
         "f32": 0,
@@ -362,11 +414,12 @@ def test_columns_of_blocks_and_activations() -> None:
         "q8": 32,
         "q4": 256,
         "q4s": 256,
+        **dict.fromkeys(AFFINE, 256),
     }
 
 
 def test_bytes_of_a_matrix() -> None:
-    """Scales of a block fill one cache line; a block that is cut short ends after a whole group."""
+    """Scales of a block fill whole cache lines; a block that is cut short ends after a whole group."""
     for cols in (1, 31, 32, 33, 127, 128, 129, 256, 300, 2048):
         groups = -(-cols // 32)
         assert {name: _native.matrix_bytes(name, 8, cols) for name in FORMATS} == {
@@ -375,4 +428,7 @@ def test_bytes_of_a_matrix() -> None:
             "q8": -(-cols // 128) * 64 + groups * 256,
             "q4": -(-cols // 256) * 64 + groups * 128 + 8 * 4,
             "q4s": -(-cols // 256) * 64 + groups * 128 + 8 * 4,
+            "q4a32": -(-cols // 256) * 512 + groups * 128,
+            "q4a64": -(-cols // 256) * 256 + -(-cols // 64) * 256,
+            "q4a128": -(-cols // 256) * 128 + -(-cols // 128) * 512,
         }, f"{cols} columns"

@@ -113,12 +113,30 @@ void fill_q4(Format format, const std::vector<uint8_t>& scales, Bytes& packed, i
   std::memcpy(packed.data() + tile_bytes(format, cols), row_scales, sizeof(row_scales));
 }
 
+template <int G>
+void fill_q4a(Bytes& packed, int cols, Pattern weight, Random& random) {
+  constexpr float values[] = {1.0f, -1.0f, 0.0f, 1e-30f, 1e30f, 0.001f, 3.0f, -7.0f};
+  auto* blocks = reinterpret_cast<Q4aBlock<G>*>(packed.data());
+  for (int g = 0; g < ceil_div(cols, G); ++g)
+    for (int r = 0; r < kTileRows; ++r) {
+      Q4aBlock<G>& block = blocks[g / Q4aBlock<G>::kGroups];
+      const int in_block = g % Q4aBlock<G>::kGroups;
+      block.scale[in_block][r] = values[random.below(8)];
+      block.minimum[in_block][r] = values[random.below(8)];
+      for (int k = 0; k < G / 2; ++k)
+        block.q[in_block * (G / kGroup) + k / 16][k % 16 / 4][r][k % 4] = static_cast<uint8_t>(weight(k, random));
+    }
+}
+
 void fill(Format format, Bytes& packed, int cols, Pattern weight, Random& random) {
   // q4: s and z at both ends first, then what lies between; q4s: int8.
   const std::vector<uint8_t> q4 = {0xff, 0x0f, 0xf1, 0x01, 0x7f, 0xf0, 0x00}, q4s = {127, 0x81, 1, 0xff, 0};
   if (format == Format::q8) fill_q8(packed, cols, weight, random);
   if (format == Format::q4) fill_q4<Q4Block>(format, q4, packed, cols, weight, random);
   if (format == Format::q4s) fill_q4<Q4sBlock>(format, q4s, packed, cols, weight, random);
+  if (format == Format::q4a32) fill_q4a<32>(packed, cols, weight, random);
+  if (format == Format::q4a64) fill_q4a<64>(packed, cols, weight, random);
+  if (format == Format::q4a128) fill_q4a<128>(packed, cols, weight, random);
 }
 
 Case adversarial_product(Format format, int cols, Pattern weight, Pattern activation, int tokens, Random& random) {
@@ -160,7 +178,7 @@ std::vector<Case> adversarial_cases() {
   std::vector<Case> cases;
   Random random(7);
   int tokens = 0;
-  for (const Format format : {Format::q8, Format::q4, Format::q4s})
+  for (const Format format : {Format::q8, Format::q4, Format::q4s, Format::q4a32, Format::q4a64, Format::q4a128})
     for (const int cols : kCols)
       for (const Pattern weight : kWeightPatterns)
         for (const Pattern activation : kActivationPatterns)

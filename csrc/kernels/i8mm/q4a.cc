@@ -1,0 +1,18 @@
+// q4a products with USMMLA and USDOT.
+#include "kernels/i8mm/dot.h"
+#include "kernels/neon/q4a_tiles.h"
+
+namespace qwen3cpu::i8mm {
+namespace {
+
+template <int G>
+void multiply_q4a(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
+                  float* y, int64_t ldy, uint8_t* scratch) {
+  neon::multiply_q4a<Usmmla, G>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
+}
+
+}  // namespace
+
+#include "kernels/q4a_sizes.inc"
+
+}  // namespace qwen3cpu::i8mm
