@@ -240,15 +240,15 @@ def test_the_same_tensor_under_two_prefixes(tmp_path: Path) -> None:
 def test_tensors_that_nobody_reads_may_have_unknown_types(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_checkpoint(tmp_path)
     tensors = {name: ("F32", values) for name, values in random_tensors(qwen3_config())}
-    tensors["vision.scale"] = ("F8_E8M0", np.zeros(5, np.uint8))
+    tensors["vision.scale"] = ("F6", np.zeros(5, np.uint8))
     tensors["vision.weight"] = ("F4", np.zeros(5, np.uint8))
     write_safetensors(tmp_path / "model.safetensors", tensors)
     with caplog.at_level(logging.WARNING, "qwen3cpu"):
         open_checkpoint(tmp_path, threads=1)
     assert "2 unknown types, such as 'F4'" in caplog.text
-    tensors["model.norm.weight"] = ("F8_E8M0", np.zeros(64, np.uint8))
+    tensors["model.norm.weight"] = ("F6", np.zeros(64, np.uint8))
     write_safetensors(tmp_path / "model.safetensors", tensors)
-    with pytest.raises(CheckpointError, match=r"model\.norm\.weight: expected dtype BF16, F16, F32, found F8_E8M0"):
+    with pytest.raises(CheckpointError, match=r"model\.norm\.weight: expected dtype BF16, F16, F32, found F6"):
         open_checkpoint(tmp_path, threads=1)
 
 
