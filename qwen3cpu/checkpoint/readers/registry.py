@@ -37,6 +37,7 @@ def _reader(module: str, function: str) -> WeightReader:
 WEIGHT_READERS: Final[dict[str | None, WeightReader]] = {
     None: FolderWeights,
     "awq": _reader("awq", "open_awq"),
+    "gptq": _reader("gptq", "open_gptq"),
 }
 """`quant_method` of config.json (checkpoint/config.py) -> reader of a folder's weights; None: not quantized."""
 

@@ -15,6 +15,7 @@ from made_folders import MADE, about, digest, made_names, plain_twin, write_made
 import qwen3cpu
 from qwen3cpu.checkpoint.readers.quantized_folder import QuantizedFolder
 from qwen3cpu.checkpoint.weight_source import original_matrix
+from qwen3cpu.cli.main import main
 from qwen3cpu.loading.open import open_checkpoint, read_config
 from qwen3cpu.loading.sources import open_unpacked
 
@@ -125,3 +126,13 @@ def test_the_fingerprint_covers_every_file(tmp_path: Path) -> None:
         changed = weights_of(folder).fingerprint()
         assert changed != first
         first = changed
+
+
+def test_commands_understand_such_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(write_made(tmp_path / "model", "gptq_int4_desc_act"))
+    assert main(["inspect", folder, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["quant"] == "q8"
+    assert main(["quantize", folder, str(tmp_path / "model.qwen3")]) == 0
+    packed = qwen3cpu.load(tmp_path / "model.qwen3", threads=1)
+    assert packed.quant == "q8"
+    np.testing.assert_array_equal(packed.logits(IDS), qwen3cpu.load(folder, threads=1).logits(IDS))
