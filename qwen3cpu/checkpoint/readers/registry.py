@@ -36,6 +36,7 @@ def _reader(module: str, function: str) -> WeightReader:
 
 WEIGHT_READERS: Final[dict[str | None, WeightReader]] = {
     None: FolderWeights,
+    "auto-round": _reader("auto_round", "open_auto_round"),
     "awq": _reader("awq", "open_awq"),
     "gptq": _reader("gptq", "open_gptq"),
 }
