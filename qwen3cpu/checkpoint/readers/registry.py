@@ -38,6 +38,7 @@ WEIGHT_READERS: Final[dict[str | None, WeightReader]] = {
     None: FolderWeights,
     "auto-round": _reader("auto_round", "open_auto_round"),
     "awq": _reader("awq", "open_awq"),
+    "fp8": _reader("fp8", "open_fp8"),
     "gptq": _reader("gptq", "open_gptq"),
 }
 """`quant_method` of config.json (checkpoint/config.py) -> reader of a folder's weights; None: not quantized."""
