@@ -38,6 +38,7 @@ WEIGHT_READERS: Final[dict[str | None, WeightReader]] = {
     None: FolderWeights,
     "auto-round": _reader("auto_round", "open_auto_round"),
     "awq": _reader("awq", "open_awq"),
+    "bitsandbytes": _reader("bitsandbytes", "open_bitsandbytes"),
     "compressed-tensors": _reader("compressed_tensors", "open_compressed_tensors"),
     "fp8": _reader("fp8", "open_fp8"),
     "gptq": _reader("gptq", "open_gptq"),
