@@ -88,13 +88,6 @@ def test_a_folder_with_other_weights(tmp_path: Path, name: str, expected: str) -
         open_checkpoint(tmp_path, threads=1)
 
 
-def test_mlx_weights_are_named(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path)
-    write_json(tmp_path / "config.json", qwen3_config(quantization={"group_size": 64, "bits": 4}))
-    with pytest.raises(ConfigError, match="found MLX weights of 4 bits; pass the original model"):
-        open_checkpoint(tmp_path, threads=1)
-
-
 # Special files
 
 

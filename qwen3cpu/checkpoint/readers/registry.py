@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from qwen3cpu.checkpoint.config import ModelConfig, quant_method
+from qwen3cpu.checkpoint.config import MLX, ModelConfig, quant_method
 from qwen3cpu.checkpoint.gguf_file import GgufFile, is_gguf
 from qwen3cpu.checkpoint.json_fields import parse_object
 from qwen3cpu.checkpoint.model_texts import ModelTexts
@@ -42,6 +42,7 @@ WEIGHT_READERS: Final[dict[str | None, WeightReader]] = {
     "compressed-tensors": _reader("compressed_tensors", "open_compressed_tensors"),
     "fp8": _reader("fp8", "open_fp8"),
     "gptq": _reader("gptq", "open_gptq"),
+    MLX: _reader("mlx", "open_mlx"),
 }
 """`quant_method` of config.json (checkpoint/config.py) -> reader of a folder's weights; None: not quantized."""
 

@@ -40,6 +40,12 @@ def weights_of(folder: Path) -> QuantizedFolder:
     return weights
 
 
+def test_every_library_is_there() -> None:
+    kinds = {name.partition("_")[0] for name in NAMES}
+    assert kinds == {"autoround", "awq", "bnb", "ct", "fp8", "gptq", "mlx"}
+    assert len(NAMES) == 48
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_are_those_of_the_library(tmp_path: Path, name: str) -> None:
     weights = weights_of(write_made(tmp_path / "model", name))
