@@ -16,7 +16,7 @@ from checkpoints import DTYPES, qwen3_config, random_tensors, to_dtype, write_ch
 import qwen3cpu
 from qwen3cpu.checkpoint import input_files
 from qwen3cpu.checkpoint.readers.registry import source_kind
-from qwen3cpu.errors import CheckpointError, ConfigError
+from qwen3cpu.errors import CheckpointError
 from qwen3cpu.loading.open import open_checkpoint
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 3441185608\n"
@@ -76,7 +76,7 @@ def test_an_adapter_is_named_with_its_model(tmp_path: Path, with_config: bool) -
     ("name", "expected"),
     [
         ("model-q4.gguf", "GGUF files: pass the path of one"),
-        ("pytorch_model-00001-of-00002.bin", "weights written by torch.save"),
+        ("pytorch_model-00001-of-00002.bin", "shards written by torch.save without their index"),
         ("model.onnx", "an ONNX model"),
         ("notes.txt", "notes.txt"),
     ],

@@ -24,8 +24,16 @@ FLOATS: Final = ("BF16", "F16", "F32")
 OpenFile = Callable[[Path], MappedTensors]
 
 
+def _open_torch_file(path: Path) -> MappedTensors:
+    # Imported here: few models are written by torch.save.
+    from qwen3cpu.checkpoint.torch_file import TorchFile
+
+    return TorchFile(path)
+
+
 _KINDS: Final[tuple[tuple[str, str, OpenFile], ...]] = (
     ("model.safetensors", "model.safetensors.index.json", SafetensorsFile),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json", _open_torch_file),
 )
 """(a single file, the index of several, how to open one), in the order in which they are looked for."""
 
@@ -34,7 +42,8 @@ class TensorFiles:
     """Every tensor of a model folder; read through mmap."""
 
     def __init__(self, folder: Path) -> None:
-        """Open model.safetensors or, as transformers does only when there is none, the shards of its index.
+        """Open model.safetensors or, as transformers does only when there is none, the shards of its index; else
+        pytorch_model.bin, else the shards of its index.
 
         Raises CheckpointError for files that are missing or damaged, and for names that two tensors would have.
         """
