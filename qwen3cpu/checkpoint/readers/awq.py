@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from qwen3cpu.checkpoint.json_fields import Fields
 from qwen3cpu.checkpoint.model_texts import ModelTexts
-from qwen3cpu.checkpoint.readers.bit_fields import unpack_fields, word_bytes
 from qwen3cpu.checkpoint.readers.column_groups import ColumnGroups
 from qwen3cpu.checkpoint.readers.options import group_size, must_be, names, quantization_fields, refuse_unknown
 from qwen3cpu.checkpoint.readers.quantized_folder import OpenMatrix, QuantizedFolder, StoredMatrix
 from qwen3cpu.checkpoint.readers.tensor_files import TensorFiles
 
-_PLACE_OF: Final = np.array([0, 4, 1, 5, 2, 6, 3, 7])
+_PLACE_OF: Final = (0, 4, 1, 5, 2, 6, 3, 7)
 """Output within a word -> which of the word's fields it is."""
 _OUTPUTS: Final = 8
 _LAYOUT_KEYS: Final = ("version", "format", "checkpoint_format")
@@ -70,17 +69,17 @@ class AwqMatrix(ColumnGroups):
         return self.shape[1], self.words(self.shape[0], "outputs")
 
     def numbers(self, first: int, last: int) -> NDArray[np.uint8]:
-        return np.ascontiguousarray(_fields(self.tensors.array(self.qweight), first, last).T)
+        return _fields(self.tensors.array(self.qweight), first, last)
 
     def zeros(self, first: int, last: int) -> NDArray[np.float32]:
-        zeros: NDArray[np.float32] = _fields(self.tensors.array(self.qzeros), first, last).T.astype(np.float32)
-        return zeros
+        return _fields(self.tensors.array(self.qzeros), first, last).astype(np.float32)
 
 
 def _fields(words: NDArray[Any], first: int, last: int) -> NDArray[np.uint8]:
-    """Outputs [first, last) of int32 [n, out / 8]: uint8 [n, last - first]."""
+    """Outputs [first, last) of int32 [n, out / 8], by outputs: uint8 [last - first, n]."""
     start, stop = first // _OUTPUTS, -(-last // _OUTPUTS)
-    packed = word_bytes(words[:, start:stop])
-    numbers = unpack_fields(packed, 4, (stop - start) * _OUTPUTS)
-    ordered = numbers.reshape(len(words), -1, _OUTPUTS)[:, :, _PLACE_OF].reshape(len(words), -1)
-    return ordered[:, first - start * _OUTPUTS : last - start * _OUTPUTS]
+    turned = np.ascontiguousarray(words[:, start:stop].T).view(np.uint32)
+    outputs = np.empty((stop - start, _OUTPUTS, len(words)), np.uint8)
+    for output, place in enumerate(_PLACE_OF):
+        outputs[:, output] = (turned >> np.uint32(4 * place)) & np.uint32(15)
+    return outputs.reshape(-1, len(words))[first - start * _OUTPUTS : last - start * _OUTPUTS]

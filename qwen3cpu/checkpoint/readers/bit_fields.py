@@ -23,10 +23,10 @@ def unpack_fields(packed: NDArray[np.uint8], bits: int, count: int) -> NDArray[n
     if bits == 8:
         return packed[..., :count]
     if bits in (2, 4):
-        shifts = np.arange(0, 8, bits, dtype=np.uint8)
-        split = (packed[..., None] >> shifts) & np.uint8((1 << bits) - 1)
-        halves: NDArray[np.uint8] = split.reshape(*packed.shape[:-1], -1)[..., :count]
-        return halves
+        split = np.empty((*packed.shape, 8 // bits), np.uint8)
+        for place in range(8 // bits):
+            split[..., place] = (packed >> np.uint8(place * bits)) & np.uint8((1 << bits) - 1)
+        return split.reshape(*packed.shape[:-1], -1)[..., :count]
     # Eight numbers are `bits` bytes: read as one integer.
     runs = -(-count // 8)
     padded = np.zeros((*packed.shape[:-1], runs * bits), np.uint8)

@@ -86,7 +86,8 @@ def _open(tensors: TensorFiles, module: str, shape: tuple[int, int], scheme: Sch
     if packed in tensors:
         if scheme.kind != "int" or (scheme.block is not None and scheme.block[0] != 1):
             raise CheckpointError(
-                f"{tensors.where(packed)}: expected integers in groups of columns, found the scheme {scheme.source}"
+                f"{tensors.where(packed)}: expected integers in groups of columns, found the scheme "
+                f"{scheme.source.rpartition(': ')[2]}"
             )
         size = None if scheme.block is None else scheme.block[1]
         return CompressedMatrix(tensors, module, shape, bits=scheme.bits, group_size=size, symmetric=scheme.symmetric)

@@ -11,6 +11,10 @@ from qwen3cpu.checkpoint.model_texts import ModelTexts
 from qwen3cpu.errors import ConfigError
 
 KEY: Final = "quantization_config"
+_CHARACTER: Final = re.compile(r"\\.|\[[^\]]*\]", re.DOTALL)
+_REPEATED_GROUP: Final = re.compile(r"\)[*+{]")
+_REPETITION: Final = re.compile(r"[*+{]")
+_MOST_REPETITIONS: Final = 5
 
 
 def quantization_fields(texts: ModelTexts, folder: object, key: str = KEY) -> Fields:
@@ -63,7 +67,16 @@ def names(fields: Fields, key: str) -> list[str]:
 
 
 def pattern(text: str, source: str) -> re.Pattern[str]:
-    """A regular expression of a configuration. Raises ConfigError when it is none."""
+    """A regular expression of a configuration.
+
+    Raises ConfigError when it is none, and for one with repetitions that could take for ever on the name of a module.
+    """
+    bare = _CHARACTER.sub("c", text)
+    if _REPEATED_GROUP.search(bare) or len(_REPETITION.findall(bare)) > _MOST_REPETITIONS:
+        raise ConfigError(
+            f"{source}: expected a regular expression with at most {_MOST_REPETITIONS} repetitions, none of them of a "
+            f"group, found {brief(text)}"
+        )
     try:
         return re.compile(text)
     except re.error as reason:

@@ -83,6 +83,12 @@ OPTIONS: list[tuple[str, Change, str]] = [
     ("gptq_autogptq", option(is_marlin_format=True), "is_marlin_format: expected no such option"),
     ("gptq_int4_sym_v1", option(dynamic={"+:.*": {"bits": 6}}), "dynamic: .*: bits: expected one of 2, 3, 4, 8"),
     ("gptq_int4_sym_v1", option(dynamic={"+:(": {"bits": 8}}), "dynamic: .*: expected a regular expression"),
+    (
+        "gptq_int4_sym_v1",
+        option(dynamic={"(a+)+$": {"bits": 8}}),
+        "dynamic: .*: expected .* at most 5 repetitions, none",
+    ),
+    ("gptq_int4_sym_v1", option(dynamic={".*.*.*.*.*.*": {}}), "dynamic: .*: expected .* at most 5 repetitions, none"),
     ("gptq_int4_sym_v1", option(dynamic={".*": {"zero": 1}}), "dynamic: .*: zero: expected no such option"),
     ("gptq_int4_sym_v1", option(dynamic={".*": 3}), "dynamic: .*: expected an object, found 3"),
     ("gptq_int4_sym_v1", option(dynamic=["x"]), r"dynamic: expected an object, found \['x'\]"),

@@ -138,6 +138,8 @@ def test_commands_understand_such_folders(tmp_path: Path, capsys: pytest.Capture
     folder = str(write_made(tmp_path / "model", "gptq_int4_desc_act"))
     assert main(["inspect", folder, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["quant"] == "q8"
+    assert main(["plan", folder, "--json"]) == 0
+    assert "q8" in {plan["quant"] for plan in json.loads(capsys.readouterr().out)["plans"]}
     assert main(["quantize", folder, str(tmp_path / "model.qwen3")]) == 0
     packed = qwen3cpu.load(tmp_path / "model.qwen3", threads=1)
     assert packed.quant == "q8"
