@@ -32,21 +32,15 @@ _ZERO_OFFSETS: Final = {
 _SCHEME: Final = {"bits", "group_size", "sym", "data_type", "act_bits", "act_data_type", "act_dynamic", "act_sym"}
 _KNOWN: Final = {
     *("quant_method", "packing_format", "backend", "extra_config", *_SCHEME, "act_group_size"),
-    # How a file was made.
+    # How a file was made, and what other engines round activations and the KV cache to.
     *("autoround_version", "iters", "nsamples", "seqlen", "batch_size", "lr", "minmax_lr", "low_gpu_mem_usage"),
     *("enable_quanted_input", "enable_minmax_tuning", "gradient_accumulate_steps", "dataset", "scale_dtype"),
     *("block_name_to_quantize", "quant_block_list", "to_quant_block_names", "damp_percent", "desc_act"),
-    *("true_sequential", "amp", "nblocks", "enable_norm_bias_tuning", "super_bits", "super_group_size", "momentum"),
-    *(
-        "quant_lm_head",
-        "modules_to_not_convert",
-        "static_kv_dtype",
-        "static_attention_dtype",
-        "model_free",
-        "model_free_version",
-    ),
+    *("true_sequential", "amp", "nblocks", "enable_norm_bias_tuning", "momentum", "quant_lm_head"),
+    *("modules_to_not_convert", "supported_types", "model_free", "model_free_version"),
+    *("static_kv_dtype", "static_kv_granularity", "static_attention_dtype", "static_attention_granularity"),
 }
-_OVERRIDES: Final = {*_SCHEME, "act_group_size", "super_bits", "super_group_size", "scale_dtype", "in_blocks"}
+_OVERRIDES: Final = {*_SCHEME, "act_group_size", "scale_dtype", "in_blocks"}
 _FLOAT_BITS: Final = 16
 """An override of at least so many bits says that a module is not quantized."""
 

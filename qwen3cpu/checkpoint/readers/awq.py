@@ -28,7 +28,9 @@ _KNOWN: Final = {
     *("pack_dtype", "modules_to_not_convert"),
     # How a file was made, or how another engine runs it:
     *("backend", "do_fuse", "modules_to_fuse", "fuse_max_seq_len", "exllama_config", "meta", "desc_act", "sym"),
-    *("lm_head", "damp_percent", "tokenizer", "dataset", "model_seqlen", "block_name_to_quantize"),
+    *("lm_head", "damp_percent", "tokenizer", "dataset", "model_seqlen", "block_name_to_quantize", "batch_size"),
+    *("act_group_aware", "true_sequential", "module_name_preceding_first_block", "modules_in_block_to_quantize"),
+    *("pad_token_id", "max_input_length", "cache_block_outputs"),
 }
 
 
