@@ -8,6 +8,7 @@ weight is the product in bfloat16, which is exact.
 from __future__ import annotations
 
 from pathlib import Path
+from types import NoneType
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -25,9 +26,10 @@ from qwen3cpu.errors import CheckpointError
 
 KEY: Final = "quantization"
 _AFFINE: Final = "affine"
-_FLOAT_MODES: Final = {"mxfp4": (4, E2M1), "mxfp8": (8, E4M3)}
-"""Mode -> (bits, values of the numbers)."""
-_FLOAT_GROUP: Final = 32
+_FLOATS: Final = {"mxfp4": E2M1, "mxfp8": E4M3}
+"""Mode -> values of the numbers."""
+_DEFAULTS: Final = {_AFFINE: (64, 4), "mxfp4": (32, 4), "mxfp8": (32, 8)}
+"""Mode -> (columns of a group, bits)."""
 _AFFINE_BITS: Final = (2, 3, 4, 5, 6, 8)
 _SETTINGS: Final = {"group_size", "bits", "mode"}
 
@@ -43,15 +45,15 @@ class Mode(NamedTuple):
 def open_mlx(folder: Path, texts: ModelTexts) -> QuantizedFolder:
     """Open a folder of MLX. Raises CheckpointError (ConfigError)."""
     fields = quantization_fields(texts, folder, KEY)
-    base = _mode(fields, None)
+    base = _mode(fields)
     overrides: dict[str, Mode] = {}
     for name, value in fields.values.items():
         if isinstance(value, dict):
             inner = inner_fields(fields, name, value)
             refuse_unknown(inner, _SETTINGS)
-            overrides[name] = _mode(inner, base)
-        elif name not in _SETTINGS and not isinstance(value, bool):
-            # true and false say whether a module is quantized, which its tensors show.
+            overrides[name] = _mode(inner)
+        elif name not in _SETTINGS and not isinstance(value, (bool, NoneType)):
+            # true, false and null say whether a module is quantized, which its tensors show.
             raise fields.fail(name, "no such option: what it changes in the weights is not known")
 
     def open_matrix(tensors: TensorFiles, module: str, shape: tuple[int, int]) -> StoredMatrix | None:
@@ -63,23 +65,14 @@ def open_mlx(folder: Path, texts: ModelTexts) -> QuantizedFolder:
     return QuantizedFolder(folder, texts, open_matrix)
 
 
-def _mode(fields: Fields, base: Mode | None) -> Mode:
-    """The mode of an object; what it leaves out is as in `base`."""
-    mode: str = must_be(fields, "mode", (_AFFINE, *_FLOAT_MODES), base.mode if base else _AFFINE)
-    bits = (_FLOAT_MODES[mode][0],) if mode in _FLOAT_MODES else _AFFINE_BITS
-    default = base if base is not None and base.mode == mode else None
-    return Mode(
-        mode,
-        must_be(fields, "bits", bits, default.bits if default else bits[0] if len(bits) == 1 else None),
-        fields.optional_integer("group_size", 1, 1 << 20, default.group_size if default else None)
-        or _default_group(fields, mode),
-    )
-
-
-def _default_group(fields: Fields, mode: str) -> int:
-    if mode not in _FLOAT_MODES:
-        raise fields.fail("group_size", "a positive integer")
-    return _FLOAT_GROUP
+def _mode(fields: Fields) -> Mode:
+    """The mode of an object. What it leaves out is MLX's default for its mode, also inside another object."""
+    mode: str = must_be(fields, "mode", tuple(_DEFAULTS), _AFFINE)
+    size, bits = _DEFAULTS[mode]
+    allowed = _AFFINE_BITS if mode == _AFFINE else (bits,)
+    if fields.values.get("bits") is not None:
+        bits = must_be(fields, "bits", allowed, None)
+    return Mode(mode, bits, fields.optional_integer("group_size", 1, 1 << 20) or size)
 
 
 class _Grouped(StoredMatrix):
@@ -147,6 +140,6 @@ class FloatMatrix(_Grouped):
         scales = np.take(E8M0, self.tensors.array(self.scales)[first:last])
         if np.isnan(scales).any():
             raise CheckpointError(f"{self.tensors.where(self.scales)}: expected finite numbers, found NaN")
-        values = np.take(_FLOAT_MODES[self.mode.mode][1], numbers).reshape(*scales.shape, -1)
+        values = np.take(_FLOATS[self.mode.mode], numbers).reshape(*scales.shape, -1)
         values *= scales[:, :, None]
         return rounded(values.reshape(numbers.shape), "BF16")
