@@ -17,6 +17,8 @@ from qwen3cpu.errors import ConfigError
 
 _DEFAULT_HEAD_DIM = 128  # what transformers' Qwen3Config takes when the key is absent; it is not hidden_size / heads
 _MAX_PARAMETERS = 1 << 40
+MLX = "mlx"
+"""What `quant_method` calls the weights of MLX."""
 _ARCHITECTURES = ("Qwen3ForCausalLM", "Qwen3Model", "Qwen3ForSequenceClassification")
 
 
@@ -165,26 +167,26 @@ def _check_architecture(fields: Fields) -> None:
 
 
 def quant_method(values: Mapping[str, Any]) -> str | None:
-    """How the weights beside a config.json are quantized: `quant_method` of its quantization_config. None: not."""
+    """How the weights beside a config.json are quantized: `quant_method` of its quantization_config. None: not.
+
+    MLX writes an object `quantization` without a method, and a copy of it in the place of quantization_config.
+    """
     quantization = values.get("quantization_config")
     method = quantization.get("quant_method") if isinstance(quantization, dict) else None
+    if method is None and isinstance(values.get("quantization"), dict):
+        return MLX
     return method if isinstance(method, str) else None
 
 
 def _check_quantization(values: Mapping[str, Any], source: str, quant_methods: Collection[str | None]) -> None:
-    mlx = values.get("quantization")
-    if isinstance(mlx, dict) and "bits" in mlx and "group_size" in mlx and quant_method(values) is None:
-        raise ConfigError(
-            f"{source}: quantization: expected an unquantized checkpoint, found MLX weights of {brief(mlx['bits'])} "
-            "bits; pass the original model"
-        )
     quantization, method = values.get("quantization_config"), quant_method(values)
-    if quantization is None or (method is not None and method in quant_methods):
+    if method in quant_methods if method is not None else quantization is None:
         return
+    key = "quantization" if method == MLX else "quantization_config"
     known = ", ".join(sorted(each for each in quant_methods if each is not None))
-    found = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
+    found = method or (quantization.get("quant_method") if isinstance(quantization, dict) else quantization)
     raise ConfigError(
-        f"{source}: quantization_config: expected an unquantized checkpoint (BF16, F16 or F32 weights)"
+        f"{source}: {key}: expected an unquantized checkpoint (BF16, F16 or F32 weights)"
         f"{known and f' or one quantized by {known}'}, found one quantized by {brief(found)}; pass the original model"
     )
 

@@ -23,5 +23,5 @@ def finite_float32(stored: NDArray[Any], tensor: str) -> NDArray[np.float32]:
     values = as_float32(stored)
     wrong = np.flatnonzero(~np.isfinite(values))
     if wrong.size:
-        raise CheckpointError(f"{tensor}: expected finite numbers, found {values[wrong[0]]} at {wrong[0]}")
+        raise CheckpointError(f"{tensor}: expected finite numbers, found {values.flat[wrong[0]]} at {wrong[0]}")
     return values

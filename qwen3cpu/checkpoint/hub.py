@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,8 @@ from qwen3cpu.errors import DownloadError
 _PART: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 _ID: Final = re.compile(rf"{_PART}/{_PART}")
 WHOLE: Final = ("*.json", "*.safetensors", "*.jinja", "[0-9]_*/config.json")
+TORCH_FILES: Final = ("pytorch_model*.bin",)
+"""Files of torch.save, wanted only of a repository without weights in safetensors: most that have them have both."""
 CONFIG: Final = ("config.json",)
 OTHER_FOLDERS: Final = ("[!0-9]*/*",)
 """Folders inside a repository, which hold copies in other formats."""
@@ -43,13 +45,24 @@ def download(repo_id: str, wanted: Sequence[str] = WHOLE) -> Path:
                 kwargs["disable"] = True
             super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call, unused-ignore]
 
-    try:
-        folder = snapshot_download(
-            repo_id, allow_patterns=list(wanted), ignore_patterns=list(OTHER_FOLDERS), tqdm_class=Bar
+    def fetch(patterns: Sequence[str]) -> Path:
+        found = snapshot_download(
+            repo_id, allow_patterns=list(patterns), ignore_patterns=list(OTHER_FOLDERS), tqdm_class=Bar
         )
+        return Path(found)
+
+    try:
+        folder = fetch(wanted)
+        if wanted is WHOLE and not has_safetensors(path.name for path in folder.iterdir()):
+            folder = fetch((*WHOLE, *TORCH_FILES))
     except Exception as reason:  # the library raises its own errors, those of its HTTP client and OSError
         raise DownloadError(_explain(repo_id, reason)) from reason
-    return Path(folder)
+    return folder
+
+
+def has_safetensors(names: Iterable[str]) -> bool:
+    """Whether a repository with files of these names has weights in safetensors."""
+    return any(name.endswith(".safetensors") for name in names)
 
 
 def reason_of(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from qwen3cpu.checkpoint.hub import OTHER_FOLDERS, WHOLE, reason_of
+from qwen3cpu.checkpoint.hub import OTHER_FOLDERS, TORCH_FILES, WHOLE, has_safetensors, reason_of
 from qwen3cpu.errors import DownloadError
 
 _PIECE = 1 << 20  # bytes that are hashed at once
@@ -60,9 +60,11 @@ def find_model(repo_id: str) -> HubModel:
         info = HfApi().model_info(repo_id, files_metadata=True)
     except Exception as reason:  # the library raises its own errors, those of its HTTP client and OSError
         raise _explained(repo_id, reason) from reason
+    siblings = info.siblings or ()
+    whole = has_safetensors(file.rfilename for file in siblings if "/" not in file.rfilename)
     wanted = filter_repo_objects(
-        info.siblings or (),
-        allow_patterns=list(WHOLE),
+        siblings,
+        allow_patterns=list(WHOLE if whole else (*WHOLE, *TORCH_FILES)),
         ignore_patterns=list(OTHER_FOLDERS),
         key=lambda file: file.rfilename,
     )

@@ -10,60 +10,24 @@ import logging
 import math
 import mmap
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Final
 
 from qwen3cpu.arguments import as_whole
 from qwen3cpu.checkpoint.file_kinds import START, describe_kind
 from qwen3cpu.checkpoint.input_files import open_regular
 from qwen3cpu.checkpoint.json_fields import brief, parse_object
+from qwen3cpu.checkpoint.mapped_tensors import DTYPE_BYTES, MappedTensors, TensorEntry
 from qwen3cpu.errors import CheckpointError
 
-DTYPE_BYTES: Final = {
-    "BOOL": 1,
-    "U8": 1,
-    "I8": 1,
-    "F8_E4M3": 1,
-    "F8_E5M2": 1,
-    "I16": 2,
-    "U16": 2,
-    "F16": 2,
-    "BF16": 2,
-    "I32": 4,
-    "U32": 4,
-    "F32": 4,
-    "I64": 8,
-    "U64": 8,
-    "F64": 8,
-}
-_NUMPY: Final[dict[str, np.dtype[Any]]] = {
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype("<u2"),
-    "U8": np.dtype("u1"),
-}
 _logger = logging.getLogger("qwen3cpu")
 
 _MAX_HEADER_BYTES: Final = 100_000_000  # the limit of the format's own reader
 _LENGTH_BYTES: Final = 8
 
 
-@dataclass(frozen=True)
-class TensorEntry:
-    """One tensor of a file: safetensors dtype, shape, first and last byte + 1 relative to the file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    stop: int
-
-
-class SafetensorsFile:
-    """An open file. Arrays that it hands out are read-only views of the mapping and keep it alive."""
+class SafetensorsFile(MappedTensors):
+    """An open file."""
 
     def __init__(self, path: Path) -> None:
         """Open and check `path`. Raises CheckpointError for anything that is not a whole safetensors file."""
@@ -78,41 +42,6 @@ class SafetensorsFile:
         except OSError as reason:
             raise CheckpointError(f"{path}: cannot be read: {reason.strerror or reason}") from reason
         self.metadata, self.tensors = _parse_header(self.header, self.size, path)
-
-    def check_size(self) -> None:
-        """Raise CheckpointError when the file has become shorter: reading its map there would end the process."""
-        size = self._map.size()
-        if size < self.size:
-            raise CheckpointError(
-                f"{self.path}: expected {self.size} bytes, as when the file was opened, found {size}: it was cut or "
-                "replaced in place meanwhile; write a new file and rename it instead"
-            )
-
-    def array(self, name: str) -> NDArray[Any]:
-        """The tensor as float32, float16, uint8 or, for BF16, uint16 bits, in its shape; a view of the file."""
-        entry = self.tensors[name]
-        if entry.dtype not in _NUMPY:
-            raise CheckpointError(
-                f"{self.path}: tensor {name!r}: expected dtype {', '.join(_NUMPY)}, found {brief(entry.dtype)}"
-            )
-        return self.raw(name).view(_NUMPY[entry.dtype]).reshape(entry.shape)
-
-    def raw(self, name: str) -> NDArray[np.uint8]:
-        """The bytes of a tensor; a view of the file."""
-        self.check_size()
-        entry = self.tensors[name]
-        return np.frombuffer(self._map, dtype=np.uint8, count=entry.stop - entry.start, offset=entry.start)
-
-    def advise(self, option: str, start: int, stop: int) -> None:
-        """Call madvise on bytes [start, stop) with mmap.`option`, where the system has it."""
-        advice = getattr(mmap, option, None)
-        if advice is None or stop <= start or not hasattr(self._map, "madvise"):
-            return
-        first = start - start % mmap.PAGESIZE
-        try:
-            self._map.madvise(advice, first, stop - first)
-        except OSError:
-            return  # advice only: a kernel without huge pages for files says EINVAL
 
 
 def _read_header(file: int, size: int, path: Path) -> bytes:

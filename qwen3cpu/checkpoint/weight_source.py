@@ -48,6 +48,37 @@ class WeightSource(Protocol):
         """64 hex digits that change when the files do. The weights themselves are not read for it."""
 
 
+class Groups(NamedTuple):
+    """Some rows of a matrix whose weights stand in groups of neighbouring columns: w = scale * n + minimum.
+
+    numbers: uint8 [rows, cols]. scales, minimums: float32 [rows, cols / group size].
+    """
+
+    numbers: NDArray[np.uint8]
+    scales: NDArray[np.float32]
+    minimums: NDArray[np.float32]
+
+
+class FolderSource(WeightSource, Protocol):
+    """The weights of a model folder. preferred_quant: as in OpenedModel."""
+
+    preferred_quant: str
+
+
+class GroupSource(FolderSource, Protocol):
+    """A source that also hands out the numbers that its groups were stored as."""
+
+    def group_size(self, name: str) -> int | None:
+        """Columns of a group; None for a matrix that `groups` cannot give."""
+
+    def groups(self, name: str, first: int, last: int) -> Groups:
+        """Rows [first, last) as they were stored.
+
+        `rows` rounds scale * n + minimum as the maker's library does; these are the values before that rounding. Raises
+        CheckpointError when a scale or minimum is not finite.
+        """
+
+
 class OpenedModel(NamedTuple):
     """A model in somebody else's files: what a reader (readers/registry.py) makes of a path.
 

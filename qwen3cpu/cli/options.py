@@ -42,7 +42,9 @@ def add_model_flags(parser: argparse.ArgumentParser, default: str = DEFAULT_MODE
         f"model inside the package){'; may be repeated' if several else ''}",
     )
     group.add_argument(
-        "--quant", choices=QUANTS, help=f"weight format (default: {DEFAULT_QUANT}, or the packed file's)"
+        "--quant",
+        choices=QUANTS,
+        help=f"weight format (default: {DEFAULT_QUANT}, the packed file's, or q8 for quantised folders)",
     )
     group.add_argument("--kv", choices=KV_FORMATS, default="f16", help="KV cache format (default: %(default)s)")
     group.add_argument(

@@ -42,8 +42,9 @@ def open_checkpoint(
 
     source: a folder in Hugging Face layout, a packed file, a GGUF file, a hub id "owner/name", or "tiny" or
     "tiny-embedding" for a model inside the package (say "./tiny" for a folder of that name). quant: one of QUANTS; None
-    means "q4", or what a packed file holds, or "q8" where a GGUF file is in more than 4 bits. cache: keep large models
-    as packed files in the user's cache directory (QWEN3CPU_CACHE). progress: a bar to use instead of an own one.
+    means "q4", what a packed file holds, or "q8" for quantised folders and for GGUF files in more than 4 bits. cache:
+    keep large models as packed files in the user's cache directory (QWEN3CPU_CACHE). progress: a bar to use instead of
+    an own one.
 
     Raises ArgumentError for an unknown quant or one that a packed file does not hold, CheckpointError (ConfigError) for
     a missing or damaged model, DownloadError when a hub id cannot be fetched.

@@ -113,7 +113,7 @@ BAD_VALUES = [
     ("eos_token_id", [1, 2**31], "token id"),
     ("eos_token_id", 1.5, "token id"),
     ("eos_token_id", [True], "token id"),
-    ("quantization", {"group_size": 64, "bits": 4}, "MLX"),
+    ("quantization", {"group_size": 64, "bits": 4}, "'mlx'"),
     ("rope_scaling", "yarn", "object"),
     ("rope_scaling", {"rope_type": "llama3", "factor": 8.0}, "'llama3'"),
     ("rope_scaling", {"rope_type": "dynamic", "factor": 8.0}, "'dynamic'"),

@@ -9,18 +9,22 @@ from pathlib import Path
 
 import checkpoints
 from gguf_models import write_gguf
+from made_folders import write_made
 from mutations import as_json, damage_bytes, damage_json
+from targets import QUANTIZED, QUANTIZED_TARGETS
+from torch_files import write_torch_file
 
 import qwen3cpu
 
 SINGLE = {"gguf": "model.gguf", "packed": "model.qwen3", "session": "chat.session"}
 """Target -> name of a file that is loaded alone; the other targets are files of a folder."""
-WEIGHTS = ("safetensors", "gguf", "packed", "index")
+WEIGHTS = ("safetensors", "gguf", "packed", "index", "torch", *QUANTIZED_TARGETS)
 """Targets with which `load` packs the weights; with the others they stay as they are, which takes less time."""
 FILE_NAMES = {
     "safetensors": "model.safetensors",
     "template": "chat_template.jinja",
     "index": "model.safetensors.index.json",
+    "torch": "pytorch_model.bin",
 }
 """Target -> name in the folder, where it is another."""
 
@@ -36,6 +40,12 @@ class Files:
         self._folder = folder
         written = checkpoints.write_checkpoint(folder / "model")
         checkpoints.write_checkpoint(folder / "sharded", shards=2)
+        torch = checkpoints.write_checkpoint(folder / "torch").folder
+        (torch / "model.safetensors").unlink()
+        tensors = {name: ("F32", values) for name, values in written.tensors.items()}
+        write_torch_file(torch / "pytorch_model.bin", tensors)
+        for name, made in QUANTIZED.items():
+            write_made(folder / name, made)
         write_gguf(folder / SINGLE["gguf"], written.config, written.tensors)
         qwen3cpu.pack(written.folder, folder / SINGLE["packed"], "q4", threads=1)
         self._loaded = qwen3cpu.load(written.folder, quant="f32", threads=1, cache=False)
@@ -50,6 +60,10 @@ class Files:
     def damaged(self, target: str, rng: random.Random) -> bytes:
         """The bytes of that file with some damage."""
         data = self.whole(target)
+        if target in QUANTIZED_TARGETS and target.endswith("-config"):
+            values = json.loads(data)
+            key = rng.choice([key for key in values if key.startswith("quantization")])
+            return as_json({**values, key: damage_json(values[key], rng)})
         if self._source(target).suffix == ".json" and rng.random() < 0.7:
             return as_json(damage_json(json.loads(data), rng))
         return damage_bytes(data, rng)
@@ -74,7 +88,10 @@ class Files:
     def _source(self, target: str) -> Path:
         if target in SINGLE:
             return self._folder / SINGLE[target]
-        folder = self._folder / ("sharded" if target == "index" else "model")
+        if target in QUANTIZED_TARGETS:
+            name, _, part = target.rpartition("-")
+            return self._folder / name / ("config.json" if part == "config" else "model-00001-of-00002.safetensors")
+        folder = self._folder / {"index": "sharded", "torch": "torch"}.get(target, "model")
         return folder / FILE_NAMES.get(target, target)
 
     def _resume(self, path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from checkpoints import write_checkpoint
 from cli_runs import run_process
 from fake_hub import NO_SERVER, Hub, hub_environment, running_hub
+from torch_files import write_torch_file
 
 from qwen3cpu.checkpoint import hub
 from qwen3cpu.errors import DownloadError
@@ -125,6 +126,19 @@ def test_fetches_a_model_and_goes_on_without_network(tmp_path: Path, server: tup
     assert not any("original" in path for _, path, _ in handler.requests if "resolve" in path)
     for offline in ({"HF_HUB_OFFLINE": "1"}, {}):
         assert load(tmp_path, NO_SERVER, **offline).stdout == first.stdout
+
+
+def test_files_of_torch_where_there_are_no_others(tmp_path: Path, server: tuple[type[Hub], str]) -> None:
+    handler, address = server
+    written = write_checkpoint(handler.files)
+    (handler.files / "model.safetensors").unlink()
+    tensors = {name: ("F32", values) for name, values in written.tensors.items()}
+    write_torch_file(handler.files / "pytorch_model.bin", tensors)
+    (handler.files / "training_args.bin").write_bytes(b"not wanted")
+    first = load(tmp_path, address)
+    assert first.stdout.startswith("loaded "), first.stdout + first.stderr
+    assert not any("training_args" in path for _, path, _ in handler.requests if "resolve" in path)
+    assert load(tmp_path, NO_SERVER).stdout == first.stdout
 
 
 def test_a_broken_download_is_resumed(tmp_path: Path, server: tuple[type[Hub], str]) -> None:

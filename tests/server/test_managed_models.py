@@ -8,7 +8,9 @@ import pytest
 from checkpoints import write_checkpoint, write_json
 from cli_runs import run_here
 from fake_hub import hub_environment, running_hub
+from made_folders import write_made
 from running import Started
+from torch_files import write_torch_file
 
 import qwen3cpu
 
@@ -191,6 +193,21 @@ def test_what_is_no_model_of_ours_is_refused_before_its_weights_are_fetched(mana
         assert "model_type" in server.pull()[-1]["error"]
         assert server.visible() == []
     assert downloads(hub[0], "model.safetensors") == []
+
+
+def test_quantised_folders_and_files_of_torch_are_pulled(manage, hub):
+    handler = hub[0]
+    (handler.files / "model.safetensors").unlink()
+    write_made(handler.files, "awq_autoawq")
+    with manage() as server:
+        assert server.pull()[-1] == {"status": "success"}
+        assert server.delete(NAME).status_code == 200
+        tensors = {name: ("F32", values) for name, values in write_checkpoint(handler.files).tensors.items()}
+        for path in handler.files.glob("model*.safetensors*"):
+            path.unlink()
+        write_torch_file(handler.files / "pytorch_model.bin", tensors)
+        assert server.pull()[-1] == {"status": "success"}
+        assert (server.folder / "owner--name" / "pytorch_model.bin").exists()
 
 
 def test_names_that_are_no_hub_ids(manage):

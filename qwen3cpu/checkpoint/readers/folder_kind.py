@@ -12,7 +12,7 @@ from qwen3cpu.errors import CheckpointError
 _OTHERS = (
     ("*.gguf", "GGUF files: pass the path of one"),
     ("*.qwen3", "packed files: pass the path of one"),
-    ("pytorch_model*.bin", "weights written by torch.save: load them with transformers and save_pretrained(FOLDER)"),
+    ("pytorch_model-*.bin", "shards written by torch.save without their index"),
     ("*.pth", "weights written by torch.save: load them with transformers and save_pretrained(FOLDER)"),
     ("*.onnx", "an ONNX model: pass the original model in safetensors"),
     ("tf_model.h5", "TensorFlow weights: pass the original model in safetensors"),

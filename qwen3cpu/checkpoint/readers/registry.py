@@ -7,25 +7,44 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from qwen3cpu.checkpoint.config import ModelConfig, quant_method
+from qwen3cpu.checkpoint.config import MLX, ModelConfig, quant_method
 from qwen3cpu.checkpoint.gguf_file import GgufFile, is_gguf
 from qwen3cpu.checkpoint.json_fields import parse_object
 from qwen3cpu.checkpoint.model_texts import ModelTexts
 from qwen3cpu.checkpoint.readers.folder_texts import read_folder_config, read_folder_texts
 from qwen3cpu.checkpoint.readers.safetensors_folder import FolderWeights
-from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT
-from qwen3cpu.checkpoint.weight_source import OpenedModel, WeightSource
+from qwen3cpu.checkpoint.weight_source import FolderSource, OpenedModel
 
-WeightReader = Callable[[Path, ModelTexts], WeightSource]
+WeightReader = Callable[[Path, ModelTexts], FolderSource]
 """reader(folder, its texts) opens the weights of a model folder. Raises CheckpointError."""
+
+
+def _reader(module: str, function: str) -> WeightReader:
+    """A reader of this package, whose module is imported when it is needed: few models are quantized."""
+
+    def open_folder(folder: Path, texts: ModelTexts) -> FolderSource:
+        found = getattr(import_module(f"qwen3cpu.checkpoint.readers.{module}"), function)
+        weights: FolderSource = found(folder, texts)
+        return weights
+
+    return open_folder
+
 
 WEIGHT_READERS: Final[dict[str | None, WeightReader]] = {
     None: FolderWeights,
+    "auto-round": _reader("auto_round", "open_auto_round"),
+    "awq": _reader("awq", "open_awq"),
+    "bitsandbytes": _reader("bitsandbytes", "open_bitsandbytes"),
+    "compressed-tensors": _reader("compressed_tensors", "open_compressed_tensors"),
+    "fp8": _reader("fp8", "open_fp8"),
+    "gptq": _reader("gptq", "open_gptq"),
+    MLX: _reader("mlx", "open_mlx"),
 }
-"""`quant_method` of config.json's quantization_config -> reader of a folder's weights; None: not quantized."""
+"""`quant_method` of config.json (checkpoint/config.py) -> reader of a folder's weights; None: not quantized."""
 
 
 class SourceKind(NamedTuple):
@@ -51,7 +70,7 @@ def _open_folder(folder: Path) -> OpenedModel:
         weights=weights,
         read_texts=lambda: texts,
         texts_in_fingerprint=False,
-        preferred_quant=DEFAULT_QUANT,
+        preferred_quant=weights.preferred_quant,
     )
 
 

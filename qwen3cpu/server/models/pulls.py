@@ -156,8 +156,10 @@ class Pull:
             if file.name == "config.json":
                 read_config(staging)
         self._tell({"status": "verifying sha256 digest"})  # fetch_file has done it
-        if not any(file.name.endswith(".safetensors") for file in model.files):
-            raise CheckpointError(f"{self.id}: expected a model with weights in safetensors, found none")
+        if not any(file.name.endswith((".safetensors", ".bin")) for file in model.files):
+            raise CheckpointError(
+                f"{self.id}: expected a model with weights in safetensors or of torch.save, found none"
+            )
         open_unpacked(staging, self.id)
         self._tell({"status": "writing manifest"})
         _put_in_place(staging, target)

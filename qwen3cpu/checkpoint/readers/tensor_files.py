@@ -1,0 +1,167 @@
+"""The tensors of a model folder, in whatever files they lie, by the names that Qwen3ForCausalLM gives them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.checkpoint.dtypes import finite_float32
+from qwen3cpu.checkpoint.input_files import read_file
+from qwen3cpu.checkpoint.json_fields import brief, parse_object
+from qwen3cpu.checkpoint.mapped_tensors import DTYPE_BYTES, MappedTensors, TensorEntry
+from qwen3cpu.checkpoint.readers.folder_kind import check_no_adapter, describe_other_weights
+from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
+from qwen3cpu.checkpoint.tensor_names import own_names
+from qwen3cpu.errors import CheckpointError
+
+FLOATS: Final = ("BF16", "F16", "F32")
+"""The dtypes of weights that are not quantized."""
+OpenFile = Callable[[Path], MappedTensors]
+
+
+def _open_torch_file(path: Path) -> MappedTensors:
+    # Imported here: few models are written by torch.save.
+    from qwen3cpu.checkpoint.torch_file import TorchFile
+
+    return TorchFile(path)
+
+
+_KINDS: Final[tuple[tuple[str, str, OpenFile], ...]] = (
+    ("model.safetensors", "model.safetensors.index.json", SafetensorsFile),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json", _open_torch_file),
+)
+"""(a single file, the index of several, how to open one), in the order in which they are looked for."""
+
+
+class TensorFiles:
+    """Every tensor of a model folder; read through mmap."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open model.safetensors or, as transformers does only when there is none, the shards of its index; else
+        pytorch_model.bin, else the shards of its index.
+
+        Raises CheckpointError for files that are missing or damaged, and for names that two tensors would have.
+        """
+        self.path = folder
+        self._file_of = _open_files(folder)
+        self._stored = own_names(self._file_of, folder)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._stored
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def _file(self, name: str) -> MappedTensors:
+        return self._file_of[self._stored[name]]
+
+    def entry(self, name: str) -> TensorEntry:
+        """dtype, shape and place of a tensor."""
+        return self._file(name).tensors[self._stored[name]]
+
+    def where(self, name: str) -> str:
+        """The file of a tensor, and its name there, for messages."""
+        return f"{self._file(name).path}: tensor {self._stored[name]}"
+
+    def check(self, name: str, shape: tuple[int, ...], dtypes: Collection[str] = FLOATS) -> None:
+        """Raise CheckpointError unless there is a tensor of this name and shape, in one of the dtypes."""
+        if name not in self:
+            raise CheckpointError(f"{self.path}: expected tensor {name} of shape {list(shape)}, found no such tensor")
+        entry = self.entry(name)
+        if entry.shape != shape:
+            raise CheckpointError(f"{self.where(name)}: expected shape {list(shape)}, found {list(entry.shape)}")
+        if entry.dtype not in dtypes:
+            raise CheckpointError(f"{self.where(name)}: expected dtype {', '.join(dtypes)}, found {entry.dtype}")
+
+    def array(self, name: str) -> NDArray[Any]:
+        """A tensor in its shape, as `SafetensorsFile.array` gives it: a view of the file."""
+        return self._file(name).array(self._stored[name])
+
+    def raw(self, name: str) -> NDArray[np.uint8]:
+        """The bytes of a tensor: a view of the file."""
+        return self._file(name).raw(self._stored[name])
+
+    def finite(self, name: str) -> NDArray[np.float32]:
+        """A tensor of floats as float32, a copy. Raises CheckpointError when a value is not finite."""
+        return finite_float32(self.array(name), self.where(name))
+
+    def finite_part(self, name: str, part: Any) -> NDArray[np.float32]:
+        """As `finite`, of the part that an index of NumPy takes."""
+        return finite_float32(self.array(name)[part], self.where(name))
+
+    def bytes_of(self, name: str) -> int:
+        """How many bytes a tensor has in its file."""
+        entry = self.entry(name)
+        return entry.stop - entry.start
+
+    def width(self, name: str) -> int:
+        """Bytes of an element."""
+        return DTYPE_BYTES.get(self.entry(name).dtype, 1)
+
+    def advise(self, option: str, name: str, first: int, last: int, parts: int) -> None:
+        """Call madvise with mmap.`option` for parts [first, last) of `parts` equal ones of a tensor."""
+        entry = self.entry(name)
+        size = entry.stop - entry.start
+        self._file(name).advise(option, entry.start + size * first // parts, entry.start + size * last // parts)
+
+    def files(self) -> dict[str, Path]:
+        """Name -> path of every file."""
+        return dict(sorted((file.path.name, file.path) for file in self._file_of.values()))
+
+    def fingerprint(self, config_json: bytes) -> str:
+        """SHA-256 (hex) over config.json and the name, size, modification time and header of every file.
+
+        The weights themselves are not read: 3 GB would take longer than mapping the packed file does.
+        """
+        digest = hashlib.sha256(hashlib.sha256(config_json).digest())
+        files = {file.path.name: file for file in self._file_of.values()}
+        for name, file in sorted(files.items()):
+            digest.update(f"{name}\0{file.size}\0{file.mtime_ns}\0".encode())
+            digest.update(hashlib.sha256(file.header).digest())
+        return digest.hexdigest()
+
+
+def _open_files(folder: Path) -> dict[str, MappedTensors]:
+    """Tensor name -> the file that holds it."""
+    for single, index, open_file in _KINDS:
+        if _exists(folder / single):
+            file = open_file(folder / single)
+            return dict.fromkeys(file.tensors, file)
+        if (found := read_file(folder / index)) is not None:
+            return _open_shards(folder, index, found, open_file)
+    check_no_adapter(folder)
+    single, index, _ = _KINDS[0]
+    raise CheckpointError(f"{folder}: expected {single} or {index}, found {describe_other_weights(folder)}")
+
+
+def _open_shards(folder: Path, index: str, data: bytes, open_file: OpenFile) -> dict[str, MappedTensors]:
+    source = f"{folder / index}"
+    weight_map = parse_object(data, source).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{source}: weight_map: expected an object of tensor names, found {brief(weight_map)}")
+    files: dict[str, MappedTensors] = {}
+    file_of = {}
+    for name, shard in weight_map.items():
+        if not isinstance(shard, str) or shard in ("", ".", "..") or set(shard) & set("/\\\0"):
+            raise CheckpointError(f"{source}: weight_map: {name!r}: expected a file name, found {brief(shard)}")
+        if shard not in files:
+            if not _exists(folder / shard):
+                raise CheckpointError(f"{folder}: expected the file {shard} that {index} names, found none")
+            files[shard] = open_file(folder / shard)
+        if name not in files[shard].tensors:
+            raise CheckpointError(f"{folder / shard}: expected tensor {name!r} as {index} says, found none")
+        file_of[name] = files[shard]
+    return file_of
+
+
+def _exists(path: Path) -> bool:
+    """Whether a path is there; a name that the system does not allow is not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
