@@ -26,7 +26,7 @@ CACHED_ROWS = 64  # a matrix that stays in L2; whole runs of 32 rows, which tile
 STREAMED_BYTES = 320 << 20  # a matrix that no cache holds
 TOKENS = (1, 2, 3, 4, 6, 8, 16, 64)
 PIECE_BYTES = 512 << 10  # of a matrix that one call multiplies: as the engine cuts it for few tokens
-ACTIVATION_BLOCK = {"q8": 32, "q4": 256, "q4s": 256}
+ACTIVATION_BLOCK = {name: columns for name in _native.FORMATS if (columns := _native.activation_columns(name))}
 
 
 def aligned(nbytes: int) -> np.ndarray:

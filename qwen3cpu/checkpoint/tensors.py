@@ -23,6 +23,8 @@ WIDE: Final = "q8"
 NARROW is also the only format that is rounded with regard to a matrix's inputs (quantization/gptq.py).
 """
 DEFAULT_QUANT: Final = NARROW
+KEEPING: Final = {128: "q4a128", 64: "q4a64", 32: "q4a32"}
+"""Columns of a group -> the format that keeps weights which somebody else has rounded to sixteen levels."""
 
 EMBEDDING: Final = "model.embed_tokens.weight"
 HEAD: Final = "lm_head.weight"
@@ -34,6 +36,15 @@ def check_quant(quant: str) -> None:
     """Raise ArgumentError unless `quant` is one of QUANTS."""
     if quant not in QUANTS:
         raise ArgumentError(f"quant: expected one of {', '.join(QUANTS)}, found {quant!r}")
+
+
+def format_of_groups(columns: int | None) -> str:
+    """The format of a matrix whose weights stand in such groups of sixteen levels; None: in none. Else 8 bits."""
+    if columns is not None:
+        for own, name in KEEPING.items():
+            if columns % own == 0:
+                return name
+    return WIDE
 
 
 def read_format(name: str, *, earlier: bool) -> str:
@@ -114,7 +125,7 @@ def _as_asked(quant: str, last_layer: bool) -> str:
 
 
 def _at_least_8_bits(quant: str, last_layer: bool) -> str:
-    return WIDE if quant == NARROW else quant
+    return WIDE if quant == NARROW or quant in KEEPING.values() else quant
 
 
 def _at_least_8_bits_but_last(quant: str, last_layer: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.dtypes import as_float32
 from qwen3cpu.checkpoint.model_texts import ModelTexts
+
+_KEPT_BITS: Final = 4
+"""Of numbers whose groups a format of ours keeps as they are (tensors.py, KEEPING)."""
 
 
 class WeightSource(Protocol):
@@ -65,11 +68,15 @@ class FolderSource(WeightSource, Protocol):
     preferred_quant: str
 
 
-class GroupSource(FolderSource, Protocol):
+@runtime_checkable
+class GroupSource(WeightSource, Protocol):
     """A source that also hands out the numbers that its groups were stored as."""
 
     def group_size(self, name: str) -> int | None:
         """Columns of a group; None for a matrix that `groups` cannot give."""
+
+    def group_bits(self, name: str) -> int:
+        """Bits of a number in a group, where there are groups."""
 
     def groups(self, name: str, first: int, last: int) -> Groups:
         """Rows [first, last) as they were stored.
@@ -92,6 +99,13 @@ class OpenedModel(NamedTuple):
     read_texts: Callable[[], ModelTexts]
     texts_in_fingerprint: bool
     preferred_quant: str
+
+
+def kept_group(weights: WeightSource, name: str) -> int | None:
+    """Columns of a group of a matrix that is stored in sixteen levels at most; None for any other matrix."""
+    if not isinstance(weights, GroupSource) or weights.group_size(name) is None:
+        return None
+    return weights.group_size(name) if weights.group_bits(name) <= _KEPT_BITS else None
 
 
 def read_vectors(weights: WeightSource) -> dict[str, NDArray[np.float32]]:

@@ -84,7 +84,7 @@ def describe(
         opened = open_unpacked(located.path, located.label)
         texts, fingerprint = opened.read_texts(), opened.weights.fingerprint()
         quant = quant or opened.preferred_quant
-        plan = plan_matrices(texts.config, quant)
+        plan = plan_matrices(texts.config, quant, opened.weights)
     config = scaled_config(texts.config, context, rope_scaling, located.name)
     found = needs(texts.config, plan, kv, _native.KV_BLOCK, threads)
     return Description(

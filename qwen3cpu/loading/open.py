@@ -163,7 +163,8 @@ class _Packing:
 
     def _check_space(self, folder: Path) -> None:
         """Raise OSError when the packed file will not fit: before packing, which may take minutes."""
-        needed = sum(matrix.bytes for matrix in plan_matrices(self.source.config, self.quant).values())
+        plan = plan_matrices(self.source.config, self.quant, self.source.weights)
+        needed = sum(matrix.bytes for matrix in plan.values())
         free = shutil.disk_usage(folder).free
         if free < needed:
             raise OSError(f"{folder}: {needed} bytes needed, {free} free")

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.tensors import tensors_of
+from qwen3cpu.checkpoint.tensors import KEEPING, format_of_groups, tensors_of
+from qwen3cpu.checkpoint.weight_source import WeightSource, kept_group
 from qwen3cpu.packed.sealed_file import PAGE
 from qwen3cpu.system.memory import anonymous_bytes
 
@@ -64,13 +65,19 @@ Pack = Callable[[str, MatrixLayout, NDArray[np.uint8]], None]
 """pack(name, layout, out) packs a matrix into out, uint8 [layout.bytes]."""
 
 
-def plan_matrices(config: ModelConfig, quant: str) -> dict[str, MatrixLayout]:
-    """Name -> layout of every matrix of a model packed as `quant`, in the order of the forward pass."""
-    return {
-        tensor.name: MatrixLayout(tensor.format(quant, config), *tensor.shape)
-        for tensor in tensors_of(config)
-        if tensor.is_matrix
-    }
+def plan_matrices(config: ModelConfig, quant: str, weights: WeightSource | None = None) -> dict[str, MatrixLayout]:
+    """Name -> layout of every matrix of a model packed as `quant`, in the order of the forward pass.
+
+    weights: what is packed. Where `quant` keeps groups and these have some, every matrix keeps its own, and those
+    without are packed in 8 bits.
+    """
+    tensors = [tensor for tensor in tensors_of(config) if tensor.is_matrix]
+    formats = {tensor.name: tensor.format(quant, config) for tensor in tensors}
+    if weights is not None and quant in KEEPING.values():
+        groups = {tensor.name: kept_group(weights, tensor.name) for tensor in tensors}
+        if any(groups.values()):
+            formats = {name: format_of_groups(columns) for name, columns in groups.items()}
+    return {tensor.name: MatrixLayout(formats[tensor.name], *tensor.shape) for tensor in tensors}
 
 
 def all_rooms(plan: dict[str, MatrixLayout]) -> dict[str, PackedMatrix]:

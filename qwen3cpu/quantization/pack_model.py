@@ -35,7 +35,7 @@ def pack_in_memory(
     weights: WeightSource, texts: ModelTexts, quant: str, *, threads: int, progress: Progress
 ) -> dict[str, PackedMatrix]:
     """Pack every matrix into one block of anonymous memory."""
-    packed = all_rooms(plan_matrices(texts.config, quant))
+    packed = all_rooms(plan_matrices(texts.config, quant, weights))
     pack = packer(weights, texts.config, quant, threads=threads, progress=progress)
     progress.start("Packing", weights.stored_bytes, "B")
     for name, matrix in packed.items():
@@ -66,7 +66,7 @@ def pack_to_file(
     files = weights.files()
     origin = Origin(name, weights.fingerprint(), dict.fromkeys(files, "0" * 64))
     with SumsOfFiles(files) as sums:
-        plan = plan_matrices(texts.config, quant)
+        plan = plan_matrices(texts.config, quant, weights)
         pack = packer(weights, texts.config, quant, threads=threads, progress=progress)
         write_packed(path, texts, quant, origin, plan, pack, read_vectors(weights), sums.result)
 

@@ -52,8 +52,18 @@ def test_embedding_and_head(tied: bool) -> None:
 
 
 def test_quants_are_the_formats_of_the_engine() -> None:
-    assert [*tensors.QUANTS, tensors.EARLIER] == _native.FORMATS
-    assert {tensors.NARROW, tensors.WIDE, tensors.DEFAULT_QUANT} <= set(tensors.QUANTS)
+    assert {*tensors.QUANTS, tensors.EARLIER} == set(_native.FORMATS)
+    assert {tensors.NARROW, tensors.WIDE, tensors.DEFAULT_QUANT, *tensors.KEEPING.values()} <= set(tensors.QUANTS)
+
+
+def test_groups_have_the_format_of_their_columns() -> None:
+    found = {columns: tensors.format_of_groups(columns) for columns in (None, 16, 32, 48, 64, 96, 128, 192, 256, 768)}
+    assert found == {
+        **dict.fromkeys((None, 16, 48), "q8"),
+        **dict.fromkeys((32, 96), "q4a32"),
+        **dict.fromkeys((64, 192), "q4a64"),
+        **dict.fromkeys((128, 256, 768), "q4a128"),
+    }
 
 
 def test_each_matrix_of_a_layer_reads_one_input() -> None:

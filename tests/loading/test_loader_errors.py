@@ -195,7 +195,7 @@ def test_sources_of_a_wrong_type(source: Any) -> None:
 
 @pytest.mark.parametrize("quant", ["q5", "Q4", "", "int8"])
 def test_unknown_quant(tmp_path: Path, quant: str) -> None:
-    with pytest.raises(ArgumentError, match=f"quant: expected one of f32, bf16, q8, q4, found {quant!r}"):
+    with pytest.raises(ArgumentError, match=f"quant: expected one of {', '.join(QUANTS)}, found {quant!r}"):
         open_checkpoint(tmp_path, quant, threads=1)
 
 

@@ -72,7 +72,7 @@ def test_a_session_of_the_other_4_bit_format_is_refused_by_name(
 def test_the_earlier_4_bit_format_is_not_taken_for_q4() -> None:
     with pytest.raises(ArgumentError, match=r"is packed as 'q4s'; .* found 'q4' .*pack the model again"):
         qwen3cpu.load(GOLDEN / "version2" / "toy.qwen3", "q4")
-    with pytest.raises(ArgumentError, match="expected one of f32, bf16, q8, q4, found 'q4s'"):
+    with pytest.raises(ArgumentError, match=r"expected one of f32, bf16, q8, q4, .*, found 'q4s'"):
         qwen3cpu.load("tiny", "q4s")
 
 

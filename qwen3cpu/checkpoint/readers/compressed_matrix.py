@@ -36,7 +36,7 @@ class CompressedMatrix(StoredMatrix):
         size = group_size or cols
         self._tensors = tensors
         self._shape = shape
-        self._bits = bits
+        self.bits = bits
         self._packed, self._scale = f"{module}.weight_packed", f"{module}.weight_scale"
         self._zeros = None if symmetric else f"{module}.weight_zero_point"
         form, order = f"{module}.weight_shape", f"{module}.weight_g_idx"
@@ -73,16 +73,16 @@ class CompressedMatrix(StoredMatrix):
     def _zeros_of(self, first: int, last: int) -> NDArray[np.float32]:
         """float32 [rows, groups]."""
         if self._zeros is None:
-            return np.full((last - first, 1), 1 << (self._bits - 1), np.float32)
+            return np.full((last - first, 1), 1 << (self.bits - 1), np.float32)
         start, stop = first // 32, -(-last // 32)  # 32 numbers are whole words
-        words = self._tensors.array(self._zeros)[start * self._bits : stop * self._bits]
+        words = self._tensors.array(self._zeros)[start * self.bits : stop * self.bits]
         packed = word_bytes(words.T)
-        numbers = unpack_fields(packed, self._bits, packed.shape[1] * 8 // self._bits)
+        numbers = unpack_fields(packed, self.bits, packed.shape[1] * 8 // self.bits)
         return np.ascontiguousarray(numbers[:, first - start * 32 : last - start * 32].T).astype(np.float32)
 
     def _read(self, first: int, last: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
         """(integers [rows, cols], zeros [rows, groups], scales [rows, groups])."""
-        numbers = packed_rows(self._tensors, self._packed, self._bits, self._shape[1], first, last)
+        numbers = packed_rows(self._tensors, self._packed, self.bits, self._shape[1], first, last)
         scales = self._tensors.finite_part(self._scale, np.s_[first:last])
         return numbers, np.broadcast_to(self._zeros_of(first, last), scales.shape), scales
 

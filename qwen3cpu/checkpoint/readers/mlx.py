@@ -106,6 +106,7 @@ class AffineMatrix(_Grouped):
         self._biases = f"{module}.biases"
         self.parts += (Part(self._biases, True),)
         self.group_size: int | None = mode.group_size
+        self.bits = mode.bits
         tensors.check(self.scales, (shape[0], self.group_count), FLOATS)
         tensors.check(self._biases, (shape[0], self.group_count), (tensors.entry(self.scales).dtype,))
 

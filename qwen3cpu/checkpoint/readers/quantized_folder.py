@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from qwen3cpu.checkpoint.model_texts import ModelTexts
 from qwen3cpu.checkpoint.readers.safetensors_folder import SCORE
 from qwen3cpu.checkpoint.readers.tensor_files import FLOATS, TensorFiles
-from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, LAYERS, WIDE, matrix_shapes, vector_lengths
-from qwen3cpu.checkpoint.weight_source import Groups
+from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, LAYERS, WIDE, format_of_groups, matrix_shapes, vector_lengths
+from qwen3cpu.checkpoint.weight_source import Groups, kept_group
 from qwen3cpu.errors import CheckpointError
 
 _logger = logging.getLogger("qwen3cpu")
@@ -39,10 +40,11 @@ class Part(NamedTuple):
 
 
 class StoredMatrix(ABC):
-    """A matrix as a library stored it. parts: its tensors. group_size: as for GroupSource."""
+    """A matrix as a library stored it. parts: its tensors. group_size, bits: as GroupSource.group_size, group_bits."""
 
     parts: tuple[Part, ...]
     group_size: int | None = None
+    bits: int = 0
 
     @abstractmethod
     def rows(self, first: int, last: int) -> NDArray[Any]:
@@ -82,9 +84,6 @@ class QuantizedFolder:
     never in one file, and no library could load a file that differs from its lists.
     """
 
-    preferred_quant = WIDE
-    """8 bits lose little of the levels that others have chosen; to round them to q4 again would cost as much again."""
-
     def __init__(self, folder: Path, texts: ModelTexts, open_matrix: OpenMatrix) -> None:
         """Open the files, as TensorFiles says, and every matrix in them.
 
@@ -111,6 +110,19 @@ class QuantizedFolder:
             for name, (rows, cols) in self.matrices.items()
         )
         """Bytes of the matrices as `rows` gives them."""
+        self.preferred_quant = self._preferred_quant()
+
+    def _preferred_quant(self) -> str:
+        """The format that keeps most of the groups that can be kept; where there are none, 8 bits.
+
+        8 bits lose little of the levels that others have chosen. To round these to q4 would cost as much once more.
+        """
+        sizes: Counter[str] = Counter()
+        for name, (rows, cols) in self.matrices.items():
+            if (columns := kept_group(self, name)) is not None:
+                sizes[format_of_groups(columns)] += rows * cols
+        del sizes[WIDE]
+        return sizes.most_common(1)[0][0] if sizes else WIDE
 
     def _check_extra(self) -> None:
         used = {part.name for matrix in self._stored.values() for part in matrix.parts} | set(self.vectors) | {SCORE}
@@ -148,6 +160,10 @@ class QuantizedFolder:
     def group_size(self, name: str) -> int | None:
         """As GroupSource.group_size."""
         return self._stored[name].group_size
+
+    def group_bits(self, name: str) -> int:
+        """As GroupSource.group_bits."""
+        return self._stored[name].bits
 
     def groups(self, name: str, first: int, last: int) -> Groups:
         """As GroupSource.groups."""

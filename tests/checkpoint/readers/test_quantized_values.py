@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from checkpoints import to_dtype
 from made_folders import MADE, about, digest, made_names, plain_twin, write_made
+from quantized_oracle import unpack
 
 import qwen3cpu
 from qwen3cpu.checkpoint.readers.quantized_folder import QuantizedFolder
@@ -116,10 +117,29 @@ def scales_name(index: dict[str, str], module: str) -> str:
     return "scales" if f"{module}.scales" in index else "weight_scale"
 
 
-def test_8_bits_unless_the_user_says_otherwise(tmp_path: Path) -> None:
+def test_groups_are_kept_unless_the_user_says_otherwise(tmp_path: Path) -> None:
     folder = write_made(tmp_path / "model", "awq_autoawq")
-    assert open_checkpoint(folder, threads=1).quant == "q8"
+    assert open_checkpoint(folder, threads=1).quant == "q4a32"
     assert open_checkpoint(folder, "q4", threads=1).quant == "q4"
+    assert open_checkpoint(write_made(tmp_path / "8", "gptq_int8_sym_v1"), threads=1).quant == "q8"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_packed_values_are_those_of_the_groups(tmp_path: Path, name: str) -> None:
+    """A matrix in sixteen levels or fewer keeps each weight, before the maker's last rounding; others go to 8 bits."""
+    folder = write_made(tmp_path / "model", name)
+    weights, packed = weights_of(folder), open_checkpoint(folder, threads=1)
+    kept = [tensor for tensor in weights.matrices if packed.matrices[tensor].format.startswith("q4a")]
+    bits = {tensor: weights.group_bits(tensor) for tensor in weights.matrices if weights.group_size(tensor)}
+    assert kept == [tensor for tensor, count in bits.items() if count <= 4]
+    assert packed.quant in ({packed.matrices[tensor].format for tensor in kept} or {"q8"})
+    for tensor, (weight_format, rows, cols, data) in packed.matrices.items():
+        if tensor not in kept:
+            assert weight_format == "q8", tensor
+            continue
+        numbers, scales, minimums = weights.groups(tensor, 0, rows)
+        scale, minimum = (np.repeat(each, cols // each.shape[1], 1).astype(np.float64) for each in (scales, minimums))
+        np.testing.assert_array_equal(unpack((weight_format, rows, cols, data)), scale * numbers + minimum)
 
 
 def test_the_fingerprint_covers_every_file(tmp_path: Path) -> None:
@@ -135,7 +155,7 @@ def test_the_fingerprint_covers_every_file(tmp_path: Path) -> None:
 
 
 def test_commands_understand_such_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = str(write_made(tmp_path / "model", "gptq_int4_desc_act"))
+    folder = str(write_made(tmp_path / "model", "gptq_int8_sym_v1"))
     assert main(["inspect", folder, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["quant"] == "q8"
     assert main(["plan", folder, "--json"]) == 0
