@@ -1,4 +1,4 @@
-"""`qwen3cpu verify`: whether a packed file still has the bytes that were written into it."""
+"""`qwen3cpu verify`: whether a packed file has the bytes that were written, or a model answers as in transformers."""
 
 from __future__ import annotations
 
@@ -6,27 +6,41 @@ import argparse
 import json
 from pathlib import Path
 from time import perf_counter
+from typing import Final
 
 from qwen3cpu.cli.commands import Commands
-from qwen3cpu.errors import CheckpointError
+from qwen3cpu.errors import ArgumentError, CheckpointError
 from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.system.progress_bar import Progress
 from qwen3cpu.system.thread_count import resolve_threads
+
+WINDOWS: Final = 8
+"""Of a text, 256 tokens each, by default."""
 
 
 def add_command(commands: Commands) -> None:
     """Add `verify` to the command line."""
     parser = commands.add_parser(
         "verify",
-        help="check a packed file against its checksums",
+        help="check a packed file against its checksums, or a model against transformers",
         allow_abbrev=False,
         description="Compare every tensor of a packed file with the SHA-256 that it had when it was written. Exit code "
-        "2, and the names of the tensors, when one differs.",
+        "2, and the names of the tensors, when one differs. With --reference: run a model by transformers and here, "
+        "and compare prompts, logits, greedy answers and, on a text, the perplexity. Exit code 1 when they differ.",
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="a packed file")
+    parser.add_argument(
+        "file", metavar="FILE", help="a packed file; with --reference a folder, a GGUF file or a hub id"
+    )
     parser.add_argument(
         "--source", type=Path, metavar="FOLDER", help="compare the weight files there with those that it was made from"
     )
+    parser.add_argument("--reference", action="store_true", help="compare with transformers: takes minutes")
+    parser.add_argument(
+        "--text", type=Path, metavar="TEXT", help="with --reference: measure the perplexity of this text"
+    )
+    parser.add_argument("--quant", metavar="NAME", help="with --text: the format whose cost is told (default: the own)")
+    parser.add_argument("--windows", type=int, metavar="N", help=f"of the text, at most (default: {WINDOWS})")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="with --reference: write the receipt here")
     parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: see `qwen3cpu generate --help`")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run_verify)
@@ -34,6 +48,11 @@ def add_command(commands: Commands) -> None:
 
 def run_verify(args: argparse.Namespace) -> int:
     """`qwen3cpu verify`."""
+    if args.reference:
+        return _compare(args)
+    for name in ("text", "quant", "windows", "output"):
+        if getattr(args, name) is not None:
+            raise ArgumentError(f"--{name}: only with --reference")
     start = perf_counter()
     file = PackedFile(args.file)
     threads = resolve_threads(args.threads)
@@ -50,6 +69,33 @@ def run_verify(args: argparse.Namespace) -> int:
         for name, digest in file.origin.sha256.items():
             print(f"  {name}  SHA-256 {digest}{', the same' if args.source is not None else ''}")
     return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    """`qwen3cpu verify --reference`."""
+    # Imported here: few users compare.
+    from qwen3cpu.evaluation.parity import compare
+    from qwen3cpu.text.text_files import read_text_file
+
+    if args.source is not None:
+        raise ArgumentError("--source: only for packed files")
+    text = None if args.text is None else read_text_file(args.text, f"--text {args.text}")
+    with Progress("loading", None) as progress:
+        found = compare(
+            args.file,
+            quant=args.quant,
+            text=text,
+            windows=args.windows or WINDOWS,
+            threads=args.threads,
+            progress=progress,
+        )
+    if args.output is not None:
+        try:
+            args.output.write_text(found.receipt(), "utf-8")
+        except OSError as reason:
+            raise ArgumentError(f"--output: {args.output} cannot be written: {reason.strerror or reason}") from reason
+    print(json.dumps(found.to_dict()) if args.json else found.receipt(), end="\n" if args.json else "")
+    return 0 if found.good else 1
 
 
 def _check_tensors(file: PackedFile, threads: int, progress: Progress) -> tuple[int, int]:
