@@ -63,8 +63,9 @@ class Groups(NamedTuple):
 
 
 class FolderSource(WeightSource, Protocol):
-    """The weights of a model folder. preferred_quant: as in OpenedModel."""
+    """The weights of a model folder. preferred_quant: as in OpenedModel. config: with the head that is in the files."""
 
+    config: ModelConfig
     preferred_quant: str
 
 

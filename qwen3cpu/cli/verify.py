@@ -54,7 +54,7 @@ def run_verify(args: argparse.Namespace) -> int:
         if getattr(args, name) is not None:
             raise ArgumentError(f"--{name}: only with --reference")
     start = perf_counter()
-    file = PackedFile(args.file)
+    file = PackedFile(Path(args.file))
     threads = resolve_threads(args.threads)
     with Progress("Verifying", file.path.stat().st_size) as progress:
         tensors, size = _check_tensors(file, threads, progress)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu._version import VERSION
+from qwen3cpu.checkpoint.readers.folder_texts import read_folder_config
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.evaluation.quality import Quality, evaluate
 from qwen3cpu.loading.locate import locate
@@ -190,6 +191,9 @@ def compare(
     if texts.purpose.task != "generation":
         raise ArgumentError(f"{name}: expected a model that writes text, found one for {texts.purpose.task}")
     plain = path.is_dir() and b"quantization" not in texts.config_json
+    if plain and texts.config.tie_word_embeddings:
+        # A head that is missing would be random numbers in transformers.
+        plain = read_folder_config(path).tie_word_embeddings
     found = Parity(name, opened.weights.fingerprint(), "transformers" if plain else "qwen3cpu")
     with_template = texts.chat_template is not None
     conversations = CONVERSATIONS if with_template else ()

@@ -49,6 +49,30 @@ def test_a_quantised_folder_has_the_values_of_our_reader(parity: Any, tmp_path: 
     assert found.quality is None
 
 
+@pytest.mark.parametrize(
+    ("said", "settings"),
+    [
+        ({"tie_word_embeddings": True}, {"tie_word_embeddings": False}),  # the key is left from the base model
+        ({"tie_word_embeddings": None}, {"tie_word_embeddings": False}),
+        ({"tie_word_embeddings": False}, {"tie_word_embeddings": True}),  # there is no head
+        ({"vocab_size": 1000}, {"vocab_size": 1000}),  # resized: more rows than the tokenizer has tokens
+        ({}, {"transformers5": True, "dtype": "float16"}),
+        ({}, {"generation_config": {}, "shards": 3}),
+        ({}, {"template_in_config": True}),
+    ],
+    ids=str,
+)
+def test_fine_tuned_checkpoints(parity: Any, tmp_path: Path, said: dict[str, Any], settings: dict[str, Any]) -> None:
+    folder = write_checkpoint(tmp_path / "model", **settings).folder
+    config = json.loads((folder / "config.json").read_text()) | said
+    (folder / "config.json").write_text(
+        json.dumps({name: value for name, value in config.items() if value is not None})
+    )
+    found = parity.compare(folder, tokens=4, threads=1, cache=False)
+    assert found.good, found.receipt()
+    assert found.weights_read_by == ("qwen3cpu" if said == {"tie_word_embeddings": False} else "transformers")
+
+
 def test_another_model_is_told_from_it(parity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ours has one weight of the last norm doubled, and a template that adds a word."""
     written = write_checkpoint(tmp_path / "model")

@@ -210,12 +210,6 @@ def add_tensor(folder: Path, name: str, values: NDArray[np.float32]) -> None:
     write_safetensors(folder / "model.safetensors", {**tensors, name: ("F32", values)})
 
 
-def test_a_head_beside_a_tied_embedding_is_left_alone(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path)
-    add_tensor(tmp_path, "lm_head.weight", np.zeros((3, 3), dtype=np.float32))
-    assert "lm_head.weight" not in open_checkpoint(tmp_path, "f32", threads=1).matrices
-
-
 @pytest.mark.parametrize("name", ["score.weight", "model.layers.0.self_attn.rotary_emb.inv_freq", "ä\ud800"])
 def test_foreign_tensors_are_ignored(tmp_path: Path, name: str) -> None:
     write_checkpoint(tmp_path)

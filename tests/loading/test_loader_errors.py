@@ -42,13 +42,6 @@ def test_missing_tensor(tmp_path: Path) -> None:
         assert f"expected tensor {name} of shape {list(shape)}, found no such tensor" in str(caught.value)
 
 
-def test_untied_without_a_head(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path)
-    write_json(tmp_path / "config.json", qwen3_config(tie_word_embeddings=False))
-    with pytest.raises(CheckpointError, match=r"expected tensor lm_head\.weight of shape"):
-        open_checkpoint(tmp_path, threads=1)
-
-
 def test_wrong_shapes(tmp_path: Path) -> None:
     write_checkpoint(tmp_path)
     for name, shape in tensor_shapes(qwen3_config()):

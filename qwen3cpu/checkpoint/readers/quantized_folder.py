@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qwen3cpu.checkpoint.model_texts import ModelTexts
 from qwen3cpu.checkpoint.readers.safetensors_folder import SCORE
 from qwen3cpu.checkpoint.readers.tensor_files import FLOATS, TensorFiles
+from qwen3cpu.checkpoint.readers.tied_head import check_twin, has_twin, stored_config
 from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, LAYERS, WIDE, format_of_groups, matrix_shapes, vector_lengths
 from qwen3cpu.checkpoint.weight_source import Groups, kept_group
 from qwen3cpu.errors import CheckpointError
@@ -90,12 +91,13 @@ class QuantizedFolder:
         Raises CheckpointError as `open_matrix`, for tensors of the model that are missing, misshapen or in a dtype that
         is not BF16, F16 or F32, and for tensors in layers, embedding and head that no part of the model is made of.
         """
-        config = texts.config
         self.path = folder
         self._config_json = texts.config_json
+        self._tensors = TensorFiles(folder)
+        self.config = config = stored_config(texts, self._tensors)
+        self._has_twin = has_twin(config, self._tensors)
         self._hidden_size = config.hidden_size
         self._tied = config.tie_word_embeddings
-        self._tensors = TensorFiles(folder)
         self.matrices = matrix_shapes(config)
         self.vectors = vector_lengths(config)
         self._stored: dict[str, StoredMatrix] = {}
@@ -153,8 +155,11 @@ class QuantizedFolder:
     def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
         """Rows [first, last) of a matrix: float32, or as the file has it where it is not quantized.
 
-        Values are those of the maker's library. Raises CheckpointError for a scale that is not finite.
+        Values are those of the maker's library. Raises CheckpointError for a scale that is not finite, and for rows of
+        an embedding that differ from those of a head tied to it.
         """
+        if self._has_twin and name == EMBEDDING:
+            check_twin(self._tensors, first, last)
         return self._stored[name].rows(first, last)
 
     def group_size(self, name: str) -> int | None:

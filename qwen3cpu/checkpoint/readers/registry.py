@@ -17,6 +17,7 @@ from qwen3cpu.checkpoint.json_fields import parse_object
 from qwen3cpu.checkpoint.model_texts import ModelTexts
 from qwen3cpu.checkpoint.readers.folder_texts import read_folder_config, read_folder_texts
 from qwen3cpu.checkpoint.readers.safetensors_folder import FolderWeights
+from qwen3cpu.checkpoint.readers.tied_head import with_config
 from qwen3cpu.checkpoint.weight_source import FolderSource, OpenedModel
 
 WeightReader = Callable[[Path, ModelTexts], FolderSource]
@@ -63,6 +64,7 @@ def _open_folder(folder: Path) -> OpenedModel:
     texts = read_folder_texts(folder, WEIGHT_READERS)
     method = quant_method(parse_object(texts.config_json, str(folder)))
     weights = WEIGHT_READERS[method](folder, texts)
+    texts = with_config(texts, weights.config)
     if texts.purpose.own_head:
         texts = replace(texts, purpose=replace(texts.purpose, score=weights.score_head()))
     return OpenedModel(

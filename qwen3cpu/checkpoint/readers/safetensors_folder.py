@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.model_texts import ModelTexts
 from qwen3cpu.checkpoint.readers.tensor_files import TensorFiles
-from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, HEAD, LAYERS, matrix_shapes, vector_lengths
+from qwen3cpu.checkpoint.readers.tied_head import check_twin, has_twin, stored_config
+from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, EMBEDDING, HEAD, LAYERS, matrix_shapes, vector_lengths
 from qwen3cpu.errors import CheckpointError
 
 _logger = logging.getLogger("qwen3cpu")
@@ -31,14 +32,14 @@ class FolderWeights:
 
         Raises CheckpointError for a tensor that is missing, misshapen or in a dtype that is not BF16, F16 or F32, and
         for tensors inside `model.layers` that the configuration does not call for (more layers, a bias): leaving those
-        out would run another model than the file holds. Any other extra tensor is ignored, and so is `lm_head.weight`
-        where the configuration ties it to the embedding, both as in transformers.
+        out would run another model than the file holds. Any other extra tensor is ignored, as in transformers.
         """
-        config = texts.config
         self.path = folder
         self._config_json = texts.config_json
-        self._hidden_size = config.hidden_size
         self._tensors = TensorFiles(folder)
+        self.config = config = stored_config(texts, self._tensors)
+        self._has_twin = has_twin(config, self._tensors)
+        self._hidden_size = config.hidden_size
         self.matrices = matrix_shapes(config)
         self.vectors = vector_lengths(config)
         expected: dict[str, tuple[int, ...]] = {**self.matrices, **{name: (n,) for name, n in self.vectors.items()}}
@@ -63,7 +64,12 @@ class FolderWeights:
             _logger.info("%s: ignoring tensor %s, which a Qwen3 model does not have", self.path, name)
 
     def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
-        """Rows [first, last) of a matrix: C-contiguous aligned float32, float16, or uint16 with bfloat16 bits."""
+        """Rows [first, last) of a matrix: C-contiguous aligned float32, float16, or uint16 with bfloat16 bits.
+
+        Raises CheckpointError for rows of an embedding that differ from those of a head tied to it.
+        """
+        if self._has_twin and name == EMBEDDING:
+            check_twin(self._tensors, first, last)
         part = self._tensors.array(name)[first:last]
         return part if part.flags.aligned else part.copy()
 

@@ -302,10 +302,11 @@ def test_a_file_that_was_cut_or_whose_header_was_flipped(tmp_path: Path, name: s
 
 
 def test_a_head_of_its_own(tmp_path: Path) -> None:
-    """config.json says whether the head is tied; a plain one that a tied model need not have is ignored."""
-    head = np.zeros((1, 1), "<u2")
+    """A plain one counts, whatever config.json says; a quantised one that config.json ties is refused."""
+    head = np.ones((1, 1), "<u2")
     folder = write_made(tmp_path / "tied", "awq_gptqmodel", put("lm_head.weight", "BF16", head))
-    assert open_checkpoint(folder, threads=1).config.tie_word_embeddings
+    with pytest.raises(CheckpointError, match=r"lm_head.weight: expected shape .*, found \[1, 1\]"):
+        open_checkpoint(folder, threads=1)
     folder = write_made(tmp_path / "untied", "awq_gptqmodel", tie_word_embeddings=False)
     assert "lm_head.weight" in open_checkpoint(folder, threads=1).matrices
     folder = write_made(tmp_path / "wrong", "mlx_tables", lambda tensors: None, tie_word_embeddings=True)

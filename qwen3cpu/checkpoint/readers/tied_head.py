@@ -1,0 +1,85 @@
+"""Whether a model's head is its embedding: what the tensors say goes before config.json, as in transformers."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.checkpoint.dtypes import as_float32
+from qwen3cpu.checkpoint.model_texts import ModelTexts
+from qwen3cpu.checkpoint.readers.tensor_files import FLOATS, TensorFiles
+from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD
+from qwen3cpu.errors import CheckpointError
+
+_logger = logging.getLogger("qwen3cpu")
+
+_TIE: Final = "tie_word_embeddings"
+_ENDS, _EVERY = 2048, 61  # rows at either end that are compared, and of the others one of so many
+
+
+def stored_config(texts: ModelTexts, tensors: TensorFiles) -> ModelConfig:
+    """The configuration of a model folder with `tie_word_embeddings` as its tensors say.
+
+    No head: it is the embedding. Both, and config.json ties them: some rows tell whether they are alike, and
+    `check_twin` compares the others when they are read. Trainers write either form, and forget the key.
+    """
+    config = texts.config
+    if not texts.purpose.needs_head:
+        return config
+    has_head = any(name.startswith(HEAD.removesuffix("weight")) for name in tensors)
+    tied = not has_head or (config.tie_word_embeddings and not _differ(tensors))
+    if tied != config.tie_word_embeddings:
+        found = "there is no" if tied else f"its embedding has other values than its {HEAD}, as if there were no"
+        _logger.info("%s: %s is taken to be %s: %s head beside it", tensors.path, _TIE, tied, found)
+    return replace(config, tie_word_embeddings=tied)
+
+
+def with_config(texts: ModelTexts, config: ModelConfig) -> ModelTexts:
+    """Texts that say what a configuration says of the head."""
+    if config == texts.config:
+        return texts
+    changed = json.loads(texts.config_json) | {_TIE: config.tie_word_embeddings}
+    return replace(texts, config=config, config_json=json.dumps(changed, indent=2).encode())
+
+
+def check_twin(tensors: TensorFiles, first: int, last: int) -> None:
+    """Compare rows [first, last) of an embedding with those of a head that was taken for the same.
+
+    Raises CheckpointError for a row that differs.
+    """
+    other = np.flatnonzero(_differing(tensors, slice(first, last)))
+    if len(other):
+        raise CheckpointError(
+            f"{tensors.where(HEAD)}: expected the values of {EMBEDDING}, to which config.json ties it, found others in "
+            f"row {first + int(other[0])}; write {_TIE} false into config.json"
+        )
+
+
+def has_twin(config: ModelConfig, tensors: TensorFiles) -> bool:
+    """Whether there is a head beside the embedding that it is tied to."""
+    return config.tie_word_embeddings and HEAD in tensors and tensors.entry(HEAD).dtype in FLOATS
+
+
+def _differ(tensors: TensorFiles) -> bool:
+    """Whether a head has other values than the embedding. One that is quantised, alone, is not looked at."""
+    if HEAD not in tensors or EMBEDDING not in tensors or tensors.entry(HEAD).dtype not in FLOATS:
+        return False
+    shape = tensors.entry(EMBEDDING).shape
+    if shape != tensors.entry(HEAD).shape or len(shape) != 2 or tensors.entry(EMBEDDING).dtype not in FLOATS:
+        return True
+    rows = np.arange(shape[0])
+    chosen = rows[(rows < _ENDS) | (rows >= len(rows) - _ENDS) | (rows % _EVERY == 0)]
+    return any(_differing(tensors, part).any() for part in np.array_split(chosen, -(-len(chosen) // 256)))
+
+
+def _differing(tensors: TensorFiles, rows: Any) -> NDArray[np.bool_]:
+    """For each of some rows, whether embedding and head have different values."""
+    mine, its = (as_float32(tensors.array(name)[rows]) for name in (EMBEDDING, HEAD))
+    differing: NDArray[np.bool_] = (mine != its).any(1)
+    return differing
