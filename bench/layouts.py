@@ -1,0 +1,214 @@
+"""What loading costs a model in each layout of the hub: quantise a plain folder in each, load it, and measure.
+
+    python bench/layouts.py FOLDER --text TEXT [--layouts AWQ nf4] [--windows 8]
+
+Every layout is written by plain rounding to the nearest level, as its documentation describes it; makers round better,
+which changes the second column and not the fourth. Two divergences are measured on the text: of the maker's values from
+the folder's own (what the layout costs), and of what `load` makes of the files from the maker's values (what loading
+adds). Needs the extra `reference`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors.torch import save_file
+
+import qwen3cpu
+from qwen3cpu.checkpoint.weight_source import original_matrix
+from qwen3cpu.evaluation.measuring import measure
+from qwen3cpu.loading.sources import open_unpacked
+
+Tensor = torch.Tensor
+Parts = dict[str, Tensor]
+"""What stands behind the name of a module -> tensor."""
+
+GROUP: Final = 64  # divides the columns of smolqwen3
+AWQ_ORDER: Final = (0, 2, 4, 6, 1, 3, 5, 7)
+NF4: Final = (
+    *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334),
+    *(-0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224),
+    *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
+)
+
+
+def grid(w: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(numbers [rows, cols], scales, zeros [rows, groups]) with a scale and a zero for each group."""
+    groups = w.reshape(w.shape[0], -1, GROUP)
+    low, high = groups.amin(2).clamp(max=0), groups.amax(2).clamp(min=0)
+    most = (1 << bits) - 1
+    scales = ((high - low) / most).half().float()
+    zeros = (-low / scales).round().clamp(0, most)
+    numbers = (groups / scales[..., None] + zeros[..., None]).round().clamp(0, most)
+    return numbers.reshape(w.shape), scales, zeros
+
+
+def words(numbers: Tensor, bits: int) -> Tensor:
+    """int32 of neighbouring numbers along the last dimension, the first one lowest."""
+    each = 32 // bits
+    wide = numbers.long().reshape(*numbers.shape[:-1], -1, each) << (bits * torch.arange(each))
+    return wide.sum(-1).to(torch.uint32).view(torch.int32)
+
+
+def awq(w: Tensor) -> Parts:
+    numbers, scales, zeros = grid(w, 4)
+
+    def packed(values: Tensor) -> Tensor:
+        return words(values.reshape(values.shape[0], -1, 8)[..., AWQ_ORDER].reshape(values.shape), 4)
+
+    return {"qweight": packed(numbers.T), "qzeros": packed(zeros.T), "scales": scales.T.contiguous().half()}
+
+
+def gptq(bits: int) -> Callable[[Tensor], Parts]:
+    def write(w: Tensor) -> Parts:
+        numbers, scales, zeros = grid(w, bits)
+        stored = (zeros.T - 1).remainder(1 << bits)  # version 1
+        order = torch.arange(w.shape[1], dtype=torch.int32) // GROUP
+        packed = words(numbers, bits).T.contiguous()
+        return {
+            "qweight": packed,
+            "qzeros": words(stored, bits),
+            "scales": scales.T.contiguous().half(),
+            "g_idx": order,
+        }
+
+    return write
+
+
+def fp8(w: Tensor) -> Parts:
+    rows, cols = w.shape
+    padded = torch.nn.functional.pad(w, (0, -cols % 128, 0, -rows % 128))
+    blocks = padded.reshape(padded.shape[0] // 128, 128, -1, 128)
+    scales = blocks.abs().amax((1, 3)) / 448
+    values = (blocks / scales[:, None, :, None]).reshape(padded.shape)[:rows, :cols]
+    return {"weight": values.contiguous().to(torch.float8_e4m3fn), "weight_scale_inv": scales}
+
+
+def w4a16(w: Tensor) -> Parts:
+    groups = w.reshape(w.shape[0], -1, GROUP)
+    scales = (groups.abs().amax(2) / 7.5).bfloat16()
+    numbers = (groups / scales[..., None].float()).round().clamp(-8, 7).reshape(w.shape) + 8
+    shape = torch.tensor(w.shape, dtype=torch.int64)
+    return {"weight_packed": words(numbers, 4), "weight_scale": scales, "weight_shape": shape}
+
+
+def w8a8(w: Tensor) -> Parts:
+    scales = (w.abs().amax(1, keepdim=True) / 127.5).bfloat16()
+    return {"weight": (w / scales.float()).round().clamp(-128, 127).to(torch.int8), "weight_scale": scales}
+
+
+def nf4(w: Tensor) -> Parts:
+    codes = torch.tensor(NF4)
+    blocks = w.reshape(-1, 64)
+    absmax = blocks.abs().amax(1)
+    nearest = torch.bucketize(blocks / absmax[:, None], (codes[1:] + codes[:-1]) / 2).reshape(-1, 2)
+    state = {"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": list(w.shape)}
+    said = torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8)
+    packed = (nearest[:, 0] << 4 | nearest[:, 1]).to(torch.uint8)[:, None]
+    beside = {"weight.absmax": absmax, "weight.quant_map": codes, "weight.quant_state.bitsandbytes__nf4": said}
+    return {"weight": packed, **beside}
+
+
+def int8(w: Tensor) -> Parts:
+    scales = w.abs().amax(1)
+    return {"weight": (w * 127 / scales[:, None]).round().to(torch.int8), "SCB": scales}
+
+
+def mlx(bits: int) -> Callable[[Tensor], Parts]:
+    def write(w: Tensor) -> Parts:
+        groups = w.reshape(w.shape[0], -1, GROUP)
+        low = groups.amin(2).bfloat16()
+        scales = ((groups.amax(2) - low.float()) / ((1 << bits) - 1)).bfloat16()
+        numbers = ((groups - low[..., None].float()) / scales[..., None].float()).round().clamp(0, (1 << bits) - 1)
+        packed = words(numbers.reshape(w.shape), bits).view(torch.uint32)
+        return {"weight": packed, "scales": scales, "biases": low}
+
+    return write
+
+
+def compressed(form: str, bits: int, strategy: dict[str, Any]) -> dict[str, Any]:
+    weights = {"num_bits": bits, "type": "int", "symmetric": True, **strategy}
+    group = {"targets": ["Linear"], "weights": weights}
+    return {"quant_method": "compressed-tensors", "format": form, "config_groups": {"group_0": group}}
+
+
+LAYOUTS: Final[dict[str, tuple[Callable[[Tensor], Parts], dict[str, Any]]]] = {
+    "AWQ": (awq, {"quant_method": "awq", "bits": 4, "group_size": GROUP, "zero_point": True, "version": "gemm"}),
+    "GPTQ, 4 bits": (gptq(4), {"quant_method": "gptq", "bits": 4, "group_size": GROUP, "sym": False}),
+    "GPTQ, 8 bits": (gptq(8), {"quant_method": "gptq", "bits": 8, "group_size": GROUP, "sym": False}),
+    "FP8": (fp8, {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}),
+    "compressed-tensors W4A16": (
+        w4a16,
+        compressed("pack-quantized", 4, {"strategy": "group", "group_size": GROUP}),
+    ),
+    "compressed-tensors W8A8": (w8a8, compressed("int-quantized", 8, {"strategy": "channel"})),
+    "bitsandbytes nf4": (
+        nf4,
+        {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+    ),
+    "bitsandbytes int8": (int8, {"quant_method": "bitsandbytes", "load_in_8bit": True}),
+    "MLX, 4 bits": (mlx(4), {"group_size": GROUP, "bits": 4}),
+    "MLX, 8 bits": (mlx(8), {"group_size": GROUP, "bits": 8}),
+}
+"""Name -> (what is written for a matrix, the configuration)."""
+
+
+def write(source: Path, folder: Path, layout: str) -> None:
+    """Write the matrices of the layers in a layout, everything else as it is."""
+    one, config = LAYOUTS[layout]
+    opened = open_unpacked(source)
+    tensors: Parts = {}
+    for name in opened.weights.matrices:
+        values = torch.from_numpy(original_matrix(opened.weights, name))
+        module = name.removesuffix(".weight")
+        if ".layers." in name:
+            tensors |= {f"{module}.{part}": value.contiguous() for part, value in one(values).items()}
+        else:
+            tensors[name] = values.bfloat16()
+    for name in opened.weights.vectors:
+        tensors[name] = torch.from_numpy(opened.weights.vector(name)).bfloat16()
+    save_file(tensors, folder / "model.safetensors")
+    for file in source.iterdir():
+        if file.suffix != ".safetensors" and file.name != "config.json" and not file.name.endswith(".index.json"):
+            shutil.copy(file, folder)
+    key = "quantization" if layout.startswith("MLX") else "quantization_config"
+    values = json.loads((source / "config.json").read_text()) | {key: config}
+    (folder / "config.json").write_text(json.dumps(values))
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--text", type=Path, required=True)
+    parser.add_argument("--layouts", nargs="+", choices=tuple(LAYOUTS), default=list(LAYOUTS))
+    parser.add_argument("--windows", type=int, default=8)
+    args = parser.parse_args()
+    text = args.text.read_text()
+    original = qwen3cpu.load(args.folder, "f32", cache=False)
+    print("| layout, groups of 64 | KL of the layout | loads as | KL that loading adds | perplexity, then as loaded |")
+    print("|---|---|---|---|---|")
+    for layout in args.layouts:
+        with tempfile.TemporaryDirectory() as place:
+            write(args.folder, Path(place), layout)
+            exact = qwen3cpu.load(place, "f32", cache=False)
+            loaded = qwen3cpu.load(place, cache=False)
+            (cost,) = measure({layout: exact}, original, text, windows=args.windows)
+            (added,) = measure({layout: loaded}, exact, text, windows=args.windows)
+            perplexities = f"{added.reference_perplexity:.3f}, {added.perplexity:.3f}"
+            print(
+                f"| {layout} | {cost.mean_kl:.4f} | `{loaded.quant}` | {added.mean_kl:.5f} | {perplexities} |",
+                flush=True,
+            )
+            del exact, loaded
+
+
+if __name__ == "__main__":
+    main()
