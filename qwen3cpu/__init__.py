@@ -16,6 +16,7 @@ from qwen3cpu.system import process_end  # noqa: F401
 from qwen3cpu._version import VERSION
 from qwen3cpu.engine.sampling import SamplingParams
 from qwen3cpu.errors import (
+    AdapterError,
     ArgumentError,
     CheckpointError,
     ConfigError,
@@ -41,6 +42,7 @@ from qwen3cpu.text.tool_calls import MalformedCall, ToolCall
 __version__ = VERSION
 
 __all__ = [
+    "AdapterError",
     "ArgumentError",
     "CheckpointError",
     "Chunk",

@@ -1,7 +1,7 @@
 """The compiled engine (csrc/bindings). No logic lives on this side; see qwen3cpu/engine/engine.py for its user."""
 
 from collections.abc import Sequence as SequenceOf
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -204,6 +204,38 @@ class Sequence:
     def block_ids(self) -> list[int]:
         """Addresses of the blocks, for tests of sharing."""
 
+Matrix: TypeAlias = tuple[str, int, int, NDArray[np.uint8]]
+"""A packed matrix: format, rows, cols, bytes."""
+MatrixChange: TypeAlias = tuple[int | None, int, Matrix | None, NDArray[np.float32] | None, Matrix | None]
+"""(number of its reduction, its first row there, b [rows, rank], factor [rows], whole matrix); None: no such part."""
+EmbeddingChange: TypeAlias = tuple[Matrix | None, Matrix | None, NDArray[np.float32] | None, Matrix | None]
+"""(a [vocab, rank], b [hidden, rank], factor [hidden], whole matrix); None: no such part."""
+
+@final
+class Adapter:
+    """Low-rank and whole changes of a model for some items of a batch. It keeps its arrays and the model alive."""
+
+    def __init__(
+        self,
+        model: Model,
+        reductions: SequenceOf[Matrix],
+        changes: dict[str, MatrixChange],
+        vectors: dict[str, NDArray[np.float32]],
+        embedding: EmbeddingChange | None = None,
+    ) -> None:
+        """Y = factor * (W x + b u) for the matrices W of `changes`. u: rows [first, first + rank) of the product of the
+        reduction [rows, cols] and x. Matrices that read the same input of a layer have the same reduction, and begin in
+        it at multiples of 8. A whole matrix, in W's format, stands in W's place. vectors: norms in the place of the
+        model's. The head of a model that has none of its own goes by the name of the embedding.
+
+        EngineError for what does not fit the model. Low-rank parts are in f32 or bf16.
+        """
+
+AdaptedItem: TypeAlias = tuple[Sequence, NDArray[np.int32], NDArray[np.int32], str, Adapter | None]
+
+def changed_norms(matrix: Matrix, a: Matrix, b: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
+    """The norm of each row of W + b a, [rows]. a: transposed, [cols of W, rank], in f32 or bf16. b: [rows, rank]."""
+
 @final
 class Model:
     """Weights (views of packed buffers) and the forward pass."""
@@ -234,12 +266,14 @@ class Model:
         batch: SequenceOf[
             tuple[Sequence, NDArray[np.int32], NDArray[np.int32]]
             | tuple[Sequence, NDArray[np.int32], NDArray[np.int32], str]
+            | AdaptedItem
         ],
     ) -> list[NDArray[np.float32]]:
         """Append new tokens to several sequences in one pass over the weights.
 
-        batch: (sequence, tokens, wanted, output) each. tokens [n >= 1]: the new ones. wanted: offsets into them
-        (ascending, may be empty). output: "logits" (the default) or "hidden", the hidden state after the final norm.
+        batch: (sequence, tokens, wanted, output, adapter) each. tokens [n >= 1]: the new ones. wanted: offsets into
+        them (ascending, may be empty). output: "logits" (the default) or "hidden", the hidden state after the final
+        norm. adapter: what changes the model for this item; None (the default): nothing.
         Returns float32 [len(wanted), vocab_size] or [len(wanted), hidden_size] for each item. The same sequence may not
         appear twice. Releases the GIL; calls on one model from several threads run one after the other. On an error no
         sequence has changed.

@@ -18,6 +18,10 @@ class CheckpointError(Qwen3CpuError):
     """A model folder, a file in it or a packed file is missing, damaged or not what it should be."""
 
 
+class AdapterError(CheckpointError):
+    """An adapter is missing, damaged, of another model, or of a kind that cannot be used."""
+
+
 class ConfigError(CheckpointError):
     """config.json describes a model that cannot be run: wrong architecture, impossible or huge numbers."""
 

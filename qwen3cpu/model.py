@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -19,13 +20,14 @@ from qwen3cpu.checkpoint.yarn import longest_context, scaled_config
 from qwen3cpu.engine.engine import Engine
 from qwen3cpu.engine.formats import check_kv
 from qwen3cpu.errors import ArgumentError, MessageError
-from qwen3cpu.generation.answer import Surroundings
 from qwen3cpu.generation.answerer import Answerer, results_of
 from qwen3cpu.generation.batch import MOST_RUNNING
 from qwen3cpu.generation.grammar import Grammars
 from qwen3cpu.generation.options import Options
 from qwen3cpu.generation.results import Chunk, Result, TokenLogprob
 from qwen3cpu.generation.scoring import all_logits, score_tokens
+from qwen3cpu.generation.surroundings import Surroundings
+from qwen3cpu.loading.adapters import Adapters
 from qwen3cpu.loading.described_model import DescribedModel
 from qwen3cpu.loading.loaded_model import Checkpoint
 from qwen3cpu.loading.open import open_checkpoint
@@ -59,6 +61,7 @@ def load(
     rope_scaling: Mapping[str, Any] | None = None,
     prefix_cache: int | None = None,
     task: Task | None = None,
+    adapters: Mapping[str, str | os.PathLike[str]] | None = None,
 ) -> Model:
     """Load a dense Qwen3 checkpoint.
 
@@ -80,12 +83,14 @@ def load(
             this process may use. 0 keeps nothing.
         task: "generation", "embedding" or "reranking": what the model is for, where its files do not say so. Default:
             what they say. `embed` and `rerank` need a model of their task.
+        adapters: name -> path of LoRA adapters (PEFT folders, or GGUF files). `adapter=name` uses one for an answer.
 
     Raises:
         CheckpointError, ConfigError: files are missing, damaged or describe another kind of model.
         DownloadError: a hub id could not be fetched.
         ArgumentError: an unknown format; an impossible context, rope_scaling, number of threads or prefix_cache; a
-            task that the model was not made for.
+            task that the model was not made for; a name of an adapter that is not allowed.
+        AdapterError: an adapter that cannot be used with this model.
     """
     check_kv(kv)
     check_task(task)
@@ -100,11 +105,13 @@ def load(
     checkpoint = open_checkpoint(source, quant, threads=threads, cache=cache, progress=progress)
     config = scaled_config(checkpoint.config, context, rope_scaling, checkpoint.source)
     checkpoint = replace(checkpoint, config=config, purpose=checkpoint.purpose.chosen(task, checkpoint.source))
-    if checkpoint.packed_path is None:
-        return Model(checkpoint, kv=kv, context=context, threads=threads, prefix_cache=prefix_cache)
     # The first token shall not wait for each page of a mapped file in turn.
-    with touching(matrix.data for matrix in checkpoint.matrices.values()):
-        return Model(checkpoint, kv=kv, context=context, threads=threads, prefix_cache=prefix_cache)
+    mapped = checkpoint.packed_path is not None
+    with touching(matrix.data for matrix in checkpoint.matrices.values()) if mapped else nullcontext():
+        model = Model(checkpoint, kv=kv, context=context, threads=threads, prefix_cache=prefix_cache)
+        for name, path in dict(adapters or {}).items():
+            model.adapters.load(name, path)
+    return model
 
 
 class Model(DescribedModel, SearchMethods):
@@ -145,7 +152,15 @@ class Model(DescribedModel, SearchMethods):
             self.tokenizer, template, vocab_size=config.vocab_size, context=positions, source=checkpoint.source
         )
         eos = end_token_ids(config, checkpoint.generation) or self.tokenizer.end_tokens
-        surroundings = Surroundings(self.engine, self.tokenizer, eos, Grammars(self.tokenizer, eos))
+        self.adapters = Adapters(self._checkpoint, self.engine)
+        """The adapters by name; `load(name, path)` and `unload(name)` may be called while answers run."""
+        surroundings = Surroundings(
+            self.engine,
+            self.tokenizer,
+            eos,
+            Grammars(self.tokenizer, eos),
+            find_adapter=self.adapters.get_adapter,
+        )
         self.answerer = Answerer(surroundings, self._prompts, checkpoint.generation, checkpoint.check_writes_text)
 
     def __repr__(self) -> str:
@@ -307,8 +322,10 @@ class Model(DescribedModel, SearchMethods):
 
     # Numbers
 
-    def logits(self, ids: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """The logits after every one of `ids`: float32 [len(ids), vocab_size].
+    def logits(
+        self, ids: Sequence[int] | NDArray[np.integer[Any]], *, adapter: str | None = None
+    ) -> NDArray[np.float32]:
+        """The logits after every one of `ids`: float32 [len(ids), vocab_size]. adapter: the name of one to use.
 
         Raises:
             ArgumentError: no ids, or one outside the vocabulary.
@@ -320,14 +337,15 @@ class Model(DescribedModel, SearchMethods):
         self._checkpoint.check_writes_text()
         if not tokens:
             raise ArgumentError("ids: expected at least one token id, found none")
-        return all_logits(self.engine, tokens)
+        return all_logits(self.engine, tokens, self.answerer.find_adapter(adapter))
 
-    def score(self, text: str | Sequence[int], *, top: int = 0) -> list[TokenLogprob]:
+    def score(self, text: str | Sequence[int], *, top: int = 0, adapter: str | None = None) -> list[TokenLogprob]:
         """How likely the model finds each token of a text: natural log-probabilities.
 
         Args:
             text: taken as it is, control-token spellings being control tokens; or token ids.
             top: alternatives to report at each position.
+            adapter: the name of one to use.
 
         Returns:
             One entry for every token but the first, which nothing comes before.
@@ -340,7 +358,7 @@ class Model(DescribedModel, SearchMethods):
             raise ArgumentError(f"text: expected at least two tokens, found {len(tokens)}")
         self._checkpoint.check_writes_text()
         top = whole_number("top", top, 0, self.config.vocab_size)
-        return score_tokens(self.engine, self.tokenizer, tokens, top)
+        return score_tokens(self.engine, self.tokenizer, tokens, top, self.answerer.find_adapter(adapter))
 
     def render(
         self,

@@ -12,6 +12,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/parts.h"
+#include "bindings/py_model.h"
 #include "layout/format_names.h"
 
 namespace py = pybind11;
@@ -47,7 +48,9 @@ Config to_config(const py::dict& d) {
   return c;
 }
 
-Matrix to_matrix(const std::string& name, const std::tuple<std::string, int, int, Bytes>& entry) {
+}  // namespace
+
+Matrix to_matrix(const std::string& name, const MatrixEntry& entry) {
   const auto& [format, rows, cols, data] = entry;
   Matrix m{parse_format(format), rows, cols, data.data()};
   if (rows < 1 || cols < 1)
@@ -60,8 +63,7 @@ Matrix to_matrix(const std::string& name, const std::tuple<std::string, int, int
   return m;
 }
 
-using MatrixEntries = std::map<std::string, std::tuple<std::string, int, int, Bytes>>;
-using VectorEntries = std::map<std::string, Floats>;
+namespace {
 
 Weights to_weights(const Config& config, const MatrixEntries& matrices, const VectorEntries& vectors) {
   std::map<std::string, Matrix> views;
@@ -71,22 +73,28 @@ Weights to_weights(const Config& config, const MatrixEntries& matrices, const Ve
   return collect_weights(config, Tensors(views, vector_views));
 }
 
-// A model together with the arrays that its views point into.
-class PyModel {
- public:
-  PyModel(const py::dict& config, MatrixEntries matrices, VectorEntries vectors, const std::string& kv, int threads)
-      : matrices_(std::move(matrices)), vectors_(std::move(vectors)) {
-    const Config c = to_config(config);
-    model_ = std::make_unique<Model>(c, to_weights(c, matrices_, vectors_), parse_kv_format(kv), threads);
-  }
+}  // namespace
 
-  Model& model() { return *model_; }
+PyModel::PyModel(const py::dict& config, MatrixEntries matrices, VectorEntries vectors, const std::string& kv,
+                 int threads)
+    : matrices_(std::move(matrices)), vectors_(std::move(vectors)) {
+  const Config c = to_config(config);
+  model_ = std::make_unique<Model>(c, to_weights(c, matrices_, vectors_), parse_kv_format(kv), threads);
+}
 
- private:
-  MatrixEntries matrices_;
-  VectorEntries vectors_;
-  std::unique_ptr<Model> model_;
-};
+Matrix PyModel::matrix(const std::string& name) const {
+  const auto found = matrices_.find(name);
+  if (found == matrices_.end()) throw Error("adapter: expected a matrix of the model, found " + name);
+  return to_matrix(name, found->second);
+}
+
+const Floats& PyModel::vector(const std::string& name) const {
+  const auto found = vectors_.find(name);
+  if (found == vectors_.end()) throw Error("adapter: expected a vector of the model, found " + name);
+  return found->second;
+}
+
+namespace {
 
 std::vector<int> to_vector(const Ints& a, const char* what) {
   if (a.ndim() != 1) throw Error(std::string(what) + ": expected a 1-D int32 array, found shape " + shape_text(a));
@@ -95,6 +103,8 @@ std::vector<int> to_vector(const Ints& a, const char* what) {
 
 using LogitsItem = std::tuple<std::shared_ptr<Sequence>, Ints, Ints>;
 using AnyItem = std::tuple<std::shared_ptr<Sequence>, Ints, Ints, std::string>;
+using AdaptedItem = std::tuple<std::shared_ptr<Sequence>, Ints, Ints, std::string, std::shared_ptr<PyAdapter>>;
+using Item = std::variant<AdaptedItem, AnyItem, LogitsItem>;
 
 Output parse_output(const std::string& name) {
   if (name == "logits") return Output::logits;
@@ -102,12 +112,20 @@ Output parse_output(const std::string& name) {
   throw Error("forward: expected the output logits or hidden, found " + name);
 }
 
-BatchItem to_item(const std::variant<AnyItem, LogitsItem>& item) {
+BatchItem to_item(PyModel& self, const Item& item) {
   const auto make = [](const std::shared_ptr<Sequence>& sequence, const Ints& tokens, const Ints& wanted,
                        Output output) {
     if (sequence == nullptr) throw Error("forward: a sequence is None");
-    return BatchItem{sequence, to_vector(tokens, "tokens"), to_vector(wanted, "wanted"), output};
+    return BatchItem{sequence, to_vector(tokens, "tokens"), to_vector(wanted, "wanted"), output, nullptr};
   };
+  if (const auto* adapted = std::get_if<AdaptedItem>(&item)) {
+    const auto& [sequence, tokens, wanted, output, adapter] = *adapted;
+    BatchItem made = make(sequence, tokens, wanted, parse_output(output));
+    if (adapter == nullptr) return made;
+    if (adapter->model().get() != &self) throw Error("forward: an adapter belongs to another model");
+    made.adapter = std::shared_ptr<const Adapter>(adapter, &adapter->adapter());
+    return made;
+  }
   if (const auto* any = std::get_if<AnyItem>(&item))
     return make(std::get<0>(*any), std::get<1>(*any), std::get<2>(*any), parse_output(std::get<3>(*any)));
   const auto& [sequence, tokens, wanted] = std::get<LogitsItem>(item);
@@ -119,12 +137,12 @@ Floats part_of(const Floats& rows, int64_t first, int64_t n, int64_t cols) {
   return Floats({n, cols}, {rows.strides(0), int64_t{4}}, rows.data() + first * rows.shape(1), rows);
 }
 
-std::vector<Floats> forward(PyModel& self, const std::vector<std::variant<AnyItem, LogitsItem>>& batch) {
+std::vector<Floats> forward(PyModel& self, const std::vector<Item>& batch) {
   Model& model = self.model();
   std::vector<BatchItem> items;
   int64_t rows[2] = {};  // by Output
   for (const auto& item : batch) {
-    items.push_back(to_item(item));
+    items.push_back(to_item(self, item));
     rows[static_cast<int>(items.back().output)] += static_cast<int64_t>(items.back().wanted.size());
   }
   const int64_t cols[] = {model.config().vocab_size, model.config().hidden_size};

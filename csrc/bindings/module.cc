@@ -19,6 +19,7 @@ PYBIND11_MODULE(_native, m) {
   bind_formats(m);
   bind_sequence(m);
   bind_model(m);
+  bind_adapter(m);
   bind_bpe(m);
   bind_rounding(m);
   py::module_ kernels =

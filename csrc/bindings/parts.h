@@ -9,6 +9,7 @@ void bind_machine(pybind11::module_& m);   // isas, physical_cores, touch_pages,
 void bind_formats(pybind11::module_& m);   // FORMATS, matrix_bytes, pack_into, ...
 void bind_sequence(pybind11::module_& m);  // Sequence, Block
 void bind_model(pybind11::module_& m);     // Model; after bind_sequence
+void bind_adapter(pybind11::module_& m);   // Adapter, changed_norms; after bind_model
 void bind_bpe(pybind11::module_& m);       // Bpe, for qwen3cpu/text/bpe.py
 void bind_rounding(pybind11::module_& m);  // error-compensating rounding, for qwen3cpu/quantization
 

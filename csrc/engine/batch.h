@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/adapter.h"
 #include "engine/kv_cache.h"
 
 namespace qwen3cpu {
@@ -20,6 +21,7 @@ struct BatchItem {
   std::vector<int> tokens;
   std::vector<int> wanted;
   Output output = Output::logits;
+  std::shared_ptr<const Adapter> adapter = nullptr;  // of this model; null: the model alone
 };
 
 // Where a pass writes its outputs: a row for each wanted token of the items of that kind, in the order of the batch.

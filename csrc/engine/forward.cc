@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "packing/pack.h"
-
 namespace qwen3cpu {
 
 Forward::Forward(const Resources& resources, const std::vector<BatchItem>& batch, const OutputRows& to,
@@ -22,6 +20,7 @@ Forward::Forward(const Resources& resources, const std::vector<BatchItem>& batch
     }
     first_row += static_cast<int>(item.tokens.size());
   }
+  for (const int row : logits_rows_) logits_runs_.add_token(token_of(row).adapter);
   if (static_cast<int>(wanted_.size()) < pass_.n_tokens) rest_.emplace(pass_, wanted_, resources);
 }
 
@@ -83,8 +82,9 @@ void Forward::enter(Team& team, const float* x) {
 
 void Forward::embed(Team& team) {
   team.for_each(pass_.n_tokens, [&](int t) {
-    row_to_float(weights_.embed_tokens, pass_.rows[static_cast<size_t>(t)].token,
-                 pass_.workspace.x.get() + t * pass_.hidden_stride);
+    const Pass::Row& row = pass_.rows[static_cast<size_t>(t)];
+    embed_token(pass_.isa, weights_.embed_tokens, row.adapter, row.token,
+                pass_.workspace.x.get() + t * pass_.hidden_stride, pass_.scratch(team));
     attention_.rope_tables(t);
   });
 }
@@ -114,7 +114,8 @@ void Forward::outputs(Team& team) {
   const IsaTable& isa = pass_.isa;
   const Matrix& lm_head = weights_.lm_head;
   const auto norm = [&](int row, float* out) {
-    isa.ops.rms_norm(ws.x.get() + row * pass_.hidden_stride, weights_.norm, pass_.config.rms_norm_eps, hidden, out);
+    isa.ops.rms_norm(ws.x.get() + row * pass_.hidden_stride, token_of(row).vector(weights_.norm),
+                     pass_.config.rms_norm_eps, hidden, out);
   };
   team.for_each(n_logits + n_hidden, [&](int i) {
     if (i >= n_logits) {
@@ -127,9 +128,11 @@ void Forward::outputs(Team& team) {
     ws.input.prepare(isa.ops, activation_of(lm_head.format), hidden, i, normed);
   });
   if (n_logits == 0) return;
+  pass_.reduce(team, {lm_head}, ws.normed.get(), hidden, logits_runs_);
   const Pieces pieces(lm_head, n_logits, team.size());
-  team.for_each(pieces.count(),
-                [&](int i) { pass_.multiply(team, lm_head, pieces[i], to_.logits, padded_rows(lm_head.rows)); });
+  team.for_each(pieces.count(), [&](int i) {
+    pass_.multiply(team, lm_head, pieces[i], to_.logits, padded_rows(lm_head.rows), logits_runs_);
+  });
 }
 
 }  // namespace qwen3cpu

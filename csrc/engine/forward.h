@@ -38,6 +38,10 @@ class Forward {
   void gather_wanted();
   void add_mlp(Team& team, Pass& pass, const Layer& l);
   void outputs(Team& team);
+  // A row of the outputs' input, by its place in wanted_.
+  const Pass::Row& token_of(int row) const {
+    return pass_.rows[static_cast<size_t>(wanted_[static_cast<size_t>(row)])];
+  }
 
   const Weights& weights_;
   Pass pass_;
@@ -47,6 +51,7 @@ class Forward {
   std::optional<Rest> rest_;      // unless they are all
   std::vector<int> logits_rows_;  // places in wanted_
   std::vector<int> hidden_rows_;
+  AdapterRuns logits_runs_;  // of the rows in logits_rows_
 };
 
 }  // namespace qwen3cpu

@@ -21,8 +21,9 @@ Pass::Pass(const Resources& resources, const std::vector<BatchItem>& batch, cons
       hidden_stride(spread_rows(config.hidden_size)) {
   for (const BatchItem& item : batch) {
     int position = item.sequence->length();
-    for (const int token : item.tokens) rows.push_back({token, position++, item.sequence.get()});
+    for (const int token : item.tokens) rows.push_back({token, position++, item.sequence.get(), item.adapter.get()});
   }
+  for (const Row& row : rows) runs.add_token(row.adapter);
   n_tokens = static_cast<int>(rows.size());
   workspace.x.reserve(n_tokens * hidden_stride);
   workspace.normed.reserve(int64_t{n_tokens} * config.hidden_size);
@@ -33,6 +34,11 @@ Pass::Pass(const Resources& resources, const std::vector<BatchItem>& batch, cons
     if (cols == 0) continue;
     workspace.input.reserve(static_cast<Activation>(form), n_tokens, cols);
     scratch_bytes = std::max(scratch_bytes, matmul_scratch_bytes(cols));
+  }
+  if (!runs.empty()) {
+    reduced_stride_ = spread_lines(runs.reduced_rows());
+    workspace.reduced.reserve(n_tokens * reduced_stride_);
+    scratch_bytes = std::max(scratch_bytes, AdapterRuns::scratch_bytes(config.hidden_size));
   }
   scratch_bytes_ = round_up(scratch_bytes, 4096);
   workspace.scratch.reserve(scratch_bytes_ * resources.threads);
@@ -45,15 +51,18 @@ Pass::Pass(const Pass& whole, const std::vector<int>& tokens)
       inputs(whole.inputs),
       n_tokens(static_cast<int>(tokens.size())),
       hidden_stride(whole.hidden_stride),
-      scratch_bytes_(whole.scratch_bytes_) {
+      scratch_bytes_(whole.scratch_bytes_),
+      reduced_stride_(whole.reduced_stride_) {
   for (const int token : tokens) rows.push_back(whole.rows[static_cast<size_t>(token)]);
+  for (const Row& row : rows) runs.add_token(row.adapter);
 }
 
 void Pass::norm(Team& team, const float* weight, ActivationForms forms) {
   const int hidden = config.hidden_size;
   team.for_each(n_tokens, [&](int t) {
     float* normed = workspace.normed.get() + int64_t{t} * hidden;
-    isa.ops.rms_norm(workspace.x.get() + t * hidden_stride, weight, config.rms_norm_eps, hidden, normed);
+    isa.ops.rms_norm(workspace.x.get() + t * hidden_stride, rows[static_cast<size_t>(t)].vector(weight),
+                     config.rms_norm_eps, hidden, normed);
     for (int i = 0; i < kActivations; ++i) {
       const auto form = static_cast<Activation>(i);
       if (forms.has(form)) workspace.input.prepare(isa.ops, form, hidden, t, normed);
@@ -63,11 +72,26 @@ void Pass::norm(Team& team, const float* weight, ActivationForms forms) {
 
 void Pass::prepare(Team& team, const float* from, int64_t stride, const Matrix& reader) {
   const Activation form = activation_of(reader.format);
-  team.for_each(n_tokens, [&](int t) { workspace.input.prepare(isa.ops, form, reader.cols, t, from + t * stride); });
+  const InputRows x = {from, stride};
+  // Reductions first: they take longest.
+  const int reductions = runs.reduction_pieces({reader});
+  team.for_each(reductions + n_tokens, [&](int i) {
+    if (i < reductions) return runs.reduce(isa, {reader}, i, x, reduced());
+    const int t = i - reductions;
+    workspace.input.prepare(isa.ops, form, reader.cols, t, from + t * stride);
+  });
 }
 
-void Pass::multiply(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy) {
-  qwen3cpu::multiply(isa, w, workspace.input, piece, y, ldy, scratch(team));
+void Pass::reduce(Team& team, Readers readers, const float* from, int64_t stride, const AdapterRuns& of) {
+  team.for_each(of.reduction_pieces(readers), [&](int i) { of.reduce(isa, readers, i, {from, stride}, reduced()); });
+}
+
+void Pass::multiply(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy,
+                    const AdapterRuns& of) {
+  if (of.empty())
+    qwen3cpu::multiply(isa, w, workspace.input, piece, y, ldy, scratch(team));
+  else
+    of.multiply(isa, w, workspace.input, piece, reduced(), y, ldy, scratch(team));
 }
 
 void Pass::project_and_add(Team& team, const Matrix& w, const float* bias) {

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "engine/adapter_runs.h"
 #include "engine/batch.h"
 #include "engine/weights.h"
 #include "engine/workspace.h"
@@ -27,6 +28,10 @@ class Pass {
     int token;
     int position;
     const Sequence* sequence;
+    const Adapter* adapter;
+
+    // The norm weight or bias that this token has in the place of the model's.
+    const float* vector(const float* models) const { return adapter == nullptr ? models : adapter->vector_of(models); }
   };
 
   // scratch_bytes: of each thread, besides what products need.
@@ -37,10 +42,20 @@ class Pass {
 
   // Normalises x and prepares the result in these forms.
   void norm(Team& team, const float* weight, ActivationForms forms);
-  // Prepares inputs of `reader`, [tokens][stride].
+  // Reduces the input of these matrices, [tokens][stride], for the tokens whose adapters want it.
+  void reduce(Team& team, Readers readers, const float* from, int64_t stride) {
+    reduce(team, readers, from, stride, runs);
+  }
+  // Prepares, and reduces, inputs of `reader`, [tokens][stride].
   void prepare(Team& team, const float* from, int64_t stride, const Matrix& reader);
   // y = w input for the rows and tokens of a piece, called by one thread. Every product of a layer goes through here.
-  void multiply(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy);
+  void multiply(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy) {
+    multiply(team, w, piece, y, ldy, runs);
+  }
+  // The same over other tokens than those of the pass.
+  void multiply(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy,
+                const AdapterRuns& of);
+  void reduce(Team& team, Readers readers, const float* from, int64_t stride, const AdapterRuns& of);
   // x += w input + bias; bias may be null.
   void project_and_add(Team& team, const Matrix& w, const float* bias);
   // One row of `cols` floats a token; `to` may be null.
@@ -53,11 +68,15 @@ class Pass {
   Workspace& workspace;
   const LayerInputs inputs;
   std::vector<Row> rows;
+  AdapterRuns runs;
   int n_tokens;
   int64_t hidden_stride;  // floats from one token of the residual stream to the next
 
  private:
+  TokenRows reduced() { return {workspace.reduced.get(), reduced_stride_}; }
+
   int64_t scratch_bytes_;
+  int64_t reduced_stride_ = 0;
 };
 
 }  // namespace qwen3cpu

@@ -120,6 +120,7 @@ void SelfAttention::project(Team& team, const AttentionWeights& w, Parts parts) 
                         {w.v_proj, ws.v.get(), kv_stride_, Pieces(w.v_proj, n, team.size())}};
   const Task* first = (parts & kQueries) != 0 ? tasks : tasks + 1;
   const Task* end = (parts & kKeysAndValues) != 0 ? std::end(tasks) : tasks + 1;
+  pass_.reduce(team, {w.q_proj, w.k_proj, w.v_proj}, ws.normed.get(), pass_.config.hidden_size);
   int total = 0;
   for (const Task* task = first; task != end; ++task) total += task->pieces.count();
   team.for_each(total, [&](int i) {
@@ -142,19 +143,19 @@ void SelfAttention::rotate_and_store(Team& team, const AttentionWeights& w, int 
   };
   team.for_each(pass_.n_tokens * shape_.kv_heads, [&](int i) {
     const int t = i / shape_.kv_heads, kv_head = i % shape_.kv_heads, group = shape_.group();
+    const Pass::Row& row = pass_.rows[static_cast<size_t>(t)];
     for (int head = kv_head * group; (parts & kQueries) != 0 && head < (kv_head + 1) * group; ++head)
-      finish(ws.q.get() + t * q_stride_ + int64_t{head} * d, bias_of(w.q_bias, head, d), w.q_norm, t);
+      finish(ws.q.get() + t * q_stride_ + int64_t{head} * d, bias_of(w.q_bias, head, d), row.vector(w.q_norm), t);
     if ((parts & kKeysAndValues) == 0) return;
     float* key = ws.k.get() + t * kv_stride_ + int64_t{kv_head} * d;
     float* value = ws.v.get() + t * kv_stride_ + int64_t{kv_head} * d;
-    finish(key, bias_of(w.k_bias, kv_head, d), w.k_norm, t);
+    finish(key, bias_of(w.k_bias, kv_head, d), row.vector(w.k_norm), t);
     add_bias(bias_of(w.v_bias, kv_head, d), d, value);
 
     auto* padded_key = reinterpret_cast<float*>(pass_.scratch(team));
     float* padded_value = padded_key + padded;
     std::fill(std::copy(key, key + d, padded_key), padded_key + padded, 0.0f);
     std::fill(std::copy(value, value + d, padded_value), padded_value + padded, 0.0f);
-    const Pass::Row& row = pass_.rows[static_cast<size_t>(t)];
     const KvPool::Block* block = row.sequence->block_of(row.position);
     kernels_.store(padded_key, padded_value, row.position % kKvBlock, padded, pool_.keys(block, layer, kv_head),
                    pool_.values(block, layer, kv_head));

@@ -17,12 +17,13 @@ struct Workspace {
   Buffer<float> gate;       // [tokens][ffn_stride]
   Buffer<float> up;         // [tokens][ffn_stride]
   Buffer<float> cos, sin;   // [tokens][head_dim / 2]
+  Buffer<float> reduced;    // [tokens][reduced_stride]: what adapters make of an input
   PreparedInput input;      // of the linear layer at hand
   Buffer<uint8_t> scratch;  // [threads][scratch_bytes]
 
   int64_t bytes() const {
     int64_t total = input.bytes() + scratch.bytes();
-    for (const Buffer<float>* b : {&x, &normed, &q, &k, &v, &attended, &projected, &gate, &up, &cos, &sin})
+    for (const Buffer<float>* b : {&x, &normed, &q, &k, &v, &attended, &projected, &gate, &up, &cos, &sin, &reduced})
       total += b->bytes();
     return total;
   }

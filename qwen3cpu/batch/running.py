@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 from qwen3cpu.engine.formats import KV_BLOCK
 from qwen3cpu.engine.sequence import block_count
 from qwen3cpu.errors import ArgumentError
-from qwen3cpu.generation.answer import Answer, Surroundings
+from qwen3cpu.generation.answer import Answer
 from qwen3cpu.generation.batch import Batch
+from qwen3cpu.generation.surroundings import Surroundings
 from qwen3cpu.server.scheduling.jobs import Job, Outcome
 from qwen3cpu.server.scheduling.scheduler import Scheduler, SchedulerLimits
 from qwen3cpu.server.scheduling.scored import ScoredAnswer

@@ -12,9 +12,10 @@ from qwen3cpu.bench.cases import Case
 from qwen3cpu.engine.engine import CHUNK, Engine, check_length
 from qwen3cpu.engine.sampling import THINKING
 from qwen3cpu.engine.sequence import TokenSequence
-from qwen3cpu.generation.answer import Answer, Surroundings
+from qwen3cpu.generation.answer import Answer
 from qwen3cpu.generation.batch import Batch
 from qwen3cpu.generation.options import Request
+from qwen3cpu.generation.surroundings import Surroundings
 from qwen3cpu.model import Model
 
 

@@ -54,6 +54,11 @@ def own_names(stored: Iterable[str], folder: Path) -> dict[str, str]:
     return found
 
 
+def own_name(name: str) -> str:
+    """The name that Qwen3ForCausalLM gives a tensor, whatever a training tool has put in front of it."""
+    return _own_name(name)[0]
+
+
 def _own_name(name: str) -> tuple[str, str | None]:
     """The name without prefixes, and the prefix of a tensor of the model's body."""
     plain = _WRAPPERS.sub("", name)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
+from qwen3cpu.engine.adapters import Adapter, identity_of
 from qwen3cpu.engine.batch import BatchItem, Items, Rows
 from qwen3cpu.engine.prefix_cache import PrefixCache
 from qwen3cpu.engine.sequence import TokenSequence
@@ -74,7 +75,7 @@ class Engine:
         """Blocks of the KV cache that are taken, those of the prefix cache included."""
         return self.native.kv_blocks_in_use()
 
-    def new_sequence(self, adapter: str | None = None) -> TokenSequence:
+    def new_sequence(self, adapter: Adapter | None = None) -> TokenSequence:
         """An empty sequence; see TokenSequence for the adapter."""
         return TokenSequence(self.native.new_sequence(), adapter=adapter)
 
@@ -124,22 +125,17 @@ class Engine:
             self._check_weights()
             for item in batch:
                 item.sequence.ids.extend(item.ids)
-            return self.native.forward(
-                [
-                    (
-                        item.sequence.native,
-                        np.asarray(item.ids, dtype=np.int32),
-                        np.asarray(item.wanted, dtype=np.int32),
-                        item.output,
-                    )
-                    for item in batch
-                ]
-            )
+            # Those of an adapter side by side: the engine multiplies neighbours together.
+            order = sorted(range(len(batch)), key=lambda place: identity_of(batch[place].sequence.adapter) or "")
+            rows = dict(zip(order, self.native.forward([_native_item(batch[place]) for place in order]), strict=True))
+            return [rows[place] for place in range(len(batch))]
 
-    def every_logit(self, ids: Sequence[int], chunk: int = CHUNK) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def every_logit(
+        self, ids: Sequence[int], chunk: int = CHUNK, adapter: Adapter | None = None
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """The logits at all positions of `ids`, piece by piece: (first position, float32 [n, vocab_size]) each."""
         check_length(len(ids), self.context)
-        sequence = self.new_sequence()
+        sequence = self.new_sequence(adapter)
         try:
             for start in range(0, len(ids), chunk):
                 piece = ids[start : start + chunk]
@@ -158,6 +154,12 @@ class Engine:
             "prefix_cache_bytes": self.prefix_cache.size,
             "workspace_bytes": self.native.workspace_bytes(),
         }
+
+
+def _native_item(item: BatchItem) -> _native.AdaptedItem:
+    sequence, adapter = item.sequence, item.sequence.adapter
+    ids, wanted = (np.asarray(each, dtype=np.int32) for each in (item.ids, item.wanted))
+    return sequence.native, ids, wanted, item.output, None if adapter is None else adapter.native
 
 
 def check_length(tokens: int, context: int) -> None:

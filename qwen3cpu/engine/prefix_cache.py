@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from qwen3cpu import _native
+from qwen3cpu.engine.adapters import Adapter, identity_of
 from qwen3cpu.engine.sequence import TokenSequence
 from qwen3cpu.system.fork_guard import ForkLock
 
@@ -22,7 +23,7 @@ BLOCK = _native.KV_BLOCK
 
 
 Parent: TypeAlias = int | str | None
-"""Number of the node before; for the first block of a path the adapter, which is the root of its tree."""
+"""Number of the node before; for the first block of a path the identity of its adapter, the root of its tree."""
 Key: TypeAlias = tuple[Parent, bytes]
 """Parent and ids of a block."""
 
@@ -69,7 +70,7 @@ class PrefixCache:
             self._limit = limit
             self._shrink()
 
-    def lookup(self, ids: Sequence[int], adapter: str | None = None) -> TokenSequence:
+    def lookup(self, ids: Sequence[int], adapter: Adapter | None = None) -> TokenSequence:
         """A new sequence of an adapter that holds the longest cached beginning of `ids`: 0 or more whole blocks."""
         with self._lock.held():
             path = self._find(ids, adapter)
@@ -78,7 +79,7 @@ class PrefixCache:
             native = self._native.new_sequence([self._nodes[key].block for key in path])
         return TokenSequence(native, ids[: native.length], adapter)
 
-    def cached(self, ids: Sequence[int], adapter: str | None = None) -> int:
+    def cached(self, ids: Sequence[int], adapter: Adapter | None = None) -> int:
         """How many of `ids`, from the start, `lookup` would find. Does not count as use."""
         with self._lock.held():
             return len(self._find(ids, adapter)) * BLOCK
@@ -94,7 +95,7 @@ class PrefixCache:
     def store(self, sequence: TokenSequence) -> None:
         """Keep the full blocks of a sequence, sharing them with it; the least recently used others make room."""
         path: list[Key] = []
-        parent: Parent = sequence.adapter
+        parent: Parent = identity_of(sequence.adapter)
         with self._lock.held():
             for index, ids in enumerate(_blocks(sequence.ids[: self._limit // self._block_bytes * BLOCK])):
                 key = (parent, ids)
@@ -132,9 +133,9 @@ class PrefixCache:
         with self._lock.held():
             self._nodes.clear()
 
-    def _find(self, ids: Sequence[int], adapter: str | None) -> list[Key]:
+    def _find(self, ids: Sequence[int], adapter: Adapter | None) -> list[Key]:
         path: list[Key] = []
-        parent: Parent = adapter
+        parent: Parent = identity_of(adapter)
         for block in _blocks(ids) if self._nodes else ():
             node = self._nodes.get((parent, block))
             if node is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qwen3cpu import _native
+from qwen3cpu.engine.adapters import Adapter
 
 
 class TokenSequence:
@@ -13,11 +14,11 @@ class TokenSequence:
     Args:
         native: the KV cache.
         ids: what it holds already.
-        adapter: names the weights that process it, besides the model's own. Sequences of different adapters have
+        adapter: changes the model for it. Sequences of different adapters have
             different keys and values for the same ids and share nothing. None: the model's own weights alone.
     """
 
-    def __init__(self, native: _native.Sequence, ids: Sequence[int] = (), adapter: str | None = None) -> None:
+    def __init__(self, native: _native.Sequence, ids: Sequence[int] = (), adapter: Adapter | None = None) -> None:
         self.native = native
         self.adapter = adapter
         self._ids = list(ids)
@@ -53,6 +54,12 @@ class TokenSequence:
         self.native.release()
         self.native, other.native = other.native, self.native
         self._ids, other._ids = other._ids, []
+
+    def belong_to(self, adapter: Adapter | None) -> None:
+        """Go on with an adapter (None: without one), and forget what another one has processed."""
+        if adapter != self.adapter:
+            self.truncate(0)
+        self.adapter = adapter
 
     def release(self) -> None:
         """Give the memory back."""

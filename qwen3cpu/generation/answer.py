@@ -6,48 +6,30 @@ The parts have files of their own: its tokens (token_log.py), what is shown (tra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from time import perf_counter
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.engine.drafts import MOST_DRAFTED, Drafter
-from qwen3cpu.engine.engine import Engine
 from qwen3cpu.engine.sampling import Sampler
 from qwen3cpu.engine.sequence import TokenSequence
 from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.generation.deadline import Deadline
 from qwen3cpu.generation.ending import Ending, finish_reason
-from qwen3cpu.generation.grammar import DeadEndError, Grammars
+from qwen3cpu.generation.grammar import DeadEndError
 from qwen3cpu.generation.healing import Healing
 from qwen3cpu.generation.logprobs import Scorer
 from qwen3cpu.generation.meter import Meter
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.processors import ProcessorError, choose_processed
 from qwen3cpu.generation.results import Chunk, Result, StoppedBy
+from qwen3cpu.generation.surroundings import Surroundings
 from qwen3cpu.generation.thinking import EMPTY_BLOCK, ClosedBy, Thinking
 from qwen3cpu.generation.token_log import TokenLog
 from qwen3cpu.generation.transcript import Shown, Transcript
 from qwen3cpu.text.output_splitter import starts_thinking
 from qwen3cpu.text.token_ids import check_ids
-from qwen3cpu.text.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What all answers of one model share."""
-
-    engine: Engine
-    tokenizer: Tokenizer
-    eos_token_ids: frozenset[int]
-    grammars: Grammars | None = None
-    """For answers with a grammar."""
-    clock: Callable[[], float] = perf_counter
-    """Seconds, for deadlines and timings."""
-    drafter: Drafter | None = None
-    """Proposes tokens, so that one forward pass may bring several; None: each brings one."""
 
 
 class Answer:
@@ -59,8 +41,9 @@ class Answer:
         request: the options.
         index: reported in chunks and result.
         stream: which of several answers with the same seed; the sampler draws different numbers for each.
-        sequence: a sequence to go on with: what it has in common with the prompt is not processed again, and it is not
-            released at the end. None: one of its own. Either may take a longer beginning from the prefix cache.
+        sequence: a sequence of the request's adapter to go on with: what it has in common with the prompt is not
+            processed again, and it is not released at the end. None: one of its own. Either may take a longer beginning
+            from the prefix cache.
     """
 
     def __init__(
@@ -80,7 +63,7 @@ class Answer:
         """The ids of the prompt, without those that the answer chooses again."""
         self.index = index
         self._keeps_sequence = sequence is not None
-        self.sequence = engine.new_sequence() if sequence is None else sequence
+        self.sequence = engine.new_sequence(request.adapter) if sequence is None else sequence
         self.pending: list[int] = list(prompt)
         """Tokens that its sequence does not hold yet, before `start` all, and after them those of a draft."""
         self._draft: list[int] = []

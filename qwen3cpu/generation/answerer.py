@@ -14,15 +14,17 @@ from typing import Any, Protocol
 
 from qwen3cpu.arguments import whole_number
 from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
+from qwen3cpu.engine.adapters import Adapter
 from qwen3cpu.engine.engine import Engine
 from qwen3cpu.engine.sequence import TokenSequence
 from qwen3cpu.errors import ArgumentError, Qwen3CpuWarning
-from qwen3cpu.generation.answer import Answer, Surroundings
+from qwen3cpu.generation.answer import Answer
 from qwen3cpu.generation.batch import run, run_many
 from qwen3cpu.generation.grammar import Grammar
 from qwen3cpu.generation.options import Request, make_request
 from qwen3cpu.generation.processors import raising
 from qwen3cpu.generation.results import Chunk, Result
+from qwen3cpu.generation.surroundings import Surroundings
 from qwen3cpu.text.prompts import Prompt, PromptEncoder, is_messages
 from qwen3cpu.text.soft_switch import latest_switch
 
@@ -102,8 +104,11 @@ class Answerer:
         Args:
             prompt: encoded at once.
             request: made by `request`.
-            sequence: kept between calls: what it holds already of the prompt is not processed again.
+            sequence: kept between calls: what it holds already of the prompt, processed with the same adapter, is not
+                processed again.
         """
+        if sequence is not None:
+            sequence.belong_to(request.adapter)
         ids = self.encode(prompt, request)
         if request.sampling.seed is None:
             # One seed for all answers, so that the one that each result reports repeats it.
@@ -159,7 +164,16 @@ class Answerer:
                 self._last = switch, others, request
         if request.grammar is not None:
             self.check_grammar(request.grammar)
-        return request
+        # Not kept with the request: a name may come to mean another adapter.
+        return replace(request, adapter=self.find_adapter(options.get("adapter")))
+
+    def find_adapter(self, name: str | None) -> Adapter | None:
+        """The adapter of a name, None for None. ArgumentError when there is none of that name."""
+        if name is None:
+            return None
+        if self.surroundings.find_adapter is None:
+            raise ArgumentError(f"adapter: expected none, for this model has no adapters, found {name!r}")
+        return self.surroundings.find_adapter(name)
 
     def _made(self, switch: bool | None, options: Mapping[str, Any]) -> Request:
         tokenizer = self.surroundings.tokenizer

@@ -44,7 +44,7 @@ class Conversation:
         if prepare not in (None, "idle"):
             raise ArgumentError(f'prepare: expected "idle" or None, found {prepare!r}')
         self._model = model
-        self._sequence = model.engine.new_sequence()
+        self._sequence = model.engine.new_sequence(model.answerer.request(**options).adapter)
         self.options: dict[str, Any] = dict(options)
         """Used for every answer."""
         self.messages: list[dict[str, Any]] = []
@@ -54,7 +54,6 @@ class Conversation:
         self._prepare = prepare
         self._preparation: Preparation | None = None
         self._request: Request | None = None
-        model.answerer.request(**options)
         if system is not None:
             self.messages.append({"role": "system", "content": system})
 
@@ -72,7 +71,7 @@ class Conversation:
         model.answerer.request(**options)
         sequence = model.engine.new_sequence()
         try:
-            saved = read_session(Path(path), model, sequence)
+            saved = read_session(Path(path), model, sequence, options)
             messages = check_messages(saved["messages"]) if saved["messages"] else []
             chat = cls(model, prepare=saved["prepare"], **{**_options(saved["options"]), **options})
         except (LookupError, TypeError, ValueError) as error:
@@ -103,7 +102,10 @@ class Conversation:
         if options.get("tools") is not None:
             options["tools"] = self._model.answerer.request(**options).tools
         saved = {"messages": self.messages, "options": options, "prepare": self._prepare}
-        write_session(Path(path), self._model, saved, self._sequence.fork())
+        sequence = self._sequence.fork()
+        # Of a turn with another adapter nothing is of use for the next one.
+        sequence.belong_to(self._model.answerer.find_adapter(options.get("adapter")))
+        write_session(Path(path), self._model, saved, sequence)
         if interrupted and self._request is not None:
             self._start_preparing(self._request)
 

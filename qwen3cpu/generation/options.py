@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from qwen3cpu.arguments import whole_number
 from qwen3cpu.checkpoint.config import GenerationDefaults
+from qwen3cpu.engine.adapters import Adapter
 from qwen3cpu.engine.sampling import NON_THINKING, THINKING, SamplingParams
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.constraints import given_form
@@ -76,6 +77,7 @@ class Options(TypedDict, total=False):
     seed: repeats an answer; default: a new one each time, reported in the result.
     do_sample: False is greedy.
     progress: show a bar on the terminal while a long prompt is processed.
+    adapter: the name of a loaded adapter that changes the model for this answer; default: the model alone.
 
     Aliases: max_tokens (max_new_tokens), enable_thinking (thinking), stop_strings (stop), repeat_penalty
     (repetition_penalty), typ_p (typical_p), num_return_sequences (n), top_logprobs (logprobs).
@@ -120,6 +122,7 @@ class Options(TypedDict, total=False):
     seed: int | None
     do_sample: bool | None
     progress: bool | None
+    adapter: str | None
     max_tokens: int | None
     enable_thinking: bool | Literal["auto"] | None
     stop_strings: str | Sequence[str] | None
@@ -171,6 +174,8 @@ class Request:
     check_answer: bool = True
     """Whether the thread that makes a finished answer also checks it by its schema. Not an option of generate."""
     processors: tuple[Processor, ...] = ()
+    adapter: Adapter | None = None
+    """What changes the model for this answer. Found by its name when the call is made."""
     plain: bool = False
     """All tokens make text: think blocks and tool calls are not told apart. Not an option of generate."""
 

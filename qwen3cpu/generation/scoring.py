@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3cpu.engine.adapters import Adapter
 from qwen3cpu.engine.engine import CHUNK, Engine
 from qwen3cpu.engine.sampling import Sampler, SamplingParams
 from qwen3cpu.generation.logprobs import Scorer
@@ -14,9 +15,9 @@ from qwen3cpu.generation.results import TokenLogprob
 from qwen3cpu.text.tokenizer import Tokenizer
 
 
-def all_logits(engine: Engine, tokens: Sequence[int]) -> NDArray[np.float32]:
+def all_logits(engine: Engine, tokens: Sequence[int], adapter: Adapter | None = None) -> NDArray[np.float32]:
     """The logits after every one of `tokens`, which is not empty: float32 [len(tokens), vocab_size]."""
-    pieces = engine.every_logit(tokens)
+    pieces = engine.every_logit(tokens, adapter=adapter)
     if len(tokens) <= CHUNK:
         return next(pieces)[1]
     out = np.empty((len(tokens), engine.vocab_size), dtype=np.float32)
@@ -25,7 +26,9 @@ def all_logits(engine: Engine, tokens: Sequence[int]) -> NDArray[np.float32]:
     return out
 
 
-def score_tokens(engine: Engine, tokenizer: Tokenizer, tokens: Sequence[int], top: int) -> list[TokenLogprob]:
+def score_tokens(
+    engine: Engine, tokenizer: Tokenizer, tokens: Sequence[int], top: int, adapter: Adapter | None = None
+) -> list[TokenLogprob]:
     """Natural log-probabilities of every token but the first, which nothing comes before.
 
     Args:
@@ -33,6 +36,7 @@ def score_tokens(engine: Engine, tokenizer: Tokenizer, tokens: Sequence[int], to
         tokenizer: gives the texts of the tokens.
         tokens: at least two ids.
         top: alternatives to report at each position.
+        adapter: changes the model.
     """
     sampler = Sampler(
         SamplingParams(),
@@ -42,7 +46,7 @@ def score_tokens(engine: Engine, tokenizer: Tokenizer, tokens: Sequence[int], to
     )
     scorer = Scorer(sampler, tokenizer, top)
     scores = []
-    for start, logits in engine.every_logit(tokens[:-1]):
+    for start, logits in engine.every_logit(tokens[:-1], adapter=adapter):
         for row, token in zip(logits, tokens[start + 1 :], strict=False):
             scores.append(scorer.score(token, row))
     return scores

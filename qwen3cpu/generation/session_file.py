@@ -7,9 +7,9 @@ It is a safetensors file with a sealed header (packed/sealed_file.py):
     last    U8 [planes, bytes]: of the last block, unless it is full, the positions that are used, in whole groups of 8
 
 `__metadata__` has, besides what sealed_file.py says: format_version; fingerprint, quant, kv and rope (SHA-256 of
-frequencies and scale), which a model must share to go on; conversation (JSON: messages, options, prepare); sha256
-(JSON: tensor -> SHA-256 of its bytes). All instruction sets keep the KV cache alike, so a file goes from one machine to
-another.
+frequencies and scale), which a model must share to go on; adapter (its identity), if there was one; conversation (JSON:
+messages, options, prepare); sha256 (JSON: tensor -> SHA-256 of its bytes). All instruction sets keep the KV cache
+alike, so a file goes from one machine to another.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.json_fields import brief, parse_object
 from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
 from qwen3cpu.checkpoint.tensors import read_format
+from qwen3cpu.engine.adapters import Adapter, identity_of
 from qwen3cpu.engine.sequence import TokenSequence
 from qwen3cpu.errors import ArgumentError, CheckpointError, SessionError
 from qwen3cpu.generation.answerer import AnsweringModel
@@ -113,6 +114,8 @@ def write_session(path: Path, model: AnsweringModel, conversation: Mapping[str, 
     """
     planes = Planes(model.config, model.kv)
     metadata = {"format_version": FORMAT_VERSION, **asdict(Identity.of(model)), "conversation": _to_json(conversation)}
+    if sequence.adapter is not None:
+        metadata["adapter"] = sequence.adapter.identity
     sizes = [(name, dtype, list(shape), size) for name, dtype, shape, size in _tensors(planes, sequence.length)]
     digests = {name: hashlib.sha256() for name, _, _, _ in sizes}
 
@@ -132,8 +135,16 @@ def write_session(path: Path, model: AnsweringModel, conversation: Mapping[str, 
         raise SessionError(f"{path}: cannot be written: {reason.strerror or reason}") from reason
 
 
-def read_session(path: Path, model: AnsweringModel, sequence: TokenSequence) -> dict[str, Any]:
+def read_session(
+    path: Path, model: AnsweringModel, sequence: TokenSequence, options: Mapping[str, Any]
+) -> dict[str, Any]:
     """Check a file whole, fill the empty `sequence` with what it holds, and return the conversation.
+
+    Args:
+        path: the file.
+        model: is to go on with it.
+        sequence: gets the adapter of the conversation too.
+        options: in the place of saved ones; they may name the adapter, which is to have the same contents.
 
     Raises:
         SessionError: the file is missing or damaged, or comes from another model, or from a longer context.
@@ -146,6 +157,7 @@ def read_session(path: Path, model: AnsweringModel, sequence: TokenSequence) -> 
         _check_identity(file, Identity.of(model))
         _check_data(file, planes)
         conversation = _json(file, "conversation")
+        sequence.belong_to(_adapter(file, model, {**_saved_options(conversation), **options}))
     except CheckpointError as error:
         raise SessionError(str(error)) from None
     ids = file.raw("ids").view("<i4").astype(np.int32)
@@ -204,6 +216,25 @@ def _check_identity(file: SafetensorsFile, identity: Identity) -> None:
             raise SessionError(
                 f"{file.path}: was saved with another model: {name}: expected {expected}, found {brief(found)}"
             )
+
+
+def _saved_options(conversation: Mapping[str, Any]) -> Mapping[str, Any]:
+    options = conversation.get("options")
+    return options if isinstance(options, dict) else {}
+
+
+def _adapter(file: SafetensorsFile, model: AnsweringModel, options: Mapping[str, Any]) -> Adapter | None:
+    """The adapter to go on with, which is the one that the positions were processed with."""
+    name, expected = options.get("adapter"), file.metadata.get("adapter")
+    try:
+        adapter = model.answerer.find_adapter(name)
+    except ArgumentError as reason:
+        raise SessionError(f"{file.path}: was saved with the adapter {brief(name)}: {reason}") from None
+    if identity_of(adapter) != expected:
+        found = "no adapter" if adapter is None else f"{brief(name)}, whose SHA-256 is {adapter.identity}"
+        was = "no adapter" if expected is None else f"an adapter whose SHA-256 is {brief(expected)}"
+        raise SessionError(f"{file.path}: was saved with another adapter: expected {was}, found {found}")
+    return adapter
 
 
 def _check_data(file: SafetensorsFile, planes: Planes) -> None:

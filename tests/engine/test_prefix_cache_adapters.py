@@ -7,11 +7,13 @@ import pytest
 
 import qwen3cpu
 from qwen3cpu import _native
+from qwen3cpu.engine.adapters import Adapter
 from qwen3cpu.generation.answer import Answer
 from qwen3cpu.generation.batch import Batch
 
 BLOCK = _native.KV_BLOCK
-KEYS = [None, "", "one", "two"]
+ONE, TWO = Adapter("one"), Adapter("two")
+KEYS = [None, ONE, TWO]
 
 
 @pytest.fixture
@@ -50,9 +52,9 @@ def test_nothing_is_shared_by_two_adapters(model):
 def test_a_sequence_takes_what_its_own_adapter_has(model):
     engine = model.engine
     ids = ids_of(3 * BLOCK + 1)
-    engine.prefix_cache.store(filled(model, ids[: 2 * BLOCK], "one"))
+    engine.prefix_cache.store(filled(model, ids[: 2 * BLOCK], ONE))
     engine.prefix_cache.store(filled(model, ids[:BLOCK], None))
-    for adapter, known in ((None, BLOCK), ("one", 2 * BLOCK), ("two", 0)):
+    for adapter, known in ((None, BLOCK), (ONE, 2 * BLOCK), (TWO, 0)):
         sequence = engine.new_sequence(adapter)
         assert engine.start(sequence, ids) == known
         assert sequence.adapter == adapter
@@ -61,10 +63,10 @@ def test_a_sequence_takes_what_its_own_adapter_has(model):
 
 
 def test_forks_keep_their_adapter(model):
-    fork = filled(model, ids_of(70), "one").fork()
-    assert fork.adapter == "one"
+    fork = filled(model, ids_of(70), ONE).fork()
+    assert fork.adapter == ONE
     model.engine.prefix_cache.store(fork)
-    assert model.engine.prefix_cache.cached(ids_of(70), "one") == BLOCK
+    assert model.engine.prefix_cache.cached(ids_of(70), ONE) == BLOCK
     assert model.engine.prefix_cache.cached(ids_of(70)) == 0
 
 
@@ -78,7 +80,7 @@ def test_eviction_frees_every_tree(model):
     assert model.engine.native.kv_blocks_in_use() == 0
 
 
-@pytest.mark.parametrize("adapters", [("one", "one"), ("one", "two"), (None, "one")])
+@pytest.mark.parametrize("adapters", [(ONE, ONE), (ONE, TWO), (None, ONE)])
 def test_prompts_wait_for_those_of_their_adapter_only(model, adapters):
     engine = model.engine
     prompt = ids_of(4 * BLOCK)
@@ -103,6 +105,6 @@ def test_prompts_wait_for_those_of_their_adapter_only(model, adapters):
 
 def test_a_preempted_answer_keeps_its_adapter(model):
     request = model.answerer.request(seed=1)
-    answer = Answer(model.answerer.surroundings, ids_of(70), request, sequence=model.engine.new_sequence("one"))
+    answer = Answer(model.answerer.surroundings, ids_of(70), request, sequence=model.engine.new_sequence(ONE))
     answer.preempt()
-    assert answer.sequence.adapter == "one"
+    assert answer.sequence.adapter == ONE

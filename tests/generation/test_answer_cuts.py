@@ -14,9 +14,10 @@ from cutting import cuts, tokenizer_for
 
 from qwen3cpu.engine.sampling import SamplingParams
 from qwen3cpu.generation import answer
-from qwen3cpu.generation.answer import Answer, Surroundings
+from qwen3cpu.generation.answer import Answer
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.results import Chunk, Result
+from qwen3cpu.generation.surroundings import Surroundings
 from qwen3cpu.text.tokenizer import Tokenizer
 from qwen3cpu.text.tool_calls import ToolCall
 

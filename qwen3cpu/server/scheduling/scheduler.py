@@ -18,8 +18,9 @@ from time import perf_counter
 
 from qwen3cpu.engine.sequence import block_count
 from qwen3cpu.errors import ArgumentError
-from qwen3cpu.generation.answer import Answer, Surroundings
+from qwen3cpu.generation.answer import Answer
 from qwen3cpu.generation.batch import MOST_RUNNING, Batch
+from qwen3cpu.generation.surroundings import Surroundings
 from qwen3cpu.server.scheduling.jobs import Job, Outcome
 from qwen3cpu.server.scheduling.model_thread import ModelThread
 from qwen3cpu.server.scheduling.pace import Pace

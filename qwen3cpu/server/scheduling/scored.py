@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3cpu.generation.answer import Answer, Surroundings
+from qwen3cpu.generation.answer import Answer
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.results import Chunk, TokenLogprob
+from qwen3cpu.generation.surroundings import Surroundings
 
 
 class ScoredAnswer(Answer):

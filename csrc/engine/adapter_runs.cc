@@ -1,0 +1,140 @@
+// Reduced inputs, and what adapters add to products.
+#include "engine/adapter_runs.h"
+
+#include <algorithm>
+
+#include "packing/pack.h"
+
+namespace qwen3cpu {
+namespace {
+
+// A piece of a reduction: its rows stay in L2 while the tokens pass by, and several threads share a prompt's tokens.
+constexpr int kReducedTiles = 4;
+constexpr int kReducedTokens = 48;
+// Of b u, which is added where it was computed, while it is in L1.
+constexpr int kAddedTiles = 32;
+constexpr int kAddedTokens = 24;
+
+void product(const IsaTable& isa, const Matrix& w, int first_tile, int tiles, InputRows x, int first_token, int tokens,
+             float* y, int64_t ldy) {
+  Activations a;
+  a.f32 = x.data;
+  a.stride = static_cast<int>(x.stride);
+  isa.formats[static_cast<int>(w.format)].matmul(w, first_tile, tiles, a, first_token, tokens, y, ldy, nullptr);
+}
+
+// y = (y + low) * factor
+void add(const float* low, const float* factor, int n, float* y) {
+  for (int i = 0; i < n; ++i) y[i] += low[i];
+  if (factor != nullptr)
+    for (int i = 0; i < n; ++i) y[i] *= factor[i];
+}
+
+const Matrix* reduction_of(const Adapter& adapter, Readers readers) {
+  for (const Matrix& reader : readers) {
+    const MatrixChange* change = adapter.change_of(reader);
+    if (change != nullptr && change->reduction != nullptr) return change->reduction;
+  }
+  return nullptr;
+}
+
+// For tokens [first, end) of a piece.
+void add_low_rank(const IsaTable& isa, const MatrixChange& change, const Pieces::Piece& piece, int first, int end,
+                  TokenRows u, TokenRows y, float* low) {
+  const InputRows reduced = {u.data + change.first, u.stride};
+  for (int i = 0; i < piece.tiles; i += kAddedTiles) {
+    const int tile = piece.first_tile + i, tiles = std::min(kAddedTiles, piece.tiles - i);
+    const int row = tile * kTileRows, rows = std::min(tiles * kTileRows, change.b.rows - row);
+    const float* factor = change.factor == nullptr ? nullptr : change.factor + row;
+    for (int t = first; t < end; t += kAddedTokens) {
+      const int tokens = std::min(kAddedTokens, end - t);
+      product(isa, change.b, tile, tiles, reduced, t, tokens, low, tiles * kTileRows);
+      for (int j = 0; j < tokens; ++j)
+        add(low + j * tiles * kTileRows, factor, rows, y.data + (t + j) * y.stride + row);
+    }
+  }
+}
+
+}  // namespace
+
+int64_t AdapterRuns::scratch_bytes(int hidden) {
+  const int64_t added = int64_t{kAddedTokens} * kAddedTiles * kTileRows, embedded = kMostRank + padded_rows(hidden);
+  return std::max(added, embedded) * int64_t{sizeof(float)};
+}
+
+void AdapterRuns::add_token(const Adapter* adapter) {
+  const int token = tokens_++;
+  if (adapter == nullptr) return;
+  if (!runs_.empty() && runs_.back().adapter == adapter && runs_.back().end == token)
+    ++runs_.back().end;
+  else
+    runs_.push_back({adapter, token, token + 1});
+  reduced_rows_ = std::max(reduced_rows_, adapter->reduced_rows());
+}
+
+int AdapterRuns::reduction_pieces(Readers readers) const {
+  int n = 0;
+  for (const Run& run : runs_)
+    if (const Matrix* a = reduction_of(*run.adapter, readers))
+      n += ceil_div(a->tiles(), kReducedTiles) * ceil_div(run.end - run.first_token, kReducedTokens);
+  return n;
+}
+
+void AdapterRuns::reduce(const IsaTable& isa, Readers readers, int piece, InputRows x, TokenRows u) const {
+  for (const Run& run : runs_) {
+    const Matrix* a = reduction_of(*run.adapter, readers);
+    if (a == nullptr) continue;
+    const int blocks = ceil_div(run.end - run.first_token, kReducedTokens);
+    const int pieces = ceil_div(a->tiles(), kReducedTiles) * blocks;
+    if (piece >= pieces) {
+      piece -= pieces;
+      continue;
+    }
+    const int tile = piece / blocks * kReducedTiles, token = run.first_token + piece % blocks * kReducedTokens;
+    product(isa, *a, tile, std::min(kReducedTiles, a->tiles() - tile), x, token,
+            std::min(kReducedTokens, run.end - token), u.data + token * u.stride + tile * kTileRows, u.stride);
+    return;
+  }
+}
+
+void AdapterRuns::multiply(const IsaTable& isa, const Matrix& w, const PreparedInput& x, const Pieces::Piece& piece,
+                           TokenRows u, float* y, int64_t ldy, uint8_t* scratch) const {
+  const int end = piece.first_token + piece.tokens;
+  const auto for_changes = [&](auto&& body) {
+    for (const Run& run : runs_) {
+      const int first = std::max(run.first_token, piece.first_token), stop = std::min(run.end, end);
+      if (first >= stop) continue;
+      if (const MatrixChange* change = run.adapter->change_of(w)) body(*change, first, stop);
+    }
+  };
+  int done = piece.first_token;
+  const auto multiply_until = [&](const Matrix& matrix, int stop) {
+    if (stop > done)
+      qwen3cpu::multiply(isa, matrix, x, {piece.first_tile, piece.tiles, done, stop - done}, y, ldy, scratch);
+    done = stop;
+  };
+  for_changes([&](const MatrixChange& change, int first, int stop) {
+    if (change.whole.data == nullptr) return;
+    multiply_until(w, first);
+    multiply_until(change.whole, stop);
+  });
+  multiply_until(w, end);
+  for_changes([&](const MatrixChange& change, int first, int stop) {
+    if (change.reduction != nullptr)
+      add_low_rank(isa, change, piece, first, stop, u, {y, ldy}, reinterpret_cast<float*>(scratch));
+  });
+}
+
+void embed_token(const IsaTable& isa, const Matrix& w, const Adapter* adapter, int token, float* x, uint8_t* scratch) {
+  if (adapter == nullptr) return row_to_float(w, token, x);
+  const EmbeddingChange& change = adapter->embedding();
+  row_to_float(change.whole.data == nullptr ? w : change.whole, token, x);
+  if (change.a.data == nullptr) return;
+  auto* u = reinterpret_cast<float*>(scratch);
+  float* low = u + kMostRank;
+  row_to_float(change.a, token, u);
+  product(isa, change.b, 0, change.b.tiles(), {u, kMostRank}, 0, 1, low, 0);
+  add(low, change.factor, w.cols, x);
+}
+
+}  // namespace qwen3cpu

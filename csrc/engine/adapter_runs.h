@@ -1,0 +1,58 @@
+// The products of a pass for tokens that have adapters. Every function is called by one thread.
+//
+// A token's bits do not depend on what stands beside it: all sums are products of the formats f32 and bf16, each output
+// one chain of fused multiply-adds, and y = (W x + b u) * factor takes one addition and one multiplication.
+#pragma once
+
+#include <functional>
+#include <initializer_list>
+#include <vector>
+
+#include "engine/adapter.h"
+#include "engine/linear.h"
+
+namespace qwen3cpu {
+
+// The matrices that read one input.
+using Readers = std::initializer_list<std::reference_wrapper<const Matrix>>;
+
+// A row of floats for each token.
+template <class Float>
+struct Rows {
+  Float* data;
+  int64_t stride;
+};
+using TokenRows = Rows<float>;
+using InputRows = Rows<const float>;
+
+// Runs of neighbouring tokens that have the same adapter.
+class AdapterRuns {
+ public:
+  // Tokens come in order; null: no adapter.
+  void add_token(const Adapter* adapter);
+  bool empty() const { return runs_.empty(); }
+  int64_t reduced_rows() const { return reduced_rows_; }  // floats of a token's reduced input
+  // Scratch of one thread, for embeddings and for `multiply` besides what its product needs.
+  static int64_t scratch_bytes(int hidden);
+
+  // u = a x for the tokens that have it, in so many pieces.
+  int reduction_pieces(Readers readers) const;
+  void reduce(const IsaTable& isa, Readers readers, int piece, InputRows x, TokenRows u) const;
+  // y = (W x + b u) * factor for a piece of the product W x.
+  void multiply(const IsaTable& isa, const Matrix& w, const PreparedInput& x, const Pieces::Piece& piece, TokenRows u,
+                float* y, int64_t ldy, uint8_t* scratch) const;
+
+ private:
+  struct Run {
+    const Adapter* adapter;
+    int first_token, end;
+  };
+  std::vector<Run> runs_;
+  int tokens_ = 0;
+  int64_t reduced_rows_ = 0;
+};
+
+// The embedding of a token, [hidden].
+void embed_token(const IsaTable& isa, const Matrix& w, const Adapter* adapter, int token, float* x, uint8_t* scratch);
+
+}  // namespace qwen3cpu

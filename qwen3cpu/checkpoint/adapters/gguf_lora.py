@@ -1,0 +1,87 @@
+"""A LoRA adapter in a GGUF file, as llama.cpp's converter writes it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.checkpoint.adapters.contents import AdapterContents, ModelTensors
+from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.checkpoint.gguf_file import GgufFile
+from qwen3cpu.checkpoint.json_fields import brief
+from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, ROWS, tensors_of
+from qwen3cpu.errors import AdapterError
+
+_EXPECTED: Final = {"general.type": "adapter", "general.architecture": "qwen3", "adapter.type": "lora"}
+_ALPHA: Final = "adapter.lora.alpha"
+_PARTS: Final = (".lora_a", ".lora_b")
+_PLAIN: Final[dict[str, np.dtype[Any]]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+
+
+def read_gguf_lora(path: Path, config: ModelConfig) -> AdapterContents:
+    """The adapter in a GGUF file, for a model of this configuration.
+
+    The product b a is multiplied by alpha / rank, as llama.cpp does it, or by 1 where alpha is 0.
+
+    Raises:
+        AdapterError: no adapter, or tensors that do not fit the model.
+        CheckpointError: a file that is damaged.
+    """
+    file = GgufFile(path)
+    for key, expected in _EXPECTED.items():
+        if file.metadata.get(key) != expected:
+            raise AdapterError(f"{path}: {key}: expected {expected!r}, found {brief(file.metadata.get(key))}")
+    alpha = file.metadata.get(_ALPHA)
+    if not isinstance(alpha, (int, float)) or isinstance(alpha, bool) or not math.isfinite(alpha):
+        raise AdapterError(f"{path}: {_ALPHA}: expected a number, found {brief(alpha)}")
+    model = ModelTensors(config, path)
+    names = {tensor.gguf_name: tensor.name for tensor in tensors_of(config)}
+    names.setdefault(ROWS[HEAD].gguf, HEAD)
+    parts: dict[str, dict[str, NDArray[Any]]] = {}
+    for stored in file.tensors:
+        part = stored[-len(_PARTS[0]) :]
+        name = names.get(stored.removesuffix(part)) if part in _PARTS else None
+        if name is None or not model.is_matrix(name):
+            raise AdapterError(
+                f"{path}: tensor {stored!r}: expected .lora_a or .lora_b of a matrix of this model, found another "
+                "tensor: an adapter of another model?"
+            )
+        parts.setdefault(name, {})[part] = _array(file, stored)
+    low_rank = {}
+    for name in model:
+        found = parts.get(name)
+        if found is None:
+            continue
+        if found.keys() != set(_PARTS):
+            raise AdapterError(f"{path}: {name}: expected .lora_a and .lora_b, found only {', '.join(found)}")
+        a, b = (found[part] for part in _PARTS)
+        if name == EMBEDDING:
+            a = np.ascontiguousarray(a.T)  # the file has a row for each token
+        low_rank[name] = model.low_rank(name, a, b, alpha / b.shape[-1] if alpha else 1.0)
+    if not low_rank:
+        raise AdapterError(f"{path}: expected tensors of an adapter, found none")
+    return AdapterContents(path, _identity(file), low_rank, {})
+
+
+def _array(file: GgufFile, name: str) -> NDArray[Any]:
+    tensor = file.tensors[name]
+    if tensor.type not in _PLAIN or len(tensor.shape) != 2:
+        raise AdapterError(
+            f"{file.path}: tensor {name!r}: expected a matrix in {', '.join(_PLAIN)}, found {tensor.type} "
+            f"{list(tensor.shape)}"
+        )
+    values: NDArray[Any] = file.rows(name, 0, tensor.shape[0]).copy().view(_PLAIN[tensor.type])
+    return values
+
+
+def _identity(file: GgufFile) -> str:
+    digest = hashlib.sha256(b"gguf")
+    with file.path.open("rb") as data:
+        while piece := data.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

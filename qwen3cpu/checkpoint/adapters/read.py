@@ -1,0 +1,37 @@
+"""Reads an adapter, of whichever kind it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from qwen3cpu.checkpoint.adapters.contents import AdapterContents
+from qwen3cpu.checkpoint.adapters.gguf_lora import read_gguf_lora
+from qwen3cpu.checkpoint.adapters.peft_folder import WEIGHTS_FILE, read_peft_folder
+from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.checkpoint.gguf_file import is_gguf
+from qwen3cpu.errors import AdapterError, ArgumentError
+
+
+def read_adapter(source: str | os.PathLike[str], config: ModelConfig) -> AdapterContents:
+    """The adapter at a path, for a model of this configuration.
+
+    Args:
+        source: a folder as PEFT saves it, or a GGUF file as llama.cpp's converter writes it.
+        config: of the model.
+
+    Raises:
+        AdapterError: nothing there, or an adapter that cannot be used with this model; the message says why.
+        CheckpointError: a file that is damaged.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        raise ArgumentError(f"adapters: expected the path of an adapter, found {type(source).__name__}")
+    path = Path(source)
+    if path.is_dir():
+        return read_peft_folder(path, config)
+    if is_gguf(path):
+        return read_gguf_lora(path, config)
+    found = "another file" if path.exists() else "no such path"
+    raise AdapterError(
+        f"{path}: expected a folder with adapter_config.json and {WEIGHTS_FILE}, or an adapter in GGUF, found {found}"
+    )

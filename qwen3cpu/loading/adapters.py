@@ -1,0 +1,220 @@
+"""The adapters of a loaded model: from files to what the engine adds to its products, and their names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu import _native
+from qwen3cpu.checkpoint.adapters.contents import AdapterContents, LowRank
+from qwen3cpu.checkpoint.adapters.read import read_adapter
+from qwen3cpu.checkpoint.dtypes import as_float32
+from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, logits_matrix, matrices_by_input
+from qwen3cpu.engine.adapters import Adapter
+from qwen3cpu.engine.engine import Engine
+from qwen3cpu.errors import AdapterError, ArgumentError, EngineError
+from qwen3cpu.loading.column_norms import column_norms
+from qwen3cpu.loading.loaded_model import Checkpoint
+from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix
+from qwen3cpu.system.fork_guard import ForkLock
+
+_NAME: Final = re.compile(r"[\w.+@/-]{1,200}")
+_TILE: Final = _native.TILE_ROWS
+
+
+@dataclass(frozen=True)
+class NamedAdapter:
+    """An adapter of a model.
+
+    Attributes:
+        name: by which callers ask for it.
+        path: of its folder or file.
+        adapter: its weights.
+    """
+
+    name: str
+    path: str
+    adapter: Adapter
+
+
+class Adapters(Mapping[str, NamedAdapter]):
+    """The adapters of one model, by name. Loading and unloading is safe while answers run.
+
+    Args:
+        checkpoint: the model's weights.
+        engine: runs it.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, engine: Engine) -> None:
+        self._checkpoint = checkpoint
+        self._engine = engine
+        self._named: dict[str, NamedAdapter] = {}
+        self._lock = ForkLock()
+
+    def __getitem__(self, name: str) -> NamedAdapter:
+        return self._named[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._named))
+
+    def __len__(self) -> int:
+        return len(self._named)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all of them in memory."""
+        return sum(named.adapter.nbytes for named in tuple(self._named.values()))
+
+    def load(self, name: str, path: str | os.PathLike[str]) -> NamedAdapter:
+        """Read an adapter and give it a name.
+
+        Args:
+            name: of letters, digits and any of . _ - + @ /, which no other adapter of the model has.
+            path: a PEFT folder, or a GGUF file.
+
+        Raises:
+            AdapterError, CheckpointError: it is missing or damaged, or not for this model; the message says why.
+            ArgumentError: a name that is taken or not allowed.
+        """
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ArgumentError(
+                f"adapters: expected a name of letters, digits and . _ - + @ /, up to 200 of them, found {name!r}"
+            )
+        self._check_free(name)
+        contents = read_adapter(path, self._checkpoint.config)
+        named = NamedAdapter(name, os.fspath(path), make_adapter(contents, self._checkpoint, self._engine))
+        with self._lock.held():
+            self._check_free(name)
+            self._named[name] = named
+        return named
+
+    def _check_free(self, name: str) -> None:
+        if name in self._named:
+            raise ArgumentError(f"adapters: expected a name that is free, found {name!r}, which {self[name].path} has")
+
+    def unload(self, name: str) -> None:
+        """Take a name away. Answers that use the adapter go on with it; its memory is freed after the last of them.
+
+        Raises:
+            ArgumentError: no adapter has this name.
+        """
+        self.get_adapter(name)
+        with self._lock.held():
+            self._named.pop(name, None)
+
+    def get_adapter(self, name: str) -> Adapter:
+        """The adapter of a name. ArgumentError, with the names that there are, when there is none."""
+        named = self._named.get(name) if isinstance(name, str) else None
+        if named is None:
+            known = ", ".join(sorted(self._named)) or "none: load(..., adapters={name: path}) loads them"
+            raise ArgumentError(f"adapter: expected the name of a loaded adapter ({known}), found {name!r}")
+        return named.adapter
+
+
+def make_adapter(contents: AdapterContents, checkpoint: Checkpoint, engine: Engine) -> Adapter:
+    """The engine's form of an adapter: float32 beside a model in f32, else bfloat16."""
+    return _Maker(contents, checkpoint, engine).adapter()
+
+
+class _Maker:
+    def __init__(self, contents: AdapterContents, checkpoint: Checkpoint, engine: Engine) -> None:
+        self._contents = contents
+        self._checkpoint = checkpoint
+        self._engine = engine
+        self._format = "f32" if checkpoint.quant == "f32" else "bf16"
+        self._bytes = 0
+        self._reductions: list[PackedMatrix] = []
+        self._changes: dict[str, _native.MatrixChange] = {}
+
+    def adapter(self) -> Adapter:
+        config = self._checkpoint.config
+        inputs = [
+            list(names) for n in range(config.num_hidden_layers) for names in matrices_by_input(config, n).values()
+        ]
+        for names in [*inputs, [HEAD]]:
+            self._change(names)
+        vectors = {name: as_float32(whole) for name, whole in self._contents.whole.items() if whole.ndim == 1}
+        native = _native.Adapter(self._engine.native, self._reductions, self._changes, vectors, self._embedding())
+        return Adapter(self._contents.identity, native, self._bytes + sum(each.nbytes for each in vectors.values()))
+
+    def _own_name(self, name: str) -> str:
+        """Of the matrix in this model: the head may be the embedding."""
+        return logits_matrix(self._checkpoint.config) if name == HEAD else name
+
+    def _change(self, names: list[str]) -> None:
+        """Matrices that read the same input."""
+        rows: list[NDArray[np.float32]] = []
+        for name in names:
+            change, whole = self._contents.low_rank.get(name), self._whole(name)
+            if change is not None:
+                first = sum(map(len, rows))
+                rows += [change.a, np.zeros((-change.rank % _TILE, change.a.shape[1]), np.float32)]
+                b = self._packed(name, self._scaled(change))
+                factor = self._factor(name, change, whole or self._own(name))
+                self._changes[self._own_name(name)] = (len(self._reductions), first, b, factor, whole)
+            elif whole is not None:
+                self._changes[self._own_name(name)] = (None, 0, None, None, whole)
+        if rows:
+            self._reductions.append(self._packed(names[0], np.concatenate(rows)))
+
+    def _embedding(self) -> _native.EmbeddingChange | None:
+        change, whole = self._contents.low_rank.get(EMBEDDING), self._whole(EMBEDDING)
+        if change is None:
+            return None if whole is None else (None, None, None, whole)
+        a, b = self._packed(EMBEDDING, np.ascontiguousarray(change.a.T)), self._packed(EMBEDDING, self._scaled(change))
+        factor = None
+        if change.magnitude is not None:
+            factor = change.magnitude / column_norms(whole or self._own(EMBEDDING), change)
+        return a, b, factor, whole
+
+    @staticmethod
+    def _scaled(change: LowRank) -> NDArray[np.float32]:
+        scaled: NDArray[np.float32] = change.b * np.float32(change.scale)
+        return scaled
+
+    def _factor(self, name: str, change: LowRank, base: PackedMatrix) -> NDArray[np.float32] | None:
+        """Of DoRA: the magnitude over the norm of each row of the changed matrix, as the engine has the matrix."""
+        if change.magnitude is None:
+            return None
+        columns = self._packed(name, np.ascontiguousarray(change.a.T), kept=False)
+        norms = _native.changed_norms(base, columns, self._scaled(change), self._engine.threads)
+        factor: NDArray[np.float32] = change.magnitude / norms
+        if not np.isfinite(factor).all():
+            row = int(np.flatnonzero(~np.isfinite(factor))[0])
+            raise AdapterError(f"{self._contents.path}: {name}: expected rows that are not zero, found row {row} is")
+        return factor
+
+    def _own(self, name: str) -> PackedMatrix:
+        """The model's matrix; the head may be the embedding."""
+        return self._checkpoint.matrices[self._own_name(name)]
+
+    def _whole(self, name: str) -> PackedMatrix | None:
+        """A matrix in the place of the model's own, in its format; None when there is none, or it is the same."""
+        stored = self._contents.whole.get(name)
+        if stored is None:
+            return None
+        own = self._own(name)
+        packed = self._packed(name, stored, own.format, kept=False)
+        if np.array_equal(packed.data, own.data):
+            return None
+        self._bytes += packed.data.nbytes
+        return packed
+
+    def _packed(
+        self, name: str, values: NDArray[np.float32], form: str | None = None, *, kept: bool = True
+    ) -> PackedMatrix:
+        layout = MatrixLayout(form or self._format, *values.shape)
+        out = layout.room()
+        try:
+            _native.pack_into(layout.format, np.ascontiguousarray(values), out, layout.rows, 0, self._engine.threads)
+        except EngineError as reason:
+            raise AdapterError(f"{self._contents.path}: {name}: {reason}") from None
+        if kept:
+            self._bytes += out.nbytes
+        return layout.with_data(out)
