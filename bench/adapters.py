@@ -24,7 +24,7 @@ from qwen3cpu.loading.random_weights import SIZES, synthetic_checkpoint
 from qwen3cpu.system.thread_count import resolve_threads
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
-from lora_adapters import LINEAR, write_adapter
+from lora_adapters import LINEAR, model_shape, write_adapter
 
 WARM_UP = 2
 
@@ -36,19 +36,6 @@ def load(args: argparse.Namespace) -> qwen3cpu.Model:
     threads = resolve_threads(args.threads)
     checkpoint = synthetic_checkpoint(args.synthetic, args.quant, threads=threads)
     return qwen3cpu.Model(checkpoint, kv="f16", context=4096, threads=threads)
-
-
-def shape(model: qwen3cpu.Model) -> dict[str, int | bool]:
-    """What lora_adapters.py asks of a config.json."""
-    config = model.config
-    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
-    return {
-        **{name: getattr(config, name) for name in names},
-        "head_dim": config.head_dim,
-        "vocab_size": config.vocab_size,
-        "attention_bias": config.attention_bias,
-        "tie_word_embeddings": config.tie_word_embeddings,
-    }
 
 
 def prompt_seconds(model: qwen3cpu.Model, adapter: Adapter | None, tokens: int) -> float:
@@ -93,7 +80,9 @@ def main() -> None:
     kind = {"r": args.rank, "lora_alpha": args.rank, "target_modules": LINEAR}
     with tempfile.TemporaryDirectory() as folder:
         for n in range(args.answers):
-            model.adapters.load(f"a{n}", write_adapter(Path(folder) / str(n), shape(model), kind, seed=n, size=0.01))
+            model.adapters.load(
+                f"a{n}", write_adapter(Path(folder) / str(n), model_shape(model), kind, seed=n, size=0.01)
+            )
     own = [named.adapter for named in model.adapters.values()]
     one, none = own[:1], [None] * args.answers
     cases = {

@@ -121,7 +121,16 @@ def start(service: Service, line: Line, seed: int, options: Mapping[str, Any]) -
         return _start_plain(service, dict(line.given or {}), own, options)
     url, given = checked_body(line)
     check_task(service.settings.model_name, service.model.task, task_for(url))
-    return _ENDPOINTS[url](service, given, own)
+    return _ENDPOINTS[url](_adapted(service, given.get("model")), given, own)
+
+
+def _adapted(service: Service, name: object) -> Service:
+    """The model, with the adapter that a body names by itself or as "model:adapter"."""
+    if not isinstance(name, str):
+        return service
+    base, _, adapter = name.rpartition(":")
+    known = adapter in service.model.adapters and base in ("", service.settings.model_name)
+    return service.adapted(adapter, name) if known else service
 
 
 def _generation(service: Service, kind: type[G], given: Mapping[str, Any], seed: int) -> G:

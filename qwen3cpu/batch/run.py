@@ -110,6 +110,7 @@ def run_file(
 
 def _about_model(model: Model) -> dict[str, Any]:
     """What results depend on of a model, for JSON."""
+    adapters = {name: named.adapter.identity for name, named in sorted(model.adapters.items())}
     return {
         "model": model.fingerprint,
         "weight format": model.quant,
@@ -120,6 +121,7 @@ def _about_model(model: Model) -> dict[str, Any]:
         "generation_config.json": repr(model.generation_defaults),
         # The fingerprint is that of the source; its weights may have been rounded with or without calibration. By the
         # invariant a pass has the same bits on every machine.
+        **({"adapters": adapters} if adapters else {}),
         "rounding of the weights": hashlib.sha256(_sample(model).tobytes()).hexdigest(),
     }
 

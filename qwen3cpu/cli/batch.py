@@ -7,7 +7,15 @@ import sys
 
 from qwen3cpu.checkpoint.json_fields import parse_object
 from qwen3cpu.cli.commands import Commands
-from qwen3cpu.cli.options import DEFAULT_MODEL, add_model_flags, add_task_flag, memory_size, model_id, open_model
+from qwen3cpu.cli.options import (
+    DEFAULT_MODEL,
+    add_adapter_flag,
+    add_model_flags,
+    add_task_flag,
+    memory_size,
+    model_id,
+    open_model,
+)
 from qwen3cpu.cli.terminal import note
 from qwen3cpu.errors import ArgumentError, CheckpointError
 from qwen3cpu.system.progress_bar import Progress
@@ -48,6 +56,7 @@ def add_command(commands: Commands) -> None:
         "--kv-memory", metavar="SIZE", help="memory of the KV cache, as 800M or 4G (default: half of what is free)"
     )
     add_model_flags(parser)
+    add_adapter_flag(parser, several=True)
     add_task_flag(parser)
     parser.set_defaults(run=run_batch)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.mcp import add_mcp_flags, make_toolbox
-from qwen3cpu.cli.options import add_model_flags, add_sampling_flags, answer_options, open_model
+from qwen3cpu.cli.options import add_adapter_flag, add_model_flags, add_sampling_flags, answer_options, open_model
 from qwen3cpu.cli.terminal import CONTROLS, AnswerWriter, figures, note
 from qwen3cpu.errors import ArgumentError, Qwen3CpuError
 from qwen3cpu.generation.conversation import Conversation
@@ -39,6 +39,7 @@ def add_command(commands: Commands) -> None:
     )
     parser.add_argument("--system", metavar="TEXT", help="system message")
     add_model_flags(parser)
+    add_adapter_flag(parser)
     add_sampling_flags(parser)
     add_mcp_flags(parser)
     parser.set_defaults(run=run_chat)

@@ -70,6 +70,30 @@ def add_model_flags(parser: argparse.ArgumentParser, default: str = DEFAULT_MODE
     group.add_argument("--no-cache", action="store_true", help="do not keep the converted weights on disk")
 
 
+def add_adapter_flag(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """--adapter; several: adapters that requests name, which is a list then."""
+    parser.add_argument(
+        "--adapter",
+        action="append" if several else "store",
+        metavar="[NAME=]PATH" if several else "PATH",
+        help="a LoRA adapter: a PEFT folder or a GGUF file"
+        + ("; requests ask for it by NAME (default: the last part of PATH); may be repeated" if several else ""),
+    )
+
+
+def adapter_paths(given: str | list[str] | None) -> dict[str, str]:
+    """Name -> path of the adapters that the flags name. ArgumentError for a name that is given twice."""
+    found: dict[str, str] = {}
+    for text in [given] if isinstance(given, str) else given or []:
+        name, equals, path = text.partition("=")
+        if not equals or Path(text).exists():
+            name, path = Path(text).resolve().name.removesuffix(".gguf"), text
+        if name in found:
+            raise ArgumentError(f"--adapter: expected different names, found {name!r} twice")
+        found[name] = path
+    return found
+
+
 def add_task_flag(parser: argparse.ArgumentParser) -> None:
     """--task."""
     parser.add_argument(
@@ -152,6 +176,7 @@ def open_model(args: argparse.Namespace, default: str = DEFAULT_MODEL) -> Model:
             threads=args.threads,
             cache=not args.no_cache,
             task=getattr(args, "task", None),
+            adapters=adapter_paths(getattr(args, "adapter", None)),
             progress=progress,
         )
 
@@ -190,6 +215,7 @@ def answer_options(args: argparse.Namespace) -> dict[str, Any]:
         "repetition_penalty": args.repeat_penalty,
         "presence_penalty": args.presence_penalty,
         "frequency_penalty": args.frequency_penalty,
+        "adapter": next(iter(adapter_paths(args.adapter)), None),
         "progress": True,
     }
 

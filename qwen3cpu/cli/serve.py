@@ -26,7 +26,7 @@ MOST_NAMED = 5
 
 def add_command(commands: Commands) -> None:
     """Add the command to the command line."""
-    from qwen3cpu.cli.options import add_model_flags, add_task_flag
+    from qwen3cpu.cli.options import add_adapter_flag, add_model_flags, add_task_flag
 
     parser = commands.add_parser(
         "serve",
@@ -37,6 +37,12 @@ def add_command(commands: Commands) -> None:
     )
     add_model_flags(parser, several=True)
     add_task_flag(parser)
+    add_adapter_flag(parser, several=True)
+    parser.add_argument(
+        "--adapters-dir",
+        metavar="DIR",
+        help="let clients load adapters from this folder, and unload them (/v1/load_lora_adapter)",
+    )
     several = parser.add_argument_group("several models")
     several.add_argument(
         "--models-dir", metavar="DIR", help="offer every model folder, GGUF and packed file directly below it"
@@ -174,8 +180,31 @@ def _catalog(args: argparse.Namespace) -> tuple[Catalog, list[StoredModel]]:
         for flag, value in (("--model-name", args.model_name), ("--task", args.task)):
             if value is not None:
                 raise ArgumentError(f"{flag}: expected none beside several models, found {value!r}")
-    named = [StoredModel(args.model_name or model_id(source), source, options) for source in sources]
+    names = [args.model_name or model_id(source) for source in sources]
+    adapters = _adapters(args, names)
+    named = [
+        StoredModel(name, source, replace(options, adapters=adapters[name]))
+        for name, source in zip(names, sources, strict=True)
+    ]
     return Catalog(named, folder, replace(options, task=None)), named
+
+
+def _adapters(args: argparse.Namespace, models: list[str]) -> dict[str, dict[str, str]]:
+    """The adapters of each named model; those without "MODEL:" in front are the first one's."""
+    from qwen3cpu.cli.options import adapter_paths
+
+    found: dict[str, dict[str, str]] = {model: {} for model in models}
+    for name, path in adapter_paths(args.adapter).items():
+        model, _, own = name.rpartition(":")
+        model = model or next(iter(models), "")
+        if model not in found or own in models:
+            known = ", ".join(models) or "none, for --model names none"
+            raise ArgumentError(
+                f"--adapter: expected [MODEL:]NAME=PATH with one of the models ({known}) and a name that none of them "
+                f"has, found {name!r}"
+            )
+        found[model][own] = path
+    return found
 
 
 def _served(app: Starlette) -> tuple[str, str]:
@@ -223,6 +252,8 @@ def make_settings(args: argparse.Namespace, catalog: Catalog, *, address: str) -
     hosts = ("localhost", *(args.allowed_host or ())) if local else ()
     if not local and key is None and args.manage_models:
         raise ArgumentError(f"--manage-models: expected an --api-key, because others can reach {args.host}; found none")
+    if not local and key is None and args.adapters_dir is not None:
+        raise ArgumentError(f"--adapters-dir: expected an --api-key, because others can reach {args.host}; found none")
     if not local and key is None:
         note(f"qwen3cpu: anyone who can reach {args.host} may use this server; --api-key asks for a key")
     return Settings(
@@ -235,9 +266,20 @@ def make_settings(args: argparse.Namespace, catalog: Catalog, *, address: str) -
         memory=_memory(args, catalog),
         model_keep_alive=args.keep_alive,
         manage_models=args.manage_models,
+        adapters_dir=_existing_folder("--adapters-dir", args.adapters_dir),
         timeout=args.timeout,
         grace=args.grace,
     )
+
+
+def _existing_folder(flag: str, given: str | None) -> Path | None:
+    """The folder that a flag names. ArgumentError when there is none."""
+    if given is None:
+        return None
+    folder = Path(given).expanduser()
+    if not folder.is_dir():
+        raise ArgumentError(f"{flag}: expected a folder, found {given}")
+    return folder
 
 
 def _memory(args: argparse.Namespace, catalog: Catalog) -> int | None:

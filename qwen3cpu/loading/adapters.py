@@ -71,12 +71,13 @@ class Adapters(Mapping[str, NamedAdapter]):
         """Bytes of all of them in memory."""
         return sum(named.adapter.nbytes for named in tuple(self._named.values()))
 
-    def load(self, name: str, path: str | os.PathLike[str]) -> NamedAdapter:
+    def load(self, name: str, path: str | os.PathLike[str], *, replace: bool = False) -> NamedAdapter:
         """Read an adapter and give it a name.
 
         Args:
             name: of letters, digits and any of . _ - + @ /, which no other adapter of the model has.
             path: a PEFT folder, or a GGUF file.
+            replace: let it take the name of another. Answers that have begun go on with that one.
 
         Raises:
             AdapterError, CheckpointError: it is missing or damaged, or not for this model; the message says why.
@@ -86,11 +87,14 @@ class Adapters(Mapping[str, NamedAdapter]):
             raise ArgumentError(
                 f"adapters: expected a name of letters, digits and . _ - + @ /, up to 200 of them, found {name!r}"
             )
-        self._check_free(name)
+        self._checkpoint.check_writes_text()
+        if not replace:
+            self._check_free(name)
         contents = read_adapter(path, self._checkpoint.config)
         named = NamedAdapter(name, os.fspath(path), make_adapter(contents, self._checkpoint, self._engine))
         with self._lock.held():
-            self._check_free(name)
+            if not replace:
+                self._check_free(name)
             self._named[name] = named
         return named
 

@@ -29,6 +29,7 @@ from qwen3cpu.server.api.detokenize import detokenize
 from qwen3cpu.server.api.embeddings import embeddings
 from qwen3cpu.server.api.errors import as_api_error, guarded
 from qwen3cpu.server.api.health import health
+from qwen3cpu.server.api.lora import load_lora_adapter, unload_lora_adapter
 from qwen3cpu.server.api.metrics import make_registry, metrics
 from qwen3cpu.server.api.models import models, one_model
 from qwen3cpu.server.api.ollama.chat import chat
@@ -67,6 +68,8 @@ ENDPOINTS = (
     (POST, "/rerank", rerank),
     (GET, "/v1/models", models),
     (GET, "/v1/models/{model:path}", one_model),
+    (POST, "/v1/load_lora_adapter", load_lora_adapter),
+    (POST, "/v1/unload_lora_adapter", unload_lora_adapter),
     (POST, "/api/chat", chat),
     (POST, "/api/generate", generate),
     (POST, "/api/embed", embed),

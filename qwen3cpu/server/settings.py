@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from qwen3cpu.generation.batch import MOST_RUNNING
 
@@ -22,6 +23,7 @@ class Settings:
         memory: bytes of the weights, KV caches and workspaces of all models that are loaded; None: no limit.
         model_keep_alive: seconds that a model stays in memory unused; less than 0: for ever. None: for ever where there
             is one model, else five minutes.
+        adapters_dir: folder from which clients may load adapters; None: they may not.
         manage_models: whether clients may fetch models into the folder of models, and delete them there.
         timeout: seconds of a request from its arrival to its end.
         grace: seconds that requests under way have to finish when the server stops.
@@ -43,6 +45,7 @@ class Settings:
     kv_bytes: int | None = None
     memory: int | None = None
     model_keep_alive: float | None = None
+    adapters_dir: Path | None = None
     manage_models: bool = False
     timeout: float = 1800.0
     grace: float = 30.0

@@ -19,6 +19,7 @@ class Offered:
 
     def __init__(self, name, size=10, task="generation"):
         self.name = name
+        self.adapters = {}
         self.size = size
         self.task = task
         self.problem = None

@@ -1,4 +1,4 @@
-"""Random LoRA adapters on disk, as PEFT saves them. Needs NumPy alone.
+"""Random LoRA adapters on disk, as PEFT saves them.
 
 `write_adapter(folder, config, kind)` writes one for a model with this config.json. `KINDS` has some of every kind.
 """
@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from checkpoints import DTYPES, tensor_shapes, to_dtype, write_json, write_safetensors
 from numpy.typing import NDArray
+
+import qwen3cpu
 
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 EMBEDDING, HEAD = "model.embed_tokens", "lm_head"
@@ -127,6 +129,18 @@ def write_adapter(
     stored = {name: (DTYPES[dtype], to_dtype(each, dtype)[0]) for name, each in values.items()}
     write_safetensors(folder / "adapter_model.safetensors", stored)
     return folder
+
+
+def write_tiny_adapter(folder: Path) -> Path:
+    """An adapter for "tiny", the model inside the package, that changes its answers."""
+    return write_adapter(folder, model_shape(qwen3cpu.load("tiny", threads=1)), KINDS["plain"], size=0.2)
+
+
+def model_shape(model: qwen3cpu.Model) -> dict[str, Any]:
+    """Of a loaded model, what the others here ask of a config.json."""
+    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "head_dim", "num_attention_heads")
+    names += ("num_key_value_heads", "vocab_size", "attention_bias", "tie_word_embeddings")
+    return {name: getattr(model.config, name) for name in names}
 
 
 def write_all(root: Path, config: Mapping[str, Any]) -> dict[str, Path]:

@@ -52,11 +52,12 @@ async def read_model_body(
     lender: Lender = http.app.state.lender
 
     def read(given: dict[str, object]) -> tuple[B, Offer, Description]:
-        offer = lender.catalog.find(kind.named(given), task)
+        offer, adapter = lender.catalog.find_adapted(kind.named(given), task)
         about = offer.describe()
         if task is not None:
             check_task(offer.name, about.task, task)
         body = kind.read(given, about.context)
+        body.adapter = adapter
         if body.keep_seconds is not None and body.keep_seconds >= 0 and lender.keeps:
             body.ignored.append("keep_alive")
         return body, offer, about
@@ -85,7 +86,7 @@ async def lent(http: HttpRequest, arrival: Arrival, offer: Offer, body: ForeignB
     service = await arrival.service(offer)
     if body.keep_seconds is not None:
         lender.keep(offer, body.keep_seconds)
-    return service
+    return service if body.adapter is None else service.adapted(body.adapter, body.model or body.adapter)
 
 
 async def ask_plainly(http: HttpRequest, arrival: Arrival, kind: type[P]) -> tuple[Service, P]:
@@ -97,7 +98,7 @@ async def ask_plainly(http: HttpRequest, arrival: Arrival, kind: type[P]) -> tup
 
     def read(given: dict[str, object]) -> tuple[P, Offer]:
         body = kind.model_validate(given)
-        return body, lender.catalog.find(body.model)
+        return body, lender.catalog.find_adapted(body.model)[0]
 
     body, offer = await arrival.body(read)
     return await arrival.service(offer), body

@@ -78,6 +78,7 @@ class ForeignBody(Body):
     _ignored: list[str] = PrivateAttr(default_factory=list)
     _hints: dict[str, str] = PrivateAttr(default_factory=dict)
     _places: dict[str, str] = PrivateAttr(default_factory=dict)
+    _adapter: str | None = PrivateAttr(default=None)
 
     @classmethod
     def translated(cls, given: Mapping[str, Any]) -> Translated:
@@ -130,6 +131,15 @@ class ForeignBody(Body):
     def places(self) -> dict[str, str]:
         """Places in this body, as errors name them -> those in what the client sent, where they differ."""
         return self._places
+
+    @property
+    def adapter(self) -> str | None:
+        """The adapter that `model` names, besides the model; None: none. Set when the model has been found."""
+        return self._adapter
+
+    @adapter.setter
+    def adapter(self, name: str | None) -> None:
+        self._adapter = name
 
     @property
     def hints(self) -> dict[str, str]:

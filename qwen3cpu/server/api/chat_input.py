@@ -157,7 +157,7 @@ def make_request(
     elif tools.functions:
         options["tools"] = shown_tools([{"type": "function", "function": each} for each in tools.functions])
     # Arguments go to the client as they are: checking them, with its own regular expressions, is its affair.
-    request = replace(service.model.answerer.request(messages, **options), call_schemas=None)
+    request = replace(service.request(messages, **options), call_schemas=None)
     return Asked(messages, request, grammar_maker(service, tools, schema, forms, thinking=bool(request.thinking)))
 
 

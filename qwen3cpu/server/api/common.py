@@ -6,7 +6,6 @@ import secrets
 from time import time
 from typing import Any
 
-from qwen3cpu._version import VERSION
 from qwen3cpu.checkpoint.purpose import Task
 from qwen3cpu.generation.results import Result, Usage
 from qwen3cpu.server.api.errors import ApiError
@@ -54,7 +53,7 @@ def head(service: Service, prefix: str, kind: str) -> dict[str, Any]:
         "object": kind,
         "created": int(time()),
         "model": service.settings.model_name,
-        "system_fingerprint": f"qwen3cpu-{VERSION}-{service.model.quant}-{service.model.kv}",
+        "system_fingerprint": service.fingerprint,
     }
 
 

@@ -56,7 +56,7 @@ def encoded_prompts(
     make_grammar = grammar_maker(service, ToolUse(), schema, checked_forms(service, body, schema), thinking=False)
     if body.token_healing and (schema is not None or body.forms()):
         raise ArgumentError(BESIDE_A_FORM)
-    request = replace(service.model.answerer.request(**body.options()), plain=True)
+    request = replace(service.request(**body.options()), plain=True)
     prompts: list[list[int]] = []
     given = _prompts(body, service.settings.max_prompts)
     for place, prompt in enumerate(given):

@@ -17,17 +17,31 @@ from qwen3cpu.server.models.offers import Offer
 async def models(http: HttpRequest) -> Response:
     """GET /v1/models."""
     lender: Lender = http.app.state.lender
-    offers = await Arrival(http).work(lender.catalog.readable)
-    return json_response({"object": "list", "data": [_card(http, offer) for offer in offers]})
+
+    def cards() -> list[dict[str, Any]]:
+        readable = lender.catalog.readable()
+        adapted = lender.catalog.short_names().items()
+        return [
+            *(_card(http, offer) for offer in readable),
+            *(_adapter_card(http, name, offer) for name, (offer, _) in adapted if offer in readable),
+        ]
+
+    return json_response({"object": "list", "data": await Arrival(http).work(cards)})
 
 
 async def one_model(http: HttpRequest) -> Response:
     """GET /v1/models/{model}."""
     lender: Lender = http.app.state.lender
     arrival = Arrival(http)
-    offer = await arrival.work(partial(lender.catalog.find, http.path_params["model"]))
+    asked = http.path_params["model"]
+    offer, adapter = await arrival.work(partial(lender.catalog.find_adapted, asked))
     await arrival.work(offer.describe)
-    return json_response(_card(http, offer))
+    return json_response(_card(http, offer) if adapter is None else _adapter_card(http, asked, offer))
+
+
+def _adapter_card(http: HttpRequest, name: str, offer: Offer) -> dict[str, Any]:
+    """What is told of a model with an adapter."""
+    return {**_card(http, offer), "id": name, "parent": offer.name}
 
 
 def _card(http: HttpRequest, offer: Offer) -> dict[str, Any]:

@@ -16,7 +16,7 @@ async def tokenizer_info(http: HttpRequest) -> Response:
     """GET /tokenizer_info: what an evaluation harness asks before it uses /tokenize."""
     lender: Lender = http.app.state.lender
     arrival = Arrival(http)
-    offer = await arrival.work(partial(lender.catalog.find, http.query_params.get("model")))
+    offer, _ = await arrival.work(partial(lender.catalog.find_adapted, http.query_params.get("model")))
     service = await arrival.service(offer)
     named = service.model.tokenizer.named_tokens
     eos = min(service.model.eos_token_ids, default=None)

@@ -90,6 +90,58 @@ class Catalog:
             raise UnknownModelError(name or "", [each.name for each in known])
         return offer
 
+    def find_adapted(self, name: str | None, task: Task | None = None) -> tuple[Offer, str | None]:
+        """The model that a request asks for, and its adapter, None where the name is the model's own.
+
+        Args:
+            name: in the request: a model's, an adapter's, or both as "model:adapter"; None: there is none.
+            task: as for `find`.
+
+        Raises:
+            UnknownModelError: there is no such model or adapter.
+        """
+        if name is not None and _named(self._known(), name) is None:
+            found = self.adapted().get(bare(name))
+            if found is not None:
+                return found
+        try:
+            return self.find(name, task), None
+        except UnknownModelError as unknown:
+            raise UnknownModelError(unknown.name, [*unknown.known, *self.short_names()]) from None
+
+    def adapted(self) -> dict[str, tuple[Offer, str]]:
+        """The model and the adapter of each name that stands for both. Where two models have an adapter of one name, it
+        is that of the first one.
+        """
+        found: dict[str, tuple[Offer, str]] = {}
+        for offer in self._known():
+            for adapter in tuple(offer.adapters):
+                found.setdefault(adapter, (offer, adapter))
+                found.setdefault(f"{bare(offer.name)}:{adapter}", (offer, adapter))
+        return found
+
+    def short_names(self) -> dict[str, tuple[Offer, str]]:
+        """One name for each adapter: its own, or where another has that, the long one."""
+        adapted = self.adapted()
+        names = {}
+        for offer in self._known():
+            for adapter in tuple(offer.adapters):
+                short = adapted[adapter] == (offer, adapter) and _named(self._known(), adapter) is None
+                names[adapter if short else f"{bare(offer.name)}:{adapter}"] = (offer, adapter)
+        return names
+
+    def find_base(self, name: str) -> tuple[Offer, str]:
+        """The model that gets a new adapter, and the adapter's own name. name: of the adapter, or "model:adapter".
+
+        Raises:
+            UnknownModelError: there is no such model. ArgumentError: a model has the name.
+        """
+        base, _, own = name.rpartition(":")
+        offer = self.find(base or None, "generation")
+        if _named(self._known(), own) is not None:
+            raise ArgumentError(f"lora_name: expected a name that no model has, found {own!r}")
+        return offer, own
+
     def _known(self) -> list[Offer]:
         found = {bare(offer.name): offer for offer in self._own}
         for offer in self._stored.values():

@@ -19,6 +19,8 @@ class UnknownModelError(Qwen3CpuError):
     """
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name = name
+        self.known = known
         near = difflib.get_close_matches(name[:200].lower(), [each.lower() for each in known], n=1)
         if len(known) > 1 and near:
             likely = next(each for each in known if each.lower() == near[0])

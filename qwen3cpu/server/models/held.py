@@ -58,9 +58,9 @@ class HeldModel:
         return None if self.keep is None or not self.offer.reloads else self.last_used + self.keep
 
     def size(self) -> int:
-        """Bytes of its weights, and of what it holds beside them now; 0: it is not loaded."""
+        """Bytes of its weights and adapters, and of what it holds beside them now; 0: it is not loaded."""
         if self.service is None:
             return 0
         memory = self.service.model.engine.memory()
         held = sum(memory[name] for name in ("kv_bytes_in_use", "workspace_bytes"))
-        return self.service.model.weight_bytes + int(held)
+        return self.service.model.weight_bytes + self.service.model.adapters.nbytes + int(held)

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +36,7 @@ class LoadOptions:
     cache: bool = True
     rope_scaling: Mapping[str, Any] | None = None
     task: Task | None = None
+    adapters: Mapping[str, str] = field(default_factory=dict)
 
 
 class Offer(Protocol):
@@ -43,6 +44,8 @@ class Offer(Protocol):
 
     name: str
     """Under which clients ask for it."""
+    adapters: dict[str, str]
+    """Name -> path of the adapters that it has, or gets when it is loaded."""
 
     @property
     def path(self) -> Path | None:
@@ -72,6 +75,7 @@ class GivenModel:
 
     def __init__(self, name: str, model: Model) -> None:
         self.name = name
+        self.adapters = {adapter: named.path for adapter, named in model.adapters.items()}
         self._model = model
         self._description = described(model)
 
@@ -100,6 +104,7 @@ class StoredModel:
         self.name = name
         self.source = source
         self.path = path
+        self.adapters = dict(options.adapters)
         self._options = options
         self._lock = threading.Lock()
         self._description: Description | None = None
@@ -134,9 +139,20 @@ class StoredModel:
             task=chosen.task,
             progress=progress,
         )
+        for name, adapter in tuple(self.adapters.items()):
+            self._load_adapter(model, name, adapter)
         with self._lock:
             self._description = self._description or described(model)
         return model
+
+    def _load_adapter(self, model: Model, name: str, path: str) -> None:
+        try:
+            model.adapters.load(name, path)
+        except (Qwen3CpuError, OSError) as error:
+            if self._description is None:
+                raise  # at the start of the server
+            logger.warning("the adapter %s of %s is gone: %s", name, self.name, error)
+            self.adapters.pop(name, None)
 
 
 def described(model: Model) -> Description:

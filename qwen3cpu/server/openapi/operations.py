@@ -10,6 +10,7 @@ from qwen3cpu.server.api.anthropic.bodies import MessagesBody
 from qwen3cpu.server.api.apply_template import TemplateBody
 from qwen3cpu.server.api.bodies import ChatBody, CompletionBody
 from qwen3cpu.server.api.detokenize import DetokenizeBody
+from qwen3cpu.server.api.lora import LoadLoraBody, UnloadLoraBody
 from qwen3cpu.server.api.ollama.bodies import (
     OllamaChat,
     OllamaDelete,
@@ -91,6 +92,25 @@ OPERATIONS = (
     _answer("/v1/embeddings", OPENAI, "Make vectors of texts", EmbeddingsBody, "Embeddings"),
     Operation("GET", "/v1/models", OPENAI, "List the models", "ModelList"),
     Operation("GET", "/v1/models/{model:path}", OPENAI, "Tell about a model", "ModelCard"),
+    Operation(
+        "POST",
+        "/v1/load_lora_adapter",
+        OPENAI,
+        "Load an adapter; needs --adapters-dir",
+        None,
+        LoadLoraBody,
+        media_type=TEXT,
+        uses_model=True,
+    ),
+    Operation(
+        "POST",
+        "/v1/unload_lora_adapter",
+        OPENAI,
+        "Unload an adapter; needs --adapters-dir",
+        None,
+        UnloadLoraBody,
+        media_type=TEXT,
+    ),
     _answer("/v1/messages", ANTHROPIC, "Answer a conversation", MessagesBody, "Message", EVENTS, "MessageEvent"),
     _answer("/v1/messages/count_tokens", ANTHROPIC, "Count the tokens of a prompt", MessagesBody, "MessageTokens"),
     _answer("/api/chat", OLLAMA, "Answer a conversation", OllamaChat, "OllamaMessage", LINES, "OllamaMessage"),

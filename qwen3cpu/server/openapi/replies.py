@@ -259,6 +259,7 @@ REPLIES: dict[str, Schema] = {
         },
         thinking=FLAG,
         dimensions=COUNT,
+        parent=TEXT,
     ),
     "ModelList": _object({"object": _only("list"), "data": _list(_named("ModelCard"))}),
     "OllamaMessage": _object(

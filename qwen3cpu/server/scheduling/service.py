@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import secrets
 import weakref
 from array import array
@@ -13,6 +14,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from qwen3cpu._version import VERSION
+from qwen3cpu.engine.adapters import Adapter
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.results import Chunk, Result, TokenLogprob
 from qwen3cpu.model import Model
@@ -117,6 +120,8 @@ class Service:
     ) -> None:
         self.model = model
         self.settings = settings
+        self.adapter: Adapter | None = None
+        """What changes the model, in a view for one request."""
         self._delivery = _Delivery()
         kv_bytes = settings.kv_bytes if settings.kv_bytes is not None else default_kv_bytes(model)
         limits = SchedulerLimits(parallel=settings.parallel, queue=settings.queue, kv_bytes=kv_bytes)
@@ -138,6 +143,31 @@ class Service:
         if not self.scheduler.stopping:
             self.scheduler.stop()
         self.scheduler.join()
+
+    def adapted(self, adapter: str, shown: str) -> Service:
+        """The same model with an adapter, for one request.
+
+        Args:
+            adapter: its name.
+            shown: the name that clients see in replies.
+
+        Raises:
+            ArgumentError: there is no adapter of this name any more.
+        """
+        view = copy.copy(self)
+        view.adapter = self.model.answerer.find_adapter(adapter)
+        view.settings = replace(self.settings, model_name=shown)
+        return view
+
+    @property
+    def fingerprint(self) -> str:
+        """What an answer depends on besides its request: version, formats and adapter."""
+        adapter = "" if self.adapter is None else f"-{self.adapter.identity[:16]}"
+        return f"qwen3cpu-{VERSION}-{self.model.quant}-{self.model.kv}{adapter}"
+
+    def request(self, prompt: Prompt | None = None, **options: Any) -> Request:
+        """Checked options, with the adapter; see `Answerer.request`."""
+        return replace(self.model.answerer.request(prompt, **options), adapter=self.adapter)
 
     def encode(self, prompt: Prompt, request: Request) -> list[int]:
         """The ids of a prompt. To be called on a thread of the workshop: a long one takes its time."""

@@ -51,7 +51,7 @@ def _asked(service: Service, body: OllamaGenerate) -> Asked:
         return chat_request(service, body)
     schema = answer_schema(service, body.response_format)
     forms = checked_forms(service, body, schema)
-    request = service.model.answerer.request(body.prompt, raw=True, **body.options())
+    request = service.request(body.prompt, raw=True, **body.options())
     return Asked([], request, grammar_maker(service, ToolUse(), schema, forms, thinking=bool(request.thinking)))
 
 

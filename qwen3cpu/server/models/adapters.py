@@ -1,0 +1,35 @@
+"""Adapters that clients load: only from one folder, whatever path they name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qwen3cpu.errors import ArgumentError
+
+
+def path_inside(folder: Path, asked: str) -> Path:
+    """The path of an adapter that a client asks for.
+
+    Args:
+        folder: of adapters.
+        asked: relative to the folder, or absolute.
+
+    Raises:
+        ArgumentError: it, or a file in it, lies elsewhere: by its name, or by way of a link. Or there is no such path.
+    """
+    try:
+        root = folder.resolve(strict=True)
+        path = (root / asked).resolve(strict=True)
+        inside = path != root and path.is_relative_to(root)
+        if inside and path.is_dir():
+            inside = all(each.resolve().is_relative_to(root) for each in path.iterdir())
+    except (OSError, ValueError, RuntimeError):  # no such path; a NUL in it; links in a circle
+        raise _refused(asked) from None
+    if not inside:
+        raise _refused(asked)
+    return path
+
+
+def _refused(asked: str) -> ArgumentError:
+    """One error for all: whoever asks shall not learn what lies elsewhere."""
+    return ArgumentError(f"lora_path: expected an adapter inside the folder of adapters, found {asked[:200]!r}")
