@@ -32,6 +32,7 @@ from qwen3cpu.errors import (
 from qwen3cpu.generation.conversation import Conversation
 from qwen3cpu.generation.options import Options
 from qwen3cpu.generation.results import Chunk, Result, Timings, TokenLogprob, TopLogprob, Usage
+from qwen3cpu.loading.merge import merge
 from qwen3cpu.loading.pack import pack
 from qwen3cpu.model import Model, load
 from qwen3cpu.quantization.recipe import Recipe
@@ -72,5 +73,6 @@ __all__ = [
     "Usage",
     "__version__",
     "load",
+    "merge",
     "pack",
 ]

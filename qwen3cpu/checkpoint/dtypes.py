@@ -25,3 +25,25 @@ def finite_float32(stored: NDArray[Any], tensor: str) -> NDArray[np.float32]:
     if wrong.size:
         raise CheckpointError(f"{tensor}: expected finite numbers, found {values.flat[wrong[0]]} at {wrong[0]}")
     return values
+
+
+def as_dtype(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """float32 values as they are stored: float32, float16, or the bits of bfloat16 (uint16), to nearest, ties to even.
+
+    Raises OverflowError for a value that the dtype has no number for.
+    """
+    if dtype == np.float32:
+        stored: NDArray[Any] = values
+    elif dtype == np.float16:
+        with np.errstate(over="ignore"):
+            stored = values.astype(np.float16)
+    else:
+        bits = np.ascontiguousarray(values).view(np.uint32)
+        stored = ((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype(
+            np.uint16
+        )
+    wrong = np.flatnonzero(~np.isfinite(as_float32(stored)))
+    if wrong.size:
+        name = "bfloat16" if dtype == np.uint16 else dtype.name
+        raise OverflowError(f"expected a number that {name} can hold, found {values.reshape(-1)[wrong[0]]}")
+    return stored

@@ -67,6 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
         eval,
         generate,
         inspect,
+        merge,
         plan,
         quantize,
         search,
@@ -79,8 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"qwen3cpu {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (
-        *(generate, chat, batch, embed, search, inspect, eval, plan, quantize, verify, cache, serve, demo, doctor),
-    ):
+    making = (inspect, eval, plan, quantize, merge, verify, cache)
+    for command in (generate, chat, batch, embed, search, *making, serve, demo, doctor):
         command.add_command(commands)
     return parser
