@@ -56,6 +56,7 @@ void Adapter::change(const std::string& name, const Matrix& w, const MatrixChang
            "rows within those of its reduction", a);
     expect_floats(name, change.b);
   }
+  has_whole_matrices_ |= change.whole.data != nullptr;
   matrices_[w.data] = change;
 }
 

@@ -44,6 +44,7 @@ class Adapter {
   const MatrixChange* change_of(const Matrix& w) const;
   const float* vector_of(const float* vector) const;
   const EmbeddingChange& embedding() const { return embedding_; }
+  bool has_whole_matrices() const { return has_whole_matrices_; }
   int64_t reduced_rows() const { return reduced_rows_; }  // of the largest reduction, in whole row tiles
 
   // While it is made. They throw Error that names `name` for what does not fit.
@@ -56,6 +57,7 @@ class Adapter {
   std::unordered_map<const void*, MatrixChange> matrices_;
   std::unordered_map<const float*, const float*> vectors_;
   EmbeddingChange embedding_;
+  bool has_whole_matrices_ = false;
   int64_t reduced_rows_ = 0;
 };
 

@@ -70,6 +70,7 @@ void AdapterRuns::add_token(const Adapter* adapter) {
   else
     runs_.push_back({adapter, token, token + 1});
   reduced_rows_ = std::max(reduced_rows_, adapter->reduced_rows());
+  has_whole_matrices_ |= adapter->has_whole_matrices();
 }
 
 int AdapterRuns::reduction_pieces(Readers readers) const {
@@ -113,11 +114,13 @@ void AdapterRuns::multiply(const IsaTable& isa, const Matrix& w, const PreparedI
       qwen3cpu::multiply(isa, matrix, x, {piece.first_tile, piece.tiles, done, stop - done}, y, ldy, scratch);
     done = stop;
   };
-  for_changes([&](const MatrixChange& change, int first, int stop) {
-    if (change.whole.data == nullptr) return;
-    multiply_until(w, first);
-    multiply_until(change.whole, stop);
-  });
+  if (has_whole_matrices_) {
+    for_changes([&](const MatrixChange& change, int first, int stop) {
+      if (change.whole.data == nullptr) return;
+      multiply_until(w, first);
+      multiply_until(change.whole, stop);
+    });
+  }
   multiply_until(w, end);
   for_changes([&](const MatrixChange& change, int first, int stop) {
     if (change.reduction != nullptr)

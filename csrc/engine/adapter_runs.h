@@ -50,6 +50,7 @@ class AdapterRuns {
   std::vector<Run> runs_;
   int tokens_ = 0;
   int64_t reduced_rows_ = 0;
+  bool has_whole_matrices_ = false;
 };
 
 // The embedding of a token, [hidden].

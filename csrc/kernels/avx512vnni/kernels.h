@@ -1,11 +1,17 @@
-// Kernels for CPUs with AVX-512 and its VNNI dot products: products of the quantised formats, attention of many rows,
-// rounding. Everything else in this instruction set's table is AVX2's. Each gives the bits of its scalar twin.
+// Kernels for CPUs with AVX-512 and its VNNI dot products: products of all formats, attention of many rows, rounding.
+// Everything else in this instruction set's table is AVX2's. Each gives the bits of its scalar twin.
 #pragma once
 
 #include "kernels/avx2/kernels.h"
 
 namespace qwen3cpu::avx512vnni {
 
+namespace f32 {
+MatmulFn matmul;
+}
+namespace bf16 {
+MatmulFn matmul;
+}
 namespace q8 {
 MatmulFn matmul;
 }
