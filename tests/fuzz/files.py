@@ -9,9 +9,10 @@ from pathlib import Path
 
 import checkpoints
 from gguf_models import write_gguf
+from lora_adapters import KINDS, write_adapter
 from made_folders import write_made
 from mutations import as_json, damage_bytes, damage_json
-from targets import QUANTIZED, QUANTIZED_TARGETS
+from targets import ADAPTERS, QUANTIZED, QUANTIZED_TARGETS
 from torch_files import write_torch_file
 
 import qwen3cpu
@@ -21,6 +22,7 @@ SINGLE = {"gguf": "model.gguf", "packed": "model.qwen3", "session": "chat.sessio
 WEIGHTS = ("safetensors", "gguf", "packed", "index", "torch", *QUANTIZED_TARGETS)
 """Targets with which `load` packs the weights; with the others they stay as they are, which takes less time."""
 FILE_NAMES = {
+    "adapter": "adapter_model.safetensors",
     "safetensors": "model.safetensors",
     "template": "chat_template.jinja",
     "index": "model.safetensors.index.json",
@@ -48,6 +50,7 @@ class Files:
             write_made(folder / name, made)
         write_gguf(folder / SINGLE["gguf"], written.config, written.tensors)
         qwen3cpu.pack(written.folder, folder / SINGLE["packed"], "q4", threads=1)
+        write_adapter(folder / "adapter", written.config, KINDS["dora"])
         self._loaded = qwen3cpu.load(written.folder, quant="f32", threads=1, cache=False)
         chat = self._loaded.chat(max_new_tokens=3, temperature=0.5, seed=1)
         chat.send("hello world")
@@ -82,6 +85,8 @@ class Files:
         path.write_bytes(data)
         if target == "session":
             self._resume(path)
+        elif target in ADAPTERS:
+            self._adapt(loaded)
         else:
             answer(loaded, None if target in WEIGHTS else "f32")
 
@@ -91,8 +96,13 @@ class Files:
         if target in QUANTIZED_TARGETS:
             name, _, part = target.rpartition("-")
             return self._folder / name / ("config.json" if part == "config" else "model-00001-of-00002.safetensors")
-        folder = self._folder / {"index": "sharded", "torch": "torch"}.get(target, "model")
+        folders = {"index": "sharded", "torch": "torch", **dict.fromkeys(ADAPTERS, "adapter")}
+        folder = self._folder / folders.get(target, "model")
         return folder / FILE_NAMES.get(target, target)
+
+    def _adapt(self, folder: Path) -> None:
+        self._loaded.adapters.load("damaged", folder, replace=True)
+        self._loaded.generate("hello", adapter="damaged", max_new_tokens=2, seed=1)
 
     def _resume(self, path: Path) -> None:
         chat = self._loaded.resume(path)

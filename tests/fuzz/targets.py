@@ -1,6 +1,7 @@
 """What can be fuzzed, by name."""
 
 JSON_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+ADAPTERS = ("adapter", "adapter_config.json")
 QUANTIZED = {
     "awq": "awq_autoawq",
     "gptq": "gptq_int4_desc_act",
@@ -14,6 +15,7 @@ QUANTIZED = {
 QUANTIZED_TARGETS = tuple(f"{name}-{part}" for name in QUANTIZED for part in ("config", "tensors"))
 FILE_TARGETS = (
     *("safetensors", "gguf", "packed", "session", "template", "index", "torch"),
+    *ADAPTERS,
     *JSON_FILES,
     *QUANTIZED_TARGETS,
 )
