@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3cpu.checkpoint.safetensors_file import DTYPE_BYTES
+from qwen3cpu.checkpoint.mapped_tensors import DTYPE_BYTES
 
 MOST_SHARD: Final = 4 << 30
 _ALIGNED: Final = 8

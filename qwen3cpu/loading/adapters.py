@@ -216,7 +216,9 @@ class _Maker:
         layout = MatrixLayout(form or self._format, *values.shape)
         out = layout.room()
         try:
-            _native.pack_into(layout.format, np.ascontiguousarray(values), out, layout.rows, 0, self._engine.threads)
+            _native.pack_into(
+                layout.format, np.require(values, requirements=["C", "A"]), out, layout.rows, 0, self._engine.threads
+            )
         except EngineError as reason:
             raise AdapterError(f"{self._contents.path}: {name}: {reason}") from None
         if kept:

@@ -7,11 +7,13 @@ import checkpoints
 import numpy as np
 import pytest
 from lora_adapters import KINDS, LINEAR, adapter_tensors, peft_settings, write_adapter
+from torch_files import write_torch_file
 
 import qwen3cpu
 from qwen3cpu.checkpoint.adapters.peft_config import PeftConfig
 from qwen3cpu.checkpoint.adapters.read import read_adapter
 from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
 from qwen3cpu.errors import AdapterError, CheckpointError, Qwen3CpuError
 
 CONFIG = checkpoints.qwen3_config()
@@ -219,10 +221,9 @@ def test_what_is_no_adapter(tmp_path):
             read_adapter(tmp_path / name, MODEL)
     folder = written(tmp_path)
     (folder / "adapter_model.safetensors").unlink()
-    with pytest.raises(AdapterError, match=r"expected adapter_model\.safetensors, found no such file$"):
-        read_adapter(folder, MODEL)
-    (folder / "adapter_model.bin").write_bytes(b"")
-    with pytest.raises(AdapterError, match="is a pickle"):
+    with pytest.raises(
+        AdapterError, match=r"expected adapter_model\.safetensors or adapter_model\.bin, found neither$"
+    ):
         read_adapter(folder, MODEL)
     with pytest.raises(qwen3cpu.ArgumentError, match="expected the path of an adapter, found int"):
         read_adapter(3, MODEL)
@@ -267,6 +268,30 @@ def test_dtypes_are_read_exactly(tmp_path, dtype):
     for values, part in ((found.a, "lora_A.weight"), (found.b, "lora_B.weight")):
         assert np.array_equal(values, checkpoints.to_dtype(tensors[f"{Q_PROJ}.{part}"], dtype)[1])
     assert found.scale == 20 / 16
+
+
+def test_other_numbers_are_refused(tmp_path):
+    folder = written(tmp_path, KINDS["one"])
+    path = folder / "adapter_model.safetensors"
+    tensors = SafetensorsFile(path)
+    stored = {name: ("I32", tensors.array(name).view(np.int32).copy()) for name in tensors.tensors}
+    path.unlink()
+    checkpoints.write_safetensors(path, stored)
+    with pytest.raises(AdapterError, match="expected F32, F16, BF16, found I32"):
+        read_adapter(folder, MODEL)
+
+
+def test_a_file_of_torch_save_is_read_too(tmp_path):
+    folder = written(tmp_path, KINDS["dora"])
+    expected = read_adapter(folder, MODEL)
+    file = SafetensorsFile(folder / "adapter_model.safetensors")
+    write_torch_file(folder / "adapter_model.bin", {name: ("F32", file.array(name).copy()) for name in file.tensors})
+    (folder / "adapter_model.safetensors").unlink()
+    found = read_adapter(folder, MODEL)
+    assert found.low_rank.keys() == expected.low_rank.keys()
+    for name, change in found.low_rank.items():
+        assert np.array_equal(change.a, expected.low_rank[name].a)
+        assert np.array_equal(change.magnitude, expected.low_rank[name].magnitude)
 
 
 def test_copies_of_what_the_model_has_are_not_kept(tmp_path):

@@ -28,7 +28,7 @@ SHAPE = {
     "max_position_embeddings": 1024,
 }
 LENGTH = _native.KV_BLOCK + 23
-QUANTS = ("f32", "bf16", "q8", "q4")
+QUANTS = ("f32", "bf16", "q8", "q4", "q4a32")
 
 
 def ids(length, seed):

@@ -1,4 +1,4 @@
-"""A PEFT adapter as it is saved: a folder with adapter_config.json and adapter_model.safetensors."""
+"""A PEFT adapter as it is saved: a folder with adapter_config.json and adapter_model.safetensors (or .bin)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from qwen3cpu.checkpoint.adapters.contents import AdapterContents, LowRank, ModelTensors
 from qwen3cpu.checkpoint.adapters.peft_config import PeftConfig
 from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.checkpoint.mapped_tensors import MappedTensors
 from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
 from qwen3cpu.checkpoint.tensor_names import own_name
 from qwen3cpu.checkpoint.tensors import EMBEDDING
 from qwen3cpu.errors import AdapterError
 
 WEIGHTS_FILE: Final = "adapter_model.safetensors"
+TORCH_FILE: Final = "adapter_model.bin"
+_FLOATS: Final = ("F32", "F16", "BF16")
 _PARTS: Final = re.compile(
     r"(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector|base_layer)"
     r"(?:\.weight)?"
@@ -35,14 +38,8 @@ def read_peft_folder(folder: Path, config: ModelConfig) -> AdapterContents:
         CheckpointError: a file that is damaged.
     """
     settings = PeftConfig(folder)
-    path = folder / WEIGHTS_FILE
-    if not path.is_file():
-        old = " (adapter_model.bin is a pickle, which can run code; save the adapter as safetensors)"
-        raise AdapterError(
-            f"{folder}: expected {WEIGHTS_FILE}, found no such file"
-            + (old if (folder / "adapter_model.bin").is_file() else "")
-        )
-    file = SafetensorsFile(path)
+    file = _open(folder)
+    path = file.path
     model = ModelTensors(config, path)
     parts, whole = _sorted(file, model, settings)
     low_rank = {}
@@ -59,13 +56,24 @@ def read_peft_folder(folder: Path, config: ModelConfig) -> AdapterContents:
     return AdapterContents(folder, _identity(settings, file), low_rank, whole)
 
 
+def _open(folder: Path) -> MappedTensors:
+    if (folder / WEIGHTS_FILE).exists():
+        return SafetensorsFile(folder / WEIGHTS_FILE)
+    if (folder / TORCH_FILE).exists():
+        # Imported here: few adapters are written by torch.save.
+        from qwen3cpu.checkpoint.torch_file import TorchFile
+
+        return TorchFile(folder / TORCH_FILE)
+    raise AdapterError(f"{folder}: expected {WEIGHTS_FILE} or {TORCH_FILE}, found neither")
+
+
 def _is_embedding(module: str) -> bool:
     """Whether "all-linear" and the like may mean a module that then has no tensors."""
     return not module.startswith("model.layers.")
 
 
 def _sorted(
-    file: SafetensorsFile, model: ModelTensors, settings: PeftConfig
+    file: MappedTensors, model: ModelTensors, settings: PeftConfig
 ) -> tuple[dict[str, _Parts], dict[str, NDArray[Any]]]:
     """The parts of low-rank changes by matrix, and whole tensors by name."""
     parts: dict[str, _Parts] = {}
@@ -75,6 +83,8 @@ def _sorted(
         match = _PARTS.fullmatch(name)
         tensor = name if match is None else f"{match['module']}{_WEIGHT}"
         where = f"{file.path}: tensor {stored!r}"
+        if file.tensors[stored].dtype not in _FLOATS:
+            raise AdapterError(f"{where}: expected {', '.join(_FLOATS)}, found {file.tensors[stored].dtype}")
         if tensor not in model:
             raise AdapterError(f"{where}: expected a tensor of this model, found none of its name: another model?")
         module = tensor.removesuffix(_WEIGHT)
@@ -111,7 +121,7 @@ def _low_rank(tensor: str, found: _Parts, model: ModelTensors, settings: PeftCon
     return change
 
 
-def _identity(settings: PeftConfig, file: SafetensorsFile) -> str:
+def _identity(settings: PeftConfig, file: MappedTensors) -> str:
     digest = hashlib.sha256(hashlib.sha256(settings.data).digest())
     digest.update(file.header)
     for name in sorted(file.tensors):
