@@ -30,9 +30,9 @@ void add(const float* low, const float* factor, int n, float* y) {
     for (int i = 0; i < n; ++i) y[i] *= factor[i];
 }
 
-const Matrix* reduction_of(const Adapter& adapter, Readers readers) {
-  for (const Matrix& reader : readers) {
-    const MatrixChange* change = adapter.change_of(reader);
+const Matrix* reduction_of(const Adapter& adapter, const Readers& readers) {
+  for (const Matrix* reader : readers) {
+    const MatrixChange* change = adapter.change_of(*reader);
     if (change != nullptr && change->reduction != nullptr) return change->reduction;
   }
   return nullptr;
@@ -59,7 +59,7 @@ void add_low_rank(const IsaTable& isa, const MatrixChange& change, const Pieces:
 
 int64_t AdapterRuns::scratch_bytes(int hidden) {
   const int64_t added = int64_t{kAddedTokens} * kAddedTiles * kTileRows, embedded = kMostRank + padded_rows(hidden);
-  return std::max(added, embedded) * int64_t{sizeof(float)};
+  return std::max({added, embedded, int64_t{kFewTokens} * hidden}) * int64_t{sizeof(float)};
 }
 
 void AdapterRuns::add_token(const Adapter* adapter) {
@@ -73,7 +73,7 @@ void AdapterRuns::add_token(const Adapter* adapter) {
   has_whole_matrices_ |= adapter->has_whole_matrices();
 }
 
-int AdapterRuns::reduction_pieces(Readers readers) const {
+int AdapterRuns::reduction_pieces(const Readers& readers) const {
   int n = 0;
   for (const Run& run : runs_)
     if (const Matrix* a = reduction_of(*run.adapter, readers))
@@ -81,21 +81,24 @@ int AdapterRuns::reduction_pieces(Readers readers) const {
   return n;
 }
 
-void AdapterRuns::reduce(const IsaTable& isa, Readers readers, int piece, InputRows x, TokenRows u) const {
+AdapterRuns::Reduction AdapterRuns::reduction(const Readers& readers, int piece) const {
   for (const Run& run : runs_) {
     const Matrix* a = reduction_of(*run.adapter, readers);
     if (a == nullptr) continue;
     const int blocks = ceil_div(run.end - run.first_token, kReducedTokens);
     const int pieces = ceil_div(a->tiles(), kReducedTiles) * blocks;
-    if (piece >= pieces) {
-      piece -= pieces;
-      continue;
+    if (piece < pieces) {
+      const int tile = piece / blocks * kReducedTiles, token = run.first_token + piece % blocks * kReducedTokens;
+      return {a, tile, std::min(kReducedTiles, a->tiles() - tile), token, std::min(kReducedTokens, run.end - token)};
     }
-    const int tile = piece / blocks * kReducedTiles, token = run.first_token + piece % blocks * kReducedTokens;
-    product(isa, *a, tile, std::min(kReducedTiles, a->tiles() - tile), x, token,
-            std::min(kReducedTokens, run.end - token), u.data + token * u.stride + tile * kTileRows, u.stride);
-    return;
+    piece -= pieces;
   }
+  return {};
+}
+
+void reduce(const IsaTable& isa, const AdapterRuns::Reduction& piece, InputRows x, TokenRows u) {
+  float* to = u.data + piece.first_token * u.stride + piece.first_tile * kTileRows;
+  product(isa, *piece.a, piece.first_tile, piece.tiles, x, 0, piece.tokens, to, u.stride);
 }
 
 void AdapterRuns::multiply(const IsaTable& isa, const Matrix& w, const PreparedInput& x, const Pieces::Piece& piece,

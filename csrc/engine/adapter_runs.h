@@ -4,17 +4,12 @@
 // one chain of fused multiply-adds, and y = (W x + b u) * factor takes one addition and one multiplication.
 #pragma once
 
-#include <functional>
-#include <initializer_list>
 #include <vector>
 
 #include "engine/adapter.h"
 #include "engine/linear.h"
 
 namespace qwen3cpu {
-
-// The matrices that read one input.
-using Readers = std::initializer_list<std::reference_wrapper<const Matrix>>;
 
 // A row of floats for each token.
 template <class Float>
@@ -32,12 +27,19 @@ class AdapterRuns {
   void add_token(const Adapter* adapter);
   bool empty() const { return runs_.empty(); }
   int64_t reduced_rows() const { return reduced_rows_; }  // floats of a token's reduced input
-  // Scratch of one thread, for embeddings and for `multiply` besides what its product needs.
+  static constexpr int kFewTokens = 4;
+  // Scratch of one thread, for the rows of kFewTokens, for embeddings and for `multiply` besides what its product
+  // needs.
   static int64_t scratch_bytes(int hidden);
 
   // u = a x for the tokens that have it, in so many pieces.
-  int reduction_pieces(Readers readers) const;
-  void reduce(const IsaTable& isa, Readers readers, int piece, InputRows x, TokenRows u) const;
+  struct Reduction {
+    const Matrix* a;
+    int first_tile, tiles;
+    int first_token, tokens;
+  };
+  int reduction_pieces(const Readers& readers) const;
+  Reduction reduction(const Readers& readers, int piece) const;
   // y = (W x + b u) * factor for a piece of the product W x.
   void multiply(const IsaTable& isa, const Matrix& w, const PreparedInput& x, const Pieces::Piece& piece, TokenRows u,
                 float* y, int64_t ldy, uint8_t* scratch) const;
@@ -52,6 +54,9 @@ class AdapterRuns {
   int64_t reduced_rows_ = 0;
   bool has_whole_matrices_ = false;
 };
+
+// A piece of u = a x. x: of the piece's tokens; u: of all.
+void reduce(const IsaTable& isa, const AdapterRuns::Reduction& piece, InputRows x, TokenRows u);
 
 // The embedding of a token, [hidden].
 void embed_token(const IsaTable& isa, const Matrix& w, const Adapter* adapter, int token, float* x, uint8_t* scratch);

@@ -39,11 +39,11 @@ void Forward::last_layer(Team& team, int n) {
     return;
   }
   const Layer& l = weights_.layers[static_cast<size_t>(n)];
-  pass_.norm(team, l.input_layernorm, l.self_attn.input_forms());
+  pass_.norm(team, l.input_layernorm, l.self_attn.readers());
   attention_.store(team, l.self_attn, n);
   if (wanted_.empty()) return;
   team.for_each(1, [&](int) { gather_wanted(); });
-  rest_->pass.norm(team, l.input_layernorm, l.self_attn.input_forms());
+  rest_->pass.norm(team, l.input_layernorm, l.self_attn.readers());
   rest_->attention.add_stored(team, l.self_attn, n);
   add_mlp(team, rest_->pass, l);
 }
@@ -93,7 +93,7 @@ void Forward::embed(Team& team) {
 void Forward::layer(Team& team, int n) {
   const Layer& l = weights_.layers[static_cast<size_t>(n)];
   const int hidden = pass_.config.hidden_size;
-  pass_.norm(team, l.input_layernorm, l.self_attn.input_forms());
+  pass_.norm(team, l.input_layernorm, l.self_attn.readers());
   pass_.copy(team, pass_.workspace.normed.get(), hidden, hidden, pass_.inputs.qkv, hidden);
   attention_.add(team, l.self_attn, n);
   add_mlp(team, pass_, l);
@@ -101,7 +101,7 @@ void Forward::layer(Team& team, int n) {
 
 void Forward::add_mlp(Team& team, Pass& pass, const Layer& l) {
   const int hidden = pass.config.hidden_size;
-  pass.norm(team, l.post_attention_layernorm, l.mlp->input_forms());
+  pass.norm(team, l.post_attention_layernorm, l.mlp->readers());
   pass.copy(team, pass.workspace.normed.get(), hidden, hidden, pass.inputs.gate_up, hidden);
   l.mlp->add(team, pass);
 }

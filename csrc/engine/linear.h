@@ -9,11 +9,25 @@
 
 namespace qwen3cpu {
 
+// The matrices that read one input, at most three.
+class Readers {
+ public:
+  Readers(std::initializer_list<std::reference_wrapper<const Matrix>> readers) {
+    for (const Matrix& reader : readers) readers_[n_++] = &reader;
+  }
+  const Matrix* const* begin() const { return readers_; }
+  const Matrix* const* end() const { return readers_ + n_; }
+
+ private:
+  const Matrix* readers_[3] = {};
+  int n_ = 0;
+};
+
 // The forms in which several matrices take their input.
 class ActivationForms {
  public:
-  ActivationForms(std::initializer_list<std::reference_wrapper<const Matrix>> readers) {
-    for (const Matrix& reader : readers) bits_ |= bit(activation_of(reader.format));
+  explicit ActivationForms(const Readers& readers) {
+    for (const Matrix* reader : readers) bits_ |= bit(activation_of(reader->format));
   }
   bool has(Activation form) const { return (bits_ & bit(form)) != 0; }
 

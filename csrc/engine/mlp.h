@@ -17,11 +17,11 @@ class Mlp {
   virtual ~Mlp() = default;
   // Every matrix that multiplies with an input prepared by the pass.
   virtual std::vector<const Matrix*> matrices() const = 0;
-  // The forms in which the normed residual stream is wanted.
-  virtual ActivationForms input_forms() const = 0;
+  // What reads the normed residual stream.
+  virtual Readers readers() const = 0;
   // Makes room for what `add` keeps between its steps.
   virtual void reserve(int n_tokens, Workspace& workspace) const = 0;
-  // x += mlp(h) for all tokens; h is what the pass has normed and prepared in input_forms().
+  // x += mlp(h) for all tokens; h is what the pass has normed and prepared for readers().
   virtual void add(Team& team, Pass& pass) const = 0;
 };
 

@@ -18,7 +18,6 @@ void DenseMlp::reserve(int n_tokens, Workspace& workspace) const {
 
 void DenseMlp::add(Team& team, Pass& pass) const {
   const float* gate = pass.workspace.gate.get();
-  pass.reduce(team, {gate_proj_, up_proj_}, pass.workspace.normed.get(), gate_proj_.cols);
   gate_and_up(team, pass);
   pass.copy(team, gate, stride_, down_proj_.cols, pass.inputs.down, down_proj_.cols);
   pass.prepare(team, gate, stride_, down_proj_);

@@ -13,7 +13,7 @@ class DenseMlp : public Mlp {
  public:
   DenseMlp(const Config& config, const Tensors& tensors, const std::string& prefix);
   std::vector<const Matrix*> matrices() const override { return {&gate_proj_, &up_proj_, &down_proj_}; }
-  ActivationForms input_forms() const override { return {gate_proj_, up_proj_}; }
+  Readers readers() const override { return {gate_proj_, up_proj_}; }
   void reserve(int n_tokens, Workspace& workspace) const override;
   void add(Team& team, Pass& pass) const override;
 

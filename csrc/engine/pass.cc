@@ -57,33 +57,54 @@ Pass::Pass(const Pass& whole, const std::vector<int>& tokens)
   for (const Row& row : rows) runs.add_token(row.adapter);
 }
 
-void Pass::norm(Team& team, const float* weight, ActivationForms forms) {
+void Pass::norm(int t, const float* weight, float* to) {
+  isa.ops.rms_norm(workspace.x.get() + t * hidden_stride, rows[static_cast<size_t>(t)].vector(weight),
+                   config.rms_norm_eps, config.hidden_size, to);
+}
+
+// Reductions of few tokens norm these for themselves, which takes less time than another phase would.
+void Pass::norm(Team& team, const float* weight, const Readers& readers) {
   const int hidden = config.hidden_size;
-  team.for_each(n_tokens, [&](int t) {
+  const ActivationForms forms(readers);
+  const int reductions = n_tokens <= AdapterRuns::kFewTokens ? runs.reduction_pieces(readers) : 0;
+  team.for_each(reductions + n_tokens, [&](int i) {
+    if (i < reductions) {
+      const AdapterRuns::Reduction piece = runs.reduction(readers, i);
+      auto* normed = reinterpret_cast<float*>(scratch(team));
+      for (int t = 0; t < piece.tokens; ++t) norm(piece.first_token + t, weight, normed + int64_t{t} * hidden);
+      qwen3cpu::reduce(isa, piece, {normed, hidden}, reduced());
+      return;
+    }
+    const int t = i - reductions;
     float* normed = workspace.normed.get() + int64_t{t} * hidden;
-    isa.ops.rms_norm(workspace.x.get() + t * hidden_stride, rows[static_cast<size_t>(t)].vector(weight),
-                     config.rms_norm_eps, hidden, normed);
-    for (int i = 0; i < kActivations; ++i) {
-      const auto form = static_cast<Activation>(i);
+    norm(t, weight, normed);
+    for (int j = 0; j < kActivations; ++j) {
+      const auto form = static_cast<Activation>(j);
       if (forms.has(form)) workspace.input.prepare(isa.ops, form, hidden, t, normed);
     }
   });
+  if (n_tokens > AdapterRuns::kFewTokens) reduce(team, readers, workspace.normed.get(), hidden, runs);
 }
 
 void Pass::prepare(Team& team, const float* from, int64_t stride, const Matrix& reader) {
   const Activation form = activation_of(reader.format);
-  const InputRows x = {from, stride};
   // Reductions first: they take longest.
   const int reductions = runs.reduction_pieces({reader});
   team.for_each(reductions + n_tokens, [&](int i) {
-    if (i < reductions) return runs.reduce(isa, {reader}, i, x, reduced());
+    if (i < reductions) {
+      const AdapterRuns::Reduction piece = runs.reduction({reader}, i);
+      return qwen3cpu::reduce(isa, piece, {from + piece.first_token * stride, stride}, reduced());
+    }
     const int t = i - reductions;
     workspace.input.prepare(isa.ops, form, reader.cols, t, from + t * stride);
   });
 }
 
-void Pass::reduce(Team& team, Readers readers, const float* from, int64_t stride, const AdapterRuns& of) {
-  team.for_each(of.reduction_pieces(readers), [&](int i) { of.reduce(isa, readers, i, {from, stride}, reduced()); });
+void Pass::reduce(Team& team, const Readers& readers, const float* from, int64_t stride, const AdapterRuns& of) {
+  team.for_each(of.reduction_pieces(readers), [&](int i) {
+    const AdapterRuns::Reduction piece = of.reduction(readers, i);
+    qwen3cpu::reduce(isa, piece, {from + piece.first_token * stride, stride}, reduced());
+  });
 }
 
 void Pass::multiply(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy,

@@ -40,12 +40,8 @@ class Pass {
   // The rest of a pass over some of its tokens (ascending), in the same workspace.
   Pass(const Pass& whole, const std::vector<int>& tokens);
 
-  // Normalises x and prepares the result in these forms.
-  void norm(Team& team, const float* weight, ActivationForms forms);
-  // Reduces the input of these matrices, [tokens][stride], for the tokens whose adapters want it.
-  void reduce(Team& team, Readers readers, const float* from, int64_t stride) {
-    reduce(team, readers, from, stride, runs);
-  }
+  // Normalises x, prepares the result for its readers, and reduces it for the tokens whose adapters want that.
+  void norm(Team& team, const float* weight, const Readers& readers);
   // Prepares, and reduces, inputs of `reader`, [tokens][stride].
   void prepare(Team& team, const float* from, int64_t stride, const Matrix& reader);
   // y = w input for the rows and tokens of a piece, called by one thread. Every product of a layer goes through here.
@@ -55,7 +51,7 @@ class Pass {
   // The same over other tokens than those of the pass.
   void multiply(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy,
                 const AdapterRuns& of);
-  void reduce(Team& team, Readers readers, const float* from, int64_t stride, const AdapterRuns& of);
+  void reduce(Team& team, const Readers& readers, const float* from, int64_t stride, const AdapterRuns& of);
   // x += w input + bias; bias may be null.
   void project_and_add(Team& team, const Matrix& w, const float* bias);
   // One row of `cols` floats a token; `to` may be null.
@@ -73,6 +69,8 @@ class Pass {
   int64_t hidden_stride;  // floats from one token of the residual stream to the next
 
  private:
+  // The normed residual stream of a token, [hidden].
+  void norm(int t, const float* weight, float* to);
   TokenRows reduced() { return {workspace.reduced.get(), reduced_stride_}; }
 
   int64_t scratch_bytes_;

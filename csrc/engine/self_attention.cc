@@ -120,7 +120,6 @@ void SelfAttention::project(Team& team, const AttentionWeights& w, Parts parts) 
                         {w.v_proj, ws.v.get(), kv_stride_, Pieces(w.v_proj, n, team.size())}};
   const Task* first = (parts & kQueries) != 0 ? tasks : tasks + 1;
   const Task* end = (parts & kKeysAndValues) != 0 ? std::end(tasks) : tasks + 1;
-  pass_.reduce(team, {w.q_proj, w.k_proj, w.v_proj}, ws.normed.get(), pass_.config.hidden_size);
   int total = 0;
   for (const Task* task = first; task != end; ++task) total += task->pieces.count();
   team.for_each(total, [&](int i) {

@@ -17,7 +17,7 @@ class SelfAttention {
   // Writes cos and sin of a token's position, which `add` reads. Called by one thread.
   void rope_tables(int t);
   // x += o_proj attend(rope(norm(q_proj h)), rope(norm(k_proj h)), v_proj h); h is what the pass has normed and
-  // prepared in w.input_forms(). Run by all threads of the team, as the next two.
+  // prepared for w.readers(). Run by all threads of the team, as the next two.
   void add(Team& team, const AttentionWeights& w, int layer);
   // The same in two steps, of which the second may be over fewer tokens: keys and values into the cache, and
   // x += o_proj attend(...) of what is there. h is prepared before each.

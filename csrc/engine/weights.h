@@ -21,8 +21,8 @@ struct AttentionWeights {
   const float* v_bias = nullptr;
   const float* o_bias = nullptr;
 
-  // The forms in which the normed residual stream is wanted.
-  ActivationForms input_forms() const { return {q_proj, k_proj, v_proj}; }
+  // What reads the normed residual stream.
+  Readers readers() const { return {q_proj, k_proj, v_proj}; }
 };
 
 struct Layer {
