@@ -38,6 +38,14 @@ const Matrix* reduction_of(const Adapter& adapter, const Readers& readers) {
   return nullptr;
 }
 
+// Few tokens wait for memory: what is needed of b after a piece of W x comes while that is read.
+// always_inline: GCC drops calls of functions that only prefetch.
+inline __attribute__((always_inline)) void fetch_ahead(const Matrix& b, const Pieces::Piece& piece) {
+  const uint8_t* from = b.tile(piece.first_tile);
+  const int64_t bytes = piece.tiles * tile_bytes(b.format, b.cols);
+  for (int64_t i = 0; i < bytes; i += kCacheLine) __builtin_prefetch(from + i);
+}
+
 // For tokens [first, end) of a piece.
 void add_low_rank(const IsaTable& isa, const MatrixChange& change, const Pieces::Piece& piece, int first, int end,
                   TokenRows u, TokenRows y, float* low) {
@@ -111,6 +119,10 @@ void AdapterRuns::multiply(const IsaTable& isa, const Matrix& w, const PreparedI
       if (const MatrixChange* change = run.adapter->change_of(w)) body(*change, first, stop);
     }
   };
+  if (piece.tokens <= kFewTokens)
+    for_changes([&](const MatrixChange& change, int, int) {
+      if (change.reduction != nullptr) fetch_ahead(change.b, piece);
+    });
   int done = piece.first_token;
   const auto multiply_until = [&](const Matrix& matrix, int stop) {
     if (stop > done)
