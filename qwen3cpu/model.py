@@ -94,6 +94,8 @@ def load(
     """
     check_kv(kv)
     check_task(task)
+    if adapters is not None and not isinstance(adapters, Mapping):
+        raise ArgumentError(f"adapters: expected names with paths, found {type(adapters).__name__}")
     if context is not None:
         context = whole_number("context", context, 2, what="a number of positions")
     if prefix_cache is None:
@@ -109,7 +111,7 @@ def load(
     mapped = checkpoint.packed_path is not None
     with touching(matrix.data for matrix in checkpoint.matrices.values()) if mapped else nullcontext():
         model = Model(checkpoint, kv=kv, context=context, threads=threads, prefix_cache=prefix_cache)
-        for name, path in dict(adapters or {}).items():
+        for name, path in (adapters or {}).items():
             model.adapters.load(name, path)
     return model
 

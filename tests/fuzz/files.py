@@ -9,7 +9,8 @@ from pathlib import Path
 
 import checkpoints
 from gguf_models import write_gguf
-from lora_adapters import KINDS, write_adapter
+from lora_adapters import KINDS, adapter_tensors, write_adapter
+from lora_gguf import write_gguf_adapter
 from made_folders import write_made
 from mutations import as_json, damage_bytes, damage_json
 from targets import ADAPTERS, QUANTIZED, QUANTIZED_TARGETS
@@ -17,7 +18,7 @@ from torch_files import write_torch_file
 
 import qwen3cpu
 
-SINGLE = {"gguf": "model.gguf", "packed": "model.qwen3", "session": "chat.session"}
+SINGLE = {"adapter-gguf": "adapter.gguf", "gguf": "model.gguf", "packed": "model.qwen3", "session": "chat.session"}
 """Target -> name of a file that is loaded alone; the other targets are files of a folder."""
 WEIGHTS = ("safetensors", "gguf", "packed", "index", "torch", *QUANTIZED_TARGETS)
 """Targets with which `load` packs the weights; with the others they stay as they are, which takes less time."""
@@ -51,6 +52,8 @@ class Files:
         write_gguf(folder / SINGLE["gguf"], written.config, written.tensors)
         qwen3cpu.pack(written.folder, folder / SINGLE["packed"], "q4", threads=1)
         write_adapter(folder / "adapter", written.config, KINDS["dora"])
+        tensors = adapter_tensors(written.config, KINDS["embedding"], seed=0)
+        write_gguf_adapter(folder / SINGLE["adapter-gguf"], tensors)
         self._loaded = qwen3cpu.load(written.folder, quant="f32", threads=1, cache=False)
         chat = self._loaded.chat(max_new_tokens=3, temperature=0.5, seed=1)
         chat.send("hello world")

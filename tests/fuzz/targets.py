@@ -1,7 +1,7 @@
 """What can be fuzzed, by name."""
 
 JSON_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
-ADAPTERS = ("adapter", "adapter_config.json")
+ADAPTERS = ("adapter", "adapter_config.json", "adapter-gguf")
 QUANTIZED = {
     "awq": "awq_autoawq",
     "gptq": "gptq_int4_desc_act",

@@ -85,6 +85,18 @@ def test_a_turn_may_take_another_adapter(model):
     assert first.token_ids == model.generate("hello", adapter="plain", **OPTIONS).token_ids
 
 
+def test_the_history_is_made_ready_with_the_adapter(model):
+    chat = model.chat(**OPTIONS, adapter="plain", prepare="idle")
+    chat.send(PROMPT)
+    chat.wait_prepared()
+    warm = chat.send("more")
+    cold = model.chat(**OPTIONS, adapter="plain")
+    cold.send(PROMPT)
+    assert warm.token_ids == cold.send("more").token_ids
+    assert warm.usage.cached_tokens > _native.KV_BLOCK
+    chat.close()
+
+
 # In company
 
 
@@ -146,6 +158,12 @@ def test_an_adapter_that_is_in_use_may_be_unloaded(base, paths, alone):
     model.adapters.load("plain", paths["dora"])
     assert list(stream)[-1].result.token_ids == alone["plain"].token_ids
     assert model.generate(PROMPT, adapter="plain", **OPTIONS).token_ids == alone["dora"].token_ids
+
+
+def test_adapters_are_names_with_paths(base, paths):
+    for wrong in (list(paths), "plain", 3):
+        with pytest.raises(qwen3cpu.ArgumentError, match="adapters: expected names with paths, found"):
+            load(base, wrong)
 
 
 def test_names_are_checked(base, paths):
