@@ -1,6 +1,8 @@
 // pybind11: element-wise kernels, quantising inputs, and rounding with feedback.
 #include <pybind11/stl.h>
 
+#include <optional>
+
 #include "bindings/kernel_calls.h"
 #include "bindings/parts.h"
 #include "kernels/registry.h"
@@ -70,6 +72,19 @@ Array<float> silu_mul(const std::string& isa, const Array<float>& gate, const Ar
   return out;
 }
 
+Array<float> add(const std::string& isa, const Array<float>& y, const Array<float>& x,
+                 const std::optional<Array<float>>& factor) {
+  require(y.ndim() == 1, "y: expected [n]");
+  require_shape(x, {y.size()}, "x");
+  if (factor) require_shape(*factor, {y.size()}, "factor");
+  Array<float> out(y.size());
+  float* to = out.mutable_data();
+  std::copy(y.data(), y.data() + y.size(), to);
+  const float* by = factor ? factor->data() : nullptr;
+  run_alone(1, [&] { isa_table(isa).ops.add(x.data(), by, static_cast<int>(y.size()), to); });
+  return out;
+}
+
 struct RoundArrays {
   const Array<float>&u, &importance, &row_scale, &w;
 
@@ -123,6 +138,7 @@ Timing time_op(const std::string& isa, const std::string& name, int n, int repea
   std::vector<int16_t> sum(a.size() / kGroup);
   if (name == "rms_norm") return run_alone(repeats, [&] { ops.rms_norm(a.data(), b.data(), 1e-6f, n, out.data()); });
   if (name == "rope") return run_alone(repeats, [&] { ops.rope(a.data(), b.data(), b.data(), n / 2); });
+  if (name == "add") return run_alone(repeats, [&] { ops.add(a.data(), b.data(), n, out.data()); });
   if (name == "silu_mul") return run_alone(repeats, [&] { ops.silu_mul(a.data(), b.data(), n, out.data()); });
   QuantizeFn* kernel = parse_activation(name.substr(name.rfind('_') + 1)) == Activation::i8g32 ? ops.quantize_i8g32
                                                                                                : ops.quantize_i8g256;
@@ -136,6 +152,7 @@ void bind_kernel_ops(py::module_& m) {
   m.def("rms_norm", &rms_norm, py::arg("isa"), py::arg("x"), py::arg("weight"), py::arg("eps"));
   m.def("rope", &rope, py::arg("isa"), py::arg("x"), py::arg("cos"), py::arg("sin"));
   m.def("silu_mul", &silu_mul, py::arg("isa"), py::arg("gate"), py::arg("up"));
+  m.def("add", &add, py::arg("isa"), py::arg("y"), py::arg("x"), py::arg("factor") = py::none());
   m.def("time_op", &time_op, py::arg("isa"), py::arg("name"), py::arg("n"), py::arg("repeats"));
   m.def("round_q4", &round_q4, py::arg("isa"), py::arg("u"), py::arg("importance"), py::arg("row_scale"), py::arg("w"));
   m.def("time_round_q4", &time_round_q4, py::arg("isa"), py::arg("u"), py::arg("importance"), py::arg("row_scale"),

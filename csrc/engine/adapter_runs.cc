@@ -23,13 +23,6 @@ void product(const IsaTable& isa, const Matrix& w, int first_tile, int tiles, In
   isa.formats[static_cast<int>(w.format)].matmul(w, first_tile, tiles, a, first_token, tokens, y, ldy, nullptr);
 }
 
-// y = (y + low) * factor
-void add(const float* low, const float* factor, int n, float* y) {
-  for (int i = 0; i < n; ++i) y[i] += low[i];
-  if (factor != nullptr)
-    for (int i = 0; i < n; ++i) y[i] *= factor[i];
-}
-
 const Matrix* reduction_of(const Adapter& adapter, const Readers& readers) {
   for (const Matrix* reader : readers) {
     const MatrixChange* change = adapter.change_of(*reader);
@@ -58,7 +51,7 @@ void add_low_rank(const IsaTable& isa, const MatrixChange& change, const Pieces:
       const int tokens = std::min(kAddedTokens, end - t);
       product(isa, change.b, tile, tiles, reduced, t, tokens, low, tiles * kTileRows);
       for (int j = 0; j < tokens; ++j)
-        add(low + j * tiles * kTileRows, factor, rows, y.data + (t + j) * y.stride + row);
+        isa.ops.add(low + j * tiles * kTileRows, factor, rows, y.data + (t + j) * y.stride + row);
     }
   }
 }
@@ -152,7 +145,7 @@ void embed_token(const IsaTable& isa, const Matrix& w, const Adapter* adapter, i
   float* low = u + kMostRank;
   row_to_float(change.a, token, u);
   product(isa, change.b, 0, change.b.tiles(), {u, kMostRank}, 0, 1, low, 0);
-  add(low, change.factor, w.cols, x);
+  isa.ops.add(low, change.factor, w.cols, x);
 }
 
 }  // namespace qwen3cpu

@@ -4,14 +4,6 @@
 #include <algorithm>
 
 namespace qwen3cpu {
-namespace {
-
-void add(const float* from, int n, float* to) {
-  for (int i = 0; i < n; ++i) to[i] += from[i];
-}
-
-}  // namespace
-
 Pass::Pass(const Resources& resources, const std::vector<BatchItem>& batch, const LayerInputs& inputs,
            int64_t scratch_bytes)
     : config(resources.config),
@@ -123,8 +115,8 @@ void Pass::project_and_add(Team& team, const Matrix& w, const float* bias) {
     const int row = piece.first_tile * kTileRows, n = std::min(piece.tiles * kTileRows, w.rows - row);
     for (int t = piece.first_token; t < piece.first_token + piece.tokens; ++t) {
       float* projected = workspace.projected.get() + t * hidden_stride + row;
-      if (bias != nullptr) add(bias + row, n, projected);
-      add(projected, n, workspace.x.get() + t * hidden_stride + row);
+      if (bias != nullptr) isa.ops.add(bias + row, nullptr, n, projected);
+      isa.ops.add(projected, nullptr, n, workspace.x.get() + t * hidden_stride + row);
     }
   });
 }

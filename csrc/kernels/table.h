@@ -58,6 +58,9 @@ using RopeFn = void(float* x, const float* cos, const float* sin, int half);
 // out[i] = gate[i] / (1 + exp(-gate[i])) * up[i]. out may be gate.
 using SiluMulFn = void(const float* gate, const float* up, int n, float* out);
 
+// y[i] = (y[i] + x[i]) * factor[i]; factor may be null: y[i] = y[i] + x[i].
+using AddFn = void(const float* x, const float* factor, int n, float* y);
+
 // Running state of one query head over the blocks of keys: out is not yet divided by sum.
 struct SoftmaxState {
   float max;
@@ -133,6 +136,7 @@ struct OpKernels {
   RmsNormFn* rms_norm;
   RopeFn* rope;
   SiluMulFn* silu_mul;
+  AddFn* add;
   QuantizeFn* quantize_i8g32;
   QuantizeFn* quantize_i8g256;
   RoundQ4Fn* round_q4;

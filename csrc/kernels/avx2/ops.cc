@@ -88,6 +88,13 @@ void ops::silu_mul(const float* gate, const float* up, int n, float* out) {
   });
 }
 
+void ops::add(const float* x, const float* factor, int n, float* y) {
+  for_vectors(n, [&](int i, int some) {
+    const __m256 sum = _mm256_add_ps(load_some(y + i, some), load_some(x + i, some));
+    store_some(y + i, some, factor == nullptr ? sum : _mm256_mul_ps(sum, load_some(factor + i, some)));
+  });
+}
+
 void ops::quantize_i8g32(const float* x, int cols, int, int8_t* q, float* scale, int16_t* sum) {
   quantize(x, cols, 32, q, scale, sum);
 }

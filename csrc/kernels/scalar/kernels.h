@@ -23,6 +23,7 @@ namespace ops {
 RmsNormFn rms_norm;
 RopeFn rope;
 SiluMulFn silu_mul;
+AddFn add;
 QuantizeFn quantize_i8g32;
 QuantizeFn quantize_i8g256;
 RoundQ4Fn round_q4;

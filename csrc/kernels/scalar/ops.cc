@@ -42,6 +42,11 @@ void ops::silu_mul(const float* gate, const float* up, int n, float* out) {
   for (int i = 0; i < n; ++i) out[i] = gate[i] / (1.0f + exponential(-gate[i])) * up[i];
 }
 
+void ops::add(const float* x, const float* factor, int n, float* y) {
+  for (int i = 0; i < n; ++i) y[i] += x[i];
+  for (int i = 0; factor != nullptr && i < n; ++i) y[i] *= factor[i];
+}
+
 void ops::quantize_i8g32(const float* x, int cols, int stride, int8_t* q, float* scale, int16_t* sum) {
   quantize(x, cols, stride, 32, q, scale, sum);
 }

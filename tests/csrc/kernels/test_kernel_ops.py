@@ -32,6 +32,7 @@ def ordinary(n: int) -> Operands:
         "rms_norm": [(x, y)],
         "silu_mul": [(normal(n, 2, 8.0), y)],
         "rope": [(normal(2 * n, 3), np.cos(angle), np.sin(angle))],
+        "add": [(x, y), (x, y, normal(n, 5))],
     }
 
 
@@ -43,6 +44,7 @@ def hostile() -> Operands:
         "rms_norm": [(x[:end].copy(), ones[:end].copy()) for end in range(1, len(x) + 1)],
         "silu_mul": [(x, ones), (x, x)],
         "rope": [(x, x[:7].copy(), x[7:].copy())],
+        "add": [(x, x[::-1].copy()), (x, x, x[::-1].copy())],
     }
 
 
@@ -51,13 +53,21 @@ def run(kernel: Kernel, isa: str, operands: tuple[np.ndarray, ...]) -> np.ndarra
     return function(isa, *operands, *([1e-6] if kernel.name == "rms_norm" else []))
 
 
-@pytest.mark.parametrize("kernel", compiled("op", "rms_norm", "silu_mul", "rope"), ids=str)
+@pytest.mark.parametrize("kernel", compiled("op", "rms_norm", "silu_mul", "rope", "add"), ids=str)
 def test_equals_oracle_at_every_length_and_on_hostile_values(kernel: Kernel) -> None:
     with Differences(kernel) as differences:
         for kind, calls in [*((f"normal {n}", ordinary(n)) for n in LENGTHS), ("hostile", hostile())]:
             for operands in calls[kernel.name]:
                 mine, theirs = (run(kernel, isa, operands) for isa in (kernel.isa, ORACLE))
                 differences.add(mine, theirs, values=kind, length=len(operands[0]))
+
+
+@every("add")
+def test_add_rounds_each_step(kernel: Kernel) -> None:
+    for n in LENGTHS:
+        y, x, factor = normal(n), normal(n, 1), normal(n, 2)
+        assert np.array_equal(kernels.add(kernel.isa, y, x), y + x)
+        assert np.array_equal(kernels.add(kernel.isa, y, x, factor), (y + x) * factor)
 
 
 @every("silu_mul")
