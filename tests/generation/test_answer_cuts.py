@@ -43,6 +43,9 @@ class Positions:
 
     length = 0
 
+    def __init__(self, adapter: None = None) -> None:
+        self.adapter = adapter
+
     def truncate(self, length: int) -> None:
         self.length = length
 
