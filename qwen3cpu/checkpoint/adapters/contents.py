@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.dtypes import as_float32
+from qwen3cpu.checkpoint.json_fields import brief
 from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, tensors_of
 from qwen3cpu.errors import AdapterError
 
@@ -66,12 +67,15 @@ class ModelTensors:
     Args:
         config: of the model.
         path: of the adapter, for messages.
+        made_for: the model that the adapter names as its own, for messages too.
     """
 
-    def __init__(self, config: ModelConfig, path: Path) -> None:
+    def __init__(self, config: ModelConfig, path: Path, made_for: str | None = None) -> None:
         self._shapes = {tensor.name: tensor.shape for tensor in tensors_of(config)}
         self._shapes.setdefault(HEAD, self._shapes[EMBEDDING])
         self._path = path
+        self.another_model = "an adapter of another model" + ("" if made_for is None else f" (of {brief(made_for)})")
+        """What is likely when something does not fit."""
 
     def __contains__(self, name: str) -> bool:
         return name in self._shapes
@@ -96,7 +100,7 @@ class ModelTensors:
         if a.ndim != 2 or b.ndim != 2 or a.shape[1] != cols or b.shape[0] != rows or a.shape[0] != b.shape[1]:
             raise AdapterError(
                 f"{self._path}: {name}: expected A of shape [rank, {cols}] and B of shape [{rows}, rank] for this "
-                f"model, found {list(a.shape)} and {list(b.shape)}: an adapter of another model"
+                f"model, found {list(a.shape)} and {list(b.shape)}: {self.another_model}"
             )
         if not 1 <= a.shape[0] <= MOST_RANK:
             raise AdapterError(f"{self._path}: {name}: expected a rank from 1 to {MOST_RANK}, found {a.shape[0]}")
@@ -112,8 +116,8 @@ class ModelTensors:
         """A tensor in the place of the model's. AdapterError for another shape."""
         if stored.shape != self._shapes[name]:
             raise AdapterError(
-                f"{self._path}: {name}: expected shape {list(self._shapes[name])}, found {list(stored.shape)}: an "
-                "adapter of another model, or tokens were added"
+                f"{self._path}: {name}: expected shape {list(self._shapes[name])}, found {list(stored.shape)}: "
+                f"{self.another_model}, or tokens were added"
             )
         self._finite(name, stored)
         return stored

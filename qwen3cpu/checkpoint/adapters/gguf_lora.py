@@ -55,7 +55,7 @@ def read_gguf_lora(path: Path, config: ModelConfig) -> AdapterContents:
         if name is None or model.is_matrix(name) != is_part:
             raise AdapterError(
                 f"{path}: tensor {stored!r}: expected a norm, or .lora_a or .lora_b of a matrix of this model, found "
-                "another tensor: an adapter of another model?"
+                f"another tensor: {model.another_model}?"
             )
         if is_part:
             parts.setdefault(name, {})[part] = _array(file, stored, 2)

@@ -83,6 +83,9 @@ class PeftConfig:
         if fields.text("peft_type") != "LORA":
             raise fields.fail("peft_type", '"LORA"')
         self._refuse(fields)
+        base = fields.values.get("base_model_name_or_path")
+        self.made_for = base if isinstance(base, str) and base else None
+        """The model that the adapter was trained on, as it calls it."""
         self.rank = fields.integer("r", 1, MOST_RANK)
         self.alpha = fields.number("lora_alpha", -1e6, 1e6)
         self.rslora = fields.boolean("use_rslora", False)

@@ -40,7 +40,7 @@ def read_peft_folder(folder: Path, config: ModelConfig) -> AdapterContents:
     settings = PeftConfig(folder)
     file = _open(folder)
     path = file.path
-    model = ModelTensors(config, path)
+    model = ModelTensors(config, path, settings.made_for)
     parts, whole = _sorted(file, model, settings)
     low_rank = {}
     for tensor in model:
@@ -86,7 +86,7 @@ def _sorted(
         if file.tensors[stored].dtype not in _FLOATS:
             raise AdapterError(f"{where}: expected {', '.join(_FLOATS)}, found {file.tensors[stored].dtype}")
         if tensor not in model:
-            raise AdapterError(f"{where}: expected a tensor of this model, found none of its name: another model?")
+            raise AdapterError(f"{where}: expected a tensor of this model, found another: {model.another_model}?")
         module = tensor.removesuffix(_WEIGHT)
         if match is None:
             if not settings.is_saved(module):
