@@ -60,9 +60,10 @@ def check_unpacked(weight_format, unpacked, weights, shape):
     else:
         # Half a step of the group's grid plus what rounding the scale itself moves its end by: f16 in q8. A searched q4
         # scale may clip the ends, so its bound is on the whole: uniform rounding noise of a grid over +-8 steps.
-        groups = [slice(at, at + 32) for at in range(0, weights.shape[1], 32)]
+        width = int(weight_format.removeprefix("q4a")) if weight_format.startswith("q4a") else 32
+        groups = [slice(at, at + width) for at in range(0, weights.shape[1], width)]
         amax = np.stack([np.abs(weights[:, g]).max(1) for g in groups], 1)
-        amax = np.repeat(amax, 32, axis=1)[:, : weights.shape[1]]
+        amax = np.repeat(amax, width, axis=1)[:, : weights.shape[1]]
         if weight_format == "q8":
             assert (error <= amax / 119 * (0.5 + 127 * 2.0**-11)).all(), shape
         else:
