@@ -129,7 +129,7 @@ class Passes:
         forward = timer.forward
 
         def note(batch: Any) -> list[NDArray[np.float32]]:
-            self.seen.append([(seq.length, len(new), len(want)) for seq, new, want, _ in batch])
+            self.seen.append([(seq.length, len(new), len(want)) for seq, new, want, *_ in batch])
             return forward(batch)
 
         monkeypatch.setattr(timer, "forward", note)
