@@ -68,9 +68,9 @@ ALL_OF = {"MXFP4": {"attn_|ffn_": 39}, "NVFP4": {"attn_|ffn_": 40}}
 class Peer:
     """llama.cpp in a process of its own."""
 
-    def __init__(self, worker: Worker, folder: Path, threads: int) -> None:
+    def __init__(self, worker: Worker, scratch: Path, threads: int) -> None:
         self._worker = worker
-        self._scratch = folder / "logits.f32"
+        self._scratch = scratch
         self._threads = threads
 
     def quantize(self, source: Path, out: Path, name: str) -> None:
@@ -196,7 +196,7 @@ class Run:
         model = qwen3cpu.load(path, threads=self.args.threads, cache=False)
         ours = [surprise(our_log_probabilities(model, ids), ids) for ids in self.windows[: self.args.windows]]
         found["ours"] = {"quant": model.quant, "perplexity": perplexity(ours)}
-        plain = self.folder / "plain.gguf"
+        plain = self.folder / f"{self.args.out.stem}.plain.gguf"
         self.peer.quantize(path, plain, "F32")
         self.peer.open(plain)
         model = qwen3cpu.load(path, quant="f32", kv="f32", threads=self.args.threads, cache=False)
@@ -229,7 +229,7 @@ class Run:
                 self.results["types"][name] = found
                 self.save()
                 print(name, json.dumps(found), file=sys.stderr, flush=True)
-        for kind in GGUF_TYPES:
+        for kind in self.args.exported:
             if kind in self.results.setdefault("exported", {}):
                 continue
             path = self.folder / f"exported-{kind}.gguf"
@@ -272,6 +272,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder for files, a few gigabytes")
     parser.add_argument("--peer-python", default=sys.executable, help="an interpreter that has llama-cpp-python")
     parser.add_argument("--types", nargs="+", choices=FILE_TYPES, default=list(FILE_TYPES))
+    parser.add_argument("--exported", nargs="*", choices=GGUF_TYPES, default=list(GGUF_TYPES))
     parser.add_argument("--windows", type=int, default=12, help="of perplexities (default: %(default)s)")
     parser.add_argument("--kl-windows", type=int, default=20, help="of divergences (default: %(default)s)")
     parser.add_argument("--exact-windows", type=int, default=2, help="of weights in float32 (default: %(default)s)")
@@ -280,7 +281,7 @@ def main() -> int:
     args = parser.parse_args()
     command = (args.peer_python, str(Path(__file__).with_name("peer_llama_logits.py")))
     with Worker("llama.cpp", command) as worker:
-        run = Run(args, Peer(worker, args.work, args.threads))
+        run = Run(args, Peer(worker, args.work / f"{args.out.stem}.f32", args.threads))
         run.run()
     print(as_table(run.results))
     return 0

@@ -3,9 +3,9 @@
     python bench/kl_over_bytes.py results.json ours.json -o docs/pictures/kl_over_bytes.svg
 
 results.json: of gguf_perplexity.py. ours.json: points of qwen3cpu, a list of {"name", "mib", "kl"}, measured by
-`qwen3cpu eval` on the same windows; docs/quality.md has them. MiB are those of the matrices of the model as it is. A type
-that needs blocks of 256 columns was measured on the model padded to such, and its MiB are counted without the padding, by
-the bits per weight of each tensor. Needs matplotlib (extra `plot`).
+`qwen3cpu eval` on the same windows; docs/quality.md has them. MiB are those of the matrices of the model as it is.
+llama.cpp's types were measured on the model padded to blocks of 256 columns, and their MiB are counted without the
+padding, by the bits per weight of each tensor. Needs matplotlib (extra `plot`).
 """
 
 from __future__ import annotations
