@@ -79,6 +79,12 @@ class GgufParts:
         self._file_of[name].advise(option, start, stop)
 
 
+def is_later_part(path: Path) -> bool:
+    """Whether a file has the name of a part of a model that is not its first."""
+    found = _PART.fullmatch(path.name)
+    return found is not None and int(found[2]) > 1
+
+
 def _paths(path: Path) -> list[Path]:
     """Every part of a model, given any of them."""
     found = _PART.fullmatch(path.name)
