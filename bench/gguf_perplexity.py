@@ -193,7 +193,8 @@ class Run:
             "kl_99": float(np.quantile(divergences, 0.99)),
             "same_top": same / np.size(divergences),
         }
-        model = qwen3cpu.load(path, threads=self.args.threads, cache=False)
+        plain_file = path.stem.endswith(("BF16", "F16"))  # which would become q4, which rounds
+        model = qwen3cpu.load(path, quant="bf16" if plain_file else None, threads=self.args.threads, cache=False)
         ours = [surprise(our_log_probabilities(model, ids), ids) for ids in self.windows[: self.args.windows]]
         found["ours"] = {"quant": model.quant, "perplexity": perplexity(ours)}
         plain = self.folder / f"{self.args.out.stem}.plain.gguf"
@@ -256,9 +257,9 @@ def as_table(results: dict[str, Any]) -> str:
             str(found["windows"]),
             f"{theirs:.3f}",
             f"{ours:.3f} (`{found['ours']['quant']}`)",
-            f"{ours / theirs - 1:+.2%}",
+            f"{100 * (ours / theirs - 1):+.2f} %",
             f"{plain['ours']:.3f}",
-            f"{plain['ours'] / plain['llama'] - 1:+.3%}",
+            f"{100 * (plain['ours'] / plain['llama'] - 1):+.3f} %",
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

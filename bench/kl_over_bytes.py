@@ -17,7 +17,17 @@ from pathlib import Path
 from typing import Any
 
 SHOWN = ("Q2_K", "Q3_K_M", "IQ4_XS", "IQ4_NL", "Q4_0", "Q4_1", "Q4_K_S", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")
-PLACES = {"Q4_K_S": (-6, -13), "Q4_1": (6, 4), "IQ4_NL": (6, 4), "IQ4_XS": (-6, -14), "Q4_K_M": (7, 3), "Q4_0": (7, 0)}
+PLACES = {
+    "Q4_K_S": (-7, -9),
+    "IQ4_XS": (-7, -9),
+    "IQ4_NL": (7, -3),
+    "Q4_K_M": (7, 4),
+    "Q8_0": (-7, -9),
+    "q4": (8, -7),
+    "q4 --calibrate, 4 bits only": (-7, -9),
+    "q4 --calibrate": (-7, -9),
+    "q8": (0, 8),
+}
 """Where the name of a point stands, in points from it, where the usual place is taken."""
 
 

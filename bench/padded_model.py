@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,47 +29,30 @@ def write_padded(source: Path, folder: Path) -> None:
     config, weights = opened.config, opened.weights
     if BLOCK % config.head_dim:
         raise ValueError(f"head_dim: expected a divisor of {BLOCK}, found {config.head_dim}")
-    queries = config.num_attention_heads // config.num_key_value_heads
+    for_each = config.num_attention_heads // config.num_key_value_heads
     heads = config.num_key_value_heads
-    while heads * queries * config.head_dim % BLOCK:
+    while heads * for_each * config.head_dim % BLOCK:
         heads += 1
     hidden, inner = (-(-size // BLOCK) * BLOCK for size in (config.hidden_size, config.intermediate_size))
     share = config.hidden_size / hidden
-    described = json.loads((source / "config.json").read_text())
-    described |= {
+    changes = {
         "hidden_size": hidden,
         "intermediate_size": inner,
-        "num_attention_heads": heads * queries,
+        "num_attention_heads": heads * for_each,
         "num_key_value_heads": heads,
         "rms_norm_eps": config.rms_norm_eps * share,
-        "torch_dtype": "float32",
     }
-    sizes = {
-        config.hidden_size: hidden,
-        config.intermediate_size: inner,
-        config.query_size: heads * queries * config.head_dim,
-        config.key_size: heads * config.head_dim,
-    }
-    if len(sizes) < 4 and not (config.hidden_size == config.query_size and hidden == sizes[config.query_size]):
-        raise ValueError("expected sizes that can be told apart")
     padded = {}
-    for tensor in tensors_of(config):
-        if tensor.is_matrix:
-            values = original_matrix(weights, tensor.name)
-            shape = tuple(
-                size if size == config.vocab_size and axis == 0 else sizes[size]
-                for axis, size in enumerate(tensor.shape)
-            )
-        elif tensor.shape == (config.head_dim,):
-            values, shape = weights.vector(tensor.name), tensor.shape
-        else:
-            values, shape = weights.vector(tensor.name) * np.float32(share**0.5), (hidden,)
-        out = np.zeros(shape, np.float32)
-        out[tuple(slice(size) for size in values.shape)] = values
-        padded[tensor.name] = out
+    for tensor, wider in zip(tensors_of(config), tensors_of(replace(config, **changes)), strict=True):
+        values = original_matrix(weights, tensor.name) if tensor.is_matrix else weights.vector(tensor.name)
+        if tensor.shape == (config.hidden_size,) and tensor.row.role == "norm":
+            values = values * np.float32(share**0.5)
+        padded[tensor.name] = np.zeros(wider.shape, np.float32)
+        padded[tensor.name][tuple(map(slice, values.shape))] = values
     folder.mkdir(parents=True, exist_ok=True)
     for name in KEPT:
         if (source / name).exists():
             shutil.copy(source / name, folder)
+    described = json.loads((source / "config.json").read_text()) | changes | {"torch_dtype": "float32"}
     (folder / "config.json").write_text(json.dumps(described, indent=2))
     save_file(padded, folder / "model.safetensors")
