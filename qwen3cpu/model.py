@@ -69,7 +69,7 @@ def load(
         source: a local folder in Hugging Face layout, a packed file, a GGUF file, a hub id such as "Qwen/Qwen3-1.7B",
             or "tiny" or "tiny-embedding", the small models inside the package.
         quant: weight format: "f32", "bf16", "q8" or "q4" (embedding, head and v_proj in q8). Default: "q4", or
-            what a packed file holds, or "q8" for quantised folders and for GGUF files in more than 4 bits.
+            what a packed file holds, or what keeps the levels of a quantised folder or GGUF file.
         kv: format of the KV cache: "f16", "q8" (int8 with a scale per KV head and position: half the memory) or "f32".
         context: positions that a sequence may hold; default: what the model was made for. Memory is taken as a sequence
             grows, not in advance. More than the model was made for turns YaRN on, and the log says so.

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.checkpoint.file_kinds import START, describe_kind
+from qwen3cpu.checkpoint.gguf_types import BLOCKS, OTHER_TYPES
 from qwen3cpu.checkpoint.input_files import open_regular, start_of
 from qwen3cpu.checkpoint.json_fields import brief
 from qwen3cpu.errors import CheckpointError
@@ -40,45 +41,6 @@ _SCALARS: Final = {
     11: "<i8",
     12: "<f8",
 }
-
-BLOCKS: Final = {
-    0: ("F32", 1, 4),
-    1: ("F16", 1, 2),
-    2: ("Q4_0", 32, 18),
-    8: ("Q8_0", 32, 34),
-    12: ("Q4_K", 256, 144),
-    13: ("Q5_K", 256, 176),
-    14: ("Q6_K", 256, 210),
-    30: ("BF16", 1, 2),
-}
-"""Number in the file -> (name, weights in a block, bytes of a block) of every type that the loader takes."""
-_OTHER_TYPES: Final = {
-    3: "Q4_1",
-    6: "Q5_0",
-    7: "Q5_1",
-    9: "Q8_1",
-    10: "Q2_K",
-    11: "Q3_K",
-    15: "Q8_K",
-    16: "IQ2_XXS",
-    17: "IQ2_XS",
-    18: "IQ3_XXS",
-    19: "IQ1_S",
-    20: "IQ4_NL",
-    21: "IQ3_S",
-    22: "IQ2_S",
-    23: "IQ4_XS",
-    24: "I8",
-    25: "I16",
-    26: "I32",
-    27: "I64",
-    28: "F64",
-    29: "IQ1_M",
-    34: "TQ1_0",
-    35: "TQ2_0",
-    39: "MXFP4",
-}
-"""The names of ggml's other types, for messages."""
 _DEEPEST: Final = 8  # arrays in arrays
 
 
@@ -204,7 +166,7 @@ class _Header:
     def _place(self, name: str, kind: int, shape: tuple[int, ...], start: int) -> GgufTensor:
         if kind not in BLOCKS:
             known = ", ".join(name for name, *_ in BLOCKS.values())
-            found = _OTHER_TYPES.get(kind, f"type number {kind}")
+            found = OTHER_TYPES.get(kind, f"type number {kind}")
             raise self._fail(f"tensor {name!r}: expected one of the types {known}, found {found}")
         type_name, weights, block_bytes = BLOCKS[kind]
         if not all(0 < size < 1 << 40 for size in shape) or math.prod(shape) >= 1 << 48:

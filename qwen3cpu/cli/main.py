@@ -65,6 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
         doctor,
         embed,
         eval,
+        export,
         generate,
         inspect,
         merge,
@@ -80,7 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"qwen3cpu {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    making = (inspect, eval, plan, quantize, merge, verify, cache)
+    making = (inspect, eval, plan, quantize, export, merge, verify, cache)
     for command in (generate, chat, batch, embed, search, *making, serve, demo, doctor):
         command.add_command(commands)
     return parser

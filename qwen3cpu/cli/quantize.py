@@ -32,7 +32,7 @@ def add_command(commands: Commands) -> None:
     parser.add_argument(
         "--quant",
         choices=QUANTS,
-        help=f"weight format (default: {DEFAULT_QUANT}, q8 for quantised folders and GGUF files above 4 bits)",
+        help=f"weight format (default: {DEFAULT_QUANT}, what keeps the levels of quantised folders and GGUF files)",
     )
     parser.add_argument(
         "--calibrate",

@@ -42,7 +42,7 @@ def open_checkpoint(
 
     source: a folder in Hugging Face layout, a packed file, a GGUF file, a hub id "owner/name", or "tiny" or
     "tiny-embedding" for a model inside the package (say "./tiny" for a folder of that name). quant: one of QUANTS; None
-    means "q4", what a packed file holds, or "q8" for quantised folders and for GGUF files in more than 4 bits. cache:
+    means "q4", what a packed file holds, or what keeps the levels of a quantised folder or GGUF file. cache:
     keep large models as packed files in the user's cache directory (QWEN3CPU_CACHE). progress: a bar to use instead of
     an own one.
 

@@ -36,7 +36,7 @@ def pack(
     Args:
         source: as for `load`, but not a packed file.
         path: the file, by custom with the suffix .qwen3; an existing packed file is replaced when all is written.
-        quant: one of QUANTS; default: "q4", or "q8" for quantised folders and for GGUF files in more than 4 bits.
+        quant: one of QUANTS; default: "q4", or what keeps the levels of a quantised folder or GGUF file.
         calibrate: round to q4 by text that the model writes itself, which takes minutes and costs less quality, and
             keep in q8 what gains most from it; a `qwen3cpu.Recipe` says how and how many. Quant is "q4" then.
         threads: as for `load`.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -16,11 +16,13 @@ from oracle import Oracle
 from quantized_oracle import unpack
 
 import qwen3cpu
-from qwen3cpu.checkpoint.gguf_file import BLOCKS, GgufFile
+from qwen3cpu.checkpoint.gguf_file import GgufFile
+from qwen3cpu.checkpoint.gguf_types import BLOCKS
+from qwen3cpu.checkpoint.readers.gguf_blocks import GROUP_SIZES
 from qwen3cpu.checkpoint.rope import RopeScaling
-from qwen3cpu.checkpoint.tensors import EMBEDDING, QUANTS
+from qwen3cpu.checkpoint.tensors import EMBEDDING, KEEPING, QUANTS, format_of_groups
 from qwen3cpu.cli.main import main
-from qwen3cpu.errors import ArgumentError, CheckpointError, ConfigError, Qwen3CpuError
+from qwen3cpu.errors import ArgumentError, CheckpointError
 from qwen3cpu.loading import open as loader
 from qwen3cpu.loading.open import open_checkpoint
 
@@ -59,7 +61,8 @@ def test_the_model_is_that_of_the_dequantized_checkpoint(tmp_path: Path, kind: s
     config, held = model_of(tmp_path / "model.gguf", kind, tie_word_embeddings=tied, attention_bias=True)
     keys = {key: value for key, value in config.items() if key != "torch_dtype"}
     write_checkpoint(tmp_path / "model", dtype="float32", tensors=held, **keys)
-    for quant in QUANTS if tied else [each for each in QUANTS if each != "q4"]:
+    keeps = () if kind not in GROUP_SIZES else KEEPING.values()  # see below
+    for quant in [each for each in QUANTS if each not in keeps and (tied or each != "q4")]:
         ours = open_checkpoint(tmp_path / "model.gguf", quant, threads=1)
         theirs = open_checkpoint(tmp_path / "model", quant, threads=1)
         assert list(ours.matrices) == list(theirs.matrices)
@@ -94,6 +97,24 @@ def test_the_distance_from_the_original_is_the_rounding_of_the_file(tmp_path: Pa
     assert distance == pytest.approx(explained, rel=1e-3)
 
 
+@pytest.mark.parametrize("kind", GROUP_SIZES)
+def test_sixteen_levels_are_kept(tmp_path: Path, kind: str) -> None:
+    """By default, value by value, the matrices without such groups in 8 bits."""
+    value = "model.layers.1.self_attn.v_proj.weight"
+    config = qwen3_config(torch_dtype="float32", **WIDE)
+    tensors = dict(random_tensors(config))
+    kinds = {**dict.fromkeys(tensors, kind), EMBEDDING: "Q6_K", value: "Q5_K"}
+    held = write_gguf(tmp_path / "model.gguf", config, tensors, kinds)
+    checkpoint = open_checkpoint(tmp_path / "model.gguf", threads=1)
+    assert checkpoint.quant == format_of_groups(GROUP_SIZES[kind])
+    for name, packed in checkpoint.matrices.items():
+        if name in (EMBEDDING, value):
+            assert packed.format == "q8"
+        else:
+            assert packed.format == checkpoint.quant
+            np.testing.assert_array_equal(unpack(packed).astype(np.float32), held[name])
+
+
 def test_q8_0_becomes_q8_without_loss(tmp_path: Path) -> None:
     """Both have an f16 scale for 32 weights; packing finds the very same scales and numbers."""
     _, held = model_of(tmp_path / "model.gguf", "Q8_0")
@@ -105,7 +126,19 @@ def test_q8_0_becomes_q8_without_loss(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "quant"),
-    [("F16", "q4"), ("Q4_0", "q4"), ("Q4_K", "q4"), ("Q5_K", "q8"), ("Q6_K", "q8"), ({EMBEDDING: "Q6_K"}, "q4")],
+    [
+        ("F16", "q4"),
+        ("Q4_0", "q4a32"),
+        ("Q4_1", "q4a32"),
+        ("Q4_K", "q4a32"),
+        ("Q2_0", "q4a64"),
+        ("Q1_0", "q4a128"),
+        ("IQ4_XS", "q8"),
+        ("Q2_K", "q8"),
+        ("Q5_K", "q8"),
+        ("Q6_K", "q8"),
+        ({EMBEDDING: "Q6_K"}, "q4"),
+    ],
     ids=str,
 )
 def test_the_default_keeps_what_the_layers_have(tmp_path: Path, kind: Any, quant: str) -> None:
@@ -198,19 +231,31 @@ def test_the_released_tokenizer(tmp_path: Path) -> None:
         assert ours.encode(text, control_tokens=True) == theirs.encode(text, add_special_tokens=False).ids
 
 
-def test_sampling_and_rope_scaling_from_the_metadata(tmp_path: Path) -> None:
+def test_sampling_and_rope_scaling_from_the_metadata(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def change(writer: Any) -> None:
         writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
         writer.add_rope_scaling_factor(4.0)
         writer.add_rope_scaling_orig_ctx_len(256)
-        writer.add_float32("general.sampling.temp", 0.5)
+        writer.add_float32("general.sampling.temp", 0.6)
+        writer.add_float32("general.sampling.top_p", 0.95)
+        writer.add_float32("general.sampling.min_p", 0.0)
+        writer.add_float32("general.sampling.penalty_repeat", 1.05)
         writer.add_int32("general.sampling.top_k", 7)
+        writer.add_float32("general.sampling.xtc_threshold", 0.1)
+        writer.add_float32("general.sampling.xtc_probability", 0.0)
+        writer.add_int32("general.sampling.mirostat", 2)
 
     model_of(tmp_path / "model.gguf", change=change)
-    model = qwen3cpu.load(tmp_path / "model.gguf", threads=1)
+    with caplog.at_level(logging.WARNING, "qwen3cpu"):
+        model = qwen3cpu.load(tmp_path / "model.gguf", threads=1)
+    assert [record.getMessage().split(": ", 1)[1] for record in caplog.records] == [
+        "leaving out general.sampling.mirostat = 2, which is not supported"
+    ]
     assert model.config.rope_scaling == RopeScaling(4.0, 256)
     assert model.context == 1024
-    assert (model.generation_defaults.temperature, model.generation_defaults.top_k) == (0.5, 7)
+    found = model.generation_defaults  # the numbers that were meant, not those next to them in float32
+    assert (found.temperature, found.top_k, found.top_p, found.min_p) == (0.6, 7, 0.95, 0.0)
+    assert found.repetition_penalty == 1.05
 
 
 def test_metadata_as_the_package_reads_it(small: Path) -> None:
@@ -223,6 +268,8 @@ def test_metadata_as_the_package_reads_it(small: Path) -> None:
         name: (tensor.type, tensor.start) for name, tensor in ours.tensors.items()
     }
     for number, (name, weights, size) in BLOCKS.items():
+        if name == "Q2_0":
+            continue  # the package does not know it yet
         kind = gguf.GGMLQuantizationType(number)
         assert (kind.name, *gguf.GGML_QUANT_SIZES[kind]) == (name, weights, size)
 
@@ -265,97 +312,3 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(tmp_path / "model.qwen3"), "--source", str(tmp_path)]) == 0
     packed = qwen3cpu.load(tmp_path / "model.qwen3")
     np.testing.assert_array_equal(packed.logits(IDS), model.logits(IDS))
-
-
-# Damage and what is not supported
-
-
-def test_every_cut_is_refused(small: Path, tmp_path: Path) -> None:
-    whole = small.read_bytes()
-    start = min(tensor.start for tensor in GgufFile(small).tensors.values())
-    chance = np.random.default_rng(0)
-    cuts = {*range(0, start, 97), *range(start - 20, start + 20), *range(len(whole) - 20, len(whole))}
-    cuts |= set(chance.integers(0, len(whole), 100).tolist())
-    assert len(cuts) > 200
-    path = tmp_path / "cut.gguf"
-    path.write_bytes(whole)
-    for cut in sorted(cuts, reverse=True):
-        os.truncate(path, cut)
-        with pytest.raises(CheckpointError) as caught:
-            open_checkpoint(path, threads=1)
-        assert str(path) in str(caught.value)
-
-
-def test_flipped_header_bytes_never_crash(small: Path, tmp_path: Path) -> None:
-    """A flip inside a text is another text; all others are refused with this package's errors."""
-    whole = small.read_bytes()
-    start = min(tensor.start for tensor in GgufFile(small).tensors.values())
-    chance = np.random.default_rng(0)
-    path = tmp_path / "flipped.gguf"
-    path.write_bytes(whole)
-    refused = 0
-    positions = {*range(64), *chance.integers(0, start, 500).tolist(), *range(start - 400, start)}
-    with path.open("r+b") as file:
-        for position in sorted(positions):
-            file.seek(position)
-            file.write(bytes([whole[position] ^ (1 << int(chance.integers(8)))]))
-            file.flush()
-            with contextlib.suppress(Qwen3CpuError):
-                refused += 1
-                open_checkpoint(path, threads=1)
-                refused -= 1
-            file.seek(position)
-            file.write(whole[position : position + 1])
-    assert len(positions) > 800
-    assert refused > len(positions) / 2
-
-
-def architecture(writer: Any) -> None:
-    writer.kv_data[0]["general.architecture"].value = "qwen3moe"
-
-
-WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
-    "another architecture": ({"change": architecture}, ConfigError, "general.architecture.*'qwen3moe'"),
-    "a part of several": ({"change": lambda w: w.add_uint16("split.count", 3)}, ConfigError, "split.count.*merge"),
-    "no layers": ({"leave_out": ("qwen3.block_count",)}, ConfigError, "qwen3.block_count"),
-    "no epsilon": ({"leave_out": ("qwen3.attention.layer_norm_rms_epsilon",)}, ConfigError, "rms_epsilon"),
-    "no tokens": ({"leave_out": ("tokenizer.ggml.tokens",)}, CheckpointError, "tokenizer.ggml.tokens"),
-    "no merges": ({"leave_out": ("tokenizer.ggml.merges",)}, CheckpointError, "tokenizer.ggml.merges"),
-    "no types": ({"leave_out": ("tokenizer.ggml.token_type",)}, CheckpointError, "tokenizer.ggml.token_type"),
-    "another tokenizer": ({"leave_out": ("tokenizer.ggml.model",)}, CheckpointError, "tokenizer.ggml.model"),
-    "another split": ({"leave_out": ("tokenizer.ggml.pre",)}, CheckpointError, "tokenizer.ggml.pre"),
-    "a tensor too few": ({"leave_out": ("blk.1.ffn_up.weight",)}, CheckpointError, "blk.1.ffn_up.weight.*no such"),
-    "no embedding": ({"leave_out": ("token_embd.weight",)}, CheckpointError, "token_embd.weight"),
-    "linear scaling": (
-        {"change": lambda w: w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)},
-        ConfigError,
-        "'linear'",
-    ),
-    "a tensor too many": (
-        {"change": lambda w: w.add_tensor("rope_freqs.weight", np.ones(32, np.float32))},
-        CheckpointError,
-        "rope_freqs.weight",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_what_is_not_supported(tmp_path: Path, case: str) -> None:
-    changes, error, says = WRONG[case]
-    model_of(tmp_path / "model.gguf", **changes)
-    with pytest.raises(error, match=says) as caught:
-        open_checkpoint(tmp_path / "model.gguf", threads=1)
-    assert str(tmp_path / "model.gguf") in str(caught.value)
-
-
-def test_a_type_that_is_not_known(tmp_path: Path) -> None:
-    config = qwen3_config(**WIDE)
-    path = tmp_path / "model.gguf"
-    write_gguf(path, config, dict(random_tensors(config)), "Q8_0")
-    data = path.read_bytes()
-    name = b"token_embd.weight"
-    at = data.index(name) + len(name) + 4 + 16  # after the number of dimensions and two of them
-    assert data[at] == 8
-    path.write_bytes(data[:at] + bytes([16]) + data[at + 1 :])
-    with pytest.raises(CheckpointError, match=r"token_embd.weight.*expected one of the types F32, .*found IQ2_XXS"):
-        open_checkpoint(path, threads=1)

@@ -126,12 +126,6 @@ def bare(path: Path, endianess: Any = None, **keys: Any) -> Path:
     return path
 
 
-def test_the_second_part_of_a_split_file(tmp_path: Path) -> None:
-    path = bare(tmp_path / "model-00002-of-00003.gguf", split__no=1, split__count=3, split__tensors__count=5)
-    with pytest.raises(ConfigError, match=r"split\.count: expected a whole model in one file; join the parts"):
-        open_checkpoint(path, threads=1)
-
-
 def test_an_adapter_in_a_file(tmp_path: Path) -> None:
     path = bare(tmp_path / "lora.gguf", general__type="adapter", general__architecture="qwen3", adapter__type="lora")
     with pytest.raises(ConfigError, match=r"general\.type: expected 'model' .*found 'adapter'"):

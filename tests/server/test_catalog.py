@@ -45,9 +45,10 @@ def test_models_in_a_folder(tmp_path):
         (tmp_path / name).mkdir()
         if name != "empty":
             (tmp_path / name / "config.json").touch()
-    for name in ("packed.qwen3", "other.gguf", "first.qwen3", "notes.txt", ".part.gguf"):
+    parts = ("big-00001-of-00002.gguf", "big-00002-of-00002.gguf")
+    for name in ("packed.qwen3", "other.gguf", "first.qwen3", "notes.txt", ".part.gguf", *parts):
         (tmp_path / name).touch()
-    expected = ["first", "Qwen/Qwen3-0.6B", "folder", "other.gguf", "packed"]
+    expected = ["first", "Qwen/Qwen3-0.6B", "big-00001-of-00002.gguf", "folder", "other.gguf", "packed"]
     assert names() == expected
     same = catalog.find("packed")
     assert catalog.find("packed") is same

@@ -14,6 +14,7 @@ import gguf
 import numpy as np
 from checkpoint_texts import CHAT_TEMPLATE, CONTROL_TOKENS, tokenizer_dict
 from checkpoints import tensor_shapes
+from gguf_blocks import NUMBERS, random_type_blocks, values_of
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -121,6 +122,8 @@ def random_blocks(kind: str, values: NDArray[np.float32], rng: np.random.Generat
     rows, cols = values.shape
     if kind in ("Q8_0", "Q4_0"):
         return gguf.quants.quantize(values, gguf.GGMLQuantizationType[kind])
+    if kind not in BLOCKS:
+        return random_type_blocks(kind, rows, cols, rng)
     weights, size, _ = BLOCKS[kind]
     blocks = rng.integers(256, size=(rows * cols // weights, size), dtype=np.uint8)
     spread = np.float16(values.std())
@@ -137,6 +140,8 @@ def random_blocks(kind: str, values: NDArray[np.float32], rng: np.random.Generat
 
 def block_values(kind: str, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
     """float32 [rows, cols] that blocks stand for."""
+    if kind not in BLOCKS:
+        return values_of(kind, rows)
     weights, size, read = BLOCKS[kind]
     blocks = rows.reshape(-1, size)
     values = np.stack([read(blocks, j).astype(np.float32) for j in range(weights)], axis=1)
@@ -155,6 +160,7 @@ def write_gguf(
     seed: int = 0,
     change: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
     leave_out: tuple[str, ...] = (),
+    part_tensors: int = 0,
 ) -> dict[str, NDArray[np.float32]]:
     """Write a model as llama.cpp's converter does; returns the weights that the file holds, by checkpoint name.
 
@@ -166,8 +172,9 @@ def write_gguf(
         seed: of random blocks.
         change: adds metadata.
         leave_out: metadata keys and GGUF tensor names that are not written.
+        part_tensors: how many tensors a part of the model has; 0: it is not split.
     """
-    writer = gguf.GGUFWriter(path, "qwen3")
+    writer = gguf.GGUFWriter(path, "qwen3", split_max_tensors=part_tensors)
     add_metadata(writer, config)
     add_tokenizer(writer, config["vocab_size"])
     change(writer)
@@ -190,7 +197,7 @@ def write_gguf(
             stored = random_blocks(own, values, rng)
             held[name] = block_values(own, stored)
         if gguf_name(name) not in leave_out:
-            writer.add_tensor(gguf_name(name), stored, raw_dtype=gguf.GGMLQuantizationType[own])
+            writer.add_tensor(gguf_name(name), stored, raw_dtype=NUMBERS.get(own) or gguf.GGMLQuantizationType[own])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
+import numpy as np
+
 from qwen3cpu.checkpoint.json_fields import Fields
 
 _logger = logging.getLogger("qwen3cpu")
@@ -119,3 +121,34 @@ def rope_scaling(fields: Fields) -> dict[str, Any] | None:
         # llama.cpp multiplies its own factor with this one; config.json's attention_factor is the product.
         known["attention_factor"] = attention * (0.1 * math.log(factor) + 1.0)
     return {"rope_type": kind, **known}
+
+
+_SAMPLING_PREFIX: Final = "general.sampling."
+_SAMPLING_KEYS: Final = {
+    "temp": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "penalty_repeat": "repetition_penalty",
+}
+_SAMPLING_PARTS: Final = ("xtc_threshold", "mirostat_tau", "mirostat_eta")
+"""They do nothing without xtc_probability and mirostat."""
+
+
+def sampling_defaults(metadata: dict[str, Any], source: str) -> dict[str, Any]:
+    """The keys of generation_config.json for general.sampling.*; the log names what our sampling does not have."""
+    found: dict[str, Any] = {}
+    for key, value in metadata.items():
+        name = key.removeprefix(_SAMPLING_PREFIX)
+        if name == key or name in _SAMPLING_PARTS:
+            continue
+        if name in _SAMPLING_KEYS:
+            found[_SAMPLING_KEYS[name]] = _shortest(value)
+        elif value != 0:  # xtc_probability and mirostat are off then
+            _logger.warning("%s: leaving out %s = %r, which is not supported", source, key, value)
+    return found
+
+
+def _shortest(value: object) -> object:
+    """The shortest number of which a float32 is the nearest: 0.6 for what float32 makes of 0.6."""
+    return float(str(np.float32(value))) if isinstance(value, float) else value

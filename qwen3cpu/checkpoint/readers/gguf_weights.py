@@ -14,22 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.dtypes import finite_float32
-from qwen3cpu.checkpoint.gguf_file import GgufFile, GgufTensor
+from qwen3cpu.checkpoint.dtypes import as_float32, finite_float32
+from qwen3cpu.checkpoint.gguf_file import GgufTensor
+from qwen3cpu.checkpoint.gguf_parts import GgufParts
 from qwen3cpu.checkpoint.model_texts import ModelTexts
+from qwen3cpu.checkpoint.readers.gguf_blocks import GROUP_BITS, GROUP_SIZES, PLAIN, dequantize, read_groups
 from qwen3cpu.checkpoint.readers.gguf_texts import CLASSIFIER, read_gguf_config, read_gguf_texts
-from qwen3cpu.checkpoint.tensors import NARROW, WIDE, Tensor, matrix_shapes, tensors_of, vector_lengths
-from qwen3cpu.checkpoint.weight_source import OpenedModel
-from qwen3cpu.errors import ArgumentError, CheckpointError
+from qwen3cpu.checkpoint.tensors import NARROW, Tensor, format_of_groups, matrix_shapes, tensors_of, vector_lengths
+from qwen3cpu.checkpoint.weight_source import Groups, OpenedModel, kept_group
+from qwen3cpu.errors import CheckpointError
 
-_PLAIN: Final[dict[str, np.dtype[Any]]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-_WIDE_TYPES: Final = ("Q8_0", "Q6_K", "Q5_K")  # that lose much in NARROW
 _FINGERPRINTED: Final = 1 << 16  # bytes of the file's start
 
 
 def open_gguf(path: Path) -> OpenedModel:
     """Open a model in a GGUF file. Raises CheckpointError (ConfigError)."""
-    file = GgufFile(path)
+    file = GgufParts(path)
     config = read_gguf_config(file)
     weights = GgufWeights(file, config)
     return OpenedModel(
@@ -42,20 +42,27 @@ def open_gguf(path: Path) -> OpenedModel:
     )
 
 
-def _read_texts(file: GgufFile, weights: GgufWeights) -> ModelTexts:
+def _read_texts(file: GgufParts, weights: GgufWeights) -> ModelTexts:
     texts = read_gguf_texts(file)
     if not texts.purpose.own_head:
         return texts
     return replace(texts, purpose=replace(texts.purpose, score=weights.score_head()))
 
 
+_WEIGHT: Final = ".weight"
+_SCALE: Final = ".scale"
+"""NAME.scale beside NAME.weight: the matrix is multiplied with it. NVFP4 has one."""
+_INPUT_SCALE: Final = ".input_scale"
+"""For engines that round activations to NVFP4."""
+
+
 class GgufWeights:
-    """The tensors of a GGUF file, checked against its configuration: a WeightSource.
+    """The tensors of a model in GGUF, checked against its configuration: a GroupSource.
 
     Quantized matrices are handed out as float32, a run of rows at a time.
     """
 
-    def __init__(self, file: GgufFile, config: ModelConfig) -> None:
+    def __init__(self, file: GgufParts, config: ModelConfig) -> None:
         """Raises CheckpointError for a tensor that is missing, misshapen or not expected."""
         self.path = file.path
         self._file = file
@@ -65,11 +72,14 @@ class GgufWeights:
         for tensor in self._tensors.values():
             self._check(tensor)
         self._hidden_size = config.hidden_size
-        extra = sorted(set(file.tensors) - {tensor.gguf_name for tensor in self._tensors.values()} - {CLASSIFIER})
+        known = {tensor.gguf_name for tensor in self._tensors.values()}
+        scales = {name.removesuffix(_WEIGHT) + end for name in known for end in (_SCALE, _INPUT_SCALE)}
+        extra = sorted(set(file.tensors) - known - scales - {CLASSIFIER})
         if extra:
             raise CheckpointError(f"{file.path}: tensor {extra[0]}: found a tensor that a Qwen3 model does not have")
+        self._scales = {name: self._read_scale(tensor) for name, tensor in self._tensors.items()}
         self.stored_bytes: int = sum(
-            rows * cols * (_PLAIN[self._type(name)].itemsize if self._type(name) in _PLAIN else 4)
+            rows * cols * (PLAIN[self._type(name)].itemsize if self._is_plain(name) else 4)
             for name, (rows, cols) in self.matrices.items()
         )
         """Bytes of the matrices as `rows` gives them."""
@@ -84,6 +94,27 @@ class GgufWeights:
                 f"found {list(found.shape)}"
             )
 
+    def _read_scale(self, tensor: Tensor) -> np.float32 | None:
+        """What a matrix is multiplied with, None for nothing: one number of the file, or one for each copy."""
+        name = tensor.gguf_name.removesuffix(_WEIGHT) + _SCALE
+        found = self._file.tensors.get(name)
+        if found is None:
+            return None
+        count = 1 if tensor.copy is None else tensor.copies
+        if found.type != "F32" or prod(found.shape) != count:
+            raise CheckpointError(
+                f"{self.path}: tensor {name}: expected {count} numbers in F32, found {list(found.shape)} "
+                f"in {found.type}"
+            )
+        stored = self._file.rows(name, 0, prod(found.shape[:-1]))
+        scales = finite_float32(stored.reshape(-1).view("<f4"), f"{self.path}: tensor {name}")
+        scale: np.float32 = scales[tensor.copy or 0]
+        return scale
+
+    def _is_plain(self, name: str) -> bool:
+        """Whether rows are handed out as they are stored."""
+        return self._type(name) in PLAIN and self._scales[name] is None
+
     def _stored(self, name: str) -> GgufTensor:
         return self._file.tensors[self._tensors[name].gguf_name]
 
@@ -96,24 +127,58 @@ class GgufWeights:
         return 0 if tensor.copy is None else tensor.copy * tensor.shape[0]
 
     def preferred_quant(self) -> str:
-        """The quant that keeps what the layers have: exactly all of Q8_0, little less than all of Q6_K and Q5_K."""
+        """The quant that keeps what most weights of the layers have.
+
+        Groups of sixteen levels are kept as they are. q8 takes all of Q8_0 and little less than all of the other types;
+        to round these to NARROW would cost as much once more. Weights that nobody has rounded may become NARROW.
+        """
         sizes: Counter[str] = Counter()
         for name, (rows, cols) in self.matrices.items():
             if self._tensors[name].layer is not None:
-                sizes[self._type(name)] += rows * cols
-        return WIDE if sizes.most_common(1)[0][0] in _WIDE_TYPES else NARROW
+                rounded = format_of_groups(kept_group(self, name))
+                sizes[NARROW if self._type(name) in PLAIN else rounded] += rows * cols
+        return sizes.most_common(1)[0][0]
 
     def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
         """Rows [first, last) of a matrix: C-contiguous float32, float16, or uint16 with bfloat16 bits (a vector: one).
 
         Raises ArgumentError when they are quantized and the package `gguf` is not installed.
         """
-        start, kind = self._first_row(name), self._type(name)
-        stored = self._file.rows(self._tensors[name].gguf_name, start + first, start + last)
-        if kind not in _PLAIN:
-            return _dequantized(stored, kind, self.path)
-        values = stored.view(_PLAIN[kind])
-        return values if values.flags.aligned else values.copy()
+        stored, kind, scale = self.stored_rows(name, first, last), self._type(name), self._scales[name]
+        if kind not in PLAIN:
+            values: NDArray[Any] = dequantize(stored, kind, self.path)
+        else:
+            values = stored.view(PLAIN[kind])
+            values = values if values.flags.aligned else values.copy()
+        return values if scale is None else as_float32(values) * scale
+
+    def stored_type(self, name: str) -> str | None:
+        """The type that a matrix is stored in, None for one that has a scale of its own beside it."""
+        return self._type(name) if self._scales[name] is None else None
+
+    def stored_rows(self, name: str, first: int, last: int) -> NDArray[np.uint8]:
+        """Rows [first, last) of a matrix as they are stored: uint8 [rows, bytes of a row], a view of the file."""
+        start = self._first_row(name)
+        return self._file.rows(self._tensors[name].gguf_name, start + first, start + last)
+
+    def group_size(self, name: str) -> int | None:
+        """Columns of a group; None for a matrix that is not in sixteen evenly spaced levels at most."""
+        return GROUP_SIZES.get(self._type(name))
+
+    def group_bits(self, name: str) -> int:
+        """Bits of a number in a group, where there are groups."""
+        return GROUP_BITS.get(self._type(name), 0)
+
+    def groups(self, name: str, first: int, last: int) -> Groups:
+        """As GroupSource.groups."""
+        found = read_groups(self.stored_rows(name, first, last), self._type(name))
+        scale = self._scales[name] or np.float32(1)
+        where = f"{self.path}: tensor {self._tensors[name].gguf_name}"
+        return Groups(
+            found.numbers,
+            finite_float32(found.scales * scale, where),
+            finite_float32(found.minimums * scale, where),
+        )
 
     def drop_rows(self, name: str, first: int, last: int) -> None:
         """Take the pages of rows that are done out of this process's memory; they stay in the system's file cache."""
@@ -127,7 +192,7 @@ class GgufWeights:
         stored, start = self._stored(name), self._first_row(name)
         row_bytes = (stored.stop - stored.start) // prod(stored.shape[:-1])
         begin = stored.start + start * row_bytes
-        self._file.advise(option, begin + first * row_bytes, begin + last * row_bytes)
+        self._file.advise(option, self._tensors[name].gguf_name, begin + first * row_bytes, begin + last * row_bytes)
 
     def vector(self, name: str) -> NDArray[np.float32]:
         """A norm weight or bias as float32, a copy. Raises CheckpointError when a value is not finite."""
@@ -141,31 +206,20 @@ class GgufWeights:
         if tensor.shape != (2, self._hidden_size):
             raise CheckpointError(f"{where}: expected shape [2, {self._hidden_size}], found {list(tensor.shape)}")
         stored = self._file.rows(CLASSIFIER, 0, 2)
-        if tensor.type in _PLAIN:
-            return finite_float32(stored.view(_PLAIN[tensor.type]), where)
-        return finite_float32(_dequantized(stored, tensor.type, self.path), where)
+        if tensor.type in PLAIN:
+            return finite_float32(stored.view(PLAIN[tensor.type]), where)
+        return finite_float32(dequantize(stored, tensor.type, self.path), where)
 
     def files(self) -> dict[str, Path]:
         """Name -> path of every weight file."""
-        return {self._file.path.name: self._file.path}
+        return {file.path.name: file.path for file in self._file.files}
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over name, size, modification time and start of the file; see FolderWeights.fingerprint."""
-        status = self._file.path.stat()
-        with self._file.path.open("rb") as file:
-            start = file.read(_FINGERPRINTED)
-        about = f"{self._file.path.name}\0{status.st_size}\0{status.st_mtime_ns}\0"
-        return hashlib.sha256(about.encode() + start).hexdigest()
-
-
-def _dequantized(stored: NDArray[np.uint8], kind: str, path: Path) -> NDArray[np.float32]:
-    """float32 [rows, cols] of quantized rows."""
-    try:
-        import gguf
-    except ImportError:
-        raise ArgumentError(
-            f"{path}: weights in {kind} are read with the package gguf, which is not installed: "
-            "pip install 'qwen3cpu[gguf]'"
-        ) from None
-    values = gguf.quants.dequantize(stored, gguf.GGMLQuantizationType[kind])
-    return np.ascontiguousarray(values, dtype=np.float32)
+        """SHA-256 (hex) over name, size, modification time and start of the files; see FolderWeights.fingerprint."""
+        digest = hashlib.sha256()
+        for path in self.files().values():
+            status = path.stat()
+            with path.open("rb") as file:
+                start = file.read(_FINGERPRINTED)
+            digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode() + start)
+        return digest.hexdigest()

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from qwen3cpu.checkpoint.config import MLX, ModelConfig, quant_method
-from qwen3cpu.checkpoint.gguf_file import GgufFile, is_gguf
+from qwen3cpu.checkpoint.gguf_file import is_gguf
+from qwen3cpu.checkpoint.gguf_parts import GgufParts
 from qwen3cpu.checkpoint.json_fields import parse_object
 from qwen3cpu.checkpoint.model_texts import ModelTexts
 from qwen3cpu.checkpoint.readers.folder_texts import read_folder_config, read_folder_texts
@@ -90,7 +91,7 @@ def _open_gguf(path: Path) -> OpenedModel:
 def _read_gguf_config(path: Path) -> ModelConfig:
     from qwen3cpu.checkpoint.readers.gguf_texts import read_gguf_config
 
-    return read_gguf_config(GgufFile(path))
+    return read_gguf_config(GgufParts(path))
 
 
 SOURCE_KINDS: Final = (

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from qwen3cpu.checkpoint.gguf_parts import is_later_part
 from qwen3cpu.checkpoint.hub import is_hub_id
 from qwen3cpu.checkpoint.purpose import Task
 from qwen3cpu.errors import Qwen3CpuError
@@ -199,6 +200,8 @@ def folder_offers(folder: Path, options: LoadOptions, known: Mapping[str, Stored
 
 
 def _is_model(path: Path) -> bool:
+    if is_later_part(path):
+        return False
     return (path / "config.json").is_file() or (path.suffix in (SUFFIX, ".gguf") and path.is_file())
 
 
