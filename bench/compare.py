@@ -368,8 +368,9 @@ def main() -> int:
             folder = args.gguf_folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qwen3cpu-")))
             machine = Machine.here()
             least, most = (2, 2) if args.quick else (args.repetitions, max(args.repetitions, args.at_most))
-            chosen = {isa: chosen_duels(args, isa) for isa in peers(args)}
-            for isa, python in peers(args).items():
+            pythons = peers(args)
+            chosen = {isa: chosen_duels(args, isa) for isa in pythons}
+            for isa, python in pythons.items():
                 found, said[isa] = compare(Plan(args.size, least, most, folder), chosen[isa], isa, python)
                 outcomes += found
     except Qwen3CpuError as error:

@@ -80,6 +80,37 @@ inline const int32_t* start_sums(const Tokens& x, int tokens, int cols, int fact
   return start;
 }
 
+// sum[i][t] += sum(n * x_t) over the 32 k with number k of blocks of nibbles; x: the first of these k.
+template <class Rows, class Block, int R, int T>
+QWEN3CPU_INLINE void add_32(const Block* const (&block)[R], int64_t apart, int k, const int8_t* x, int64_t stride,
+                            typename Rows::Int (&sum)[R][T]) {
+#pragma GCC unroll 4
+  for (int v = 0; v < 4; ++v) {
+    typename Rows::Int two[R], low[R], high[R];
+    for (int i = 0; i < R; ++i) {
+      if (v % 2 == 0) prefetch<Rows, 1536, _MM_HINT_T0>(block[i]->q[k][v], apart);
+      two[i] = Rows::load(block[i]->q[k][v], apart);
+      low[i] = Rows::low_nibbles(two[i]);
+      high[i] = Rows::high_nibbles(two[i]);
+    }
+#pragma GCC unroll 16
+    for (int t = 0; t < T; ++t)
+      for (int i = 0; i < R; ++i) sum[i][t] = Rows::add_products(sum[i][t], low[i], x + t * stride + 4 * v);
+#pragma GCC unroll 16
+    for (int t = 0; t < T; ++t)
+      for (int i = 0; i < R; ++i) sum[i][t] = Rows::add_products(sum[i][t], high[i], x + t * stride + 16 + 4 * v);
+  }
+}
+
+// For formats whose weights have an offset: a group's sums start at the offset times the sum of the activations.
+template <int kOffset>
+struct OffsetProduct {
+  template <class Rows>
+  static const int32_t* start(const Tokens& x, int tokens, int cols, uint8_t* scratch) {
+    return start_sums<Rows>(x, tokens, cols, kOffset, scratch);
+  }
+};
+
 // A MatmulFn of a format, whose Product works on R registers of row tiles and T tokens at a time. Its start makes what
 // the sums of these tokens need, in scratch.
 template <class Rows, class Product>

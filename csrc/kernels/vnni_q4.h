@@ -129,12 +129,7 @@ __attribute__((noinline)) void multiply_q4_tiles(const Matrix& w, int tile, int 
   }
 }
 
-struct Q4Product {
-  template <class Rows>
-  static const int32_t* start(const Tokens& x, int tokens, int cols, uint8_t* scratch) {
-    constexpr int offset = -8;  // of the weights
-    return start_sums<Rows>(x, tokens, cols, offset, scratch);
-  }
+struct Q4Product : OffsetProduct<-8> {
   template <class Rows, int R, int T>
   static void run(const Matrix& w, int tile, int apart, const Tokens& x, const int32_t* start, float* y, int64_t ldy) {
     multiply_q4_tiles<Rows, R, T>(w, tile, apart, x, start, y, ldy);

@@ -10,28 +10,6 @@
 namespace qwen3cpu::vnni {
 namespace {
 
-// sum[i][t] += sum(n * x_t) over the 32 k with number k of the blocks; x: the first of these k.
-template <int G, class Rows, int R, int T>
-QWEN3CPU_INLINE void add_32(const Q4aBlock<G>* const (&block)[R], int64_t apart, int k, const int8_t* x, int64_t stride,
-                            typename Rows::Int (&sum)[R][T]) {
-#pragma GCC unroll 4
-  for (int v = 0; v < 4; ++v) {
-    typename Rows::Int two[R], low[R], high[R];
-    for (int i = 0; i < R; ++i) {
-      if (v % 2 == 0) prefetch<Rows, 1536, _MM_HINT_T0>(block[i]->q[k][v], apart);
-      two[i] = Rows::load(block[i]->q[k][v], apart);
-      low[i] = Rows::low_nibbles(two[i]);
-      high[i] = Rows::high_nibbles(two[i]);
-    }
-#pragma GCC unroll 16
-    for (int t = 0; t < T; ++t)
-      for (int i = 0; i < R; ++i) sum[i][t] = Rows::add_products(sum[i][t], low[i], x + t * stride + 4 * v);
-#pragma GCC unroll 16
-    for (int t = 0; t < T; ++t)
-      for (int i = 0; i < R; ++i) sum[i][t] = Rows::add_products(sum[i][t], high[i], x + t * stride + 16 + 4 * v);
-  }
-}
-
 // part[i][t] = what block b of R registers of row tiles adds before the scale of the activations; here: groups of 32
 // that it has; sums: of the block's first group.
 template <int G, class Rows, int R, int T>
@@ -57,7 +35,7 @@ QWEN3CPU_INLINE void multiply_block(const Q4aBlock<G>* const (&block)[R], int64_
     for (int t = 0; t < T; ++t)
       for (int i = 0; i < R; ++i) sum[i][t] = Rows::set1(0);
 #pragma GCC unroll 1
-    for (int k = g * parts; k < end; ++k) add_32<G, Rows, R, T>(block, apart, k, q + k * kGroup, x.stride, sum);
+    for (int k = g * parts; k < end; ++k) add_32<Rows>(block, apart, k, q + k * kGroup, x.stride, sum);
     for (int i = 0; i < R; ++i) {
       prefetch<Rows, 1536, _MM_HINT_T0>(block[i]->scale[g], apart);
       const typename Rows::Float scale = Rows::load_floats(block[i]->scale[g], apart_floats);

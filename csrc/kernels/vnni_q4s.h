@@ -17,22 +17,7 @@ QWEN3CPU_INLINE void add_group(const Q4sBlock* const (&block)[R], int64_t apart,
 #pragma GCC unroll 16
   for (int t = 0; t < T; ++t)
     for (int i = 0; i < R; ++i) sum[i][t] = Rows::set1(start[t * groups]);
-#pragma GCC unroll 4
-  for (int v = 0; v < 4; ++v) {
-    typename Rows::Int two[R], low[R], high[R];
-    for (int i = 0; i < R; ++i) {
-      if (v % 2 == 0) prefetch<Rows, 1536, _MM_HINT_T0>(block[i]->q[g][v], apart);
-      two[i] = Rows::load(block[i]->q[g][v], apart);
-      low[i] = Rows::low_nibbles(two[i]);
-      high[i] = Rows::high_nibbles(two[i]);
-    }
-#pragma GCC unroll 16
-    for (int t = 0; t < T; ++t)
-      for (int i = 0; i < R; ++i) sum[i][t] = Rows::add_products(sum[i][t], low[i], x + t * stride + 4 * v);
-#pragma GCC unroll 16
-    for (int t = 0; t < T; ++t)
-      for (int i = 0; i < R; ++i) sum[i][t] = Rows::add_products(sum[i][t], high[i], x + t * stride + 16 + 4 * v);
-  }
+  add_32<Rows>(block, apart, g, x, stride, sum);
   for (int i = 0; i < R; ++i) {
     const typename Rows::Int scale = Rows::scales_q4s(block[i]->scale[g], apart);
 #pragma GCC unroll 16
@@ -77,12 +62,7 @@ __attribute__((noinline)) void multiply_q4s_tiles(const Matrix& w, int tile, int
   }
 }
 
-struct Q4Product {
-  template <class Rows>
-  static const int32_t* start(const Tokens& x, int tokens, int cols, uint8_t* scratch) {
-    constexpr int offset = -8;  // of the weights
-    return start_sums<Rows>(x, tokens, cols, offset, scratch);
-  }
+struct Q4Product : OffsetProduct<-8> {
   template <class Rows, int R, int T>
   static void run(const Matrix& w, int tile, int apart, const Tokens& x, const int32_t* start, float* y, int64_t ldy) {
     multiply_q4s_tiles<Rows, R, T>(w, tile, apart, x, start, y, ldy);

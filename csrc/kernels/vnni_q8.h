@@ -60,12 +60,7 @@ __attribute__((noinline)) void multiply_q8_tiles(const Matrix& w, int tile, int 
     for (int t = 0; t < T; ++t) Rows::store(y + t * ldy + i * Rows::kTiles * apart_rows, apart_rows, acc[i][t]);
 }
 
-struct Q8Product {
-  template <class Rows>
-  static const int32_t* start(const Tokens& x, int tokens, int cols, uint8_t* scratch) {
-    constexpr int offset = -128;  // of the weights
-    return start_sums<Rows>(x, tokens, cols, offset, scratch);
-  }
+struct Q8Product : OffsetProduct<-128> {
   template <class Rows, int R, int T>
   static void run(const Matrix& w, int tile, int apart, const Tokens& x, const int32_t* start, float* y, int64_t ldy) {
     multiply_q8_tiles<Rows, R, T>(w, tile, apart, x, start, y, ldy);

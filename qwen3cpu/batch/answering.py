@@ -106,7 +106,7 @@ class Answering:
             self._runner.close()
 
     def _begin(self, lines: Iterator[tuple[int, Line]]) -> Iterator[_Begun]:
-        """Prepare lines, on the thread that works ahead; nobody else touches the list of what was handed in."""
+        """Prepare lines. It runs on the thread that works ahead; no other thread uses the list of jobs handed in."""
         for place, line in lines:
             try:
                 if line.problem is not None:

@@ -28,7 +28,7 @@ from qwen3cpu.loading.open import open_checkpoint
 
 gguf = pytest.importorskip("gguf")
 import gguf_models  # noqa: E402  needs the package
-from gguf_models import KINDS, WIDE, write_gguf  # noqa: E402
+from gguf_models import KINDS, WIDE, write_gguf, write_small  # noqa: E402
 
 IDS = np.random.default_rng(0).integers(0, 256, 60).tolist()
 
@@ -45,10 +45,7 @@ def model_of(
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of few bytes, for damage."""
-    path = tmp_path_factory.mktemp("gguf") / "small.gguf"
-    config = qwen3_config(num_hidden_layers=1)
-    write_gguf(path, config, dict(random_tensors(config)), "Q8_0")
-    return path
+    return write_small(tmp_path_factory.mktemp("gguf"))
 
 
 # Weights

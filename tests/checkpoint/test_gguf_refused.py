@@ -16,16 +16,13 @@ from qwen3cpu.errors import CheckpointError, ConfigError, Qwen3CpuError
 from qwen3cpu.loading.open import open_checkpoint
 
 gguf = pytest.importorskip("gguf")
-from gguf_models import WIDE, write_gguf  # noqa: E402  needs the package
+from gguf_models import WIDE, write_gguf, write_small  # noqa: E402  needs the package
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of few bytes, for damage."""
-    path = tmp_path_factory.mktemp("gguf") / "small.gguf"
-    config = qwen3_config(num_hidden_layers=1)
-    write_gguf(path, config, dict(random_tensors(config)), "Q8_0")
-    return path
+    return write_small(tmp_path_factory.mktemp("gguf"))
 
 
 # Damage and what is not supported

@@ -17,16 +17,7 @@ from lora_adapters import KINDS, write_adapter, write_all
 import qwen3cpu
 from qwen3cpu import _native
 
-SHAPE = {
-    "hidden_size": 100,
-    "intermediate_size": 171,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 2,
-    "head_dim": 32,
-    "num_hidden_layers": 2,
-    "vocab_size": 421,
-    "max_position_embeddings": 1024,
-}
+SHAPE = checkpoints.ODD_SHAPE | {"num_hidden_layers": 2}
 LENGTH = _native.KV_BLOCK + 23
 QUANTS = ("f32", "bf16", "q8", "q4", "q4a32")
 

@@ -17,17 +17,8 @@ from qwen3cpu import _native
 from qwen3cpu.checkpoint.tensors import QUANTS
 from qwen3cpu.engine.sequence import TokenSequence
 
-# Odd sizes, so that tails are met, and more positions than two blocks of the KV cache.
-SHAPE = {
-    "hidden_size": 100,
-    "intermediate_size": 171,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 2,
-    "head_dim": 32,
-    "num_hidden_layers": 3,
-    "vocab_size": 421,
-    "max_position_embeddings": 1024,
-}
+SHAPE = checkpoints.ODD_SHAPE | {"num_hidden_layers": 3}
+# More positions than two blocks of the KV cache.
 LENGTH = 2 * _native.KV_BLOCK + 23
 THREADS = (1, 2, 4)
 

@@ -34,6 +34,17 @@ class Written:
 
 # Configuration and weights
 
+ODD_SHAPE: dict[str, int] = {
+    "hidden_size": 100,
+    "intermediate_size": 171,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "vocab_size": 421,
+    "max_position_embeddings": 1024,
+}
+"""Sizes that are whole numbers of nothing, so that all tails are met."""
+
 
 def qwen3_config(**overrides: Any) -> dict[str, Any]:
     """config.json of a tiny model; keyword arguments replace keys, and a value of `...` removes the key."""

@@ -13,7 +13,7 @@ from typing import Any
 import gguf
 import numpy as np
 from checkpoint_texts import CHAT_TEMPLATE, CONTROL_TOKENS, tokenizer_dict
-from checkpoints import tensor_shapes
+from checkpoints import qwen3_config, random_tensors, tensor_shapes
 from gguf_blocks import NUMBERS, random_type_blocks, values_of
 from numpy.typing import NDArray
 
@@ -203,6 +203,14 @@ def write_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return held
+
+
+def write_small(folder: Path) -> Path:
+    """A file of few bytes, for damage."""
+    path = folder / "small.gguf"
+    config = qwen3_config(num_hidden_layers=1)
+    write_gguf(path, config, dict(random_tensors(config)), "Q8_0")
+    return path
 
 
 def add_metadata(writer: gguf.GGUFWriter, config: Mapping[str, Any]) -> None:

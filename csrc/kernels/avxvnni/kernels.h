@@ -15,15 +15,7 @@ MatmulFn matmul;
 namespace q4s {
 MatmulFn matmul;
 }
-namespace q4a32 {
-MatmulFn matmul;
-}
-namespace q4a64 {
-MatmulFn matmul;
-}
-namespace q4a128 {
-MatmulFn matmul;
-}
+#include "kernels/q4a_kernels.inc"
 namespace probes {
 int64_t int8(int64_t rounds);
 }

@@ -4,16 +4,8 @@
 #include "kernels/avxvnni/rows.h"
 
 namespace qwen3cpu::avxvnni {
-namespace {
 
-template <int G>
-void multiply_q4a(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
-                  float* y, int64_t ldy, uint8_t* scratch) {
-  vnni::multiply_q4a<G, Rows>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
-}
-
-}  // namespace
-
+#define QWEN3CPU_MULTIPLY(G) vnni::multiply_q4a<G, Rows>
 #include "kernels/q4a_sizes.inc"
 
 }  // namespace qwen3cpu::avxvnni

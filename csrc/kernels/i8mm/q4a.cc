@@ -3,16 +3,8 @@
 #include "kernels/neon/q4a_tiles.h"
 
 namespace qwen3cpu::i8mm {
-namespace {
 
-template <int G>
-void multiply_q4a(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
-                  float* y, int64_t ldy, uint8_t* scratch) {
-  neon::multiply_q4a<Usmmla, G>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
-}
-
-}  // namespace
-
+#define QWEN3CPU_MULTIPLY(G) neon::multiply_q4a<Usmmla, G>
 #include "kernels/q4a_sizes.inc"
 
 }  // namespace qwen3cpu::i8mm

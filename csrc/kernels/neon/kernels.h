@@ -21,15 +21,7 @@ MatmulFn matmul;
 namespace q4s {
 MatmulFn matmul;
 }
-namespace q4a32 {
-MatmulFn matmul;
-}
-namespace q4a64 {
-MatmulFn matmul;
-}
-namespace q4a128 {
-MatmulFn matmul;
-}
+#include "kernels/q4a_kernels.inc"
 namespace kv_f32 {
 AttendFn attend;
 StoreKvFn store;

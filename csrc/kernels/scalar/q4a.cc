@@ -60,6 +60,7 @@ void multiply_q4a(const Matrix& w, int first_tile, int n_tiles, const Activation
 
 }  // namespace
 
+#define QWEN3CPU_MULTIPLY(G) multiply_q4a<G>
 #include "kernels/q4a_sizes.inc"
 
 }  // namespace qwen3cpu::scalar

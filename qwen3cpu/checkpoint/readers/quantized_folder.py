@@ -9,14 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.checkpoint.model_texts import ModelTexts
-from qwen3cpu.checkpoint.readers.safetensors_folder import SCORE
+from qwen3cpu.checkpoint.readers.stored_folder import SCORE, StoredFolder
 from qwen3cpu.checkpoint.readers.tensor_files import FLOATS, TensorFiles
-from qwen3cpu.checkpoint.readers.tied_head import check_twin, has_twin, stored_config
-from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, LAYERS, WIDE, format_of_groups, matrix_shapes, vector_lengths
+from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, LAYERS, WIDE, format_of_groups
 from qwen3cpu.checkpoint.weight_source import Groups, kept_group
 from qwen3cpu.errors import CheckpointError
 
@@ -74,11 +72,10 @@ class PlainMatrix(StoredMatrix):
 
     def rows(self, first: int, last: int) -> NDArray[Any]:
         """As WeightSource.rows."""
-        part = self._tensors.array(self._name)[first:last]
-        return part if part.flags.aligned else part.copy()
+        return self._tensors.rows(self._name, first, last)
 
 
-class QuantizedFolder:
+class QuantizedFolder(StoredFolder):
     """The weights of a model folder, quantized ones handed out as float32: a GroupSource.
 
     Which matrices are quantized is what the tensors say, not the lists of config.json: both forms of a matrix are
@@ -91,24 +88,17 @@ class QuantizedFolder:
         Raises CheckpointError as `open_matrix`, for tensors of the model that are missing, misshapen or in a dtype that
         is not BF16, F16 or F32, and for tensors in layers, embedding and head that no part of the model is made of.
         """
-        self.path = folder
-        self._config_json = texts.config_json
-        self._tensors = TensorFiles(folder)
-        self.config = config = stored_config(texts, self._tensors)
-        self._has_twin = has_twin(config, self._tensors)
-        self._hidden_size = config.hidden_size
-        self._tied = config.tie_word_embeddings
-        self.matrices = matrix_shapes(config)
-        self.vectors = vector_lengths(config)
+        super().__init__(folder, texts)
+        self._tied = self.config.tie_word_embeddings
         self._stored: dict[str, StoredMatrix] = {}
         for name, shape in self.matrices.items():
-            found = open_matrix(self._tensors, name.removesuffix(".weight"), shape)
-            self._stored[name] = found or PlainMatrix(self._tensors, name, shape)
+            found = open_matrix(self.tensors, name.removesuffix(".weight"), shape)
+            self._stored[name] = found or PlainMatrix(self.tensors, name, shape)
         for name, length in self.vectors.items():
-            self._tensors.check(name, (length,))
+            self.tensors.check(name, (length,))
         self._check_extra()
         self.stored_bytes: int = sum(
-            self._tensors.bytes_of(name) if isinstance(self._stored[name], PlainMatrix) else rows * cols * 4
+            self.tensors.bytes_of(name) if isinstance(self._stored[name], PlainMatrix) else rows * cols * 4
             for name, (rows, cols) in self.matrices.items()
         )
         """Bytes of the matrices as `rows` gives them."""
@@ -128,8 +118,8 @@ class QuantizedFolder:
 
     def _check_extra(self) -> None:
         used = {part.name for matrix in self._stored.values() for part in matrix.parts} | set(self.vectors) | {SCORE}
-        for name in sorted(set(self._tensors) - used):
-            if self._tied and name == HEAD and self._tensors.entry(name).dtype in FLOATS:
+        for name in sorted(set(self.tensors) - used):
+            if self._tied and name == HEAD and self.tensors.entry(name).dtype in FLOATS:
                 continue
             if name.startswith((LAYERS, *(each.removesuffix("weight") for each in (EMBEDDING, HEAD)))):
                 self._check_no_effect(name)
@@ -144,11 +134,11 @@ class QuantizedFolder:
             _logger.info("%s: ignoring %s: the engine rounds activations in its own way", self.path, name)
             return
         # Some writers of GPTQ add a bias of zeros to each linear layer.
-        if name.endswith(".bias") and self._tensors.entry(name).dtype in FLOATS and not self._tensors.array(name).any():
+        if name.endswith(".bias") and self.tensors.entry(name).dtype in FLOATS and not self.tensors.array(name).any():
             return
         tied = " (config.json ties the head to the embedding)" if self._tied and name.startswith("lm_head.") else ""
         raise CheckpointError(
-            f"{self._tensors.where(name)}: expected the tensors of the model that config.json describes{tied}, found "
+            f"{self.tensors.where(name)}: expected the tensors of the model that config.json describes{tied}, found "
             "one that does not belong to it"
         )
 
@@ -158,8 +148,7 @@ class QuantizedFolder:
         Values are those of the maker's library. Raises CheckpointError for a scale that is not finite, and for rows of
         an embedding that differ from those of a head tied to it.
         """
-        if self._has_twin and name == EMBEDDING:
-            check_twin(self._tensors, first, last)
+        self.check_twin(name, first, last)
         return self._stored[name].rows(first, last)
 
     def group_size(self, name: str) -> int | None:
@@ -182,28 +171,11 @@ class QuantizedFolder:
         rows = self.matrices[name][0]
         for part in self._stored[name].parts:
             if part.by_row:
-                self._tensors.advise("MADV_DONTNEED", part.name, first, last, rows)
+                self.tensors.advise("MADV_DONTNEED", part.name, first, last, rows)
             elif last == rows:
-                self._tensors.advise("MADV_DONTNEED", part.name, 0, 1, 1)
+                self.tensors.advise("MADV_DONTNEED", part.name, 0, 1, 1)
 
     def will_need(self, name: str) -> None:
         """Let the system read a matrix ahead."""
         for part in self._stored[name].parts:
-            self._tensors.advise("MADV_WILLNEED", part.name, 0, 1, 1)
-
-    def vector(self, name: str) -> NDArray[np.float32]:
-        """A norm weight or bias as float32, a copy. Raises CheckpointError when a value is not finite."""
-        return self._tensors.finite(name)
-
-    def score_head(self) -> NDArray[np.float32]:
-        """A reranker's own head, float32 [1, hidden_size]: `score.weight`. Raises CheckpointError."""
-        self._tensors.check(SCORE, (1, self._hidden_size))
-        return self._tensors.finite(SCORE)
-
-    def files(self) -> dict[str, Path]:
-        """Name -> path of every weight file."""
-        return self._tensors.files()
-
-    def fingerprint(self) -> str:
-        """As TensorFiles.fingerprint of config.json."""
-        return self._tensors.fingerprint(self._config_json)
+            self.tensors.advise("MADV_WILLNEED", part.name, 0, 1, 1)

@@ -82,6 +82,11 @@ class TensorFiles:
         """A tensor in its shape, as `SafetensorsFile.array` gives it: a view of the file."""
         return self._file(name).array(self._stored[name])
 
+    def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
+        """Rows [first, last) of a tensor, aligned: a view of the file where it can be one."""
+        part = self.array(name)[first:last]
+        return part if part.flags.aligned else part.copy()
+
     def raw(self, name: str) -> NDArray[np.uint8]:
         """The bytes of a tensor: a view of the file."""
         return self._file(name).raw(self._stored[name])

@@ -80,6 +80,8 @@ def _differ(tensors: TensorFiles) -> bool:
 
 def _differing(tensors: TensorFiles, rows: Any) -> NDArray[np.bool_]:
     """For each of some rows, whether embedding and head have different values."""
-    mine, its = (as_float32(tensors.array(name)[rows]) for name in (EMBEDDING, HEAD))
+    mine, its = (tensors.array(name)[rows] for name in (EMBEDDING, HEAD))
+    if tensors.entry(EMBEDDING).dtype != tensors.entry(HEAD).dtype or not np.array_equal(mine, its):
+        mine, its = as_float32(mine), as_float32(its)
     differing: NDArray[np.bool_] = (mine != its).any(1)
     return differing

@@ -31,5 +31,5 @@ def path_inside(folder: Path, asked: str) -> Path:
 
 
 def _refused(asked: str) -> ArgumentError:
-    """One error for all: whoever asks shall not learn what lies elsewhere."""
+    """The same error for every wrong path, so that a client cannot find out which files there are elsewhere."""
     return ArgumentError(f"lora_path: expected an adapter inside the folder of adapters, found {asked[:200]!r}")
