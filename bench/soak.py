@@ -8,7 +8,8 @@
 The server runs in a process of its own with a small KV cache, so that answers are preempted. Every answer with a seed
 is compared with what the same request gave alone at the start. After each tenth of the time the load rests for a
 moment: what a server still holds then is what it keeps, while under load its memory follows the texts of 2 MB that are
-on their way. Exit code 1: memory at rest that grew, an open file or a KV block too many, a 5xx, a wrong answer.
+on their way. Of two models that take turns, the chat model is loaded anew before each rest. Exit code 1: memory at rest
+that grew, an open file or a KV block too many, a 5xx, a wrong answer.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from typing import Any
 
 import httpx
 from serve import wait_until_ready
+from soak_requests import HOSTILE_SCHEMAS, seeded_bodies, told
 
 from qwen3cpu.bench.machine import Machine
 from qwen3cpu.system.progress_bar import Progress
@@ -40,24 +42,6 @@ MOST_GROWTH = 1.02
 TENTHS = 10
 REST_SECONDS = 25.0
 """Without a request: a server gives free pages back every ten seconds."""
-TOOL = {
-    "type": "function",
-    "function": {
-        "name": "add",
-        "parameters": {
-            "type": "object",
-            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
-            "required": ["a", "b"],
-        },
-    },
-}
-SCHEMA = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
-HOSTILE_SCHEMAS: tuple[dict[str, Any], ...] = (
-    {"type": "object", "patternProperties": {f"^(a|b){{{i}}}$": {"type": "integer"} for i in range(250)}},
-    {"type": "string", "pattern": "^(.{0,1000}){0,1000}x$"},
-    {"anyOf": [{"type": "object", "properties": {f"k{i}": {"$ref": "#"}}} for i in range(200)]},
-    {"type": "array", "items": {"enum": [f"value {i} " + "x" * 40 for i in range(500)]}, "minItems": 500},
-)
 # Endpoints of all APIs that take messages and stream answers to them.
 STREAMS = ("/v1/chat/completions", "/v1/messages", "/api/chat")
 WORDS = ("river", "stone", "cloud", "lamp", "tree", "road", "wind", "door", "glass", "bread")
@@ -76,41 +60,6 @@ class Record:
     """(seconds since the start, bytes of resident memory) of the server, under load."""
     at_rest: list[tuple[int, int]] = field(default_factory=list)
     """(bytes of resident memory, open files) after each tenth of the time."""
-
-
-def seeded_bodies() -> list[dict[str, Any]]:
-    """Requests whose answers never change: plain, thinking, with a schema, with a tool, several at once."""
-    bodies: list[dict[str, Any]] = []
-    for number in range(12):
-        question = f"What is {number + 3} + {2 * number + 1}?"
-        body: dict[str, Any] = {
-            "messages": [{"role": "user", "content": question}],
-            "seed": number,
-            "temperature": 0.8,
-            "max_tokens": 48,
-        }
-        if number % 4 == 1:
-            body |= {"reasoning_effort": "none", "n": 2}
-        elif number % 4 == 2:
-            body |= {"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": SCHEMA}}}
-            body |= {"reasoning_effort": "none"}
-        elif number % 4 == 3:
-            body |= {"tools": [TOOL], "tool_choice": "auto" if number % 8 == 3 else "required"}
-        bodies.append(body)
-    return bodies
-
-
-def told(answer: dict[str, Any]) -> str:
-    """All of an answer but ids and times."""
-    choices = [
-        {**choice, "message": {**choice["message"], "tool_calls": _calls(choice["message"].get("tool_calls"))}}
-        for choice in answer["choices"]
-    ]
-    return json.dumps([choices, answer["usage"]["completion_tokens"]], sort_keys=True)
-
-
-def _calls(calls: list[dict[str, Any]] | None) -> list[Any]:
-    return [call["function"] for call in calls or ()]
 
 
 def total(lines: list[str], name: str) -> int:
@@ -182,10 +131,17 @@ class Load:
                 clients = (client(kind, rng, end) for kind, rng in zip(kinds, rngs, strict=True))
                 await asyncio.gather(watch(end), *clients)
                 rest = monotonic()
+                await self._settle()
                 await asyncio.sleep(REST_SECONDS)
                 files = len(list(Path(f"/proc/{self._process}/fd").iterdir()))
                 self._record.at_rest.append((self._memory(), files))
                 self._start += monotonic() - rest
+
+    async def _settle(self) -> None:
+        """Where two models take turns, load the chat model anew: memory at rest is then always that of this model."""
+        if self._beside:
+            await self._post("/v1/embeddings", {"input": WORDS[0], "model": self._beside})
+            await self.one_token()
 
     def _memory(self) -> int:
         """Bytes of the server's resident memory."""
