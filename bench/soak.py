@@ -2,7 +2,7 @@
 
     python bench/soak.py --minutes 60                        # the embedded model
     python bench/soak.py --minutes 10 --model FOLDER
-    python bench/soak.py --minutes 60 --beside tiny-embedding --memory 24M    # two models that take turns
+    python bench/soak.py --warm-up 25000 --minutes 20 --beside tiny-embedding --memory 24M    # two that take turns
     python bench/soak.py --flood                             # a one-token chat beside 2 MB texts and hostile schemas
 
 The server runs in a process of its own with a small KV cache, so that answers are preempted. Every answer with a seed
@@ -99,8 +99,8 @@ class Load:
             response = await self._http.post("/v1/embeddings", json={"input": text, "model": self._beside})
             self._vectors.append((text, response.raise_for_status().json()["data"][0]["embedding"]))
 
-    async def run(self, seconds: float) -> None:
-        """All kinds of clients side by side for so long, with a rest after each tenth."""
+    async def run(self, seconds: float, warm_up: int) -> None:
+        """All kinds of clients side by side for so long after so many requests, with a rest after each tenth."""
         self._start = monotonic()
         kinds = [self._seeded] * 6 + [self._stream] * 3 + [self._cancel] * 3
         kinds += [self._long_prompt, self._text_endpoints, self._nonsense, self._flood, self._hostile]
@@ -115,6 +115,11 @@ class Load:
                 self._record.requests[name] += 1
                 self._record.longest[name] = max(self._record.longest.get(name, 0.0), monotonic() - started)
 
+        with Progress("Warming up", None):
+            while (missing := warm_up - self._record.requests.total()) > 0:
+                end = monotonic() + min(10.0, missing / 10)
+                await asyncio.gather(*(client(kind, rng, end) for kind, rng in zip(kinds, rngs, strict=True)))
+        self._start = monotonic()
         with Progress("Soaking", round(seconds), unit="s") as progress:
             shown = 0
 
@@ -302,7 +307,7 @@ async def soak(url: str, process: int, args: argparse.Namespace) -> bool:
     """Load the server, print the figures."""
     record = Record()
     load = Load(url, process, record, args.beside)
-    about = {name: getattr(args, name) for name in ("beside", "memory", "kv_memory")}
+    about = {name: getattr(args, name) for name in ("beside", "memory", "kv_memory", "warm_up")}
     about |= {"machine": Machine.here().__dict__, "model": Path(args.model).name}
     await load.prepare()
     if args.flood:
@@ -311,7 +316,7 @@ async def soak(url: str, process: int, args: argparse.Namespace) -> bool:
         print(json.dumps({**about, **figures}, indent=1))
         await load.close()
         return not record.wrong
-    await load.run(args.minutes * 60)
+    await load.run(args.minutes * 60, args.warm_up)
     leaked = await load.leaked_blocks()
     await load.close()
     figures, well = report(record, leaked, args.minutes * 60)
@@ -328,6 +333,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--warm-up", type=int, default=0, metavar="N", help="requests before the time begins")
     parser.add_argument("--kv-memory", default="16M", help="of the server (default: %(default)s, little for `tiny`)")
     parser.add_argument("--beside", metavar="MODEL", help="an embedding model in the same server")
     parser.add_argument("--memory", metavar="SIZE", help="of all models; when two do not fit, they take turns")

@@ -9,8 +9,10 @@ namespace qwen3cpu {
 namespace {
 
 // A piece of a reduction: its rows stay in L2 while the tokens pass by, and several threads share a prompt's tokens.
+// Few tokens wait for memory: threads share the rows instead.
 constexpr int kReducedTiles = 4;
 constexpr int kReducedTokens = 48;
+constexpr int reduced_tiles(int tokens) { return tokens <= AdapterRuns::kFewTokens ? 1 : kReducedTiles; }
 // Of b u, which is added where it was computed, while it is in L1.
 constexpr int kAddedTiles = 32;
 constexpr int kAddedTokens = 24;
@@ -78,7 +80,7 @@ int AdapterRuns::reduction_pieces(const Readers& readers) const {
   int n = 0;
   for (const Run& run : runs_)
     if (const Matrix* a = reduction_of(*run.adapter, readers))
-      n += ceil_div(a->tiles(), kReducedTiles) * ceil_div(run.end - run.first_token, kReducedTokens);
+      n += ceil_div(a->tiles(), reduced_tiles(run.tokens())) * ceil_div(run.tokens(), kReducedTokens);
   return n;
 }
 
@@ -86,11 +88,11 @@ AdapterRuns::Reduction AdapterRuns::reduction(const Readers& readers, int piece)
   for (const Run& run : runs_) {
     const Matrix* a = reduction_of(*run.adapter, readers);
     if (a == nullptr) continue;
-    const int blocks = ceil_div(run.end - run.first_token, kReducedTokens);
-    const int pieces = ceil_div(a->tiles(), kReducedTiles) * blocks;
+    const int most = reduced_tiles(run.tokens()), blocks = ceil_div(run.tokens(), kReducedTokens);
+    const int pieces = ceil_div(a->tiles(), most) * blocks;
     if (piece < pieces) {
-      const int tile = piece / blocks * kReducedTiles, token = run.first_token + piece % blocks * kReducedTokens;
-      return {a, tile, std::min(kReducedTiles, a->tiles() - tile), token, std::min(kReducedTokens, run.end - token)};
+      const int tile = piece / blocks * most, token = run.first_token + piece % blocks * kReducedTokens;
+      return {a, tile, std::min(most, a->tiles() - tile), token, std::min(kReducedTokens, run.end - token)};
     }
     piece -= pieces;
   }

@@ -48,6 +48,7 @@ class AdapterRuns {
   struct Run {
     const Adapter* adapter;
     int first_token, end;
+    int tokens() const { return end - first_token; }
   };
   std::vector<Run> runs_;
   int tokens_ = 0;

@@ -10,6 +10,7 @@ from typing import Final
 
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.errors import ArgumentError, CheckpointError
+from qwen3cpu.loading.sources import may_be_packed
 from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.system.progress_bar import Progress
 from qwen3cpu.system.thread_count import resolve_threads
@@ -53,8 +54,15 @@ def run_verify(args: argparse.Namespace) -> int:
     for name in ("text", "quant", "windows", "output"):
         if getattr(args, name) is not None:
             raise ArgumentError(f"--{name}: only with --reference")
+    path = Path(args.file)
+    if path.is_dir() or (path.exists() and not may_be_packed(path)):
+        found = "a folder" if path.is_dir() else "a checkpoint"
+        raise ArgumentError(
+            f"{path}: expected a packed file, whose checksums are compared, found {found}; "
+            "`--reference` compares such a model with transformers, and `qwen3cpu quantize` makes packed files"
+        )
     start = perf_counter()
-    file = PackedFile(Path(args.file))
+    file = PackedFile(path)
     threads = resolve_threads(args.threads)
     with Progress("Verifying", file.path.stat().st_size) as progress:
         tensors, size = _check_tensors(file, threads, progress)

@@ -25,6 +25,7 @@ from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, tensors_of
 from qwen3cpu.errors import AdapterError, ArgumentError
 from qwen3cpu.loading.locate import locate
 from qwen3cpu.loading.sources import may_be_packed, open_unpacked
+from qwen3cpu.system.progress_bar import Progress
 
 _DTYPES: Final = {np.dtype("<u2"): "BF16", np.dtype("<f2"): "F16", np.dtype("<f4"): "F32"}
 _TEXT_SUFFIXES: Final = (".json", ".jinja", ".txt", ".md")
@@ -60,13 +61,15 @@ def merge(base: str | os.PathLike[str], adapter: str | os.PathLike[str], out: st
             "checkpoint that it was made from"
         )
     contents = read_adapter(adapter, opened.config)
-    merged = _Merged(opened.weights, contents, tied=opened.config.tie_word_embeddings)
+    progress = Progress("Merging", None)
+    merged = _Merged(opened.weights, contents, progress, tied=opened.config.tie_word_embeddings)
     tensors = {tensor.name: merged.tensor(tensor.name, tensor.shape) for tensor in tensors_of(opened.config)}
     if merged.unties:
         tensors[HEAD] = merged.tensor(HEAD, tensors[EMBEDDING].shape)
     try:
-        with _appearing(target) as part:
+        with _appearing(target) as part, progress:
             _copy_texts(folder, part, unties=merged.unties)
+            progress.start(f"Merging into {target.name}", sum(tensor.size for tensor in tensors.values()))
             write_model(part, tensors)
     except OSError as reason:
         raise ArgumentError(f"out: {target} cannot be written: {reason.strerror or reason}") from reason
@@ -76,9 +79,10 @@ def merge(base: str | os.PathLike[str], adapter: str | os.PathLike[str], out: st
 class _Merged:
     """The tensors of the merged model."""
 
-    def __init__(self, weights: FolderWeights, contents: AdapterContents, *, tied: bool) -> None:
+    def __init__(self, weights: FolderWeights, contents: AdapterContents, progress: Progress, *, tied: bool) -> None:
         self._weights = weights
         self._contents = contents
+        self._progress = progress
         self._tied = tied
         self.changed = {*contents.low_rank, *contents.whole}
         self.unties = tied and bool(self.changed & {EMBEDDING, HEAD})
@@ -112,7 +116,9 @@ class _Merged:
             if factor is not None:
                 piece = piece * (factor if name == EMBEDDING else factor[first:last, None])
             try:
-                yield piece if piece.dtype == dtype else as_dtype(as_float32(piece), dtype)
+                written = piece if piece.dtype == dtype else as_dtype(as_float32(piece), dtype)
+                self._progress.advance(written.nbytes)
+                yield written
             except OverflowError as reason:
                 raise AdapterError(f"{self._contents.path}: {name}: {reason}") from None
 

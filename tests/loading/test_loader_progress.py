@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from checkpoints import write_checkpoint
+from lora_adapters import KINDS, write_adapter
 
 from qwen3cpu.loading import open as loader
 from qwen3cpu.loading.open import open_checkpoint
@@ -49,6 +50,20 @@ def test_counts_on_a_terminal() -> None:
     shown = on_a_terminal(BAR)
     assert "Reading the prompt" in shown
     assert "40/40 tokens 0:00:00" in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)  # without colours
+
+
+def test_bytes_of_a_merge_on_a_terminal(tmp_path: Path) -> None:
+    base = write_checkpoint(tmp_path / "base")
+    write_adapter(tmp_path / "adapter", base.config, KINDS["plain"], seed=3)
+    shown = on_a_terminal(
+        "import sys\nfrom pathlib import Path\nimport qwen3cpu\n"
+        "qwen3cpu.merge(*(Path(sys.argv[1]) / name for name in ('base', 'adapter', 'out')))\n",
+        tmp_path,
+    )
+    assert "Merging into out" in shown
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
+    done, total = re.findall(r"([\d.]+)/([\d.]+) [kMG]B", plain)[-1]
+    assert done == total
 
 
 def test_bytes_of_a_load_on_a_terminal(tmp_path: Path) -> None:
