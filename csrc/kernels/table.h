@@ -25,9 +25,9 @@ namespace qwen3cpu {
 //   q4          acc = fma(float(dot), scale_x[b], acc), blocks b of 256 ascending, then y = acc * row_scale,
 //               dot = sum over the block's groups of s * sum((8 (n - 8) + 3 (z - 7)) * q_x), int32
 //   q4s         the same, dot = sum over the block's groups of scale_w[g] * sum((q_w - 8) * q_x), int32
-//   q4a<G>      acc = fma(part, scale_x[b], acc), blocks b of 256 ascending; part = 0, then the block's groups of G
-//               ascending: part = fma(float(sum(q_x)), minimum[g], part), and once more from the first group on:
-//               part = fma(float(sum(n * q_x)), scale[g], part); both sums are int32
+//   q4a<G>      groups g of G ascending: acc = fma(inputs, minimum[g], acc), then acc = fma(products, scale[g], acc);
+//               inputs = fma(float(sum(q_x)), scale_x[k], inputs) and products = fma(float(sum(n * q_x)), scale_x[k],
+//               products) over the k of 32 columns of the group, ascending from 0; both sums are int32
 using MatmulFn = void(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                       float* y, int64_t ldy, uint8_t* scratch);
 

@@ -17,7 +17,7 @@
 //   set1, zero, low_nibbles, high_nibbles, mul
 //   add_products(sum, w, x) sum + the products of a k-quad with the activations x: four of them, or a register
 //   add_scaled(dot, x, s)   dot + the products of both halves of x and s
-//   fma(dot, scale, acc)    float(dot) * scale + acc; dot may be floats
+//   fma(dot, scale, acc)    float(dot) * scale + acc; dot may be floats, and scale one float
 //   eightfold(x)            8 * x
 //   pin(x)                  keeps x in a register here
 // and on the two int16 halves of lanes, for the scales of two groups of q4 side by side:

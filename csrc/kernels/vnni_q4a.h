@@ -1,7 +1,7 @@
 // q4a weights times int8 activations by VPDPBUSD, for a variant's rows (vnni.h). Internal linkage.
 //
-// A group's sums of n * x are scaled as floats. What its minimum brings is there before: it meets the sum of the
-// activations.
+// Each 32 k have a scale of their activations: their sums of n * x meet it as floats, and what they add up to in a
+// group meets the scale of its weights. The minimum of a group meets the sum of its inputs.
 #pragma once
 
 #include "kernels/q4a_sums.h"
@@ -10,38 +10,40 @@
 namespace qwen3cpu::vnni {
 namespace {
 
-// part[i][t] = what block b of R registers of row tiles adds before the scale of the activations; here: groups of 32
-// that it has; sums: of the block's first group.
+// Adds group g of a block of R registers of row tiles to acc; n: groups of 32 that it has; q, scale_x: the activations
+// of the first of them and their scales; sums: [tokens][groups in all], of this group first.
 template <int G, class Rows, int R, int T>
-QWEN3CPU_INLINE void multiply_block(const Q4aBlock<G>* const (&block)[R], int64_t apart, int here, const Tokens& x,
-                                    int b, const float* sums, int groups, typename Rows::Float (&part)[R][T]) {
+QWEN3CPU_INLINE void add_group(const Q4aBlock<G>* const (&block)[R], int64_t apart, int g, int n, const Tokens& x,
+                               const int8_t* q, const float* scale_x, const float* sums, int groups,
+                               typename Rows::Float (&acc)[R][T]) {
   constexpr int parts = G / kGroup;
   const int64_t apart_floats = apart / int64_t{sizeof(float)};
-  const int8_t* q = x.q + int64_t{b} * Q4aBlock<G>::kCols;
-  for (int i = 0; i < R; ++i)
-    for (int t = 0; t < T; ++t) part[i][t] = Rows::zero();
-  for (int g = 0; g * parts < here; ++g)
-    for (int i = 0; i < R; ++i) {
-      prefetch<Rows, 1536, _MM_HINT_T0>(block[i]->minimum[g], apart);
-      const typename Rows::Float minimum = Rows::load_floats(block[i]->minimum[g], apart_floats);
+  typename Rows::Float products[R][T];
+  for (int i = 0; i < R; ++i) {
+    prefetch<Rows, 1536, _MM_HINT_T0>(block[i]->minimum[g], apart);
+    const typename Rows::Float minimum = Rows::load_floats(block[i]->minimum[g], apart_floats);
 #pragma GCC unroll 16
-      for (int t = 0; t < T; ++t) part[i][t] = Rows::fma(minimum, sums[t * groups + g], part[i][t]);
+    for (int t = 0; t < T; ++t) {
+      acc[i][t] = Rows::fma(minimum, sums[t * groups], acc[i][t]);
+      products[i][t] = Rows::zero();
     }
+  }
 #pragma GCC unroll 1
-  for (int g = 0; g * parts < here; ++g) {
-    const int end = (g + 1) * parts < here ? (g + 1) * parts : here;
+  for (int k = 0; k < n; ++k) {
     typename Rows::Int sum[R][T];
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t)
       for (int i = 0; i < R; ++i) sum[i][t] = Rows::set1(0);
-#pragma GCC unroll 1
-    for (int k = g * parts; k < end; ++k) add_32<Rows>(block, apart, k, q + k * kGroup, x.stride, sum);
-    for (int i = 0; i < R; ++i) {
-      prefetch<Rows, 1536, _MM_HINT_T0>(block[i]->scale[g], apart);
-      const typename Rows::Float scale = Rows::load_floats(block[i]->scale[g], apart_floats);
+    add_32<Rows>(block, apart, g * parts + k, q + k * kGroup, x.stride, sum);
 #pragma GCC unroll 16
-      for (int t = 0; t < T; ++t) part[i][t] = Rows::fma(sum[i][t], scale, part[i][t]);
-    }
+    for (int t = 0; t < T; ++t)
+      for (int i = 0; i < R; ++i) products[i][t] = Rows::fma(sum[i][t], scale_x[t * x.scales + k], products[i][t]);
+  }
+  for (int i = 0; i < R; ++i) {
+    prefetch<Rows, 1536, _MM_HINT_T0>(block[i]->scale[g], apart);
+    const typename Rows::Float scale = Rows::load_floats(block[i]->scale[g], apart_floats);
+#pragma GCC unroll 16
+    for (int t = 0; t < T; ++t) acc[i][t] = Rows::fma(products[i][t], scale, acc[i][t]);
   }
 }
 
@@ -50,22 +52,21 @@ template <int G, class Rows, int R, int T>
 __attribute__((noinline)) void multiply_q4a_tiles(const Matrix& w, int tile, int apart, const Tokens& x,
                                                   const float* sums, float* y, int64_t ldy) {
   using Block = Q4aBlock<G>;
-  constexpr int block_32 = Block::kCols / kGroup;
+  constexpr int parts = G / kGroup;
   const int in_all = ceil_div(w.cols, kGroup), groups = ceil_div(w.cols, G);
   const int64_t apart_bytes = apart * tile_bytes_of<Block>(w.cols), apart_rows = int64_t{apart} * kTileRows;
   const Block* block[R];
-  typename Rows::Float acc[R][T], part[R][T];
+  typename Rows::Float acc[R][T];
   for (int i = 0; i < R; ++i) {
     block[i] = reinterpret_cast<const Block*>(w.tile(tile + i * Rows::kTiles * apart));
     for (int t = 0; t < T; ++t) acc[i][t] = Rows::zero();
   }
-  for (int b = 0; b * block_32 < in_all; ++b) {
-    const int left = in_all - b * block_32, here = left < block_32 ? left : block_32;
-    multiply_block<G, Rows, R, T>(block, apart_bytes, here, x, b, sums + b * Block::kGroups, groups, part);
-    for (int i = 0; i < R; ++i) {
-      for (int t = 0; t < T; ++t) acc[i][t] = Rows::fma(part[i][t], x.scale[t * x.scales + b], acc[i][t]);
-      ++block[i];
-    }
+  for (int g = 0; g < groups; ++g) {
+    const int first = g * parts, n = in_all - first < parts ? in_all - first : parts;
+    add_group<G, Rows, R, T>(block, apart_bytes, g % Block::kGroups, n, x, x.q + int64_t{first} * kGroup,
+                             x.scale + first, sums + g, groups, acc);
+    if (g % Block::kGroups == Block::kGroups - 1)
+      for (int i = 0; i < R; ++i) ++block[i];
   }
   for (int i = 0; i < R; ++i)
     for (int t = 0; t < T; ++t) Rows::store(y + t * ldy + i * Rows::kTiles * apart_rows, apart_rows, acc[i][t]);

@@ -16,7 +16,7 @@ Packed = tuple[str, int, int, NDArray[np.uint8]]
 """format, rows, cols, bytes"""
 
 ACTIVATION_BLOCK = {"f32": None, "bf16": None, "q8": 32, "q4": 256, "q4s": 256}
-ACTIVATION_BLOCK |= {"q4a32": 256, "q4a64": 256, "q4a128": 256}
+ACTIVATION_BLOCK |= {"q4a32": 32, "q4a64": 32, "q4a128": 32}
 """Inputs that share an int8 scale; None: they stay float."""
 
 

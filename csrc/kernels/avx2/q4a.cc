@@ -1,4 +1,4 @@
-// q4a weights times int8 activations: nibbles as in q4_tiles.h, a group's sums widened by a factor of one and then
+// q4a weights times int8 activations: nibbles as in q4_tiles.h, the sums of 32 widened by a factor of one and then
 // scaled as floats.
 #include "kernels/avx2/q4_tiles.h"
 #include "kernels/q4a_sums.h"
@@ -6,34 +6,36 @@
 namespace qwen3cpu::avx2 {
 namespace {
 
-// part[i][t] = what block b of R row tiles adds before the scale of the activations; here: groups of 32 that it has.
+// Adds group g of a block of R row tiles to acc; n: groups of 32 that it has; q, scale_x: the activations of the first
+// of them and their scales; sums: [tokens][groups in all], of this group first.
 template <int G, int T, int R>
-QWEN3CPU_INLINE void multiply_block(const Q4aBlock<G>* const (&block)[R], int here, const Tokens& x, int b,
-                                    const float* sums, int groups, __m256 (&part)[R][T]) {
-  constexpr int parts = G / kGroup;
+QWEN3CPU_INLINE void add_scaled_group(const Q4aBlock<G>* const (&block)[R], int g, int n, const Tokens& x,
+                                      const int8_t* q, const float* scale_x, const float* sums, int groups,
+                                      __m256 (&acc)[R][T]) {
   const __m256i one = _mm256_set1_epi16(1);
-  const int8_t* q = x.q + int64_t{b} * Q4aBlock<G>::kCols;
-  for (int i = 0; i < R; ++i)
-    for (int t = 0; t < T; ++t) part[i][t] = _mm256_setzero_ps();
-  for (int g = 0; g * parts < here; ++g)
-    for (int i = 0; i < R; ++i) {
-      const __m256 minimum = _mm256_loadu_ps(block[i]->minimum[g]);
-      for (int t = 0; t < T; ++t)
-        part[i][t] = _mm256_fmadd_ps(_mm256_set1_ps(sums[t * groups + g]), minimum, part[i][t]);
+  __m256 products[R][T];
+  for (int i = 0; i < R; ++i) {
+    const __m256 minimum = _mm256_loadu_ps(block[i]->minimum[g]);
+    for (int t = 0; t < T; ++t) {
+      acc[i][t] = _mm256_fmadd_ps(_mm256_set1_ps(sums[t * groups]), minimum, acc[i][t]);
+      products[i][t] = _mm256_setzero_ps();
     }
+  }
 #pragma GCC unroll 1
-  for (int g = 0; g * parts < here; ++g) {
-    const int end = (g + 1) * parts < here ? (g + 1) * parts : here;
+  for (int k = 0; k < n; ++k) {
     __m256i dot[R][T];
     for (int i = 0; i < R; ++i)
       for (int t = 0; t < T; ++t) dot[i][t] = _mm256_setzero_si256();
-#pragma GCC unroll 1
-    for (int k = g * parts; k < end; ++k)
-      add_group<Q4aBlock<G>, T, R>(block, k, q + k * kGroup, x.stride, [&](int) { return one; }, dot);
-    for (int i = 0; i < R; ++i) {
-      const __m256 scale = _mm256_loadu_ps(block[i]->scale[g]);
-      for (int t = 0; t < T; ++t) part[i][t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[i][t]), scale, part[i][t]);
+    add_group<Q4aBlock<G>, T, R>(block, g * (G / kGroup) + k, q + k * kGroup, x.stride, [&](int) { return one; }, dot);
+    for (int t = 0; t < T; ++t) {
+      const __m256 scale = _mm256_set1_ps(scale_x[t * x.scales + k]);
+      for (int i = 0; i < R; ++i)
+        products[i][t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[i][t]), scale, products[i][t]);
     }
+  }
+  for (int i = 0; i < R; ++i) {
+    const __m256 scale = _mm256_loadu_ps(block[i]->scale[g]);
+    for (int t = 0; t < T; ++t) acc[i][t] = _mm256_fmadd_ps(products[i][t], scale, acc[i][t]);
   }
 }
 
@@ -41,21 +43,21 @@ QWEN3CPU_INLINE void multiply_block(const Q4aBlock<G>* const (&block)[R], int he
 template <int G, int T, int R>
 __attribute__((noinline)) void multiply_q4a_tiles(const Matrix& w, int tile, int apart, const Tokens& x,
                                                   const float* sums, float* y, int64_t ldy) {
+  using Block = Q4aBlock<G>;
+  constexpr int parts = G / kGroup;
   const int in_all = ceil_div(w.cols, kGroup), groups = ceil_div(w.cols, G);
-  const Q4aBlock<G>* block[R];
-  __m256 acc[R][T], part[R][T];
+  const Block* block[R];
+  __m256 acc[R][T];
   for (int i = 0; i < R; ++i) {
-    block[i] = reinterpret_cast<const Q4aBlock<G>*>(w.tile(tile + i * apart));
+    block[i] = reinterpret_cast<const Block*>(w.tile(tile + i * apart));
     for (int t = 0; t < T; ++t) acc[i][t] = _mm256_setzero_ps();
   }
-  for (int b = 0; b * kBlockGroups < in_all; ++b) {
-    const int left = in_all - b * kBlockGroups, here = left < kBlockGroups ? left : kBlockGroups;
-    multiply_block<G, T, R>(block, here, x, b, sums + b * Q4aBlock<G>::kGroups, groups, part);
-    for (int i = 0; i < R; ++i) {
-      for (int t = 0; t < T; ++t)
-        acc[i][t] = _mm256_fmadd_ps(part[i][t], _mm256_set1_ps(x.scale[t * x.scales + b]), acc[i][t]);
-      ++block[i];
-    }
+  for (int g = 0; g < groups; ++g) {
+    const int first = g * parts, n = in_all - first < parts ? in_all - first : parts;
+    add_scaled_group<G, T, R>(block, g % Block::kGroups, n, x, x.q + int64_t{first} * kGroup, x.scale + first, sums + g,
+                              groups, acc);
+    if (g % Block::kGroups == Block::kGroups - 1)
+      for (int i = 0; i < R; ++i) ++block[i];
   }
   for (int i = 0; i < R; ++i)
     for (int t = 0; t < T; ++t) _mm256_storeu_ps(y + t * ldy + i * apart * kTileRows, acc[i][t]);

@@ -50,6 +50,7 @@ struct Rows {
   static Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
   static Float mul(Float a, float b) { return _mm256_mul_ps(a, _mm256_set1_ps(b)); }
   static Float fma(Int dot, Float scale, Float acc) { return _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, acc); }
+  static Float fma(Float a, Float b, Float acc) { return _mm256_fmadd_ps(a, b, acc); }
   static Float fma(Float a, float b, Float acc) { return _mm256_fmadd_ps(a, _mm256_set1_ps(b), acc); }
   static Float fma(Int dot, float scale, Float acc) { return fma(dot, _mm256_set1_ps(scale), acc); }
 };

@@ -8,52 +8,46 @@
 namespace qwen3cpu::neon {
 namespace {
 
-// part[t] = what block b of a row tile adds before the scale of the activations; here: groups of 32 that it has; sums:
-// of the block's first group.
+// Adds group g of a block of a row tile to acc; n: groups of 32 that it has; q, scale_x: the activations of the first
+// of them and their scales; sums: [tokens][groups in all], of this group first.
 template <class Dot, int G, int T>
-QWEN3CPU_INLINE void multiply_q4a_block(const Q4aBlock<G>& block, int here, const Tokens& x, int b, const float* sums,
-                                        int groups, F8 (&part)[T]) {
+QWEN3CPU_INLINE void add_scaled_group(const Q4aBlock<G>& block, int g, int n, const Tokens& x, const int8_t* q,
+                                      const float* scale_x, const float* sums, int groups, F8 (&acc)[T]) {
   constexpr int parts = G / kGroup;
   constexpr int32_t zeros[T] = {};
-  const int8_t* q = x.q + int64_t{b} * Q4aBlock<G>::kCols;
-  for (int t = 0; t < T; ++t) part[t] = all8(0.0f);
-  for (int g = 0; g * parts < here; ++g) {
-    const F8 minimum = load8(block.minimum[g]);
-    for (int t = 0; t < T; ++t) part[t] = fma(part[t], minimum, sums[t * groups + g]);
+  F8 products[T];
+  const F8 minimum = load8(block.minimum[g]);
+  for (int t = 0; t < T; ++t) {
+    acc[t] = fma(acc[t], minimum, sums[t * groups]);
+    products[t] = all8(0.0f);
   }
 #pragma GCC unroll 1
-  for (int g = 0; g * parts < here; ++g) {
-    const int end = (g + 1) * parts < here ? (g + 1) * parts : here;
-    Rows dot[T];
-    for (int t = 0; t < T; ++t) dot[t] = {vdupq_n_s32(0), vdupq_n_s32(0)};
-#pragma GCC unroll 1
-    for (int k = g * parts; k < end; ++k) {
-      typename Dot::template Sums<T, true> products(zeros);
-      add_nibbles<T>(block.q[k][0][0], q + k * kGroup, x.stride, products);
-      for (int t = 0; t < T; ++t) {
-        const Rows rows = products.rows(t);
-        dot[t] = {vaddq_s32(dot[t].low, rows.low), vaddq_s32(dot[t].high, rows.high)};
-      }
+  for (int k = 0; k < n; ++k) {
+    typename Dot::template Sums<T, true> dots(zeros);
+    add_nibbles<T>(block.q[g * parts + k][0][0], q + k * kGroup, x.stride, dots);
+    for (int t = 0; t < T; ++t) {
+      const Rows rows = dots.rows(t);
+      const F8 floats{vcvtq_f32_s32(rows.low), vcvtq_f32_s32(rows.high)};
+      products[t] = fma(products[t], floats, scale_x[t * x.scales + k]);
     }
-    const F8 scale = load8(block.scale[g]);
-    for (int t = 0; t < T; ++t)
-      part[t] = fma(part[t], F8{vcvtq_f32_s32(dot[t].low), vcvtq_f32_s32(dot[t].high)}, scale);
   }
+  const F8 scale = load8(block.scale[g]);
+  for (int t = 0; t < T; ++t) acc[t] = fma(acc[t], products[t], scale);
 }
 
 // y[t * ldy + r] of one row tile and T tokens.
 template <class Dot, int G, int T>
 __attribute__((noinline)) void multiply_q4a_tile(const uint8_t* tile, int cols, const Tokens& x, const float* sums,
                                                  float* y, int64_t ldy) {
-  constexpr int block_32 = Q4aBlock<G>::kCols / kGroup;
+  constexpr int parts = G / kGroup, in_block = Q4aBlock<G>::kGroups;
   const auto* blocks = reinterpret_cast<const Q4aBlock<G>*>(tile);
   const int in_all = ceil_div(cols, kGroup), groups = ceil_div(cols, G);
-  F8 acc[T], part[T];
+  F8 acc[T];
   for (int t = 0; t < T; ++t) acc[t] = all8(0.0f);
-  for (int b = 0; b * block_32 < in_all; ++b) {
-    const int left = in_all - b * block_32, here = left < block_32 ? left : block_32;
-    multiply_q4a_block<Dot, G, T>(blocks[b], here, x, b, sums + b * Q4aBlock<G>::kGroups, groups, part);
-    for (int t = 0; t < T; ++t) acc[t] = fma(acc[t], part[t], x.scale[t * x.scales + b]);
+  for (int g = 0; g < groups; ++g) {
+    const int first = g * parts, n = in_all - first < parts ? in_all - first : parts;
+    add_scaled_group<Dot, G, T>(blocks[g / in_block], g % in_block, n, x, x.q + int64_t{first} * kGroup,
+                                x.scale + first, sums + g, groups, acc);
   }
   for (int t = 0; t < T; ++t) store8(y + t * ldy, acc[t]);
 }

@@ -1,4 +1,4 @@
-// q4a weights, of all sizes of groups, times int8 activations with a scale per 256.
+// q4a weights, of all sizes of groups, times int8 activations with a scale per 32.
 #include <cmath>
 
 #include "kernels/scalar/kernels.h"
@@ -18,29 +18,18 @@ int32_t dot_of_32(const uint8_t (&q)[4][kTileRows][4], int r, const int8_t* x) {
   return dot;
 }
 
-// What a block adds to row r before the scale of the activations; k: columns that it has.
-template <int G>
-float part_of(const Q4aBlock<G>& block, int k, int r, const int8_t* x) {
-  float part = 0.0f;
-  for (int g = 0; g * G < k; ++g) {
-    int32_t sum = 0;
-    for (int i = g * G; i < (g + 1) * G && i < k; ++i) sum += x[i];
-    part = std::fma(static_cast<float>(sum), block.minimum[g][r], part);
-  }
-  for (int g = 0; g * G < k; ++g) {
-    int32_t dot = 0;
-    for (int i = g * G; i < (g + 1) * G && i < k; i += kGroup) dot += dot_of_32(block.q[i / kGroup], r, x + i);
-    part = std::fma(static_cast<float>(dot), block.scale[g][r], part);
-  }
-  return part;
+int32_t sum_of_32(const int8_t* x) {
+  int32_t sum = 0;
+  for (int i = 0; i < kGroup; ++i) sum += x[i];
+  return sum;
 }
 
 // A MatmulFn for groups of G.
 template <int G>
 void multiply_q4a(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                   float* y, int64_t ldy, uint8_t*) {
-  constexpr int cols_of_block = Q4aBlock<G>::kCols;
-  const int cols = ceil_div(w.cols, kGroup) * kGroup;  // the inputs have zeros there
+  constexpr int parts = G / kGroup, in_block = Q4aBlock<G>::kCols / kGroup;
+  const int in_all = ceil_div(w.cols, kGroup);  // the inputs have zeros behind the last column
   for (int tile = 0; tile < n_tiles; ++tile) {
     const auto* blocks = reinterpret_cast<const Q4aBlock<G>*>(w.tile(first_tile + tile));
     for (int t = 0; t < n_tokens; ++t) {
@@ -48,9 +37,18 @@ void multiply_q4a(const Matrix& w, int first_tile, int n_tiles, const Activation
       const float* scale_x = x.scale + int64_t{first_token + t} * x.scales;
       for (int r = 0; r < kTileRows; ++r) {
         float acc = 0.0f;
-        for (int b = 0; b * cols_of_block < cols; ++b) {
-          const int left = cols - b * cols_of_block, here = left < cols_of_block ? left : cols_of_block;
-          acc = std::fma(part_of(blocks[b], here, r, input + b * cols_of_block), scale_x[b], acc);
+        for (int first = 0; first < in_all; first += parts) {
+          const Q4aBlock<G>& block = blocks[first / in_block];
+          const int group = first % in_block / parts, end = first + parts < in_all ? first + parts : in_all;
+          float inputs = 0.0f, products = 0.0f;
+          for (int k = first; k < end; ++k) {
+            const int8_t* xs = input + k * kGroup;
+            inputs = std::fma(static_cast<float>(sum_of_32(xs)), scale_x[k], inputs);
+            const int32_t dot = dot_of_32(block.q[k % in_block], r, xs);
+            products = std::fma(static_cast<float>(dot), scale_x[k], products);
+          }
+          acc = std::fma(inputs, block.minimum[group][r], acc);
+          acc = std::fma(products, block.scale[group][r], acc);
         }
         y[t * ldy + tile * kTileRows + r] = acc;
       }

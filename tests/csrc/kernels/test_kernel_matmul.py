@@ -316,7 +316,7 @@ def exact_product(product: Product, x: np.ndarray) -> tuple[np.ndarray, np.ndarr
       f32, bf16  n = cols
       q8         n = groups; a term's scale product is rounded once more; float(dot) is exact (|dot| < 2^24)
       q4, q4s    n = blocks; float(dot) is rounded (|dot| may exceed 2^24), and the product with the row scale is
-      q4a        n = blocks and two terms for each group of a block; float(dot) and float(sum) are exact
+      q4a        n = two terms for each group, whose parts of 32 are chains of their own; float(dot) is exact
     What is flushed to zero loses at most 2^-126 per operation.
     """
     w = unpack(product.weight_format, product.packed, product.n_rows, product.cols).astype(np.float64)
@@ -342,12 +342,12 @@ def exact_affine_product(product: Product, q: np.ndarray, scale_x: np.ndarray) -
     y, magnitude = (np.zeros((len(q), product.n_rows)) for _ in range(2))
     for k in range(0, cols, group):
         here = slice(k, k + group)
-        x = q[:, here] * scale_x[:, k // 256, None]
+        x = q[:, here] * np.repeat(scale_x, 32, 1)[:, :cols][:, here]
         for term in (x @ (n * scale)[:, here].T, x.sum(1)[:, None] * minimum[:, k]):
             y += term
             magnitude += np.abs(term)
-    n_blocks = -(-cols // 256)
-    return y, gamma(n_blocks + 2 * min(256, cols + group) // group) * magnitude + n_blocks * FLUSHED
+    groups = -(-cols // group)
+    return y, gamma(2 * groups + group // 32) * magnitude + groups * FLUSHED
 
 
 @pytest.mark.parametrize("weight_format", FORMATS)

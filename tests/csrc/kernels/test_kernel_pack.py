@@ -364,7 +364,7 @@ def test_columns_of_blocks_and_activations() -> None:
         "q8": 32,
         "q4": 256,
         "q4s": 256,
-        **dict.fromkeys(AFFINE, 256),
+        **dict.fromkeys(AFFINE, 32),
     }
 
 
