@@ -19,6 +19,7 @@ from qwen3cpu.checkpoint.purpose import Task, check_task
 from qwen3cpu.checkpoint.yarn import longest_context, scaled_config
 from qwen3cpu.engine.engine import Engine
 from qwen3cpu.engine.formats import check_kv
+from qwen3cpu.engine.ngram_drafts import NgramDrafter
 from qwen3cpu.errors import ArgumentError, MessageError
 from qwen3cpu.generation.answerer import Answerer, results_of
 from qwen3cpu.generation.batch import MOST_RUNNING
@@ -161,6 +162,7 @@ class Model(DescribedModel, SearchMethods):
             self.tokenizer,
             eos,
             Grammars(self.tokenizer, eos),
+            make_drafters=lambda: [NgramDrafter()],
             find_adapter=self.adapters.get_adapter,
         )
         self.answerer = Answerer(surroundings, self._prompts, checkpoint.generation, checkpoint.check_writes_text)

@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 MOST_DRAFTED = 32
 """Tokens in one draft at most. Each costs a row of logits: 600 KB for a vocabulary of 151,936."""
 
 
-class Drafter(Protocol):
-    """Proposes tokens. It changes the speed of an answer only: every token is chosen from the model's own logits."""
+class Draft(NamedTuple):
+    """What may follow."""
 
-    def draft(self, tokens: Sequence[int], most: int) -> Sequence[int]:
-        """What may follow `tokens`.
+    ids: Sequence[int] = ()
+    """Tokens of the model's vocabulary."""
+    chances: Sequence[float] = ()
+    """How likely each is right if all before it are, 0 to 1."""
+
+    @property
+    def expected(self) -> float:
+        """Tokens that are likely to be right."""
+        total, chance = 0.0, 1.0
+        for each in self.chances:
+            chance *= each
+            total += chance
+        return total
+
+
+class Drafter(Protocol):
+    """Proposes the tokens of one answer. It changes the speed only: the model's own logits choose each token."""
+
+    def extend(self, ids: Sequence[int]) -> None:
+        """The text goes on with these: first the prompt, then the tokens of the answer."""
+        ...
+
+    def draft(self, most: int) -> Draft:
+        """What may follow the text.
 
         Args:
-            tokens: the prompt and the answer so far.
             most: tokens that are of use, at least one. What goes beyond is cut off.
-
-        Returns:
-            Ids of the model's vocabulary, perhaps none.
         """
+        ...
+
+    def judge(self, tested: int, right: int) -> None:
+        """Learn what became of the last draft: `right` of its first `tested` tokens were those that followed."""
         ...

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qwen3cpu import _native
 from qwen3cpu.engine.adapters import Adapter, identity_of
 from qwen3cpu.engine.batch import BatchItem, Items, Rows
+from qwen3cpu.engine.pass_times import PassTimes
 from qwen3cpu.engine.prefix_cache import PrefixCache
 from qwen3cpu.engine.sequence import TokenSequence
 from qwen3cpu.engine.shared_pass import SharedPass
@@ -50,6 +51,8 @@ class Engine:
         self.prefix_cache = PrefixCache(native, prefix_cache)
         """Beginnings that prompts have in common."""
         self._shared_pass = SharedPass(CHUNK)
+        self.pass_times = PassTimes()
+        """What more tokens in a pass cost."""
         self.traffic = Traffic()
         """Tells idle work when to wait."""
         self._native_pass = ForkLock()

@@ -11,13 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3cpu.engine.drafts import MOST_DRAFTED, Drafter
 from qwen3cpu.engine.sampling import Sampler
 from qwen3cpu.engine.sequence import TokenSequence
 from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.generation.deadline import Deadline
 from qwen3cpu.generation.ending import Ending, finish_reason
-from qwen3cpu.generation.grammar import DeadEndError
 from qwen3cpu.generation.healing import Healing
 from qwen3cpu.generation.logprobs import Scorer
 from qwen3cpu.generation.meter import Meter
@@ -27,9 +25,9 @@ from qwen3cpu.generation.results import Chunk, Result, StoppedBy
 from qwen3cpu.generation.surroundings import Surroundings
 from qwen3cpu.generation.thinking import EMPTY_BLOCK, ClosedBy, Thinking
 from qwen3cpu.generation.token_log import TokenLog
+from qwen3cpu.generation.token_masks import DeadEndError
 from qwen3cpu.generation.transcript import Shown, Transcript
 from qwen3cpu.text.output_splitter import starts_thinking
-from qwen3cpu.text.token_ids import check_ids
 
 
 class Answer:
@@ -68,6 +66,8 @@ class Answer:
         """Tokens that its sequence does not hold yet, before `start` all, and after them those of a draft."""
         self._draft: list[int] = []
         """The drafted ones among the pending or fed tokens, until `receive` says which of them are right."""
+        self.chances: Sequence[float] = ()
+        """Of each drafted token, that it is right if all before it are."""
         self.in_prompt = True
         """Whether no token has been chosen yet."""
         self.catching_up = True
@@ -96,7 +96,8 @@ class Answer:
         self._schema_errors: tuple[str, ...] = ()
         self._processors = request.processors
         self._error: Exception | None = None
-        self._meter = Meter(model.clock, len(self.prompt))
+        self._speculation = model.speculation(self.prompt, request)
+        self._meter = Meter(model.clock, len(self.prompt), self._speculation)
         self._deadline = None if request.deadline is None else Deadline(request.deadline, model.clock)
         self._thinking = Thinking(
             request.thinking_budget, loop_detection=request.loop_detection, deadline=self._deadline
@@ -124,7 +125,7 @@ class Answer:
         Done again between steps, it takes what others have processed meanwhile.
         """
         tokens = self.tokens
-        self._draft = []
+        self._draft, self.chances = [], ()
         self.pending = tokens[self._model.engine.start(self.sequence, tokens) :]
 
     def follows(self, other: Answer) -> bool:
@@ -151,7 +152,7 @@ class Answer:
         """Give the sequence's memory back for now. All tokens are pending, to be started again; no answer changes."""
         self.release()
         self.sequence = self._model.engine.new_sequence(self.sequence.adapter)
-        self._draft = []
+        self._draft, self.chances = [], ()
         self.pending = self.tokens
         self.catching_up = True
 
@@ -177,7 +178,7 @@ class Answer:
         Args:
             rows: float32 [n, vocab_size]: the logits after the last known token, and after each drafted one.
         """
-        draft, self._draft = self._draft, []
+        draft, self._draft, self.chances = self._draft, [], ()
         try:
             token = self._choose(rows[0])
         except DeadEndError as problem:
@@ -189,8 +190,7 @@ class Answer:
         shown = self._say(token, rows[0])
         if draft:
             shown = self._confirm(draft, rows, shown)
-        if self._model.drafter is not None and self.result is None:
-            self._propose(self._model.drafter)
+        self._propose()
         return self._chunk(shown)
 
     @property
@@ -260,6 +260,8 @@ class Answer:
         """
         known = self.sequence.length - len(draft)
         confirmed = 0
+        assert self._speculation is not None
+        self._speculation.drafted += len(draft)
         while confirmed < len(draft) and self.pending == [draft[confirmed]] and self._fits_in_chunk(shown):
             try:
                 token = self._choose(rows[confirmed + 1])
@@ -267,8 +269,10 @@ class Answer:
                 # The tokens before it are given out first. The next step meets the same logits, and the error, again.
                 break
             confirmed += 1
+            self._speculation.accepted += 1
             shown = shown.joined(self._say(token, rows[confirmed]))
         self.sequence.truncate(known + confirmed)
+        self._speculation.judge(len(draft), confirmed)
         return shown
 
     def _fits_in_chunk(self, shown: Shown) -> bool:
@@ -276,13 +280,22 @@ class Answer:
         after_text = bool(shown.text) and self._transcript.in_thinking
         return not shown.tool_calls and not shown.malformed_calls and not after_text
 
-    def _propose(self, drafter: Drafter) -> None:
+    def _propose(self) -> None:
         """Let a draft be fed after the pending tokens."""
-        most = min(MOST_DRAFTED, self._ending.room(len(self._said)) - 1)
-        if most > 0:
-            draft = check_ids(drafter.draft(self.tokens, most), self._model.engine.vocab_size, "draft")
-            self._draft = draft[:most]
-            self.pending += self._draft
+        if self._speculation is None or self.result is not None:
+            return
+        free = self._transcript.in_thinking or self._healing.owed
+        room = self._ending.room(len(self._said)) - 1
+        draft = self._speculation.propose(self._said.ids, room, None if free else self._constraint)
+        self._draft, self.chances = list(draft.ids), draft.chances
+        self.pending += self._draft
+
+    def keep_drafted(self, count: int) -> None:
+        """Let only the first `count` drafted tokens be fed."""
+        if count < len(self._draft):
+            del self.pending[len(self.pending) - len(self._draft) + count :]
+            del self._draft[count:]
+        self.chances = self.chances[:count]
 
     def _say(self, token: int, logits: NDArray[np.float32]) -> Shown:
         """Do all that a chosen token brings about: it is shown, may close the thinking, and may end the answer."""

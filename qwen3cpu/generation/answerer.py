@@ -20,6 +20,7 @@ from qwen3cpu.engine.sequence import TokenSequence
 from qwen3cpu.errors import ArgumentError, Qwen3CpuWarning
 from qwen3cpu.generation.answer import Answer
 from qwen3cpu.generation.batch import run, run_many
+from qwen3cpu.generation.expected_texts import expected_texts
 from qwen3cpu.generation.grammar import Grammar
 from qwen3cpu.generation.options import Request, make_request
 from qwen3cpu.generation.processors import raising
@@ -187,7 +188,9 @@ class Answerer:
         )
         if request.max_new_tokens is None and self._defaults.max_new_tokens is not None:
             request = replace(request, max_new_tokens=self._defaults.max_new_tokens)
-        return request
+        schema = None if request.grammar is None else request.grammar.schema
+        texts = expected_texts(schema, request.tools) if request.speculate else ()
+        return replace(request, expected=tuple(tokenizer.encode(text, control_tokens=True) for text in texts))
 
     def _is_rendered(self, prompt: Prompt | None, request: Request) -> bool:
         """Whether the chat template makes the prompt's ids."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from qwen3cpu.engine.engine import CHUNK, Engine
 from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.generation.answer import Answer
+from qwen3cpu.generation.draft_shares import share_out_drafts
 from qwen3cpu.generation.results import Chunk
 from qwen3cpu.system.blas_threads import shorten_waits
 from qwen3cpu.system.progress_bar import Progress
@@ -77,9 +79,12 @@ class Batch:
         concerns all; no answer has changed then.
         """
         shares = self._share_out()
+        start = perf_counter()
         rows = self._engine.forward(
             [(answer.sequence, answer.pending[:count], answer.wanted(count)) for answer, count in shares]
         )
+        if not any(answer.catching_up for answer, _ in shares):
+            self._engine.pass_times.note(sum(count for _, count in shares), perf_counter() - start)
         outcomes: list[tuple[Answer, Chunk | Qwen3CpuError]] = []
         ended: set[Answer] = set()
         for (answer, count), logits in zip(shares, rows, strict=True):
@@ -105,6 +110,7 @@ class Batch:
         for answer in ended:
             answer.release()
         self._running = [answer for answer in self._running if answer not in ended]
+        self._trim_drafts()
         return outcomes
 
     def close(self) -> None:
@@ -113,6 +119,16 @@ class Batch:
             answer.release()
         self._running.clear()
         self._followers.clear()
+
+    def _trim_drafts(self) -> None:
+        """Let the next pass have as many drafted tokens as pay."""
+        answers = [answer for answer in self._running if not answer.catching_up]
+        chances = [answer.chances for answer in answers]
+        if not any(chances):
+            return
+        tokens = sum(len(answer.pending) - len(answer.chances) for answer in answers)
+        for answer, count in zip(answers, share_out_drafts(tokens, chances, self._engine.pass_times), strict=True):
+            answer.keep_drafted(count)
 
     def _share_out(self) -> list[tuple[Answer, int]]:
         """How many of its pending tokens each answer feeds.

@@ -14,11 +14,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from qwen3cpu.errors import ArgumentError, Qwen3CpuError
+from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.llguidance_calls import LIBRARY, problem_text
+from qwen3cpu.generation.token_masks import Constraint, LineBreaks
 from qwen3cpu.system.fork_guard import ForkLock
 from qwen3cpu.text.memo import Memo, bytes_of, remembered
 from qwen3cpu.text.schemas.checking import SchemaChecker
@@ -37,8 +35,6 @@ WHITESPACE = r"( |\n {0,24})?"
 white space if it may."""
 
 
-MOST_BREAKS: Final = 2
-"""Line breaks between a think block and an answer."""
 MOST_CALLS = 16
 """Calls in one answer that has to consist of calls; a weak model would go on for ever."""
 COMPILED_BYTES: Final = 64 << 20
@@ -225,85 +221,6 @@ class Grammars:
 _kept: list[object] = []
 """Vocabularies, and what was compiled with them, that another thread used when the process forked: even to free them
 would wait for their locks."""
-
-
-class DeadEndError(Qwen3CpuError):
-    """No token can follow what an answer has said: its grammar is too large for the limits of a step."""
-
-
-class LineBreaks:
-    """The tokens of a vocabulary that begin with a line break.
-
-    Args:
-        tokens: bytes of each.
-
-    Attributes:
-        beginning: ids of all of them.
-        alone: id -> number of line breaks, of those that hold nothing else, and at most MOST_BREAKS.
-    """
-
-    def __init__(self, tokens: Sequence[bytes]) -> None:
-        self.beginning = np.array([id_ for id_, token in enumerate(tokens) if token.startswith(b"\n")], dtype=np.intp)
-        self.alone = {id_: len(tokens[id_]) for id_ in self.beginning.tolist() if tokens[id_] in (b"\n", b"\n\n")}
-
-
-class Constraint:
-    """Which tokens may come next in one answer.
-
-    Args:
-        matcher: at its beginning.
-        think: the token that may open a think block before anything else; None: no think block.
-        breaks: the line breaks after a think block are none of the answer's: up to MOST_BREAKS may come before it, and
-            its own text begins with another character. None: the matcher takes them.
-    """
-
-    def __init__(self, matcher: LLMatcher, think: int | None, breaks: LineBreaks | None = None) -> None:
-        self._matcher = matcher
-        self._think = think
-        self._breaks = breaks
-        self._room: int | None = None
-        """Line breaks that may still come before the answer; None: no think block has just ended."""
-
-    def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The logits [vocab_size], with -inf for what may not come next. To be asked outside of think blocks.
-
-        Raises:
-            DeadEndError: no token may come next.
-        """
-        with LIBRARY:
-            bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
-        if self._matcher.is_error():
-            raise DeadEndError(problem_text(self._matcher.get_error()))
-        allowed = np.unpackbits(bits, count=min(8 * len(bits), len(logits)), bitorder="little").astype(bool)
-        room = None if self._breaks is None else self._room
-        if self._breaks is not None and room is not None:
-            allowed[self._breaks.beginning[self._breaks.beginning < len(allowed)]] = False
-        if not allowed.any() and self._think is None:
-            raise DeadEndError("the grammar allows no token here")
-        masked = np.full_like(logits, -np.inf)
-        np.copyto(masked[: len(allowed)], logits[: len(allowed)], where=allowed)
-        if self._think is not None:
-            masked[self._think] = logits[self._think]
-        if self._breaks is not None and room is not None:
-            for token, count in self._breaks.alone.items():
-                if count <= room:
-                    masked[token] = logits[token]
-        return masked
-
-    def thinks(self) -> None:
-        """A token of a think block: there is no second one, and line breaks may come after it."""
-        self._think = None
-        self._room = MOST_BREAKS
-
-    def push(self, token: int) -> None:
-        """Note a token outside of think blocks."""
-        self._think = None
-        if self._breaks is not None and self._room is not None and token in self._breaks.alone:
-            self._room = max(0, self._room - self._breaks.alone[token])
-            return
-        self._room = None
-        with LIBRARY:
-            self._matcher.consume_token(token)
 
 
 class _Vocabulary:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qwen3cpu.generation.results import Timings, Usage
+from qwen3cpu.generation.speculation import Speculation
 
 
 class Meter:
@@ -13,10 +14,12 @@ class Meter:
     Args:
         clock: seconds, from any moment.
         prompt_tokens: length of the prompt.
+        drafts: of the answer; None: it has none.
     """
 
-    def __init__(self, clock: Callable[[], float], prompt_tokens: int) -> None:
+    def __init__(self, clock: Callable[[], float], prompt_tokens: int, drafts: Speculation | None = None) -> None:
         self._clock = clock
+        self._drafts = drafts
         self._prompt_tokens = prompt_tokens
         self._processed = 0
         self._shared = False
@@ -54,6 +57,8 @@ class Meter:
             total_seconds=now - self._started,
             prompt_tokens_per_second=self._processed / prompt if prompt > 0 else 0.0,
             tokens_per_second=max(tokens - 1, 0) / decode if decode > 0 else 0.0,
+            drafted=0 if self._drafts is None else self._drafts.drafted,
+            accepted=0 if self._drafts is None else self._drafts.accepted,
         )
 
     def usage(self, tokens: int, reasoning_tokens: int) -> Usage:

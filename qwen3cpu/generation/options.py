@@ -78,6 +78,7 @@ class Options(TypedDict, total=False):
     do_sample: False is greedy.
     progress: show a bar on the terminal while a long prompt is processed.
     adapter: the name of a loaded adapter that changes the model for this answer; default: the model alone.
+    speculate: False checks no guessed tokens: each pass brings one token. The answer is the same. Default: True.
 
     Aliases: max_tokens (max_new_tokens), enable_thinking (thinking), stop_strings (stop), repeat_penalty
     (repetition_penalty), typ_p (typical_p), num_return_sequences (n), top_logprobs (logprobs).
@@ -123,6 +124,7 @@ class Options(TypedDict, total=False):
     do_sample: bool | None
     progress: bool | None
     adapter: str | None
+    speculate: bool | None
     max_tokens: int | None
     enable_thinking: bool | Literal["auto"] | None
     stop_strings: str | Sequence[str] | None
@@ -174,6 +176,10 @@ class Request:
     check_answer: bool = True
     """Whether the thread that makes a finished answer also checks it by its schema. Not an option of generate."""
     processors: tuple[Processor, ...] = ()
+    speculate: bool = True
+    """Whether drafts are made."""
+    expected: tuple[Sequence[int], ...] = ()
+    """Token ids of texts that look like the answer (expected_texts.py). Not an option of generate."""
     adapter: Adapter | None = None
     """What changes the model for this answer. Found by its name when the call is made."""
     plain: bool = False
@@ -234,6 +240,7 @@ def make_request(
         logprobs=_whole(given, "logprobs", 0, vocab_size),
         n=_whole(given, "n", 1),
         progress=_flag(given, "progress", False),
+        speculate=_flag(given, "speculate", True),
         processors=checked_processors(given.get("processors")),
     )
 

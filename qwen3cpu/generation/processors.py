@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.errors import ArgumentError, Qwen3CpuError
-from qwen3cpu.generation.grammar import DeadEndError
 from qwen3cpu.generation.results import Chunk
+from qwen3cpu.generation.token_masks import DeadEndError
 
 Processor = Callable[[list[int], NDArray[np.float32]], Any]
 """f(ids, logits): the ids of prompt and answer so far, and float32 [vocab_size], which it changes in place."""

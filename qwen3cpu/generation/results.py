@@ -70,6 +70,10 @@ class Timings:
     """Processed prompt tokens (cached ones not counted) per second; 0 when nothing was processed."""
     tokens_per_second: float
     """Tokens after the first per second of decoding; 0 for answers of a single token."""
+    drafted: int = 0
+    """Tokens that were guessed and then checked, several in one pass (speculative decoding)."""
+    accepted: int = 0
+    """Those of them that the answer took: so many passes it did without."""
 
 
 @dataclass(frozen=True)

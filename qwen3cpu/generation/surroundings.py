@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -10,6 +10,8 @@ from qwen3cpu.engine.adapters import Adapter
 from qwen3cpu.engine.drafts import Drafter
 from qwen3cpu.engine.engine import Engine
 from qwen3cpu.generation.grammar import Grammars
+from qwen3cpu.generation.options import Request
+from qwen3cpu.generation.speculation import Speculation
 from qwen3cpu.text.tokenizer import Tokenizer
 
 
@@ -24,7 +26,12 @@ class Surroundings:
     """For answers with a grammar."""
     clock: Callable[[], float] = perf_counter
     """Seconds, for deadlines and timings."""
-    drafter: Drafter | None = None
-    """Proposes tokens, so that one forward pass may bring several; None: each brings one."""
+    make_drafters: Callable[[], Sequence[Drafter]] | None = None
+    """Makes what proposes the tokens of one answer, so that a pass may bring several; None: each brings one."""
     find_adapter: Callable[[str], Adapter] | None = None
     """The adapter of a name; raises ArgumentError when there is none. None: the model has no adapters."""
+
+    def speculation(self, prompt: Sequence[int], request: Request) -> Speculation | None:
+        """The drafts of an answer; None: there are none."""
+        drafters = self.make_drafters() if self.make_drafters is not None and request.speculate else ()
+        return Speculation(drafters, self.engine.vocab_size, request.expected, prompt) if drafters else None

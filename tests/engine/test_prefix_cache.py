@@ -7,6 +7,7 @@ import threading
 import checkpoints
 import numpy as np
 import pytest
+from drafters import without_drafts
 
 import qwen3cpu
 from qwen3cpu import _native
@@ -24,12 +25,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(folder):
-    return qwen3cpu.load(folder, quant="f32", threads=1, prefix_cache=1 << 30)
+    return without_drafts(qwen3cpu.load(folder, quant="f32", threads=1, prefix_cache=1 << 30))
 
 
 @pytest.fixture(scope="module")
 def forgetful(folder):
-    return qwen3cpu.load(folder, quant="f32", threads=1, prefix_cache=0)
+    return without_drafts(qwen3cpu.load(folder, quant="f32", threads=1, prefix_cache=0))
 
 
 @pytest.fixture(autouse=True)

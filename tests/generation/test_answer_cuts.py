@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cutting import cuts, tokenizer_for
+from drafters import Sure
 
 from qwen3cpu.engine.sampling import SamplingParams
 from qwen3cpu.generation import answer
@@ -83,8 +84,9 @@ def say(
         new_sequence=Positions,
         prefix_cache=SimpleNamespace(store=lambda _: None),
     )
-    drafter = Drafts(ids, drafted) if drafted else None
-    surroundings = Surroundings(engine, tokenizer, frozenset({tokenizer.control_tokens[IM_END]}), drafter=drafter)
+    drafters = (lambda: [Sure(Drafts(ids, drafted))]) if drafted else None
+    ends = frozenset({tokenizer.control_tokens[IM_END]})
+    surroundings = Surroundings(engine, tokenizer, ends, make_drafters=drafters)
     said = Answer(surroundings, [0], Request(sampling=SamplingParams(), stop=(stop,) if stop else ()))
     chunks = []
     while said.result is None:

@@ -2,6 +2,7 @@
 
 import checkpoints
 import pytest
+from drafters import without_drafts
 from scripted_models import script, write_scripted
 
 import qwen3cpu
@@ -17,13 +18,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(folder):
-    return qwen3cpu.load(folder, quant="f32", threads=1)
+    return without_drafts(qwen3cpu.load(folder, quant="f32", threads=1))
 
 
 @pytest.fixture(scope="module")
 def forgetful(folder):
     """The same model, which processes every prompt from its first token."""
-    return qwen3cpu.load(folder, quant="f32", threads=1, prefix_cache=0)
+    return without_drafts(qwen3cpu.load(folder, quant="f32", threads=1, prefix_cache=0))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,9 @@ def test_ten_turns_of_a_plain_template_process_every_token_once(tmp_path):
     """Where the template leaves nothing of an answer out, no position at all is processed twice."""
     plain = "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}[assistant]"
     folder = write_scripted(tmp_path, script(["]", "A", "B", "<|im_end|>"]), chat_template=plain)
-    model, forgetful = (qwen3cpu.load(folder, quant="f32", threads=1, prefix_cache=limit) for limit in (1 << 30, 0))
+    model, forgetful = (
+        without_drafts(qwen3cpu.load(folder, quant="f32", threads=1, prefix_cache=limit)) for limit in (1 << 30, 0)
+    )
     chat = model.chat("system", temperature=0)
     for turn in range(10):
         result = chat.send(f"number {turn} of ten")

@@ -8,6 +8,7 @@ import time
 
 import checkpoints
 import pytest
+from drafters import without_drafts
 from scripted_models import script, write_scripted
 
 import qwen3cpu
@@ -24,7 +25,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def model(folder):
-    return qwen3cpu.load(folder, quant="f32", threads=1, prefix_cache=0)
+    return without_drafts(qwen3cpu.load(folder, quant="f32", threads=1, prefix_cache=0))
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def check(model, prompt, kinds=KINDS, **options):
     """Streams with drafters of all kinds give what the stream without one gives. Returns the result."""
     options.setdefault("seed", 7)
     before = passes(model)
-    plain = list(model.stream(prompt, **options))
+    plain = list(model.stream(prompt, speculate=False, **options))
     alone = passes(model) - before
     results = [chunk.result for chunk in plain if chunk.result is not None]
     results.sort(key=lambda result: result.index)

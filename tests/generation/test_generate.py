@@ -56,7 +56,7 @@ def test_what_is_no_call_is_text(spoken):
 
 
 def test_chunks_add_up_to_the_result(random_model):
-    chunks = list(random_model.stream("hello", seed=5, max_new_tokens=60, logprobs=2))
+    chunks = list(random_model.stream("hello", seed=5, max_new_tokens=60, logprobs=2, speculate=False))
     result = chunks[-1].result
     assert all(chunk.result is None and chunk.finish_reason is None for chunk in chunks[:-1])
     assert chunks[-1].finish_reason == result.finish_reason

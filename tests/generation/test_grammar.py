@@ -8,7 +8,7 @@ import pytest
 from scripted_models import script, write_scripted
 
 import qwen3cpu
-from qwen3cpu.generation import grammar
+from qwen3cpu.generation import grammar, token_masks
 
 pytest.importorskip("llguidance", reason="schemas need the extra [schema]")
 pydantic = pytest.importorskip("pydantic", reason="pydantic models as schemas")
@@ -214,15 +214,15 @@ def test_a_grammar_is_compiled_once(tiny, monkeypatch):
 def test_no_way_on_ends_the_answer(random_model, monkeypatch):
     """What cannot be known beforehand ends one answer, not with an error."""
     steps = []
-    real = grammar.Constraint.mask
+    real = token_masks.Constraint.mask
 
     def mask(self, logits):
         steps.append(1)
         if len(steps) == 4:
-            raise grammar.DeadEndError("too many states")
+            raise token_masks.DeadEndError("too many states")
         return real(self, logits)
 
-    monkeypatch.setattr(grammar.Constraint, "mask", mask)
+    monkeypatch.setattr(token_masks.Constraint, "mask", mask)
     result = random_model.generate("Q", raw=True, thinking=False, schema={"type": "string"}, seed=1)
     assert (result.stopped_by, result.finish_reason, len(result.token_ids)) == ("schema", "length", 3)
     assert result.schema_errors == ("the answer ended early: too many states",)

@@ -9,6 +9,7 @@ import checkpoints
 import numpy as np
 import pytest
 from cli_runs import run_code
+from drafters import without_drafts
 
 import qwen3cpu
 from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
@@ -27,7 +28,7 @@ def folder(tmp_path_factory):
 
 
 def load(folder, **options):
-    return qwen3cpu.load(folder, threads=1, **{"quant": "f32", "prefix_cache": 0, **options})
+    return without_drafts(qwen3cpu.load(folder, threads=1, **{"quant": "f32", "prefix_cache": 0, **options}))
 
 
 @pytest.fixture(scope="module", params=["f32", "f16", "q8"])
@@ -116,7 +117,7 @@ folder, path, kv = sys.argv[1:]
 model = qwen3cpu.load(folder, quant="f32", kv=kv, threads=2)
 chat = model.resume(path)
 before = model.engine.native.counters()["tokens"]
-result = chat.send("and now?", seed=2)
+result = chat.send("and now?", seed=2, speculate=False)
 print(list(result.token_ids), model.engine.native.counters()["tokens"] - before)
 """
 

@@ -274,7 +274,9 @@ def timed(model, monkeypatch):
     """The model with a clock on which every token that it processes takes a tenth of a second."""
     start = model.engine.native.counters()["tokens"]
     surroundings = dataclasses.replace(
-        model.answerer.surroundings, clock=lambda: (model.engine.native.counters()["tokens"] - start) / 10
+        model.answerer.surroundings,
+        clock=lambda: (model.engine.native.counters()["tokens"] - start) / 10,
+        make_drafters=None,
     )
     monkeypatch.setattr(model.answerer, "surroundings", surroundings)
     model.engine.prefix_cache.clear()

@@ -6,10 +6,11 @@ import random
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import qwen3cpu
-from qwen3cpu.engine.drafts import Drafter
+from qwen3cpu.engine.drafts import Draft
+from qwen3cpu.engine.pass_times import PassTimes
 
 
 class Oracle:
@@ -77,15 +78,53 @@ class Endings(Oracle):
 KINDS = (Oracle, TooMany, Wrong, Mixture, Endings)
 
 
+def without_drafts(model: qwen3cpu.Model) -> qwen3cpu.Model:
+    """The model, whose passes bring one token each from now on, so that they can be counted."""
+    model.answerer.surroundings = replace(model.answerer.surroundings, make_drafters=None)
+    return model
+
+
+class Guesser(Protocol):
+    """Proposes tokens for any text."""
+
+    def draft(self, tokens: Sequence[int], most: int) -> Sequence[int]: ...
+
+
+class Sure:
+    """A Drafter of one answer that takes what a guesser says for certain."""
+
+    def __init__(self, guesser: Guesser) -> None:
+        self._guesser = guesser
+        self._text: list[int] = []
+
+    def extend(self, ids: Sequence[int]) -> None:
+        self._text += ids
+
+    def draft(self, most: int) -> Draft:
+        ids = self._guesser.draft(self._text, most)
+        return Draft(ids, [1.0] * len(ids))
+
+    def judge(self, tested: int, right: int) -> None:
+        assert 0 <= right <= tested
+
+
+class Free(PassTimes):
+    """More tokens in a pass cost nothing."""
+
+    def __getitem__(self, tokens: int) -> float:
+        return 1.0
+
+
 @contextmanager
-def drafting(model: qwen3cpu.Model, drafter: Drafter):
-    """Let all answers of a model be drafted."""
-    before = model.answerer.surroundings
-    model.answerer.surroundings = replace(before, drafter=drafter)
+def drafting(model: qwen3cpu.Model, guesser: Guesser):
+    """Let all answers of a model be drafted, as far as can be."""
+    before, times = model.answerer.surroundings, model.engine.pass_times
+    model.answerer.surroundings = replace(before, make_drafters=lambda: [Sure(guesser)])
+    model.engine.pass_times = Free()
     try:
-        yield drafter
+        yield guesser
     finally:
-        model.answerer.surroundings = before
+        model.answerer.surroundings, model.engine.pass_times = before, times
 
 
 def timeless(result: qwen3cpu.Result) -> qwen3cpu.Result:

@@ -1,0 +1,118 @@
+"""Drafts from the text itself: where its last tokens stood before, what followed them there may follow here.
+
+Answers that rewrite, quote or list repeat long pieces of their prompt, or of what they have said. Finding the place
+takes microseconds: one comparison of all tokens with the last one, and then of the few places that are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.engine.drafts import Draft
+
+LONGEST: Final = 16
+"""Tokens of a match that are compared; more say nothing more."""
+NEAR: Final = 24
+"""A place so few tokens before or after the one where the last draft came from continues it."""
+_LENGTHS: Final = (1, 2, 3, 4, 6, 9, LONGEST)
+"""Matches of so many tokens and more have a chance of their own."""
+_FAR: Final = (0.05, 0.2, 0.35, 0.5, 0.65, 0.75, 0.85)
+_CONTINUED: Final = (0.4, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
+_PRIOR_WEIGHT: Final = 3.0
+_KEPT: Final = 0.97
+"""How much of what was seen counts after one more token."""
+
+
+class Chances:
+    """How often tokens drafted from matches of a length were right, at first by a guess."""
+
+    def __init__(self, guesses: Sequence[float]) -> None:
+        self._right = [guess * _PRIOR_WEIGHT for guess in guesses]
+        self._seen = [_PRIOR_WEIGHT] * len(guesses)
+
+    def __getitem__(self, length: int) -> float:
+        place = _place(length)
+        return self._right[place] / self._seen[place]
+
+    def note(self, length: int, right: bool) -> None:
+        """A token drafted from a match of this length was right, or was not."""
+        place = _place(length)
+        self._right[place] = self._right[place] * _KEPT + right
+        self._seen[place] = self._seen[place] * _KEPT + 1.0
+
+
+def _place(length: int) -> int:
+    return sum(length >= each for each in _LENGTHS) - 1
+
+
+class NgramDrafter:
+    """Proposes what followed the longest earlier occurrence of the text's last tokens, of equal ones the latest.
+
+    After an edit the text often goes on where the last draft came from, a few tokens further: such a place is preferred
+    among matches that are as long.
+    """
+
+    def __init__(self) -> None:
+        self._text: NDArray[np.int32] = np.empty(256, np.int32)
+        self._length = 0
+        self._chances = Chances(_FAR), Chances(_CONTINUED)
+        self._next: int | None = None
+        """Where in the text the last draft would have gone on."""
+        self._match = 0, False
+
+    def extend(self, ids: Sequence[int]) -> None:
+        """See Drafter."""
+        length = self._length + len(ids)
+        if length > len(self._text):
+            longer = np.empty(2 * length, np.int32)
+            longer[: self._length] = self._text[: self._length]
+            self._text = longer
+        self._text[self._length : length] = ids
+        self._length = length
+
+    def draft(self, most: int) -> Draft:
+        """See Drafter."""
+        place, length, continued = self._find()
+        if place is None:
+            return Draft()
+        self._match = length, continued
+        self._next = place
+        text = self._text[: self._length]
+        ids = text[place : place + most].tolist()
+        while len(ids) < most:  # the match overlaps the end: what was drafted is repeated
+            ids += ids[: most - len(ids)]
+        chances = self._chances[continued]
+        return Draft(ids, [chances[length + ahead] for ahead in range(most)])
+
+    def judge(self, tested: int, right: int) -> None:
+        """See Drafter."""
+        length, continued = self._match
+        for ahead in range(min(tested, right + 1)):
+            self._chances[continued].note(length + ahead, ahead < right)
+        if self._next is not None:
+            self._next += right
+
+    def _find(self) -> tuple[int | None, int, bool]:
+        """(where what follows begins, tokens that are equal before it, whether the last draft is continued)."""
+        text, last = self._text[: self._length], self._length - 1
+        if last < 1:
+            return None, 0, False
+        places = np.flatnonzero(text[:last] == text[last])
+        if not len(places):
+            return None, 0, False
+        length = 1
+        while length < LONGEST and length <= last:
+            longer = places[places >= length]
+            longer = longer[text[longer - length] == text[last - length]]
+            if not len(longer):
+                break
+            places, length = longer, length + 1
+        if self._next is not None:
+            near = places[np.abs(places + 1 - self._next) <= NEAR]
+            if len(near):
+                return int(near[np.argmin(np.abs(near + 1 - self._next))]) + 1, length, True
+        return int(places[-1]) + 1, length, False
