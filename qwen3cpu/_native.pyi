@@ -231,7 +231,7 @@ class Adapter:
         EngineError for what does not fit the model. Low-rank parts are in f32 or bf16.
         """
 
-AdaptedItem: TypeAlias = tuple[Sequence, NDArray[np.int32], NDArray[np.int32], str, Adapter | None]
+AdaptedItem: TypeAlias = tuple[Sequence, NDArray[np.int32], NDArray[np.int32], str, Adapter | None, int]
 
 def changed_norms(matrix: Matrix, a: Matrix, b: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
     """The norm of each row of W + b a, [rows]. a: transposed, [cols of W, rank], in f32 or bf16. b: [rows, rank]."""

@@ -145,7 +145,13 @@ class Model(DescribedModel, SearchMethods):
         # Without the text of tokenizer.json: 11 MB that nobody needs once the tokenizer is made.
         self._checkpoint = replace(checkpoint, tokenizer_json=b"")
         self.engine = Engine(
-            _native.Model(config.native(positions), dict(checkpoint.matrices), checkpoint.vectors, kv, threads),
+            _native.Model(
+                {**config.native(positions), "tokens": min(self.tokenizer.size, config.vocab_size)},
+                dict(checkpoint.matrices),
+                checkpoint.vectors,
+                kv,
+                threads,
+            ),
             vocab_size=config.vocab_size,
             context=positions,
             prefix_cache=prefix_cache,

@@ -39,11 +39,15 @@ Config to_config(const py::dict& d) {
   c.num_key_value_heads = item<int>(d, "num_key_value_heads");
   c.head_dim = item<int>(d, "head_dim");
   c.vocab_size = item<int>(d, "vocab_size");
+  c.tokens = d.contains("tokens") ? item<int>(d, "tokens") : c.vocab_size;
   c.rms_norm_eps = item<float>(d, "rms_norm_eps");
   c.rope_scale = item<float>(d, "rope_scale");
   c.context = item<int>(d, "context");
   const auto inv_freq = item<Floats>(d, "inv_freq");
   c.inv_freq.assign(inv_freq.data(), inv_freq.data() + inv_freq.size());
+  if (c.tokens < 1 || c.tokens > c.vocab_size)
+    throw Error("config: tokens: expected 1 to " + std::to_string(c.vocab_size) + ", found " +
+                std::to_string(c.tokens));
   validate(c);
   return c;
 }
@@ -103,24 +107,29 @@ std::vector<int> to_vector(const Ints& a, const char* what) {
 
 using LogitsItem = std::tuple<std::shared_ptr<Sequence>, Ints, Ints>;
 using AnyItem = std::tuple<std::shared_ptr<Sequence>, Ints, Ints, std::string>;
-using AdaptedItem = std::tuple<std::shared_ptr<Sequence>, Ints, Ints, std::string, std::shared_ptr<PyAdapter>>;
+using AdaptedItem = std::tuple<std::shared_ptr<Sequence>, Ints, Ints, std::string, std::shared_ptr<PyAdapter>, int>;
 using Item = std::variant<AdaptedItem, AnyItem, LogitsItem>;
 
 Output parse_output(const std::string& name) {
   if (name == "logits") return Output::logits;
   if (name == "hidden") return Output::hidden;
-  throw Error("forward: expected the output logits or hidden, found " + name);
+  if (name == "top_logits") return Output::top_logits;
+  throw Error("forward: expected the output logits, top_logits or hidden, found " + name);
 }
 
 BatchItem to_item(PyModel& self, const Item& item) {
   const auto make = [](const std::shared_ptr<Sequence>& sequence, const Ints& tokens, const Ints& wanted,
                        Output output) {
     if (sequence == nullptr) throw Error("forward: a sequence is None");
-    return BatchItem{sequence, to_vector(tokens, "tokens"), to_vector(wanted, "wanted"), output, nullptr};
+    return BatchItem{sequence, to_vector(tokens, "tokens"), to_vector(wanted, "wanted"), output};
   };
   if (const auto* adapted = std::get_if<AdaptedItem>(&item)) {
-    const auto& [sequence, tokens, wanted, output, adapter] = *adapted;
+    const auto& [sequence, tokens, wanted, output, adapter, top] = *adapted;
     BatchItem made = make(sequence, tokens, wanted, parse_output(output));
+    if (top < 1 || top > kMostTop)
+      throw Error("forward: expected the largest 1 to " + std::to_string(kMostTop) + " logits, found " +
+                  std::to_string(top));
+    made.top = top;
     if (adapter == nullptr) return made;
     if (adapter->model().get() != &self) throw Error("forward: an adapter belongs to another model");
     made.adapter = std::shared_ptr<const Adapter>(adapter, &adapter->adapter());
@@ -140,20 +149,23 @@ Floats part_of(const Floats& rows, int64_t first, int64_t n, int64_t cols) {
 std::vector<Floats> forward(PyModel& self, const std::vector<Item>& batch) {
   Model& model = self.model();
   std::vector<BatchItem> items;
-  int64_t rows[2] = {};  // by Output
+  int64_t rows[3] = {};  // by Output
   for (const auto& item : batch) {
-    items.push_back(to_item(self, item));
-    rows[static_cast<int>(items.back().output)] += static_cast<int64_t>(items.back().wanted.size());
+    BatchItem& made = items.emplace_back(to_item(self, item));
+    if (made.output == Output::top_logits && !model.finds_top(made.adapter.get())) made.output = Output::logits;
+    rows[static_cast<int>(made.output)] += static_cast<int64_t>(made.wanted.size());
   }
-  const int64_t cols[] = {model.config().vocab_size, model.config().hidden_size};
-  Floats all[] = {Floats({rows[0], model.logits_stride()}), Floats({rows[1], cols[1]})};
+  const int64_t vocab = model.config().vocab_size, hidden = model.config().hidden_size;
+  const int64_t cols[] = {vocab, hidden, vocab};
+  Floats all[] = {Floats({rows[0], model.logits_stride()}), Floats({rows[1], hidden}),
+                  Floats({rows[2], model.logits_stride()})};
   {
-    const OutputRows to{all[0].mutable_data(), all[1].mutable_data()};
+    const OutputRows to{all[0].mutable_data(), all[1].mutable_data(), all[2].mutable_data()};
     py::gil_scoped_release release;
     model.forward(items, to);
   }
   std::vector<Floats> parts;
-  int64_t first[2] = {};
+  int64_t first[3] = {};
   for (const BatchItem& item : items) {
     const auto kind = static_cast<int>(item.output);
     const auto n = static_cast<int64_t>(item.wanted.size());

@@ -13,7 +13,10 @@ namespace qwen3cpu {
 enum class Output : uint8_t {
   logits,  // [vocab], in rows of padded_rows(vocab) floats
   hidden,  // [hidden]: the residual stream after the last layer and the final norm
+  // As logits, but -infinity where `top` others are larger or no token stands, if that takes less time.
+  top_logits,
 };
+inline constexpr int kMostTop = 64;
 
 // New tokens of one sequence, and the offsets among them whose output is wanted (ascending).
 struct BatchItem {
@@ -21,6 +24,7 @@ struct BatchItem {
   std::vector<int> tokens;
   std::vector<int> wanted;
   Output output = Output::logits;
+  int top = kMostTop;                                // 1 to kMostTop
   std::shared_ptr<const Adapter> adapter = nullptr;  // of this model; null: the model alone
 };
 
@@ -28,6 +32,7 @@ struct BatchItem {
 struct OutputRows {
   float* logits = nullptr;
   float* hidden = nullptr;
+  float* top_logits = nullptr;
 };
 
 // Where a pass over one layer leaves the inputs of its matrices; each is null or has room for all tokens.

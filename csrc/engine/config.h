@@ -13,6 +13,7 @@ struct Config {
   int num_key_value_heads = 0;
   int head_dim = 0;
   int vocab_size = 0;
+  int tokens = 0;  // rows of the head that stand for a token: the first ones
   float rms_norm_eps = 0;
   std::vector<float> inv_freq;  // [head_dim / 2]
   float rope_scale = 1;         // multiplies cos and sin (YaRN)

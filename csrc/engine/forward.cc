@@ -2,6 +2,7 @@
 #include "engine/forward.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace qwen3cpu {
 
@@ -13,7 +14,7 @@ Forward::Forward(const Resources& resources, const std::vector<BatchItem>& batch
       to_(to) {
   int first_row = 0;
   for (const BatchItem& item : batch) {
-    std::vector<int>& rows = item.output == Output::logits ? logits_rows_ : hidden_rows_;
+    std::vector<int>& rows = rows_of(item.output);
     for (const int offset : item.wanted) {
       rows.push_back(static_cast<int>(wanted_.size()));
       wanted_.push_back(first_row + offset);
@@ -21,7 +22,29 @@ Forward::Forward(const Resources& resources, const std::vector<BatchItem>& batch
     first_row += static_cast<int>(item.tokens.size());
   }
   for (const int row : logits_rows_) logits_runs_.add_token(token_of(row).adapter);
+  if (!top_rows_.empty()) {
+    Workspace& ws = resources.workspace;
+    const Matrix& head = weights_.lm_head;
+    ws.top_input.reserve(activation_of(head.format), static_cast<int>(top_rows_.size()), head.cols);
+    if (ws.top_rows.size() < top_rows_.size()) ws.top_rows.resize(top_rows_.size());
+    size_t row = 0;
+    for (const BatchItem& item : batch)
+      if (item.output == Output::top_logits)
+        for (size_t i = 0; i < item.wanted.size(); ++i) ws.top_rows[row++].reset(pass_.config.tokens, item.top);
+  }
   if (static_cast<int>(wanted_.size()) < pass_.n_tokens) rest_.emplace(pass_, wanted_, resources);
+}
+
+std::vector<int>& Forward::rows_of(Output output) {
+  switch (output) {
+    case Output::hidden:
+      return hidden_rows_;
+    case Output::top_logits:
+      return top_rows_;
+    case Output::logits:
+      break;
+  }
+  return logits_rows_;
 }
 
 void Forward::run(Team& team) {
@@ -109,6 +132,7 @@ void Forward::add_mlp(Team& team, Pass& pass, const Layer& l) {
 // hidden = norm(x), logits = lm_head norm(x), for the wanted tokens only.
 void Forward::outputs(Team& team) {
   const auto n_logits = static_cast<int>(logits_rows_.size()), n_hidden = static_cast<int>(hidden_rows_.size());
+  const auto n_top = static_cast<int>(top_rows_.size());
   const int hidden = pass_.config.hidden_size;
   Workspace& ws = pass_.workspace;
   const IsaTable& isa = pass_.isa;
@@ -117,21 +141,73 @@ void Forward::outputs(Team& team) {
     isa.ops.rms_norm(ws.x.get() + row * pass_.hidden_stride, token_of(row).vector(weights_.norm),
                      pass_.config.rms_norm_eps, hidden, out);
   };
-  team.for_each(n_logits + n_hidden, [&](int i) {
-    if (i >= n_logits) {
-      const int n = i - n_logits;
+  team.for_each(n_logits + n_top + n_hidden, [&](int i) {
+    if (i >= n_logits + n_top) {
+      const int n = i - n_logits - n_top;
       norm(hidden_rows_[static_cast<size_t>(n)], to_.hidden + int64_t{n} * hidden);
       return;
     }
+    const bool top = i >= n_logits;
+    const int n = top ? i - n_logits : i;
     float* normed = ws.normed.get() + int64_t{i} * hidden;
-    norm(logits_rows_[static_cast<size_t>(i)], normed);
-    ws.input.prepare(isa.ops, activation_of(lm_head.format), hidden, i, normed);
+    norm((top ? top_rows_ : logits_rows_)[static_cast<size_t>(n)], normed);
+    (top ? ws.top_input : ws.input).prepare(isa.ops, activation_of(lm_head.format), hidden, n, normed);
   });
+  if (n_top > 0) top_outputs(team);
   if (n_logits == 0) return;
   pass_.reduce(team, {lm_head}, ws.normed.get(), hidden, logits_runs_);
   const Pieces pieces(lm_head, n_logits, team.size());
   team.for_each(pieces.count(), [&](int i) {
     pass_.multiply(team, lm_head, pieces[i], to_.logits, padded_rows(lm_head.rows), logits_runs_);
+  });
+}
+
+// Every thread makes the same calls of for_each: how many rounds a token needs is looked up inside.
+void Forward::top_outputs(Team& team) {
+  constexpr int kShares = 8;     // of the tiles of a round
+  constexpr int kRun = 64;       // neighbouring tiles that are multiplied together
+  constexpr int kFilled = 1024;  // tiles in a piece
+  const Matrix first = first_part_of(weights_.lm_head), second = second_part_of(weights_.lm_head);
+  const auto n = static_cast<int>(top_rows_.size());
+  const int tiles = first.tiles();
+  const int64_t stride = padded_rows(first.rows);
+  Workspace& ws = pass_.workspace;
+  const IsaTable& isa = pass_.isa;
+  const auto logits_of = [&](int t, int tile) { return to_.top_logits + t * stride + int64_t{tile} * kTileRows; };
+  const Pieces pieces(first, n, team.size());
+  team.for_each(pieces.count(), [&](int i) {
+    const Pieces::Piece piece = pieces[i];
+    multiply(isa, first, ws.top_input, piece, to_.top_logits, stride, pass_.scratch(team));
+    for (int t = piece.first_token; t < piece.first_token + piece.tokens; ++t)
+      ws.top_rows[static_cast<size_t>(t)].note(piece.first_tile, piece.tiles, logits_of(t, piece.first_tile));
+  });
+  team.for_each(n, [&](int t) { ws.top_rows[static_cast<size_t>(t)].choose_first(); });
+  const Activations input = ws.top_input.view(activation_of(first.format), first.cols);
+  MatmulFn* const matmul = isa.formats[static_cast<int>(second.format)].matmul;
+  for (int round = 0; round <= TopRows::kRounds; ++round) {
+    team.for_each(n * kShares, [&](int i) {
+      const int t = i / kShares, share = i % kShares;
+      TopRows& rows = ws.top_rows[static_cast<size_t>(t)];
+      const auto end = static_cast<int>(int64_t{rows.waiting()} * (share + 1) / kShares);
+      float products[kRun * kTileRows];
+      for (int j = static_cast<int>(int64_t{rows.waiting()} * share / kShares); j < end;) {
+        const int tile = rows.waiting_tile(j);
+        int run = 1;
+        while (run < kRun && j + run < end && rows.waiting_tile(j + run) == tile + run) ++run;
+        matmul(second, tile, run, input, t, 1, products, 0, pass_.scratch(team));
+        for (int k = 0; k < run; ++k) rows.add(j + k, products + k * kTileRows, logits_of(t, tile + k));
+        j += run;
+      }
+    });
+    if (round == TopRows::kRounds) break;
+    team.for_each(n, [&](int t) { ws.top_rows[static_cast<size_t>(t)].settle(round == TopRows::kRounds - 1); });
+  }
+  const int parts = ceil_div(tiles, kFilled);
+  team.for_each(n * parts, [&](int i) {
+    const int t = i / parts, from = i % parts * kFilled, end = std::min(tiles, from + kFilled);
+    const TopRows& rows = ws.top_rows[static_cast<size_t>(t)];
+    for (int tile = from; tile < end; ++tile)
+      if (!rows.is_chosen(tile)) std::fill_n(logits_of(t, tile), kTileRows, -std::numeric_limits<float>::infinity());
   });
 }
 

@@ -37,7 +37,9 @@ class Forward {
   void last_layer(Team& team, int n);
   void gather_wanted();
   void add_mlp(Team& team, Pass& pass, const Layer& l);
+  std::vector<int>& rows_of(Output output);
   void outputs(Team& team);
+  void top_outputs(Team& team);
   // A row of the outputs' input, by its place in wanted_.
   const Pass::Row& token_of(int row) const {
     return pass_.rows[static_cast<size_t>(wanted_[static_cast<size_t>(row)])];
@@ -51,6 +53,7 @@ class Forward {
   std::optional<Rest> rest_;      // unless they are all
   std::vector<int> logits_rows_;  // places in wanted_
   std::vector<int> hidden_rows_;
+  std::vector<int> top_rows_;
   AdapterRuns logits_runs_;  // of the rows in logits_rows_
 };
 

@@ -28,6 +28,12 @@ void Model::set_threads(int threads) {
   threads_ = threads;
 }
 
+bool Model::finds_top(const Adapter* adapter) const {
+  const Matrix& head = weights_.lm_head;
+  return head.format == Format::q4x2 && row_tiles(config_.tokens) >= TopRows::kLeastTiles &&
+         (adapter == nullptr || adapter->change_of(head) == nullptr);
+}
+
 void Model::check(const std::vector<BatchItem>& batch) const {
   std::vector<const Sequence*> seen;
   for (size_t i = 0; i < batch.size(); ++i) {

@@ -25,6 +25,9 @@ class Model {
   // Floats from one row of logits to the next: the vocabulary rounded up to whole row tiles.
   int64_t logits_stride() const { return padded_rows(weights_.lm_head.rows); }
 
+  // Whether the largest logits of a token are found in less time than all; adapter: of the token, may be null.
+  bool finds_top(const Adapter* adapter) const;
+
   // Appends every item's tokens to its sequence and writes the wanted outputs, logits in rows of logits_stride()
   // floats. Throws Error on bad input, before any sequence has changed. Locks the model.
   void forward(const std::vector<BatchItem>& batch, const OutputRows& to);

@@ -24,7 +24,8 @@ namespace qwen3cpu {
 //               dot = sum over the group of (q_w - 128) * q_x, int32
 //   q4          acc = fma(float(dot), scale_x[b], acc), blocks b of 256 ascending, then y = acc * row_scale,
 //               dot = sum over the block's groups of s * sum((8 (n - 8) + 3 (z - 7)) * q_x), int32
-//   q4s         the same, dot = sum over the block's groups of scale_w[g] * sum((q_w - 8) * q_x), int32
+//   q4x2        first + second, the products of both parts, each as q4's
+//   q4s         as q4, dot = sum over the block's groups of scale_w[g] * sum((q_w - 8) * q_x), int32
 //   q4a<G>      groups g of G ascending: acc = fma(inputs, minimum[g], acc), then acc = fma(products, scale[g], acc);
 //               inputs = fma(float(sum(q_x)), scale_x[k], inputs) and products = fma(float(sum(n * q_x)), scale_x[k],
 //               products) over the k of 32 columns of the group, ascending from 0; both sums are int32

@@ -98,6 +98,20 @@ inline constexpr float kQ4Range = 15;
 inline constexpr float kQ4Below = kQ4Middle - kQ4ZeroStep * kQ4LeastZero;
 inline constexpr float kQ4Above = kQ4Range - kQ4Middle + kQ4ZeroStep * kQ4MostZero;
 
+// q4x2: a matrix in q4, and behind it what it leaves of the weights, in q4 again: w is the sum of both. 8.5 bits per
+// weight
+// + 64/cols. The first part alone has the products to within a twentieth of their size, for half of the bytes: the head
+// is multiplied by it, and only the rows that may matter are multiplied by the second part too.
+//
+//   byte 0                           the first part, a matrix in q4
+//   byte second_part(rows, cols)     the second part, a matrix in q4
+struct Q4x2Block {
+  static constexpr int kCols = Q4Block::kCols, kGroupCols = Q4Block::kGroupCols;
+  static constexpr int kScaleBytes = 2 * Q4Block::kScaleBytes, kGroupBytes = 2 * Q4Block::kGroupBytes;
+  Q4Block parts[2];
+};
+static_assert(sizeof(Q4x2Block) == 34 * kCacheLine);
+
 // q4s: w = row_scale * scale * (q - 8), scale int8 (-127..127) per row and 32 k, row_scale float per row.
 // 4.25 bits per weight + 32/cols. Files of format version 2 call it q4. It is read and multiplied, no longer written.
 //
@@ -216,8 +230,14 @@ constexpr int64_t tile_bytes(Format format, int cols) {
   return 0;
 }
 
+// Bytes from the first part of a matrix of q4x2 to its second one.
+constexpr int64_t second_part(int rows, int cols) {
+  return round_up(row_tiles(rows) * (tile_bytes(Format::q4, cols) + int64_t{4} * kTileRows), kCacheLine);
+}
+
 // Bytes of a whole packed matrix.
 constexpr int64_t matrix_bytes(Format format, int rows, int cols) {
+  if (format == Format::q4x2) return second_part(rows, cols) + matrix_bytes(Format::q4, rows, cols);
   const int64_t row_scales = has_row_scales(format) ? int64_t{4} * kTileRows : 0;
   return row_tiles(rows) * (tile_bytes(format, cols) + row_scales);
 }

@@ -20,6 +20,12 @@ struct Matrix {
   }
 };
 
+// The two parts of a matrix of q4x2.
+inline Matrix first_part_of(const Matrix& w) { return {Format::q4, w.rows, w.cols, w.data}; }
+inline Matrix second_part_of(const Matrix& w) {
+  return {Format::q4, w.rows, w.cols, w.data + second_part(w.rows, w.cols)};
+}
+
 // Inputs of a linear layer, [n_tokens, cols]. Which pointers are set depends on the Activation form.
 //   f32             `f32`
 //   i8g32, i8g256   `q`, `scale`, `sum`

@@ -24,7 +24,8 @@ const Packing& packing_of(Format format) { return kPackings[static_cast<int>(for
 std::optional<Unpackable> pack_tiles(Format format, int rows, int cols, Source source, const void* from, int first_tile,
                                      int n_tiles, uint8_t* matrix) {
   const Packing& packing = packing_of(format);
-  const int64_t bytes = tile_bytes(format, cols);
+  const bool two = format == Format::q4x2;
+  const int64_t bytes = tile_bytes(two ? Format::q4 : format, cols), second = two ? second_part(rows, cols) : 0;
   auto* row_scales = reinterpret_cast<float*>(matrix + row_tiles(rows) * bytes);
   for (int tile = first_tile; tile < first_tile + n_tiles; ++tile) {
     const int first_row = tile * kTileRows;
@@ -34,7 +35,8 @@ std::optional<Unpackable> pack_tiles(Format format, int rows, int cols, Source s
       bad->row += first_row;
       return bad;
     }
-    packing.pack_tile(tile_rows, matrix + tile * bytes, has_row_scales(format) ? row_scales + first_row : nullptr);
+    float* scales = two || has_row_scales(format) ? row_scales + first_row : nullptr;
+    packing.pack_tile(tile_rows, {matrix + tile * bytes, scales, second});
     from = static_cast<const uint8_t*>(from) + kTileRows * cols * source_bytes(source);
   }
   return std::nullopt;

@@ -28,8 +28,8 @@ void pack_values(const TileRows& rows, Format format, uint8_t* tile, Store store
 const float bf16::largest = 0x1.fefffep+127f;
 const float f32::largest = FLT_MAX;
 
-void f32::pack_tile(const TileRows& rows, uint8_t* tile, float*) {
-  pack_values<float>(rows, Format::f32, tile, [](float x) { return x; });
+void f32::pack_tile(const TileRows& rows, const TilePlace& to) {
+  pack_values<float>(rows, Format::f32, to.tile, [](float x) { return x; });
 }
 
 void f32::unpack_row(const Matrix& w, int tile, int r, float* out) {
@@ -37,8 +37,8 @@ void f32::unpack_row(const Matrix& w, int tile, int r, float* out) {
   for (int k = 0; k < w.cols; ++k) out[k] = values[k * kTileRows + r];
 }
 
-void bf16::pack_tile(const TileRows& rows, uint8_t* tile, float*) {
-  pack_values<uint16_t>(rows, Format::bf16, tile, [](float x) { return float_to_bf16(x); });
+void bf16::pack_tile(const TileRows& rows, const TilePlace& to) {
+  pack_values<uint16_t>(rows, Format::bf16, to.tile, [](float x) { return float_to_bf16(x); });
 }
 
 void bf16::unpack_row(const Matrix& w, int tile, int r, float* out) {

@@ -6,9 +6,15 @@
 
 namespace qwen3cpu::packing {
 
-// Writes one row tile: tile_bytes(format, cols) bytes at `tile`, float[8] at `row_scales` (formats with row scales
-// only).
-using PackTileFn = void(const TileRows& rows, uint8_t* tile, float* row_scales);
+// Where a row tile of a matrix belongs.
+struct TilePlace {
+  uint8_t* tile;      // tile_bytes(format, cols); of q4x2 that of its first part
+  float* row_scales;  // float[8], formats with row scales and the first part of q4x2 only
+  int64_t second;     // bytes from there to the second part of q4x2
+};
+
+// Writes one row tile.
+using PackTileFn = void(const TileRows& rows, const TilePlace& to);
 // Columns of row r (0..7) of row tile `tile` in float.
 using UnpackRowFn = void(const Matrix& w, int tile, int r, float* out);
 

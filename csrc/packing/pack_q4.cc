@@ -6,16 +6,12 @@
 
 #include "packing/four_rows.h"
 #include "packing/pack_formats.h"
+#include "packing/q4_rows.h"
 
 namespace qwen3cpu::packing {
 namespace {
 
-// Steps that are tried first, as parts of the least one that leaves no weight of the group beyond the levels.
-constexpr float kFirstPart = 0.72f, kPartStep = 0.03f;
-constexpr int kParts = 14;
-
 constexpr int kMostZero = kQ4ZeroMiddle + kQ4MostZero;
-constexpr int kZeros = 2;  // zeros on each side of the one that puts the middle of the levels into that of the weights
 
 Rows all(float x) { return Rows{x, x, x, x}; }
 
@@ -66,31 +62,32 @@ struct Choice {
   }
 };
 
-// The best of some zeros for a step that is above 0.
-void try_step(const Group& group, Rows step, Choice& choice) {
+// The best of some zeros for a step that is above 0: `zeros` on each side of the one that puts the middle of the levels
+// into that of the weights.
+void try_step(const Group& group, Rows step, int zeros, Choice& choice) {
   const Rows middle = (group.least + group.most) * all(0.5f) / step;
   const Rows nearest = round_to_integer((middle + all(0.5f)) / all(kQ4ZeroStep)) + all(kQ4ZeroMiddle);
-  for (int i = -kZeros; i <= kZeros; ++i) {
+  for (int i = -zeros; i <= zeros; ++i) {
     const Rows zero = max(min(nearest + all(static_cast<float>(i)), all(kMostZero)), all(0));
     choice.take_better(squared_error(group, step, zero), step, zero);
   }
 }
 
 // The step of least error.
-Rows search_step(const Group& group) {
+Rows search_step(const Group& group, const Q4Search& search) {
   const Rows range = (group.most - group.least) / all(kQ4Range);
   const Rows whole = max(range, max(group.most / all(kQ4Above), -group.least / all(kQ4Below)));
   const auto empty = whole <= all(0);
   Choice choice{all(FLT_MAX), all(0), all(0)};
-  for (int i = 0; i < kParts; ++i) {
-    const Rows step = whole * all(kFirstPart + kPartStep * static_cast<float>(i));
-    try_step(group, empty ? all(1.0f) : step, choice);
+  for (int i = 0; i < search.parts; ++i) {
+    const Rows step = whole * all(search.first_part + search.part_step * static_cast<float>(i));
+    try_step(group, empty ? all(1.0f) : step, search.zeros, choice);
   }
   return empty ? all(0) : choice.step * group.magnitude;
 }
 
 // Writes 4 rows of group g, with the best of the scales around wanted / (8 * row_scale).
-void write_group(const Group& group, Rows wanted, Rows row_scale, int first_row, Q4Block& block, int g) {
+void write_group(const Group& group, Rows wanted, Rows row_scale, int zeros, int first_row, Q4Block& block, int g) {
   const auto empty = (row_scale <= all(0)) | (group.magnitude <= all(0));
   const Rows unit = row_scale * all(kQ4LevelParts);  // of a step
   const Rows nearest = empty ? all(0) : round_to_integer(wanted / (empty ? all(1.0f) : unit));
@@ -99,7 +96,7 @@ void write_group(const Group& group, Rows wanted, Rows row_scale, int first_row,
   for (const Rows& each : group.w) choice.error += each * each;
   for (int i = -1; i <= 1; ++i) {
     const Rows scale = max(min(nearest + all(static_cast<float>(i)), all(kQ4MostScale)), all(1.0f));
-    try_step(group, scale * own_unit, choice);
+    try_step(group, scale * own_unit, zeros, choice);
   }
   const auto zeroed = choice.step <= all(0);
   const Rows inverse = zeroed ? all(0) : all(1.0f) / (zeroed ? all(1.0f) : choice.step);
@@ -122,7 +119,11 @@ void write_group(const Group& group, Rows wanted, Rows row_scale, int first_row,
 // The outermost levels, which lie up to half a step beyond the weights, are finite then.
 const float q4::largest = FLT_MAX / 2;
 
-void q4::pack_tile(const TileRows& rows, uint8_t* tile, float* row_scales) {
+void q4::pack_tile(const TileRows& rows, const TilePlace& to) { pack_q4_tile(rows, kThoroughSearch, to); }
+
+void pack_q4_tile(const TileRows& rows, const Q4Search& search, const TilePlace& to) {
+  uint8_t* tile = to.tile;
+  float* row_scales = to.row_scales;
   const int groups = ceil_div(rows.cols(), kGroup);
   std::memset(tile, 0, static_cast<size_t>(tile_bytes(Format::q4, rows.cols())));
   auto* blocks = reinterpret_cast<Q4Block*>(tile);
@@ -132,7 +133,7 @@ void q4::pack_tile(const TileRows& rows, uint8_t* tile, float* row_scales) {
   for (int g = 0; g < groups; ++g) {
     rows.columns(g * kGroup, w);
     for (int first_row = 0; first_row < kTileRows; first_row += kLanes) {
-      const Rows step = search_step(read_group(w, first_row));
+      const Rows step = search_step(read_group(w, first_row), search);
       for (int lane = 0; lane < kLanes; ++lane) {
         const int r = first_row + lane;
         steps[static_cast<size_t>(g * kTileRows + r)] = step[lane];
@@ -148,16 +149,15 @@ void q4::pack_tile(const TileRows& rows, uint8_t* tile, float* row_scales) {
       Rows row_scale, wanted;
       std::memcpy(&row_scale, row_scales + first_row, sizeof(Rows));
       std::memcpy(&wanted, steps.data() + g * kTileRows + first_row, sizeof(Rows));
-      write_group(read_group(w, first_row), wanted, row_scale, first_row, blocks[g / Q4Block::kGroups],
+      write_group(read_group(w, first_row), wanted, row_scale, search.zeros, first_row, blocks[g / Q4Block::kGroups],
                   g % Q4Block::kGroups);
     }
   }
 }
 
-void q4::unpack_row(const Matrix& w, int tile, int r, float* out) {
-  const auto* blocks = reinterpret_cast<const Q4Block*>(w.tile(tile));
-  const float row_scale = w.row_scales(tile)[r];
-  for (int k = 0; k < w.cols; ++k) {
+void unpack_q4_row(const uint8_t* tile, float row_scale, int r, int cols, float* out) {
+  const auto* blocks = reinterpret_cast<const Q4Block*>(tile);
+  for (int k = 0; k < cols; ++k) {
     const Q4Block& block = blocks[k / Q4Block::kCols];
     const int g = k / kGroup % Q4Block::kGroups, i = k % kGroup;
     const int two = block.q[g][i % 16 / 4][r][i % 4], n = i < 16 ? two & 15 : two >> 4;
@@ -165,6 +165,10 @@ void q4::unpack_row(const Matrix& w, int tile, int r, float* out) {
     const int parts = s * (kQ4LevelParts * (n - kQ4Middle) + kQ4ZeroParts * (zero - kQ4ZeroMiddle));
     out[k] = row_scale * static_cast<float>(parts);
   }
+}
+
+void q4::unpack_row(const Matrix& w, int tile, int r, float* out) {
+  unpack_q4_row(w.tile(tile), w.row_scales(tile)[r], r, w.cols, out);
 }
 
 }  // namespace qwen3cpu::packing

@@ -88,9 +88,9 @@ void write_tile(const AffineRows& rows, int first_row, int n_rows, uint8_t* tile
 
 }  // namespace
 
-#define SIZE(G)                                                                                             \
-  const float q4a##G::largest = FLT_MAX / 2;                                                                \
-  void q4a##G::pack_tile(const TileRows& rows, uint8_t* tile, float*) { pack_rows_of_tile<G>(rows, tile); } \
+#define SIZE(G)                                                                                              \
+  const float q4a##G::largest = FLT_MAX / 2;                                                                 \
+  void q4a##G::pack_tile(const TileRows& rows, const TilePlace& to) { pack_rows_of_tile<G>(rows, to.tile); } \
   void q4a##G::unpack_row(const Matrix& w, int tile, int r, float* out) { unpack_row_of_tile<G>(w, tile, r, out); }
 SIZE(32)
 SIZE(64)

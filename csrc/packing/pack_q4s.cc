@@ -124,7 +124,9 @@ void write_group(const Group& group, const IntegerScale& scale, int first_row, Q
 
 const float q4s::largest = FLT_MAX;
 
-void q4s::pack_tile(const TileRows& rows, uint8_t* tile, float* row_scales) {
+void q4s::pack_tile(const TileRows& rows, const TilePlace& to) {
+  uint8_t* tile = to.tile;
+  float* row_scales = to.row_scales;
   const int groups = ceil_div(rows.cols(), kGroup);
   std::memset(tile, 0, static_cast<size_t>(tile_bytes(Format::q4s, rows.cols())));
   auto* blocks = reinterpret_cast<Q4sBlock*>(tile);

@@ -92,9 +92,9 @@ void put_rows(const float (&w)[kGroup][kTileRows], int first_row, Q8Block& block
 
 const float q8::largest = 127.0f * 65504.0f;
 
-void q8::pack_tile(const TileRows& rows, uint8_t* tile, float*) {
-  std::memset(tile, 0, static_cast<size_t>(tile_bytes(Format::q8, rows.cols())));
-  auto* blocks = reinterpret_cast<Q8Block*>(tile);
+void q8::pack_tile(const TileRows& rows, const TilePlace& to) {
+  std::memset(to.tile, 0, static_cast<size_t>(tile_bytes(Format::q8, rows.cols())));
+  auto* blocks = reinterpret_cast<Q8Block*>(to.tile);
   float w[kGroup][kTileRows];
   for (int g = 0; g * kGroup < rows.cols(); ++g) {
     rows.columns(g * kGroup, w);

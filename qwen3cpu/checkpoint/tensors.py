@@ -15,13 +15,17 @@ from qwen3cpu.errors import ArgumentError
 
 EARLIER: Final = "q4s"
 """What packed files and sessions of earlier versions call q4. Such files are read; none are written any more."""
-QUANTS: Final[tuple[str, ...]] = tuple(name for name in _native.FORMATS if name != EARLIER)
 NARROW: Final = "q4"
 WIDE: Final = "q8"
-"""The two formats of a model that is packed as NARROW: those of its matrices that would lose most are WIDE.
+TWICE: Final = "q4x2"
+"""The three formats of a model that is packed as NARROW: those of its matrices that would lose most are WIDE, and the
+head, or the embedding to which it is tied, is TWICE.
 
 NARROW is also the only format that is rounded with regard to a matrix's inputs (quantization/gptq.py).
 """
+QUANTS: Final[tuple[str, ...]] = tuple(name for name in _native.FORMATS if name not in (EARLIER, TWICE))
+MATRIX_FORMATS: Final = (*QUANTS, TWICE)
+"""Formats of matrices that are written: those of a whole model, and that of heads alone."""
 DEFAULT_QUANT: Final = NARROW
 KEEPING: Final = {128: "q4a128", 64: "q4a64", 32: "q4a32"}
 """Columns of a group -> the format that keeps weights which somebody else has rounded to sixteen levels."""
@@ -128,6 +132,14 @@ def _at_least_8_bits(quant: str, last_layer: bool) -> str:
     return WIDE if quant == NARROW or quant in KEEPING.values() else quant
 
 
+def _twice_4_bits(quant: str, last_layer: bool) -> str:
+    """The rule of the head.
+
+    Two parts of 4 bits have the precision of 8, and the first alone tells which logits may be among the largest.
+    """
+    return TWICE if quant == NARROW else _at_least_8_bits(quant, last_layer)
+
+
 def _at_least_8_bits_but_last(quant: str, last_layer: bool) -> str:
     """The rule of v_proj.
 
@@ -197,7 +209,7 @@ IN_LAYER: Final = (
 )
 AFTER_LAYERS: Final = (
     TensorRow("model.norm.weight", "output_norm.weight", (_hidden,), "norm"),
-    TensorRow(HEAD, "output.weight", (_vocab, _hidden), "head", exists=_with_own_head, format=_at_least_8_bits),
+    TensorRow(HEAD, "output.weight", (_vocab, _hidden), "head", exists=_with_own_head, format=_twice_4_bits),
 )
 """The order is that of the forward pass, in which packed files have matrices and, behind them, vectors."""
 ROWS: Final = {row.name: row for row in (*BEFORE_LAYERS, *IN_LAYER, *AFTER_LAYERS)}
@@ -241,7 +253,8 @@ class Tensor(NamedTuple):
 
     def format(self, quant: str, config: ModelShape) -> str:
         """The weight format of a matrix in a model that is packed as `quant`."""
-        return self.row.format(quant, self.layer == config.num_hidden_layers - 1)
+        row = ROWS[HEAD] if self.name == logits_matrix(config) else self.row
+        return row.format(quant, self.layer == config.num_hidden_layers - 1)
 
 
 def tensors_of(config: ModelShape) -> Iterator[Tensor]:

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from qwen3cpu.engine.sequence import TokenSequence
 
-Output: TypeAlias = Literal["logits", "hidden"]
-"""What comes back for a wanted token: its logits [vocab_size], or the hidden state [hidden_size] that the head would
-multiply, which is the residual stream after the last layer and the final norm."""
+Output: TypeAlias = Literal["logits", "hidden", "top_logits"]
+"""What comes back for a wanted token: its logits [vocab_size]; or the hidden state [hidden_size] that the head would
+multiply, which is the residual stream after the last layer and the final norm; or the logits with -inf for rows of the
+head without a token and for tokens of which `top` others have larger ones, if the head finds these in less time."""
+MOST_TOP = 64
+"""Of the largest logits that "top_logits" may be asked for."""
 
 
 class BatchItem(NamedTuple):
@@ -24,6 +27,8 @@ class BatchItem(NamedTuple):
     wanted: Sequence[int]
     """Offsets into `ids`, ascending, may be empty."""
     output: Output = "logits"
+    top: int = MOST_TOP
+    """How many of the largest logits "top_logits" has; mostly there are some more."""
 
 
 Items: TypeAlias = Sequence[BatchItem | tuple[TokenSequence, Sequence[int], Sequence[int]]]

@@ -162,7 +162,7 @@ class Engine:
 def _native_item(item: BatchItem) -> _native.AdaptedItem:
     sequence, adapter = item.sequence, item.sequence.adapter
     ids, wanted = (np.asarray(each, dtype=np.int32) for each in (item.ids, item.wanted))
-    return sequence.native, ids, wanted, item.output, None if adapter is None else adapter.native
+    return sequence.native, ids, wanted, item.output, None if adapter is None else adapter.native, item.top
 
 
 def check_length(tokens: int, context: int) -> None:

@@ -181,6 +181,23 @@ class SamplingParams:
         """Whether the largest logit is taken, with no random number."""
         return self.temperature == 0.0
 
+    @property
+    def looks_at(self) -> int | None:
+        """How many of the largest logits choose the token; None: all of them."""
+        every = (
+            self.top_n_sigma > 0
+            or self.typical_p < 1
+            or self.xtc_probability > 0
+            or self.dry_multiplier > 0
+            or self.presence_penalty != 0
+            or self.frequency_penalty != 0
+            or self.repetition_penalty != 1
+            or bool(self.logit_bias)
+        )
+        if every:
+            return None
+        return 1 if self.greedy else self.top_k or None
+
     def with_seed(self, seed: int) -> SamplingParams:
         """A copy with another seed, in [0, 2**64); the rest has been checked and is not checked again."""
         copy = object.__new__(type(self))

@@ -95,6 +95,8 @@ class Answer:
         self._check_answer = request.check_answer
         self._schema_errors: tuple[str, ...] = ()
         self._processors = request.processors
+        self.top = request.top
+        """How many of the largest logits it needs; None: all logits."""
         self._error: Exception | None = None
         self._speculation = model.speculation(self.prompt, request)
         self._meter = Meter(model.clock, len(self.prompt), self._speculation)

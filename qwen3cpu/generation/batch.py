@@ -12,6 +12,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3cpu.engine.batch import BatchItem
 from qwen3cpu.engine.engine import CHUNK, Engine
 from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.generation.answer import Answer
@@ -80,9 +81,7 @@ class Batch:
         """
         shares = self._share_out()
         start = perf_counter()
-        rows = self._engine.forward(
-            [(answer.sequence, answer.pending[:count], answer.wanted(count)) for answer, count in shares]
-        )
+        rows = self._engine.forward([_item(answer, count) for answer, count in shares])
         if not any(answer.catching_up for answer, _ in shares):
             self._engine.pass_times.note(sum(count for _, count in shares), perf_counter() - start)
         outcomes: list[tuple[Answer, Chunk | Qwen3CpuError]] = []
@@ -152,6 +151,13 @@ class Batch:
                 shares.append((answer, count))
                 room -= count
         return shares
+
+
+def _item(answer: Answer, count: int) -> BatchItem:
+    ids, wanted = answer.pending[:count], answer.wanted(count)
+    if answer.top is None:
+        return BatchItem(answer.sequence, ids, wanted)
+    return BatchItem(answer.sequence, ids, wanted, "top_logits", answer.top)
 
 
 def _receive(answer: Answer, rows: NDArray[np.float32]) -> Chunk | Qwen3CpuError:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from qwen3cpu.arguments import whole_number
 from qwen3cpu.checkpoint.config import GenerationDefaults
 from qwen3cpu.engine.adapters import Adapter
+from qwen3cpu.engine.batch import MOST_TOP
 from qwen3cpu.engine.sampling import NON_THINKING, THINKING, SamplingParams
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.constraints import given_form
@@ -184,6 +185,13 @@ class Request:
     """What changes the model for this answer. Found by its name when the call is made."""
     plain: bool = False
     """All tokens make text: think blocks and tool calls are not told apart. Not an option of generate."""
+
+    @property
+    def top(self) -> int | None:
+        """How many of the largest logits are needed. None: all, where others may be chosen or are reported."""
+        others = self.grammar or self.processors or self.token_healing or self.logprobs is not None
+        looks_at = None if others else self.sampling.looks_at
+        return looks_at if looks_at is not None and looks_at <= MOST_TOP else None
 
 
 def make_request(

@@ -175,7 +175,7 @@ def _type_of(tensor: Tensor, texts: ModelTexts, kind: str) -> str:
     """The type that a tensor is written in: vectors stay float32, and rows that are no whole blocks 16-bit numbers."""
     if not tensor.is_matrix:
         return "F32"
-    if kind == "Q4_0" and tensor.format(NARROW, texts.config) == WIDE:
+    if kind == "Q4_0" and tensor.format(NARROW, texts.config) != NARROW:
         kind = "Q8_0"
     return kind if tensor.shape[-1] % _BLOCKS[kind][0] == 0 else "BF16"
 

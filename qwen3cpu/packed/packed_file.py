@@ -31,15 +31,17 @@ from qwen3cpu.checkpoint.json_fields import Fields, brief, parse_object
 from qwen3cpu.checkpoint.model_texts import ModelTexts, parse_texts
 from qwen3cpu.checkpoint.purpose import Purpose
 from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
-from qwen3cpu.checkpoint.tensors import HEAD, QUANTS, matrix_shapes, read_format, vector_lengths
+from qwen3cpu.checkpoint.tensors import HEAD, MATRIX_FORMATS, QUANTS, matrix_shapes, read_format, vector_lengths
 from qwen3cpu.errors import CheckpointError
 from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix
 from qwen3cpu.packed.sealed_file import PAGE, check_seal, is_sealed
 
 SUFFIX: Final = ".qwen3"
-FORMAT_VERSION: Final = "3"
+FORMAT_VERSION: Final = "4"
+_WITH_WIDE_HEADS: Final = "3"
+"""Differs in one thing: heads of a model in q4 are in q8."""
 _EARLIER_VERSION: Final = "2"
-"""Differs in one thing: its "q4" is EARLIER."""
+"""Differs in one thing more: its "q4" is EARLIER."""
 TOKENIZER: Final = "tokenizer.json"
 FORMAT: Final = "qwen3cpu"
 
@@ -90,7 +92,7 @@ class PackedFile:
                 "pass the folder of a Hugging Face checkpoint instead of a file in it"
             )
         check_seal(header, self.path)
-        if found.get("format_version") not in (FORMAT_VERSION, _EARLIER_VERSION):
+        if found.get("format_version") not in (FORMAT_VERSION, _WITH_WIDE_HEADS, _EARLIER_VERSION):
             raise CheckpointError(
                 f"{self.path}: format_version: expected {FORMAT_VERSION}, found {brief(found.get('format_version'))} "
                 "(written by another version of qwen3cpu; pack the model again)"
@@ -170,7 +172,7 @@ class PackedFile:
         plan = {}
         for name, (rows, cols) in shapes.items():
             found = described[name]
-            if not isinstance(found, list) or found[1:] != [rows, cols] or found[0] not in QUANTS:
+            if not isinstance(found, list) or found[1:] != [rows, cols] or found[0] not in MATRIX_FORMATS:
                 raise CheckpointError(f"{source}: {name}: expected [format, {rows}, {cols}], found {brief(found)}")
             plan[name] = MatrixLayout(self._format_of(found[0]), rows, cols)
         return plan

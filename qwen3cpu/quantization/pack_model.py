@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.model_texts import ModelTexts
-from qwen3cpu.checkpoint.tensors import NARROW, WIDE
+from qwen3cpu.checkpoint.tensors import NARROW, WIDE, logits_matrix
 from qwen3cpu.checkpoint.weight_source import WeightSource, original_matrix, read_vectors
 from qwen3cpu.packed.matrix import MatrixLayout, Pack, PackedMatrix, all_rooms, plan_matrices
 from qwen3cpu.packed.packed_file import Origin
@@ -101,8 +101,14 @@ def calibrate_to_file(
         )
         calibrated = calibrate(source, recipe, threads=threads, progress=progress)
 
+        head = logits_matrix(texts.config)
+        plan = {**calibrated.plan(), head: plan_matrices(texts.config, NARROW)[head]}
+
         def take(tensor: str, layout: MatrixLayout, out: NDArray[np.uint8]) -> None:
-            out[:] = calibrated.matrices[tensor].data
+            if tensor == head:
+                pack_matrix(weights, tensor, layout, out, threads=threads, progress=None)
+            else:
+                out[:] = calibrated.matrices[tensor].data
 
         notes = {"calibration": describe(recipe, calibrated.costs)}
-        write_packed(path, texts, NARROW, origin, calibrated.plan(), take, source.vectors, sums.result, notes)
+        write_packed(path, texts, NARROW, origin, plan, take, source.vectors, sums.result, notes)

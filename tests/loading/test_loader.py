@@ -107,13 +107,15 @@ def test_quants(tmp_path: Path, quant: str) -> None:
         last_values = f"model.layers.{checkpoint.config.num_hidden_layers - 1}.self_attn.v_proj.weight"
         in_8_bits = name in (EMBEDDING, "lm_head.weight") or ("v_proj" in name and name != last_values)
         wanted = "q8" if quant.startswith("q4") and in_8_bits else quant
+        if (name, quant) == ("lm_head.weight", "q4"):
+            wanted = "q4x2"
         assert (format_name, rows, cols) == (wanted, *written.tensors[name].shape)
         assert data.ctypes.data % 64 == 0
         if wanted != "q4":  # tests/csrc/rounding/test_quick.py has q4
             np.testing.assert_array_equal(data, packed_directly(wanted, written.tensors[name]))
     sizes = [data.nbytes for *_, data in checkpoint.matrices.values()] + [v.nbytes for v in checkpoint.vectors.values()]
     assert checkpoint.weight_bytes == sum(sizes)
-    assert {*QUANTS, "q4s"} == set(_native.FORMATS)
+    assert {*QUANTS, "q4s", "q4x2"} == set(_native.FORMATS)
 
 
 def test_default_quant_is_q4(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_load_says_what_it_has(folder):
     model = qwen3cpu.load(str(folder), threads=2)
     assert (model.quant, model.kv, model.context, model.threads) == ("q4", "f16", 512, 2)
     assert model.config.hidden_size == 64
-    assert set(model.format_bytes) == {"q4", "q8", "vectors"}
+    assert set(model.format_bytes) == {"q4", "q8", "q4x2", "vectors"}
     assert sum(model.format_bytes.values()) == model.weight_bytes
     assert model.kv_bytes_per_token == 2 * 2 * 2 * 32 * 2  # layers, keys and values, KV heads, head_dim, bytes
     assert qwen3cpu.load(folder, kv="f32").kv_bytes_per_token == 2 * model.kv_bytes_per_token

@@ -15,8 +15,9 @@ from qwen3cpu.packed.packed_file import FORMAT_VERSION, PackedFile
 from qwen3cpu.packed.sealed_file import reseal
 
 GOLDEN = Path(__file__).parent / "golden"
-QUANTS = {"version2": "q4s", "version3": "q4"}
+QUANTS = {"version2": "q4s", "version3": "q4", "version4": "q4"}
 """Folder -> what the weights are in: q4 means other bytes since version 3."""
+HEADS = {"version2": "q8", "version3": "q8", "version4": "q4x2"}
 LATEST = GOLDEN / f"version{FORMAT_VERSION}"
 
 
@@ -43,7 +44,8 @@ def test_there_are_files_of_every_version() -> None:
 def test_a_packed_file_answers_as_it_did(model: qwen3cpu.Model, folder: Path, about: dict) -> None:
     assert model.quant == QUANTS[folder.name]
     formats = {layout.format for layout in PackedFile(folder / "toy.qwen3").plan.values()}
-    assert formats == {"q8", QUANTS[folder.name]}
+    assert formats == {"q8", QUANTS[folder.name], HEADS[folder.name]}
+    assert PackedFile(folder / "toy.qwen3").plan["lm_head.weight"].format == HEADS[folder.name]
     assert not any(damaged for _, _, damaged in damaged_tensors(PackedFile(folder / "toy.qwen3"), threads=1))
     assert model.chat("be brief", **about["options"]).send(about["messages"][0]).token_ids == tuple(about["answers"][0])
 
@@ -60,7 +62,7 @@ def test_a_session_of_the_other_4_bit_format_is_refused_by_name(
     model: qwen3cpu.Model, folder: Path, tmp_path: Path
 ) -> None:
     """Even when it was made from the same checkpoint."""
-    other = next(name for name in QUANTS if name != folder.name)
+    other = next(name for name in QUANTS if QUANTS[name] != QUANTS[folder.name])
     data = (GOLDEN / other / "toy.session").read_bytes()
     size = 8 + int.from_bytes(data[:8], "little")
     path = tmp_path / "toy.session"

@@ -295,7 +295,7 @@ def shifted(values: dict[str, Any]) -> None:
 
 WRONG_FIELDS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "another program's": (in_metadata(format="pt"), "another kind"),
-    "another version": (in_metadata(format_version="99"), "format_version: expected 3, found '99'"),
+    "another version": (in_metadata(format_version="99"), "format_version: expected 4, found '99'"),
     "no version": (in_metadata(format_version=...), "format_version"),
     "an unknown quant": (in_metadata(quant="q5"), "quant: expected"),
     "no quant": (in_metadata(quant=...), "quant: expected"),

@@ -16,7 +16,7 @@ Packed = tuple[str, int, int, NDArray[np.uint8]]
 """format, rows, cols, bytes"""
 
 ACTIVATION_BLOCK = {"f32": None, "bf16": None, "q8": 32, "q4": 256, "q4s": 256}
-ACTIVATION_BLOCK |= {"q4a32": 32, "q4a64": 32, "q4a128": 32}
+ACTIVATION_BLOCK |= {"q4x2": 256, "q4a32": 32, "q4a64": 32, "q4a128": 32}
 """Inputs that share an int8 scale; None: they stay float."""
 
 
@@ -87,6 +87,14 @@ def _q4_tiles(weight_format: str, data: Array, tiles: int, cols: int) -> Array:
     return out
 
 
+def _q4x2_tiles(_: str, data: Array, tiles: int, cols: int) -> Array:
+    """Two matrices in q4, the second from a whole cache line on."""
+    size = (-(-cols // 256) * 64 + -(-cols // 32) * 128 + 32) * tiles
+    second = -(-size // 64) * 64
+    assert len(data) == second + size
+    return _q4_tiles("q4", data[:size], tiles, cols) + _q4_tiles("q4", data[second:], tiles, cols)
+
+
 def _nibbles(q_bytes: Array) -> Array:
     """[group of 32][quad][row][k] of their bytes."""
     both = q_bytes.reshape(-1, 4, 8, 4)  # group, vector, row, k
@@ -114,6 +122,7 @@ def _q4a_tiles(weight_format: str, data: Array, tiles: int, cols: int) -> Array:
 
 
 READERS = {"f32": _float_tiles, "bf16": _float_tiles, "q8": _q8_tiles, "q4": _q4_tiles, "q4s": _q4_tiles}
+READERS["q4x2"] = _q4x2_tiles
 READERS |= dict.fromkeys(("q4a32", "q4a64", "q4a128"), _q4a_tiles)
 
 

@@ -18,6 +18,9 @@ MatmulFn matmul;
 namespace q4 {
 MatmulFn matmul;
 }
+namespace q4x2 {
+MatmulFn matmul;
+}
 namespace q4s {
 MatmulFn matmul;
 }

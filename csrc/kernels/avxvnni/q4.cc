@@ -16,4 +16,6 @@ void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations&
     vnni::multiply_q4_panels<Rows>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
 }
 
+#include "kernels/q4x2_kernel.inc"
+
 }  // namespace qwen3cpu::avxvnni

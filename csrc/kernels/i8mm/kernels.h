@@ -12,6 +12,9 @@ MatmulFn matmul;
 namespace q4 {
 MatmulFn matmul;
 }
+namespace q4x2 {
+MatmulFn matmul;
+}
 namespace q4s {
 MatmulFn matmul;
 }

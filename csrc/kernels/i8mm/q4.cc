@@ -14,4 +14,6 @@ void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations&
   neon::multiply_q4_panels<Usmmla>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
 }
 
+#include "kernels/q4x2_kernel.inc"
+
 }  // namespace qwen3cpu::i8mm

@@ -8,4 +8,6 @@ void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations&
   multiply_q4<Widening, Q4Format>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy);
 }
 
+#include "kernels/q4x2_kernel.inc"
+
 }  // namespace qwen3cpu::neon

@@ -25,4 +25,6 @@ void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations&
   multiply_blocks<Q4Block>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, group_dot);
 }
 
+#include "kernels/q4x2_kernel.inc"
+
 }  // namespace qwen3cpu::scalar

@@ -316,9 +316,16 @@ def exact_product(product: Product, x: np.ndarray) -> tuple[np.ndarray, np.ndarr
       f32, bf16  n = cols
       q8         n = groups; a term's scale product is rounded once more; float(dot) is exact (|dot| < 2^24)
       q4, q4s    n = blocks; float(dot) is rounded (|dot| may exceed 2^24), and the product with the row scale is
+      q4x2       as q4, with one more addition
       q4a        n = two terms for each group, whose parts of 32 are chains of their own; float(dot) is exact
     What is flushed to zero loses at most 2^-126 per operation.
     """
+    if product.weight_format == "q4x2":
+        size = _native.matrix_bytes("q4", product.n_rows, product.cols)
+        parts = (product.packed[:size], product.packed[-size:])
+        products = [exact_product(Product("q4", part, product.n_rows, product.cols, product.x), x) for part in parts]
+        y, bound = (np.sum(each, axis=0) for each in zip(*products, strict=True))
+        return y, bound + gamma(1) * (sum(np.abs(each) for each, _ in products) + bound)
     w = unpack(product.weight_format, product.packed, product.n_rows, product.cols).astype(np.float64)
     block = ACTIVATION_BLOCK[product.weight_format]
     if not block:
@@ -361,6 +368,10 @@ def test_oracle_is_as_good_as_its_roundings(weight_format: str) -> None:
             # unpack() multiplies every weight by the row scale and rounds; the kernel does not. Powers of two as row
             # scales make that exact, so that what is left is the kernel's own error.
             product.packed[-24 * 4 :].view(np.float32)[:] = 2.0**-10
+        if weight_format == "q4x2":
+            size = _native.matrix_bytes("q4", 19, cols)
+            for part, end in enumerate((size, len(product.packed))):
+                product.packed[end - 24 * 4 : end].view(np.float32)[:] = 2.0 ** -(10 + 4 * part)
         exact, bound = exact_product(product, x)
         y = product.run(ORACLE)[:, :19]
         assert (np.abs(y - exact) <= bound).all(), f"{cols} columns"

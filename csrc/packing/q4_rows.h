@@ -1,0 +1,25 @@
+// Row tiles in q4.
+#pragma once
+
+#include <cstdint>
+
+#include "packing/pack_formats.h"
+
+namespace qwen3cpu::packing {
+
+// Which steps are tried for a group: parts of the least one that leaves no weight of it beyond the levels. With each,
+// zeros on either side of the nearest one.
+struct Q4Search {
+  float first_part, part_step;
+  int parts, zeros;
+};
+inline constexpr Q4Search kThoroughSearch = {0.72f, 0.03f, 14, 2};
+// In a sixth of the time. What it loses is within the range of the second part of q4x2.
+inline constexpr Q4Search kQuickSearch = {0.88f, 0.1f, 2, 1};
+
+void pack_q4_tile(const TileRows& rows, const Q4Search& search, const TilePlace& to);
+
+// out[cols] = row r of a row tile in float.
+void unpack_q4_row(const uint8_t* tile, float row_scale, int r, int cols, float* out);
+
+}  // namespace qwen3cpu::packing
