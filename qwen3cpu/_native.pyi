@@ -14,6 +14,8 @@ KV_BLOCK: int
 """Positions in one block of the KV cache."""
 TILE_ROWS: int
 """Rows of a matrix that share a tile. Packing and products go from tile to tile."""
+LEAST_TOP_TOKENS: int
+"""In a vocabulary of as many tokens a head in q4x2 finds the largest logits by its first part."""
 
 def kv_format_bytes(kv: str) -> tuple[int, int]:
     """Bytes of one dimension of a key or value in a KV format, and of the scale of a key or value (0: no scales).
@@ -271,9 +273,10 @@ class Model:
     ) -> list[NDArray[np.float32]]:
         """Append new tokens to several sequences in one pass over the weights.
 
-        batch: (sequence, tokens, wanted, output, adapter) each. tokens [n >= 1]: the new ones. wanted: offsets into
-        them (ascending, may be empty). output: "logits" (the default) or "hidden", the hidden state after the final
-        norm. adapter: what changes the model for this item; None (the default): nothing.
+        batch: (sequence, tokens, wanted, output, adapter, top) each. tokens [n >= 1]: the new ones. wanted: offsets
+        into them (ascending, may be empty). output: "logits" (the default); "hidden", the hidden state after the final
+        norm; or "top_logits", the logits with -inf where `top` (1 to 64) others are larger or no token stands, if the
+        head finds these in less time. adapter: what changes the model for this item; None (the default): nothing.
         Returns float32 [len(wanted), vocab_size] or [len(wanted), hidden_size] for each item. The same sequence may not
         appear twice. Releases the GIL; calls on one model from several threads run one after the other. On an error no
         sequence has changed.

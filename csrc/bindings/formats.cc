@@ -1,6 +1,7 @@
 // pybind11: the formats of weights and of the KV cache, and packing into them. Checks of shapes, no logic.
 #include "bindings/arrays.h"
 #include "bindings/parts.h"
+#include "engine/top_rows.h"
 #include "layout/format_names.h"
 #include "packing/pack_rows.h"
 
@@ -64,6 +65,7 @@ void bind_formats(py::module_& m) {
   m.attr("KV_FORMATS") = kv_formats;
   m.attr("KV_BLOCK") = kKvBlock;
   m.attr("TILE_ROWS") = kTileRows;
+  m.attr("LEAST_TOP_TOKENS") = TopRows::kLeastTiles * kTileRows;
   m.def(
       "kv_format_bytes",
       [](const std::string& kv) {

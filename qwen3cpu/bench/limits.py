@@ -7,6 +7,7 @@ from typing import Any
 
 from qwen3cpu.bench.cases import Case
 from qwen3cpu.checkpoint.tensors import EARLIER, NARROW, TWICE, WIDE, logits_matrix, vocabulary_matrices
+from qwen3cpu.engine.batch import LEAST_TOP_TOKENS
 from qwen3cpu.engine.engine import CHUNK
 from qwen3cpu.loading.loaded_model import Checkpoint
 
@@ -54,10 +55,12 @@ def model_costs(checkpoint: Checkpoint, kv_bytes_per_token: float) -> ModelCosts
     """Counts of a checkpoint as it is packed."""
     tables = vocabulary_matrices(checkpoint.config)
     head = checkpoint.matrices[logits_matrix(checkpoint.config)]
+    # Of a head in two parts a token needs the first one, where the vocabulary is large enough for that to pay.
+    halved = head.format == TWICE and head.rows >= LEAST_TOP_TOKENS
     layers = [matrix for name, matrix in checkpoint.matrices.items() if name not in tables]
     return ModelCosts(
         layer_bytes=sum(matrix.data.nbytes for matrix in layers) + sum(v.nbytes for v in checkpoint.vectors.values()),
-        head_bytes=head.data.nbytes // 2 if head.format == TWICE else head.data.nbytes,
+        head_bytes=head.data.nbytes // 2 if halved else head.data.nbytes,
         layer_macs=sum(matrix.rows * matrix.cols for matrix in layers),
         head_macs=head.rows * head.cols,
         kv_bytes_per_token=kv_bytes_per_token,

@@ -8,12 +8,15 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3cpu import _native
 from qwen3cpu.engine.sequence import TokenSequence
 
 Output: TypeAlias = Literal["logits", "hidden", "top_logits"]
 """What comes back for a wanted token: its logits [vocab_size]; or the hidden state [hidden_size] that the head would
 multiply, which is the residual stream after the last layer and the final norm; or the logits with -inf for rows of the
 head without a token and for tokens of which `top` others have larger ones, if the head finds these in less time."""
+LEAST_TOP_TOKENS = _native.LEAST_TOP_TOKENS
+"""Tokens of a vocabulary from which on the first part of a head in two parts finds the largest logits."""
 MOST_TOP = 64
 """Of the largest logits that "top_logits" may be asked for."""
 

@@ -52,7 +52,8 @@ def test_embedding_and_head(tied: bool) -> None:
 
 
 def test_quants_are_the_formats_of_the_engine() -> None:
-    assert {*tensors.QUANTS, tensors.EARLIER} == set(_native.FORMATS)
+    assert {*tensors.MATRIX_FORMATS, tensors.EARLIER} == set(_native.FORMATS)
+    assert {*tensors.QUANTS, tensors.TWICE} == set(tensors.MATRIX_FORMATS)
     assert {tensors.NARROW, tensors.WIDE, tensors.DEFAULT_QUANT, *tensors.KEEPING.values()} <= set(tensors.QUANTS)
 
 

@@ -195,7 +195,7 @@ MESSAGES = [{"role": "user", "content": "How is the weather?"}]
 def test_a_call_comes_when_it_is_complete(monkeypatch, model):
     output = f"<think>\nhm\n</think>\n\nI look.\n<tool_call>\n{CALL}\n</tool_call>\n<tool_call>\nweather\n</tool_call>"
     dictate(monkeypatch, model, output)
-    chunks = list(model.stream(MESSAGES, tools=[WEATHER], seed=1))
+    chunks = list(model.stream(MESSAGES, tools=[WEATHER], seed=1, speculate=False))
     result = chunks[-1].result
     assert result.reasoning == "hm"
     assert result.text == "I look.<tool_call>\nweather\n</tool_call>"

@@ -30,7 +30,7 @@ def random(*shape, seed=0):
 
 
 def forward(model, adapter=None, wanted=IDS):
-    (rows,) = model.forward([(model.new_sequence(), IDS, wanted, "logits", adapter)])
+    (rows,) = model.forward([(model.new_sequence(), IDS, wanted, "logits", adapter, 1)])
     return rows
 
 
@@ -76,7 +76,7 @@ def test_neighbours_with_and_without(model, parts):
     assert len({each.tobytes() for each in expected}) == 3
     order = [0, 1, 1, 0, 2, 1, 2, 2, 0]
     for wanted in (IDS, IDS[[3, 19]], IDS[:0]):
-        batch = [(model.new_sequence(), IDS, wanted, "logits", adapters[each]) for each in order]
+        batch = [(model.new_sequence(), IDS, wanted, "logits", adapters[each], 1) for each in order]
         for each, found in zip(order, model.forward(batch), strict=True):
             assert np.array_equal(found, expected[each][wanted])
 
