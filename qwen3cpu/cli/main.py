@@ -15,7 +15,7 @@ from qwen3cpu.errors import Qwen3CpuError, Qwen3CpuWarning
 from qwen3cpu.system.standard_streams import BAD_INPUT, complain, with_streams
 
 if TYPE_CHECKING:
-    from qwen3cpu.cli.parser import CommandParser
+    from qwen3cpu.cli.overview import Overview
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells count."""
@@ -63,12 +63,13 @@ def _run(args: argparse.Namespace) -> int:
     return code
 
 
-def make_parser() -> CommandParser:
+def make_parser() -> Overview:
     """The parser of the whole command line."""
     from qwen3cpu.cli import (
         batch,
         cache,
         chat,
+        completion,
         demo,
         doctor,
         embed,
@@ -97,5 +98,5 @@ def make_parser() -> CommandParser:
     parser.add_group("Models", (run, pull, list_, show, rm))
     parser.add_group("Answers and search", (generate, chat, batch, embed, search, serve))
     parser.add_group("Files and formats", (inspect, plan, quantize, export, merge, verify, eval, cache))
-    parser.add_group("This machine", (demo, doctor))
+    parser.add_group("This machine", (demo, doctor, completion))
     return parser
