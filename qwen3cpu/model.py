@@ -13,18 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
-from qwen3cpu.arguments import whole_number
+from qwen3cpu.arguments import named_arguments, whole_number
 from qwen3cpu.checkpoint.config import end_token_ids
 from qwen3cpu.checkpoint.purpose import Task, check_task
+from qwen3cpu.checkpoint.tensors import Quant
 from qwen3cpu.checkpoint.yarn import longest_context, scaled_config
 from qwen3cpu.engine.engine import Engine
-from qwen3cpu.engine.formats import check_kv
+from qwen3cpu.engine.formats import KvFormat, check_kv
 from qwen3cpu.engine.ngram_drafts import NgramDrafter
 from qwen3cpu.errors import ArgumentError, MessageError
 from qwen3cpu.generation.answerer import Answerer, results_of
 from qwen3cpu.generation.batch import MOST_RUNNING
 from qwen3cpu.generation.grammar import Grammars
-from qwen3cpu.generation.options import Options
+from qwen3cpu.generation.options import ALIASES, NAMES, Options
 from qwen3cpu.generation.results import Chunk, Result, TokenLogprob
 from qwen3cpu.generation.scoring import all_logits, score_tokens
 from qwen3cpu.generation.surroundings import Surroundings
@@ -51,10 +52,11 @@ if TYPE_CHECKING:
     from qwen3cpu.retrieval.reranker import Reranker
 
 
+@named_arguments({"model.generate": (*NAMES, *ALIASES)})
 def load(
     source: str | os.PathLike[str],
-    quant: str | None = None,
-    kv: str = "f16",
+    quant: Quant | None = None,
+    kv: KvFormat = "f16",
     context: int | None = None,
     threads: int | None = None,
     cache: bool = True,
@@ -68,7 +70,8 @@ def load(
 
     Args:
         source: a local folder in Hugging Face layout, a packed file, a GGUF file, a hub id such as "Qwen/Qwen3-1.7B",
-            or "tiny" or "tiny-embedding", the small models inside the package.
+            a released model's short name ("1.7B", "qwen3:1.7b"), or "tiny" or "tiny-embedding", the small models inside
+            the package.
         quant: weight format: "f32", "bf16", "q8" or "q4" (embedding, head and v_proj in q8). Default: "q4", or
             what a packed file holds, or what keeps the levels of a quantised folder or GGUF file.
         kv: format of the KV cache: "f16", "q8" (int8 with a scale per KV head and position: half the memory) or "f32".

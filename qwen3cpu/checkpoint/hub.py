@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 from qwen3cpu.errors import DownloadError
@@ -18,6 +19,8 @@ WHOLE: Final = ("*.json", "*.safetensors", "*.jinja", "[0-9]_*/config.json")
 TORCH_FILES: Final = ("pytorch_model*.bin",)
 """Files of torch.save, wanted only of a repository without weights in safetensors: most that have them have both."""
 CONFIG: Final = ("config.json",)
+QUICK_SECONDS: Final = 0.5
+"""What takes less, such as asking whether a model has changed, has no bar."""
 OTHER_FOLDERS: Final = ("[!0-9]*/*",)
 """Folders inside a repository, which hold copies in other formats."""
 
@@ -38,12 +41,18 @@ def download(repo_id: str, wanted: Sequence[str] = WHOLE) -> Path:
     from huggingface_hub.utils import tqdm as hub_bar  # type: ignore[attr-defined, unused-ignore]
 
     class Bar(hub_bar):  # type: ignore[misc, valid-type, unused-ignore]
-        """The hub's own bars, which show bytes and time left, but only on a terminal."""
+        """The hub's own bars, which show bytes and time left, but only on a terminal, and of what takes a while."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             if sys.stderr is None or not sys.stderr.isatty():
                 kwargs["disable"] = True
-            super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call, unused-ignore]
+            self._shown_from = monotonic() + QUICK_SECONDS
+            super().__init__(*args, delay=QUICK_SECONDS, **kwargs)  # type: ignore[no-untyped-call, unused-ignore]
+
+        def display(self, *args: Any, **kwargs: Any) -> None:
+            """Nothing yet in the first moments, whoever asks."""
+            if monotonic() >= self._shown_from:
+                super().display(*args, **kwargs)  # type: ignore[no-untyped-call, unused-ignore]
 
     def fetch(patterns: Sequence[str]) -> Path:
         found = snapshot_download(
@@ -58,6 +67,16 @@ def download(repo_id: str, wanted: Sequence[str] = WHOLE) -> Path:
     except Exception as reason:  # the library raises its own errors, those of its HTTP client and OSError
         raise DownloadError(_explain(repo_id, reason)) from reason
     return folder
+
+
+def cached_folder(repo_id: str) -> Path | None:
+    """The folder of a model in the hub's cache, with whatever files of it are there. The network is not asked."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repo_id, local_files_only=True))
+    except Exception:  # the library's own errors, for a model that is not there
+        return None
 
 
 def has_safetensors(names: Iterable[str]) -> bool:

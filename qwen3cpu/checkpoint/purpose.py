@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3cpu.arguments import check_choice
 from qwen3cpu.checkpoint.json_fields import Fields, brief, parse_object, parse_value
 from qwen3cpu.errors import ArgumentError, ConfigError
 
@@ -120,8 +121,8 @@ class Purpose:
 
 def check_task(task: object) -> None:
     """Raise ArgumentError for a task that there is not; None is none."""
-    if task is not None and task not in TASKS:
-        raise ArgumentError(f"task: expected one of {', '.join(TASKS)}, found {task!r}")
+    if task is not None:
+        check_choice("task", task, TASKS)
 
 
 GENERATION: Final = Purpose()

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from qwen3cpu import _native
-from qwen3cpu.errors import ArgumentError
+from qwen3cpu.arguments import check_choice
 
 EARLIER: Final = "q4s"
 """What packed files and sessions of earlier versions call q4. Such files are read; none are written any more."""
@@ -23,7 +23,10 @@ head, or the embedding to which it is tied, is TWICE.
 
 NARROW is also the only format that is rounded with regard to a matrix's inputs (quantization/gptq.py).
 """
+Quant: TypeAlias = Literal["f32", "bf16", "q8", "q4", "q4a128", "q4a64", "q4a32"]
+"""QUANTS, for those who check types. A test compares the two."""
 QUANTS: Final[tuple[str, ...]] = tuple(name for name in _native.FORMATS if name not in (EARLIER, TWICE))
+"""What `quant=` may be."""
 MATRIX_FORMATS: Final = (*QUANTS, TWICE)
 """Formats of matrices that are written: those of a whole model, and that of heads alone."""
 DEFAULT_QUANT: Final = NARROW
@@ -38,8 +41,7 @@ GGUF_LAYERS: Final = "blk."
 
 def check_quant(quant: str) -> None:
     """Raise ArgumentError unless `quant` is one of QUANTS."""
-    if quant not in QUANTS:
-        raise ArgumentError(f"quant: expected one of {', '.join(QUANTS)}, found {quant!r}")
+    check_choice("quant", quant, QUANTS)
 
 
 def format_of_groups(columns: int | None) -> str:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from qwen3cpu.cli.commands import Commands
+from qwen3cpu.cli.sizes import UNITS, age_text
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.packed.cache import CacheEntry, cache_folder, entries, remove
-
-_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def add_command(commands: Commands) -> None:
@@ -55,7 +54,7 @@ def run_list(args: argparse.Namespace) -> int:
     now = time.time()
     for entry in found:
         print(
-            f"{entry.size / 1e6:>9,.1f} MB  {entry.quant or '-':5} used {_age(now - entry.used):>4} ago  "
+            f"{entry.size / 1e6:>9,.1f} MB  {entry.quant or '-':5} used {age_text(now - entry.used):>4} ago  "
             f"{entry.state:13}  {entry.source or entry.path.name}"
         )
     print(f"{sum(entry.size for entry in found) / 1e6:>9,.1f} MB in {folder}")
@@ -106,12 +105,4 @@ def _seconds(text: str) -> float:
     match = re.fullmatch(r"(\d{1,6})([mhdw])", text)
     if match is None:
         raise ArgumentError(f"--older-than: expected a number with m, h, d or w, such as 30d; found {text!r}")
-    return int(match[1]) * _SECONDS[match[2]]
-
-
-def _age(seconds: float) -> str:
-    """The largest unit that fits."""
-    for unit, length in reversed(_SECONDS.items()):
-        if seconds >= length:
-            return f"{int(seconds / length)}{unit}"
-    return "0m"
+    return int(match[1]) * UNITS[match[2]]

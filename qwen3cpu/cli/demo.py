@@ -7,7 +7,10 @@ import sys
 from time import perf_counter
 from typing import Any
 
+from qwen3cpu.checkpoint.known_models import KNOWN
 from qwen3cpu.cli.commands import Commands
+from qwen3cpu.cli.options import REAL_MODELS
+from qwen3cpu.cli.sizes import size_text
 from qwen3cpu.cli.terminal import DIM, PLAIN, figures, uses_colour
 from qwen3cpu.generation.results import Result
 from qwen3cpu.model import Model, load
@@ -16,6 +19,7 @@ QUESTION = "Tom has 14 apples. He buys 9 more and gives 5 away. How many apples 
 ANSWER = "18 apples."
 SHORT_QUESTION = "What is 17 + 25?"
 BUDGET = 8
+REAL = next(model for model in KNOWN if model.short == REAL_MODELS["tiny"])
 
 
 def add_command(commands: Commands) -> None:
@@ -50,9 +54,9 @@ def run_demo(args: argparse.Namespace) -> int:
     _repeat(model)
     _heading("And now a real one")
     _say(
-        "  qwen3cpu chat --model Qwen/Qwen3-1.7B\n\n"
-        "downloads Qwen3-1.7B once (3.4 GB), converts it to 4 bits and talks with you. In Python:\n\n"
-        '  import qwen3cpu\n  model = qwen3cpu.load("Qwen/Qwen3-1.7B")\n'
+        f"  qwen3cpu run {REAL.short}\n\n"
+        f"downloads {REAL.name} once ({size_text(REAL.file_bytes)}), converts it to 4 bits and talks with you. In "
+        f'Python:\n\n  import qwen3cpu\n  model = qwen3cpu.load("{REAL.hub_id}")\n'
         '  print(model.generate("Why is the sky blue?").text)'
     )
     return 0
@@ -105,15 +109,17 @@ def _stream_live(model: Model, question: str, options: dict[str, Any]) -> Result
 
     reasoning, answer, tokens, result = "", "", 0, None
     start = perf_counter()
+    # Rich keeps NO_COLOR for colours alone; nothing is dimmed then either.
+    dim, dim_cyan = ("dim", "dim cyan") if uses_colour(sys.stdout) else ("", "")
     with Live(console=Console(), refresh_per_second=20, transient=False) as live:
         for chunk in model.stream(question, **options):
             reasoning += chunk.reasoning
             answer += chunk.text
             tokens += len(chunk.token_ids)
             result = chunk.result
-            parts = [Text(reasoning + "\n", style="dim")] if reasoning else []
+            parts = [Text(reasoning + "\n", style=dim)] if reasoning else []
             speed = f"{tokens} tokens, {tokens / (perf_counter() - start):.0f}/s"
-            parts += [Text(answer)] if result else [Text(answer), Text(speed, style="dim cyan")]
+            parts += [Text(answer)] if result else [Text(answer), Text(speed, style=dim_cyan)]
             live.update(Group(*parts))
     assert result is not None
     return result

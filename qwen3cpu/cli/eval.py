@@ -5,19 +5,18 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
-from qwen3cpu.checkpoint.hub import is_hub_id
-from qwen3cpu.checkpoint.tensors import QUANTS
+from qwen3cpu.arguments import check_choice
+from qwen3cpu.checkpoint.tensors import QUANTS, Quant
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.options import add_task_flag
-from qwen3cpu.cli.quality_tables import as_table, plot
+from qwen3cpu.cli.quality_tables import as_table, check_plotting, plot
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.evaluation.measuring import REFERENCE, AnyQuality, measure, measure_source
 from qwen3cpu.evaluation.quality_receipt import write_receipt
-from qwen3cpu.loading.locate import EMBEDDED
+from qwen3cpu.loading.locate import is_name
 from qwen3cpu.model import load
 from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.system.progress_bar import Progress
@@ -67,6 +66,8 @@ def add_command(commands: Commands) -> None:
 def run_eval(args: argparse.Namespace) -> int:
     """`qwen3cpu eval`."""
     text = read_text_file(args.text, f"--text {args.text}")
+    if args.plot is not None:
+        check_plotting()
     path = Path(args.model).expanduser()
     is_packed = path.is_file() and path.suffix != ".gguf"
     with Progress("loading", None) as progress:
@@ -100,7 +101,7 @@ def eval_packed(path: Path, text: str, args: argparse.Namespace, progress: Progr
     """Measure a packed file and store the receipt in it."""
     origin = PackedFile(path).origin.name
     source = args.reference or origin
-    if not (source in EMBEDDED or is_hub_id(source) or os.path.exists(source)):
+    if not is_name(source):
         raise ArgumentError(f"--reference: {path} was packed from {source}, which is not here; name the model")
     model = load(path, threads=args.threads, task=args.task, progress=progress)
     reference = load(source, REFERENCE, threads=args.threads, task=model.task, cache=False, progress=progress)
@@ -115,12 +116,11 @@ def eval_packed(path: Path, text: str, args: argparse.Namespace, progress: Progr
     return result
 
 
-def _quants(text: str) -> list[str]:
+def _quants(text: str) -> list[Quant]:
     quants = text.split(",")
     for quant in quants:
-        if quant not in QUANTS:
-            raise ArgumentError(f"--quant: expected formats among {', '.join(QUANTS)}, found {quant!r}")
-    return quants
+        check_choice("--quant", quant, QUANTS)
+    return cast(list[Quant], quants)
 
 
 def _write(path: Path, text: str) -> None:

@@ -25,7 +25,7 @@ def add_command(commands: Commands) -> None:
         allow_abbrev=False,
         description="Answer one prompt and print the answer. On a pipe the answer alone goes to stdout.",
     )
-    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="default, and with -: read from stdin")
+    parser.add_words("prompt", metavar="PROMPT", help="words, without quotes if you like; none, or -: read from stdin")
     parser.add_argument("-f", "--file", type=Path, metavar="FILE", help="read the prompt from a file")
     parser.add_argument("--system", metavar="TEXT", help="system message")
     parser.add_argument("--raw", action="store_true", help="feed the prompt as it is, without the chat template")
@@ -100,16 +100,22 @@ def form_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_prompt(args: argparse.Namespace) -> str:
-    """The prompt from the argument, a file or stdin. ArgumentError when there is none or it is not UTF-8."""
+    """The prompt from the arguments, a file or stdin. ArgumentError when there is none or it is not UTF-8."""
     if args.file is not None:
-        if args.prompt is not None:
+        if args.prompt:
             raise ArgumentError("a prompt was given twice: as an argument and with --file")
-        return read_text_file(args.file, f"--file {args.file}")
-    if args.prompt is not None and args.prompt != "-":
-        text: str = args.prompt
-        return text
+        return _not_empty(read_text_file(args.file, f"--file {args.file}"), f"--file {args.file}", args.raw)
+    if args.prompt and args.prompt != ["-"]:
+        return _not_empty(" ".join(args.prompt), "PROMPT", args.raw)
     if sys.stdin is None:
         raise ArgumentError("no prompt: stdin is closed; give one as an argument or with --file")
-    if args.prompt is None and sys.stdin.isatty():
+    if not args.prompt and sys.stdin.isatty():
         raise ArgumentError("no prompt: give one as an argument, with --file, or on stdin")
-    return decode_text(sys.stdin.buffer, "stdin")
+    return _not_empty(decode_text(sys.stdin.buffer, "stdin"), "stdin", args.raw)
+
+
+def _not_empty(text: str, where: str, raw: bool) -> str:
+    """The text. ArgumentError when there is nothing in it to answer; as it is, white space is something."""
+    if not (text if raw else text.strip()):
+        raise ArgumentError(f"{where} is empty: expected a prompt, found {'none' if not text else 'white space only'}")
+    return text

@@ -8,11 +8,14 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qwen3cpu._version import VERSION
 from qwen3cpu.errors import Qwen3CpuError, Qwen3CpuWarning
-from qwen3cpu.system.standard_streams import BAD_INPUT, Parser, complain, with_streams
+from qwen3cpu.system.standard_streams import BAD_INPUT, complain, with_streams
+
+if TYPE_CHECKING:
+    from qwen3cpu.cli.overview import Overview
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells count."""
@@ -29,8 +32,13 @@ def _main(argv: Sequence[str] | None) -> int:
         sys.stdout.reconfigure(errors="replace")
     if os.environ.get("QWEN3CPU_ISA") == "list":
         return 0  # the native module has written the list when it was imported
+    parser = make_parser()
     try:
-        return _run(make_parser().parse_args(argv))
+        args = parser.parse_args(argv)
+        if "run" not in args:
+            parser.print_help(sys.stdout)
+            return 0
+        return _run(args)
     except Qwen3CpuError as error:
         complain("qwen3cpu", str(error))
         return BAD_INPUT
@@ -55,12 +63,13 @@ def _run(args: argparse.Namespace) -> int:
     return code
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Overview:
     """The parser of the whole command line."""
     from qwen3cpu.cli import (
         batch,
         cache,
         chat,
+        completion,
         demo,
         doctor,
         embed,
@@ -70,18 +79,24 @@ def make_parser() -> argparse.ArgumentParser:
         inspect,
         merge,
         plan,
+        pull,
         quantize,
+        rm,
+        run,
         search,
         serve,
+        show,
         verify,
     )
+    from qwen3cpu.cli import list as list_
+    from qwen3cpu.cli.overview import Overview
 
-    parser = Parser(
+    parser = Overview(
         prog="qwen3cpu", description="Qwen3 language models on ordinary CPUs: fast, exact and reproducible."
     )
     parser.add_argument("--version", action="version", version=f"qwen3cpu {VERSION}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    making = (inspect, eval, plan, quantize, export, merge, verify, cache)
-    for command in (generate, chat, batch, embed, search, *making, serve, demo, doctor):
-        command.add_command(commands)
+    parser.add_group("Models", (run, pull, list_, show, rm))
+    parser.add_group("Answers and search", (generate, chat, batch, embed, search, serve))
+    parser.add_group("Files and formats", (inspect, plan, quantize, export, merge, verify, eval, cache))
+    parser.add_group("This machine", (demo, doctor, completion))
     return parser

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qwen3cpu.checkpoint.json_fields import parse_object
+from qwen3cpu.checkpoint.known_models import canonical
 from qwen3cpu.checkpoint.purpose import TASKS
 from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, QUANTS
 from qwen3cpu.cli.terminal import note
@@ -19,28 +20,31 @@ from qwen3cpu.system.progress_bar import Progress
 
 DEFAULT_MODEL = "tiny"
 EMBEDDING_MODEL = "tiny-embedding"
-REAL_MODELS = {DEFAULT_MODEL: "Qwen/Qwen3-1.7B", EMBEDDING_MODEL: "Qwen/Qwen3-Embedding-0.6B"}
-"""Small model inside the package -> one of its kind that is good for real work."""
+REAL_MODELS = {DEFAULT_MODEL: "1.7B", EMBEDDING_MODEL: "Embedding-0.6B"}
+"""Small model inside the package -> the name of one of its kind that is good for real work."""
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 OTHER_NAMES = {"--top-n-sigma": ("--top-nsigma",), "--typical-p": ("--typical",)}
 """Flags that llama.cpp has under two names."""
 THINKING: dict[str, bool | Literal["auto"]] = {"on": True, "off": False, "auto": "auto"}
 
 
-def add_model_flags(parser: argparse.ArgumentParser, default: str = DEFAULT_MODEL, *, several: bool = False) -> None:
+def add_model_flags(
+    parser: argparse.ArgumentParser, default: str = DEFAULT_MODEL, *, several: bool = False, named: bool = True
+) -> None:
     """--model (default: a key of REAL_MODELS), --quant, --kv, --ctx-size, --rope-scaling, --threads, --no-cache.
 
-    several: let --model be given more than once; it is a list then.
+    several: let --model be given more than once; it is a list then. named: whether there is --model at all.
     """
     group = parser.add_argument_group("model")
-    group.add_argument(
-        "-m",
-        "--model",
-        metavar="MODEL",
-        action="append" if several else "store",
-        help=f"a folder, a packed or GGUF file or a hub id such as {REAL_MODELS[default]} (default: {default}, a small "
-        f"model inside the package){'; may be repeated' if several else ''}",
-    )
+    if named:
+        group.add_argument(
+            "-m",
+            "--model",
+            metavar="MODEL",
+            action="append" if several else "store",
+            help=f"a name such as {REAL_MODELS[default]}, a hub id, a folder, a packed or GGUF file (default: "
+            f"{default}, a small model inside the package){'; may be repeated' if several else ''}",
+        )
     group.add_argument(
         "--quant",
         choices=QUANTS,
@@ -229,11 +233,11 @@ def _breakers(given: list[str] | None) -> list[str] | None:
 
 
 def model_id(source: str) -> str:
-    """What clients call a model: a hub id as it is; of a path the last part, which says nothing of this machine."""
+    """What clients call a model: its hub id; of a path the last part, which says nothing of this machine."""
     from qwen3cpu.packed.packed_file import SUFFIX
 
     path = Path(source)
-    return path.resolve().name.removesuffix(SUFFIX) if path.exists() else source
+    return path.resolve().name.removesuffix(SUFFIX) if path.exists() else canonical(source)
 
 
 def memory_size(flag: str, text: str) -> int:

@@ -6,16 +6,19 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from qwen3cpu.arguments import check_choice
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.tensors import QUANTS, check_quant
+from qwen3cpu.checkpoint.known_models import find_known
+from qwen3cpu.checkpoint.tensors import QUANTS
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.engine.formats import KV_FORMATS
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.loading.locate import check_runs
 from qwen3cpu.loading.memory_plan import Needs, needs
 from qwen3cpu.loading.open import read_config
-from qwen3cpu.loading.random_weights import SIZES, synthetic_config
 from qwen3cpu.packed.matrix import MatrixLayout, plan_matrices
 from qwen3cpu.system.free_memory import AvailableMemory, available_memory
 from qwen3cpu.system.thread_count import resolve_threads
@@ -27,16 +30,15 @@ _PROBES = 3
 
 def add_command(commands: Commands) -> None:
     """Add `plan` to the command line."""
-    sizes = ", ".join(size for size in SIZES if size != "test")
     parser = commands.add_parser(
         "plan",
         help="memory and speed to expect of a model",
         allow_abbrev=False,
         description="Memory that a model takes when its context is full, whether this process may use as much, and "
-        "tokens per second at most: what this machine's memory can be read, measured now, allows. Of a hub id only "
-        "config.json is downloaded.",
+        "tokens per second at most: what this machine's memory can be read, measured now, allows. For a released model "
+        "nothing is downloaded, of another hub id config.json only.",
     )
-    parser.add_argument("model", metavar="MODEL|SIZE", help=f"whatever load takes, or a released size: {sizes}")
+    parser.add_argument("model", metavar="MODEL", help="a name such as 1.7B, a hub id, a folder or a file")
     parser.add_argument(
         "--quant", metavar="NAMES", help=f"weight formats, with commas between (default: {','.join(QUANTS)})"
     )
@@ -87,11 +89,13 @@ def _model(source: str, quant: str | None) -> tuple[ModelConfig, dict[str, dict[
     """The configuration, and for each weight format that is asked for the matrices."""
     quants = None if quant is None else quant.split(",")
     for name in quants or ():
-        check_quant(name)
-    sizes = {size.lower(): size for size in SIZES}
+        check_choice("--quant", name, QUANTS)
+    known = None if Path(source).expanduser().exists() else find_known(source)
     file = None
-    if source.lower() in sizes:
-        config = synthetic_config(sizes[source.lower()])
+    # A repository with quantised weights keeps their levels: what that takes is in its config.json alone.
+    if known is not None and known.hub_id == known.model.hub_id:
+        check_runs(known)
+        config = known.model.config()
     else:
         config, file = read_config(source)
     if file is None:

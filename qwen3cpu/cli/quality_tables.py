@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -102,12 +103,16 @@ def _filled(text: str, values: Mapping[str, Any]) -> str:
     return text.format(**values).replace("%", " %").replace("  %", " %")
 
 
+def check_plotting() -> None:
+    """Raise ArgumentError when `plot` would fail for want of matplotlib: before the work whose result it draws."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ArgumentError("--plot: needs matplotlib: pip install 'qwen3cpu[plot]'")
+
+
 def plot(results: Sequence[AnyQuality], path: Path) -> None:
     """Draw what is lost over the bytes of the weights, as the file's suffix says."""
-    try:
-        import matplotlib
-    except ImportError as reason:
-        raise ArgumentError("--plot: needs matplotlib: pip install 'qwen3cpu[plot]'") from reason
+    import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from qwen3cpu import _native
-from qwen3cpu.errors import ArgumentError
+from qwen3cpu.arguments import check_choice
 
+KvFormat: TypeAlias = Literal["f32", "f16", "q8"]
+"""KV_FORMATS, for those who check types. A test compares the two."""
 KV_FORMATS: Final[tuple[str, ...]] = tuple(_native.KV_FORMATS)
 """What `kv=` may be."""
 DEFAULT_KV: Final = "f16"
@@ -16,8 +18,7 @@ KV_BLOCK: Final[int] = _native.KV_BLOCK
 
 def check_kv(kv: str) -> None:
     """Raise ArgumentError unless `kv` is one of KV_FORMATS."""
-    if kv not in KV_FORMATS:
-        raise ArgumentError(f"kv: expected one of {', '.join(KV_FORMATS)}, found {kv!r}")
+    check_choice("kv", kv, KV_FORMATS)
 
 
 def kv_blocks(positions: int) -> int:

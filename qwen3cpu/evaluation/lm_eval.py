@@ -18,6 +18,8 @@ try:
 except ImportError as reason:
     raise ImportError(f"lm-eval cannot be imported ({reason}): pip install 'qwen3cpu[lm-eval]'") from reason
 
+from qwen3cpu.checkpoint.tensors import Quant
+from qwen3cpu.engine.formats import KvFormat
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.evaluation.continuations import score_continuations
 from qwen3cpu.model import load
@@ -48,8 +50,8 @@ class Qwen3CpuLM(TemplateLM):  # type: ignore[misc, unused-ignore]
     def __init__(
         self,
         pretrained: str,
-        quant: str | None = None,
-        kv: str = "f16",
+        quant: Quant | None = None,
+        kv: KvFormat = "f16",
         threads: int | None = None,
         rope_scaling: Mapping[str, Any] | None = None,
         max_length: int | None = None,

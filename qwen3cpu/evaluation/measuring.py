@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
 from qwen3cpu.checkpoint.purpose import Task
+from qwen3cpu.checkpoint.tensors import Quant
 from qwen3cpu.evaluation.quality import WINDOW, Quality, evaluate
 from qwen3cpu.evaluation.search_quality import (
     EmbeddingQuality,
@@ -58,7 +59,7 @@ def measure(
 def measure_source(
     source: str | os.PathLike[str],
     text: str,
-    quants: Sequence[str],
+    quants: Sequence[Quant],
     *,
     windows: int | None = None,
     window: int | None = None,

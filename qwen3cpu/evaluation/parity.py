@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu._version import VERSION
 from qwen3cpu.checkpoint.readers.folder_texts import read_folder_config
+from qwen3cpu.checkpoint.tensors import Quant
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.evaluation.quality import Quality, evaluate
 from qwen3cpu.loading.locate import locate
@@ -153,7 +154,7 @@ class Theirs:
 def compare(
     source: str | os.PathLike[str],
     *,
-    quant: str | None = None,
+    quant: Quant | None = None,
     text: str | None = None,
     windows: int = 8,
     window: int = 256,

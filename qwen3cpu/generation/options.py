@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from qwen3cpu.arguments import whole_number
+from qwen3cpu.arguments import LOADING, unknown_name, whole_number
 from qwen3cpu.checkpoint.config import GenerationDefaults
 from qwen3cpu.engine.adapters import Adapter
 from qwen3cpu.engine.batch import MOST_TOP
@@ -293,10 +293,7 @@ def _canonical(options: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         own = ALIASES.get(name, name)
         if own not in NAMES:
-            import difflib  # for this message only: it would take half a millisecond of every start
-
-            near = difflib.get_close_matches(name, (*NAMES, *ALIASES), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(NAMES))}"
+            hint = unknown_name(name, (*NAMES, *ALIASES), {"qwen3cpu.load": LOADING})
             raise ArgumentError(f"unknown option {name!r}; {hint}")
         if value is None:
             continue

@@ -12,6 +12,7 @@ except ImportError as reason:
 
     raise missing("chromadb", "chroma", reason) from reason
 
+from qwen3cpu.checkpoint.tensors import Quant
 from qwen3cpu.integrations.models import Source, as_model
 
 
@@ -36,7 +37,7 @@ class Qwen3CpuEmbeddingFunction(EmbeddingFunction[Documents]):  # type: ignore[m
         self,
         model: Source,
         *,
-        quant: str | None = None,
+        quant: Quant | None = None,
         dimensions: int | None = None,
         instruction: str | None = None,
         truncate: bool = False,

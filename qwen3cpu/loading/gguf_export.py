@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
+from qwen3cpu.arguments import check_choice
 from qwen3cpu.checkpoint.dtypes import as_float32
 from qwen3cpu.checkpoint.gguf_file import is_gguf
 from qwen3cpu.checkpoint.gguf_types import BLOCKS
@@ -28,7 +29,8 @@ from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.packed.sealed_file import replacing
 from qwen3cpu.system.progress_bar import Progress
 
-GGUF_TYPES: Final = ("BF16", "Q8_0", "Q4_0")
+GgufType: TypeAlias = Literal["BF16", "Q8_0", "Q4_0"]
+GGUF_TYPES: Final[tuple[GgufType, ...]] = get_args(GgufType)
 _FILE_TYPES: Final = {"BF16": 32, "Q8_0": 7, "Q4_0": 2}
 """Type -> `general.file_type`, of enum llama_ftype in include/llama.h."""
 _NUMBERS: Final = {name: number for number, (name, _, _) in BLOCKS.items()}
@@ -55,7 +57,7 @@ class _Source(NamedTuple):
 def export_gguf(
     source: str | os.PathLike[str],
     path: str | os.PathLike[str],
-    kind: str = "BF16",
+    kind: GgufType = "BF16",
     *,
     progress: Progress | None = None,
 ) -> int:
@@ -76,8 +78,7 @@ def export_gguf(
             package `gguf` is not installed.
         CheckpointError, ConfigError, DownloadError: as for `load`, and for what llama.cpp cannot compute.
     """
-    if kind not in GGUF_TYPES:
-        raise ArgumentError(f"type: expected one of {', '.join(GGUF_TYPES)}, found {kind!r}")
+    check_choice("type", kind, GGUF_TYPES)
     out = Path(path)
     if out.exists() and not (out.is_file() and is_gguf(out)):
         raise ArgumentError(f"path: expected no file or a GGUF file to replace, found something else at {out}")

@@ -17,6 +17,7 @@ from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD
 from qwen3cpu.errors import ArgumentError, CheckpointError, EngineError
 from qwen3cpu.packed.matrix import PackedMatrix
 from qwen3cpu.packed.packed_file import PackedFile
+from qwen3cpu.system.use_lock import UseLock
 from qwen3cpu.text.tokenizer import Tokenizer
 
 
@@ -26,7 +27,8 @@ class Checkpoint:
 
     source: what the user named. matrices: by Hugging Face name, in the order of the forward pass. vectors: norm weights
     and biases. fingerprint: of the files that the weights were packed from. packed_path: the file that the matrices are
-    mapped from, None when they are in anonymous memory. packed: that file, open. purpose: what it was made for.
+    mapped from, None when they are in anonymous memory. packed: that file, open. purpose: what it was made for. locks:
+    let nobody remove the files while this object is there.
     """
 
     source: str
@@ -42,6 +44,7 @@ class Checkpoint:
     packed_path: Path | None
     packed: PackedFile | None = None
     purpose: Purpose = GENERATION
+    locks: tuple[UseLock, ...] = ()
 
     def check_weights(self) -> None:
         """Raise EngineError when the file has been cut since it was opened: reading its map would end the process."""

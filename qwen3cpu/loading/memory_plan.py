@@ -52,20 +52,24 @@ def needs(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv: str, co
         threads: each has a workspace of its own.
     """
     block_bytes, workspace_bytes = _engine_bytes(config, matrices, kv, threads)
-    vectors = 4 * sum(vector_lengths(config).values())
-    sizes = {name: matrix.bytes for name, matrix in matrices.items()}
+    weights = weight_bytes(config, matrices)
     tables = vocabulary_matrices(config)
-    layers = vectors + sum(size for name, size in sizes.items() if name not in tables)
-    read = layers + sizes[logits_matrix(config)]
+    layers = weights - sum(matrix.bytes for name, matrix in matrices.items() if name in tables)
+    read = layers + matrices[logits_matrix(config)].bytes
     return Needs(
         context=context,
-        weight_bytes=vectors + sum(sizes.values()),
+        weight_bytes=weights,
         kv_bytes=-(-context // _native.KV_BLOCK) * block_bytes,
         workspace_bytes=workspace_bytes,
         process_bytes=_PROCESS_BYTES + _VOCABULARY_BYTES * config.vocab_size,
         read_bytes=read + context * block_bytes // _native.KV_BLOCK,
         read_bytes_at_start=read,
     )
+
+
+def weight_bytes(config: ModelConfig, matrices: Mapping[str, MatrixLayout]) -> int:
+    """Bytes of all weights in memory; arguments as for `needs`."""
+    return 4 * sum(vector_lengths(config).values()) + sum(matrix.bytes for matrix in matrices.values())
 
 
 def _engine_bytes(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv: str, threads: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,12 +18,13 @@ from qwen3cpu.checkpoint.tensors import EARLIER, check_quant
 from qwen3cpu.checkpoint.weight_source import OpenedModel, read_vectors
 from qwen3cpu.errors import ArgumentError, CheckpointError
 from qwen3cpu.loading.loaded_model import Checkpoint
-from qwen3cpu.loading.locate import Located, locate
+from qwen3cpu.loading.locate import EMBEDDED, Located, locate
 from qwen3cpu.loading.sources import may_be_packed, open_unpacked, read_unpacked_config
 from qwen3cpu.packed.matrix import plan_matrices
 from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.quantization.pack_model import pack_in_memory, pack_to_file
 from qwen3cpu.system.progress_bar import Progress
+from qwen3cpu.system.use_lock import InUseError, UseLock, use_locks
 
 _logger = logging.getLogger("qwen3cpu")
 
@@ -40,11 +41,11 @@ def open_checkpoint(
 ) -> Checkpoint:
     """Open a model.
 
-    source: a folder in Hugging Face layout, a packed file, a GGUF file, a hub id "owner/name", or "tiny" or
-    "tiny-embedding" for a model inside the package (say "./tiny" for a folder of that name). quant: one of QUANTS; None
-    means "q4", what a packed file holds, or what keeps the levels of a quantised folder or GGUF file. cache:
-    keep large models as packed files in the user's cache directory (QWEN3CPU_CACHE). progress: a bar to use instead of
-    an own one.
+    source: a folder in Hugging Face layout, a packed file, a GGUF file, a hub id "owner/name", the name of a released
+    model, or "tiny" or "tiny-embedding" for a model inside the package (say "./tiny" for a folder of that name). quant:
+    one of QUANTS; None means "q4", what a packed file holds, or what keeps the levels of a quantised folder or GGUF
+    file. cache: keep large models as packed files in the user's cache directory (QWEN3CPU_CACHE). progress: a bar to
+    use instead of an own one.
 
     Raises ArgumentError for an unknown quant or one that a packed file does not hold, CheckpointError (ConfigError) for
     a missing or damaged model, DownloadError when a hub id cannot be fetched.
@@ -52,6 +53,22 @@ def open_checkpoint(
     if quant is not None:
         check_quant(quant)
     located = locate(source)
+    locks = () if located.name in EMBEDDED else _locks(located.path)
+    checkpoint = _open(located, quant, threads, cache, progress)
+    packed = checkpoint.packed_path
+    if packed is not None and packed != located.path:
+        locks += _locks(packed)
+    return replace(checkpoint, locks=locks)
+
+
+def _locks(path: Path) -> tuple[UseLock, ...]:
+    try:
+        return use_locks([path])
+    except InUseError:
+        raise CheckpointError(f"{path}: another process is removing it; try again") from None
+
+
+def _open(located: Located, quant: str | None, threads: int, cache: bool, progress: Progress | None) -> Checkpoint:
     if may_be_packed(located.path):
         return _from_packed(located.name, PackedFile(located.path), quant)
     opened = open_unpacked(located.path, located.label)

@@ -7,9 +7,10 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from qwen3cpu.arguments import LOADING, named_arguments
 from qwen3cpu.checkpoint.input_files import start_of
 from qwen3cpu.checkpoint.purpose import Task, check_task
-from qwen3cpu.checkpoint.tensors import NARROW, check_quant
+from qwen3cpu.checkpoint.tensors import NARROW, Quant, check_quant
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.locate import locate
 from qwen3cpu.loading.sources import may_be_packed, open_unpacked
@@ -21,10 +22,11 @@ from qwen3cpu.system.progress_bar import Progress
 from qwen3cpu.system.thread_count import resolve_threads
 
 
+@named_arguments({"qwen3cpu.load": LOADING})
 def pack(
     source: str | os.PathLike[str],
     path: str | os.PathLike[str],
-    quant: str | None = None,
+    quant: Quant | None = None,
     *,
     calibrate: bool | Recipe = False,
     threads: int | None = None,
@@ -65,14 +67,14 @@ def pack(
     if may_be_packed(found):
         raise ArgumentError(f"source: expected a model folder, a GGUF file or a hub id, found the file {found}")
     opened = open_unpacked(found)
-    weights, texts, quant = opened.weights, opened.read_texts(), quant or opened.preferred_quant
+    weights, texts, chosen = opened.weights, opened.read_texts(), quant or opened.preferred_quant
     texts = replace(texts, purpose=texts.purpose.chosen(task, name))
     try:
         with nullcontext(progress) if progress is not None else Progress("Packing", None) as bar:
             if recipe is not None:
                 calibrate_to_file(out, weights, texts, recipe, name=name, threads=threads, progress=bar)
             else:
-                pack_to_file(out, weights, texts, quant, name=name, threads=threads, progress=bar)
+                pack_to_file(out, weights, texts, chosen, name=name, threads=threads, progress=bar)
         return weights.stored_bytes, out.stat().st_size
     except OSError as reason:
         raise ArgumentError(f"path: {out} cannot be written: {reason.strerror or reason}") from reason

@@ -11,30 +11,28 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
+from qwen3cpu.arguments import not_a_choice
 from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
+from qwen3cpu.checkpoint.known_models import SHAPES, Shape, dense_config
 from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, check_quant, vector_lengths, vocabulary_matrices
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.loaded_model import Checkpoint
 from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix, all_rooms, plan_matrices
 from qwen3cpu.system.memory import anonymous_bytes
 
-SIZES: Final[dict[str, dict[str, Any]]] = {
-    "0.6B": {"hidden": 1024, "layers": 28, "heads": 16, "inner": 3072, "tied": True},
-    "1.7B": {"hidden": 2048, "layers": 28, "heads": 16, "inner": 6144, "tied": True},
-    "4B": {"hidden": 2560, "layers": 36, "heads": 32, "inner": 9728, "tied": True},
-    "8B": {"hidden": 4096, "layers": 36, "heads": 32, "inner": 12288, "tied": False},
-    "14B": {"hidden": 5120, "layers": 40, "heads": 40, "inner": 17408, "tied": False},
-    "32B": {"hidden": 5120, "layers": 64, "heads": 64, "inner": 25600, "tied": False},
+SIZES: Final[dict[str, Shape]] = {
+    **SHAPES,
     # No released size: two thin layers, with which tests of everything around the engine take no time.
-    "test": {"hidden": 64, "layers": 2, "heads": 4, "inner": 192, "tied": True},
+    "test": Shape(64, 2, 4, 192, True),
 }
-"""Shapes of the released dense models, from their config.json; "test" is for tests."""
+"""Shapes that there are: those of the released dense models; "test" is for tests."""
+_TEST_CONSTANTS: Final = {"num_key_value_heads": 2, "head_dim": 32, "vocab_size": 512}
 
 _PATTERN_ROWS: Final = 256  # of a layer's weights are different; a packed run of these stays in the L2 cache
 _POOL: Final = 1 << 20  # different random numbers; small, because the peak of memory is a figure of the benchmark
@@ -60,25 +58,10 @@ def synthetic_config(size: str) -> ModelConfig:
     """
     shape = SIZES.get(size)
     if shape is None:
-        raise ArgumentError(f"size: expected one of {', '.join(SIZES)}, found {size!r}")
-    tiny = size == "test"
-    return ModelConfig.from_dict(
-        {
-            "model_type": "qwen3",
-            "hidden_size": shape["hidden"],
-            "intermediate_size": shape["inner"],
-            "num_hidden_layers": shape["layers"],
-            "num_attention_heads": shape["heads"],
-            "num_key_value_heads": 2 if tiny else 8,
-            "head_dim": 32 if tiny else 128,
-            "vocab_size": 512 if tiny else 151936,
-            "max_position_embeddings": 1024 if tiny else 40960,
-            "rms_norm_eps": 1e-6,
-            "rope_theta": 1e6,
-            "tie_word_embeddings": shape["tied"],
-        },
-        f"the {size} shape",
-    )
+        raise ArgumentError(f"size: {not_a_choice(size, tuple(SIZES))}")
+    if size == "test":
+        return dense_config(shape, 1024, "the test shape", **_TEST_CONSTANTS)
+    return dense_config(shape, 40960, f"the {size} shape")
 
 
 def synthetic_checkpoint(size: str, quant: str = DEFAULT_QUANT, *, threads: int, seed: int = 0) -> Checkpoint:

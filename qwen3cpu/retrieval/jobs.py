@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3cpu.arguments import LOADING, unknown_name
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.retrieval.embedder import Embedder
 from qwen3cpu.retrieval.options import EmbedOptions, RerankOptions
@@ -74,10 +75,7 @@ def _checked(options: Mapping[str, Any], known: Any) -> dict[str, Any]:
     """A copy of options. Raises ArgumentError for a name that is not among those of a TypedDict."""
     for name in options:
         if name not in known.__annotations__:
-            import difflib  # for this message only
-
-            near = difflib.get_close_matches(name, known.__annotations__, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known.__annotations__))}"
+            hint = unknown_name(name, known.__annotations__, {"qwen3cpu.load": LOADING})
             raise ArgumentError(f"unknown option {name!r}; {hint}")
     return dict(options)
 

@@ -145,7 +145,7 @@ def test_bad_arguments_are_refused(arguments: list[str], parts: list[str], capsy
     [
         (["--synthetic", "test", "-p", "0", "-n", "0"], ["nothing to measure"]),
         (["--synthetic", "test", "-p", "0", "-n", "5", "-d", "1020"], ["1026 positions", "1024"]),
-        (["-m", "no/such/folder"], ["no/such/folder", "neither"]),
+        (["-m", "no/such/folder"], ["no/such/folder", "none of them"]),
         (["--synthetic", "test", "--plot", "picture.jpg"], ["--plot", ".png", "picture.jpg"]),
         (["--synthetic", "test", "--plot", "no/folder/picture.png"], ["--plot", "no such folder"]),
     ],

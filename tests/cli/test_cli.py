@@ -351,9 +351,3 @@ def test_version(capsys):
         main(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"qwen3cpu {qwen3cpu.__version__}\n"
-
-
-def test_no_command(capsys):
-    with pytest.raises(SystemExit) as ended:
-        main([])
-    assert ended.value.code == 2

@@ -64,5 +64,5 @@ def test_what_cannot_be_packed(model: Path, tmp_path: Path) -> None:
         qwen3cpu.pack(model, tmp_path / "none" / "model.qwen3")
     with pytest.raises(ArgumentError, match="quant: expected one of"):
         qwen3cpu.pack(model, tmp_path / "x.qwen3", "q5")
-    with pytest.raises(CheckpointError, match="found neither"):
+    with pytest.raises(CheckpointError, match="found none of them"):
         qwen3cpu.pack(tmp_path / "nothing", tmp_path / "x.qwen3")

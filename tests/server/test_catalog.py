@@ -15,13 +15,22 @@ def test_names():
     assert catalog.find(None, "embedding").name == "vectors"
     assert catalog.find(None, "reranking").name == "Qwen/Qwen3-1.7B"
     for name, hint in (
-        ("qwen/qwen3-1.7b", "did you mean 'Qwen/Qwen3-1.7B'?"),
+        ("qwen/qwen3-1.8b", "did you mean 'Qwen/Qwen3-1.7B'?"),
         ("qwen3-0.6", "did you mean 'qwen3-0.6b'?"),
         ("gpt", "expected one of 'Qwen/Qwen3-1.7B', 'qwen3-0.6b', 'vectors'"),
     ):
         with pytest.raises(UnknownModelError) as error:
             catalog.find(name)
         assert str(error.value) == f"the model {name!r} is not here; {hint}"
+
+
+@pytest.mark.parametrize("name", ["1.7B", "qwen3:1.7b", "Qwen3-1.7B", "qwen/qwen3-1.7b:latest"])
+def test_a_released_model_in_any_spelling(name):
+    catalog = Catalog([Offered("Qwen/Qwen3-0.6B"), Offered("Qwen/Qwen3-1.7B")])
+    assert catalog.find(name).name == "Qwen/Qwen3-1.7B"
+    folder = Catalog([Offered("qwen3-1.7b"), Offered("Qwen/Qwen3-1.7B")])
+    assert folder.find(name).name == "qwen3-1.7b"
+    assert folder.find("Qwen/Qwen3-1.7B").name == "Qwen/Qwen3-1.7B"
 
 
 def test_a_damaged_model_is_left_out():

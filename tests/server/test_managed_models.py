@@ -13,6 +13,7 @@ from running import Started
 from torch_files import write_torch_file
 
 import qwen3cpu
+from qwen3cpu.server.models.pulls import hub_id
 
 NAME = "owner/name"
 QUESTION = [{"role": "user", "content": "hello"}]
@@ -210,12 +211,22 @@ def test_quantised_folders_and_files_of_torch_are_pulled(manage, hub):
         assert (server.folder / "owner--name" / "pytorch_model.bin").exists()
 
 
+@pytest.mark.parametrize("name", ["qwen3:0.6b", "0.6B", "hf.co/Qwen/Qwen3-0.6B:latest", "Qwen/Qwen3-0.6B"])
+def test_names_of_released_models(name):
+    assert hub_id(name) == "Qwen/Qwen3-0.6B"
+
+
 def test_names_that_are_no_hub_ids(manage):
     with manage() as server:
-        for name in ("qwen3", "qwen3:0.6b", "../../etc", "a/b/c", "owner/na--me"):
+        for name in ("qwen3", "qwen3:0.7b", "../../etc", "a/b/c", "owner/na--me"):
             response = server.http.post("/api/pull", json={"model": name})
             assert response.status_code == 400
-            assert response.json()["error"].startswith("model: expected the id of a model on the Hugging Face hub")
+            assert response.json()["error"].startswith(
+                "model: expected the name of a released model, such as qwen3:0.6b"
+            )
+        response = server.http.post("/api/pull", json={"model": "qwen3:30b"})
+        assert response.status_code == 400
+        assert "found a mixture of experts, which qwen3cpu cannot run" in response.json()["error"]
         assert server.http.post("/api/pull", json={}).json() == {"error": "model: field required"}
         assert server.delete("../models").status_code == 404
 

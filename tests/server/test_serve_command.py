@@ -152,7 +152,8 @@ def test_a_path_is_not_told(tmp_path):
     packed = Path(tmp_path / "mine-1.7B.qwen3")
     packed.touch()
     assert cli_options.model_id(str(packed)) == "mine-1.7B"
-    assert cli_options.model_id("Qwen/Qwen3-1.7B") == "Qwen/Qwen3-1.7B"
+    for name in ("Qwen/Qwen3-1.7B", "1.7b", "qwen3:1.7b"):
+        assert cli_options.model_id(name) == "Qwen/Qwen3-1.7B"
 
 
 def test_the_script_that_measures_a_server():

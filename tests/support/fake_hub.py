@@ -1,4 +1,4 @@
-"""A stand-in of the Hugging Face hub on this machine, with one model, and the environment of processes that ask it."""
+"""A stand-in of the Hugging Face hub on this machine, with one repository, and the environment of its users."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ NO_SERVER = "http://127.0.0.1:9"
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Model info, file tree and files of one repository, "owner/name", from the folder `files`."""
+    """Model info, file tree and files of one repository from the folder `files`."""
 
+    id: str
     files: Path
     requests: list[tuple[str, str, str | None]]
     break_once: set[str]
@@ -45,13 +46,13 @@ class Hub(BaseHTTPRequestHandler):
             self._refuse(self.refuse_with)
             return
         names = [str(p.relative_to(self.files)) for p in sorted(self.files.rglob("*")) if p.is_file()]
-        if re.fullmatch(r"/api/models/owner/name(/revision/.*)?", path):
+        if re.fullmatch(rf"/api/models/{self.id}(/revision/.*)?", path):
             siblings = [self._sibling(name) for name in names]
-            self._send(json.dumps({"id": "owner/name", "sha": COMMIT, "siblings": siblings}).encode(), with_body)
-        elif path.startswith("/api/models/owner/name/tree/"):
+            self._send(json.dumps({"id": self.id, "sha": COMMIT, "siblings": siblings}).encode(), with_body)
+        elif path.startswith(f"/api/models/{self.id}/tree/"):
             tree = [self._tree_entry(name) for name in names]
             self._send(json.dumps(tree).encode(), with_body)
-        elif (found := re.fullmatch(r"/owner/name/resolve/[^/]+/(.*)", path)) and found[1] in names:
+        elif (found := re.fullmatch(rf"/{self.id}/resolve/[^/]+/(.*)", path)) and found[1] in names:
             self._send_file(found[1], with_body)
         else:
             self._refuse(404)
@@ -115,9 +116,9 @@ def git_digest(data: bytes) -> str:
 
 
 @contextmanager
-def running_hub(files: Path) -> Iterator[tuple[type[Hub], str]]:
-    """(the handler with its folder of files, the address)."""
-    own = {"files": files, "requests": [], "break_once": set(), "fail_after_break": False}
+def running_hub(files: Path, id: str = "owner/name") -> Iterator[tuple[type[Hub], str]]:
+    """(the handler with its folder of files, the address). id: of the repository."""
+    own = {"id": id, "files": files, "requests": [], "break_once": set(), "fail_after_break": False}
     own |= {"flip": None, "refuse_with": None}
     handler = type("OwnHub", (Hub,), own)
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), handler)

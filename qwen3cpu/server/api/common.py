@@ -9,7 +9,7 @@ from typing import Any
 from qwen3cpu.checkpoint.purpose import Task
 from qwen3cpu.generation.results import Result, Usage
 from qwen3cpu.server.api.errors import ApiError
-from qwen3cpu.server.models.catalog import bare
+from qwen3cpu.server.models.catalog import as_released
 from qwen3cpu.server.models.errors import UnknownModelError
 from qwen3cpu.server.scheduling.service import Service
 
@@ -18,9 +18,11 @@ LEAST_LOGPROB = -9999.0
 
 
 def check_model(service: Service, name: str | None) -> None:
-    """UnknownModelError for a model that is not the one. Clients of Ollama may add its tag for names without one."""
+    """UnknownModelError for a model that is not the one. A released model has many spellings, with Ollama's tag or
+    without.
+    """
     known = service.settings.model_name
-    if name is not None and bare(name) != bare(known):
+    if name is not None and as_released(name) != as_released(known):
         raise UnknownModelError(name, [known])
 
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from qwen3cpu.checkpoint.known_models import canonical
 from qwen3cpu.checkpoint.purpose import Task
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.server.models.errors import UnknownModelError
@@ -155,4 +156,13 @@ def bare(name: str) -> str:
 
 
 def _named(offers: Sequence[Offer], name: str) -> Offer | None:
-    return next((offer for offer in offers if bare(offer.name) == bare(name)), None)
+    for same in (bare, as_released):
+        for offer in offers:
+            if same(offer.name) == same(name):
+                return offer
+    return None
+
+
+def as_released(name: str) -> str:
+    """The hub id of a released model, which has many spellings; other names without the tag."""
+    return canonical(bare(name))

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from qwen3cpu.checkpoint.gguf_parts import is_later_part
 from qwen3cpu.checkpoint.hub import is_hub_id
 from qwen3cpu.checkpoint.purpose import Task
+from qwen3cpu.checkpoint.tensors import Quant
+from qwen3cpu.engine.formats import KvFormat
 from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.loading.describe import Description, describe
 from qwen3cpu.model import Model, load
@@ -30,8 +32,8 @@ OWNER_SEPARATOR = "--"
 class LoadOptions:
     """How models are loaded: arguments of `qwen3cpu.load`."""
 
-    quant: str | None = None
-    kv: str = "f16"
+    quant: Quant | None = None
+    kv: KvFormat = "f16"
     context: int | None = None
     threads: int | None = None
     cache: bool = True

@@ -1,0 +1,213 @@
+"""The released Qwen3 models: one table, from which names, sizes, `list`, `plan`, errors and docs/models.md follow."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from qwen3cpu.arguments import nearest
+from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.checkpoint.purpose import Task
+
+OWNER: Final = "Qwen"
+"""Whose models these are on the hub."""
+PREFIX: Final = "Qwen3-"
+LICENCE: Final = "Apache-2.0"
+VOCABULARY: Final = 151936
+GGUF: Final = "GGUF"
+"""The form of repositories that hold GGUF files, of which one has to be fetched and named."""
+
+
+class Shape(NamedTuple):
+    """What tells the dense models apart. The rest of config.json is the same for all."""
+
+    hidden: int
+    layers: int
+    heads: int
+    inner: int
+    tied: bool
+    """Whether the head is the embedding."""
+
+
+SHAPES: Final = {
+    "0.6B": Shape(1024, 28, 16, 3072, True),
+    "1.7B": Shape(2048, 28, 16, 6144, True),
+    "4B": Shape(2560, 36, 32, 9728, True),
+    "8B": Shape(4096, 36, 32, 12288, False),
+    "14B": Shape(5120, 40, 40, 17408, False),
+    "32B": Shape(5120, 64, 64, 25600, False),
+}
+"""Shapes of the released dense models, from their config.json."""
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A released model.
+
+    Attributes:
+        name: of its repository.
+        size: a key of SHAPES; None: a mixture of experts, which the engine cannot run.
+        task: what it was made for.
+        positions: max_position_embeddings.
+        forms: endings of the repositories in which the authors offer it quantised.
+        other_names: names that stand for it besides those that `names` makes.
+        experts: parameters of a mixture of experts, rounded as in its model card.
+        stored_head: whether its files hold a tied head beside the embedding.
+    """
+
+    name: str
+    size: str | None
+    task: Task = "generation"
+    positions: int = 40960
+    forms: tuple[str, ...] = ()
+    other_names: tuple[str, ...] = ()
+    experts: int = 0
+    stored_head: bool = False
+
+    @property
+    def hub_id(self) -> str:
+        """On the Hugging Face hub."""
+        return f"{OWNER}/{self.name}"
+
+    @property
+    def short(self) -> str:
+        """What people type: the name without the family's."""
+        return self.name.removeprefix(PREFIX)
+
+    @property
+    def runs(self) -> bool:
+        """Whether the engine can run it."""
+        return self.size is not None
+
+    @property
+    def parameters(self) -> int:
+        """A tied head counts once."""
+        return self.experts if self.size is None else self.config().parameters()
+
+    @property
+    def file_bytes(self) -> int:
+        """Of its weights on the hub, in bfloat16."""
+        head = SHAPES[self.size].hidden * VOCABULARY if self.size is not None and self.stored_head else 0
+        return 2 * (self.parameters + head)
+
+    def config(self) -> ModelConfig:
+        """Its configuration. The vocabularies of embedding models and rerankers are really 267 to 271 rows shorter."""
+        assert self.size is not None
+        shape = SHAPES[self.size]
+        # An embedding model has no head.
+        shape = shape._replace(tied=shape.tied or self.task == "embedding")
+        return dense_config(shape, self.positions, f"the shape of {self.name}")
+
+
+def dense_config(shape: Shape, positions: int, source: str, **others: int) -> ModelConfig:
+    """The configuration of a released dense model.
+
+    Args:
+        shape: its own part.
+        positions: max_position_embeddings.
+        source: what messages call it.
+        others: values of config.json in place of those that all released models have.
+    """
+    return ModelConfig.from_dict(
+        {
+            "model_type": "qwen3",
+            "hidden_size": shape.hidden,
+            "intermediate_size": shape.inner,
+            "num_hidden_layers": shape.layers,
+            "num_attention_heads": shape.heads,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "vocab_size": VOCABULARY,
+            "max_position_embeddings": positions,
+            "rms_norm_eps": 1e-6,
+            "rope_theta": 1e6,
+            "tie_word_embeddings": shape.tied,
+            **others,
+        },
+        source,
+    )
+
+
+_MLX: Final = ("MLX-4bit", "MLX-6bit", "MLX-8bit", "MLX-bf16")
+_SMALL: Final = ("FP8", "GPTQ-Int8", *_MLX, GGUF)
+_LARGE: Final = ("FP8", "AWQ", *_MLX, GGUF)
+
+KNOWN: Final = (
+    KnownModel("Qwen3-0.6B", "0.6B", forms=_SMALL, stored_head=True),
+    KnownModel("Qwen3-1.7B", "1.7B", forms=_SMALL, stored_head=True),
+    KnownModel("Qwen3-4B", "4B", forms=_LARGE),
+    KnownModel("Qwen3-8B", "8B", forms=_LARGE),
+    KnownModel("Qwen3-14B", "14B", forms=_LARGE),
+    KnownModel("Qwen3-32B", "32B", forms=_LARGE),
+    KnownModel("Qwen3-4B-Instruct-2507", "4B", positions=262144, forms=("FP8",), other_names=("4b-instruct",)),
+    KnownModel("Qwen3-4B-Thinking-2507", "4B", positions=262144, forms=("FP8",), other_names=("4b-thinking",)),
+    KnownModel("Qwen3-0.6B-Base", "0.6B", positions=32768),
+    KnownModel("Qwen3-1.7B-Base", "1.7B", positions=32768),
+    KnownModel("Qwen3-4B-Base", "4B", positions=32768),
+    KnownModel("Qwen3-8B-Base", "8B", positions=32768),
+    KnownModel("Qwen3-14B-Base", "14B", positions=32768),
+    KnownModel("Qwen3-Embedding-0.6B", "0.6B", "embedding", 32768, (GGUF,)),
+    KnownModel("Qwen3-Embedding-4B", "4B", "embedding", forms=(GGUF,)),
+    KnownModel("Qwen3-Embedding-8B", "8B", "embedding", forms=(GGUF,)),
+    KnownModel("Qwen3-Reranker-0.6B", "0.6B", "reranking"),
+    KnownModel("Qwen3-Reranker-4B", "4B", "reranking"),
+    KnownModel("Qwen3-Reranker-8B", "8B", "reranking"),
+    KnownModel("Qwen3-30B-A3B", None, forms=("FP8", "GPTQ-Int4", GGUF), other_names=("30b",), experts=30_500_000_000),
+    KnownModel("Qwen3-30B-A3B-Instruct-2507", None, positions=262144, forms=("FP8",), experts=30_500_000_000),
+    KnownModel("Qwen3-30B-A3B-Thinking-2507", None, positions=262144, forms=("FP8",), experts=30_500_000_000),
+    KnownModel("Qwen3-Coder-30B-A3B-Instruct", None, positions=262144, forms=("FP8",), experts=30_500_000_000),
+    KnownModel(
+        "Qwen3-235B-A22B", None, forms=("FP8", "GPTQ-Int4", GGUF), other_names=("235b",), experts=235_000_000_000
+    ),
+)
+"""The table, as of the autumn of 2025. Everything else about known models is made from it."""
+
+
+class Named(NamedTuple):
+    """What a name stands for: a model, and the repository that has it in the form that was named."""
+
+    model: KnownModel
+    hub_id: str
+
+
+def find_known(name: str) -> Named | None:
+    """The released model that a name stands for, in any spelling: "1.7B", "qwen3:1.7b", "Qwen3-1.7B",
+    "qwen/qwen3-1.7b", "4b-awq". None: no such name.
+    """
+    return _BY_KEY.get(_key(name))
+
+
+def canonical(name: str) -> str:
+    """The hub id of a released model, whatever its spelling; other names as they are."""
+    found = find_known(name)
+    return name if found is None else found.hub_id
+
+
+def nearest_known(name: str) -> str | None:
+    """The name of the released model that a name is a misspelling of, or has something behind: "1.7b-q4_K_M"."""
+    key = _key(name)[:64]
+    begun = [each for each in _BY_KEY if key.startswith(f"{each}-")]
+    near = max(begun, key=len) if begun else nearest(key, tuple(_BY_KEY), least=0.75)
+    return None if near is None else _BY_KEY[near].hub_id.partition("/")[2]
+
+
+def _key(name: str) -> str:
+    """A name without what differs between spellings."""
+    key = re.sub(r"[\s:_]+", "-", name.strip().lower().removesuffix(":latest"))
+    key = key.removeprefix(f"{OWNER.lower()}/")
+    return key.removeprefix(PREFIX.lower())
+
+
+def _by_key() -> dict[str, Named]:
+    found = {}
+    for model in KNOWN:
+        for form in ("", *(form for form in model.forms if form != GGUF)):
+            name = f"{model.name}-{form}".removesuffix("-")
+            found[_key(name)] = Named(model, f"{OWNER}/{name}")
+        for other in model.other_names:
+            found[other] = Named(model, model.hub_id)
+    return found
+
+
+_BY_KEY: Final = _by_key()

@@ -1,0 +1,78 @@
+"""Locks on the files of loaded models, so that nobody removes a model that a process uses."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+
+class InUseError(Exception):
+    """A process uses a file or folder. Its text is the path."""
+
+
+class UseLock:
+    """A shared lock on a file or folder, which ends with this object, and with the process."""
+
+    def __init__(self, path: Path) -> None:
+        """Lock a path. Raises InUseError while another process removes it, OSError where it cannot be locked."""
+        self._descriptor = _locked(path, fcntl.LOCK_SH)
+
+    def release(self) -> None:
+        """End it now."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            self.release()
+
+
+def use_locks(paths: Iterable[Path]) -> tuple[UseLock, ...]:
+    """Locks on all of the paths that can be locked: some file systems have no locks.
+
+    Raises InUseError while another process removes one.
+    """
+    found = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            found.append(UseLock(path))
+    return tuple(found)
+
+
+@contextlib.contextmanager
+def alone_with(paths: Iterable[Path]) -> Iterator[None]:
+    """Have files and folders for oneself, for as long as the block runs.
+
+    Raises InUseError when a process has a UseLock on one. Paths that cannot be locked count as unused.
+    """
+    descriptors = []
+    try:
+        for path in paths:
+            with contextlib.suppress(OSError):
+                descriptors.append(_locked(path, fcntl.LOCK_EX))
+        yield
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _locked(path: Path, kind: int) -> int:
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "neither a file nor a folder", str(path))
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # what has become a FIFO meanwhile blocks nobody
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise InUseError(str(path)) from None
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
