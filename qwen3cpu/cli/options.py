@@ -132,6 +132,9 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
         "--stop", action="append", metavar="TEXT", help="end the answer before this text; may be repeated"
     )
     group.add_argument("-s", "--seed", type=int, metavar="N", help="repeats an answer (default: a new one each time)")
+    group.add_argument(
+        "--no-speculation", action="store_true", help="check no guessed tokens; the answer is the same, and slower"
+    )
     sampling = parser.add_argument_group(
         "sampling", "Defaults: generation_config.json, else what Qwen's authors recommend for the mode."
     )
@@ -202,6 +205,7 @@ def answer_options(args: argparse.Namespace) -> dict[str, Any]:
         "thinking": None if args.thinking is None else THINKING[args.thinking],
         "thinking_budget": args.thinking_budget,
         "deadline": args.deadline,
+        "speculate": False if args.no_speculation else None,
         "stop": args.stop,
         "temperature": args.temp,
         "top_k": args.top_k,

@@ -172,6 +172,7 @@ def test_without_a_seed_answers_can_be_repeated(server):
         ({"deadline": 0}, "deadline: expected a number of seconds above 0"),
         ({"deadline": "soon"}, "deadline: input should be a valid number"),
         ({"loop_detection": 1}, "loop_detection: input should be a valid boolean"),
+        ({"speculate": 1}, "speculate: input should be a valid boolean"),
         ({"stop": [""]}, "stop: an empty string"),
         ({"stop": ["x"] * 65}, "stop: expected at most 64"),
         ({"stream": "yes"}, "stream: input should be a valid boolean"),

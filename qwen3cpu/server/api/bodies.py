@@ -177,6 +177,7 @@ class Generation(ForeignBody):
     thinking_budget: int | None = None
     deadline: float | None = None
     loop_detection: bool | None = None
+    speculate: bool | None = None
     seed: int | None = None
     regex: str | None = None
     choices: Items[str] | None = None
@@ -190,8 +191,8 @@ class Generation(ForeignBody):
     def sampling(self) -> dict[str, Any]:
         """Options of Model.generate."""
         names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed")
-        thinking = ("thinking_budget", "deadline", "loop_detection")
-        return {name: getattr(self, name) for name in (*names, *LLAMA_SAMPLERS, *thinking)}
+        others = ("thinking_budget", "deadline", "loop_detection", "speculate")
+        return {name: getattr(self, name) for name in (*names, *LLAMA_SAMPLERS, *others)}
 
     def forms(self) -> dict[str, Any]:
         """What the answer has to be besides JSON: options of Model.generate, those that were given."""

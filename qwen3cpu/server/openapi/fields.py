@@ -76,6 +76,7 @@ DESCRIPTIONS = {
     "return_documents": "Put the documents into the results.",
     "return_token_strs": "Also tell the text of each token.",
     "seed": "Makes the answer repeatable.",
+    "speculate": "Check guessed tokens, several in a pass. The answer is the same without.",
     "stop": "Texts that end the answer.",
     "stop_sequences": "Texts that end the answer.",
     "stop_token_ids": "Token ids that end the answer.",
