@@ -51,10 +51,9 @@ def grid(w: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def words(numbers: Tensor, bits: int) -> Tensor:
-    """int32 of neighbouring numbers along the last dimension, the first one lowest."""
-    each = 32 // bits
-    wide = numbers.long().reshape(*numbers.shape[:-1], -1, each) << (bits * torch.arange(each))
-    return wide.sum(-1).to(torch.uint32).view(torch.int32)
+    """int32 of neighbouring numbers along the last dimension, the first one lowest. A number may lie in two of them."""
+    single = (numbers.long()[..., None] >> torch.arange(bits) & 1).reshape(*numbers.shape[:-1], -1, 32)
+    return (single << torch.arange(32)).sum(-1).to(torch.uint32).view(torch.int32)
 
 
 def awq(w: Tensor) -> Parts:
@@ -91,12 +90,21 @@ def fp8(w: Tensor) -> Parts:
     return {"weight": values.contiguous().to(torch.float8_e4m3fn), "weight_scale_inv": scales}
 
 
-def w4a16(w: Tensor) -> Parts:
-    groups = w.reshape(w.shape[0], -1, GROUP)
-    scales = (groups.abs().amax(2) / 7.5).bfloat16()
-    numbers = (groups / scales[..., None].float()).round().clamp(-8, 7).reshape(w.shape) + 8
-    shape = torch.tensor(w.shape, dtype=torch.int64)
-    return {"weight_packed": words(numbers, 4), "weight_scale": scales, "weight_shape": shape}
+def packed_integers(bits: int) -> Callable[[Tensor], Parts]:
+    def write(w: Tensor) -> Parts:
+        groups = w.reshape(w.shape[0], -1, GROUP)
+        half = 1 << bits - 1
+        scales = (groups.abs().amax(2) / (half - 0.5)).bfloat16()
+        numbers = (groups / scales[..., None].float()).round().clamp(-half, half - 1).reshape(w.shape) + half
+        shape = torch.tensor(w.shape, dtype=torch.int64)
+        return {"weight_packed": words(numbers, bits), "weight_scale": scales, "weight_shape": shape}
+
+    return write
+
+
+def fp8_of_rows(w: Tensor) -> Parts:
+    scales = (w.abs().amax(1, keepdim=True) / 448).bfloat16()
+    return {"weight": (w / scales.float()).to(torch.float8_e4m3fn), "weight_scale": scales}
 
 
 def w8a8(w: Tensor) -> Parts:
@@ -104,16 +112,29 @@ def w8a8(w: Tensor) -> Parts:
     return {"weight": (w / scales.float()).round().clamp(-128, 127).to(torch.int8), "weight_scale": scales}
 
 
-def nf4(w: Tensor) -> Parts:
-    codes = torch.tensor(NF4)
-    blocks = w.reshape(-1, 64)
-    absmax = blocks.abs().amax(1)
-    nearest = torch.bucketize(blocks / absmax[:, None], (codes[1:] + codes[:-1]) / 2).reshape(-1, 2)
-    state = {"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": list(w.shape)}
-    said = torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8)
-    packed = (nearest[:, 0] << 4 | nearest[:, 1]).to(torch.uint8)[:, None]
-    beside = {"weight.absmax": absmax, "weight.quant_map": codes, "weight.quant_state.bitsandbytes__nf4": said}
-    return {"weight": packed, **beside}
+def nf4(double: bool) -> Callable[[Tensor], Parts]:
+    """double: the scales are rounded to 8 bits in turn."""
+
+    def write(w: Tensor) -> Parts:
+        codes = torch.tensor(NF4)
+        blocks = w.reshape(-1, 64)
+        absmax = blocks.abs().amax(1)
+        nearest = torch.bucketize(blocks / absmax[:, None], (codes[1:] + codes[:-1]) / 2).reshape(-1, 2)
+        state: dict[str, Any] = {"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": list(w.shape)}
+        packed = (nearest[:, 0] << 4 | nearest[:, 1]).to(torch.uint8)[:, None]
+        parts = {"weight": packed, "weight.absmax": absmax, "weight.quant_map": codes}
+        if double:
+            offset, levels = absmax.mean(), torch.linspace(-1, 1, 256)
+            rest = torch.nn.functional.pad(absmax - offset, (0, -len(absmax) % 256)).reshape(-1, 256)
+            largest = rest.abs().amax(1)
+            chosen = torch.bucketize(rest / largest[:, None], (levels[1:] + levels[:-1]) / 2)
+            parts["weight.absmax"] = chosen.reshape(-1)[: len(absmax)].to(torch.uint8)
+            parts |= {"weight.nested_absmax": largest, "weight.nested_quant_map": levels}
+            state |= {"nested_blocksize": 256, "nested_dtype": "float32", "nested_offset": float(offset)}
+        said = torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8)
+        return {**parts, "weight.quant_state.bitsandbytes__nf4": said}
+
+    return write
 
 
 def int8(w: Tensor) -> Parts:
@@ -133,6 +154,25 @@ def mlx(bits: int) -> Callable[[Tensor], Parts]:
     return write
 
 
+def microscaled(bits: int) -> Callable[[Tensor], Parts]:
+    """Floats of 4 or 8 bits, and a power of two for each 32."""
+
+    def write(w: Tensor) -> Parts:
+        groups = w.reshape(w.shape[0], -1, 32)
+        largest = 6.0 if bits == 4 else 448.0
+        exponents = (groups.abs().amax(2) / largest).clamp(min=2.0**-126).log2().ceil()
+        scaled = groups / exponents.exp2()[..., None]
+        if bits == 8:
+            codes = scaled.to(torch.float8_e4m3fn).view(torch.uint8)
+        else:
+            levels = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
+            codes = torch.bucketize(scaled.abs(), (levels[1:] + levels[:-1]) / 2) | (scaled < 0).long() << 3
+        packed = words(codes.reshape(w.shape), bits).view(torch.uint32)
+        return {"weight": packed, "scales": (exponents + 127).to(torch.uint8)}
+
+    return write
+
+
 def compressed(form: str, bits: int, strategy: dict[str, Any]) -> dict[str, Any]:
     weights = {"num_bits": bits, "type": "int", "symmetric": True, **strategy}
     group = {"targets": ["Linear"], "weights": weights}
@@ -142,20 +182,51 @@ def compressed(form: str, bits: int, strategy: dict[str, Any]) -> dict[str, Any]
 LAYOUTS: Final[dict[str, tuple[Callable[[Tensor], Parts], dict[str, Any]]]] = {
     "AWQ": (awq, {"quant_method": "awq", "bits": 4, "group_size": GROUP, "zero_point": True, "version": "gemm"}),
     "GPTQ, 4 bits": (gptq(4), {"quant_method": "gptq", "bits": 4, "group_size": GROUP, "sym": False}),
+    "GPTQ, 2 bits": (gptq(2), {"quant_method": "gptq", "bits": 2, "group_size": GROUP, "sym": False}),
+    "GPTQ, 3 bits": (gptq(3), {"quant_method": "gptq", "bits": 3, "group_size": GROUP, "sym": False}),
+    "AutoRound, 4 bits": (
+        gptq(4),
+        {
+            "quant_method": "auto-round",
+            "bits": 4,
+            "group_size": GROUP,
+            "sym": False,
+            "packing_format": "auto_round:auto_gptq",
+        },
+    ),
     "GPTQ, 8 bits": (gptq(8), {"quant_method": "gptq", "bits": 8, "group_size": GROUP, "sym": False}),
     "FP8": (fp8, {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}),
     "compressed-tensors W4A16": (
-        w4a16,
+        packed_integers(4),
         compressed("pack-quantized", 4, {"strategy": "group", "group_size": GROUP}),
     ),
+    "compressed-tensors W8A16": (
+        packed_integers(8),
+        compressed("pack-quantized", 8, {"strategy": "group", "group_size": GROUP}),
+    ),
+    "compressed-tensors FP8": (fp8_of_rows, compressed("float-quantized", 8, {"strategy": "channel", "type": "float"})),
     "compressed-tensors W8A8": (w8a8, compressed("int-quantized", 8, {"strategy": "channel"})),
     "bitsandbytes nf4": (
-        nf4,
+        nf4(False),
         {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+    ),
+    "bitsandbytes nf4, double": (
+        nf4(True),
+        {
+            "quant_method": "bitsandbytes",
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_use_double_quant": True,
+        },
     ),
     "bitsandbytes int8": (int8, {"quant_method": "bitsandbytes", "load_in_8bit": True}),
     "MLX, 4 bits": (mlx(4), {"group_size": GROUP, "bits": 4}),
     "MLX, 8 bits": (mlx(8), {"group_size": GROUP, "bits": 8}),
+    "MLX, 2 bits": (mlx(2), {"group_size": GROUP, "bits": 2}),
+    "MLX, 3 bits": (mlx(3), {"group_size": GROUP, "bits": 3}),
+    "MLX, 6 bits": (mlx(6), {"group_size": GROUP, "bits": 6}),
+    "MLX mxfp4": (microscaled(4), {"group_size": 32, "bits": 4, "mode": "mxfp4"}),
+    "MLX mxfp8": (microscaled(8), {"group_size": 32, "bits": 8, "mode": "mxfp8"}),
 }
 """Name -> (what is written for a matrix, the configuration)."""
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
+from qwen3cpu.checkpoint.adapters.base_model import check_base
 from qwen3cpu.checkpoint.adapters.contents import AdapterContents, LowRank
 from qwen3cpu.checkpoint.adapters.read import read_adapter
 from qwen3cpu.checkpoint.dtypes import as_float32
@@ -91,6 +92,8 @@ class Adapters(Mapping[str, NamedAdapter]):
         if not replace:
             self._check_free(name)
         contents = read_adapter(path, self._checkpoint.config)
+        packed = self._checkpoint.packed
+        check_base(contents, self._checkpoint.source, *(() if packed is None else (packed.origin.name,)))
         named = NamedAdapter(name, os.fspath(path), make_adapter(contents, self._checkpoint, self._engine))
         with self._lock.held():
             if not replace:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3cpu.checkpoint.adapters.base_model import check_base
 from qwen3cpu.checkpoint.adapters.contents import AdapterContents, LowRank
 from qwen3cpu.checkpoint.adapters.read import read_adapter
 from qwen3cpu.checkpoint.dtypes import as_dtype, as_float32
@@ -61,6 +62,7 @@ def merge(base: str | os.PathLike[str], adapter: str | os.PathLike[str], out: st
             "checkpoint that it was made from"
         )
     contents = read_adapter(adapter, opened.config)
+    check_base(contents, name)
     progress = Progress("Merging", None)
     merged = _Merged(opened.weights, contents, progress, tied=opened.config.tie_word_embeddings)
     tensors = {tensor.name: merged.tensor(tensor.name, tensor.shape) for tensor in tensors_of(opened.config)}

@@ -53,12 +53,14 @@ class AdapterContents:
         low_rank: by the name of the matrix (tensors.py), in the order of the model's tensors. The head of a model that
             has none of its own is HEAD too.
         whole: tensors that stand in the place of the model's, by name: matrices and norms, as they are stored.
+        made_for: the model that it names as its own. None: it names none.
     """
 
     path: Path
     identity: str
     low_rank: Mapping[str, LowRank]
     whole: Mapping[str, NDArray[Any]]
+    made_for: str | None = None
 
 
 class ModelTensors:

@@ -53,7 +53,7 @@ def read_peft_folder(folder: Path, config: ModelConfig) -> AdapterContents:
             )
         if tensor in parts and "base_layer" in parts[tensor]:
             whole[tensor] = model.whole(tensor, parts[tensor]["base_layer"])
-    return AdapterContents(folder, _identity(settings, file), low_rank, whole)
+    return AdapterContents(folder, _identity(settings, file), low_rank, whole, settings.made_for)
 
 
 def _open(folder: Path) -> MappedTensors:
