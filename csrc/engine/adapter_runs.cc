@@ -9,10 +9,12 @@ namespace qwen3cpu {
 namespace {
 
 // A piece of a reduction: its rows stay in L2 while the tokens pass by, and several threads share a prompt's tokens.
-// Few tokens wait for memory: threads share the rows instead.
+// Few tokens wait for memory and for chains of additions: two pieces share the rows, whose chains run side by side.
 constexpr int kReducedTiles = 4;
 constexpr int kReducedTokens = 48;
-constexpr int reduced_tiles(int tokens) { return tokens <= AdapterRuns::kFewTokens ? 1 : kReducedTiles; }
+constexpr int reduced_tiles(int tokens, int tiles) {
+  return tokens <= AdapterRuns::kFewTokens ? ceil_div(tiles, 2) : kReducedTiles;
+}
 // Of b u, which is added where it was computed, while it is in L1.
 constexpr int kAddedTiles = 32;
 constexpr int kAddedTokens = 24;
@@ -80,7 +82,7 @@ int AdapterRuns::reduction_pieces(const Readers& readers) const {
   int n = 0;
   for (const Run& run : runs_)
     if (const Matrix* a = reduction_of(*run.adapter, readers))
-      n += ceil_div(a->tiles(), reduced_tiles(run.tokens())) * ceil_div(run.tokens(), kReducedTokens);
+      n += ceil_div(a->tiles(), reduced_tiles(run.tokens(), a->tiles())) * ceil_div(run.tokens(), kReducedTokens);
   return n;
 }
 
@@ -88,7 +90,7 @@ AdapterRuns::Reduction AdapterRuns::reduction(const Readers& readers, int piece)
   for (const Run& run : runs_) {
     const Matrix* a = reduction_of(*run.adapter, readers);
     if (a == nullptr) continue;
-    const int most = reduced_tiles(run.tokens()), blocks = ceil_div(run.tokens(), kReducedTokens);
+    const int most = reduced_tiles(run.tokens(), a->tiles()), blocks = ceil_div(run.tokens(), kReducedTokens);
     const int pieces = ceil_div(a->tiles(), most) * blocks;
     if (piece < pieces) {
       const int tile = piece / blocks * most, token = run.first_token + piece % blocks * kReducedTokens;
