@@ -22,10 +22,13 @@ Forward::Forward(const Resources& resources, const std::vector<BatchItem>& batch
     first_row += static_cast<int>(item.tokens.size());
   }
   for (const int row : logits_rows_) logits_runs_.add_token(token_of(row).adapter);
+  Workspace& ws = resources.workspace;
+  const Matrix& head = weights_.lm_head;
+  if (head.format == Format::q4x2)
+    ws.rest_input.reserve(activation_of(head.format), static_cast<int>(logits_rows_.size()), head.cols);
   if (!top_rows_.empty()) {
-    Workspace& ws = resources.workspace;
-    const Matrix& head = weights_.lm_head;
-    ws.top_input.reserve(activation_of(head.format), static_cast<int>(top_rows_.size()), head.cols);
+    for (PreparedInput* input : {&ws.top_input, &ws.top_rest_input})
+      input->reserve(activation_of(head.format), static_cast<int>(top_rows_.size()), head.cols);
     if (ws.top_rows.size() < top_rows_.size()) ws.top_rows.resize(top_rows_.size());
     size_t row = 0;
     for (const BatchItem& item : batch)
@@ -151,7 +154,7 @@ void Forward::outputs(Team& team) {
     const int n = top ? i - n_logits : i;
     float* normed = ws.normed.get() + int64_t{i} * hidden;
     norm((top ? top_rows_ : logits_rows_)[static_cast<size_t>(n)], normed);
-    (top ? ws.top_input : ws.input).prepare(isa.ops, activation_of(lm_head.format), hidden, n, normed);
+    prepare_head_input(team, n, normed, top ? ws.top_input : ws.input, top ? ws.top_rest_input : ws.rest_input);
   });
   if (n_top > 0) top_outputs(team);
   if (n_logits == 0) return;
@@ -159,7 +162,60 @@ void Forward::outputs(Team& team) {
   const Pieces pieces(lm_head, n_logits, team.size());
   team.for_each(pieces.count(), [&](int i) {
     pass_.multiply(team, lm_head, pieces[i], to_.logits, padded_rows(lm_head.rows), logits_runs_);
+    if (lm_head.format == Format::q4x2) add_rest(team, pieces[i]);
   });
+}
+
+// A head in two parts takes its inputs in two parts too, each of 8 bits: its logits would lose more to the rounding of
+// 256 inputs together than to that of the weights.
+void Forward::prepare_head_input(Team& team, int i, const float* normed, PreparedInput& input, PreparedInput& rest) {
+  const Format format = weights_.lm_head.format;
+  const Activation form = activation_of(format);
+  const int cols = weights_.lm_head.cols, columns = scale_columns(form);
+  input.prepare(pass_.isa.ops, form, cols, i, normed);
+  if (format != Format::q4x2) return;
+  const Activations x = input.view(form, cols);
+  const int8_t* q = x.q + int64_t{i} * x.stride;
+  const float* scale = x.scale + int64_t{i} * x.scales;
+  auto* left = reinterpret_cast<float*>(pass_.scratch(team));
+  for (int k = 0; k < cols; ++k) left[k] = normed[k] - scale[k / columns] * static_cast<float>(q[k]);
+  rest.prepare(pass_.isa.ops, form, cols, i, left);
+}
+
+// The matrix that row i of the logits comes from.
+const Matrix& Forward::head_of(int i) const {
+  const Adapter* adapter = token_of(logits_rows_[static_cast<size_t>(i)]).adapter;
+  const MatrixChange* change = adapter == nullptr ? nullptr : adapter->change_of(weights_.lm_head);
+  return change == nullptr || change->whole.data == nullptr ? weights_.lm_head : change->whole;
+}
+
+// logits += first part times what the 8 bits of the inputs leave.
+void Forward::add_rest(const Team& team, const Pieces::Piece& piece) {
+  constexpr int kSums = 4096, kMostTokens = 64;
+  float sums[kSums];
+  const Activations rest = pass_.workspace.rest_input.view(Activation::i8g256, weights_.lm_head.cols);
+  MatmulFn* const matmul = pass_.isa.formats[static_cast<int>(Format::q4)].matmul;
+  const int64_t stride = padded_rows(weights_.lm_head.rows);
+  const int end = piece.first_token + piece.tokens, last_tile = piece.first_tile + piece.tiles;
+  for (int t = piece.first_token; t < end;) {
+    const Matrix first = first_part_of(head_of(t));
+    int tokens = 1;
+    while (tokens < kMostTokens && t + tokens < end && head_of(t + tokens).data == first.data) ++tokens;
+    if (head_of(t).format != Format::q4x2) {
+      t += tokens;
+      continue;
+    }
+    const int most_tiles = kSums / kTileRows / tokens;
+    for (int tile = piece.first_tile; tile < last_tile; tile += most_tiles) {
+      const int tiles = std::min(most_tiles, last_tile - tile), rows = tiles * kTileRows;
+      matmul(first, tile, tiles, rest, t, tokens, sums, rows, pass_.scratch(team));
+      for (int j = 0; j < tokens; ++j) {
+        float* logits = to_.logits + (t + j) * stride + int64_t{tile} * kTileRows;
+        for (int r = 0; r < rows; ++r) logits[r] += sums[j * rows + r];
+      }
+    }
+    t += tokens;
+  }
 }
 
 // Every thread makes the same calls of for_each: how many rounds a token needs is looked up inside.
@@ -183,19 +239,22 @@ void Forward::top_outputs(Team& team) {
   });
   team.for_each(n, [&](int t) { ws.top_rows[static_cast<size_t>(t)].choose_first(); });
   const Activations input = ws.top_input.view(activation_of(first.format), first.cols);
+  const Activations rest = ws.top_rest_input.view(activation_of(first.format), first.cols);
   MatmulFn* const matmul = isa.formats[static_cast<int>(second.format)].matmul;
   for (int round = 0; round <= TopRows::kRounds; ++round) {
     team.for_each(n * kShares, [&](int i) {
       const int t = i / kShares, share = i % kShares;
       TopRows& rows = ws.top_rows[static_cast<size_t>(t)];
       const auto end = static_cast<int>(int64_t{rows.waiting()} * (share + 1) / kShares);
-      float products[kRun * kTileRows];
+      float products[kRun * kTileRows], more[kRun * kTileRows];
       for (int j = static_cast<int>(int64_t{rows.waiting()} * share / kShares); j < end;) {
         const int tile = rows.waiting_tile(j);
         int run = 1;
         while (run < kRun && j + run < end && rows.waiting_tile(j + run) == tile + run) ++run;
         matmul(second, tile, run, input, t, 1, products, 0, pass_.scratch(team));
-        for (int k = 0; k < run; ++k) rows.add(j + k, products + k * kTileRows, logits_of(t, tile + k));
+        matmul(first, tile, run, rest, t, 1, more, 0, pass_.scratch(team));
+        for (int k = 0; k < run; ++k)
+          rows.add(j + k, products + k * kTileRows, more + k * kTileRows, logits_of(t, tile + k));
         j += run;
       }
     });

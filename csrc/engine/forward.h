@@ -40,6 +40,9 @@ class Forward {
   std::vector<int>& rows_of(Output output);
   void outputs(Team& team);
   void top_outputs(Team& team);
+  void prepare_head_input(Team& team, int i, const float* normed, PreparedInput& input, PreparedInput& rest);
+  void add_rest(const Team& team, const Pieces::Piece& piece);
+  const Matrix& head_of(int i) const;
   // A row of the outputs' input, by its place in wanted_.
   const Pass::Row& token_of(int row) const {
     return pass_.rows[static_cast<size_t>(wanted_[static_cast<size_t>(row)])];

@@ -94,12 +94,13 @@ void TopRows::choose_all() {
   }
 }
 
-void TopRows::add(int i, const float* second, float* logits) {
+void TopRows::add(int i, const float* second, const float* more, float* logits) {
   const auto place = static_cast<size_t>(settled_ + i);
   float squares = 0, largest = kNothing;
-  for (int r = 0; r < kTileRows; ++r) logits[r] += second[r];
+  for (int r = 0; r < kTileRows; ++r) logits[r] = logits[r] + second[r] + more[r];
   for (int r = 0; r < rows_of(chosen_[place]); ++r) {
-    squares += second[r] * second[r];
+    const float added = second[r] + more[r];
+    squares += added * added;
     largest = logits[r] > largest ? logits[r] : largest;
   }
   squares_[place] = squares;

@@ -32,9 +32,9 @@ class TopRows {
   // How many tiles have been chosen and wait for their second products, and the i-th of them.
   int waiting() const { return static_cast<int>(chosen_.size()) - settled_; }
   int waiting_tile(int i) const { return chosen_[static_cast<size_t>(settled_ + i)]; }
-  // Adds the second products [8] of the i-th of them to the logits [8], in place. Different tiles may be added by
-  // different threads.
-  void add(int i, const float* second, float* logits);
+  // Adds the second products [8] of the i-th of them, and `more` [8], to the logits [8], in place. Different tiles may
+  // be added by different threads.
+  void add(int i, const float* second, const float* more, float* logits);
   // Chooses more tiles unless the largest logits are found; after the last round all that are left.
   void settle(bool last_round);
   int64_t bytes() const;

@@ -10,26 +10,28 @@
 namespace qwen3cpu {
 
 struct Workspace {
-  Buffer<float> x;                // [tokens][hidden_stride]: the residual stream
-  Buffer<float> normed;           // [tokens][hidden]
-  Buffer<float> q;                // [tokens][q_stride]
-  Buffer<float> k;                // [tokens][kv_stride]
-  Buffer<float> v;                // [tokens][kv_stride]
-  Buffer<float> attended;         // [tokens][heads * head_dim]
-  Buffer<float> projected;        // [tokens][hidden_stride]: o_proj and down_proj before they are added to x
-  Buffer<float> gate;             // [tokens][ffn_stride]
-  Buffer<float> up;               // [tokens][ffn_stride]
-  Buffer<float> cos, sin;         // [tokens][head_dim / 2]
-  Buffer<float> reduced;          // [tokens][reduced_stride]: what adapters make of an input
-  PreparedInput input;            // of the linear layer at hand
-  PreparedInput top_input;        // of the head, for tokens of which the largest logits are wanted
+  Buffer<float> x;           // [tokens][hidden_stride]: the residual stream
+  Buffer<float> normed;      // [tokens][hidden]
+  Buffer<float> q;           // [tokens][q_stride]
+  Buffer<float> k;           // [tokens][kv_stride]
+  Buffer<float> v;           // [tokens][kv_stride]
+  Buffer<float> attended;    // [tokens][heads * head_dim]
+  Buffer<float> projected;   // [tokens][hidden_stride]: o_proj and down_proj before they are added to x
+  Buffer<float> gate;        // [tokens][ffn_stride]
+  Buffer<float> up;          // [tokens][ffn_stride]
+  Buffer<float> cos, sin;    // [tokens][head_dim / 2]
+  Buffer<float> reduced;     // [tokens][reduced_stride]: what adapters make of an input
+  PreparedInput input;       // of the linear layer at hand
+  PreparedInput rest_input;  // of the head: what the 8 bits of `input` leave
+  PreparedInput top_input;   // of the head, for tokens of which the largest logits are wanted
+  PreparedInput top_rest_input;
   std::vector<TopRows> top_rows;  // one for each of them
   Buffer<uint8_t> scratch;        // [threads][scratch_bytes]
 
   int64_t bytes() const {
     int64_t total = 0;
     for (const TopRows& rows : top_rows) total += rows.bytes();
-    total += input.bytes() + top_input.bytes() + scratch.bytes();
+    total += input.bytes() + top_input.bytes() + rest_input.bytes() + top_rest_input.bytes() + scratch.bytes();
     for (const Buffer<float>* b : {&x, &normed, &q, &k, &v, &attended, &projected, &gate, &up, &cos, &sin, &reduced})
       total += b->bytes();
     return total;

@@ -24,6 +24,11 @@ class PassTimes:
         """Seconds of a pass over one token, as far as can be told."""
         self._multiples: dict[int, float] = {1: 1.0}
 
+    @property
+    def seconds(self) -> float:
+        """Of a pass over one token, at the moment; 0 while none has been measured."""
+        return self._one
+
     def note(self, tokens: int, seconds: float) -> None:
         """A pass over so many tokens, none of a prompt, took so long."""
         if not 1 <= tokens <= MOST_TOKENS or seconds <= 0:
