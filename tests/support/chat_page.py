@@ -88,7 +88,7 @@ FAKE_STREAM = """
 (() => {
   const real = window.fetch;
   window.sent = [];
-  window.fake = { text: "", reasoning: "", piece: 4, pieces: 1, wait: 0 };
+  window.fake = { text: "", reasoning: "", piece: 4, pieces: 1, wait: 0, held: 0 };
   const data = (value) => "data: " + JSON.stringify(value) + "\\n\\n";
   const event = (delta, finish_reason = null) => data({ choices: [{ delta, finish_reason }] });
   window.fetch = (path, options) => {
@@ -99,7 +99,9 @@ FAKE_STREAM = """
     let at = 0;
     const body = new ReadableStream({
       async pull(stream) {
-        await new Promise((resume) => setTimeout(resume, wait));
+        do {
+          await new Promise((resume) => setTimeout(resume, wait));
+        } while (window.fake.held && at >= window.fake.held);
         let events = "";
         for (let count = 0; count < pieces && at < text.length; count++, at += piece) {
           events += event({ content: text.slice(at, at + piece) });
@@ -115,4 +117,7 @@ FAKE_STREAM = """
   };
 })();
 """
-"""Runs before the page's own scripts: answers come from window.fake, `pieces` of `piece` characters every `wait` ms."""
+"""Runs before the page's own scripts: answers come from window.fake, `pieces` of `piece` characters every `wait` ms.
+
+They wait at the character `held` until it is 0.
+"""

@@ -24,7 +24,7 @@ def long_answer(characters):
 
 WATCH = """() => {
   const body = document.querySelector(".assistant:last-child .body");
-  window.seen = { early: [], changes: 0, blocks: 0, longest: 0, long: 0 };
+  window.seen = { early: [], changes: 0, blocks: 0 };
   let blocks = [];
   new MutationObserver((changes) => {
     // What may have changed: the block that was the last one, and those that have come since.
@@ -40,11 +40,5 @@ WATCH = """() => {
     blocks = [...body.children];
     window.seen.blocks = blocks.length;
   }).observe(body, { childList: true, subtree: true, characterData: true, attributes: true });
-  new PerformanceObserver((list) => {
-    for (const each of list.getEntries()) {
-      window.seen.long++;
-      window.seen.longest = Math.max(window.seen.longest, each.duration);
-    }
-  }).observe({ type: "longtask" });
 }"""
 """Watches the answer that is being written."""

@@ -45,8 +45,10 @@ def violations():
     return check
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
+OTHER_FORMS = [pytest.param(*form, marks=pytest.mark.heavy) for form in (("dark", False), ("light", True))]
+
+
+@pytest.mark.parametrize(("scheme", "phone"), [("light", False), ("dark", True), *OTHER_FORMS])
 def test_axe_finds_nothing(server, open_page, violations, scheme, phone):
     page = open_page(
         server, phone=phone, script=FAKE_STREAM, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce"

@@ -91,9 +91,9 @@ def test_no_text_runs(server, open_page, tmp_path):
     page = open_page(server)
     nodes, parent = {}, "root"
     for number, text in enumerate(TEXTS):
-        role = "user" if number % 8 == 0 else "assistant"
-        content = text if role == "user" else "\n\n".join(TEXTS[number : number + 8])
-        if role == "assistant" and number % 8 != 1:
+        role = "user" if number % 16 == 0 else "assistant"
+        content = text if role == "user" else "\n\n".join(TEXTS[number : number + 16])
+        if role == "assistant" and number % 16 != 1:
             continue
         nodes[str(number)] = {"parent": parent, "role": role, "content": content, "reasoning": text, "ended": "stop"}
         parent = str(number)

@@ -84,6 +84,21 @@ def test_export_and_import(server, open_page, tmp_path):
         other.set_input_files("#import-file", file)
         other.locator("#toast", has_text=expected).wait_for()
     assert len(other.titles()) == 2
+    strange = {
+        "role": "assistant",
+        "content": "x",
+        "parent": "root",
+        "speed": "fast",
+        "ended": "toString",
+        "running": True,
+    }
+    file.write_text(
+        json.dumps({**data, "conversations": [{"title": "strange", "nodes": {"a": strange}, "settings": [1]}]})
+    )
+    other.set_input_files("#import-file", file)
+    other.locator("#list .title", has_text="strange").click()
+    other.locator(".assistant .block:not(.plain)", has_text="x").wait_for()
+    assert other.inner_text(".foot") == ""
 
 
 def test_branches(server, tiny, open_page):

@@ -9,15 +9,16 @@ from long_answer import WATCH, long_answer
 def test_only_the_last_block_changes(server, open_page, tokens):
     page = open_page(server, script=FAKE_STREAM)
     text = long_answer(4 * tokens)
-    page.evaluate("text => Object.assign(window.fake, { text, wait: 4, pieces: 10 })", text)
+    page.evaluate("text => Object.assign(window.fake, { text, wait: 4, pieces: 10, held: 400 })", text)
     page.send("a long one")
-    page.locator(".assistant .block").first.wait_for()
+    page.locator(".assistant .block").nth(1).wait_for()
     page.evaluate(WATCH)
     page.evaluate(
         """() => {
           const first = document.querySelector(".assistant .block");
           getSelection().selectAllChildren(first);
           window.selected = String(getSelection());
+          window.fake.held = 0;
         }"""
     )
     page.ended()
@@ -37,16 +38,20 @@ def test_only_the_last_block_changes(server, open_page, tokens):
 
 def test_the_page_follows_the_end_until_the_user_scrolls_up(server, open_page):
     page = open_page(server, script=FAKE_STREAM)
-    page.evaluate("text => Object.assign(window.fake, { text, wait: 10, pieces: 5 })", long_answer(12_000))
+    page.evaluate("text => Object.assign(window.fake, { text, pieces: 20, held: 4000 })", long_answer(8000))
     page.send("a long one")
-    page.locator(".assistant .block").nth(12).wait_for()
+    page.locator(".assistant .block").nth(20).wait_for()
+    at_end = "() => { const { scrollTop, clientHeight, scrollHeight } = document.getElementById('log');"
+    at_end += " return scrollTop + clientHeight + 2 > scrollHeight; }"
+    page.until(at_end)
     assert page.locator("#to-end").is_hidden()
     page.locator("#log").evaluate("log => { log.scrollTop = 100; }")
     page.locator("#to-end").wait_for()
+    page.evaluate("() => { window.fake.held = 0; }")
     page.ended()
     assert page.locator("#log").evaluate("log => log.scrollTop") == 100
     page.click("#to-end")
-    assert page.locator("#log").evaluate("log => log.scrollHeight - log.scrollTop - log.clientHeight") < 2
+    page.until(at_end)
 
 
 def test_what_cannot_be_rendered_is_shown_as_it_is(server, open_page):

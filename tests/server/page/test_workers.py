@@ -3,14 +3,17 @@
 import asyncio
 import base64
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.page import workers as module
-from qwen3cpu.server.page.worker import answer
+from qwen3cpu.server.page.worker import NICENESS, answer
 from qwen3cpu.server.page.workers import LIMITS, Limits, Workers
 
 TEXT = {"text": "a *b*", "definitions": ""}
@@ -137,3 +140,30 @@ def test_limits_are_set():
     assert set(LIMITS) == {"render", "extract"}
     assert all(each.processes >= 1 and each.seconds > 0 and each.bytes > 0 for each in LIMITS.values())
     assert isinstance(LIMITS["render"], Limits)
+
+
+def test_a_text_that_takes_long_delays_nobody(serve, tiny):
+    server = serve(tiny)
+    server.ok("/page/render", markdown="a")
+    (process,) = server.app.state.page_workers["render"]._all
+    process.send_signal(signal.SIGSTOP)
+    found = []
+    waiting = threading.Thread(target=lambda: found.append(server.ok("/page/render", markdown="slow")))
+    waiting.start()
+    try:
+        while not server.app.state.page_workers["render"]._waiting:
+            server.http.get("/health")
+        assert server.chat("What is 1 + 1?")["choices"][0]["finish_reason"] == "stop"
+        assert server.ok("/page/render", markdown="b")["blocks"], "another process takes the next one"
+        assert found == []
+    finally:
+        process.send_signal(signal.SIGCONT)
+        waiting.join()
+    assert found[0]["blocks"][0]["nodes"] == [["p", {}, "slow"]]
+
+
+def test_tokens_come_first(make):
+    workers = make()
+    run(workers, **TEXT)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, workers._all[0].pid) == min(19, own + NICENESS)

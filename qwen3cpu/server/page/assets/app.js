@@ -10,7 +10,7 @@ import { Store } from "./store.js";
 
 const CHOICE = "qwen3cpu.model";
 const DRAFT = "qwen3cpu.draft";
-const RETRY = 2000; // milliseconds between two looks at a server that does not answer
+const RETRY = 1000; // milliseconds between two looks at a server that does not answer
 
 const banners = { server: "", storage: "" };
 let models = [];
@@ -63,7 +63,7 @@ function showModel() {
 
 function unreachable() {
   if (banners.server) return;
-  banner("server", "The server does not answer. This page looks for it every two seconds.");
+  banner("server", "The server does not answer. This page looks for it every second.");
   const look = async () => {
     if (!(await isThere())) { setTimeout(look, RETRY); return; }
     banner("server", "");

@@ -6,6 +6,7 @@ import { Run } from "./run.js";
 import { options } from "./settings.js";
 import { Turn } from "./turns.js";
 
+const GONE_AFTER = 4000; // milliseconds without news of an answer that another tab writes, or that a reload has ended
 const AT_END = 80; // pixels from the end at which the page follows what is written
 
 export class Chat {
@@ -54,10 +55,32 @@ export class Chat {
     for (const turn of this.turns) turn.element.remove();
     this.turns = [];
     this.follow = true;
+    this.settle();
     const kept = path(conversation).length > 0;
     history.replaceState(null, "", kept ? "#" + conversation.id : location.pathname + location.search);
     this.draw();
     this.listed();
+  }
+
+  // Ends answers that nobody writes any more.
+  settle() {
+    clearTimeout(this.settling);
+    const open = Object.values(this.conversation.nodes).filter((node) => node.running && node.id !== this.run?.node.id);
+    for (const node of open) {
+      if (Date.now() - node.changed < GONE_AFTER) {
+        this.settling = setTimeout(() => { this.settle(); this.refresh(); }, GONE_AFTER + 100);
+        return;
+      }
+      delete node.running;
+      node.ended = "interrupted";
+    }
+  }
+
+  // Draws answers anew that may have changed.
+  async refresh() {
+    const before = new Set(this.turns);
+    await this.draw();
+    for (const turn of this.turns) if (before.has(turn)) turn.update();
   }
 
   // Brings the turns in step with the conversation.
@@ -197,9 +220,8 @@ export class Chat {
     const { chosen } = this.conversation; // what this tab looks at
     this.conversation = { ...merge(found, this.conversation), version: found.version };
     this.conversation.chosen = { ...this.conversation.chosen, ...chosen };
-    const before = new Set(this.turns);
-    await this.draw();
-    for (const turn of this.turns) if (before.has(turn) && turn.node.role === "assistant") turn.update();
+    this.settle();
+    await this.refresh();
   }
 
   showState() {

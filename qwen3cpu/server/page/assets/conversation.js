@@ -11,6 +11,12 @@ import { newId } from "./dom.js";
 export const ROOT = "root";
 export const FORMAT = "qwen3cpu-conversations";
 const LONGEST_TITLE = 60;
+// Fields of a message and of a file, and their types, in an exported conversation.
+const FIELDS = {
+  role: "string", content: "string", reasoning: "string", thought: "number", ended: "string", error: "string", format: "string",
+  speed: "number", tokens: "number", first: "number", context: "number",
+};
+const FILE = { name: "string", text: "string", tokens: "number" };
 
 export function newConversation(settings) {
   const now = Date.now();
@@ -112,12 +118,19 @@ export function readExport(text) {
   return data.conversations.map((each, at) => checked(each, at + 1));
 }
 
+// The fields of an object that have the types that they have to have.
+function ofTypes(given, types) {
+  return Object.fromEntries(Object.entries(types).filter(([name, type]) => typeof given[name] === type)
+    .map(([name]) => [name, given[name]]));
+}
+
 function checked(given, at) {
   const wrong = (what) => new Error(`Conversation ${at}: ${what}.`);
   if (typeof given !== "object" || given === null || typeof given.nodes !== "object" || given.nodes === null) {
     throw wrong("expected an object with messages");
   }
-  const made = newConversation(typeof given.settings === "object" && given.settings ? given.settings : {});
+  const settings = Object.entries(given.settings ?? {}).filter(([, value]) => ["string", "boolean"].includes(typeof value));
+  const made = newConversation(Object.fromEntries(settings));
   made.title = typeof given.title === "string" ? given.title : "";
   if (Number.isFinite(given.created)) made.created = given.created;
   if (Number.isFinite(given.updated)) made.updated = given.updated;
@@ -127,11 +140,12 @@ function checked(given, at) {
     if (!["user", "assistant"].includes(node?.role) || typeof node.content !== "string" || !ids.has(node.parent)) {
       throw wrong("a message has no role, no text, or follows none");
     }
-    const files = Array.isArray(node.files) ? node.files.filter((file) => typeof file?.text === "string") : [];
-    made.nodes[ids.get(id)] = {
-      ...node, id: ids.get(id), parent: ids.get(node.parent), created: Number(node.created) || 0, changed: Date.now(),
-      ...(node.role === "user" ? { files: files.map((file) => ({ ...file, name: String(file.name) })) } : {}),
-    };
+    const own = { id: ids.get(id), parent: ids.get(node.parent), created: Number(node.created) || 0, changed: Date.now() };
+    made.nodes[own.id] = { ...ofTypes(node, FIELDS), ...own };
+    if (node.role === "user") {
+      const files = Array.isArray(node.files) ? node.files : [];
+      made.nodes[own.id].files = files.map((file) => ({ name: "", text: "", tokens: null, ...ofTypes(file ?? {}, FILE) }));
+    }
   }
   for (const [from, to] of Object.entries(given.chosen ?? {})) {
     if (ids.has(from) && ids.has(to)) made.chosen[ids.get(from)] = ids.get(to);

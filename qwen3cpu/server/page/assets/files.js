@@ -102,7 +102,8 @@ async function pdfText(file) {
     reader.onerror = () => reject(new Error("it cannot be read"));
     reader.readAsDataURL(file);
   });
-  const { text } = await extractText(address.slice(address.indexOf(",") + 1));
+  const { text, cut } = await extractText(address.slice(address.indexOf(",") + 1));
+  if (cut) throw new Error("the PDF has more than 4 MB of text");
   if (!text.trim()) throw new Error("the PDF has no text, only pictures");
   return text;
 }

@@ -111,6 +111,8 @@ export class Settings {
     const had = $("settings").contains(document.activeElement);
     $("settings").hidden = !open;
     $("open-settings").setAttribute("aria-expanded", String(open));
+    // On a phone they cover the page, which cannot be reached behind them.
+    $("column").inert = open && matchMedia("(max-width: 56rem)").matches;
     if (open) $("close-settings").focus();
     else if (had) $("open-settings").focus();
   }

@@ -6,7 +6,7 @@ import { copyButton, element, icon, iconButton, number } from "./dom.js";
 import { parts } from "./files.js";
 
 const ENDS = {
-  length: "cut off by a limit", stopped: "stopped", error: "", stop: "", tool_calls: "asked for a tool", running: "",
+  interrupted: "not complete", length: "cut off by a limit", stopped: "stopped", error: "", stop: "", tool_calls: "asked for a tool",
 };
 
 // `actions`: {edit(node, text), again(node), choose(node), moved()}.
@@ -41,7 +41,7 @@ export class Turn {
     this.foot = element("div", { class: "foot" });
     this.blocks = new Blocks(this.body, () => this.actions.moved());
     this.element.append(element("h2", { class: "unseen" }, "Answer"), this.details, this.body, this.waiting, this.problem,
-      element("div", { class: "under" }, this.tools, this.foot));
+      element("div", { class: "under" }, this.foot, this.tools));
   }
 
   // Shows what the message has become. Of a growing one only the end is touched. Resolves when all is shown.
@@ -54,7 +54,7 @@ export class Turn {
     this.details.hidden = !reasoning;
     const thinking = node.running && !node.content;
     this.details.classList.toggle("busy", Boolean(thinking));
-    this.summary.textContent = thinking ? "Thinking" : node.thought ? `Thought for ${seconds(node.thought)}` : "Thought";
+    this.summary.textContent = thinking ? "Thinking" : node.thought ? `Thought for ${duration(node.thought)}` : "Thought";
     this.waiting.hidden = !node.running || Boolean(node.content || reasoning);
     this.showFoot();
     if (!node.running) this.showEnd();
@@ -78,7 +78,7 @@ export class Turn {
     if (node.speed) found.push(`${node.speed.toFixed(1)} tok/s`);
     if (node.tokens) found.push(`${number(node.tokens)} tokens`);
     if (node.first !== undefined && !node.running) found.push(`first after ${seconds(node.first)}`);
-    const end = node.running ? "" : ENDS[node.ended] ?? "not complete";
+    const end = node.running ? "" : Object.hasOwn(ENDS, node.ended) ? ENDS[node.ended] : "";
     if (end) found.push(end);
     this.foot.textContent = found.join(" · ");
   }
@@ -102,7 +102,7 @@ export class Turn {
     if (!node.running) {
       if (node.content) found.push(copyButton("Copy message", () => node.content));
       if (node.role === "user") found.push(iconButton("edit", "Edit and send again", () => this.edit()));
-      else found.push(iconButton("retry", "Answer again", () => actions.again(node)));
+      else if (node.ended !== "error") found.push(iconButton("retry", "Answer again", () => actions.again(node)));
     }
     this.tools.replaceChildren(...found);
   }
@@ -137,4 +137,5 @@ export class Turn {
   }
 }
 
+const duration = (value) => (value < 1 ? "a moment" : seconds(value));
 const seconds = (value) => (value < 60 ? `${value.toFixed(1)} s` : `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`);
