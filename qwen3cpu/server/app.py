@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import time
@@ -127,7 +128,7 @@ def make_app(
         yield
         await lender.close()
         for workers in app.state.page_workers.values():
-            workers.close()
+            await asyncio.to_thread(workers.close)
         if tracer_provider is not None:
             await close_provider(tracer_provider)
 

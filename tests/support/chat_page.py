@@ -84,6 +84,18 @@ class ChatPage:
             return found.value.suggested_filename, json.load(file)
 
 
+ENDLESS = """
+(() => {
+  const real = window.fetch;
+  const more = { loop_detection: false, speculate: false };
+  window.fetch = (path, options) => {
+    if (!String(path).endsWith("v1/chat/completions")) return real(path, options);
+    return real(path, { ...options, body: JSON.stringify({ ...JSON.parse(options.body), ...more }) });
+  };
+})();
+"""
+"""Runs before the page's own scripts: an answer that repeats itself goes on, a token in each step of the model."""
+
 FAKE_STREAM = """
 (() => {
   const real = window.fetch;

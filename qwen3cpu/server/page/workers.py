@@ -16,6 +16,8 @@ from qwen3cpu.server.page.worker import receive, send
 
 MOST_WAITING = 64
 """Requests of one kind that may wait."""
+END_SECONDS = 5.0
+"""For a process to end by itself."""
 _ERROR = b'{"error": '
 
 
@@ -72,9 +74,11 @@ class Workers:
         """End all processes. What has not begun never begins."""
         with self._lock:
             self._closed = True
+            idle = list(self._free)
             processes = list(self._all)
         for process in processes:
-            process.kill()
+            if process not in idle:
+                process.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
         for process in processes:
             _end(process)
@@ -123,9 +127,14 @@ class Workers:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with contextlib.suppress(OSError):  # what was to be written has no reader
-                pipe.close()
-    process.wait()
+    """End a process. One that waits for work ends when there will be none."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(OSError):  # what was to be written has no reader
+        process.stdin.close()
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdout.close()

@@ -2,10 +2,11 @@
 
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
-from chat_page import ChatPage
+from chat_page import ENDLESS, ChatPage
 from scripted_models import script, write_scripted
 
 import qwen3cpu
@@ -27,7 +28,7 @@ def browser():
 
 
 @pytest.fixture
-def open_page(browser):
+def open_page(browser, endless_servers):
     """Opens the page of a server; at the end nothing must have gone wrong in it, and nobody else been asked."""
     contexts, problems = [], []
 
@@ -37,8 +38,7 @@ def open_page(browser):
             contexts.append(context)
             context.set_default_timeout(0)  # however slow the machine
         page = context.new_page()
-        if script:
-            page.add_init_script(script)
+        page.add_init_script(script + (ENDLESS if server in endless_servers else ""))
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda line: problems.append(line.text) if "Content Security" in line.text else None)
         page.on("dialog", lambda dialog: (problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
@@ -65,11 +65,16 @@ def endless(tmp_path_factory):
 
 
 @pytest.fixture
-def slow_server(serve, endless):
-    """A server whose answers have no end, as fast as a large model's."""
-    import threading
+def endless_servers():
+    """Servers whose pages ask for answers without end."""
+    return []
 
+
+@pytest.fixture
+def slow_server(serve, endless, endless_servers):
+    """A server whose answers have no end, as fast as a large model's."""
     server = serve(endless, kv_bytes=1 << 40)
+    endless_servers.append(server)
     advance, clock = server.scheduler._batch.advance, threading.Event()
     server.scheduler._batch.advance = lambda: clock.wait(0.02) or advance()
     return server

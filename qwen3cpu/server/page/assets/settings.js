@@ -8,7 +8,7 @@ const NUMBERS = [
   ["top_k", "Top k", { min: 0, step: 1, placeholder: "default" }],
   ["min_p", "Min p", { min: 0, max: 1, step: 0.01, placeholder: "default" }],
   ["presence_penalty", "Presence penalty", { min: -2, max: 2, step: 0.1, placeholder: "none" }],
-  ["max_tokens", "Longest answer (tokens)", { min: 1, step: 1, placeholder: "no limit" }],
+  ["max_tokens", "Most tokens", { min: 1, step: 1, placeholder: "no limit" }],
   ["seed", "Seed", { min: 0, step: 1, placeholder: "a new one" }],
 ];
 const BUILT_IN = {
