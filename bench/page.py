@@ -1,6 +1,6 @@
 """Measure the chat page: the longest task on its thread while a long answer is written, and the times of rendering.
 
-    python bench/page.py [--tokens 20000] [--per-second 200] [--json]
+    python bench/page.py [--shape mixed] [--tokens 20000] [--per-second 200] [--json]
 
 Chromium without a window, on the embedded model's server. The answer comes from a script in the page, four characters
 a token, so that only the page and the server's rendering are measured. Browsers call a task of more than 50 ms long:
@@ -34,12 +34,28 @@ from long_answer import WATCH, long_answer
 
 LONG = 50.0
 """Milliseconds."""
+SHAPES: dict[str, tuple[str, str, str]] = {
+    "code": ("```python\n", "def f{n}(x, y):  # adds {n}\n    return g(x, 'a{n}') + y * {n}\n\n", "```\n"),
+    "list": ("", "- item **{n}** with `code` and $x_{n}$ in it, and some words more\n", ""),
+    "table": ("| a | b | c |\n|---|---|---|\n", "| {n} | **x{n}** | some words `c{n}` |\n", ""),
+    "paragraph": ("", "word {n} and *another* one, ", ""),
+}
+"""(beginning, part, end) of answers that are one block."""
 EVENTS = 100
 """Pieces of the answer in a second at most; each has as many tokens as it takes."""
 
 
-def measure(url: str, tokens: int, per_second: float) -> dict[str, Any]:
-    """What is seen of an answer of so many tokens, at so many in a second."""
+def answer(shape: str, characters: int) -> str:
+    """An answer of so many characters: "mixed", or one block of a shape."""
+    if shape == "mixed":
+        return long_answer(characters)
+    begin, part, end = SHAPES[shape]
+    parts = [part.replace("{n}", str(number)) for number in range(characters // len(part))]
+    return begin + "".join(parts) + end
+
+
+def measure(url: str, text: str, per_second: float) -> dict[str, Any]:
+    """What is seen of an answer, at so many tokens in a second."""
     with sync_playwright() as running:
         chromium = os.environ.get("QWEN3CPU_CHROMIUM") or shutil.which("chromium")
         browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
@@ -55,7 +71,7 @@ def measure(url: str, tokens: int, per_second: float) -> dict[str, Any]:
         tab.locator("body[data-ready]").wait_for()
         page = ChatPage(tab)
         pieces = max(1, round(per_second / EVENTS))
-        fake = {"text": long_answer(4 * tokens), "pieces": pieces, "wait": 1000 * pieces / per_second}
+        fake = {"text": text, "pieces": pieces, "wait": 1000 * pieces / per_second}
         tab.evaluate("fake => Object.assign(window.fake, fake)", fake)
         began = perf_counter()
         page.send("a long answer")
@@ -68,7 +84,7 @@ def measure(url: str, tokens: int, per_second: float) -> dict[str, Any]:
         seen = tab.evaluate("window.seen")
         browser.close()
     return {
-        "tokens": tokens,
+        "tokens": len(text) // 4,
         "seconds": round(seconds, 1),
         "longest_task_ms": round(max(processor for _, processor in tasks)),
         "tasks_over_50_ms": sum(processor > LONG for _, processor in tasks),
@@ -92,6 +108,9 @@ def main_thread_tasks(trace: dict[str, Any]) -> list[tuple[float, float]]:
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--shape", choices=["mixed", *SHAPES], default="mixed", help="of the answer: many blocks, or one"
+    )
     parser.add_argument("--tokens", type=int, default=20_000, help="of the answer (default: %(default)s)")
     parser.add_argument("--per-second", type=float, default=200.0, help="tokens in a second (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -102,7 +121,9 @@ def main() -> None:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
-        found = measure(f"http://127.0.0.1:{listener.getsockname()[1]}", args.tokens, args.per_second)
+        found = measure(
+            f"http://127.0.0.1:{listener.getsockname()[1]}", answer(args.shape, 4 * args.tokens), args.per_second
+        )
     finally:
         server.should_exit = True
         thread.join()
