@@ -23,7 +23,6 @@ POLICY = (
 HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
     "cache-control": "no-cache",
     "content-security-policy": POLICY,
 }

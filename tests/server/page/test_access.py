@@ -156,6 +156,17 @@ def test_a_screen_reader_hears_states_only(server, open_page):
     ]
 
 
+@pytest.mark.parametrize(("motion", "moves"), [("reduce", False), ("no-preference", True)])
+def test_nothing_moves_when_the_system_asks_for_it(server, open_page, motion, moves):
+    page = open_page(server, script=FAKE_STREAM, reduced_motion=motion)
+    page.evaluate("() => { Object.assign(window.fake, { text: 'the answer', held: -1 }); }")
+    page.send("hello")
+    page.locator(".waiting").wait_for()
+    assert page.evaluate("document.getAnimations().length > 0") == moves
+    page.evaluate("() => { window.fake.held = 0; }")
+    page.ended()
+
+
 def test_copy(server, open_page):
     page = open_page(server, script=FAKE_STREAM, permissions=["clipboard-read", "clipboard-write"])
     answered(page)

@@ -1,5 +1,6 @@
 """Files that go with a message, in a real browser."""
 
+import pytest
 from small_pdf import pdf
 
 CODE = "def f(x):\n    return x + 1\n"
@@ -39,6 +40,24 @@ def test_what_the_model_gets(server, open_page):
     page.locator("#files .file-tokens", has_text="tokens").wait_for()
     page.ask("hello")
     assert sent[0]["messages"] == [{"role": "user", "content": "a.md:\n````\nhas ``` in it\n\n````\n\nhello"}]
+
+
+@pytest.mark.parametrize("way", ["paste", "drop"])
+def test_files_that_are_pasted_or_dropped(server, open_page, way):
+    page = open_page(server)
+    page.evaluate(
+        """(way) => {
+          const data = new DataTransfer();
+          data.items.add(new File(["hello"], "dropped.txt"));
+          const event = way === "drop" ? new DragEvent("drop", { dataTransfer: data, bubbles: true })
+            : new ClipboardEvent("paste", { clipboardData: data, bubbles: true });
+          document.getElementById("prompt").dispatchEvent(event);
+        }""",
+        way,
+    )
+    page.locator("#files .file", has_text="dropped.txt").locator(".file-tokens", has_text="tokens").wait_for()
+    page.ask("")
+    assert page.locator(".user .file-name").all_inner_texts() == ["dropped.txt"], "a file is a message"
 
 
 def test_what_is_refused(server, open_page):
