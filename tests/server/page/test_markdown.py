@@ -86,6 +86,26 @@ def test_formulas(text):
     assert "'msup', {}, ['mi', {}, 'x'], ['mn', {}, '2']" in found
 
 
+MATH = ["math", {"display": "block"}, ["mrow", {}, ["mi", {}, "x"]]]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("text\n\\[\nx\n\\]\nmore", [["p", {}, "text"], MATH, ["p", {}, "more"]]),
+        ("\\[x\\] more", [["p", {}, MATH, " more"]]),
+        ("- a\n  \\[\n  x\n  \\]", [["ul", {}, ["li", {}, "a", MATH]]]),
+        ("> \\[\n> x\n> \\]", [["blockquote", {}, MATH]]),
+        ("    \\[x\\]", [["pre", {"language": ""}, "\\[x\\]"]]),
+        ("- a\n  \\[\n\nb\n\\]", [["ul", {}, ["li", {}, "a\n["]], ["p", {}, "b\n]"]]),
+        ("\\(\\)", [["p", {}, "()"]]),
+        ("\\(x", [["p", {}, "(x"]]),
+    ],
+)
+def test_where_formulas_are_found(text, expected):
+    assert nodes(text) == expected
+
+
 def test_a_formula_that_is_none_is_shown_as_it_is():
     assert formula("\\frac{", block=False) == ["code", {"class": "formula"}, "\\frac{"]
     assert formula("\\frac{", block=True) == ["p", {}, ["code", {"class": "formula"}, "\\frac{"]]

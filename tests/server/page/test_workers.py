@@ -104,6 +104,15 @@ def test_a_worker_ends_with_its_server():
 LIMITLESS = {"seconds": 0, "bytes": None}
 
 
+def test_a_rendering():
+    found = answer({"job": "render", **TEXT, **LIMITLESS})
+    assert found == {
+        "blocks": [{"line": 0, "nodes": [["p", {}, "a ", ["em", {}, "b"]]]}],
+        "open_line": 0,
+        "definitions": "",
+    }
+
+
 def test_files():
     text = base64.b64encode(b"abc").decode()
     assert answer({"job": "extract", "data": text, **LIMITLESS}) == {"text": "abc", "pages": 1, "cut": False}
