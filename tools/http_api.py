@@ -21,9 +21,10 @@ All routes of `qwen3cpu serve`, the fields of their bodies, and their responses.
 3.1 document at `/openapi.json`, with the schemas of all bodies. [Serving](serving.md) says what stands behind them.
 
 Bodies are JSON. `null` says that a field was not given. Fields that are not here are ignored and named in the header
-`x-qwen3cpu-ignored`, except in the bodies of `/tokenize`, `/detokenize` and `/apply-template`, where they are refused.
-A server with an API key expects it as `Authorization: Bearer KEY` or as `x-api-key: KEY`, everywhere but at `/` and
-`/health`.
+`x-qwen3cpu-ignored`, except in the bodies of `/tokenize`, `/detokenize`, `/apply-template` and `/page/`, where they are
+refused.
+A server with an API key expects it as `Authorization: Bearer KEY` or as `x-api-key: KEY`, everywhere but at `/`,
+`/assets/` and `/health`.
 
 """
 ERRORS = {

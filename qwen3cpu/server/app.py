@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
 
@@ -16,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request as HttpRequest
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from qwen3cpu.errors import ArgumentError
@@ -49,6 +46,9 @@ from qwen3cpu.server.models.loans import LoansEnd
 from qwen3cpu.server.models.offers import GivenModel
 from qwen3cpu.server.models.pulls import Pulls, remove_leftovers
 from qwen3cpu.server.openapi.document import openapi
+from qwen3cpu.server.page.assets import asset, page
+from qwen3cpu.server.page.endpoints import extract, render
+from qwen3cpu.server.page.workers import LIMITS, Workers
 from qwen3cpu.server.settings import Settings
 from qwen3cpu.server.tracing import Traced, close_provider
 
@@ -84,6 +84,8 @@ ENDPOINTS = (
     (POST, "/detokenize", detokenize),
     (GET, "/tokenizer_info", tokenizer_info),
     (POST, "/apply-template", apply_template),
+    (POST, "/page/render", render),
+    (POST, "/page/extract", extract),
     (GET, "/health", health),
     (GET, "/metrics", metrics),
     (GET, "/openapi.json", openapi),
@@ -125,6 +127,8 @@ def make_app(
         lender.open()
         yield
         await lender.close()
+        for workers in app.state.page_workers.values():
+            await asyncio.to_thread(workers.close)
         if tracer_provider is not None:
             await close_provider(tracer_provider)
 
@@ -141,6 +145,7 @@ def make_app(
     app = Starlette(
         routes=[
             Route("/", page, methods=[GET]),
+            Route("/assets/{name}", asset, methods=[GET]),
             *(Route(path, guarded(endpoint), methods=[method]) for method, path, endpoint in ENDPOINTS),
         ],
         middleware=middleware,
@@ -149,27 +154,11 @@ def make_app(
     )
     app.state.lender = lender
     app.state.pulls = pulls
+    app.state.page_workers = {job: Workers(job) for job in LIMITS}
     app.state.registry = make_registry(lender, http_stats)
     app.state.logged = set()
     app.state.started = int(time())
     return app
-
-
-async def page(http: HttpRequest) -> Response:
-    """The chat page."""
-    text = await asyncio.to_thread(_PAGE.read_text, encoding="utf-8")
-    script = text.partition("<script>")[2].partition("</script>")[0]
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    # The page runs its own script only: what a model writes must not run.
-    policy = (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; connect-src 'self'; "
-        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return HTMLResponse(text, headers={**_PAGE_HEADERS, "content-security-policy": policy})
-
-
-_PAGE = Path(__file__).with_name("page.html")
-_PAGE_HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-cache"}
 
 
 async def _http_error(http: HttpRequest, error: Exception) -> Response:

@@ -17,6 +17,13 @@ from qwen3cpu.server.settings import Settings
 
 OPEN_PATHS = frozenset({"/", "/health"})
 """Served without a key: the page, which asks for one, and what load balancers ask."""
+OPEN_FOLDER = "/assets/"
+"""What the paths of the page's files begin with, which are served without a key too."""
+
+
+def is_open(path: str) -> bool:
+    """Whether a path is served without a key."""
+    return path in OPEN_PATHS or path.startswith(OPEN_FOLDER)
 
 
 class Gate:
@@ -60,7 +67,7 @@ class Gate:
         headers = Headers(scope=scope)
         if self._hosts and not is_allowed(headers.get("host", ""), self._hosts):
             return ApiError(421, "this server does not answer under the name in the Host header", code="wrong_host")
-        if self._key is None or scope["path"] in OPEN_PATHS:
+        if self._key is None or is_open(scope["path"]):
             return None
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         given = [bearer] if scheme.lower() == "bearer" else []

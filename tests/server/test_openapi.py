@@ -213,7 +213,7 @@ def test_events_are_of_the_form(server, described, path, body):
 def test_what_is_asked_with_get(server, described):
     for each in OPERATIONS:
         if each.method == "GET":
-            response = server.http.get(each.path.replace("{model:path}", "tiny"))
+            response = server.http.get(each.path.replace("{model:path}", "tiny").replace("{name}", "app.js"))
             assert response.status_code == 200, each.path
             check_reply(described, plain_path(each.path), response, "get")
     missing = server.http.get("/v1/models/nobody")

@@ -69,7 +69,7 @@ class Arrival:
             ClientGoneError, TimeLimitError: as of `work`.
             QueueFullError, ShuttingDownError, ModelTooLargeError: the request has no chance.
         """
-        held = await self._bounded(self._lender.borrow(offer, loans_of(self._http.scope)))
+        held = await self.bounded(self._lender.borrow(offer, loans_of(self._http.scope)))
         if self._place is not None:
             self._place.take(held)
         assert held.service is not None
@@ -100,10 +100,14 @@ class Arrival:
             TimeLimitError: the request has no time left.
         """
         kind = "grammar" if grammar else kind_of(len(self._data or b""))
-        return await self._bounded(self._lender.workshop.run(kind, function))
+        return await self.bounded(self._lender.workshop.run(kind, function))
 
-    async def _bounded(self, wanted: Coroutine[Any, Any, T]) -> T:
-        """What is waited for as long as the client is there and the request has time."""
+    async def bounded(self, wanted: Coroutine[Any, Any, T]) -> T:
+        """What is waited for as long as the client is there and the request has time.
+
+        Raises:
+            ClientGoneError, TimeLimitError: as of `work`.
+        """
         limit = self._lender.settings.timeout
         left = self.at + limit - perf_counter()
         if left <= 0:

@@ -13,13 +13,16 @@ from qwen3cpu._version import VERSION
 from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.errors import ANTHROPIC_PATHS, OLLAMA_PATHS
 from qwen3cpu.server.api.json_output import json_bytes
-from qwen3cpu.server.gate import OPEN_PATHS
+from qwen3cpu.server.gate import is_open
 from qwen3cpu.server.models.lender import Lender
 from qwen3cpu.server.openapi.operations import JSON, LINES, OPERATIONS, TAGS, Operation
 from qwen3cpu.server.openapi.replies import REPLIES
 from qwen3cpu.server.openapi.requests import schemas_of
 
 Json = dict[str, Any]
+
+PARAMETERS = {"model": "The model's name.", "name": "The file's name."}
+"""Parameter in a path -> what it means."""
 
 KEYS: list[Json] = [{"bearer": []}, {"apiKey": []}]
 """Either is enough."""
@@ -30,6 +33,11 @@ WITH_BODY = {
     408: "The request took too long.",
     413: "The body is too large.",
     415: "The body is not JSON.",
+}
+WITH_FILE = {404: "There is no file of that name."}
+WITH_WORK = {
+    422: "The text or file cannot be read, or a limit of time or memory was reached.",
+    429: "Too many requests are waiting.",
 }
 WITH_NAME = {404: "There is no model of that name.", 503: "The server is shutting down."}
 WITH_MODEL = {
@@ -91,7 +99,7 @@ def plain_path(path: str) -> str:
 def error_statuses(operation: Operation) -> dict[int, str]:
     """Statuses of the errors that a route may answer with, and what they say."""
     found = dict(ALWAYS)
-    if operation.path not in OPEN_PATHS:
+    if not is_open(operation.path):
         found |= WITH_KEY
     if operation.body is not None:
         found |= WITH_BODY
@@ -99,6 +107,10 @@ def error_statuses(operation: Operation) -> dict[int, str]:
         found |= WITH_NAME
     if operation.uses_model:
         found |= WITH_MODEL
+    if operation.path == "/assets/{name}":
+        found |= WITH_FILE
+    if operation.path.startswith("/page/"):
+        found |= WITH_WORK
     if operation.path in ("/api/pull", "/api/delete"):
         found |= {**WITH_NAME, **MANAGED} if operation.method == "DELETE" else {**WITH_NAME, 403: MANAGED[403]}
     return dict(sorted(found.items()))
@@ -120,7 +132,7 @@ def _operation(operation: Operation, needs_key: bool) -> Json:
         "summary": operation.summary,
         "responses": _responses(operation),
     }
-    places = [(name, "path", "The model's name.") for name in re.findall(r"{(\w+)", operation.path)]
+    places = [(name, "path", PARAMETERS[name]) for name in re.findall(r"{(\w+)", operation.path)]
     places += [(name, "query", text) for name, text in operation.query]
     if places:
         found["parameters"] = [
@@ -130,7 +142,7 @@ def _operation(operation: Operation, needs_key: bool) -> Json:
     if operation.body is not None:
         content = {JSON: {"schema": _ref(operation.body.__name__)}}
         found["requestBody"] = {"required": True, "content": content}
-    if operation.path in OPEN_PATHS:
+    if is_open(operation.path):
         found["security"] = []
     return found
 

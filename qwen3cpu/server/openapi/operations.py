@@ -23,6 +23,7 @@ from qwen3cpu.server.api.ollama.bodies import (
 from qwen3cpu.server.api.responses_input import ResponsesBody
 from qwen3cpu.server.api.search_bodies import EmbeddingsBody, RerankBody
 from qwen3cpu.server.api.tokenize import TokenizeBody
+from qwen3cpu.server.page.endpoints import ExtractBody, RenderBody
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
@@ -149,6 +150,11 @@ OPERATIONS = (
         uses_model=True,
     ),
     Operation("GET", "/", SERVER, "The chat page", None, media_type="text/html"),
+    Operation("GET", "/assets/{name}", SERVER, "A file of the chat page", None, media_type="text/javascript"),
+    Operation(
+        "POST", "/page/render", SERVER, "Render Markdown for the chat page, as nested lists", "RenderedText", RenderBody
+    ),
+    Operation("POST", "/page/extract", SERVER, "Read the text of a PDF file", "ExtractedText", ExtractBody),
     Operation("GET", "/health", SERVER, "Tell whether requests are taken; 503 when not", "Health"),
     Operation("GET", "/metrics", SERVER, "Counters and times for Prometheus", None, media_type=TEXT),
     Operation("GET", "/openapi.json", SERVER, "This document", None),

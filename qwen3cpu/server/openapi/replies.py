@@ -324,6 +324,14 @@ REPLIES: dict[str, Schema] = {
             "model_max_length": COUNT,
         }
     ),
+    "RenderedText": _object(
+        {
+            "blocks": _list(_object({"line": COUNT, "nodes": {"type": "array"}})),
+            "open_line": COUNT,
+            "definitions": TEXT,
+        }
+    ),
+    "ExtractedText": _object({"text": TEXT, "pages": COUNT, "cut": {"type": "boolean"}}),
     "Health": _object(
         {"status": _only("ok", "stopped", "shutting down")}, task=_only("generation", "embedding", "reranking")
     ),

@@ -1,0 +1,104 @@
+"""A process that renders texts and reads files for the page, with limits of processor time and memory.
+
+`workers.py` starts it, with `python -m qwen3cpu.server.page.worker`. Requests and replies are JSON on its standard
+input and output, each behind its length in four bytes. Time that the system spends on others does not count.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from typing import IO, Any
+
+from qwen3cpu.errors import Qwen3CpuError
+
+NICENESS = 10
+"""A thread that writes tokens gets nine times the processor time of a worker."""
+MOST_TEXT = 4 << 20
+"""Characters of the text of a file."""
+
+
+def _render(request: dict[str, Any]) -> dict[str, Any]:
+    from qwen3cpu.server.page.markdown import render
+
+    found = render(request["text"], request["definitions"])
+    return {**found._asdict(), "blocks": [block._asdict() for block in found.blocks]}
+
+
+def _extract(request: dict[str, Any]) -> dict[str, Any]:
+    from qwen3cpu.search.files import parts
+
+    found = parts(base64.b64decode(request["data"]))
+    text = "\n\n".join(part.text.strip() for part in found)
+    return {"text": text[:MOST_TEXT], "pages": len(found), "cut": len(text) > MOST_TEXT}
+
+
+JOBS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"render": _render, "extract": _extract}
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """The reply to a request. `error` says why there is none."""
+    _limit(request["seconds"], request["bytes"])
+    try:
+        return JOBS[request["job"]](request)
+    except Qwen3CpuError as error:
+        return {"error": str(error)}
+    except (MemoryError, RecursionError):
+        return {"error": "it needs too much memory"}
+    finally:
+        _limit(0, None)
+
+
+def _limit(seconds: float, more: int | None) -> None:
+    """Let the system end this process after so much processor time, and refuse it more memory. 0, None: no limit."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    soft = hard if more is None else _used() + more
+    if hard != resource.RLIM_INFINITY:
+        soft = min(soft, hard)
+    if sys.platform == "linux":  # macOS keeps no such limit
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _used() -> int:
+    """Bytes of address space that this process has."""
+    if sys.platform != "linux":
+        return 0
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def receive(pipe: IO[bytes]) -> bytes | None:
+    """The next message; None at the end."""
+    head = pipe.read(4)
+    if len(head) < 4:
+        return None
+    size = int.from_bytes(head, "little")
+    data = pipe.read(size)
+    return data if len(data) == size else None
+
+
+def send(pipe: IO[bytes], data: bytes) -> None:
+    """Send a message."""
+    pipe.write(len(data).to_bytes(4, "little") + data)
+    pipe.flush()
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    os.nice(NICENESS)
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints is no reply
+    while (data := receive(sys.stdin.buffer)) is not None:
+        send(replies, json.dumps(answer(json.loads(data)), ensure_ascii=False).encode("utf-8", "replace"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""What the browser keeps, in a real browser: nothing in some windows, no more when it is full, and for several tabs."""
+
+NO_DATABASE = """
+Object.defineProperty(window, "indexedDB", {
+  value: { open() { throw new DOMException("no storage in this window", "SecurityError"); } },
+});
+for (const name of ["localStorage", "sessionStorage"]) {
+  Object.defineProperty(window, name, { get() { throw new DOMException("no storage", "SecurityError"); } });
+}
+"""
+FULL = """
+const put = IDBObjectStore.prototype.put;
+IDBObjectStore.prototype.put = function (...values) {
+  if (window.full) throw new DOMException("no space left", "QuotaExceededError");
+  return put.apply(this, values);
+};
+"""
+
+
+def test_a_window_that_keeps_nothing(server, open_page):
+    page = open_page(server, script=NO_DATABASE)
+    assert "keeps nothing" in page.inner_text("#banner")
+    page.click("#think")
+    page.ask("hello")
+    answer = page.answers()
+    page.click("#fresh")
+    page.ask("What is 1 + 1?")
+    assert page.titles() == ["What is 1 + 1?", "hello"]
+    page.locator("#list .title", has_text="hello").click()
+    page.locator(".user .body", has_text="hello").wait_for()
+    page.locator(".assistant .block:not(.plain)").wait_for()
+    assert page.answers() == answer
+    _, data = page.exported(page.locator("#export-all"))
+    assert len(data["conversations"]) == 2
+
+
+def test_a_full_storage(server, open_page):
+    page = open_page(server, script=FULL)
+    page.click("#think")
+    page.ask("hello")
+    assert page.locator("#banner").is_hidden()
+    page.evaluate("window.full = true")
+    page.ask("What is 1 + 1?")
+    assert "storage is full" in page.inner_text("#banner")
+    assert len(page.answers()) == 2
+    page.click("#fresh")
+    page.locator("#list .title", has_text="hello").click()
+    page.locator(".user .body", has_text="1 + 1").wait_for()
+    (kept,) = page.stored()
+    assert len(kept["nodes"]) == 2
+    page.evaluate("window.full = false")
+    page.ask("What is 2 + 2?")
+    page.locator("#banner").wait_for(state="hidden")
+    (kept,) = page.stored()
+    assert len(kept["nodes"]) == 6, "what could not be kept is kept later"
+
+
+DEAF = "delete window.BroadcastChannel;"
+"""A tab that hears nothing of others."""
+
+
+def test_two_tabs_lose_nothing(server, open_page):
+    one = open_page(server, script=DEAF)
+    one.click("#think")
+    one.ask("hello")
+    other = open_page(server, context=one.context, script=DEAF, path="/" + one.evaluate("location.hash"))
+    other.locator(".user .body", has_text="hello").wait_for()
+    # Both go on from the same message.
+    one.ask("What is 1 + 1?")
+    other.ask("What is 2 + 2?")
+    assert one.questions() == ["hello", "What is 1 + 1?"], "each goes on with its own"
+    assert other.questions() == ["hello", "What is 2 + 2?"]
+    other.locator(".user .branches", has_text="2/2").wait_for()
+    one.ask("What is 3 + 3?")
+    (kept,) = one.stored()
+    texts = {node["content"] for node in kept["nodes"].values() if node["role"] == "user"}
+    assert texts == {"hello", "What is 1 + 1?", "What is 2 + 2?", "What is 3 + 3?"}
+    assert len(kept["nodes"]) == 8
+
+
+def test_tabs_hear_of_each_other(server, open_page):
+    one = open_page(server)
+    one.click("#think")
+    one.ask("hello")
+    other = open_page(server, context=one.context, path="/" + one.evaluate("location.hash"))
+    other.ask("What is 2 + 2?")
+    one.locator(".user .body", has_text="2 + 2").wait_for()
+    other.click("#fresh")
+    other.ask("What is 3 + 3?")
+    one.locator("#list .title", has_text="3 + 3").wait_for()
+    other.locator("#list .title", has_text="hello").hover()
+    other.button("Delete hello").click()
+    one.locator("#toast", has_text="deleted in another tab").wait_for()
+    assert one.locator(".turn").count() == 0
+
+
+def test_another_tab_shows_what_is_written(slow_server, open_page):
+    one = open_page(slow_server)
+    one.send("go on")
+    one.locator(".assistant .body", has_text="ABAB").wait_for()
+    other = open_page(slow_server, context=one.context, path="/" + one.evaluate("location.hash"))
+    other.locator(".assistant .body", has_text="ABABAB").wait_for()
+    one.keyboard.press("Escape")
+    one.ended()
+    text = one.answers()[0]
+    other.locator(".foot", has_text="stopped").wait_for()
+    other.locator(".assistant .block:not(.plain)", has_text=text).wait_for()
