@@ -27,7 +27,7 @@ def values(server):
 
 def test_what_is_counted(serve, tiny):
     server = serve(tiny)
-    usage = server.chat(max_tokens=5, ignore_eos=True)["usage"]
+    usage = server.chat(max_tokens=5, ignore_eos=True, speculate=False)["usage"]
     server.post(CHAT, {"messages": []})
     server.http.get("/nowhere")
     found = values(server)
