@@ -54,5 +54,9 @@ class McpServerError(Qwen3CpuError):
     """An MCP server cannot be started or reached, has ended, or does not answer."""
 
 
+class ClosedModelError(Qwen3CpuError):
+    """A model was used after `Model.close`; the message names it."""
+
+
 class EngineError(Qwen3CpuError):
     """The native engine refused a call, or the process forked while another thread used the model."""

@@ -30,9 +30,10 @@ from qwen3cpu.generation.results import Chunk, Result, TokenLogprob
 from qwen3cpu.generation.scoring import all_logits, score_tokens
 from qwen3cpu.generation.surroundings import Surroundings
 from qwen3cpu.loading.adapters import Adapters
-from qwen3cpu.loading.described_model import DescribedModel
+from qwen3cpu.loading.closable_model import ClosableModel
 from qwen3cpu.loading.loaded_model import Checkpoint
 from qwen3cpu.loading.open import open_checkpoint
+from qwen3cpu.loading.reload import Reload
 from qwen3cpu.retrieval.methods import SearchMethods
 from qwen3cpu.system.blas_threads import shorten_waits
 from qwen3cpu.system.memory import system_memory, touching
@@ -96,6 +97,7 @@ def load(
             task that the model was not made for; a name of an adapter that is not allowed.
         AdapterError: an adapter that cannot be used with this model.
     """
+    reload = Reload(load, locals())
     check_kv(kv)
     check_task(task)
     if adapters is not None and not isinstance(adapters, Mapping):
@@ -114,24 +116,32 @@ def load(
     # The first token shall not wait for each page of a mapped file in turn.
     mapped = checkpoint.packed_path is not None
     with touching(matrix.data for matrix in checkpoint.matrices.values()) if mapped else nullcontext():
-        model = Model(checkpoint, kv=kv, context=context, threads=threads, prefix_cache=prefix_cache)
+        model = Model(checkpoint, kv=kv, context=context, threads=threads, prefix_cache=prefix_cache, reload=reload)
         for name, path in (adapters or {}).items():
             model.adapters.load(name, path)
     return model
 
 
-class Model(DescribedModel, SearchMethods):
+class Model(ClosableModel, SearchMethods):
     """A loaded model. Several Python threads may use it at once; passes that they ask for at once run as one.
 
     Made by `qwen3cpu.load`. A prompt is text, a list of messages ({"role": ..., "content": ...}) or token ids. Text is
     a user message, rendered by the checkpoint's chat template; with raw=True, or when the checkpoint has no template,
-    it is fed as it is.
+    it is fed as it is. `with load(...) as model` closes it at the end. A pickled model is the arguments of `load`.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, *, kv: str, context: int | None, threads: int, prefix_cache: int = 0
+        self,
+        checkpoint: Checkpoint,
+        *,
+        kv: str,
+        context: int | None,
+        threads: int,
+        prefix_cache: int = 0,
+        reload: Reload | None = None,
     ) -> None:
         config = checkpoint.config
+        self._reload = reload
         self.kv = kv
         """Format of the KV cache."""
         self.tokenizer = checkpoint.make_tokenizer()
@@ -146,7 +156,7 @@ class Model(DescribedModel, SearchMethods):
             )
         positions = context or longest_context(config)
         # Without the text of tokenizer.json: 11 MB that nobody needs once the tokenizer is made.
-        self._checkpoint = replace(checkpoint, tokenizer_json=b"")
+        self._checkpoint = checkpoint = replace(checkpoint, tokenizer_json=b"")
         self.engine = Engine(
             _native.Model(
                 {**config.native(positions), "tokens": min(self.tokenizer.size, config.vocab_size)},
@@ -175,12 +185,6 @@ class Model(DescribedModel, SearchMethods):
             find_adapter=self.adapters.get_adapter,
         )
         self.answerer = Answerer(surroundings, self._prompts, checkpoint.generation, checkpoint.check_writes_text)
-
-    def __repr__(self) -> str:
-        return (
-            f"<qwen3cpu.Model {self.source}: {self.config.parameters() / 1e9:.2f} B parameters, {self.quant}, "
-            f"context {self.context}, {self.threads} threads>"
-        )
 
     # What it is
 

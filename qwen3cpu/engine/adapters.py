@@ -22,6 +22,10 @@ class Adapter:
     nbytes: int = field(compare=False, default=0)
     """Bytes of its weights in memory."""
 
+    def give_back(self) -> None:
+        """Let go of the weights, and of the model's, which they hold. Its sequences can be used no more."""
+        object.__setattr__(self, "native", None)
+
 
 def identity_of(adapter: Adapter | None) -> str | None:
     """The identity of an adapter; None for the model alone."""

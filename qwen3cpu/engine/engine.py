@@ -6,7 +6,8 @@ Nothing here samples or knows what an answer is: see sampling.py, and answer.py 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from qwen3cpu.engine.sequence import TokenSequence
 from qwen3cpu.engine.shared_pass import SharedPass
 from qwen3cpu.engine.traffic import Traffic
 from qwen3cpu.errors import ContextLengthError
+from qwen3cpu.system.closed import close_object, closed_name, missing
 from qwen3cpu.system.fork_guard import ForkLock
 
 CHUNK = 256
@@ -56,8 +58,33 @@ class Engine:
         self.traffic = Traffic()
         """Tells idle work when to wait."""
         self._native_pass = ForkLock()
+        self._sequences: WeakSet[TokenSequence] = WeakSet()
         self.vocab_size = vocab_size
         self.context = context
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing(self, name)
+
+    def close(self, name: str) -> None:
+        """Give weights and KV caches back when the pass that runs has ended. Every later use raises ClosedModelError.
+
+        Args:
+            name: of the model, for messages.
+        """
+        with self._native_pass.held():
+            if closed_name(self) is None:
+                for sequence in tuple(self._sequences):
+                    sequence.release()
+                    if sequence.adapter is not None:
+                        sequence.adapter.give_back()
+                close_object(self, name)
+
+    def check_open(self) -> None:
+        """Raise ClosedModelError after `close`, which takes sequences away from whoever uses them."""
+        if closed_name(self) is not None:
+            raise missing(self, "native")
 
     @property
     def threads(self) -> int:
@@ -80,7 +107,9 @@ class Engine:
 
     def new_sequence(self, adapter: Adapter | None = None) -> TokenSequence:
         """An empty sequence; see TokenSequence for the adapter."""
-        return TokenSequence(self.native.new_sequence(), adapter=adapter)
+        sequence = TokenSequence(self.native.new_sequence(), adapter=adapter)
+        self._sequences.add(sequence)
+        return sequence
 
     def start(self, sequence: TokenSequence, ids: Sequence[int]) -> int:
         """Let a sequence hold as much of the beginning of `ids` as is known, and nothing else.
@@ -110,12 +139,14 @@ class Engine:
         Raises:
             ContextLengthError: a sequence would outgrow the context. No sequence has changed then.
             EngineError: this process was forked while another thread used the model, or the weights' file was cut.
+            ClosedModelError: the model was closed.
         """
-        begun = self.traffic.begin()
+        traffic = self.traffic
+        begun = traffic.begin()
         try:
             return self._shared_pass([BatchItem(*item) for item in batch], self._forward)
         finally:
-            self.traffic.end(begun)
+            traffic.end(begun)
 
     def forward_idle(self, sequence: TokenSequence, new: Sequence[int]) -> None:
         """Append new tokens to a sequence while nobody waits for the model; raises as `forward` does."""

@@ -7,13 +7,14 @@ The parts have files of their own: its tokens (token_log.py), what is shown (tra
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.engine.sampling import Sampler
 from qwen3cpu.engine.sequence import TokenSequence
-from qwen3cpu.errors import Qwen3CpuError
+from qwen3cpu.errors import ClosedModelError, Qwen3CpuError
 from qwen3cpu.generation.deadline import Deadline
 from qwen3cpu.generation.ending import Ending, finish_reason
 from qwen3cpu.generation.healing import Healing
@@ -166,7 +167,8 @@ class Answer:
 
     def release(self) -> None:
         """Give the sequence's memory back, unless it is the caller's; the prefix cache may keep what it holds."""
-        self._model.engine.prefix_cache.store(self.sequence)
+        with suppress(ClosedModelError):
+            self._model.engine.prefix_cache.store(self.sequence)
         if not self._keeps_sequence:
             self.sequence.release()
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu.engine.batch import BatchItem
 from qwen3cpu.engine.engine import CHUNK, Engine
-from qwen3cpu.errors import Qwen3CpuError
+from qwen3cpu.errors import EngineError, Qwen3CpuError
 from qwen3cpu.generation.answer import Answer
 from qwen3cpu.generation.draft_shares import share_out_drafts
 from qwen3cpu.generation.results import Chunk
@@ -172,6 +172,9 @@ def _batch(engine: Engine) -> Iterator[Batch]:
     batch = Batch(engine)
     try:
         yield batch
+    except EngineError:
+        engine.check_open()
+        raise
     finally:
         batch.close()
         shorten_waits()  # an OpenBLAS may have come after the model; by now its threads may have fallen asleep

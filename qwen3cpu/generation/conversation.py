@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from qwen3cpu.engine.sequence import common_prefix
 from qwen3cpu.errors import ArgumentError, SessionError
@@ -62,6 +62,9 @@ class Conversation:
         preparation: Preparation | None = getattr(self, "_preparation", None)
         if preparation is not None:
             preparation.abandon()
+
+    def __reduce__(self) -> NoReturn:
+        raise ArgumentError("a conversation cannot be pickled: save(path) keeps it, and model.resume(path) goes on")
 
     @classmethod
     def resume(cls, model: AnsweringModel, path: str | os.PathLike[str], **options: Unpack[Options]) -> Conversation:

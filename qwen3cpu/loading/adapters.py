@@ -115,6 +115,13 @@ class Adapters(Mapping[str, NamedAdapter]):
         with self._lock.held():
             self._named.pop(name, None)
 
+    def close(self) -> None:
+        """Give the memory of all of them back. For a model whose engine is closed."""
+        with self._lock.held():
+            for named in self._named.values():
+                named.adapter.give_back()
+            self._named.clear()
+
     def get_adapter(self, name: str) -> Adapter:
         """The adapter of a name. ArgumentError, with the names that there are, when there is none."""
         named = self._named.get(name) if isinstance(name, str) else None

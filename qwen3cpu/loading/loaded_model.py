@@ -54,6 +54,10 @@ class Checkpoint:
             except CheckpointError as cut:
                 raise EngineError(str(cut)) from None
 
+    def give_back(self) -> None:
+        """Let go of the weights, and of the locks on their files."""
+        self.matrices, self.vectors, self.packed, self.locks = {}, {}, None, ()
+
     def check_writes_text(self) -> None:
         """Raise ArgumentError when the model cannot write text: it has no use for a head, so it may have none."""
         if not self.purpose.needs_head:

@@ -46,7 +46,7 @@ def test_the_api_page_shows_what_users_of_a_model_need():
     }
     about |= {"has_chat_template", "kv_bytes_per_token", "packed_path", "quant", "source", "task", "threads"}
     about |= {"weight_bytes"}
-    answers = {"generate", "stream", "agenerate", "astream", "generate_batch", "run", "chat", "resume"}
+    answers = {"generate", "stream", "agenerate", "astream", "generate_batch", "run", "chat", "resume", "close"}
     search = {"embed", "embed_stream", "aembed", "rerank"}
     shown = {name for name in dir(qwen3cpu.Model) if not name.startswith("_")}
     own = {"embedder", "reranker"}  # for the server; mkdocs.yml leaves them out

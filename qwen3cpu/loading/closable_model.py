@@ -1,0 +1,64 @@
+"""The life of a loaded model: it is closed and gives its memory back, or it is pickled and loaded again."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from qwen3cpu.errors import ArgumentError, ClosedModelError
+from qwen3cpu.loading.described_model import DescribedModel
+from qwen3cpu.system.closed import close_object, closed_name, missing
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from qwen3cpu.loading.adapters import Adapters
+    from qwen3cpu.loading.loaded_model import Checkpoint
+    from qwen3cpu.loading.reload import Reload
+
+
+class ClosableModel(DescribedModel):
+    """`close`, `with`, and pickling. `qwen3cpu.Model` has them."""
+
+    adapters: Adapters
+    _checkpoint: Checkpoint
+    _reload: Reload | None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing(self, name)
+
+    def __enter__(self) -> Self:
+        if closed_name(self) is not None:
+            raise missing(self, "engine")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the memory back: weights, KV caches, adapters. Every later use raises ClosedModelError.
+
+        A forward pass that another thread runs is waited for. Answers that are running raise ClosedModelError at their
+        next step, and so do conversations. Closing a model twice is allowed.
+        """
+        with suppress(ClosedModelError):
+            source, checkpoint = self.source, self._checkpoint
+            self.engine.close(source)
+            self.adapters.close()
+            checkpoint.give_back()
+            close_object(self, source)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._reload is None:
+            raise ArgumentError(f"{self.source}: expected a model that `load` made, found one that cannot be pickled")
+        return self._reload.reduced(self, {name: named.path for name, named in self.adapters.items()})
+
+    def __repr__(self) -> str:
+        if closed_name(self) is not None:
+            return f"<qwen3cpu.Model {closed_name(self)}: closed>"
+        return (
+            f"<qwen3cpu.Model {self.source}: {self.config.parameters() / 1e9:.2f} B parameters, {self.quant}, "
+            f"context {self.context}, {self.threads} threads>"
+        )
