@@ -41,10 +41,10 @@ def download(repo_id: str, wanted: Sequence[str] = WHOLE) -> Path:
     from huggingface_hub.utils import tqdm as hub_bar  # type: ignore[attr-defined, unused-ignore]
 
     class Bar(hub_bar):  # type: ignore[misc, valid-type, unused-ignore]
-        """The hub's own bars, which show bytes and time left, but only on a terminal, and of what takes a while."""
+        """The hub's own bars, which show bytes and time left, where somebody sees them, and of what takes a while."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            if sys.stderr is None or not sys.stderr.isatty():
+            if not _is_watched():
                 kwargs["disable"] = True
             self._shown_from = monotonic() + QUICK_SECONDS
             super().__init__(*args, delay=QUICK_SECONDS, **kwargs)  # type: ignore[no-untyped-call, unused-ignore]
@@ -77,6 +77,13 @@ def cached_folder(repo_id: str) -> Path | None:
         return Path(snapshot_download(repo_id, local_files_only=True))
     except Exception:  # the library's own errors, for a model that is not there
         return None
+
+
+def _is_watched() -> bool:
+    """Whether somebody sees a bar: stderr is a terminal, or IPython runs this for a notebook."""
+    ipython: Any = sys.modules.get("IPython")
+    in_notebook = ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+    return in_notebook or (sys.stderr is not None and sys.stderr.isatty())
 
 
 def has_safetensors(names: Iterable[str]) -> bool:

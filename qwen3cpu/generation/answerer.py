@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ from qwen3cpu.generation.options import Request, make_request
 from qwen3cpu.generation.processors import raising
 from qwen3cpu.generation.results import Chunk, Result
 from qwen3cpu.generation.surroundings import Surroundings
+from qwen3cpu.system.progress_bar import Progress, is_wanted
 from qwen3cpu.text.prompts import Prompt, PromptEncoder, is_messages
 from qwen3cpu.text.soft_switch import latest_switch
 
@@ -141,7 +142,11 @@ class Answerer:
             Answer(self.surroundings, ids, request, index=index)
             for index, (ids, request) in enumerate(zip(encoded, chosen, strict=True))
         )
-        return results_of(run_many(self.surroundings.engine, answers, most_running=most_running))
+        shows = options.get("progress")
+        with Progress("Answering", len(chosen), unit="prompts") if is_wanted(shows) else nullcontext() as bar:
+            advance = (lambda _: None) if bar is None else bar.advance
+            chunks = run_many(self.surroundings.engine, answers, most_running=most_running, advance=advance)
+            return results_of(chunks)
 
     def check_grammar(self, grammar: Grammar) -> None:
         """Compile a grammar, so that answers begin without a wait. ArgumentError for one that none could follow."""

@@ -5,7 +5,7 @@ A step is one native call over what every running answer still has to feed: a pi
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -19,7 +19,7 @@ from qwen3cpu.generation.answer import Answer
 from qwen3cpu.generation.draft_shares import share_out_drafts
 from qwen3cpu.generation.results import Chunk
 from qwen3cpu.system.blas_threads import shorten_waits
-from qwen3cpu.system.progress_bar import Progress
+from qwen3cpu.system.progress_bar import Progress, is_wanted
 
 MOST_RUNNING = 16
 """Answers of generate_batch decoded side by side."""
@@ -180,7 +180,7 @@ def _batch(engine: Engine) -> Iterator[Batch]:
         shorten_waits()  # an OpenBLAS may have come after the model; by now its threads may have fallen asleep
 
 
-def run(engine: Engine, answers: Sequence[Answer], *, progress: bool = False) -> Generator[Chunk, None, None]:
+def run(engine: Engine, answers: Sequence[Answer], *, progress: bool | None = None) -> Generator[Chunk, None, None]:
     """Stream one or several answers to the same prompt.
 
     Closing the generator, or Ctrl-C, stops before the next step.
@@ -188,12 +188,12 @@ def run(engine: Engine, answers: Sequence[Answer], *, progress: bool = False) ->
     Args:
         engine: runs the forward passes.
         answers: all to the same prompt.
-        progress: show a bar while a prompt of more than one piece is processed.
+        progress: show a bar while a prompt of more than one piece is processed. None: in a notebook only.
     """
     with _batch(engine) as batch:
         batch.add(*answers)
         prompt_tokens = len(answers[0].pending)
-        if progress and prompt_tokens > CHUNK:
+        if prompt_tokens > CHUNK and is_wanted(progress):
             chunks: list[Chunk] = []
             with Progress("prompt", prompt_tokens, unit="tok") as bar:
                 while not chunks:
@@ -205,13 +205,16 @@ def run(engine: Engine, answers: Sequence[Answer], *, progress: bool = False) ->
             yield from batch.step()
 
 
-def run_many(engine: Engine, answers: Iterable[Answer], *, most_running: int) -> Generator[Chunk, None, None]:
+def run_many(
+    engine: Engine, answers: Iterable[Answer], *, most_running: int, advance: Callable[[int], None] = lambda _: None
+) -> Generator[Chunk, None, None]:
     """Stream answers to different prompts, decoded together; when one has finished, the next joins.
 
     Args:
         engine: runs the forward passes.
         answers: taken from it one by one, when there is room.
         most_running: answers side by side.
+        advance: called with 1 when an answer is complete.
     """
     waiting = iter(answers)
     with _batch(engine) as batch:
@@ -220,4 +223,7 @@ def run_many(engine: Engine, answers: Iterable[Answer], *, most_running: int) ->
                 batch.add(answer)
             if not len(batch):
                 return
-            yield from batch.step()
+            for chunk in batch.step():
+                if chunk.result is not None:
+                    advance(1)
+                yield chunk

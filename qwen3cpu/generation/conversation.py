@@ -63,6 +63,11 @@ class Conversation:
         if preparation is not None:
             preparation.abandon()
 
+    def _repr_html_(self) -> str:
+        from qwen3cpu.generation.notebook_views import dialogue_view
+
+        return dialogue_view(self.messages)
+
     def __reduce__(self) -> NoReturn:
         raise ArgumentError("a conversation cannot be pickled: save(path) keeps it, and model.resume(path) goes on")
 

@@ -77,7 +77,8 @@ class Options(TypedDict, total=False):
         several it is in `Result.error`.
     seed: repeats an answer; default: a new one each time, reported in the result.
     do_sample: False is greedy.
-    progress: show a bar on the terminal while a long prompt is processed.
+    progress: show a bar while a long prompt is processed, and how many answers of a batch are there, on a terminal or
+        in a notebook; False shows none. Default: in a notebook only.
     adapter: the name of a loaded adapter that changes the model for this answer; default: the model alone.
     speculate: False checks no guessed tokens: each pass brings one token. The answer is the same. Default: True.
 
@@ -169,7 +170,8 @@ class Request:
     logprobs: int | None = None
     n: int | None = None
     """None when the caller did not ask for several answers."""
-    progress: bool = False
+    progress: bool | None = None
+    """None: in a notebook only."""
     grammar: Grammar | None = None
     """What the answer has to follow, made from `schema`, `regex`, `choices` or `grammar` (grammar.py)."""
     answer_loops: bool = False
@@ -247,7 +249,7 @@ def make_request(
         ignore_eos=_flag(given, "ignore_eos", False),
         logprobs=_whole(given, "logprobs", 0, vocab_size),
         n=_whole(given, "n", 1),
-        progress=_flag(given, "progress", False),
+        progress=_flag(given, "progress", None),
         speculate=_flag(given, "speculate", True),
         processors=checked_processors(given.get("processors")),
     )

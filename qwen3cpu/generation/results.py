@@ -86,7 +86,7 @@ class Result:
     """What stood in the think block, without its markers; empty without one."""
     tool_calls: tuple[ToolCall, ...]
     """The calls that the model wants to be made."""
-    token_ids: tuple[int, ...]
+    token_ids: tuple[int, ...] = field(repr=False)
     """Every token after the prompt, with the one that ended the answer."""
     finish_reason: FinishReason
     """"stop": the model or a stop condition ended it; "length": a limit cut it off."""
@@ -100,7 +100,7 @@ class Result:
     timings: Timings
     seed: int
     """Generating again with this seed and the same options (and n, for answers with an index above 0) repeats it."""
-    logprobs: tuple[TokenLogprob, ...] | None = None
+    logprobs: tuple[TokenLogprob, ...] | None = field(default=None, repr=False)
     """One entry per entry of token_ids when they were asked for, also for tokens that a stop string cut off."""
     index: int = 0
     """Which of the `n` answers to the prompt, or which prompt of a batch."""
@@ -130,6 +130,14 @@ class Result:
         if self.tool_calls:
             message["tool_calls"] = [call.to_message() for call in self.tool_calls]
         return message
+
+    def _repr_html_(self) -> str:
+        from qwen3cpu.generation.notebook_views import answer_view
+
+        figures = f"{self.usage.completion_tokens} tokens, {self.timings.tokens_per_second:.1f} per second"
+        if self.finish_reason == "length":
+            figures += f"; cut off: {self.stopped_by}"
+        return answer_view(self.to_message(), f"Thinking, {self.usage.reasoning_tokens} tokens", figures)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers, ready for JSON; `error`, if there is one, as text."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qwen3cpu.errors import ArgumentError, ClosedModelError
 from qwen3cpu.loading.described_model import DescribedModel
+from qwen3cpu.loading.model_card import model_card
 from qwen3cpu.system.closed import close_object, closed_name, missing
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ClosableModel(DescribedModel):
-    """`close`, `with`, and pickling. `qwen3cpu.Model` has them."""
+    """`close`, `with`, pickling, and what is shown of a model. `qwen3cpu.Model` has them."""
 
     adapters: Adapters
     _checkpoint: Checkpoint
@@ -62,3 +64,6 @@ class ClosableModel(DescribedModel):
             f"<qwen3cpu.Model {self.source}: {self.config.parameters() / 1e9:.2f} B parameters, {self.quant}, "
             f"context {self.context}, {self.threads} threads>"
         )
+
+    def _repr_html_(self) -> str:
+        return html.escape(repr(self)) if closed_name(self) is not None else model_card(self)

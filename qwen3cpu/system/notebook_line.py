@@ -1,10 +1,15 @@
-"""Progress in a notebook: one line of text in the output of the cell, written anew as the work goes on."""
+"""Progress in a notebook: a bar and a line of text in the output of the cell, written anew as the work goes on.
+
+It is plain HTML, so it needs no widgets. Where no HTML is shown, the line stands alone.
+"""
 
 from __future__ import annotations
 
+import html
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from importlib import import_module
 from time import monotonic
 from typing import Any, Final
 
@@ -29,8 +34,7 @@ class NotebookLine:
     """
 
     def __init__(self, description: str, total: int | None, unit: str, clock: Callable[[], float] = monotonic) -> None:
-        from IPython.display import display
-
+        display: Any = import_module("IPython.display").display
         self._clock = clock
         self._begin(description, total, unit)
         self._handle = display(self._content(), raw=True, display_id=True)
@@ -46,6 +50,11 @@ class NotebookLine:
         if self._clock() >= self._shown + EVERY:
             self.show()
 
+    def end(self) -> None:
+        """Write the line for the last time: what was done, and how long it took."""
+        self._ended = True
+        self.show()
+
     def show(self) -> None:
         """Write the line as it is now."""
         self._shown = self._clock()
@@ -53,7 +62,7 @@ class NotebookLine:
 
     def _begin(self, description: str, total: int | None, unit: str) -> None:
         self._description, self._total, self._unit = description, total, unit
-        self._done = 0
+        self._done, self._ended = 0, False
         self._began = self._shown = self._clock()
 
     def _content(self) -> dict[str, str]:
@@ -61,9 +70,13 @@ class NotebookLine:
         text = f"{self._description}: {self._done / scale:.0f}"
         if self._total is not None:
             text += f" of {self._total / scale:.0f} {unit}"
-            if 0 < self._done < self._total:
+            if 0 < self._done < self._total and not self._ended:
                 left = (self._clock() - self._began) * (self._total - self._done) / self._done
                 text += f", {timedelta(seconds=round(left))} left"
         else:
             text += f" {unit}"
-        return {"text/plain": text}
+        if self._ended:
+            text += f", {timedelta(seconds=round(self._clock() - self._began))}"
+            return {"text/plain": text, "text/html": html.escape(text)}
+        place = "" if self._total is None else f' value="{min(self._done, self._total)}" max="{max(1, self._total)}"'
+        return {"text/plain": text, "text/html": f"<progress{place}></progress> {html.escape(text)}"}

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
+def is_wanted(asked: bool | None) -> bool:
+    """Whether a call shows a bar: as it was asked to, else in a notebook, where nothing else tells that it works."""
+    return in_notebook() if asked is None else asked
+
+
 class Progress:
     """A context manager around one bar. `unit` "B" shows bytes and bytes per second, any other word counts of it.
 
@@ -29,12 +34,12 @@ class Progress:
         self._line: NotebookLine | None = None
 
     def __enter__(self) -> Progress:
-        if sys.stderr is not None and sys.stderr.isatty():
+        if in_notebook():
+            self._line = NotebookLine(self._description, self._total, self._unit)
+        elif sys.stderr is not None and sys.stderr.isatty():
             self._bar = _make_bar(self._unit)
             self._task = self._bar.add_task(self._description, total=self._total)
             self._bar.start()
-        elif in_notebook():
-            self._line = NotebookLine(self._description, self._total, self._unit)
         return self
 
     def __exit__(
@@ -43,7 +48,7 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
         if self._line is not None:
-            self._line.show()
+            self._line.end()
         self._bar = self._task = self._line = None
 
     def start(self, description: str, total: int | None, unit: str | None = None) -> None:

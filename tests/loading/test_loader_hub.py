@@ -98,6 +98,21 @@ def load(
     return run_process(["-c", code, source], hub_environment(tmp_path / "hf", endpoint, **more))
 
 
+@pytest.mark.parametrize(("kernel", "shown"), [("kernel=None", True), ("", False)])
+def test_bars_show_in_a_notebook(tmp_path: Path, server: tuple[type[Hub], str], kernel: str, shown: bool) -> None:
+    handler, address = server
+    write_checkpoint(handler.files)
+    code = (
+        "import sys, types\nsys.modules['IPython'] = types.ModuleType('IPython')\n"
+        f"shell = types.SimpleNamespace(config={{}}, {kernel})\n"
+        "sys.modules['IPython'].get_ipython = lambda: shell\n"
+        "from qwen3cpu.checkpoint import hub\nhub.QUICK_SECONDS = 0\nprint(hub.download('owner/name'))\n"
+    )
+    done = run_process(["-c", code], hub_environment(tmp_path / "hf", address))
+    assert done.returncode == 0, done.stderr
+    assert ("100%|" in done.stderr) is shown
+
+
 def test_fetches_the_configuration_alone(tmp_path: Path, server: tuple[type[Hub], str]) -> None:
     """To plan with it; the rest comes when the model is loaded."""
     handler, address = server

@@ -58,6 +58,7 @@ def test_closing_twice_and_with(model):
         assert len(model.generate("x", max_new_tokens=2).token_ids) > 0
     model.close()
     assert repr(model).endswith("model: closed>")
+    assert "closed" in model._repr_html_()
     assert not hasattr(model, "__deepcopy__")
 
 
