@@ -121,6 +121,7 @@ def package_for_subprocesses(tmp_path_factory: pytest.TempPathFactory):
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         package = str(Path(qwen3cpu.__file__).parents[1])
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])))
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         patch.chdir(tmp_path_factory.mktemp("elsewhere"))
         yield
 

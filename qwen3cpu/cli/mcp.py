@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qwen3cpu.cli.keys import ask
 from qwen3cpu.cli.terminal import CONTROLS, note
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.mcp_config import TIMEOUT
@@ -80,7 +81,7 @@ class Asking:
         question = f"call {tool.own_name}({given}) of {tool.server}? [y]es, [n]o, [a]lways this tool: "
         while True:
             try:
-                reply = REPLIES.get(input(question.translate(CONTROLS)).strip().lower())
+                reply = REPLIES.get(ask(question.translate(CONTROLS)).strip().lower())
             except EOFError:
                 print()
                 return False

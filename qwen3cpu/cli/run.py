@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 from qwen3cpu.cli import chat, generate
+from qwen3cpu.cli.chat.command import add_chat_flags
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.mcp import add_mcp_flags
 from qwen3cpu.cli.options import add_adapter_flag, add_model_flags, add_sampling_flags
@@ -32,6 +33,7 @@ def add_command(commands: Commands) -> None:
     parser.add_argument("model", metavar="MODEL", help="a name such as 1.7B, a hub id, a folder or a file")
     parser.add_words("prompt", metavar="PROMPT", help="words, without quotes if you like")
     parser.add_argument("--system", metavar="TEXT", help="system message")
+    add_chat_flags(parser)
     add_model_flags(parser, named=False)
     add_adapter_flag(parser)
     add_sampling_flags(parser)

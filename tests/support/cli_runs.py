@@ -21,7 +21,9 @@ def environment(**changes):
     import qwen3cpu
 
     package = str(Path(qwen3cpu.__file__).parents[1])
-    return {**os.environ, "PYTHONPATH": package, "PYTHONUTF8": "1", "TERM": "xterm", **changes}
+    settings = {"PYTHONPATH": package, "PYTHONUTF8": "1", "TERM": "xterm"}
+    settings["PROMPT_TOOLKIT_NO_CPR"] = "1"  # the terminals of tests do not tell where their cursor is
+    return {**os.environ, **settings, **changes}
 
 
 @functools.cache
@@ -84,14 +86,18 @@ def run_here(*arguments):
 
 
 class Terminal:
-    """A run on a terminal of its own: what is typed, keys included, and what is on the screen."""
+    """A run on a terminal of its own: what is typed, keys included, and what is on the screen.
+
+    code: Python that runs in place of the command line, with the arguments in sys.argv[1:].
+    """
 
     # Ctrl-C reaches a process only through its controlling terminal, which the new session takes first.
     TAKE = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 
-    def __init__(self, *arguments, **changes):
+    def __init__(self, *arguments, code=None, **changes):
         self._screen, inside = pty.openpty()
-        arguments, variables = ["-m", "qwen3cpu", *map(os.fspath, arguments)], environment(**changes)
+        begin = ["-m", "qwen3cpu"] if code is None else ["-c", code]
+        arguments, variables = [*begin, *map(os.fspath, arguments)], environment(**changes)
         if is_warm(variables):
             self.process = _warm_process().start(arguments, variables, [inside] * 3, terminal=True)
         else:
@@ -125,13 +131,13 @@ class Terminal:
         seen, _, self.shown = self.shown.partition(text)
         return seen + text
 
-    def wait_for_prompt(self):
-        """Read until "> " is shown and the process sleeps.
+    def wait_for_prompt(self, prompt="> "):
+        """Read until the prompt is shown and the process sleeps.
 
         Python's input() misses a Ctrl-C or Ctrl-D that comes between showing the prompt and beginning to wait. It may
         sleep for a moment on the way there too, for a thread of its own: only a longer sleep is the wait for a line.
         """
-        seen = self.wait_for("> ")
+        seen = self.wait_for(prompt)
         asleep = 0
         while asleep < 10:
             asleep = asleep + 1 if self._state().startswith("S") else 0

@@ -23,7 +23,15 @@ import types
 
 READ_LATE = (
     *("QWEN3CPU_THREADS", "QWEN3CPU_CACHE", "QWEN3CPU_API_KEY", "NO_COLOR", "PYTEST_CURRENT_TEST"),
-    *("HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_TELEMETRY", "NO_PROXY"),
+    *(
+        "XDG_STATE_HOME",
+        "HF_HOME",
+        "HF_ENDPOINT",
+        "HF_HUB_OFFLINE",
+        "HF_HUB_DISABLE_XET",
+        "HF_HUB_DISABLE_TELEMETRY",
+        "NO_PROXY",
+    ),
 )
 """Variables that nothing reads before a command runs. A change of another one needs a new interpreter."""
 
@@ -139,8 +147,11 @@ def main(number):
     import qwen3cpu
     import qwen3cpu.server.app
     import qwen3cpu.server.serve
+    from qwen3cpu.cli.chat import markdown_writer, reading  # noqa: F401
     from qwen3cpu.cli.main import make_parser
 
+    with contextlib.suppress(ImportError):  # without the extra [chat]
+        import qwen3cpu.cli.chat.editor
     packing_once().start()
     make_parser()
     qwen3cpu.load("tiny", threads=1)

@@ -104,6 +104,8 @@ _shtab_qwen3cpu_cache_prune_defaults_added=0
 _shtab_qwen3cpu_chat_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--system[system message]:TEXT:"
+  "--no-history[keep no file of what was typed (default\: the cursor keys find the lines of earlier conversations)]"
+  "--no-markdown[show answers as the model writes them (default on a terminal\: Markdown is rendered, thinking is folded)]"
   {-m,--model}"[a name such as 1.7B, a hub id, a folder, a packed or GGUF file (default\: tiny, a small model inside the package)]:MODEL:_qwen3cpu_models"
   "--quant[weight format (default\: q4, the packed file\'s, or q8 for quantised folders)]:quant:(f32 bf16 q8 q4 q4a32 q4a64 q4a128)"
   "--kv[KV cache format (default\: f16)]:kv:(f32 f16 q8)"
@@ -353,6 +355,8 @@ _shtab_qwen3cpu_rm_defaults_added=0
 _shtab_qwen3cpu_run_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--system[system message]:TEXT:"
+  "--no-history[keep no file of what was typed (default\: the cursor keys find the lines of earlier conversations)]"
+  "--no-markdown[show answers as the model writes them (default on a terminal\: Markdown is rendered, thinking is folded)]"
   "--quant[weight format (default\: q4, the packed file\'s, or q8 for quantised folders)]:quant:(f32 bf16 q8 q4 q4a32 q4a64 q4a128)"
   "--kv[KV cache format (default\: f16)]:kv:(f32 f16 q8)"
   {-c,--ctx-size}"[positions of the context (default\: the model\'s own\; more turns YaRN on)]:N:"

@@ -1,12 +1,15 @@
 """`qwen3cpu chat` on a pipe and on a terminal, with the keys that stop and end it; and `qwen3cpu demo`."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from cli_runs import Terminal, run
 from scripted_models import script, write_scripted
 
 import qwen3cpu
+from qwen3cpu.cli.chat.multiline import HINT, PROMPT
 
 
 @pytest.fixture(scope="module")
@@ -75,24 +78,32 @@ def test_thinking_is_switched_and_the_rest_of_the_line_is_sent(random):
 
 def test_lines_are_kept_for_the_next_conversation(thinker, tmp_path):
     for line in ("hello there\n", "\x1b[A\n"):  # the second time with the cursor key
-        with Terminal("chat", "-m", thinker, QWEN3CPU_CACHE=str(tmp_path)) as terminal:
-            terminal.wait_for_prompt()
+        with Terminal("chat", "-m", thinker, XDG_STATE_HOME=str(tmp_path)) as terminal:
+            terminal.wait_for_prompt(HINT)
             terminal.type(line)
             assert "hello there" in terminal.wait_for("XYZ")
-            terminal.wait_for_prompt()
+            terminal.wait_for_prompt(HINT)
             terminal.type("\x04")
             terminal.end()
-    assert "hello there" in (tmp_path / "chat_history").read_text()
-    assert (tmp_path / "chat_history").stat().st_mode & 0o777 == 0o600
+    file = tmp_path / "qwen3cpu" / "chat_history"
+    assert file.read_text().count("+hello there\n") == 1  # a line that is the same as the one before is kept once
+    with Terminal("chat", "-m", thinker, "--no-history", XDG_STATE_HOME=str(tmp_path)) as terminal:
+        terminal.wait_for_prompt(HINT)
+        terminal.type("\x1b[Anobody\n")
+        terminal.wait_for("XYZ")
+        terminal.wait_for_prompt(HINT)
+        terminal.type("\x04")
+        terminal.end()
+    assert "nobody" not in file.read_text()
 
 
 def test_greedy_thinking_is_remarked_on_a_terminal(thinker):
     with Terminal("chat", "-m", thinker, "--temp", "0") as terminal:
-        terminal.wait_for_prompt()
+        terminal.wait_for_prompt(HINT)
         terminal.type("hello\n")
-        assert terminal.wait_for_prompt().count("greedy thinking") == 1
+        assert terminal.wait_for_prompt(HINT).count("greedy thinking") == 1
         terminal.type("hello\n")
-        assert "greedy thinking" not in terminal.wait_for_prompt()
+        assert "greedy thinking" not in terminal.wait_for_prompt(HINT)
 
 
 def test_bad_input_on_a_pipe_ends_with_2(random):
@@ -106,40 +117,78 @@ def test_bad_input_on_a_pipe_ends_with_2(random):
 
 def test_a_conversation_on_a_terminal(thinker):
     with Terminal("chat", "-m", thinker, "--temp", "0") as terminal:
-        terminal.wait_for_prompt()
+        terminal.wait_for_prompt(HINT)
         terminal.type("hello\n")
-        screen = terminal.wait_for_prompt()
-        assert "\x1b[2mab\x1b[0m\r\n\r\nXYZ\r\n" in screen
+        screen = terminal.wait_for_prompt(HINT)
+        assert "\x1b[2mThought for " in screen
+        assert "\r\n\r\nXYZ\r\n" in screen
         assert "answer 8 tokens" in screen
         terminal.type("again\n")
-        assert "kept)" in terminal.wait_for_prompt()
+        assert "kept)" in terminal.wait_for_prompt(HINT)
         terminal.type("/help\n")
-        assert "/no_think" in terminal.wait_for_prompt()
+        assert "/no_think" in terminal.wait_for_prompt(HINT)
         terminal.type("/nonsense\n")
-        assert "unknown command /nonsense" in terminal.wait_for_prompt()
+        assert "unknown command /nonsense; /? lists them" in terminal.wait_for_prompt(HINT)
         terminal.type("/budget x\n")
-        assert "/budget: expected" in terminal.wait_for_prompt()
+        assert "/budget: expected" in terminal.wait_for_prompt(HINT)
         terminal.type("/no_think\n")
-        terminal.wait_for_prompt()
+        terminal.wait_for_prompt(HINT)
         terminal.type("/budget 1\n")
-        terminal.wait_for_prompt()
+        terminal.wait_for_prompt(HINT)
         terminal.type("\x04")
         _, code = terminal.end()
     assert code == 0
 
 
+@pytest.mark.parametrize("plain", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {}], ids=str)
+def test_plain_answers(thinker, plain):
+    prompt = PROMPT if "TERM" in plain else HINT
+    flags = [] if plain else ["--no-markdown"]
+    with Terminal("chat", "-m", thinker, "--temp", "0", *flags, **plain) as terminal:
+        terminal.wait_for_prompt(prompt)
+        terminal.type("hello\n")
+        screen = terminal.wait_for_prompt(prompt)
+        thought = "\x1b[2mab\x1b[0m" if not plain else "ab"
+        assert f"{thought}\r\n\r\nXYZ\r\n" in screen
+        terminal.type("\x04")
+        _, code = terminal.end()
+    assert code == 0
+
+
+def test_without_the_editor(thinker):
+    """The chat without prompt_toolkit tells how to get it, and reads lines."""
+    code = "import sys; sys.modules['prompt_toolkit'] = None; from qwen3cpu.cli.main import main; sys.exit(main())"
+    with Terminal("chat", "-m", thinker, "--temp", "0", code=code) as terminal:
+        assert "pip install 'qwen3cpu[chat]'" in terminal.wait_for_prompt(PROMPT)
+        terminal.type('"""one\n')
+        terminal.wait_for(". ")
+        terminal.type('two"""\n')
+        terminal.wait_for("XYZ")
+        terminal.wait_for_prompt(PROMPT)
+        terminal.type("/export kept.md\n")
+        terminal.wait_for_prompt(PROMPT)
+        terminal.type("\x03")
+        terminal.wait_for("Ctrl-C again or Ctrl-D ends")
+        terminal.wait_for_prompt(PROMPT)
+        terminal.type("\x04")
+        _, status = terminal.end()
+    assert status == 0
+    assert Path("kept.md").read_text().startswith("## User\n\none\ntwo\n")
+
+
 def test_ctrl_c_stops_the_answer_and_keeps_the_conversation(endless):
     with Terminal("chat", "-m", endless, "--temp", "0") as terminal:
-        terminal.wait_for_prompt()
+        terminal.wait_for_prompt(HINT)
         for _ in range(2):
             terminal.type("hello\n")
             terminal.wait_for("ABAB")
             terminal.type("\x03")
             terminal.wait_for("stopped; Ctrl-C again")
-            terminal.wait_for_prompt()
+            terminal.wait_for_prompt(HINT)
         terminal.type("/tokens\n")
         screen = terminal.wait_for("positions in use")
-        assert int(screen.split(" of ")[0].split()[-1]) > 8
+        (used,) = re.findall(r"(\d+) of \d+ positions", screen)
+        assert int(used) > 8
         terminal.type("/exit\n")
         _, code = terminal.end()
     assert code == 0
@@ -147,12 +196,12 @@ def test_ctrl_c_stops_the_answer_and_keeps_the_conversation(endless):
 
 def test_a_second_ctrl_c_ends_the_conversation(endless):
     with Terminal("chat", "-m", endless, "--temp", "0") as terminal:
-        terminal.wait_for_prompt()
+        terminal.wait_for_prompt(HINT)
         terminal.type("hello\n")
         terminal.wait_for("ABAB")
         terminal.type("\x03")
         terminal.wait_for("stopped; Ctrl-C again")
-        terminal.wait_for_prompt()
+        terminal.wait_for_prompt(HINT)
         terminal.type("\x03")
         _, code = terminal.end()
     assert code == 0
@@ -161,15 +210,15 @@ def test_a_second_ctrl_c_ends_the_conversation(endless):
 def test_the_conversation_that_was_stopped_goes_on(thinker):
     """The stopped answer stays in the history; what follows is right."""
     with Terminal("chat", "-m", thinker, "--temp", "0") as terminal:
-        terminal.wait_for_prompt()
+        terminal.wait_for_prompt(HINT)
         terminal.type("\x03")
         terminal.wait_for("Ctrl-C again or Ctrl-D ends")
-        terminal.wait_for_prompt()
+        terminal.wait_for_prompt(HINT)
         terminal.type("hello\n")
-        assert "XYZ" in terminal.wait_for_prompt()
+        assert "XYZ" in terminal.wait_for_prompt(HINT)
         terminal.type("\x03")
         terminal.wait_for("Ctrl-C again")
-        terminal.wait_for_prompt()
+        terminal.wait_for_prompt(HINT)
         terminal.type("\x04")
         _, code = terminal.end()
     assert code == 0

@@ -18,12 +18,13 @@ from dictation import dictate
 from scripted_models import script, write_scripted
 
 import qwen3cpu
-from qwen3cpu.cli import chat
+from qwen3cpu.cli.chat import command, loop, multiline, turns
+from qwen3cpu.cli.chat.multiline import HINT
 from qwen3cpu.generation.mcp_servers import NOT_ALLOWED
 
 # Not importorskip: the import takes 0.6 s, in each process that collects tests.
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("mcp") is None, reason="MCP servers need the extra [mcp]")
-SERVER = Path(__file__).parents[1] / "support" / "mcp_tools_plain.py"
+SERVER = Path(__file__).parents[2] / "support" / "mcp_tools_plain.py"
 ADD = '<tool_call>\n{"name": "add", "arguments": {"a": 17, "b": 25}}\n</tool_call>'
 
 
@@ -47,13 +48,13 @@ def talk(monkeypatch, model, config):
     def start(lines, *outputs, flags=(), typed=None):
         seen = []
 
-        class Noted(chat.ChatLoop):
+        class Noted(loop.ChatLoop):
             def run(self):
-                seen.append(self._conversation)
+                seen.append(self.chat.conversation)
                 super().run()
 
-        monkeypatch.setattr(chat, "ChatLoop", Noted)
-        monkeypatch.setattr(chat, "open_model", lambda args: model)
+        monkeypatch.setattr(loop, "ChatLoop", Noted)
+        monkeypatch.setattr(command, "open_model", lambda args: model)
         stdin = io.StringIO("".join(f"{line}\n" for line in lines))
         if typed is not None:
             stdin.isatty = lambda: True
@@ -61,7 +62,7 @@ def talk(monkeypatch, model, config):
 
             def reply(question=""):
                 asked.append(question)
-                if question == chat.PROMPT:
+                if question == multiline.PROMPT:
                     if not lines:
                         raise EOFError
                     return lines.pop(0)
@@ -72,7 +73,7 @@ def talk(monkeypatch, model, config):
         dictate(monkeypatch, model, *outputs)
         done = run_here("chat", "--mcp", config, *flags)
         told = [message["content"] for message in seen[0].messages if message["role"] == "tool"]
-        return done, told, [] if typed is None else [each for each in asked if each != chat.PROMPT]
+        return done, told, [] if typed is None else [each for each in asked if each != multiline.PROMPT]
 
     return start
 
@@ -115,7 +116,7 @@ def test_a_call_cannot_steer_the_terminal(talk):
 
 @pytest.mark.heavy
 def test_calls_without_end_are_stopped(talk, monkeypatch):
-    monkeypatch.setattr(chat, "MOST_STEPS", 3)
+    monkeypatch.setattr(turns, "MOST_STEPS", 3)
     done, told, _ = talk(["x"], *[ADD] * 9, flags=["--mcp-allow"])
     assert told == ["42"] * 3
     assert "stopped after 3 answers with calls" in done.stderr
@@ -144,7 +145,7 @@ def test_ctrl_c_in_a_question_leaves_a_history_that_goes_on(talk, monkeypatch):
     ],
 )
 def test_what_is_wrong_is_one_line(monkeypatch, model, tmp_path, content, message):
-    monkeypatch.setattr(chat, "open_model", lambda args: model)
+    monkeypatch.setattr(command, "open_model", lambda args: model)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     file = tmp_path / "mcp.json"
     if content is not None:
@@ -182,7 +183,7 @@ def test_servers_are_gone_when_the_conversation_ends(speaker, config, keys):
     with Terminal("chat", "-m", speaker, "--mcp", config, "--thinking", "off") as terminal:
         found: list[int] = []
         for key in keys.split("\n") if "\n" in keys else keys:
-            terminal.wait_for_prompt()
+            terminal.wait_for_prompt(HINT)
             found = found or servers_of(terminal.process.pid)
             terminal.type(f"{key}\n" if key == "x" else key)
         _, code = terminal.end()

@@ -1,0 +1,49 @@
+"""What a chat consists of while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from qwen3cpu.cli.chat.remarks import remark
+
+if TYPE_CHECKING:
+    from qwen3cpu.cli.chat.attachments import Attachment
+    from qwen3cpu.generation.conversation import Conversation
+    from qwen3cpu.generation.toolbox import Toolbox
+    from qwen3cpu.model import Model
+
+
+@dataclass
+class Chat:
+    """A conversation, the model that answers, and how both are shown.
+
+    Attributes:
+        model: answers, and resumes conversations.
+        conversation: the messages so far.
+        interactive: whether somebody types.
+        open_model: loads another model by its name.
+        show_thinking: None: dimmed while it comes and then folded; on a pipe not at all. True: all of it. False: none.
+        markdown: whether answers are rendered, where the terminal allows it.
+        history: whether what is typed is kept in a file.
+        toolbox: makes the calls that the model asks for; None: there are no tools.
+        files: they go with the next message.
+        ended: whether the user has taken leave.
+    """
+
+    model: Model
+    conversation: Conversation
+    interactive: bool
+    open_model: Callable[[str], Model]
+    show_thinking: bool | None = None
+    markdown: bool = True
+    history: bool = True
+    toolbox: Toolbox | None = None
+    files: list[Attachment] = field(default_factory=list)
+    ended: bool = False
+
+    def confirm(self, text: str) -> None:
+        """Tell somebody who types what a command has done."""
+        if self.interactive:
+            remark(text)
