@@ -66,6 +66,7 @@ def load(
     prefix_cache: int | None = None,
     task: Task | None = None,
     adapters: Mapping[str, str | os.PathLike[str]] | None = None,
+    draft: str | os.PathLike[str] | None = None,
 ) -> Model:
     """Load a dense Qwen3 checkpoint.
 
@@ -81,20 +82,19 @@ def load(
         threads: default: QWEN3CPU_THREADS, else min(CPU affinity, cgroup quota, physical cores).
         cache: keep the converted weights on disk, so that the next load converts nothing.
         progress: shown while weights are downloaded and converted.
-        rope_scaling: in place of config.json's: {"rope_type": "yarn", "factor": 4.0,
-            "original_max_position_embeddings": 32768}, or {"rope_type": "default"} for none.
+        rope_scaling: in place of config.json's: {"rope_type": "yarn", "factor": 4.0, ...}, or {"rope_type": "default"}.
         prefix_cache: bytes of KV cache kept for prompts that begin alike (a system prompt, tools, examples), which then
             process that beginning once; the least recently used goes first. Default: a sixteenth of the memory that
             this process may use. 0 keeps nothing.
         task: "generation", "embedding" or "reranking": what the model is for, where its files do not say so. Default:
             what they say. `embed` and `rerank` need a model of their task.
         adapters: name -> path of LoRA adapters (PEFT folders, or GGUF files). `adapter=name` uses one for an answer.
+        draft: a smaller model with the same tokenizer, whose guesses the model checks. Answers are the same, faster.
 
     Raises:
         CheckpointError, ConfigError: files are missing, damaged or describe another kind of model.
         DownloadError: a hub id could not be fetched.
-        ArgumentError: an unknown format; an impossible context, rope_scaling, number of threads or prefix_cache; a
-            task that the model was not made for; a name of an adapter that is not allowed.
+        ArgumentError: an unknown format; an impossible number; a task, adapter's name or draft that is not allowed.
         AdapterError: an adapter that cannot be used with this model.
     """
     reload = Reload(load, locals())
@@ -119,6 +119,8 @@ def load(
         model = Model(checkpoint, kv=kv, context=context, threads=threads, prefix_cache=prefix_cache, reload=reload)
         for name, path in (adapters or {}).items():
             model.adapters.load(name, path)
+    if draft is not None:
+        model.draft_with(load(draft, kv=kv, threads=threads, cache=cache, progress=progress, prefix_cache=0))
     return model
 
 

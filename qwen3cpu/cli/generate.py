@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from qwen3cpu.cli.commands import Commands
-from qwen3cpu.cli.options import add_adapter_flag, add_model_flags, add_sampling_flags, answer_options, open_model
+from qwen3cpu.cli.options import (
+    add_adapter_flag,
+    add_draft_flag,
+    add_model_flags,
+    add_sampling_flags,
+    answer_options,
+    open_model,
+)
 from qwen3cpu.cli.terminal import AnswerWriter, figures, limit_text, note
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.text.prompts import Prompt
@@ -47,6 +54,7 @@ def add_command(commands: Commands) -> None:
     form.add_argument("--grammar", type=Path, metavar="FILE", help="a grammar in Lark's form, or llama.cpp's (GBNF)")
     add_model_flags(parser)
     add_adapter_flag(parser)
+    add_draft_flag(parser)
     add_sampling_flags(parser)
     parser.set_defaults(run=run_generate)
 

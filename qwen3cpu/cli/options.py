@@ -85,6 +85,13 @@ def add_adapter_flag(parser: argparse.ArgumentParser, *, several: bool = False) 
     )
 
 
+def add_draft_flag(parser: argparse.ArgumentParser) -> None:
+    """--draft."""
+    parser.add_argument(
+        "--draft", metavar="MODEL", help="a smaller model with the same tokenizer, whose guesses the model checks"
+    )
+
+
 def adapter_paths(given: str | list[str] | None) -> dict[str, str]:
     """Name -> path of the adapters that the flags name. ArgumentError for a name that is given twice."""
     found: dict[str, str] = {}
@@ -184,6 +191,7 @@ def open_model(args: argparse.Namespace, default: str = DEFAULT_MODEL) -> Model:
             cache=not args.no_cache,
             task=getattr(args, "task", None),
             adapters=adapter_paths(getattr(args, "adapter", None)),
+            draft=getattr(args, "draft", None),
             progress=progress,
         )
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qwen3cpu.errors import ArgumentError, ClosedModelError
+from qwen3cpu.generation.draft_model import use_draft_model
 from qwen3cpu.loading.described_model import DescribedModel
 from qwen3cpu.loading.model_card import model_card
 from qwen3cpu.system.closed import close_object, closed_name, missing
@@ -14,6 +15,7 @@ from qwen3cpu.system.closed import close_object, closed_name, missing
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from qwen3cpu.generation.answerer import Answerer
     from qwen3cpu.loading.adapters import Adapters
     from qwen3cpu.loading.loaded_model import Checkpoint
     from qwen3cpu.loading.reload import Reload
@@ -23,6 +25,9 @@ class ClosableModel(DescribedModel):
     """`close`, `with`, pickling, and what is shown of a model. `qwen3cpu.Model` has them."""
 
     adapters: Adapters
+    answerer: Answerer
+    draft_model: ClosableModel | None = None
+    """The smaller model that drafts this one's answers."""
     _checkpoint: Checkpoint
     _reload: Reload | None
 
@@ -47,10 +52,21 @@ class ClosableModel(DescribedModel):
         """
         with suppress(ClosedModelError):
             source, checkpoint = self.source, self._checkpoint
+            if self.draft_model is not None:
+                self.draft_model.close()
             self.engine.close(source)
             self.adapters.close()
             checkpoint.give_back()
             close_object(self, source)
+
+    def draft_with(self, small: ClosableModel) -> None:
+        """Let a smaller model draft answers; it belongs to this one from now on. ArgumentError: it cannot."""
+        try:
+            use_draft_model(self.answerer, small.answerer, (self.source, small.source))
+        except ArgumentError:
+            small.close()
+            raise
+        self.draft_model = small
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._reload is None:

@@ -8,13 +8,13 @@
 _shtab_qwen3cpu_cache_subparsers=(list prune)
 _shtab_qwen3cpu_subparsers=(run pull list show rm generate chat batch embed search serve inspect plan quantize export merge verify eval cache demo doctor completion)
 
-_shtab_qwen3cpu_run_option_strings=(-h --help --system --no-history --no-markdown --quant --kv -c --ctx-size --rope-scaling -t --threads --no-cache --adapter -n --n-predict --thinking --thinking-budget --deadline --show-thinking --no-show-thinking --stop -s --seed --no-speculation --temp --top-k --top-p --min-p --top-n-sigma --top-nsigma --typical-p --typical --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --repeat-penalty --presence-penalty --frequency-penalty --dry-sequence-breaker --mcp --mcp-allow --mcp-timeout)
+_shtab_qwen3cpu_run_option_strings=(-h --help --system --no-history --no-markdown --quant --kv -c --ctx-size --rope-scaling -t --threads --no-cache --adapter --draft -n --n-predict --thinking --thinking-budget --deadline --show-thinking --no-show-thinking --stop -s --seed --no-speculation --temp --top-k --top-p --min-p --top-n-sigma --top-nsigma --typical-p --typical --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --repeat-penalty --presence-penalty --frequency-penalty --dry-sequence-breaker --mcp --mcp-allow --mcp-timeout)
 _shtab_qwen3cpu_pull_option_strings=(-h --help)
 _shtab_qwen3cpu_list_option_strings=(-h --help --json)
 _shtab_qwen3cpu_show_option_strings=(-h --help --json)
 _shtab_qwen3cpu_rm_option_strings=(-h --help -y --yes)
-_shtab_qwen3cpu_generate_option_strings=(-h --help -f --file --system --raw --token-healing --json --logprobs --regex --choices --choice --grammar -m --model --quant --kv -c --ctx-size --rope-scaling -t --threads --no-cache --adapter -n --n-predict --thinking --thinking-budget --deadline --show-thinking --no-show-thinking --stop -s --seed --no-speculation --temp --top-k --top-p --min-p --top-n-sigma --top-nsigma --typical-p --typical --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --repeat-penalty --presence-penalty --frequency-penalty --dry-sequence-breaker)
-_shtab_qwen3cpu_chat_option_strings=(-h --help --system --no-history --no-markdown -m --model --quant --kv -c --ctx-size --rope-scaling -t --threads --no-cache --adapter -n --n-predict --thinking --thinking-budget --deadline --show-thinking --no-show-thinking --stop -s --seed --no-speculation --temp --top-k --top-p --min-p --top-n-sigma --top-nsigma --typical-p --typical --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --repeat-penalty --presence-penalty --frequency-penalty --dry-sequence-breaker --mcp --mcp-allow --mcp-timeout)
+_shtab_qwen3cpu_generate_option_strings=(-h --help -f --file --system --raw --token-healing --json --logprobs --regex --choices --choice --grammar -m --model --quant --kv -c --ctx-size --rope-scaling -t --threads --no-cache --adapter --draft -n --n-predict --thinking --thinking-budget --deadline --show-thinking --no-show-thinking --stop -s --seed --no-speculation --temp --top-k --top-p --min-p --top-n-sigma --top-nsigma --typical-p --typical --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --repeat-penalty --presence-penalty --frequency-penalty --dry-sequence-breaker)
+_shtab_qwen3cpu_chat_option_strings=(-h --help --system --no-history --no-markdown -m --model --quant --kv -c --ctx-size --rope-scaling -t --threads --no-cache --adapter --draft -n --n-predict --thinking --thinking-budget --deadline --show-thinking --no-show-thinking --stop -s --seed --no-speculation --temp --top-k --top-p --min-p --top-n-sigma --top-nsigma --typical-p --typical --xtc-probability --xtc-threshold --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --repeat-penalty --presence-penalty --frequency-penalty --dry-sequence-breaker --mcp --mcp-allow --mcp-timeout)
 _shtab_qwen3cpu_batch_option_strings=(-h --help --restart -s --seed --options --model-name --kv-memory -m --model --quant --kv -c --ctx-size --rope-scaling -t --threads --no-cache --adapter --task)
 _shtab_qwen3cpu_embed_option_strings=(-h --help -o --output --whole --kind --instruction --dimensions --dtype --truncate -m --model --quant --kv -c --ctx-size --rope-scaling -t --threads --no-cache)
 _shtab_qwen3cpu_search_option_strings=(-h --help --top-n --rerank --answer --json --index --instruction --dimensions -m --model --quant --kv -c --ctx-size --rope-scaling -t --threads --no-cache)
@@ -36,6 +36,7 @@ _shtab_qwen3cpu_option_strings=(-h --help --version)
 
 _shtab_qwen3cpu_run_pos_0_COMPGEN=_qwen3cpu_models
 _shtab_qwen3cpu_run___adapter_COMPGEN=_shtab_compgen_files
+_shtab_qwen3cpu_run___draft_COMPGEN=_qwen3cpu_models
 _shtab_qwen3cpu_run___mcp_COMPGEN=_shtab_compgen_files
 _shtab_qwen3cpu_pull_pos_0_COMPGEN=_qwen3cpu_models
 _shtab_qwen3cpu_show_pos_0_COMPGEN=_qwen3cpu_models
@@ -46,9 +47,11 @@ _shtab_qwen3cpu_generate___grammar_COMPGEN=_shtab_compgen_files
 _shtab_qwen3cpu_generate__m_COMPGEN=_qwen3cpu_models
 _shtab_qwen3cpu_generate___model_COMPGEN=_qwen3cpu_models
 _shtab_qwen3cpu_generate___adapter_COMPGEN=_shtab_compgen_files
+_shtab_qwen3cpu_generate___draft_COMPGEN=_qwen3cpu_models
 _shtab_qwen3cpu_chat__m_COMPGEN=_qwen3cpu_models
 _shtab_qwen3cpu_chat___model_COMPGEN=_qwen3cpu_models
 _shtab_qwen3cpu_chat___adapter_COMPGEN=_shtab_compgen_files
+_shtab_qwen3cpu_chat___draft_COMPGEN=_qwen3cpu_models
 _shtab_qwen3cpu_chat___mcp_COMPGEN=_shtab_compgen_files
 _shtab_qwen3cpu_batch_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_qwen3cpu_batch_pos_1_COMPGEN=_shtab_compgen_files

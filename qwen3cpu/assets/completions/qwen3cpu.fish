@@ -65,7 +65,7 @@ function _shtab_qwen3cpu_using
 end
 
 set -g _shtab_qwen3cpu_commands run pull list show rm generate chat batch embed search serve inspect plan quantize export merge verify eval cache 'cache list' 'cache prune' demo doctor completion
-set -g _shtab_qwen3cpu_opts_with_value --adapter --adapters-dir --allowed-host --answer --api-key --bits --choice --choices --context --cors-origin --ctx-size --deadline --dimensions --dry-allowed-length --dry-base --dry-multiplier --dry-penalty-last-n --dry-sequence-breaker --dtype --file --frequency-penalty --grace --grammar --host --index --instruction --keep-alive --kind --kv --kv-memory --logprobs --mcp --mcp-timeout --memory --min-p --model --model-name --models-dir --n-predict --older-than --options --output --parallel --plot --port --presence-penalty --quant --queue --reference --regex --repeat-penalty --rerank --rope-scaling --seed --source --stop --system --task --temp --text --thinking --thinking-budget --threads --timeout --top-k --top-n --top-n-sigma --top-nsigma --top-p --type --typical --typical-p --window --windows --xtc-probability --xtc-threshold -c -f -m -n -o -s -t
+set -g _shtab_qwen3cpu_opts_with_value --adapter --adapters-dir --allowed-host --answer --api-key --bits --choice --choices --context --cors-origin --ctx-size --deadline --dimensions --draft --dry-allowed-length --dry-base --dry-multiplier --dry-penalty-last-n --dry-sequence-breaker --dtype --file --frequency-penalty --grace --grammar --host --index --instruction --keep-alive --kind --kv --kv-memory --logprobs --mcp --mcp-timeout --memory --min-p --model --model-name --models-dir --n-predict --older-than --options --output --parallel --plot --port --presence-penalty --quant --queue --reference --regex --repeat-penalty --rerank --rope-scaling --seed --source --stop --system --task --temp --text --thinking --thinking-budget --threads --timeout --top-k --top-n --top-n-sigma --top-nsigma --top-p --type --typical --typical-p --window --windows --xtc-probability --xtc-threshold -c -f -m -n -o -s -t
 
 complete -c qwen3cpu -e
 complete -c qwen3cpu -f
@@ -84,6 +84,7 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -l rope-scaling -x -d 'in pl
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -s t -l threads -x -d 'default: QWEN3CPU_THREADS, else as many as physical cores, CPU affinity and cgroup quota allow'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -l no-cache -d 'do not keep the converted weights on disk'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -l adapter -xka "(__fish_complete_path (commandline -ct))" -d 'a LoRA adapter: a PEFT folder or a GGUF file'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -l draft -xka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'a smaller model with the same tokenizer, whose guesses the model checks'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -s n -l n-predict -x -d 'new tokens at most, reasoning included (default: no limit)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -l thinking -xka "on off auto" -d 'let the model think first; auto does what the last /think or /no_think in the text says (default: auto)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -l thinking-budget -x -d 'reasoning tokens at most; 0 for none'
@@ -146,6 +147,7 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -l rope-scaling -x -d '
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -s t -l threads -x -d 'default: QWEN3CPU_THREADS, else as many as physical cores, CPU affinity and cgroup quota allow'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -l no-cache -d 'do not keep the converted weights on disk'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -l adapter -xka "(__fish_complete_path (commandline -ct))" -d 'a LoRA adapter: a PEFT folder or a GGUF file'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -l draft -xka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'a smaller model with the same tokenizer, whose guesses the model checks'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -s n -l n-predict -x -d 'new tokens at most, reasoning included (default: no limit)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -l thinking -xka "on off auto" -d 'let the model think first; auto does what the last /think or /no_think in the text says (default: auto)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -l thinking-budget -x -d 'reasoning tokens at most; 0 for none'
@@ -183,6 +185,7 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -l rope-scaling -x -d 'in p
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -s t -l threads -x -d 'default: QWEN3CPU_THREADS, else as many as physical cores, CPU affinity and cgroup quota allow'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -l no-cache -d 'do not keep the converted weights on disk'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -l adapter -xka "(__fish_complete_path (commandline -ct))" -d 'a LoRA adapter: a PEFT folder or a GGUF file'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -l draft -xka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'a smaller model with the same tokenizer, whose guesses the model checks'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -s n -l n-predict -x -d 'new tokens at most, reasoning included (default: no limit)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -l thinking -xka "on off auto" -d 'let the model think first; auto does what the last /think or /no_think in the text says (default: auto)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -l thinking-budget -x -d 'reasoning tokens at most; 0 for none'

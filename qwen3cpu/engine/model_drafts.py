@@ -1,0 +1,167 @@
+"""Drafts from a smaller model with the same tokenizer: what it would say is often what the larger one says."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu.engine.batch import MOST_TOP, BatchItem
+from qwen3cpu.engine.drafts import Draft
+from qwen3cpu.engine.engine import Engine
+from qwen3cpu.engine.pass_times import PassTimes
+
+PIECE: Final = 32
+"""Tokens that the small model reads of a text at once, so that no token of the answer waits for a long prompt."""
+_BUCKETS: Final = 10
+_PRIOR_WEIGHT: Final = 4.0
+_KEPT: Final = 0.98
+_LOOK_AGAIN: Final = 64
+"""After so many tokens without a draft, which did not pay, one is tried again."""
+
+
+class DraftModel:
+    """The small model, for all answers of the large one.
+
+    It drafts while one answer runs. With several, their tokens fill a pass anyway, and each would wait for the drafts
+    of the others.
+
+    Args:
+        engine: of the small model.
+        large: of the large one.
+        tokens: that both know; what comes behind them in the vocabulary is no token.
+    """
+
+    def __init__(self, engine: Engine, large: Engine, tokens: int) -> None:
+        self.engine = engine
+        self.tokens = tokens
+        self._large = large
+        self.seconds = 0.0
+        """Of a pass of the small model over one token, lately."""
+        self.first = 0.7
+        """How often the first token of a draft was right, lately."""
+        self._drafters: weakref.WeakSet[ModelDrafter] = weakref.WeakSet()
+        self._right = [(place + 0.5) / _BUCKETS * _PRIOR_WEIGHT for place in range(_BUCKETS)]
+        self._seen = [_PRIOR_WEIGHT] * _BUCKETS
+
+    def drafter(self) -> ModelDrafter:
+        """For an answer that begins."""
+        made = ModelDrafter(self)
+        self._drafters.add(made)
+        return made
+
+    @property
+    def times(self) -> PassTimes:
+        """Of the large model's passes."""
+        return self._large.pass_times
+
+    @property
+    def alone(self) -> bool:
+        """Whether one answer runs."""
+        return len(self._drafters) == 1
+
+    @property
+    def least_chance(self) -> float:
+        """What a drafted token has to be worth: a pass of the small model, and one more token for the large one."""
+        ahead = self.times[2] - 1
+        return ahead + (self.seconds / self.times.seconds if self.times.seconds and self.seconds else 0.25)
+
+    def passed(self, seconds: float) -> None:
+        """A pass over one token took so long."""
+        self.seconds = seconds if not self.seconds else 0.9 * self.seconds + 0.1 * min(seconds, 3 * self.seconds)
+
+    def chance(self, probability: float) -> float:
+        """How often the large model takes a token that the small one gives this probability."""
+        place = _bucket(probability)
+        return self._right[place] / self._seen[place]
+
+    def note(self, probability: float, right: bool) -> None:
+        """The large model took such a token, or did not."""
+        place = _bucket(probability)
+        self._right[place] = self._right[place] * _KEPT + right
+        self._seen[place] = self._seen[place] * _KEPT + 1.0
+
+
+def _bucket(probability: float) -> int:
+    return min(int(probability * _BUCKETS), _BUCKETS - 1)
+
+
+class ModelDrafter:
+    """Proposes what the small model would say, token by token, as long as that is likely enough to be right.
+
+    Args:
+        model: drafts.
+    """
+
+    def __init__(self, model: DraftModel) -> None:
+        self._model = model
+        self._sequence = model.engine.new_sequence()
+        self._text: list[int] = []
+        self._common = 0
+        """Tokens of its sequence that are known to be those of the text."""
+        self._probabilities: list[float] = []
+        self._idle = 0
+
+    def extend(self, ids: Sequence[int]) -> None:
+        """See Drafter."""
+        self._text += ids
+
+    def draft(self, most: int) -> Draft:
+        """See Drafter."""
+        engine, model = self._model.engine, self._model
+        self._probabilities = []
+        room = engine.context - len(self._text)
+        if not model.alone or room < 1 or not self._catch_up():
+            return Draft()
+        self._idle += 1
+        if model.first < model.least_chance and self._idle % _LOOK_AGAIN:
+            return Draft()
+        ids: list[int] = []
+        chances: list[float] = []
+        all_right, pending = 1.0, self._text[-1:]
+        while len(ids) < min(most, room):
+            start = perf_counter()
+            item = BatchItem(self._sequence, pending, [len(pending) - 1], "top_logits", MOST_TOP)
+            (rows,) = engine.forward([item])
+            model.passed(perf_counter() - start)
+            token, probability = _likeliest(rows[0][: model.tokens])
+            chance = model.chance(probability)
+            all_right *= chance
+            if ids and all_right < model.least_chance:
+                break
+            ids.append(token)
+            chances.append(chance)
+            self._probabilities.append(probability)
+            pending = [token]
+        self._idle = 0
+        return Draft(ids, chances)
+
+    def judge(self, tested: int, right: int) -> None:
+        """See Drafter."""
+        if tested and self._probabilities:
+            self._model.first += 0.05 * ((right > 0) - self._model.first)
+        for place in range(min(tested, right + 1, len(self._probabilities))):
+            self._model.note(self._probabilities[place], place < right)
+
+    def _catch_up(self) -> bool:
+        """Let the sequence hold the text but for its last token, a piece at a time; whether it does."""
+        held = self._sequence.ids
+        while self._common < min(len(held), len(self._text) - 1) and held[self._common] == self._text[self._common]:
+            self._common += 1
+        if len(held) > self._common:
+            self._sequence.truncate(self._common)
+        missing = self._text[self._common : -1]
+        if missing:
+            self._model.engine.forward([BatchItem(self._sequence, missing[:PIECE], [])])
+        return len(missing) <= PIECE
+
+
+def _likeliest(row: NDArray[np.float32]) -> tuple[int, float]:
+    """The token with the largest logit, and its probability among those that the row has."""
+    token = int(np.argmax(row))
+    there = row[np.isfinite(row)].astype(np.float64)
+    return token, float(1 / np.exp(there - there.max()).sum()) if len(there) else 0.0

@@ -1,0 +1,32 @@
+"""Lets a small model draft the answers of a large one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from qwen3cpu.engine.model_drafts import DraftModel
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.generation.answerer import Answerer
+
+
+def use_draft_model(large: Answerer, small: Answerer, names: tuple[str, str]) -> None:
+    """Ask the small model for drafts besides the others.
+
+    Args:
+        large: of the model whose answers are drafted.
+        small: of the other one.
+        names: of both, for messages.
+
+    Raises:
+        ArgumentError: the small model writes no text, or has another tokenizer.
+    """
+    small.request()  # refuses a model that was made for something else
+    of_large, of_small = large.surroundings, small.surroundings
+    mine, other = of_large.tokenizer, of_small.tokenizer
+    same = mine.size == other.size and all(mine.token_bytes(id_) == other.token_bytes(id_) for id_ in range(mine.size))
+    if not same:
+        raise ArgumentError(f"draft: expected a model with the tokenizer of {names[0]}, found another in {names[1]}")
+    tokens = min(mine.size, of_large.engine.vocab_size, of_small.engine.vocab_size)
+    drafts = DraftModel(of_small.engine, of_large.engine, tokens)
+    others = of_large.make_drafters or (lambda: [])
+    large.surroundings = replace(of_large, make_drafters=lambda: [*others(), drafts.drafter()])

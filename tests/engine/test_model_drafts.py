@@ -1,0 +1,135 @@
+"""Drafts from a smaller model: the answer is the same, and passes are saved where both say the same."""
+
+import checkpoints
+import numpy as np
+import pytest
+from drafters import Free, timeless
+
+import qwen3cpu
+from qwen3cpu.engine.model_drafts import PIECE, DraftModel, ModelDrafter
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return checkpoints.write_checkpoint(tmp_path_factory.mktemp("large"), max_position_embeddings=400).folder
+
+
+@pytest.fixture(scope="module")
+def another(tmp_path_factory):
+    """A smaller model with the same tokenizer, which says other things."""
+    return checkpoints.write_checkpoint(tmp_path_factory.mktemp("small"), num_hidden_layers=1, hidden_size=32).folder
+
+
+def load(folder, **options):
+    model = qwen3cpu.load(folder, quant="f32", threads=1, prefix_cache=0, **options)
+    model.engine.pass_times = Free()
+    return model
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch):
+    """Passes of the small model cost nothing, so that it always drafts."""
+    monkeypatch.setattr(DraftModel, "least_chance", property(lambda self: 0.0))
+
+
+def passes(model):
+    return model.engine.native.counters()["calls"]
+
+
+PROMPTS = ["hello world", [5, 6, 7] * 40, "the sky"]
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0}, {"temperature": 0.9}, {"temperature": 0.9, "n": 2}], ids=str)
+@pytest.mark.parametrize("prompt", PROMPTS, ids=str)
+def test_answers_are_those_without(folder, another, prompt, options):
+    plain, drafted = load(folder), load(folder, draft=another)
+    options = {**options, "seed": 3, "max_new_tokens": 60, "ignore_eos": True}
+    expected, found = plain.generate(prompt, speculate=False, **options), drafted.generate(prompt, **options)
+    for one, other in zip(*([each] if options.get("n") is None else each for each in (expected, found)), strict=True):
+        assert timeless(one) == timeless(other)
+
+
+def test_a_model_that_says_the_same_saves_most_passes(folder):
+    model = load(folder, draft=folder)
+    before = passes(model)
+    result = model.generate([5, 9, 7], temperature=0, max_new_tokens=100, ignore_eos=True)
+    assert result.timings.accepted > 50
+    assert passes(model) - before == 100 - result.timings.accepted
+
+
+def test_batches_have_no_drafts_of_a_model_and_the_same_answers(folder, another):
+    plain, drafted = load(folder), load(folder, draft=another)
+    prompts = [[n, n + 1] for n in range(3, 8)]
+    options = {"seed": 3, "max_new_tokens": 30, "ignore_eos": True}
+    small = drafted.draft_model
+    assert [each.token_ids for each in drafted.generate_batch(prompts, **options)] == [
+        plain.generate(prompt, **options).token_ids for prompt in prompts
+    ]
+    assert small is not None
+    assert small.engine.native.kv_blocks_in_use() == 0
+
+
+def test_a_long_prompt_is_read_in_pieces(folder):
+    engine = load(folder).engine
+    model = DraftModel(engine, engine, 200)
+    drafter = model.drafter()
+    drafter.extend([n % 200 for n in range(3 * PIECE + 5)])
+    for held in (PIECE, 2 * PIECE, 3 * PIECE):
+        assert drafter.draft(5).ids == ()
+        assert engine.native.counters()["tokens"] == held
+    assert len(drafter.draft(5).ids) == 5
+
+
+def test_it_stops_where_a_token_is_not_worth_its_pass(folder, monkeypatch):
+    monkeypatch.undo()
+    engine = load(folder).engine
+    model = DraftModel(engine, engine, 200)
+    drafter = model.drafter()
+    drafter.extend([3, 4, 5])
+    for _ in range(400):  # the drafts are never right
+        drafter.draft(8)
+        drafter.judge(1, 0)
+    assert len(drafter.draft(8).ids) <= 1
+    before = engine.native.counters()["calls"]
+    for _ in range(10):
+        drafter.draft(8)
+    assert engine.native.counters()["calls"] - before <= 2  # of ten drafts one is tried at most
+
+
+def test_wrong_tokens_leave_the_sequence(folder):
+    engine = load(folder).engine
+    model = DraftModel(engine, engine, 200)
+    drafter, fresh = model.drafter(), None
+    drafter.extend([3, 4, 5])
+    first = list(drafter.draft(6).ids)
+    other = (first[2] + 1) % 200
+    drafter.judge(6, 2)
+    drafter.extend([*first[:2], other])
+    del fresh
+    again = drafter.draft(6).ids
+    alone = ModelDrafter(model)
+    model._drafters.add(alone)
+    model._drafters.discard(drafter)
+    alone.extend([3, 4, 5, *first[:2], other])
+    assert list(alone.draft(6).ids) == list(again)
+
+
+def test_another_tokenizer_is_refused(folder, tmp_path):
+    with pytest.raises(
+        qwen3cpu.ArgumentError, match=r"draft: expected a model with the tokenizer of .*, found another in"
+    ):
+        load(folder, draft="tiny")
+
+
+def test_a_model_that_writes_no_text_is_refused(folder):
+    with pytest.raises(qwen3cpu.ArgumentError, match="expected a model that writes text"):
+        load(folder, draft="tiny-embedding")
+
+
+def test_the_probability_is_among_the_logits_that_are_there():
+    from qwen3cpu.engine.model_drafts import _likeliest
+
+    row = np.array([-np.inf, 1.0, 1.0 + np.log(3.0), -np.inf], np.float32)
+    token, probability = _likeliest(row)
+    assert token == 2
+    assert probability == pytest.approx(0.75)
