@@ -29,6 +29,7 @@ LOADING: Final = (
     "prefix_cache",
     "task",
     "adapters",
+    "draft",
 )
 """Arguments of `qwen3cpu.load`. A test compares them with its signature."""
 
@@ -40,6 +41,7 @@ _OTHERS: Final = {
     "max_context n_positions",
     "threads": "n_threads num_threads num_thread n_threads_batch threads_batch nthreads",
     "adapters": "lora lora_path lora_scaled lora_modules adapter_path",
+    "draft": "draft_model model_draft assistant_model speculative_model",
     "adapter": "lora_request",
     "max_new_tokens": "max_length max_completion_tokens max_output_tokens n_predict num_predict n_tokens predict",
     "temperature": "temp",

@@ -24,7 +24,7 @@ Forward::Forward(const Resources& resources, const std::vector<BatchItem>& batch
   for (const int row : logits_rows_) logits_runs_.add_token(token_of(row).adapter);
   Workspace& ws = resources.workspace;
   const Matrix& head = weights_.lm_head;
-  if (head.format == Format::q4x2)
+  if (head.format == Format::q4x2 && !logits_rows_.empty())
     ws.rest_input.reserve(activation_of(head.format), static_cast<int>(logits_rows_.size()), head.cols);
   if (!top_rows_.empty()) {
     for (PreparedInput* input : {&ws.top_input, &ws.top_rest_input})

@@ -206,8 +206,8 @@ def test_a_client_that_goes_away(serve, tiny, stream):
     connection.close()
     wait_until(server, lambda: any(job.cancelled for job in server.scheduler._jobs.values()))
     let_go(server)
-    wait_until(server, lambda: server.scheduler.running == 0)
-    assert server.scheduler.stats.jobs["cancelled"] == 1
+    wait_until(server, lambda: server.scheduler.stats.jobs["cancelled"] == 1)
+    assert server.scheduler.running == 0
     assert server.scheduler.stats.completion_tokens <= 1
 
 
