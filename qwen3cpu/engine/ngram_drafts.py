@@ -22,7 +22,10 @@ _LENGTHS: Final = (1, 2, 3, 4, 6, 9, LONGEST)
 """Matches of so many tokens and more have a chance of their own."""
 _FAR: Final = (0.05, 0.2, 0.35, 0.5, 0.65, 0.75, 0.85)
 _CONTINUED: Final = (0.4, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
+_PLACES: Final = [sum(length >= each for each in _LENGTHS) - 1 for length in range(LONGEST + 1)]
 _PRIOR_WEIGHT: Final = 3.0
+LEAST_CHANCE: Final = 0.03
+"""A token that is less likely to be right, with all before it, is worth no time on any machine."""
 _KEPT: Final = 0.97
 """How much of what was seen counts after one more token."""
 
@@ -46,7 +49,7 @@ class Chances:
 
 
 def _place(length: int) -> int:
-    return sum(length >= each for each in _LENGTHS) - 1
+    return _PLACES[min(length, LONGEST)]
 
 
 class NgramDrafter:
@@ -81,12 +84,17 @@ class NgramDrafter:
             return Draft()
         self._match = length, continued
         self._next = place
-        text = self._text[: self._length]
-        ids = text[place : place + most].tolist()
-        while len(ids) < most:  # the match overlaps the end: what was drafted is repeated
-            ids += ids[: most - len(ids)]
-        chances = self._chances[continued]
-        return Draft(ids, [chances[length + ahead] for ahead in range(most)])
+        table, chances, all_right = self._chances[continued], [], 1.0
+        for ahead in range(most):
+            chance = table[length + ahead]
+            all_right *= chance
+            if all_right < LEAST_CHANCE:
+                break
+            chances.append(chance)
+        ids = self._text[place : min(place + len(chances), self._length)].tolist()
+        while len(ids) < len(chances):  # the match overlaps the end: what was drafted is repeated
+            ids += ids[: len(chances) - len(ids)]
+        return Draft(ids, chances)
 
     def judge(self, tested: int, right: int) -> None:
         """See Drafter."""
@@ -101,7 +109,7 @@ class NgramDrafter:
         text, last = self._text[: self._length], self._length - 1
         if last < 1:
             return None, 0, False
-        places = np.flatnonzero(text[:last] == text[last])
+        places = (text[:last] == text[last]).nonzero()[0]
         if not len(places):
             return None, 0, False
         length = 1

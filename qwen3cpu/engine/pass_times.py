@@ -6,7 +6,7 @@ from typing import Final
 
 MOST_TOKENS: Final = 64
 """Passes of more tokens are not measured: the processor computes all the time there, and each token costs as much."""
-FIRST_GUESS: Final = 0.06
+FIRST_GUESS: Final = 0.1
 """Of a further token, as a part of a pass over one, while nothing has been measured."""
 _RECENT: Final = 0.2
 _KEPT: Final = 0.9
