@@ -5,6 +5,11 @@
 #include <limits>
 
 namespace qwen3cpu {
+namespace {
+
+constexpr size_t kKeptTopRows = 64;  // of 0.4 MB each for a vocabulary of 151,936
+
+}  // namespace
 
 Forward::Forward(const Resources& resources, const std::vector<BatchItem>& batch, const OutputRows& to,
                  const LayerInputs& inputs)
@@ -29,7 +34,8 @@ Forward::Forward(const Resources& resources, const std::vector<BatchItem>& batch
   if (!top_rows_.empty()) {
     for (PreparedInput* input : {&ws.top_input, &ws.top_rest_input})
       input->reserve(activation_of(head.format), static_cast<int>(top_rows_.size()), head.cols);
-    if (ws.top_rows.size() < top_rows_.size()) ws.top_rows.resize(top_rows_.size());
+    // Many drafted tokens in one pass are rare: their room is not kept.
+    ws.top_rows.resize(std::max(top_rows_.size(), std::min(ws.top_rows.size(), kKeptTopRows)));
     size_t row = 0;
     for (const BatchItem& item : batch)
       if (item.output == Output::top_logits)

@@ -146,7 +146,7 @@ def _at_least_8_bits_but_last(quant: str, last_layer: bool) -> str:
     """The rule of v_proj.
 
     Grouped queries share few value heads, and every query adds up their rounding. 8 bits are 2 to 3 % more bytes and
-    take a third of the divergence away (docs/quality.md). The last layer's values are read by no other layer.
+    take a seventh of the divergence away (docs/quality.md). The last layer's values are read by no other layer.
     """
     return quant if last_layer else _at_least_8_bits(quant, last_layer)
 

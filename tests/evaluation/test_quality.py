@@ -1,5 +1,7 @@
 """What q8 and q4 cost on a trained model, and that the matrices which q4 keeps in 8 bits are worth it."""
 
+from pathlib import Path
+
 import pytest
 from prose import PROSE
 
@@ -9,12 +11,13 @@ from qwen3cpu.evaluation.quality import evaluate
 
 pytestmark = pytest.mark.smol
 
-WINDOW = 256  # tokens of PROSE, of which the second half is scored
+WINDOW = 256  # tokens, of which the second half is scored
+TEXT = PROSE + (Path(__file__).parents[2] / "LICENSE").read_text("utf-8")  # PROSE alone is one window
 
 
 @pytest.fixture(scope="module")
 def found(smolqwen3):
-    """Format -> Quality on PROSE; "plain" is q4 with v_proj in 4 bits like the rest."""
+    """Format -> Quality on TEXT; "plain" is q4 with v_proj in 4 bits like the rest."""
     models = {quant: qwen3cpu.load(smolqwen3, quant, cache=False) for quant in ("q8", "q4")}
     rows = [
         row._replace(format=lambda quant, last: quant) if row.name == "self_attn.v_proj.weight" else row
@@ -25,7 +28,7 @@ def found(smolqwen3):
         patch.setattr(tensors, "IN_LAYER", rows)
         models["plain"] = qwen3cpu.load(smolqwen3, "q4", cache=False)
     reference = qwen3cpu.load(smolqwen3, "bf16", cache=False)
-    return {each.quant: each for each in evaluate(models, reference, PROSE, window=WINDOW)}
+    return {each.quant: each for each in evaluate(models, reference, TEXT, window=WINDOW)}
 
 
 def test_q4_costs_many_times_what_q8_costs(found):
