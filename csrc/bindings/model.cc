@@ -45,9 +45,6 @@ Config to_config(const py::dict& d) {
   c.context = item<int>(d, "context");
   const auto inv_freq = item<Floats>(d, "inv_freq");
   c.inv_freq.assign(inv_freq.data(), inv_freq.data() + inv_freq.size());
-  if (c.tokens < 1 || c.tokens > c.vocab_size)
-    throw Error("config: tokens: expected 1 to " + std::to_string(c.vocab_size) + ", found " +
-                std::to_string(c.tokens));
   validate(c);
   return c;
 }

@@ -20,6 +20,9 @@ void validate(const Config& c) {
   for (const auto& [name, value] : sizes)
     if (value < 1 || value > (1 << 24))
       throw Error("config: expected " + std::string(name) + " from 1 to 16777216, found " + std::to_string(value));
+  if (c.tokens < 1 || c.tokens > c.vocab_size)
+    throw Error("config: expected tokens from 1 to " + std::to_string(c.vocab_size) + ", found " +
+                std::to_string(c.tokens));
   if (c.head_dim % 2 != 0) throw Error("config: expected an even head_dim, found " + std::to_string(c.head_dim));
   if (c.num_attention_heads % c.num_key_value_heads != 0)
     throw Error("config: expected num_attention_heads to be a multiple of num_key_value_heads, found " +

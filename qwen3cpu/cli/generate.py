@@ -11,10 +11,7 @@ from typing import Any
 
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.options import (
-    add_adapter_flag,
-    add_draft_flag,
-    add_model_flags,
-    add_sampling_flags,
+    add_answering_flags,
     answer_options,
     open_model,
 )
@@ -52,10 +49,7 @@ def add_command(commands: Commands) -> None:
     form.add_argument("--choices", metavar="A,B", help="texts of which the answer is one, with commas between them")
     form.add_argument("--choice", action="append", metavar="TEXT", help="one of these texts; to be repeated")
     form.add_argument("--grammar", type=Path, metavar="FILE", help="a grammar in Lark's form, or llama.cpp's (GBNF)")
-    add_model_flags(parser)
-    add_adapter_flag(parser)
-    add_draft_flag(parser)
-    add_sampling_flags(parser)
+    add_answering_flags(parser)
     parser.set_defaults(run=run_generate)
 
 

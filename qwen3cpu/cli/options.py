@@ -173,6 +173,14 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_answering_flags(parser: argparse.ArgumentParser, *, named: bool = True) -> None:
+    """Those of a command that lets a model answer: model, adapter, draft, sampling. named: as for add_model_flags."""
+    add_model_flags(parser, named=named)
+    add_adapter_flag(parser)
+    add_draft_flag(parser)
+    add_sampling_flags(parser)
+
+
 def open_model(args: argparse.Namespace, default: str = DEFAULT_MODEL) -> Model:
     """The model that the flags name, or else `default`, loaded with a progress bar on a terminal."""
     source = args.model

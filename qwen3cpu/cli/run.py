@@ -12,7 +12,7 @@ from qwen3cpu.cli import chat, generate
 from qwen3cpu.cli.chat.command import add_chat_flags
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.mcp import add_mcp_flags
-from qwen3cpu.cli.options import add_adapter_flag, add_draft_flag, add_model_flags, add_sampling_flags
+from qwen3cpu.cli.options import add_answering_flags
 from qwen3cpu.cli.parser import CommandParser
 from qwen3cpu.cli.pull import fetch
 from qwen3cpu.loading.installed import is_fetched
@@ -34,10 +34,7 @@ def add_command(commands: Commands) -> None:
     parser.add_words("prompt", metavar="PROMPT", help="words, without quotes if you like")
     parser.add_argument("--system", metavar="TEXT", help="system message")
     add_chat_flags(parser)
-    add_model_flags(parser, named=False)
-    add_adapter_flag(parser)
-    add_draft_flag(parser)
-    add_sampling_flags(parser)
+    add_answering_flags(parser, named=False)
     add_mcp_flags(parser)
     parser.set_defaults(run=run_run)
 

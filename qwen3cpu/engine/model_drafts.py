@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.engine.batch import MOST_TOP, BatchItem
+from qwen3cpu.engine.chances import Chances
 from qwen3cpu.engine.drafts import Draft
 from qwen3cpu.engine.engine import Engine
 from qwen3cpu.engine.pass_times import PassTimes
@@ -45,8 +46,10 @@ class DraftModel:
         self.first = 0.7
         """How often the first token of a draft was right, lately."""
         self._drafters: weakref.WeakSet[ModelDrafter] = weakref.WeakSet()
-        self._right = [(place + 0.5) / _BUCKETS * _PRIOR_WEIGHT for place in range(_BUCKETS)]
-        self._seen = [_PRIOR_WEIGHT] * _BUCKETS
+        self.chances = Chances(
+            [(place + 0.5) / _BUCKETS for place in range(_BUCKETS)], _bucket, weight=_PRIOR_WEIGHT, kept=_KEPT
+        )
+        """How often the large model takes a token, by the probability that the small one gives it."""
 
     def drafter(self) -> ModelDrafter:
         """For an answer that begins."""
@@ -73,17 +76,6 @@ class DraftModel:
     def passed(self, seconds: float) -> None:
         """A pass over one token took so long."""
         self.seconds = seconds if not self.seconds else 0.9 * self.seconds + 0.1 * min(seconds, 3 * self.seconds)
-
-    def chance(self, probability: float) -> float:
-        """How often the large model takes a token that the small one gives this probability."""
-        place = _bucket(probability)
-        return self._right[place] / self._seen[place]
-
-    def note(self, probability: float, right: bool) -> None:
-        """The large model took such a token, or did not."""
-        place = _bucket(probability)
-        self._right[place] = self._right[place] * _KEPT + right
-        self._seen[place] = self._seen[place] * _KEPT + 1.0
 
 
 def _bucket(probability: float) -> int:
@@ -129,7 +121,7 @@ class ModelDrafter:
             (rows,) = engine.forward([item])
             model.passed(perf_counter() - start)
             token, probability = _likeliest(rows[0][: model.tokens])
-            chance = model.chance(probability)
+            chance = model.chances[probability]
             all_right *= chance
             if ids and all_right < model.least_chance:
                 break
@@ -145,7 +137,7 @@ class ModelDrafter:
         if tested and self._probabilities:
             self._model.first += 0.05 * ((right > 0) - self._model.first)
         for place in range(min(tested, right + 1, len(self._probabilities))):
-            self._model.note(self._probabilities[place], place < right)
+            self._model.chances.note(self._probabilities[place], place < right)
 
     def _catch_up(self) -> bool:
         """Let the sequence hold the text but for its last token, a piece at a time; whether it does."""

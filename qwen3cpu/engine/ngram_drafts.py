@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3cpu.engine.chances import Chances
 from qwen3cpu.engine.drafts import Draft
 
 LONGEST: Final = 16
@@ -27,29 +28,11 @@ _PRIOR_WEIGHT: Final = 3.0
 LEAST_CHANCE: Final = 0.03
 """A token that is less likely to be right, with all before it, is worth no time on any machine."""
 _KEPT: Final = 0.97
-"""How much of what was seen counts after one more token."""
 
 
-class Chances:
-    """How often tokens drafted from matches of a length were right, at first by a guess."""
-
-    def __init__(self, guesses: Sequence[float]) -> None:
-        self._right = [guess * _PRIOR_WEIGHT for guess in guesses]
-        self._seen = [_PRIOR_WEIGHT] * len(guesses)
-
-    def __getitem__(self, length: int) -> float:
-        place = _place(length)
-        return self._right[place] / self._seen[place]
-
-    def note(self, length: int, right: bool) -> None:
-        """A token drafted from a match of this length was right, or was not."""
-        place = _place(length)
-        self._right[place] = self._right[place] * _KEPT + right
-        self._seen[place] = self._seen[place] * _KEPT + 1.0
-
-
-def _place(length: int) -> int:
-    return _PLACES[min(length, LONGEST)]
+def match_chances(guesses: Sequence[float]) -> Chances:
+    """How often tokens drafted from matches of a length are right."""
+    return Chances(guesses, lambda length: _PLACES[min(int(length), LONGEST)], weight=_PRIOR_WEIGHT, kept=_KEPT)
 
 
 class NgramDrafter:
@@ -62,7 +45,7 @@ class NgramDrafter:
     def __init__(self) -> None:
         self._text: NDArray[np.int32] = np.empty(256, np.int32)
         self._length = 0
-        self._chances = Chances(_FAR), Chances(_CONTINUED)
+        self._chances = match_chances(_FAR), match_chances(_CONTINUED)
         self._next: int | None = None
         """Where in the text the last draft would have gone on."""
         self._match = 0, False

@@ -23,7 +23,7 @@ _FORMULA: Final = re.compile(
 r"""\(...\), \[...\], $$...$$, and $...$ by the rule that keeps "$5 and $6" a text: no space inside, no digit behind."""
 _MARKER: Final = re.compile(r"(?:\d{1,9}[.)]|[-+*])\s*")
 _LONGEST: Final = 10_000
-"""Characters of a formula: a lone delimiter shall not be searched for through a whole book."""
+"""Characters of a formula: nobody looks for the partner of a lone delimiter through a whole book."""
 
 
 @cache
@@ -32,7 +32,7 @@ def markdown_parser() -> MarkdownIt:
     # Imported here: it takes 50 ms, and most processes show no Markdown.
     from markdown_it import MarkdownIt
 
-    # No images: a model's text shall not make anybody's program fetch something.
+    # No images: a model's text must not make anybody's program fetch something.
     parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
     # Nor definitions of links, which would not be shown.
     parser.disable(["image", "reference"])

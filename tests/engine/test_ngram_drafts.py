@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen3cpu.engine.ngram_drafts import LEAST_CHANCE, LONGEST, NEAR, Chances, NgramDrafter
+from qwen3cpu.engine.ngram_drafts import LEAST_CHANCE, LONGEST, NEAR, NgramDrafter, match_chances
 
 TEXTS = st.lists(st.integers(0, 3), min_size=1, max_size=60)
 
@@ -93,7 +93,7 @@ def test_a_wrong_token_says_nothing_of_those_behind_it():
 
 
 def test_chances_begin_as_guessed():
-    chances = Chances([0.1 * each for each in range(1, 8)])
+    chances = match_chances([0.1 * each for each in range(1, 8)])
     assert abs(chances[1] - 0.1) < 1e-12
     assert abs(chances[5] - 0.4) < 1e-12
     assert abs(chances[1000] - 0.7) < 1e-12

@@ -9,10 +9,7 @@ from contextlib import nullcontext
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.mcp import add_mcp_flags, make_toolbox
 from qwen3cpu.cli.options import (
-    add_adapter_flag,
-    add_draft_flag,
-    add_model_flags,
-    add_sampling_flags,
+    add_answering_flags,
     answer_options,
     open_model,
 )
@@ -31,10 +28,7 @@ def add_command(commands: Commands) -> None:
     )
     parser.add_argument("--system", metavar="TEXT", help="system message")
     add_chat_flags(parser)
-    add_model_flags(parser)
-    add_adapter_flag(parser)
-    add_draft_flag(parser)
-    add_sampling_flags(parser)
+    add_answering_flags(parser)
     add_mcp_flags(parser)
     parser.set_defaults(run=run_chat)
 

@@ -51,7 +51,7 @@ class Editor:
         """See Reader."""
         try:
             text = self._session.prompt()
-            # What is pasted during the answer shall be one message too.
+            # What is pasted during the answer is one message too.
             self._session.output.enable_bracketed_paste()
             self._session.output.flush()
         except EOFError:

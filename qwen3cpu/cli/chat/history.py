@@ -43,7 +43,7 @@ class PrivateHistory(FileHistory):
         super().__init__(os.fspath(path))
 
     def store_string(self, string: str) -> None:
-        """Append a message. A full disk shall not end the conversation."""
+        """Append a message. A full disk does not end the conversation."""
         with suppress(OSError):
             super().store_string(string.encode("utf-8", "replace").decode("utf-8"))
 
