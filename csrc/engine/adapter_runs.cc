@@ -9,11 +9,11 @@ namespace qwen3cpu {
 namespace {
 
 // A piece of a reduction: its rows stay in L2 while the tokens pass by, and several threads share a prompt's tokens.
-// Few tokens wait for memory and for chains of additions: two pieces share the rows, whose chains run side by side.
-constexpr int kReducedTiles = 4;
+// Few tokens wait for chains of additions, which run side by side.
+constexpr int kReducedTiles = 4, kReducedTilesOfFew = 8;
 constexpr int kReducedTokens = 48;
-constexpr int reduced_tiles(int tokens, int tiles) {
-  return tokens <= AdapterRuns::kFewTokens ? ceil_div(tiles, 2) : kReducedTiles;
+constexpr int reduced_tiles(int tokens) {
+  return tokens <= AdapterRuns::kFewTokens ? kReducedTilesOfFew : kReducedTiles;
 }
 // Of b u, which is added where it was computed, while it is in L1.
 constexpr int kAddedTiles = 32;
@@ -64,7 +64,7 @@ void add_low_rank(const IsaTable& isa, const MatrixChange& change, const Pieces:
 
 int64_t AdapterRuns::scratch_bytes(int hidden) {
   const int64_t added = int64_t{kAddedTokens} * kAddedTiles * kTileRows, embedded = kMostRank + padded_rows(hidden);
-  return std::max({added, embedded, int64_t{kFewTokens} * hidden}) * int64_t{sizeof(float)};
+  return std::max(added, embedded) * int64_t{sizeof(float)};
 }
 
 void AdapterRuns::add_token(const Adapter* adapter) {
@@ -82,7 +82,7 @@ int AdapterRuns::reduction_pieces(const Readers& readers) const {
   int n = 0;
   for (const Run& run : runs_)
     if (const Matrix* a = reduction_of(*run.adapter, readers))
-      n += ceil_div(a->tiles(), reduced_tiles(run.tokens(), a->tiles())) * ceil_div(run.tokens(), kReducedTokens);
+      n += ceil_div(a->tiles(), reduced_tiles(run.tokens())) * ceil_div(run.tokens(), kReducedTokens);
   return n;
 }
 
@@ -90,7 +90,7 @@ AdapterRuns::Reduction AdapterRuns::reduction(const Readers& readers, int piece)
   for (const Run& run : runs_) {
     const Matrix* a = reduction_of(*run.adapter, readers);
     if (a == nullptr) continue;
-    const int most = reduced_tiles(run.tokens(), a->tiles()), blocks = ceil_div(run.tokens(), kReducedTokens);
+    const int most = reduced_tiles(run.tokens()), blocks = ceil_div(run.tokens(), kReducedTokens);
     const int pieces = ceil_div(a->tiles(), most) * blocks;
     if (piece < pieces) {
       const int tile = piece / blocks * most, token = run.first_token + piece % blocks * kReducedTokens;
@@ -106,18 +106,22 @@ void reduce(const IsaTable& isa, const AdapterRuns::Reduction& piece, InputRows 
   product(isa, *piece.a, piece.first_tile, piece.tiles, x, 0, piece.tokens, to, u.stride);
 }
 
+// Calls body(change, first, end) for each run of tokens of the piece whose adapter changes w.
+template <class Body>
+void AdapterRuns::for_changes(const Matrix& w, const Pieces::Piece& piece, Body&& body) const {
+  for (const Run& run : runs_) {
+    const int first = std::max(run.first_token, piece.first_token);
+    const int end = std::min(run.end, piece.first_token + piece.tokens);
+    if (first >= end) continue;
+    if (const MatrixChange* change = run.adapter->change_of(w)) body(*change, first, end);
+  }
+}
+
 void AdapterRuns::multiply(const IsaTable& isa, const Matrix& w, const PreparedInput& x, const Pieces::Piece& piece,
-                           TokenRows u, float* y, int64_t ldy, uint8_t* scratch) const {
+                           float* y, int64_t ldy, uint8_t* scratch) const {
   const int end = piece.first_token + piece.tokens;
-  const auto for_changes = [&](auto&& body) {
-    for (const Run& run : runs_) {
-      const int first = std::max(run.first_token, piece.first_token), stop = std::min(run.end, end);
-      if (first >= stop) continue;
-      if (const MatrixChange* change = run.adapter->change_of(w)) body(*change, first, stop);
-    }
-  };
   if (piece.tokens <= kFewTokens)
-    for_changes([&](const MatrixChange& change, int, int) {
+    for_changes(w, piece, [&](const MatrixChange& change, int, int) {
       if (change.reduction != nullptr) fetch_ahead(change.b, piece);
     });
   int done = piece.first_token;
@@ -127,14 +131,18 @@ void AdapterRuns::multiply(const IsaTable& isa, const Matrix& w, const PreparedI
     done = stop;
   };
   if (has_whole_matrices_) {
-    for_changes([&](const MatrixChange& change, int first, int stop) {
+    for_changes(w, piece, [&](const MatrixChange& change, int first, int stop) {
       if (change.whole.data == nullptr) return;
       multiply_until(w, first);
       multiply_until(change.whole, stop);
     });
   }
   multiply_until(w, end);
-  for_changes([&](const MatrixChange& change, int first, int stop) {
+}
+
+void AdapterRuns::add(const IsaTable& isa, const Matrix& w, const Pieces::Piece& piece, TokenRows u, float* y,
+                      int64_t ldy, uint8_t* scratch) const {
+  for_changes(w, piece, [&](const MatrixChange& change, int first, int stop) {
     if (change.reduction != nullptr)
       add_low_rank(isa, change, piece, first, stop, u, {y, ldy}, reinterpret_cast<float*>(scratch));
   });

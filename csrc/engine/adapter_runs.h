@@ -28,8 +28,7 @@ class AdapterRuns {
   bool empty() const { return runs_.empty(); }
   int64_t reduced_rows() const { return reduced_rows_; }  // floats of a token's reduced input
   static constexpr int kFewTokens = 4;
-  // Scratch of one thread, for the rows of kFewTokens, for embeddings and for `multiply` besides what its product
-  // needs.
+  // Scratch of one thread, for embeddings and for `add`.
   static int64_t scratch_bytes(int hidden);
 
   // u = a x for the tokens that have it, in so many pieces.
@@ -40,9 +39,12 @@ class AdapterRuns {
   };
   int reduction_pieces(const Readers& readers) const;
   Reduction reduction(const Readers& readers, int piece) const;
-  // y = (W x + b u) * factor for a piece of the product W x.
-  void multiply(const IsaTable& isa, const Matrix& w, const PreparedInput& x, const Pieces::Piece& piece, TokenRows u,
-                float* y, int64_t ldy, uint8_t* scratch) const;
+  // y = W x for a piece of the product, each token with its adapter's W.
+  void multiply(const IsaTable& isa, const Matrix& w, const PreparedInput& x, const Pieces::Piece& piece, float* y,
+                int64_t ldy, uint8_t* scratch) const;
+  // y = (y + b u) * factor for a piece of the product.
+  void add(const IsaTable& isa, const Matrix& w, const Pieces::Piece& piece, TokenRows u, float* y, int64_t ldy,
+           uint8_t* scratch) const;
 
  private:
   struct Run {
@@ -50,6 +52,9 @@ class AdapterRuns {
     int first_token, end;
     int tokens() const { return end - first_token; }
   };
+  template <class Body>
+  void for_changes(const Matrix& w, const Pieces::Piece& piece, Body&& body) const;
+
   std::vector<Run> runs_;
   int tokens_ = 0;
   int64_t reduced_rows_ = 0;

@@ -26,7 +26,7 @@ class Forward {
   // The pass from the last layer's queries on, over the wanted tokens.
   struct Rest {
     Rest(const Pass& whole, const std::vector<int>& tokens, const Resources& resources)
-        : pass(whole, tokens), attention(pass, resources) {}
+        : pass(whole, tokens, resources.threads), attention(pass, resources) {}
     Pass pass;
     SelfAttention attention;
   };

@@ -10,7 +10,8 @@ Pass::Pass(const Resources& resources, const std::vector<BatchItem>& batch, cons
       isa(resources.isa),
       workspace(resources.workspace),
       inputs(inputs),
-      hidden_stride(spread_rows(config.hidden_size)) {
+      hidden_stride(spread_rows(config.hidden_size)),
+      reductions_(resources.threads) {
   for (const BatchItem& item : batch) {
     int position = item.sequence->length();
     for (const int token : item.tokens) rows.push_back({token, position++, item.sequence.get(), item.adapter.get()});
@@ -36,7 +37,7 @@ Pass::Pass(const Resources& resources, const std::vector<BatchItem>& batch, cons
   workspace.scratch.reserve(scratch_bytes_ * resources.threads);
 }
 
-Pass::Pass(const Pass& whole, const std::vector<int>& tokens)
+Pass::Pass(const Pass& whole, const std::vector<int>& tokens, int threads)
     : config(whole.config),
       isa(whole.isa),
       workspace(whole.workspace),
@@ -44,67 +45,46 @@ Pass::Pass(const Pass& whole, const std::vector<int>& tokens)
       n_tokens(static_cast<int>(tokens.size())),
       hidden_stride(whole.hidden_stride),
       scratch_bytes_(whole.scratch_bytes_),
-      reduced_stride_(whole.reduced_stride_) {
+      reduced_stride_(whole.reduced_stride_),
+      reductions_(threads) {
   for (const int token : tokens) rows.push_back(whole.rows[static_cast<size_t>(token)]);
   for (const Row& row : rows) runs.add_token(row.adapter);
 }
 
-void Pass::norm(int t, const float* weight, float* to) {
-  isa.ops.rms_norm(workspace.x.get() + t * hidden_stride, rows[static_cast<size_t>(t)].vector(weight),
-                   config.rms_norm_eps, config.hidden_size, to);
-}
-
-// Reductions of few tokens norm these for themselves, which takes less time than another phase would.
 void Pass::norm(Team& team, const float* weight, const Readers& readers) {
   const int hidden = config.hidden_size;
   const ActivationForms forms(readers);
-  const int reductions = n_tokens <= AdapterRuns::kFewTokens ? runs.reduction_pieces(readers) : 0;
-  team.for_each(reductions + n_tokens, [&](int i) {
-    if (i < reductions) {
-      const AdapterRuns::Reduction piece = runs.reduction(readers, i);
-      auto* normed = reinterpret_cast<float*>(scratch(team));
-      for (int t = 0; t < piece.tokens; ++t) norm(piece.first_token + t, weight, normed + int64_t{t} * hidden);
-      qwen3cpu::reduce(isa, piece, {normed, hidden}, reduced());
-      return;
-    }
-    const int t = i - reductions;
+  team.for_each(n_tokens, [&](int t) {
     float* normed = workspace.normed.get() + int64_t{t} * hidden;
-    norm(t, weight, normed);
+    isa.ops.rms_norm(workspace.x.get() + t * hidden_stride, rows[static_cast<size_t>(t)].vector(weight),
+                     config.rms_norm_eps, hidden, normed);
     for (int j = 0; j < kActivations; ++j) {
       const auto form = static_cast<Activation>(j);
       if (forms.has(form)) workspace.input.prepare(isa.ops, form, hidden, t, normed);
     }
   });
-  if (n_tokens > AdapterRuns::kFewTokens) reduce(team, readers, workspace.normed.get(), hidden, runs);
+  reduce(team, readers, workspace.normed.get(), hidden, runs);
 }
 
 void Pass::prepare(Team& team, const float* from, int64_t stride, const Matrix& reader) {
   const Activation form = activation_of(reader.format);
-  // Reductions first: they take longest.
-  const int reductions = runs.reduction_pieces({reader});
-  team.for_each(reductions + n_tokens, [&](int i) {
-    if (i < reductions) {
-      const AdapterRuns::Reduction piece = runs.reduction({reader}, i);
-      return qwen3cpu::reduce(isa, piece, {from + piece.first_token * stride, stride}, reduced());
-    }
-    const int t = i - reductions;
-    workspace.input.prepare(isa.ops, form, reader.cols, t, from + t * stride);
-  });
+  team.for_each(n_tokens, [&](int t) { workspace.input.prepare(isa.ops, form, reader.cols, t, from + t * stride); });
+  reduce(team, {reader}, from, stride, runs);
 }
 
-void Pass::reduce(Team& team, const Readers& readers, const float* from, int64_t stride, const AdapterRuns& of) {
-  team.for_each(of.reduction_pieces(readers), [&](int i) {
-    const AdapterRuns::Reduction piece = of.reduction(readers, i);
-    qwen3cpu::reduce(isa, piece, {from + piece.first_token * stride, stride}, reduced());
-  });
+void Pass::reduce(const Team& team, const Readers& readers, const float* from, int64_t stride, const AdapterRuns& of) {
+  if (!of.empty()) reductions_.begin(isa, team, {&of, readers, {from, stride}, reduced()});
 }
 
 void Pass::multiply(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy,
                     const AdapterRuns& of) {
-  if (of.empty())
+  if (of.empty()) {
     qwen3cpu::multiply(isa, w, workspace.input, piece, y, ldy, scratch(team));
-  else
-    of.multiply(isa, w, workspace.input, piece, reduced(), y, ldy, scratch(team));
+    return;
+  }
+  of.multiply(isa, w, workspace.input, piece, y, ldy, scratch(team));
+  reductions_.finish(isa, team);
+  of.add(isa, w, piece, reduced(), y, ldy, scratch(team));
 }
 
 void Pass::project_and_add(Team& team, const Matrix& w, const float* bias) {

@@ -4,8 +4,8 @@
 
 #include <vector>
 
-#include "engine/adapter_runs.h"
 #include "engine/batch.h"
+#include "engine/reductions.h"
 #include "engine/weights.h"
 #include "engine/workspace.h"
 
@@ -38,11 +38,11 @@ class Pass {
   Pass(const Resources& resources, const std::vector<BatchItem>& batch, const LayerInputs& inputs,
        int64_t scratch_bytes);
   // The rest of a pass over some of its tokens (ascending), in the same workspace.
-  Pass(const Pass& whole, const std::vector<int>& tokens);
+  Pass(const Pass& whole, const std::vector<int>& tokens, int threads);
 
-  // Normalises x, prepares the result for its readers, and reduces it for the tokens whose adapters want that.
+  // Normalises x, prepares the result for its readers, and begins to reduce it for the tokens whose adapters want that.
   void norm(Team& team, const float* weight, const Readers& readers);
-  // Prepares, and reduces, inputs of `reader`, [tokens][stride].
+  // Prepares inputs of `reader`, [tokens][stride], and begins to reduce them. They stay until the product is done.
   void prepare(Team& team, const float* from, int64_t stride, const Matrix& reader);
   // y = w input for the rows and tokens of a piece, called by one thread. Every product of a layer goes through here.
   void multiply(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy) {
@@ -51,7 +51,7 @@ class Pass {
   // The same over other tokens than those of the pass.
   void multiply(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy,
                 const AdapterRuns& of);
-  void reduce(Team& team, const Readers& readers, const float* from, int64_t stride, const AdapterRuns& of);
+  void reduce(const Team& team, const Readers& readers, const float* from, int64_t stride, const AdapterRuns& of);
   // x += w input + bias; bias may be null.
   void project_and_add(Team& team, const Matrix& w, const float* bias);
   // One row of `cols` floats a token; `to` may be null.
@@ -69,12 +69,11 @@ class Pass {
   int64_t hidden_stride;  // floats from one token of the residual stream to the next
 
  private:
-  // The normed residual stream of a token, [hidden].
-  void norm(int t, const float* weight, float* to);
   TokenRows reduced() { return {workspace.reduced.get(), reduced_stride_}; }
 
   int64_t scratch_bytes_;
   int64_t reduced_stride_ = 0;
+  Reductions reductions_;
 };
 
 }  // namespace qwen3cpu

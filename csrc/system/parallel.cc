@@ -82,13 +82,11 @@ bool run_in_new_thread(Team::Shared& shared, int threads, void (*body)(Team&, vo
 
 }  // namespace
 
-void Team::wait() const {
-  for (int spin = 0; shared_.phase.load(std::memory_order_acquire) == phase_; ++spin) {
-    if (spin < kSpins) {
-      pause_briefly();
-    } else {
-      sched_yield();
-    }
+void Team::rest(int spins) {
+  if (spins < kSpins) {
+    pause_briefly();
+  } else {
+    sched_yield();
   }
 }
 

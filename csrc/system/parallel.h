@@ -35,8 +35,14 @@ class Team {
         finish(n);
       }
     }
-    wait();
+    wait_until([&] { return shared_.phase.load(std::memory_order_acquire) != phase_; });
     ++phase_;
+  }
+
+  // Returns when ready() is true, which another thread of the team sees to.
+  template <class Ready>
+  void wait_until(Ready&& ready) const {
+    for (int spins = 0; !ready(); ++spins) rest(spins);
   }
 
   struct alignas(64) Stretch {
@@ -77,7 +83,8 @@ class Team {
       stretch.taken.store(static_cast<uint64_t>(phase_ + 1) << 48, std::memory_order_relaxed);
     shared_.phase.store(phase_ + 1, std::memory_order_release);
   }
-  void wait() const;
+  // A moment's wait; gives the core to others after so many.
+  static void rest(int spins);
 
   Shared& shared_;
   int phase_ = 0;  // phases that this thread has passed; a pass of 64 layers has about 650, below the 2^16 of a stretch
