@@ -28,6 +28,8 @@ std::vector<std::tuple<std::string, std::string, uintptr_t>> kernel_list(const I
   add("op", "rope", table.ops.rope);
   add("op", "silu_mul", table.ops.silu_mul);
   add("op", "add", table.ops.add);
+  add("op", "add_scaled", table.ops.add_scaled);
+  add("op", "route", table.ops.route);
   add("op", "quantize_i8g32", table.ops.quantize_i8g32);
   add("op", "quantize_i8g256", table.ops.quantize_i8g256);
   add("round", "q4", table.ops.round_q4);

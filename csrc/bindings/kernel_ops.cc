@@ -85,6 +85,29 @@ Array<float> add(const std::string& isa, const Array<float>& y, const Array<floa
   return out;
 }
 
+Array<float> add_scaled(const std::string& isa, const Array<float>& y, const Array<float>& x, float scale) {
+  require(y.ndim() == 1, "y: expected [n]");
+  require_shape(x, {y.size()}, "x");
+  Array<float> out(y.size());
+  float* to = out.mutable_data();
+  std::copy(y.data(), y.data() + y.size(), to);
+  run_alone(1, [&] { isa_table(isa).ops.add_scaled(x.data(), scale, static_cast<int>(y.size()), to); });
+  return out;
+}
+
+// (experts, their weights) for one token.
+std::tuple<Array<int>, Array<float>> route(const std::string& isa, const Array<float>& logits, int chosen,
+                                           bool normalised) {
+  require(logits.ndim() == 1 && chosen > 0 && chosen <= logits.size(), "logits: expected [experts], at least chosen");
+  Array<int> experts(chosen);
+  Array<float> weights(chosen);
+  int* to_experts = experts.mutable_data();
+  float* to_weights = weights.mutable_data();
+  const auto n = static_cast<int>(logits.size());
+  run_alone(1, [&] { isa_table(isa).ops.route(logits.data(), n, chosen, normalised, to_experts, to_weights); });
+  return {experts, weights};
+}
+
 struct RoundArrays {
   const Array<float>&u, &importance, &row_scale, &w;
 
@@ -138,6 +161,10 @@ Timing time_op(const std::string& isa, const std::string& name, int n, int repea
   std::vector<int16_t> sum(a.size() / kGroup);
   if (name == "rms_norm") return run_alone(repeats, [&] { ops.rms_norm(a.data(), b.data(), 1e-6f, n, out.data()); });
   if (name == "rope") return run_alone(repeats, [&] { ops.rope(a.data(), b.data(), b.data(), n / 2); });
+  std::vector<int> experts(a.size());
+  if (name == "add_scaled") return run_alone(repeats, [&] { ops.add_scaled(a.data(), 1e-9f, n, out.data()); });
+  if (name == "route")
+    return run_alone(repeats, [&] { ops.route(a.data(), n, 8, true, experts.data(), out.data()); });
   if (name == "add") return run_alone(repeats, [&] { ops.add(a.data(), b.data(), n, out.data()); });
   if (name == "silu_mul") return run_alone(repeats, [&] { ops.silu_mul(a.data(), b.data(), n, out.data()); });
   QuantizeFn* kernel = parse_activation(name.substr(name.rfind('_') + 1)) == Activation::i8g32 ? ops.quantize_i8g32
@@ -153,6 +180,8 @@ void bind_kernel_ops(py::module_& m) {
   m.def("rope", &rope, py::arg("isa"), py::arg("x"), py::arg("cos"), py::arg("sin"));
   m.def("silu_mul", &silu_mul, py::arg("isa"), py::arg("gate"), py::arg("up"));
   m.def("add", &add, py::arg("isa"), py::arg("y"), py::arg("x"), py::arg("factor") = py::none());
+  m.def("add_scaled", &add_scaled, py::arg("isa"), py::arg("y"), py::arg("x"), py::arg("scale"));
+  m.def("route", &route, py::arg("isa"), py::arg("logits"), py::arg("chosen"), py::arg("normalised"));
   m.def("time_op", &time_op, py::arg("isa"), py::arg("name"), py::arg("n"), py::arg("repeats"));
   m.def("round_q4", &round_q4, py::arg("isa"), py::arg("u"), py::arg("importance"), py::arg("row_scale"), py::arg("w"));
   m.def("time_round_q4", &time_round_q4, py::arg("isa"), py::arg("u"), py::arg("importance"), py::arg("row_scale"),

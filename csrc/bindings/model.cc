@@ -30,6 +30,16 @@ T item(const py::dict& config, const char* key) {
   }
 }
 
+Experts to_experts(const py::dict& d) {
+  Experts e;
+  e.count = item<int>(d, "count");
+  e.chosen = item<int>(d, "chosen");
+  e.width = item<int>(d, "width");
+  e.normalised = item<bool>(d, "normalised");
+  e.dense_layers = item<std::vector<int>>(d, "dense_layers");
+  return e;
+}
+
 Config to_config(const py::dict& d) {
   Config c;
   c.hidden_size = item<int>(d, "hidden_size");
@@ -43,6 +53,7 @@ Config to_config(const py::dict& d) {
   c.rms_norm_eps = item<float>(d, "rms_norm_eps");
   c.rope_scale = item<float>(d, "rope_scale");
   c.context = item<int>(d, "context");
+  if (d.contains("experts")) c.experts = to_experts(d["experts"].cast<py::dict>());
   const auto inv_freq = item<Floats>(d, "inv_freq");
   c.inv_freq.assign(inv_freq.data(), inv_freq.data() + inv_freq.size());
   validate(c);

@@ -1,12 +1,19 @@
 // Checks a configuration.
 #include "engine/config.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
+#include "kernels/table.h"
 #include "system/error.h"
 
 namespace qwen3cpu {
+
+bool Config::has_experts(int layer) const {
+  const std::vector<int>& dense = experts.dense_layers;
+  return experts.count > 0 && std::find(dense.begin(), dense.end(), layer) == dense.end();
+}
 
 void validate(const Config& c) {
   const std::pair<const char*, int> sizes[] = {{"hidden_size", c.hidden_size},
@@ -30,6 +37,12 @@ void validate(const Config& c) {
   if (static_cast<int>(c.inv_freq.size()) != c.head_dim / 2)
     throw Error("config: expected " + std::to_string(c.head_dim / 2) + " values of inv_freq, found " +
                 std::to_string(c.inv_freq.size()));
+  const Experts& e = c.experts;
+  if (e.count == 0) return;
+  if (e.count < 1 || e.count > kMostExperts || e.chosen < 1 || e.chosen > e.count || e.width < 1 || e.width > (1 << 24))
+    throw Error("config: expected 1 to " + std::to_string(kMostExperts) +
+                " experts, of which at least one is chosen, found " + std::to_string(e.chosen) + " of " +
+                std::to_string(e.count) + " of width " + std::to_string(e.width));
 }
 
 }  // namespace qwen3cpu

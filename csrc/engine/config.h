@@ -5,6 +5,15 @@
 
 namespace qwen3cpu {
 
+// Layers whose MLP is made of experts.
+struct Experts {
+  int count = 0;  // of a layer; 0: the model has none
+  int chosen = 0;
+  int width = 0;                  // rows of an expert's gate and up projections
+  bool normalised = false;        // whether the weights of the chosen ones are scaled to add up to 1
+  std::vector<int> dense_layers;  // those without experts
+};
+
 struct Config {
   int hidden_size = 0;
   int intermediate_size = 0;
@@ -18,9 +27,11 @@ struct Config {
   std::vector<float> inv_freq;  // [head_dim / 2]
   float rope_scale = 1;         // multiplies cos and sin (YaRN)
   int context = 0;              // positions that a sequence may hold
+  Experts experts;
 
   int q_size() const { return num_attention_heads * head_dim; }
   int kv_size() const { return num_key_value_heads * head_dim; }
+  bool has_experts(int layer) const;
 };
 
 // Throws Error that names the first impossible value.

@@ -48,6 +48,20 @@ void PreparedInput::prepare(const OpKernels& ops, Activation form, int cols, int
            to.sum.get() + int64_t{t} * stride / kGroup);
 }
 
+void PreparedInput::copy(Activation form, int cols, const PreparedInput& from, int from_token, int token) {
+  const int64_t stride = stride_of(cols);
+  if (form == Activation::f32) {
+    std::copy_n(from.f32_.get() + from_token * stride, stride, f32_.get() + token * stride);
+    return;
+  }
+  const Int8& x = from.int8(form);
+  Int8& to = int8(form);
+  const int64_t scales = scales_of(form, cols), sums = stride / kGroup;
+  std::copy_n(x.q.get() + from_token * stride, stride, to.q.get() + token * stride);
+  std::copy_n(x.scale.get() + from_token * scales, scales, to.scale.get() + token * scales);
+  std::copy_n(x.sum.get() + from_token * sums, sums, to.sum.get() + token * sums);
+}
+
 Activations PreparedInput::view(Activation form, int cols) const {
   Activations a;
   a.stride = stride_of(cols);

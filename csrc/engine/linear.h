@@ -44,6 +44,8 @@ class PreparedInput {
   void reserve(Activation form, int n_tokens, int cols);
   // Converts token t's input x [cols]. Different tokens may be prepared by different threads.
   void prepare(const OpKernels& ops, Activation form, int cols, int t, const float* x);
+  // Copies token `from_token` of another input, prepared for `cols` columns.
+  void copy(Activation form, int cols, const PreparedInput& from, int from_token, int token);
   Activations view(Activation form, int cols) const;
   int64_t bytes() const;
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "engine/mlp_dense.h"
+#include "engine/mlp_moe.h"
 
 namespace qwen3cpu {
 namespace {
@@ -30,7 +31,10 @@ Layer collect_layer(const Config& c, const Tensors& tensors, int n) {
   l.input_layernorm = tensors.vector(prefix + "input_layernorm.weight", c.hidden_size);
   l.post_attention_layernorm = tensors.vector(prefix + "post_attention_layernorm.weight", c.hidden_size);
   l.self_attn = collect_attention(c, tensors, prefix + "self_attn.");
-  l.mlp = std::make_unique<DenseMlp>(c, tensors, prefix + "mlp.");
+  if (c.has_experts(n))
+    l.mlp = std::make_unique<MoeMlp>(c, tensors, prefix + "mlp.");
+  else
+    l.mlp = std::make_unique<DenseMlp>(c, tensors, prefix + "mlp.");
   return l;
 }
 

@@ -4,26 +4,32 @@
 #include <vector>
 
 #include "engine/linear.h"
+#include "engine/routing.h"
 #include "engine/top_rows.h"
 #include "system/buffer.h"
 
 namespace qwen3cpu {
 
 struct Workspace {
-  Buffer<float> x;           // [tokens][hidden_stride]: the residual stream
-  Buffer<float> normed;      // [tokens][hidden]
-  Buffer<float> q;           // [tokens][q_stride]
-  Buffer<float> k;           // [tokens][kv_stride]
-  Buffer<float> v;           // [tokens][kv_stride]
-  Buffer<float> attended;    // [tokens][heads * head_dim]
-  Buffer<float> projected;   // [tokens][hidden_stride]: o_proj and down_proj before they are added to x
-  Buffer<float> gate;        // [tokens][ffn_stride]
-  Buffer<float> up;          // [tokens][ffn_stride]
-  Buffer<float> cos, sin;    // [tokens][head_dim / 2]
-  Buffer<float> reduced;     // [tokens][reduced_stride]: what adapters make of an input
-  PreparedInput input;       // of the linear layer at hand
-  PreparedInput rest_input;  // of the head: what the 8 bits of `input` leave
-  PreparedInput top_input;   // of the head, for tokens of which the largest logits are wanted
+  Buffer<float> x;               // [tokens][hidden_stride]: the residual stream
+  Buffer<float> normed;          // [tokens][hidden]
+  Buffer<float> q;               // [tokens][q_stride]
+  Buffer<float> k;               // [tokens][kv_stride]
+  Buffer<float> v;               // [tokens][kv_stride]
+  Buffer<float> attended;        // [tokens][heads * head_dim]
+  Buffer<float> projected;       // [tokens][hidden_stride]: o_proj and down_proj before they are added to x
+  Buffer<float> gate;            // [tokens][ffn_stride]
+  Buffer<float> up;              // [tokens][ffn_stride]
+  Buffer<float> router_logits;   // [tokens][logits_stride]: of the experts
+  Routing routing;               // a row is one token in one of its experts
+  PreparedInput gathered_input;  // [rows]: of gate and up projections
+  PreparedInput expert_input;    // [rows]: of down projections
+  Buffer<float> expert_output;   // [rows][hidden_stride]
+  Buffer<float> cos, sin;        // [tokens][head_dim / 2]
+  Buffer<float> reduced;         // [tokens][reduced_stride]: what adapters make of an input
+  PreparedInput input;           // of the linear layer at hand
+  PreparedInput rest_input;      // of the head: what the 8 bits of `input` leave
+  PreparedInput top_input;       // of the head, for tokens of which the largest logits are wanted
   PreparedInput top_rest_input;
   std::vector<TopRows> top_rows;  // one for each of them
   Buffer<uint8_t> scratch;        // [threads][scratch_bytes]
@@ -32,7 +38,9 @@ struct Workspace {
     int64_t total = 0;
     for (const TopRows& rows : top_rows) total += rows.bytes();
     total += input.bytes() + top_input.bytes() + rest_input.bytes() + top_rest_input.bytes() + scratch.bytes();
-    for (const Buffer<float>* b : {&x, &normed, &q, &k, &v, &attended, &projected, &gate, &up, &cos, &sin, &reduced})
+    total += routing.bytes() + gathered_input.bytes() + expert_input.bytes();
+    for (const Buffer<float>* b : {&x, &normed, &q, &k, &v, &attended, &projected, &gate, &up, &cos, &sin, &reduced,
+                                   &router_logits, &expert_output})
       total += b->bytes();
     return total;
   }

@@ -62,6 +62,19 @@ using SiluMulFn = void(const float* gate, const float* up, int n, float* out);
 // y[i] = (y[i] + x[i]) * factor[i]; factor may be null: y[i] = y[i] + x[i].
 using AddFn = void(const float* x, const float* factor, int n, float* y);
 
+// y[i] = fma(scale, x[i], y[i]).
+using AddScaledFn = void(const float* x, float scale, int n, float* y);
+
+constexpr int kMostExperts = 4096;
+
+// Chooses experts for one token by its router logits [experts].
+//   chosen [k]: the k largest logits, of equal ones those of lower index; in ascending order of index
+//   m = the largest chosen logit; e[i] = exp(logits[i] - m); total = e in 8 lanes (lane i mod 8, ascending, plain adds
+//   from 0), added up along the tree; p[j] = e[chosen[j]] / total
+//   weight [k]: p, or with `normalised` p / (sum of p, ascending from 0)
+// A logit that is not a number counts as less than all others, and makes all weights NaN.
+using RouteFn = void(const float* logits, int experts, int k, bool normalised, int* chosen, float* weight);
+
 // Running state of one query head over the blocks of keys: out is not yet divided by sum.
 struct SoftmaxState {
   float max;
@@ -138,6 +151,8 @@ struct OpKernels {
   RopeFn* rope;
   SiluMulFn* silu_mul;
   AddFn* add;
+  AddScaledFn* add_scaled;
+  RouteFn* route;
   QuantizeFn* quantize_i8g32;
   QuantizeFn* quantize_i8g256;
   RoundQ4Fn* round_q4;

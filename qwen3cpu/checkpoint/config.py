@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3cpu.checkpoint.experts import ARCHITECTURE, MODEL_TYPE, Experts, read_experts
 from qwen3cpu.checkpoint.json_fields import Fields, brief
 from qwen3cpu.checkpoint.rope import RopeScaling, inverse_frequencies, read_rope
 from qwen3cpu.checkpoint.tensors import count_parameters
@@ -19,12 +20,18 @@ _DEFAULT_HEAD_DIM = 128  # what transformers' Qwen3Config takes when the key is 
 _MAX_PARAMETERS = 1 << 40
 MLX = "mlx"
 """What `quant_method` calls the weights of MLX."""
-_ARCHITECTURES = ("Qwen3ForCausalLM", "Qwen3Model", "Qwen3ForSequenceClassification")
+_ARCHITECTURES = {
+    "qwen3": ("Qwen3ForCausalLM", "Qwen3Model", "Qwen3ForSequenceClassification"),
+    MODEL_TYPE: (ARCHITECTURE,),
+}
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Shapes and constants of a dense Qwen3 model. Source: the published configs and transformers' Qwen3Config."""
+    """Shapes and constants of a Qwen3 model. Source: the published configs, transformers' Qwen3Config and Qwen3MoeConfig.
+
+    experts: of the layers that have some; None: all layers are dense.
+    """
 
     hidden_size: int
     intermediate_size: int
@@ -40,6 +47,7 @@ class ModelConfig:
     tie_word_embeddings: bool
     attention_bias: bool
     eos_token_ids: tuple[int, ...]
+    experts: Experts | None = None
 
     @classmethod
     def from_dict(
@@ -64,11 +72,12 @@ class ModelConfig:
         if "num_key_value_heads" not in values:
             raise fields.fail("num_key_value_heads", "an integer from 1 to 4096")
         positions = fields.integer("max_position_embeddings", 1, 2**30)
+        layers = fields.integer("num_hidden_layers", 1, 1024)
         theta, scaling = read_rope(values, source, positions)
         config = cls(
             hidden_size=fields.integer("hidden_size", 1, 1 << 17),
             intermediate_size=fields.integer("intermediate_size", 1, 1 << 20),
-            num_hidden_layers=fields.integer("num_hidden_layers", 1, 1024),
+            num_hidden_layers=layers,
             num_attention_heads=heads,
             num_key_value_heads=fields.optional_integer("num_key_value_heads", 1, 4096) or heads,
             head_dim=fields.integer("head_dim", 2, 1024) if "head_dim" in values else _DEFAULT_HEAD_DIM,
@@ -80,6 +89,7 @@ class ModelConfig:
             tie_word_embeddings=fields.boolean("tie_word_embeddings", False),
             attention_bias=fields.boolean("attention_bias", False),
             eos_token_ids=fields.token_ids("eos_token_id") or (),
+            experts=read_experts(fields, layers),
         )
         config._check_shapes(source)
         return config
@@ -99,6 +109,15 @@ class ModelConfig:
             )
         if self.parameters() > _MAX_PARAMETERS:
             raise ConfigError(f"{source}: expected at most {_MAX_PARAMETERS} parameters, found {self.parameters()}")
+
+    def has_experts(self, layer: int) -> bool:
+        """Whether the MLP of this layer is made of experts."""
+        return self.experts is not None and layer not in self.experts.dense_layers
+
+    def alone(self, layer: int, vocab_size: int) -> ModelConfig:
+        """The configuration of a model of this layer only, with a vocabulary of so many rows."""
+        experts = replace(self.experts, dense_layers=()) if self.experts and self.has_experts(layer) else None
+        return replace(self, num_hidden_layers=1, vocab_size=vocab_size, experts=experts)
 
     @property
     def query_size(self) -> int:
@@ -137,6 +156,7 @@ class ModelConfig:
             "inv_freq": self.inv_freq(),
             "rope_scale": self.rope_scale(),
             "context": context,
+            **({} if self.experts is None else {"experts": self.experts.native()}),
         }
 
     def parameters(self) -> int:
@@ -145,16 +165,17 @@ class ModelConfig:
 
 
 def _check_architecture(fields: Fields) -> None:
-    """Refuse everything that is not a dense Qwen3 with full attention."""
+    """Refuse everything that is not a Qwen3 with full attention."""
     values = fields.values
-    if fields.text("model_type") != "qwen3":
-        raise fields.fail("model_type", "'qwen3' (the dense Qwen3 models)")
+    known = _ARCHITECTURES.get(str(fields.text("model_type")))
+    if known is None:
+        raise fields.fail("model_type", "'qwen3' (the dense Qwen3 models) or 'qwen3_moe' (those with experts)")
     architectures = values.get("architectures")
     # Embedding models that sentence-transformers has saved say "Qwen3Model", converted rerankers the third.
     if architectures is not None and (
-        not isinstance(architectures, list) or set(_ARCHITECTURES).isdisjoint(map(str, architectures))
+        not isinstance(architectures, list) or set(known).isdisjoint(map(str, architectures))
     ):
-        raise fields.fail("architectures", f"a list with one of {', '.join(_ARCHITECTURES)}")
+        raise fields.fail("architectures", f"a list with one of {', '.join(known)}")
     if fields.text("hidden_act", "silu") not in ("silu", "swish"):
         raise fields.fail("hidden_act", "'silu'")
     if fields.boolean("use_sliding_window", False):

@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from qwen3cpu import _native
 from qwen3cpu.arguments import check_choice
+from qwen3cpu.checkpoint.experts import Experts
 
 EARLIER: Final = "q4s"
 """What packed files and sessions of earlier versions call q4. Such files are read; none are written any more."""
@@ -33,6 +34,8 @@ DEFAULT_QUANT: Final = NARROW
 KEEPING: Final = {128: "q4a128", 64: "q4a64", 32: "q4a32"}
 """Columns of a group -> the format that keeps weights which somebody else has rounded to sixteen levels."""
 
+EXPERTS: Final = "experts"
+"""The input of the experts' down projections, of which each sees other tokens: `_native.Model.run_layer` shows none."""
 EMBEDDING: Final = "model.embed_tokens.weight"
 HEAD: Final = "lm_head.weight"
 LAYERS: Final = "model.layers."
@@ -82,9 +85,12 @@ class ModelShape(Protocol):
     def tie_word_embeddings(self) -> bool: ...
     @property
     def attention_bias(self) -> bool: ...
+    @property
+    def experts(self) -> Experts | None: ...
+    def has_experts(self, layer: int) -> bool: ...
 
 
-Role = Literal["embedding", "head", "norm", "bias", "projection"]
+Role = Literal["embedding", "head", "norm", "bias", "projection", "router"]
 Size = Callable[[ModelShape], int]
 FormatRule = Callable[[str, bool], str]
 """rule(quant, whether the matrix is in the last layer): its weight format."""
@@ -114,16 +120,37 @@ def _head_dim(config: ModelShape) -> int:
     return config.head_dim
 
 
-def _always(config: ModelShape) -> bool:
+def _experts(config: ModelShape) -> int:
+    return 0 if config.experts is None else config.experts.count
+
+
+def _expert_width(config: ModelShape) -> int:
+    return 0 if config.experts is None else config.experts.width
+
+
+def _always(config: ModelShape, layer: int | None) -> bool:
     return True
 
 
-def _with_biases(config: ModelShape) -> bool:
+def _with_biases(config: ModelShape, layer: int | None) -> bool:
     return config.attention_bias
 
 
-def _with_own_head(config: ModelShape) -> bool:
+def _with_own_head(config: ModelShape, layer: int | None) -> bool:
     return not config.tie_word_embeddings
+
+
+def _with_experts(config: ModelShape, layer: int | None) -> bool:
+    return layer is not None and config.has_experts(layer)
+
+
+def _without_experts(config: ModelShape, layer: int | None) -> bool:
+    return not _with_experts(config, layer)
+
+
+def _float(quant: str, last_layer: bool) -> str:
+    """The rule of routers: a small error may choose another expert, and they are small."""
+    return "f32"
 
 
 def _as_asked(quant: str, last_layer: bool) -> str:
@@ -156,7 +183,8 @@ class TensorRow(NamedTuple):
 
     name, gguf: in a Hugging Face checkpoint and in a GGUF file; in a layer, what comes after the layer's number.
     size: (rows, cols) of a matrix, (length,) of a vector. reads: the input of the layer that the matrix is multiplied
-    with, as `_native.Model.run_layer` calls it. exists: whether a model has it. format: of a matrix, when packed.
+    with, as `_native.Model.run_layer` calls it. exists: whether a layer, or the
+    model outside the layers, has it. format: of a matrix, when packed.
     copies: how many a layer has, None for one without a number. "{copy}" in `name` stands for the number; a GGUF file
     has all copies in one tensor, whose first dimension they are.
     """
@@ -166,7 +194,7 @@ class TensorRow(NamedTuple):
     size: tuple[Size, ...]
     role: Role
     reads: str | None = None
-    exists: Callable[[ModelShape], bool] = _always
+    exists: Callable[[ModelShape, int | None], bool] = _always
     format: FormatRule = _as_asked
     copies: Size | None = None
 
@@ -174,10 +202,10 @@ class TensorRow(NamedTuple):
         """Of one copy."""
         return tuple(size(config) for size in self.size)
 
-    def parameters(self, config: ModelShape) -> int:
-        """Weights of all copies, 0 where the model does not have it."""
+    def parameters(self, config: ModelShape, layer: int | None) -> int:
+        """Weights of all copies in a layer, or outside the layers; 0 where it is not there."""
         copies = 1 if self.copies is None else self.copies(config)
-        return prod(self.shape(config)) * copies if self.exists(config) else 0
+        return prod(self.shape(config)) * copies if self.exists(config, layer) else 0
 
 
 # The table
@@ -205,9 +233,40 @@ IN_LAYER: Final = (
     TensorRow("self_attn.o_proj.weight", "attn_output.weight", (_hidden, _queries), "projection", "o"),
     TensorRow("self_attn.o_proj.bias", "attn_output.bias", (_hidden,), "bias", exists=_with_biases),
     TensorRow("post_attention_layernorm.weight", "ffn_norm.weight", (_hidden,), "norm"),
-    TensorRow("mlp.gate_proj.weight", "ffn_gate.weight", (_inner, _hidden), "projection", "gate_up"),
-    TensorRow("mlp.up_proj.weight", "ffn_up.weight", (_inner, _hidden), "projection", "gate_up"),
-    TensorRow("mlp.down_proj.weight", "ffn_down.weight", (_hidden, _inner), "projection", "down"),
+    TensorRow(
+        "mlp.gate_proj.weight", "ffn_gate.weight", (_inner, _hidden), "projection", "gate_up", exists=_without_experts
+    ),
+    TensorRow(
+        "mlp.up_proj.weight", "ffn_up.weight", (_inner, _hidden), "projection", "gate_up", exists=_without_experts
+    ),
+    TensorRow(
+        "mlp.down_proj.weight", "ffn_down.weight", (_hidden, _inner), "projection", "down", exists=_without_experts
+    ),
+    TensorRow(
+        "mlp.gate.weight",
+        "ffn_gate_inp.weight",
+        (_experts, _hidden),
+        "router",
+        "gate_up",
+        exists=_with_experts,
+        format=_float,
+    ),
+    *(
+        TensorRow(
+            f"mlp.experts.{{copy}}.{name}_proj.weight",
+            f"ffn_{name}_exps.weight",
+            size,
+            "projection",
+            reads,
+            exists=_with_experts,
+            copies=_experts,
+        )
+        for name, size, reads in (
+            ("gate", (_expert_width, _hidden), "gate_up"),
+            ("up", (_expert_width, _hidden), "gate_up"),
+            ("down", (_hidden, _expert_width), EXPERTS),
+        )
+    ),
 )
 AFTER_LAYERS: Final = (
     TensorRow("model.norm.weight", "output_norm.weight", (_hidden,), "norm"),
@@ -274,7 +333,7 @@ def tensors_of_layer(config: ModelShape, layer: int) -> Iterator[Tensor]:
 
 def _expand(rows: Sequence[TensorRow], config: ModelShape, layer: int | None = None) -> Iterator[Tensor]:
     for row in rows:
-        if not row.exists(config):
+        if not row.exists(config, layer):
             continue
         shape = row.shape(config)
         if row.copies is None:
@@ -307,14 +366,19 @@ def matrices_by_input(config: ModelShape, layer: int) -> dict[str, list[str]]:
 
 
 def input_sizes(config: ModelShape) -> dict[str, int]:
-    """Each input of a layer -> its columns."""
-    return {row.reads: row.shape(config)[1] for row in IN_LAYER if row.reads is not None and row.exists(config)}
+    """Each input of any layer -> its columns."""
+    found: dict[str, int] = {}
+    for layer in range(config.num_hidden_layers):
+        for row in IN_LAYER:
+            if row.reads is not None and row.exists(config, layer):
+                found[row.reads] = row.shape(config)[1]
+    return found
 
 
 def vocabulary_matrices(config: ModelShape) -> set[str]:
     """The names of embedding and head, which have a row for each token. All other matrices are in layers."""
     rows = (*BEFORE_LAYERS, *AFTER_LAYERS)
-    return {row.name for row in rows if row.role in ("embedding", "head") and row.exists(config)}
+    return {row.name for row in rows if row.role in ("embedding", "head") and row.exists(config, None)}
 
 
 def logits_matrix(config: ModelShape) -> str:
@@ -324,6 +388,6 @@ def logits_matrix(config: ModelShape) -> str:
 
 def count_parameters(config: ModelShape) -> int:
     """Number of weights; a tied embedding counts once."""
-    layer = sum(row.parameters(config) for row in IN_LAYER)
-    others = sum(row.parameters(config) for row in (*BEFORE_LAYERS, *AFTER_LAYERS))
-    return config.num_hidden_layers * layer + others
+    layers = range(config.num_hidden_layers)
+    others = sum(row.parameters(config, None) for row in (*BEFORE_LAYERS, *AFTER_LAYERS))
+    return others + sum(row.parameters(config, layer) for layer in layers for row in IN_LAYER)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.tensors import LAYERS, logits_matrix, vector_lengths, vocabulary_matrices
+from qwen3cpu.checkpoint.tensors import LAYERS, logits_matrix, tensors_of, vector_lengths, vocabulary_matrices
 from qwen3cpu.engine.engine import CHUNK
 from qwen3cpu.packed.matrix import MatrixLayout
 
@@ -55,7 +55,7 @@ def needs(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv: str, co
     weights = weight_bytes(config, matrices)
     tables = vocabulary_matrices(config)
     layers = weights - sum(matrix.bytes for name, matrix in matrices.items() if name in tables)
-    read = layers + matrices[logits_matrix(config)].bytes
+    read = layers - _not_chosen(config, matrices) + matrices[logits_matrix(config)].bytes
     return Needs(
         context=context,
         weight_bytes=weights,
@@ -65,6 +65,14 @@ def needs(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv: str, co
         read_bytes=read + context * block_bytes // _native.KV_BLOCK,
         read_bytes_at_start=read,
     )
+
+
+def _not_chosen(config: ModelConfig, matrices: Mapping[str, MatrixLayout]) -> int:
+    """Bytes of the experts that one token does not go through."""
+    if config.experts is None:
+        return 0
+    experts = sum(matrices[each.name].bytes for each in tensors_of(config) if each.copy is not None)
+    return experts * (config.experts.count - config.experts.chosen) // config.experts.count
 
 
 def weight_bytes(config: ModelConfig, matrices: Mapping[str, MatrixLayout]) -> int:
@@ -78,10 +86,15 @@ def _engine_bytes(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv:
     It is asked with one layer of the model and a vocabulary of one row tile, all zeros: untouched memory, which takes
     no room. The workspace grows by the same for each token, so two small passes tell what a large one takes.
     """
-    first = {name: matrix for name, matrix in matrices.items() if name.startswith(f"{LAYERS}0.")}
+    # A layer with experts needs more, where there is one.
+    number = next((n for n in range(config.num_hidden_layers) if config.has_experts(n)), 0)
+    prefix = f"{LAYERS}{number}."
+    first = {
+        f"{LAYERS}0.{name.removeprefix(prefix)}": matrix for name, matrix in matrices.items() if name.startswith(prefix)
+    }
     for name in vocabulary_matrices(config):
         first[name] = MatrixLayout(matrices[name].format, _native.TILE_ROWS, config.hidden_size)
-    layer = replace(config, num_hidden_layers=1, vocab_size=_native.TILE_ROWS)
+    layer = config.alone(number, _native.TILE_ROWS)
     model = _native.Model(
         layer.native(_native.KV_BLOCK),
         {name: layout.with_data(layout.room()) for name, layout in first.items()},

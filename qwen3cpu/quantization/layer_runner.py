@@ -36,7 +36,7 @@ class Layer:
         length: tokens of a sequence. together: tokens of a pass, at least one sequence; its workspace grows with them.
         """
         self._together = together
-        alone = replace(config, num_hidden_layers=1, vocab_size=_native.TILE_ROWS, tie_word_embeddings=True)
+        alone = replace(config.alone(layer, _native.TILE_ROWS), tie_word_embeddings=True)
         prefix = f"{LAYERS}{layer}."
         # Neither embedding nor head will be used.
         embedding = MatrixLayout(WIDE, _native.TILE_ROWS, config.hidden_size)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.tensors import EMBEDDING, NARROW, WIDE, matrices_by_input, tensors_of
+from qwen3cpu.checkpoint.tensors import EMBEDDING, EXPERTS, NARROW, WIDE, matrices_by_input, tensors_of
 from qwen3cpu.checkpoint.weight_source import WeightSource, original_matrix, read_vectors
 from qwen3cpu.packed.matrix import MatrixLayout
 from qwen3cpu.quantization.gptq import Rounding, column_order, damped
@@ -72,6 +72,8 @@ class QuickPacker:
             return None
         while self._layer < tensor.layer:
             self._enter(self._layer + 1)
+        if shown == EXPERTS:
+            return None
         if shown not in self._blocks:
             self._blocks[shown] = _factors(self._moments.pop(shown), tensor.shape[1], self._threads)
         return self._blocks[shown]
@@ -83,7 +85,8 @@ class QuickPacker:
         matrices = {}
         readers = matrices_by_input(self._config, layer)
         for name in chain.from_iterable(readers.values()):
-            layout = MatrixLayout(WIDE, *self._tensors[name].shape)
+            tensor = self._tensors[name]
+            layout = MatrixLayout(tensor.format(WIDE, self._config), *tensor.shape)
             out = layout.room()
             pack_matrix(self._weights, name, layout, out, threads=self._threads, progress=None)
             matrices[name] = layout.with_data(out)
@@ -91,7 +94,7 @@ class QuickPacker:
             self._config, matrices, self._vectors, layer, length=self._length, threads=self._threads, together=TOGETHER
         )
         self._moments, self._blocks, self._layer = {}, {}, layer
-        for inputs in runner.advance(self._x, *readers):
+        for inputs in runner.advance(self._x, *(shown for shown in readers if shown != EXPERTS)):
             for shown, x in inputs.items():
                 if shown not in self._moments:
                     self._moments[shown] = np.zeros((-(-x.shape[1] // BLOCK), BLOCK, BLOCK), np.float32)

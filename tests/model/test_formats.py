@@ -13,7 +13,7 @@ import pytest
 from native_models import all_logits, native_model, pack, pack_all, vectors
 from oracle import Oracle
 from quantized_oracle import QuantizedOracle, quantize_activations, unpack
-from random_models import SHAPES, config, random_ids, random_weights
+from random_models import EXPERT_SHAPES, SHAPES, config, random_ids, random_weights
 
 from qwen3cpu import _native
 
@@ -125,7 +125,7 @@ def test_logits_where_no_rounding_is_near_a_tie(shape, quant, tied):
     assert compared >= 20
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [*SHAPES, *EXPERT_SHAPES])
 @pytest.mark.parametrize("quant", ["f32", "bf16"])
 def test_logits_of_float_formats(shape, quant):
     cfg = config(shape)
@@ -144,7 +144,7 @@ def rms(x):
 
 
 @pytest.mark.parametrize("quant", ["q8", "q4"])
-@pytest.mark.parametrize("shape", ["two_queries_128", "five_queries_odd", "seven_queries_96", "wide"])
+@pytest.mark.parametrize("shape", ["two_queries_128", "five_queries_odd", "seven_queries_96", "wide", "experts_all_3"])
 def test_rounding_noise_is_as_large_as_predicted(shape, quant):
     # Two roundings of the same numbers that differ in their last bits drift apart, but their distance to the answer
     # without rounding must not: 70 positions x 400 logits give its size to a few per cent.

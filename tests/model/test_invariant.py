@@ -30,15 +30,25 @@ def ids(length, seed):
 PROMPT = ids(LENGTH, seed=0)
 
 
+EXPERTS = SHAPE | checkpoints.EXPERTS | {"num_experts": 7, "num_experts_per_tok": 3, "mlp_only_layers": [1]}
+CASES = [
+    *(("dense", quant, kv) for quant in QUANTS for kv in _native.KV_FORMATS),
+    *(("experts", quant, "f16") for quant in QUANTS),
+]
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return checkpoints.write_checkpoint(tmp_path_factory.mktemp("invariant"), **SHAPE).folder
+def folders(tmp_path_factory):
+    return {
+        name: checkpoints.write_checkpoint(tmp_path_factory.mktemp(name), **shape).folder
+        for name, shape in (("dense", SHAPE), ("experts", EXPERTS))
+    }
 
 
-@pytest.fixture(scope="module", params=[(quant, kv) for quant in QUANTS for kv in _native.KV_FORMATS], ids="-".join)
-def engine(request, folder):
-    quant, kv = request.param
-    return qwen3cpu.load(folder, quant=quant, kv=kv, threads=1).engine
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def engine(request, folders):
+    kind, quant, kv = request.param
+    return qwen3cpu.load(folders[kind], quant=quant, kv=kv, threads=1).engine
 
 
 @pytest.fixture(scope="module")

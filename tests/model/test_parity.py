@@ -5,7 +5,7 @@ import pytest
 from checkpoints import write_checkpoint
 from native_models import all_logits, greedy, native_model
 from oracle import Oracle, inverse_frequencies
-from random_models import SHAPES, config, random_ids, random_weights
+from random_models import EXPERT_SHAPES, SHAPES, config, random_ids, random_weights
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
@@ -19,7 +19,7 @@ def largest(logits):
     return np.abs(logits).max(1)
 
 
-@pytest.fixture(scope="module", params=SHAPES)
+@pytest.fixture(scope="module", params=[*SHAPES, *EXPERT_SHAPES])
 def shape(request):
     """(name, config, weights, f32 model)"""
     cfg = config(request.param)

@@ -46,6 +46,20 @@ ODD_SHAPE: dict[str, int] = {
 """Sizes that are whole numbers of nothing, so that all tails are met."""
 
 
+EXPERTS: dict[str, Any] = {
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "model_type": "qwen3_moe",
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 40,
+    "norm_topk_prob": True,
+    "decoder_sparse_step": 1,
+    "mlp_only_layers": [],
+    "tie_word_embeddings": False,
+}
+"""What makes a model one with experts."""
+
+
 def qwen3_config(**overrides: Any) -> dict[str, Any]:
     """config.json of a tiny model; keyword arguments replace keys, and a value of `...` removes the key."""
     ids = control_ids()
@@ -110,12 +124,34 @@ def tensor_shapes(config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, .
         yield at + "self_attn.q_norm.weight", (dim,)
         yield at + "self_attn.k_norm.weight", (dim,)
         yield at + "post_attention_layernorm.weight", (hidden,)
-        yield at + "mlp.gate_proj.weight", (inner, hidden)
-        yield at + "mlp.up_proj.weight", (inner, hidden)
-        yield at + "mlp.down_proj.weight", (hidden, inner)
+        yield from mlp_shapes(config, layer)
     yield "model.norm.weight", (hidden,)
     if not config["tie_word_embeddings"]:
         yield "lm_head.weight", (config["vocab_size"], hidden)
+
+
+def mlp_shapes(config: Mapping[str, Any], layer: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """(HF name, shape) of every tensor of a layer's MLP."""
+    hidden, at, wide, mlps = config["hidden_size"], f"model.layers.{layer}.mlp.", config["intermediate_size"], [""]
+    if has_experts(config, layer):
+        yield at + "gate.weight", (config["num_experts"], hidden)
+        wide = config["moe_intermediate_size"]
+        mlps = [f"experts.{number}." for number in range(config["num_experts"])]
+    for mlp in mlps:
+        yield at + mlp + "gate_proj.weight", (wide, hidden)
+        yield at + mlp + "up_proj.weight", (wide, hidden)
+        yield at + mlp + "down_proj.weight", (hidden, wide)
+
+
+def has_experts(config: Mapping[str, Any], layer: int) -> bool:
+    """Whether a layer of a config.json has experts, as transformers' Qwen3MoeDecoderLayer decides."""
+    sparse = config.get("num_experts", 0) > 0 and (layer + 1) % config.get("decoder_sparse_step", 1) == 0
+    return sparse and layer not in (config.get("mlp_only_layers") or [])
+
+
+def experts_config(**overrides: Any) -> dict[str, Any]:
+    """config.json of a tiny model with experts; arguments as for qwen3_config."""
+    return qwen3_config(**EXPERTS | overrides)
 
 
 GAINS = {"norm": 3.0, "q_norm": 2.5, "o_proj": 4.0, "down_proj": 4.0}

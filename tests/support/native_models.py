@@ -28,12 +28,18 @@ def pack(weight_format: str, weights: NDArray[np.float32]) -> PackedMatrix:
 
 
 def pack_all(quant: str, weights: Weights) -> Matrices:
-    """Every matrix of a model; as in the package, "q4" keeps the embedding, the head and v_proj in q8."""
+    """Every matrix of a model; as in the package, "q4" keeps the embedding, the head and v_proj in q8, and routers are f32."""
     return {
-        name: pack("q8" if quant == "q4" and (name in TABLES or "v_proj" in name) else quant, values)
+        name: pack(_format(name, quant), values)
         for name, values in weights.items()
         if values.ndim == 2
     }
+
+
+def _format(name: str, quant: str) -> str:
+    if name.endswith("mlp.gate.weight"):
+        return "f32"
+    return "q8" if quant == "q4" and (name in TABLES or "v_proj" in name) else quant
 
 
 def vectors(weights: Weights) -> dict[str, NDArray[np.float32]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from checkpoints import has_experts
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -85,6 +86,8 @@ class Oracle:
     linear: Callable[[str, Array], Array] | None = None
     embed: Callable[[Array], Array] | None = None
     store: Callable[[Array], Array] = lambda x: x
+    least_lead: float = math.inf
+    """By how much a chosen expert's router logit was at least larger than that of one that was not chosen."""
 
     def logits(self, ids: Array) -> Array:
         """[tokens, vocab_size] for one sequence of token ids."""
@@ -102,7 +105,8 @@ class Oracle:
         for layer in range(self.config["num_hidden_layers"]):
             p = f"model.layers.{layer}."
             x = x + self._attend(p + "self_attn.", self._norm(p + "input_layernorm", x))
-            x = x + self._mlp(p + "mlp.", self._norm(p + "post_attention_layernorm", x))
+            mlp = self._experts if has_experts(self.config, layer) else self._mlp
+            x = x + mlp(p + "mlp.", self._norm(p + "post_attention_layernorm", x))
             states.append(x)
         return states
 
@@ -135,6 +139,26 @@ class Oracle:
 
     def _mlp(self, p: str, h: Array) -> Array:
         return self._linear(p + "down_proj", silu(self._linear(p + "gate_proj", h)) * self._linear(p + "up_proj", h))
+
+    def _experts(self, p: str, h: Array) -> Array:
+        """Each token through the experts of its largest router logits, of equal ones those of lower number."""
+        router = h @ self._weight(p + "gate.weight").T  # never quantised
+        k = self.config["num_experts_per_tok"]
+        order = np.argsort(-router, axis=1, kind="stable")
+        ranked = np.take_along_axis(router, order, 1)
+        if k < router.shape[1]:
+            self.least_lead = min(self.least_lead, float((ranked[:, k - 1] - ranked[:, k]).min()))
+        shares = softmax(router)
+        out = np.zeros_like(h)
+        for expert in range(router.shape[1]):
+            tokens = np.flatnonzero((order[:, :k] == expert).any(1))
+            if len(tokens) == 0:
+                continue
+            weight = shares[tokens, expert]
+            if self.config.get("norm_topk_prob", False):
+                weight = weight / np.take_along_axis(shares, order[:, :k], 1)[tokens].sum(1)
+            out[tokens] += weight[:, None] * self._mlp(f"{p}experts.{expert}.", h[tokens])
+        return out
 
     def _norm(self, name: str, x: Array) -> Array:
         return rms_norm(x, self._weight(name + ".weight"), self.config["rms_norm_eps"])

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from checkpoints import qwen3_config, tensor_shapes
+from checkpoints import experts_config, qwen3_config, tensor_shapes
 from numpy.typing import NDArray
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}
@@ -106,13 +106,44 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
 }
 
-GAINS = {"embed_tokens": 3.0, "lm_head": 3.0, "o_proj": 8.0, "down_proj": 8.0}
+# Odd numbers of experts, dense layers between by both keys, one expert and all of them chosen, weights scaled or not,
+# widths that are no multiple of 8, other heads and biases.
+EXPERT_SHAPES: dict[str, dict[str, Any]] = {
+    "experts_8_of_128": {"num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 24},
+    "experts_2_of_8": {"num_hidden_layers": 3},
+    "experts_3_of_7": {"num_experts": 7, "num_experts_per_tok": 3, "moe_intermediate_size": 33, "hidden_size": 77},
+    "experts_1_of_5": {"num_experts": 5, "num_experts_per_tok": 1, "norm_topk_prob": False},
+    "experts_all_3": {"num_experts": 3, "num_experts_per_tok": 3, "moe_intermediate_size": 51},
+    "experts_not_normalised": {"num_experts": 17, "num_experts_per_tok": 4, "norm_topk_prob": False},
+    "experts_every_other": {"num_hidden_layers": 5, "decoder_sparse_step": 2, "num_experts": 6},
+    "experts_named_layers": {
+        "num_hidden_layers": 4,
+        "mlp_only_layers": [0, 2],
+        "num_experts": 9,
+        "num_experts_per_tok": 2,
+        "intermediate_size": 131,
+    },
+    "experts_bias_tied": {"attention_bias": True, "tie_word_embeddings": True, "num_experts": 11, "hidden_size": 100},
+    "experts_yarn_128": {
+        "head_dim": 128,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 1,
+        "rope_scaling": YARN,
+        "num_experts": 32,
+        "num_experts_per_tok": 5,
+        "moe_intermediate_size": 96,
+    },
+}
+
+GAINS = {"embed_tokens": 3.0, "lm_head": 3.0, "o_proj": 8.0, "down_proj": 8.0, "gate": 2.0}
 """Standard deviation of W x for x of unit scale, where it is not 1: the layers shall outweigh the embedding."""
 
 
 def config(shape: str, **overrides: Any) -> dict[str, Any]:
-    """The config.json of SHAPES[shape]."""
-    return qwen3_config(**{"torch_dtype": "float32", "vocab_size": VOCAB_SIZE, **SHAPES[shape], **overrides})
+    """The config.json of SHAPES[shape] or EXPERT_SHAPES[shape]."""
+    make = experts_config if shape in EXPERT_SHAPES else qwen3_config
+    own = EXPERT_SHAPES.get(shape) or SHAPES[shape]
+    return make(**{"torch_dtype": "float32", "vocab_size": VOCAB_SIZE, **own, **overrides})
 
 
 def uniform(generator: np.random.PCG64, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""transformers' Qwen3ForCausalLM in float32 with eager attention: the reference implementation of the parity tests.
+"""transformers' Qwen3ForCausalLM and Qwen3MoeForCausalLM in float32 with eager attention: the reference implementation of the parity tests.
 
 Import it after `pytest.importorskip("torch")` and `pytest.importorskip("transformers")`.
 """
@@ -9,19 +9,39 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from checkpoints import has_experts
 from numpy.typing import NDArray
 
 torch.set_num_threads(1)
+
+
+def _as_kept(
+    config: Mapping[str, Any], weights: Mapping[str, NDArray[np.float32]]
+) -> Mapping[str, NDArray[np.float32]]:
+    """Weights as the model keeps them in memory: the experts of a layer in one array, gate and up one after the other."""
+    kept = {name: values for name, values in weights.items() if ".experts." not in name}
+    for layer in range(config["num_hidden_layers"]):
+        if not has_experts(config, layer):
+            continue
+        at = f"model.layers.{layer}.mlp.experts."
+        stacked = {
+            part: np.stack([weights[f"{at}{n}.{part}.weight"] for n in range(config["num_experts"])])
+            for part in ("gate_proj", "up_proj", "down_proj")
+        }
+        kept[at + "gate_up_proj"] = np.concatenate([stacked["gate_proj"], stacked["up_proj"]], axis=1)
+        kept[at + "down_proj"] = stacked["down_proj"]
+    return kept
 
 
 class Reference:
     """A model with given weights. config: a config.json; weights: every tensor by its checkpoint name."""
 
     def __init__(self, config: Mapping[str, Any], weights: Mapping[str, NDArray[np.float32]]) -> None:
-        parsed = transformers.Qwen3Config.from_dict(dict(config))
-        parsed._attn_implementation = "eager"
-        self.model = transformers.Qwen3ForCausalLM(parsed).float().eval()
-        state = {name: torch.from_numpy(np.array(values)) for name, values in weights.items()}
+        name = "Qwen3Moe" if "num_experts" in config else "Qwen3"
+        parsed = getattr(transformers, f"{name}Config").from_dict(dict(config))
+        parsed._attn_implementation = parsed._experts_implementation = "eager"
+        self.model = getattr(transformers, f"{name}ForCausalLM")(parsed).float().eval()
+        state = {name: torch.from_numpy(np.array(values)) for name, values in _as_kept(config, weights).items()}
         if config["tie_word_embeddings"]:
             state["lm_head.weight"] = state["model.embed_tokens.weight"]
         self.model.load_state_dict(state, strict=True)

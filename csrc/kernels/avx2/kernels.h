@@ -42,6 +42,8 @@ RmsNormFn rms_norm;
 RopeFn rope;
 SiluMulFn silu_mul;
 AddFn add;
+AddScaledFn add_scaled;
+RouteFn route;
 QuantizeFn quantize_i8g32;
 QuantizeFn quantize_i8g256;
 RoundQ4Fn round_q4;

@@ -3,6 +3,7 @@
 
 #include "kernels/avx2/exp.h"
 #include "kernels/avx2/quantize.h"
+#include "kernels/choose_experts.h"
 
 namespace qwen3cpu::avx2 {
 namespace {
@@ -93,6 +94,26 @@ void ops::add(const float* x, const float* factor, int n, float* y) {
     const __m256 sum = _mm256_add_ps(load_some(y + i, some), load_some(x + i, some));
     store_some(y + i, some, factor == nullptr ? sum : _mm256_mul_ps(sum, load_some(factor + i, some)));
   });
+}
+
+void ops::add_scaled(const float* x, float scale, int n, float* y) {
+  const __m256 factor = _mm256_set1_ps(scale);
+  for_vectors(n, [&](int i, int some) {
+    store_some(y + i, some, _mm256_fmadd_ps(factor, load_some(x + i, some), load_some(y + i, some)));
+  });
+}
+
+void ops::route(const float* logits, int experts, int k, bool normalised, int* chosen, float* weight) {
+  const float largest = choose_experts(logits, experts, k, chosen);
+  const __m256 top = _mm256_set1_ps(largest);
+  __m256 total = _mm256_setzero_ps();
+  for_vectors(experts, [&](int i, int some) {
+    const __m256 e = exponential(_mm256_sub_ps(load_some(logits + i, some), top));
+    total = _mm256_add_ps(total, _mm256_and_ps(e, _mm256_castsi256_ps(first_lanes(some))));
+  });
+  const float sum = sum_lanes(total);
+  for (int j = 0; j < k; ++j) weight[j] = exponential(logits[chosen[j]] - largest) / sum;
+  weigh_experts(normalised, k, weight);
 }
 
 void ops::quantize_i8g32(const float* x, int cols, int, int8_t* q, float* scale, int16_t* sum) {

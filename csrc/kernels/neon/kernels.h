@@ -41,6 +41,8 @@ namespace ops {
 RmsNormFn rms_norm;
 RopeFn rope;
 SiluMulFn silu_mul;
+AddScaledFn add_scaled;
+RouteFn route;
 QuantizeFn quantize_i8g32;
 QuantizeFn quantize_i8g256;
 RoundQ4Fn round_q4;

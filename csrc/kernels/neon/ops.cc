@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstddef>
 
+#include "kernels/choose_experts.h"
 #include "kernels/neon/exp.h"
 #include "kernels/neon/quantize.h"
 
@@ -62,6 +63,25 @@ void ops::silu_mul(const float* gate, const float* up, int n, float* out) {
     const F8 silu = g / (all8(1.0f) + exponential(negated));
     store_some(out + i, some, silu * load_some(up + i, some));
   });
+}
+
+void ops::add_scaled(const float* x, float scale, int n, float* y) {
+  for_vectors(
+      n, [&](int i, int some) { store_some(y + i, some, fma(load_some(y + i, some), load_some(x + i, some), scale)); });
+}
+
+void ops::route(const float* logits, int experts, int k, bool normalised, int* chosen, float* weight) {
+  const float largest = choose_experts(logits, experts, k, chosen);
+  const F8 top = all8(largest);
+  F8 total = all8(0.0f);
+  for_vectors(experts, [&](int i, int some) {
+    float e[kLanes] = {};
+    store_some(e, some, exponential(load_some(logits + i, some) - top));
+    total = total + load8(e);
+  });
+  const float sum = sum_lanes(total);
+  for (int j = 0; j < k; ++j) weight[j] = exponential(logits[chosen[j]] - largest) / sum;
+  weigh_experts(normalised, k, weight);
 }
 
 void ops::quantize_i8g32(const float* x, int cols, int, int8_t* q, float* scale, int16_t* sum) {

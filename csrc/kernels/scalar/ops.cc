@@ -1,6 +1,7 @@
 // Norm, rotation, activation function and quantisation of activations.
 #include <cmath>
 
+#include "kernels/choose_experts.h"
 #include "kernels/scalar/exp.h"
 #include "kernels/scalar/kernels.h"
 #include "kernels/scalar/quantize.h"
@@ -45,6 +46,19 @@ void ops::silu_mul(const float* gate, const float* up, int n, float* out) {
 void ops::add(const float* x, const float* factor, int n, float* y) {
   for (int i = 0; i < n; ++i) y[i] += x[i];
   for (int i = 0; factor != nullptr && i < n; ++i) y[i] *= factor[i];
+}
+
+void ops::add_scaled(const float* x, float scale, int n, float* y) {
+  for (int i = 0; i < n; ++i) y[i] = std::fma(scale, x[i], y[i]);
+}
+
+void ops::route(const float* logits, int experts, int k, bool normalised, int* chosen, float* weight) {
+  const float largest = choose_experts(logits, experts, k, chosen);
+  float lane[8] = {};
+  for (int i = 0; i < experts; ++i) lane[i % 8] += exponential(logits[i] - largest);
+  const float total = sum_lanes(lane);
+  for (int j = 0; j < k; ++j) weight[j] = exponential(logits[chosen[j]] - largest) / total;
+  weigh_experts(normalised, k, weight);
 }
 
 void ops::quantize_i8g32(const float* x, int cols, int stride, int8_t* q, float* scale, int16_t* sum) {

@@ -33,6 +33,7 @@ def ordinary(n: int) -> Operands:
         "silu_mul": [(normal(n, 2, 8.0), y)],
         "rope": [(normal(2 * n, 3), np.cos(angle), np.sin(angle))],
         "add": [(x, y), (x, y, normal(n, 5))],
+        "add_scaled": [(x, y, np.float32(0.3))],
     }
 
 
@@ -45,6 +46,7 @@ def hostile() -> Operands:
         "silu_mul": [(x, ones), (x, x)],
         "rope": [(x, x[:7].copy(), x[7:].copy())],
         "add": [(x, x[::-1].copy()), (x, x, x[::-1].copy())],
+        "add_scaled": [(x, x[::-1].copy(), np.float32(-3))],
     }
 
 
@@ -53,7 +55,7 @@ def run(kernel: Kernel, isa: str, operands: tuple[np.ndarray, ...]) -> np.ndarra
     return function(isa, *operands, *([1e-6] if kernel.name == "rms_norm" else []))
 
 
-@pytest.mark.parametrize("kernel", compiled("op", "rms_norm", "silu_mul", "rope", "add"), ids=str)
+@pytest.mark.parametrize("kernel", compiled("op", "rms_norm", "silu_mul", "rope", "add", "add_scaled"), ids=str)
 def test_equals_oracle_at_every_length_and_on_hostile_values(kernel: Kernel) -> None:
     with Differences(kernel) as differences:
         for kind, calls in [*((f"normal {n}", ordinary(n)) for n in LENGTHS), ("hostile", hostile())]:
@@ -114,6 +116,61 @@ def test_silu_against_float64(kernel: Kernel) -> None:
     gate, up = np.linspace(-80, 80, 4001).astype(np.float32), normal(4001)
     exact = gate.astype(np.float64) / (1 + np.exp(-gate.astype(np.float64))) * up
     assert (np.abs(kernels.silu_mul(kernel.isa, gate, up) - exact) <= gamma(7) * np.abs(exact) + FLUSHED).all()
+
+
+# ---- routing
+
+
+def routed(kernel: str, logits: np.ndarray, chosen: int, normalised: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(experts, weights) by the kernel of an instruction set."""
+    experts, weights = kernels.route(kernel, logits, chosen, normalised)
+    return experts, weights
+
+
+@pytest.mark.parametrize("kernel", compiled("op", "route"), ids=str)
+def test_routing_equals_oracle(kernel: Kernel) -> None:
+    hostile = [np.float32(HOSTILE), np.float32([np.nan, 1, np.inf, 2, np.nan]), np.full(9, -np.inf, np.float32)]
+    with Differences(kernel) as differences:
+        for logits in [*(normal(n, 7, 3.0) for n in LENGTHS), *hostile]:
+            for chosen in {1, min(2, len(logits)), min(8, len(logits)), len(logits)}:
+                for normalised in (True, False):
+                    mine, theirs = (routed(isa, logits, chosen, normalised) for isa in (kernel.isa, ORACLE))
+                    differences.add(mine[0], theirs[0], length=len(logits), chosen=chosen)
+                    differences.add(mine[1], theirs[1], length=len(logits), chosen=chosen, normalised=normalised)
+
+
+@every("route")
+def test_routing_takes_the_largest_logits(kernel: Kernel) -> None:
+    """Weights against float64: exponential, sum of n terms, quotient, and the sum and quotient that normalise."""
+    for n in (5, 16, 128):
+        for chosen in (1, 3, 5):
+            logits = normal(n, 9, 3.0)
+            largest = np.sort(np.argsort(-logits, kind="stable")[:chosen])
+            shares = np.exp(logits.astype(np.float64) - logits.max())
+            shares /= shares.sum()
+            for normalised in (True, False):
+                experts, weights = routed(kernel.isa, logits, chosen, normalised)
+                assert experts.tolist() == largest.tolist()
+                exact = shares[largest] / (shares[largest].sum() if normalised else 1)
+                assert (np.abs(weights - exact) <= gamma(2 * (4 + n / 8 + 4)) * exact + FLUSHED).all()
+
+
+@every("route")
+def test_of_equal_logits_the_lower_index_is_chosen(kernel: Kernel) -> None:
+    logits = np.float32([1, 2, 2, 0, 2, 1, 2, -0.0])
+    assert routed(kernel.isa, logits, 3, True)[0].tolist() == [1, 2, 4]
+    assert routed(kernel.isa, logits, 5, True)[0].tolist() == [0, 1, 2, 4, 6]
+    assert routed(kernel.isa, logits, 7, True)[0].tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert routed(kernel.isa, np.zeros(40, np.float32), 2, True)[0].tolist() == [0, 1]
+    assert routed(kernel.isa, np.zeros(40, np.float32), 2, True)[1].tolist() == [0.5, 0.5]
+
+
+@every("route")
+def test_routing_of_what_is_not_a_number(kernel: Kernel) -> None:
+    experts, weights = routed(kernel.isa, np.float32([np.nan, 1, 3, np.nan, 2]), 2, True)
+    assert experts.tolist() == [2, 4]
+    assert np.isnan(weights).all()
+    assert routed(kernel.isa, np.full(6, np.nan, np.float32), 3, False)[0].tolist() == [0, 1, 2]
 
 
 # ---- quantisation of activations

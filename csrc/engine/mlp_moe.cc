@@ -1,0 +1,160 @@
+// Router, gate and up projections of the chosen experts, their down projections, and the weighted sum.
+//
+// A row is one token in one of its experts. Rows are sorted by expert, so that an expert's weights are read once for
+// all of its tokens. What a row computes does not depend on the others, and a token adds its experts up in the order
+// of their numbers: no neighbour changes a bit.
+#include "engine/mlp_moe.h"
+
+#include <algorithm>
+
+#include "engine/pass.h"
+#include "system/error.h"
+
+namespace qwen3cpu {
+namespace {
+
+// Choices of so few tokens take less time than another phase.
+constexpr int kRoutedAlone = 16;
+
+}  // namespace
+
+MoeMlp::MoeMlp(const Config& c, const Tensors& tensors, const std::string& prefix)
+    : router_(tensors.matrix(prefix + "gate.weight", c.experts.count, c.hidden_size)),
+      chosen_(c.experts.chosen),
+      normalised_(c.experts.normalised),
+      stride_(spread_rows(c.experts.width)),
+      logits_stride_(padded_rows(c.experts.count)) {
+  for (int e = 0; e < c.experts.count; ++e) {
+    const std::string name = prefix + "experts." + std::to_string(e) + ".";
+    const Expert& made =
+        experts_.emplace_back(Expert{tensors.matrix(name + "gate_proj.weight", c.experts.width, c.hidden_size),
+                                     tensors.matrix(name + "up_proj.weight", c.experts.width, c.hidden_size),
+                                     tensors.matrix(name + "down_proj.weight", c.hidden_size, c.experts.width)});
+    const Expert& first = experts_.front();
+    if (made.gate_proj.format != first.gate_proj.format || made.up_proj.format != first.up_proj.format ||
+        made.down_proj.format != first.down_proj.format)
+      throw Error(name + "gate_proj.weight, up_proj, down_proj: expected the formats of expert 0");
+  }
+}
+
+std::vector<const Matrix*> MoeMlp::matrices() const {
+  std::vector<const Matrix*> all = {&router_};
+  for (const Expert& e : experts_) all.insert(all.end(), {&e.gate_proj, &e.up_proj, &e.down_proj});
+  return all;
+}
+
+void MoeMlp::reserve(int n_tokens, Workspace& ws) const {
+  const int64_t rows = int64_t{n_tokens} * chosen_;
+  const Expert& like = experts_.front();
+  ws.router_logits.reserve(n_tokens * logits_stride_);
+  ws.routing.reserve(n_tokens, router_.rows, chosen_);
+  ws.gate.reserve(rows * stride_);
+  ws.up.reserve(rows * stride_);
+  ws.expert_output.reserve(rows * spread_rows(like.down_proj.rows));
+  if (n_tokens > 1)
+    for (const Matrix* reader : {&like.gate_proj, &like.up_proj})
+      ws.gathered_input.reserve(activation_of(reader->format), static_cast<int>(rows), reader->cols);
+  ws.expert_input.reserve(activation_of(like.down_proj.format), static_cast<int>(rows), like.down_proj.cols);
+}
+
+void MoeMlp::add(Team& team, Pass& pass) const {
+  route(team, pass);
+  if (pass.n_tokens > 1) gather(team, pass);
+  gate_and_up(team, pass);
+  down(team, pass);
+  add_up(team, pass);
+}
+
+void MoeMlp::route(Team& team, Pass& pass) const {
+  Workspace& ws = pass.workspace;
+  float* logits = ws.router_logits.get();
+  const Pieces pieces(router_, pass.n_tokens, team.size());
+  team.for_each(pieces.count(), [&](int i) { pass.multiply(team, router_, pieces[i], logits, logits_stride_); });
+  const auto choose = [&](int t) {
+    pass.isa.ops.route(logits + t * logits_stride_, router_.rows, chosen_, normalised_, ws.routing.experts_of(t),
+                       ws.routing.weights_of(t));
+  };
+  const bool alone = pass.n_tokens <= kRoutedAlone;
+  if (!alone) team.for_each(pass.n_tokens, choose);
+  team.for_each(1, [&](int) {
+    for (int t = 0; alone && t < pass.n_tokens; ++t) choose(t);
+    ws.routing.sort(pass.n_tokens);
+  });
+}
+
+// The prepared inputs of all rows, those of an expert side by side. One token's rows all read the same.
+void MoeMlp::gather(Team& team, Pass& pass) const {
+  Workspace& ws = pass.workspace;
+  const ActivationForms forms({experts_.front().gate_proj, experts_.front().up_proj});
+  const int cols = router_.cols;
+  team.for_each(ws.routing.rows(), [&](int row) {
+    for (int j = 0; j < kActivations; ++j) {
+      const auto form = static_cast<Activation>(j);
+      if (forms.has(form)) ws.gathered_input.copy(form, cols, ws.input, ws.routing.token_of(row), row);
+    }
+  });
+}
+
+template <class Body>
+void MoeMlp::for_pieces(Team& team, Pass& pass, const Matrix& like, Body&& body) const {
+  const std::vector<Routing::Share>& shares = pass.workspace.routing.shares();
+  int total = 0;
+  for (const Routing::Share& share : shares) total += Pieces(like, share.rows, team.size()).count();
+  team.for_each(total, [&](int i) {
+    for (const Routing::Share& share : shares) {
+      const Pieces pieces(like, share.rows, team.size());
+      if (i < pieces.count()) return body(share, pieces[i]);
+      i -= pieces.count();
+    }
+  });
+}
+
+void MoeMlp::gate_and_up(Team& team, Pass& pass) const {
+  Workspace& ws = pass.workspace;
+  const bool one = pass.n_tokens == 1;
+  const PreparedInput& input = one ? ws.input : ws.gathered_input;
+  for_pieces(team, pass, experts_.front().gate_proj, [&](const Routing::Share& share, Pieces::Piece piece) {
+    const Expert& expert = experts_[static_cast<size_t>(share.expert)];
+    // Row `first_row` of the outputs is that of the piece's inputs, or of the only token.
+    const int64_t ahead = one ? share.first_row * stride_ : 0;
+    float *gates = ws.gate.get() + ahead, *ups = ws.up.get() + ahead;
+    if (!one) piece.first_token += share.first_row;
+    multiply(pass.isa, expert.gate_proj, input, piece, gates, stride_, pass.scratch(team));
+    multiply(pass.isa, expert.up_proj, input, piece, ups, stride_, pass.scratch(team));
+    const int column = piece.first_tile * kTileRows;
+    for (int t = piece.first_token; t < piece.first_token + piece.tokens; ++t) {
+      float* gate = gates + t * stride_ + column;
+      pass.isa.ops.silu_mul(gate, ups + t * stride_ + column, piece.tiles * kTileRows, gate);
+    }
+  });
+}
+
+void MoeMlp::down(Team& team, Pass& pass) const {
+  Workspace& ws = pass.workspace;
+  const Matrix& like = experts_.front().down_proj;
+  const Activation form = activation_of(like.format);
+  team.for_each(ws.routing.rows(), [&](int row) {
+    ws.expert_input.prepare(pass.isa.ops, form, like.cols, row, ws.gate.get() + row * stride_);
+  });
+  for_pieces(team, pass, like, [&](const Routing::Share& share, Pieces::Piece piece) {
+    piece.first_token += share.first_row;
+    multiply(pass.isa, experts_[static_cast<size_t>(share.expert)].down_proj, ws.expert_input, piece,
+             ws.expert_output.get(), pass.hidden_stride, pass.scratch(team));
+  });
+}
+
+// x += sum of weight * output over a token's experts, by their numbers.
+void MoeMlp::add_up(Team& team, Pass& pass) const {
+  Workspace& ws = pass.workspace;
+  const int hidden = pass.config.hidden_size;
+  team.for_each(pass.n_tokens, [&](int t) {
+    float* sum = ws.projected.get() + t * pass.hidden_stride;
+    std::fill_n(sum, hidden, 0.0f);
+    for (int j = 0; j < chosen_; ++j)
+      pass.isa.ops.add_scaled(ws.expert_output.get() + ws.routing.row_of(t, j) * pass.hidden_stride,
+                              ws.routing.weights_of(t)[j], hidden, sum);
+    pass.isa.ops.add(sum, nullptr, hidden, ws.x.get() + t * pass.hidden_stride);
+  });
+}
+
+}  // namespace qwen3cpu

@@ -1,0 +1,46 @@
+// Which experts each token of a pass goes to, and the rows of the tokens of each expert side by side.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace qwen3cpu {
+
+class Routing {
+ public:
+  // Room for a choice of `chosen` out of `experts` for each of n_tokens.
+  void reserve(int n_tokens, int experts, int chosen);
+  int64_t bytes() const;
+
+  // What a token's choice is written to: experts ascending, and their weights.
+  int* experts_of(int token) { return &experts_[static_cast<size_t>(token) * static_cast<size_t>(chosen_)]; }
+  float* weights_of(int token) { return &weights_[static_cast<size_t>(token) * static_cast<size_t>(chosen_)]; }
+  // Sorts the choices of the first n_tokens by expert; called by one thread when all are there.
+  void sort(int n_tokens);
+
+  // One expert that tokens chose: its rows are [first_row, first_row + rows) of all.
+  struct Share {
+    int expert;
+    int first_row, rows;
+  };
+  const std::vector<Share>& shares() const { return shares_; }  // experts ascending
+  int rows() const { return rows_; }
+  int token_of(int row) const { return tokens_[static_cast<size_t>(row)]; }
+  // The row of the j-th expert that a token chose.
+  int row_of(int token, int j) const {
+    return row_of_[static_cast<size_t>(token) * static_cast<size_t>(chosen_) + static_cast<size_t>(j)];
+  }
+
+ private:
+  int chosen_ = 0;
+  int rows_ = 0;
+  std::vector<int> experts_;    // [tokens][chosen]
+  std::vector<float> weights_;  // [tokens][chosen]
+  std::vector<int> row_of_;     // [tokens][chosen]
+  std::vector<int> tokens_;     // [rows]
+  std::vector<int> first_;      // [experts + 1]: where the rows of an expert begin
+  std::vector<Share> shares_;
+};
+
+}  // namespace qwen3cpu
