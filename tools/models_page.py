@@ -30,7 +30,7 @@ def _row(model: KnownModel) -> str:
         model.task,
         f"{model.parameters / 1e9:.3g} billion",
         size_text(model.file_bytes),
-        "cannot be run yet" if facts["weight_bytes"] is None else size_text(facts["weight_bytes"]),
+        size_text(facts["weight_bytes"]),
         f"{model.positions:,}",
         ", ".join(model.forms),
     )

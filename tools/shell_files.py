@@ -25,7 +25,7 @@ MODELS = {"MODEL", "SOURCE", "BASE"}
 FOLDERS = {"DIR", "FOLDER"}
 FILES = {"FILE", "FILES", "PATH", "OUT", "CONFIG", "IN.jsonl", "OUT.jsonl", "ADAPTER", "[NAME=]PATH"}
 
-NAMES = " ".join([*EMBEDDED, *(model.short for model in KNOWN if model.runs)])
+NAMES = " ".join([*EMBEDDED, *(model.short for model in KNOWN)])
 HUB = "${HF_HUB_CACHE:-${HF_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/huggingface}/hub}"
 COMPLETE_MODEL: dict[str, Any] = {
     "bash": "_qwen3cpu_models",

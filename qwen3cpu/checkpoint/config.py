@@ -28,7 +28,9 @@ _ARCHITECTURES = {
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Shapes and constants of a Qwen3 model. Source: the published configs, transformers' Qwen3Config and Qwen3MoeConfig.
+    """Shapes and constants of a Qwen3 model.
+
+    Source: the published configs, transformers' Qwen3Config and Qwen3MoeConfig.
 
     experts: of the layers that have some; None: all layers are dense.
     """

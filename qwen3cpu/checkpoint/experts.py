@@ -1,4 +1,4 @@
-"""What config.json says about experts: how many a layer has, how many a token goes through, and which layers have them."""
+"""What config.json says about experts: how many a layer has, how many a token goes through, which layers have them."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from qwen3cpu.arguments import nearest
 from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.checkpoint.experts import MODEL_TYPE
 from qwen3cpu.checkpoint.purpose import Task
 
 OWNER: Final = "Qwen"
@@ -20,7 +21,7 @@ GGUF: Final = "GGUF"
 
 
 class Shape(NamedTuple):
-    """What tells the dense models apart. The rest of config.json is the same for all."""
+    """What tells the models apart. The rest of config.json is the same for all."""
 
     hidden: int
     layers: int
@@ -28,6 +29,9 @@ class Shape(NamedTuple):
     inner: int
     tied: bool
     """Whether the head is the embedding."""
+    expert_width: int = 0
+    """Of a model with experts, which has 128 in every layer and chooses 8; 0: a dense model."""
+    kv_heads: int = 8
 
 
 SHAPES: Final = {
@@ -37,8 +41,10 @@ SHAPES: Final = {
     "8B": Shape(4096, 36, 32, 12288, False),
     "14B": Shape(5120, 40, 40, 17408, False),
     "32B": Shape(5120, 64, 64, 25600, False),
+    "30B-A3B": Shape(2048, 48, 32, 6144, False, 768, 4),
+    "235B-A22B": Shape(4096, 94, 64, 12288, False, 1536, 4),
 }
-"""Shapes of the released dense models, from their config.json."""
+"""Shapes of the released models, from their config.json."""
 
 
 @dataclass(frozen=True)
@@ -47,22 +53,20 @@ class KnownModel:
 
     Attributes:
         name: of its repository.
-        size: a key of SHAPES; None: a mixture of experts, which the engine cannot run.
+        size: a key of SHAPES.
         task: what it was made for.
         positions: max_position_embeddings.
         forms: endings of the repositories in which the authors offer it quantised.
         other_names: names that stand for it besides those that `names` makes.
-        experts: parameters of a mixture of experts, rounded as in its model card.
         stored_head: whether its files hold a tied head beside the embedding.
     """
 
     name: str
-    size: str | None
+    size: str
     task: Task = "generation"
     positions: int = 40960
     forms: tuple[str, ...] = ()
     other_names: tuple[str, ...] = ()
-    experts: int = 0
     stored_head: bool = False
 
     @property
@@ -76,32 +80,26 @@ class KnownModel:
         return self.name.removeprefix(PREFIX)
 
     @property
-    def runs(self) -> bool:
-        """Whether the engine can run it."""
-        return self.size is not None
-
-    @property
     def parameters(self) -> int:
         """A tied head counts once."""
-        return self.experts if self.size is None else self.config().parameters()
+        return self.config().parameters()
 
     @property
     def file_bytes(self) -> int:
         """Of its weights on the hub, in bfloat16."""
-        head = SHAPES[self.size].hidden * VOCABULARY if self.size is not None and self.stored_head else 0
+        head = SHAPES[self.size].hidden * VOCABULARY if self.stored_head else 0
         return 2 * (self.parameters + head)
 
     def config(self) -> ModelConfig:
         """Its configuration. The vocabularies of embedding models and rerankers are really 267 to 271 rows shorter."""
-        assert self.size is not None
         shape = SHAPES[self.size]
         # An embedding model has no head.
         shape = shape._replace(tied=shape.tied or self.task == "embedding")
-        return dense_config(shape, self.positions, f"the shape of {self.name}")
+        return shaped_config(shape, self.positions, f"the shape of {self.name}")
 
 
-def dense_config(shape: Shape, positions: int, source: str, **others: int) -> ModelConfig:
-    """The configuration of a released dense model.
+def shaped_config(shape: Shape, positions: int, source: str, **others: int) -> ModelConfig:
+    """The configuration of a released model.
 
     Args:
         shape: its own part.
@@ -111,12 +109,16 @@ def dense_config(shape: Shape, positions: int, source: str, **others: int) -> Mo
     """
     return ModelConfig.from_dict(
         {
-            "model_type": "qwen3",
+            "model_type": MODEL_TYPE if shape.expert_width else "qwen3",
+            "num_experts": 128,
+            "num_experts_per_tok": 8,
+            "moe_intermediate_size": shape.expert_width,
+            "norm_topk_prob": True,
             "hidden_size": shape.hidden,
             "intermediate_size": shape.inner,
             "num_hidden_layers": shape.layers,
             "num_attention_heads": shape.heads,
-            "num_key_value_heads": 8,
+            "num_key_value_heads": shape.kv_heads,
             "head_dim": 128,
             "vocab_size": VOCABULARY,
             "max_position_embeddings": positions,
@@ -153,13 +155,11 @@ KNOWN: Final = (
     KnownModel("Qwen3-Reranker-0.6B", "0.6B", "reranking"),
     KnownModel("Qwen3-Reranker-4B", "4B", "reranking"),
     KnownModel("Qwen3-Reranker-8B", "8B", "reranking"),
-    KnownModel("Qwen3-30B-A3B", None, forms=("FP8", "GPTQ-Int4", GGUF), other_names=("30b",), experts=30_500_000_000),
-    KnownModel("Qwen3-30B-A3B-Instruct-2507", None, positions=262144, forms=("FP8",), experts=30_500_000_000),
-    KnownModel("Qwen3-30B-A3B-Thinking-2507", None, positions=262144, forms=("FP8",), experts=30_500_000_000),
-    KnownModel("Qwen3-Coder-30B-A3B-Instruct", None, positions=262144, forms=("FP8",), experts=30_500_000_000),
-    KnownModel(
-        "Qwen3-235B-A22B", None, forms=("FP8", "GPTQ-Int4", GGUF), other_names=("235b",), experts=235_000_000_000
-    ),
+    KnownModel("Qwen3-30B-A3B", "30B-A3B", forms=("FP8", "GPTQ-Int4", GGUF), other_names=("30b",)),
+    KnownModel("Qwen3-30B-A3B-Instruct-2507", "30B-A3B", positions=262144, forms=("FP8",)),
+    KnownModel("Qwen3-30B-A3B-Thinking-2507", "30B-A3B", positions=262144, forms=("FP8",)),
+    KnownModel("Qwen3-Coder-30B-A3B-Instruct", "30B-A3B", positions=262144, forms=("FP8",)),
+    KnownModel("Qwen3-235B-A22B", "235B-A22B", forms=("FP8", "GPTQ-Int4", GGUF), other_names=("235b",)),
 )
 """The table, as of the autumn of 2025. Everything else about known models is made from it."""
 

@@ -38,6 +38,7 @@ EXPERTS: Final = "experts"
 """The input of the experts' down projections, of which each sees other tokens: `_native.Model.run_layer` shows none."""
 EMBEDDING: Final = "model.embed_tokens.weight"
 HEAD: Final = "lm_head.weight"
+ROUTER: Final = "mlp.gate.weight"
 LAYERS: Final = "model.layers."
 GGUF_LAYERS: Final = "blk."
 
@@ -243,7 +244,7 @@ IN_LAYER: Final = (
         "mlp.down_proj.weight", "ffn_down.weight", (_hidden, _inner), "projection", "down", exists=_without_experts
     ),
     TensorRow(
-        "mlp.gate.weight",
+        ROUTER,
         "ffn_gate_inp.weight",
         (_experts, _hidden),
         "router",

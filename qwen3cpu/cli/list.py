@@ -6,9 +6,10 @@ import argparse
 import json
 import time
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
-from qwen3cpu.checkpoint.known_models import KNOWN, KnownModel
+from qwen3cpu.checkpoint.known_models import KNOWN, SHAPES, KnownModel, shaped_config
 from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.sizes import age_text, size_text
@@ -75,19 +76,22 @@ def known_row(model: KnownModel) -> tuple[str, ...]:
     )
 
 
+@cache
+def _memory(size: str, tied: bool) -> int:
+    """Bytes of the weights of a released shape in the default format."""
+    config = shaped_config(SHAPES[size]._replace(tied=tied), 1, size)
+    return weight_bytes(config, plan_matrices(config, DEFAULT_QUANT))
+
+
 def known_facts(model: KnownModel) -> dict[str, Any]:
     """What the table of released models says of one. weight_bytes: in memory, in the default format."""
-    weights = None
-    if model.runs:
-        config = model.config()
-        weights = weight_bytes(config, plan_matrices(config, DEFAULT_QUANT))
     return {
         "name": model.short,
         "hub_id": model.hub_id,
         "task": model.task,
         "parameters": model.parameters,
         "file_bytes": model.file_bytes,
-        "weight_bytes": weights,
+        "weight_bytes": _memory(model.size, model.config().tie_word_embeddings),
         "positions": model.positions,
         "forms": [f"{model.hub_id}-{form}" for form in model.forms],
     }

@@ -16,7 +16,6 @@ from qwen3cpu.checkpoint.tensors import QUANTS
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.engine.formats import KV_FORMATS
 from qwen3cpu.errors import ArgumentError
-from qwen3cpu.loading.locate import check_runs
 from qwen3cpu.loading.memory_plan import Needs, needs
 from qwen3cpu.loading.open import read_config
 from qwen3cpu.packed.matrix import MatrixLayout, plan_matrices
@@ -94,7 +93,6 @@ def _model(source: str, quant: str | None) -> tuple[ModelConfig, dict[str, dict[
     file = None
     # A repository with quantised weights keeps their levels: what that takes is in its config.json alone.
     if known is not None and known.hub_id == known.model.hub_id:
-        check_runs(known)
         config = known.model.config()
     else:
         config, file = read_config(source)

@@ -97,8 +97,7 @@ def _card_of_known(known: Named) -> dict[str, Any]:
         "name": known.hub_id,
         "task": known.model.task,
         "here": False,
-        "runs": known.model.runs,
-        **(_shape(known.model.config()) if known.model.runs else {"parameters": facts["parameters"]}),
+        **_shape(known.model.config()),
         "file_bytes": facts["file_bytes"] if known.hub_id == facts["hub_id"] else None,
         "weight_bytes": facts["weight_bytes"] if known.hub_id == facts["hub_id"] else None,
         "context": facts["positions"],
@@ -117,6 +116,8 @@ def _shape(config: ModelConfig) -> dict[str, Any]:
         "key_value_heads": config.num_key_value_heads,
         "head_dim": config.head_dim,
         "vocabulary": config.vocab_size,
+        "experts": None if config.experts is None else config.experts.count,
+        "experts_of_a_token": None if config.experts is None else config.experts.chosen,
     }
 
 
@@ -154,12 +155,13 @@ def as_text(found: dict[str, Any]) -> str:
     """The same for reading, a fact a line."""
     rows = [("model", found["name"]), ("made for", found["task"])]
     if "layers" in found:
+        kind = "dense"
+        if found["experts"] is not None:
+            kind = f"{found['experts_of_a_token']} of {found['experts']} experts"
         rows += [
-            ("architecture", f"Qwen3, dense: {found['layers']} layers of hidden size {found['hidden_size']}"),
+            ("architecture", f"Qwen3, {kind}: {found['layers']} layers of hidden size {found['hidden_size']}"),
             ("", f"{found['attention_heads']} query heads, {found['key_value_heads']} KV heads of {found['head_dim']}"),
         ]
-    elif not found["runs"]:
-        rows.append(("architecture", "Qwen3, a mixture of experts, which cannot be run yet"))
     rows.append(("parameters", f"{found['parameters'] / 1e9:.3g} billion"))
     if found["file_bytes"] is not None:
         stored = f", {found['stored']}" if "stored" in found else " to download"

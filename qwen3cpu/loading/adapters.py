@@ -16,7 +16,7 @@ from qwen3cpu.checkpoint.adapters.base_model import check_base
 from qwen3cpu.checkpoint.adapters.contents import AdapterContents, LowRank
 from qwen3cpu.checkpoint.adapters.read import read_adapter
 from qwen3cpu.checkpoint.dtypes import as_float32
-from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, logits_matrix, matrices_by_input
+from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, logits_matrix, matrices_by_input, tensors_of
 from qwen3cpu.engine.adapters import Adapter
 from qwen3cpu.engine.engine import Engine
 from qwen3cpu.errors import AdapterError, ArgumentError, EngineError
@@ -148,6 +148,7 @@ class _Maker:
 
     def adapter(self) -> Adapter:
         config = self._checkpoint.config
+        self._check_experts()
         inputs = [
             list(names) for n in range(config.num_hidden_layers) for names in matrices_by_input(config, n).values()
         ]
@@ -156,6 +157,15 @@ class _Maker:
         vectors = {name: as_float32(whole) for name, whole in self._contents.whole.items() if whole.ndim == 1}
         native = _native.Adapter(self._engine.native, self._reductions, self._changes, vectors, self._embedding())
         return Adapter(self._contents.identity, native, self._bytes + sum(each.nbytes for each in vectors.values()))
+
+    def _check_experts(self) -> None:
+        changed = {*self._contents.low_rank, *self._contents.whole}
+        for tensor in tensors_of(self._checkpoint.config):
+            if tensor.name in changed and (tensor.copy is not None or tensor.row.role == "router"):
+                raise AdapterError(
+                    f"{self._contents.path}: expected changes of attention, norms, embedding, head and dense layers, "
+                    f"found one of {tensor.name} (`qwen3cpu merge` works it into the weights)"
+                )
 
     def _own_name(self, name: str) -> str:
         """Of the matrix in this model: the head may be the embedding."""

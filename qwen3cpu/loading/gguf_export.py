@@ -142,6 +142,8 @@ def _open_packed(file: PackedFile, kind: str) -> _Source:
 def _check(texts: ModelTexts, name: str) -> None:
     if texts.purpose.task == "reranking":
         raise CheckpointError(f"{name}: expected a model for generation or embedding, found a reranker")
+    if texts.config.experts is not None:
+        raise CheckpointError(f"{name}: expected a dense model, found one with experts, which cannot be exported")
     if texts.config.attention_bias:
         raise CheckpointError(f"{name}: attention_bias: expected false (llama.cpp has no bias of o_proj), found true")
 

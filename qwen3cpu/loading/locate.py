@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 
 from qwen3cpu.arguments import did_you_mean
 from qwen3cpu.checkpoint import hub
-from qwen3cpu.checkpoint.known_models import KNOWN, Named, find_known, nearest_known
-from qwen3cpu.errors import ArgumentError, CheckpointError, ConfigError, DownloadError
+from qwen3cpu.checkpoint.known_models import find_known, nearest_known
+from qwen3cpu.errors import ArgumentError, CheckpointError, DownloadError
 
 EMBEDDED: Final = ("tiny", "tiny-embedding")
 """The models inside the package: one that writes text, one that embeds."""
@@ -28,7 +28,7 @@ def locate(source: str | os.PathLike[str], wanted: Sequence[str] = hub.WHOLE) ->
     """Find a model. `wanted` is downloaded first when the source is a hub id or the name of a released model.
 
     Raises ArgumentError for a source of a wrong type, CheckpointError when there is no such path and it is no hub id,
-    ConfigError for a released model that the engine cannot run, DownloadError when a model cannot be fetched.
+    DownloadError when a model cannot be fetched.
     """
     if not isinstance(source, (str, os.PathLike)):
         raise ArgumentError(f"source: expected a path or a hub id, found {type(source).__name__}")
@@ -41,7 +41,6 @@ def locate(source: str | os.PathLike[str], wanted: Sequence[str] = hub.WHOLE) ->
     if isinstance(source, str):
         known = find_known(text)
         if known is not None:
-            check_runs(known)
             return Located(known.hub_id, known.hub_id, hub.download(known.hub_id, wanted))
         if hub.is_hub_id(text):
             return Located(text, text, _download(text, wanted))
@@ -55,16 +54,6 @@ def is_name(source: str) -> bool:
     """Whether a text names a model that `locate` would find here or fetch, as far as can be told without fetching."""
     found = source in EMBEDDED or find_known(source) is not None or hub.is_hub_id(source)
     return found or os.path.exists(os.path.expanduser(source))
-
-
-def check_runs(known: Named) -> None:
-    """Raise ConfigError for a released model that the engine cannot run, before anything is fetched."""
-    if not known.model.runs:
-        dense = ", ".join(model.short for model in KNOWN if model.runs and model.name == f"Qwen3-{model.size}")
-        raise ConfigError(
-            f"{known.hub_id}: expected a dense model (Qwen3 {dense}), found a mixture of experts, which qwen3cpu "
-            "cannot run"
-        )
 
 
 def _download(hub_id: str, wanted: Sequence[str]) -> Path:

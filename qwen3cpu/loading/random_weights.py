@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from qwen3cpu import _native
 from qwen3cpu.arguments import not_a_choice
 from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
-from qwen3cpu.checkpoint.known_models import SHAPES, Shape, dense_config
+from qwen3cpu.checkpoint.known_models import SHAPES, Shape, shaped_config
 from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, check_quant, vector_lengths, vocabulary_matrices
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.loaded_model import Checkpoint
@@ -31,7 +31,7 @@ SIZES: Final[dict[str, Shape]] = {
     # No released size: two thin layers, with which tests of everything around the engine take no time.
     "test": Shape(64, 2, 4, 192, True),
 }
-"""Shapes that there are: those of the released dense models; "test" is for tests."""
+"""Shapes that there are: those of the released models; "test" is for tests."""
 _TEST_CONSTANTS: Final = {"num_key_value_heads": 2, "head_dim": 32, "vocab_size": 512}
 
 _PATTERN_ROWS: Final = 256  # of a layer's weights are different; a packed run of these stays in the L2 cache
@@ -60,8 +60,8 @@ def synthetic_config(size: str) -> ModelConfig:
     if shape is None:
         raise ArgumentError(f"size: {not_a_choice(size, tuple(SIZES))}")
     if size == "test":
-        return dense_config(shape, 1024, "the test shape", **_TEST_CONSTANTS)
-    return dense_config(shape, 40960, f"the {size} shape")
+        return shaped_config(shape, 1024, "the test shape", **_TEST_CONSTANTS)
+    return shaped_config(shape, 40960, f"the {size} shape")
 
 
 def synthetic_checkpoint(size: str, quant: str = DEFAULT_QUANT, *, threads: int, seed: int = 0) -> Checkpoint:

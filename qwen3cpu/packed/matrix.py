@@ -69,14 +69,16 @@ def plan_matrices(config: ModelConfig, quant: str, weights: WeightSource | None 
     """Name -> layout of every matrix of a model packed as `quant`, in the order of the forward pass.
 
     weights: what is packed. Where `quant` keeps groups and these have some, every matrix keeps its own, and those
-    without are packed in 8 bits.
+    without are packed in 8 bits. Routers are never rounded.
     """
     tensors = [tensor for tensor in tensors_of(config) if tensor.is_matrix]
     formats = {tensor.name: tensor.format(quant, config) for tensor in tensors}
     if weights is not None and quant in KEEPING.values():
         groups = {tensor.name: kept_group(weights, tensor.name) for tensor in tensors}
         if any(groups.values()):
-            formats = {name: format_of_groups(columns) for name, columns in groups.items()}
+            formats |= {
+                tensor.name: format_of_groups(groups[tensor.name]) for tensor in tensors if tensor.row.role != "router"
+            }
     return {tensor.name: MatrixLayout(formats[tensor.name], *tensor.shape) for tensor in tensors}
 
 

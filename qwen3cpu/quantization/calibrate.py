@@ -63,7 +63,14 @@ class Calibrated:
 
 
 def calibrate(source: Source, recipe: Recipe, *, threads: int, progress: Progress) -> Calibrated:
-    """Round a model to q4 by a text that it writes, or by the recipe's. Raises ArgumentError when that is too short."""
+    """Round a model to q4 by a text that it writes, or by the recipe's.
+
+    Raises ArgumentError when that is too short, and for a model with experts.
+    """
+    if source.config.experts is not None:
+        raise ArgumentError(
+            "calibrate: expected a dense model, found one with experts; `quantize` without --calibrate rounds it"
+        )
     if source.end is not None:
         recipe = replace(recipe, sequence=min(recipe.sequence, PASSAGE))
     plan = plan_matrices(source.config, NARROW)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoints import qwen3_config, random_tensors, write_checkpoint
+from checkpoints import EXPERTS, qwen3_config, random_tensors, tensor_shapes, write_checkpoint
 from oracle import Oracle
 from quantized_oracle import unpack
 
@@ -71,6 +71,30 @@ def test_the_model_is_that_of_the_dequantized_checkpoint(tmp_path: Path, kind: s
             np.testing.assert_array_equal(ours.vectors[name], vector)
     gguf_logits = qwen3cpu.load(tmp_path / "model.gguf", quant="f32", threads=1).logits(IDS)
     np.testing.assert_array_equal(gguf_logits, qwen3cpu.load(tmp_path / "model", quant="f32", threads=1).logits(IDS))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_experts_are_parts_of_one_tensor(tmp_path: Path, kind: str) -> None:
+    """Packed as those of a folder, in which each is a tensor; dense layers are those that have no router."""
+    shape = {**EXPERTS, "num_experts": 5, "moe_intermediate_size": 256, "mlp_only_layers": [1], "num_hidden_layers": 3}
+    kinds = {
+        name: "F32" if name.endswith("mlp.gate.weight") else kind
+        for name, size in tensor_shapes(qwen3_config(**{**WIDE, **shape}))
+        if len(size) == 2
+    }
+    config, held = model_of(tmp_path / "model.gguf", kinds, **shape)
+    keys = {key: value for key, value in config.items() if key != "torch_dtype"}
+    write_checkpoint(tmp_path / "model", dtype="float32", tensors=held, **keys)
+    for quant in ("f32", "q8"):
+        ours, theirs = (open_checkpoint(tmp_path / name, quant, threads=1) for name in ("model.gguf", "model"))
+        assert ours.config.experts == theirs.config.experts
+        for name, (*about, data) in theirs.matrices.items():
+            assert about == list(ours.matrices[name][:3])
+            np.testing.assert_array_equal(ours.matrices[name][3], data, err_msg=name)
+    kept = open_checkpoint(tmp_path / "model.gguf", threads=1)
+    assert kept.matrices["model.layers.0.mlp.gate.weight"].format == "f32"
+    if kind in GROUP_SIZES:
+        assert kept.matrices["model.layers.2.mlp.experts.4.down_proj.weight"].format in KEEPING.values()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -85,7 +85,11 @@ def test_parameters_are_those_of_the_model_cards() -> None:
     assert round(by_name["4B"].file_bytes / 1e9, 2) == 8.04
 
 
-def test_mixtures_of_experts_do_not_run() -> None:
-    assert {model.short for model in KNOWN if not model.runs} == {
-        model.short for model in KNOWN if "-A3B" in model.name or "-A22B" in model.name
-    }
+def test_models_with_experts() -> None:
+    with_experts = {model.short: model.config() for model in KNOWN if model.config().experts is not None}
+    assert set(with_experts) == {model.short for model in KNOWN if "-A3B" in model.name or "-A22B" in model.name}
+    for config in with_experts.values():
+        assert config.experts is not None
+        assert (config.experts.count, config.experts.chosen, config.experts.dense_layers) == (128, 8, ())
+    assert round(with_experts["30B-A3B"].parameters() / 1e9, 2) == 30.53
+    assert round(with_experts["235B-A22B"].parameters() / 1e9, 2) == 235.09

@@ -109,13 +109,6 @@ def test_what_cannot_be_run_is_not_fetched(machine: Machine, hub: tuple[type[Hub
     assert done.returncode == 2
     assert "llama" in done.stderr
     assert {path for _, path, _ in hub[0].requests if "resolve" in path} == {f"/{ID}/resolve/{COMMIT}/config.json"}
-    (hub[0].files / "config.json").unlink()
-    hub[0].requests.clear()
-    for command in (["pull", "30b-a3b"], ["run", "Qwen/Qwen3-30B-A3B-FP8", "hello"], ["plan", "qwen3:30b"]):
-        done = machine.run(*command)
-        assert done.returncode == 2
-        assert "expected a dense model (Qwen3 0.6B, 1.7B, 4B, 8B, 14B, 32B), found a mixture of experts" in done.stderr
-    assert hub[0].requests == []
 
 
 def test_half_a_model(machine: Machine, hub: tuple[type[Hub], str]) -> None:
@@ -232,4 +225,4 @@ def test_show_models_that_are_not_here() -> None:
         "also as        Qwen/Qwen3-1.7B-FP8",
     ):
         assert line in text.splitlines()
-    assert "a mixture of experts, which cannot be run yet" in run_here("show", "30b-a3b").stdout
+    assert "Qwen3, 8 of 128 experts: 48 layers of hidden size 2048" in run_here("show", "30b-a3b").stdout

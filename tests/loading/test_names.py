@@ -11,7 +11,7 @@ from checkpoints import write_checkpoint
 
 import qwen3cpu
 from qwen3cpu.checkpoint import hub
-from qwen3cpu.errors import CheckpointError, ConfigError, DownloadError
+from qwen3cpu.errors import CheckpointError, DownloadError
 from qwen3cpu.loading.locate import is_name, locate
 from qwen3cpu.loading.open import open_checkpoint, read_config
 from qwen3cpu.system.use_lock import InUseError, alone_with
@@ -51,13 +51,6 @@ def test_a_folder_of_the_name_goes_first(fetched: list[str], tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     write_checkpoint(tmp_path / "1.7B")
     assert locate("1.7B").name == "1.7B"
-    assert fetched == []
-
-
-@pytest.mark.parametrize("name", ["30B-A3B", "qwen3:30b", "Qwen/Qwen3-235B-A22B-FP8"])
-def test_a_mixture_of_experts_is_refused_before_it_is_fetched(fetched: list[str], name: str) -> None:
-    with pytest.raises(ConfigError, match=r"expected a dense model .* found a mixture of experts"):
-        locate(name)
     assert fetched == []
 
 

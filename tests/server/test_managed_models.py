@@ -224,9 +224,6 @@ def test_names_that_are_no_hub_ids(manage):
             assert response.json()["error"].startswith(
                 "model: expected the name of a released model, such as qwen3:0.6b"
             )
-        response = server.http.post("/api/pull", json={"model": "qwen3:30b"})
-        assert response.status_code == 400
-        assert "found a mixture of experts, which qwen3cpu cannot run" in response.json()["error"]
         assert server.http.post("/api/pull", json={}).json() == {"error": "model: field required"}
         assert server.delete("../models").status_code == 404
 

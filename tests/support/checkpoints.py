@@ -106,7 +106,7 @@ def transformers5_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def tensor_shapes(config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
     """(HF name, shape) of every tensor of a model, in the order of its layers."""
-    hidden, inner, dim = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+    hidden, dim = config["hidden_size"], config["head_dim"]
     queries, keys = config["num_attention_heads"] * dim, config["num_key_value_heads"] * dim
     yield "model.embed_tokens.weight", (config["vocab_size"], hidden)
     for layer in range(config["num_hidden_layers"]):

@@ -36,6 +36,7 @@ PARTS = {
     "self_attn.q_norm": "attn_q_norm",
     "self_attn.k_norm": "attn_k_norm",
     "post_attention_layernorm": "ffn_norm",
+    "mlp.gate": "ffn_gate_inp",
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
@@ -48,6 +49,8 @@ def gguf_name(name: str) -> str:
         return NAMES[name]
     _, _, layer, part = name.split(".", 3)
     part, kind = part.rsplit(".", 1)
+    if part.startswith("mlp.experts."):
+        return f"blk.{layer}.{PARTS['mlp.' + part.split('.')[3]]}_exps.{kind}"
     return f"blk.{layer}.{PARTS[part]}.{kind}"
 
 
@@ -174,7 +177,7 @@ def write_gguf(
         leave_out: metadata keys and GGUF tensor names that are not written.
         part_tensors: how many tensors a part of the model has; 0: it is not split.
     """
-    writer = gguf.GGUFWriter(path, "qwen3", split_max_tensors=part_tensors)
+    writer = gguf.GGUFWriter(path, "qwen3moe" if "num_experts" in config else "qwen3", split_max_tensors=part_tensors)
     add_metadata(writer, config)
     add_tokenizer(writer, config["vocab_size"])
     change(writer)
@@ -182,6 +185,7 @@ def write_gguf(
         writer.kv_data[0].pop(key, None)
     rng = np.random.default_rng(seed)
     held = {}
+    copies: dict[str, list[Array]] = {}  # of the experts of a layer, which are one tensor
     for name, _ in tensor_shapes(config):
         values = np.ascontiguousarray(tensors[name], np.float32)
         own = kind if isinstance(kind, str) else kind.get(name, "F32")
@@ -196,6 +200,11 @@ def write_gguf(
         else:
             stored = random_blocks(own, values, rng)
             held[name] = block_values(own, stored)
+        if ".experts." in name:
+            copies.setdefault(gguf_name(name), []).append(stored)
+            stored = np.stack(copies[gguf_name(name)])
+            if len(stored) < config["num_experts"]:
+                continue
         if gguf_name(name) not in leave_out:
             writer.add_tensor(gguf_name(name), stored, raw_dtype=NUMBERS.get(own) or gguf.GGMLQuantizationType[own])
     writer.write_header_to_file()
@@ -225,6 +234,10 @@ def add_metadata(writer: gguf.GGUFWriter, config: Mapping[str, Any]) -> None:
     writer.add_value_length(config["head_dim"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_rope_freq_base(config["rope_theta"])
+    if "num_experts" in config:
+        writer.add_expert_count(config["num_experts"])
+        writer.add_expert_used_count(config["num_experts_per_tok"])
+        writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
 
 
 def add_tokenizer(writer: gguf.GGUFWriter, vocab_size: int, tokenizer: Mapping[str, Any] | None = None) -> None:

@@ -28,12 +28,8 @@ def pack(weight_format: str, weights: NDArray[np.float32]) -> PackedMatrix:
 
 
 def pack_all(quant: str, weights: Weights) -> Matrices:
-    """Every matrix of a model; as in the package, "q4" keeps the embedding, the head and v_proj in q8, and routers are f32."""
-    return {
-        name: pack(_format(name, quant), values)
-        for name, values in weights.items()
-        if values.ndim == 2
-    }
+    """Every matrix of a model. As in the package, routers are f32, and "q4" keeps embedding, head and v_proj in q8."""
+    return {name: pack(_format(name, quant), values) for name, values in weights.items() if values.ndim == 2}
 
 
 def _format(name: str, quant: str) -> str:

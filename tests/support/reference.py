@@ -1,4 +1,4 @@
-"""transformers' Qwen3ForCausalLM and Qwen3MoeForCausalLM in float32 with eager attention: the reference implementation of the parity tests.
+"""transformers' Qwen3 models in float32 with eager attention: the reference implementation of the parity tests.
 
 Import it after `pytest.importorskip("torch")` and `pytest.importorskip("transformers")`.
 """
@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 def _as_kept(
     config: Mapping[str, Any], weights: Mapping[str, NDArray[np.float32]]
 ) -> Mapping[str, NDArray[np.float32]]:
-    """Weights as the model keeps them in memory: the experts of a layer in one array, gate and up one after the other."""
+    """Weights as the model keeps them in memory: the experts of a layer in one array, gate before up."""
     kept = {name: values for name, values in weights.items() if ".experts." not in name}
     for layer in range(config["num_hidden_layers"]):
         if not has_experts(config, layer):

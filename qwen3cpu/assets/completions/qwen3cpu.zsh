@@ -555,7 +555,7 @@ _shtab_qwen3cpu_cache() {
 # Custom Preamble
 _qwen3cpu_models() {
   local hub="${HF_HUB_CACHE:-${HF_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/huggingface}/hub}" each
-  local -a names=(tiny tiny-embedding 0.6B 1.7B 4B 8B 14B 32B 4B-Instruct-2507 4B-Thinking-2507 0.6B-Base 1.7B-Base 4B-Base 8B-Base 14B-Base Embedding-0.6B Embedding-4B Embedding-8B Reranker-0.6B Reranker-4B Reranker-8B)
+  local -a names=(tiny tiny-embedding 0.6B 1.7B 4B 8B 14B 32B 4B-Instruct-2507 4B-Thinking-2507 0.6B-Base 1.7B-Base 4B-Base 8B-Base 14B-Base Embedding-0.6B Embedding-4B Embedding-8B Reranker-0.6B Reranker-4B Reranker-8B 30B-A3B 30B-A3B-Instruct-2507 30B-A3B-Thinking-2507 Coder-30B-A3B-Instruct 235B-A22B)
   for each in "$hub"/models--*(N/:t); do
     each=${each#models--}
     names+=(${each/--//})

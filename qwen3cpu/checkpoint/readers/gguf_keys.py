@@ -16,7 +16,17 @@ from qwen3cpu.checkpoint.json_fields import Fields
 
 _logger = logging.getLogger("qwen3cpu")
 
-PREFIX: Final = "qwen3."
+WITH_EXPERTS: Final = "qwen3moe"
+_ARCHITECTURES: Final = ("qwen3", WITH_EXPERTS)
+
+
+def architecture(fields: Fields) -> str:
+    """The architecture of a file, with which its keys begin. Raises ConfigError for one that cannot be run."""
+    found = fields.text("general.architecture")
+    if found not in _ARCHITECTURES:
+        raise fields.fail("general.architecture", "'qwen3' (the dense Qwen3 models) or 'qwen3moe' (those with experts)")
+    return found
+
 
 _ROPE_KEYS: Final = {
     "factor": "factor",
@@ -27,6 +37,7 @@ _ROPE_KEYS: Final = {
 _READ: Final = {
     *("block_count", "context_length", "embedding_length", "feed_forward_length"),
     *("attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length"),
+    *("expert_count", "expert_used_count", "expert_feed_forward_length"),
     *("attention.layer_norm_rms_epsilon", "rope.freq_base", "rope.scaling.type", "rope.scaling.attn_factor"),
     *(f"rope.scaling.{key}" for key in _ROPE_KEYS),
 }
@@ -52,7 +63,7 @@ def _equal(*values: float) -> Neutral:
 
 def _no_window(value: Any, fields: Fields, head_dim: int) -> bool:
     """A window as long as the context hides nothing."""
-    longest = fields.values.get(f"{PREFIX}context_length")
+    longest = fields.values.get(f"{architecture(fields)}.context_length")
     return value == 0 or (isinstance(value, int) and isinstance(longest, int) and value >= longest)
 
 
@@ -80,19 +91,30 @@ _MUST_BE: Final[dict[str, tuple[Neutral, str]]] = {
     "embedding_scale": (_equal(0, 1), "1"),
     "attn_logit_softcapping": (_equal(0), "0"),
     "final_logit_softcapping": (_equal(0), "0"),
-    "expert_count": (_equal(0), "0 (the dense Qwen3 models)"),
-    "expert_used_count": (_equal(0), "0 (the dense Qwen3 models)"),
+    "expert_shared_count": (_equal(0), "0 (experts that all tokens go through are not supported)"),
+    "expert_shared_feed_forward_length": (_equal(0), "0 (experts that all tokens go through are not supported)"),
+    "expert_weights_norm": (_equal(True), "true"),
+    "expert_weights_scale": (_equal(0, 1), "1"),
+    "expert_gating_func": (_equal(0, 1), "1 (softmax)"),
+    "expert_group_count": (_equal(0, 1), "1 (groups of experts are not supported)"),
+    "leading_dense_block_count": (_equal(0), "0"),
 }
+_NO_EXPERTS: Final = (_equal(0), "0 (general.architecture says 'qwen3', the dense Qwen3 models)")
 
 
 def check_keys(fields: Fields, head_dim: int) -> None:
     """Refuse what would change the model without being computed. Raises ConfigError naming the key."""
+    of_model = architecture(fields)
+    prefix = f"{of_model}."
+    known = dict(_MUST_BE)
+    if of_model != WITH_EXPERTS:
+        known |= dict.fromkeys(("expert_count", "expert_used_count"), _NO_EXPERTS)
     for key, value in fields.values.items():
-        if not key.startswith(PREFIX):
+        if not key.startswith(prefix):
             continue
-        name = key.removeprefix(PREFIX)
-        if name in _MUST_BE:
-            neutral, expected = _MUST_BE[name]
+        name = key.removeprefix(prefix)
+        if name in known:
+            neutral, expected = known[name]
             if not neutral(value, fields, head_dim):
                 raise fields.fail(key, expected)
         elif name not in _READ and name not in _HARMLESS:
@@ -103,7 +125,7 @@ def check_keys(fields: Fields, head_dim: int) -> None:
 
 def rope_scaling(fields: Fields) -> dict[str, Any] | None:
     """rope_scaling of config.json for keys such as qwen3.rope.scaling.factor; None for none."""
-    prefix = f"{PREFIX}rope.scaling."
+    prefix = f"{architecture(fields)}.rope.scaling."
     kind = fields.text(prefix + "type", None)
     factor = fields.optional_number(prefix + "factor", 0.0, 65536.0)
     attention = fields.optional_number(prefix + "attn_factor", 0.0, 1e3)

@@ -11,7 +11,7 @@ from qwen3cpu.loading.locate import EMBEDDED
 
 def model_names() -> list[str]:
     """The names, as `--model` takes them. Nothing is fetched, and no file of a model is read."""
-    found = {*EMBEDDED, *(model.short for model in KNOWN if model.runs)}
+    found = {*EMBEDDED, *(model.short for model in KNOWN)}
     for folder in _hub_cache().glob("models--*--*"):
         owner, _, name = folder.name.removeprefix("models--").partition("--")
         found.add(f"{owner}/{name}")

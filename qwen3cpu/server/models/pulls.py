@@ -29,8 +29,7 @@ from qwen3cpu.checkpoint.hub_files import (
     find_model,
 )
 from qwen3cpu.checkpoint.known_models import find_known, nearest_known
-from qwen3cpu.errors import ArgumentError, CheckpointError, ConfigError, Qwen3CpuError
-from qwen3cpu.loading.locate import check_runs
+from qwen3cpu.errors import ArgumentError, CheckpointError, Qwen3CpuError
 from qwen3cpu.loading.open import read_config
 from qwen3cpu.loading.sources import open_unpacked
 from qwen3cpu.server.models.catalog import bare
@@ -53,17 +52,13 @@ NOTE_SECONDS = 0.25
 def hub_id(name: str) -> str:
     """The hub id that a client means: the name of a released model, or an id.
 
-    Raises ArgumentError for what is neither, and for a released model that the engine cannot run.
+    Raises ArgumentError for what is neither.
     """
     found = bare(name)
     for host in HUB_HOSTS:
         found = found.removeprefix(host)
     known = find_known(found)
     if known is not None:
-        try:
-            check_runs(known)
-        except ConfigError as reason:
-            raise ArgumentError(f"model: {reason}") from None
         return known.hub_id
     if not is_hub_id(found):
         near = nearest_known(found[:200])

@@ -23,7 +23,10 @@ RUNNABLE = [name for name, supported in _native.isas() if supported]
 WIDE_EVERYWHERE = {
     *(f"matmul {name}" for name in _native.FORMATS),
     *(f"{kind} {kv}" for kind in ("attend", "store") for kv in ("f32", "f16", "q8")),
-    *(f"op {name}" for name in ("rms_norm", "rope", "silu_mul", "add_scaled", "route", "quantize_i8g32", "quantize_i8g256")),
+    *(
+        f"op {name}"
+        for name in ("rms_norm", "rope", "silu_mul", "add_scaled", "route", "quantize_i8g32", "quantize_i8g256")
+    ),
     "round q4",
 }
 """Kernels for which no wide instruction set falls back to scalar."""
