@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 PATTERN_ROWS = 256  # different rows of random blocks; tensors repeat them
+ROUTER = "ffn_gate_inp.weight"
 N_BATCH = 2048  # tokens in one call at most; llama.cpp cuts it into ubatches of 512
 
 
@@ -49,18 +50,28 @@ def random_blocks(kind: str, rows: int, cols: int, rng: np.random.Generator) -> 
     raise ValueError(f"kind: expected F32, BF16, Q4_0, Q8_0 or Q6_K, found {kind!r}")
 
 
-def matrices(shape: dict[str, Any]) -> dict[str, tuple[int, int]]:
-    """GGUF name -> (rows, cols) of every matrix of a Qwen3 shape, given in the keys of its config.json."""
+def matrices(shape: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """GGUF name -> (rows, cols) of every matrix of a Qwen3 shape, given in the keys of its config.json.
+
+    The matrices of a layer's experts are one tensor, (experts, rows, cols).
+    """
     hidden, inner = shape["hidden_size"], shape["intermediate_size"]
     queries = shape["num_attention_heads"] * shape["head_dim"]
     keys = shape["num_key_value_heads"] * shape["head_dim"]
-    found = {"token_embd.weight": (shape["vocab_size"], hidden)}
+    experts = shape.get("experts")
+    found: dict[str, tuple[int, ...]] = {"token_embd.weight": (shape["vocab_size"], hidden)}
     for layer in range(shape["num_hidden_layers"]):
         at = f"blk.{layer}."
         found[at + "attn_q.weight"] = (queries, hidden)
         found[at + "attn_k.weight"] = (keys, hidden)
         found[at + "attn_v.weight"] = (keys, hidden)
         found[at + "attn_output.weight"] = (hidden, queries)
+        if experts:
+            count, width = experts["count"], experts["width"]
+            found[at + ROUTER] = (count, hidden)
+            found[at + "ffn_gate_exps.weight"] = found[at + "ffn_up_exps.weight"] = (count, width, hidden)
+            found[at + "ffn_down_exps.weight"] = (count, hidden, width)
+            continue
         found[at + "ffn_gate.weight"] = (inner, hidden)
         found[at + "ffn_up.weight"] = (inner, hidden)
         found[at + "ffn_down.weight"] = (hidden, inner)
@@ -80,7 +91,9 @@ def vectors(shape: dict[str, Any]) -> dict[str, int]:
 
 
 def kind_of(name: str, kind: str, shape: dict[str, Any]) -> str:
-    """The type of a matrix in a file of type `kind`: llama.cpp's own Q4_0 keeps the head in Q6_K."""
+    """The type of a matrix in a file of type `kind`. Routers stay in F32; llama.cpp's own Q4_0 keeps the head in Q6_K."""
+    if name.endswith(ROUTER):
+        return "F32"
     head = "token_embd.weight" if shape["tie_word_embeddings"] else "output.weight"
     if kind == "Q4_0" and name == head:
         return "Q6_K" if shape["hidden_size"] % 256 == 0 else "Q8_0"
@@ -93,24 +106,25 @@ def write(path: str, shape: dict[str, Any], kind: str) -> dict[str, Any]:
 
     rng = np.random.default_rng(0)
     part = f"{path}.part"
-    writer = gguf.GGUFWriter(part, "qwen3")
+    writer = gguf.GGUFWriter(part, "qwen3moe" if shape.get("experts") else "qwen3")
     write_metadata(writer, shape, getattr(gguf.LlamaFileType, f"MOSTLY_{kind}"))
     patterns: dict[tuple[str, int], np.ndarray] = {}
-    for name, (rows, cols) in matrices(shape).items():
+    for name, (*rows, cols) in matrices(shape).items():
         own = kind_of(name, kind, shape)
         if (own, cols) not in patterns:
             patterns[own, cols] = random_blocks(own, PATTERN_ROWS, cols, rng)
         row_bytes = patterns[own, cols].shape[1]
         dtype = gguf.GGMLQuantizationType[own]
-        writer.add_tensor_info(name, (rows, row_bytes), np.dtype(np.uint8), rows * row_bytes, raw_dtype=dtype)
+        size = int(np.prod(rows)) * row_bytes
+        writer.add_tensor_info(name, (*rows, row_bytes), np.dtype(np.uint8), size, raw_dtype=dtype)
     for name, length in vectors(shape).items():
         writer.add_tensor_info(name, (length,), np.dtype(np.float32), 4 * length)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    for name, (rows, cols) in matrices(shape).items():
+    for name, (*rows, cols) in matrices(shape).items():
         pattern = patterns[kind_of(name, kind, shape), cols]
-        writer.write_tensor_data(np.resize(pattern, (rows, pattern.shape[1])))
+        writer.write_tensor_data(np.resize(pattern, (*rows, pattern.shape[1])))
     for length in vectors(shape).values():
         writer.write_tensor_data(np.ones(length, dtype=np.float32))
     writer.close()
@@ -132,6 +146,10 @@ def write_metadata(writer: Any, shape: dict[str, Any], file_type: int) -> None:
     writer.add_value_length(shape["head_dim"])
     writer.add_layer_norm_rms_eps(shape["rms_norm_eps"])
     writer.add_rope_freq_base(shape["rope_theta"])
+    if shape.get("experts"):
+        writer.add_expert_count(shape["experts"]["count"])
+        writer.add_expert_used_count(shape["experts"]["chosen"])
+        writer.add_expert_feed_forward_length(shape["experts"]["width"])
     writer.add_vocab_size(shape["vocab_size"])
     writer.add_tokenizer_model("none")
 

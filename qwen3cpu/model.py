@@ -68,7 +68,7 @@ def load(
     adapters: Mapping[str, str | os.PathLike[str]] | None = None,
     draft: str | os.PathLike[str] | None = None,
 ) -> Model:
-    """Load a dense Qwen3 checkpoint.
+    """Load a Qwen3 checkpoint.
 
     Args:
         source: a local folder in Hugging Face layout, a packed file, a GGUF file, a hub id such as "Qwen/Qwen3-1.7B",

@@ -163,8 +163,7 @@ Timing time_op(const std::string& isa, const std::string& name, int n, int repea
   if (name == "rope") return run_alone(repeats, [&] { ops.rope(a.data(), b.data(), b.data(), n / 2); });
   std::vector<int> experts(a.size());
   if (name == "add_scaled") return run_alone(repeats, [&] { ops.add_scaled(a.data(), 1e-9f, n, out.data()); });
-  if (name == "route")
-    return run_alone(repeats, [&] { ops.route(a.data(), n, 8, true, experts.data(), out.data()); });
+  if (name == "route") return run_alone(repeats, [&] { ops.route(a.data(), n, 8, true, experts.data(), out.data()); });
   if (name == "add") return run_alone(repeats, [&] { ops.add(a.data(), b.data(), n, out.data()); });
   if (name == "silu_mul") return run_alone(repeats, [&] { ops.silu_mul(a.data(), b.data(), n, out.data()); });
   QuantizeFn* kernel = parse_activation(name.substr(name.rfind('_') + 1)) == Activation::i8g32 ? ops.quantize_i8g32

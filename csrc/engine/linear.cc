@@ -83,10 +83,11 @@ int64_t PreparedInput::bytes() const {
   return total;
 }
 
-Pieces::Pieces(const Matrix& w, int n_tokens, int threads) : tiles_(w.tiles()), tokens_(n_tokens) {
+Pieces::Pieces(const Matrix& w, int n_tokens, int threads, int matrices) : tiles_(w.tiles()), tokens_(n_tokens) {
   const int64_t tile = tile_bytes(w.format, w.cols);
   int64_t bytes = kLeastPieceBytes;
-  if (n_tokens <= kFewTokens) bytes = std::clamp(tile * tiles_ / (4 * threads), kLeastPieceBytes, kMostPieceBytes);
+  if (n_tokens <= kFewTokens)
+    bytes = std::clamp(tile * tiles_ * matrices / (4 * threads), kLeastPieceBytes, kMostPieceBytes);
   tiles_per_piece_ = static_cast<int>(std::max(kSideBySide, bytes / tile / kSideBySide * kSideBySide));
   tile_pieces_ = ceil_div(tiles_, tiles_per_piece_);
   token_blocks_ = ceil_div(tokens_, kTokenBlock);

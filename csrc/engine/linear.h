@@ -67,7 +67,8 @@ class PreparedInput {
 // piece it lies in.
 class Pieces {
  public:
-  Pieces(const Matrix& w, int n_tokens, int threads);
+  // matrices: how many such products run side by side; the more, the longer the pieces may be.
+  Pieces(const Matrix& w, int n_tokens, int threads, int matrices = 1);
 
   struct Piece {
     int first_tile, tiles;

@@ -98,11 +98,12 @@ void MoeMlp::gather(Team& team, Pass& pass) const {
 template <class Body>
 void MoeMlp::for_pieces(Team& team, Pass& pass, const Matrix& like, Body&& body) const {
   const std::vector<Routing::Share>& shares = pass.workspace.routing.shares();
+  const auto matrices = static_cast<int>(shares.size());
   int total = 0;
-  for (const Routing::Share& share : shares) total += Pieces(like, share.rows, team.size()).count();
+  for (const Routing::Share& share : shares) total += Pieces(like, share.rows, team.size(), matrices).count();
   team.for_each(total, [&](int i) {
     for (const Routing::Share& share : shares) {
-      const Pieces pieces(like, share.rows, team.size());
+      const Pieces pieces(like, share.rows, team.size(), matrices);
       if (i < pieces.count()) return body(share, pieces[i]);
       i -= pieces.count();
     }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from qwen3cpu.bench.cases import Case
-from qwen3cpu.checkpoint.tensors import EARLIER, NARROW, TWICE, WIDE, logits_matrix, vocabulary_matrices
+from qwen3cpu.checkpoint.tensors import EARLIER, NARROW, TWICE, WIDE, logits_matrix, tensors_of, vocabulary_matrices
 from qwen3cpu.engine.batch import LEAST_TOP_TOKENS
 from qwen3cpu.engine.engine import CHUNK
 from qwen3cpu.loading.loaded_model import Checkpoint
+from qwen3cpu.packed.matrix import PackedMatrix
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class ModelCosts:
     kv_bytes_per_token: float
     multiply: str
     """The peak that bounds the layers: "int8" or "fp32"."""
+    expert_bytes: int = 0
+    """Of `layer_bytes`, what is in experts."""
+    chosen_share: float = 1.0
+    """Share of the experts that a token goes through."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -37,14 +43,19 @@ class ModelCosts:
         read in passes that choose a token. Activations stay in the caches.
         """
         if case.n_gen:
-            weights = (self.layer_bytes + self.head_bytes) / case.batch
+            weights = (self._layers_read(case.batch) + self.head_bytes) / case.batch
             return weights + self.kv_bytes_per_token * (case.depth + (case.n_gen + 1) / 2)
         passes = -(-case.tokens // CHUNK)
         ends = min(case.batch, passes)
-        weights = (passes * self.layer_bytes + ends * self.head_bytes) / case.tokens
+        weights = (passes * self._layers_read(case.tokens / passes) + ends * self.head_bytes) / case.tokens
         own_passes = -(-case.n_prompt // CHUNK)
         positions = case.depth + case.n_prompt * (own_passes + 1) / (2 * own_passes)
         return weights + self.kv_bytes_per_token * own_passes * positions / case.n_prompt
+
+    def _layers_read(self, tokens: float) -> float:
+        """Bytes that a pass over so many tokens reads of the layers, if each chooses its experts by itself."""
+        left_out: float = (1 - self.chosen_share) ** tokens
+        return self.layer_bytes - self.expert_bytes * left_out
 
     def macs_per_token(self, case: Case) -> float:
         """Multiply-adds of the linear layers for each token of a case; a prompt needs the head once."""
@@ -58,11 +69,21 @@ def model_costs(checkpoint: Checkpoint, kv_bytes_per_token: float) -> ModelCosts
     # Of a head in two parts a token needs the first one, where the vocabulary is large enough for that to pay.
     halved = head.format == TWICE and head.rows >= LEAST_TOP_TOKENS
     layers = [matrix for name, matrix in checkpoint.matrices.items() if name not in tables]
+    of_experts = {tensor.name for tensor in tensors_of(checkpoint.config) if tensor.copy is not None}
+    experts = [checkpoint.matrices[name] for name in of_experts]
+    own = checkpoint.config.experts
+    share = 1.0 if own is None else own.chosen / own.count
     return ModelCosts(
         layer_bytes=sum(matrix.data.nbytes for matrix in layers) + sum(v.nbytes for v in checkpoint.vectors.values()),
         head_bytes=head.data.nbytes // 2 if halved else head.data.nbytes,
-        layer_macs=sum(matrix.rows * matrix.cols for matrix in layers),
+        layer_macs=round(_macs(layers) - (1 - share) * _macs(experts)),
         head_macs=head.rows * head.cols,
         kv_bytes_per_token=kv_bytes_per_token,
         multiply="int8" if checkpoint.quant in (WIDE, NARROW, EARLIER) else "fp32",
+        expert_bytes=sum(matrix.data.nbytes for matrix in experts),
+        chosen_share=share,
     )
+
+
+def _macs(matrices: Sequence[PackedMatrix]) -> int:
+    return sum(matrix.rows * matrix.cols for matrix in matrices)

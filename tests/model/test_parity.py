@@ -1,5 +1,7 @@
 """The f32 engine against transformers and against the float64 oracle, for every random shape."""
 
+import itertools
+
 import numpy as np
 import pytest
 from checkpoints import write_checkpoint
@@ -12,6 +14,20 @@ from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.loading.open import open_checkpoint
 
 GREEDY_PROMPTS = (1, 2)  # seeds
+
+
+CLEAR = 1e-4  # of router logits; tests/csrc/kernels/test_kernel_ops.py has what is closer, and ties
+
+
+def clear_ids(cfg, weights, count):
+    """Token ids for which every chosen expert leads the best that is not chosen by more than rounding decides."""
+    for seed in itertools.count():
+        ids, oracle = random_ids(cfg, count, seed), Oracle(cfg, weights)
+        if not cfg.get("num_experts"):
+            return ids
+        oracle.logits(ids)
+        if oracle.least_lead > CLEAR:
+            return ids
 
 
 def largest(logits):
@@ -37,15 +53,15 @@ def reference(shape):
 
 
 def test_logits_equal_transformers(shape, reference):
-    _, cfg, _, model = shape
-    ids = random_ids(cfg, 150)
+    _, cfg, weights, model = shape
+    ids = clear_ids(cfg, weights, 150)
     ours, (theirs, _) = all_logits(model, ids), reference.run(ids)
     assert (np.abs(ours - theirs).max(1) <= 2e-4 * largest(theirs)).all()
 
 
 def test_hidden_states_equal_transformers(shape, reference):
-    _, cfg, _, model = shape
-    ids = random_ids(cfg, 150)
+    _, cfg, weights, model = shape
+    ids = clear_ids(cfg, weights, 150)
     (ours,) = model.forward([(model.new_sequence(), ids, np.arange(150, dtype=np.int32), "hidden")])
     theirs = reference.last_hidden_state(ids)
     assert ours.shape == theirs.shape == (150, cfg["hidden_size"])
@@ -64,7 +80,7 @@ def test_logits_equal_the_oracle(shape):
     # Against float64 both implementations stay within the rounding of float32 chains (see test_oracle.py); twenty times
     # closer than parity asks for.
     _, cfg, weights, model = shape
-    ids = random_ids(cfg, 96, seed=1)
+    ids = clear_ids(cfg, weights, 96)
     expected = Oracle(cfg, weights).logits(ids)
     assert (np.abs(all_logits(model, ids) - expected).max(1) <= 1e-5 * largest(expected)).all()
 
