@@ -91,7 +91,7 @@ def vectors(shape: dict[str, Any]) -> dict[str, int]:
 
 
 def kind_of(name: str, kind: str, shape: dict[str, Any]) -> str:
-    """The type of a matrix in a file of type `kind`. Routers stay in F32; llama.cpp's own Q4_0 keeps the head in Q6_K."""
+    """The type of a matrix in a file of type `kind`. Routers stay in F32; llama.cpp's Q4_0 keeps the head in Q6_K."""
     if name.endswith(ROUTER):
         return "F32"
     head = "token_embd.weight" if shape["tie_word_embeddings"] else "output.weight"
