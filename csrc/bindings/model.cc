@@ -36,6 +36,7 @@ Experts to_experts(const py::dict& d) {
   e.chosen = item<int>(d, "chosen");
   e.width = item<int>(d, "width");
   e.normalised = item<bool>(d, "normalised");
+  e.fetched = d.contains("fetched") && item<bool>(d, "fetched");
   e.dense_layers = item<std::vector<int>>(d, "dense_layers");
   return e;
 }

@@ -11,6 +11,7 @@ struct Experts {
   int chosen = 0;
   int width = 0;                  // rows of an expert's gate and up projections
   bool normalised = false;        // whether the weights of the chosen ones are scaled to add up to 1
+  bool fetched = false;           // from the disk, each when it is chosen: memory does not hold them all
   std::vector<int> dense_layers;  // those without experts
 };
 

@@ -8,7 +8,9 @@
 #include <algorithm>
 
 #include "engine/pass.h"
+#include "packing/pack.h"
 #include "system/error.h"
+#include "system/memory.h"
 
 namespace qwen3cpu {
 namespace {
@@ -21,6 +23,7 @@ constexpr int kRoutedAlone = 16;
 MoeMlp::MoeMlp(const Config& c, const Tensors& tensors, const std::string& prefix)
     : router_(tensors.matrix(prefix + "gate.weight", c.experts.count, c.hidden_size)),
       chosen_(c.experts.chosen),
+      fetched_(c.experts.fetched),
       normalised_(c.experts.normalised),
       stride_(spread_rows(c.experts.width)),
       logits_stride_(padded_rows(c.experts.count)) {
@@ -79,7 +82,17 @@ void MoeMlp::route(Team& team, Pass& pass) const {
   team.for_each(1, [&](int) {
     for (int t = 0; alone && t < pass.n_tokens; ++t) choose(t);
     ws.routing.sort(pass.n_tokens);
+    if (fetched_) fetch(ws.routing);
   });
+}
+
+// Reading all of them at once keeps the disk busier than waiting for each page.
+void MoeMlp::fetch(const Routing& routing) const {
+  for (const Routing::Share& share : routing.shares()) {
+    const Expert& expert = experts_[static_cast<size_t>(share.expert)];
+    for (const Matrix* m : {&expert.gate_proj, &expert.up_proj, &expert.down_proj})
+      will_need(m->data, matrix_bytes(m->format, m->rows, m->cols));
+  }
 }
 
 // The prepared inputs of all rows, those of an expert side by side. One token's rows all read the same.

@@ -6,6 +6,7 @@
 
 #include "engine/config.h"
 #include "engine/mlp.h"
+#include "engine/routing.h"
 #include "engine/tensors.h"
 
 namespace qwen3cpu {
@@ -24,6 +25,7 @@ class MoeMlp : public Mlp {
     Matrix gate_proj, up_proj;  // [width, hidden]
     Matrix down_proj;           // [hidden, width]
   };
+  void fetch(const Routing& routing) const;
   void route(Team& team, Pass& pass) const;
   void gather(Team& team, Pass& pass) const;
   void gate_and_up(Team& team, Pass& pass) const;
@@ -36,6 +38,7 @@ class MoeMlp : public Mlp {
   Matrix router_;  // [experts, hidden]
   std::vector<Expert> experts_;
   int chosen_;
+  bool fetched_;
   bool normalised_;
   int64_t stride_;         // floats from one row of gates to the next
   int64_t logits_stride_;  // from one token's router logits to the next

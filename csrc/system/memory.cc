@@ -41,6 +41,13 @@ void advise_huge_pages(const void* data, int64_t bytes) {
 #endif
 }
 
+void will_need(const void* data, int64_t bytes) {
+  const auto page = static_cast<int64_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<int64_t>(data) / page * page;
+  const auto end = reinterpret_cast<int64_t>(data) + bytes;
+  madvise(reinterpret_cast<void*>(begin), static_cast<size_t>(end - begin), MADV_WILLNEED);
+}
+
 void touch_pages(const void* data, int64_t bytes) {
   if (bytes <= 0) return;
   const auto page = int64_t{sysconf(_SC_PAGESIZE)};

@@ -12,6 +12,9 @@ void free_aligned(void* p);
 // Asks for huge pages behind an existing mapping; a hint, never an error.
 void advise_huge_pages(const void* data, int64_t bytes);
 
+// Lets the system read mapped memory from the disk, where it is not in memory, without waiting for it.
+void will_need(const void* data, int64_t bytes);
+
 // Brings mapped memory into this process's page tables, and from the disk first if need be, so that computing with it
 // does not stop at every page. Memory that several processes map stays shared.
 void touch_pages(const void* data, int64_t bytes);

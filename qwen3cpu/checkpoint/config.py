@@ -144,8 +144,11 @@ class ModelConfig:
         rope = self.inv_freq().astype("<f4").tobytes() + np.float64(self.rope_scale()).tobytes()
         return hashlib.sha256(rope).hexdigest()
 
-    def native(self, context: int) -> dict[str, Any]:
-        """The configuration that `_native.Model` takes, for sequences of up to `context` positions."""
+    def native(self, context: int, *, tokens: int | None = None, fits: bool = True) -> dict[str, Any]:
+        """The configuration that `_native.Model` takes, for sequences of up to `context` positions.
+
+        tokens: ids of the tokenizer; rows of the head beyond them stand for none. fits: whether memory holds all weights.
+        """
         return {
             "hidden_size": self.hidden_size,
             "intermediate_size": self.intermediate_size,
@@ -154,11 +157,12 @@ class ModelConfig:
             "num_key_value_heads": self.num_key_value_heads,
             "head_dim": self.head_dim,
             "vocab_size": self.vocab_size,
+            "tokens": self.vocab_size if tokens is None else min(tokens, self.vocab_size),
             "rms_norm_eps": self.rms_norm_eps,
             "inv_freq": self.inv_freq(),
             "rope_scale": self.rope_scale(),
             "context": context,
-            **({} if self.experts is None else {"experts": self.experts.native()}),
+            **({} if self.experts is None else {"experts": self.experts.native(fetched=not fits)}),
         }
 
     def parameters(self) -> int:

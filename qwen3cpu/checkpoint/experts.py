@@ -30,14 +30,15 @@ class Experts:
     normalised: bool
     dense_layers: tuple[int, ...] = ()
 
-    def native(self) -> dict[str, Any]:
-        """As `_native.Model` takes them."""
+    def native(self, fetched: bool) -> dict[str, Any]:
+        """As `_native.Model` takes them. fetched: memory does not hold them all, so the chosen ones are read ahead."""
         return {
             "count": self.count,
             "chosen": self.chosen,
             "width": self.width,
             "normalised": self.normalised,
             "dense_layers": list(self.dense_layers),
+            "fetched": fetched,
         }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from qwen3cpu.arguments import nearest
 from qwen3cpu.checkpoint.config import ModelConfig
@@ -99,36 +99,40 @@ class KnownModel:
 
 
 def shaped_config(shape: Shape, positions: int, source: str, **others: int) -> ModelConfig:
-    """The configuration of a released model.
+    """The configuration of a released model; arguments as for `shaped_values`. source: what messages call it."""
+    return ModelConfig.from_dict(shaped_values(shape, positions, **others), source)
+
+
+def shaped_values(shape: Shape, positions: int, **others: int) -> dict[str, Any]:
+    """config.json of a released model, as far as it says what is computed.
 
     Args:
         shape: its own part.
         positions: max_position_embeddings.
-        source: what messages call it.
-        others: values of config.json in place of those that all released models have.
+        others: values in place of those that all released models have.
     """
-    return ModelConfig.from_dict(
-        {
-            "model_type": MODEL_TYPE if shape.expert_width else "qwen3",
-            "num_experts": 128,
-            "num_experts_per_tok": 8,
-            "moe_intermediate_size": shape.expert_width,
-            "norm_topk_prob": True,
-            "hidden_size": shape.hidden,
-            "intermediate_size": shape.inner,
-            "num_hidden_layers": shape.layers,
-            "num_attention_heads": shape.heads,
-            "num_key_value_heads": shape.kv_heads,
-            "head_dim": 128,
-            "vocab_size": VOCABULARY,
-            "max_position_embeddings": positions,
-            "rms_norm_eps": 1e-6,
-            "rope_theta": 1e6,
-            "tie_word_embeddings": shape.tied,
-            **others,
-        },
-        source,
-    )
+    experts = {
+        "model_type": MODEL_TYPE,
+        "num_experts": 128,
+        "num_experts_per_tok": 8,
+        "moe_intermediate_size": shape.expert_width,
+        "norm_topk_prob": True,
+    }
+    return {
+        **(experts if shape.expert_width else {"model_type": "qwen3"}),
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.inner,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": 128,
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": positions,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1e6,
+        "tie_word_embeddings": shape.tied,
+        **others,
+    }
 
 
 _MLX: Final = ("MLX-4bit", "MLX-6bit", "MLX-8bit", "MLX-bf16")

@@ -17,6 +17,7 @@ from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD
 from qwen3cpu.errors import ArgumentError, CheckpointError, EngineError
 from qwen3cpu.packed.matrix import PackedMatrix
 from qwen3cpu.packed.packed_file import PackedFile
+from qwen3cpu.system.free_memory import available_memory
 from qwen3cpu.system.use_lock import UseLock
 from qwen3cpu.text.tokenizer import Tokenizer
 
@@ -45,6 +46,11 @@ class Checkpoint:
     packed: PackedFile | None = None
     purpose: Purpose = GENERATION
     locks: tuple[UseLock, ...] = ()
+
+    def fits(self) -> bool:
+        """Whether memory holds the weights of a mapped file; True for weights that are in memory already."""
+        left = available_memory() if self.packed is not None else None
+        return left is None or sum(matrix.data.nbytes for matrix in self.matrices.values()) <= left.bytes
 
     def check_weights(self) -> None:
         """Raise EngineError when the file has been cut since it was opened: reading its map would end the process."""
