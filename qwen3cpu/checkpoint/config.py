@@ -147,7 +147,8 @@ class ModelConfig:
     def native(self, context: int, *, tokens: int | None = None, fits: bool = True) -> dict[str, Any]:
         """The configuration that `_native.Model` takes, for sequences of up to `context` positions.
 
-        tokens: ids of the tokenizer; rows of the head beyond them stand for none. fits: whether memory holds all weights.
+        tokens: ids of the tokenizer; rows of the head beyond them stand for none. fits: whether memory holds all
+        weights.
         """
         return {
             "hidden_size": self.hidden_size,
