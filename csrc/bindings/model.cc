@@ -50,7 +50,7 @@ Config to_config(const py::dict& d) {
   c.num_key_value_heads = item<int>(d, "num_key_value_heads");
   c.head_dim = item<int>(d, "head_dim");
   c.vocab_size = item<int>(d, "vocab_size");
-  c.tokens = d.contains("tokens") ? item<int>(d, "tokens") : c.vocab_size;
+  c.tokens = item<int>(d, "tokens");
   c.rms_norm_eps = item<float>(d, "rms_norm_eps");
   c.rope_scale = item<float>(d, "rope_scale");
   c.context = item<int>(d, "context");
