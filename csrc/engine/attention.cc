@@ -1,4 +1,4 @@
-// Gathers the query rows of a piece, walks the blocks of keys from position 0 and scatters the result.
+// Gathers the query rows of a bundle, takes its steps and scatters the result.
 #include "engine/attention.h"
 
 #include <algorithm>
@@ -27,54 +27,58 @@ class Carve {
 }  // namespace
 
 int64_t attention_scratch_bytes(const AttentionShape& shape) {
-  const int64_t rows = int64_t{shape.group()} * shape.tokens_per_piece();
+  const int64_t rows = shape.most_rows();
   return 2 * round_up(rows * shape.head_dim_padded * 4, kCacheLine) + round_up(rows * 4, kCacheLine) +
          round_up(rows * static_cast<int64_t>(sizeof(SoftmaxState)), kCacheLine) +
          attend_scratch_bytes(shape.head_dim_padded);
 }
 
-void attend(const KvKernels& kernels, const AttentionShape& shape, const AttentionPiece& piece, int layer, int kv_head,
-            const float* q, int64_t ldq, float* out, int64_t ldout, uint8_t* scratch) {
+void attend(const KvKernels& kernels, const KvPool& pool, const AttentionShape& shape, const AttentionBundle& bundle,
+            int layer, int kv_head, const float* q, int64_t ldq, float* out, int64_t ldout, uint8_t* scratch) {
   const int group = shape.group(), head_dim = shape.head_dim, padded = shape.head_dim_padded;
-  const int rows = group * piece.tokens;
+  const int rows = group * bundle.tokens;
   Carve carve(scratch);
-  float* queries = carve.take<float>(int64_t{rows} * padded);  // [tokens][group][padded]
+  float* queries = carve.take<float>(int64_t{rows} * padded);
   float* result = carve.take<float>(int64_t{rows} * padded);
-  int* count = carve.take<int>(rows);
+  int* full = carve.take<int>(rows);
   auto* state = carve.take<SoftmaxState>(rows);
   uint8_t* kernel_scratch = carve.take<uint8_t>(0);
 
+  // f(row of the bundle, place of its head in q, place of its head in out)
+  const auto for_rows = [&](auto&& f) {
+    int row = 0;
+    for (int i = 0; i < bundle.n_pieces; ++i) {
+      const AttentionPiece& piece = bundle.pieces[i];
+      for (int token = piece.first_row; token < piece.first_row + piece.tokens; ++token)
+        for (int head = kv_head * group; head < (kv_head + 1) * group; ++head, ++row)
+          f(row, q + token * ldq + int64_t{head} * head_dim, out + token * ldout + int64_t{head} * head_dim);
+    }
+  };
+
   const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-  for (int row = 0; row < rows; ++row) {
-    const int token = row / group, head = kv_head * group + row % group;
-    const float* from = q + (piece.first_row + token) * ldq + int64_t{head} * head_dim;
+  for_rows([&](int row, const float* from, float*) {
     float* to = queries + int64_t{row} * padded;
     for (int d = 0; d < head_dim; ++d) to[d] = from[d] * scale;
     std::fill(to + head_dim, to + padded, 0.0f);
     state[row] = {-std::numeric_limits<float>::infinity(), 0.0f};
-  }
+  });
   std::memset(result, 0, sizeof(float) * static_cast<size_t>(rows) * static_cast<size_t>(padded));
+  std::fill(full, full + rows, kKvBlock);
 
-  const KvPool& pool = piece.sequence->pool();
-  const int last_position = piece.first_position + piece.tokens - 1;
-  std::fill(count, count + rows, kKvBlock);
-  for (int first = 0; first <= last_position; first += kKvBlock) {
-    if (first + kKvBlock > piece.first_position + 1)
-      for (int row = 0; row < rows; ++row)
-        count[row] = std::clamp(piece.first_position + row / group + 1 - first, 0, kKvBlock);
-    const KvPool::Block* block = piece.sequence->block_of(first);
-    const bool last = first + kKvBlock > last_position;
-    const void* next_k = last ? nullptr : pool.keys(piece.sequence->block_of(first + kKvBlock), layer, kv_head);
-    kernels.attend(queries, pool.keys(block, layer, kv_head), pool.values(block, layer, kv_head), count, rows, padded,
-                   state, result, kernel_scratch, next_k);
+  for (size_t i = 0; i < bundle.steps.size(); ++i) {
+    const AttentionStep& step = bundle.steps[i];
+    const bool last = i + 1 == bundle.steps.size();
+    const int* count = step.counts == AttentionStep::kFull ? full : bundle.counts.data() + step.counts;
+    const int64_t offset = int64_t{step.first_row} * padded;
+    kernels.attend(queries + offset, pool.keys(step.block, layer, kv_head), pool.values(step.block, layer, kv_head),
+                   count, step.rows, padded, state + step.first_row, result + offset, kernel_scratch,
+                   last ? nullptr : pool.keys(bundle.steps[i + 1].block, layer, kv_head));
   }
 
-  for (int row = 0; row < rows; ++row) {
-    const int token = row / group, head = kv_head * group + row % group;
-    float* to = out + (piece.first_row + token) * ldout + int64_t{head} * head_dim;
+  for_rows([&](int row, const float*, float* to) {
     const float* from = result + int64_t{row} * padded;
     for (int d = 0; d < head_dim; ++d) to[d] = from[d] / state[row].sum;
-  }
+  });
 }
 
 }  // namespace qwen3cpu

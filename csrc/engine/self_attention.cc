@@ -31,8 +31,10 @@ SelfAttention::SelfAttention(Pass& pass, const Resources& resources)
       kernels_(resources.kv),
       shape_(shape_of(resources)),
       q_stride_(spread_rows(pass.config.q_size())),
-      kv_stride_(spread_rows(pass.config.kv_size())) {
-  cut_pieces();
+      kv_stride_(spread_rows(pass.config.kv_size())),
+      plan_(shape_) {
+  for (const Pass::Row& row : pass.rows) plan_.add(row.sequence, row.position);
+  plan_.finish(resources.threads);
   Workspace& ws = pass.workspace;
   const int64_t n = pass.n_tokens, half = pass.config.head_dim / 2;
   ws.q.reserve(n * q_stride_);
@@ -41,23 +43,6 @@ SelfAttention::SelfAttention(Pass& pass, const Resources& resources)
   ws.attended.reserve(n * pass.config.q_size());
   ws.cos.reserve(n * half);
   ws.sin.reserve(n * half);
-}
-
-// A piece is a run of neighbouring tokens of one sequence.
-void SelfAttention::cut_pieces() {
-  for (int t = 0; t < pass_.n_tokens; ++t) {
-    const Pass::Row& row = pass_.rows[static_cast<size_t>(t)];
-    if (AttentionPiece* piece = pieces_.empty() ? nullptr : &pieces_.back();
-        piece != nullptr && piece->sequence == row.sequence && piece->tokens < shape_.tokens_per_piece() &&
-        piece->first_position + piece->tokens == row.position)
-      ++piece->tokens;
-    else
-      pieces_.push_back({row.sequence, t, row.position, 1});
-  }
-  // Longest first, so that the phase does not end with one thread on the piece that has the most keys.
-  std::stable_sort(pieces_.begin(), pieces_.end(), [](const auto& a, const auto& b) {
-    return a.first_position + a.tokens > b.first_position + b.tokens;
-  });
 }
 
 int64_t SelfAttention::scratch_bytes(const Resources& resources) {
@@ -162,12 +147,12 @@ void SelfAttention::rotate_and_store(Team& team, const AttentionWeights& w, int 
 }
 
 void SelfAttention::attend_all(Team& team, int layer) {
-  const auto pieces = static_cast<int>(pieces_.size());
+  const auto bundles = static_cast<int>(plan_.bundles().size());
   const int q_size = pass_.config.q_size();
-  // All pieces of a head before the next head: their keys and values are the same.
-  team.for_each(pieces * shape_.kv_heads, [&](int i) {
-    attend(kernels_, shape_, pieces_[static_cast<size_t>(i % pieces)], layer, i / pieces, pass_.workspace.q.get(),
-           q_stride_, pass_.workspace.attended.get(), q_size, pass_.scratch(team));
+  // All bundles of a head before the next head: those of one sequence have the same keys and values.
+  team.for_each(bundles * shape_.kv_heads, [&](int i) {
+    attend(kernels_, pool_, shape_, plan_.bundles()[static_cast<size_t>(i % bundles)], layer, i / bundles,
+           pass_.workspace.q.get(), q_stride_, pass_.workspace.attended.get(), q_size, pass_.scratch(team));
   });
 }
 

@@ -1,8 +1,6 @@
 // The attention of a layer, from the normed residual stream back into it.
 #pragma once
 
-#include <vector>
-
 #include "engine/attention.h"
 #include "engine/pass.h"
 
@@ -26,7 +24,6 @@ class SelfAttention {
 
  private:
   enum Parts : uint8_t { kQueries = 1, kKeysAndValues = 2, kAll = 3 };
-  void cut_pieces();
   void project(Team& team, const AttentionWeights& w, Parts parts);
   void rotate_and_store(Team& team, const AttentionWeights& w, int layer, Parts parts);
   void attend_all(Team& team, int layer);
@@ -37,7 +34,7 @@ class SelfAttention {
   const KvKernels& kernels_;
   AttentionShape shape_;
   int64_t q_stride_, kv_stride_;
-  std::vector<AttentionPiece> pieces_;
+  AttentionPlan plan_;
 };
 
 }  // namespace qwen3cpu
