@@ -40,17 +40,23 @@ inline __attribute__((always_inline)) void add_products(const float* factors, in
                                                         const typename Kv::Stored* v, int64_t apart,
                                                         typename Kv::Simd::Vector (&acc)[R][N]) {
   using Simd = typename Kv::Simd;
-  typename Simd::Vector loaded[N];
+  if constexpr (R == 1) {  // loaded one after the other: N of them at once would not fit into the registers
+    const typename Simd::Factor factor = Simd::factor(*factors);
 #pragma GCC unroll 8
-  for (int i = 0; i < N; ++i) {
-    loaded[i] = Kv::load(v + i * apart);
-    if (R > 1) Simd::pin(loaded[i]);
-  }
+    for (int i = 0; i < N; ++i) acc[0][i] = Simd::fma(factor, Kv::load(v + i * apart), acc[0][i]);
+  } else {
+    typename Simd::Vector loaded[N];
+#pragma GCC unroll 8
+    for (int i = 0; i < N; ++i) {
+      loaded[i] = Kv::load(v + i * apart);
+      Simd::pin(loaded[i]);
+    }
 #pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) {
-    const typename Simd::Factor factor = Simd::factor(factors[r * stride]);
+    for (int r = 0; r < R; ++r) {
+      const typename Simd::Factor factor = Simd::factor(factors[r * stride]);
 #pragma GCC unroll 8
-    for (int i = 0; i < N; ++i) acc[r][i] = Simd::fma(factor, loaded[i], acc[r][i]);
+      for (int i = 0; i < N; ++i) acc[r][i] = Simd::fma(factor, loaded[i], acc[r][i]);
+    }
   }
 }
 
