@@ -73,7 +73,8 @@ def duels(threads: int, n_gen: int, isa: str) -> list[Duel]:
     return [
         duel("q4", 1.4),
         duel("q4", PROMPT_FLOORS.get(isa), n_prompt=512),
-        duel("q4", 2.5, depth=4096),
+        duel("q4", 3.8, depth=4096),
+        duel("q4", 5.0, depth=16384),
         duel("q4", 2.5, n_prompt=4096),
         duel("q4", 1.4, threads=1),
         duel("q4", 2.3, n_prompt=512, threads=1),

@@ -22,6 +22,7 @@ import numpy as np
 PATTERN_ROWS = 256  # different rows of random blocks; tensors repeat them
 ROUTER = "ffn_gate_inp.weight"
 N_BATCH = 2048  # tokens in one call at most; llama.cpp cuts it into ubatches of 512
+PROCESSED = 4096  # tokens of a depth that are processed; the others are copies, which would take minutes at 16,384
 
 
 # Writing
@@ -170,6 +171,9 @@ class Context:
         each = -(-(case["depth"] + case["n_prompt"] + case["n_gen"] + 1) // 256) * 256
         parameters.n_ctx = each * self._sequences
         parameters.n_seq_max = self._sequences
+        if self._depth > PROCESSED:  # one more sequence for the copies, in the same buffer
+            parameters.n_seq_max += 1
+            parameters.kv_unified = True
         parameters.n_batch = N_BATCH
         parameters.n_threads = parameters.n_threads_batch = case["threads"]
         parameters.no_perf = True
@@ -179,7 +183,7 @@ class Context:
         self._memory = library.llama_get_memory(self._context)
         self._batch = library.llama_batch_init(N_BATCH, 0, 1)
         for sequence in range(self._sequences):
-            self._feed(sequence, 0, self._depth)
+            self._fill(sequence)
 
     def run(self, n_prompt: int, n_gen: int) -> float:
         """Seconds that a prompt, or decoding, takes for all sequences."""
@@ -192,6 +196,25 @@ class Context:
         for step in range(n_gen):
             self._decode([(sequence, self._depth + step, True) for sequence in range(self._sequences)])
         return perf_counter() - start
+
+    def _fill(self, sequence: int) -> None:
+        """Hold `depth` tokens: the first ones processed, then copies of their keys and values, moved on."""
+        library, memory, spare = self._library, self._memory, self._sequences
+        first = min(self._depth, PROCESSED)
+        self._feed(sequence, 0, first)
+        if first == self._depth:
+            return
+        size = library.llama_state_seq_get_size(self._context, sequence)
+        state = (ctypes.c_uint8 * size)()
+        library.llama_state_seq_get_data(self._context, state, size, sequence)
+        for start in range(first, self._depth, first):
+            if not library.llama_state_seq_set_data(self._context, state, size, spare):
+                raise RuntimeError(f"llama.cpp holds no {start + first} positions")
+            library.llama_memory_seq_add(memory, spare, -1, -1, start)
+            library.llama_memory_seq_cp(memory, spare, sequence, -1, -1)
+            library.llama_memory_seq_rm(memory, spare, -1, -1)
+        if library.llama_memory_seq_pos_max(memory, sequence) + 1 < self._depth:
+            raise RuntimeError(f"llama.cpp holds fewer than {self._depth} positions")
 
     def _feed(self, sequence: int, start: int, count: int) -> None:
         """Process `count` tokens of one sequence, with logits for the last one, as a prompt."""

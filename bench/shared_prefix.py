@@ -2,16 +2,17 @@
 
     python bench/shared_prefix.py [--sequences 8] [--depth 4096] [--kv f16 q8] [--python BEFORE=PYTHON]
 
-"shared" are forks of one sequence, whose blocks of the KV cache each holds, "own" have copies of these blocks. Both are
-in one process, and so are they for each further version of qwen3cpu that --python names; all take turns. A depth is
-filled with copies of one block of 64 tokens: what keys and values say has no influence on the time. Only the forward
-passes count, which want the 20 largest logits of each token. Prints the median of tokens a second, all sequences
-together, with first and third quartile, and ratios of medians with the quartiles of the turns' ratios.
+"shared" are forks of one sequence, whose blocks of the KV cache each holds, "own" have copies of these blocks. Each KV
+format has a process of its own, and so has each further version of qwen3cpu that --python names; all take turns. A
+depth is filled with copies of one block of 64 tokens: what keys and values say has no influence on the time. Only the
+forward passes count, which want the 20 largest logits of each token. Prints the median of tokens a second, all
+sequences together, with first and third quartile, and ratios of medians with the quartiles of the turns' ratios.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -93,29 +94,28 @@ def measure(args: argparse.Namespace) -> dict[Key, list[float]]:
     """Tokens a second of each version, KV format and kind of sequences, turn by turn."""
     pythons = {**dict(args.python), "this": sys.executable}
     found: dict[Key, list[float]] = {}
-    for kv in args.kv:
-        with ExitStack() as stack, Progress(f"Measuring, kv {kv}", args.turns + 1, unit="turns") as progress:
-            workers = {}
-            for label, python in pythons.items():
-                worker = stack.enter_context(Worker(label, (python, str(Path(__file__).resolve()), "--worker")))
-                worker.ask(
-                    "open",
-                    size=args.size,
-                    quant=args.quant,
-                    kv=kv,
-                    threads=resolve_threads(args.threads),
-                    depth=args.depth,
-                    sequences=args.sequences,
-                )
-                workers[label] = worker
-            for turn in range(args.turns + 1):
-                for memory in MEMORIES:
-                    for label in list(workers) if turn % 2 else reversed(workers):
-                        run = workers[label].ask("run", memory=memory, steps=args.steps)
-                        if turn:
-                            found.setdefault((label, kv, memory), []).append(run["tokens"] / run["seconds"])
-                progress.advance(1)
-    return found
+    with ExitStack() as stack, Progress("Measuring", args.turns + 1, unit="turns") as progress:
+        workers: dict[tuple[str, str], Worker] = {}
+        for kv, (label, python) in itertools.product(args.kv, pythons.items()):
+            worker = Worker(f"{label}, kv {kv}", (python, str(Path(__file__).resolve()), "--worker"))
+            workers[label, kv] = stack.enter_context(worker)
+            worker.ask(
+                "open",
+                size=args.size,
+                quant=args.quant,
+                kv=kv,
+                threads=resolve_threads(args.threads),
+                depth=args.depth,
+                sequences=args.sequences,
+            )
+        for turn in range(args.turns + 1):
+            for memory in MEMORIES:
+                for label, kv in list(workers) if turn % 2 else reversed(workers):
+                    run = workers[label, kv].ask("run", memory=memory, steps=args.steps)
+                    if turn:
+                        found.setdefault((label, kv, memory), []).append(run["tokens"] / run["seconds"])
+            progress.advance(1)
+    return {(label, kv, memory): found[label, kv, memory] for kv in args.kv for memory in MEMORIES for label in pythons}
 
 
 def quartiles_text(values: list[float], digits: int = 1) -> str:
@@ -134,13 +134,15 @@ def as_markdown(found: dict[Key, list[float]]) -> str:
     """A table of all that ran."""
     labels = list(dict.fromkeys(label for label, _, _ in found))
     others = [label for label in labels if label != "this"]
-    titles = ["kv", "memory", *labels, *(f"this / {label}" for label in others), "shared / own"]
+    first = next(kv for _, kv, _ in found)
+    titles = ["kv", "memory", *labels, *(f"this / {label}" for label in others), "shared / own", f"kv / {first}"]
     lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
     for _, kv, memory in dict.fromkeys(("", kv, memory) for _, kv, memory in found):
         mine = found["this", kv, memory]
         cells = [kv, memory, *(quartiles_text(found[label, kv, memory]) for label in labels)]
         cells += [ratio_text(mine, found[label, kv, memory]) for label in others]
         cells.append(ratio_text(mine, found["this", kv, "own"]) if memory == "shared" else "")
+        cells.append(ratio_text(mine, found["this", first, memory]) if kv != first else "")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -68,7 +68,8 @@ def test_table_of_cases(compare: ModuleType) -> None:
     assert found == {
         "q4 decode 64 on 2 threads": 1.4,
         "q4 prompt 512 on 2 threads": 2.6,
-        "q4 decode 64 after 4096 on 2 threads": 2.5,
+        "q4 decode 64 after 4096 on 2 threads": 3.8,
+        "q4 decode 64 after 16384 on 2 threads": 5.0,
         "q4 prompt 4096 on 2 threads": 2.5,
         "q4 decode 64 on 1 thread": 1.4,
         "q4 prompt 512 on 1 thread": 2.3,
