@@ -18,7 +18,7 @@ from qwen3cpu.checkpoint.gguf_file import GgufFile, GgufTensor
 from qwen3cpu.checkpoint.json_fields import brief
 from qwen3cpu.errors import CheckpointError
 
-_PART: Final = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
+PART: Final = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 
 
 class GgufModel(Protocol):
@@ -81,13 +81,13 @@ class GgufParts:
 
 def is_later_part(path: Path) -> bool:
     """Whether a file has the name of a part of a model that is not its first."""
-    found = _PART.fullmatch(path.name)
+    found = PART.fullmatch(path.name)
     return found is not None and int(found[2]) > 1
 
 
 def _paths(path: Path) -> list[Path]:
     """Every part of a model, given any of them."""
-    found = _PART.fullmatch(path.name)
+    found = PART.fullmatch(path.name)
     if found is None:
         return [path]
     name, _, count = found.groups()

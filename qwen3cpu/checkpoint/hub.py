@@ -4,9 +4,11 @@ checked.
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -34,8 +36,22 @@ def download(repo_id: str, wanted: Sequence[str] = WHOLE) -> Path:
     """The folder with the newest version of a model, or with those of its files that are `wanted` (WHOLE or CONFIG);
     interrupted downloads go on where they stopped.
 
-    Without a network a complete copy in the Hugging Face cache is used. Raises DownloadError with the way on offline.
+    Without a network a complete copy in the Hugging Face cache is used. The folder may not be there when no file is
+    wanted. Raises DownloadError with the way on offline.
     """
+    folder = fetch(repo_id, wanted, OTHER_FOLDERS)
+    if wanted is WHOLE and not has_safetensors(names_in(folder)):
+        folder = fetch(repo_id, (*WHOLE, *TORCH_FILES), OTHER_FOLDERS)
+    return folder
+
+
+def names_in(folder: Path) -> set[str]:
+    """Names of what a folder has; none where there is no folder."""
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def fetch(repo_id: str, patterns: Sequence[str], ignored: Sequence[str] = ()) -> Path:
+    """The folder with the newest version of a repository's files that patterns name. Raises DownloadError."""
     # Imported here: it takes a few tenths of a second, and local models do not need it.
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import tqdm as hub_bar  # type: ignore[attr-defined, unused-ignore]
@@ -54,19 +70,29 @@ def download(repo_id: str, wanted: Sequence[str] = WHOLE) -> Path:
             if monotonic() >= self._shown_from:
                 super().display(*args, **kwargs)  # type: ignore[no-untyped-call, unused-ignore]
 
-    def fetch(patterns: Sequence[str]) -> Path:
-        found = snapshot_download(
-            repo_id, allow_patterns=list(patterns), ignore_patterns=list(OTHER_FOLDERS), tqdm_class=Bar
-        )
-        return Path(found)
-
     try:
-        folder = fetch(wanted)
-        if wanted is WHOLE and not has_safetensors(path.name for path in folder.iterdir()):
-            folder = fetch((*WHOLE, *TORCH_FILES))
+        with _without_old_news():
+            found = snapshot_download(
+                repo_id, allow_patterns=list(patterns), ignore_patterns=list(ignored), tqdm_class=Bar
+            )
     except Exception as reason:  # the library raises its own errors, those of its HTTP client and OSError
-        raise DownloadError(_explain(repo_id, reason)) from reason
-    return folder
+        raise DownloadError(explained(repo_id, reason)) from reason
+    return Path(found)
+
+
+@contextmanager
+def _without_old_news() -> Iterator[None]:
+    log = logging.getLogger("huggingface_hub._snapshot_download")
+    log.addFilter(_is_news)
+    try:
+        yield
+    finally:
+        log.removeFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a record says more than that a repository has no file that was asked for, which the caller sees."""
+    return not record.getMessage().startswith("No files matched")
 
 
 def cached_folder(repo_id: str) -> Path | None:
@@ -74,7 +100,9 @@ def cached_folder(repo_id: str) -> Path | None:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(repo_id, local_files_only=True))
+        # No file is asked for: newer versions refuse a folder that lacks one of those that are.
+        with _without_old_news():
+            return Path(snapshot_download(repo_id, allow_patterns=[], local_files_only=True))
     except Exception:  # the library's own errors, for a model that is not there
         return None
 
@@ -97,7 +125,8 @@ def reason_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {first}"
 
 
-def _explain(repo_id: str, reason: Exception) -> str:
+def explained(repo_id: str, reason: Exception) -> str:
+    """What to say of a model that could not be fetched."""
     return (
         f"{repo_id}: there is no file or folder of that name here, and it could not be fetched from the Hugging Face "
         f"hub: {reason_of(reason)} To go on offline, run `hf download {repo_id} --local-dir FOLDER` on a "

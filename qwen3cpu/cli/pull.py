@@ -22,7 +22,12 @@ def add_command(commands: Commands) -> None:
         description="Fetch models from the Hugging Face hub into its ordinary cache (HF_HOME), where `load` and every "
         "command find them. What is there already is not fetched again, and a broken download goes on.",
     )
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="a name such as 1.7B or Embedding-0.6B, or a hub id")
+    parser.add_argument(
+        "models",
+        nargs="+",
+        metavar="MODEL",
+        help="a name such as 1.7B or Embedding-0.6B, or a hub id, owner/name:TYPE of a model in GGUF",
+    )
     parser.set_defaults(run=run_pull)
 
 
@@ -35,7 +40,8 @@ def run_pull(args: argparse.Namespace) -> int:
             print(f"{name} is here: a {'folder' if os.path.isdir(os.path.expanduser(name)) else 'file'}")
         else:
             found = fetch(name)
-            size = sum(path.stat().st_size for path in found.path.rglob("*") if path.is_file())
+            files = [found.path] if found.path.is_file() else found.path.rglob("*")
+            size = sum(path.stat().st_size for path in files if path.is_file())
             print(f"{found.name}: {size_text(size)} in {found.path}")
     return 0
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 from qwen3cpu.arguments import did_you_mean
-from qwen3cpu.checkpoint.known_models import canonical
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.list import models_here
 from qwen3cpu.cli.sizes import size_text
 from qwen3cpu.errors import ArgumentError
-from qwen3cpu.loading.installed import Installed, uninstall
+from qwen3cpu.loading.installed import Installed, named, uninstall
 from qwen3cpu.loading.locate import EMBEDDED
 from qwen3cpu.system.use_lock import InUseError
 
@@ -53,13 +51,13 @@ def run_rm(args: argparse.Namespace) -> int:
 def _find(name: str, here: list[Installed]) -> Installed:
     if name in EMBEDDED:
         raise ArgumentError(f"{name} is a part of the package and stays")
-    wanted = {name, canonical(name)}
-    if os.path.exists(os.path.expanduser(name)):
-        wanted = {name}
-    for model in here:
-        if model.name in wanted:
-            return model
+    found = named(name, here)
+    if found is not None:
+        return found
     names = [model.name for model in here if not model.inside]
+    of_repo = [each for each in names if each.startswith(f"{name}:")]
+    if of_repo:
+        raise ArgumentError(f"{name}: expected one of its models on this machine: {', '.join(of_repo)}")
     hint = did_you_mean(name, names) or f"; here are: {', '.join(names) or 'none'}"
     raise ArgumentError(f"{name} is not on this machine{hint}")
 
@@ -68,8 +66,8 @@ def _agreed(model: Installed) -> bool:
     """Ask on the terminal. ArgumentError when there is nobody to ask."""
     if sys.stdin is None or not sys.stdin.isatty():
         raise ArgumentError(f"{model.name}: expected --yes, because there is no terminal to ask on")
-    for folder in model.snapshots.values():
-        print(folder)
+    for path in model.files or model.snapshots.values():
+        print(path)
     for entry in model.packed:
         print(entry.path)
     try:

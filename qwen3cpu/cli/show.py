@@ -11,13 +11,13 @@ from typing import Any
 
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.json_fields import parse_object
-from qwen3cpu.checkpoint.known_models import LICENCE, Named, canonical, find_known
+from qwen3cpu.checkpoint.known_models import LICENCE, Named, find_known
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.list import known_facts, models_here
 from qwen3cpu.cli.sizes import size_text
 from qwen3cpu.errors import CheckpointError
 from qwen3cpu.loading.describe import describe
-from qwen3cpu.loading.installed import Installed
+from qwen3cpu.loading.installed import Installed, named
 from qwen3cpu.loading.locate import is_name, locate
 from qwen3cpu.system.thread_count import resolve_threads
 
@@ -50,8 +50,7 @@ def card(name: str) -> dict[str, Any]:
     """What is known of a model, as plain values. Raises CheckpointError when it is not here and no released one."""
     local = os.path.exists(os.path.expanduser(name))
     known = None if local else find_known(name)
-    here = {model.name: model for model in models_here()}
-    stored = here.get(name if local else canonical(name))
+    stored = named(name, models_here())
     if local or (stored is not None and stored.path is not None and stored.complete):
         return _card_of_files(name, known, stored)
     if known is not None:

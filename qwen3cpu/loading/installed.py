@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from qwen3cpu.checkpoint.hub import cached_folder, has_safetensors
+from qwen3cpu.checkpoint.hub_gguf import HubGguf, choose, files_in, hub_name, models_in
 from qwen3cpu.checkpoint.known_models import canonical, find_known
 from qwen3cpu.checkpoint.purpose import GENERATION, Task
 from qwen3cpu.errors import CheckpointError
@@ -37,6 +39,7 @@ class Installed:
         complete: whether all of its files are here.
         packed: copies in the cache of packed models.
         inside: whether it is a part of the package.
+        files: of a model in GGUF, which may lie beside others; empty: the whole folder is the model.
         snapshots: folders of all its versions in the Hugging Face cache, by their commits.
     """
 
@@ -48,6 +51,7 @@ class Installed:
     complete: bool
     packed: tuple[CacheEntry, ...]
     inside: bool = False
+    files: tuple[Path, ...] = ()
     snapshots: dict[str, Path] = field(default_factory=dict)
 
     @property
@@ -85,10 +89,17 @@ def uninstall(model: Installed) -> int:
         InUseError: a process uses it.
         OSError: the file system refuses.
     """
-    with alone_with([*model.snapshots.values(), *(entry.path for entry in model.packed)]):
+    with alone_with([*model.snapshots.values(), *model.files[:1], *(entry.path for entry in model.packed)]):
         freed = 0
         for entry in model.packed:
             freed += entry.size if remove(entry) else 0
+        for file in model.files:
+            stored = file.resolve()  # the cache has links to files that are named by their digests
+            freed += stored.stat().st_size
+            stored.unlink()
+            file.unlink(missing_ok=True)
+        if any(files_in(folder) or has_all_weights(folder) for folder in model.snapshots.values() if model.files):
+            return freed
         cache = _hub_cache() if model.snapshots else None
         if cache is not None:
             strategy = cache.delete_revisions(*model.snapshots)
@@ -104,11 +115,11 @@ def _fetched(packed: dict[str, list[CacheEntry]]) -> Iterator[Installed]:
         if repo.repo_type != "model":
             continue
         folder = _newest(repo)
-        try:
-            if folder is None:
-                continue
-            read_unpacked_config(folder)
-        except CheckpointError:
+        if folder is None:
+            continue
+        in_gguf = [model for model in models_in(files_in(folder)) if model.complete]
+        yield from _in_gguf(repo, folder, in_gguf, packed)
+        if (in_gguf and not has_all_weights(folder)) or not _is_ours(folder):
             continue
         copies = tuple(packed.get(repo.repo_id, ()))
         yield Installed(
@@ -123,6 +134,38 @@ def _fetched(packed: dict[str, list[CacheEntry]]) -> Iterator[Installed]:
         )
 
 
+def _in_gguf(
+    repo: CachedRepoInfo, folder: Path, models: list[HubGguf], packed: dict[str, list[CacheEntry]]
+) -> Iterator[Installed]:
+    """The Qwen3 models in GGUF of a repository."""
+    for model in models:
+        files = tuple(folder / name for name in model.files)
+        if not _is_ours(files[0]):
+            continue
+        name = f"{repo.repo_id}:{model.label}"
+        copies = tuple(packed.get(name, ()))
+        yield Installed(
+            name=name,
+            path=files[0],
+            task=_task(repo.repo_id),
+            bytes=sum(file.stat().st_size for file in files),
+            used=max([*(file.stat().st_mtime for file in files), *(entry.used for entry in copies)]),
+            complete=True,
+            packed=copies,
+            files=files,
+            snapshots={revision.commit_hash: revision.snapshot_path for revision in repo.revisions},
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a folder or file has the configuration of a model that we run."""
+    try:
+        read_unpacked_config(path)
+    except CheckpointError:
+        return False
+    return True
+
+
 def _newest(repo: CachedRepoInfo) -> Path | None:
     """The folder of the version that `load` takes without a network."""
     main = repo.refs.get("main")
@@ -134,8 +177,31 @@ def _newest(repo: CachedRepoInfo) -> Path | None:
 
 def is_fetched(name: str) -> bool:
     """Whether all files of a model on the hub are here, by its id or the name of a released one."""
-    folder = cached_folder(canonical(name))
-    return folder is not None and has_all_weights(folder)
+    on_hub = hub_name(canonical(name))
+    if on_hub is None:
+        return False
+    folder = cached_folder(on_hub.repo)
+    if folder is None:
+        return False
+    if on_hub.choice is None and has_all_weights(folder):
+        return True
+    try:
+        return choose(on_hub, models_in(files_in(folder))).complete
+    except CheckpointError:
+        return False
+
+
+def named(name: str, here: Sequence[Installed]) -> Installed | None:
+    """Of the models on this machine the one that a text names."""
+    wanted = {name} if os.path.exists(os.path.expanduser(name)) else {name, canonical(name)}
+    found = next((model for model in here if model.name in wanted), None)
+    on_hub = hub_name(name)
+    if found is not None or on_hub is None:
+        return found
+    of_repo = [model for model in here if model.files and model.name.partition(":")[0] == on_hub.repo]
+    if on_hub.choice is not None:
+        of_repo = [model for model in of_repo if model.name.partition(":")[2].lower() == on_hub.choice.lower()]
+    return of_repo[0] if len(of_repo) == 1 else None
 
 
 def has_all_weights(folder: Path) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from qwen3cpu.arguments import did_you_mean
-from qwen3cpu.checkpoint import hub
+from qwen3cpu.checkpoint import hub, hub_gguf
 from qwen3cpu.checkpoint.known_models import find_known, nearest_known
 from qwen3cpu.errors import ArgumentError, CheckpointError, DownloadError
 
@@ -42,18 +43,40 @@ def locate(source: str | os.PathLike[str], wanted: Sequence[str] = hub.WHOLE) ->
         known = find_known(text)
         if known is not None:
             return Located(known.hub_id, known.hub_id, hub.download(known.hub_id, wanted))
-        if hub.is_hub_id(text):
-            return Located(text, text, _download(text, wanted))
+        name = hub_gguf.hub_name(text)
+        if name is not None:
+            return _on_hub(name, wanted)
     raise CheckpointError(
         f"{text!r}: expected an existing model folder, packed file or GGUF file, the name of a released model or a hub "
-        f"id of the form owner/name; found none of them{_hint(text)}"
+        f"id of the form owner/name (owner/name:TYPE of a model in GGUF); found none of them{_hint(text)}"
     )
 
 
 def is_name(source: str) -> bool:
     """Whether a text names a model that `locate` would find here or fetch, as far as can be told without fetching."""
-    found = source in EMBEDDED or find_known(source) is not None or hub.is_hub_id(source)
+    found = source in EMBEDDED or find_known(source) is not None or hub_gguf.hub_name(source) is not None
     return found or os.path.exists(os.path.expanduser(source))
+
+
+def _on_hub(name: hub_gguf.HubName, wanted: Sequence[str]) -> Located:
+    """A repository's folder with what is wanted of it, or its model in GGUF."""
+    folder = None
+    if name.choice is None:
+        folder = _download(name.repo, wanted)
+        if has_wanted(hub.names_in(folder), wanted):
+            return Located(name.repo, name.repo, folder)
+    models = hub_gguf.find_gguf(name)
+    if folder is not None and not models:
+        return Located(name.repo, name.repo, folder)
+    model = hub_gguf.choose(name, models)
+    return Located(f"{name.repo}:{model.label}", model.stem, hub_gguf.download_gguf(name, model))
+
+
+def has_wanted(names: set[str], wanted: Sequence[str]) -> bool:
+    """Whether a folder with files of these names has what makes a model folder: its weights, or its configuration."""
+    if wanted is not hub.WHOLE:
+        return "config.json" in names
+    return hub.has_safetensors(names) or any(fnmatch(name, hub.TORCH_FILES[0]) for name in names)
 
 
 def _download(hub_id: str, wanted: Sequence[str]) -> Path:

@@ -68,7 +68,7 @@ def test_a_name_that_is_none(name: str, hint: str) -> None:
         locate(name)
     assert str(caught.value) == (
         f"{name!r}: expected an existing model folder, packed file or GGUF file, the name of a released model or a hub "
-        f"id of the form owner/name; found none of them; {hint}"
+        f"id of the form owner/name (owner/name:TYPE of a model in GGUF); found none of them; {hint}"
     )
 
 
