@@ -17,7 +17,7 @@ export class Chat {
     this.runs = new Map(); // id of a conversation -> the answer that is being written
     this.turns = [];
     this.follow = true; // whether the end is to stay in sight
-    this.due = false; // whether a frame will see to that
+    this.due = false; // whether a task will see to that
     const log = $("log");
     let before = 0;
     log.addEventListener("scroll", () => {
@@ -246,13 +246,15 @@ export class Chat {
     $("context").querySelector(".numbers").textContent = text;
   }
 
-  // Once a frame: every look at the height makes the browser lay the page out.
+  // In a task of its own, because a look at the height makes the browser lay the page out: together with the painting of a
+  // frame that takes too long where there is a large table.
   keepUp() {
-    if (!this.follow || this.due) return;
+    if (this.due) return;
     this.due = true;
-    requestAnimationFrame(() => {
+    setTimeout(() => {
       this.due = false;
-      if (this.follow) $("log").scrollTop = $("log").scrollHeight;
+      const height = $("log").scrollHeight;
+      if (this.follow) $("log").scrollTop = height;
     });
   }
 

@@ -78,7 +78,10 @@ function same(one, other) {
   return true;
 }
 
-const sameAttributes = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+function sameAttributes(one, other) {
+  const names = Object.keys(one);
+  return names.length === Object.keys(other).length && names.every((name) => one[name] === other[name]);
+}
 
 // Changes the children of an element from one list of nodes to another. What is the same in both is not touched, so a
 // selection in it stays.
