@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from qwen3cpu.cli.keys import ask
 from qwen3cpu.cli.terminal import CONTROLS, note
@@ -14,26 +16,24 @@ from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.mcp_config import TIMEOUT
 
 if TYPE_CHECKING:
-    from qwen3cpu.generation.mcp_servers import McpTool
+    from qwen3cpu.generation.mcp_servers import McpServers, McpTool
     from qwen3cpu.generation.toolbox import Toolbox
 
 REPLIES = {"y": "yes", "yes": "yes", "n": "no", "no": "no", "a": "always", "always": "always"}
 
 
-def add_mcp_flags(parser: argparse.ArgumentParser) -> None:
+def add_mcp_flags(
+    parser: argparse.ArgumentParser, asking: str = "a terminal asks before each, on a pipe none is made"
+) -> None:
     """--mcp, --mcp-allow, --mcp-timeout."""
     group = parser.add_argument_group("tools of MCP servers")
     group.add_argument(
         "--mcp",
-        type=Path,
-        metavar="CONFIG",
-        help="a JSON file with mcpServers, as Claude Desktop and VS Code have it; the model may call their tools",
+        metavar="SERVER",
+        help="an MCP server whose tools the model may call: a command that starts it, its address, or a JSON file "
+        "with mcpServers, as Claude Desktop and VS Code have it",
     )
-    group.add_argument(
-        "--mcp-allow",
-        action="store_true",
-        help="make all calls without asking (default: a terminal asks before each, on a pipe none is made)",
-    )
+    group.add_argument("--mcp-allow", action="store_true", help=f"make all calls without asking (default: {asking})")
     group.add_argument(
         "--mcp-timeout",
         type=float,
@@ -45,6 +45,19 @@ def add_mcp_flags(parser: argparse.ArgumentParser) -> None:
 
 def make_toolbox(args: argparse.Namespace, *, interactive: bool) -> Toolbox | None:
     """The tools of the servers that the flags name, not running yet; None without any."""
+    asking = None if args.mcp_allow else Asking(interactive=interactive)
+    servers = make_servers(args, asking)
+    if servers is None:
+        return None
+    from qwen3cpu.generation.toolbox import Toolbox
+
+    return Toolbox([servers])
+
+
+def make_servers(
+    args: argparse.Namespace, approve: Callable[[McpTool, Mapping[str, Any]], bool] | None = None
+) -> McpServers | None:
+    """The servers that the flags name, not running yet; None without any. ArgumentError for wrong flags."""
     if args.mcp is None:
         if args.mcp_allow:
             raise ArgumentError("--mcp-allow: needs --mcp")
@@ -53,10 +66,24 @@ def make_toolbox(args: argparse.Namespace, *, interactive: bool) -> Toolbox | No
         raise ArgumentError(f"--mcp-timeout: expected a number of seconds above 0, found {args.mcp_timeout}")
     # Here, because asyncio takes a part of every start.
     from qwen3cpu.generation.mcp_servers import McpServers
-    from qwen3cpu.generation.toolbox import Toolbox
 
-    asking = None if args.mcp_allow else Asking(interactive=interactive)
-    return Toolbox([McpServers(args.mcp, timeout=args.mcp_timeout, approve=asking)])
+    return McpServers(_config(args.mcp), timeout=args.mcp_timeout, approve=approve)
+
+
+def _config(given: str) -> Path | dict[str, Any]:
+    """The configuration that the value of --mcp stands for: a file, or one server, which is named after what it is."""
+    if given.startswith(("http://", "https://")):
+        return {"mcpServers": {urlsplit(given).hostname or "server": {"url": given}}}
+    path = Path(given).expanduser()
+    if given.endswith(".json") or path.is_file():
+        return path
+    try:
+        words = shlex.split(given)
+    except ValueError as error:
+        raise ArgumentError(f"--mcp: expected a command, an address or a JSON file, found {given!r}: {error}") from None
+    if not words:
+        raise ArgumentError("--mcp: expected a command, an address or a JSON file, found nothing")
+    return {"mcpServers": {Path(words[0]).stem: {"command": words[0], "args": words[1:]}}}
 
 
 class Asking:

@@ -6,6 +6,7 @@ import argparse
 import gc
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from qwen3cpu.server.models.catalog import Catalog
     from qwen3cpu.server.models.offers import StoredModel
+    from qwen3cpu.server.page.tools import PageTools
     from qwen3cpu.server.settings import Settings
 
 MOST_NAMED = 5
@@ -26,6 +28,7 @@ MOST_NAMED = 5
 
 def add_command(commands: Commands) -> None:
     """Add the command to the command line."""
+    from qwen3cpu.cli.mcp import add_mcp_flags
     from qwen3cpu.cli.options import add_adapter_flag, add_model_flags, add_task_flag
 
     parser = commands.add_parser(
@@ -86,6 +89,7 @@ def add_command(commands: Commands) -> None:
         help="send a span of each request to an OpenTelemetry collector (OTEL_EXPORTER_OTLP_ENDPOINT, by default "
         "http://localhost:4318); needs the extra [otel]",
     )
+    add_mcp_flags(parser, "the chat page asks before each")
     limits = parser.add_argument_group("limits")
     limits.add_argument("--parallel", type=int, default=16, metavar="N", help="answers side by side (default: 16)")
     limits.add_argument("--queue", type=int, default=64, metavar="N", help="requests that may wait (default: 64)")
@@ -117,9 +121,9 @@ def run_serve(args: argparse.Namespace) -> int:
     if not 0 <= args.port <= 65535:
         raise ArgumentError(f"--port: expected 0 to 65535, found {args.port}")
     listener = listen(args.host, args.port)  # before a model is loaded: a port that is taken shows at once
-    with listener:
+    with listener, ExitStack() as stack:
         host, port = listener.getsockname()[:2]
-        app = _open_app(args, host)
+        app = _open_app(args, host, stack)
         # Python's search for cycles stops all answers: without what is there from the start it takes no 30 ms.
         gc.collect()
         gc.freeze()
@@ -132,8 +136,8 @@ def run_serve(args: argparse.Namespace) -> int:
     return 0
 
 
-def _open_app(args: argparse.Namespace, address: str) -> Starlette:
-    """The application, with the first model that is named loaded."""
+def _open_app(args: argparse.Namespace, address: str, stack: ExitStack) -> Starlette:
+    """The application, with the first model that is named loaded. stack: ends the MCP servers that it starts."""
     from qwen3cpu.server.app import make_app
     from qwen3cpu.server.models.memory import check_fits
     from qwen3cpu.system.progress_bar import Progress
@@ -145,6 +149,7 @@ def _open_app(args: argparse.Namespace, address: str) -> Starlette:
         tracer_provider = otlp_provider()
     catalog, named = _catalog(args)
     settings = make_settings(args, catalog, address=address)
+    page_tools = _page_tools(args, stack)
     loaded = {}
     if settings.memory is not None:
         for offer in named:
@@ -152,7 +157,22 @@ def _open_app(args: argparse.Namespace, address: str) -> Starlette:
     for offer in named[:1]:
         with Progress(f"loading {offer.source}", None) as progress:
             loaded[offer.name] = offer.load(progress)
-    return make_app(catalog, settings, loaded, tracer_provider)
+    return make_app(catalog, settings, loaded, tracer_provider, page_tools)
+
+
+def _page_tools(args: argparse.Namespace, stack: ExitStack) -> PageTools | None:
+    """The tools of the MCP servers that the flags name, which run from now on."""
+    from qwen3cpu.cli.mcp import make_servers
+
+    servers = make_servers(args)
+    if servers is None:
+        return None
+    from qwen3cpu.server.page.tools import PageTools
+
+    stack.enter_context(servers)
+    if not servers.tools:
+        note("qwen3cpu: the MCP servers have no tools")
+    return PageTools(servers, ask=not args.mcp_allow)
 
 
 def _catalog(args: argparse.Namespace) -> tuple[Catalog, list[StoredModel]]:
@@ -254,6 +274,8 @@ def make_settings(args: argparse.Namespace, catalog: Catalog, *, address: str) -
         raise ArgumentError(f"--manage-models: expected an --api-key, because others can reach {args.host}; found none")
     if not local and key is None and args.adapters_dir is not None:
         raise ArgumentError(f"--adapters-dir: expected an --api-key, because others can reach {args.host}; found none")
+    if not local and key is None and args.mcp is not None:
+        raise ArgumentError(f"--mcp: expected an --api-key, because others can reach {args.host}; found none")
     if not local and key is None:
         note(f"qwen3cpu: anyone who can reach {args.host} may use this server; --api-key asks for a key")
     return Settings(

@@ -123,9 +123,16 @@ class McpServers:
         """Make a call, if it is approved of; its result as text. McpServerError when the server does not answer."""
         if self._approve is not None and not self._approve(tool, call.arguments):
             return NOT_ALLOWED
+        return result_text(self._running(tool).call(tool.server, tool.own_name, call.arguments))
+
+    async def acall(self, tool: McpTool, arguments: Mapping[str, Any]) -> str:
+        """As `call`, without asking for approval; whoever cancels it cancels the call at the server."""
+        return result_text(await self._running(tool).acall(tool.server, tool.own_name, arguments))
+
+    def _running(self, tool: McpTool) -> _Connections:
         if self._connections is None:
             raise McpServerError(f"MCP server {tool.server!r} does not run any more")
-        return result_text(self._connections.call(tool.server, tool.own_name, call.arguments))
+        return self._connections
 
 
 def _seconds(name: str, value: Any) -> float:
@@ -266,19 +273,30 @@ class _Connections:
 
     def call(self, server: str, tool: str, arguments: Mapping[str, Any]) -> Any:
         """The result of a call. McpServerError when there is none in time."""
-        found = self._servers[server]
-        assert self._loop is not None
-        future = asyncio.run_coroutine_threadsafe(self._call(found, tool, dict(arguments)), self._loop)
+        future = self._begin(server, tool, arguments)
         try:
             return future.result(self._timeout)
         except (TimeoutError, FutureTimeoutError):
             future.cancel()
-            raise McpServerError(
-                f"MCP server {server!r}: {tool} has not answered within {self._timeout:g} seconds"
-            ) from None
+            raise self._late(server, tool) from None
         except BaseException:
             future.cancel()
             raise
+
+    async def acall(self, server: str, tool: str, arguments: Mapping[str, Any]) -> Any:
+        """As `call`, for another event loop."""
+        future = asyncio.wrap_future(self._begin(server, tool, arguments))
+        try:
+            return await asyncio.wait_for(future, self._timeout)
+        except asyncio.TimeoutError:
+            raise self._late(server, tool) from None
+
+    def _begin(self, server: str, tool: str, arguments: Mapping[str, Any]) -> Future[Any]:
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(self._call(self._servers[server], tool, dict(arguments)), self._loop)
+
+    def _late(self, server: str, tool: str) -> McpServerError:
+        return McpServerError(f"MCP server {server!r}: {tool} has not answered within {self._timeout:g} seconds")
 
     def close(self) -> None:
         """End all servers and wait until their processes are gone."""

@@ -48,6 +48,7 @@ from qwen3cpu.server.models.pulls import Pulls, remove_leftovers
 from qwen3cpu.server.openapi.document import openapi
 from qwen3cpu.server.page.assets import asset, page
 from qwen3cpu.server.page.endpoints import extract, render
+from qwen3cpu.server.page.tools import PageTools, call, tools
 from qwen3cpu.server.page.workers import LIMITS, Workers
 from qwen3cpu.server.settings import Settings
 from qwen3cpu.server.tracing import Traced, close_provider
@@ -86,6 +87,8 @@ ENDPOINTS = (
     (POST, "/apply-template", apply_template),
     (POST, "/page/render", render),
     (POST, "/page/extract", extract),
+    (GET, "/page/tools", tools),
+    (POST, "/page/tools/call", call),
     (GET, "/health", health),
     (GET, "/metrics", metrics),
     (GET, "/openapi.json", openapi),
@@ -97,6 +100,7 @@ def make_app(
     settings: Settings,
     loaded: dict[str, Model] | None = None,
     tracer_provider: TracerProvider | None = None,
+    page_tools: PageTools | None = None,
 ) -> Starlette:
     """The application for a loaded model, which belongs to it from now on, or for all models of a catalog.
 
@@ -105,6 +109,7 @@ def make_app(
         settings: of the server.
         loaded: models of the catalog that are loaded, by name; they are taken out of it. Others are loaded on demand.
         tracer_provider: of OpenTelemetry; gets a span for each request, and is shut down at the end. None: no spans.
+        page_tools: what the chat page may offer to the model and call, closed at the end; None: nothing.
 
     Raises:
         ArgumentError: the settings do not fit a loaded model. ModelTooLargeError: their memory does not hold one.
@@ -129,6 +134,8 @@ def make_app(
         await lender.close()
         for workers in app.state.page_workers.values():
             await asyncio.to_thread(workers.close)
+        if page_tools is not None:  # here, because a signal ends the process right after the server
+            await asyncio.to_thread(page_tools.close)
         if tracer_provider is not None:
             await close_provider(tracer_provider)
 
@@ -154,6 +161,7 @@ def make_app(
     )
     app.state.lender = lender
     app.state.pulls = pulls
+    app.state.page_tools = page_tools
     app.state.page_workers = {job: Workers(job) for job in LIMITS}
     app.state.registry = make_registry(lender, http_stats)
     app.state.logged = set()

@@ -139,7 +139,7 @@ _shtab_qwen3cpu_chat_options=(
   "--presence-penalty[subtract from the logits of tokens that the answer has]:X:"
   "--frequency-penalty[the same for each time]:X:"
   "*--dry-sequence-breaker[behind this text a repetition counts from zero\; may be repeated, none is for no text (default\: a line break, and \: \" \*)]:TEXT:"
-  "--mcp[a JSON file with mcpServers, as Claude Desktop and VS Code have it\; the model may call their tools]:CONFIG:_files"
+  "--mcp[an MCP server whose tools the model may call\: a command that starts it, its address, or a JSON file with mcpServers, as Claude Desktop and VS Code have it]:SERVER:"
   "--mcp-allow[make all calls without asking (default\: a terminal asks before each, on a pipe none is made)]"
   "--mcp-timeout[seconds in which a server has to answer a call (default\: 60)]:S:"
 )
@@ -322,7 +322,7 @@ _shtab_qwen3cpu_plan_defaults_added=0
 
 _shtab_qwen3cpu_pull_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "(*):a name such as 1.7B or Embedding-0.6B, or a hub id:_qwen3cpu_models"
+  "(*):a name such as 1.7B or Embedding-0.6B, or a hub id, owner\/name\:TYPE of a model in GGUF:_qwen3cpu_models"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -391,7 +391,7 @@ _shtab_qwen3cpu_run_options=(
   "--presence-penalty[subtract from the logits of tokens that the answer has]:X:"
   "--frequency-penalty[the same for each time]:X:"
   "*--dry-sequence-breaker[behind this text a repetition counts from zero\; may be repeated, none is for no text (default\: a line break, and \: \" \*)]:TEXT:"
-  "--mcp[a JSON file with mcpServers, as Claude Desktop and VS Code have it\; the model may call their tools]:CONFIG:_files"
+  "--mcp[an MCP server whose tools the model may call\: a command that starts it, its address, or a JSON file with mcpServers, as Claude Desktop and VS Code have it]:SERVER:"
   "--mcp-allow[make all calls without asking (default\: a terminal asks before each, on a pipe none is made)]"
   "--mcp-timeout[seconds in which a server has to answer a call (default\: 60)]:S:"
   ":a name such as 1.7B, a hub id, a folder or a file:_qwen3cpu_models"
@@ -448,6 +448,9 @@ _shtab_qwen3cpu_serve_options=(
   "*--allowed-host[answer requests for this host name too, on a server for this machine only]:NAME:"
   "--access-log[print a line for each request]"
   "--otel[send a span of each request to an OpenTelemetry collector (OTEL_EXPORTER_OTLP_ENDPOINT, by default http\:\/\/localhost\:4318)\; needs the extra \[otel\]]"
+  "--mcp[an MCP server whose tools the model may call\: a command that starts it, its address, or a JSON file with mcpServers, as Claude Desktop and VS Code have it]:SERVER:"
+  "--mcp-allow[make all calls without asking (default\: the chat page asks before each)]"
+  "--mcp-timeout[seconds in which a server has to answer a call (default\: 60)]:S:"
   "--parallel[answers side by side (default\: 16)]:N:"
   "--queue[requests that may wait (default\: 64)]:N:"
   "--kv-memory[memory of a model\'s KV cache, as 800M or 4G (default\: half of what is free\; of several models what a full context needs)]:SIZE:"

@@ -39,6 +39,8 @@ WITH_WORK = {
     422: "The text or file cannot be read, or a limit of time or memory was reached.",
     429: "Too many requests are waiting.",
 }
+WITH_TOOLS = {403: "Another web page asks."}
+WITH_CALL = {404: "There is no tool of that name.", 429: "Too many calls run."}
 WITH_NAME = {404: "There is no model of that name.", 503: "The server is shutting down."}
 WITH_MODEL = {
     408: "The request took too long.",
@@ -109,7 +111,9 @@ def error_statuses(operation: Operation) -> dict[int, str]:
         found |= WITH_MODEL
     if operation.path == "/assets/{name}":
         found |= WITH_FILE
-    if operation.path.startswith("/page/"):
+    if operation.path.startswith("/page/tools"):
+        found |= WITH_TOOLS if operation.body is None else {**WITH_TOOLS, **WITH_CALL}
+    elif operation.path.startswith("/page/"):
         found |= WITH_WORK
     if operation.path in ("/api/pull", "/api/delete"):
         found |= {**WITH_NAME, **MANAGED} if operation.method == "DELETE" else {**WITH_NAME, 403: MANAGED[403]}

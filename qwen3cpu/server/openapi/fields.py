@@ -5,6 +5,7 @@ from __future__ import annotations
 DESCRIPTIONS = {
     "add_generation_prompt": "End with the beginning of the assistant's message.",
     "add_special_tokens": "Without effect: the tokenizer has none to add.",
+    "arguments": "Of the call.",
     "background": "Only false: nothing runs on after the response.",
     "best_of": "Has to equal `n`.",
     "chat_template_kwargs": "`enable_thinking`: whether the model reasons.",

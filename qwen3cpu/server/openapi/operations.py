@@ -24,6 +24,7 @@ from qwen3cpu.server.api.responses_input import ResponsesBody
 from qwen3cpu.server.api.search_bodies import EmbeddingsBody, RerankBody
 from qwen3cpu.server.api.tokenize import TokenizeBody
 from qwen3cpu.server.page.endpoints import ExtractBody, RenderBody
+from qwen3cpu.server.page.tools import CallBody
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
@@ -154,6 +155,8 @@ OPERATIONS = (
     Operation(
         "POST", "/page/render", SERVER, "Render Markdown for the chat page, as nested lists", "RenderedText", RenderBody
     ),
+    Operation("GET", "/page/tools", SERVER, "List the operator's tools for the chat page", "PageTools"),
+    Operation("POST", "/page/tools/call", SERVER, "Call one of these tools", "ToolResult", CallBody),
     Operation("POST", "/page/extract", SERVER, "Read the text of a PDF file", "ExtractedText", ExtractBody),
     Operation("GET", "/health", SERVER, "Tell whether requests are taken; 503 when not", "Health"),
     Operation("GET", "/metrics", SERVER, "Counters and times for Prometheus", None, media_type=TEXT),

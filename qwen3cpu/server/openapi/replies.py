@@ -332,6 +332,8 @@ REPLIES: dict[str, Schema] = {
         }
     ),
     "ExtractedText": _object({"text": TEXT, "pages": COUNT, "cut": {"type": "boolean"}}),
+    "PageTools": _object({"tools": _list(ANY_OBJECT), "ask": {"type": "boolean"}}),
+    "ToolResult": _object({"result": TEXT, "failed": {"type": "boolean"}}),
     "Health": _object(
         {"status": _only("ok", "stopped", "shutting down")}, task=_only("generation", "embedding", "reranking")
     ),

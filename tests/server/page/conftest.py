@@ -3,10 +3,10 @@
 import os
 import shutil
 import threading
-from pathlib import Path
 
 import pytest
 from chat_page import ENDLESS, ChatPage
+from page_tools import things
 from scripted_models import script, write_scripted
 
 import qwen3cpu
@@ -80,7 +80,8 @@ def slow_server(serve, endless, endless_servers):
     return server
 
 
-@pytest.fixture
-def shots(tmp_path):
-    """The folder for screenshots: the one that QWEN3CPU_SCREENSHOTS names, or one that is thrown away."""
-    return Path(os.environ.get("QWEN3CPU_SCREENSHOTS", tmp_path))
+@pytest.fixture(scope="module")
+def servers():
+    """A small MCP server that runs."""
+    with things() as running:
+        yield running

@@ -2,6 +2,10 @@
 
 import pytest
 from chat_page import FAKE_STREAM
+from dictation import dictate
+from page_tools import call
+
+from qwen3cpu.server.page.tools import PageTools
 
 MARKDOWN = """## Heading
 
@@ -66,6 +70,23 @@ def test_axe_finds_nothing(server, open_page, violations, scheme, phone):
     page.open_list()
     page.locator("#list .item-tools .icon").last.click()
     page.get_by_role("button", name="Undo").wait_for()
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_calls_of_tools_are_accessible(serve, tiny, servers, open_page, violations, monkeypatch, scheme):
+    calls = call("add", a=17, b=25) + call("fail", reason="no") + call("add", a=1, b=2)
+    dictate(monkeypatch, tiny, calls)
+    server = serve(tiny)
+    server.app.state.page_tools = PageTools(servers, ask=True)
+    page = open_page(server, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce")
+    page.send("What is 17 + 25?")
+    for number in range(2):
+        page.locator(".call-question").nth(number).get_by_role("button", name="Allow", exact=True).press("Enter")
+    page.locator(".call-question").nth(2).wait_for()
+    for summary in page.locator(".call summary").all():
+        summary.press("Enter")
+    assert page.locator(".call[open]").count() == 3
     assert violations(page) == []
 
 

@@ -55,7 +55,14 @@ export async function isThere() {
 
 export const renderMarkdown = (text, definitions) => post("page/render", { markdown: text, definitions });
 export const extractText = (file) => post("page/extract", { file });
+export const listTools = async () => (await request("page/tools")).json();
 export const countTokens = async (model, prompt) => (await post("tokenize", { model, prompt })).count;
+
+// Calls a tool of the operator's: {result, failed}. `signal` stops it.
+export async function callTool(name, args, signal) {
+  const body = JSON.stringify({ name, arguments: args });
+  return (await request("page/tools/call", { method: "POST", body, signal })).json();
+}
 
 // The events of an answer as they come. `signal` stops it.
 export async function* streamAnswer(body, signal) {

@@ -7,11 +7,13 @@ import { Files } from "./files.js";
 import { Settings } from "./settings.js";
 import { Sidebar } from "./sidebar.js";
 import { Store } from "./store.js";
+import { Tools } from "./tools.js";
 
 const CHOICE = "qwen3cpu.model";
 const DRAFT = "qwen3cpu.draft";
 const RETRY = 1000; // milliseconds between two looks at a server that does not answer
 
+const tools = new Tools();
 const banners = { server: "", storage: "" };
 let models = [];
 let settings, chat, sidebar, files;
@@ -43,6 +45,8 @@ async function showModels() {
     if (error.status === 0) unreachable();
     return;
   }
+  await tools.load();
+  settings.toolNames = tools.names;
   const names = models.map((each) => { const made = new Option(each.id, each.id); return made; });
   $("model-choice").replaceChildren(...names);
   $("model-choice").hidden = models.length < 2;
@@ -162,7 +166,7 @@ async function start() {
   addIcons();
   settings = new Settings((values) => { if (chat) chat.conversation.settings = values; });
   chat = new Chat({
-    store, settings, model, unreachable, listed: () => sidebar?.draw(), stateChanged: showSend,
+    store, settings, tools, model, unreachable, listed: () => sidebar?.draw(), stateChanged: showSend,
   });
   files = new Files(() => model().id, showSend);
   listen();

@@ -6,11 +6,12 @@ import { Run } from "./run.js";
 import { options } from "./settings.js";
 import { Turn } from "./turns.js";
 
+const MOST_ROUNDS = 20; // times that an answer may ask for tools
 const GONE_AFTER = 4000; // milliseconds without news of an answer that another tab writes, or that a reload has ended
 const AT_END = 80; // pixels from the end at which the page follows what is written
 
 export class Chat {
-  // `parts`: {store, settings, model() with {id, thinking, max_model_len}, listed() called when the list has changed,
+  // `parts`: {store, settings, tools, model() with {id, thinking, max_model_len}, listed() called when the list has changed,
   // unreachable() when the server does not answer}.
   constructor(parts) {
     Object.assign(this, parts);
@@ -30,7 +31,7 @@ export class Chat {
     $("to-end").addEventListener("click", () => this.toEnd());
     this.actions = {
       edit: (node, text) => this.edit(node, text), again: (node) => this.again(node),
-      choose: (node, step) => this.choose(node, step), moved: () => this.keepUp(),
+      choose: (node, step) => this.choose(node, step), decide: (node, call, choice) => this.decide(node, call, choice), moved: () => this.keepUp(),
     };
   }
 
@@ -126,7 +127,9 @@ export class Chat {
   progress(run) {
     const turn = this.turns.find((each) => each.node.id === run.node.id);
     turn?.update();
-    const state = run.node.content ? "Answering" : run.node.reasoning ? "Thinking" : "Waiting for the server";
+    const calling = run.node.calls?.find((call) => call.result === undefined);
+    const asked = calling?.state === "asking" ? `Allow the call of ${calling.name}?` : calling && `Calling ${calling.name}`;
+    const state = asked ?? (run.node.content ? "Answering" : run.node.reasoning ? "Thinking" : "Waiting for the server");
     if (turn && state !== this.said && run.node.running) say((this.said = state));
   }
 
@@ -137,21 +140,27 @@ export class Chat {
     return this.answer(node);
   }
 
-  // Writes an answer to a message, beside those that it has.
-  async answer(message) {
-    const { conversation } = this;
+  // Writes an answer to a message, beside those that it has. After calls of tools it goes on.
+  async answer(message, conversation = this.conversation, rounds = 1) {
     const { id, thinking } = this.model();
-    const body = { model: id, ...options(conversation.settings, thinking) };
+    const body = { model: id, ...options(conversation.settings, thinking, this.tools.list) };
     const format = body.response_format ? "json" : "";
     const node = add(conversation, message.id, { role: "assistant", content: "", format, running: true });
-    const run = new Run(conversation, node, body, (each) => this.save(each));
+    const run = new Run(conversation, node, body, (each) => this.save(each), this.tools.ask);
     this.runs.set(conversation.id, run);
     this.said = "";
-    history.replaceState(null, "", "#" + conversation.id);
-    this.draw();
+    if (this.conversation.id === conversation.id) {
+      history.replaceState(null, "", "#" + conversation.id);
+      this.draw();
+    }
     await this.save(conversation);
     await run.run();
     this.runs.delete(conversation.id);
+    if (run.goesOn && rounds < MOST_ROUNDS) {
+      this.turns.find((each) => each.node.id === node.id)?.update();
+      return this.answer(node, conversation, rounds + 1);
+    }
+    if (run.goesOn) toast(`The model has asked for tools ${MOST_ROUNDS} times. Send a message to go on.`);
     this.listed();
     if (node.unreachable) this.unreachable();
     if (this.conversation.id !== conversation.id) return;
@@ -161,6 +170,11 @@ export class Chat {
     this.draw(); // other tabs may have added versions
     if (node.ended === "stopped") say("Stopped");
     else if (node.ended !== "error") say(`The answer is complete, ${number(node.tokens ?? 0)} tokens`);
+  }
+
+  decide(node, call, choice) {
+    if (this.run?.node.id === node.id) this.run.decide?.(call, choice);
+    $("prompt").focus();
   }
 
   stop() {

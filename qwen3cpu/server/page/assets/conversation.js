@@ -4,9 +4,11 @@
 // A conversation: {id, title, created, updated, version, settings, nodes: {id: message}, chosen: {id of a message: id of
 // the one that follows}}; what follows nothing is under "root". A message: {id, parent, role, content, created, changed}; of
 // the user also `files` [{name, text, tokens}], of the assistant `reasoning`, `thought` (seconds), `ended` (why), `error`,
-// `speed`, `tokens`, `first` (seconds) and `context` (tokens of all it has read and written).
+// `speed`, `tokens`, `first` (seconds), `context` (tokens of all it has read and written) and `calls` of tools (tools.js). What
+// the model says after its calls is a message of its own, which follows the one with the calls.
 
 import { newId } from "./dom.js";
+import { messagesOf } from "./tools.js";
 
 export const ROOT = "root";
 export const FORMAT = "qwen3cpu-conversations";
@@ -16,6 +18,7 @@ const FIELDS = {
   role: "string", content: "string", reasoning: "string", thought: "number", ended: "string", error: "string", format: "string",
   speed: "number", tokens: "number", first: "number", context: "number",
 };
+const CALL = { id: "string", name: "string", arguments: "string", result: "string", failed: "boolean", seconds: "number" };
 const FILE = { name: "string", text: "string", tokens: "number" };
 
 export function newConversation(settings) {
@@ -71,6 +74,7 @@ export function request(conversation, last) {
   if (system?.trim()) sent.push({ role: "system", content: system });
   for (const node of path(conversation)) {
     if (node.role === "user") sent.push({ role: "user", content: withFiles(node) });
+    else if (node.calls?.length) sent.push(...messagesOf(node));
     else if (node.content) sent.push({ role: "assistant", content: node.content });
     if (node.id === last) break;
   }
@@ -142,6 +146,9 @@ function checked(given, at) {
     }
     const own = { id: ids.get(id), parent: ids.get(node.parent), created: Number(node.created) || 0, changed: Date.now() };
     made.nodes[own.id] = { ...ofTypes(node, FIELDS), ...own };
+    if (Array.isArray(node.calls) && node.role === "assistant") {
+      made.nodes[own.id].calls = node.calls.map((call) => ({ id: "", name: "", arguments: "{}", ...ofTypes(call ?? {}, CALL) }));
+    }
     if (node.role === "user") {
       const files = Array.isArray(node.files) ? node.files : [];
       made.nodes[own.id].files = files.map((file) => ({ name: "", text: "", tokens: null, ...ofTypes(file ?? {}, FILE) }));

@@ -2,13 +2,15 @@
 
 import { Problem, streamAnswer } from "./api.js";
 import { request, touch } from "./conversation.js";
+import { makeCalls } from "./tools.js";
 
 const SAVE_EVERY = 1000; // milliseconds
 
 export class Run {
-  // Answers what stands before `node` in a conversation. `save` keeps the conversation; `changed` is called with each piece.
-  constructor(conversation, node, body, save) {
-    Object.assign(this, { conversation, node, save });
+  // Answers what stands before `node` in a conversation, and makes the calls of tools that the answer asks for. `save` keeps
+  // the conversation; `changed` is called with each piece; `asks`: whether the user is asked before a call.
+  constructor(conversation, node, body, save, asks) {
+    Object.assign(this, { conversation, node, save, asks });
     this.body = { ...body, messages: request(conversation, node.parent) };
     this.changed = () => {};
     this.control = new AbortController();
@@ -26,6 +28,8 @@ export class Run {
     const { node } = this;
     try {
       for await (const event of streamAnswer(this.body, this.control.signal)) this.take(event);
+      this.measure();
+      if (this.goesOn) await this.makeCalls();
     } catch (error) {
       if (error.name === "AbortError") {
         node.ended = "stopped";
@@ -35,10 +39,33 @@ export class Run {
         node.unreachable = error instanceof Problem && error.status === 0;
       }
     }
-    this.measure();
+    if (!node.calls) this.measure();
     delete node.running;
     touch(this.conversation, node);
     await this.save(this.conversation);
+  }
+
+  // Whether the answer has asked for tools, and waits for what they say.
+  get goesOn() {
+    return this.node.ended === "tool_calls" && Boolean(this.node.calls);
+  }
+
+  makeCalls() {
+    this.save(this.conversation);
+    const changed = () => this.changed();
+    return makeCalls(this.node.calls, { decide: (call) => this.decision(call), changed, signal: this.control.signal });
+  }
+
+  // Whether the user allows a call.
+  async decision(call) {
+    const { conversation, control } = this;
+    if (!this.asks || conversation.allowed?.includes(call.name)) return true;
+    const choice = await new Promise((resolve, reject) => {
+      this.decide = (which, found) => { if (which === call) resolve(found); };
+      control.signal.addEventListener("abort", () => reject(control.signal.reason), { once: true });
+    });
+    if (choice === "always") conversation.allowed = [...(conversation.allowed ?? []), call.name];
+    return choice !== "no";
   }
 
   take(event) {
@@ -49,7 +76,10 @@ export class Run {
     }
     const choice = event.choices?.[0];
     if (!choice) return;
-    const { content, reasoning_content: reasoning } = choice.delta;
+    const { content, reasoning_content: reasoning, tool_calls: calls } = choice.delta;
+    for (const { id, function: { name, arguments: given } } of calls ?? []) {
+      node.calls = [...(node.calls ?? []), { id, name, arguments: given }];
+    }
     if (reasoning || content) {
       const now = performance.now();
       this.began ??= now;

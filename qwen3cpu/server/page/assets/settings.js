@@ -18,7 +18,7 @@ const BUILT_IN = {
   "Steady": { temperature: "0.4", top_p: "0.9" },
   "Inventive": { temperature: "1.1", top_p: "0.95", presence_penalty: "0.5" },
 };
-const NOT_IN_PRESETS = ["system", "format", "schema"]; // a built-in preset leaves these alone
+const NOT_IN_PRESETS = ["system", "format", "schema", "tools"]; // a built-in preset leaves these alone
 const [KEPT, OWN] = ["qwen3cpu.settings", "qwen3cpu.presets"];
 
 const read = (name) => { try { return JSON.parse(localStorage.getItem(name)) ?? {}; } catch { return {}; } };
@@ -31,6 +31,7 @@ export class Settings {
     this.values = read(KEPT);
     this.fields = new Map();
     this.thinks = true;
+    this.toolNames = []; // of the operator's tools
     this.build();
   }
 
@@ -62,6 +63,10 @@ export class Settings {
     const thinking = this.values.thinking !== false;
     $("think").setAttribute("aria-pressed", String(thinking && this.thinks));
     $("think").disabled = !this.thinks;
+    const { length } = this.toolNames;
+    $("use-tools").hidden = length === 0 || (this.values.format ?? "text") !== "text";
+    $("use-tools").setAttribute("aria-pressed", String(this.values.tools !== false));
+    $("use-tools").title = `${length} tool${length === 1 ? "" : "s"} of this server: ${this.toolNames.join(", ")}`;
     this.schema.hidden = this.values.format !== "schema";
     this.budget.hidden = !thinking || !this.thinks;
     this.schemaProblem.textContent = this.values.format === "schema" ? schemaProblem(this.values.schema) : "";
@@ -104,6 +109,7 @@ export class Settings {
     );
     $("open-settings").addEventListener("click", () => this.toggle($("settings").hidden));
     $("think").addEventListener("click", () => this.set("thinking", this.values.thinking === false));
+    $("use-tools").addEventListener("click", () => this.set("tools", this.values.tools === false ? "" : false));
     this.show(this.values);
   }
 
@@ -177,8 +183,9 @@ export class Settings {
   }
 }
 
-// The fields of a request that the settings of a conversation say. `thinks`: whether the model can think at all.
-export function options(values, thinks) {
+// The fields of a request that the settings of a conversation say. `thinks`: whether the model can think at all; `tools`: what
+// the operator offers.
+export function options(values, thinks, tools) {
   const number = (name) => (values[name] === undefined ? undefined : Number(values[name]));
   const found = { stream: true, stream_options: { include_usage: true } };
   for (const [name] of NUMBERS) found[name] = number(name);
@@ -186,6 +193,7 @@ export function options(values, thinks) {
     found.chat_template_kwargs = { enable_thinking: values.thinking !== false };
     if (values.thinking !== false) found.thinking_budget = number("thinking_budget");
   }
+  if (tools.length && values.tools !== false && (values.format ?? "text") === "text") found.tools = tools;
   if (values.format === "json") found.response_format = { type: "json_object" };
   if (values.format === "schema") {
     const schema = JSON.parse(values.schema);

@@ -1,6 +1,7 @@
 // What is shown of a message, with its buttons.
 
 import { Blocks } from "./blocks.js";
+import { CallView } from "./calls.js";
 import { siblings } from "./conversation.js";
 import { copyButton, element, icon, iconButton, number } from "./dom.js";
 import { parts } from "./files.js";
@@ -9,7 +10,7 @@ const ENDS = {
   interrupted: "not complete", length: "cut off by a limit", stopped: "stopped", error: "", stop: "", tool_calls: "asked for a tool",
 };
 
-// `actions`: {edit(node, text), again(node), choose(node), moved()}.
+// `actions`: {edit(node, text), again(node), choose(node), decide(node, call, choice), moved()}.
 export class Turn {
   constructor(node, conversation, actions) {
     Object.assign(this, { node, conversation, actions });
@@ -39,8 +40,10 @@ export class Turn {
     this.problem = element("div", { class: "error", role: "alert", hidden: true });
     this.waiting = element("div", { class: "waiting", "aria-hidden": "true" }, element("span"), element("span"), element("span"));
     this.foot = element("div", { class: "foot" });
+    this.callViews = [];
+    this.calls = element("div", { class: "calls" });
     this.blocks = new Blocks(this.body, () => this.actions.moved());
-    this.element.append(element("h2", { class: "unseen" }, "Answer"), this.details, this.body, this.waiting, this.problem,
+    this.element.append(element("h2", { class: "unseen" }, "Answer"), this.details, this.body, this.calls, this.waiting, this.problem,
       element("div", { class: "under" }, this.foot, this.tools));
   }
 
@@ -52,10 +55,11 @@ export class Turn {
     if (reasoning.startsWith(this.thought.data)) this.thought.appendData(reasoning.slice(this.thought.data.length));
     else this.thought.data = reasoning;
     this.details.hidden = !reasoning;
-    const thinking = node.running && !node.content;
+    const thinking = node.running && !node.content && !node.calls;
     this.details.classList.toggle("busy", Boolean(thinking));
     this.summary.textContent = thinking ? "Thinking" : node.thought ? `Thought for ${duration(node.thought)}` : "Thought";
-    this.waiting.hidden = !node.running || Boolean(node.content || reasoning);
+    this.waiting.hidden = !node.running || Boolean(node.content || reasoning || node.calls);
+    this.showCalls();
     this.showFoot();
     if (!node.running) this.showEnd();
     this.actions.moved();
@@ -67,6 +71,18 @@ export class Turn {
     if (this.node.role === "assistant" && this.node.content) this.blocks.showPlain(this.node.content);
   }
 
+  showCalls() {
+    const { node } = this;
+    for (const call of (node.calls ?? []).slice(this.callViews.length)) {
+      this.callViews.push(new CallView(call, (choice) => this.actions.decide(this.node, call, choice)));
+      this.calls.append(this.callViews.at(-1).element);
+    }
+    for (const [at, view] of this.callViews.entries()) {
+      view.call = node.calls[at]; // another tab may have brought the message up to date
+      view.update(Boolean(node.running));
+    }
+  }
+
   markdown() {
     const { content, format } = this.node;
     return format === "json" && content ? "```json\n" + content + "\n```" : content;
@@ -75,6 +91,8 @@ export class Turn {
   showFoot() {
     const { node } = this;
     const found = [];
+    // What follows the calls has the figures.
+    if (node.calls && node.ended === "tool_calls") { this.foot.textContent = ""; return; }
     if (node.speed) found.push(`${node.speed.toFixed(1)} tok/s`);
     if (node.tokens) found.push(`${number(node.tokens)} tokens`);
     if (node.first !== undefined && !node.running) found.push(`first after ${seconds(node.first)}`);
