@@ -43,6 +43,20 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"{TESTED}: expected {module.__name__} from {expected}, found {module.__file__}")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--pictures."""
+    parser.addoption(
+        "--pictures", type=Path, metavar="FOLDER", help="where tests write the pictures of the documentation"
+    )
+
+
+@pytest.fixture
+def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The folder for pictures: the one that --pictures names, or one that is thrown away."""
+    named: Path | None = request.config.getoption("--pictures")
+    return tmp_path if named is None else request.config.invocation_params.dir / named
+
+
 MOST_WORKERS = 8
 
 

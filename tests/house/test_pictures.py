@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import re
 import sys
 from pathlib import Path
 
@@ -35,3 +36,19 @@ def test_each_stop_of_a_tokens_way_imports_the_next_one(drawing):
         tree = ast.parse((ROOT / "qwen3cpu" / upper).read_text(encoding="utf-8"))
         imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         assert name in imported, f"{upper} does not import {lower}"
+
+
+def test_pictures_are_named_in_the_docs_and_made_by_tests_or_tools():
+    there = {path.name for path in (ROOT / "docs" / "pictures").iterdir()}
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    named = {
+        name for page in pages for name in re.findall(r"\]\((?:docs/)?pictures/([^)]+)\)", page.read_text("utf-8"))
+    }
+    assert named == there
+    makers = [
+        *(ROOT / "tests").rglob("test_*picture*.py"),
+        *(ROOT / "tools").rglob("*.py"),
+        *(ROOT / "bench").glob("*.py"),
+    ]
+    sources = "\n".join(path.read_text("utf-8") for path in makers if path != Path(__file__))
+    assert {name for name in there if name not in sources} == set()
