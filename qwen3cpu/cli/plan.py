@@ -12,7 +12,8 @@ from typing import Any
 from qwen3cpu.arguments import check_choice
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.known_models import find_known
-from qwen3cpu.checkpoint.tensors import QUANTS
+from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, QUANTS
+from qwen3cpu.checkpoint.yarn import longest_context
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.engine.formats import KV_FORMATS
 from qwen3cpu.errors import ArgumentError
@@ -46,6 +47,7 @@ def add_command(commands: Commands) -> None:
         "-c", "--context", default=CONTEXTS, metavar="N", help="positions, with commas between (default: %(default)s)"
     )
     parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: see `qwen3cpu generate --help`")
+    parser.add_argument("--draft", metavar="MODEL", help="a smaller model beside it, whose guesses it will check")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run_plan)
 
@@ -60,12 +62,15 @@ def run_plan(args: argparse.Namespace) -> int:
         for quant, matrices in formats.items()
         for context in contexts
     ]
+    if args.draft is not None:
+        found = _with_draft(found, args.draft, args.kv, threads)
     # Before the probe, which takes up to a gigabyte for a moment.
     available = available_memory()
     read_gb_s = _reading(threads, found)
     rows = [_row(quant, each, available, read_gb_s) for quant, each in found]
     about = {
         "model": args.model,
+        "draft": args.draft,
         "parameters": config.parameters(),
         "kv": args.kv,
         "threads": threads,
@@ -103,6 +108,16 @@ def _model(source: str, quant: str | None) -> tuple[ModelConfig, dict[str, dict[
     return config, {file.quant: file.plan}
 
 
+def _with_draft(found: Sequence[tuple[str, Needs]], draft: str, kv: str, threads: int) -> list[tuple[str, Needs]]:
+    """The same with what the smaller model needs, in the format in which it is loaded."""
+    config, formats = _model(draft, None)
+    matrices = formats.get(DEFAULT_QUANT) or next(iter(formats.values()))
+    most = longest_context(config)
+    return [
+        (quant, each.with_draft(needs(config, matrices, kv, min(each.context, most), threads))) for quant, each in found
+    ]
+
+
 def _reading(threads: int, found: Sequence[tuple[str, Needs]]) -> float:
     """10^9 bytes that this machine reads per second."""
     # Imported here: the other commands do not need the benchmark's modules.
@@ -126,18 +141,25 @@ def _row(quant: str, found: Needs, available: AvailableMemory | None, read_gb_s:
 
 def _as_text(about: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     available = about["available"]
+    columns = [
+        ("weights", 10, "weight_bytes"),
+        ("KV cache", 10, "kv_bytes"),
+        ("workspace", 11, "workspace_bytes"),
+        ("process", 9, "process_bytes"),
+        *([("draft", 9, "draft_bytes")] if about["draft"] is not None else []),
+        ("in all", 10, "total_bytes"),
+    ]
     limit = "unknown" if available is None else f"{available['bytes'] / 1e9:.2f} GB ({available['bound']})"
     lines = [
         f"{about['model']}: {about['parameters'] / 1e9:.3g} billion parameters, KV cache {about['kv']}, "
         f"{about['threads']} threads",
         f"memory that this process may use: {limit}; memory is read at {about['read_gb_s']:.1f} GB/s",
         "",
-        f"{'':6}{'context':>8}{'weights':>10}{'KV cache':>10}{'workspace':>11}{'process':>9}{'in all':>10}  "
+        f"{'':6}{'context':>8}{''.join(f'{heading:>{width}}' for heading, width, _ in columns)}  "
         f"{'fits':5}{'tok/s at most':>14}",
     ]
     for row in rows:
-        sizes = (row["weight_bytes"], row["kv_bytes"], row["workspace_bytes"], row["process_bytes"], row["total_bytes"])
-        cells = "".join(f"{size / 1e6:>{width},.0f}" for size, width in zip(sizes, (10, 10, 11, 9, 10), strict=True))
+        cells = "".join(f"{row[name] / 1e6:>{width},.0f}" for _, width, name in columns)
         fits = {None: "?", True: "yes", False: "NO"}[row["fits"]]
         speed = f"{row['tokens_per_second_at_start']:.1f} to {row['tokens_per_second_at_end']:.1f}"
         lines.append(f"{row['quant']:6}{row['context']:>8}{cells}  {fits:5}{speed:>14}")

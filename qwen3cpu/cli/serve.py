@@ -42,6 +42,13 @@ def add_command(commands: Commands) -> None:
     add_task_flag(parser)
     add_adapter_flag(parser, several=True)
     parser.add_argument(
+        "--draft",
+        action="append",
+        metavar="[NAME=]MODEL",
+        help="a smaller model with the same tokenizer, whose guesses the served model NAME checks (default: the first "
+        "one); may be repeated",
+    )
+    parser.add_argument(
         "--adapters-dir",
         metavar="DIR",
         help="let clients load adapters from this folder, and unload them (/v1/load_lora_adapter)",
@@ -201,12 +208,29 @@ def _catalog(args: argparse.Namespace) -> tuple[Catalog, list[StoredModel]]:
             if value is not None:
                 raise ArgumentError(f"{flag}: expected none beside several models, found {value!r}")
     names = [args.model_name or model_id(source) for source in sources]
+    options = replace(options, drafts=_drafts(args.draft, names, folder is not None))
     adapters = _adapters(args, names)
     named = [
         StoredModel(name, source, replace(options, adapters=adapters[name]))
         for name, source in zip(names, sources, strict=True)
     ]
     return Catalog(named, folder, replace(options, task=None)), named
+
+
+def _drafts(given: list[str] | None, names: list[str], others: bool) -> dict[str, str]:
+    """Name of a model -> what drafts its answers. others: whether there are models beside the named ones."""
+    found: dict[str, str] = {}
+    for text in given or ():
+        name, equals, draft = text.partition("=")
+        if not equals or Path(text).exists():
+            name, draft = next(iter(names), ""), text
+        if not draft or name in found or not (name in names or (others and name)):
+            known = ", ".join(names) or "none, for --model names none"
+            raise ArgumentError(
+                f"--draft: expected [NAME=]MODEL with one of the models ({known}), once for each, found {text!r}"
+            )
+        found[name] = draft
+    return found
 
 
 def _adapters(args: argparse.Namespace, models: list[str]) -> dict[str, dict[str, str]]:

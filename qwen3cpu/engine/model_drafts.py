@@ -28,8 +28,8 @@ _LOOK_AGAIN: Final = 64
 class DraftModel:
     """The small model, for all answers of the large one.
 
-    It drafts while one answer runs. With several, their tokens fill a pass anyway, and each would wait for the drafts
-    of the others.
+    It drafts while one answer runs and nobody waits. With several, their tokens fill a pass anyway, and each would wait
+    for the drafts of the others. It holds the text of one answer at a time.
 
     Args:
         engine: of the small model.
@@ -45,7 +45,7 @@ class DraftModel:
         """Of a pass of the small model over one token, lately."""
         self.first = 0.7
         """How often the first token of a draft was right, lately."""
-        self._drafters: weakref.WeakSet[ModelDrafter] = weakref.WeakSet()
+        self._holder: weakref.ref[ModelDrafter] | None = None
         self.chances = Chances(
             [(place + 0.5) / _BUCKETS for place in range(_BUCKETS)], _bucket, weight=_PRIOR_WEIGHT, kept=_KEPT
         )
@@ -53,9 +53,15 @@ class DraftModel:
 
     def drafter(self) -> ModelDrafter:
         """For an answer that begins."""
-        made = ModelDrafter(self)
-        self._drafters.add(made)
-        return made
+        return ModelDrafter(self)
+
+    def hold(self, drafter: ModelDrafter) -> None:
+        """Let one drafter have a text in memory; the one that had gives its text back."""
+        before = None if self._holder is None else self._holder()
+        if before is not drafter:
+            if before is not None:
+                before.forget()
+            self._holder = weakref.ref(drafter)
 
     @property
     def times(self) -> PassTimes:
@@ -64,8 +70,8 @@ class DraftModel:
 
     @property
     def alone(self) -> bool:
-        """Whether one answer runs."""
-        return len(self._drafters) == 1
+        """Whether one answer runs, and nobody waits for another."""
+        return self._large.traffic.alone
 
     @property
     def least_chance(self) -> float:
@@ -107,19 +113,24 @@ class ModelDrafter:
         engine, model = self._model.engine, self._model
         self._probabilities = []
         room = engine.context - len(self._text)
-        if not model.alone or room < 1 or not self._catch_up():
+        if not model.alone or room < 1:
+            return Draft()
+        model.hold(self)
+        pending = self._unread()
+        if not pending:
             return Draft()
         self._idle += 1
         if model.first < model.least_chance and self._idle % _LOOK_AGAIN:
             return Draft()
         ids: list[int] = []
         chances: list[float] = []
-        all_right, pending = 1.0, self._text[-1:]
-        while len(ids) < min(most, room):
+        all_right = 1.0
+        while len(ids) < min(most, room) and (not ids or model.alone):
             start = perf_counter()
             item = BatchItem(self._sequence, pending, [len(pending) - 1], "top_logits", MOST_TOP)
             (rows,) = engine.forward([item])
-            model.passed(perf_counter() - start)
+            if len(pending) == 1:
+                model.passed(perf_counter() - start)
             token, probability = _likeliest(rows[0][: model.tokens])
             chance = model.chances[probability]
             all_right *= chance
@@ -139,17 +150,23 @@ class ModelDrafter:
         for place in range(min(tested, right + 1, len(self._probabilities))):
             self._model.chances.note(self._probabilities[place], place < right)
 
-    def _catch_up(self) -> bool:
-        """Let the sequence hold the text but for its last token, a piece at a time; whether it does."""
+    def forget(self) -> None:
+        """Give the memory of its text back; the next draft reads the text anew."""
+        self._sequence.truncate(0)
+        self._common = 0
+
+    def _unread(self) -> list[int]:
+        """What the sequence does not hold of the text yet; none if that is too much, and then a piece of it is read."""
         held = self._sequence.ids
         while self._common < min(len(held), len(self._text) - 1) and held[self._common] == self._text[self._common]:
             self._common += 1
         if len(held) > self._common:
             self._sequence.truncate(self._common)
-        missing = self._text[self._common : -1]
-        if missing:
-            self._model.engine.forward([BatchItem(self._sequence, missing[:PIECE], [])])
-        return len(missing) <= PIECE
+        missing = self._text[self._common :]
+        if len(missing) <= PIECE:
+            return missing
+        self._model.engine.forward([BatchItem(self._sequence, missing[:PIECE], [])])
+        return []
 
 
 def _likeliest(row: NDArray[np.float32]) -> tuple[int, float]:

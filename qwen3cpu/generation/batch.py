@@ -39,6 +39,7 @@ class Batch:
         """May be changed between steps."""
         self._running: list[Answer] = []
         self._followers: dict[Answer, Sequence[Answer]] = {}
+        engine.traffic.watch(self)
         self.prompt_tokens = 0
         """Tokens of prompts processed so far, those of preempted answers included."""
 

@@ -39,6 +39,7 @@ class Description:
         chat_template: the text of the template.
         thinks: whether it has a token with which reasoning begins.
         calls: whether it has a token with which tool calls begin.
+        draft: the smaller model that drafts its answers; None: there is none.
     """
 
     config: ModelConfig
@@ -53,11 +54,21 @@ class Description:
     chat_template: str | None
     thinks: bool
     calls: bool
+    draft: Description | None = None
 
     @property
     def context_kv_bytes(self) -> int:
         """Bytes of the KV cache that one answer may need: of a full context, and a last block that others share."""
         return (block_count(self.context) + 1) * self.kv_block_bytes
+
+    @property
+    def draft_bytes(self) -> int:
+        """Of the weights and the workspace of the smaller model, and of its KV cache, which holds one answer."""
+        small = self.draft
+        if small is None:
+            return 0
+        blocks = block_count(min(self.context, small.context)) + 1
+        return small.weight_bytes + small.workspace_bytes + blocks * small.kv_block_bytes
 
 
 def describe(
@@ -67,6 +78,7 @@ def describe(
     context: int | None = None,
     rope_scaling: Mapping[str, Any] | None = None,
     task: Task | None = None,
+    draft: str | os.PathLike[str] | None = None,
     *,
     threads: int,
 ) -> Description:
@@ -101,4 +113,5 @@ def describe(
         # To make the tokenizer for that would take half a second.
         thinks=_THINK in texts.tokenizer_json,
         calls=_CALL in texts.tokenizer_json,
+        draft=None if draft is None else describe(draft, kv=kv, threads=threads),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -34,11 +34,17 @@ class Needs:
     """For a token at the end of the context: layers, head, KV cache."""
     read_bytes_at_start: int
     """For the first token."""
+    draft_bytes: int = 0
+    """Of a smaller model that drafts: weights, KV cache of the same context, workspace and tokenizer."""
 
     @property
     def total_bytes(self) -> int:
         """The largest resident memory, once the context has been filled."""
-        return self.weight_bytes + self.kv_bytes + self.workspace_bytes + self.process_bytes
+        return self.weight_bytes + self.kv_bytes + self.workspace_bytes + self.process_bytes + self.draft_bytes
+
+    def with_draft(self, small: Needs) -> Needs:
+        """The same with a smaller model, which needs that in a process of its own."""
+        return replace(self, draft_bytes=small.total_bytes - _PROCESS_BYTES)
 
 
 def needs(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv: str, context: int, threads: int) -> Needs:

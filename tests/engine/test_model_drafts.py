@@ -6,7 +6,7 @@ import pytest
 from drafters import Free, timeless
 
 import qwen3cpu
-from qwen3cpu.engine.model_drafts import PIECE, DraftModel, ModelDrafter
+from qwen3cpu.engine.model_drafts import PIECE, DraftModel
 
 
 @pytest.fixture(scope="module")
@@ -99,19 +99,42 @@ def test_it_stops_where_a_token_is_not_worth_its_pass(folder, monkeypatch):
 def test_wrong_tokens_leave_the_sequence(folder):
     engine = load(folder).engine
     model = DraftModel(engine, engine, 200)
-    drafter, fresh = model.drafter(), None
+    drafter = model.drafter()
     drafter.extend([3, 4, 5])
     first = list(drafter.draft(6).ids)
     other = (first[2] + 1) % 200
     drafter.judge(6, 2)
     drafter.extend([*first[:2], other])
-    del fresh
     again = drafter.draft(6).ids
-    alone = ModelDrafter(model)
-    model._drafters.add(alone)
-    model._drafters.discard(drafter)
+    alone = model.drafter()
     alone.extend([3, 4, 5, *first[:2], other])
     assert list(alone.draft(6).ids) == list(again)
+
+
+def test_one_text_is_held_at_a_time(folder):
+    engine = load(folder).engine
+    model = DraftModel(engine, engine, 200)
+    first, second = model.drafter(), model.drafter()
+    first.extend([3, 4, 5])
+    second.extend([7, 8])
+    found = first.draft(4).ids
+    for _ in range(2):
+        blocks = engine.native.kv_blocks_in_use()
+        second.draft(4)
+        assert engine.native.kv_blocks_in_use() == blocks == 1
+        assert first.draft(4).ids == found
+
+
+def test_a_draft_ends_when_somebody_waits(folder):
+    engine = load(folder).engine
+    model = DraftModel(engine, engine, 200)
+    drafter = model.drafter()
+    drafter.extend([3, 4, 5])
+    answers = iter([False, False, False, True, True])
+    with engine.traffic.asking(lambda: next(answers)):
+        assert len(drafter.draft(8).ids) == 3
+        assert drafter.draft(8).ids == ()
+    assert len(drafter.draft(8).ids) == 8
 
 
 def test_another_tokenizer_is_refused(folder, tmp_path):

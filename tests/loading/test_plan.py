@@ -230,6 +230,24 @@ def test_the_table_has_every_format_and_three_contexts(capsys: pytest.CaptureFix
 
 
 @pytest.mark.usefixtures("reads_10_gb_s")
+def test_a_draft_takes_memory_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with_draft = planned(capsys, "1.7B", "--draft", "0.6B", "--quant", "q8")["plans"]
+    for row, plain, small in zip(
+        with_draft,
+        planned(capsys, "1.7B", "--quant", "q8")["plans"],
+        planned(capsys, "0.6B", "--quant", "q4")["plans"],
+        strict=True,
+    ):
+        tables = small["process_bytes"] - 47_000_000
+        assert row["draft_bytes"] == small["weight_bytes"] + small["kv_bytes"] + small["workspace_bytes"] + tables
+        assert row["total_bytes"] == plain["total_bytes"] + row["draft_bytes"]
+        assert plain["draft_bytes"] == 0
+    assert main(["plan", "1.7B", "--draft", "0.6B", "--quant", "q8"]) == 0
+    heading = capsys.readouterr().out.splitlines()[3]
+    assert heading.split()[-8:] == ["process", "draft", "in", "all", "fits", "tok/s", "at", "most"]
+
+
+@pytest.mark.usefixtures("reads_10_gb_s")
 def test_what_does_not_fit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qwen3cpu.cli.plan.available_memory", lambda: AvailableMemory(2_000_000_000, "cgroup"))
     found = planned(capsys, "1.7B", "--quant", "q4")

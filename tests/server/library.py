@@ -27,7 +27,9 @@ class Offered:
     def describe(self):
         if self.task is None:
             raise CheckpointError("damaged")
-        return SimpleNamespace(weight_bytes=self.size, workspace_bytes=0, context_kv_bytes=0, task=self.task)
+        return SimpleNamespace(
+            weight_bytes=self.size, workspace_bytes=0, context_kv_bytes=0, draft=None, draft_bytes=0, task=self.task
+        )
 
     def load(self):
         if self.problem:

@@ -313,6 +313,7 @@ _shtab_qwen3cpu_plan_options=(
   "--kv[KV cache format (default\: f16)]:kv:(f32 f16 q8)"
   {-c,--context}"[positions, with commas between (default\: 1024,16384,32768)]:N:"
   {-t,--threads}"[default\: see \`qwen3cpu generate --help\`]:N:"
+  "--draft[a smaller model beside it, whose guesses it will check]:MODEL:_qwen3cpu_models"
   "--json[print one JSON object]"
   ":a name such as 1.7B, a hub id, a folder or a file:_qwen3cpu_models"
 )
@@ -435,6 +436,7 @@ _shtab_qwen3cpu_serve_options=(
   "--no-cache[do not keep the converted weights on disk]"
   "--task[what the model was made for, where its files do not say so (default\: what they say, or generation)]:task:(generation embedding reranking)"
   "*--adapter[a LoRA adapter\: a PEFT folder or a GGUF file\; requests ask for it by NAME (default\: the last part of PATH)\; may be repeated]:[NAME=]PATH:_files"
+  "*--draft[a smaller model with the same tokenizer, whose guesses the served model NAME checks (default\: the first one)\; may be repeated]:[NAME=]MODEL:"
   "--adapters-dir[let clients load adapters from this folder, and unload them (\/v1\/load_lora_adapter)]:DIR:_files -/"
   "--models-dir[offer every model folder, GGUF and packed file directly below it]:DIR:_files -/"
   "--memory[for the weights and KV caches of all models that are loaded, as 12G (default\: what is free at the start)]:SIZE:"

@@ -108,6 +108,8 @@ _VALUES: tuple[tuple[str, str, str, Callable[[HeldModel], float]], ...] = (
         lambda held: held.stats.cached_tokens,
     ),
     ("completion_tokens_total", "counter", "Tokens of answers.", lambda held: held.stats.completion_tokens),
+    ("drafted_tokens_total", "counter", "Guessed tokens that were checked.", lambda held: held.stats.drafted),
+    ("accepted_tokens_total", "counter", "Guessed tokens that were right.", lambda held: held.stats.accepted),
     ("preemptions_total", "counter", "Answers set back for want of KV memory.", lambda held: held.stats.preemptions),
     ("texts_total", "counter", "Texts turned into vectors, and documents scored.", lambda held: held.stats.texts),
     (

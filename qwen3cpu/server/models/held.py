@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from qwen3cpu.loading.closable_model import ClosableModel
 from qwen3cpu.server.models.offers import Offer
 from qwen3cpu.server.scheduling.service import Service
 from qwen3cpu.server.scheduling.stats import Stats
@@ -58,9 +59,13 @@ class HeldModel:
         return None if self.keep is None or not self.offer.reloads else self.last_used + self.keep
 
     def size(self) -> int:
-        """Bytes of its weights and adapters, and of what it holds beside them now; 0: it is not loaded."""
+        """Bytes of its weights and adapters and of its draft model, and of what these hold now; 0: it is not loaded."""
         if self.service is None:
             return 0
-        memory = self.service.model.engine.memory()
-        held = sum(memory[name] for name in ("kv_bytes_in_use", "workspace_bytes"))
-        return self.service.model.weight_bytes + self.service.model.adapters.nbytes + int(held)
+        model = self.service.model
+        return _bytes(model) + (0 if model.draft_model is None else _bytes(model.draft_model))
+
+
+def _bytes(model: ClosableModel) -> int:
+    memory = model.engine.memory()
+    return model.weight_bytes + model.adapters.nbytes + int(memory["kv_bytes_in_use"] + memory["workspace_bytes"])

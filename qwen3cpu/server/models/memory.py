@@ -18,16 +18,17 @@ def kv_bytes(about: Description, settings: Settings) -> int | None:
 
 
 def model_bytes(about: Description, settings: Settings) -> int:
-    """What a model counts for: its weights, the memory of its KV cache, and the workspace of a pass."""
-    return about.weight_bytes + about.workspace_bytes + (kv_bytes(about, settings) or 0)
+    """What a model counts for: weights, the memory of its KV cache, the workspace of a pass, and its draft model."""
+    return about.weight_bytes + about.workspace_bytes + (kv_bytes(about, settings) or 0) + about.draft_bytes
 
 
 def check_fits(offer: Offer, settings: Settings) -> None:
     """Raise ModelTooLargeError for a model that the limit has no room for, not even alone. Reads its files."""
-    needed = model_bytes(offer.describe(), settings)
+    about = offer.describe()
+    needed, drafts = model_bytes(about, settings), f", {about.draft_bytes} of them for its draft" if about.draft else ""
     if settings.memory is not None and needed > settings.memory:
         raise ModelTooLargeError(
-            f"the model {offer.name!r} needs {needed} bytes for weights and KV cache, the server may use "
+            f"the model {offer.name!r} needs {needed} bytes for weights and KV cache{drafts}, the server may use "
             f"{settings.memory}; a larger --memory, a smaller --ctx-size or a smaller --kv-memory helps"
         )
 

@@ -16,6 +16,7 @@ from qwen3cpu.checkpoint.purpose import Task
 from qwen3cpu.checkpoint.tensors import Quant
 from qwen3cpu.engine.formats import KvFormat
 from qwen3cpu.errors import Qwen3CpuError
+from qwen3cpu.loading.closable_model import ClosableModel
 from qwen3cpu.loading.describe import Description, describe
 from qwen3cpu.model import Model, load
 from qwen3cpu.packed.packed_file import SUFFIX
@@ -40,6 +41,8 @@ class LoadOptions:
     rope_scaling: Mapping[str, Any] | None = None
     task: Task | None = None
     adapters: Mapping[str, str] = field(default_factory=dict)
+    drafts: Mapping[str, str] = field(default_factory=dict)
+    """Name of a model here -> the model that drafts its answers."""
 
 
 class Offer(Protocol):
@@ -108,6 +111,7 @@ class StoredModel:
         self.source = source
         self.path = path
         self.adapters = dict(options.adapters)
+        self._draft = options.drafts.get(name)
         self._options = options
         self._lock = threading.Lock()
         self._description: Description | None = None
@@ -124,6 +128,7 @@ class StoredModel:
                     chosen.context,
                     chosen.rope_scaling,
                     chosen.task,
+                    self._draft,
                     threads=resolve_threads(chosen.threads),
                 )
             return self._description
@@ -140,6 +145,7 @@ class StoredModel:
             cache=chosen.cache,
             rope_scaling=chosen.rope_scaling,
             task=chosen.task,
+            draft=self._draft,
             progress=progress,
         )
         for name, adapter in tuple(self.adapters.items()):
@@ -158,9 +164,9 @@ class StoredModel:
             self.adapters.pop(name, None)
 
 
-def described(model: Model) -> Description:
+def described(model: ClosableModel) -> Description:
     """What a loaded model is."""
-    tokenizer = model.tokenizer
+    tokenizer, small = model.answerer.surroundings.tokenizer, model.draft_model
     return Description(
         config=model.config,
         task=model.task,
@@ -174,6 +180,7 @@ def described(model: Model) -> Description:
         chat_template=model.chat_template,
         thinks=tokenizer.think is not None,
         calls=tokenizer.tool_call is not None,
+        draft=None if small is None else described(small),
     )
 
 

@@ -115,6 +115,10 @@ class Scheduler(ModelThread[Job]):
 
     def work(self) -> None:
         """Step by step."""
+        with self._model.engine.traffic.asking(lambda: bool(self.queued) or self.turns.wanted):
+            self._steps()
+
+    def _steps(self) -> None:
         while True:
             self._drop_dead()
             self._admit()

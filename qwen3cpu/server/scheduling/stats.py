@@ -58,6 +58,10 @@ class Stats:
         self.cached_tokens = 0
         """Tokens of prompts that were taken from a kept prefix."""
         self.completion_tokens = 0
+        self.drafted = 0
+        """Guessed tokens that were checked, of answers that came to their end."""
+        self.accepted = 0
+        """Those of them that were right."""
         self.texts = 0
         """Texts that were turned into vectors or scored."""
         self.preemptions = 0
@@ -102,6 +106,8 @@ class Stats:
         usage = result.usage
         self.answers[result.finish_reason] += 1
         self.request_completion_tokens.note(usage.completion_tokens)
+        self.drafted += result.timings.drafted
+        self.accepted += result.timings.accepted
         if usage.completion_tokens > 1:
             self.token_seconds.note(result.timings.decode_seconds / (usage.completion_tokens - 1))
         if result.index == 0:

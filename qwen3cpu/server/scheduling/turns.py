@@ -20,6 +20,11 @@ class Turns:
         self._line: deque[threading.Lock] = deque()
         self._last = 0
 
+    @property
+    def wanted(self) -> bool:
+        """Whether a thread waits for a turn."""
+        return bool(self._line)
+
     @contextmanager
     def turn(self) -> Iterator[bool]:
         """Wait for a turn of the calling thread; whether others had one since its last, and are likely to want more."""
