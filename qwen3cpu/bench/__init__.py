@@ -2,7 +2,8 @@
 
 command.py reads the command line and takes the measurements in turn; process.py and worker.py keep each model in a
 process of its own; runs.py times one case there; limits.py has the machine's peaks and the arithmetic of bytes and
-multiply-adds; machine.py says where it all ran; report.py and plot.py show the records.
+multiply-adds; drafting.py says what a draft model brings; machine.py says where it all ran; report.py and plot.py show
+the records.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from qwen3cpu._version import VERSION
 from qwen3cpu.bench.cases import Case, Sweep, names, whole_numbers
+from qwen3cpu.bench.drafting import FORMS, measure_passes
 from qwen3cpu.bench.errors import BenchError
 from qwen3cpu.bench.machine import Machine
 from qwen3cpu.bench.plot import plotter
@@ -40,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     args = make_parser().parse_args(argv)
     try:
+        if args.draft is not None:
+            sys.stdout.write(_with_draft(args))
+            return 0
         draw = plotter(args.plot) if args.plot else None
         records = measure(args.model, args.synthetic, sweep_of(args), args.repetitions)
         sys.stdout.write(FORMATS[args.output](records))
@@ -51,6 +55,19 @@ def _main(argv: Sequence[str] | None) -> int:
         return BAD_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _with_draft(args: argparse.Namespace) -> str:
+    """What a draft model brings, in the form that is asked for."""
+    sweep = sweep_of(args)
+    if args.plot:
+        raise BenchError("--plot: expected none beside --draft")
+    for flag in ("threads", "depth", "quant", "kv"):
+        if len(values := getattr(sweep, flag)) > 1:
+            raise BenchError(f"--{flag}: expected one value beside --draft, found {len(values)}")
+    machine = Machine.here()
+    found = measure_passes(args.model, args.synthetic, args.draft, sweep.cases()[0], args.repetitions)
+    return FORMS[args.output](found, machine)
 
 
 def _checked(read: Callable[..., list[T]], *limits: Any) -> Callable[[str], list[T]]:
@@ -80,6 +97,12 @@ def make_parser() -> argparse.ArgumentParser:
         choices=tuple(SIZES),
         metavar="SIZE",
         help=f"random weights of a released shape: {', '.join(size for size in SIZES if size != 'test')}",
+    )
+    parser.add_argument(
+        "--draft",
+        metavar="MODEL",
+        help="measure passes of the model and of a smaller one that drafts (beside --synthetic a size), and say what "
+        "drafts bring by how often they are right",
     )
     counts = _checked(whole_numbers, 0, MOST_TOKENS)
     parser.add_argument(

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from qwen3cpu.bench.cases import Case
+from qwen3cpu.engine.batch import MOST_TOP, BatchItem
 from qwen3cpu.engine.engine import CHUNK, Engine, check_length
 from qwen3cpu.engine.sampling import THINKING
 from qwen3cpu.engine.sequence import TokenSequence
@@ -17,6 +18,9 @@ from qwen3cpu.generation.batch import Batch
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.surroundings import Surroundings
 from qwen3cpu.model import Model
+
+PASSES = 2
+"""That one measured time is the mean of."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,25 @@ class Bench:
         finally:
             for sequence in sequences:
                 sequence.release()
+
+    def time_pass(self, tokens: int, depth: int, threads: int) -> float:
+        """Seconds of a pass over so many tokens of one sequence, whose likeliest successors are all wanted.
+
+        It is the mean of a few passes, each of which begins after `depth` positions.
+        """
+        check_length(depth + tokens, self._engine.context)
+        self._model.threads = threads
+        sequence = self._starting_point(0, depth)
+        try:
+            ids, seconds = self._random_ids(tokens), 0.0
+            for _ in range(PASSES):
+                start = perf_counter()
+                self._engine.forward([BatchItem(sequence, ids, range(tokens), "top_logits", MOST_TOP)])
+                seconds += perf_counter() - start
+                sequence.truncate(depth)
+            return seconds / PASSES
+        finally:
+            sequence.release()
 
     def _time(self, case: Case, sequences: list[TokenSequence], prompts: list[list[int]]) -> Run:
         request = Request(sampling=THINKING, max_new_tokens=case.n_gen or 1, ignore_eos=True)

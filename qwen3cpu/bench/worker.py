@@ -69,6 +69,11 @@ class Server:
         assert self._bench is not None, "open comes first"
         return {**self._bench.run(Case(**case)).as_dict(), "peak_rss_bytes": peak_rss_bytes()}
 
+    def time_pass(self, *, tokens: int, depth: int, threads: int) -> dict[str, Any]:
+        """Measure a pass over so many tokens once."""
+        assert self._bench is not None, "open comes first"
+        return {"seconds": self._bench.time_pass(tokens, depth, threads)}
+
     def peaks(self, *, threads: int, model_bytes: int) -> dict[str, Any]:
         """Measure the machine once."""
         return asdict(measure_peaks(threads, model_bytes))

@@ -16,6 +16,7 @@ from checkpoints import write_checkpoint
 import qwen3cpu
 from qwen3cpu import _native
 from qwen3cpu.bench import main
+from qwen3cpu.bench.drafting import best_length, break_even, expected_tokens, ratio
 
 SWEEP = ["--synthetic", "test", "-p", "70", "-n", "6", "-d", "0,130", "-b", "1,3", "-t", "1", "-r", "2"]
 REQUIRED = (
@@ -170,3 +171,62 @@ def test_plot_is_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     )
     assert path.read_bytes().startswith(b"\x89PNG\r\n")
     assert list(tmp_path.iterdir()) == [path]
+
+
+# What a draft model brings
+
+
+def with_draft(*more: str) -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert main(["--synthetic", "test", "--draft", "test", "-t", "1", "-r", "2", *more]) == 0
+    return out.getvalue()
+
+
+def test_a_draft_is_measured_and_what_follows_is_arithmetic() -> None:
+    found = json.loads(with_draft("-d", "70", "-o", "json"))
+    assert [len(each) for each in found["large"]] == [2] * 16
+    assert len(found["small"]) == 2
+    large, small = [statistics.median(each) for each in found["large"]], statistics.median(found["small"])
+    assert [each["acceptance"] for each in found["gains"]] == [0.3, 0.5, 0.7, 0.8, 0.9]
+    for each in found["gains"]:
+        speeds = {}
+        for length in range(16):
+            tokens = sum(each["acceptance"] ** right for right in range(length + 1))
+            speeds[length] = tokens / (large[length] + length * small)
+        assert speeds[each["length"]] == max(speeds.values())
+        assert each["tokens_per_second"] == pytest.approx(max(speeds.values()))
+        assert each["quartiles"][0] <= each["ratio"] <= each["quartiles"][1]
+    assert 0 < found["break_even"] <= 1
+
+
+def test_the_forms_of_a_draft() -> None:
+    text = with_draft()
+    assert text.count("| **") == 5
+    assert "Drafts pay from an acceptance of" in text
+    rows = list(csv.DictReader(io.StringIO(with_draft("-o", "csv"))))
+    assert [row["acceptance"] for row in rows] == ["0.3", "0.5", "0.7", "0.8", "0.9"]
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--draft", "0.5B"], "--draft: expected a size beside --synthetic, one of"),
+        (["--draft", "test", "-t", "1,2"], "--threads: expected one value beside --draft, found 2"),
+        (["--draft", "test", "--plot", "x.png"], "--plot: expected none beside --draft"),
+        (["--draft", "test", "-d", "1020"], "expected a context of 1036 positions, found 1024"),
+    ],
+)
+def test_bad_drafts(more: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--synthetic", "test", *more]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_the_arithmetic_of_drafts() -> None:
+    """Passes that cost nothing more, and a draft of a tenth: worked out by hand."""
+    large = [1.0] * 4
+    assert expected_tokens(0.5, 2) == 1.75
+    assert ratio(large, 0.1, 0.5, 2) == pytest.approx(1.75 / 1.2)
+    assert best_length(large, 0.1, 0.5) == 2  # 1.5 / 1.1, 1.75 / 1.2, 1.875 / 1.3
+    assert break_even(large, 0.1) == pytest.approx(0.1)
+    assert break_even(large, 4.0) == 1.0  # even four tokens for one pass take longer
