@@ -1,9 +1,12 @@
-"""What drafts bring, by kind of answer: python bench/speculate.py --model FOLDER [--quant q4] [--turns 7]
+"""What drafts bring, by kind of answer: python bench/speculate.py --model FOLDER [--draft FOLDER] [--corpus FILE]
 
 Each kind is answered with and without drafts, in turns and in changing order, by the same seed: both have the same
 tokens, which is checked. An answer that rewrites or quotes is forced token by token, so that it is the same for every
 model. The others are the model's own. Prints the tokens of an answer, how many were drafted and accepted, tokens a
 pass, tokens a second of decoding with and without drafts, and the median of the ratios with its quartiles.
+
+--draft names a smaller model that drafts; --only-draft leaves out the other sources. --corpus names a text that is kept
+in a file of drafts; then some answers quote it, with a prompt that does not have it.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ import random
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -92,6 +96,19 @@ def summary(text: str) -> str:
     sentences = [each for each in text.replace("\n", " ").split(". ") if len(each) > 40]
     chosen = rng.sample(sentences, min(6, len(sentences)))
     return " ".join(f'{rng.choice(WORDS).title()} {rng.choice(WORDS)} it says: "{each}."' for each in chosen)
+
+
+def quotes(model: qwen3cpu.Model, corpus: Path) -> Kind:
+    """An answer that quotes passages of a text which its prompt does not have, with own words between."""
+    rng = random.Random(3)
+    ids = model.tokenizer.encode(corpus.read_text("utf-8"))
+    said: list[int] = []
+    while len(said) < LENGTH:
+        first = rng.randrange(len(ids) - 120)
+        words = f" {rng.choice(WORDS).title()} {rng.choice(WORDS)} it says there: "
+        said += [*model.tokenizer.encode(words), *ids[first : first + 120]]
+    options = {"max_new_tokens": LENGTH, "ignore_eos": True, "loop_detection": False}
+    return Kind("quoting a kept text", "What do the texts say?\n\n", said[:LENGTH], options)
 
 
 def kinds(model: qwen3cpu.Model) -> list[Kind]:
@@ -189,14 +206,30 @@ def main() -> int:
     """Print the table; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
+    parser.add_argument("--draft", metavar="FOLDER", help="a smaller model that drafts")
+    parser.add_argument("--only-draft", action="store_true", help="without the drafts of other sources")
+    parser.add_argument("--corpus", type=Path, metavar="FILE", help="a text that is kept in a file of drafts")
     parser.add_argument("--quant")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--kinds", nargs="+", metavar="WORD", help="only kinds whose name has one of these words")
     parser.add_argument("-o", "--output", type=Path, help="write the figures here as JSON")
     args = parser.parse_args()
-    model = qwen3cpu.load(args.model, quant=args.quant, threads=args.threads, prefix_cache=1 << 30)
-    chosen = [each for each in kinds(model) if not args.kinds or any(word in each.name for word in args.kinds)]
+    with TemporaryDirectory() as folder:
+        kept = None
+        if args.corpus is not None:
+            kept = Path(folder) / "kept"
+            qwen3cpu.write_drafts(args.model, [args.corpus.read_text("utf-8")], kept)
+        model = qwen3cpu.load(
+            args.model, quant=args.quant, threads=args.threads, prefix_cache=1 << 30, draft=args.draft, drafts_from=kept
+        )
+    if args.only_draft:
+        around = model.answerer.surroundings
+        make = around.make_drafters
+        assert make is not None
+        model.answerer.surroundings = replace(around, make_drafters=lambda: make()[-1:])
+    every = [*kinds(model), *([] if args.corpus is None else [quotes(model, args.corpus)])]
+    chosen = [each for each in every if not args.kinds or any(word in each.name for word in args.kinds)]
     rows = measure(model, chosen, args.turns)
     machine = Machine.here()
     print(f"{model!r}\n{machine}\n")

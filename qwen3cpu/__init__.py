@@ -23,6 +23,7 @@ from qwen3cpu.errors import (
     ConfigError,
     ContextLengthError,
     DownloadError,
+    DraftFileError,
     EngineError,
     MessageError,
     Qwen3CpuError,
@@ -33,6 +34,7 @@ from qwen3cpu.errors import (
 from qwen3cpu.generation.conversation import Conversation
 from qwen3cpu.generation.options import Options
 from qwen3cpu.generation.results import Chunk, Result, Timings, TokenLogprob, TopLogprob, Usage
+from qwen3cpu.loading.draft_texts import write_drafts
 from qwen3cpu.loading.merge import merge
 from qwen3cpu.loading.pack import pack
 from qwen3cpu.model import Model, load
@@ -53,6 +55,7 @@ __all__ = [
     "ContextLengthError",
     "Conversation",
     "DownloadError",
+    "DraftFileError",
     "EmbedOptions",
     "EngineError",
     "MalformedCall",
@@ -77,4 +80,5 @@ __all__ = [
     "load",
     "merge",
     "pack",
+    "write_drafts",
 ]

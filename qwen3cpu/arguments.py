@@ -30,6 +30,7 @@ LOADING: Final = (
     "task",
     "adapters",
     "draft",
+    "drafts_from",
 )
 """Arguments of `qwen3cpu.load`. A test compares them with its signature."""
 
@@ -42,6 +43,7 @@ _OTHERS: Final = {
     "threads": "n_threads num_threads num_thread n_threads_batch threads_batch nthreads",
     "adapters": "lora lora_path lora_scaled lora_modules adapter_path",
     "draft": "draft_model model_draft assistant_model speculative_model",
+    "drafts_from": "lookup_cache lookup_cache_static lookup_cache_dynamic",
     "adapter": "lora_request",
     "max_new_tokens": "max_length max_completion_tokens max_output_tokens n_predict num_predict n_tokens predict",
     "temperature": "temp",

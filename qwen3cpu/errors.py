@@ -34,6 +34,10 @@ class SessionError(Qwen3CpuError):
     """A saved conversation cannot be written or read, is damaged, or was saved with another model."""
 
 
+class DraftFileError(Qwen3CpuError):
+    """A file of texts to draft from cannot be written or read, is damaged, or was made with another tokenizer."""
+
+
 class SearchIndexError(Qwen3CpuError):
     """A search index cannot be read or written, is damaged, or was made with another model or by another version."""
 

@@ -29,7 +29,7 @@ from qwen3cpu.generation.options import ALIASES, NAMES, Options
 from qwen3cpu.generation.results import Chunk, Result, TokenLogprob
 from qwen3cpu.generation.scoring import all_logits, score_tokens
 from qwen3cpu.generation.surroundings import Surroundings
-from qwen3cpu.loading.adapters import Adapters
+from qwen3cpu.loading.adapters import Adapters, check_adapters
 from qwen3cpu.loading.closable_model import ClosableModel
 from qwen3cpu.loading.loaded_model import Checkpoint
 from qwen3cpu.loading.open import open_checkpoint
@@ -67,6 +67,7 @@ def load(
     task: Task | None = None,
     adapters: Mapping[str, str | os.PathLike[str]] | None = None,
     draft: str | os.PathLike[str] | None = None,
+    drafts_from: str | os.PathLike[str] | None = None,
 ) -> Model:
     """Load a Qwen3 checkpoint.
 
@@ -90,24 +91,22 @@ def load(
             what they say. `embed` and `rerank` need a model of their task.
         adapters: name -> path of LoRA adapters (PEFT folders, or GGUF files). `adapter=name` uses one for an answer.
         draft: a smaller model with the same tokenizer, whose guesses the model checks. Answers are the same, faster.
+        drafts_from: a file of texts that `write_drafts` wrote; what an answer says like them is guessed from there.
 
     Raises:
         CheckpointError, ConfigError: files are missing, damaged or describe another kind of model.
         DownloadError: a hub id could not be fetched.
         ArgumentError: an unknown format; an impossible number; a task, adapter's name or draft that is not allowed.
-        AdapterError: an adapter that cannot be used with this model.
+        AdapterError: an adapter that cannot be used with this model. DraftFileError: the same for `drafts_from`.
     """
     reload = Reload(load, locals())
     check_kv(kv)
     check_task(task)
-    if adapters is not None and not isinstance(adapters, Mapping):
-        raise ArgumentError(f"adapters: expected names with paths, found {type(adapters).__name__}")
+    check_adapters(adapters)
     if context is not None:
         context = whole_number("context", context, 2, what="a number of positions")
-    if prefix_cache is None:
-        prefix_cache = system_memory() // 16
-    else:
-        prefix_cache = whole_number("prefix_cache", prefix_cache, 0, what="a number of bytes")
+    default_cache = system_memory() // 16 if prefix_cache is None else prefix_cache
+    prefix_cache = whole_number("prefix_cache", default_cache, 0, what="a number of bytes")
     threads = resolve_threads(threads)
     shorten_waits()  # SciPy, say, may have come with an OpenBLAS of its own since qwen3cpu was imported
     checkpoint = open_checkpoint(source, quant, threads=threads, cache=cache, progress=progress)
@@ -121,6 +120,7 @@ def load(
             model.adapters.load(name, path)
     if draft is not None:
         model.draft_with(load(draft, kv=kv, threads=threads, cache=cache, progress=progress, prefix_cache=0))
+    model.draft_from(drafts_from)
     return model
 
 

@@ -72,6 +72,7 @@ def make_parser() -> Overview:
         completion,
         demo,
         doctor,
+        drafts,
         embed,
         eval,
         export,
@@ -97,6 +98,6 @@ def make_parser() -> Overview:
     parser.add_argument("--version", action="version", version=f"qwen3cpu {VERSION}")
     parser.add_group("Models", (run, pull, list_, show, rm))
     parser.add_group("Answers and search", (generate, chat, batch, embed, search, serve))
-    parser.add_group("Files and formats", (inspect, plan, quantize, export, merge, verify, eval, cache))
+    parser.add_group("Files and formats", (inspect, plan, quantize, export, merge, drafts, verify, eval, cache))
     parser.add_group("This machine", (demo, doctor, completion))
     return parser

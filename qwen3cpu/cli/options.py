@@ -85,10 +85,13 @@ def add_adapter_flag(parser: argparse.ArgumentParser, *, several: bool = False) 
     )
 
 
-def add_draft_flag(parser: argparse.ArgumentParser) -> None:
-    """--draft."""
+def add_draft_flags(parser: argparse.ArgumentParser) -> None:
+    """--draft and --drafts-from."""
     parser.add_argument(
         "--draft", metavar="MODEL", help="a smaller model with the same tokenizer, whose guesses the model checks"
+    )
+    parser.add_argument(
+        "--drafts-from", metavar="FILE", help="texts that `qwen3cpu drafts` wrote; guess what an answer says like them"
     )
 
 
@@ -174,10 +177,10 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_answering_flags(parser: argparse.ArgumentParser, *, named: bool = True) -> None:
-    """Those of a command that lets a model answer: model, adapter, draft, sampling. named: as for add_model_flags."""
+    """Those of a command that lets a model answer: model, adapter, drafts, sampling. named: as for add_model_flags."""
     add_model_flags(parser, named=named)
     add_adapter_flag(parser)
-    add_draft_flag(parser)
+    add_draft_flags(parser)
     add_sampling_flags(parser)
 
 
@@ -200,6 +203,7 @@ def open_model(args: argparse.Namespace, default: str = DEFAULT_MODEL) -> Model:
             task=getattr(args, "task", None),
             adapters=adapter_paths(getattr(args, "adapter", None)),
             draft=getattr(args, "draft", None),
+            drafts_from=getattr(args, "drafts_from", None),
             progress=progress,
         )
 

@@ -49,6 +49,12 @@ def add_command(commands: Commands) -> None:
         "one); may be repeated",
     )
     parser.add_argument(
+        "--drafts-from",
+        action="append",
+        metavar="[NAME=]FILE",
+        help="texts that `qwen3cpu drafts` wrote, for guesses in the same way; may be repeated",
+    )
+    parser.add_argument(
         "--adapters-dir",
         metavar="DIR",
         help="let clients load adapters from this folder, and unload them (/v1/load_lora_adapter)",
@@ -208,7 +214,11 @@ def _catalog(args: argparse.Namespace) -> tuple[Catalog, list[StoredModel]]:
             if value is not None:
                 raise ArgumentError(f"{flag}: expected none beside several models, found {value!r}")
     names = [args.model_name or model_id(source) for source in sources]
-    options = replace(options, drafts=_drafts(args.draft, names, folder is not None))
+    drafts, texts = (
+        _by_model(flag, given, names, folder is not None)
+        for flag, given in (("--draft", args.draft), ("--drafts-from", args.drafts_from))
+    )
+    options = replace(options, drafts=drafts, drafts_from=texts)
     adapters = _adapters(args, names)
     named = [
         StoredModel(name, source, replace(options, adapters=adapters[name]))
@@ -217,19 +227,20 @@ def _catalog(args: argparse.Namespace) -> tuple[Catalog, list[StoredModel]]:
     return Catalog(named, folder, replace(options, task=None)), named
 
 
-def _drafts(given: list[str] | None, names: list[str], others: bool) -> dict[str, str]:
-    """Name of a model -> what drafts its answers. others: whether there are models beside the named ones."""
+def _by_model(flag: str, given: list[str] | None, names: list[str], others: bool) -> dict[str, str]:
+    """Name of a model -> what a flag names for it. others: whether there are models beside the named ones."""
     found: dict[str, str] = {}
     for text in given or ():
-        name, equals, draft = text.partition("=")
+        name, equals, value = text.partition("=")
         if not equals or Path(text).exists():
-            name, draft = next(iter(names), ""), text
-        if not draft or name in found or not (name in names or (others and name)):
+            name, value = next(iter(names), ""), text
+        if not value or name in found or not (name in names or (others and name)):
             known = ", ".join(names) or "none, for --model names none"
             raise ArgumentError(
-                f"--draft: expected [NAME=]MODEL with one of the models ({known}), once for each, found {text!r}"
+                f"{flag}: expected [NAME=]{'MODEL' if flag == '--draft' else 'FILE'} with one of the models ({known}), "
+                f"once for each, found {text!r}"
             )
-        found[name] = draft
+        found[name] = value
     return found
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
+
+LEAST_CHANCE: Final = 0.03
+"""A token that is less likely to be right, with all before it, is worth no time on any machine."""
 
 
 class Chances:
@@ -30,3 +34,22 @@ class Chances:
         kind = self._kind(known)
         self._right[kind] = self._right[kind] * self._kept + right
         self._seen[kind] = self._seen[kind] * self._kept + 1.0
+
+
+def chances_ahead(table: Chances, length: int, most: int) -> list[float]:
+    """The chance of each token that follows a match, as many as are of use.
+
+    Args:
+        table: by the length of a match; each token that is right makes it longer.
+        length: of the match.
+        most: tokens.
+    """
+    chances: list[float] = []
+    all_right = 1.0
+    for ahead in range(most):
+        chance = table[length + ahead]
+        all_right *= chance
+        if all_right < LEAST_CHANCE:
+            break
+        chances.append(chance)
+    return chances

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3cpu.engine.chances import Chances
+from qwen3cpu.engine.chances import Chances, chances_ahead
 from qwen3cpu.engine.drafts import Draft
 
 LONGEST: Final = 16
@@ -25,8 +25,6 @@ _FAR: Final = (0.05, 0.2, 0.35, 0.5, 0.65, 0.75, 0.85)
 _CONTINUED: Final = (0.4, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
 _PLACES: Final = [sum(length >= each for each in _LENGTHS) - 1 for length in range(LONGEST + 1)]
 _PRIOR_WEIGHT: Final = 3.0
-LEAST_CHANCE: Final = 0.03
-"""A token that is less likely to be right, with all before it, is worth no time on any machine."""
 _KEPT: Final = 0.97
 
 
@@ -67,13 +65,7 @@ class NgramDrafter:
             return Draft()
         self._match = length, continued
         self._next = place
-        table, chances, all_right = self._chances[continued], [], 1.0
-        for ahead in range(most):
-            chance = table[length + ahead]
-            all_right *= chance
-            if all_right < LEAST_CHANCE:
-                break
-            chances.append(chance)
+        chances = chances_ahead(self._chances[continued], length, most)
         ids = self._text[place : min(place + len(chances), self._length)].tolist()
         while len(ids) < len(chances):  # the match overlaps the end: what was drafted is repeated
             ids += ids[: len(chances) - len(ids)]

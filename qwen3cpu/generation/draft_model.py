@@ -23,8 +23,7 @@ def use_draft_model(large: Answerer, small: Answerer, names: tuple[str, str]) ->
     small.request()  # refuses a model that was made for something else
     of_large, of_small = large.surroundings, small.surroundings
     mine, other = of_large.tokenizer, of_small.tokenizer
-    same = mine.size == other.size and all(mine.token_bytes(id_) == other.token_bytes(id_) for id_ in range(mine.size))
-    if not same:
+    if mine.fingerprint != other.fingerprint:
         raise ArgumentError(f"draft: expected a model with the tokenizer of {names[0]}, found another in {names[1]}")
     tokens = min(mine.size, of_large.engine.vocab_size, of_small.engine.vocab_size)
     drafts = DraftModel(of_small.engine, of_large.engine, tokens)

@@ -244,3 +244,9 @@ class _Maker:
         if kept:
             self._bytes += out.nbytes
         return layout.with_data(out)
+
+
+def check_adapters(adapters: object) -> None:
+    """Raise ArgumentError unless it is None, or a mapping such as `load` takes."""
+    if adapters is not None and not isinstance(adapters, Mapping):
+        raise ArgumentError(f"adapters: expected names with paths, found {type(adapters).__name__}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qwen3cpu.errors import ArgumentError, ClosedModelError
 from qwen3cpu.generation.draft_model import use_draft_model
+from qwen3cpu.generation.text_drafts import draft_from_file
 from qwen3cpu.loading.described_model import DescribedModel
 from qwen3cpu.loading.model_card import model_card
 from qwen3cpu.system.closed import close_object, closed_name, missing
@@ -67,6 +69,11 @@ class ClosableModel(DescribedModel):
             small.close()
             raise
         self.draft_model = small
+
+    def draft_from(self, path: str | os.PathLike[str] | None) -> None:
+        """Let answers be drafted from a file of texts, if any. DraftFileError: it is damaged, or of other tokens."""
+        if path is not None:
+            draft_from_file(self.answerer, path, self.source)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._reload is None:

@@ -31,6 +31,9 @@ class Reload:
             adapters: that it has by now, with their paths.
         """
         arguments = {**self._arguments, "source": _absolute(self._arguments["source"])}
+        for name in ("draft", "drafts_from"):
+            if arguments[name] is not None:
+                arguments[name] = _absolute(arguments[name])
         arguments["adapters"] = {name: _absolute(path) for name, path in adapters.items()}
         if arguments["rope_scaling"] is not None:
             arguments["rope_scaling"] = dict(arguments["rope_scaling"])

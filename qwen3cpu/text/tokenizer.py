@@ -8,6 +8,7 @@ renders messages, output_splitter.py tells reasoning and tool calls apart.
 from __future__ import annotations
 
 import codecs
+import hashlib
 import logging
 import operator
 import re
@@ -135,6 +136,16 @@ class Tokenizer:
         # NFC makes a text at most three times shorter (three conjoining jamo become one syllable).
         shrinks = not text.isascii() and not unicodedata.is_normalized("NFC", text)
         return -(-size // (3 * self.longest_token if shrinks else self.longest_token))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the bytes of all tokens: two tokenizers with the same one mean the same by an id."""
+        digest = hashlib.sha256()
+        for id_ in range(self.size):
+            token = self._bytes.get(id_)
+            token = token if token is not None else self._bpe.token_bytes(id_) or b""
+            digest.update(len(token).to_bytes(4, "little") + token)
+        return digest.hexdigest()
 
     @cached_property
     def longest_token(self) -> int:

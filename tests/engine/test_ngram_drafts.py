@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen3cpu.engine.ngram_drafts import LEAST_CHANCE, LONGEST, NEAR, NgramDrafter, match_chances
+from qwen3cpu.engine.chances import LEAST_CHANCE
+from qwen3cpu.engine.ngram_drafts import LONGEST, NEAR, NgramDrafter, match_chances
 
 TEXTS = st.lists(st.integers(0, 3), min_size=1, max_size=60)
 

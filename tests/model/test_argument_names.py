@@ -54,7 +54,7 @@ def test_load_keeps_its_signature() -> None:
         ("n_gpu_layers", "qwen3cpu computes on CPUs only, so leave it out"),
         (
             "wings",
-            "known are adapters, cache, context, draft, kv, prefix_cache, progress, quant, rope_scaling, source, task,",
+            "known are adapters, cache, context, draft, drafts_from, kv, prefix_cache, progress, quant, rope_scaling,",
         ),
     ],
 )

@@ -177,6 +177,16 @@ def test_bad_flags(folders, flags, words):
     assert words in done.stderr
 
 
+def test_drafts_come_from_a_file_too(serve, tmp_path):
+    model = qwen3cpu.load("tiny", threads=1)
+    expected = model.generate(QUESTIONS[0], seed=3, max_new_tokens=60, thinking=False)
+    qwen3cpu.write_drafts("tiny", [expected.text], tmp_path / "answers")
+    options = LoadOptions(threads=1, drafts_from={"tiny": str(tmp_path / "answers")})
+    server = serve(Catalog([StoredModel("tiny", "tiny", options)]), model_name="")
+    choices, _ = ask(server, QUESTIONS[0])
+    assert choices[0]["message"]["content"] == expected.text
+
+
 def test_models_of_a_folder_have_drafts_by_name(folders, tmp_path):
     qwen3cpu.pack(folders["large"], tmp_path / "large.qwen3", "q8", threads=1)
     catalog = Catalog([], tmp_path, LoadOptions(context=256, threads=1, drafts={"large": folders["small"]}))

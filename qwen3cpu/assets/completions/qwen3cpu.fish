@@ -64,8 +64,8 @@ function _shtab_qwen3cpu_using
   test "$_shtab_qwen3cpu_cmdpath" = "$argv"
 end
 
-set -g _shtab_qwen3cpu_commands run pull list show rm generate chat batch embed search serve inspect plan quantize export merge verify eval cache 'cache list' 'cache prune' demo doctor completion
-set -g _shtab_qwen3cpu_opts_with_value --adapter --adapters-dir --allowed-host --answer --api-key --bits --choice --choices --context --cors-origin --ctx-size --deadline --dimensions --draft --dry-allowed-length --dry-base --dry-multiplier --dry-penalty-last-n --dry-sequence-breaker --dtype --file --frequency-penalty --grace --grammar --host --index --instruction --keep-alive --kind --kv --kv-memory --logprobs --mcp --mcp-timeout --memory --min-p --model --model-name --models-dir --n-predict --older-than --options --output --parallel --plot --port --presence-penalty --quant --queue --reference --regex --repeat-penalty --rerank --rope-scaling --seed --source --stop --system --task --temp --text --thinking --thinking-budget --threads --timeout --top-k --top-n --top-n-sigma --top-nsigma --top-p --type --typical --typical-p --window --windows --xtc-probability --xtc-threshold -c -f -m -n -o -s -t
+set -g _shtab_qwen3cpu_commands run pull list show rm generate chat batch embed search serve inspect plan quantize export merge drafts verify eval cache 'cache list' 'cache prune' demo doctor completion
+set -g _shtab_qwen3cpu_opts_with_value --adapter --adapters-dir --allowed-host --answer --api-key --bits --choice --choices --context --cors-origin --ctx-size --deadline --dimensions --draft --drafts-from --dry-allowed-length --dry-base --dry-multiplier --dry-penalty-last-n --dry-sequence-breaker --dtype --file --frequency-penalty --grace --grammar --host --index --instruction --keep-alive --kind --kv --kv-memory --logprobs --mcp --mcp-timeout --memory --min-p --model --model-name --models-dir --n-predict --older-than --options --output --parallel --plot --port --presence-penalty --quant --queue --reference --regex --repeat-penalty --rerank --rope-scaling --seed --source --stop --system --task --temp --text --thinking --thinking-budget --threads --timeout --top-k --top-n --top-n-sigma --top-nsigma --top-p --type --typical --typical-p --window --windows --xtc-probability --xtc-threshold -c -f -m -n -o -s -t
 
 complete -c qwen3cpu -e
 complete -c qwen3cpu -f
@@ -85,6 +85,7 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -s t -l threads -x -d 'defau
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -l no-cache -d 'do not keep the converted weights on disk'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -l adapter -xka "(__fish_complete_path (commandline -ct))" -d 'a LoRA adapter: a PEFT folder or a GGUF file'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -l draft -xka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'a smaller model with the same tokenizer, whose guesses the model checks'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -l drafts-from -xka "(__fish_complete_path (commandline -ct))" -d 'texts that `qwen3cpu drafts` wrote; guess what an answer says like them'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -s n -l n-predict -x -d 'new tokens at most, reasoning included (default: no limit)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -l thinking -xka "on off auto" -d 'let the model think first; auto does what the last /think or /no_think in the text says (default: auto)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -l thinking-budget -x -d 'reasoning tokens at most; 0 for none'
@@ -148,6 +149,7 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -s t -l threads -x -d '
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -l no-cache -d 'do not keep the converted weights on disk'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -l adapter -xka "(__fish_complete_path (commandline -ct))" -d 'a LoRA adapter: a PEFT folder or a GGUF file'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -l draft -xka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'a smaller model with the same tokenizer, whose guesses the model checks'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -l drafts-from -xka "(__fish_complete_path (commandline -ct))" -d 'texts that `qwen3cpu drafts` wrote; guess what an answer says like them'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -s n -l n-predict -x -d 'new tokens at most, reasoning included (default: no limit)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -l thinking -xka "on off auto" -d 'let the model think first; auto does what the last /think or /no_think in the text says (default: auto)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -l thinking-budget -x -d 'reasoning tokens at most; 0 for none'
@@ -186,6 +188,7 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -s t -l threads -x -d 'defa
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -l no-cache -d 'do not keep the converted weights on disk'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -l adapter -xka "(__fish_complete_path (commandline -ct))" -d 'a LoRA adapter: a PEFT folder or a GGUF file'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -l draft -xka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'a smaller model with the same tokenizer, whose guesses the model checks'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -l drafts-from -xka "(__fish_complete_path (commandline -ct))" -d 'texts that `qwen3cpu drafts` wrote; guess what an answer says like them'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -s n -l n-predict -x -d 'new tokens at most, reasoning included (default: no limit)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -l thinking -xka "on off auto" -d 'let the model think first; auto does what the last /think or /no_think in the text says (default: auto)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -l thinking-budget -x -d 'reasoning tokens at most; 0 for none'
@@ -277,6 +280,7 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using serve' -l no-cache -d 'do not kee
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using serve' -l task -xka "generation embedding reranking" -d 'what the model was made for, where its files do not say so (default: what they say, or generation)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using serve' -l adapter -xka "(__fish_complete_path (commandline -ct))" -d 'a LoRA adapter: a PEFT folder or a GGUF file; requests ask for it by NAME (default: the last part of PATH); may be repeated'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using serve' -l draft -x -d 'a smaller model with the same tokenizer, whose guesses the served model NAME checks (default: the first one); may be repeated'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using serve' -l drafts-from -x -d 'texts that `qwen3cpu drafts` wrote, for guesses in the same way; may be repeated'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using serve' -l adapters-dir -xka "(__fish_complete_directories)" -d 'let clients load adapters from this folder, and unload them (/v1/load_lora_adapter)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using serve' -l models-dir -xka "(__fish_complete_directories)" -d 'offer every model folder, GGUF and packed file directly below it'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using serve' -l memory -x -d 'for the weights and KV caches of all models that are loaded, as 12G (default: what is free at the start)'
@@ -341,6 +345,11 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using merge' -s h -l help -d 'show this
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using merge; and test $_shtab_qwen3cpu_npos -eq 0' -ka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'a model folder with weights that are not quantized, or a hub id'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using merge; and test $_shtab_qwen3cpu_npos -eq 1' -ka "(__fish_complete_path (commandline -ct))" -d 'a PEFT folder or a GGUF file'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using merge; and test $_shtab_qwen3cpu_npos -eq 2' -ka "(__fish_complete_path (commandline -ct))" -d 'a folder that does not exist yet'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using; and test $_shtab_qwen3cpu_npos -eq 0' -a drafts -d 'a file of texts from which answers are drafted'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using drafts' -s h -l help -d 'show this help message and exit'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using drafts' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'the file to write'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using drafts' -s m -l model -xka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'whose tokenizer it is for; no weights are read (default: tiny)'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using drafts; and test $_shtab_qwen3cpu_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'texts, or answers in FILE.jsonl'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using; and test $_shtab_qwen3cpu_npos -eq 0' -a verify -d 'check a packed file against its checksums, or a model against transformers'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using verify' -s h -l help -d 'show this help message and exit'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using verify' -l source -xka "(__fish_complete_directories)" -d 'compare the weight files there with those that it was made from'

@@ -16,6 +16,7 @@ _shtab_qwen3cpu_commands() {
     completion:'the script with which a shell completes commands'
     demo:'a short tour on the model inside the package'
     doctor:'CPU, threads, memory, versions, and what to do about problems'
+    drafts:'a file of texts from which answers are drafted'
     embed:'vectors of texts'
     eval:'measure what a weight format costs on a text'
     export:'write a model as a GGUF file for llama.cpp'
@@ -115,6 +116,7 @@ _shtab_qwen3cpu_chat_options=(
   "--no-cache[do not keep the converted weights on disk]"
   "--adapter[a LoRA adapter\: a PEFT folder or a GGUF file]:PATH:_files"
   "--draft[a smaller model with the same tokenizer, whose guesses the model checks]:MODEL:_qwen3cpu_models"
+  "--drafts-from[texts that \`qwen3cpu drafts\` wrote\; guess what an answer says like them]:FILE:_files"
   {-n,--n-predict}"[new tokens at most, reasoning included (default\: no limit)]:N:"
   "--thinking[let the model think first\; auto does what the last \/think or \/no_think in the text says (default\: auto)]:thinking:(on off auto)"
   "--thinking-budget[reasoning tokens at most\; 0 for none]:N:"
@@ -170,6 +172,16 @@ _shtab_qwen3cpu_doctor_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_qwen3cpu_doctor_defaults_added=0
+
+_shtab_qwen3cpu_drafts_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-o,--output}"[the file to write]:FILE:_files"
+  {-m,--model}"[whose tokenizer it is for\; no weights are read (default\: tiny)]:MODEL:_qwen3cpu_models"
+  "(*):texts, or answers in FILE.jsonl:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_qwen3cpu_drafts_defaults_added=0
 
 _shtab_qwen3cpu_embed_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -242,6 +254,7 @@ _shtab_qwen3cpu_generate_options=(
   "--no-cache[do not keep the converted weights on disk]"
   "--adapter[a LoRA adapter\: a PEFT folder or a GGUF file]:PATH:_files"
   "--draft[a smaller model with the same tokenizer, whose guesses the model checks]:MODEL:_qwen3cpu_models"
+  "--drafts-from[texts that \`qwen3cpu drafts\` wrote\; guess what an answer says like them]:FILE:_files"
   {-n,--n-predict}"[new tokens at most, reasoning included (default\: no limit)]:N:"
   "--thinking[let the model think first\; auto does what the last \/think or \/no_think in the text says (default\: auto)]:thinking:(on off auto)"
   "--thinking-budget[reasoning tokens at most\; 0 for none]:N:"
@@ -368,6 +381,7 @@ _shtab_qwen3cpu_run_options=(
   "--no-cache[do not keep the converted weights on disk]"
   "--adapter[a LoRA adapter\: a PEFT folder or a GGUF file]:PATH:_files"
   "--draft[a smaller model with the same tokenizer, whose guesses the model checks]:MODEL:_qwen3cpu_models"
+  "--drafts-from[texts that \`qwen3cpu drafts\` wrote\; guess what an answer says like them]:FILE:_files"
   {-n,--n-predict}"[new tokens at most, reasoning included (default\: no limit)]:N:"
   "--thinking[let the model think first\; auto does what the last \/think or \/no_think in the text says (default\: auto)]:thinking:(on off auto)"
   "--thinking-budget[reasoning tokens at most\; 0 for none]:N:"
@@ -437,6 +451,7 @@ _shtab_qwen3cpu_serve_options=(
   "--task[what the model was made for, where its files do not say so (default\: what they say, or generation)]:task:(generation embedding reranking)"
   "*--adapter[a LoRA adapter\: a PEFT folder or a GGUF file\; requests ask for it by NAME (default\: the last part of PATH)\; may be repeated]:[NAME=]PATH:_files"
   "*--draft[a smaller model with the same tokenizer, whose guesses the served model NAME checks (default\: the first one)\; may be repeated]:[NAME=]MODEL:"
+  "*--drafts-from[texts that \`qwen3cpu drafts\` wrote, for guesses in the same way\; may be repeated]:[NAME=]FILE:"
   "--adapters-dir[let clients load adapters from this folder, and unload them (\/v1\/load_lora_adapter)]:DIR:_files -/"
   "--models-dir[offer every model folder, GGUF and packed file directly below it]:DIR:_files -/"
   "--memory[for the weights and KV caches of all models that are loaded, as 12G (default\: what is free at the start)]:SIZE:"
@@ -513,6 +528,7 @@ _shtab_qwen3cpu() {
         completion) _arguments -C -s $_shtab_qwen3cpu_completion_options ;;
         demo) _arguments -C -s $_shtab_qwen3cpu_demo_options ;;
         doctor) _arguments -C -s $_shtab_qwen3cpu_doctor_options ;;
+        drafts) _arguments -C -s $_shtab_qwen3cpu_drafts_options ;;
         embed) _arguments -C -s $_shtab_qwen3cpu_embed_options ;;
         eval) _arguments -C -s $_shtab_qwen3cpu_eval_options ;;
         export) _arguments -C -s $_shtab_qwen3cpu_export_options ;;

@@ -43,6 +43,8 @@ class LoadOptions:
     adapters: Mapping[str, str] = field(default_factory=dict)
     drafts: Mapping[str, str] = field(default_factory=dict)
     """Name of a model here -> the model that drafts its answers."""
+    drafts_from: Mapping[str, str] = field(default_factory=dict)
+    """Name of a model here -> the file of texts that its answers are drafted from."""
 
 
 class Offer(Protocol):
@@ -146,6 +148,7 @@ class StoredModel:
             rope_scaling=chosen.rope_scaling,
             task=chosen.task,
             draft=self._draft,
+            drafts_from=chosen.drafts_from.get(self.name),
             progress=progress,
         )
         for name, adapter in tuple(self.adapters.items()):

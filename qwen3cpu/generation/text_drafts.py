@@ -1,0 +1,34 @@
+"""Lets answers be drafted from a file of texts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from qwen3cpu.engine.text_drafts import TextDrafts
+from qwen3cpu.errors import DraftFileError
+from qwen3cpu.generation.answerer import Answerer
+from qwen3cpu.packed.draft_file import DraftFile
+
+
+def draft_from_file(answerer: Answerer, path: str | os.PathLike[str], name: str) -> None:
+    """Look for what an answer says in the texts of a file, besides other sources of drafts.
+
+    Args:
+        answerer: of the model.
+        path: of the file, which `qwen3cpu.write_drafts` wrote.
+        name: of the model, for messages.
+
+    Raises:
+        DraftFileError: the file is missing or damaged, or was made with another tokenizer.
+        ArgumentError: the model writes no text.
+    """
+    answerer.request()  # refuses a model that was made for something else
+    around = answerer.surroundings
+    file = DraftFile(Path(path).expanduser())
+    if file.tokenizer != around.tokenizer.fingerprint:
+        raise DraftFileError(f"{path}: expected the tokenizer of {name}, found texts of another tokenizer")
+    texts = TextDrafts(file.tokens, file.places, file.usable)
+    others = around.make_drafters or (lambda: [])
+    answerer.surroundings = replace(around, make_drafters=lambda: [*others(), texts.drafter()])

@@ -1,0 +1,76 @@
+"""`qwen3cpu.write_drafts`: makes a file of texts from which answers are drafted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+
+from qwen3cpu.engine.text_drafts import GAP, sorted_places
+from qwen3cpu.errors import ArgumentError
+from qwen3cpu.loading.locate import locate
+from qwen3cpu.loading.sources import may_be_packed, open_unpacked
+from qwen3cpu.packed.draft_file import check_replaceable, write_draft_file
+from qwen3cpu.packed.packed_file import PackedFile
+from qwen3cpu.system.progress_bar import Progress
+from qwen3cpu.text.tokenizer import Tokenizer
+
+MOST_TOKENS = 1 << 30
+"""Of all texts together: places are numbers of 32 bits."""
+
+
+def write_drafts(
+    source: str | os.PathLike[str],
+    texts: Iterable[str],
+    path: str | os.PathLike[str],
+    *,
+    progress: Progress | None = None,
+) -> int:
+    """Write a file of texts, from which `load(..., drafts_from=path)` drafts answers: earlier answers, or a corpus.
+
+    Args:
+        source: a model, as for `load`; its weights are not read. All models with its tokenizer can use the file.
+        texts: of any length; none is cut or joined with another.
+        path: the file. One that was written before is replaced when all is written.
+        progress: a bar to use instead of an own one.
+
+    Returns:
+        Tokens of all texts.
+
+    Raises:
+        ArgumentError: no text, or more than 2^30 tokens. DraftFileError: the path is something else than such a
+        file, or cannot be written. CheckpointError, DownloadError: as for `load`.
+    """
+    out = Path(path).expanduser()
+    check_replaceable(out)
+    tokenizer = tokenizer_of(source)
+    with nullcontext(progress) if progress is not None else Progress("Reading", None, unit="tok") as bar:
+        pieces = []
+        count = 0
+        for text in texts:
+            ids = tokenizer.encode(text, control_tokens=True)
+            pieces.append(np.array([*ids, GAP], np.int32))
+            count += len(ids)
+            bar.advance(len(ids))
+            if count > MOST_TOKENS:
+                raise ArgumentError(f"texts: expected at most {MOST_TOKENS} tokens, found more")
+        if not count:
+            raise ArgumentError("texts: expected at least one token, found none")
+        tokens = np.concatenate(pieces)
+        bar.start("Sorting", 4, "rounds")
+        places = sorted_places(tokens, lambda: bar.advance(1))
+    write_draft_file(out, tokens, places, tokenizer.fingerprint)
+    return count
+
+
+def tokenizer_of(source: str | os.PathLike[str]) -> Tokenizer:
+    """The tokenizer of a model whose weights are not needed. Raises as `write_drafts`."""
+    located = locate(source)
+    if may_be_packed(located.path):
+        texts = PackedFile(located.path).texts
+    else:
+        texts = open_unpacked(located.path, located.label).read_texts()
+    return Tokenizer(texts.tokenizer_json, texts.tokenizer_config, source=f"{located.name}: tokenizer.json")
