@@ -22,7 +22,9 @@ _BUCKETS: Final = 10
 _PRIOR_WEIGHT: Final = 4.0
 _KEPT: Final = 0.98
 _LOOK_AGAIN: Final = 64
-"""After so many tokens without a draft, which did not pay, one is tried again."""
+"""After so many tokens without a draft, which did not pay, one is tried again. The small model has to read them first,
+which takes time too: after each try that changes nothing it is _PATIENCE times as many."""
+_PATIENCE: Final = 4
 
 
 class DraftModel:
@@ -103,6 +105,8 @@ class ModelDrafter:
         """Tokens of its sequence that are known to be those of the text."""
         self._probabilities: list[float] = []
         self._idle = 0
+        """Tokens since the last draft."""
+        self._wait = _LOOK_AGAIN
 
     def extend(self, ids: Sequence[int]) -> None:
         """See Drafter."""
@@ -113,14 +117,13 @@ class ModelDrafter:
         engine, model = self._model.engine, self._model
         self._probabilities = []
         room = engine.context - len(self._text)
-        if not model.alone or room < 1:
+        self._idle += 1
+        pays = model.first >= model.least_chance
+        if not model.alone or room < 1 or not (pays or self._idle >= self._wait):
             return Draft()
         model.hold(self)
         pending = self._unread()
         if not pending:
-            return Draft()
-        self._idle += 1
-        if model.first < model.least_chance and self._idle % _LOOK_AGAIN:
             return Draft()
         ids: list[int] = []
         chances: list[float] = []
@@ -140,7 +143,7 @@ class ModelDrafter:
             chances.append(chance)
             self._probabilities.append(probability)
             pending = [token]
-        self._idle = 0
+        self._idle, self._wait = 0, _LOOK_AGAIN if pays else self._wait * _PATIENCE
         return Draft(ids, chances)
 
     def judge(self, tested: int, right: int) -> None:

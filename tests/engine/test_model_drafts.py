@@ -90,10 +90,24 @@ def test_it_stops_where_a_token_is_not_worth_its_pass(folder, monkeypatch):
         drafter.draft(8)
         drafter.judge(1, 0)
     assert len(drafter.draft(8).ids) <= 1
-    before = engine.native.counters()["calls"]
-    for _ in range(10):
-        drafter.draft(8)
-    assert engine.native.counters()["calls"] - before <= 2  # of ten drafts one is tried at most
+
+
+def test_what_does_not_pay_is_tried_ever_more_seldom(folder, monkeypatch):
+    monkeypatch.setattr(DraftModel, "least_chance", property(lambda self: 1.1))
+    engine = load(folder).engine
+    drafter = DraftModel(engine, engine, 200).drafter()
+    tried, read = [], []
+    for step in range(1, 390):
+        drafter.extend([step % 200])
+        before = engine.native.counters()["tokens"]
+        if len(drafter.draft(8).ids):
+            tried.append(step)
+        if engine.native.counters()["tokens"] > before:
+            read.append(step)
+    first, second = tried
+    assert 64 <= first < 64 + 64 // PIECE + 1
+    assert 4 * 64 <= second - first < 4 * 64 + 4 * 64 // PIECE + 1
+    assert not {step for step in read if first < step < first + 4 * 64}  # nothing is read meanwhile
 
 
 def test_wrong_tokens_leave_the_sequence(folder):

@@ -29,7 +29,7 @@ def model(request, smolqwen3, draft):
 
 
 @pytest.mark.parametrize(
-    "options", [{"temperature": 0}, {"temperature": 0.8, "seed": 3}, {"seed": 4, "logprobs": 1}], ids=str
+    "options", [{"temperature": 0, "seed": 2}, {"temperature": 0.8, "seed": 3}, {"seed": 4, "logprobs": 1}], ids=str
 )
 def test_answers_are_those_without(model, options, monkeypatch):
     monkeypatch.setattr(DraftModel, "least_chance", property(lambda self: 0.0))
@@ -38,7 +38,7 @@ def test_answers_are_those_without(model, options, monkeypatch):
     monkeypatch.setattr(
         model.answerer, "surroundings", replace(around, make_drafters=lambda: around.make_drafters()[-1:])
     )
-    options = {**options, "max_new_tokens": 150, "ignore_eos": True}
+    options = {**options, "max_new_tokens": 60, "ignore_eos": True}
     accepted = 0
     for prompt in PROMPTS:
         plain = model.generate(prompt, speculate=False, **options)
