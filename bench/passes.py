@@ -18,6 +18,8 @@ import sys
 from contextlib import ExitStack
 from typing import Any
 
+from other_versions import named_python
+
 from qwen3cpu.bench.cases import Case
 from qwen3cpu.bench.machine import Machine
 from qwen3cpu.bench.process import OWN_WORKER, Worker
@@ -84,14 +86,6 @@ def as_markdown(found: dict[Key, list[float]]) -> str:
                 "| " + " | ".join([*cells, f"{share.median:.0f} % ({share.min:.0f} to {share.max:.0f})"]) + " |"
             )
     return "\n".join(lines)
-
-
-def named_python(text: str) -> tuple[str, str]:
-    """LABEL=PYTHON as a pair."""
-    label, found, path = text.partition("=")
-    if not (label and found and path):
-        raise argparse.ArgumentTypeError(f"expected LABEL=PYTHON, found {text!r}")
-    return label, path
 
 
 def main() -> int:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import statistics
 import sys
 from contextlib import ExitStack
@@ -22,10 +21,12 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from other_versions import named_python
 
 from qwen3cpu import _native
 from qwen3cpu.bench.machine import Machine
 from qwen3cpu.bench.process import Worker
+from qwen3cpu.bench.worker import serve
 from qwen3cpu.engine.batch import BatchItem
 from qwen3cpu.engine.sequence import TokenSequence
 from qwen3cpu.errors import Qwen3CpuError
@@ -76,18 +77,6 @@ class Server:
         for _ in range(0, self._depth, BLOCK):
             sequence.native.append(self._block, BLOCK)
         return sequence
-
-
-def serve() -> None:
-    """Answer requests from stdin on stdout until it ends."""
-    server = Server()
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            answer = getattr(server, request.pop("op"))(**request)
-        except (Qwen3CpuError, MemoryError) as error:
-            answer = {"error": str(error) or type(error).__name__}
-        print(json.dumps(answer), flush=True)
 
 
 def measure(args: argparse.Namespace) -> dict[Key, list[float]]:
@@ -147,14 +136,6 @@ def as_markdown(found: dict[Key, list[float]]) -> str:
     return "\n".join(lines)
 
 
-def named_python(text: str) -> tuple[str, str]:
-    """LABEL=PYTHON as a pair."""
-    label, found, path = text.partition("=")
-    if not (label and found and path):
-        raise argparse.ArgumentTypeError(f"expected LABEL=PYTHON, found {text!r}")
-    return label, path
-
-
 def main() -> int:
     """Measure and print; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -172,7 +153,7 @@ def main() -> int:
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        serve()
+        serve(Server())
         return 0
     try:
         found = measure(args)

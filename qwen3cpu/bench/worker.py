@@ -98,8 +98,8 @@ def main() -> None:
         serve(Server())
 
 
-def serve(server: Server) -> None:
-    """Read requests from stdin, write answers to stdout."""
+def serve(server: object) -> None:
+    """Read requests from stdin, call the methods of `server` that they name, write answers to stdout."""
     # Nothing but answers may reach the parent: whatever else prints goes to stderr.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

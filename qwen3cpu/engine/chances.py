@@ -36,6 +36,12 @@ class Chances:
         self._seen[kind] = self._seen[kind] * self._kept + 1.0
 
 
+def note_followed(table: Chances, length: int, tested: int, right: int) -> None:
+    """Of the tokens that followed a match of this length so many were tested, and the first ones were right."""
+    for ahead in range(min(tested, right + 1)):
+        table.note(length + ahead, ahead < right)
+
+
 def chances_ahead(table: Chances, length: int, most: int) -> list[float]:
     """The chance of each token that follows a match, as many as are of use.
 

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3cpu.engine.chances import Chances, chances_ahead
+from qwen3cpu.engine.chances import Chances, chances_ahead, note_followed
 from qwen3cpu.engine.drafts import Draft
 
 LONGEST: Final = 16
@@ -74,8 +74,7 @@ class NgramDrafter:
     def judge(self, tested: int, right: int) -> None:
         """See Drafter."""
         length, continued = self._match
-        for ahead in range(min(tested, right + 1)):
-            self._chances[continued].note(length + ahead, ahead < right)
+        note_followed(self._chances[continued], length, tested, right)
         if self._next is not None:
             self._next += right
 

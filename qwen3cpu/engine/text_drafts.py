@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3cpu.engine.chances import chances_ahead
+from qwen3cpu.engine.chances import chances_ahead, note_followed
 from qwen3cpu.engine.drafts import Draft
 from qwen3cpu.engine.ngram_drafts import LONGEST, NEAR, match_chances
 
@@ -119,8 +119,7 @@ class TextDrafter:
     def judge(self, tested: int, right: int) -> None:
         """See Drafter."""
         length, continued = self._match
-        for ahead in range(min(tested, right + 1)):
-            self._chances[continued].note(length + ahead, ahead < right)
+        note_followed(self._chances[continued], length, tested, right)
         if self._next is not None:
             self._next += right
 
