@@ -72,6 +72,7 @@ def run_plan(args: argparse.Namespace) -> int:
         "model": args.model,
         "draft": args.draft,
         "parameters": config.parameters(),
+        "experts": None if config.experts is None else config.experts.count,
         "kv": args.kv,
         "threads": threads,
         "read_gb_s": read_gb_s,
@@ -164,4 +165,8 @@ def _as_text(about: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
         speed = f"{row['tokens_per_second_at_start']:.1f} to {row['tokens_per_second_at_end']:.1f}"
         lines.append(f"{row['quant']:6}{row['context']:>8}{cells}  {fits:5}{speed:>14}")
     lines += ["", "Sizes in MB, with the context full; tok/s from the first token to the last of the context."]
+    if about["experts"] is not None and any(row["fits"] is False for row in rows):
+        lines.append(
+            "What does not fit runs too: each token's experts are read from the disk, where memory lacks them."
+        )
     return "\n".join(lines)

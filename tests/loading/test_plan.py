@@ -230,6 +230,18 @@ def test_the_table_has_every_format_and_three_contexts(capsys: pytest.CaptureFix
 
 
 @pytest.mark.usefixtures("reads_10_gb_s")
+def test_experts_that_do_not_fit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token reads the experts that it chooses: with all else 1.9 GB of 16.7."""
+    row = planned(capsys, "30B-A3B", "--quant", "q4", "-c", "64")["plans"][0]
+    assert row["weight_bytes"] > 8 * row["read_bytes_at_start"]
+    for left, said in ((10**12, False), (10**10, True)):
+        found = AvailableMemory(left, "system")
+        monkeypatch.setattr("qwen3cpu.cli.plan.available_memory", lambda found=found: found)
+        assert main(["plan", "30B-A3B", "--quant", "q4", "-c", "64"]) == 0
+        assert ("experts are read from the disk" in capsys.readouterr().out) is said
+
+
+@pytest.mark.usefixtures("reads_10_gb_s")
 def test_a_draft_takes_memory_too(capsys: pytest.CaptureFixture[str]) -> None:
     with_draft = planned(capsys, "1.7B", "--draft", "0.6B", "--quant", "q8")["plans"]
     for row, plain, small in zip(
