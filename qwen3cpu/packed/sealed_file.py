@@ -92,6 +92,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+            with contextlib.suppress(OSError):  # others may use the file from the moment when it has its name
+                fcntl.flock(file, fcntl.LOCK_SH)
             os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)

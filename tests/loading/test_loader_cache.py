@@ -23,7 +23,8 @@ from qwen3cpu.errors import CheckpointError
 from qwen3cpu.loading import open as loader
 from qwen3cpu.loading.loaded_model import Checkpoint
 from qwen3cpu.loading.open import open_checkpoint
-from qwen3cpu.packed import cache
+from qwen3cpu.packed import cache, sealed_file
+from qwen3cpu.system.use_lock import InUseError, UseLock, use_locks
 
 
 @pytest.fixture
@@ -244,6 +245,23 @@ def test_a_broken_weight_is_an_error_with_and_without_cache(tmp_path: Path, cach
 
 
 # Several processes, killed processes
+
+
+def test_a_file_can_be_used_as_soon_as_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock of its writer lasts longer, and looks like that of a process that removes it."""
+    taken = []
+
+    def replace(part: Path, path: Path) -> None:
+        os.rename(part, path)
+        taken.append(use_locks([path]))
+
+    monkeypatch.setattr(sealed_file.os, "replace", replace)
+    with sealed_file.replacing(tmp_path / "file") as file:
+        file.write(b"all")
+        (part,) = tmp_path.iterdir()
+        with pytest.raises(InUseError):
+            UseLock(part)
+    assert len(taken) == 1
 
 
 def test_processes_that_pack_at_the_same_time(tmp_path: Path, cache_folder: Path) -> None:
