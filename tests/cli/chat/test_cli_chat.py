@@ -121,7 +121,8 @@ def test_a_conversation_on_a_terminal(thinker):
         terminal.type("hello\n")
         screen = terminal.wait_for_prompt(HINT)
         assert "\x1b[2mThought for " in screen
-        assert "\r\n\r\nXYZ\r\n" in screen
+        # Whole: a slow machine shows parts of it before, which are written over.
+        assert re.search(r"XYZ(\x1b\[[0-9;?]*[A-Za-z]|\s)*\r\n", screen)
         assert "answer 8 tokens" in screen
         terminal.type("again\n")
         assert "kept)" in terminal.wait_for_prompt(HINT)
