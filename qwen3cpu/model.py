@@ -113,7 +113,7 @@ def load(
     config = scaled_config(checkpoint.config, context, rope_scaling, checkpoint.source)
     checkpoint = replace(checkpoint, config=config, purpose=checkpoint.purpose.chosen(task, checkpoint.source))
     # The first token shall not wait for each page of a mapped file in turn.
-    ahead = checkpoint.packed_path is not None and checkpoint.fits()
+    ahead = checkpoint.packed_path is not None and checkpoint.fits
     with touching(matrix.data for matrix in checkpoint.matrices.values()) if ahead else nullcontext():
         model = Model(checkpoint, kv=kv, context=context, threads=threads, prefix_cache=prefix_cache, reload=reload)
         for name, path in (adapters or {}).items():
@@ -161,7 +161,7 @@ class Model(ClosableModel, SearchMethods):
         self._checkpoint = checkpoint = replace(checkpoint, tokenizer_json=b"")
         self.engine = Engine(
             _native.Model(
-                config.native(positions, tokens=self.tokenizer.size, fits=checkpoint.fits()),
+                config.native(positions, tokens=self.tokenizer.size, fits=checkpoint.fits),
                 dict(checkpoint.matrices),
                 checkpoint.vectors,
                 kv,

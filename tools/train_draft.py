@@ -176,7 +176,9 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4, help="of the draft (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=15.0, help="of distilling; 0 only prunes (default: 15)")
     parser.add_argument("--steps", type=int, help="in place of --minutes")
-    parser.add_argument("--text", type=Path, nargs="*", default=[], help="UTF-8 files in whose manner it shall be good")
+    parser.add_argument(
+        "--text", type=Path, nargs="*", default=[], help="UTF-8 files like the texts that it will draft"
+    )
     parser.add_argument("--threads", type=int, default=1, help="default: 1")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     args = parser.parse_args()

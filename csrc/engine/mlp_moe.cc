@@ -82,6 +82,7 @@ void MoeMlp::route(Team& team, Pass& pass) const {
   team.for_each(1, [&](int) {
     for (int t = 0; alone && t < pass.n_tokens; ++t) choose(t);
     ws.routing.sort(pass.n_tokens);
+    count_pieces(ws.routing.shares(), team.size());
     if (fetched_) fetch(ws.routing);
   });
 }
@@ -108,18 +109,25 @@ void MoeMlp::gather(Team& team, Pass& pass) const {
   });
 }
 
+// Where the pieces of each share end among those of all. By one thread: others look them up for every piece.
+void MoeMlp::count_pieces(std::vector<Routing::Share>& shares, int threads) const {
+  const auto matrices = static_cast<int>(shares.size());
+  int gate = 0, down = 0;
+  for (Routing::Share& share : shares) {
+    share.gate_end = gate += Pieces(experts_.front().gate_proj, share.rows, threads, matrices).count();
+    share.down_end = down += Pieces(experts_.front().down_proj, share.rows, threads, matrices).count();
+  }
+}
+
 template <class Body>
-void MoeMlp::for_pieces(Team& team, Pass& pass, const Matrix& like, Body&& body) const {
+void MoeMlp::for_pieces(Team& team, Pass& pass, const Matrix& like, int Routing::Share::* end, Body&& body) const {
   const std::vector<Routing::Share>& shares = pass.workspace.routing.shares();
   const auto matrices = static_cast<int>(shares.size());
-  int total = 0;
-  for (const Routing::Share& share : shares) total += Pieces(like, share.rows, team.size(), matrices).count();
-  team.for_each(total, [&](int i) {
-    for (const Routing::Share& share : shares) {
-      const Pieces pieces(like, share.rows, team.size(), matrices);
-      if (i < pieces.count()) return body(share, pieces[i]);
-      i -= pieces.count();
-    }
+  team.for_each(shares.back().*end, [&](int i) {
+    const auto share = std::upper_bound(shares.begin(), shares.end(), i,
+                                        [&](int piece, const Routing::Share& each) { return piece < each.*end; });
+    const Pieces pieces(like, share->rows, team.size(), matrices);
+    body(*share, pieces[i - ((*share).*end - pieces.count())]);
   });
 }
 
@@ -127,20 +135,21 @@ void MoeMlp::gate_and_up(Team& team, Pass& pass) const {
   Workspace& ws = pass.workspace;
   const bool one = pass.n_tokens == 1;
   const PreparedInput& input = one ? ws.input : ws.gathered_input;
-  for_pieces(team, pass, experts_.front().gate_proj, [&](const Routing::Share& share, Pieces::Piece piece) {
-    const Expert& expert = experts_[static_cast<size_t>(share.expert)];
-    // Row `first_row` of the outputs is that of the piece's inputs, or of the only token.
-    const int64_t ahead = one ? share.first_row * stride_ : 0;
-    float *gates = ws.gate.get() + ahead, *ups = ws.up.get() + ahead;
-    if (!one) piece.first_token += share.first_row;
-    multiply(pass.isa, expert.gate_proj, input, piece, gates, stride_, pass.scratch(team));
-    multiply(pass.isa, expert.up_proj, input, piece, ups, stride_, pass.scratch(team));
-    const int column = piece.first_tile * kTileRows;
-    for (int t = piece.first_token; t < piece.first_token + piece.tokens; ++t) {
-      float* gate = gates + t * stride_ + column;
-      pass.isa.ops.silu_mul(gate, ups + t * stride_ + column, piece.tiles * kTileRows, gate);
-    }
-  });
+  for_pieces(team, pass, experts_.front().gate_proj, &Routing::Share::gate_end,
+             [&](const Routing::Share& share, Pieces::Piece piece) {
+               const Expert& expert = experts_[static_cast<size_t>(share.expert)];
+               // Row `first_row` of the outputs is that of the piece's inputs, or of the only token.
+               const int64_t ahead = one ? share.first_row * stride_ : 0;
+               float *gates = ws.gate.get() + ahead, *ups = ws.up.get() + ahead;
+               if (!one) piece.first_token += share.first_row;
+               multiply(pass.isa, expert.gate_proj, input, piece, gates, stride_, pass.scratch(team));
+               multiply(pass.isa, expert.up_proj, input, piece, ups, stride_, pass.scratch(team));
+               const int column = piece.first_tile * kTileRows;
+               for (int t = piece.first_token; t < piece.first_token + piece.tokens; ++t) {
+                 float* gate = gates + t * stride_ + column;
+                 pass.isa.ops.silu_mul(gate, ups + t * stride_ + column, piece.tiles * kTileRows, gate);
+               }
+             });
 }
 
 void MoeMlp::down(Team& team, Pass& pass) const {
@@ -150,7 +159,7 @@ void MoeMlp::down(Team& team, Pass& pass) const {
   team.for_each(ws.routing.rows(), [&](int row) {
     ws.expert_input.prepare(pass.isa.ops, form, like.cols, row, ws.gate.get() + row * stride_);
   });
-  for_pieces(team, pass, like, [&](const Routing::Share& share, Pieces::Piece piece) {
+  for_pieces(team, pass, like, &Routing::Share::down_end, [&](const Routing::Share& share, Pieces::Piece piece) {
     piece.first_token += share.first_row;
     multiply(pass.isa, experts_[static_cast<size_t>(share.expert)].down_proj, ws.expert_input, piece,
              ws.expert_output.get(), pass.hidden_stride, pass.scratch(team));

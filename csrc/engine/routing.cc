@@ -30,7 +30,7 @@ void Routing::sort(int n_tokens) {
   for (int i = 0; i < rows_; ++i) ++first_[static_cast<size_t>(experts_[static_cast<size_t>(i)]) + 1];
   shares_.clear();
   for (size_t e = 0; e + 1 < first_.size(); ++e) {
-    if (first_[e + 1] > 0) shares_.push_back({static_cast<int>(e), first_[e], first_[e + 1]});
+    if (first_[e + 1] > 0) shares_.push_back({static_cast<int>(e), first_[e], first_[e + 1], 0, 0});
     first_[e + 1] += first_[e];
   }
   for (int i = 0; i < rows_; ++i) {

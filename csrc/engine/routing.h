@@ -23,8 +23,10 @@ class Routing {
   struct Share {
     int expert;
     int first_row, rows;
+    int gate_end, down_end;  // of the pieces of its products, among those of all shares
   };
   const std::vector<Share>& shares() const { return shares_; }  // experts ascending
+  std::vector<Share>& shares() { return shares_; }
   int rows() const { return rows_; }
   int token_of(int row) const { return tokens_[static_cast<size_t>(row)]; }
   // The row of the j-th expert that a token chose.

@@ -69,7 +69,7 @@ class Traffic:
 
     @property
     def alone(self) -> bool:
-        """Whether no more than one answer runs, and nobody else waits for its step to end."""
+        """Whether at most one answer runs, and no other request waits for its step to end."""
         with self._lock.held():
             answers = sum(map(len, self._batches))
         return answers <= 1 and not (self._awaited is not None and self._awaited())

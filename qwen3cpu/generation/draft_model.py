@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from qwen3cpu.engine.model_drafts import DraftModel
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.answerer import Answerer
@@ -27,5 +25,4 @@ def use_draft_model(large: Answerer, small: Answerer, names: tuple[str, str]) ->
         raise ArgumentError(f"draft: expected a model with the tokenizer of {names[0]}, found another in {names[1]}")
     tokens = min(mine.size, of_large.engine.vocab_size, of_small.engine.vocab_size)
     drafts = DraftModel(of_small.engine, of_large.engine, tokens)
-    others = of_large.make_drafters or (lambda: [])
-    large.surroundings = replace(of_large, make_drafters=lambda: [*others(), drafts.drafter()])
+    large.surroundings = of_large.with_drafter(drafts.drafter)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from qwen3cpu.engine.adapters import Adapter
@@ -30,6 +30,11 @@ class Surroundings:
     """Makes what proposes the tokens of one answer, so that a pass may bring several; None: each brings one."""
     find_adapter: Callable[[str], Adapter] | None = None
     """The adapter of a name; raises ArgumentError when there is none. None: the model has no adapters."""
+
+    def with_drafter(self, make: Callable[[], Drafter]) -> Surroundings:
+        """The same with one more source of drafts. make: makes the drafter of one answer."""
+        others = self.make_drafters or (lambda: [])
+        return replace(self, make_drafters=lambda: [*others(), make()])
 
     def speculation(self, prompt: Sequence[int], request: Request) -> Speculation | None:
         """The drafts of an answer; None: there are none."""

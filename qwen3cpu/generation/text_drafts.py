@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 from qwen3cpu.engine.text_drafts import TextDrafts
@@ -30,5 +29,4 @@ def draft_from_file(answerer: Answerer, path: str | os.PathLike[str], name: str)
     if file.tokenizer != around.tokenizer.fingerprint:
         raise DraftFileError(f"{path}: expected the tokenizer of {name}, found texts of another tokenizer")
     texts = TextDrafts(file.tokens, file.places, file.usable)
-    others = around.make_drafters or (lambda: [])
-    answerer.surroundings = replace(around, make_drafters=lambda: [*others(), texts.drafter()])
+    answerer.surroundings = around.with_drafter(texts.drafter)

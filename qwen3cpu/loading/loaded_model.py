@@ -17,7 +17,6 @@ from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD
 from qwen3cpu.errors import ArgumentError, CheckpointError, EngineError
 from qwen3cpu.packed.matrix import PackedMatrix
 from qwen3cpu.packed.packed_file import PackedFile
-from qwen3cpu.system.free_memory import available_memory
 from qwen3cpu.system.use_lock import UseLock
 from qwen3cpu.text.tokenizer import Tokenizer
 
@@ -29,7 +28,8 @@ class Checkpoint:
     source: what the user named. matrices: by Hugging Face name, in the order of the forward pass. vectors: norm weights
     and biases. fingerprint: of the files that the weights were packed from. packed_path: the file that the matrices are
     mapped from, None when they are in anonymous memory. packed: that file, open. purpose: what it was made for. locks:
-    let nobody remove the files while this object is there.
+    let nobody remove the files while this object is there. fits: whether memory had room for the weights of a mapped
+    file when it was opened; weights in anonymous memory fit.
     """
 
     source: str
@@ -46,11 +46,7 @@ class Checkpoint:
     packed: PackedFile | None = None
     purpose: Purpose = GENERATION
     locks: tuple[UseLock, ...] = ()
-
-    def fits(self) -> bool:
-        """Whether memory holds the weights of a mapped file; True for weights that are in memory already."""
-        left = available_memory() if self.packed is not None else None
-        return left is None or sum(matrix.data.nbytes for matrix in self.matrices.values()) <= left.bytes
+    fits: bool = True
 
     def check_weights(self) -> None:
         """Raise EngineError when the file has been cut since it was opened: reading its map would end the process."""

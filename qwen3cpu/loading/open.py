@@ -23,6 +23,7 @@ from qwen3cpu.loading.sources import may_be_packed, open_unpacked, read_unpacked
 from qwen3cpu.packed.matrix import plan_matrices
 from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.quantization.pack_model import pack_in_memory, pack_to_file
+from qwen3cpu.system.free_memory import available_memory
 from qwen3cpu.system.progress_bar import Progress
 from qwen3cpu.system.use_lock import InUseError, UseLock, use_locks
 
@@ -58,7 +59,13 @@ def open_checkpoint(
     packed = checkpoint.packed_path
     if packed is not None and packed != located.path:
         locks += _locks(packed)
-    return replace(checkpoint, locks=locks)
+    return replace(checkpoint, locks=locks, fits=packed is None or _fits(checkpoint))
+
+
+def _fits(checkpoint: Checkpoint) -> bool:
+    """Whether memory holds the weights. Asked before they are touched, which counts as used in a control group."""
+    left = available_memory()
+    return left is None or sum(matrix.data.nbytes for matrix in checkpoint.matrices.values()) <= left.bytes
 
 
 def _locks(path: Path) -> tuple[UseLock, ...]:

@@ -13,7 +13,7 @@ from lora_adapters import write_adapter
 import qwen3cpu
 from qwen3cpu.checkpoint.tensors import QUANTS
 from qwen3cpu.errors import AdapterError, ArgumentError, CheckpointError
-from qwen3cpu.loading import loaded_model
+from qwen3cpu.loading import open as loader
 from qwen3cpu.loading.gguf_export import export_gguf
 from qwen3cpu.loading.memory_plan import needs
 from qwen3cpu.packed.matrix import plan_matrices
@@ -44,12 +44,12 @@ def test_experts_that_memory_does_not_hold(folder: Path, tmp_path: Path, monkeyp
     """They are asked for when they are chosen, which changes no bit."""
     qwen3cpu.pack(folder, tmp_path / "model.qwen3", quant="q4")
     expected = qwen3cpu.load(tmp_path / "model.qwen3").logits(IDS)
-    monkeypatch.setattr(loaded_model, "available_memory", lambda: AvailableMemory(1, "system"))
+    monkeypatch.setattr(loader, "available_memory", lambda: AvailableMemory(1, "system"))
     model = qwen3cpu.load(tmp_path / "model.qwen3")
-    assert not model._checkpoint.fits()
+    assert not model._checkpoint.fits
     assert np.array_equal(model.logits(IDS), expected)
     assert model.config.native(8, fits=False)["experts"]["fetched"] is True
-    assert qwen3cpu.load(folder, "q4", cache=False)._checkpoint.fits(), "its weights are in memory already"
+    assert qwen3cpu.load(folder, "q4", cache=False)._checkpoint.fits, "its weights are in memory already"
 
 
 def test_answers_in_any_company(folder: Path) -> None:
