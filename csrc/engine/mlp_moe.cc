@@ -82,7 +82,7 @@ void MoeMlp::route(Team& team, Pass& pass) const {
   team.for_each(1, [&](int) {
     for (int t = 0; alone && t < pass.n_tokens; ++t) choose(t);
     ws.routing.sort(pass.n_tokens);
-    count_pieces(ws.routing.shares(), team.size());
+    count_pieces(ws.routing, team.size());
     if (fetched_) fetch(ws.routing);
   });
 }
@@ -101,7 +101,7 @@ void MoeMlp::gather(Team& team, Pass& pass) const {
   Workspace& ws = pass.workspace;
   const ActivationForms forms({experts_.front().gate_proj, experts_.front().up_proj});
   const int cols = router_.cols;
-  team.for_each(ws.routing.rows(), [&](int row) {
+  team.for_each(pass.n_tokens * chosen_, [&](int row) {
     for (int j = 0; j < kActivations; ++j) {
       const auto form = static_cast<Activation>(j);
       if (forms.has(form)) ws.gathered_input.copy(form, cols, ws.input, ws.routing.token_of(row), row);
@@ -109,25 +109,31 @@ void MoeMlp::gather(Team& team, Pass& pass) const {
   });
 }
 
+// The matrix of expert 0 that stands for those of all in a product.
+const Matrix& MoeMlp::like(Routing::Product product) const {
+  return product == Routing::kGateAndUp ? experts_.front().gate_proj : experts_.front().down_proj;
+}
+
 // Where the pieces of each share end among those of all. By one thread: others look them up for every piece.
-void MoeMlp::count_pieces(std::vector<Routing::Share>& shares, int threads) const {
-  const auto matrices = static_cast<int>(shares.size());
-  int gate = 0, down = 0;
-  for (Routing::Share& share : shares) {
-    share.gate_end = gate += Pieces(experts_.front().gate_proj, share.rows, threads, matrices).count();
-    share.down_end = down += Pieces(experts_.front().down_proj, share.rows, threads, matrices).count();
+void MoeMlp::count_pieces(Routing& routing, int threads) const {
+  const auto matrices = static_cast<int>(routing.shares().size());
+  for (const auto product : {Routing::kGateAndUp, Routing::kDown}) {
+    int pieces = 0;
+    for (Routing::Share& share : routing.shares())
+      share.end[product] = pieces += Pieces(like(product), share.rows, threads, matrices).count();
+    routing.pieces[product].store(pieces, std::memory_order_relaxed);
   }
 }
 
 template <class Body>
-void MoeMlp::for_pieces(Team& team, Pass& pass, const Matrix& like, int Routing::Share::* end, Body&& body) const {
-  const std::vector<Routing::Share>& shares = pass.workspace.routing.shares();
-  const auto matrices = static_cast<int>(shares.size());
-  team.for_each(shares.back().*end, [&](int i) {
-    const auto share = std::upper_bound(shares.begin(), shares.end(), i,
-                                        [&](int piece, const Routing::Share& each) { return piece < each.*end; });
-    const Pieces pieces(like, share->rows, team.size(), matrices);
-    body(*share, pieces[i - ((*share).*end - pieces.count())]);
+void MoeMlp::for_pieces(Team& team, const Routing& routing, Routing::Product product, Body&& body) const {
+  team.for_each(routing.pieces[product], [&](int i) {
+    const std::vector<Routing::Share>& shares = routing.shares();
+    const auto share = std::upper_bound(shares.begin(), shares.end(), i, [&](int piece, const Routing::Share& each) {
+      return piece < each.end[product];
+    });
+    const Pieces pieces(like(product), share->rows, team.size(), static_cast<int>(shares.size()));
+    body(*share, pieces[i - (share->end[product] - pieces.count())]);
   });
 }
 
@@ -135,31 +141,30 @@ void MoeMlp::gate_and_up(Team& team, Pass& pass) const {
   Workspace& ws = pass.workspace;
   const bool one = pass.n_tokens == 1;
   const PreparedInput& input = one ? ws.input : ws.gathered_input;
-  for_pieces(team, pass, experts_.front().gate_proj, &Routing::Share::gate_end,
-             [&](const Routing::Share& share, Pieces::Piece piece) {
-               const Expert& expert = experts_[static_cast<size_t>(share.expert)];
-               // Row `first_row` of the outputs is that of the piece's inputs, or of the only token.
-               const int64_t ahead = one ? share.first_row * stride_ : 0;
-               float *gates = ws.gate.get() + ahead, *ups = ws.up.get() + ahead;
-               if (!one) piece.first_token += share.first_row;
-               multiply(pass.isa, expert.gate_proj, input, piece, gates, stride_, pass.scratch(team));
-               multiply(pass.isa, expert.up_proj, input, piece, ups, stride_, pass.scratch(team));
-               const int column = piece.first_tile * kTileRows;
-               for (int t = piece.first_token; t < piece.first_token + piece.tokens; ++t) {
-                 float* gate = gates + t * stride_ + column;
-                 pass.isa.ops.silu_mul(gate, ups + t * stride_ + column, piece.tiles * kTileRows, gate);
-               }
-             });
+  for_pieces(team, ws.routing, Routing::kGateAndUp, [&](const Routing::Share& share, Pieces::Piece piece) {
+    const Expert& expert = experts_[static_cast<size_t>(share.expert)];
+    // Row `first_row` of the outputs is that of the piece's inputs, or of the only token.
+    const int64_t ahead = one ? share.first_row * stride_ : 0;
+    float *gates = ws.gate.get() + ahead, *ups = ws.up.get() + ahead;
+    if (!one) piece.first_token += share.first_row;
+    multiply(pass.isa, expert.gate_proj, input, piece, gates, stride_, pass.scratch(team));
+    multiply(pass.isa, expert.up_proj, input, piece, ups, stride_, pass.scratch(team));
+    const int column = piece.first_tile * kTileRows;
+    for (int t = piece.first_token; t < piece.first_token + piece.tokens; ++t) {
+      float* gate = gates + t * stride_ + column;
+      pass.isa.ops.silu_mul(gate, ups + t * stride_ + column, piece.tiles * kTileRows, gate);
+    }
+  });
 }
 
 void MoeMlp::down(Team& team, Pass& pass) const {
   Workspace& ws = pass.workspace;
-  const Matrix& like = experts_.front().down_proj;
-  const Activation form = activation_of(like.format);
-  team.for_each(ws.routing.rows(), [&](int row) {
-    ws.expert_input.prepare(pass.isa.ops, form, like.cols, row, ws.gate.get() + row * stride_);
+  const Matrix& reader = like(Routing::kDown);
+  const Activation form = activation_of(reader.format);
+  team.for_each(pass.n_tokens * chosen_, [&](int row) {
+    ws.expert_input.prepare(pass.isa.ops, form, reader.cols, row, ws.gate.get() + row * stride_);
   });
-  for_pieces(team, pass, like, &Routing::Share::down_end, [&](const Routing::Share& share, Pieces::Piece piece) {
+  for_pieces(team, ws.routing, Routing::kDown, [&](const Routing::Share& share, Pieces::Piece piece) {
     piece.first_token += share.first_row;
     multiply(pass.isa, experts_[static_cast<size_t>(share.expert)].down_proj, ws.expert_input, piece,
              ws.expert_output.get(), pass.hidden_stride, pass.scratch(team));

@@ -31,10 +31,11 @@ class MoeMlp : public Mlp {
   void gate_and_up(Team& team, Pass& pass) const;
   void down(Team& team, Pass& pass) const;
   void add_up(Team& team, Pass& pass) const;
-  void count_pieces(std::vector<Routing::Share>& shares, int threads) const;
+  const Matrix& like(Routing::Product product) const;
+  void count_pieces(Routing& routing, int threads) const;
   // Calls body(share, piece of its expert's matrix) for every piece of the products of all shares.
   template <class Body>
-  void for_pieces(Team& team, Pass& pass, const Matrix& like, int Routing::Share::* end, Body&& body) const;
+  void for_pieces(Team& team, const Routing& routing, Routing::Product product, Body&& body) const;
 
   Matrix router_;  // [experts, hidden]
   std::vector<Expert> experts_;

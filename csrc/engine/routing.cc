@@ -25,15 +25,15 @@ int64_t Routing::bytes() const {
 }
 
 void Routing::sort(int n_tokens) {
-  rows_ = n_tokens * chosen_;
+  const int rows = n_tokens * chosen_;
   std::fill(first_.begin(), first_.end(), 0);
-  for (int i = 0; i < rows_; ++i) ++first_[static_cast<size_t>(experts_[static_cast<size_t>(i)]) + 1];
+  for (int i = 0; i < rows; ++i) ++first_[static_cast<size_t>(experts_[static_cast<size_t>(i)]) + 1];
   shares_.clear();
   for (size_t e = 0; e + 1 < first_.size(); ++e) {
-    if (first_[e + 1] > 0) shares_.push_back({static_cast<int>(e), first_[e], first_[e + 1], 0, 0});
+    if (first_[e + 1] > 0) shares_.push_back({static_cast<int>(e), first_[e], first_[e + 1], {}});
     first_[e + 1] += first_[e];
   }
-  for (int i = 0; i < rows_; ++i) {
+  for (int i = 0; i < rows; ++i) {
     const int row = first_[static_cast<size_t>(experts_[static_cast<size_t>(i)])]++;
     row_of_[static_cast<size_t>(i)] = row;
     tokens_[static_cast<size_t>(row)] = i / chosen_;

@@ -1,6 +1,7 @@
 // Which experts each token of a pass goes to, and the rows of the tokens of each expert side by side.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -19,15 +20,17 @@ class Routing {
   // Sorts the choices of the first n_tokens by expert; called by one thread when all are there.
   void sort(int n_tokens);
 
+  enum Product { kGateAndUp, kDown, kProducts };
   // One expert that tokens chose: its rows are [first_row, first_row + rows) of all.
   struct Share {
     int expert;
     int first_row, rows;
-    int gate_end, down_end;  // of the pieces of its products, among those of all shares
+    int end[kProducts];  // of the pieces of its products, among those of all shares
   };
   const std::vector<Share>& shares() const { return shares_; }  // experts ascending
   std::vector<Share>& shares() { return shares_; }
-  int rows() const { return rows_; }
+  // Pieces of all shares. Threads that come late to a phase read it too, while `sort` is at work.
+  std::atomic<int> pieces[kProducts] = {1, 1};
   int token_of(int row) const { return tokens_[static_cast<size_t>(row)]; }
   // The row of the j-th expert that a token chose.
   int row_of(int token, int j) const {
@@ -36,7 +39,6 @@ class Routing {
 
  private:
   int chosen_ = 0;
-  int rows_ = 0;
   std::vector<int> experts_;    // [tokens][chosen]
   std::vector<float> weights_;  // [tokens][chosen]
   std::vector<int> row_of_;     // [tokens][chosen]

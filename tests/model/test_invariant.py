@@ -90,6 +90,14 @@ def test_the_cut_of_the_prompt(engine, expected, differences):
             differences.add(found, expected, threads=threads, piece=piece)
 
 
+def test_far_more_threads_than_cores(engine, expected, differences):
+    """Threads that wait for a core come to a step when the others have left it behind."""
+    engine.threads = 8
+    with differences:
+        for turn in range(3):
+            differences.add(feed(engine, engine.new_sequence(), PROMPT, 1), expected, turn=turn)
+
+
 def test_irregular_cuts(engine, expected, differences):
     rng = np.random.default_rng(7)
     with differences:
