@@ -34,11 +34,13 @@ class Drafter(Protocol):
         """The text goes on with these: first the prompt, then the tokens of the answer."""
         ...
 
-    def draft(self, most: int) -> Draft:
+    def draft(self, most: int, found: float = 0) -> Draft:
         """What may follow the text.
 
         Args:
             most: tokens that are of use, at least one. What goes beyond is cut off.
+            found: tokens that can be expected of a draft that is there already. A draft that takes time to make need
+                not be made where it would bring no more.
         """
         ...
 

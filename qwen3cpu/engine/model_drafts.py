@@ -81,6 +81,11 @@ class DraftModel:
         ahead = self.times[2] - 1
         return ahead + (self.seconds / self.times.seconds if self.times.seconds and self.seconds else 0.25)
 
+    @property
+    def usual(self) -> float:
+        """Right tokens that a long draft begins with, if each is as likely as the first one was lately."""
+        return self.first / max(1 - self.first, 1e-3)
+
     def passed(self, seconds: float) -> None:
         """A pass over one token took so long."""
         self.seconds = seconds if not self.seconds else 0.9 * self.seconds + 0.1 * min(seconds, 3 * self.seconds)
@@ -112,14 +117,14 @@ class ModelDrafter:
         """See Drafter."""
         self._text += ids
 
-    def draft(self, most: int) -> Draft:
+    def draft(self, most: int, found: float = 0) -> Draft:
         """See Drafter."""
         engine, model = self._model.engine, self._model
         self._probabilities = []
         room = engine.context - len(self._text)
         self._idle += 1
         pays = model.first >= model.least_chance
-        if not model.alone or room < 1 or not (pays or self._idle >= self._wait):
+        if not model.alone or room < 1 or not (pays or self._idle >= self._wait) or found >= model.usual:
             return Draft()
         model.hold(self)
         pending = self._unread()

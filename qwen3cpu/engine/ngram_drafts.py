@@ -58,7 +58,7 @@ class NgramDrafter:
         self._text[self._length : length] = ids
         self._length = length
 
-    def draft(self, most: int) -> Draft:
+    def draft(self, most: int, found: float = 0) -> Draft:
         """See Drafter."""
         place, length, continued = self._find()
         if place is None:

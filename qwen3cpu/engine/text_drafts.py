@@ -101,7 +101,7 @@ class TextDrafter:
         """See Drafter."""
         self._end = [*reversed(ids[-LONGEST:]), *self._end][:LONGEST]
 
-    def draft(self, most: int) -> Draft:
+    def draft(self, most: int, found: float = 0) -> Draft:
         """See Drafter."""
         texts = self._texts
         if not self._end or not len(texts.places) or not texts.usable():

@@ -17,7 +17,8 @@ class Speculation:
     """Drafts for one answer.
 
     Args:
-        drafters: asked one after the other; the draft from which most tokens can be expected is taken.
+        drafters: asked one after the other, those that need least time first; the draft from which most tokens can be
+            expected is taken.
         vocab_size: drafted ids lie below it.
         texts: token ids of texts that look like the answer.
         prompt: token ids.
@@ -56,7 +57,7 @@ class Speculation:
         if constraint is not None and (forced := constraint.forced()):
             best = Draft(forced[:most], [_FORCED] * min(len(forced), most))
         for drafter in self._drafters:
-            draft = drafter.draft(most)
+            draft = drafter.draft(most, best.expected)
             ids = check_ids(draft.ids, self._vocab_size, "draft")[:most]
             if constraint is not None and ids:
                 ids = ids[: constraint.possible(ids)]

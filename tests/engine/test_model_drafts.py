@@ -80,6 +80,21 @@ def test_a_long_prompt_is_read_in_pieces(folder):
     assert len(drafter.draft(5).ids) == 5
 
 
+def test_it_is_not_asked_where_a_draft_is_there_that_promises_more_than_it_usually_brings(folder):
+    engine = load(folder).engine
+    model = DraftModel(engine, engine, 200)
+    drafter = model.drafter()
+    drafter.extend([3, 4, 5])
+    assert drafter.draft(8, found=7 / 3).ids == ()  # seven of ten first tokens were right: 0.7 + 0.49 + ... more
+    assert engine.native.counters()["calls"] == 0
+    assert len(drafter.draft(8, found=2.3).ids) == 8
+    for _ in range(20):
+        drafter.judge(1, 0)
+    assert drafter.draft(8, found=2.3).ids == ()
+    model.first = 1.0
+    assert len(drafter.draft(8, found=7.9).ids) == 8
+
+
 def test_it_stops_where_a_token_is_not_worth_its_pass(folder, monkeypatch):
     monkeypatch.undo()
     engine = load(folder).engine

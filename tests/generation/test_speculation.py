@@ -108,7 +108,7 @@ class Fixed:
     def extend(self, ids):
         self.text += ids
 
-    def draft(self, most):
+    def draft(self, most, found=0):
         return Draft(self.ids, [self.chance] * len(self.ids))
 
     def judge(self, tested, right):

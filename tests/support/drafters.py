@@ -100,7 +100,7 @@ class Sure:
     def extend(self, ids: Sequence[int]) -> None:
         self._text += ids
 
-    def draft(self, most: int) -> Draft:
+    def draft(self, most: int, found: float = 0) -> Draft:
         ids = self._guesser.draft(self._text, most)
         return Draft(ids, [1.0] * len(ids))
 
