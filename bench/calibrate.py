@@ -5,7 +5,7 @@
 MODEL is a folder. Packing to q8 is done whole. Of the text, `--places` tokens of 32 pieces side by side are written;
 costs are measured for the matrices of the first and of the last layer, between which the times fall evenly; of the
 rounding, the first `--layers` layers are done over a text of full length. Each is then multiplied by how often it
-comes. Peak memory is that of this process plus the q4 matrices of the layers that were left out.
+comes. Peak memory is that of this process.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ import numpy as np
 
 from qwen3cpu.bench.machine import Machine
 from qwen3cpu.bench.worker import peak_rss_bytes
-from qwen3cpu.checkpoint.tensors import LAYERS
 from qwen3cpu.checkpoint.weight_source import original_matrix, read_vectors
 from qwen3cpu.engine.engine import Engine
 from qwen3cpu.loading.sources import open_unpacked
 from qwen3cpu.packed.matrix import plan_matrices
 from qwen3cpu.quantization.bit_budget import CostMeter
-from qwen3cpu.quantization.calibrate import Source, in_q4, round_layers, whole_model
+from qwen3cpu.quantization.calibrate import in_q4
+from qwen3cpu.quantization.calibration_source import Source
 from qwen3cpu.quantization.own_text import write_text
 from qwen3cpu.quantization.pack_model import pack_in_memory
 from qwen3cpu.quantization.recipe import Recipe
+from qwen3cpu.quantization.round_layers import LayerRounder
 from qwen3cpu.system.progress_bar import Progress
 
 SILENT = Progress("", None)
@@ -37,7 +38,7 @@ SILENT = Progress("", None)
 
 def write(source: Source, recipe: Recipe, places: int, threads: int) -> float:
     """Seconds for all tokens of the text."""
-    native = whole_model(source, places, threads)
+    native = source.whole(places, threads)
     engine = Engine(native, vocab_size=source.config.vocab_size, context=places)
     limit = source.token_limit
     write_text(engine, token_limit=limit, pieces=32, length=2, seed=0, progress=SILENT)
@@ -63,7 +64,8 @@ def round_some(source: Source, ids: np.ndarray, recipe: Recipe, layers: int, thr
     """Seconds for the rounding of all layers."""
     few = replace(source, config=replace(source.config, num_hidden_layers=layers))
     start = perf_counter()
-    round_layers(few, plan_matrices(source.config, "q4"), ids, recipe, threads=threads, progress=SILENT)
+    for _ in LayerRounder(few, plan_matrices(source.config, "q4"), recipe, threads, SILENT).run(ids):
+        pass  # the matrices of a layer are written and forgotten
     return (perf_counter() - start) * source.config.num_hidden_layers / layers
 
 
@@ -79,7 +81,7 @@ def main() -> None:
     weights, texts = opened.weights, opened.read_texts()
     recipe, config = Recipe(), texts.config
     start = perf_counter()
-    matrices = pack_in_memory(weights, texts, "q8", threads=options.threads, progress=SILENT)
+    matrices = pack_in_memory(weights, texts, "q8", threads=options.threads, progress=SILENT, spill=options.model)
     seconds = {"packing to q8": perf_counter() - start}
     original = partial(original_matrix, weights)
     source = Source(config, matrices, read_vectors(weights), config.vocab_size, original, lambda text: [])
@@ -94,13 +96,7 @@ def main() -> None:
     for part, each in seconds.items():
         print(f"{part:18} {each:7.0f} s", flush=True)
     print(f"{'together':18} {sum(seconds.values()):7.0f} s = {sum(seconds.values()) / 60:.1f} min")
-    left_out = [f"{LAYERS}{layer}." for layer in range(options.layers, config.num_hidden_layers)]
-    more = sum(
-        matrix.bytes
-        for name, matrix in plan_matrices(config, "q4").items()
-        if matrix.format == "q4" and name.startswith(tuple(left_out))
-    )
-    print(f"{'peak memory':18} {(peak_rss_bytes() + more) / 1e9:7.2f} GB")
+    print(f"{'peak memory':18} {peak_rss_bytes() / 1e9:7.2f} GB")
 
 
 if __name__ == "__main__":

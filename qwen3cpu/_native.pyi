@@ -299,12 +299,16 @@ class Model:
         o: NDArray[np.float32] | None = None,
         gate_up: NDArray[np.float32] | None = None,
         down: NDArray[np.float32] | None = None,
+        experts: NDArray[np.float32] | None = None,
+        chosen: NDArray[np.int32] | None = None,
     ) -> None:
         """Take sequences of these lengths, each from position 0 on, through one layer; no KV cache is kept.
 
         x [sum(lengths), hidden_size] is changed in place. The others receive the inputs of the layer's matrices where
         they are given: qkv and gate_up [tokens, hidden_size], o [tokens, heads * head_dim], down [tokens,
-        intermediate_size]. All are C-contiguous.
+        intermediate_size] of a layer without experts. Of one with experts, chosen [tokens, chosen] receives the experts
+        of each token, ascending, and experts [tokens * chosen, width] the inputs of their down projections, those of a
+        token side by side. All are C-contiguous.
         """
 
     def head(self, x: NDArray[np.float32]) -> NDArray[np.float32]:

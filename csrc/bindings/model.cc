@@ -193,23 +193,28 @@ Floats embed(PyModel& self, const Ints& tokens) {
   return x;
 }
 
-float* room_for(std::optional<Floats>& array, int64_t tokens, int cols, const char* name) {
-  if (!array) return nullptr;
-  if (array->ndim() != 2 || array->shape(0) != tokens || array->shape(1) != cols)
-    throw Error(std::string(name) + ": expected shape (" + std::to_string(tokens) + ", " + std::to_string(cols) +
+template <class Array>
+auto* room_for(std::optional<Array>& array, int64_t rows, int cols, const char* name) {
+  if (!array) return static_cast<decltype(array->mutable_data())>(nullptr);
+  if (array->ndim() != 2 || array->shape(0) != rows || array->shape(1) != cols)
+    throw Error(std::string(name) + ": expected shape (" + std::to_string(rows) + ", " + std::to_string(cols) +
                 "), found " + shape_text(*array));
   return array->mutable_data();
 }
 
 void run_layer(PyModel& self, int layer, const Ints& lengths, std::optional<Floats> x, std::optional<Floats> qkv,
-               std::optional<Floats> o, std::optional<Floats> gate_up, std::optional<Floats> down) {
+               std::optional<Floats> o, std::optional<Floats> gate_up, std::optional<Floats> down,
+               std::optional<Floats> experts, std::optional<Ints> chosen) {
   const std::vector<int> each = to_vector(lengths, "lengths");
   const int64_t tokens = std::accumulate(each.begin(), each.end(), int64_t{0});
   const Config& c = self.model().config();
   float* stream = room_for(x, tokens, c.hidden_size, "x");
-  const LayerInputs inputs{room_for(qkv, tokens, c.hidden_size, "qkv"), room_for(o, tokens, c.q_size(), "o"),
+  const LayerInputs inputs{room_for(qkv, tokens, c.hidden_size, "qkv"),
+                           room_for(o, tokens, c.q_size(), "o"),
                            room_for(gate_up, tokens, c.hidden_size, "gate_up"),
-                           room_for(down, tokens, c.intermediate_size, "down")};
+                           room_for(down, tokens, c.intermediate_size, "down"),
+                           room_for(experts, tokens * c.experts.chosen, c.experts.width, "experts"),
+                           room_for(chosen, tokens, c.experts.chosen, "chosen")};
   py::gil_scoped_release release;
   self.model().run_layer(layer, each, stream, inputs);
 }
@@ -252,7 +257,8 @@ void bind_model(py::module_& m) {
       .def("embed", &embed, py::arg("tokens"))
       .def("run_layer", &run_layer, py::arg("layer"), py::arg("lengths"), py::arg("x").noconvert().none(false),
            py::kw_only(), py::arg("qkv").noconvert() = py::none(), py::arg("o").noconvert() = py::none(),
-           py::arg("gate_up").noconvert() = py::none(), py::arg("down").noconvert() = py::none())
+           py::arg("gate_up").noconvert() = py::none(), py::arg("down").noconvert() = py::none(),
+           py::arg("experts").noconvert() = py::none(), py::arg("chosen").noconvert() = py::none())
       .def("head", &head, py::arg("x"))
       .def("kv_blocks_in_use", [](PyModel& self) { return self.model().pool()->blocks_in_use(); })
       .def("kv_block_bytes", [](PyModel& self) { return self.model().pool()->block_bytes(); })

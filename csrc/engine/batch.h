@@ -40,7 +40,9 @@ struct LayerInputs {
   float* qkv = nullptr;      // [tokens][hidden]
   float* o = nullptr;        // [tokens][heads * head_dim]
   float* gate_up = nullptr;  // [tokens][hidden]
-  float* down = nullptr;     // [tokens][intermediate]
+  float* down = nullptr;     // [tokens][intermediate]: of a layer without experts
+  float* experts = nullptr;  // [tokens][chosen][width]: of the down projections of a layer with experts
+  int* chosen = nullptr;     // [tokens][chosen]: the experts, ascending
 };
 
 }  // namespace qwen3cpu

@@ -64,6 +64,7 @@ void MoeMlp::add(Team& team, Pass& pass) const {
   route(team, pass);
   if (pass.n_tokens > 1) gather(team, pass);
   gate_and_up(team, pass);
+  show(team, pass);
   down(team, pass);
   add_up(team, pass);
 }
@@ -153,6 +154,22 @@ void MoeMlp::gate_and_up(Team& team, Pass& pass) const {
     for (int t = piece.first_token; t < piece.first_token + piece.tokens; ++t) {
       float* gate = gates + t * stride_ + column;
       pass.isa.ops.silu_mul(gate, ups + t * stride_ + column, piece.tiles * kTileRows, gate);
+    }
+  });
+}
+
+// Leaves choices and inputs of the down projections where the pass wants them.
+void MoeMlp::show(Team& team, Pass& pass) const {
+  const LayerInputs& to = pass.inputs;
+  if (to.experts == nullptr && to.chosen == nullptr) return;
+  Workspace& ws = pass.workspace;
+  const int64_t width = experts_.front().down_proj.cols;
+  team.for_each(pass.n_tokens, [&](int t) {
+    for (int j = 0; j < chosen_; ++j) {
+      const int64_t choice = int64_t{t} * chosen_ + j;
+      if (to.chosen != nullptr) to.chosen[choice] = ws.routing.experts_of(t)[j];
+      if (to.experts != nullptr)
+        std::copy_n(ws.gate.get() + ws.routing.row_of(t, j) * stride_, width, to.experts + choice * width);
     }
   });
 }

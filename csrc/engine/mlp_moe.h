@@ -29,6 +29,7 @@ class MoeMlp : public Mlp {
   void route(Team& team, Pass& pass) const;
   void gather(Team& team, Pass& pass) const;
   void gate_and_up(Team& team, Pass& pass) const;
+  void show(Team& team, Pass& pass) const;
   void down(Team& team, Pass& pass) const;
   void add_up(Team& team, Pass& pass) const;
   const Matrix& like(Routing::Product product) const;

@@ -109,6 +109,11 @@ void Model::run_layer(int layer, const std::vector<int>& lengths, float* x, cons
   if (layer < 0 || layer >= config_.num_hidden_layers)
     throw Error("run_layer: expected a layer from 0 to " + std::to_string(config_.num_hidden_layers - 1) + ", found " +
                 std::to_string(layer));
+  const bool routed = inputs.experts != nullptr || inputs.chosen != nullptr;
+  if (config_.has_experts(layer) ? inputs.down != nullptr : routed)
+    throw Error(routed ? "run_layer: expected no room for experts: layer " + std::to_string(layer) + " is dense"
+                       : "run_layer: expected room for experts, not for down: layer " + std::to_string(layer) +
+                             " has experts");
   std::vector<BatchItem> batch;
   for (int length : lengths) {
     if (length < 1 || length > config_.context)

@@ -35,7 +35,7 @@ KEEPING: Final = {128: "q4a128", 64: "q4a64", 32: "q4a32"}
 """Columns of a group -> the format that keeps weights which somebody else has rounded to sixteen levels."""
 
 EXPERTS: Final = "experts"
-"""The input of the experts' down projections, of which each sees other tokens: `_native.Model.run_layer` shows none."""
+"""The input of the experts' down projections. It has a row for each token of an expert, not for each token."""
 EMBEDDING: Final = "model.embed_tokens.weight"
 HEAD: Final = "lm_head.weight"
 ROUTER: Final = "mlp.gate.weight"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,8 @@ from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.tensors import KEEPING, format_of_groups, tensors_of
 from qwen3cpu.checkpoint.weight_source import WeightSource, kept_group
 from qwen3cpu.packed.sealed_file import PAGE
-from qwen3cpu.system.memory import anonymous_bytes
+from qwen3cpu.system.free_memory import available_memory
+from qwen3cpu.system.memory import anonymous_bytes, bytes_on_disk
 
 
 class PackedMatrix(NamedTuple):
@@ -82,9 +84,18 @@ def plan_matrices(config: ModelConfig, quant: str, weights: WeightSource | None 
     return {tensor.name: MatrixLayout(formats[tensor.name], *tensor.shape) for tensor in tensors}
 
 
-def all_rooms(plan: dict[str, MatrixLayout]) -> dict[str, PackedMatrix]:
-    """New memory for all matrices of a plan, in one block: each begins on a page and is zeroed."""
-    block = anonymous_bytes(sum(layout.pages for layout in plan.values()) * PAGE)
+def all_rooms(plan: dict[str, MatrixLayout], spill: Path | None = None) -> dict[str, PackedMatrix]:
+    """New memory for all matrices of a plan, in one block: each begins on a page and is zeroed.
+
+    spill: a folder for a file that takes their place where memory does not hold them. Raises OSError when its disk has
+    not that much room.
+    """
+    size = sum(layout.pages for layout in plan.values()) * PAGE
+    left = available_memory() if spill is not None else None
+    if spill is not None and left is not None and left.bytes < size:
+        block = bytes_on_disk(size, spill)
+    else:
+        block = anonymous_bytes(size)
     matrices, offset = {}, 0
     for name, layout in plan.items():
         matrices[name] = layout.with_data(block[offset : offset + layout.bytes])

@@ -6,8 +6,10 @@ The loops over columns are `_native.round_columns`; here are the factor of the m
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import reduce
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +25,13 @@ class Rounding:
 
     damping: share of the mean second moment that is added to each, so that few tokens do not make some directions look
     free. largest_first: round the groups, and the columns in them, in the order of their moments.
+    shared: of experts. The moments of each begin with those of so many average tokens of its layer, for each column of
+    the inputs. An expert sees a part of the text only: what none of its tokens shows would look free.
     """
 
     damping: float = 0.01
     largest_first: bool = True
+    shared: float = 0.25
 
 
 class InputMoments:
@@ -115,10 +120,13 @@ def damped(moments: NDArray[np.float32], order: NDArray[np.int32], damping: floa
     return out
 
 
-def second_moments(inputs: NDArray[np.float32], into: NDArray[Any] | None = None) -> NDArray[np.float32]:
-    """X'X of inputs X [tokens, cols], added to what `into` holds. NumPy makes this product with BLAS's syrk."""
+def second_moments(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """X'X of inputs X [tokens, cols]. NumPy makes this product with BLAS's syrk."""
     product: NDArray[np.float32] = inputs.T @ inputs
-    if into is None:
-        return product
-    into += product
-    return into
+    return product
+
+
+def sum_of_moments(parts: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """X'X of inputs that come in parts, one or more."""
+    total: NDArray[np.float32] = reduce(np.add, map(second_moments, parts))
+    return total

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.tensors import EMBEDDING, LAYERS, WIDE, input_sizes, vector_lengths
+from qwen3cpu.checkpoint.tensors import EMBEDDING, EXPERTS, LAYERS, WIDE, input_sizes, vector_lengths
 from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix
 
 Matrices = Mapping[str, PackedMatrix]
 Vectors = Mapping[str, NDArray[np.float32]]
+
+CHOSEN: Final = "chosen"
+"""What a layer with experts shows beside its inputs: the experts of each token, int32 [tokens, chosen], ascending."""
 
 
 class Layer:
@@ -51,26 +55,36 @@ class Layer:
         self._native = _native.Model(alone.native(length), dict(own), norms, "f16", threads)
         self._length = length
         self._sizes = input_sizes(config)
+        self._choices = config.experts.chosen if config.experts else 0
 
     def run(self, x: NDArray[np.float32]) -> None:
         """Take the residual stream x [sequences * length, hidden_size] through the layer, in place."""
         for _ in self.advance(x):
             pass
 
-    def inputs(self, x: NDArray[np.float32], *names: str) -> Iterator[dict[str, NDArray[np.float32]]]:
-        """The inputs of these names (`matrices_by_input` in tensors.py), some sequences at a time; x stays as it is."""
+    def inputs(self, x: NDArray[np.float32], *names: str) -> Iterator[dict[str, NDArray[Any]]]:
+        """The inputs of these names (`matrices_by_input` in tensors.py), or CHOSEN, some sequences at a time.
+
+        Each has a row for a token; EXPERTS has one for each of its experts, side by side. x stays as it is.
+        """
         for part in self._parts(x):
             yield self._show(part.copy(), names)
 
-    def advance(self, x: NDArray[np.float32], *names: str) -> Iterator[dict[str, NDArray[np.float32]]]:
+    def advance(self, x: NDArray[np.float32], *names: str) -> Iterator[dict[str, NDArray[Any]]]:
         """As `inputs`, and x goes through the layer, in place."""
         for part in self._parts(x):
             yield self._show(part, names)
 
-    def _show(self, part: NDArray[np.float32], names: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
-        shown = {name: np.empty((len(part), self._sizes[name]), np.float32) for name in names}
+    def _show(self, part: NDArray[np.float32], names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+        shown = {name: self._room(name, len(part)) for name in names}
         self._native.run_layer(0, np.full(len(part) // self._length, self._length, np.int32), part, **shown)
         return shown
+
+    def _room(self, name: str, tokens: int) -> NDArray[Any]:
+        if name == CHOSEN:
+            return np.empty((tokens, self._choices), np.int32)
+        rows = tokens * self._choices if name == EXPERTS else tokens
+        return np.empty((rows, self._sizes[name]), np.float32)
 
     def _parts(self, x: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         step = max(self._together // self._length, 1) * self._length

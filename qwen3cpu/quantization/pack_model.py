@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.model_texts import ModelTexts
-from qwen3cpu.checkpoint.tensors import NARROW, WIDE, logits_matrix
+from qwen3cpu.checkpoint.tensors import EMBEDDING, NARROW, WIDE, logits_matrix
 from qwen3cpu.checkpoint.weight_source import WeightSource, original_matrix, read_vectors
 from qwen3cpu.packed.matrix import MatrixLayout, Pack, PackedMatrix, all_rooms, plan_matrices
 from qwen3cpu.packed.packed_file import Origin
@@ -32,10 +32,10 @@ def packer(weights: WeightSource, config: ModelConfig, quant: str, *, threads: i
 
 
 def pack_in_memory(
-    weights: WeightSource, texts: ModelTexts, quant: str, *, threads: int, progress: Progress
+    weights: WeightSource, texts: ModelTexts, quant: str, *, threads: int, progress: Progress, spill: Path | None = None
 ) -> dict[str, PackedMatrix]:
-    """Pack every matrix into one block of anonymous memory."""
-    packed = all_rooms(plan_matrices(texts.config, quant, weights))
+    """Pack every matrix into one block of anonymous memory, or as `all_rooms` says."""
+    packed = all_rooms(plan_matrices(texts.config, quant, weights), spill)
     pack = packer(weights, texts.config, quant, threads=threads, progress=progress)
     progress.start("Packing", weights.stored_bytes, "B")
     for name, matrix in packed.items():
@@ -81,8 +81,9 @@ def calibrate_to_file(
     # Imported here: rarely needed, and the first brings in thread pools.
     from qwen3cpu.packed.checksums import SumsOfFiles
     from qwen3cpu.packed.packed_writer import write_packed
-    from qwen3cpu.quantization.calibrate import Source, calibrate
+    from qwen3cpu.quantization.calibrate import calibrate
     from qwen3cpu.quantization.calibration_report import describe
+    from qwen3cpu.quantization.calibration_source import Source
 
     with tempfile.TemporaryFile(dir=path.parent):
         pass  # finds out before minutes of work whether the folder can be written to
@@ -92,7 +93,7 @@ def calibrate_to_file(
     with SumsOfFiles(files) as sums:
         source = Source(
             config=texts.config,
-            matrices=pack_in_memory(weights, texts, WIDE, threads=threads, progress=progress),
+            matrices=pack_in_memory(weights, texts, WIDE, threads=threads, progress=progress, spill=path.parent),
             vectors=read_vectors(weights),
             token_limit=min(tokenizer.size, texts.config.vocab_size),
             original=partial(original_matrix, weights),
@@ -102,13 +103,16 @@ def calibrate_to_file(
         calibrated = calibrate(source, recipe, threads=threads, progress=progress)
 
         head = logits_matrix(texts.config)
-        plan = {**calibrated.plan(), head: plan_matrices(texts.config, NARROW)[head]}
+        at_hand = {EMBEDDING: source.matrices[EMBEDDING]}
 
         def take(tensor: str, layout: MatrixLayout, out: NDArray[np.uint8]) -> None:
+            nonlocal at_hand
             if tensor == head:
                 pack_matrix(weights, tensor, layout, out, threads=threads, progress=None)
-            else:
-                out[:] = calibrated.matrices[tensor].data
+                return
+            if tensor not in at_hand:
+                at_hand = next(calibrated.layers)
+            out[:] = at_hand[tensor].data
 
         notes = {"calibration": describe(recipe, calibrated.costs)}
-        write_packed(path, texts, NARROW, origin, plan, take, source.vectors, sums.result, notes)
+        write_packed(path, texts, NARROW, origin, calibrated.plan, take, source.vectors, sums.result, notes)

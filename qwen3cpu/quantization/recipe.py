@@ -47,3 +47,5 @@ def check_recipe(recipe: Recipe) -> None:
         check_text(recipe.text, "text")
     if not 0 < recipe.rounding.damping <= 1:
         raise ArgumentError(f"damping: expected a number above 0 and up to 1, found {recipe.rounding.damping!r}")
+    if not 0 <= recipe.rounding.shared < float("inf"):
+        raise ArgumentError(f"shared: expected a number from 0, found {recipe.rounding.shared!r}")

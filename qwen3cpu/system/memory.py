@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -33,6 +34,19 @@ def anonymous_bytes(size: int) -> NDArray[np.uint8]:
         with contextlib.suppress(OSError):  # a kernel built without transparent huge pages
             block.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(block, dtype=np.uint8)
+
+
+def bytes_on_disk(size: int, folder: Path) -> NDArray[np.uint8]:
+    """A zeroed, writable uint8 [size], page-aligned, in a file without a name in `folder`; it goes with the array.
+
+    Raises OSError when the disk has not that much room.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):  # else writing to the map of a full disk would end the process
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+        return np.frombuffer(mmap.mmap(file.fileno(), size), dtype=np.uint8)
 
 
 @contextlib.contextmanager

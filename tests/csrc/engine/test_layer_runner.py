@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from checkpoints import has_experts
 from native_models import all_logits, native_model
 from oracle import Oracle
-from random_models import SHAPES, config, random_ids, random_weights
+from random_models import EXPERT_SHAPES, SHAPES, config, random_ids, random_weights
 
 from qwen3cpu.errors import EngineError
 
@@ -95,6 +96,37 @@ def test_inputs_are_what_the_matrices_multiply(shape):
             assert (np.abs(shown[name] - expected).max(1) <= 1e-5 * np.abs(expected).max(1)).all()
 
 
+@pytest.mark.parametrize("shape", EXPERT_SHAPES)
+def test_inputs_of_experts_are_those_of_the_tokens_that_chose_them(shape):
+    cfg = config(shape)
+    weights, ids = random_weights(cfg, seed=3), random_ids(cfg, 80)
+    read = {}
+
+    def linear(name, x):
+        read[name] = x
+        return x @ weights[name].astype(np.float64).T
+
+    Oracle(cfg, weights, linear=linear).logits(ids)
+    model = native_model(cfg, weights)
+    x, compared = model.embed(ids), 0
+    for layer in range(cfg["num_hidden_layers"]):
+        if not has_experts(cfg, layer):
+            model.run_layer(layer, ints([80]), x)
+            continue
+        chosen = np.full((80, cfg["num_experts_per_tok"]), -1, dtype=np.int32)
+        inputs = np.full((chosen.size, cfg["moe_intermediate_size"]), np.nan, dtype=np.float32)
+        model.run_layer(layer, ints([80]), x, chosen=chosen, experts=inputs)
+        assert (np.diff(chosen) > 0).all(), "experts ascend"
+        for expert in range(cfg["num_experts"]):
+            expected = read.get(f"model.layers.{layer}.mlp.experts.{expert}.down_proj.weight", np.empty((0, 1)))
+            found = inputs[chosen.reshape(-1) == expert]
+            assert len(found) == len(expected)
+            assert (np.abs(found - expected).max(1) <= 1e-5 * np.abs(expected).max(1)).all()
+            compared += len(found)
+    assert compared % (80 * cfg["num_experts_per_tok"]) == 0
+    assert compared > 0
+
+
 def test_only_what_is_asked_for_is_shown():
     cfg = config("one_query_per_kv")
     model = native_model(cfg, random_weights(cfg))
@@ -125,9 +157,26 @@ def test_what_does_not_fit_is_refused():
         model.run_layer(0, ints([30]), x)
     with pytest.raises(EngineError, match="down: expected shape"):
         model.run_layer(0, ints([30, 1]), x, down=np.zeros((31, 3), dtype=np.float32))
+    with pytest.raises(EngineError, match=r"chosen: expected shape \(31, 0\)"):
+        model.run_layer(0, ints([30, 1]), x, chosen=np.zeros((31, 2), dtype=np.int32))
     with pytest.raises(EngineError, match="x: expected shape"):
         model.head(np.zeros((2, 3), dtype=np.float32))
     with pytest.raises(TypeError):
         model.run_layer(0, ints([31]), x.astype(np.float64))
     assert (x == before).all()
     assert model.kv_blocks_in_use() == 0
+
+
+def test_dense_layers_and_layers_with_experts_show_different_inputs():
+    cfg = config("experts_named_layers")
+    model = native_model(cfg, random_weights(cfg))
+    x = model.embed(random_ids(cfg, 3))
+    room_for_down = np.zeros((3, cfg["intermediate_size"]), dtype=np.float32)
+    room_for_choices = np.zeros((3, cfg["num_experts_per_tok"]), dtype=np.int32)
+    for layer in range(cfg["num_hidden_layers"]):
+        if has_experts(cfg, layer):
+            with pytest.raises(EngineError, match=f"not for down: layer {layer} has experts"):
+                model.run_layer(layer, ints([3]), x, down=room_for_down)
+        else:
+            with pytest.raises(EngineError, match=f"expected no room for experts: layer {layer} is dense"):
+                model.run_layer(layer, ints([3]), x, chosen=room_for_choices)

@@ -1,0 +1,40 @@
+"""A model that is to be calibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen3cpu import _native
+from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.quantization.layer_runner import Matrices, Vectors
+
+
+@dataclass(frozen=True)
+class Source:
+    """All of a model that calibration needs.
+
+    Attributes:
+        config: of the model.
+        matrices: all of them, in q8.
+        vectors: norms and biases.
+        token_limit: ids that the tokenizer knows lie below it.
+        original: takes the name of a matrix and returns its values before packing, float32 [rows, cols].
+        encode: gives the ids of a text.
+        end: the end token of an embedding model, whose state is a text's vector; None for other models.
+    """
+
+    config: ModelConfig
+    matrices: Matrices
+    vectors: Vectors
+    token_limit: int
+    original: Callable[[str], NDArray[np.float32]]
+    encode: Callable[[str], list[int]]
+    end: int | None = None
+
+    def whole(self, length: int, threads: int) -> _native.Model:
+        """The model in q8, for sequences of `length` positions."""
+        return _native.Model(self.config.native(length), dict(self.matrices), dict(self.vectors), "f16", threads)
