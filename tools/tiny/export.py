@@ -34,13 +34,19 @@ def write_json(path: Path, content: dict[str, object]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def write_model(folder: Path, model: Qwen3, tokenizer: Tokenizer) -> None:
+def write_model(
+    folder: Path,
+    model: Qwen3,
+    tokenizer: Tokenizer,
+    model_type: str = "qwen3",
+    architecture: str = "Qwen3ForCausalLM",
+) -> None:
     """Write the model, its configuration and its tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     end, text_end = tokenizer.token_to_id("<|im_end|>"), tokenizer.token_to_id("<|endoftext|>")
     eos = [end, text_end]
     config: dict[str, object] = {
-        "architectures": ["Qwen3ForCausalLM"],
+        "architectures": [architecture],
         "attention_bias": False,
         "attention_dropout": 0.0,
         "bos_token_id": text_end,
@@ -48,7 +54,7 @@ def write_model(folder: Path, model: Qwen3, tokenizer: Tokenizer) -> None:
         "hidden_act": "silu",
         "initializer_range": 0.02,
         "max_window_layers": model.config.num_hidden_layers,
-        "model_type": "qwen3",
+        "model_type": model_type,
         "rope_scaling": None,
         "sliding_window": None,
         "tie_word_embeddings": True,
