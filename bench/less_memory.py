@@ -55,7 +55,7 @@ def write_model(path: Path, size: str) -> None:
         Origin(size, checkpoint.fingerprint, {}),
         {name: matrix.layout for name, matrix in checkpoint.matrices.items()},
         copy,
-        checkpoint.vectors,
+        checkpoint.vectors.__getitem__,
         dict,
     )
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from qwen3cpu.checkpoint.hub import OTHER_FOLDERS, TORCH_FILES, WHOLE, has_safetensors, reason_of
+from qwen3cpu.checkpoint.input_files import pieces_of
 from qwen3cpu.errors import DownloadError
-
-_PIECE = 1 << 20  # bytes that are hashed at once
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def fetch_file(model: HubModel, file: HubFile, folder: Path, note: Callable[[int
         note(file.size)
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{file.digest[-12:]}.part")
+    part = part_of(file, folder)
     if file.size and part.exists() and part.stat().st_size > file.size:
         part.unlink()
     with _NotedFile(part, note) as out:
@@ -121,6 +120,11 @@ def fetch_file(model: HubModel, file: HubFile, folder: Path, note: Callable[[int
     return part.replace(path)
 
 
+def part_of(file: HubFile, folder: Path) -> Path:
+    """What has been fetched of a file that is not there yet."""
+    return folder / f"{file.name}.{file.digest[-12:]}.part"
+
+
 class StopFetchingError(Exception):
     """Raised by `note` of `fetch_file` when nobody wants the file any more."""
 
@@ -133,15 +137,9 @@ def has_digest(path: Path, digest: str) -> bool:
     found = hashlib.new(kind, usedforsecurity=False)
     if kind == "sha1":
         found.update(b"blob %d\0" % path.stat().st_size)  # as Git does
-    for piece in _pieces(path):
+    for piece in pieces_of(path):
         found.update(piece)
     return found.hexdigest() == expected
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with open(path, "rb") as file:
-        while piece := file.read(_PIECE):
-            yield piece
 
 
 class _NotedFile(io.FileIO):
@@ -171,7 +169,7 @@ def _explained(what: str, reason: BaseException) -> DownloadError:
     if status in (401, 403):
         return RefusedError(
             f"{what}: the Hugging Face hub refused it (status {status}): there is no such model, or it is private or "
-            "needs its owner's consent; HF_TOKEN gives this server a token that may read it"
+            "needs its owner's consent; HF_TOKEN may hold a token that may read it"
         )
     if status == 404:
         return RefusedError(f"{what}: the Hugging Face hub has no such model (status 404)")

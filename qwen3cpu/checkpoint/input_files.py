@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -16,6 +17,7 @@ LARGEST_TEXT: Final = 64 << 20
 LARGEST: Final = {"tokenizer.json": 512 << 20, "chat_template.jinja": 4 << 20}
 """File name -> the most bytes that are read of it; LARGEST_TEXT for all others. The released models have 11 MB."""
 
+_PIECE: Final = 1 << 20  # bytes
 _KINDS: Final = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a FIFO"),
@@ -60,6 +62,14 @@ def start_of(path: Path, size: int) -> bytes:
             return file.read(size)
     except (OSError, CheckpointError):
         return b""
+
+
+def pieces_of(path: Path) -> Iterator[bytes]:
+    """The contents of a file of any size, some at a time. Raises OSError."""
+    # Read, not mapped: what is read does not count as this process's memory.
+    with open(path, "rb", buffering=0) as file:
+        while piece := file.read(_PIECE):
+            yield piece
 
 
 def read_file(path: Path) -> bytes | None:

@@ -15,7 +15,7 @@ from typing import Final
 
 from qwen3cpu.arguments import as_whole
 from qwen3cpu.checkpoint.file_kinds import START, describe_kind
-from qwen3cpu.checkpoint.input_files import open_regular
+from qwen3cpu.checkpoint.input_files import open_regular, start_of
 from qwen3cpu.checkpoint.json_fields import brief, parse_object
 from qwen3cpu.checkpoint.mapped_tensors import DTYPE_BYTES, MappedTensors, TensorEntry
 from qwen3cpu.errors import CheckpointError
@@ -42,6 +42,25 @@ class SafetensorsFile(MappedTensors):
         except OSError as reason:
             raise CheckpointError(f"{path}: cannot be read: {reason.strerror or reason}") from reason
         self.metadata, self.tensors = _parse_header(self.header, self.size, path)
+
+
+class SafetensorsStart(MappedTensors):
+    """The beginning of a file, of which nothing but the header can be read. It has no time."""
+
+    def __init__(self, start: Path, path: Path, size: int) -> None:
+        """Check the header that `start` holds as that of the file `path` of so many bytes. Raises CheckpointError."""
+        self.path, self.size, self.mtime_ns = path, size, 0
+        with open_regular(start) as file:
+            self.header = _read_header(file.fileno(), size, path)
+        self.tensors = _parse_header(self.header, size, path)[1]
+
+
+def has_header(path: Path) -> bool:
+    """Whether the beginning of a safetensors file, which is all that a path holds, has its whole header."""
+    start = start_of(path, _LENGTH_BYTES)
+    length = int.from_bytes(start, "little")
+    # A length that no file has is found when the header is read.
+    return len(start) == _LENGTH_BYTES and (length > _MAX_HEADER_BYTES or _LENGTH_BYTES + length <= path.stat().st_size)
 
 
 def _read_header(file: int, size: int, path: Path) -> bytes:

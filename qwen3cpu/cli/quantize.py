@@ -58,6 +58,12 @@ def add_command(commands: Commands) -> None:
         help="with --calibrate: print what every matrix costs in q4 (KL divergence; of vectors 1 - cosine)",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="with --calibrate: of the text (default: 0)")
+    parser.add_argument(
+        "--low-disk",
+        action="store_true",
+        help="DELETE each weight file of SOURCE, a folder, once it is packed; of a hub id fetch them one by one, and "
+        "keep none",
+    )
     add_task_flag(parser)
     parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: see `qwen3cpu generate --help`")
     parser.set_defaults(run=run_quantize)
@@ -73,7 +79,15 @@ def run_quantize(args: argparse.Namespace) -> int:
         raise ArgumentError(f"--{flag}: only with --calibrate")
     recipe = replace(Recipe(), **changes) if args.calibrate else False
     start = perf_counter()
-    read, written = pack(args.source, args.out, args.quant, calibrate=recipe, threads=args.threads, task=args.task)
+    read, written = pack(
+        args.source,
+        args.out,
+        args.quant,
+        calibrate=recipe,
+        low_disk=args.low_disk,
+        threads=args.threads,
+        task=args.task,
+    )
     seconds = perf_counter() - start
     file = PackedFile(Path(args.out))
     if args.report:

@@ -31,6 +31,17 @@ def locate(source: str | os.PathLike[str], wanted: Sequence[str] = hub.WHOLE) ->
     Raises ArgumentError for a source of a wrong type, CheckpointError when there is no such path and it is no hub id,
     DownloadError when a model cannot be fetched.
     """
+    here = locate_here(source)
+    if here is not None:
+        return here
+    name = name_on_hub(source)
+    if find_known(os.fsdecode(source)) is not None:
+        return Located(name.repo, name.repo, hub.download(name.repo, wanted))
+    return _on_hub(name, wanted)
+
+
+def locate_here(source: str | os.PathLike[str]) -> Located | None:
+    """A model inside the package, or a path; None for what is neither. ArgumentError as for `locate`."""
     if not isinstance(source, (str, os.PathLike)):
         raise ArgumentError(f"source: expected a path or a hub id, found {type(source).__name__}")
     text = os.fsdecode(source)
@@ -39,13 +50,17 @@ def locate(source: str | os.PathLike[str], wanted: Sequence[str] = hub.WHOLE) ->
     path = os.path.expanduser(text)
     if text and os.path.exists(path):
         return Located(text, Path(path).resolve().name, Path(path))
+    return None
+
+
+def name_on_hub(source: str | os.PathLike[str]) -> hub_gguf.HubName:
+    """What a source that is not here names on the hub. Raises CheckpointError for one that can name nothing there."""
+    text = os.fsdecode(source)
     if isinstance(source, str):
         known = find_known(text)
-        if known is not None:
-            return Located(known.hub_id, known.hub_id, hub.download(known.hub_id, wanted))
-        name = hub_gguf.hub_name(text)
+        name = hub_gguf.hub_name(text) if known is None else hub_gguf.HubName(known.hub_id, None)
         if name is not None:
-            return _on_hub(name, wanted)
+            return name
     raise CheckpointError(
         f"{text!r}: expected an existing model folder, packed file or GGUF file, the name of a released model or a hub "
         f"id of the form owner/name (owner/name:TYPE of a model in GGUF); found none of them{_hint(text)}"

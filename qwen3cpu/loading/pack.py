@@ -9,14 +9,17 @@ from pathlib import Path
 
 from qwen3cpu.arguments import LOADING, named_arguments
 from qwen3cpu.checkpoint.input_files import start_of
+from qwen3cpu.checkpoint.model_texts import ModelTexts
 from qwen3cpu.checkpoint.purpose import Task, check_task
 from qwen3cpu.checkpoint.tensors import NARROW, Quant, check_quant
+from qwen3cpu.checkpoint.weight_source import OpenedModel
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.locate import locate
+from qwen3cpu.loading.low_disk import opened_to_leave
 from qwen3cpu.loading.sources import may_be_packed, open_unpacked
 from qwen3cpu.packed.packed_file import is_packed
 from qwen3cpu.packed.sealed_file import PAGE
-from qwen3cpu.quantization.pack_model import calibrate_to_file, pack_to_file
+from qwen3cpu.quantization.pack_model import calibrate_to_file, pack_and_delete, pack_to_file
 from qwen3cpu.quantization.recipe import Recipe, check_recipe
 from qwen3cpu.system.progress_bar import Progress
 from qwen3cpu.system.thread_count import resolve_threads
@@ -29,6 +32,7 @@ def pack(
     quant: Quant | None = None,
     *,
     calibrate: bool | Recipe = False,
+    low_disk: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
     task: Task | None = None,
@@ -41,6 +45,9 @@ def pack(
         quant: one of QUANTS; default: "q4", or what keeps the levels of a quantised folder or GGUF file.
         calibrate: round to q4 by text that the model writes itself, which takes minutes and costs less quality, and
             keep in q8 what gains most from it; a `qwen3cpu.Recipe` says how and how many. Quant is "q4" then.
+        low_disk: delete each weight file of the source once it is packed. The files of a hub id are fetched one by one,
+            beside `path`, and those in the hub's cache stay. Of a folder only the packed file is left: its own files
+            are gone, also when packing fails halfway. Not with `calibrate`, which needs all weights at once.
         threads: as for `load`.
         progress: a bar to use instead of an own one.
         task: as for `load`. The file says what the model is for from then on.
@@ -51,10 +58,12 @@ def pack(
     Raises:
         ArgumentError: an unknown quant or task; a task that the model was not made for; another quant than "q4" with
             `calibrate`, or a recipe that makes no sense; a path that is something else than a packed file, or cannot be
-            written.
+            written; with `low_disk`, a source whose weights are not files of a folder, or a disk that is too small.
         CheckpointError, ConfigError, DownloadError: as for `load`.
     """
     recipe = _checked_recipe(calibrate, quant)
+    if low_disk and recipe is not None:
+        raise ArgumentError("low_disk: not with calibrate, which needs all weights at once")
     quant = NARROW if recipe is not None else quant
     if quant is not None:
         check_quant(quant)
@@ -63,14 +72,19 @@ def pack(
     out = Path(path)
     if out.exists():
         _check_replaceable(out)
-    name, _, found = locate(source)
-    if may_be_packed(found):
-        raise ArgumentError(f"source: expected a model folder, a GGUF file or a hub id, found the file {found}")
-    opened = open_unpacked(found)
-    weights, texts, chosen = opened.weights, opened.read_texts(), quant or opened.preferred_quant
-    texts = replace(texts, purpose=texts.purpose.chosen(task, name))
+    shown = nullcontext(progress) if progress is not None else Progress("Packing", None)
     try:
-        with nullcontext(progress) if progress is not None else Progress("Packing", None) as bar:
+        if low_disk:
+            with shown as bar, opened_to_leave(source, out, bar.beside) as (name, opened, leaving):
+                texts, chosen = _texts(opened, task, name), quant or opened.preferred_quant
+                pack_and_delete(out, leaving, texts, chosen, name=name, threads=threads, progress=bar)
+            return leaving.stored_bytes, out.stat().st_size
+        name, _, found = locate(source)
+        if may_be_packed(found):
+            raise ArgumentError(f"source: expected a model folder, a GGUF file or a hub id, found the file {found}")
+        opened = open_unpacked(found)
+        weights, texts, chosen = opened.weights, _texts(opened, task, name), quant or opened.preferred_quant
+        with shown as bar:
             if recipe is not None:
                 calibrate_to_file(out, weights, texts, recipe, name=name, threads=threads, progress=bar)
             else:
@@ -78,6 +92,12 @@ def pack(
         return weights.stored_bytes, out.stat().st_size
     except OSError as reason:
         raise ArgumentError(f"path: {out} cannot be written: {reason.strerror or reason}") from reason
+
+
+def _texts(opened: OpenedModel, task: Task | None, name: str) -> ModelTexts:
+    """All but the weights, for the task that the user chose."""
+    texts = opened.read_texts()
+    return replace(texts, purpose=texts.purpose.chosen(task, name))
 
 
 def _checked_recipe(calibrate: bool | Recipe, quant: str | None) -> Recipe | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu.checkpoint.model_texts import ModelTexts
 from qwen3cpu.checkpoint.purpose import GENERATION
+from qwen3cpu.checkpoint.tensors import vector_lengths
 from qwen3cpu.packed.matrix import MatrixLayout, Pack
 from qwen3cpu.packed.packed_file import FORMAT, FORMAT_VERSION, TOKENIZER, Origin
 from qwen3cpu.packed.sealed_file import PAGE, replacing, seal
@@ -72,7 +73,7 @@ def write_packed(
     origin: Origin,
     matrices: Mapping[str, MatrixLayout],
     pack: Pack,
-    vectors: Mapping[str, NDArray[np.float32]],
+    vector: Callable[[str], NDArray[np.float32]],
     source_sums: Callable[[], Mapping[str, str]],
     notes: Mapping[str, str] | None = None,
 ) -> None:
@@ -85,7 +86,7 @@ def write_packed(
         origin: what the file is packed from.
         matrices: what it will hold, in the order of `plan_matrices`.
         pack: fills one matrix after the other; `out` is zeroed and page-aligned.
-        vectors: norm weights and biases.
+        vector: gives a norm weight or bias, when all matrices are packed.
         source_sums: asked when all is packed. Its digests, which may be worked out meanwhile, take the place of those
             of `origin`.
         notes: more entries of `__metadata__`.
@@ -93,8 +94,8 @@ def write_packed(
     Raises:
         OSError: of the file system.
     """
-    lengths = {name: vector.size for name, vector in vectors.items()}
-    sha256 = dict.fromkeys((*matrices, *vectors, TOKENIZER), "0" * 64)
+    lengths = vector_lengths(texts.config)
+    sha256 = dict.fromkeys((*matrices, *lengths, TOKENIZER), "0" * 64)
     buffer = anonymous_bytes(max(matrix.pages for matrix in matrices.values()) * PAGE)
     with replacing(path) as file:
         chunks = _ChunkWriter(file)
@@ -110,8 +111,8 @@ def write_packed(
             pages.fill(0)
             pack(name, matrix, pages[: matrix.bytes])
             write(name, pages)
-        for name, vector in vectors.items():
-            write(name, vector.astype("<f4").view(np.uint8))
+        for name in lengths:
+            write(name, vector(name).astype("<f4").view(np.uint8))
         write(TOKENIZER, np.frombuffer(texts.tokenizer_json, np.uint8))
         chunks.flush()
         file.seek(0)

@@ -35,22 +35,22 @@ class Layer:
         threads: int,
         together: int = 2048,
     ) -> None:
-        """matrices, vectors: of the whole model, by their names in it.
+        """matrices, vectors: of the model, by their names in it; those of the layer are enough.
 
         length: tokens of a sequence. together: tokens of a pass, at least one sequence; its workspace grows with them.
         """
         self._together = together
         alone = replace(config.alone(layer, _native.TILE_ROWS), tie_word_embeddings=True)
         prefix = f"{LAYERS}{layer}."
-        # Neither embedding nor head will be used.
+        # What is outside the layer will not be used.
         embedding = MatrixLayout(WIDE, _native.TILE_ROWS, config.hidden_size)
         own = {EMBEDDING: embedding.with_data(embedding.room())}
         for name, matrix in matrices.items():
             if name.startswith(prefix):
                 own[f"{LAYERS}0.{name.removeprefix(prefix)}"] = matrix
         norms = {
-            name: vectors[name.replace(f"{LAYERS}0.", prefix) if name.startswith(LAYERS) else name]
-            for name in vector_lengths(alone)
+            name: vectors[name.replace(f"{LAYERS}0.", prefix)] if name.startswith(LAYERS) else np.ones(n, np.float32)
+            for name, n in vector_lengths(alone).items()
         }
         self._native = _native.Model(alone.native(length), dict(own), norms, "f16", threads)
         self._length = length

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -11,10 +13,12 @@ from numpy.typing import NDArray
 
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.model_texts import ModelTexts
+from qwen3cpu.checkpoint.readers.low_disk import LowDiskFolder
 from qwen3cpu.checkpoint.tensors import EMBEDDING, NARROW, WIDE, logits_matrix
 from qwen3cpu.checkpoint.weight_source import WeightSource, original_matrix, read_vectors
 from qwen3cpu.packed.matrix import MatrixLayout, Pack, PackedMatrix, all_rooms, plan_matrices
 from qwen3cpu.packed.packed_file import Origin
+from qwen3cpu.packed.sealed_file import PAGE
 from qwen3cpu.quantization.pack_matrix import pack_matrix
 from qwen3cpu.quantization.recipe import Recipe
 from qwen3cpu.system.progress_bar import Progress
@@ -68,7 +72,39 @@ def pack_to_file(
     with SumsOfFiles(files) as sums:
         plan = plan_matrices(texts.config, quant, weights)
         pack = packer(weights, texts.config, quant, threads=threads, progress=progress)
-        write_packed(path, texts, quant, origin, plan, pack, read_vectors(weights), sums.result)
+        write_packed(path, texts, quant, origin, plan, pack, read_vectors(weights).__getitem__, sums.result)
+
+
+def pack_and_delete(
+    path: Path,
+    weights: LowDiskFolder,
+    texts: ModelTexts,
+    quant: str,
+    *,
+    name: str,
+    threads: int,
+    progress: Progress,
+) -> None:
+    """As `pack_to_file`, and each file of the weights is deleted once it is packed. The packed file is the same.
+
+    Raises OSError with errno ENOSPC before anything is deleted when the disk has not enough room.
+    """
+    from qwen3cpu.packed.packed_writer import write_packed
+
+    plan = plan_matrices(texts.config, quant, weights)
+    sizes = {tensor: layout.pages * PAGE for tensor, layout in plan.items()}
+    needed, free = weights.disk_needed(sizes, path.parent), shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"{needed / 1e9:.1f} GB needed on its disk, {free / 1e9:.1f} GB free")
+    pack = packer(weights, texts.config, quant, threads=threads, progress=progress)
+
+    def take(tensor: str, layout: MatrixLayout, out: NDArray[np.uint8]) -> None:
+        pack(tensor, layout, out)
+        weights.done(tensor)
+
+    progress.start("Packing", weights.stored_bytes, "B")
+    origin = Origin(name, weights.fingerprint(), dict.fromkeys(weights.files(), "0" * 64))
+    write_packed(path, texts, quant, origin, plan, take, weights.vector, weights.finish)
 
 
 def calibrate_to_file(
@@ -115,4 +151,4 @@ def calibrate_to_file(
             out[:] = at_hand[tensor].data
 
         notes = {"calibration": describe(recipe, calibrated.costs)}
-        write_packed(path, texts, NARROW, origin, calibrated.plan, take, source.vectors, sums.result, notes)
+        write_packed(path, texts, NARROW, origin, calibrated.plan, take, source.vectors.__getitem__, sums.result, notes)

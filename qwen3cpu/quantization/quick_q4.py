@@ -18,8 +18,16 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
-from qwen3cpu.checkpoint.tensors import EMBEDDING, EXPERTS, NARROW, WIDE, matrices_by_input, tensors_of
-from qwen3cpu.checkpoint.weight_source import WeightSource, original_matrix, read_vectors
+from qwen3cpu.checkpoint.tensors import (
+    EMBEDDING,
+    EXPERTS,
+    NARROW,
+    WIDE,
+    matrices_by_input,
+    tensors_of,
+    tensors_of_layer,
+)
+from qwen3cpu.checkpoint.weight_source import WeightSource, original_matrix
 from qwen3cpu.packed.matrix import MatrixLayout
 from qwen3cpu.quantization.gptq import Rounding, column_order, damped
 from qwen3cpu.quantization.layer_runner import Layer
@@ -38,11 +46,13 @@ Block = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
 class QuickPacker:
-    """Packs the matrices of a model as q4, one after the other in the order of the forward pass."""
+    """Packs the matrices of a model as q4, one after the other in the order of the forward pass.
+
+    A layer's matrices are all read when the first of them is packed, and each again when it is packed.
+    """
 
     def __init__(self, weights: WeightSource, config: ModelConfig, *, threads: int, progress: Progress) -> None:
         self._weights, self._config, self._threads, self._progress = weights, config, threads, progress
-        self._vectors = read_vectors(weights)
         self._tensors = {tensor.name: tensor for tensor in tensors_of(config)}
         self._length = min(SEQUENCE, config.max_position_embeddings)
         self._layer = -1
@@ -52,6 +62,8 @@ class QuickPacker:
 
     def pack(self, name: str, layout: MatrixLayout, out: NDArray[np.uint8]) -> None:
         """Pack one matrix into out, uint8 [layout.bytes]. Raises CheckpointError for a weight that is not finite."""
+        if name == EMBEDDING:
+            self._x = self._random_tokens()
         blocks = self._blocks_of(name) if layout.format == NARROW else None
         if blocks is None:
             pack_matrix(self._weights, name, layout, out, threads=self._threads, progress=self._progress)
@@ -80,8 +92,6 @@ class QuickPacker:
 
     def _enter(self, layer: int) -> None:
         """Run the next layer: collect the moments of its inputs and take the residual stream through it."""
-        if layer == 0:
-            self._x = self._random_tokens()
         matrices = {}
         readers = matrices_by_input(self._config, layer)
         for name in chain.from_iterable(readers.values()):
@@ -90,8 +100,10 @@ class QuickPacker:
             out = layout.room()
             pack_matrix(self._weights, name, layout, out, threads=self._threads, progress=None)
             matrices[name] = layout.with_data(out)
+        norms = [tensor.name for tensor in tensors_of_layer(self._config, layer) if not tensor.is_matrix]
+        vectors = {name: self._weights.vector(name) for name in norms}
         runner = Layer(
-            self._config, matrices, self._vectors, layer, length=self._length, threads=self._threads, together=TOGETHER
+            self._config, matrices, vectors, layer, length=self._length, threads=self._threads, together=TOGETHER
         )
         self._moments, self._blocks, self._layer = {}, {}, layer
         for inputs in runner.advance(self._x, *(shown for shown in readers if shown != EXPERTS)):

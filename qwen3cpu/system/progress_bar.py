@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -72,6 +74,18 @@ class Progress:
             self._line.advance(n)
         if self._bar is not None and self._task is not None:
             self._bar.advance(self._task, n)
+
+    @contextmanager
+    def beside(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A second bar in a terminal, for the time of a block; gives a function that takes how much is done."""
+        if self._bar is None:
+            yield lambda done: None
+            return
+        bar, task = self._bar, self._bar.add_task(description, total=total)
+        try:
+            yield lambda done: bar.update(task, completed=done)
+        finally:
+            bar.remove_task(task)
 
 
 def _make_bar(unit: str) -> RichProgress:

@@ -52,6 +52,21 @@ def test_counts_on_a_terminal() -> None:
     assert "40/40 tokens 0:00:00" in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)  # without colours
 
 
+BESIDE = (
+    "import time\nfrom qwen3cpu.system.progress_bar import Progress\n"
+    "with Progress('Packing', 40) as progress:\n"
+    "    with progress.beside('model-00001', 70) as show: show(35); time.sleep(0.3)\n"
+)
+
+
+def test_a_second_bar_on_a_terminal() -> None:
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", on_a_terminal(BESIDE))
+    assert "Packing" in shown
+    assert "35/70 bytes" in shown
+    with Progress("Packing", 40) as progress, progress.beside("model-00001", 70) as show:
+        show(35)  # nothing to see, and no error
+
+
 def test_bytes_of_a_merge_on_a_terminal(tmp_path: Path) -> None:
     base = write_checkpoint(tmp_path / "base")
     write_adapter(tmp_path / "adapter", base.config, KINDS["plain"], seed=3)

@@ -7,7 +7,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -104,7 +104,8 @@ class Hub(BaseHTTPRequestHandler):
             self.wfile.write(data[first : first + (len(data) - first) // 2])
             self.close_connection = True
         elif with_body:
-            self.wfile.write(data[first:])
+            with suppress(ConnectionError):  # the client had enough
+                self.wfile.write(data[first:])
 
     def log_message(self, *args: object) -> None:
         """Nothing on stderr."""

@@ -331,6 +331,7 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using quantize' -l text -xka "(__fish_c
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using quantize' -l bits -x -d 'with --calibrate: per weight, on average; what q4 leaves goes to the matrices that gain most from q8 (default: 6.1)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using quantize' -l report -d 'with --calibrate: print what every matrix costs in q4 (KL divergence; of vectors 1 - cosine)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using quantize' -l seed -x -d 'with --calibrate: of the text (default: 0)'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using quantize' -l low-disk -d 'DELETE each weight file of SOURCE, a folder, once it is packed; of a hub id fetch them one by one, and keep none'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using quantize' -l task -xka "generation embedding reranking" -d 'what the model was made for, where its files do not say so (default: what they say, or generation)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using quantize' -s t -l threads -x -d 'default: see `qwen3cpu generate --help`'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using quantize; and test $_shtab_qwen3cpu_npos -eq 0' -ka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'a folder, a GGUF file or a hub id such as Qwen/Qwen3-1.7B'

@@ -350,6 +350,7 @@ _shtab_qwen3cpu_quantize_options=(
   "--bits[with --calibrate\: per weight, on average\; what q4 leaves goes to the matrices that gain most from q8 (default\: 6.1)]:X:"
   "--report[with --calibrate\: print what every matrix costs in q4 (KL divergence\; of vectors 1 - cosine)]"
   "--seed[with --calibrate\: of the text (default\: 0)]:N:"
+  "--low-disk[DELETE each weight file of SOURCE, a folder, once it is packed\; of a hub id fetch them one by one, and keep none]"
   "--task[what the model was made for, where its files do not say so (default\: what they say, or generation)]:task:(generation embedding reranking)"
   {-t,--threads}"[default\: see \`qwen3cpu generate --help\`]:N:"
   ":a folder, a GGUF file or a hub id such as Qwen\/Qwen3-1.7B:_qwen3cpu_models"

@@ -20,6 +20,7 @@ from qwen3cpu.checkpoint.readers.folder_texts import read_folder_config, read_fo
 from qwen3cpu.checkpoint.readers.safetensors_folder import FolderWeights
 from qwen3cpu.checkpoint.readers.tied_head import with_config
 from qwen3cpu.checkpoint.weight_source import FolderSource, OpenedModel
+from qwen3cpu.errors import CheckpointError
 
 WeightReader = Callable[[Path, ModelTexts], FolderSource]
 """reader(folder, its texts) opens the weights of a model folder. Raises CheckpointError."""
@@ -61,10 +62,16 @@ class SourceKind(NamedTuple):
     read_config: Callable[[Path], ModelConfig]
 
 
-def _open_folder(folder: Path) -> OpenedModel:
+def open_folder(folder: Path, plain: WeightReader | None = None) -> OpenedModel:
+    """Open a model folder. plain: reads weights that are not quantized; no others are opened then.
+
+    Raises CheckpointError (ConfigError).
+    """
     texts = read_folder_texts(folder, WEIGHT_READERS)
     method = quant_method(parse_object(texts.config_json, str(folder)))
-    weights = WEIGHT_READERS[method](folder, texts)
+    if plain is not None and method is not None:
+        raise CheckpointError(f"{folder}: expected weights that are not quantized, found {method!r} in config.json")
+    weights = (plain or WEIGHT_READERS[method])(folder, texts)
     texts = with_config(texts, weights.config)
     if texts.purpose.own_head:
         texts = replace(texts, purpose=replace(texts.purpose, score=weights.score_head()))
@@ -95,7 +102,7 @@ def _read_gguf_config(path: Path) -> ModelConfig:
 
 
 SOURCE_KINDS: Final = (
-    SourceKind(Path.is_dir, _open_folder, _read_folder_config),
+    SourceKind(Path.is_dir, open_folder, _read_folder_config),
     SourceKind(is_gguf, _open_gguf, _read_gguf_config),
 )
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.model_texts import ModelTexts
 from qwen3cpu.checkpoint.readers.stored_folder import SCORE, StoredFolder
+from qwen3cpu.checkpoint.readers.tensor_files import IN_FOLDER, WeightFiles
 from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, HEAD, LAYERS
 from qwen3cpu.errors import CheckpointError
 
@@ -22,14 +23,14 @@ class FolderWeights(StoredFolder):
 
     preferred_quant = DEFAULT_QUANT
 
-    def __init__(self, folder: Path, texts: ModelTexts) -> None:
+    def __init__(self, folder: Path, texts: ModelTexts, files: WeightFiles = IN_FOLDER) -> None:
         """Open the files, as `TensorFiles` says.
 
         Raises CheckpointError for a tensor that is missing, misshapen or in a dtype that is not BF16, F16 or F32, and
         for tensors inside `model.layers` that the configuration does not call for (more layers, a bias): leaving those
         out would run another model than the file holds. Any other extra tensor is ignored, as in transformers.
         """
-        super().__init__(folder, texts)
+        super().__init__(folder, texts, files)
         expected: dict[str, tuple[int, ...]] = {**self.matrices, **{name: (n,) for name, n in self.vectors.items()}}
         for name, shape in expected.items():
             self.tensors.check(name, shape)

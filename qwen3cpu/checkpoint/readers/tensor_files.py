@@ -38,17 +38,35 @@ _KINDS: Final[tuple[tuple[str, str, OpenFile], ...]] = (
 """(a single file, the index of several, how to open one), in the order in which they are looked for."""
 
 
+class WeightFiles:
+    """Where the weight files of a folder come from: they are in it."""
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is such a file; a name that the system does not allow is none."""
+        try:
+            return path.exists()
+        except OSError:
+            return False
+
+    def open(self, path: Path, open_file: OpenFile) -> MappedTensors:
+        """Open one, in the way of its kind. Raises CheckpointError."""
+        return open_file(path)
+
+
+IN_FOLDER: Final = WeightFiles()
+
+
 class TensorFiles:
     """Every tensor of a model folder; read through mmap."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, files: WeightFiles = IN_FOLDER) -> None:
         """Open model.safetensors or, as transformers does only when there is none, the shards of its index; else
         pytorch_model.bin, else the shards of its index.
 
         Raises CheckpointError for files that are missing or damaged, and for names that two tensors would have.
         """
         self.path = folder
-        self._file_of = _open_files(folder)
+        self._file_of = _open_files(folder, files)
         self._stored = own_names(self._file_of, folder)
 
     def __contains__(self, name: str) -> bool:
@@ -57,16 +75,17 @@ class TensorFiles:
     def __iter__(self) -> Iterator[str]:
         return iter(self._stored)
 
-    def _file(self, name: str) -> MappedTensors:
+    def file(self, name: str) -> MappedTensors:
+        """The file of a tensor."""
         return self._file_of[self._stored[name]]
 
     def entry(self, name: str) -> TensorEntry:
         """dtype, shape and place of a tensor."""
-        return self._file(name).tensors[self._stored[name]]
+        return self.file(name).tensors[self._stored[name]]
 
     def where(self, name: str) -> str:
         """The file of a tensor, and its name there, for messages."""
-        return f"{self._file(name).path}: tensor {self._stored[name]}"
+        return f"{self.file(name).path}: tensor {self._stored[name]}"
 
     def check(self, name: str, shape: tuple[int, ...], dtypes: Collection[str] = FLOATS) -> None:
         """Raise CheckpointError unless there is a tensor of this name and shape, in one of the dtypes."""
@@ -80,7 +99,7 @@ class TensorFiles:
 
     def array(self, name: str) -> NDArray[Any]:
         """A tensor in its shape, as `SafetensorsFile.array` gives it: a view of the file."""
-        return self._file(name).array(self._stored[name])
+        return self.file(name).array(self._stored[name])
 
     def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
         """Rows [first, last) of a tensor, aligned: a view of the file where it can be one."""
@@ -89,7 +108,7 @@ class TensorFiles:
 
     def raw(self, name: str) -> NDArray[np.uint8]:
         """The bytes of a tensor: a view of the file."""
-        return self._file(name).raw(self._stored[name])
+        return self.file(name).raw(self._stored[name])
 
     def finite(self, name: str) -> NDArray[np.float32]:
         """A tensor of floats as float32, a copy. Raises CheckpointError when a value is not finite."""
@@ -112,7 +131,7 @@ class TensorFiles:
         """Call madvise with mmap.`option` for parts [first, last) of `parts` equal ones of a tensor."""
         entry = self.entry(name)
         size = entry.stop - entry.start
-        self._file(name).advise(option, entry.start + size * first // parts, entry.start + size * last // parts)
+        self.file(name).advise(option, entry.start + size * first // parts, entry.start + size * last // parts)
 
     def files(self) -> dict[str, Path]:
         """Name -> path of every file."""
@@ -131,42 +150,36 @@ class TensorFiles:
         return digest.hexdigest()
 
 
-def _open_files(folder: Path) -> dict[str, MappedTensors]:
+def _open_files(folder: Path, files: WeightFiles) -> dict[str, MappedTensors]:
     """Tensor name -> the file that holds it."""
     for single, index, open_file in _KINDS:
-        if _exists(folder / single):
-            file = open_file(folder / single)
+        if files.exists(folder / single):
+            file = files.open(folder / single, open_file)
             return dict.fromkeys(file.tensors, file)
         if (found := read_file(folder / index)) is not None:
-            return _open_shards(folder, index, found, open_file)
+            return _open_shards(folder, files, index, found, open_file)
     check_no_adapter(folder)
     single, index, _ = _KINDS[0]
     raise CheckpointError(f"{folder}: expected {single} or {index}, found {describe_other_weights(folder)}")
 
 
-def _open_shards(folder: Path, index: str, data: bytes, open_file: OpenFile) -> dict[str, MappedTensors]:
+def _open_shards(
+    folder: Path, files: WeightFiles, index: str, data: bytes, open_file: OpenFile
+) -> dict[str, MappedTensors]:
     source = f"{folder / index}"
     weight_map = parse_object(data, source).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{source}: weight_map: expected an object of tensor names, found {brief(weight_map)}")
-    files: dict[str, MappedTensors] = {}
+    opened: dict[str, MappedTensors] = {}
     file_of = {}
     for name, shard in weight_map.items():
         if not isinstance(shard, str) or shard in ("", ".", "..") or set(shard) & set("/\\\0"):
             raise CheckpointError(f"{source}: weight_map: {name!r}: expected a file name, found {brief(shard)}")
-        if shard not in files:
-            if not _exists(folder / shard):
+        if shard not in opened:
+            if not files.exists(folder / shard):
                 raise CheckpointError(f"{folder}: expected the file {shard} that {index} names, found none")
-            files[shard] = open_file(folder / shard)
-        if name not in files[shard].tensors:
+            opened[shard] = files.open(folder / shard, open_file)
+        if name not in opened[shard].tensors:
             raise CheckpointError(f"{folder / shard}: expected tensor {name!r} as {index} says, found none")
-        file_of[name] = files[shard]
+        file_of[name] = opened[shard]
     return file_of
-
-
-def _exists(path: Path) -> bool:
-    """Whether a path is there; a name that the system does not allow is not."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
