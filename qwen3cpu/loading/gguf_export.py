@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from itertools import chain, groupby
+from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, NamedTuple, TypeAlias, get_args
 
@@ -17,6 +19,7 @@ from qwen3cpu.checkpoint.dtypes import as_float32
 from qwen3cpu.checkpoint.gguf_file import is_gguf
 from qwen3cpu.checkpoint.gguf_types import BLOCKS
 from qwen3cpu.checkpoint.model_texts import ModelTexts
+from qwen3cpu.checkpoint.readers.gguf_keys import DENSE, WITH_EXPERTS
 from qwen3cpu.checkpoint.readers.gguf_weights import GgufWeights
 from qwen3cpu.checkpoint.tensors import NARROW, WIDE, Tensor, tensors_of
 from qwen3cpu.checkpoint.weight_source import WeightSource, read_vectors
@@ -96,7 +99,7 @@ def export_gguf(
             replacing(out) as file,
             nullcontext(progress) if progress is not None else Progress("Exporting", None) as bar,
         ):
-            writer = gguf.GGUFWriter(None, "qwen3")
+            writer = gguf.GGUFWriter(None, DENSE if opened.texts.config.experts is None else WITH_EXPERTS)
             add_metadata(writer, opened.texts, label, _FILE_TYPES[kind])
             _write_tensors(writer, file, opened, kind, bar)
         return out.stat().st_size
@@ -142,8 +145,13 @@ def _open_packed(file: PackedFile, kind: str) -> _Source:
 def _check(texts: ModelTexts, name: str) -> None:
     if texts.purpose.task == "reranking":
         raise CheckpointError(f"{name}: expected a model for generation or embedding, found a reranker")
-    if texts.config.experts is not None:
-        raise CheckpointError(f"{name}: expected a dense model, found one with experts, which cannot be exported")
+    experts = texts.config.experts
+    if experts is not None and experts.dense_layers:
+        raise CheckpointError(
+            f"{name}: expected experts in all layers, as llama.cpp does, found none in layer {experts.dense_layers[0]}"
+        )
+    if experts is not None and not experts.normalised:
+        raise CheckpointError(f"{name}: norm_topk_prob: expected true, which llama.cpp always does, found false")
     if texts.config.attention_bias:
         raise CheckpointError(f"{name}: attention_bias: expected false (llama.cpp has no bias of o_proj), found true")
 
@@ -151,23 +159,24 @@ def _check(texts: ModelTexts, name: str) -> None:
 def _write_tensors(writer: Any, file: BinaryIO, source: _Source, kind: str, progress: Progress) -> None:
     from gguf.gguf_writer import WriterState
 
-    tensors = {tensor: _type_of(tensor, source.texts, kind) for tensor in tensors_of(source.texts.config)}
+    # The experts of a layer lie behind one another in one tensor.
+    tensors = {name: list(group) for name, group in groupby(tensors_of(source.texts.config), lambda t: t.gguf_name)}
+    types = {name: _type_of(group[0], source.texts, kind) for name, group in tensors.items()}
     total = 0
-    for tensor, own in tensors.items():
-        row_bytes = _row_bytes(tensor.shape[-1], own)
-        size = row_bytes * (tensor.shape[0] if tensor.is_matrix else 1)
-        shape = (*tensor.shape[:-1], row_bytes)
-        writer.add_tensor_info(tensor.gguf_name, shape, np.dtype(np.uint8), size, raw_dtype=_NUMBERS[own])
-        total += size
+    for name, own in types.items():
+        *rows, cols = tensors[name][0].gguf_shape
+        shape = (*rows, _row_bytes(cols, own))
+        writer.add_tensor_info(name, shape, np.dtype(np.uint8), prod(shape), raw_dtype=_NUMBERS[own])
+        total += prod(shape)
     writer.fout, writer.state = [file], WriterState.EMPTY  # as if it had opened the file itself
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     writer.write_padding(file, file.tell())
     progress.start("Exporting", total, "B")
-    for tensor, own in tensors.items():
+    for name, own in types.items():
         written = 0
-        for data in _pieces(tensor, own, source):
+        for data in chain.from_iterable(_pieces(tensor, own, source) for tensor in tensors[name]):
             file.write(data.data)
             written += data.nbytes
             progress.advance(data.nbytes)
@@ -175,8 +184,11 @@ def _write_tensors(writer: Any, file: BinaryIO, source: _Source, kind: str, prog
 
 
 def _type_of(tensor: Tensor, texts: ModelTexts, kind: str) -> str:
-    """The type that a tensor is written in: vectors stay float32, and rows that are no whole blocks 16-bit numbers."""
-    if not tensor.is_matrix:
+    """The type that a tensor is written in.
+
+    Vectors and routers stay float32, and rows that are no whole blocks 16-bit numbers.
+    """
+    if not tensor.is_matrix or tensor.row.role == "router":
         return "F32"
     if kind == "Q4_0" and tensor.format(NARROW, texts.config) != NARROW:
         kind = "Q8_0"

@@ -32,7 +32,7 @@ def add_metadata(writer: GGUFWriter, texts: ModelTexts, name: str, file_type: in
     _add_sampling(writer, texts)
     _add_tokenizer(writer, texts, name)
     if texts.purpose.task == "embedding":
-        writer.add_uint32("qwen3.pooling_type", _LAST_TOKEN)
+        writer.add_uint32(f"{writer.arch}.pooling_type", _LAST_TOKEN)
 
 
 def _add_shape(writer: GGUFWriter, config: ModelConfig, name: str) -> None:
@@ -46,6 +46,10 @@ def _add_shape(writer: GGUFWriter, config: ModelConfig, name: str) -> None:
     writer.add_value_length(config.head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_theta)
+    if config.experts is not None:
+        writer.add_expert_count(config.experts.count)
+        writer.add_expert_used_count(config.experts.chosen)
+        writer.add_expert_feed_forward_length(config.experts.width)
     scaling = config.rope_scaling
     if scaling is None:
         return
@@ -53,14 +57,15 @@ def _add_shape(writer: GGUFWriter, config: ModelConfig, name: str) -> None:
         raise CheckpointError(
             f"{name}: rope_scaling: truncate: expected true, which llama.cpp always does, found false"
         )
-    writer.add_string("qwen3.rope.scaling.type", "yarn")
-    writer.add_float32("qwen3.rope.scaling.factor", scaling.factor)
-    writer.add_uint32("qwen3.rope.scaling.original_context_length", scaling.original_max_position_embeddings)
-    writer.add_float32("qwen3.rope.scaling.yarn_beta_fast", scaling.beta_fast)
-    writer.add_float32("qwen3.rope.scaling.yarn_beta_slow", scaling.beta_slow)
+    key = f"{writer.arch}.rope.scaling"
+    writer.add_string(f"{key}.type", "yarn")
+    writer.add_float32(f"{key}.factor", scaling.factor)
+    writer.add_uint32(f"{key}.original_context_length", scaling.original_max_position_embeddings)
+    writer.add_float32(f"{key}.yarn_beta_fast", scaling.beta_fast)
+    writer.add_float32(f"{key}.yarn_beta_slow", scaling.beta_slow)
     usual = 0.1 * math.log(scaling.factor) + 1.0
     if not math.isclose(scaling.scale(), usual, rel_tol=1e-12):
-        writer.add_float32("qwen3.rope.scaling.attn_factor", scaling.scale() / usual)
+        writer.add_float32(f"{key}.attn_factor", scaling.scale() / usual)
 
 
 def _add_sampling(writer: GGUFWriter, texts: ModelTexts) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from checkpoint_texts import control_ids
-from checkpoints import write_checkpoint
+from checkpoints import EXPERTS, write_checkpoint
 from quantized_oracle import unpack
 from retrieval_models import write_embedding_model, write_scoring_model
 
@@ -29,6 +29,7 @@ gguf = pytest.importorskip("gguf")
 
 IDS = list(range(3, 40))
 SHAPE = {"hidden_size": 96, "intermediate_size": 160, "head_dim": 32}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}
 VALUE = "model.layers.{}.self_attn.v_proj.weight"
 
 
@@ -47,6 +48,57 @@ def test_bf16_is_the_model_of_the_folder(tmp_path: Path, tied: bool) -> None:
     assert ("output.weight" in tensors) is not tied
     assert {tensor.type for tensor in tensors.values() if len(tensor.shape) == 2} == {"BF16"}
     assert {tensor.type for tensor in tensors.values() if len(tensor.shape) == 1} == {"F32"}
+
+
+@pytest.mark.parametrize("source", ["model", "model.qwen3", "model.gguf"])
+def test_a_model_with_experts(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also from a packed file and a GGUF file; the experts of a layer are one tensor, written in pieces."""
+    written = write_checkpoint(tmp_path / "model", rope_scaling=YARN, **EXPERTS, **SHAPE)
+    qwen3cpu.pack(tmp_path / "model", tmp_path / "model.qwen3", "bf16")
+    export_gguf(tmp_path / "model", tmp_path / "model.gguf")
+    monkeypatch.setattr(gguf_export, "_CHUNK_BYTES", 10_000)
+    export_gguf(tmp_path / source, tmp_path / "again.gguf")
+    for quant in ("f32", "q8", "q4"):
+        np.testing.assert_array_equal(logits(tmp_path / "again.gguf", quant), logits(tmp_path / "model", quant))
+    reader = gguf.GGUFReader(tmp_path / "again.gguf")
+    fields = {name: field.contents() for name, field in reader.fields.items()}
+    assert fields["general.architecture"] == "qwen3moe"
+    assert [fields[f"qwen3moe.expert_{key}"] for key in ("count", "used_count", "feed_forward_length")] == [8, 2, 40]
+    assert fields["qwen3moe.rope.scaling.factor"] == YARN["factor"]
+    assert not [name for name in fields if name.startswith("qwen3.")]
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    for layer in range(2):
+        assert tensors[f"blk.{layer}.ffn_gate_inp.weight"].tensor_type.name == "F32"
+        for part in ("gate", "up", "down"):
+            stacked = [written.tensors[f"model.layers.{layer}.mlp.experts.{n}.{part}_proj.weight"] for n in range(8)]
+            tensor = tensors[f"blk.{layer}.ffn_{part}_exps.weight"]
+            assert tensor.tensor_type.name == "BF16"
+            found = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+            np.testing.assert_array_equal(found, np.stack(stacked))
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0"])
+def test_experts_are_rounded_as_the_package_rounds(tmp_path: Path, kind: str) -> None:
+    shape = {**SHAPE, "moe_intermediate_size": 64}
+    written = write_checkpoint(tmp_path / "model", **{**EXPERTS, **shape})
+    export_gguf(tmp_path / "model", tmp_path / "model.gguf", kind)
+    weights = open_gguf(tmp_path / "model.gguf").weights
+    own = gguf.GGMLQuantizationType[kind]
+    for name in weights.matrices:
+        if ".experts." in name:
+            assert weights.stored_type(name) == kind
+            expected = gguf.quants.dequantize(gguf.quants.quantize(written.tensors[name], own), own)
+            np.testing.assert_array_equal(original_matrix(weights, name), expected)
+
+
+def test_experts_that_llama_cpp_does_not_have(tmp_path: Path) -> None:
+    for changes, says in (
+        ({"mlp_only_layers": [1]}, "found none in layer 1"),
+        ({"norm_topk_prob": False}, "norm_topk"),
+    ):
+        write_checkpoint(tmp_path / "model", **{**EXPERTS, **changes})
+        with pytest.raises(CheckpointError, match=says):
+            export_gguf(tmp_path / "model", tmp_path / "model.gguf")
 
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_0"])

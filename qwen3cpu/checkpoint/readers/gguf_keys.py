@@ -16,8 +16,9 @@ from qwen3cpu.checkpoint.json_fields import Fields
 
 _logger = logging.getLogger("qwen3cpu")
 
+DENSE: Final = "qwen3"
 WITH_EXPERTS: Final = "qwen3moe"
-_ARCHITECTURES: Final = ("qwen3", WITH_EXPERTS)
+_ARCHITECTURES: Final = (DENSE, WITH_EXPERTS)
 
 
 def architecture(fields: Fields) -> str:
