@@ -9,7 +9,7 @@ from qwen3cpu.checkpoint.json_fields import Fields
 
 MODEL_TYPE: Final = "qwen3_moe"
 ARCHITECTURE: Final = "Qwen3MoeForCausalLM"
-_MOST: Final = 4096
+MOST_EXPERTS: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def read_experts(fields: Fields, layers: int) -> Experts | None:
         return None
     # Some tools write the name that other architectures have.
     key = "num_experts" if "num_experts" in fields.values else "num_local_experts"
-    count = fields.integer(key, 0, _MOST)
+    count = fields.integer(key, 0, MOST_EXPERTS)
     if count == 0:
         return None
     step = fields.optional_integer("decoder_sparse_step", 1, 1 << 20) or 1

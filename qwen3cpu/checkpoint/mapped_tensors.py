@@ -93,9 +93,12 @@ class MappedTensors:
 
     def raw(self, name: str) -> NDArray[np.uint8]:
         """The bytes of a tensor; a view of the file."""
+        return self.between(self.tensors[name].start, self.tensors[name].stop)
+
+    def between(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Bytes [start, stop); a view of the file."""
         self.check_size()
-        entry = self.tensors[name]
-        return np.frombuffer(self._map, dtype=np.uint8, count=entry.stop - entry.start, offset=entry.start)
+        return np.frombuffer(self._map, dtype=np.uint8, count=stop - start, offset=start)
 
     def advise(self, option: str, start: int, stop: int) -> None:
         """Call madvise on bytes [start, stop) with mmap.`option`, where the system has it."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from qwen3cpu.checkpoint.stacked_experts import expert_name
 from qwen3cpu.errors import CheckpointError
 
 # Put around a module by torch.compile, DataParallel, FSDP and activation checkpointing: anywhere in a name.
@@ -61,7 +62,7 @@ def own_name(name: str) -> str:
 
 def _own_name(name: str) -> tuple[str, str | None]:
     """The name without prefixes, and the prefix of a tensor of the model's body."""
-    plain = _WRAPPERS.sub("", name)
+    plain = expert_name(_WRAPPERS.sub("", name))
     if match := _BODY.fullmatch(plain):
         return f"model.{match[2]}", match[1]
     if match := _HEAD.fullmatch(plain):

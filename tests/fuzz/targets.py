@@ -10,6 +10,7 @@ QUANTIZED = {
     "compressed": "ct_w4a16_asym",
     "bitsandbytes": "bnb_nf4_double",
     "mlx": "mlx_mixed",
+    "mlx-experts": "mlx_experts",
 }
 """Name -> files in tests/support/made; "NAME-config" damages config.json, "NAME-tensors" the quantized tensors."""
 QUANTIZED_TARGETS = tuple(f"{name}-{part}" for name in QUANTIZED for part in ("config", "tensors"))

@@ -51,9 +51,9 @@ class Shard(MappedTensors):
         self._open_whole = open_whole
         self._file: MappedTensors | None = None
 
-    def raw(self, name: str) -> NDArray[np.uint8]:
-        """The bytes of a tensor; a view of the file. Raises CheckpointError, DownloadError."""
-        return self._whole().raw(name)
+    def between(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Bytes [start, stop); a view of the file. Raises CheckpointError, DownloadError."""
+        return self._whole().between(start, stop)
 
     def _whole(self) -> MappedTensors:
         if self._file is None:

@@ -2,7 +2,7 @@
 
 Rows lie one after another, each a run of bits in uint32 words. `mlx.core.dequantize` computes in the dtype of the
 scales and rounds after each step: scale * n, then + bias. In the modes mxfp4 and mxfp8 a scale is a power of two, and a
-weight is the product in bfloat16, which is exact.
+weight is the product in bfloat16, which is exact. The experts of a layer are one tensor (stacked_experts.py).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from qwen3cpu.checkpoint.readers.options import inner_fields, must_be, quantizat
 from qwen3cpu.checkpoint.readers.quantized_folder import Part, QuantizedFolder, StoredMatrix
 from qwen3cpu.checkpoint.readers.row_groups import packed_rows, words_of
 from qwen3cpu.checkpoint.readers.tensor_files import FLOATS, TensorFiles
+from qwen3cpu.checkpoint.stacked_experts import stack_of
 from qwen3cpu.checkpoint.weight_source import Groups
 from qwen3cpu.errors import CheckpointError
 
@@ -59,7 +60,7 @@ def open_mlx(folder: Path, texts: ModelTexts) -> QuantizedFolder:
     def open_matrix(tensors: TensorFiles, module: str, shape: tuple[int, int]) -> StoredMatrix | None:
         if f"{module}.scales" not in tensors:
             return None
-        mode = overrides.get(module, base)
+        mode = overrides.get(module) or overrides.get(stack_of(module), base)
         return (AffineMatrix if mode.mode == _AFFINE else FloatMatrix)(tensors, module, shape, mode)
 
     return QuantizedFolder(folder, texts, open_matrix)

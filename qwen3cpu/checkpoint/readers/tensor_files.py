@@ -16,6 +16,7 @@ from qwen3cpu.checkpoint.json_fields import brief, parse_object
 from qwen3cpu.checkpoint.mapped_tensors import DTYPE_BYTES, MappedTensors, TensorEntry
 from qwen3cpu.checkpoint.readers.folder_kind import check_no_adapter, describe_other_weights
 from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
+from qwen3cpu.checkpoint.stacked_experts import split_stacks
 from qwen3cpu.checkpoint.tensor_names import own_names
 from qwen3cpu.errors import CheckpointError
 
@@ -66,7 +67,7 @@ class TensorFiles:
         Raises CheckpointError for files that are missing or damaged, and for names that two tensors would have.
         """
         self.path = folder
-        self._file_of = _open_files(folder, files)
+        self._file_of = split_stacks(_open_files(folder, files))
         self._stored = own_names(self._file_of, folder)
 
     def __contains__(self, name: str) -> bool:
