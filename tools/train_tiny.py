@@ -1,5 +1,7 @@
 """Train the model that is embedded in the package: `python tools/train_tiny.py`.
 
+The first part begins with nothing, the second adds what people try first. `--from` leaves out the first part.
+
 Writes the model's folder (Hugging Face layout) with its card, and the held-out problems for the accuracy test. Needs
 torch, tokenizers and safetensors. Ctrl-C loses at most the steps since the last checkpoint; go on with `--resume`.
 """
@@ -13,12 +15,12 @@ from pathlib import Path
 
 import torch
 from tiny.evaluation import HELD_OUT, evaluate, held_out_problems, write_held_out
-from tiny.export import Measurement, round_to_bfloat16, write_card, write_model
+from tiny.export import Measurement, load_weights, write_card, write_model
 from tiny.model import Config, Qwen3
 from tiny.problems import Problem
 from tiny.samples import draw_sample
 from tiny.tokenizer import CONTROL, SPECIAL, train_tokenizer
-from tiny.training import Recipe, train
+from tiny.training import TRIES, Recipe, train
 from tokenizers import Tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,6 +63,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "qwen3cpu" / "assets" / "tiny", help="folder of the model")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "tiny", help="folder of the checkpoints")
     parser.add_argument("--held-out", type=Path, default=ROOT / "tests" / "support" / "tiny_heldout.json")
+    parser.add_argument("--from", dest="start", type=Path, help="model to begin with in place of the first part")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--threads", type=int, default=1, help="more than one helps on an idle machine only")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
@@ -70,9 +73,16 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer(args.seed)
     tokenizer.save(str(args.work / "tokenizer.json"))
-    recipe = Recipe(seed=args.seed, steps=args.steps)
-    model, state = train(tokenizer, Config(), recipe, args.work, args.resume)
-    round_to_bfloat16(model)
+    torch.manual_seed(args.seed)
+    model = Qwen3(Config())
+    parts = {"first": Recipe(seed=args.seed, steps=args.steps), "tries": TRIES}
+    states = {}
+    for name, recipe in parts.items():
+        if name == "first" and args.start:
+            load_weights(model, args.start)
+        else:
+            states[name] = train(tokenizer, model, recipe, args.work / f"{name}.pt", args.resume)
+            write_model(args.work / name, model, tokenizer)
     problems = held_out_problems()
     write_held_out(args.held_out, problems)
     write_model(args.out, model, tokenizer)
@@ -85,8 +95,8 @@ def main() -> None:
         args.out,
         model,
         tokenizer.get_vocab_size(),
-        recipe,
-        state,
+        parts,
+        states,
         measure(model, tokenizer, problems),
         "".join(changed),
     )

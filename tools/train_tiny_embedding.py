@@ -1,6 +1,7 @@
 """Train the embedding model that is inside the package: `python tools/train_tiny_embedding.py`.
 
-Begins with the embedding and the first layers of the chat model inside the package. Writes the model's folder in the
+Begins with the embedding and the first layers of the chat model as it is after the first part of its training, where
+tools/train_tiny.py leaves it. Writes the model's folder in the
 layout of Qwen3-Embedding with its card, and the texts and questions that test search. Needs torch, tokenizers and
 safetensors.
 """
@@ -11,25 +12,19 @@ import argparse
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from tiny.embedding import EmbeddingRecipe, first_hits, first_layers, train_embedding
 from tiny.embedding_export import write_embedding_card, write_embedding_model, write_search_test
-from tiny.export import round_to_bfloat16
+from tiny.export import load_weights
 from tiny.facts import test_pairs
 from tiny.model import Config, Qwen3
+from tiny.training import round_to_bfloat16
 from tokenizers import Tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSETS = ROOT / "qwen3cpu" / "assets"
+FIRST = ROOT / "build" / "tiny" / "first"
 LAYERS = 2
 OTHER_DRAWS = range(101, 111)
-
-
-def chat_model(folder: Path) -> Qwen3:
-    """The embedded chat model."""
-    model = Qwen3(Config())
-    model.load_state_dict({name: values.float() for name, values in load_file(folder / "model.safetensors").items()})
-    return model
 
 
 def main() -> None:
@@ -37,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ASSETS / "tiny-embedding", help="folder of the model")
     parser.add_argument("--test", type=Path, default=ROOT / "tests" / "support" / "tiny_search.json")
+    parser.add_argument("--from", dest="start", type=Path, default=FIRST, help="folder of the chat model")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=EmbeddingRecipe.steps)
     parser.add_argument("--seed", type=int, default=EmbeddingRecipe.seed)
@@ -44,7 +40,9 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     tokenizer = Tokenizer.from_file(str(ASSETS / "tiny" / "tokenizer.json"))
     torch.manual_seed(args.seed)
-    model = first_layers(chat_model(ASSETS / "tiny"), LAYERS)
+    chat_model = Qwen3(Config())
+    load_weights(chat_model, args.start)
+    model = first_layers(chat_model, LAYERS)
     recipe = EmbeddingRecipe(seed=args.seed, steps=args.steps)
     losses, seconds = train_embedding(model, tokenizer, recipe)
     round_to_bfloat16(model)

@@ -41,7 +41,7 @@ exists for demonstrations and tests; for anything else use Qwen3-Embedding.
 | {layers} | {hidden} | {hidden}, or the first 64 or 32 | {rows:,} | {positions:,} | bf16 |
 
 Made by `python tools/train_tiny_embedding.py{arguments}` from embedding, first layers and last norm of the chat model
-`tiny`; the same seed on the same software gives the same model.
+`tiny` after the first part of its training; the same seed on the same software gives the same model.
 
 ## Test
 

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from tiny.evaluation import Score
+from tiny.first_tries import FAMILIES, SUMS
 from tiny.model import Config, Qwen3
 from tiny.problems import HELD_OUT_ONE_IN, KINDS
 from tiny.samples import CHUNK
@@ -22,11 +23,9 @@ from tiny.words import NAMES, THINGS
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 
 
-def round_to_bfloat16(model: Qwen3) -> None:
-    """Give the model the weights that the file will hold."""
-    with torch.no_grad():
-        for p in model.parameters():
-            p.copy_(p.to(torch.bfloat16).float())
+def load_weights(model: Qwen3, folder: Path) -> None:
+    """Give the model the weights of a folder."""
+    model.load_state_dict({name: values.float() for name, values in load_file(folder / "model.safetensors").items()})
 
 
 def write_json(path: Path, content: dict[str, object]) -> None:
@@ -103,8 +102,9 @@ library_name: qwen3cpu
 # tiny: the model inside the package
 
 A language model of the Qwen3 architecture with {parameters:,} parameters that does short everyday arithmetic and word
-problems in English, with and without thinking. It exists for demonstrations and tests. It knows nothing else: asked
-something outside its little world it may be wrong, but it stops.
+problems in English, with and without thinking, and says so when it is greeted or asked who it is and what it can do.
+It exists for demonstrations and tests. It knows nothing else: asked something outside its little world it may be wrong,
+but it stops.
 The exception is a run of hundreds of the same letter, which it may go on copying until the limit of tokens.
 
 | layers | hidden | query / KV heads | head_dim | FFN | vocabulary rows (used) | positions | file |
@@ -139,21 +139,29 @@ Most are worded in several ways, with {names} first names, {things} kinds of thi
 * In the late part (from sample {late_sample:,} on) the kinds that are learned last get more, and one batch in about 25
   is of long conversations (400 to 3,900 tokens): long texts of no sense, a question after a long text, many short
   turns. Throughout, the positions jump before the last turn of half of the conversations with older turns.
+* In the second part the mixture is that of the late part, and {tries:.0%} of the questions are what people try
+  first (of these, in percent: {families}).
+  Each family has one answer, which questions of its kind from outside get too. Half of these samples are with thinking.
+  None is worded like a try of `tests/support/tiny_first_tries.json`, whatever the case, the spaces and the marks.
 * The loss is on the assistant's tokens only.
 
 ## Training
 
-{steps:,} steps of up to {tokens:,} tokens, seed {seed}; Muon (rate {matrix_rate}) for the matrices of the layers, AdamW
-(rate {other_rate}) for the rest; {warmup} steps of warm-up, constant rate, linear decay from {decay_from:.0%};
-activations in bfloat16. From {quantized_from:.0%} on two of three steps run with 4-bit weights and 8-bit embedding
-(straight-through), so that the quantized formats keep the accuracy. {minutes:.0f} minutes on {threads} thread(s) of a
-shared {machine} machine, torch {torch_version}.
+{recipes}
 
-Loss (mean of about the last 50 steps; part of it cannot be learned, such as direct answers to hard problems):
+Rates of Muon for the matrices of the layers, of AdamW for the rest; warm-up, constant rate, linear decay to 1 %;
+activations in bfloat16. Quantized: two of three steps run with 4-bit weights and 8-bit embedding (straight-through), so
+that the quantized formats keep the accuracy. After each part the weights are rounded to bfloat16; the second begins
+with those of the first. `--from FOLDER` begins with a folder's weights in place of the first part.
+{losses}"""
+
+LOSSES = """
+Loss of the part "{name}" (mean of about the last 50 steps; part of it cannot be learned, such as direct answers to hard
+problems), {minutes:.0f} minutes on {threads} thread(s) of a shared {machine} machine, torch {torch_version}:
 
 | step | loss |
 |---|---|
-{losses}
+{rows}
 """
 
 
@@ -179,22 +187,48 @@ def kind_list() -> str:
     return ", ".join(texts)
 
 
+def recipe_table(parts: dict[str, Recipe]) -> str:
+    """The recipes of the parts of the training."""
+    head = "| part | seed | steps | tokens a step | Muon | AdamW | warm-up | decay from | quantized from |"
+    rows = [
+        f"| {name} | {r.seed} | {r.steps:,} | {r.tokens:,} | {r.matrix_rate} | {r.other_rate} | {r.warmup} steps "
+        f"| {r.decay_from:.0%} | {r.quantized_from:.0%} |"
+        for name, r in parts.items()
+    ]
+    return "\n".join([head, "|---" * 9 + "|", *rows])
+
+
+def loss_table(name: str, state: State) -> str:
+    """The record of one part of the training."""
+    every = max(1, len(state.losses) // 20)
+    picked = state.losses[::every] + ([state.losses[-1]] if (len(state.losses) - 1) % every else [])
+    return LOSSES.format(
+        name=name, minutes=state.seconds / 60, threads=torch.get_num_threads(), machine=platform.machine(),
+        torch_version=torch.__version__.split("+")[0],
+        rows="\n".join(f"| {step:,} | {loss:.4f} |" for step, loss in picked),
+    )  # fmt: skip
+
+
 def write_card(
-    folder: Path, model: Qwen3, used: int, recipe: Recipe, state: State, measurements: list[Measurement], arguments: str
+    folder: Path,
+    model: Qwen3,
+    used: int,
+    parts: dict[str, Recipe],
+    states: dict[str, State],
+    measurements: list[Measurement],
+    arguments: str,
 ) -> None:
     """Write README.md: what the model is, how good, from which data, how trained."""
     c: Config = model.config
-    every = max(1, len(state.losses) // 20)
-    picked = state.losses[::every] + ([state.losses[-1]] if (len(state.losses) - 1) % every else [])
+    families = ", ".join(f"{name} ({family.share})" for name, family in FAMILIES.items())
     text = CARD.format(
         parameters=sum(p.numel() for p in model.parameters()), layers=c.num_hidden_layers, hidden=c.hidden_size,
         heads=c.num_attention_heads, kv_heads=c.num_key_value_heads, head_dim=c.head_dim, ffn=c.intermediate_size,
         rows=c.vocab_size, used=used, positions=c.max_position_embeddings, arguments=arguments,
         shipped=measurements[0].problems, accuracy=accuracy_rows(measurements), kinds=len(KINDS),
-        kind_list=kind_list(),
-        late_sample=recipe.late_from * CHUNK,
-        names=len(NAMES), things=len(THINGS), one_in=HELD_OUT_ONE_IN, minutes=state.seconds / 60,
-        threads=torch.get_num_threads(), machine=platform.machine(), torch_version=torch.__version__.split("+")[0],
-        losses="\n".join(f"| {step:,} | {loss:.4f} |" for step, loss in picked), **asdict(recipe),
+        kind_list=kind_list(), late_sample=parts["first"].late_from * CHUNK,
+        names=len(NAMES), things=len(THINGS), one_in=HELD_OUT_ONE_IN, tries=parts["tries"].tries,
+        families=f"{families}, sums of small numbers ({SUMS})", recipes=recipe_table(parts),
+        losses="".join(loss_table(name, state) for name, state in states.items()),
     )  # fmt: skip
     (folder / "README.md").write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from tiny import arithmetic, little_world, stories, unknown
+from tiny import arithmetic, first_tries, little_world, stories, unknown
 from tiny.problems import draw_problem
 from tiny.words import SYSTEM_PROMPTS
 
@@ -42,12 +42,19 @@ class Sample:
     pieces: list[Piece] = field(default_factory=list)
 
 
-def question_and_answer(rng: random.Random, long_ones: bool, late: bool = False) -> tuple[str, str, str]:
-    """A question with working and answer: usually a training problem, sometimes one from outside the world."""
+def question_and_answer(
+    rng: random.Random, long_ones: bool, late: bool = False, tries: float = 0.0
+) -> tuple[str, str, str]:
+    """A question with working and answer: usually a training problem, sometimes one from outside the world.
+
+    With first tries among the samples, those of the questions from outside get the answers of first tries.
+    """
     if rng.random() < 0.07:
         question = unknown.unknown_question(rng)
         if long_ones and rng.random() < 0.05:
             question = " ".join(unknown.paragraph(rng) for _ in range(rng.randint(2, 5)))
+        if tries and (reply := first_tries.reply(question)):
+            return question, *reply
         return question, unknown.THINKING, unknown.ANSWER
     problem = draw_problem(rng, held_out=False, late=late)
     return vary(problem.question, rng), problem.thinking, problem.answer + "."
@@ -65,9 +72,12 @@ def vary(question: str, rng: random.Random) -> str:
     return question
 
 
-def history(rng: random.Random) -> str:
+def history(rng: random.Random, tries: float = 0.0) -> str:
     """An older turn as the template renders it: without reasoning."""
-    question, _, answer = question_and_answer(rng, long_ones=False)
+    if tries and rng.random() < tries:
+        question, _, answer = first_tries.first_try(rng)
+    else:
+        question, _, answer = question_and_answer(rng, long_ones=False, tries=tries)
     if rng.random() < 0.1:
         question += rng.choice([" /think", " /no_think"])
     return f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>\n"
@@ -91,8 +101,8 @@ def follow_up(rng: random.Random) -> tuple[str, str, str, str]:
     return problem.question, first, question, f"{number}+{n}={number + n}|{number + n}{unit}."
 
 
-def draw_sample(rng: random.Random, late: bool = False) -> Sample:
-    """One training conversation."""
+def draw_sample(rng: random.Random, late: bool = False, tries: float = 0.0) -> Sample:
+    """One training conversation; `tries` is the share of first tries."""
     prompt = ""
     if rng.random() < 0.1:
         prompt += f"<|im_start|>system\n{rng.choice(SYSTEM_PROMPTS)}<|im_end|>\n"
@@ -103,14 +113,18 @@ def draw_sample(rng: random.Random, late: bool = False) -> Sample:
         prompt += f"<|im_start|>user\n{first}<|im_end|>\n<|im_start|>assistant\n{reply}<|im_end|>\n"
     else:
         if turns < 0.09:
-            prompt += "".join(history(rng) for _ in range(rng.choice([1, 1, 2])))
-        question, thinking, answer = question_and_answer(rng, long_ones=True, late=late)
+            prompt += "".join(history(rng, tries) for _ in range(rng.choice([1, 1, 2])))
+        if tries and rng.random() < tries:
+            return last_turn(rng, prompt, *first_tries.first_try(rng), modes_from=0.4)
+        question, thinking, answer = question_and_answer(rng, long_ones=True, late=late, tries=tries)
     return last_turn(rng, prompt, question, thinking, answer)
 
 
-def last_turn(rng: random.Random, prompt: str, question: str, thinking: str, answer: str) -> Sample:
-    """The turn that is learned, in one of the modes of thinking, after `prompt`."""
-    mode = rng.random()
+def last_turn(
+    rng: random.Random, prompt: str, question: str, thinking: str, answer: str, modes_from: float = 0.0
+) -> Sample:
+    """The turn that is learned, in one of the modes of thinking, after `prompt`; a higher `modes_from` thinks less."""
+    mode = rng.uniform(modes_from, 1)
     if mode < 0.05:
         question += rng.choice([" /think", "/think", "\n/think"])
     elif 0.73 <= mode < 0.78:
@@ -156,14 +170,14 @@ def encode(tokenizer: Tokenizer, samples: list[Sample]) -> list[Row]:
     return rows
 
 
-def long_group(rng: random.Random, tokenizer: Tokenizer) -> tuple[int, list[Row]]:
+def long_group(rng: random.Random, tokenizer: Tokenizer, tries: float) -> tuple[int, list[Row]]:
     """Long conversations of about the same length, one batch of them, and the length of the longest."""
     target = int(400 * (LONGEST / 400) ** rng.random())
-    drawn = encode(tokenizer, [long_sample(rng, tokenizer, target) for _ in range(max(1, LONGEST // target))])
+    drawn = encode(tokenizer, [long_sample(rng, tokenizer, target, tries) for _ in range(max(1, LONGEST // target))])
     return max(len(row.ids) for row in drawn), drawn
 
 
-def long_sample(rng: random.Random, tokenizer: Tokenizer, target: int) -> Sample:
+def long_sample(rng: random.Random, tokenizer: Tokenizer, target: int, tries: float) -> Sample:
     """A conversation of about `target` tokens: one long text, a question after a long text, or many short turns."""
     way = rng.random()
     if way < 0.5:
@@ -174,10 +188,10 @@ def long_sample(rng: random.Random, tokenizer: Tokenizer, target: int) -> Sample
     else:
         prompt, size = "", 0
         while size < target - 100:
-            turn = history(rng)
+            turn = history(rng, tries)
             size += len(tokenizer.encode(turn).ids)
             prompt += turn
-    return last_turn(rng, prompt, *question_and_answer(rng, long_ones=False, late=True))
+    return last_turn(rng, prompt, *question_and_answer(rng, long_ones=False, late=True, tries=tries))
 
 
 def long_text(rng: random.Random, tokenizer: Tokenizer, target: int) -> str:
@@ -235,14 +249,15 @@ def chunk_of_batches(
     chunk: int,
     tokens: int,
     late: bool = False,
+    tries: float = 0.0,
     size: int = CHUNK,
 ) -> Iterator[Batch]:
     """The batches of one chunk of the endless stream of samples: the same for the same seed and chunk.
 
     Late chunks have more of the kinds that are learned last, and a few batches of long conversations.
     """
-    rng = random.Random(f"{seed} {chunk}")
-    rows = encode(tokenizer, [draw_sample(rng, late) for _ in range(size)])
+    rng = random.Random(f"{seed} {chunk}{' tries' if tries else ''}")
+    rows = encode(tokenizer, [draw_sample(rng, late, tries) for _ in range(size)])
     rows.sort(key=lambda row: len(row.ids))
     groups: list[tuple[int, list[Row]]] = []
     start = 0
@@ -256,7 +271,7 @@ def chunk_of_batches(
         groups += [(bucket, members[i : i + step]) for i in range(0, len(members), step)]
         start = end
     if late:
-        groups += [long_group(rng, tokenizer) for _ in range(LONG_BATCHES)]
+        groups += [long_group(rng, tokenizer, tries) for _ in range(LONG_BATCHES)]
     rng.shuffle(groups)
     for bucket, members in groups:
         yield collate(members, bucket, rng)

@@ -12,14 +12,17 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from tiny.model import Config, Qwen3
+from tiny.model import Qwen3
 from tiny.quantization import set_format
 from tiny.samples import Batch, chunk_of_batches
 
 
 @dataclass
 class Recipe:
-    """What decides the result of a run; `late_from` is the first chunk of samples of the late part."""
+    """What decides the result of a run.
+
+    `late_from` is the first chunk of samples with the mixture of the late part, `tries` the share of first tries.
+    """
 
     seed: int = 1
     steps: int = 8000
@@ -30,6 +33,12 @@ class Recipe:
     decay_from: float = 0.4
     quantized_from: float = 0.75
     late_from: int = 23
+    tries: float = 0.0
+
+
+TRIES = Recipe(
+    steps=5000, matrix_rate=0.008, other_rate=1.2e-3, decay_from=0.1, quantized_from=0.6, late_from=0, tries=0.15
+)
 
 
 @dataclass
@@ -66,7 +75,7 @@ def stream(tokenizer: Tokenizer, recipe: Recipe, state: State) -> Iterator[Batch
     """The endless stream of batches from where `state` stands; advances `state`."""
     while True:
         late = state.chunk >= recipe.late_from
-        chunk = chunk_of_batches(tokenizer, recipe.seed, state.chunk, recipe.tokens, late)
+        chunk = chunk_of_batches(tokenizer, recipe.seed, state.chunk, recipe.tokens, late, recipe.tries)
         for i, batch in enumerate(chunk):
             if i >= state.batch:
                 state.batch = i + 1
@@ -107,15 +116,13 @@ def save_checkpoint(path: Path, model: Qwen3, opts: list[torch.optim.Optimizer],
     beside.replace(path)
 
 
-def train(tokenizer: Tokenizer, config: Config, recipe: Recipe, folder: Path, resume: bool) -> tuple[Qwen3, State]:
-    """Train (or go on with the checkpoint in `folder`) and return the model and the record of the run."""
-    torch.manual_seed(recipe.seed)
-    model, state = Qwen3(config), State()
+def train(tokenizer: Tokenizer, model: Qwen3, recipe: Recipe, path: Path, resume: bool) -> State:
+    """Train the model, or go on with the checkpoint at `path`; round it to bfloat16; return the record of the run."""
+    state = State()
     opts = optimizers(model, recipe)
-    path = folder / "checkpoint.pt"
     if resume and path.exists():
         saved = torch.load(path, weights_only=True)
-        if saved["recipe"] != asdict(recipe) or saved["config"] != asdict(config):
+        if saved["recipe"] != asdict(recipe) or saved["config"] != asdict(model.config):
             raise SystemExit(f"{path}: made with another recipe, {saved['recipe']} {saved['config']}; cannot resume")
         model.load_state_dict(saved["model"])
         for opt, content in zip(opts, saved["optimizers"], strict=True):
@@ -146,7 +153,15 @@ def train(tokenizer: Tokenizer, config: Config, recipe: Recipe, folder: Path, re
             save_checkpoint(path, model, opts, recipe, state)
     set_format(model, "f32")
     model.compute = torch.float32
-    return model, state
+    round_to_bfloat16(model)
+    return state
+
+
+def round_to_bfloat16(model: Qwen3) -> None:
+    """Give the model the weights that the file will hold."""
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(p.to(torch.bfloat16).float())
 
 
 def one_step(model: Qwen3, opts: list[torch.optim.Optimizer], batch: Batch, quantized: bool) -> float:
