@@ -161,7 +161,7 @@ def test_a_cut_word_goes_on_as_the_whole_one(tiny):
     question = [{"role": "user", "content": "Tom has 3 apples and buys 4 more. How many?"}]
     text = tiny.render(question, thinking=False)
     whole = tiny.generate(text, raw=True, temperature=0, max_new_tokens=30)
-    assert whole.text == "8 apples."
+    assert whole.text == "7 apples."
     before = tiny.tokenizer.encode(text, control_tokens=True)
     compared = 0
     for place, token in enumerate(whole.token_ids):
