@@ -5,7 +5,7 @@ import pytest
 TEXT = "What is 17 + 25?"
 QUESTION = [{"role": "user", "content": TEXT}]
 FIELDS = {
-    "temperature": 3.0,
+    "temperature": 5.0,
     "top_n_sigma": 3.0,
     "typical_p": 0.9,
     "xtc_probability": 0.5,
@@ -22,7 +22,8 @@ OFF = {"xtc_probability": 0, "typical_p": 1, "dry_multiplier": 0, "top_n_sigma":
 @pytest.fixture(scope="module")
 def expected(tiny):
     found = tiny.generate(TEXT, seed=5, max_new_tokens=60, **FIELDS)
-    assert found.token_ids != tiny.generate(TEXT, seed=5, max_new_tokens=60, temperature=3.0).token_ids
+    plain = tiny.generate(TEXT, seed=5, max_new_tokens=60, temperature=FIELDS["temperature"])
+    assert found.token_ids != plain.token_ids
     return found
 
 
@@ -43,7 +44,7 @@ def test_chats(server, expected):
 def test_completions(server, tiny):
     found = taken(server.post("/v1/completions", {"prompt": "a", "seed": 5, "max_tokens": 30, **FIELDS}))
     own = tiny.generate("a", raw=True, seed=5, max_new_tokens=30, **FIELDS)
-    plain = tiny.generate("a", raw=True, seed=5, max_new_tokens=30, temperature=3.0)
+    plain = tiny.generate("a", raw=True, seed=5, max_new_tokens=30, temperature=FIELDS["temperature"])
     text, other = (tiny.tokenizer.decode(each.token_ids) for each in (own, plain))
     assert found["choices"][0]["text"] == text != other
 
