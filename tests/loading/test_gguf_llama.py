@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkpoints import qwen3_config, random_tensors, write_checkpoint
+from checkpoints import EXPERTS, qwen3_config, random_tensors, write_checkpoint
 
 import qwen3cpu
 from qwen3cpu.checkpoint.readers.pre_tokenizers import PRE_TOKENIZERS
@@ -19,6 +19,7 @@ llama_cpp = pytest.importorskip("llama_cpp")
 from gguf_models import write_gguf  # noqa: E402  needs the package
 
 pytestmark = pytest.mark.heavy
+SHAPE = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 32, "moe_intermediate_size": 64}
 TEXT = "I'LLs pay 12345 for it's\n\n  x+=1;  Stra\u00dfe \u4e16\u754c\t\u0661\u0662 don't YOU'RE the sky...\r\n" * 3
 
 
@@ -58,10 +59,11 @@ def test_texts_are_cut_alike(tmp_path: Path, pre: str) -> None:
     assert tokenizer(tmp_path / "model.gguf")(TEXT) == ours.encode(TEXT)
 
 
+@pytest.mark.parametrize("more", [{}, EXPERTS], ids=["dense", "experts"])
 @pytest.mark.parametrize("kind", GGUF_TYPES)
-def test_an_exported_model_is_loaded_whole(tmp_path: Path, kind: str) -> None:
+def test_an_exported_model_is_loaded_whole(tmp_path: Path, kind: str, more: dict[str, Any]) -> None:
     """With each of its tensors: llama.cpp refuses a file that has too few or too many."""
-    write_checkpoint(tmp_path / "model", hidden_size=128, intermediate_size=256, head_dim=32)
+    write_checkpoint(tmp_path / "model", **{**more, **SHAPE})
     export_gguf(tmp_path / "model", tmp_path / "model.gguf", kind)
     model = llama_cpp.Llama(str(tmp_path / "model.gguf"), n_ctx=64, n_threads=1, verbose=False)
     folder = qwen3cpu.load(tmp_path / "model", quant="bf16", threads=1)
@@ -70,3 +72,19 @@ def test_an_exported_model_is_loaded_whole(tmp_path: Path, kind: str) -> None:
     model.eval(ids)
     assert model.metadata["tokenizer.chat_template"] == (tmp_path / "model" / "chat_template.jinja").read_text()
     assert model.n_vocab() == folder.config.vocab_size
+
+
+@pytest.mark.parametrize("more", [{}, EXPERTS], ids=["dense", "experts"])
+def test_an_exported_model_says_the_same(tmp_path: Path, more: dict[str, Any]) -> None:
+    """24 tokens, greedily. llama.cpp rounds the inputs of matrices to bfloat16, which moves no largest logit here."""
+    write_checkpoint(tmp_path / "model", **{**more, **SHAPE})
+    export_gguf(tmp_path / "model", tmp_path / "model.gguf")
+    theirs = llama_cpp.Llama(str(tmp_path / "model.gguf"), n_ctx=64, n_threads=1, verbose=False, logits_all=True)
+    ours = qwen3cpu.load(tmp_path / "model", quant="f32", kv="f32", threads=1)
+    ids = ours.tokenizer.encode("the sky is blue and the cat sat on 12345")
+    theirs.eval(ids)
+    for _ in range(24):
+        said = int(theirs.scores[theirs.n_tokens - 1].argmax())
+        assert said == int(ours.logits(ids)[-1].argmax())
+        ids.append(said)
+        theirs.eval([said])
