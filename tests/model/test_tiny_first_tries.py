@@ -47,5 +47,8 @@ def test_the_answer_is_right_or_honest(place, thinking):
 @pytest.mark.parametrize("thinking", [True, False], ids=["thinking", "direct"])
 def test_q4_loses_no_more_than_it_may_of_the_held_out_problems(thinking):
     """Five points of a hundred, as in test_tiny.py."""
-    lost = [row["question"] for place, row in enumerate(TRIES) if not right(place, "q4", thinking)]
-    assert 100 * len(lost) / len(TRIES) <= 5, lost
+    lost = [place for place in range(len(TRIES)) if not right(place, "q4", thinking)]
+    assert 100 * len(lost) / len(TRIES) <= 5, [TRIES[place]["question"] for place in lost]
+    # What takes the place of the expected answer is honest too: it says what the model does, and no wrong number.
+    honest = [text for name, texts in ASKED["answers"].items() if not name.isdecimal() for text in texts]
+    assert all(answers("q4", thinking)[place] in honest for place in lost)
