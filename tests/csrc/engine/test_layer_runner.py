@@ -76,10 +76,8 @@ def test_threads_change_nothing():
             assert all((values == found[0][1][layer][name]).all() for name, values in shown.items())
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_inputs_are_what_the_matrices_multiply(shape):
-    cfg = config(shape)
-    weights, ids = random_weights(cfg, seed=3), random_ids(cfg, 80)
+def what_matrices_read(cfg, weights, ids):
+    """Name of each matrix -> its input, by the oracle."""
     read = {}
 
     def linear(name, x):
@@ -87,6 +85,14 @@ def test_inputs_are_what_the_matrices_multiply(shape):
         return x @ weights[name].astype(np.float64).T
 
     Oracle(cfg, weights, linear=linear).logits(ids)
+    return read
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_inputs_are_what_the_matrices_multiply(shape):
+    cfg = config(shape)
+    weights, ids = random_weights(cfg, seed=3), random_ids(cfg, 80)
+    read = what_matrices_read(cfg, weights, ids)
     _, inputs = in_parts(native_model(cfg, weights), cfg, [80], ids)
     for layer, shown in enumerate(inputs):
         for reader, name in OF_READER.items():
@@ -100,13 +106,7 @@ def test_inputs_are_what_the_matrices_multiply(shape):
 def test_inputs_of_experts_are_those_of_the_tokens_that_chose_them(shape):
     cfg = config(shape)
     weights, ids = random_weights(cfg, seed=3), random_ids(cfg, 80)
-    read = {}
-
-    def linear(name, x):
-        read[name] = x
-        return x @ weights[name].astype(np.float64).T
-
-    Oracle(cfg, weights, linear=linear).logits(ids)
+    read = what_matrices_read(cfg, weights, ids)
     model = native_model(cfg, weights)
     x, compared = model.embed(ids), 0
     for layer in range(cfg["num_hidden_layers"]):
