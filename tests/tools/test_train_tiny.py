@@ -28,7 +28,8 @@ def written(train, tmp_path_factory):
     base = tmp_path_factory.mktemp("train")
     row = train.Measurement(200, "f32", True, 0.0, Score(1.0, 2.0, 3.0, 4.0, []))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "TRIES", replace(train.TRIES, steps=2))
+        # Without long conversations, whose attention takes gigabytes.
+        patch.setattr(train, "TRIES", replace(train.TRIES, steps=2, late_from=1))
         patch.setattr(train, "measure", lambda *_: [row])
         patch.setattr(train, "make_tokenizer", lambda _: Tokenizer.from_file(str(TINY / "tokenizer.json")))
         for name, more in (("out", []), ("again", ["--resume"])):
