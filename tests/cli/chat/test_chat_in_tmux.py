@@ -126,6 +126,7 @@ def test_ctrl_c_in_an_answer_keeps_the_conversation(tmp_path, tmp_path_factory):
         terminal.wait_for("> ")
         for times in (1, 2):
             terminal.type("hello", "Enter")
+            terminal.wait_for("> hello\n", times=times)  # before, the last answer is the one before
             terminal.wait_until(lambda rows: "AB AB" in "\n".join(rows).rpartition("> hello\n")[2])
             terminal.type("C-c")
             rows = terminal.wait_for("stopped; Ctrl-C again", times=times)
