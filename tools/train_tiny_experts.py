@@ -2,7 +2,8 @@
 
 Its MLPs are made of those of the embedded chat model as it is after the first part of its training, where
 tools/train_tiny.py leaves it, and then trained on the same problems. Writes the model's folder in the layout of
-Qwen3-30B-A3B. Needs torch, tokenizers and safetensors.
+Qwen3-30B-A3B. Needs torch, tokenizers and safetensors. Ctrl-C loses at most the steps since the last checkpoint; go on
+with `--resume`.
 """
 
 from __future__ import annotations
@@ -13,22 +14,23 @@ from pathlib import Path
 
 import torch
 from tiny.evaluation import evaluate, held_out_problems
-from tiny.experts import ExpertConfig, ExpertRecipe, train_experts, with_experts
+from tiny.experts import ExpertConfig, ExpertRecipe, with_experts
 from tiny.export import load_weights, write_model
 from tiny.model import Config, Qwen3
-from tiny.quantization import set_format
-from tiny.training import round_to_bfloat16
+from tiny.training import train
 from tokenizers import Tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
-FIRST = ROOT / "build" / "tiny" / "first"
+WORK = ROOT / "build" / "tiny"
 
 
 def main() -> None:
     """Parse the arguments, train, evaluate, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "tests" / "support" / "tiny_experts", help="folder")
-    parser.add_argument("--from", dest="start", type=Path, default=FIRST, help="folder of the chat model")
+    parser.add_argument("--from", dest="start", type=Path, default=WORK / "first", help="folder of the chat model")
+    parser.add_argument("--work", type=Path, default=WORK, help="folder of the checkpoints")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=ExpertRecipe.steps)
     args = parser.parse_args()
@@ -39,10 +41,8 @@ def main() -> None:
     dense = Qwen3(Config())
     load_weights(dense, args.start)
     model = with_experts(dense, ExpertConfig(), recipe.balance)
-    train_experts(model, tokenizer, recipe)
-    set_format(model, "f32")
-    model.compute = torch.float32
-    round_to_bfloat16(model)
+    args.work.mkdir(parents=True, exist_ok=True)
+    train(tokenizer, model, recipe, args.work / "experts.pt", args.resume)
     write_model(args.out, model, tokenizer, "qwen3_moe", "Qwen3MoeForCausalLM")
     for thinking in (True, False):
         score = evaluate(model, tokenizer, held_out_problems(), thinking=thinking)

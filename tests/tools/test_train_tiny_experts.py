@@ -19,13 +19,18 @@ def written(tmp_path_factory):
     pytest.importorskip("torch")
     train, out = script_module("tools/train_tiny_experts.py"), tmp_path_factory.mktemp("experts")
     from tiny.evaluation import Score
-    from tiny.experts import train_experts
+    from tiny.training import train as train_model
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "evaluate", lambda *_, **__: Score(1.0, 2.0, 3.0, 4.0, []))
         # Without long conversations, whose attention takes gigabytes.
-        patch.setattr(train, "train_experts", lambda *args: train_experts(*args[:2], replace(args[2], late_from=1)))
-        patch.setattr(sys, "argv", ["train_tiny_experts.py", "--from", str(TINY), "--out", str(out), "--steps", "1"])
+        patch.setattr(
+            train,
+            "train",
+            lambda tokenizer, model, recipe, *more: train_model(tokenizer, model, replace(recipe, late_from=1), *more),
+        )
+        places = [f"--from={TINY}", f"--out={out}", f"--work={tmp_path_factory.mktemp('work')}"]
+        patch.setattr(sys, "argv", ["train_tiny_experts.py", *places, "--steps=1"])
         train.main()
     return out
 

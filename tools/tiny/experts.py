@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tiny.model import MLP, Config, Qwen3
-from tiny.training import Progress, Recipe, State, one_step, rate_at, stream
+from tiny.training import Recipe
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,7 @@ class ExpertRecipe(Recipe):
     decay_from: float = 0.3
     quantized_from: float = 0.7
     late_from: int = 0
+    other_decay: float = 0.01
     balance: float = 0.01
 
 
@@ -100,29 +99,3 @@ def with_experts(dense: Qwen3, config: ExpertConfig, balance: float) -> ExpertQw
                 # The weights of two alike are a half each.
                 expert.down_proj.weight.copy_(2 * old.mlp.down_proj.weight[:, own])
     return model
-
-
-def train_experts(model: ExpertQwen3, tokenizer: Tokenizer, recipe: ExpertRecipe) -> State:
-    """Train in place; the record of the run."""
-    named = dict(model.named_parameters())
-    matrices = [p for name, p in named.items() if p.dim() == 2 and "embed" not in name and "mlp.gate." not in name]
-    kept = {id(p) for p in matrices}
-    opts = [
-        torch.optim.Muon(matrices, lr=recipe.matrix_rate, momentum=0.95, weight_decay=0.01),
-        torch.optim.AdamW([p for p in named.values() if id(p) not in kept], lr=recipe.other_rate, betas=(0.9, 0.98)),
-    ]
-    state, progress, started = State(), Progress(recipe.steps), time.monotonic()
-    batches = stream(tokenizer, recipe, state)
-    while state.step < recipe.steps:
-        for opt, rate in zip(opts, (recipe.matrix_rate, recipe.other_rate), strict=True):
-            for group in opt.param_groups:
-                group["lr"] = rate * rate_at(state.step, recipe)
-        quantized = state.step >= recipe.quantized_from * recipe.steps and state.step % 3 > 0
-        loss = one_step(model, opts, next(batches), quantized=quantized)
-        state.mean = loss if state.step == 0 else 0.98 * state.mean + 0.02 * loss
-        state.step += 1
-        state.seconds = time.monotonic() - started
-        if state.step % 50 == 0:
-            state.losses.append((state.step, round(state.mean, 5)))
-        progress.show(state.step, state.mean, state.step / state.seconds)
-    return state

@@ -21,7 +21,8 @@ from tiny.samples import Batch, chunk_of_batches
 class Recipe:
     """What decides the result of a run.
 
-    `late_from` is the first chunk of samples with the mixture of the late part, `tries` the share of first tries.
+    `late_from` is the first chunk of samples with the mixture of the late part, `tries` the share of first tries,
+    `other_decay` the weight decay of what AdamW trains.
     """
 
     seed: int = 1
@@ -34,6 +35,7 @@ class Recipe:
     quantized_from: float = 0.75
     late_from: int = 23
     tries: float = 0.0
+    other_decay: float = 0.0
 
 
 TRIES = Recipe(
@@ -54,12 +56,13 @@ class State:
 
 
 def optimizers(model: Qwen3, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the layers, AdamW for the embedding and the norms."""
-    matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
-    others = [p for n, p in model.named_parameters() if p.dim() != 2 or "embed" in n]
+    """Muon for the matrices of the layers, AdamW for the embedding, the norms and the routers of experts."""
+    named = list(model.named_parameters())
+    matrices = [p for n, p in named if p.dim() == 2 and "embed" not in n and "mlp.gate." not in n]
+    others = [p for n, p in named if p.dim() != 2 or "embed" in n or "mlp.gate." in n]
     return [
         torch.optim.Muon(matrices, lr=recipe.matrix_rate, momentum=0.95, weight_decay=0.01),
-        torch.optim.AdamW(others, lr=recipe.other_rate, betas=(0.9, 0.98), weight_decay=0.0),
+        torch.optim.AdamW(others, lr=recipe.other_rate, betas=(0.9, 0.98), weight_decay=recipe.other_decay),
     ]
 
 
