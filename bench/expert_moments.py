@@ -22,7 +22,7 @@ import qwen3cpu
 from qwen3cpu import _native
 from qwen3cpu.bench.machine import Machine
 from qwen3cpu.packed.matrix import MatrixLayout
-from qwen3cpu.quantization.gptq import InputMoments, Rounding, round_matrix, second_moments
+from qwen3cpu.quantization.gptq import InputMoments, Rounding, round_matrix, second_moments, with_share
 from qwen3cpu.quantization.layer_runner import Layer
 
 LENGTH, HELD_OUT = 512, 32  # tokens of a piece; pieces that are not used for rounding
@@ -87,11 +87,11 @@ def main() -> None:
             for pieces in options.pieces:
                 part = slice(HELD_OUT * LENGTH, (HELD_OUT + pieces) * LENGTH)
                 everything, mine = second_moments(read[part]), second_moments(read[part][own[part]])
-                average = everything * np.float32(weights.shape[1] / (pieces * LENGTH))
                 expected = error(weights, everything, held_out)
                 tokens.setdefault(pieces, []).append(int(own[part].sum()))
                 for shared in options.shared:
-                    found = error(weights, mine + np.float32(shared) * average, held_out)
+                    moments = with_share(mine, everything, pieces * LENGTH, shared)
+                    found = error(weights, moments, held_out)
                     ratios.setdefault((pieces, shared), []).append(found / expected)
     print(f"{Machine.here()}\n{options.model}: {EXPERTS} experts of {model.config.hidden_size} columns")
     for (pieces, shared), each in ratios.items():

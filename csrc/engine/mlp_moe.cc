@@ -48,16 +48,16 @@ std::vector<const Matrix*> MoeMlp::matrices() const {
 
 void MoeMlp::reserve(int n_tokens, Workspace& ws) const {
   const int64_t rows = int64_t{n_tokens} * chosen_;
-  const Expert& like = experts_.front();
+  const Expert& first = experts_.front();
   ws.router_logits.reserve(n_tokens * logits_stride_);
   ws.routing.reserve(n_tokens, router_.rows, chosen_);
   ws.gate.reserve(rows * stride_);
   ws.up.reserve(rows * stride_);
-  ws.expert_output.reserve(rows * spread_rows(like.down_proj.rows));
+  ws.expert_output.reserve(rows * spread_rows(first.down_proj.rows));
   if (n_tokens > 1)
-    for (const Matrix* reader : {&like.gate_proj, &like.up_proj})
+    for (const Matrix* reader : {&first.gate_proj, &first.up_proj})
       ws.gathered_input.reserve(activation_of(reader->format), static_cast<int>(rows), reader->cols);
-  ws.expert_input.reserve(activation_of(like.down_proj.format), static_cast<int>(rows), like.down_proj.cols);
+  ws.expert_input.reserve(activation_of(first.down_proj.format), static_cast<int>(rows), first.down_proj.cols);
 }
 
 void MoeMlp::add(Team& team, Pass& pass) const {

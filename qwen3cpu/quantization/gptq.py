@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
+from operator import iadd
 from typing import Final
 
 import numpy as np
@@ -128,5 +129,13 @@ def second_moments(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def sum_of_moments(parts: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
     """X'X of inputs that come in parts, one or more."""
-    total: NDArray[np.float32] = reduce(np.add, map(second_moments, parts))
+    total: NDArray[np.float32] = reduce(iadd, map(second_moments, parts))
     return total
+
+
+def with_share(
+    own: NDArray[np.float32], everything: NDArray[np.float32], rows: int, shared: float
+) -> NDArray[np.float32]:
+    """Moments of an expert's inputs, and of `shared` average ones for each column of the `rows` of its whole layer."""
+    moments: NDArray[np.float32] = own + np.float32(shared * len(own) / rows) * everything
+    return moments

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qwen3cpu.checkpoint.tensors import NARROW, Tensor, tensors_of_layer
 from qwen3cpu.packed.matrix import MatrixLayout, PackedMatrix
 from qwen3cpu.quantization.calibration_source import Source
-from qwen3cpu.quantization.gptq import InputMoments, round_matrix, second_moments, sum_of_moments
+from qwen3cpu.quantization.gptq import InputMoments, round_matrix, second_moments, sum_of_moments, with_share
 from qwen3cpu.quantization.layer_runner import CHOSEN, Layer
 from qwen3cpu.quantization.recipe import Recipe
 from qwen3cpu.system.progress_bar import Progress
@@ -90,9 +90,8 @@ class Inputs:
         """X'X of what an expert reads and of `shared` average rows for each column; of all rows for None."""
         if expert is None:
             return self._all
-        rows, cols = self._rows.shape
+        rows = len(self._rows)
         # A token's row is read by all experts that it chose; of what they make of it each reads its own.
         readers_of_a_row = len(self._choices) // rows
         own = self._rows[np.flatnonzero(self._choices == expert) // readers_of_a_row]
-        moments: NDArray[np.float32] = second_moments(own) + np.float32(shared * cols / rows) * self._all
-        return moments
+        return with_share(second_moments(own), self._all, rows, shared)
