@@ -55,6 +55,32 @@ def test_a_full_storage(server, open_page):
     assert len(kept["nodes"]) == 6, "what could not be kept is kept later"
 
 
+NEWS_AT_START = """
+const open = IDBFactory.prototype.open;
+const channels = [];
+window.BroadcastChannel = class extends BroadcastChannel {
+  constructor(...name) { super(...name); channels.push(this); }
+};
+IDBFactory.prototype.open = function (...name) {
+  for (const channel of channels) channel.onmessage({ data: "a conversation of another tab" });
+  return open.apply(this, name);
+};
+"""
+"""Another tab tells of a conversation before this one has one of its own."""
+LATE = """
+window.heard = 0;
+window.listener = new BroadcastChannel("qwen3cpu.conversations");
+window.listener.onmessage = () => window.heard++;
+const get = IDBObjectStore.prototype.get;
+IDBObjectStore.prototype.get = function (key) {
+  const real = get.call(this, key);
+  IDBObjectStore.prototype.get = get;
+  const late = {};
+  real.onsuccess = () => { late.result = real.result; window.answerNow = () => late.onsuccess(); };
+  return late;
+};
+"""
+"""The first conversation that is read comes when `answerNow` is called."""
 DEAF = "delete window.BroadcastChannel;"
 """A tab that hears nothing of others."""
 
@@ -105,3 +131,26 @@ def test_another_tab_shows_what_is_written(slow_server, open_page):
     text = one.answers()[0]
     other.locator(".foot", has_text="stopped").wait_for()
     other.locator(".assistant .block:not(.plain)", has_text=text).wait_for()
+
+
+def test_news_of_another_tab_while_the_page_starts(server, open_page):
+    page = open_page(server, script=NEWS_AT_START)
+    page.click("#think")
+    page.ask("hello")
+    assert page.titles() == ["hello"]
+
+
+def test_another_tab_writes_what_is_being_opened(server, open_page):
+    one = open_page(server)
+    one.click("#think")
+    one.ask("hello")
+    other = open_page(server, context=one.context, script=LATE)
+    other.locator("#list .title", has_text="hello").click()
+    other.until("() => window.answerNow !== undefined")
+    one.ask("What is 2 + 2?")
+    other.until("() => window.heard > 0")
+    other.evaluate("() => { window.answerNow(); }")
+    other.locator(".user .body").first.wait_for()
+    assert other.questions() == ["hello", "What is 2 + 2?"]
+    other.locator(".assistant .block:not(.plain)").nth(1).wait_for()
+    assert other.answers() == one.answers()

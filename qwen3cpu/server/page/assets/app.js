@@ -92,7 +92,7 @@ function fit() {
 }
 
 function showSend() {
-  const running = Boolean(chat?.conversation && chat.run);
+  const running = Boolean(chat?.run);
   const button = $("send");
   const label = running ? "Stop" : "Send";
   if (button.getAttribute("aria-label") !== label) {

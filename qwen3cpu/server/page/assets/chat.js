@@ -15,6 +15,8 @@ export class Chat {
   // unreachable() when the server does not answer}.
   constructor(parts) {
     Object.assign(this, parts);
+    this.conversation = newConversation(this.settings.copy());
+    this.heard = 0; // times that another tab has changed something
     this.runs = new Map(); // id of a conversation -> the answer that is being written
     this.turns = [];
     this.follow = true; // whether the end is to stay in sight
@@ -45,7 +47,11 @@ export class Chat {
   }
 
   async open(id) {
-    const found = this.runs.get(id)?.conversation ?? (await this.store.get(id));
+    let found, before;
+    do { // another tab may write it while it is read
+      before = this.heard;
+      found = this.runs.get(id)?.conversation ?? (await this.store.get(id));
+    } while (before !== this.heard);
     if (found) this.show(found);
     return found !== null;
   }
@@ -222,6 +228,7 @@ export class Chat {
 
   // Another tab has changed a conversation.
   async changedElsewhere(id) {
+    this.heard++;
     this.listed();
     if (id !== this.conversation.id || this.run) return;
     const found = await this.store.get(id);
