@@ -1,21 +1,23 @@
 """How long forward passes of few tokens take: a piece of a prompt beside as many sequences that decode together.
 
-    python bench/passes.py [--tokens 8 16 32 64] [--isa avx2 avx512vnni] [--quant q4] [--python BEFORE=PYTHON]
+    python bench/passes.py [--tokens 8 16 32 64] [--isa avx2 avx512vnni] [--depth N] [--python BEFORE=PYTHON]
 
 Both give the engine a pass of that many tokens. The sequences want logits of every token, the prompt of its last one,
 so the head has more to do for them. Each instruction set has a process of its own, and so has each further version of
 qwen3cpu that --python names; all take turns. Only the time inside the compiled engine counts, and with --sampling the
 sampler's and the detokenizer's as well. Prints medians with the least and largest, tokens a second; how near the
 sequences come to the prompt; and what a pass takes beside two passes of half as many tokens (above 1: it would have
-been faster in two).
+been faster in two). -o keeps the medians of the first process in a file; users.py tells from it what a server carries.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from other_versions import named_python
@@ -55,7 +57,7 @@ def measure(args: argparse.Namespace) -> dict[Key, list[float]]:
         for turn in range(args.turns + 1):
             for kind, n in cases:
                 n_prompt, n_gen, batch = (n, 0, 1) if kind == "prompt" else (0, STEPS, n)
-                case = Case(n_prompt, n_gen, depth=0, batch=batch, threads=threads, quant=args.quant, kv="f16")
+                case = Case(n_prompt, n_gen, depth=args.depth, batch=batch, threads=threads, quant=args.quant, kv="f16")
                 for name in list(workers) if turn % 2 else reversed(workers):
                     run: dict[str, Any] = workers[name].ask("run", case=case.as_dict())
                     if turn:
@@ -88,6 +90,16 @@ def as_markdown(found: dict[Key, list[float]]) -> str:
     return "\n".join(lines)
 
 
+def as_costs(found: dict[Key, list[float]]) -> dict[str, dict[int, float]]:
+    """Kind of pass -> its tokens -> its seconds, of the first process."""
+    first = next(iter(found))[0]
+    costs: dict[str, dict[int, float]] = {"prompt": {}, "sequences": {}}
+    for (name, kind, n), speeds in found.items():
+        if name == first:
+            costs[kind][n] = n / statistics.median(speeds)
+    return costs
+
+
 def main() -> int:
     """Measure and print; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -96,11 +108,13 @@ def main() -> int:
     parser.add_argument("--quant", default="q4", help="default: %(default)s")
     parser.add_argument("--size", choices=tuple(SIZES), default="1.7B", help="shape (default: %(default)s)")
     parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: what qwen3cpu takes by itself")
+    parser.add_argument("--depth", type=int, default=0, metavar="N", help="tokens before (default: %(default)s)")
     parser.add_argument("--turns", type=int, default=7, help="default: %(default)s")
     parser.add_argument("--sampling", action="store_true", help="count sampling and text as well")
     parser.add_argument(
         "--python", type=named_python, nargs="+", default=[], metavar="LABEL=PYTHON", help="further versions"
     )
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="medians as JSON")
     args = parser.parse_args()
     try:
         found = measure(args)
@@ -108,9 +122,13 @@ def main() -> int:
         print(f"passes.py: error: {error}", file=sys.stderr)
         return 2
     machine = Machine.here()
-    print(f"Qwen3-{args.size} shape, random weights, {args.quant}; {machine.cpu}; qwen3cpu {machine.version}", end="")
-    print(f", commit {machine.commit}" if machine.commit else "")
+    what = f"Qwen3-{args.size} shape, random weights, {args.quant}; {machine.cpu}; qwen3cpu {machine.version}"
+    what += f", commit {machine.commit}" if machine.commit else ""
+    what += f"; after {args.depth:,} tokens" if args.depth else ""
+    print(what)
     print(as_markdown(found))
+    if args.output:
+        args.output.write_text(json.dumps({"what": what, **as_costs(found)}, indent=1) + "\n")
     return 0
 
 
