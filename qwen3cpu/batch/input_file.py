@@ -7,7 +7,7 @@ import json
 import os
 import zlib
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
@@ -108,9 +108,8 @@ class InputFile:
                 starts.append(start)
                 sums.append(zlib.crc32(raw))
                 keys += hashlib.blake2b(json.dumps(line.key).encode(), digest_size=16).digest()
-                text = _beginning(line.given)
-                for length, each in zip(BEGINNINGS, marks, strict=True):
-                    each.append(_hash(text[:length]))
+                for mark, each in zip(beginning_marks(line.given), marks, strict=True):
+                    each.append(mark)
             start += size
         self.digest = digest.hexdigest()
         """SHA-256 of the file."""
@@ -118,7 +117,7 @@ class InputFile:
         """Of the lines."""
         self._starts, self._sums = starts, sums
         self._refuse_repeated(np.frombuffer(bytes(keys), "V16"))
-        self.order = _order([np.array(each, np.uint64) for each in marks])
+        self.order = side_by_side([np.array(each, np.uint64) for each in marks])
         """Places of all lines, int64 [lines]: those that begin alike stand side by side."""
 
     def _refuse_repeated(self, keys: NDArray[np.void]) -> None:
@@ -161,6 +160,12 @@ def _parsed(number: int, raw: bytes) -> Line:
     return Line(number, given)
 
 
+def beginning_marks(given: Mapping[str, Any] | None) -> list[int]:
+    """Hashes of the first BEGINNINGS characters of a line's prompt."""
+    text = _beginning(given)
+    return [_hash(text[:length]) for length in BEGINNINGS]
+
+
 def _beginning(given: Mapping[str, Any] | None) -> str:
     """What the prompt of a line begins with, roughly: tools and messages, in the order of the template."""
     if given is None:
@@ -175,8 +180,14 @@ def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big")
 
 
-def _order(marks: list[NDArray[np.uint64]]) -> NDArray[np.int64]:
-    """Groups that share the first mark, within them those that share the second, and so on; each by its first line."""
+def side_by_side(marks: Sequence[NDArray[np.uint64]]) -> NDArray[np.int64]:
+    """Places of lines in an order in which those that begin alike stand side by side, int64 [lines].
+
+    Groups share the first mark, within them those that share the second, and so on; each stands where its first line
+    is.
+
+    marks: those of all lines for each length.
+    """
     ranks = []
     for each in marks:
         _, first, group = np.unique(each, return_index=True, return_inverse=True)

@@ -136,7 +136,7 @@ class Journal:
             found = _read(file.readline())
             if found is None or found[0] != 0:
                 raise ArgumentError(f"{self.path}: expected the journal of a job, found something else")
-            _compare(self.path, json.loads(found[2]), about)
+            check_same(self.path, json.loads(found[2]), about)
             self._end = file.tell()
             while raw := file.readline():
                 if not raw.endswith(b"\n"):
@@ -173,7 +173,8 @@ def _sum(data: bytes) -> bytes:
     return hashlib.sha256(data).hexdigest()[:16].encode()
 
 
-def _compare(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+def check_same(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuse to go on with another job. ArgumentError names the first thing that differs."""
     for name in {**expected, **found}:
         if found.get(name) != expected.get(name):
             was, now = (json.dumps(each.get(name))[:80] for each in (found, expected))

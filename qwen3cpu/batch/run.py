@@ -11,10 +11,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
-from numpy.typing import NDArray
-
 from qwen3cpu._version import VERSION
 from qwen3cpu.arguments import whole_number
+from qwen3cpu.batch.about import about_model
 from qwen3cpu.batch.answering import Answering
 from qwen3cpu.batch.embedding import embed_lines
 from qwen3cpu.batch.ids import Ids
@@ -30,7 +29,6 @@ from qwen3cpu.server.settings import Settings
 from qwen3cpu.system.progress_bar import Progress
 
 _NO_TIME_LIMIT: Final = 1e12
-_SAMPLE: Final = 8  # tokens
 FORM: Final = 1
 """Of journals and ids. A change of either, or of what a result depends on, needs another number."""
 
@@ -96,7 +94,7 @@ def run_file(
         about = {
             "version": f"{VERSION} form {FORM}",
             "input file": source.digest,
-            **_about_model(model),
+            **about_model(model),
             "model name": name,
             "seed": seed,
             "options": given,
@@ -106,30 +104,6 @@ def run_file(
         )
     finally:
         source.close()
-
-
-def _about_model(model: Model) -> dict[str, Any]:
-    """What results depend on of a model, for JSON."""
-    adapters = {name: named.adapter.identity for name, named in sorted(model.adapters.items())}
-    return {
-        "model": model.fingerprint,
-        "weight format": model.quant,
-        "KV format": model.kv,
-        "context": model.context,
-        "RoPE": model.config.rope_digest(),
-        "chat template": hashlib.sha256((model.chat_template or "").encode("utf-8", "replace")).hexdigest(),
-        "generation_config.json": repr(model.generation_defaults),
-        # The fingerprint is that of the source; its weights may have been rounded with or without calibration. By the
-        # invariant a pass has the same bits on every machine.
-        **({"adapters": adapters} if adapters else {}),
-        "rounding of the weights": hashlib.sha256(_sample(model).tobytes()).hexdigest(),
-    }
-
-
-def _sample(model: Model) -> NDArray[Any]:
-    """What the model makes of some tokens."""
-    ids = list(range(min(_SAMPLE, model.context - 1, model.config.vocab_size)))
-    return model.embed([ids]) if model.task == "embedding" else model.logits(ids)
 
 
 class _Job:

@@ -1,1 +1,1 @@
-"""Embedding models and rerankers for other libraries: a module for each. None is imported unless a user does it."""
+"""Models for other libraries: a module or a package for each. None is imported unless a user does it."""

@@ -149,21 +149,12 @@ class _Packing:
             folder.mkdir(parents=True, exist_ok=True)
             path = packed_cache.packed_path(folder, self.located.label, self.source.weights.fingerprint(), self.quant)
             found = self._open_cached(path)
+            if found is None:
+                with packed_cache.alone_packing(folder):
+                    found = self._open_cached(path) or self._packed_to(path, progress)
             if found is not None:
                 packed_cache.note_use(path)
-                return found
-            packed_cache.remove_abandoned(folder)
-            self._check_space(folder)
-            pack_to_file(
-                path,
-                self.source.weights,
-                self.source.read_texts(),
-                self.quant,
-                name=self.located.name,
-                threads=self.threads,
-                progress=progress,
-            )
-            return self._open_cached(path)
+            return found
         except (OSError, RuntimeError) as reason:
             _logger.warning(
                 "The packed model cannot be kept (%s); packing it in memory, as every load will. QWEN3CPU_CACHE "
@@ -171,6 +162,22 @@ class _Packing:
                 reason,
             )
             return None
+
+    def _packed_to(self, path: Path, progress: Progress) -> PackedFile | None:
+        from qwen3cpu.packed import cache as packed_cache
+
+        packed_cache.remove_abandoned(path.parent)
+        self._check_space(path.parent)
+        pack_to_file(
+            path,
+            self.source.weights,
+            self.source.read_texts(),
+            self.quant,
+            name=self.located.name,
+            threads=self.threads,
+            progress=progress,
+        )
+        return self._open_cached(path)
 
     def _open_cached(self, path: Path) -> PackedFile | None:
         if not path.is_file():

@@ -30,11 +30,11 @@ class Reload:
             model: must be the same model when it is loaded again.
             adapters: that it has by now, with their paths.
         """
-        arguments = {**self._arguments, "source": _absolute(self._arguments["source"])}
+        arguments = {**self._arguments, "source": absolute(self._arguments["source"])}
         for name in ("draft", "drafts_from"):
             if arguments[name] is not None:
-                arguments[name] = _absolute(arguments[name])
-        arguments["adapters"] = {name: _absolute(path) for name, path in adapters.items()}
+                arguments[name] = absolute(arguments[name])
+        arguments["adapters"] = {name: absolute(path) for name, path in adapters.items()}
         if arguments["rope_scaling"] is not None:
             arguments["rope_scaling"] = dict(arguments["rope_scaling"])
         return load_again, (self._load, arguments, model.fingerprint)
@@ -50,7 +50,7 @@ def load_again(load: Callable[..., DescribedModel], arguments: Mapping[str, Any]
     return model
 
 
-def _absolute(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+def absolute(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
     """The absolute path of what exists here; a hub id, or the name of a model inside the package, as it is."""
     expanded = os.path.expanduser(os.fsdecode(path))
     return os.path.abspath(expanded) if path not in EMBEDDED and os.path.exists(expanded) else path

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -58,6 +60,18 @@ def note_use(path: Path) -> None:
     """
     with contextlib.suppress(OSError):  # somebody else's cache, which may only be read
         os.utime(path)
+
+
+@contextlib.contextmanager
+def alone_packing(folder: Path) -> Iterator[None]:
+    """Wait until nobody else packs into this folder, so that processes that load a model at once pack it once."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks: each process packs its own
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,61 @@
+"""Clusters of Ray whose nodes are processes of this machine."""
+
+import os
+from contextlib import contextmanager, suppress
+
+NODE = {"num_cpus": 2, "object_store_memory": 80 << 20}
+QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+"""A node that is gone is noticed within seconds."""
+
+
+@contextmanager
+def ray_cluster(nodes=1):
+    """A cluster with a head and other nodes, which this process is connected to. Nothing is left of it at the end."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    import ray
+    from ray.cluster_utils import Cluster
+
+    others = descendants()
+    head = {**NODE, "include_dashboard": False, "_system_config": QUICK}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for _ in range(nodes - 1):
+            cluster.add_node(**NODE)
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        yield cluster
+    finally:
+        processes = descendants() - others
+        ray.shutdown()
+        cluster.shutdown()
+        end(processes)
+
+
+def kill(cluster, node):
+    """Kill a node with everything that runs there, as a machine that is switched off."""
+    (raylet,) = node.all_processes["raylet"]
+    processes = descendants(raylet.process.pid)
+    cluster.remove_node(node, allow_graceful=False)
+    end(processes)
+
+
+def workers(cluster):
+    """The nodes besides the head."""
+    return [node for node in cluster.list_all_nodes() if node is not cluster.head_node]
+
+
+def descendants(process=None):
+    """The processes that a process, or this one, has started, and those that they have."""
+    import psutil  # Ray brings it
+
+    return set(psutil.Process(process).children(recursive=True))
+
+
+def end(processes):
+    """Kill what is left of processes. Workers of Ray end by themselves, but not at once."""
+    import psutil
+
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes)
