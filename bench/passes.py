@@ -45,6 +45,7 @@ def measure(args: argparse.Namespace) -> dict[Key, list[float]]:
     threads = resolve_threads(args.threads)
     commands = {"": OWN_WORKER, **{label: (path, "-c", OTHER_WORKER) for label, path in args.python}}
     cases = [(kind, n) for n in args.tokens for kind in ("prompt", "sequences")]
+    cases += [("prompt", n) for n in args.prompts]
     found: dict[Key, list[float]] = {}
     with ExitStack() as stack, Progress("Measuring", (args.turns + 1) * len(cases), unit="rounds") as progress:
         workers: dict[str, Worker] = {}
@@ -78,15 +79,18 @@ def as_markdown(found: dict[Key, list[float]]) -> str:
         for n in dict.fromkeys(n for _, _, n in found):
             cells = [str(n)]
             for kind in ("prompt", "sequences"):
-                speeds = found[name, kind, n]
+                speeds = found.get((name, kind, n), [])
+                if not speeds:
+                    cells += ["", ""]
+                    continue
                 halves = found.get((name, kind, n // 2)) if n % 2 == 0 else None
                 ratios = [half / speed for half, speed in zip(halves or (), speeds, strict=False)]
                 cells += [spread_text(Spread.of(speeds)), f"{statistics.median(ratios):.2f}" if ratios else ""]
-            pairs = zip(found[name, "sequences", n], found[name, "prompt", n], strict=True)
-            share = Spread.of(100 * mine / its for mine, its in pairs)
-            lines.append(
-                "| " + " | ".join([*cells, f"{share.median:.0f} % ({share.min:.0f} to {share.max:.0f})"]) + " |"
-            )
+            pairs = zip(found.get((name, "sequences", n), ()), found[name, "prompt", n], strict=False)
+            shares = [100 * mine / its for mine, its in pairs]
+            share = Spread.of(shares) if shares else None
+            cells.append(f"{share.median:.0f} % ({share.min:.0f} to {share.max:.0f})" if share else "")
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -96,7 +100,7 @@ def as_costs(found: dict[Key, list[float]]) -> dict[str, dict[int, float]]:
     costs: dict[str, dict[int, float]] = {"prompt": {}, "sequences": {}}
     for (name, kind, n), speeds in found.items():
         if name == first:
-            costs[kind][n] = n / statistics.median(speeds)
+            costs[kind][n] = round(n / statistics.median(speeds), 5)
     return costs
 
 
@@ -104,6 +108,7 @@ def main() -> int:
     """Measure and print; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64], help="of a pass")
+    parser.add_argument("--prompts", type=int, nargs="+", default=[], help="further pieces, without sequences")
     parser.add_argument("--isa", nargs="+", metavar="NAME", help="instruction sets (default: the best)")
     parser.add_argument("--quant", default="q4", help="default: %(default)s")
     parser.add_argument("--size", choices=tuple(SIZES), default="1.7B", help="shape (default: %(default)s)")

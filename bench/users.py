@@ -1,6 +1,6 @@
 """How many users a server carries: a simulation with measured times of passes.
 
-    python bench/passes.py --tokens 1 2 4 8 16 32 64 256 --depth 1024 --sampling -o costs.json
+    python bench/passes.py --tokens 1 2 4 8 16 --prompts 32 64 256 --depth 1024 --sampling -o costs.json
     python bench/users.py costs.json [costs.json ...] [--users 1 10 100] [--pause 30]
 
 A user asks, reads the answer to its end, and asks again after a pause. Lengths and pauses are exponentially
