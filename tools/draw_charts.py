@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from vector_pictures import bar, line, svg, text
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 WIDTH = 760
+NARROW = 520  # charts that a phone can show
 SHOWN_CASES = (
     ("q4 decode", "writing, 4 bits"),
     ("q4 prompt of 512", "reading a prompt of 512 tokens"),
@@ -45,7 +47,7 @@ def draw_speed() -> str:
     """Pairs of bars, each pair scaled to the faster engine, because the cases differ by a factor of twenty."""
     results = measured("compare.json")
     cases = {each["case"]: each for each in results["cases"]}
-    left, full, row = 230, 330, 56
+    left, full, row = 204, 190, 56
     parts = [
         text(16, 26, "Tokens a second beside llama.cpp", bold=True),
         bar(left, 38, 12, 12, "ours"),
@@ -60,28 +62,29 @@ def draw_speed() -> str:
             length = full * case[engine] / max(case["qwen3cpu"], case["llama.cpp"])
             parts.append(bar(left, y + offset, length, 17, kind))
             parts.append(text(left + length + 8, y + offset + 13, number(case[engine])))
-        parts.append(text(WIDTH - 16, y + 23, f"{case['ratio']:.2f} times", bold=True, anchor="end"))
+        parts.append(text(NARROW - 16, y + 23, f"{case['ratio']:.2f} times", bold=True, anchor="end"))
     y = 66 + len(SHOWN_CASES) * row + 10
-    parts.append(text(16, y, f"{results['model']}; {results['machine']};", kind="faint"))
-    parts.append(text(16, y + 17, f"{results['peer']}. {results['command']}, {results['date']}.", kind="faint"))
-    return svg(WIDTH, y + 32, "Speed beside llama.cpp", parts)
+    about = ("model", "machine", "peer", "command", "date")
+    lines = textwrap.wrap("; ".join(results[each] for each in about) + ".", 76)
+    parts += [text(16, y + 17 * place, each, kind="faint") for place, each in enumerate(lines)]
+    return svg(NARROW, y + 17 * len(lines) - 2, "Speed beside llama.cpp", parts)
 
 
 def draw_memory() -> str:
     """Memory of each model in q4: weights, and what a full context adds."""
     plans = measured("memory.json")["plans"]
     names = list(dict.fromkeys(each["model"] for each in plans))
-    left, row, scale = 100, 34, 18.0
+    left, row, scale = 84, 34, 10.5
     parts = [
         text(16, 26, "Memory of each model in q4, GB", bold=True),
         bar(left, 38, 12, 12, "ours"),
         text(left + 18, 49, "with a context of 4,096 tokens"),
-        bar(left + 230, 38, 12, 12, "soft"),
-        text(left + 248, 49, "with 32,768 tokens"),
+        bar(left + 240, 38, 12, 12, "soft"),
+        text(left + 258, 49, "with 32,768 tokens"),
     ]
     bottom = 66 + len(names) * row
     for limit in (8, 16, 32):
-        parts.append(line(left + limit * scale, 60, left + limit * scale, bottom, "line"))
+        parts.append(line(left + limit * scale, 60, left + limit * scale, bottom))
         parts.append(text(left + limit * scale, bottom + 16, f"{limit} GB", anchor="middle", kind="faint"))
     for place, name in enumerate(names):
         short, long = (
@@ -93,7 +96,7 @@ def draw_memory() -> str:
         parts.append(bar(left, y, short * scale, 22, "ours"))
         parts.append(text(left + long * scale + 8, y + 16, f"{short:.1f} to {long:.1f}"))
     parts.append(text(16, bottom + 40, "The system and other programs need some gigabytes in addition.", kind="faint"))
-    return svg(WIDTH, bottom + 54, "Which model fits into which memory", parts)
+    return svg(NARROW, bottom + 54, "Which model fits into which memory", parts)
 
 
 def axes(

@@ -60,9 +60,8 @@ def questions() -> dict[str, list[tuple[str, str]]]:
 
 
 def test_each_page_has_five_questions():
-    assert {page: len({question for question, _ in rows}) for page, rows in questions().items()} == dict.fromkeys(
-        listed(), 5
-    )
+    counts = {page: len({question for question, _ in rows}) for page, rows in questions().items()}
+    assert counts == dict.fromkeys(listed(), 5)
 
 
 @pytest.mark.parametrize("page", listed())
