@@ -5,8 +5,8 @@
 llama.cpp's own quantiser makes the files, from the model padded to whole blocks of 256 columns (padded_model.py), whose
 logits are first compared with those of the model as it is. The text is cut into windows that are read each on its own;
 the second half of a window is scored, as llama.cpp's perplexity tool does. Of llama.cpp the divergence from the
-unrounded weights is measured too, for kl_over_bytes.py. Results are written after each type, and types that the file
-has are not measured again.
+unrounded weights is measured too, for tools/draw_charts.py. Results are written after each type, and types that the
+file has are not measured again.
 """
 
 from __future__ import annotations

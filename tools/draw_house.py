@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import ast
 import textwrap
-from html import escape
 from pathlib import Path
 
 import tomllib
+from vector_pictures import FLOORS, box, svg, text
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 
 WIDTH, MARGIN, GAP = 960, 16, 12
 LINE = 17  # pixels from one line of text to the next
-COLOURS = ("#f3e8d8", "#e9eed9", "#dcebe3", "#d9e6ee", "#dedff0", "#eadfee", "#f1dfe4")
 
 Stop = tuple[str, str, str, str]
 TOKEN_WAY: tuple[Stop, ...] = (
@@ -52,31 +51,6 @@ def words(room: str) -> tuple[str, str]:
     return (f"{room}/" if folder.is_dir() else f"{room}.py"), text.split("\n\n")[0].replace("\n", " ").replace("`", "")
 
 
-def svg(height: int, title: str, parts: list[str]) -> str:
-    """A whole picture."""
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
-            f'height="{height}" font-family="Helvetica, Arial, sans-serif" font-size="13" role="img">',
-            f"<title>{escape(title)}</title>",
-            f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
-            *parts,
-            "</svg>\n",
-        ]
-    )
-
-
-def box(x: float, y: float, width: float, height: float, colour: str) -> str:
-    """A rounded rectangle."""
-    return f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="6" fill="{colour}" stroke="#8a8a8a"/>'
-
-
-def text(x: float, y: float, line: str, *, bold: bool = False, anchor: str = "start", colour: str = "#222") -> str:
-    """One line of text."""
-    weight = ' font-weight="bold"' if bold else ""
-    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="{colour}"{weight}>{escape(line)}</text>'
-
-
 def draw_rooms() -> str:
     """The floors of the package, one above the other."""
     parts: list[str] = []
@@ -88,13 +62,13 @@ def draw_rooms() -> str:
         height = 30 + LINE * max(map(len, wrapped))
         for column, ((name, _), lines) in enumerate(zip(found, wrapped, strict=True)):
             x = MARGIN + column * (width + GAP)
-            parts.append(box(x, y, width, height, COLOURS[number % len(COLOURS)]))
+            parts.append(box(x, y, width, height, f"floor{number % FLOORS}"))
             parts.append(text(x + 10, y + 20, name, bold=True))
             parts += [text(x + 10, y + 20 + LINE * (row + 1), line) for row, line in enumerate(lines)]
         y += height + GAP
     caption = "A room imports only from floors below its own. Rooms side by side do not know each other."
     parts.append(text(MARGIN, y + 8, caption))
-    return svg(round(y + LINE + 8), "The rooms of qwen3cpu, floor by floor", parts)
+    return svg(WIDTH, round(y + LINE + 8), "The rooms of qwen3cpu, floor by floor", parts)
 
 
 def draw_token_way() -> str:
@@ -103,7 +77,7 @@ def draw_token_way() -> str:
     left, width, height, step = 210, 540, 46, 86
     for number, (place, about, down, up) in enumerate(TOKEN_WAY):
         y = MARGIN + number * step
-        parts.append(box(left, y, width, height, COLOURS[number % len(COLOURS)]))
+        parts.append(box(left, y, width, height, f"floor{number % FLOORS}"))
         parts.append(text(left + 12, y + 19, place, bold=True))
         parts.append(text(left + 12, y + 19 + LINE, about))
         if number + 1 == len(TOKEN_WAY):
@@ -114,10 +88,10 @@ def draw_token_way() -> str:
             (left + width - 60, up, "start", bottom, top),
         ):
             tip = 6 if head > tail else -6
-            parts.append(f'<path d="M{x} {tail}V{head}" stroke="#555" stroke-width="2" fill="none"/>')
-            parts.append(f'<path d="M{x - 5} {head - tip}L{x} {head}L{x + 5} {head - tip}" fill="none" stroke="#555"/>')
+            parts.append(f'<path d="M{x} {tail}V{head}" class="arrow" stroke-width="2" fill="none"/>')
+            parts.append(f'<path d="M{x - 5} {head - tip}L{x} {head}L{x + 5} {head - tip}" fill="none" class="arrow"/>')
             parts.append(text(x + (-10 if anchor == "end" else 10), (top + bottom) / 2 + 4, label, anchor=anchor))
-    return svg(MARGIN * 2 + step * (len(TOKEN_WAY) - 1) + height, "The way of a token", parts)
+    return svg(WIDTH, MARGIN * 2 + step * (len(TOKEN_WAY) - 1) + height, "The way of a token", parts)
 
 
 def pictures() -> dict[str, str]:

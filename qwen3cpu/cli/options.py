@@ -130,7 +130,7 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--thinking-budget", type=int, metavar="N", help="reasoning tokens at most; 0 for none")
     group.add_argument(
-        "--deadline", type=float, metavar="S", help="seconds in which an answer shall be complete; the rest is cut off"
+        "--deadline", type=float, metavar="S", help="seconds until an answer must be complete; the rest is cut off"
     )
     group.add_argument(
         "--show-thinking",

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from support.scripts import script_module
 
 import qwen3cpu
 from qwen3cpu.cli.main import make_parser
@@ -57,3 +58,9 @@ def test_every_command_is_on_the_page():
     (commands,) = [each.choices for each in make_parser()._actions if isinstance(each.choices, dict)]
     page = (DOCS / "command-line.md").read_text("utf-8")
     assert {name for name in commands if f"| `qwen3cpu {name}" not in page} == set()
+
+
+def test_the_options_are_those_of_the_parsers():
+    page = (DOCS / "command-line.md").read_text("utf-8")
+    tool = script_module("tools/command_line.py")
+    assert tool.filled(page) == page, "run `python tools/command_line.py`"

@@ -1,0 +1,172 @@
+"""Checks the words of README.md and of the user's guide: habits that make a text hard to read, and its reading ease.
+
+    python tools/check_prose.py                     # every page that is checked
+    python tools/check_prose.py docs/search.md      # one page
+
+Code, tables, headings and pictures are left out. Inline code counts as one short word, and so does a number.
+Reading ease is Flesch's, as textstat computes it. Exit code 1: there is a finding, or a page is too hard to read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+WORDS_AT_MOST = 30
+EASE_AT_LEAST = 50.0
+VERBS = frozenset((ROOT / "tools" / "prose_verbs.txt").read_text("utf-8").split())
+"""Words that make a group of words a sentence."""
+
+
+class Rule(NamedTuple):
+    """A habit: what it looks like, and what to write instead."""
+
+    name: str
+    pattern: str
+    advice: str
+
+
+RULES = (
+    Rule("shall", r"\bshall\b", "say what is true, or 'must'"),
+    Rule(
+        "history", r"\b(as before|no longer|today|nowadays|used to be|any more|until now)\b", "history is for notebook/"
+    ),
+    Rule("now", r"\bnow\b(?! and then)", "a reference says what is true; leave 'now' out"),
+    Rule(
+        "inversion",
+        r"^((Not|Neither|Nor|Never|Only then)\b|Of (a|an|the|all|its|what)\b.*?\b(is|are|has|have)\b)",
+        "subject first",
+    ),
+    Rule("what is no", r"\b(that|what|which) (is|are) no\b", "say 'that is not a'"),
+    Rule("what there is", r"\bthat there (is|are)\b", "name the thing"),
+    Rule("in the place of", r"\bin (the )?place of\b", "'instead of' or 'for'"),
+    Rule("anew", r"\b(anew|thereby|hence|thus|whereby|wherein|thereof)\b", "'again', 'so'"),
+    Rule("says so", r"\band (says|say) so\b", "say what is said, and where"),
+    Rule("so many", r"\bso many of\b", "give the number a name"),
+    Rule("as it is", r"\bas (it|they) (is|are)\b(?= *[.,;:])", "'unchanged'"),
+    Rule("is to be", r"\b(is|are) (not )?to be\b", "'must be', 'can be'"),
+    Rule("goes by", r"\b(goes|go) by (the|its|their)\b", "'is called'"),
+)
+LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+LABEL = re.compile(r"^\*\*[^*]+\*\*[.:,]? ?")
+"""Bold words at the start of an item, which name it."""
+FENCE = re.compile(r"^( *)```.*?^\1```$", re.M | re.S)
+ABBREVIATIONS = re.compile(r"\b(e\.g|i\.e|etc|vs)\.")
+
+
+def guide() -> list[Path]:
+    """README.md and the pages of the user's guide, as mkdocs.yml lists them."""
+    text = (ROOT / "mkdocs.yml").read_text("utf-8")
+    section = text.split("\n  - User's guide:\n")[1].split("\n  - Reference:\n")[0]
+    return [ROOT / "README.md", *(ROOT / "docs" / name for name in re.findall(r": (\S+\.md)", section))]
+
+
+def blocks(text: str) -> Iterator[str]:
+    """The paragraphs and the items of lists, without code, tables, headings, comments and pictures."""
+    text = FENCE.sub("", re.sub(r"<!--.*?-->", "", text, flags=re.S))
+    block: list[str] = []
+    in_list = after_blank = False
+    for line in [*text.splitlines(), ""]:
+        item = re.match(r" *([*-]|\d+\.) +", line)
+        bare = line.strip()
+        code = line.startswith("    ") and not in_list and not block
+        apart = not bare or code or bare.startswith(("|", "#", "!", ":::", "[!", "<"))
+        if (apart or item) and block:
+            yield " ".join(block)
+            block = []
+        if bare:
+            in_list = bool(item) or (in_list and (not after_blank or line.startswith("  ")))
+        after_blank = not bare
+        if not apart:
+            block.append(line[item.end() :] if item else bare)
+
+
+def plain(block: str) -> str:
+    """A block as it is read: links by their words, code as one word."""
+    block = re.sub(r"``.+?``|`[^`]+`", "code", LINK.sub(r"\1", block))
+    return re.sub(r"\*\*|(?<!\w)[*_]|[*_](?!\w)", "", block)
+
+
+def sentences(block: str) -> list[str]:
+    """The sentences of a block. A colon or semicolon does not end one."""
+    text = ABBREVIATIONS.sub(lambda found: found[1].replace(".", ""), plain(block))
+    return [each for each in re.split(r"(?<=[.!?])[\"')]?\s+(?=[A-Z\"'(]|code\b|\d)", text) if each.strip()]
+
+
+def words(sentence: str) -> list[str]:
+    """The words of a sentence, small."""
+    return re.findall(r"[a-z][a-z'’-]*|\d[\d,.]*", sentence.lower())
+
+
+def findings(text: str) -> list[str]:
+    """What is wrong with a page: the name of the rule, the sentence, the advice."""
+    found = []
+    for block in blocks(text):
+        only_links = len([each for each in words(plain(LINK.sub("", block))) if each != "code"]) <= 3
+        for sentence in sentences(LABEL.sub("", block)):
+            found += [
+                f"{rule.name}: {sentence} ({rule.advice})"
+                for rule in RULES
+                if re.search(rule.pattern, sentence, re.I if rule.name != "inversion" else 0)
+            ]
+            said = words(sentence)
+            if len(said) > WORDS_AT_MOST:
+                found.append(f"long: {sentence} ({len(said)} words; at most {WORDS_AT_MOST})")
+            if (
+                len(said) > 3
+                and sentence[0].isupper()
+                and sentence[-1] != ":"
+                and not only_links
+                and not VERBS & set(said)
+            ):
+                found.append(f"telegram: {sentence} (a sentence has a verb)")
+    return found
+
+
+def reading_ease(text: str) -> float:
+    """Flesch's reading ease of a page's prose."""
+    import textstat
+
+    said = [re.sub(r"\d[\d.,]*", "7", each) for block in blocks(text) for each in sentences(block)]
+    return float(textstat.flesch_reading_ease("\n".join(re.sub(r"[.!?:;,]+", " ", each) + "." for each in said)))
+
+
+def proselint_findings(text: str) -> list[str]:
+    """What proselint finds. Its rules of typography are for print: curly quotes, and one sign for three dots."""
+    from proselint.checks import __register__
+    from proselint.config import DEFAULT
+    from proselint.registry import CheckRegistry
+    from proselint.tools import LintFile
+
+    registry = CheckRegistry()
+    if not registry.checks:
+        registry.register_many(__register__)
+    codes = itertools.count()
+    prose = "\n\n".join(re.sub(r"\bcode\b", lambda _: f"code{next(codes)}", plain(each)) for each in blocks(text))
+    found = []
+    for each in LintFile("page", prose).lint({**DEFAULT, "checks": {**DEFAULT["checks"], "typography": False}}):
+        block = prose[: each.check_result.span[1] - 1].rpartition("\n\n")[2] + prose[each.check_result.span[1] - 1 :]
+        found.append(f"proselint: {block.partition(chr(10))[0]} ({each.check_result.message})")
+    return found
+
+
+def main(names: list[str]) -> int:
+    """Print what was found, and the reading ease of each page."""
+    bad = 0
+    for path in [Path(name) for name in names] or guide():
+        text = path.read_text("utf-8")
+        found, ease = [*findings(text), *proselint_findings(text)], reading_ease(text)
+        for each in found:
+            print(f"{path.name}: {each}")
+        print(f"{path.name}: reading ease {ease:.1f}")
+        bad += len(found) + (ease < EASE_AT_LEAST)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

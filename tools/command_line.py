@@ -1,0 +1,91 @@
+"""Writes the options of every command into docs/command-line.md, from the parsers of the command line.
+
+python tools/command_line.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from qwen3cpu.cli.main import make_parser
+
+PAGE = Path(__file__).parents[1] / "docs" / "command-line.md"
+BEGIN, END = "<!-- options -->\n", "<!-- end of options -->"
+
+
+def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The commands of a parser, by name, without other names of the same one."""
+    found: dict[str, argparse.ArgumentParser] = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, each in action.choices.items():
+                if each not in found.values():
+                    found[name] = each
+    return found
+
+
+def leaves(parser: argparse.ArgumentParser, name: str) -> list[tuple[str, argparse.ArgumentParser]]:
+    """Every command that runs something, with its whole name."""
+    below = subparsers(parser)
+    if not below:
+        return [(name, parser)]
+    return [leaf for word, each in below.items() for leaf in leaves(each, f"{name} {word}")]
+
+
+def cell(words: str) -> str:
+    """Text that stands in a table."""
+    return re.sub(r"\s+", " ", words).strip().replace("|", "\\|").replace("<", "&lt;")
+
+
+def shown_default(action: argparse.Action) -> str:
+    """The value without the option, where the help does not say it."""
+    if action.default in (None, argparse.SUPPRESS, False, [], ()) or not action.option_strings:
+        return ""
+    return f"`{cell(str(action.default))}`"
+
+
+def kind(action: argparse.Action) -> str:
+    """What an option takes."""
+    if action.nargs == 0:
+        return "flag"
+    if action.choices is not None:
+        return ", ".join(f"`{each}`" for each in action.choices)
+    word = action.metavar or action.dest.upper()
+    named = {int: "whole number", float: "number"}.get(action.type) if isinstance(action.type, type) else None
+    return f"`{cell(word if isinstance(word, str) else ' '.join(word))}`" + (f", {named}" if named else "")
+
+
+def row(action: argparse.Action, prog: argparse.ArgumentParser) -> str:
+    """The line of one option or argument."""
+    formatter = prog._get_formatter()
+    names = ", ".join(f"`{each}`" for each in action.option_strings) or f"`{cell(str(action.metavar or action.dest))}`"
+    meaning = cell(formatter._expand_help(action)) if action.help else ""
+    default = shown_default(action)
+    if found := re.fullmatch(r"(.*?)[;,]? ?\(default:? ([^()]*)\)(.*)", meaning):
+        meaning, default = f"{found[1]}{found[3]}", default or found[2]
+    return f"| {names} | {kind(action)} | {default} | {meaning} |"
+
+
+def options() -> str:
+    """A section for each command."""
+    parts = []
+    for name, parser in leaves(make_parser(), "qwen3cpu"):
+        about = re.sub(r"\s+", " ", parser.description or "").strip()
+        actions = [each for each in parser._actions if each.help != argparse.SUPPRESS and each.dest != "help"]
+        parts.append(f"### {name}\n\n{about}\n")
+        if actions:
+            rows = [row(each, parser) for each in actions]
+            parts.append("\n".join(["| option | value | default | meaning |", "|---|---|---|---|", *rows, ""]))
+    return "\n".join(parts)
+
+
+def filled(page: str) -> str:
+    """The page with its options made from the parsers."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n{options()}\n{END}{rest.split(END)[1]}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")
