@@ -64,3 +64,15 @@ def test_the_options_are_those_of_the_parsers():
     page = (DOCS / "command-line.md").read_text("utf-8")
     tool = script_module("tools/command_line.py")
     assert tool.filled(page) == page, "run `python tools/command_line.py`"
+
+
+def test_the_options_of_an_answer_are_those_of_the_code():
+    page = (DOCS / "api.md").read_text("utf-8")
+    assert script_module("tools/python_options.py").filled(page) == page, "run `python tools/python_options.py`"
+
+
+def test_every_public_name_has_its_place_on_the_api_page():
+    page = (DOCS / "api.md").read_text("utf-8")
+    errors = {name for name in qwen3cpu.__all__ if name.endswith(("Error", "Warning"))}
+    places = {name for name in qwen3cpu.__all__ if f"::: qwen3cpu.{name}\n" in page}
+    assert set(qwen3cpu.__all__) - errors - places == {"__version__"}
