@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
 from qwen3cpu.errors import CheckpointError
 from qwen3cpu.packed.packed_file import FORMAT_VERSION, SUFFIX, PackedFile, is_packed
 from qwen3cpu.packed.sealed_file import PART_SUFFIX, is_being_written
+from qwen3cpu.system.files import user_folder
 
 _PACKING: Final = "6"
 """Must be raised whenever the same weights give other bytes, so that they are packed again.
@@ -29,10 +29,7 @@ def cache_folder() -> Path:
     chosen = os.environ.get("QWEN3CPU_CACHE")
     if chosen:
         return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    if base and Path(base).is_absolute():
-        return Path(base) / "qwen3cpu"
-    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "qwen3cpu"
+    return user_folder("cache") / "qwen3cpu"
 
 
 def packed_path(folder: Path, label: str, fingerprint: str, quant: str) -> Path:
