@@ -19,7 +19,6 @@ from time import perf_counter
 import numpy as np
 
 from qwen3cpu.bench.machine import Machine
-from qwen3cpu.bench.worker import peak_rss_bytes
 from qwen3cpu.checkpoint.weight_source import original_matrix, read_vectors
 from qwen3cpu.engine.engine import Engine
 from qwen3cpu.loading.sources import open_unpacked
@@ -31,6 +30,7 @@ from qwen3cpu.quantization.own_text import write_text
 from qwen3cpu.quantization.pack_model import pack_in_memory
 from qwen3cpu.quantization.recipe import Recipe
 from qwen3cpu.quantization.round_layers import LayerRounder
+from qwen3cpu.system.process_limits import peak_memory
 from qwen3cpu.system.progress_bar import Progress
 
 SILENT = Progress("", None)
@@ -96,7 +96,7 @@ def main() -> None:
     for part, each in seconds.items():
         print(f"{part:18} {each:7.0f} s", flush=True)
     print(f"{'together':18} {sum(seconds.values()):7.0f} s = {sum(seconds.values()) / 60:.1f} min")
-    print(f"{'peak memory':18} {peak_rss_bytes() / 1e9:7.2f} GB")
+    print(f"{'peak memory':18} {peak_memory() / 1e9:7.2f} GB")
 
 
 if __name__ == "__main__":

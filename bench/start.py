@@ -23,7 +23,7 @@ from typing import Any
 import qwen3cpu
 from qwen3cpu import _native
 from qwen3cpu.bench.machine import Machine
-from qwen3cpu.bench.worker import peak_rss_bytes
+from qwen3cpu.system.process_limits import peak_memory
 
 ALLOWANCE = 150_000_000  # bytes beside weights and KV cache
 SECONDS = ("load", "first_token")
@@ -47,7 +47,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "load": loaded - start,
         "first_token": first - start,
         "prompt_tokens": length,
-        "peak_rss_bytes": peak_rss_bytes(),
+        "peak_rss_bytes": peak_memory(),
         "weight_bytes": model.weight_bytes,
         "kv_bytes": int(model.kv_bytes_per_token * _native.KV_BLOCK * blocks),
         "threads": model.threads,

@@ -1,10 +1,16 @@
 # The kernels: one object library per instruction set, so that its flags reach no other file. Sets KERNEL_LIBRARIES (for
-# $<TARGET_OBJECTS:...>), ISA_DEFINITIONS (for csrc/layout/isas.inc) and QWEN3CPU_FLAGS. Used by the extension and by
-# tests/csrc/standalone.
+# $<TARGET_OBJECTS:...>), ISA_DEFINITIONS (for csrc/layout/isas.inc), QWEN3CPU_FLAGS and for C QWEN3CPU_C_FLAGS. Used by
+# the extension and by tests/csrc/standalone.
 
 # -ffp-contract=off: the order of float operations is part of the contract of every kernel; a fused multiply-add is
 # written where it is meant.
-set(QWEN3CPU_FLAGS -O3 -ffp-contract=off -Wall -Wextra -Wno-unknown-pragmas)
+if(MSVC)  # clang-cl; no other compiler for Windows is meant
+  set(QWEN3CPU_C_FLAGS /clang:-O3 /clang:-ffp-contract=off)
+  set(QWEN3CPU_FLAGS ${QWEN3CPU_C_FLAGS} /EHsc /W4 -Wno-unknown-pragmas)
+else()
+  set(QWEN3CPU_C_FLAGS -O3 -ffp-contract=off)
+  set(QWEN3CPU_FLAGS ${QWEN3CPU_C_FLAGS} -Wall -Wextra -Wno-unknown-pragmas)
+endif()
 if(QWEN3CPU_SANITIZE)
   list(TRANSFORM QWEN3CPU_FLAGS REPLACE "^-O3$" "-O1")  # with checks in every line -O3 compiles twice as long
 endif()
@@ -39,8 +45,10 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   add_isa(avx2 ${AVX2_FLAGS})
   list(APPEND ISA_DEFINITIONS QWEN3CPU_HAVE_AVX2)
   include(CheckCXXCompilerFlag)
-  set(AVX512VNNI_FLAGS ${AVX2_FLAGS} -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512vnni
-                       -Wno-maybe-uninitialized -Wno-uninitialized)  # false alarms in GCC 12's AVX-512 header
+  set(AVX512VNNI_FLAGS ${AVX2_FLAGS} -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx512vnni)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    list(APPEND AVX512VNNI_FLAGS -Wno-maybe-uninitialized -Wno-uninitialized)  # false alarms in GCC 12's AVX-512 header
+  endif()
   # GCC 8 and Clang 7 know AVX-512 VNNI, GCC 11 and Clang 12 AVX-VNNI and AMX.
   check_cxx_compiler_flag("-mavxvnni" COMPILER_KNOWS_AVXVNNI)
   if(COMPILER_KNOWS_AVXVNNI)

@@ -9,8 +9,8 @@
 #include "bindings/arrays.h"
 #include "bindings/parts.h"
 #include "kernels/registry.h"
+#include "system/cores.h"
 #include "system/memory.h"
-#include "system/parallel.h"
 #include "system/process_end.h"
 
 namespace py = pybind11;

@@ -64,7 +64,7 @@ alignas(16) constexpr int8_t kTwiceUpper[16] = {2, 3, 2, 3, 6, 7, 6, 7, 10, 11, 
 
 // Fetches the lines of every tile of a register kAhead bytes ahead. always_inline: GCC takes a function that only
 // prefetches for one without effect and drops calls of it, silently.
-template <class Rows, int kAhead, _mm_hint kHint>
+template <class Rows, int kAhead, auto kHint>
 QWEN3CPU_INLINE void prefetch(const void* p, int64_t apart) {
   for (int i = 0; i < Rows::kTiles; ++i) _mm_prefetch(static_cast<const char*>(p) + i * apart + kAhead, kHint);
 }

@@ -1,11 +1,10 @@
 // All locks of the engine, and what becomes of them at a fork.
 #include "system/fork_locks.h"
 
-#include <pthread.h>
-
 #include <unordered_set>
 
 #include "system/error.h"
+#include "system/fork.h"
 
 namespace qwen3cpu {
 
@@ -51,8 +50,8 @@ struct ForkLocks {
 };
 
 namespace {
-[[maybe_unused]] const int fork_handlers = pthread_atfork(
-    [] { ForkLocks::all().before(); }, [] { ForkLocks::all().after(); }, [] { ForkLocks::all().after_in_child(); });
+[[maybe_unused]] const int fork_handlers = at_fork([] { ForkLocks::all().before(); }, [] { ForkLocks::all().after(); },
+                                                   [] { ForkLocks::all().after_in_child(); });
 }  // namespace
 
 WatchedLock::WatchedLock() { ForkLocks::all().add(ForkLocks::all().watched, this); }

@@ -104,15 +104,12 @@ namespace detail {
 void run_team(int threads, void (*body)(Team&, void*), void* context);
 }
 
-// Runs body(team) in `threads` threads (fewer when the OpenMP runtime gives fewer) with denormals flushed to zero, as
+// Runs body(team) in `threads` threads (fewer when the system gives fewer) with denormals flushed to zero, as
 // all kernels expect; the caller's floating-point mode is restored. body must not throw.
 template <class Body>
 void run_team(int threads, Body&& body) {
   auto call = [](Team& team, void* context) { (*static_cast<Body*>(context))(team); };
   detail::run_team(threads, call, &body);
 }
-
-// Physical cores among the CPUs that this process may run on, at least 1.
-int physical_cores();
 
 }  // namespace qwen3cpu

@@ -7,7 +7,6 @@ most the last one torn, and a line that is torn or damaged counts as not answere
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.system.file_locks import lock
+from qwen3cpu.system.files import renames_open_files, sync_folder
 
 SUFFIX: Final = ".part"
 SYNC_SECONDS: Final = 5.0
@@ -114,6 +115,8 @@ class Journal:
     def finish(self) -> None:
         """Make the output of the results, in the order of the lines, and remove the journal."""
         write_file(self._output, self._results())
+        if not renames_open_files():
+            self._file.close()
         self.path.unlink()
 
     def _results(self) -> Iterator[bytes]:
@@ -126,7 +129,7 @@ class Journal:
 
     def _lock(self) -> None:
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._file.fileno(), shared=False)
         except OSError:
             raise ArgumentError(f"{self.path}: another process is working on it") from None
 
@@ -193,10 +196,6 @@ def write_file(path: Path, pieces: Iterator[bytes] | list[bytes]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(new, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError as reason:
         raise ArgumentError(f"{path}: cannot be written: {reason.strerror or reason}") from None

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 from qwen3cpu.bench.errors import BenchError
+
+_KILLED: Final = 9
+"""SIGKILL."""
 
 OWN_WORKER = (
     sys.executable,
@@ -68,7 +70,7 @@ class Worker:
             line = ""
         if not line:
             code = self._process.wait()
-            hint = "; most likely the system ran out of memory" if code == -signal.SIGKILL else ""
+            hint = "; most likely the system ran out of memory" if code == -_KILLED else ""
             raise BenchError(f"{self.name}: the worker process ended during {op!r} with code {code}{hint}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:

@@ -8,10 +8,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
@@ -25,6 +23,7 @@ from qwen3cpu.loading.random_weights import synthetic_checkpoint
 from qwen3cpu.model import Model
 from qwen3cpu.system.instruction_sets import chosen_isa
 from qwen3cpu.system.peaks import measure_peaks
+from qwen3cpu.system.process_limits import peak_memory
 
 FIRST_PROMPT: Final = 16
 """Tokens of the prompt with which a model is tried first."""
@@ -67,7 +66,7 @@ class Server:
     def run(self, *, case: dict[str, Any]) -> dict[str, Any]:
         """Measure a case once. The peak of memory is that of the whole process so far."""
         assert self._bench is not None, "open comes first"
-        return {**self._bench.run(Case(**case)).as_dict(), "peak_rss_bytes": peak_rss_bytes()}
+        return {**self._bench.run(Case(**case)).as_dict(), "peak_rss_bytes": peak_memory()}
 
     def time_pass(self, *, tokens: int, depth: int, threads: int) -> dict[str, Any]:
         """Measure a pass over so many tokens once."""
@@ -77,18 +76,6 @@ class Server:
     def peaks(self, *, threads: int, model_bytes: int) -> dict[str, Any]:
         """Measure the machine once."""
         return asdict(measure_peaks(threads, model_bytes))
-
-
-def peak_rss_bytes() -> int:
-    """The most memory that this process has had resident."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    # Not on Linux at first: getrusage there counts what the parent had before exec, too.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def main() -> None:

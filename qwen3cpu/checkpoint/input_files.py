@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from qwen3cpu.errors import CheckpointError
+from qwen3cpu.system.files import AT_ONCE, BINARY
 
 LARGEST_TEXT: Final = 64 << 20
 LARGEST: Final = {"tokenizer.json": 512 << 20, "chat_template.jinja": 4 << 20}
@@ -36,7 +37,7 @@ def open_regular(path: Path) -> BinaryIO:
     """
     _check_regular(path, os.stat(path).st_mode)  # before it is opened, which can rewind a device
     # A FIFO that has come in its place meanwhile is not waited for.
-    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115  handed out
+    file = open(os.open(path, os.O_RDONLY | AT_ONCE | BINARY), "rb")  # noqa: SIM115  handed out
     try:
         _check_regular(path, os.fstat(file.fileno()).st_mode)
     except BaseException:

@@ -19,6 +19,7 @@ from qwen3cpu.checkpoint.input_files import open_regular, start_of
 from qwen3cpu.checkpoint.json_fields import brief, parse_object
 from qwen3cpu.checkpoint.mapped_tensors import DTYPE_BYTES, MappedTensors, TensorEntry
 from qwen3cpu.errors import CheckpointError
+from qwen3cpu.system.files import read_at
 
 _logger = logging.getLogger("qwen3cpu")
 
@@ -64,7 +65,7 @@ def has_header(path: Path) -> bool:
 
 
 def _read_header(file: int, size: int, path: Path) -> bytes:
-    start = os.pread(file, START, 0)
+    start = read_at(file, START, 0)
     prefix, kind = start[:_LENGTH_BYTES], describe_kind(start)
     if len(prefix) < _LENGTH_BYTES:
         raise CheckpointError(f"{path}: expected a safetensors file, found only {size} bytes{kind}")
@@ -78,7 +79,7 @@ def _read_header(file: int, size: int, path: Path) -> bytes:
             f"{path}: safetensors header of {length} bytes is larger than the file ({size} bytes): truncated or "
             f"damaged{kind}"
         )
-    header = os.pread(file, length, _LENGTH_BYTES)
+    header = read_at(file, length, _LENGTH_BYTES)
     if len(header) < length:
         raise CheckpointError(f"{path}: expected a header of {length} bytes, found {len(header)}")
     return prefix + header

@@ -1,39 +1,13 @@
-"""Keys that are pressed while nobody asks for them: they are kept for the next prompt, unseen, and Ctrl-C waits."""
+"""Keys that are pressed at the wrong moment: Ctrl-C waits, and others do not answer questions that come later."""
 
 from __future__ import annotations
 
 import signal
-import sys
-import termios
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, Final
+from contextlib import contextmanager
 
-_NO_TERMINAL: Final = (termios.error, OSError, ValueError)
-_echoing: list[list[Any]] = []
-"""The terminal's settings before `keys_kept`; empty outside of it."""
-
-
-@contextmanager
-def keys_kept() -> Iterator[None]:
-    """Let the terminal echo nothing, for keys that are pressed during an answer would stand in it. Ctrl-C is heard.
-
-    What reads the next line must be an editor that echoes by itself, or `ask`.
-    """
-    try:
-        before = termios.tcgetattr(sys.stdin)
-    except _NO_TERMINAL:
-        yield
-        return
-    quiet = [*before]
-    quiet[3] &= ~(termios.ECHO | termios.ICANON)
-    _echoing.append(before)
-    try:
-        termios.tcsetattr(sys.stdin, termios.TCSANOW, quiet)
-        yield
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSANOW, _echoing.pop())
+from qwen3cpu.system.keyboard import forget_keys, seen_keys
 
 
 @contextmanager
@@ -55,13 +29,6 @@ def uninterrupted() -> Iterator[None]:
 
 def ask(question: str) -> str:
     """The answer to a question, by input(). Keys that were pressed before the question do not answer it."""
-    with suppress(*_NO_TERMINAL):
-        termios.tcflush(sys.stdin, termios.TCIFLUSH)
-    if not _echoing:
+    forget_keys()
+    with seen_keys():
         return input(question)
-    quiet = termios.tcgetattr(sys.stdin)
-    termios.tcsetattr(sys.stdin, termios.TCSANOW, _echoing[-1])
-    try:
-        return input(question)
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSANOW, quiet)

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from typing_extensions import Self
 
@@ -180,7 +180,8 @@ class _Server:
 
         with contextlib.ExitStack() as files:
             if self.config.kind == "stdio":
-                self.errors = files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
+                made = files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
+                self.errors = cast(TextIO, made)  # on Windows something that does what one does
             try:
                 async with contextlib.AsyncExitStack() as stack:
                     transport = await _transport(self.config, self.errors, stack)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,8 @@ from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
 from qwen3cpu.errors import CheckpointError
 from qwen3cpu.packed.packed_file import FORMAT_VERSION, SUFFIX, PackedFile, is_packed
 from qwen3cpu.packed.sealed_file import PART_SUFFIX, is_being_written
+from qwen3cpu.system.file_locks import lock
+from qwen3cpu.system.files import user_folder
 
 _PACKING: Final = "6"
 """Must be raised whenever the same weights give other bytes, so that they are packed again.
@@ -31,10 +31,7 @@ def cache_folder() -> Path:
     chosen = os.environ.get("QWEN3CPU_CACHE")
     if chosen:
         return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    if base and Path(base).is_absolute():
-        return Path(base) / "qwen3cpu"
-    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "qwen3cpu"
+    return user_folder("cache") / "qwen3cpu"
 
 
 def packed_path(folder: Path, label: str, fingerprint: str, quant: str) -> Path:
@@ -65,13 +62,15 @@ def note_use(path: Path) -> None:
 @contextlib.contextmanager
 def alone_packing(folder: Path) -> Iterator[None]:
     """Wait until nobody else packs into this folder, so that processes that load a model at once pack it once."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = None
+    with contextlib.suppress(OSError):  # Windows opens no folder, some file systems have no locks: each packs its own
+        descriptor = os.open(folder, os.O_RDONLY)
+        lock(descriptor, shared=False, wait=True)
     try:
-        with contextlib.suppress(OSError):  # a file system without locks: each process packs its own
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ replaced by zeros; the second, format, says what the file is.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from qwen3cpu.errors import CheckpointError
+from qwen3cpu.system.file_locks import lock
+from qwen3cpu.system.files import renames_open_files
 
 PAGE: Final = 4096
 PART_SUFFIX: Final = ".part"
@@ -88,12 +89,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     try:
         with part.open("xb") as file:
             with contextlib.suppress(OSError):  # a file system without locks: nothing can be removed there either
-                fcntl.flock(file, fcntl.LOCK_EX)
+                lock(file.fileno(), shared=False, wait=True)
             yield file
             file.flush()
             os.fsync(file.fileno())
             with contextlib.suppress(OSError):  # others may use the file from the moment when it has its name
-                fcntl.flock(file, fcntl.LOCK_SH)
+                lock(file.fileno(), shared=True, wait=True)
+            if renames_open_files():
+                os.replace(part, path)
+        if not renames_open_files():
             os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -107,7 +111,7 @@ def is_being_written(part: Path) -> bool:
             # A file this young may belong to a writer that has not come to locking it yet.
             if time.time() - os.fstat(file.fileno()).st_mtime <= _YOUNG_SECONDS:
                 return True
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno(), shared=False)
             return False
     except FileNotFoundError:
         raise

@@ -15,6 +15,7 @@ from qwen3cpu.errors import ArgumentError
 from qwen3cpu.server.connections import GuardedConnection, guarded
 from qwen3cpu.server.models.lender import Lender
 from qwen3cpu.system.allocator import return_free_pages
+from qwen3cpu.system.process_limits import most_files
 
 SPARE_FILES = 64
 """Files that the process may open besides its connections."""
@@ -56,7 +57,7 @@ class HttpServer(uvicorn.Server):
                 log_level="info" if access_log else "warning",
                 access_log=access_log,
                 server_header=False,
-                http=guarded(min(settings.connections, _file_limit() - SPARE_FILES), settings.head_seconds),
+                http=guarded(min(settings.connections, most_files() - SPARE_FILES), settings.head_seconds),
                 timeout_keep_alive=IDLE_SECONDS,
                 # The scheduler ends everything within the grace; this is for clients that do not read their answers.
                 timeout_graceful_shutdown=int(grace) + 5,
@@ -113,16 +114,6 @@ class HttpServer(uvicorn.Server):
         for connection in list(self.server_state.connections):
             if isinstance(connection, GuardedConnection):
                 connection.sweep(min(self._swept - last, MOST_STEP))
-
-
-def _file_limit() -> int:
-    """Files that this process may open."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 1 << 16
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return soft if soft != resource.RLIM_INFINITY else 1 << 16
 
 
 def listen(host: str, port: int) -> socket.socket:

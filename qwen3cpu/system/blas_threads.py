@@ -9,6 +9,7 @@ A thread that computes with it meanwhile may hang, so they are called only when 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -48,7 +49,7 @@ class OpenBlas:
         import ctypes
 
         # A PyDLL's functions keep the GIL: no Python thread can begin a product while they run.
-        self._library = ctypes.PyDLL(path, mode=os.RTLD_NOLOAD)
+        self._library = ctypes.PyDLL(path, mode=getattr(os, "RTLD_NOLOAD", 0))
         self._running = ctypes.c_int.in_dll(self._library, "blas_server_avail")
         self._threads = ctypes.c_int.in_dll(self._library, "blas_num_threads")
         parallel = {getattr(self._library, name)() for name in _PARALLEL if hasattr(self._library, name)}
@@ -75,7 +76,9 @@ class OpenBlas:
 
 
 def openblas_libraries() -> list[OpenBlas]:
-    """Those loaded in this process whose threads can be started again."""
+    """Those loaded in this process whose threads can be started again; on Windows none is tried."""
+    if sys.platform == "win32":
+        return []
     found = []
     for path in openblas_files():
         try:
@@ -115,5 +118,9 @@ def shorten_waits() -> None:
 
 
 def _mapped_files(root: Path) -> list[str]:
+    if sys.platform == "win32":
+        from qwen3cpu.system.windows.loaded import loaded_files
+
+        return loaded_files()
     words = [line.split(maxsplit=5) for line in cgroups.lines(root / "proc/self/maps")]
     return sorted({each[5] for each in words if len(each) == 6})

@@ -8,6 +8,7 @@ native engine do the same, csrc/system/fork_locks.h. csrc/system/parallel.cc mak
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -71,4 +72,5 @@ def _after_fork() -> None:
             method()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if sys.platform != "win32":  # which has no forks
+    os.register_at_fork(after_in_child=_after_fork)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qwen3cpu.system import cgroups
+from qwen3cpu.system.process_limits import most_address_space
 
 
 @dataclass(frozen=True)
 class AvailableMemory:
-    """Bytes, and what sets the bound: "system", "cgroup" or "resource limit"."""
+    """Bytes, and what sets the bound: "system", "cgroup", "job" (of Windows) or "resource limit"."""
 
     bytes: int
     bound: str
@@ -24,15 +25,21 @@ def available_memory(root: Path = Path("/")) -> AvailableMemory | None:
     """
     bounds = [("system", system_left(root)), ("resource limit", _resource_limit(root))]
     bounds += [("cgroup", left) for left in _cgroups(root)]
+    bounds += [("job", _job())]
     known = [AvailableMemory(max(left, 0), bound) for bound, left in bounds if left is not None]
     return min(known, key=lambda each: each.bytes, default=None)
 
 
 def system_left(root: Path = Path("/")) -> int | None:
-    """Bytes that the system could give without swapping: MemAvailable of Linux; the whole memory on macOS.
+    """Bytes that the system could give without swapping: MemAvailable of Linux; on macOS the whole memory.
 
     None where the system does not say. root: where /proc is found.
     """
+    if sys.platform == "win32":
+        from qwen3cpu.system.windows.memory import machine_memory
+
+        memory = machine_memory()
+        return None if memory is None else memory.available
     left = _fields(root / "proc/meminfo").get("MemAvailable")
     if left is not None:
         return left * 1024
@@ -57,15 +64,21 @@ def _cgroups(root: Path) -> list[int]:
     return left
 
 
+def _job() -> int | None:
+    """What the job object of Windows leaves this process, as if it were alone in it."""
+    if sys.platform != "win32":
+        return None
+    from qwen3cpu.system.windows.job import memory_limit
+    from qwen3cpu.system.windows.memory import process_memory
+
+    limit, used = memory_limit(), process_memory()
+    return None if limit is None or used is None else limit - int(used.pagefile)
+
+
 def _resource_limit(root: Path) -> int | None:
     """What `ulimit -v` leaves of address space."""
-    import resource
-
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    used = _fields(root / "proc/self/status").get("VmSize")
-    if limit == resource.RLIM_INFINITY or used is None:
-        return None
-    return limit - used * 1024
+    limit, used = most_address_space(), _fields(root / "proc/self/status").get("VmSize")
+    return None if limit is None or used is None else limit - used * 1024
 
 
 def _number(path: Path) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
@@ -24,16 +25,23 @@ def anonymous_bytes(size: int) -> NDArray[np.uint8]:
     Raises CheckpointError when the system has not that much.
     """
     try:
-        # Private, because shared anonymous memory gets no transparent huge pages.
-        block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        block = _anonymous(size)
     except (OSError, ValueError, OverflowError) as reason:
         raise CheckpointError(
             f"expected {size} bytes of memory for the weights, the system refused: {reason}"
         ) from None
+    return np.frombuffer(block, dtype=np.uint8)
+
+
+def _anonymous(size: int) -> mmap.mmap:
+    if sys.platform == "win32":
+        return mmap.mmap(-1, size)
+    # Private, because shared anonymous memory gets no transparent huge pages.
+    block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a kernel built without transparent huge pages
             block.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(block, dtype=np.uint8)
+    return block
 
 
 def bytes_on_disk(size: int, folder: Path) -> NDArray[np.uint8]:
@@ -74,13 +82,24 @@ def touching(arrays: Iterable[NDArray[np.uint8]]) -> Iterator[None]:
 
 
 def system_memory(root: Path = Path("/")) -> int:
-    """Bytes of memory that this process may use: the machine's, or what its control groups allow when that is less.
+    """Bytes of memory that this process may use: the machine's, or what its control groups or its job allow.
 
     root: where /proc and /sys are found.
     """
+    if sys.platform == "win32":
+        return _memory_of_windows()
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for version, folder in cgroups.folders("memory", root):
         text = cgroups.lines(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
         if text and text[0].isdigit():
             limits.append(int(text[0]))
     return min(limits)
+
+
+def _memory_of_windows() -> int:
+    from qwen3cpu.system.windows.job import memory_limit
+    from qwen3cpu.system.windows.memory import machine_memory
+
+    memory, limit = machine_memory(), memory_limit()
+    known = [*([] if memory is None else [memory.total]), *([] if limit is None else [limit])]
+    return min(known, default=0)

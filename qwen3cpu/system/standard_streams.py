@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -24,6 +26,8 @@ def with_streams(program: str, run: Callable[[], int]) -> int:
         SystemExit: as `run` does.
     """
     _fill_closed()
+    if sys.platform == "win32":
+        _as_elsewhere()
     if sys.stdout is None:
         complain(program, "stdout is closed: expected a file, a pipe or a terminal to write to")
         return BAD_INPUT
@@ -36,6 +40,9 @@ def with_streams(program: str, run: Callable[[], int]) -> int:
         _discard(sys.stdout)
         return BROKEN_PIPE
     except OSError as error:
+        if sys.platform == "win32" and error.errno == errno.EINVAL:  # what Windows says of a pipe without a reader
+            _discard(sys.stdout)
+            return BROKEN_PIPE
         complain(program, f"cannot write or read: {error.strerror or error}")
         # Python would write what is left when it ends, and complain of it itself.
         _discard(sys.stdout)
@@ -70,6 +77,16 @@ def _fill_closed() -> None:
                 os.close(null)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for the life of the process
+
+
+def _as_elsewhere() -> None:
+    """Let the streams of Windows be UTF-8, pipes and files too, and the console understand escape sequences."""
+    from qwen3cpu.system.windows.console import understand_escapes
+
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")
+    understand_escapes()
 
 
 def _is_open(number: int) -> bool:

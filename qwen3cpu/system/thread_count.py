@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from qwen3cpu import _native
@@ -36,12 +37,12 @@ def resolve_threads(threads: int | None) -> int:
 
 
 def default_threads(root: Path = Path("/")) -> int:
-    """min(CPUs of the affinity mask, cgroup CPU quota, physical cores among them), at least 1.
+    """min(CPUs of the affinity mask, CPU quota of the cgroup or job, physical cores among them), at least 1.
 
     root: where /proc and /sys are found.
     """
     limits = [_native.physical_cores(), available_cpus()]
-    quota = cgroup_quota(root)
+    quota = _job_quota() if sys.platform == "win32" else cgroup_quota(root)
     if quota is not None:
         # Rounded down: a team that spins at barriers loses whole scheduling periods once its quota is spent.
         limits.append(int(quota))
@@ -53,6 +54,12 @@ def available_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _job_quota() -> float | None:
+    from qwen3cpu.system.windows.job import processor_quota
+
+    return processor_quota()
 
 
 def cgroup_quota(root: Path = Path("/")) -> float | None:

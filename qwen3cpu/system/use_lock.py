@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from qwen3cpu.system.file_locks import lock
+from qwen3cpu.system.files import AT_ONCE, BINARY
 
 
 class InUseError(Exception):
@@ -20,7 +22,7 @@ class UseLock:
 
     def __init__(self, path: Path) -> None:
         """Lock a path. Raises InUseError while another process removes it, OSError where it cannot be locked."""
-        self._descriptor = _locked(path, fcntl.LOCK_SH)
+        self._descriptor = _locked(path, shared=True)
 
     def release(self) -> None:
         """End it now."""
@@ -55,20 +57,20 @@ def alone_with(paths: Iterable[Path]) -> Iterator[None]:
     try:
         for path in paths:
             with contextlib.suppress(OSError):
-                descriptors.append(_locked(path, fcntl.LOCK_EX))
+                descriptors.append(_locked(path, shared=False))
         yield
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _locked(path: Path, kind: int) -> int:
+def _locked(path: Path, *, shared: bool) -> int:
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OSError(errno.EINVAL, "neither a file nor a folder", str(path))
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # what has become a FIFO meanwhile blocks nobody
+    descriptor = os.open(path, os.O_RDONLY | AT_ONCE | BINARY)  # what has become a FIFO meanwhile blocks nobody
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        lock(descriptor, shared=shared)
     except BlockingIOError:
         os.close(descriptor)
         raise InUseError(str(path)) from None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.system.files import AT_ONCE, BINARY
 
 LONGEST: Final = 256 << 20
 """Bytes of a text: far more than any context holds, and no end of /dev/zero."""
@@ -51,6 +53,7 @@ def decode_text(file: BinaryIO, name: str) -> str:
 
 def _open_at_once(path: str, flags: int) -> int:
     """Open a file. A FIFO is not waited for; without a writer it ends at once."""
-    number = os.open(path, flags | os.O_NONBLOCK)
-    os.set_blocking(number, True)
+    number = os.open(path, flags | AT_ONCE | BINARY)
+    if sys.platform != "win32":
+        os.set_blocking(number, True)
     return number

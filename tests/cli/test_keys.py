@@ -9,7 +9,8 @@ import threading
 
 import pytest
 
-from qwen3cpu.cli.keys import ask, keys_kept, uninterrupted
+from qwen3cpu.cli.keys import ask, uninterrupted
+from qwen3cpu.system.keyboard import unseen_keys
 
 
 @pytest.fixture
@@ -30,10 +31,10 @@ def echoes(stdin):
 def test_nothing_is_echoed_meanwhile(typed):
 
     assert echoes(sys.stdin)
-    with keys_kept():
+    with unseen_keys():
         assert not echoes(sys.stdin)
     assert echoes(sys.stdin)
-    with pytest.raises(KeyError), keys_kept():
+    with pytest.raises(KeyError), unseen_keys():
         raise KeyError
     assert echoes(sys.stdin)
 
@@ -50,7 +51,7 @@ def test_a_question_is_not_answered_by_earlier_keys(typed, monkeypatch, kept):
 
     monkeypatch.setattr("builtins.input", reply)
     if kept:
-        with keys_kept():
+        with unseen_keys():
             typed(b"yes\n")
             assert ask("sure?") == "no"
             assert not echoes(sys.stdin)
@@ -64,7 +65,7 @@ def test_without_a_terminal(monkeypatch):
     monkeypatch.setattr("builtins.input", lambda question: question)
     with open(os.devnull) as stdin:
         monkeypatch.setattr("sys.stdin", stdin)
-        with keys_kept():
+        with unseen_keys():
             assert ask("x") == "x"
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from prompt_toolkit.history import FileHistory
 
 from qwen3cpu.cli.chat.remarks import remark
+from qwen3cpu.system.files import make_private, user_folder
 
 _LARGEST: Final = 1 << 20
 """Bytes of the file from which on the older half is dropped."""
@@ -17,9 +18,7 @@ _LARGEST: Final = 1 << 20
 
 def history_file() -> Path:
     """Its place: in XDG_STATE_HOME, or ~/.local/state. Raises RuntimeError for a user without a home."""
-    base = os.environ.get("XDG_STATE_HOME")
-    folder = Path(base) if base and Path(base).is_absolute() else Path.home() / ".local" / "state"
-    return folder / "qwen3cpu" / "chat_history"
+    return user_folder("state") / "qwen3cpu" / "chat_history"
 
 
 class PrivateHistory(FileHistory):
@@ -36,7 +35,7 @@ class PrivateHistory(FileHistory):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            os.fchmod(file, 0o600)
+            make_private(file)
         finally:
             os.close(file)
         _shorten(path)

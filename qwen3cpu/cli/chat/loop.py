@@ -9,8 +9,8 @@ from qwen3cpu.cli.chat.commands import handle
 from qwen3cpu.cli.chat.reading import make_reader
 from qwen3cpu.cli.chat.remarks import remark
 from qwen3cpu.cli.chat.state import Chat
-from qwen3cpu.cli.keys import keys_kept
 from qwen3cpu.errors import Qwen3CpuError
+from qwen3cpu.system.keyboard import unseen_keys
 
 
 class ChatLoop:
@@ -26,7 +26,7 @@ class ChatLoop:
 
     def run(self) -> None:
         """Until /bye, end of input, or Ctrl-C twice in a row."""
-        with keys_kept() if self.chat.interactive and has_editor() else nullcontext():
+        with unseen_keys() if self.chat.interactive and has_editor() else nullcontext():
             self._loop()
 
     def _loop(self) -> None:

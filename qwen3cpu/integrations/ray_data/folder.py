@@ -8,7 +8,6 @@ the name `answers` when its parts have every row of the dataset, each once.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import secrets
@@ -28,6 +27,7 @@ from qwen3cpu.batch.journal import SUFFIX, check_same, write_file
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.integrations.ray_data.keys import marks_array
 from qwen3cpu.packed.sealed_file import replacing
+from qwen3cpu.system.file_locks import lock
 
 FileFormat = Literal["parquet", "jsonl"]
 _JOB: Final = "_job"  # an underscore: those who read a folder of Parquet files pass over it
@@ -127,7 +127,7 @@ class PartFolder:
             raise ArgumentError(f"{self.path}: cannot be written: {reason.strerror or reason}") from None
         try:
             try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(self._lock.fileno(), shared=False)
             except OSError:
                 raise ArgumentError(f"{self.path}: another process is working on it") from None
             if restart:

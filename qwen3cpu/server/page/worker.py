@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import json
 import os
-import resource
 import signal
 import sys
 from collections.abc import Callable
 from typing import IO, Any
 
 from qwen3cpu.errors import Qwen3CpuError
+from qwen3cpu.system.process_limits import limit_own, step_back
 
 NICENESS = 10
 """A thread that writes tokens gets nine times the processor time of a worker."""
@@ -43,7 +43,7 @@ JOBS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"render": _render
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """The reply to a request. `error` says why there is none."""
-    _limit(request["seconds"], request["bytes"])
+    limit_own(request["seconds"], request["bytes"])
     try:
         return JOBS[request["job"]](request)
     except Qwen3CpuError as error:
@@ -51,26 +51,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     except (MemoryError, RecursionError):
         return {"error": "it needs too much memory"}
     finally:
-        _limit(0, None)
-
-
-def _limit(seconds: float, more: int | None) -> None:
-    """Let the system end this process after so much processor time, and refuse it more memory. 0, None: no limit."""
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    soft = hard if more is None else _used() + more
-    if hard != resource.RLIM_INFINITY:
-        soft = min(soft, hard)
-    if sys.platform == "linux":  # macOS keeps no such limit
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-def _used() -> int:
-    """Bytes of address space that this process has."""
-    if sys.platform != "linux":
-        return 0
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()
+        limit_own(0, None)
 
 
 def receive(pipe: IO[bytes]) -> bytes | None:
@@ -92,8 +73,7 @@ def send(pipe: IO[bytes], data: bytes) -> None:
 def main() -> None:
     """Answer requests until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    os.nice(NICENESS)
+    step_back(NICENESS)
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints is no reply
     while (data := receive(sys.stdin.buffer)) is not None:

@@ -1,27 +1,25 @@
 """kernel_check: every kernel against its scalar twin by ==, without Python.
 
-It runs on this machine and, under an emulator, on 64-bit ARM; there also with packed matrices, inputs and expected
-outputs that were written on this machine.
+It runs on this machine, with musl, on Windows as Wine plays it and, under an emulator, on 64-bit ARM; on other machines
+also with packed matrices, inputs and expected outputs that were written on this one.
 
 Compiling takes a minute, so these tests are heavy; .ci/run has a step for them. The kernels of this machine are tested
 through Python too, in tests/csrc/kernels. With QWEN3CPU_REQUIRE_CROSS=1 a missing cross compiler or emulator is a
 failure; otherwise those tests are skipped.
 """
 
-import os
 import re
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from standalone import Machine
 
 from qwen3cpu import _native
 
 pytestmark = pytest.mark.heavy
-ROOT = Path(__file__).parents[3]
 ARM_LIBRARIES = "/usr/aarch64-linux-gnu"
 
 KERNELS = {
@@ -33,69 +31,11 @@ KERNELS = {
 }
 
 
-class Machine(NamedTuple):
-    """How to run kernel_check: the command and what stands before it."""
-
-    program: Path
-    emulator: tuple[str, ...] = ()
-
-    def run(self, *arguments: str, isa: str | None = None) -> subprocess.CompletedProcess[str]:
-        environment = {k: v for k, v in os.environ.items() if k != "QWEN3CPU_ISA"}
-        if isa is not None:
-            environment["QWEN3CPU_ISA"] = isa
-        command = [*self.emulator, str(self.program), *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True)
-
-    def isas(self, isa: str | None = None) -> dict[str, str]:
-        """Compiled instruction set -> what kernel_check says of it."""
-        result = self.run("list", isa=isa)
-        assert result.returncode == 0, result.stderr
-        return dict(line.split(": ", 1) for line in result.stdout.splitlines())
-
-    def runnable(self) -> list[str]:
-        return [name for name, state in self.isas().items() if state != "not on this CPU"]
-
-
-def build(into: Path, *definitions: str) -> Path:
-    cmake = shutil.which("cmake")
-    if cmake is None:
-        pytest.skip("cmake is not installed")
-    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
-    flags = ["-DQWEN3CPU_WERROR=ON", *definitions]
-    if shutil.which("ccache"):
-        flags.append("-DCMAKE_CXX_COMPILER_LAUNCHER=ccache")
-    for command in (
-        [cmake, *generator, "-S", str(Path(__file__).parent), "-B", str(into), *flags],
-        [cmake, "--build", str(into), "--parallel", "2"],
-    ):
-        result = subprocess.run(command, capture_output=True, text=True)
-        assert result.returncode == 0, result.stdout + result.stderr
-    return into / "kernel_check"
-
-
-@pytest.fixture(scope="module")
-def native(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    if shutil.which("c++") is None:
-        pytest.skip("no C++ compiler is installed")
-    return Machine(build(tmp_path_factory.mktemp("native")))
-
-
-@pytest.fixture(scope="module")
-def arm_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    for tool in ("aarch64-linux-gnu-g++", "qemu-aarch64"):
-        if shutil.which(tool) is None:
-            missing = f"{tool} is not installed"
-            if os.environ.get("QWEN3CPU_REQUIRE_CROSS"):
-                pytest.fail(missing)
-            pytest.skip(missing)
-    return build(tmp_path_factory.mktemp("arm"), f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'cmake' / 'aarch64-linux.cmake'}")
-
-
 @pytest.fixture(scope="module")
 def vectors(native: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Packed matrices, inputs and the scalar kernels' outputs, made on this machine."""
     path = tmp_path_factory.mktemp("vectors") / "vectors.bin"
-    result = native.run("write", str(path))
+    result = native.run("kernel_check", "write", str(path))
     assert result.returncode == 0, result.stderr
     return path
 
@@ -122,7 +62,7 @@ def test_every_kernel_equals_its_scalar_twin(native: Machine) -> None:
     isas = [isa for isa in native.runnable() if isa != "scalar"]
     if not isas:
         pytest.skip("this CPU runs the scalar kernels only")
-    assert_all_equal(native.run("twins"), isas)
+    assert_all_equal(native.run("kernel_check", "twins"), isas)
 
 
 def test_amx_equals_its_scalar_twin_on_emulated_tiles(native: Machine) -> None:
@@ -130,9 +70,9 @@ def test_amx_equals_its_scalar_twin_on_emulated_tiles(native: Machine) -> None:
     isas = [isa for isa in native.runnable() if isa != "scalar"]
     if "avx512vnni" not in isas:
         pytest.skip("this CPU has no AVX-512 VNNI")
-    emulated = Machine(native.program.with_name("kernel_check_emulated_amx"))
-    assert emulated.runnable()[0] == "amx"
-    assert_all_equal(emulated.run("twins"), ["amx", *(isa for isa in isas if isa != "amx")])
+    emulated = "kernel_check_emulated_amx"
+    assert native.runnable(emulated)[0] == "amx"
+    assert_all_equal(native.run(emulated, "twins"), ["amx", *(isa for isa in isas if isa != "amx")])
 
 
 def test_the_check_reports_a_single_wrong_bit(native: Machine, vectors: Path, tmp_path: Path) -> None:
@@ -140,7 +80,7 @@ def test_the_check_reports_a_single_wrong_bit(native: Machine, vectors: Path, tm
     content[-1] ^= 1  # the last case's last output: a row of unpacked weights
     wrong = tmp_path / "wrong.bin"
     wrong.write_bytes(content)
-    result = native.run("read", str(wrong))
+    result = native.run("kernel_check", "read", str(wrong))
     assert result.returncode == 1
     assert "DIFFERENT scalar pack" in result.stdout
     assert "1 different" in result.stdout.splitlines()[-1]
@@ -149,9 +89,24 @@ def test_the_check_reports_a_single_wrong_bit(native: Machine, vectors: Path, tm
 def test_a_cut_file_of_vectors_is_an_error(native: Machine, vectors: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.bin"
     cut.write_bytes(vectors.read_bytes()[:-1])
-    result = native.run("read", str(cut))
+    result = native.run("kernel_check", "read", str(cut))
     assert result.returncode == 1
     assert "ends too early" in result.stderr
+
+
+# ---- this machine with another C library, and Windows
+
+
+@pytest.mark.parametrize("machine", ["musl", "windows"])
+def test_other_systems_run_what_the_cpu_has_and_give_its_bits(
+    machine: str, native: Machine, vectors: Path, request: pytest.FixtureRequest
+) -> None:
+    system: Machine = request.getfixturevalue(machine)
+    isas = [isa for isa in native.runnable() if isa != "amx" or machine != "windows"]
+    assert system.runnable() == isas
+    assert_all_equal(system.run("kernel_check", "twins"), [isa for isa in isas if isa != "scalar"])
+    packing = [("scalar", "pack", name) for name in _native.FORMATS]
+    assert_all_equal(system.run("kernel_check", "read", str(vectors)), isas, packing)
 
 
 # ---- 64-bit ARM
@@ -161,9 +116,9 @@ CPUS = {"cortex-a57": ["neon"], "neoverse-n1": ["dotprod", "neon"], "max": ["i8m
 
 
 @pytest.fixture(params=CPUS)
-def arm(request: pytest.FixtureRequest, arm_program: Path) -> tuple[Machine, list[str]]:
+def arm(request: pytest.FixtureRequest, arm_programs: Path) -> tuple[Machine, list[str]]:
     emulator = ("qemu-aarch64", "-L", ARM_LIBRARIES, "-cpu", request.param)
-    return Machine(arm_program, emulator), [*CPUS[request.param], "scalar"]
+    return Machine(arm_programs, emulator=emulator), [*CPUS[request.param], "scalar"]
 
 
 def test_arm_runs_what_the_cpu_has_and_chooses_the_best(arm: tuple[Machine, list[str]]) -> None:
@@ -179,27 +134,29 @@ def test_arm_obeys_a_forced_isa(arm: tuple[Machine, list[str]]) -> None:
     for isa in expected:
         assert machine.isas(isa)[isa] == "runs here, chosen"
     for isa in {"i8mm", "dotprod"} - set(expected):
-        result = machine.run("list", isa=isa)
+        result = machine.run("kernel_check", "list", isa=isa)
         assert result.returncode == 1
         assert f'instruction set "{isa}" cannot run on this CPU' in result.stderr
 
 
 def test_arm_kernels_equal_their_scalar_twins(arm: tuple[Machine, list[str]]) -> None:
     machine, expected = arm
-    assert_all_equal(machine.run("twins"), expected[:-1])
+    assert_all_equal(machine.run("kernel_check", "twins"), expected[:-1])
 
 
 def test_arm_gives_the_bits_of_this_machine(arm: tuple[Machine, list[str]], vectors: Path) -> None:
     """From the bytes packed here, and packing gives the same bytes there."""
     machine, expected = arm
     packing = [("scalar", "pack", name) for name in _native.FORMATS]
-    assert_all_equal(machine.run("read", str(vectors)), expected, packing)
+    assert_all_equal(machine.run("kernel_check", "read", str(vectors)), expected, packing)
 
 
-def test_arm_instructions_are_in_the_kernels_that_need_them_only(arm_program: Path) -> None:
+def test_arm_instructions_are_in_the_kernels_that_need_them_only(arm_programs: Path) -> None:
     objdump = shutil.which("aarch64-linux-gnu-objdump")
     assert objdump is not None, "binutils for 64-bit ARM come with the cross compiler"
-    listing = subprocess.run([objdump, "-d", "-C", "--no-show-raw-insn", arm_program], capture_output=True, text=True)
+    listing = subprocess.run(
+        [objdump, "-d", "-C", "--no-show-raw-insn", arm_programs / "kernel_check"], capture_output=True, text=True
+    )
     assert listing.returncode == 0
     function = ""
     found: dict[str, set[str]] = {"dotprod": set(), "i8mm": set()}

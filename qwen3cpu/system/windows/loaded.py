@@ -1,0 +1,22 @@
+"""The libraries that this process has loaded, as Windows lists them."""
+
+from __future__ import annotations
+
+import ctypes
+
+from qwen3cpu.system.windows.calls import KERNEL, library, own_process
+
+_LONGEST_PATH = 32_767
+
+
+def loaded_files() -> list[str]:
+    """Paths of the program and of all libraries; empty when Windows does not say."""
+    kernel, needed = library(KERNEL), ctypes.c_uint32(0)
+    if not kernel.K32EnumProcessModules(own_process(), None, 0, ctypes.byref(needed)):
+        return []
+    modules = (ctypes.c_void_p * (needed.value // ctypes.sizeof(ctypes.c_void_p)))()
+    if not kernel.K32EnumProcessModules(own_process(), modules, ctypes.sizeof(modules), ctypes.byref(needed)):
+        return []
+    path = ctypes.create_unicode_buffer(_LONGEST_PATH)
+    handles = [ctypes.c_void_p(module) for module in modules]
+    return sorted({path.value for each in handles if kernel.GetModuleFileNameW(each, path, _LONGEST_PATH)})

@@ -1,0 +1,20 @@
+// A file that is mapped into memory, as Python's loader maps packed files.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace qwen3cpu::check {
+
+class MappedFile {
+ public:
+  explicit MappedFile(const std::string& path);  // throws Error; never unmapped
+  const uint8_t* data() const { return data_; }
+  int64_t size() const { return size_; }
+
+ private:
+  const uint8_t* data_;
+  int64_t size_;
+};
+
+}  // namespace qwen3cpu::check

@@ -1,0 +1,401 @@
+"""What stands for Windows in qwen3cpu/system, on another system: fakes answer in the place of its calls.
+
+They have not been run on Windows: they show what is asked and what becomes of the answers, not what Windows says.
+"""
+
+import ctypes
+import errno
+import importlib
+import io
+import mmap
+import os
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import qwen3cpu
+from qwen3cpu import _native
+from qwen3cpu.system import (
+    blas_threads,
+    file_locks,
+    files,
+    free_memory,
+    keyboard,
+    memory,
+    process_limits,
+    standard_streams,
+    thread_count,
+)
+from qwen3cpu.system.windows import calls, console, job, loaded, locks
+from qwen3cpu.system.windows import memory as windows_memory
+
+GB = 1 << 30
+
+
+class Call:
+    """One function of a fake library; it notes what it was called with."""
+
+    def __init__(self, answer: Callable[..., int]) -> None:
+        self.answer, self.asked, self.restype = answer, [], None
+
+    def __call__(self, *arguments: Any) -> int:
+        self.asked.append(arguments)
+        return self.answer(*arguments)
+
+
+class Kernel(types.SimpleNamespace):
+    """A fake kernel32."""
+
+    def has(self, name: str, answer: Callable[..., int]) -> Call:
+        call = Call(answer)
+        setattr(self, name, call)
+        return call
+
+
+def filled(**values: int) -> Callable[..., int]:
+    """A call that fills the structure among its arguments."""
+
+    def answer(*arguments: Any) -> int:
+        referred = (getattr(each, "_obj", None) for each in arguments)
+        (given,) = (each for each in referred if isinstance(each, ctypes.Structure))
+        for name, value in values.items():
+            setattr(given, name, value)
+        return 1
+
+    return answer
+
+
+def refused(*arguments: Any) -> int:
+    return 0
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
+    """kernel32, on a system that calls itself Windows."""
+    fake = Kernel()
+    for module in (console, job, loaded, locks, windows_memory):
+        monkeypatch.setattr(module, "library", lambda name: fake)
+    monkeypatch.setattr(sys, "platform", "win32")
+    fake.has("K32GetProcessMemoryInfo", filled(peak_working_set=7 * GB, pagefile=2 * GB))
+    fake.has("QueryInformationJobObject", refused)
+    fake.has("GlobalMemoryStatusEx", filled(total=16 * GB, available=9 * GB, available_commit=12 * GB))
+    yield fake
+    process_limits.own_job.cache_clear()
+
+
+def in_job(kernel: Kernel, limits: dict[str, int], rate: dict[str, int]) -> None:
+    """Let the process be in a job with these limits."""
+
+    def answer(own: None, kind: int, *rest: Any) -> int:
+        return filled(**{9: limits, 15: rate}[kind])(*rest)
+
+    kernel.has("QueryInformationJobObject", answer)
+
+
+LAYOUTS = {
+    windows_memory.MemoryStatus: (64, {"total": 8, "available": 16, "available_commit": 32}),
+    windows_memory.ProcessMemory: (72, {"peak_working_set": 8, "pagefile": 56}),
+    job.ExtendedLimits: (144, {"flags": 16, "priority": 56, "process_memory": 112, "job_memory": 120}),
+    job.ProcessorRate: (8, {"rate": 4}),
+    locks.Overlapped: (32, {"offset": 16, "offset_high": 20}),
+}
+"""Structure -> its bytes and where its fields lie. The headers agree: layouts_windows.cc of engine_check asks them."""
+
+
+def test_structures_are_those_of_the_headers() -> None:
+    for structure, (size, fields) in LAYOUTS.items():
+        assert ctypes.sizeof(structure) == size
+        assert {name: getattr(structure, name).offset for name in fields} == fields
+
+
+# ---- memory
+
+
+def test_memory_is_what_the_machine_has_and_has_left(kernel: Kernel) -> None:
+    assert memory.system_memory() == 16 * GB
+    assert free_memory.system_left() == 9 * GB
+    assert free_memory.available_memory() == free_memory.AvailableMemory(9 * GB, "system")
+    (status,) = kernel.GlobalMemoryStatusEx.asked[0]
+    assert status._obj.length == ctypes.sizeof(windows_memory.MemoryStatus)
+    kernel.has("GlobalMemoryStatusEx", filled(total=16 * GB, available=9 * GB, available_commit=GB))
+    assert free_memory.system_left() == GB
+
+
+def test_a_job_limits_memory(kernel: Kernel) -> None:
+    in_job(kernel, {"flags": job.JOB_MEMORY | job.PROCESS_MEMORY, "job_memory": 6 * GB, "process_memory": 5 * GB}, {})
+    assert memory.system_memory() == 5 * GB
+    assert free_memory.available_memory() == free_memory.AvailableMemory(3 * GB, "job")
+    in_job(kernel, {"flags": job.JOB_MEMORY, "job_memory": GB, "process_memory": 0}, {})
+    assert free_memory.available_memory() == free_memory.AvailableMemory(0, "job")
+    in_job(kernel, {"flags": 0, "job_memory": GB, "process_memory": GB}, {})
+    assert job.memory_limit() is None
+
+
+def test_a_silent_system_limits_nothing(kernel: Kernel, tmp_path: Path) -> None:
+    for name in ("GlobalMemoryStatusEx", "K32GetProcessMemoryInfo"):
+        kernel.has(name, refused)
+    assert free_memory.available_memory(tmp_path) is None
+    assert memory.system_memory() == 0
+    assert process_limits.peak_memory() == 0
+
+
+def test_the_peak_of_memory_is_the_working_sets(kernel: Kernel) -> None:
+    assert process_limits.peak_memory() == 7 * GB
+    process, _, size = kernel.K32GetProcessMemoryInfo.asked[0]
+    assert (process.value, size) == (ctypes.c_void_p(-1).value, 72)
+
+
+def test_memory_without_a_file_needs_no_flags(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    real = mmap.mmap
+    monkeypatch.setattr(mmap, "mmap", lambda *given, **flags: asked.append((given, flags)) or real(*given, **flags))
+    block = memory.anonymous_bytes(4096)
+    assert asked == [((-1, 4096), {})]
+    assert block.size == 4096
+    assert not block.any()
+
+
+# ---- processors
+
+
+@pytest.mark.parametrize(
+    ("rate", "cpus"),
+    [
+        ({"flags": 0x5, "rate": 2_500}, 2.0),
+        ({"flags": 0x11, "rate": 5_000 << 16 | 100}, 4.0),
+        ({"flags": 0x4, "rate": 2_500}, None),  # off
+        ({"flags": 0x3, "rate": 5}, None),  # a weight
+        ({"flags": 0x1, "rate": 2_500}, None),  # a share of what others leave
+    ],
+)
+def test_a_job_limits_threads(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, rate: dict[str, int], cpus: float | None
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(thread_count, "available_cpus", lambda: 8)
+    monkeypatch.setattr(_native, "physical_cores", lambda: 6)
+    in_job(kernel, {}, rate)
+    assert job.processor_quota() == cpus
+    assert thread_count.default_threads() == (6 if cpus is None else cpus)
+
+
+def test_no_job_limits_no_threads(kernel: Kernel) -> None:
+    assert job.processor_quota() is None
+
+
+def test_a_worker_limits_itself_by_a_job_of_its_own(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "times", lambda: types.SimpleNamespace(user=1.5))
+    kernel.has("CreateJobObjectW", lambda *_: 77)
+    joined = kernel.has("AssignProcessToJobObject", lambda *_: 1)
+    seen = []
+
+    def set_limits(own: ctypes.c_void_p, kind: int, limits: Any, size: int) -> int:
+        seen.append((own.value, kind, limits._obj.flags, limits._obj.process_time, limits._obj.process_memory, size))
+        return 1
+
+    kernel.has("SetInformationJobObject", set_limits)
+    process_limits.step_back(10)
+    process_limits.limit_own(2.0, GB)
+    process_limits.limit_own(0, None)
+    assert [each.value for each in joined.asked[0]] == [77, ctypes.c_void_p(-1).value]
+    low = job.PRIORITY
+    assert seen == [
+        (77, 9, low | job.PROCESS_TIME | job.PROCESS_MEMORY, 35_000_000, 3 * GB, 144),
+        (77, 9, low, 0, 0, 144),
+    ]
+
+
+def test_a_job_that_is_refused_is_an_error(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "last_error", lambda: OSError(errno.EACCES, "refused"))
+    kernel.has("CreateJobObjectW", lambda *_: 0)
+    with pytest.raises(OSError, match="refused"):
+        job.OwnJob()
+    kernel.has("CreateJobObjectW", lambda *_: 77)
+    kernel.has("AssignProcessToJobObject", lambda *_: 1)
+    kernel.has("SetInformationJobObject", refused)
+    with pytest.raises(OSError, match="refused"):
+        job.OwnJob().limit(1.0, None)
+
+
+# ---- files
+
+
+class LockedError(OSError):
+    """As ctypes.WinError makes them."""
+
+    winerror = 33
+
+
+@pytest.mark.parametrize(("shared", "wait", "flags"), [(True, False, 1), (False, False, 3), (False, True, 2)])
+def test_a_lock_is_on_a_byte_behind_the_file(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, shared: bool, wait: bool, flags: int
+) -> None:
+    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(get_osfhandle=lambda descriptor: descriptor + 100))
+    unlock, take = kernel.has("UnlockFileEx", refused), kernel.has("LockFileEx", lambda *_: 1)
+    file_locks.lock(5, shared=shared, wait=wait)
+    handle, asked, reserved, low, high, place = take.asked[0]
+    assert (handle.value, asked, reserved, low, high) == (105, flags, 0, 1, 0)
+    assert (place._obj.offset, place._obj.offset_high) == (0, 1 << 30)
+    assert len(unlock.asked) == 1
+
+
+def test_a_lock_that_another_one_has_is_told_from_a_failure(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(get_osfhandle=lambda descriptor: descriptor))
+    kernel.has("UnlockFileEx", refused)
+    kernel.has("LockFileEx", refused)
+    monkeypatch.setattr(locks, "last_error", LockedError)
+    with pytest.raises(BlockingIOError):
+        file_locks.lock(5, shared=False)
+    monkeypatch.setattr(locks, "last_error", lambda: OSError(errno.EINVAL, "no locks here"))
+    with pytest.raises(OSError, match="no locks here"):
+        file_locks.lock(5, shared=False)
+
+
+def test_bytes_are_read_at_their_place_without_pread(kernel: Kernel, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"0123456789")
+    with open(tmp_path / "file", "rb") as file:
+        assert files.read_at(file.fileno(), 3, 4) == b"456"
+        assert files.read_at(file.fileno(), 30, 8) == b"89"
+
+
+def test_folders_and_rights_are_left_alone(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("fsync", "fchmod", "open"):
+        monkeypatch.setattr(os, name, None)
+    files.sync_folder(Path("nowhere"))
+    files.make_private(5)
+    assert not files.renames_open_files()
+
+
+def test_files_of_the_user_are_in_the_local_folder(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LOCALAPPDATA", "/local")
+    assert files.user_folder("cache") == files.user_folder("state") == Path("/local")
+    monkeypatch.delenv("LOCALAPPDATA")
+    monkeypatch.setattr(Path, "home", lambda: Path("/home"))
+    assert files.user_folder("cache") == Path("/home/AppData/Local")
+
+
+def test_there_is_no_limit_of_files_and_addresses(kernel: Kernel) -> None:
+    assert process_limits.most_files() == 1 << 16
+    assert process_limits.most_address_space() is None
+
+
+# ---- libraries, keyboard and console
+
+
+def test_loaded_libraries_are_listed(kernel: Kernel) -> None:
+    paths = {1 << 40: r"C:\python.exe", 2: r"C:\libomp.dll", 3: r"C:\libscipy_openblas.dll"}
+
+    def list_modules(process: Any, modules: Any, size: int, needed: Any) -> int:
+        needed._obj.value = 8 * len(paths)
+        if modules is not None:
+            assert size == 8 * len(paths)
+            modules[:] = list(paths)
+        return 1
+
+    def name(module: ctypes.c_void_p, path: Any, length: int) -> int:
+        path.value = paths[module.value]
+        return len(path.value)
+
+    kernel.has("K32EnumProcessModules", list_modules)
+    kernel.has("GetModuleFileNameW", name)
+    assert loaded.loaded_files() == sorted(paths.values())
+    assert blas_threads.openblas_libraries() == []
+    kernel.has("K32EnumProcessModules", refused)
+    assert loaded.loaded_files() == []
+
+
+def test_keys_that_came_before_the_question_are_dropped(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = list("yes\r")
+    console_keys = types.SimpleNamespace(kbhit=lambda: bool(typed), getwch=lambda: typed.pop(0))
+    monkeypatch.setitem(sys.modules, "msvcrt", console_keys)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    keyboard.forget_keys()
+    assert typed
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    with keyboard.unseen_keys(), keyboard.seen_keys():
+        keyboard.forget_keys()
+    assert not typed
+
+
+def test_a_command_writes_utf_8_and_colours(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", out)
+    kernel.has("GetStdHandle", lambda stream: 100 - stream)
+    modes = {111: 3, 112: None}
+
+    def ask(handle: ctypes.c_void_p, mode: Any) -> int:
+        known = modes[handle.value]
+        mode._obj.value = known or 0
+        return known is not None
+
+    kernel.has("GetConsoleMode", ask)
+    kernel.has("SetConsoleMode", lambda handle, mode: modes.update({handle.value: mode}) or 1)
+    assert standard_streams.with_streams("program", lambda: print("你好 €") or 0) == 0
+    assert out.buffer.getvalue().decode("utf-8") == "你好 €\n"
+    assert modes == {111: 7, 112: None}
+
+
+def test_a_pipe_that_nobody_reads_ends_a_command(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel.has("GetStdHandle", lambda stream: 0)
+    kernel.has("GetConsoleMode", refused)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
+
+    def run() -> int:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    assert standard_streams.with_streams("program", run) == standard_streams.BROKEN_PIPE
+
+
+def test_the_library_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "WinDLL", lambda name, use_last_error: (name, use_last_error), raising=False)
+    monkeypatch.setattr(ctypes, "get_last_error", lambda: 5, raising=False)
+    monkeypatch.setattr(ctypes, "WinError", lambda code: OSError(code, "denied"), raising=False)
+    assert calls.library(calls.KERNEL) == ("kernel32", True)
+    assert calls.last_error().errno == 5
+
+
+# ---- the whole package
+
+WITHOUT_POSIX = """
+import importlib, pkgutil, sys, os, signal, mmap
+import qwen3cpu
+names = {each.name for each in pkgutil.walk_packages(qwen3cpu.__path__, "qwen3cpu.")}
+names.remove("qwen3cpu.__main__")
+for name in sorted(names):  # and with them all that others have made, which is not to be tried
+    try:
+        importlib.import_module(name)
+    except ImportError:  # an extra is not installed
+        names.remove(name)
+assert len(names) > 400, len(names)
+for name in [*sys.modules]:
+    # Not what can be loaded only once: compiled modules, and the one that lm-eval has noted.
+    if name.startswith("qwen3cpu") and not name.endswith(("._native", "._sampling", ".evaluation.lm_eval")):
+        del sys.modules[name]
+for name in ("fcntl", "resource", "termios", "pwd", "grp", "pty", "tty"):
+    sys.modules[name] = None
+for module, lacking in (
+    (os, "register_at_fork sysconf pread O_NONBLOCK O_CLOEXEC RTLD_NOLOAD fchmod nice fork sched_getaffinity getuid"),
+    (signal, "SIGKILL SIGPROF setitimer ITIMER_PROF SIGHUP SIGPIPE SIGUSR1"),
+    (mmap, "MAP_PRIVATE MAP_ANONYMOUS MADV_HUGEPAGE MADV_WILLNEED MADV_DONTNEED"),
+):
+    for name in lacking.split():
+        if hasattr(module, name):
+            delattr(module, name)
+sys.platform = "win32"
+for name in sorted(names):
+    importlib.import_module(name)
+"""
+
+
+def test_every_module_is_imported_without_what_windows_lacks() -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.fspath, sys.path))}
+    done = subprocess.run([sys.executable, "-c", WITHOUT_POSIX], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert Path(importlib.import_module("qwen3cpu").__file__ or "") == Path(qwen3cpu.__file__)
