@@ -17,14 +17,14 @@ HEAD = """# HTTP API
 
 <!-- Written by `python tools/http_api.py`. -->
 
-All routes of `qwen3cpu serve`, the fields of their bodies, and their responses are on this page. The server has the same as
-an OpenAPI 3.1 document at `/openapi.json`, with the schemas of all bodies. [Serve](serving.md) explains them.
+All routes of `qwen3cpu serve`, the fields of their bodies, and their responses are on this page. The server has them
+as an OpenAPI 3.1 document at `/openapi.json`, with the schemas of all bodies. [Serve](serving.md) explains them.
 
     curl http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' \\
       -d '{"messages": [{"role": "user", "content": "2 + 2?"}]}'
 
 Bodies are JSON. `null` counts as a missing field. Fields that are not here are ignored, and the header
-`x-qwen3cpu-ignored` names them. The routes `/tokenize`, `/detokenize`, `/apply-template` and `/page/` refuse them instead.
+`x-qwen3cpu-ignored` names them. The routes `/tokenize`, `/detokenize`, `/apply-template` and `/page/` refuse them.
 A server with an API key expects it as `Authorization: Bearer KEY` or as `x-api-key: KEY`. `/`, `/assets/` and `/health`
 need no key.
 
