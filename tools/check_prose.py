@@ -1,4 +1,4 @@
-"""Checks the words of README.md and of the user's guide: habits that make a text hard to read, and its reading ease.
+"""Checks the words of the documentation: habits that make a text hard to read, and the reading ease of each page.
 
     python tools/check_prose.py                     # every page that is checked
     python tools/check_prose.py docs/search.md      # one page
@@ -59,11 +59,12 @@ FENCE = re.compile(r"^( *)```.*?^\1```$", re.M | re.S)
 ABBREVIATIONS = re.compile(r"\b(e\.g|i\.e|etc|vs)\.")
 
 
-def guide() -> list[Path]:
-    """README.md and the pages of the user's guide, as mkdocs.yml lists them."""
+def checked_pages() -> list[Path]:
+    """README.md, the user's guide as mkdocs.yml lists it, and the pages of reference that have much prose."""
     text = (ROOT / "mkdocs.yml").read_text("utf-8")
     section = text.split("\n  - User's guide:\n")[1].split("\n  - Reference:\n")[0]
-    return [ROOT / "README.md", *(ROOT / "docs" / name for name in re.findall(r": (\S+\.md)", section))]
+    names = ["index.md", *re.findall(r": (\S+\.md)", section), "files.md", "benchmarks.md", "quality.md"]
+    return [ROOT / "README.md", *(ROOT / "docs" / name for name in names)]
 
 
 def blocks(text: str) -> Iterator[str]:
@@ -95,7 +96,11 @@ def plain(block: str) -> str:
 def sentences(block: str) -> list[str]:
     """The sentences of a block. A colon or semicolon does not end one."""
     text = ABBREVIATIONS.sub(lambda found: found[1].replace(".", ""), plain(block))
-    return [each for each in re.split(r"(?<=[.!?])[\"')]?\s+(?=[A-Z\"'(]|code\b|\d)", text) if each.strip()]
+    return [
+        each
+        for each in re.split(r"(?<=[.!?])[\"')]?\s+(?=[A-Z\"'(]|code\b|qwen3cpu\b|llama\.cpp\b|\d)", text)
+        if each.strip()
+    ]
 
 
 def words(sentence: str) -> list[str]:
@@ -148,7 +153,9 @@ def proselint_findings(text: str) -> list[str]:
         registry.register_many(__register__)
     codes = itertools.count()
     prose = "\n\n".join(re.sub(r"\bcode\b", lambda _: f"code{next(codes)}", plain(each)) for each in blocks(text))
-    found = []
+    found: list[str] = []
+    if not prose:
+        return found
     for each in LintFile("page", prose).lint({**DEFAULT, "checks": {**DEFAULT["checks"], "typography": False}}):
         block = prose[: each.check_result.span[1] - 1].rpartition("\n\n")[2] + prose[each.check_result.span[1] - 1 :]
         found.append(f"proselint: {block.partition(chr(10))[0]} ({each.check_result.message})")
@@ -158,7 +165,7 @@ def proselint_findings(text: str) -> list[str]:
 def main(names: list[str]) -> int:
     """Print what was found, and the reading ease of each page."""
     bad = 0
-    for path in [Path(name) for name in names] or guide():
+    for path in [Path(name) for name in names] or checked_pages():
         text = path.read_text("utf-8")
         found, ease = [*findings(text), *proselint_findings(text)], reading_ease(text)
         for each in found:

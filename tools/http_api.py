@@ -17,14 +17,16 @@ HEAD = """# HTTP API
 
 <!-- Written by `python tools/http_api.py`. -->
 
-All routes of `qwen3cpu serve`, the fields of their bodies, and their responses. The server has the same as an OpenAPI
-3.1 document at `/openapi.json`, with the schemas of all bodies. [Serving](serving.md) says what stands behind them.
+All routes of `qwen3cpu serve`, the fields of their bodies, and their responses are on this page. The server has them
+as an OpenAPI 3.1 document at `/openapi.json`, with the schemas of all bodies. [Serve](serving.md) explains them.
 
-Bodies are JSON. `null` says that a field was not given. Fields that are not here are ignored and named in the header
-`x-qwen3cpu-ignored`, except in the bodies of `/tokenize`, `/detokenize`, `/apply-template` and `/page/`, where they are
-refused.
-A server with an API key expects it as `Authorization: Bearer KEY` or as `x-api-key: KEY`, everywhere but at `/`,
-`/assets/` and `/health`.
+    curl http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' \\
+      -d '{"messages": [{"role": "user", "content": "2 + 2?"}]}'
+
+Bodies are JSON. `null` counts as a missing field. Fields that are not here are ignored, and the header
+`x-qwen3cpu-ignored` names them. The routes `/tokenize`, `/detokenize`, `/apply-template` and `/page/` refuse them.
+A server with an API key expects it as `Authorization: Bearer KEY` or as `x-api-key: KEY`. `/`, `/assets/` and `/health`
+need no key.
 
 """
 ERRORS = {
@@ -38,7 +40,7 @@ ERRORS = {
 def page() -> str:
     """The whole page."""
     schemas = document(needs_key=True)["components"]["schemas"]
-    parts = [HEAD, "| route | |\n|---|---|\n"]
+    parts = [HEAD, "| route | what it does |\n|---|---|\n"]
     parts += [f"| [`{_title(each)}`](#{_anchor(each)}) | {each.summary} |\n" for each in OPERATIONS]
     for tag, text in TAGS.items():
         parts.append(f"\n## {tag}\n\n{text}\n")
@@ -60,7 +62,7 @@ def _section(operation: Operation, schemas: dict[str, Any]) -> str:
     lines = [f"\n### {_title(operation)}\n", operation.summary + ".\n"]
     lines += [f"Query: `{name}`. {text}\n" for name, text in operation.query]
     if operation.body is not None:
-        lines += ["| field | type | |", "|---|---|---|", *_fields(schemas[operation.body.__name__]), ""]
+        lines += ["| field | type | meaning |", "|---|---|---|", *_fields(schemas[operation.body.__name__]), ""]
     lines.append(_response(operation, schemas) + "\n")
     statuses = ", ".join(str(status) for status in error_statuses(operation))
     lines.append(f"Errors ({statuses}): {ERRORS[error_schema(operation.path)]}")

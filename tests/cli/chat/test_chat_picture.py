@@ -5,6 +5,7 @@
 The answer is dictated, so the lines with its speed are left out.
 """
 
+import copy
 import io
 import json
 import re
@@ -39,8 +40,23 @@ du -ah . | sort -rh | head -n 10   # 最大的十个文件
 """
 
 
+def for_light_and_dark(light: str, dark: str) -> str:
+    """The light picture, which takes the colours of the dark one where the reader prefers dark."""
+    rule, ground, title = r"\.chat-r\d+ \{.*?\}", r'<rect fill="(#\w+)"', r'class="chat-title" fill="(#\w+)"'
+    assert re.sub(r"#\w{6}", "", "".join(re.findall(rule, light))) == re.sub(
+        r"#\w{6}", "", "".join(re.findall(rule, dark))
+    )
+    colours = [*re.findall(rule, dark), f".chat-ground {{ fill: {re.search(ground, dark)[1]} }}"]
+    colours.append(f".chat-title {{ fill: {re.search(title, dark)[1]} }}")
+    style = "@media (prefers-color-scheme: dark) {\n" + "\n".join(colours) + "\n}\n    </style>"
+    light = light.replace("</style>", style, 1)
+    return re.sub(ground, r'<rect class="chat-ground" fill="\1"', light, count=1)
+
+
 def test_a_conversation(tmp_path, pictures):
+    from rich.color_triplet import ColorTriplet
     from rich.console import Console
+    from rich.terminal_theme import DEFAULT_TERMINAL_THEME, SVG_EXPORT_THEME
     from rich.text import Text
 
     from qwen3cpu.cli.chat.multiline import HINT
@@ -59,7 +75,12 @@ def test_a_conversation(tmp_path, pictures):
     shown = [row for row in rows if not re.match(r"(\x1b\[[0-9;]*m)*prompt \d", row)]
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(Text.from_ansi("\n".join(shown)))
-    picture = console.export_svg(title="qwen3cpu chat", unique_id="chat")
+    light = copy.copy(DEFAULT_TERMINAL_THEME)
+    light.foreground_color = ColorTriplet(34, 34, 34)  # black is a colour of its own on the picture
+    picture = for_light_and_dark(
+        console.export_svg(title="qwen3cpu chat", unique_id="chat", theme=light, clear=False),
+        console.export_svg(title="qwen3cpu chat", unique_id="chat", theme=SVG_EXPORT_THEME),
+    )
     # Its fonts would come from another site.
     picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL).replace("Fira Code", "DejaVu Sans Mono")
     assert "http" not in picture.replace("http://www.w3.org/2000/svg", "").replace("https://www.textualize.io", "")
