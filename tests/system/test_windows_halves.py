@@ -10,17 +10,15 @@ import mmap
 import os
 import sys
 import types
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_windows import GB, Kernel, filled, refused
 
 from qwen3cpu import _native
 from qwen3cpu.system import (
     blas_threads,
-    file_locks,
-    files,
     free_memory,
     keyboard,
     memory,
@@ -28,61 +26,8 @@ from qwen3cpu.system import (
     standard_streams,
     thread_count,
 )
-from qwen3cpu.system.windows import calls, console, job, loaded, locks
+from qwen3cpu.system.windows import calls, job, loaded, locks
 from qwen3cpu.system.windows import memory as windows_memory
-
-GB = 1 << 30
-
-
-class Call:
-    """One function of a fake library; it notes what it was called with."""
-
-    def __init__(self, answer: Callable[..., int]) -> None:
-        self.answer, self.asked, self.restype = answer, [], None
-
-    def __call__(self, *arguments: Any) -> int:
-        self.asked.append(arguments)
-        return self.answer(*arguments)
-
-
-class Kernel(types.SimpleNamespace):
-    """A fake kernel32."""
-
-    def has(self, name: str, answer: Callable[..., int]) -> Call:
-        call = Call(answer)
-        setattr(self, name, call)
-        return call
-
-
-def filled(**values: int) -> Callable[..., int]:
-    """A call that fills the structure among its arguments."""
-
-    def answer(*arguments: Any) -> int:
-        referred = (getattr(each, "_obj", None) for each in arguments)
-        (given,) = (each for each in referred if isinstance(each, ctypes.Structure))
-        for name, value in values.items():
-            setattr(given, name, value)
-        return 1
-
-    return answer
-
-
-def refused(*arguments: Any) -> int:
-    return 0
-
-
-@pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
-    """kernel32, on a system that calls itself Windows."""
-    fake = Kernel()
-    for module in (console, job, loaded, locks, windows_memory):
-        monkeypatch.setattr(module, "library", lambda name: fake)
-    monkeypatch.setattr(sys, "platform", "win32")
-    fake.has("K32GetProcessMemoryInfo", filled(peak_working_set=7 * GB, pagefile=2 * GB))
-    fake.has("QueryInformationJobObject", refused)
-    fake.has("GlobalMemoryStatusEx", filled(total=16 * GB, available=9 * GB, available_commit=12 * GB))
-    yield fake
-    process_limits.own_job.cache_clear()
 
 
 def in_job(kernel: Kernel, limits: dict[str, int], rate: dict[str, int]) -> None:
@@ -217,70 +162,6 @@ def test_a_job_that_is_refused_is_an_error(kernel: Kernel, monkeypatch: pytest.M
     kernel.has("SetInformationJobObject", refused)
     with pytest.raises(OSError, match="refused"):
         job.OwnJob().limit(1.0, None)
-
-
-# ---- files
-
-
-class LockedError(OSError):
-    """As ctypes.WinError makes them."""
-
-    winerror = 33
-
-
-@pytest.mark.parametrize(("shared", "wait", "flags"), [(True, False, 1), (False, False, 3), (False, True, 2)])
-def test_a_lock_is_on_a_byte_behind_the_file(
-    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, shared: bool, wait: bool, flags: int
-) -> None:
-    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(get_osfhandle=lambda descriptor: descriptor + 100))
-    unlock, take = kernel.has("UnlockFileEx", refused), kernel.has("LockFileEx", lambda *_: 1)
-    file_locks.lock(5, shared=shared, wait=wait)
-    handle, asked, reserved, low, high, place = take.asked[0]
-    assert (handle.value, asked, reserved, low, high) == (105, flags, 0, 1, 0)
-    assert (place._obj.offset, place._obj.offset_high) == (0, 1 << 30)
-    assert len(unlock.asked) == 1
-
-
-def test_a_lock_that_another_one_has_is_told_from_a_failure(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(get_osfhandle=lambda descriptor: descriptor))
-    kernel.has("UnlockFileEx", refused)
-    kernel.has("LockFileEx", refused)
-    monkeypatch.setattr(locks, "last_error", LockedError)
-    with pytest.raises(BlockingIOError):
-        file_locks.lock(5, shared=False)
-    monkeypatch.setattr(locks, "last_error", lambda: OSError(errno.EINVAL, "no locks here"))
-    with pytest.raises(OSError, match="no locks here"):
-        file_locks.lock(5, shared=False)
-
-
-def test_bytes_are_read_at_their_place_without_pread(kernel: Kernel, tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"0123456789")
-    with open(tmp_path / "file", "rb") as file:
-        assert files.read_at(file.fileno(), 3, 4) == b"456"
-        assert files.read_at(file.fileno(), 30, 8) == b"89"
-
-
-def test_folders_and_rights_are_left_alone(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("fsync", "fchmod", "open"):
-        monkeypatch.setattr(os, name, None)
-    files.sync_folder(Path("nowhere"))
-    files.make_private(5)
-    assert not files.renames_open_files()
-
-
-def test_files_of_the_user_are_in_the_local_folder(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("LOCALAPPDATA", "/local")
-    assert files.user_folder("cache") == files.user_folder("state") == Path("/local")
-    monkeypatch.delenv("LOCALAPPDATA")
-    monkeypatch.setattr(Path, "home", lambda: Path("/home"))
-    assert files.user_folder("cache") == Path("/home/AppData/Local")
-
-
-def test_there_is_no_limit_of_files_and_addresses(kernel: Kernel) -> None:
-    assert process_limits.most_files() == 1 << 16
-    assert process_limits.most_address_space() is None
 
 
 # ---- libraries, keyboard and console

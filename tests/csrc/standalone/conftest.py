@@ -41,7 +41,10 @@ def windows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     prefix = tmp_path_factory.mktemp("wine")
     wine = {"WINEPREFIX": str(prefix), "WINEDEBUG": "-all"}
     programs = build_with_zig("windows", tmp_path_factory, "x86_64-windows-gnu")
-    # Its server stays from one program to the next: starting it takes longer than a program.
-    subprocess.run(["wineserver", "-p"], env=os.environ | wine, check=True)
+    # Its services start here and stay to the end. A program that started them would leave them the pipe for what it
+    # prints, and who reads the pipe would wait for their end.
+    quiet = {"env": os.environ | wine, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(["wineserver", "-p"], check=True, **quiet)
+    subprocess.run(["wine", "wineboot", "--init"], check=True, **quiet)
     yield Machine(programs, ".exe", ("wine",), wine)
-    subprocess.run(["wineserver", "-k"], env=os.environ | wine, check=True)
+    subprocess.run(["wineserver", "-k"], check=True, **quiet)
