@@ -4,6 +4,11 @@ import os
 from contextlib import contextmanager, suppress
 
 NODE = {"num_cpus": 2, "object_store_memory": 80 << 20}
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_worker_niceness": "0",  # else other processes of a busy machine leave Ray's no time
+}
 QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
 """A node that is gone is noticed within seconds."""
 
@@ -11,7 +16,7 @@ QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "hea
 @contextmanager
 def ray_cluster(nodes=1):
     """A cluster with a head and other nodes, which this process is connected to. Nothing is left of it at the end."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.update(SETTINGS)
     import ray
     from ray.cluster_utils import Cluster
 
