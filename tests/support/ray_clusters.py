@@ -1,22 +1,32 @@
 """Clusters of Ray whose nodes are processes of this machine."""
 
 import os
+import socket
 from contextlib import contextmanager, suppress
 
 NODE = {"num_cpus": 2, "object_store_memory": 80 << 20}
+QUIET = {"log_level": "ERROR", "enable_access_log": False}
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_worker_niceness": "0",  # else other processes of a busy machine leave Ray's no time
+    # A busy machine lets processes wait: they are not dead for that.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "600",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "600",
+}
 QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
 """A node that is gone is noticed within seconds."""
 
 
 @contextmanager
-def ray_cluster(nodes=1):
+def ray_cluster(nodes=1, **head):
     """A cluster with a head and other nodes, which this process is connected to. Nothing is left of it at the end."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.update(SETTINGS)
     import ray
     from ray.cluster_utils import Cluster
 
     others = descendants()
-    head = {**NODE, "include_dashboard": False, "_system_config": QUICK}
+    head = {**NODE, "include_dashboard": False, "_system_config": QUICK, **head}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(nodes - 1):
@@ -59,3 +69,31 @@ def end(processes):
         with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(processes)
+
+
+@contextmanager
+def serve_started():
+    """The address of Ray Serve, without an application."""
+    from ray import serve
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    serve.start(http_options={"host": "127.0.0.1", "port": port}, proxy_location="HeadOnly", logging_config=QUIET)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        serve.shutdown()
+
+
+@contextmanager
+def application(**arguments):
+    """An application of the embedded model, at the address of Ray Serve."""
+    from ray import serve
+
+    from qwen3cpu.integrations.ray_serve import app
+
+    serve.run(app({"model": "tiny", "server": {"kv_bytes": 1 << 28}, **arguments}))
+    try:
+        yield
+    finally:
+        serve.delete("default")

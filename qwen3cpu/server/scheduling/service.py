@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from qwen3cpu._version import VERSION
 from qwen3cpu.engine.adapters import Adapter
@@ -29,6 +29,9 @@ from qwen3cpu.server.scheduling.turns import Turns
 from qwen3cpu.server.scheduling.workshop import Workshop
 from qwen3cpu.server.settings import Settings
 from qwen3cpu.text.prompts import Prompt
+
+FIRST_MEAN: Final = 256
+"""Tokens that an answer is taken to have before there was any."""
 
 
 class Answers:
@@ -98,6 +101,11 @@ class Answers:
         """The job that a choice belongs to."""
         return self.jobs[choice // self.jobs[0].answers]
 
+    def tokens_left(self, mean: int) -> int:
+        """Tokens of prompts that wait and of answers that are not complete. mean: what an answer is taken to have."""
+        left = [job for job in self.jobs if job.unfinished and not job.cancelled]
+        return sum(mean * job.unfinished + (0 if job.begun else len(job.prompt)) for job in left)
+
     def close(self) -> None:
         """Drop what is still under way."""
         for job in self.jobs:
@@ -132,6 +140,7 @@ class Service:
         else:
             self.scheduler = TextScheduler(model.engine, limits, self._delivery, turns=turns)
         self.workshop = workshop or Workshop()
+        self._under_way: weakref.WeakSet[Answers | TextStates] = weakref.WeakSet()
 
     def open(self) -> None:
         """Begin; to be called on the event loop that the endpoints run on."""
@@ -158,6 +167,13 @@ class Service:
         view.adapter = self.model.answerer.find_adapter(adapter)
         view.settings = replace(self.settings, model_name=shown)
         return view
+
+    @property
+    def tokens_left(self) -> int:
+        """Tokens that requests under way still take, roughly: answers are taken to be as long as those before them."""
+        answers = sum(self.scheduler.stats.answers.values())
+        mean = self.scheduler.stats.completion_tokens // answers if answers else FIRST_MEAN
+        return sum(each.tokens_left(mean) for each in list(self._under_way))
 
     @property
     def fingerprint(self) -> str:
@@ -193,6 +209,7 @@ class Service:
             job_options["created"] = arrived
         assert isinstance(self.scheduler, Scheduler)
         answers = Answers(self.scheduler, self.workshop)
+        self._under_way.add(answers)
         try:
             for place, prompt in enumerate(prompts):
                 sink = _Sink(answers, place * (request.n or 1))
@@ -214,7 +231,9 @@ class Service:
         """
         assert isinstance(self.scheduler, TextScheduler)
         state_bytes = 4 * self.model.config.hidden_size * len(texts)
-        return TextStates(self.scheduler, texts, state_bytes, timeout=self.settings.timeout, created=arrived)
+        states = TextStates(self.scheduler, texts, state_bytes, timeout=self.settings.timeout, created=arrived)
+        self._under_way.add(states)
+        return states
 
 
 class _Delivery:

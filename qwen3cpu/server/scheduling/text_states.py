@@ -52,6 +52,10 @@ class TextStates:
         """When the request has to be done, on the clock of perf_counter."""
         return self._job.deadline
 
+    def tokens_left(self, mean: int) -> int:
+        """Tokens of the texts while they are under way. mean: of answers, which there are none of."""
+        return 0 if self._outcome.done() else sum(map(len, self._job.texts))
+
     async def ready(self) -> States:
         """All states. Raises what ended the job before its time."""
         return await self._outcome
