@@ -41,7 +41,8 @@ static_assert(sizeof(PanelScratch) <= matmul_scratch_bytes(1));
 alignas(16) constexpr uint8_t kFourTimes[2][16] = {{0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3},
                                                    {4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7}};
 
-// Unpacks the groups that there are. Places of the others are those of zero steps.
+// Unpacks the groups that there are, and fetches the block behind this one, which comes next, when all tokens have met
+// this one. Places of the others are those of zero steps.
 template <class Dot>
 void unpack(const Q4Block& block, int groups, Panel& panel) {
   for (int g = 0; g < Q4Block::kGroups; ++g) {
@@ -50,6 +51,8 @@ void unpack(const Q4Block& block, int groups, Panel& panel) {
     const int8x8_t place = vmla_s8(vdup_n_s8(Dot::kPanelPlace), z, vdup_n_s8(kQ4ZeroParts));
     vst1q_s16(panel.place[g], vmull_s8(vreinterpret_s8_u8(s), place));
     if (g >= groups) continue;
+    prefetch(block.q[g][0], sizeof(Q4Block));
+    prefetch(block.q[g][2], sizeof(Q4Block));
     const uint8x16_t step[2] = {vqtbl1q_u8(vcombine_u8(s, s), vld1q_u8(kFourTimes[0])),
                                 vqtbl1q_u8(vcombine_u8(s, s), vld1q_u8(kFourTimes[1]))};
     Weights16 first, last;

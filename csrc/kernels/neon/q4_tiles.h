@@ -9,8 +9,7 @@
 namespace qwen3cpu::neon {
 namespace {
 
-constexpr int kQ4Prefetch = 1024;  // bytes ahead, in tiles of so few tokens that memory may be what they wait for:
-constexpr int kQ4TokensToPrefetch = 2;
+constexpr int kQ4Prefetch = 1024;  // bytes ahead
 constexpr int kQ4Groups = Q4Block::kGroups;
 
 inline Rows widen(int16x8_t x) { return {vmovl_s16(vget_low_s16(x)), vmovl_high_s16(x)}; }
@@ -76,10 +75,8 @@ struct Q4Format {
 // Adds the products of 32 k, whose nibbles lie as a group of q4 has them.
 template <int T, class Sums>
 QWEN3CPU_INLINE void add_nibbles(const uint8_t* nibbles, const int8_t* x, int64_t stride, Sums& sums) {
-  if (T <= kQ4TokensToPrefetch) {
-    prefetch(nibbles, kQ4Prefetch);
-    prefetch(nibbles + kCacheLine, kQ4Prefetch);
-  }
+  prefetch(nibbles, kQ4Prefetch);
+  prefetch(nibbles + kCacheLine, kQ4Prefetch);
   Weights16 w;
 #pragma GCC unroll 2
   for (int part = 0; part < 2; ++part) {  // low nibbles, then high ones: 16 weights of 8 rows fill 8 registers

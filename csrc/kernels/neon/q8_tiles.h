@@ -7,8 +7,7 @@
 namespace qwen3cpu::neon {
 namespace {
 
-constexpr int kQ8Prefetch = 1024;  // bytes ahead, in tiles of so few tokens that memory may be what they wait for:
-constexpr int kQ8TokensToPrefetch = 2;
+constexpr int kQ8Prefetch = 1024;  // bytes ahead
 
 // acc[t] = fma(float(dot), scale_w * scale_x, acc[t]) for group g of the matrix, which is `in_block` in its block.
 template <class Dot, int T>
@@ -19,10 +18,8 @@ QWEN3CPU_INLINE void add_q8_group(const Q8Block& block, int in_block, int g, con
 #pragma GCC unroll 2
   for (int part = 0; part < 2; ++part) {
     const uint8_t* bytes = block.q[in_block][4 * part][0];
-    if (T <= kQ8TokensToPrefetch) {
-      prefetch(bytes, kQ8Prefetch);
-      prefetch(bytes + kCacheLine, kQ8Prefetch);
-    }
+    prefetch(bytes, kQ8Prefetch);
+    prefetch(bytes + kCacheLine, kQ8Prefetch);
     Weights16 w;
 #pragma GCC unroll 4
     for (int quad = 0; quad < 4; ++quad) {
