@@ -14,7 +14,7 @@ pytest.importorskip("ray.data", reason="pip install 'qwen3cpu[ray]'")
 import pyarrow.parquet as pq
 import ray
 from cli_runs import environment
-from ray_clusters import NODE, kill, ray_cluster, workers
+from ray_clusters import NODE, add_node, kill, ray_cluster, workers
 
 import qwen3cpu
 from qwen3cpu.batch import run_file
@@ -58,7 +58,7 @@ def answered(model, rows, seed, **options):
 
 def test_a_killed_node_changes_no_row(cluster, tiny):
     rows = questions(200)
-    lost = cluster.add_node(**NODE)
+    lost = add_node(cluster, **NODE)
     dataset = ray.data.from_items(rows, override_num_blocks=1)
     answers = ray_data.generate(dataset, model="tiny", key="id", seed=7, block_rows=10, **SHORT)
     found = []
@@ -248,7 +248,7 @@ def test_two_nodes_of_three_are_killed(tmp_path, tiny):
                 sleep(0.01)
             assert finished <= count < 100
             kill(cluster, workers(cluster)[0])
-            cluster.add_node(**NODE)
+            add_node(cluster, **NODE)
         thread.join()
     assert [(each.rows, each.errors, each.kept) for each in summaries] == [(5000, 0, 0)]
     found = pq.read_table(folder).to_pylist()

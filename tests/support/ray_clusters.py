@@ -27,10 +27,11 @@ def ray_cluster(nodes=1, **head):
 
     others = descendants()
     head = {**NODE, "include_dashboard": False, "_system_config": QUICK, **head}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = Cluster()
     try:
+        add_node(cluster, **head)
         for _ in range(nodes - 1):
-            cluster.add_node(**NODE)
+            add_node(cluster, **NODE)
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
         ray.data.DataContext.get_current().enable_progress_bars = False
         yield cluster
@@ -39,6 +40,21 @@ def ray_cluster(nodes=1, **head):
         ray.shutdown()
         cluster.shutdown()
         end(processes)
+
+
+def add_node(cluster, **options):
+    """Start a node. Ray gives it 30 seconds, which a busy machine may not have: then it is started once more."""
+    while True:
+        others = descendants()
+        try:
+            node = cluster.add_node(wait=False, **options)
+            break
+        except Exception as reason:
+            if "timed out during startup" not in str(reason):
+                raise
+            end(descendants() - others)
+    cluster.wait_for_nodes(timeout=float("inf"))
+    return node
 
 
 def kill(cluster, node):

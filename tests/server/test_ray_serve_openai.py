@@ -7,13 +7,12 @@ import pytest
 pytest.importorskip("ray.serve", reason="pip install 'qwen3cpu[ray]'")
 
 import test_openai_client
+from client_tests import client_tests
 from ray_clusters import application, ray_cluster, serve_started
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the library and what it imports
 
-globals().update(
-    {name: each for name, each in vars(test_openai_client).items() if name.startswith("test_") or name == "client"}
-)
+globals().update(client_tests(test_openai_client))
 
 
 @pytest.fixture(scope="module")
