@@ -19,6 +19,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 WORDS_AT_MOST = 30
 EASE_AT_LEAST = 50.0
+OTHER_PAGES = ("files.md", "benchmarks.md", "quality.md", "hub.md", "systems.md", "contributing.md", "releasing.md")
+"""Of the reference and the contributor's guide."""
 VERBS = frozenset((ROOT / "tools" / "prose_verbs.txt").read_text("utf-8").split())
 """Words that make a group of words a sentence."""
 
@@ -60,10 +62,10 @@ ABBREVIATIONS = re.compile(r"\b(e\.g|i\.e|etc|vs)\.")
 
 
 def checked_pages() -> list[Path]:
-    """README.md, the user's guide as mkdocs.yml lists it, and the pages of reference that have much prose."""
+    """README.md, the user's guide as mkdocs.yml lists it, and others that have much prose."""
     text = (ROOT / "mkdocs.yml").read_text("utf-8")
     section = text.split("\n  - User's guide:\n")[1].split("\n  - Reference:\n")[0]
-    names = ["index.md", *re.findall(r": (\S+\.md)", section), "files.md", "benchmarks.md", "quality.md"]
+    names = ["index.md", *re.findall(r": (\S+\.md)", section), *OTHER_PAGES]
     return [ROOT / "README.md", *(ROOT / "docs" / name for name in names)]
 
 
