@@ -19,8 +19,10 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 WORDS_AT_MOST = 30
 EASE_AT_LEAST = 50.0
-OTHER_PAGES = ("files.md", "benchmarks.md", "quality.md", "hub.md", "systems.md", "contributing.md", "releasing.md")
-"""Of the reference and the contributor's guide."""
+OTHER_PAGES = (
+    *("files.md", "benchmarks.md", "quality.md", "hub.md", "systems.md"),  # of the reference
+    *("contributing.md", "packaging.md", "releasing.md", "mutation.md"),  # of the contributor's guide
+)
 VERBS = frozenset((ROOT / "tools" / "prose_verbs.txt").read_text("utf-8").split())
 """Words that make a group of words a sentence."""
 

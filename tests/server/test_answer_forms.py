@@ -59,9 +59,9 @@ def test_the_server_answers_as_the_model_does(server, tiny):
 def test_other_apis(server):
     chat = server.ok("/api/chat", messages=QUESTION, stream=False, options={"grammar": GBNF}, seed=1)
     assert re.fullmatch(NUMBER, chat["message"]["content"])
-    raw = server.ok("/api/generate", prompt="a", raw=True, stream=False, guided_choice=["ja", "nein"])
+    raw = server.ok("/api/generate", prompt="a", raw=True, stream=False, guided_choice=["ja", "nein"], seed=1)
     assert raw["response"] in ("ja", "nein")
-    message = server.ok("/v1/messages", messages=QUESTION, max_tokens=90, guided_regex="[a-d]{5}")
+    message = server.ok("/v1/messages", messages=QUESTION, max_tokens=90, guided_regex="[a-d]{5}", seed=1)
     assert re.fullmatch("[a-d]{5}", message["content"][-1]["text"])
 
 
