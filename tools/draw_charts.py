@@ -43,6 +43,11 @@ def number(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def legend(x: float, kind: str, words: str) -> list[str]:
+    """What bars of a kind stand for, above a chart of bars."""
+    return [bar(x, 38, 12, 12, kind), text(x + 18, 49, words)]
+
+
 def draw_speed() -> str:
     """Pairs of bars, each pair scaled to the faster engine, because the cases differ by a factor of twenty."""
     results = measured("compare.json")
@@ -50,10 +55,8 @@ def draw_speed() -> str:
     left, full, row = 204, 190, 56
     parts = [
         text(16, 26, "Tokens a second beside llama.cpp", bold=True),
-        bar(left, 38, 12, 12, "ours"),
-        text(left + 18, 49, "qwen3cpu"),
-        bar(left + 110, 38, 12, 12, "theirs"),
-        text(left + 128, 49, "llama.cpp"),
+        *legend(left, "ours", "qwen3cpu"),
+        *legend(left + 110, "theirs", "llama.cpp"),
     ]
     for place, (name, words) in enumerate(SHOWN_CASES):
         case, y = cases[name], 66 + place * row
@@ -74,22 +77,19 @@ def draw_memory() -> str:
     """Memory of each model in q4: weights, and what a full context adds."""
     plans = measured("memory.json")["plans"]
     names = list(dict.fromkeys(each["model"] for each in plans))
+    gigabytes = {(each["model"], each["context"]): each["total_bytes"] / 1e9 for each in plans}
     left, row, scale = 84, 34, 10.5
     parts = [
         text(16, 26, "Memory of each model in q4, GB", bold=True),
-        bar(left, 38, 12, 12, "ours"),
-        text(left + 18, 49, "with a context of 4,096 tokens"),
-        bar(left + 240, 38, 12, 12, "soft"),
-        text(left + 258, 49, "with 32,768 tokens"),
+        *legend(left, "ours", "with a context of 4,096 tokens"),
+        *legend(left + 240, "soft", "with 32,768 tokens"),
     ]
     bottom = 66 + len(names) * row
     for limit in (8, 16, 32):
         parts.append(line(left + limit * scale, 60, left + limit * scale, bottom))
         parts.append(text(left + limit * scale, bottom + 16, f"{limit} GB", anchor="middle", kind="faint"))
     for place, name in enumerate(names):
-        short, long = (
-            {e["context"]: e["total_bytes"] / 1e9 for e in plans if e["model"] == name}[c] for c in (4096, 32768)
-        )
+        short, long = gigabytes[name, 4096], gigabytes[name, 32768]
         y = 66 + place * row
         parts.append(text(left - 12, y + 16, name, anchor="end"))
         parts.append(bar(left, y, long * scale, 22, "soft"))

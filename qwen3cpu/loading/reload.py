@@ -30,11 +30,7 @@ class Reload:
             model: must be the same model when it is loaded again.
             adapters: that it has by now, with their paths.
         """
-        arguments = {**self._arguments, "source": absolute(self._arguments["source"])}
-        for name in ("draft", "drafts_from"):
-            if arguments[name] is not None:
-                arguments[name] = absolute(arguments[name])
-        arguments["adapters"] = {name: absolute(path) for name, path in adapters.items()}
+        arguments = portable({**self._arguments, "adapters": adapters})
         if arguments["rope_scaling"] is not None:
             arguments["rope_scaling"] = dict(arguments["rope_scaling"])
         return load_again, (self._load, arguments, model.fingerprint)
@@ -50,7 +46,18 @@ def load_again(load: Callable[..., DescribedModel], arguments: Mapping[str, Any]
     return model
 
 
-def absolute(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+def portable(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `load` with absolute paths, which hold in a process that runs in another folder."""
+    found = dict(arguments)
+    for name in ("source", "draft", "drafts_from"):
+        if found.get(name) is not None:
+            found[name] = _absolute(found[name])
+    if found.get("adapters") is not None:
+        found["adapters"] = {name: _absolute(path) for name, path in found["adapters"].items()}
+    return found
+
+
+def _absolute(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
     """The absolute path of what exists here; a hub id, or the name of a model inside the package, as it is."""
     expanded = os.path.expanduser(os.fsdecode(path))
     return os.path.abspath(expanded) if path not in EMBEDDED and os.path.exists(expanded) else path

@@ -15,9 +15,9 @@ from qwen3cpu.batch.requests import line_options
 from qwen3cpu.checkpoint.purpose import Task
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.integrations.models import as_model
+from qwen3cpu.loading import reload
 from qwen3cpu.loading.memory_plan import needs
 from qwen3cpu.loading.open import read_config
-from qwen3cpu.loading.reload import absolute
 from qwen3cpu.model import Model
 from qwen3cpu.packed.matrix import plan_matrices
 from qwen3cpu.server.scheduling.memory import least_kv_blocks
@@ -103,16 +103,11 @@ def portable(model: object, options: Mapping[str, Any] | None) -> tuple[str, dic
     """
     if not isinstance(model, (str, os.PathLike)):
         raise ArgumentError(f"model: expected a path, a hub id or a model's name, found {type(model).__name__}")
-    given = dict(options or {})
+    given = reload.portable(options or {})
     for name in ("threads", "progress", "task"):
         if name in given:
             raise ArgumentError(f"load: expected no {name}, which actors set themselves; found {given[name]!r}")
-    for name in ("draft", "drafts_from"):
-        if given.get(name) is not None:
-            given[name] = os.fsdecode(absolute(given[name]))
-    if given.get("adapters"):
-        given["adapters"] = {name: os.fsdecode(absolute(path)) for name, path in given["adapters"].items()}
-    return os.fsdecode(absolute(model)), given
+    return os.fsdecode(reload.portable({"source": model})["source"]), given
 
 
 def checked_seed(seed: object) -> int:

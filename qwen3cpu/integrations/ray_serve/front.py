@@ -65,8 +65,7 @@ class FrontApp:
                 async for piece in pieces:
                     if isinstance(piece, Head):
                         head = piece
-                        headers = [(name, value) for name, value in head.headers]
-                        await send({"type": "http.response.start", "status": head.status, "headers": headers})
+                        await send({"type": "http.response.start", "status": head.status, "headers": head.headers})
                     else:
                         await send(_body(piece, more=True))
         except BackPressureError as reason:
