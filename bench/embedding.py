@@ -53,14 +53,15 @@ ENGINES = ("qwen3cpu/q8", "llama.cpp/Q8_0:512:on", "sentence-transformers/bfloat
 GROUP = 8
 """Neighbours by length that stay together."""
 MEMORY_PROGRAM = """
-import resource, sys, qwen3cpu
+import sys, qwen3cpu
+from qwen3cpu.system.process_limits import peak_memory
 model = qwen3cpu.load(sys.argv[1], quant="q8")
 texts = (f"{number} words" for number in range(int(sys.argv[2])))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_memory()
 done = sum(len(vectors) for vectors in model.embed_stream(texts))
-print(done, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(done, before, peak_memory())
 """
-"""Texts, and KiB at most before and after they are embedded."""
+"""Texts, and bytes at most before and after they are embedded."""
 LENGTHS = (20, 500)
 """Tokens of a text, least and most."""
 
@@ -167,7 +168,7 @@ def memory(folder: Path) -> str:
         command = (sys.executable, "-c", MEMORY_PROGRAM, str(folder), str(count))
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         texts, before, after = map(int, done.stdout.split())
-        lines.append(f"| {texts:,} | {before / 1e3:.0f} | {after / 1e3:.0f} |")
+        lines.append(f"| {texts:,} | {before / 1e6:.0f} | {after / 1e6:.0f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,12 +1,10 @@
 """`qwen3cpu embed`: rows are those of `Model.embed`, in order, in both kinds of files; nothing half-written stays."""
 
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from cli_runs import environment, run, run_here
+from cli_runs import environment, run, run_code, run_here
 from retrieval_models import write_embedding_model
 
 import qwen3cpu
@@ -142,6 +140,16 @@ def test_another_model_is_refused_and_a_missing_library_named(lines, tmp_path):
     assert "Parquet needs pyarrow: pip install 'qwen3cpu[parquet]'" in done.stderr
 
 
+MEASURED = """
+import sys
+from qwen3cpu.cli.main import main
+from qwen3cpu.system.process_limits import peak_memory
+code = main()
+print(peak_memory())
+sys.exit(code)
+"""
+
+
 @pytest.mark.heavy
 def test_memory_does_not_grow_with_the_number_of_texts(folder, tmp_path):
     """The second run has 40 MB of lines more. A quarter of that would be seen."""
@@ -150,11 +158,8 @@ def test_memory_does_not_grow_with_the_number_of_texts(folder, tmp_path):
         with (tmp_path / "lines.txt").open("w") as file:
             file.writelines(f"{number} ".ljust(1999) + "\n" for number in range(count))
         arguments = ("-o", tmp_path / "out.npy", "-m", folder, "-t", "1", "-c", "8", "--truncate")
-        command = [sys.executable, "-m", "qwen3cpu", "embed", tmp_path / "lines.txt", *arguments]
-        with subprocess.Popen(command, env=environment()) as process:
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0
-        peaks.append(usage.ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024))
+        done = run_code(MEASURED, "embed", tmp_path / "lines.txt", *arguments)
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stdout))
     assert np.load(tmp_path / "out.npy", mmap_mode="r").shape == (20_600, 64)
     assert peaks[1] - peaks[0] < 10_000_000

@@ -7,7 +7,7 @@
 
 build/fuzz/TARGET/corpus keeps the inputs that reached something new, and the next run goes on from them. An input that
 ends the run is kept in build/fuzz/TARGET/found: it brought a foreign exception, a 5xx or a signal, or it took more than
-two seconds of CPU time or 300 seconds in all.
+two seconds of CPU time, 300 seconds in all or 2 GiB of memory.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import gc
 import hashlib
 import logging
 import random
+import resource
 import shutil
 import sys
 import time
@@ -30,6 +31,8 @@ from targets import GUIDED, MOST_CPU_SECONDS
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+MOST_MEGABYTES = 2048
+"""Of memory that inputs may take beside what was taken before the first."""
 
 
 def functions_to_watch() -> list[FunctionType]:
@@ -91,7 +94,10 @@ def main() -> None:
     def damage(data: bytes, most: int, seed: int) -> bytes:
         return harness.damage(data, most, random.Random(seed), atheris.Mutate)
 
-    flags = [f"-runs={args.runs}", f"-artifact_prefix={found}/", "-timeout=300", *passed_on]
+    # libFuzzer reads the peak with getrusage, and Linux begins that with the peak of the program that started this one.
+    most_megabytes = MOST_MEGABYTES + resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    limits = [f"-rss_limit_mb={most_megabytes}", "-timeout=300"]
+    flags = [f"-runs={args.runs}", f"-artifact_prefix={found}/", *limits, *passed_on]
     if all(each.startswith("-") for each in passed_on):
         flags.append(str(corpus))
     options: dict[str, Any] = {"custom_mutator": damage}
