@@ -1,7 +1,8 @@
-"""Checks the words of the documentation: habits that make a text hard to read, and the reading ease of each page.
+"""Checks the words of pages and of source files: habits that make a text hard to read, and the reading ease of pages.
 
-    python tools/check_prose.py                     # every page that is checked
+    python tools/check_prose.py                     # every page that is checked, and all code
     python tools/check_prose.py docs/search.md      # one page
+    python tools/check_prose.py qwen3cpu/model.py   # docstrings, comments, messages and help texts of one file
 
 Code, tables, headings and pictures are left out. Inline code counts as one short word, and so does a number.
 Reading ease is Flesch's, as textstat computes it. Exit code 1: there is a finding, or a page is too hard to read.
@@ -16,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from prose_of_code import paragraphs_of_code
+
 ROOT = Path(__file__).resolve().parents[1]
 WORDS_AT_MOST = 30
 EASE_AT_LEAST = 50.0
@@ -23,6 +26,7 @@ OTHER_PAGES = (
     *("files.md", "benchmarks.md", "quality.md", "hub.md", "systems.md"),  # of the reference
     *("contributing.md", "packaging.md", "releasing.md", "mutation.md"),  # of the contributor's guide
 )
+ROOMS = ("qwen3cpu", "csrc", "tests", "bench", "tools")
 VERBS = frozenset((ROOT / "tools" / "prose_verbs.txt").read_text("utf-8").split())
 """Words that make a group of words a sentence."""
 
@@ -71,6 +75,12 @@ def checked_pages() -> list[Path]:
     return [ROOT / "README.md", *(ROOT / "docs" / name for name in names)]
 
 
+def source_files() -> list[Path]:
+    """The files that are written in Python, Cython and C++."""
+    files = (path for room in ROOMS for path in (ROOT / room).rglob("*"))
+    return sorted(path for path in files if path.suffix in (".py", ".pyx", ".h", ".cc", ".inc"))
+
+
 def blocks(text: str) -> Iterator[str]:
     """The paragraphs and the items of lists, without code, tables, headings, comments and pictures."""
     text = FENCE.sub("", re.sub(r"<!--.*?-->", "", text, flags=re.S))
@@ -112,20 +122,24 @@ def words(sentence: str) -> list[str]:
     return re.findall(r"[a-z][a-z'’-]*|\d[\d,.]*", sentence.lower())
 
 
+def habits(block: str) -> Iterator[str]:
+    """What is wrong with the sentences of a block: the name of the rule, the sentence, the advice."""
+    for sentence in sentences(LABEL.sub("", block)):
+        for rule in RULES:
+            if re.search(rule.pattern, sentence, re.I if rule.name != "inversion" else 0):
+                yield f"{rule.name}: {sentence} ({rule.advice})"
+        if len(words(sentence)) > WORDS_AT_MOST:
+            yield f"long: {sentence} ({len(words(sentence))} words; at most {WORDS_AT_MOST})"
+
+
 def findings(text: str) -> list[str]:
-    """What is wrong with a page: the name of the rule, the sentence, the advice."""
-    found = []
+    """What is wrong with a page."""
+    found: list[str] = []
     for block in blocks(text):
+        found += habits(block)
         only_links = len([each for each in words(plain(LINK.sub("", block))) if each != "code"]) <= 3
         for sentence in sentences(LABEL.sub("", block)):
-            found += [
-                f"{rule.name}: {sentence} ({rule.advice})"
-                for rule in RULES
-                if re.search(rule.pattern, sentence, re.I if rule.name != "inversion" else 0)
-            ]
             said = words(sentence)
-            if len(said) > WORDS_AT_MOST:
-                found.append(f"long: {sentence} ({len(said)} words; at most {WORDS_AT_MOST})")
             if (
                 len(said) > 3
                 and sentence[0].isupper()
@@ -169,8 +183,13 @@ def proselint_findings(text: str) -> list[str]:
 def main(names: list[str]) -> int:
     """Print what was found, and the reading ease of each page."""
     bad = 0
-    for path in [Path(name) for name in names] or checked_pages():
+    for path in [Path(name) for name in names] or [*checked_pages(), *source_files()]:
         text = path.read_text("utf-8")
+        if path.suffix != ".md":
+            said = [each for paragraph in paragraphs_of_code(text, path.suffix) for each in habits(paragraph)]
+            print("".join(f"{path}: {each}\n" for each in said), end="")
+            bad += len(said)
+            continue
         found, ease = [*findings(text), *proselint_findings(text)], reading_ease(text)
         for each in found:
             print(f"{path.name}: {each}")

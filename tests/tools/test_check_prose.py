@@ -1,7 +1,8 @@
-"""tools/check_prose.py finds each habit in a bad example, and nothing in README.md and the user's guide."""
+"""tools/check_prose.py finds each habit in a bad example, and nothing in the pages and the code."""
 
 import check_prose
 import pytest
+from prose_of_code import paragraphs_of_code
 
 BAD = {
     "shall": "Put a proxy before it when others shall reach it.",
@@ -67,7 +68,7 @@ def test_reading_ease_falls_with_long_words_and_long_sentences():
     assert joined < short
 
 
-def test_readme_and_guide_are_clean(capsys):
+def test_pages_and_code_are_clean(capsys):
     pytest.importorskip("textstat", reason="reading ease needs the extra [dev]")
     assert check_prose.main([]) == 0, capsys.readouterr().out
 
@@ -76,3 +77,50 @@ def test_what_proselint_finds_is_shown_with_its_line():
     pytest.importorskip("proselint", reason="needs the extra [dev]")
     found = check_prose.proselint_findings("The server answers.\n\nIt is a very unique server.\n\nThe end comes.\n")
     assert {each.partition(" (")[0] for each in found} == {"proselint: It is a very unique server."}
+
+
+def test_docstrings_comments_and_messages_of_python_are_read():
+    source = '''"""A module shall be read."""
+LIMIT = 3  # a comment shall be read
+# noqa: shall not
+"""A name:
+
+    shall = "code below a blank line"
+"""
+
+def use(parser):
+    """Do it.
+
+    Args:
+        first, second: what shall be used,
+            and one line more.
+        third: a table
+          shall  not
+    """
+    parser.add_argument("--shall", help="what shall happen")
+    raise ValueError(f"it shall be {LIMIT}")
+'''
+    said = list(paragraphs_of_code(source, ".py"))
+    assert [each for each in said if "shall" in each] == [
+        "A module shall be read.",
+        "what shall be used, and one line more.",
+        "it shall be code",
+        "what shall happen",
+        "a comment shall be read",
+    ]
+
+
+def test_comments_of_cpp_are_read():
+    source = """// Two lines
+// make one paragraph.
+#include <shall>
+int x = 1;  // a comment of its own
+// n: how many
+// table   shall not
+const char* url = "https://shall.not";
+"""
+    assert list(paragraphs_of_code(source, ".h")) == [
+        "Two lines make one paragraph.",
+        "a comment of its own",
+        "how many",
+    ]

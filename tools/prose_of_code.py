@@ -1,0 +1,121 @@
+"""What a source file says to its readers: the paragraphs of its docstrings, comments, messages and help texts."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+
+SETTINGS = ("noqa", "type:", "ruff:", "pragma", "fmt:", "mypy:", "!", "cython:", "distutils:", "clang-format", "NOLINT")
+"""How comments begin that speak to a tool."""
+ENTRY = re.compile(r" *[a-z_*][\w.*<>/\[\], -]{0,60}:(?: |$)")
+"""A name and what it means, as in the arguments of a docstring."""
+TABLE = re.compile(r"\S {2,}\S|^[|>]")
+"""A line of a table, or of an example."""
+HELP = ("help", "description", "epilog")
+"""Arguments of argparse that a user reads."""
+
+
+def paragraphs_of_code(text: str, suffix: str) -> Iterator[str]:
+    """The paragraphs of a source file.
+
+    Args:
+        text: the file.
+        suffix: of its name, such as .py; all but Python's files have their comments behind two slashes.
+    """
+    if suffix == ".py":
+        for docstring in docstrings(text):
+            yield from paragraphs(docstring)
+        for message in messages(text):
+            yield from paragraphs(message)
+    for comment in python_comments(text) if suffix == ".py" else slash_comments(text):
+        yield from paragraphs(comment)
+
+
+def paragraphs(text: str) -> Iterator[str]:
+    """Split a docstring or comment at blank lines, entries and tables.
+
+    The names of entries, tables, and code that is indented below a blank line are left out.
+    """
+    block: list[str] = []
+    depth = -1  # of the entry that the block belongs to
+    after_blank = False
+    for line in [*text.splitlines(), ""]:
+        bare = line.strip()
+        indent = len(line) - len(line.lstrip())
+        entry = ENTRY.match(line) if bare and (indent <= depth or depth < 0) else None
+        if block and (entry or not bare or TABLE.search(bare)):
+            yield " ".join(block)
+            block = []
+        if entry:
+            depth = indent
+            block.append(line[entry.end() :])
+        elif bare and not TABLE.search(bare) and (block or not (after_blank and indent >= 4)):
+            block.append(bare)
+        if not bare:
+            depth = -1
+        after_blank = not bare
+
+
+def docstrings(text: str) -> Iterator[str]:
+    """The strings that stand alone: of modules, classes, functions, and of the names above them."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield re.sub(rf"^ {{0,{node.col_offset}}}", "", node.value.value, flags=re.M)
+
+
+def messages(text: str) -> Iterator[str]:
+    """The texts of errors that are raised, and of the help of options."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            spoken = [*node.exc.args, *(each.value for each in node.exc.keywords)]
+        elif isinstance(node, ast.Call):
+            spoken = [each.value for each in node.keywords if each.arg in HELP]
+        else:
+            continue
+        for each in spoken:
+            if isinstance(each, ast.Constant) and isinstance(each.value, str):
+                yield each.value
+            elif isinstance(each, ast.JoinedStr):
+                parts = (part.value if isinstance(part, ast.Constant) else "code" for part in each.values)
+                yield "".join(str(part) for part in parts)
+
+
+def python_comments(text: str) -> Iterator[str]:
+    """Neighbouring lines of comments together."""
+    block: list[str] = []
+    last = -1
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        said = token.string.lstrip("#").removeprefix(" ")
+        if said.startswith(SETTINGS):
+            continue
+        alone = not token.line[: token.start[1]].strip()
+        if block and (token.start[0] != last + 1 or not alone):
+            yield "\n".join(block)
+            block = []
+        block.append(said)
+        last = token.start[0]
+    if block:
+        yield "\n".join(block)
+
+
+def slash_comments(text: str) -> Iterator[str]:
+    """The same for C++, and for Cython behind its own sign."""
+    block: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        found = re.match(r"(.*?)(?:(?<!:)//+<?|(?<!\S)#) ?(.*)$", line)
+        said = (
+            found[2]
+            if found and not re.match(r"\s*#\s*(include|if|el|endif|define|pragma|error|undef)", line)
+            else None
+        )
+        alone = bool(found) and not found[1].strip()
+        if block and (said is None or not alone):
+            yield "\n".join(block)
+            block = []
+        if said is not None and not said.startswith(SETTINGS):
+            block.append(said)
