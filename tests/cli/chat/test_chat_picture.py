@@ -1,17 +1,18 @@
-"""The picture of the terminal chat in docs/chat.md.
+"""The recording of the terminal chat in README.md and docs/chat.md.
 
-`pytest tests/cli/chat/test_chat_picture.py --pictures docs/pictures` takes it anew.
+`pytest tests/cli/chat/test_chat_picture.py --pictures docs/pictures` takes it again.
 
 The answer is dictated, so the lines with its speed are left out.
 """
 
-import copy
-import io
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+from dictated_chat import PAUSE
 from tmux import Tmux, needs_tmux
 
 pytest.importorskip("prompt_toolkit", reason="the editor needs the extra [chat]")
@@ -20,68 +21,72 @@ DICTATED = Path(__file__).parents[2] / "support" / "dictated_chat.py"
 COLUMNS, LINES = 76, 60
 QUESTION = "How do I list the largest files here?"
 ANSWER = """<think>
-The user wants the largest files. du and sort do that; a table of the options helps.
+The user wants the largest files. du and sort do that; ‖a table of the options helps.
 </think>
 
-Let `du` measure and `sort` order:
+Let `du` measure ‖and `sort` order:
 
 ```bash
-du -ah . | sort -rh | head -n 10   # 最大的十个文件
+du -ah . |‖ sort -rh | head -n 10   # 最大的十个文件
 ```
 
 | option | does |
 |:-------|:-----|
-| `-a` | counts files, not only folders |
-| `-h` | writes 1.5G in place of 1572864 |
+| `-a` | counts files, ‖not only folders |
+| `-h` | writes 1.5G ‖instead of 1572864 |
 | `-r` | the largest first 🐘 |
 
 1. Run it in the folder that is full.
-2. Look at the names **before** you delete anything.
+2. Look at the names ‖**before** you delete anything.
 """
 
 
-def for_light_and_dark(light: str, dark: str) -> str:
-    """The light picture, which takes the colours of the dark one where the reader prefers dark."""
-    rule, ground, title = r"\.chat-r\d+ \{.*?\}", r'<rect fill="(#\w+)"', r'class="chat-title" fill="(#\w+)"'
-    assert re.sub(r"#\w{6}", "", "".join(re.findall(rule, light))) == re.sub(
-        r"#\w{6}", "", "".join(re.findall(rule, dark))
-    )
-    colours = [*re.findall(rule, dark), f".chat-ground {{ fill: {re.search(ground, dark)[1]} }}"]
-    colours.append(f".chat-title {{ fill: {re.search(title, dark)[1]} }}")
-    style = "@media (prefers-color-scheme: dark) {\n" + "\n".join(colours) + "\n}\n    </style>"
-    light = light.replace("</style>", style, 1)
-    return re.sub(ground, r'<rect class="chat-ground" fill="\1"', light, count=1)
-
-
 def test_a_conversation(tmp_path, pictures):
-    from rich.color_triplet import ColorTriplet
-    from rich.console import Console
-    from rich.terminal_theme import DEFAULT_TERMINAL_THEME, SVG_EXPORT_THEME
-    from rich.text import Text
+    from terminal_recording import Frame, recording
 
     from qwen3cpu.cli.chat.multiline import HINT
 
-    (tmp_path / "answers.json").write_text(json.dumps([ANSWER]), "utf-8")
-    with Tmux(tmp_path, DICTATED, tmp_path / "answers.json", columns=COLUMNS, lines=LINES) as terminal:
+    answers = tmp_path / "answers.json"
+    answers.write_text(json.dumps([ANSWER.replace("‖", PAUSE)]), "utf-8")
+    frames = []
+    with Tmux(tmp_path, DICTATED, answers, columns=COLUMNS, lines=LINES) as terminal:
+
+        def show(seconds):
+            rows = terminal.rows(colours=True)
+            frames.append(Frame(seconds, [row for row in rows if not re.match(r"(\x1b\[[0-9;]*m)*prompt \d", row)]))
+
+        def typed(text, hint):
+            """Show a text as it is typed."""
+            for at in range(0, len(text), 3):
+                terminal.type("-l", text[at : at + 3])
+                terminal.wait_for(hint + text[: at + 3].rstrip())
+                show(0.15)
+
         terminal.wait_for(HINT)
-        terminal.type(QUESTION, "Enter")
+        show(1.0)
+        typed(QUESTION, "> ")
+        terminal.type("Enter")
+        for said in ("Thinking", "Let du measure", "du -ah", "counts files", "writes 1.5G", "the names"):
+            terminal.wait_for(said)
+            show(0.7)
+            answers.with_suffix(".json.go").touch()
         terminal.wait_for("answer ")
         terminal.wait_for(HINT)
-        terminal.type("/thnik off", "Enter")
+        show(2.5)
+        typed("/thnik off", "> ")
+        terminal.type("Enter")
         terminal.wait_for("did you mean")
+        show(2.0)
         terminal.type("/th")
         terminal.wait_for("whether to think")
-        rows = terminal.rows(colours=True)
-    shown = [row for row in rows if not re.match(r"(\x1b\[[0-9;]*m)*prompt \d", row)]
-    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    console.print(Text.from_ansi("\n".join(shown)))
-    light = copy.copy(DEFAULT_TERMINAL_THEME)
-    light.foreground_color = ColorTriplet(34, 34, 34)  # black is a colour of its own on the picture
-    picture = for_light_and_dark(
-        console.export_svg(title="qwen3cpu chat", unique_id="chat", theme=light, clear=False),
-        console.export_svg(title="qwen3cpu chat", unique_id="chat", theme=SVG_EXPORT_THEME),
-    )
-    # Its fonts would come from another site.
-    picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL).replace("Fira Code", "DejaVu Sans Mono")
+        show(4.0)
+    assert all(before.rows != after.rows for before, after in pairwise(frames))
+    picture = recording(frames, COLUMNS, "qwen3cpu chat")
     assert "http" not in picture.replace("http://www.w3.org/2000/svg", "").replace("https://www.textualize.io", "")
+    root = ElementTree.fromstring(picture)
+    assert len(re.findall(r"% \{ transform", picture)) == len(frames) + 1
+    drawn = {each.get("id") for each in root.iter("{http://www.w3.org/2000/svg}g")}
+    used = [each.get("href", "").removeprefix("#") for each in root.iter("{http://www.w3.org/2000/svg}use")]
+    assert set(used) <= drawn
+    assert "whether" in "".join(root.itertext())
     (pictures / "chat.svg").write_text("\n".join(line.rstrip() for line in picture.split("\n")), "utf-8")
