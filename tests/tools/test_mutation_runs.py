@@ -128,10 +128,10 @@ def test_the_table():
     rows = [{"fault": "F01", "verdict": "survived", "by": None, "how": None}]
     new = [{"fault": "F01", "verdict": "caught", "by": "tests/a/test_b.py::c[1]", "how": "failed"}]
     lines = table([drawn()], rows, new, {}).rstrip().splitlines()
-    assert lines[2] == "| F01 | a.py:3 | comparison | `<` to `<=` | survived | a/test_b.py::c |"
+    assert lines[2] == "| F01 | a.py:3 | comparison | `<` to `<=` | `a/test_b.py::c` (old suite: survived) |"
     assert lines[-1] == "old: 0 of 1 caught; new: 1 of 1 caught"
     lines = table([drawn()], rows, [], {"F01": "both are 0."}).splitlines()
-    assert lines[2].endswith("| changes nothing | changes nothing |")
+    assert lines[2].endswith("`<=` | changes nothing |")
     assert lines[-1] == "* F01 changes nothing: both are 0."
 
 

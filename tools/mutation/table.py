@@ -16,11 +16,13 @@ def table(faults: list[Fault], old: Rows, new: Rows, without_effect: dict[str, s
     """
     of_old = {row["fault"]: row for row in old}
     of_new = of_old | {row["fault"]: row for row in new}
-    lines = ["| fault | file | operator | edit | caught by old | caught by new |", "|---|---|---|---|---|---|"]
+    lines = ["| fault | file | operator | edit | caught by |", "|---|---|---|---|---|"]
     for fault in faults:
         edit = f"`{_short(fault.before)}` to `{_short(fault.after)}`"
         cells = [fault.id, f"{fault.file}:{fault.line}", fault.operator, edit]
-        cells += [_cell(fault.id, rows, without_effect) for rows in (of_old, of_new)]
+        cell, of_before = (_cell(fault.id, rows, without_effect) for rows in (of_new, of_old))
+        missed = cell.startswith("`") and not of_before.startswith("`")
+        cells.append(cell + f" (old suite: {of_before})" * missed)
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", f"old: {_count(faults, of_old)}; new: {_count(faults, of_new)}", ""]
     lines += [f"* {id_} changes nothing: {reason}" for id_, reason in without_effect.items()]
@@ -40,7 +42,7 @@ def _cell(id_: str, rows: dict[str, dict[str, Any]], without_effect: dict[str, s
         return "not run"
     if row["verdict"] != "caught":
         return str(row["verdict"])
-    test = str(row["by"]).removeprefix("tests/").partition("[")[0]
+    test = f"`{str(row['by']).removeprefix('tests/').partition('[')[0]}`"
     return test if row["how"] == "failed" else f"{test} ({row['how']})"
 
 
