@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 WORDS_AT_MOST = 30
 EASE_AT_LEAST = 50.0
 OTHER_PAGES = (
-    *("files.md", "benchmarks.md", "quality.md", "hub.md", "systems.md"),  # of the reference
-    *("contributing.md", "packaging.md", "releasing.md", "mutation.md"),  # of the contributor's guide
+    *("files.md", "benchmarks.md", "quality.md", "hub.md", "systems.md"),  # the reference
+    *("contributing.md", "architecture.md", "packaging.md", "releasing.md", "mutation.md"),  # the contributor's guide
 )
 ROOMS = ("qwen3cpu", "csrc", "tests", "bench", "tools")
 VERBS = frozenset((ROOT / "tools" / "prose_verbs.txt").read_text("utf-8").split())
