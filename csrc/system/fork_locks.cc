@@ -61,8 +61,7 @@ void WatchedLock::lock() {
   if (lost_)
     throw Error(
         "expected a process that forked while no other thread used the model, found one that forked during a call: "
-        "load "
-        "the model in this process again, or start it by multiprocessing's \"spawn\"");
+        "load the model in this process again, or start it by multiprocessing's \"spawn\"");
   mutex_.lock();
 }
 
