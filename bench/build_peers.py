@@ -2,10 +2,10 @@
 
     python bench/build_peers.py [FOLDER] [--isa avx2 avxvnni] [--jobs N]
 
-A build is an environment of its own, FOLDER/ISA, with gguf and llama-cpp-python, which is compiled from PyPI's source for
-exactly this instruction set. The default FOLDER is `peers` in the cache folder of qwen3cpu. Finished builds are kept.
-Prints the name of each build and its interpreter, for `compare.py --peer-python`; `compare.py --isa` finds builds by
-name. Needs a C++ compiler. A build takes 5 to 20 minutes.
+A build is an environment of its own, FOLDER/ISA, with gguf and llama-cpp-python, which is compiled from PyPI's source
+for exactly this instruction set. The default FOLDER is `peers` in the cache folder of qwen3cpu. Finished builds are
+kept. Prints the name of each build and its interpreter, for `compare.py --peer-python`; `compare.py --isa` finds builds
+by name. Needs a C++ compiler. A build takes 5 to 20 minutes.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python bench/calibrate.py MODEL [--threads 2] [--layers 1] [--places 8]
 
-MODEL is a folder. It is packed to q8 completely. The other parts are estimated from a few steps, whose time is multiplied
-by the number of steps. To write the text, `--places` tokens of 32 pieces are computed side by side. Costs are measured
-for the matrices of the first and of the last layer, between which the times fall evenly. The first `--layers` layers are
-rounded, over a text of full length. Peak memory is that of this process.
+MODEL is a folder. It is packed to q8 completely. The other parts are estimated from a few steps, whose time is
+multiplied by the number of steps. To write the text, `--places` tokens of 32 pieces are computed side by side. Costs
+are measured for the matrices of the first and of the last layer, between which the times fall evenly. The first
+`--layers` layers are rounded, over a text of full length. Peak memory is that of this process.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@
 
 A node has one actor, which computes `--speed` times as fast as the thread that bench/cluster_costs.py measured. It
 fetches the packed weights from a store that all nodes share, loads them, and answers one block after the other while
-one more block waits. The driver hands out blocks one by one. The loss of a node is noticed after `--notice` seconds. Its
-blocks are computed again elsewhere, and another node replaces it after `--replace` seconds. Every second of a node from
-the start of the job to its end is counted, either as computing or under the reason why its actor did not compute.
+one more block waits. The driver hands out blocks one by one. The loss of a node is noticed after `--notice` seconds.
+Its blocks are computed again elsewhere, and another node replaces it after `--replace` seconds. Every second of a node
+from the start of the job to its end is counted, either as computing or under the reason why its actor did not compute.
 """
 
 from __future__ import annotations

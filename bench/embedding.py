@@ -6,9 +6,9 @@
 
 The weights are random. There are 512 texts of 20 to 500 tokens. A turn gives every engine the same part of them, one
 engine after the other, each in a process of its own. After all turns each engine has embedded every text once. A part
-has texts of all lengths, in groups of eight neighbours by length, so that engines that pad lose almost nothing. An engine
-is written with its settings, `name/setting`; embedding_engines.py describes them. The vectors of the first turn are
-compared with those of the first engine, by their least cosine. Exit code 2: an engine failed.
+has texts of all lengths, in groups of eight neighbours by length, so that engines that pad lose almost nothing. An
+engine is written with its settings, `name/setting`; embedding_engines.py describes them. The vectors of the first turn
+are compared with those of the first engine, by their least cosine. Exit code 2: an engine failed.
 """
 
 from __future__ import annotations

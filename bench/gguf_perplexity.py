@@ -2,11 +2,11 @@
 
     python bench/gguf_perplexity.py --model FOLDER --text FILE --work FOLDER --peer-python PYTHON -o results.json
 
-llama.cpp's own quantiser makes the files from the model padded to whole blocks of 256 columns (padded_model.py). The logits
-of the padded model are first compared with those of the original. The text is cut into separate windows, and the second
-half of each window is scored, as in llama.cpp's perplexity tool. For llama.cpp the divergence from the unrounded weights
-is measured too, for tools/draw_charts.py. Results are written after each type. Types that are already in the file are
-not measured again.
+llama.cpp's own quantiser makes the files from the model padded to whole blocks of 256 columns (padded_model.py). The
+logits of the padded model are first compared with those of the original. The text is cut into separate windows, and the
+second half of each window is scored, as in llama.cpp's perplexity tool. For llama.cpp the divergence from the unrounded
+weights is measured too, for tools/draw_charts.py. Results are written after each type. Types that are already in the
+file are not measured again.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python bench/kernels.py [--isa avx2] [--samples 15] [--threads 1 2]
 
-Ticks are those of the CPU's time stamp counter, which runs at a fixed rate. They are cycles only if the core runs at that
-rate: a core at 1.3 times the rate does 1.3 cycles per tick. Each figure is the median of the samples with the spread
-between the first and third quartile. The int8 peak is that of the instruction set's own products: maddubs + maddwd + add
-in AVX2, VPDPBUSD, or tiles.
+Ticks are those of the CPU's time stamp counter, which runs at a fixed rate. They are cycles only if the core runs at
+that rate: a core at 1.3 times the rate does 1.3 cycles per tick. Each figure is the median of the samples with the
+spread between the first and third quartile. The int8 peak is that of the instruction set's own products: maddubs +
+maddwd + add in AVX2, VPDPBUSD, or tiles.
 """
 
 import argparse

@@ -2,10 +2,10 @@
 
     python bench/layouts.py FOLDER --text TEXT [--layouts AWQ nf4] [--windows 8]
 
-Every layout is written as its documentation describes it, with plain rounding to the nearest level. Makers round better,
-which changes the second column and not the fourth. Two divergences are measured on the text. The loss of the layout is
-the divergence of the maker's values from the folder's own. The loss that loading adds is the divergence of the loaded
-model from the maker's values. Needs the extra `reference`.
+Every layout is written as its documentation describes it, with plain rounding to the nearest level. Makers round
+better, which changes the second column and not the fourth. Two divergences are measured on the text. The loss of the
+layout is the divergence of the maker's values from the folder's own. The loss that loading adds is the divergence of
+the loaded model from the maker's values. Needs the extra `reference`.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python bench/low_disk.py FOLDER [--size 30B-A3B] [--layers 48] [--shards 16] [--threads 2]
 
-A stand-in for the hub in a process of its own serves the checkpoint in BF16, with random weights that are made while they
-are sent. `qwen3cpu quantize` packs it into FOLDER, which holds all files. The packed file is removed at the end. Linux
-only.
+A stand-in for the hub in a process of its own serves the checkpoint in BF16, with random weights that are made while
+they are sent. `qwen3cpu quantize` packs it into FOLDER, which holds all files. The packed file is removed at the end.
+Linux only.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@
 Every products file of neon, dotprod and i8mm is compiled to assembly. The innermost loop that multiplies is cut out of
 the function for T tokens and passed to llvm-mca. The products of a loop pass are counted from its instructions. The
 figures leave out the work for a whole block of 4-bit weights, on its scales or for unpacking it. They assume that all
-data are in L1 and that LLVM's model of the CPU is right. So they compare kernels and show their bottlenecks, but are not
-measurements. LLVM has its own models of neoverse-n1 and neoverse-v1 from version 16 on; older versions silently use that
-of cortex-a57.
+data are in L1 and that LLVM's model of the CPU is right. So they compare kernels and show their bottlenecks, but are
+not measurements. LLVM has its own models of neoverse-n1 and neoverse-v1 from version 16 on; older versions silently use
+that of cortex-a57.
 """
 
 import argparse

@@ -3,9 +3,9 @@
     python bench/page.py [--shape mixed] [--tokens 20000] [--per-second 200] [--json]
 
 Runs Chromium without a window on the embedded model's server. The answer comes from a script in the page, with four
-characters a token, so that only the page and the server's rendering are measured. Browsers call a task of more than 50 ms
-long, because the page does not react during it. Times are processor times of the thread. The longest task is also given
-with its waits for a processor, which depend on other work on the machine.
+characters a token, so that only the page and the server's rendering are measured. Browsers call a task of more than 50
+ms long, because the page does not react during it. Times are processor times of the thread. The longest task is also
+given with its waits for a processor, which depend on other work on the machine.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python bench/passes.py [--tokens 8 16 32 64] [--isa avx2 avx512vnni] [--depth N] [--python BEFORE=PYTHON]
 
-Both give the engine a pass of that many tokens. The sequences need logits of every token, and the prompt only of its last
-token, so the head has more work for the sequences. Each instruction set has a process of its own, and so has each further
-version of qwen3cpu that `--python` names. All take turns. Only the time inside the compiled engine counts, and with
-`--sampling` also that of the sampler and the detokenizer.
+Both give the engine a pass of that many tokens. The sequences need logits of every token, and the prompt only of its
+last token, so the head has more work for the sequences. Each instruction set has a process of its own, and so has each
+further version of qwen3cpu that `--python` names. All take turns. Only the time inside the compiled engine counts, and
+with `--sampling` also that of the sampler and the detokenizer.
 
 Prints medians of tokens a second with the least and the largest, and the sequences' speed as a share of the prompt's.
 It also prints the time of a pass divided by that of two passes of half as many tokens: above 1, two passes are faster.

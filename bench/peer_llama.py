@@ -1,9 +1,9 @@
 """The worker of compare.py for llama.cpp: a process that writes random GGUF files and times llama_decode.
 
 Runs under any Python that has llama-cpp-python and gguf, and imports nothing of qwen3cpu. Requests are lines of JSON on
-stdin ({"op": "write" | "open" | "run", ...}), answers are lines on stdout. It uses the low-level API with one call for each
-step. So Python adds only microseconds, and there is neither sampling nor text. All settings but the thread count have
-llama.cpp's defaults: memory-mapped weights, repacking, automatic flash attention, f16 KV, ubatches of 512.
+stdin ({"op": "write" | "open" | "run", ...}), answers are lines on stdout. It uses the low-level API with one call for
+each step. So Python adds only microseconds, and there is neither sampling nor text. All settings but the thread count
+have llama.cpp's defaults: memory-mapped weights, repacking, automatic flash attention, f16 KV, ubatches of 512.
 """
 
 from __future__ import annotations

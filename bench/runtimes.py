@@ -3,14 +3,14 @@
     python bench/runtimes.py [--model tiny] [--threads 2] [--rounds 7] [--tokens 32] [--beside numpy] [--by-turns]
         [--late] [--walk] [--json]
 
-Every measurement is a new process that imports qwen3cpu and another library, in either order, and uses both. Then each of
-them works for a while. It is compared with a process of the same round that has imported only one of the two. Rounds are
-interleaved, so that a busy machine affects all alike. Prints medians over the rounds. Libraries that are not installed
-are left out.
+Every measurement is a new process that imports qwen3cpu and another library, in either order, and uses both. Then each
+of them works for a while. It is compared with a process of the same round that has imported only one of the two. Rounds
+are interleaved, so that a busy machine affects all alike. Prints medians over the rounds. Libraries that are not
+installed are left out.
 
 With `--by-turns` they work in turns, so that a runtime whose threads wait busily for more work takes the cores from the
-other. With `--late` the second library is imported after the first has worked. With `--walk` a plain walk through memory
-replaces qwen3cpu, to show how much cold caches cost the other library in turns.
+other. With `--late` the second library is imported after the first has worked. With `--walk` a plain walk through
+memory replaces qwen3cpu, to show how much cold caches cost the other library in turns.
 """
 
 from __future__ import annotations

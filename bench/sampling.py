@@ -2,8 +2,8 @@
 
     python bench/sampling.py [--repeat 300] [--json]
 
-Prints the median with the 10th and 90th percentile, in microseconds. "peaked" is the normal case, where a few tokens stand
-out, as in a trained model. "flat" is the worst case, where nearly every token has a weight.
+Prints the median with the 10th and 90th percentile, in microseconds. "peaked" is the normal case, where a few tokens
+stand out, as in a trained model. "flat" is the worst case, where nearly every token has a weight.
 """
 
 from __future__ import annotations

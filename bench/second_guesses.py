@@ -1,10 +1,11 @@
 """Would a tree of drafts pay? python bench/second_guesses.py --model FOLDER [--draft FOLDER] [--kinds WORD ...]
 
-A tree feeds a second guess next to the first one. It helps where the first guess is wrong and the second right. For each
-kind of answer of bench/speculate.py, this script looks at every token of the answer for which a source has a guess. It
-counts how often the first guess was right, and how often the second was right where the first was wrong. It computes the
-gain of one more position, with the second guess of the first token: the additional tokens a pass, in percent. A position
-costs some percent of a pass (qwen3cpu-bench --draft), and could make the draft longer instead of wider.
+A tree feeds a second guess next to the first one. It helps where the first guess is wrong and the second right. For
+each kind of answer of bench/speculate.py, this script looks at every token of the answer for which a source has a
+guess. It counts how often the first guess was right, and how often the second was right where the first was wrong. It
+computes the gain of one more position, with the second guess of the first token: the additional tokens a pass, in
+percent. A position costs some percent of a pass (qwen3cpu-bench --draft), and could make the draft longer instead of
+wider.
 """
 
 from __future__ import annotations

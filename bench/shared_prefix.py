@@ -4,10 +4,10 @@
 
 "shared" sequences are forks of one sequence and share its blocks; "own" sequences have copies of these blocks. Each KV
 format has a process of its own, and so has each further version of qwen3cpu that `--python` names. All take turns. The
-depth is filled with copies of one block of 64 tokens, because the contents of keys and values do not change the time. Only
-the forward passes are timed, which compute the 20 largest logits of each token. Prints the median of tokens a second, all
-sequences together, with first and third quartile. It also prints ratios of medians with the quartiles of the turns'
-ratios.
+depth is filled with copies of one block of 64 tokens, because the contents of keys and values do not change the time.
+Only the forward passes are timed, which compute the 20 largest logits of each token. Prints the median of tokens a
+second, all sequences together, with first and third quartile. It also prints ratios of medians with the quartiles of
+the turns' ratios.
 """
 
 from __future__ import annotations

@@ -5,11 +5,11 @@
     python bench/soak.py --warm-up 25000 --minutes 20 --beside tiny-embedding --memory 24M    # two that take turns
     python bench/soak.py --flood                             # a one-token chat beside 2 MB texts and hostile schemas
 
-The server runs in a process of its own with a small KV cache, so that answers are preempted. Every answer with a seed is
-compared with the answer that the same request got alone at the start. After each tenth of the time the load pauses for a
-moment. The memory at rest is what the server keeps; under load its memory varies with the 2 MB texts in flight. If two
-models take turns, the chat model is loaded again before each rest. Exit code 1: memory at rest grew, an open file or a KV
-block is left over, or there was a 5xx or a wrong answer.
+The server runs in a process of its own with a small KV cache, so that answers are preempted. Every answer with a seed
+is compared with the answer that the same request got alone at the start. After each tenth of the time the load pauses
+for a moment. The memory at rest is what the server keeps; under load its memory varies with the 2 MB texts in flight.
+If two models take turns, the chat model is loaded again before each rest. Exit code 1: memory at rest grew, an open
+file or a KV block is left over, or there was a 5xx or a wrong answer.
 """
 
 from __future__ import annotations

@@ -3,10 +3,11 @@
 Each kind is answered with and without drafts, in turns and in changing order, with the same seed. A check ensures that
 both have the same tokens. An answer that rewrites or quotes is forced token by token, so that it is the same for every
 model. The others are the model's own. Prints the tokens of an answer, the drafted and the accepted ones, and tokens a
-pass. It also prints tokens a second of decoding with and without drafts, and the median of the ratios with its quartiles.
+pass. It also prints tokens a second of decoding with and without drafts, and the median of the ratios with its
+quartiles.
 
-`--draft` names a smaller model that drafts, and `--only-draft` leaves out the other sources. `--corpus` names a text that
-is kept in a file of drafts. Some answers then quote it, although their prompt does not have it.
+`--draft` names a smaller model that drafts, and `--only-draft` leaves out the other sources. `--corpus` names a text
+that is kept in a file of drafts. Some answers then quote it, although their prompt does not have it.
 """
 
 from __future__ import annotations

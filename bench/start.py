@@ -2,9 +2,9 @@
 
     python bench/start.py MODEL [--quant q4] [--kv f16] [--threads 2] [--prompt 16] [--tokens 8] [--runs 7] [--json]
 
-MODEL is whatever `load` takes. The first run is not counted: it may convert the weights, and it reads the files into the
-system's cache. The prompt is a text of `--prompt` tokens, so that the tokenizer is needed too. Prints medians with the
-least and the largest value. Peak memory is the largest of all runs, and includes weights mapped from a file.
+MODEL is whatever `load` takes. The first run is not counted: it may convert the weights, and it reads the files into
+the system's cache. The prompt is a text of `--prompt` tokens, so that the tokenizer is needed too. Prints medians with
+the least and the largest value. Peak memory is the largest of all runs, and includes weights mapped from a file.
 """
 
 from __future__ import annotations

@@ -4,10 +4,11 @@
     python bench/users.py costs.json [costs.json ...] [--users 1 10 100] [--pause 30]
 
 A user asks, reads the answer to its end, and asks again after a pause. Lengths and pauses are exponentially
-distributed. The earlier turns of a conversation are in the KV cache, so a prompt is only the new question. A server works
-like `qwen3cpu serve`: a step takes a token of every running answer and as much of the prompts as the server's own rule
-(Pace) allows. Users are spread evenly over the machines. With enough machines, 95 of 100 questions get their first token
-in time and 95 of 100 answers are fast enough to read along. Prints the least such number of machines, in Markdown.
+distributed. The earlier turns of a conversation are in the KV cache, so a prompt is only the new question. A server
+works like `qwen3cpu serve`: a step takes a token of every running answer and as much of the prompts as the server's own
+rule (Pace) allows. Users are spread evenly over the machines. With enough machines, 95 of 100 questions get their first
+token in time and 95 of 100 answers are fast enough to read along. Prints the least such number of machines, in
+Markdown.
 """
 
 from __future__ import annotations
