@@ -1,4 +1,4 @@
-"""Places for faults in C++ and Cython, found in the text. Both are written with spaces around binary operators."""
+"""Places for faults in C++ and Cython, found in the text. Binary operators must have spaces around them."""
 
 from __future__ import annotations
 
