@@ -218,9 +218,9 @@ def exact_attention(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(out / sum, bound on the kernel's error) of one query row, float64.
 
-    Let u = 2^-24. A score errs by `d = gamma(dim + 1) * sum|q k|`, where the 1 is for the key's scale. The exponent s -
-    m errs by the scores' errors and one rounding, `u * |s - m|`. So a weight has the relative error `e = expm1(2 d + u
-    |s - m|) + EXP_ROUNDINGS * u`.
+    Let u = 2^-24. A score errs by `d = gamma(dim + 1) * sum|q k|`, where the 1 is for the key's scale. The exponent
+    `s - m` errs by the scores' errors and one rounding, `u * |s - m|`. So a weight has the relative error
+    `e = expm1(2 d + u |s - m|) + EXP_ROUNDINGS * u`.
 
     A block's weight is multiplied by up to `blocks` corrections, each an exponential with the same error. It is rounded
     once per position and block in its sum, and once with the value's scale. Numerator and denominator each err by that,
