@@ -353,7 +353,7 @@ def peers(args: argparse.Namespace) -> dict[str, str]:
     found = {isa: folder / isa / "bin" / "python" for isa in args.isa}
     for isa, python in found.items():
         if not python.exists():
-            raise BenchError(f"--isa {isa}: expected {python}, found no such file; bench/build_peers.py makes it")
+            raise BenchError(f"--isa {isa}: expected {python}, found none; bench/build_peers.py makes it")
     return {isa: str(python) for isa, python in found.items()}
 
 

@@ -32,8 +32,7 @@ CONTROL_TOKENS: tuple[tuple[str, bool], ...] = (
     ("<think>", False),
     ("</think>", False),
 )
-"""(spelling, is "special") in the order of Qwen3's ids. As in the releases, ids from <tool_call> on are not
-"special"."""
+"""(spelling, is "special") in the order of Qwen3's ids. As released, ids from <tool_call> on are not "special"."""
 
 WORDS = ("the", "and", "sky", "is", "blue", "user", "assistant", "system", "number", "hello", "world", "you", "are")
 
