@@ -101,7 +101,7 @@ def kind_of(name: str, kind: str, shape: dict[str, Any]) -> str:
 
 
 def write(path: str, shape: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Write a GGUF file of random weights beside `path` and rename it."""
+    """Write a GGUF file of random weights next to `path`, and rename it to `path`."""
     import gguf
 
     rng = np.random.default_rng(0)

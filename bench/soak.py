@@ -3,7 +3,7 @@
     python bench/soak.py --minutes 60                        # the embedded model
     python bench/soak.py --minutes 10 --model FOLDER
     python bench/soak.py --warm-up 25000 --minutes 20 --beside tiny-embedding --memory 24M    # two that take turns
-    python bench/soak.py --flood                             # a one-token chat beside 2 MB texts and hostile schemas
+    python bench/soak.py --flood                             # a one-token chat during 2 MB texts and hostile schemas
 
 The server runs in a process of its own with a small KV cache, so that answers are preempted. Every answer with a seed
 is compared with the answer that the same request got alone at the start. After each tenth of the time the load pauses

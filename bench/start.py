@@ -24,7 +24,7 @@ from qwen3cpu import _native
 from qwen3cpu.bench.machine import Machine
 from qwen3cpu.system.process_limits import peak_memory
 
-ALLOWANCE = 150_000_000  # bytes beside weights and KV cache
+ALLOWANCE = 150_000_000  # bytes in addition to weights and KV cache
 SECONDS = ("load", "first_token")
 
 

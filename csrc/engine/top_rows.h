@@ -45,7 +45,7 @@ class TopRows {
   }
 
  private:
-  int rows_of(int tile) const;  // that stand for tokens
+  int rows_of(int tile) const;  // number of rows of a tile that stand for tokens
   void choose(float threshold);
   void choose_all();
 

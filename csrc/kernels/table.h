@@ -77,7 +77,7 @@ constexpr int kMostExperts = 4096;
 // A NaN among the logits counts as less than all others, and makes all weights NaN.
 using RouteFn = void(const float* logits, int experts, int k, bool normalised, int* chosen, float* weight);
 
-// Running state of one query head over the blocks of keys. `out` is not divided by `sum` before the last block.
+// Running state of one query head over the blocks of keys. The caller divides `out` by `sum` after the last block.
 struct SoftmaxState {
   float max;
   float sum;

@@ -57,8 +57,7 @@ static_assert(sizeof(Bf16Block) == kCacheLine);
 //   byte 0      [4 groups][8 rows] f16 scales                     64 bytes
 //   byte 64     [4 groups][8 quads of k][8 rows][4 k] uint8       1,024 bytes
 //
-// The offset of 128 makes both nibbles unsigned, which AVX2's maddubs (unsigned x signed) multiplies without
-// saturation.
+// The offset of 128 makes the bytes unsigned, because VPDPBUSD multiplies unsigned by signed bytes.
 struct Q8Block {
   static constexpr int kGroups = 4;
   static constexpr int kCols = kGroups * kGroup, kGroupCols = kGroup;
@@ -101,7 +100,7 @@ inline constexpr float kQ4Below = kQ4Middle - kQ4ZeroStep * kQ4LeastZero;
 inline constexpr float kQ4Above = kQ4Range - kQ4Middle + kQ4ZeroStep * kQ4MostZero;
 
 // q4x2: a matrix in q4, and behind it the rounding error of this matrix, in q4 as well. w is the sum of both.
-// 8.5 bits per weight + 64/cols. The first part alone gives the products to within a twentieth of their size, for half
+// 8.5 bits per weight + 64/cols. The first part alone gives the products to within a tenth of their spread, for half
 // of the bytes. So the head is multiplied by the first part, and only the rows that may matter by the second part too.
 //
 //   byte 0                           the first part, a matrix in q4
