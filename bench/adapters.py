@@ -1,9 +1,9 @@
 """Measure what an adapter costs: python bench/adapters.py [--model PATH | --synthetic 1.7B] [--quant q4] [--rank 16]
 
-A random adapter on all linear layers is written, loaded and measured in turns with the model alone, one right after the
-other and in changing order, so a machine that drifts drifts for both. Cases: a prompt, decoding one answer, and
-decoding several answers, all with one adapter and each with one of its own. The cost is the median over the turns of
-seconds with / seconds without - 1.
+A random adapter on all linear layers is written, loaded, and measured in turns with the model alone. The two runs of a
+turn follow each other in changing order, so changes of the machine's speed affect both. Cases: a prompt, decoding one
+answer, and decoding several answers, all with one adapter and each with its own. The cost is the median over the turns
+of seconds with / seconds without - 1.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def load(args: argparse.Namespace) -> qwen3cpu.Model:
 
 
 def prompt_seconds(model: qwen3cpu.Model, adapter: Adapter | None, tokens: int) -> float:
-    """Of one prompt, in pieces of 256."""
+    """Seconds of one prompt, in pieces of 256 tokens."""
     sequence = model.engine.new_sequence(adapter)
     ids = [n % 1000 for n in range(tokens)]
     start = perf_counter()
@@ -51,7 +51,7 @@ def prompt_seconds(model: qwen3cpu.Model, adapter: Adapter | None, tokens: int) 
 
 
 def decode_seconds(model: qwen3cpu.Model, adapters: Sequence[Adapter | None], tokens: int) -> float:
-    """Of so many tokens of each answer, a pass for each."""
+    """Seconds of `tokens` tokens of each answer, one token of each in a pass."""
     sequences = [model.engine.new_sequence(adapter) for adapter in adapters]
     start = perf_counter()
     for n in range(tokens):

@@ -1,13 +1,15 @@
-"""Throughput of a batch file beside `Model.generate_batch` on the same jobs, in turns.
+"""Throughput of a batch file compared with `Model.generate_batch` on the same jobs, in turns.
 
     python bench/batch.py [MODEL] [--jobs 2000] [--tokens 32] [--turns 5] [--threads N] [--cpu] [--json]
 
-MODEL is whatever `load` takes; default: the embedded model. A turn answers the same prompts by `generate_batch`, from
-a file of plain lines, and from a file of OpenAI's chat lines, one after the other, each with an empty prefix cache. All
-have the same sampling, but a seed for each line in a file. `--ignore-eos` makes every answer `--tokens` long. What is
-measured with a file has everything in it: reading, checking, the journal, the output. Prints the median of each and the
-median of the ratios of a turn, with the least and the largest. `--cpu` counts the processor's time in place of the
-clock's, for machines with other work; use it with `--threads 1`, because idle threads wait in loops.
+MODEL is whatever `load` takes; default: the embedded model. A turn answers the same prompts three times, each time with
+an empty prefix cache: by `generate_batch`, from a file of plain lines, and from a file of OpenAI's chat lines. All have
+the same sampling, but in a file each line has its own seed. `--ignore-eos` makes every answer `--tokens` long. The time
+of a file includes reading, checking, the journal and the output.
+
+Prints the median of each way and the median of the turns' ratios, with the least and the largest. `--cpu` counts
+processor time instead of wall time, for machines with other work. Use it with `--threads 1`, because idle threads wait
+in loops.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from qwen3cpu.batch import run_file
 from qwen3cpu.bench.machine import Machine
 
 BESIDE = "generate_batch"
-"""What the files are compared with."""
+"""The way with which the files are compared."""
 
 
 def write_jobs(folder: Path, prompts: list[str], tokens: int, ignore_eos: bool) -> dict[str, Path]:
@@ -46,7 +48,7 @@ def write_jobs(folder: Path, prompts: list[str], tokens: int, ignore_eos: bool) 
 
 
 def ways(model: qwen3cpu.Model, folder: Path, options: argparse.Namespace) -> dict[str, Callable[[], Any]]:
-    """What is measured, by name."""
+    """The functions that are measured, by name."""
     prompts = [f"Write a line about the number {each}. What is {each} plus {each % 7}?" for each in range(options.jobs)]
     given = {"max_new_tokens": options.tokens, "ignore_eos": options.ignore_eos, "thinking": False}
     found: dict[str, Callable[[], Any]] = {BESIDE: lambda: model.generate_batch(prompts, seed=0, **given)}
@@ -56,7 +58,7 @@ def ways(model: qwen3cpu.Model, folder: Path, options: argparse.Namespace) -> di
 
 
 def measure(model: qwen3cpu.Model, options: argparse.Namespace) -> dict[str, list[float]]:
-    """Seconds of each way, turn by turn; the turn before the first one warms up."""
+    """Seconds of each way, turn by turn. One more turn before the first warms up."""
     clock = process_time if options.cpu else perf_counter
     seconds: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:

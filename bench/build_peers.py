@@ -2,10 +2,10 @@
 
     python bench/build_peers.py [FOLDER] [--isa avx2 avxvnni] [--jobs N]
 
-A build is an environment of its own, FOLDER/ISA, with llama-cpp-python compiled from PyPI's source for that instruction
-set and no more, and gguf. FOLDER is `peers` in the cache folder of qwen3cpu unless it is given. A build that is there
-already is left as it is. Prints, for each, the name and the interpreter that `compare.py --peer-python` takes;
-`compare.py --isa` finds them by name. Needs a C++ compiler; takes 5 to 20 minutes a build.
+A build is an environment of its own, FOLDER/ISA, with gguf and llama-cpp-python, which is compiled from PyPI's source
+for exactly this instruction set. The default FOLDER is `peers` in the cache folder of qwen3cpu. Finished builds are
+kept. Prints the name of each build and its interpreter, for `compare.py --peer-python`; `compare.py --isa` finds builds
+by name. Needs a C++ compiler. A build takes 5 to 20 minutes.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ SWITCHES: dict[str, tuple[str, ...]] = {
     "avx512vnni": _AVX512,
     "amx": (*_AVX512, "AVX_VNNI", "AMX_TILE", "AMX_INT8", "AMX_BF16"),
 }
-"""Instruction set of qwen3cpu -> switches of llama.cpp's build (GGML_...) that allow what it allows."""
+"""Instruction set of qwen3cpu -> switches of llama.cpp's build (GGML_...) that allow the same instructions."""
 
 
 def cmake_arguments(isa: str) -> str:
-    """What CMAKE_ARGS holds for a build that uses the instruction set and nothing beyond it."""
+    """The value of CMAKE_ARGS for a build that uses this instruction set and no better one."""
     every = dict.fromkeys(switch for switches in SWITCHES.values() for switch in switches)
     chosen = [f"-DGGML_{switch}={'ON' if switch in SWITCHES[isa] else 'OFF'}" for switch in every]
     return " ".join(["-DGGML_NATIVE=OFF", *chosen, "-DLLAVA_BUILD=OFF"])
 
 
 def interpreter(folder: Path, isa: str) -> Path:
-    """The Python of a build, whether it is there or not."""
+    """The path of a build's Python, which may not exist yet."""
     return folder / isa / "bin" / "python"
 
 
@@ -60,7 +60,7 @@ def build(folder: Path, isa: str, jobs: int) -> None:
     pip = [str(interpreter(folder, isa)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     try:
         venv.create(folder / isa, with_pip=True)
-        # Without pip's cache: it would give the wheel that was built for another instruction set.
+        # Without pip's cache, which would return the wheel that was built for another instruction set.
         from_source = ["--no-cache-dir", "--no-binary", "llama-cpp-python", LLAMA_CPP_PYTHON]
         for what in (["gguf>=0.10"], from_source):
             subprocess.run([*pip, *what], env=environment, check=True)
@@ -73,7 +73,7 @@ def build(folder: Path, isa: str, jobs: int) -> None:
 
 
 def _receipt(folder: Path, isa: str) -> Path:
-    """Written last, so that a build cut short is not taken for a finished one."""
+    """The file that is written last, so that an interrupted build does not count as finished."""
     return folder / isa / "build.txt"
 
 

@@ -1,11 +1,11 @@
-"""How long `qwen3cpu quantize --calibrate` takes for a large model, and its memory, from a few steps of each part.
+"""Estimate time and memory of `qwen3cpu quantize --calibrate` for a large model from a few steps of each part.
 
     python bench/calibrate.py MODEL [--threads 2] [--layers 1] [--places 8]
 
-MODEL is a folder. Packing to q8 is done whole. Of the text, `--places` tokens of 32 pieces side by side are written;
-costs are measured for the matrices of the first and of the last layer, between which the times fall evenly; of the
-rounding, the first `--layers` layers are done over a text of full length. Each is then multiplied by how often it
-comes. Peak memory is that of this process.
+MODEL is a folder. It is packed to q8 completely. The other parts are estimated from a few steps, whose time is
+multiplied by the number of steps. To write the text, `--places` tokens of 32 pieces are computed side by side. Costs
+are measured for the matrices of the first and of the last layer, between which the times fall evenly. The first
+`--layers` layers are rounded, over a text of full length. Peak memory is that of this process.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def round_some(source: Source, ids: np.ndarray, recipe: Recipe, layers: int, thr
     few = replace(source, config=replace(source.config, num_hidden_layers=layers))
     start = perf_counter()
     for _ in LayerRounder(few, plan_matrices(source.config, "q4"), recipe, threads, SILENT).run(ids):
-        pass  # the matrices of a layer are written and forgotten
+        pass  # the packed matrices are not kept
     return (perf_counter() - start) * source.config.num_hidden_layers / layers
 
 

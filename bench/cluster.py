@@ -1,12 +1,12 @@
-"""What 1, 10, 100 and 1,000 nodes give for a job of qwen3cpu.integrations.ray_data, by simulation with measured costs.
+"""Simulate a job of qwen3cpu.integrations.ray_data on 1, 10, 100 and 1,000 nodes, with measured costs.
 
     python bench/cluster.py [--rows 1000000] [--nodes 1 10 100 1000] [--block-rows 256] [--speed 16] [--json]
 
 A node has one actor, which computes `--speed` times as fast as the thread that bench/cluster_costs.py measured. It
 fetches the packed weights from a store that all nodes share, loads them, and answers one block after the other while
-one more waits. The driver hands blocks out one by one. A node that is lost is noticed after `--notice` seconds; its
-blocks are done again elsewhere, and another node takes its place after `--replace` seconds. Every second
-of a node between the start of the job and its end is counted: as computing, or as what kept its actor from it.
+one more block waits. The driver hands out blocks one by one. The loss of a node is noticed after `--notice` seconds.
+Its blocks are computed again elsewhere, and another node replaces it after `--replace` seconds. Every second of a node
+from the start of the job to its end is counted, either as computing or under the reason why its actor did not compute.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ import numpy as np
 
 COSTS = Path(__file__).parent / "measured" / "cluster.json"
 SPREAD = 1.0
-"""Standard deviation of a row's work, by its mean."""
+"""Standard deviation of a row's work, divided by its mean."""
 COMPUTING = 0.9
 """Share of the time from which on a job is bound by computing."""
 IN_FLIGHT = 2
-"""Blocks of an actor: the one that it works on and the next."""
+"""Blocks of an actor: the one that it computes and the next."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One run. bandwidths in bytes a second, times in seconds."""
+    """One run. Bandwidths are in bytes a second, times in seconds."""
 
     rows: int
     nodes: int
@@ -49,14 +49,14 @@ class Plan:
 
 @dataclass
 class Actor:
-    """An actor. Its times are seconds that it spent; `free` is when it has nothing to do any more."""
+    """An actor. Its times are seconds that it spent; `free` is the time at which it runs out of work."""
 
     ready: float
     free: float
     queue: deque[tuple[float, int]] = field(default_factory=deque)
-    """(when it arrives, number) of each block that it has."""
+    """(time of arrival, number) of each of its blocks."""
     working: tuple[float, int] | None = None
-    """(when it began, number)."""
+    """(time of its start, number) of the block that it computes."""
     alive: bool = True
     computing: float = 0.0
     waiting: float = 0.0
@@ -67,9 +67,9 @@ class Job:
     """A job with the costs of one measurement.
 
     Args:
-        plan: what runs.
-        costs: of bench/cluster_costs.py.
-        seed: of chance.
+        plan: the run.
+        costs: figures of bench/cluster_costs.py.
+        seed: of the random numbers.
     """
 
     def __init__(self, plan: Plan, costs: dict[str, Any], seed: int = 0) -> None:
@@ -85,7 +85,7 @@ class Job:
         self._work = self._block_work()
 
     def run(self) -> dict[str, float]:
-        """Seconds of the job, rows a second, and the share of each thing in the time of all nodes."""
+        """Seconds of the job, rows a second, and the share of each kind of time in that of all nodes."""
         for number in range(self.plan.nodes):
             self._start_actor(0.0, number)
         now = 0.0
@@ -107,7 +107,7 @@ class Job:
         }
 
     def start_seconds(self) -> float:
-        """From the order for an actor until it has its weights, when all nodes start at once."""
+        """Seconds from the order for an actor until it has its weights, when all nodes start at once."""
         plan, costs = self.plan, self._costs
         bandwidth = min(plan.node_bandwidth, plan.store_bandwidth / plan.nodes)
         return costs["weight_bytes"] / bandwidth + costs["actor_seconds"]
@@ -123,10 +123,10 @@ class Job:
         self._order += 1
         heapq.heappush(self._events, (time, self._order, kind, about))
 
-    # What happens
+    # Events
 
     def _start_actor(self, now: float, place: int) -> None:
-        """Order an actor; the head makes one after the other."""
+        """Order an actor. The head makes one after the other."""
         ready = now + (place + 1) * self._costs["head_seconds_of_an_actor"] + self.start_seconds()
         actor = Actor(ready, ready)
         self._actors.append(actor)
@@ -139,7 +139,7 @@ class Job:
             self._hand_out(now, actor)
 
     def _hand_out(self, now: float, actor: Actor) -> None:
-        """Give an actor a block, when the driver comes to it."""
+        """Give an actor a block as soon as the driver is free."""
         if not self._blocks or not actor.alive:
             return
         self._driver = max(self._driver, now) + self._costs["driver_seconds_of_a_block"]
@@ -156,7 +156,7 @@ class Job:
 
     def _done(self, now: float, actor: Actor, block: int) -> None:
         if actor.working is None or actor.working[1] != block:
-            return  # it was lost
+            return  # the actor was lost
         actor.computing += now - actor.working[0]
         actor.working, actor.free = None, now
         self._left -= 1
@@ -181,7 +181,7 @@ class Job:
 
 
 def row_seconds(costs: dict[str, Any], block_rows: int) -> float:
-    """Seconds of the measured thread for a row in a block of so many: between the measured sizes in logarithms."""
+    """Seconds of the measured thread for a row in a block of `block_rows` rows, interpolated in logarithms."""
     sizes = sorted(costs["block_seconds"], key=int)
     rows = [costs["block_seconds"][size] / int(size) for size in sizes]
     return float(np.interp(math.log(block_rows), [math.log(int(size)) for size in sizes], rows))
@@ -221,7 +221,7 @@ def as_table(found: list[dict[str, Any]]) -> str:
 
 
 def bound(found: dict[str, Any]) -> str:
-    """What bounds a job: computing, where it has nine tenths of the time; else what has the most of the rest."""
+    """What bounds a job: computing, if it takes nine tenths of the time; else the largest part of the rest."""
     if found["computing"] >= COMPUTING:
         return "computing"
     return max(("start", "driver", "end", "again"), key=lambda name: found[name])
@@ -234,12 +234,12 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--nodes", type=int, nargs="+", default=[1, 10, 100, 1000])
     parser.add_argument("--block-rows", type=int, nargs="+", default=[256])
-    parser.add_argument("--speed", type=float, default=16.0, help="of a node, in threads as measured")
+    parser.add_argument("--speed", type=float, default=16.0, help="of a node, in multiples of the measured thread")
     parser.add_argument("--node-gbit", type=float, default=10.0, help="of a node's network")
     parser.add_argument("--store-gbit", type=float, default=100.0, help="of the store that has the weights")
     parser.add_argument("--lost-after", type=float, default=30.0, help="days until a node is lost, mean; 0: never")
     parser.add_argument("--notice", type=float, default=30.0, help="seconds until a loss is noticed")
-    parser.add_argument("--replace", type=float, default=300.0, help="seconds until another node is there")
+    parser.add_argument("--replace", type=float, default=300.0, help="seconds until another node replaces it")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     costs = json.loads(options.costs.read_text())

@@ -1,9 +1,9 @@
-"""What bench/cluster.py simulates with: costs of rows, actors and blocks, measured on this machine.
+"""Measure the costs of rows, actors and blocks on this machine, for bench/cluster.py.
 
     python bench/cluster_costs.py FOLDER [--size 0.6B] [--out bench/measured/cluster.json]
 
-All times are of processors, so that other work on the machine counts little. A packed file of the shape with random
-weights is written into FOLDER, unless it is there; one thread answers rows with it. Blocks and actors are those of a
+All times are processor times, so that other work on the machine counts little. A packed file of the shape with random
+weights is written into FOLDER, unless it exists, and one thread answers rows with it. Blocks and actors are those of a
 cluster with one node on this machine. Needs the extra [ray].
 """
 
@@ -39,7 +39,7 @@ PROMPT, LEAST, MOST = 64, 8, 56
 
 
 def block_seconds(model: qwen3cpu.Model, rows: int) -> float:
-    """Seconds for a block of so many rows, with prompts that share nothing and answers of different lengths."""
+    """Seconds for a block of `rows` rows, with prompts that share nothing and answers of different lengths."""
     chance = np.random.default_rng(rows)
     model.engine.prefix_cache.clear()
     with tempfile.TemporaryDirectory() as folder:
@@ -56,7 +56,7 @@ def block_seconds(model: qwen3cpu.Model, rows: int) -> float:
 
 
 class Loading:
-    """An actor that loads a model and tells what that took from the start of its process."""
+    """An actor that loads a model and measures this from the start of its process."""
 
     def __init__(self, path: str) -> None:
         import qwen3cpu.integrations.ray_data.actors
@@ -65,20 +65,20 @@ class Loading:
         self._seconds = process_time()
 
     def seconds(self) -> float:
-        """Of its processor, until the model was there."""
+        """Processor seconds until the model was loaded."""
         return self._seconds
 
 
 class Nothing:
-    """An actor that is there."""
+    """An actor without work."""
 
     def here(self) -> bool:
-        """Whether it is."""
+        """Answer, to show that it has started."""
         return True
 
 
 def actor_seconds(path: Path, count: int) -> list[float]:
-    """Seconds of each of some actors from the start of its process until the model is there, one after the other."""
+    """Processor seconds of actors from the start of their process until the model is loaded, one after the other."""
     found = []
     for _ in range(count):
         actor = ray.remote(num_cpus=1)(Loading).remote(str(path))
@@ -88,7 +88,7 @@ def actor_seconds(path: Path, count: int) -> list[float]:
 
 
 def of_the_head(run: Callable[[], Any]) -> float:
-    """Seconds that the head's server of the cluster's state takes meanwhile."""
+    """Processor seconds of the head's server of the cluster's state during a call of `run`."""
     (server,) = [each for each in psutil.Process().children(recursive=True) if each.name() == "gcs_server"]
     before = sum(server.cpu_times()[:2])
     run()
@@ -107,7 +107,7 @@ def head_seconds(count: int) -> float:
 
 
 class Pass:
-    """Gives blocks on."""
+    """Returns blocks unchanged."""
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The block."""
@@ -140,7 +140,7 @@ def part_seconds(rows: int, count: int) -> float:
 
 
 def measured(path: Path) -> dict[str, Any]:
-    """All of it."""
+    """All costs."""
     model = qwen3cpu.load(path, threads=1)
     block_seconds(model, BLOCKS[0])
     blocks = {str(rows): block_seconds(model, rows) for rows in BLOCKS}

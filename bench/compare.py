@@ -1,11 +1,11 @@
-"""qwen3cpu beside llama.cpp on this machine, in one run: the same shape, random weights, ratios of medians.
+"""Compare qwen3cpu with llama.cpp on this machine, in one run: the same shape, random weights, ratios of medians.
 
-Each engine has a process of its own that stays alive; the two take turns (A B A B ...), one working at a time with the
-same number of threads, so that a machine that drifts drifts for both. A case takes turns until the median of its
-ratios is known to 5 %: until the interval that holds it with 95 % certainty is that narrow. qwen3cpu is measured as its
-users run it, with sampling and detokenizing; of llama.cpp only llama_decode is timed (see peer_llama.py). Needs the
-extra `compare`, here or in the interpreter that --peer-python names. --isa compares instruction set by instruction set,
-each with the build of llama.cpp that build_peers.py made for it.
+Each engine has a process of its own that stays alive. The two take turns (A B A B ...), one at a time and with the same
+number of threads, so changes of the machine's speed affect both. A case ends when the median of its ratios is known to
+5 %: when the interval that holds it with 95 % certainty is so narrow. qwen3cpu is measured as its users run it, with
+sampling and detokenizing. For llama.cpp only llama_decode is timed (see peer_llama.py). `--isa` compares instruction
+sets one by one, each with the build of llama.cpp that build_peers.py made for it. Needs the extra `compare`, here or in
+the interpreter of `--peer-python`.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ PEER_TYPES = {"q4": "Q4_0", "q8": "Q8_0", "bf16": "BF16"}
 SETTLED_PERCENT = 5
 """A case is done when its ratio is known this closely."""
 SHARED = 0.75
-"""Threads that multiply with less than this of their number times one thread's speed share a unit, or a clock."""
+"""Threads share a unit, or a clock, if they reach less than this part of their number times one thread's speed."""
 
 
 @dataclass(frozen=True)
 class Duel:
-    """A case for both engines, and the ratio that qwen3cpu means to reach at least (None: shown for information)."""
+    """A case for both engines, and the least ratio that qwen3cpu aims for (None: shown for information)."""
 
     case: Case
     floor: float | None
@@ -60,7 +60,7 @@ class Duel:
 
 
 PROMPT_FLOORS = {"amx": 4.0, "avx512vnni": 2.2, "avxvnni": 2.5, "avx2": 2.6}
-"""Of a q4 prompt of 512, for each instruction set that both engines have a build for."""
+"""The least ratio of a q4 prompt of 512, for each instruction set with builds of both engines."""
 
 
 def duels(threads: int, n_gen: int, isa: str) -> list[Duel]:
@@ -87,7 +87,7 @@ def duels(threads: int, n_gen: int, isa: str) -> list[Duel]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What both engines did in a case."""
+    """The results of both engines in a case."""
 
     name: str
     isa: str
@@ -99,7 +99,7 @@ class Outcome:
     ratio: float
     """Of the medians."""
     ratios: Spread
-    """Of the runs that followed each other."""
+    """Of consecutive runs."""
     floor: float | None
     bytes_per_token: float
     read_gb_s: float
@@ -107,7 +107,7 @@ class Outcome:
     int8_gmac_s: Spread
     """10^9 multiply-adds a second of all threads, measured between the turns."""
     int8_gmac_s_one: Spread
-    """Of one thread, the other cores idle."""
+    """The same of one thread, with the other cores idle."""
     multiply_percent: float
     peak_rss_bytes: int
     peer_peak_rss_bytes: int
@@ -120,7 +120,7 @@ class Plan:
     Args:
         size: shape, one of SIZES.
         least: timed turns of each case, after one that is not timed.
-        most: turns after which a case ends though its ratio is not settled.
+        most: turns after which a case ends even if its ratio is not settled.
         folder: where GGUF files are written, or found from an earlier run.
     """
 
@@ -131,7 +131,7 @@ class Plan:
 
 
 Pairs = list[tuple[dict[str, Any], dict[str, Any]]]
-"""What both engines said of each run of a case, the one that warms up first."""
+"""The reports of both engines for each run of a case, beginning with the run that warms up."""
 
 
 def _speeds(pairs: Pairs) -> list[tuple[float, float]]:
@@ -146,13 +146,13 @@ def compare(plan: Plan, chosen: Sequence[Duel], isa: str, peer_python: str) -> t
     """Run the cases, one weight format after the other, so that memory holds two models at a time.
 
     Args:
-        plan: how.
+        plan: how to compare.
         chosen: the cases.
         isa: instruction set of qwen3cpu.
         peer_python: interpreter with llama-cpp-python and gguf.
 
     Returns:
-        The outcomes, and what llama.cpp says of itself. Each turn is told on stderr as it ends.
+        The outcomes, and llama.cpp's description of itself. Each turn is reported on stderr as it ends.
 
     Raises:
         BenchError: an engine failed.
@@ -194,7 +194,7 @@ def compare(plan: Plan, chosen: Sequence[Duel], isa: str, peer_python: str) -> t
 def _engines(
     plan: Plan, quant: str, own_duels: Sequence[Duel], isa: str, peer_python: str
 ) -> Iterator[tuple[Worker, Worker, dict[str, Any], dict[str, Any]]]:
-    """Both engines with their models loaded, and what each says of its own."""
+    """Both engines with their models loaded, and the description of each."""
     threads = max(duel.case.threads for duel in own_duels)
     config = synthetic_config(plan.size)
     path = plan.folder / f"{plan.size}-{PEER_TYPES[quant]}.gguf"
@@ -239,7 +239,7 @@ def _outcome(duel: Duel, isa: str, opened: dict[str, Any], runs: Pairs, all_peak
 
 
 def together(outcomes: Sequence[Outcome]) -> float | None:
-    """Tokens per second of 8 sequences decoded together against one, here; None when one of the cases did not run."""
+    """Speed of 8 sequences decoded together / speed of one, in qwen3cpu; None when one of the cases did not run."""
     speeds = {
         outcome.case["batch"]: outcome.tokens_per_second.median
         for outcome in reversed(outcomes)
@@ -278,7 +278,7 @@ def as_markdown(outcomes: Sequence[Outcome]) -> str:
 
 
 def peaks_text(outcome: Outcome) -> str:
-    """What the machine multiplied at best in the time of a case, and whether its threads got in each other's way."""
+    """The machine's peak of multiplications during a case, and whether its threads slowed each other down."""
     threads, every, one = outcome.case["threads"], outcome.int8_gmac_s, outcome.int8_gmac_s_one
     text = f"int8 peak, 10^9 multiply-adds a second: {spread_text(one)} on 1 thread"
     if threads > 1:
@@ -286,7 +286,7 @@ def peaks_text(outcome: Outcome) -> str:
         if every.median < SHARED * threads * one.median:
             text += " (the threads share a multiplier, or clocks fall when all work)"
     if min(every.min / every.max, one.min / one.max) < SHARED:
-        text += " (it changed in the course of the run: other work, or throttled clocks)"
+        text += " (it changed during the run: other work, or throttled clocks)"
     return text + "."
 
 
@@ -304,17 +304,15 @@ def make_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[""],
         metavar="TEXT",
-        help="only cases with one of these texts in their name, as in 'q4 prompt 512' bf16",
+        help="only cases whose name contains one of these texts, such as 'q4 prompt 512' or bf16",
     )
     parser.add_argument(
         "--isa",
         nargs="+",
         metavar="NAME",
-        help="instruction sets, each beside the build of llama.cpp for it (default: the best, beside --peer-python)",
+        help="instruction sets, each compared with its build of llama.cpp (default: the best, with --peer-python)",
     )
-    parser.add_argument(
-        "--peers", type=Path, metavar="DIR", help="folder of build_peers.py (default: where it builds by itself)"
-    )
+    parser.add_argument("--peers", type=Path, metavar="DIR", help="folder of build_peers.py (default: its default)")
     parser.add_argument(
         "--peer-python",
         default=sys.executable,
@@ -325,7 +323,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--gguf-folder",
         type=Path,
         metavar="DIR",
-        help="keep the GGUF files there and use them again (default: a temporary folder)",
+        help="keep the GGUF files in this folder and use them again (default: a temporary folder)",
     )
     parser.add_argument("-o", "--output", choices=("md", "json"), default="md", help="default: %(default)s")
     return parser
@@ -348,7 +346,7 @@ def chosen_duels(args: argparse.Namespace, isa: str) -> list[Duel]:
 
 
 def peers(args: argparse.Namespace) -> dict[str, str]:
-    """Instruction set of qwen3cpu -> interpreter of the llama.cpp beside it. Raises BenchError for a missing build."""
+    """Instruction set of qwen3cpu -> interpreter of llama.cpp's build. Raises BenchError for a missing build."""
     if args.isa is None:
         return {chosen_isa(): args.peer_python}
     folder = args.peers or cache_folder() / "peers"

@@ -1,14 +1,14 @@
-"""Embedding speed of qwen3cpu beside other engines, in turns: the shape of Qwen3-Embedding-0.6B, random weights.
+"""Compare the embedding speed of qwen3cpu and other engines, in turns, on the shape of Qwen3-Embedding-0.6B.
 
     python bench/embedding.py --peer-python PYTHON -o json
     python bench/embedding.py --engines qwen3cpu/q8 llama.cpp/Q8_0:512:on --turns 2
     python bench/embedding.py --memory                  # the most memory for 1,000 and for 10,000 short texts
 
-512 texts of 20 to 500 tokens. A turn gives every engine the same part of them, one engine after the other, each in a
-process of its own; after all turns each engine has embedded every text once. A part has texts of all lengths, as
-groups of eight neighbours by length, so that engines that pad lose almost nothing. An engine is written with its
-settings, `name/setting`; embedding_engines.py says what they are. Vectors of the first turn are compared with those of
-the first engine, by their least cosine. Exit code 2: an engine failed.
+The weights are random. There are 512 texts of 20 to 500 tokens. A turn gives every engine the same part of them, one
+engine after the other, each in a process of its own. After all turns each engine has embedded every text once. A part
+has texts of all lengths, in groups of eight neighbours by length, so that engines that pad lose almost nothing. An
+engine is written with its settings, `name/setting`; embedding_engines.py describes them. The vectors of the first turn
+are compared with those of the first engine, by their least cosine. Exit code 2: an engine failed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SHAPE = {
     "max_position_embeddings": 32_768,
     "tie_word_embeddings": True,
 }
-"""Of Qwen3-Embedding-0.6B, from its config.json."""
+"""The shape of Qwen3-Embedding-0.6B, from its config.json."""
 ENGINES = ("qwen3cpu/q8", "llama.cpp/Q8_0:512:on", "sentence-transformers/bfloat16:8", "openvino/int8:f32:8")
 GROUP = 8
 """Neighbours by length that stay together."""
@@ -61,25 +61,25 @@ before = peak_memory()
 done = sum(len(vectors) for vectors in model.embed_stream(texts))
 print(done, before, peak_memory())
 """
-"""Texts, and bytes at most before and after they are embedded."""
+"""A program that prints the number of texts, and the peak memory in bytes before and after they are embedded."""
 LENGTHS = (20, 500)
 """Tokens of a text, least and most."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What an engine did."""
+    """The results of an engine."""
 
     engine: str
     version: str
     tokens_per_second: Spread
     ratios: Spread
-    """Of the first engine's speed to this one's, of each turn."""
+    """The first engine's speed / this engine's, of each turn."""
     seconds: float
     """For all texts."""
     peak_rss_bytes: int
     least_cosine: float
-    """With the first engine, over the texts of the first turn."""
+    """Between vectors of the first engine and this one, over the texts of the first turn."""
 
 
 def make_texts(count: int, tokenizer: Tokenizer) -> tuple[list[str], list[list[int]]]:
@@ -111,7 +111,7 @@ def parts(count: int, turns: int) -> list[list[int]]:
 def measure(
     folder: Path, engines: Sequence[str], count: int, turns: int, threads: int, peer_python: str
 ) -> list[Outcome]:
-    """Take turns. Each is told on stderr as it ends; the first texts of all are given once before, not timed."""
+    """Take turns, and report each on stderr as it ends. A run with the first texts, which is not timed, warms up."""
     import qwen3cpu
 
     model = qwen3cpu.load(folder, quant="q8", threads=threads)
@@ -209,7 +209,7 @@ def main() -> int:
     parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: what qwen3cpu takes by itself")
     parser.add_argument("--peer-python", default=sys.executable, metavar="PYTHON", help="interpreter of the others")
     parser.add_argument("--folder", type=Path, help="keep the checkpoint there and use it again")
-    parser.add_argument("--memory", action="store_true", help="measure memory in place of speed")
+    parser.add_argument("--memory", action="store_true", help="measure memory instead of speed")
     parser.add_argument("-o", "--output", choices=("md", "json"), default="md", help="default: %(default)s")
     args = parser.parse_args()
     try:

@@ -1,4 +1,4 @@
-"""Embedding engines as embedding.py measures them: a worker process that loads a checkpoint and times texts.
+"""The engines of embedding.py: a worker process that loads a checkpoint and times embedding.
 
     python embedding_engines.py ENGINE
 
@@ -22,19 +22,19 @@ from peer_llama import answer_requests, peak_rss_bytes, write_metadata
 
 
 class Engine:
-    """What every engine does."""
+    """The interface of all engines."""
 
     def open(self, folder: str, setting: str, threads: int, gguf_names: dict[str, str]) -> dict[str, Any]:
-        """Load the checkpoint in `folder` as `setting` says; the version of the engine, for the report.
+        """Load the checkpoint in `folder` with a setting. Returns the version of the engine, for the report.
 
-        gguf_names: of its tensors, for engines that need a GGUF file.
+        gguf_names: names of its tensors, for engines that need a GGUF file.
         """
         self._names = gguf_names
         os.environ["OMP_NUM_THREADS"] = str(threads)
         return {"version": self.load(Path(folder), setting.split(":"), threads)}
 
     def embed(self, texts: list[str], ids: list[list[int]], out: str | None = None) -> dict[str, Any]:
-        """Seconds for the texts, of which `ids` are the tokens. out: file for the vectors (.npy)."""
+        """Seconds for the texts, whose tokens are `ids`. out: file for the vectors (.npy)."""
         start = perf_counter()
         vectors = self.vectors(texts, ids)
         seconds = perf_counter() - start
@@ -43,11 +43,11 @@ class Engine:
         return {"seconds": seconds, "peak_rss_bytes": peak_rss_bytes()}
 
     def load(self, folder: Path, setting: list[str], threads: int) -> str:
-        """Get ready."""
+        """Load the checkpoint. Returns the version of the engine."""
         raise NotImplementedError
 
     def vectors(self, texts: list[str], ids: list[list[int]]) -> NDArray[np.float32]:
-        """Of length 1, float32 [texts, dimensions]."""
+        """Vectors of length 1, float32 [texts, dimensions]."""
         raise NotImplementedError
 
 
@@ -55,7 +55,7 @@ class Qwen3Cpu(Engine):
     """Setting: the weight format."""
 
     def load(self, folder: Path, setting: list[str], threads: int) -> str:
-        """Pack the weights; a packed file in the cache of the folder is used again."""
+        """Pack the weights, or use the packed file in the cache of the folder."""
         import qwen3cpu
         from qwen3cpu import _native
 
@@ -63,7 +63,7 @@ class Qwen3Cpu(Engine):
         return f"{qwen3cpu.__version__} {_native.chosen_isa()}"
 
     def vectors(self, texts: list[str], ids: list[list[int]]) -> NDArray[np.float32]:
-        """All in one call."""
+        """Embed all texts in one call."""
         vectors: NDArray[np.float32] = self._model.embed(texts)
         return vectors
 
@@ -72,7 +72,7 @@ class SentenceTransformers(Engine):
     """Setting: the type of the weights, and texts in a batch."""
 
     def load(self, folder: Path, setting: list[str], threads: int) -> str:
-        """On torch."""
+        """Load the model in torch."""
         import sentence_transformers
         import torch
 
@@ -84,17 +84,17 @@ class SentenceTransformers(Engine):
         return f"{sentence_transformers.__version__}, torch {torch.__version__}"
 
     def vectors(self, texts: list[str], ids: list[list[int]]) -> NDArray[np.float32]:
-        """It sorts the texts by length itself."""
+        """Embed all texts in one call; the library sorts them by length."""
         options: dict[str, Any] = {"normalize_embeddings": True, "show_progress_bar": False}
         found: NDArray[np.float32] = self._model.encode(texts, batch_size=self._batch, **options)
         return found
 
 
 class OpenVino(Engine):
-    """Setting: the type of the weights (int8, or float32 as they are), what it computes with, texts in a batch."""
+    """Setting: the type of the weights (int8, or float32 unchanged), the type of computation, texts in a batch."""
 
     def load(self, folder: Path, setting: list[str], threads: int) -> str:
-        """Convert the model of transformers once for each kind of weights; pool in it."""
+        """Convert the model of transformers, with pooling in it, once for each kind of weights."""
         import openvino
 
         weights, precision, batch = setting
@@ -116,7 +116,7 @@ class OpenVino(Engine):
         base = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
 
         class Pooled(torch.nn.Module):
-            """The hidden state of the last token of texts that are padded at their right."""
+            """Returns the hidden state of the last token of texts that are padded on the right."""
 
             def __init__(self) -> None:
                 super().__init__()
@@ -142,7 +142,7 @@ class OpenVino(Engine):
         openvino.save_model(converted, str(path), compress_to_fp16=False)
 
     def vectors(self, texts: list[str], ids: list[list[int]]) -> NDArray[np.float32]:
-        """In the order of their lengths; the tokens are given, so it does not tokenize."""
+        """Embed texts in the order of their lengths, from their tokens."""
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
         found: dict[int, NDArray[np.float32]] = {}
         for start in range(0, len(order), self._batch):
@@ -193,7 +193,7 @@ class LlamaCpp(Engine):
         return f"{llama_cpp.__version__} {llama_cpp.llama_print_system_info().decode().strip(' |')}"
 
     def vectors(self, texts: list[str], ids: list[list[int]]) -> NDArray[np.float32]:
-        """As many texts in a call as its micro-batch holds, as its own example does; it does not tokenize."""
+        """Embed as many texts in a call as the micro-batch holds, like llama.cpp's own example, from their tokens."""
         found: list[NDArray[np.float32]] = []
         waiting: list[list[int]] = []
         for tokens in ids:
@@ -233,7 +233,7 @@ SEQUENCES = 64
 
 
 def write_gguf(folder: Path, path: Path, kind: str, names: dict[str, str]) -> None:
-    """The checkpoint as a GGUF file, quantised by the gguf package. names: of its tensors -> those in the file."""
+    """Write the checkpoint as a GGUF file, quantised by the gguf package. names: tensor -> its name in the file."""
     import gguf
 
     shape = json.loads((folder / "config.json").read_text())
@@ -270,7 +270,7 @@ ENGINES = {
 
 def main() -> None:
     """Answer requests until stdin ends."""
-    # The scripts beside this one have names of packages that transformers looks for.
+    # Other scripts in this folder have the names of packages that transformers looks for.
     sys.path.remove(str(Path(__file__).parent))
     answer_requests(ENGINES[sys.argv[1]]())
 

@@ -1,12 +1,12 @@
-"""How far the moments of an expert should be drawn towards those of its layer, when its matrices are rounded to q4.
+"""Measure how far an expert's moments should be drawn towards those of its layer for rounding its matrices to q4.
 
     python bench/expert_moments.py MODEL --text FILE [--pieces 4 32] [--shared 0 0.05 0.1 0.25 0.5 1 2]
 
-MODEL is a dense model in a folder, whose MLPs play experts: each token of a text is given to 8 of 128, those whose
-randomly drawn tokens it is nearest to. Gate and down projections of three layers are rounded for some experts, by what
-each has of so many pieces of 512 tokens, with each value of `Rounding.shared`. Printed is the squared error of the
-outputs for other tokens of the same expert, divided by the error with the moments of the layer alone: the geometric
-mean over matrices and experts.
+MODEL is a dense model in a folder, whose MLPs play the part of experts. Each token of a text is assigned to 8 of 128
+experts: those whose randomly drawn tokens are nearest to it. Gate and down projections of three layers are rounded for
+some experts, with each value of `Rounding.shared`. An expert's moments come from its tokens in `--pieces` pieces of 512
+tokens. The error is the squared error of the outputs for other tokens of the same expert, divided by the error with the
+moments of the layer alone. Prints the geometric mean over matrices and experts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Floats = NDArray[np.float32]
 
 
 def inputs(model: qwen3cpu.Model, ids: NDArray[np.int32]) -> Iterator[tuple[Floats, Floats, Floats]]:
-    """(gate_up's input, weights of a matrix, its input) over the text, of both matrices of three layers."""
+    """(gate_up's input, weights of a matrix, its input) over the text, for both matrices of three layers."""
     checkpoint, config = model._checkpoint, model.config
     x, layers = model.engine.native.embed(ids), config.num_hidden_layers
     for number in range(layers):
@@ -57,7 +57,7 @@ def choices(read: Floats, generator: np.random.Generator) -> NDArray[np.int64]:
 
 
 def error(weights: Floats, moments: Floats, over: Floats) -> float:
-    """Of the outputs over [tokens, cols], when weights are rounded by these moments."""
+    """Squared error of the outputs for inputs `over` [tokens, cols] when weights are rounded with these moments."""
     layout = MatrixLayout("q4", *weights.shape)
     out = layout.room()
     round_matrix(weights, InputMoments(moments, Rounding()), out, threads=1)

@@ -1,12 +1,12 @@
-"""llama.cpp and qwen3cpu on the same GGUF file, for every type of weights: the perplexity of both.
+"""Compare the perplexity of llama.cpp and qwen3cpu on the same GGUF file, for every type of weights.
 
     python bench/gguf_perplexity.py --model FOLDER --text FILE --work FOLDER --peer-python PYTHON -o results.json
 
-llama.cpp's own quantiser makes the files, from the model padded to whole blocks of 256 columns (padded_model.py), whose
-logits are first compared with those of the model as it is. The text is cut into windows that are read each on its own;
-the second half of a window is scored, as llama.cpp's perplexity tool does. Of llama.cpp the divergence from the
-unrounded weights is measured too, for tools/draw_charts.py. Results are written after each type, and types that the
-file has are not measured again.
+llama.cpp's own quantiser makes the files from the model padded to whole blocks of 256 columns (padded_model.py). The
+logits of the padded model are first compared with those of the original. The text is cut into separate windows, and the
+second half of each window is scored, as in llama.cpp's perplexity tool. For llama.cpp the divergence from the unrounded
+weights is measured too, for tools/draw_charts.py. Results are written after each type. Types that are already in the
+file are not measured again.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ FILE_TYPES = {
 }
 """Name -> number in llama.cpp's enum llama_ftype."""
 ALL_OF = {"MXFP4": {"attn_|ffn_": 39}, "NVFP4": {"attn_|ffn_": 40}}
-"""What no file type of llama.cpp makes of a dense model: pattern of tensors -> number of their type."""
+"""Types that no file type of llama.cpp gives a dense model: pattern of tensors -> number of their type."""
 
 
 class Peer:
@@ -74,7 +74,7 @@ class Peer:
         self._threads = threads
 
     def quantize(self, source: Path, out: Path, name: str) -> None:
-        """Make a file of a type; "F32" writes the weights out that another file stands for."""
+        """Make a file of a type. "F32" writes the decoded weights of another file."""
         self._worker.ask(
             "quantize",
             source=str(source),
@@ -100,24 +100,24 @@ class Peer:
 
 
 def our_log_probabilities(model: qwen3cpu.Model, ids: list[int]) -> Array:
-    """The same of ours."""
+    """The same for qwen3cpu."""
     rows = np.concatenate([logits for _, logits in model.engine.every_logit(ids[:-1])])
     return log_softmax(rows[FIRST:])
 
 
 def surprise(logs: Array, ids: list[int]) -> float:
-    """Of a window's scored tokens, summed, in nats."""
+    """Sum of the negative log-probabilities of a window's scored tokens, in nats."""
     targets = np.array(ids[FIRST + 1 :])
     return -float(logs[np.arange(len(targets)), targets].sum(dtype=np.float64))
 
 
 def perplexity(surprises: list[float]) -> float:
-    """Of windows."""
+    """Perplexity over windows, from their `surprise`."""
     return math.exp(sum(surprises) / len(surprises) / (WINDOW - 1 - FIRST))
 
 
 def file_bits(path: Path, model: Any) -> dict[str, float]:
-    """Bytes of a file, bits for each weight of its matrices, and MiB that these would take without the padding."""
+    """Bytes of a file, bits per weight of its matrices, and the MiB of these without the padding."""
     tensors = GgufFile(path).tensors
     bits = {name: 8 * size / weights for name, weights, size in BLOCKS.values()}
     stored = unpadded = weights = 0.0
@@ -148,11 +148,11 @@ class Run:
         self.results = json.loads(args.out.read_text()) if args.out.exists() else {"types": {}}
 
     def save(self) -> None:
-        """The results so far."""
+        """Write the results so far."""
         self.args.out.write_text(json.dumps(self.results, indent=1) + "\n")
 
     def prepare(self) -> None:
-        """The padded model, compared with the original; the reference's log-probabilities."""
+        """Make the padded model, compare it with the original, and compute the reference's log-probabilities."""
         padded = self.folder / "padded"
         if not (padded / "model.safetensors").exists():
             write_padded(self.args.model, padded)
@@ -173,7 +173,7 @@ class Run:
         self.save()
 
     def both(self, path: Path, windows: list[list[int]]) -> dict[str, Any]:
-        """Both engines on a file, and both on its weights in float32."""
+        """Measure both engines on a file, and both on its weights in float32."""
         found: dict[str, Any] = {}
         opened = self.peer.open(path)
         if not self.results.get("version"):
@@ -193,7 +193,7 @@ class Run:
             "kl_99": float(np.quantile(divergences, 0.99)),
             "same_top": same / np.size(divergences),
         }
-        plain_file = path.stem.endswith(("BF16", "F16"))  # which would become q4, which rounds
+        plain_file = path.stem.endswith(("BF16", "F16"))  # would be packed to q4, which rounds
         model = qwen3cpu.load(path, quant="bf16" if plain_file else None, threads=self.args.threads, cache=False)
         ours = [surprise(our_log_probabilities(model, ids), ids) for ids in self.windows[: self.args.windows]]
         found["ours"] = {"quant": model.quant, "perplexity": perplexity(ours)}
@@ -222,7 +222,7 @@ class Run:
             yield name, path
 
     def run(self) -> None:
-        """All types, and what `qwen3cpu export` writes of the model as it is."""
+        """Measure all types, and the file that `qwen3cpu export` writes of the unpadded model."""
         self.prepare()
         for name, path in self.types():
             if name not in self.results["types"]:
@@ -243,7 +243,7 @@ class Run:
 
 
 def as_table(results: dict[str, Any]) -> str:
-    """In Markdown."""
+    """The results as a table in Markdown."""
     lines = [
         "| file | bits per weight | windows | llama.cpp | qwen3cpu | | both in f32 | |",
         "|---|---|---|---|---|---|---|---|",

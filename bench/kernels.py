@@ -2,10 +2,10 @@
 
     python bench/kernels.py [--isa avx2] [--samples 15] [--threads 1 2]
 
-Ticks are those of the CPU's time stamp counter, which runs at a fixed rate: cycles only where the core runs at that
-rate (a core at 1.3 times the rate does 1.3 cycles per tick). Each figure is the median of the samples with the spread
-between the first and third quartile. The int8 peak is that of the instruction set's own
-products: maddubs + maddwd + add in AVX2, VPDPBUSD, tiles.
+Ticks are those of the CPU's time stamp counter, which runs at a fixed rate. They are cycles only if the core runs at
+that rate: a core at 1.3 times the rate does 1.3 cycles per tick. Each figure is the median of the samples with the
+spread between the first and third quartile. The int8 peak is that of the instruction set's own products: maddubs +
+maddwd + add in AVX2, VPDPBUSD, or tiles.
 """
 
 import argparse
@@ -25,7 +25,7 @@ COLS = 2048
 CACHED_ROWS = 64  # a matrix that stays in L2; whole runs of 32 rows, which tiles take together
 STREAMED_BYTES = 320 << 20  # a matrix that no cache holds
 TOKENS = (1, 2, 3, 4, 6, 8, 16, 64)
-PIECE_BYTES = 512 << 10  # of a matrix that one call multiplies: as the engine cuts it for few tokens
+PIECE_BYTES = 512 << 10  # of a matrix in one call, like the engine's pieces for few tokens
 ACTIVATION_BLOCK = {name: columns for name in _native.FORMATS if (columns := _native.activation_columns(name))}
 
 
@@ -53,7 +53,7 @@ class Matrix:
     def __init__(self, weight_format: str, rows: int, cols: int) -> None:
         self.weight_format, self.rows, self.cols = weight_format, rows, cols
         rng = np.random.default_rng(0)
-        # 64 different rows, repeated: packing is not what is measured here.
+        # 64 different rows, repeated, because packing is not measured here.
         weights = np.tile((rng.standard_normal((64, cols)) * 0.02).astype(np.float32), (-(-rows // 64), 1))[:rows]
         self.packed = aligned(_native.matrix_bytes(weight_format, rows, cols))
         _native.pack_into(weight_format, np.ascontiguousarray(weights), self.packed, rows, 0, _native.physical_cores())
@@ -176,7 +176,7 @@ def main() -> None:
     arguments.add_argument("--isa", default=_native.chosen_isa(), help="instruction set (default: the chosen one)")
     arguments.add_argument("--samples", type=int, default=15)
     arguments.add_argument("--threads", type=int, nargs="+", default=sorted({1, _native.physical_cores()}))
-    arguments.add_argument("--only", help="kinds or names that contain this")
+    arguments.add_argument("--only", help="only kernels whose kind or name contains this")
     given = arguments.parse_args()
 
     measure: dict[str, Callable[[str], Any]] = {

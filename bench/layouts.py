@@ -1,11 +1,11 @@
-"""What loading costs a model in each layout of the hub: quantise a plain folder in each, load it, and measure.
+"""Measure the loss of loading each layout of the hub: quantise a plain folder to the layout, load it, and compare.
 
     python bench/layouts.py FOLDER --text TEXT [--layouts AWQ nf4] [--windows 8]
 
-Every layout is written by plain rounding to the nearest level, as its documentation describes it; makers round better,
-which changes the second column and not the fourth. Two divergences are measured on the text: of the maker's values from
-the folder's own (what the layout costs), and of what `load` makes of the files from the maker's values (what loading
-adds). Needs the extra `reference`.
+Every layout is written as its documentation describes it, with plain rounding to the nearest level. Makers round
+better, which changes the second column and not the fourth. Two divergences are measured on the text. The loss of the
+layout is the divergence of the maker's values from the folder's own. The loss that loading adds is the divergence of
+the loaded model from the maker's values. Needs the extra `reference`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from qwen3cpu.loading.sources import open_unpacked
 
 Tensor = torch.Tensor
 Parts = dict[str, Tensor]
-"""What stands behind the name of a module -> tensor."""
+"""The part of a tensor's name after the module -> tensor."""
 
 GROUP: Final = 64  # divides the columns of smolqwen3
 AWQ_ORDER: Final = (0, 2, 4, 6, 1, 3, 5, 7)
@@ -51,7 +51,7 @@ def grid(w: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def words(numbers: Tensor, bits: int) -> Tensor:
-    """int32 of neighbouring numbers along the last dimension, the first one lowest. A number may lie in two of them."""
+    """Pack numbers along the last dimension into int32, the first one lowest. A number may span two of them."""
     single = (numbers.long()[..., None] >> torch.arange(bits) & 1).reshape(*numbers.shape[:-1], -1, 32)
     return (single << torch.arange(32)).sum(-1).to(torch.uint32).view(torch.int32)
 
@@ -113,7 +113,7 @@ def w8a8(w: Tensor) -> Parts:
 
 
 def nf4(double: bool) -> Callable[[Tensor], Parts]:
-    """double: the scales are rounded to 8 bits in turn."""
+    """Write nf4. double: the scales are rounded to 8 bits in turn."""
 
     def write(w: Tensor) -> Parts:
         codes = torch.tensor(NF4)
@@ -155,7 +155,7 @@ def mlx(bits: int) -> Callable[[Tensor], Parts]:
 
 
 def microscaled(bits: int) -> Callable[[Tensor], Parts]:
-    """Floats of 4 or 8 bits, and a power of two for each 32."""
+    """Write floats of 4 or 8 bits, with a power of two for each 32."""
 
     def write(w: Tensor) -> Parts:
         groups = w.reshape(w.shape[0], -1, 32)
@@ -228,11 +228,11 @@ LAYOUTS: Final[dict[str, tuple[Callable[[Tensor], Parts], dict[str, Any]]]] = {
     "MLX mxfp4": (microscaled(4), {"group_size": 32, "bits": 4, "mode": "mxfp4"}),
     "MLX mxfp8": (microscaled(8), {"group_size": 32, "bits": 8, "mode": "mxfp8"}),
 }
-"""Name -> (what is written for a matrix, the configuration)."""
+"""Name -> (function from a matrix to its tensors, the configuration)."""
 
 
 def write(source: Path, folder: Path, layout: str) -> None:
-    """Write the matrices of the layers in a layout, everything else as it is."""
+    """Write the matrices of the layers in a layout, everything else unchanged."""
     one, config = LAYOUTS[layout]
     opened = open_unpacked(source)
     tensors: Parts = {}

@@ -1,11 +1,10 @@
-"""A model whose file is larger than the memory that the process may use: tokens a second by the share that fits.
+"""Measure tokens a second of a model whose file is larger than the memory of the process, by the share that fits.
 
     python bench/less_memory.py FOLDER [--size 30B-A3B-8] [--shares 1.3 1 0.75 0.5] [--tokens 64]
 
-A packed file of the shape with random weights is written into FOLDER, unless it is there. For each share a process of
-its own gets a memory control group whose limit is that share of the file, reads a prompt of 16 tokens and decodes.
-Every token chooses its experts at random, which is harder than text. Linux only; the control group takes the rights
-of root.
+A packed file of the shape with random weights is written into FOLDER, unless it exists. For each share a process of its
+own gets a memory control group whose limit is that share of the file. It reads a prompt of 16 tokens and decodes. Every
+token chooses its experts at random, which is harder than text. Linux only; the control group needs the rights of root.
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ def group(limit: int) -> Path:
 
 
 def forget(path: Path) -> None:
-    """Take a file out of the system's cache: what is there already would count for no group."""
+    """Remove a file from the system's cache, because cached pages would count for no group."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

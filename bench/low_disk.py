@@ -1,9 +1,9 @@
-"""Packing a released model with `--low-disk`: peak of memory, most disk that its weight files take, seconds.
+"""Measure packing a released model with `--low-disk`: peak memory, peak disk space of its weight files, seconds.
 
     python bench/low_disk.py FOLDER [--size 30B-A3B] [--layers 48] [--shards 16] [--threads 2]
 
-A stand-in of the hub in a process of its own serves the checkpoint in BF16, with random weights that are made as they
-are sent. `qwen3cpu quantize` packs it into FOLDER, where everything lies, and the packed file is removed at the end.
+A stand-in for the hub in a process of its own serves the checkpoint in BF16, with random weights that are made while
+they are sent. `qwen3cpu quantize` packs it into FOLDER, which holds all files. The packed file is removed at the end.
 Linux only.
 """
 
@@ -36,14 +36,14 @@ from qwen3cpu.loading.random_weights import synthetic_checkpoint
 REPOSITORY = "random/weights"
 COMMIT = "0" * 40
 BLOCK = (64 << 20) + 2 * 4099
-"""Bytes of weights that are different; no size of a matrix divides it."""
+"""Bytes after which the weights repeat; no size of a matrix divides it."""
 
 
 class Served:
     """A file of the repository. size in bytes; digest: SHA-256."""
 
     def __init__(self, start: bytes, length: int, block: memoryview, first: int) -> None:
-        """start: its first bytes, which `length` bytes of weights follow, from `first` of the block on."""
+        """start: its first bytes. `length` bytes of weights follow, from place `first` of the block on."""
         self._start, self._block, self._first = start, block, first
         self.size = len(start) + length
         digest = hashlib.sha256()
@@ -52,7 +52,7 @@ class Served:
         self.digest = digest.hexdigest()
 
     def pieces(self, first: int) -> Iterator[memoryview]:
-        """The contents from a byte on."""
+        """The contents from byte `first` on."""
         if first < len(self._start):
             yield memoryview(self._start)[first:]
         at = max(first, len(self._start))
@@ -93,7 +93,7 @@ def repository(size: str, layers: int, shards: int) -> dict[str, Served]:
 
 
 def serve(size: str, layers: int, shards: int, tell: Connection) -> None:
-    """Be the hub for ever; tells its port."""
+    """Be the hub for ever. Sends its port to `tell`."""
     files = repository(size, layers, shards)
     siblings = [
         {"rfilename": name, "size": file.size, "lfs": {"sha256": file.digest, "size": file.size, "pointerSize": 0}}
@@ -124,7 +124,7 @@ def serve(size: str, layers: int, shards: int, tell: Connection) -> None:
                 for piece in file.pieces(first):
                     self.wfile.write(piece)
             except ConnectionError:
-                pass  # the client had enough
+                pass  # the client closed the connection
 
         def log_message(self, *args: object) -> None:
             pass
@@ -135,7 +135,7 @@ def serve(size: str, layers: int, shards: int, tell: Connection) -> None:
 
 
 def memory(process: int) -> dict[str, int]:
-    """Bytes of a process: VmHWM, its largest resident memory, and RssAnon, what of it belongs to no file."""
+    """Bytes of a process: VmHWM, its largest resident memory, and RssAnon, the resident memory without a file."""
     text = Path(f"/proc/{process}/status").read_text()
     return {name: int(kilobytes) * 1024 for name, kilobytes in re.findall(r"(VmHWM|RssAnon):\s+(\d+)", text)}
 
@@ -148,7 +148,7 @@ def shard_bytes(folder: Path, process: int) -> int:
 
 
 def maps_of(process: int) -> str:
-    """What a process has mapped."""
+    """The text of a process's memory maps."""
     return Path(f"/proc/{process}/maps").read_text()
 
 
@@ -165,7 +165,7 @@ def measure(folder: Path, address: str, threads: int, checkpoint: int) -> None:
         try:
             now = {**memory(process.pid), "shards": shard_bytes(folder, process.pid)}
         except OSError:
-            continue  # a file went, or the process ended, meanwhile
+            continue  # a file was deleted, or the process ended, in between
         most = {name: max(each, now.get(name, 0)) for name, each in most.items()}
         time.sleep(0.25)
     seconds = time.monotonic() - start

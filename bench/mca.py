@@ -1,13 +1,13 @@
-"""Estimates of the ARM kernels' cycles per 256 weights, by a static analyser: no ARM machine is needed.
+"""Estimate the ARM kernels' cycles per 256 weights with a static analyser, without an ARM machine.
 
     python bench/mca.py [--mca llvm-mca-19] [--cpus neoverse-n1 neoverse-v1] [--compiler aarch64-linux-gnu-g++]
 
-Every products file of neon, dotprod and i8mm is compiled to assembly; the innermost loop that multiplies is cut out of
-the function for T tokens and handed to llvm-mca. What a loop pass multiplies is counted from its instructions. The
-figures leave out what a block of 4-bit weights needs once, for its scales or for unpacking it. They assume that all
-data are in L1 and that LLVM's model of the CPU is right: they compare kernels, and say what binds them, but are no
-measurements. LLVM has own models of neoverse-n1 and neoverse-v1 from version 16 on; older versions silently take that
-of cortex-a57.
+Every products file of neon, dotprod and i8mm is compiled to assembly. The innermost loop that multiplies is cut out of
+the function for T tokens and passed to llvm-mca. The products of a loop pass are counted from its instructions. The
+figures leave out the work for a whole block of 4-bit weights, on its scales or for unpacking it. They assume that all
+data are in L1 and that LLVM's model of the CPU is right. So they compare kernels and show their bottlenecks, but are
+not measurements. LLVM has its own models of neoverse-n1 and neoverse-v1 from version 16 on; older versions silently use
+that of cortex-a57.
 """
 
 import argparse
@@ -24,7 +24,7 @@ ISA_FLAGS = {
     "i8mm": ["-march=armv8.2-a+dotprod+i8mm"],
 }
 FEATURES = "+dotprod,+i8mm"
-"""For the analyser: it is told of all, whatever the CPU has, so that one table compares the variants."""
+"""Features for the analyser: all of them on any CPU, so that one table compares the variants."""
 MULTIPLIES = {
     r"[su]?mmla\t|usmmla\t": 32,
     r"usdot\t|sdot\t": 16,
@@ -32,7 +32,7 @@ MULTIPLIES = {
 }
 """Instruction -> products of one weight and one activation of the quantised formats."""
 FLOAT_MULTIPLIES = {r"fmla\tv\d+\.4s": 4}
-"""The same of the float formats; in the loops of the others these apply scales."""
+"""The same for the float formats; in the loops of the other formats these instructions apply scales."""
 PASSES = 200
 
 
@@ -46,7 +46,7 @@ class Row(NamedTuple):
     @property
     def function(self) -> re.Pattern[str]:
         if self.weight_format in ("q8", "q4", "q4s"):
-            bits = self.weight_format[:2]  # q4 and q4s are one function, compiled for either
+            bits = self.weight_format[:2]  # q4 and q4s are one function, compiled for each
             name = "multiply_panel" if self.tokens == PANEL_TOKENS else f"multiply_{bits}_tile"
             return re.compile(rf"{name}I.*Li{self.tokens}EEEv")
         row_tiles = 4 if self.tokens <= 2 else 2
@@ -54,9 +54,9 @@ class Row(NamedTuple):
 
 
 MOST_TOKENS = 4
-"""Of the products of quantised formats, kMaxTokens in kernels/*/dot.h."""
+"""Tokens of the products of quantised formats: kMaxTokens in kernels/*/dot.h."""
 PANEL_TOKENS = 8
-"""kPanelRun there: of products with weights that are unpacked beforehand."""
+"""Tokens of products with weights that are unpacked in advance: kPanelRun in the same files."""
 PANELS = {("q4", "dotprod"), ("q4", "i8mm")}
 ROWS = [Row("neon", name, tokens) for name in ("f32", "bf16") for tokens in (1, 6)] + [
     Row(isa, name, tokens)
@@ -99,7 +99,7 @@ def products(body: list[str]) -> int:
 
 
 def main_loop(lines: list[str]) -> list[str]:
-    """Of the loops without a loop inside, the one with the most products."""
+    """The loop with the most products, among those without a loop inside."""
     labels = {line[:-1]: i for i, line in enumerate(lines) if line.startswith(".L") and line.endswith(":")}
     loops = []
     for i, line in enumerate(lines):

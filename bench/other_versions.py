@@ -6,7 +6,7 @@ import argparse
 
 
 def named_python(text: str) -> tuple[str, str]:
-    """LABEL=PYTHON, what a version is called and its interpreter, as a pair.
+    """Parse LABEL=PYTHON: the name of a version and its interpreter.
 
     Raises argparse.ArgumentTypeError for anything else.
     """

@@ -1,8 +1,8 @@
-"""A model folder whose matrices are padded with zeros to whole blocks of 256 columns, for types of GGUF that need them.
+"""Pad the matrices of a model folder with zeros to whole blocks of 256 columns, for types of GGUF that need them.
 
-The padded model computes what the original does: an RMS norm over H + Z values of which Z are zeros finds a mean square
-that is H / (H + Z) of the original's, so epsilon is multiplied by that and the norm's weights by its root. Heads that
-are added have no weights, so their values and outputs are zero.
+The padded model computes the same as the original. An RMS norm over H + Z values, Z of them zeros, finds a mean square
+that is `H / (H + Z)` of the original's. So epsilon is multiplied by this factor, and the norm's weights by its root.
+Added heads have zero weights, so their values and outputs are zero.
 """
 
 from __future__ import annotations

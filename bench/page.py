@@ -2,10 +2,10 @@
 
     python bench/page.py [--shape mixed] [--tokens 20000] [--per-second 200] [--json]
 
-Chromium without a window, on the embedded model's server. The answer comes from a script in the page, four characters
-a token, so that only the page and the server's rendering are measured. Browsers call a task of more than 50 ms long:
-the page does not react meanwhile. Times are those of the thread on a processor; beside them stands the longest with
-the waits for one, which other work on the machine decides.
+Runs Chromium without a window on the embedded model's server. The answer comes from a script in the page, with four
+characters a token, so that only the page and the server's rendering are measured. Browsers call a task of more than 50
+ms long, because the page does not react during it. Times are processor times of the thread. The longest task is also
+given with its waits for a processor, which depend on other work on the machine.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ SHAPES: dict[str, tuple[str, str, str]] = {
 }
 """(beginning, part, end) of answers that are one block."""
 EVENTS = 100
-"""Pieces of the answer in a second at most; each has as many tokens as it takes."""
+"""Most pieces of the answer in a second; each has as many tokens as the rate requires."""
 
 
 def answer(shape: str, characters: int) -> str:
-    """An answer of so many characters: "mixed", or one block of a shape."""
+    """An answer of `characters` characters: "mixed", or one block of a shape."""
     if shape == "mixed":
         return long_answer(characters)
     begin, part, end = SHAPES[shape]
@@ -55,7 +55,7 @@ def answer(shape: str, characters: int) -> str:
 
 
 def measure(url: str, text: str, per_second: float) -> dict[str, Any]:
-    """What is seen of an answer, at so many tokens in a second."""
+    """The page's figures for an answer at `per_second` tokens a second."""
     with sync_playwright() as running:
         chromium = os.environ.get("QWEN3CPU_CHROMIUM") or shutil.which("chromium")
         browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
@@ -97,7 +97,7 @@ def measure(url: str, text: str, per_second: float) -> dict[str, Any]:
 
 
 def main_thread_tasks(trace: dict[str, Any]) -> list[tuple[float, float]]:
-    """(milliseconds, those of them that the thread had a processor) of each task of the page's main thread."""
+    """(milliseconds, milliseconds on a processor) of each task of the page's main thread."""
     events = trace["traceEvents"]
     names = {(each["pid"], each["tid"]) for each in events if each.get("args", {}).get("name") == "CrRendererMain"}
     runs = [each for each in events if each.get("ph") == "X" and each["name"].endswith("RunTask")]

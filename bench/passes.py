@@ -1,13 +1,15 @@
-"""How long forward passes of few tokens take: a piece of a prompt beside as many sequences that decode together.
+"""Time forward passes of few tokens: a piece of a prompt, and as many sequences that decode together.
 
     python bench/passes.py [--tokens 8 16 32 64] [--isa avx2 avx512vnni] [--depth N] [--python BEFORE=PYTHON]
 
-Both give the engine a pass of that many tokens. The sequences want logits of every token, the prompt of its last one,
-so the head has more to do for them. Each instruction set has a process of its own, and so has each further version of
-qwen3cpu that --python names; all take turns. Only the time inside the compiled engine counts, and with --sampling the
-sampler's and the detokenizer's as well. Prints medians with the least and largest, tokens a second; how near the
-sequences come to the prompt; and what a pass takes beside two passes of half as many tokens (above 1: it would have
-been faster in two). -o keeps the medians of the first process in a file; users.py tells from it what a server carries.
+Both give the engine a pass of that many tokens. The sequences need logits of every token, and the prompt only of its
+last token, so the head has more work for the sequences. Each instruction set has a process of its own, and so has each
+further version of qwen3cpu that `--python` names. All take turns. Only the time inside the compiled engine counts, and
+with `--sampling` also that of the sampler and the detokenizer.
+
+Prints medians of tokens a second with the least and the largest, and the sequences' speed as a share of the prompt's.
+It also prints the time of a pass divided by that of two passes of half as many tokens: above 1, two passes are faster.
+`-o` writes the medians of the first process to a file, from which users.py computes how many users a server carries.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""llama.cpp as compare.py measures it: a worker process that writes random GGUF files and times llama_decode.
+"""The worker of compare.py for llama.cpp: a process that writes random GGUF files and times llama_decode.
 
 Runs under any Python that has llama-cpp-python and gguf, and imports nothing of qwen3cpu. Requests are lines of JSON on
-stdin ({"op": "write" | "open" | "run", ...}), answers lines on stdout. The low-level API is used, a call for each step:
-what Python adds is microseconds, and there is neither sampling nor text. Everything that llama.cpp has a default for is
-left at it, but for the thread count: memory-mapped weights, repacking, flash attention as it decides, f16 KV, ubatches
-of 512.
+stdin ({"op": "write" | "open" | "run", ...}), answers are lines on stdout. It uses the low-level API with one call for
+each step. So Python adds only microseconds, and there is neither sampling nor text. All settings but the thread count
+have llama.cpp's defaults: memory-mapped weights, repacking, automatic flash attention, f16 KV, ubatches of 512.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import numpy as np
 PATTERN_ROWS = 256  # different rows of random blocks; tensors repeat them
 ROUTER = "ffn_gate_inp.weight"
 N_BATCH = 2048  # tokens in one call at most; llama.cpp cuts it into ubatches of 512
-PROCESSED = 4096  # tokens of a depth that are processed; the others are copies, which would take minutes at 16,384
+PROCESSED = 4096  # tokens of a depth that are processed; the others are copies, because 16,384 would take minutes
 
 
 # Writing
@@ -102,7 +101,7 @@ def kind_of(name: str, kind: str, shape: dict[str, Any]) -> str:
 
 
 def write(path: str, shape: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Write a GGUF file of random weights beside `path` and rename it."""
+    """Write a GGUF file of random weights next to `path`, and rename it to `path`."""
     import gguf
 
     rng = np.random.default_rng(0)
@@ -134,7 +133,7 @@ def write(path: str, shape: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def write_metadata(writer: Any, shape: dict[str, Any], file_type: int) -> None:
-    """The keys that llama.cpp's loader wants of a Qwen3; "none" is a vocabulary of ids without texts."""
+    """Write the keys that llama.cpp's loader expects for Qwen3. "none" is a vocabulary of ids without texts."""
     writer.add_name("random weights")
     writer.add_file_type(int(file_type))
     writer.add_block_count(shape["num_hidden_layers"])
@@ -198,7 +197,7 @@ class Context:
         return perf_counter() - start
 
     def _fill(self, sequence: int) -> None:
-        """Hold `depth` tokens: the first ones processed, then copies of their keys and values, moved on."""
+        """Fill a sequence with `depth` tokens: processed ones, then shifted copies of their keys and values."""
         library, memory, spare = self._library, self._memory, self._sequences
         first = min(self._depth, PROCESSED)
         self._feed(sequence, 0, first)
@@ -223,7 +222,7 @@ class Context:
             self._decode([(sequence, position, position + 1 == start + count) for position in range(first, last)])
 
     def _decode(self, tokens: list[tuple[int, int, bool]]) -> None:
-        """One call with random tokens; (sequence, position, whether its logits are wanted) for each."""
+        """Make one call with random tokens: (sequence, position, whether its logits are wanted) for each."""
         batch = self._batch
         batch.n_tokens = len(tokens)
         ids = self._rng.integers(self._vocab_size, size=len(tokens))
@@ -286,14 +285,14 @@ def peak_rss_bytes() -> int:
 
 
 def answer_requests(server: Any) -> None:
-    """Call the methods of `server` that requests on stdin name, until it ends; what they return goes to stdout."""
+    """Call the methods of `server` that requests on stdin name, until it ends. Their results go to stdout."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     for line in sys.stdin:
         request = json.loads(line)
         try:
             answer = getattr(server, request.pop("op"))(**request)
-        except Exception as error:  # whatever went wrong is the parent's to report
+        except Exception as error:  # the parent reports every error
             answer = {"error": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()

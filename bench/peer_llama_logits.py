@@ -1,4 +1,4 @@
-"""llama.cpp as gguf_perplexity.py measures it: a worker that quantises GGUF files and writes the logits of windows.
+"""The worker of gguf_perplexity.py for llama.cpp: it quantises GGUF files and writes the logits of windows.
 
 Runs under any Python that has llama-cpp-python, and imports nothing of qwen3cpu. Requests and answers as in
 peer_llama.py.
@@ -25,7 +25,7 @@ class Server:
         self._model: Any = None
 
     def quantize(self, source: str, out: str, file_type: int, threads: int, types: dict[str, int]) -> dict[str, Any]:
-        """llama_model_quantize. types: pattern of tensor names -> type that they get whatever the file type says."""
+        """Call llama_model_quantize. types: pattern of tensor names -> their type, regardless of the file type."""
         parameters = llama_cpp.llama_model_quantize_default_params()
         parameters.ftype, parameters.nthread, parameters.allow_requantize = file_type, threads, True
         if types:
@@ -39,7 +39,7 @@ class Server:
         return {}
 
     def open(self, path: str, window: int, threads: int) -> dict[str, Any]:
-        """Load a file, in place of the one before."""
+        """Load a file instead of the previous one."""
         if self._model is not None:
             llama_cpp.llama_free(self._context)
             llama_cpp.llama_model_free(self._model)

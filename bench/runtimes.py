@@ -1,14 +1,16 @@
-"""Does qwen3cpu get on with the OpenMP and BLAS runtimes of numpy, torch, scikit-learn and scipy in one process?
+"""Measure qwen3cpu in one process with the OpenMP and BLAS runtimes of numpy, torch, scikit-learn and scipy.
 
     python bench/runtimes.py [--model tiny] [--threads 2] [--rounds 7] [--tokens 32] [--beside numpy] [--by-turns]
         [--late] [--walk] [--json]
 
-Every measurement is a new process that imports qwen3cpu and another library, in either order, and uses both; then each
-of them works for a stretch. `--by-turns`: instead they take turns, so that a runtime whose threads wait busily for more
-work takes the cores from the other. It is compared with a process of the same round that has imported only one of the
-two. Rounds are interleaved, so that a busy machine strikes all alike; printed are medians over the rounds. Libraries
-that are not installed are left out. `--late`: the second is imported when the first has worked already. `--walk`: in
-place of qwen3cpu there is a plain walk through memory, which shows what cold caches cost the other library by turns.
+Every measurement is a new process that imports qwen3cpu and another library, in either order, and uses both. Then each
+of them works for a while. It is compared with a process of the same round that has imported only one of the two. Rounds
+are interleaved, so that a busy machine affects all alike. Prints medians over the rounds. Libraries that are not
+installed are left out.
+
+With `--by-turns` they work in turns, so that a runtime whose threads wait busily for more work takes the cores from the
+other. With `--late` the second library is imported after the first has worked. With `--walk` a plain walk through
+memory replaces qwen3cpu, to show how much cold caches cost the other library in turns.
 """
 
 from __future__ import annotations
@@ -29,13 +31,13 @@ from typing import Any
 
 OTHERS = ("numpy", "torch", "sklearn", "scipy")
 MODULES = {"sklearn": "sklearn.cluster", "scipy": "scipy.linalg.blas", "walk": "numpy"}
-"""What is imported where it is not the library itself."""
+"""Modules that are imported, where they are not named like the library."""
 WALKED_BYTES = 90_000_000
-"""As many as decoding a token with a 135M model in q4 reads."""
+"""Bytes that decoding a token with a 135M model in q4 reads."""
 TURNS = 6
-"""Of a library in a process; the first is not counted."""
+"""Turns of a library in a process; the first is not counted."""
 LIMIT_SECONDS = 600
-"""A process that takes longer hangs: told as a deadlock."""
+"""A process that takes longer is reported as a deadlock."""
 
 
 def main() -> None:
@@ -47,8 +49,8 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=32, help="decoded in a turn (default: %(default)s)")
     parser.add_argument("--beside", choices=OTHERS, action="append", help="only this library; may be repeated")
     parser.add_argument("--by-turns", action="store_true", help="let the two take turns")
-    parser.add_argument("--late", action="store_true", help="import the second library when the first has worked")
-    parser.add_argument("--walk", action="store_true", help="walk through memory in place of qwen3cpu")
+    parser.add_argument("--late", action="store_true", help="import the second library after the first has worked")
+    parser.add_argument("--walk", action="store_true", help="walk through memory instead of using qwen3cpu")
     parser.add_argument("--json", action="store_true", help="print a JSON record")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -60,7 +62,7 @@ def main() -> None:
 
 
 def decoder(model: str, threads: int, tokens: int) -> Callable[[], object]:
-    """A turn of qwen3cpu: so many tokens, one pass each."""
+    """A turn of qwen3cpu: `tokens` tokens, one pass each."""
     import qwen3cpu
 
     loaded = qwen3cpu.load(model, threads=threads)
@@ -68,7 +70,7 @@ def decoder(model: str, threads: int, tokens: int) -> Callable[[], object]:
 
 
 def walker(threads: int) -> Callable[[], object]:
-    """A turn of nobody's library: tens of milliseconds of reading memory."""
+    """A turn without a library: tens of milliseconds of reading memory."""
     import numpy as np
 
     parts = np.array_split(np.ones(WALKED_BYTES // 8, np.uint64), threads)
@@ -79,7 +81,8 @@ def walker(threads: int) -> Callable[[], object]:
 def worker(name: str, threads: int) -> Callable[[], object]:
     """A turn of another library, with its own threads: tens of milliseconds of work.
 
-    Products go into one place: new memory for each would measure the allocator, whose pages any use before changes.
+    Products are written to the same memory. New memory for each would measure the allocator, whose pages depend on
+    earlier use.
     """
     module = importlib.import_module(MODULES.get(name, name))
     if name == "torch":
@@ -119,7 +122,7 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
 
 
 def compare(args: argparse.Namespace, others: list[str]) -> dict[str, Any]:
-    """Medians over all rounds, and of each round's ratio to the library alone: a record for `report`."""
+    """A record for `report`: medians over all rounds, of seconds and of the ratios to the library alone."""
     ours = "walk" if args.walk else "qwen3cpu"
     orders = [ours, *others]
     for name in others:
@@ -159,7 +162,7 @@ def child(order: str, args: argparse.Namespace) -> dict[str, float]:
 
 
 def report(record: dict[str, Any]) -> str:
-    """A Markdown table: a turn of each library beside the other, and alone."""
+    """A Markdown table: a turn of each library with the other, and alone."""
     lines = ["| imported, in this order | library | ms a turn | alone | ratio |", "|---|---|---:|---:|---:|"]
     lines += [
         f"| {row['order'].replace(',', ', ')} | {row['library']} | {row['seconds'] * 1e3:.1f} "

@@ -1,9 +1,9 @@
-"""Time of one sampled token over a row of Qwen3's 151,936 logits, for several settings and shapes of the logits.
+"""Time sampling one token from a row of Qwen3's 151,936 logits, for several settings and shapes of the logits.
 
     python bench/sampling.py [--repeat 300] [--json]
 
-Prints the median with the 10th and 90th percentile, in microseconds. "peaked" is the normal case: a few tokens stand
-out, as they do in a trained model; "flat" is the worst one, where nearly every token has a weight.
+Prints the median with the 10th and 90th percentile, in microseconds. "peaked" is the normal case, where a few tokens
+stand out, as in a trained model. "flat" is the worst case, where nearly every token has a weight.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Would a tree of drafts pay? python bench/second_guesses.py --model FOLDER [--draft FOLDER] [--kinds WORD ...]
 
-A tree feeds a second guess beside the first one. It is of use where the first is wrong and the second right. For each
-kind of answer of bench/speculate.py this counts, at every token of the answer where a source has a guess: how often the
-first guess was right, how often the second was where the first was wrong, and what one more position with the second
-guess of the first token would bring: tokens a pass, beside those that the pass has anyway. A position costs some
-percent of a pass (qwen3cpu-bench --draft), and the same position may make the draft longer in place of wider.
+A tree feeds a second guess next to the first one. It helps where the first guess is wrong and the second right. For
+each kind of answer of bench/speculate.py, this script looks at every token of the answer for which a source has a
+guess. It counts how often the first guess was right, and how often the second was right where the first was wrong. It
+computes the gain of one more position, with the second guess of the first token: the additional tokens a pass, in
+percent. A position costs some percent of a pass (qwen3cpu-bench --draft), and could make the draft longer instead of
+wider.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from speculate import Forcing, Kind, kinds
 
 Guesser = Callable[[list[int]], Sequence[int]]
-"""From a text to the guesses of its next token, the likeliest first; none: there is no guess."""
+"""From a text to the guesses of its next token, the likeliest first. The sequence may be empty."""
 
 
 def from_text(text: Sequence[int]) -> Sequence[int]:
-    """What followed the longest earlier match with the end, the latest first, and then what followed shorter ones."""
+    """The tokens after the longest earlier matches with the end, the latest first, then those after shorter ones."""
     ids = np.array(text, np.int32)
     last = len(ids) - 1
     places = (ids[:last] == ids[last]).nonzero()[0]
@@ -52,7 +53,7 @@ def from_text(text: Sequence[int]) -> Sequence[int]:
 
 
 def from_model(small: qwen3cpu.Model) -> Guesser:
-    """The two tokens that the small model finds likeliest."""
+    """The two most likely tokens of the small model."""
     sequence = small.engine.new_sequence()
 
     def guess(text: list[int]) -> Sequence[int]:

@@ -1,4 +1,4 @@
-"""Measure a server: the throughput of several streams beside that of one, and a stream's gaps beside a long prompt.
+"""Measure a server: the throughput of several streams and of one, and a stream's gaps while a long prompt runs.
 
     python bench/serve.py --model FOLDER [--streams 8] [--tokens 64] [--prompt 4000] [--json]
 
@@ -40,7 +40,7 @@ class Stream:
 
 
 async def ask(http: httpx.AsyncClient, prompt: list[int], tokens: int, seed: int = 0) -> Stream:
-    """Stream a completion of exactly `tokens` tokens; every one makes an event, for log-probabilities are asked."""
+    """Stream a completion of exactly `tokens` tokens. With log-probabilities, every token makes an event."""
     body = {"prompt": prompt, "max_tokens": tokens, "seed": seed, "ignore_eos": True, "stream": True, "logprobs": 0}
     stream = Stream(perf_counter(), [])
     async with http.stream("POST", "/v1/completions", json=body) as response:
@@ -53,7 +53,7 @@ async def ask(http: httpx.AsyncClient, prompt: list[int], tokens: int, seed: int
 
 
 def prompt_of(length: int, number: int) -> list[int]:
-    """Token ids without a beginning in common with those of another number."""
+    """Token ids that have no beginning in common with those of another number."""
     return [100 + (7 * place + 131 * number) % 800 for place in range(length)]
 
 
@@ -66,7 +66,7 @@ async def throughput(http: httpx.AsyncClient, streams: int, tokens: int, number:
 
 
 async def gaps_beside_a_prompt(http: httpx.AsyncClient, length: int, number: int) -> dict[str, float]:
-    """The longest gap of a running stream while a prompt is processed, and what the prompt took."""
+    """The longest gap of a running stream while a prompt is processed, and the seconds of the prompt."""
     body = {"prompt": prompt_of(8, number), "max_tokens": 4000, "ignore_eos": True, "stream": True, "logprobs": 0}
     arrivals: list[float] = []
     async with http.stream("POST", "/v1/completions", json=body) as response:
@@ -98,7 +98,7 @@ async def gaps_beside_a_prompt(http: httpx.AsyncClient, length: int, number: int
 async def measure(url: str, args: argparse.Namespace) -> dict[str, Any]:
     """All figures, for a server that is ready."""
     async with httpx.AsyncClient(base_url=url, timeout=3600) as http:
-        await throughput(http, 1, 8, 900)  # pages are touched, threads are there
+        await throughput(http, 1, 8, 900)  # touches pages and starts threads
         one, several = [], []
         for run in range(args.runs):
             one.append(await throughput(http, 1, args.tokens, 100 * run))

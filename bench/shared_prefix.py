@@ -1,12 +1,13 @@
-"""Decoding of several sequences at once that begin with the same tokens, beside the same ones with memory of their own.
+"""Time decoding several sequences with the same beginning, with shared blocks of the KV cache and with own copies.
 
     python bench/shared_prefix.py [--sequences 8] [--depth 4096] [--kv f16 q8] [--python BEFORE=PYTHON]
 
-"shared" are forks of one sequence, whose blocks of the KV cache each holds, "own" have copies of these blocks. Each KV
-format has a process of its own, and so has each further version of qwen3cpu that --python names; all take turns. A
-depth is filled with copies of one block of 64 tokens: what keys and values say has no influence on the time. Only the
-forward passes count, which want the 20 largest logits of each token. Prints the median of tokens a second, all
-sequences together, with first and third quartile, and ratios of medians with the quartiles of the turns' ratios.
+"shared" sequences are forks of one sequence and share its blocks; "own" sequences have copies of these blocks. Each KV
+format has a process of its own, and so has each further version of qwen3cpu that `--python` names. All take turns. The
+depth is filled with copies of one block of 64 tokens, because the contents of keys and values do not change the time.
+Only the forward passes are timed, which compute the 20 largest logits of each token. Prints the median of tokens a
+second, all sequences together, with first and third quartile. It also prints ratios of medians with the quartiles of
+the turns' ratios.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ Key = tuple[str, str, str]
 
 
 class Server:
-    """What a worker process answers."""
+    """The operations of a worker process."""
 
     def open(self, size: str, quant: str, kv: str, threads: int, depth: int, sequences: int) -> dict[str, Any]:
         """A model of random weights with `sequences` sequences of each kind."""
@@ -62,7 +63,7 @@ class Server:
         return {}
 
     def run(self, memory: str, steps: int) -> dict[str, Any]:
-        """Decode with one kind of sequences, which are as they were afterwards."""
+        """Decode with one kind of sequences, and restore them afterwards."""
         sequences = self._sequences[memory]
         start = perf_counter()
         for _ in range(steps):

@@ -1,15 +1,15 @@
-"""Load a server with everything at once for a given time, and report what it leaked, lost, delayed or answered wrongly.
+"""Load a server with requests of all kinds for a given time, and report leaks, losses, delays and wrong answers.
 
     python bench/soak.py --minutes 60                        # the embedded model
     python bench/soak.py --minutes 10 --model FOLDER
     python bench/soak.py --warm-up 25000 --minutes 20 --beside tiny-embedding --memory 24M    # two that take turns
-    python bench/soak.py --flood                             # a one-token chat beside 2 MB texts and hostile schemas
+    python bench/soak.py --flood                             # a one-token chat during 2 MB texts and hostile schemas
 
 The server runs in a process of its own with a small KV cache, so that answers are preempted. Every answer with a seed
-is compared with what the same request gave alone at the start. After each tenth of the time the load rests for a
-moment: what a server still holds then is what it keeps, while under load its memory follows the texts of 2 MB that are
-on their way. Of two models that take turns, the chat model is loaded anew before each rest. Exit code 1: memory at rest
-that grew, an open file or a KV block too many, a 5xx, a wrong answer.
+is compared with the answer that the same request got alone at the start. After each tenth of the time the load pauses
+for a moment. The memory at rest is what the server keeps; under load its memory varies with the 2 MB texts in flight.
+If two models take turns, the chat model is loaded again before each rest. Exit code 1: memory at rest grew, an open
+file or a KV block is left over, or there was a 5xx or a wrong answer.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from qwen3cpu.bench.machine import Machine
 from qwen3cpu.system.progress_bar import Progress
 
 MOST_GROWTH = 1.02
-"""Memory at rest after the last tenth of the time, beside memory at rest after the first."""
+"""Most memory at rest after the last tenth of the time, divided by that after the first."""
 TENTHS = 10
 REST_SECONDS = 25.0
-"""Without a request: a server gives free pages back every ten seconds."""
+"""Seconds without a request, because a server returns free pages every ten seconds."""
 # Endpoints of all APIs that take messages and stream answers to them.
 STREAMS = ("/v1/chat/completions", "/v1/messages", "/api/chat")
 WORDS = ("river", "stone", "cloud", "lamp", "tree", "road", "wind", "door", "glass", "bread")
@@ -49,7 +49,7 @@ WORDS = ("river", "stone", "cloud", "lamp", "tree", "road", "wind", "door", "gla
 
 @dataclass
 class Record:
-    """What happened so far."""
+    """The results so far."""
 
     requests: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
@@ -74,8 +74,8 @@ class Load:
     Args:
         url: of the server.
         process: its process id, for memory and open files.
-        record: is filled.
-        beside: a model that makes vectors, of the same server; None: there is none.
+        record: receives the results.
+        beside: a model of the same server that makes vectors, or None.
     """
 
     def __init__(self, url: str, process: int, record: Record, beside: str | None) -> None:
@@ -88,7 +88,7 @@ class Load:
         self._start = monotonic()
 
     async def prepare(self) -> None:
-        """Ask every seeded request alone; those with tools only of a model that can call them."""
+        """Send every seeded request alone. Requests with tools go only to a model that can call them."""
         for body in seeded_bodies():
             response = await self._http.post("/v1/chat/completions", json=body)
             if response.status_code == 400 and "tools" in body:
@@ -100,7 +100,7 @@ class Load:
             self._vectors.append((text, response.raise_for_status().json()["data"][0]["embedding"]))
 
     async def run(self, seconds: float, warm_up: int) -> None:
-        """All kinds of clients side by side for so long after so many requests, with a rest after each tenth."""
+        """Run all kinds of clients for `seconds`, after `warm_up` requests, with a rest after each tenth."""
         self._start = monotonic()
         kinds = [self._seeded] * 6 + [self._stream] * 3 + [self._cancel] * 3
         kinds += [self._long_prompt, self._text_endpoints, self._nonsense, self._flood, self._hostile]
@@ -143,7 +143,7 @@ class Load:
                 self._start += monotonic() - rest
 
     async def _settle(self) -> None:
-        """Where two models take turns, load the chat model anew: memory at rest is then always that of this model."""
+        """If two models take turns, load the chat model again, so that memory at rest is always that of this model."""
         if self._beside:
             await self._post("/v1/embeddings", {"input": WORDS[0], "model": self._beside})
             await self.one_token()
@@ -228,19 +228,19 @@ class Load:
         await asyncio.sleep(0.2)
 
     async def _nonsense(self, rng: random.Random) -> None:
-        """Bodies that have to be refused."""
+        """Send bodies that must be refused."""
         body = rng.choice(({}, {"messages": []}, {"messages": 1}, {"messages": [{"role": "x"}]}, [1], {"prompt": None}))
         await self._post(rng.choice((*STREAMS, "/v1/completions", "/v1/responses", "/api/generate")), body)
         await asyncio.sleep(0.05)
 
     async def _flood(self, rng: random.Random) -> None:
-        """A text far over the context."""
+        """Send a text far longer than the context."""
         body = {"messages": [{"role": "user", "content": rng.choice(WORDS) * 400_000}], "max_tokens": 1}
         await self._post("/v1/chat/completions", body)
         await asyncio.sleep(1.0)
 
     async def _hostile(self, rng: random.Random) -> None:
-        """A schema that is made to take long."""
+        """Send a schema that is designed to take long."""
         schema = {**rng.choice(HOSTILE_SCHEMAS), "title": str(rng.random())}
         kind = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
         body = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 8, "response_format": kind}
@@ -255,7 +255,7 @@ class Load:
         return monotonic() - start
 
     async def beside_a_flood(self, texts: int, schemas: int, chats: int) -> tuple[list[float], list[float]]:
-        """Seconds of one-token chats, alone and beside clients with texts of 2 MB and with hostile schemas."""
+        """Seconds of one-token chats, alone and together with clients that send 2 MB texts and hostile schemas."""
         alone = [await self.one_token() for _ in range(chats)]
         done = asyncio.Event()
         rngs = [random.Random(number) for number in range(texts + schemas)]
@@ -278,7 +278,7 @@ class Load:
 
 
 def report(record: Record, leaked: int, seconds: float) -> tuple[dict[str, Any], bool]:
-    """The figures, and whether all is well. seconds: how long the load was."""
+    """The figures, and whether there was no fault. seconds: duration of the load."""
     tenths = [
         [resident for at, resident in record.memory if number * seconds <= TENTHS * at < (number + 1) * seconds]
         for number in range(TENTHS)
@@ -337,8 +337,8 @@ def main() -> int:
     parser.add_argument("--kv-memory", default="16M", help="of the server (default: %(default)s, little for `tiny`)")
     parser.add_argument("--beside", metavar="MODEL", help="an embedding model in the same server")
     parser.add_argument("--memory", metavar="SIZE", help="of all models; when two do not fit, they take turns")
-    parser.add_argument("--flood", action="store_true", help="measure a one-token chat beside floods instead")
-    parser.add_argument("--log", default=os.devnull, help="file for what the server writes (default: nowhere)")
+    parser.add_argument("--flood", action="store_true", help="measure a one-token chat during floods instead")
+    parser.add_argument("--log", default=os.devnull, help="file for the server's output (default: none)")
     args = parser.parse_args()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

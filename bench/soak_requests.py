@@ -1,4 +1,4 @@
-"""Requests of soak.py: those whose answers never change, what is compared of them, schemas made to take long."""
+"""Requests of soak.py: those whose answers never change, the compared parts of answers, schemas that take long."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def seeded_bodies() -> list[dict[str, Any]]:
 
 
 def told(answer: dict[str, Any]) -> str:
-    """All of an answer but ids and times."""
+    """An answer without ids and times."""
     choices = [
         {**choice, "message": {**choice["message"], "tool_calls": _calls(choice["message"].get("tool_calls"))}}
         for choice in answer["choices"]

@@ -1,12 +1,13 @@
-"""What drafts bring, by kind of answer: python bench/speculate.py --model FOLDER [--draft FOLDER] [--corpus FILE]
+"""Measure drafts by kind of answer: python bench/speculate.py --model FOLDER [--draft FOLDER] [--corpus FILE]
 
-Each kind is answered with and without drafts, in turns and in changing order, by the same seed: both have the same
-tokens, which is checked. An answer that rewrites or quotes is forced token by token, so that it is the same for every
-model. The others are the model's own. Prints the tokens of an answer, how many were drafted and accepted, tokens a
-pass, tokens a second of decoding with and without drafts, and the median of the ratios with its quartiles.
+Each kind is answered with and without drafts, in turns and in changing order, with the same seed. A check ensures that
+both have the same tokens. An answer that rewrites or quotes is forced token by token, so that it is the same for every
+model. The others are the model's own. Prints the tokens of an answer, the drafted and the accepted ones, and tokens a
+pass. It also prints tokens a second of decoding with and without drafts, and the median of the ratios with its
+quartiles.
 
---draft names a smaller model that drafts; --only-draft leaves out the other sources. --corpus names a text that is kept
-in a file of drafts; then some answers quote it, with a prompt that does not have it.
+`--draft` names a smaller model that drafts, and `--only-draft` leaves out the other sources. `--corpus` names a text
+that is kept in a file of drafts. Some answers then quote it, although their prompt does not have it.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ SCHEMA = {
 
 @dataclass
 class Kind:
-    """A kind of answer: the prompt, the tokens that it is forced to, and options."""
+    """A kind of answer: the prompt, the forced tokens of the answer, and options."""
 
     name: str
     prompt: Any
@@ -69,7 +70,7 @@ class Kind:
 
 
 class Forcing:
-    """A logits processor that lets one token follow."""
+    """A logits processor that allows only the next token of a given answer."""
 
     def __init__(self, prompt_tokens: int, answer: Sequence[int]) -> None:
         self._prompt_tokens = prompt_tokens
@@ -84,14 +85,14 @@ class Forcing:
 
 
 def edited(text: str) -> str:
-    """A text in which one of about thirty words is another."""
+    """A text in which one of about thirty words is replaced."""
     rng = random.Random(1)
     words = text.split(" ")
     return " ".join(rng.choice(WORDS) if rng.random() < 1 / 30 else word for word in words)
 
 
 def summary(text: str) -> str:
-    """Own words, and sentences of the text in quotes."""
+    """An answer of own words and quoted sentences of the text."""
     rng = random.Random(2)
     sentences = [each for each in text.replace("\n", " ").split(". ") if len(each) > 40]
     chosen = rng.sample(sentences, min(6, len(sentences)))

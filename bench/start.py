@@ -1,11 +1,10 @@
-"""From the call of `load` to the first token, and peak memory against weights and KV cache, each time in a new process.
+"""Measure the time from `load` to the first token, and peak memory against weights and KV cache, in new processes.
 
     python bench/start.py MODEL [--quant q4] [--kv f16] [--threads 2] [--prompt 16] [--tokens 8] [--runs 7] [--json]
 
-MODEL is whatever `load` takes. The first run is not counted: it may convert the weights, and it brings the files into
-the system's cache, which is what "warm" means here. The prompt is a text of `--prompt` tokens, so that the tokenizer is
-needed too. Prints medians with the least and the largest value. Peak memory is the largest of all runs; weights mapped
-from a file count in it.
+MODEL is whatever `load` takes. The first run is not counted: it may convert the weights, and it reads the files into
+the system's cache. The prompt is a text of `--prompt` tokens, so that the tokenizer is needed too. Prints medians with
+the least and the largest value. Peak memory is the largest of all runs, and includes weights mapped from a file.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from qwen3cpu import _native
 from qwen3cpu.bench.machine import Machine
 from qwen3cpu.system.process_limits import peak_memory
 
-ALLOWANCE = 150_000_000  # bytes beside weights and KV cache
+ALLOWANCE = 150_000_000  # bytes in addition to weights and KV cache
 SECONDS = ("load", "first_token")
 
 
@@ -34,7 +33,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     start = perf_counter()
     model = qwen3cpu.load(options.model, quant=options.quant, kv=options.kv, threads=options.threads)
     loaded = perf_counter()
-    # "the" again and again is a token each time, but for the first.
+    # Each repetition of " the" is one token.
     prompt = "the" + " the" * (options.prompt - 1)
     length = len(model.tokenizer.encode(prompt))
     tokens = model.stream(prompt, raw=True, max_new_tokens=options.tokens, ignore_eos=True)
@@ -58,7 +57,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def child(arguments: list[str]) -> dict[str, Any]:
     """One start, in a process of its own."""
     command = [sys.executable, str(Path(__file__).resolve()), *arguments, "--child"]
-    # The package that this process has, wherever it was found.
+    # The child imports the same package as this process.
     paths = [str(Path(qwen3cpu.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
@@ -69,7 +68,7 @@ def child(arguments: list[str]) -> dict[str, Any]:
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """What several starts have in common."""
+    """Medians, least and largest values of several starts."""
     last = runs[-1]
     found: dict[str, Any] = {name: last[name] for name in ("prompt_tokens", "threads", "quant")}
     for name in SECONDS:
@@ -102,7 +101,7 @@ def main() -> None:
     """Start a model several times."""
     parser = argparse.ArgumentParser(description="Time from load to the first token, and peak memory.")
     parser.add_argument("model", help="whatever load() takes")
-    parser.add_argument("--quant", help="default: q4, or what a packed file holds")
+    parser.add_argument("--quant", help="default: q4, or the format of a packed file")
     parser.add_argument("--kv", default="f16")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--prompt", type=int, default=16, metavar="TOKENS")

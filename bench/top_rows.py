@@ -1,7 +1,7 @@
-"""Whether the head finds the largest logits: python bench/top_rows.py --model FOLDER --text FILE [--top 20]
+"""Check that the head finds the largest logits: python bench/top_rows.py --model FOLDER --text FILE [--top 20]
 
-Every position of the text is computed twice, with all logits and with the largest only. Prints at how many positions
-one of the largest is missing or another number (none may be), and how many of the logits were computed in full.
+Every position of the text is computed twice, with all logits and with the largest only. Prints the number of positions
+where one of the largest is missing or differs, which must be 0, and the number of logits that were computed in full.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--model", required=True)
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--tokens", type=int, default=100_000)
-    parser.add_argument("--top", type=int, default=20, help="of the largest (default: %(default)s)")
+    parser.add_argument("--top", type=int, default=20, help="number of largest logits (default: %(default)s)")
     parser.add_argument("--quant", default="q4")
     args = parser.parse_args()
     model = qwen3cpu.load(args.model, quant=args.quant, prefix_cache=0)

@@ -1,13 +1,14 @@
-"""How many users a server carries: a simulation with measured times of passes.
+"""Simulate how many users a server can handle, with measured times of passes.
 
     python bench/passes.py --tokens 1 2 4 8 16 --prompts 32 64 256 --depth 1024 --sampling -o costs.json
     python bench/users.py costs.json [costs.json ...] [--users 1 10 100] [--pause 30]
 
 A user asks, reads the answer to its end, and asks again after a pause. Lengths and pauses are exponentially
-distributed. The earlier turns of a conversation are in the KV cache, so a prompt is the new question alone. A server
-does what `qwen3cpu serve` does: a step takes a token of every running answer and as much of the prompts as the server's
-own rule (Pace) allows. Users are spread evenly over the machines. Printed is the least number of machines with which 95
-of 100 questions get their first token in time and 95 of 100 answers are fast enough to read along. Prints Markdown.
+distributed. The earlier turns of a conversation are in the KV cache, so a prompt is only the new question. A server
+works like `qwen3cpu serve`: a step takes a token of every running answer and as much of the prompts as the server's own
+rule (Pace) allows. Users are spread evenly over the machines. With enough machines, 95 of 100 questions get their first
+token in time and 95 of 100 answers are fast enough to read along. Prints the least such number of machines, in
+Markdown.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from pathlib import Path
 from qwen3cpu.server.scheduling.pace import Pace
 
 SHARE = 0.95
-"""Of the questions and answers that have to be in time."""
+"""Share of the questions and answers that must be in time."""
 
 
 class Costs:
-    """Seconds of a step, between and beyond the measured numbers of tokens on straight lines."""
+    """Seconds of a step, interpolated and extrapolated linearly from the measured numbers of tokens."""
 
     def __init__(self, measured: dict[str, dict[str, float]]) -> None:
         self._curves = {
@@ -36,7 +37,7 @@ class Costs:
         }
 
     def step(self, running: int, prompt: int) -> float:
-        """With a token of each running answer and so many of prompts."""
+        """Seconds of a step with a token of each running answer and `prompt` tokens of prompts."""
         if not prompt:
             return self._seconds("sequences", running)
         heads = self._seconds("sequences", running) - self._seconds("prompt", running) if running else 0.0
@@ -62,7 +63,7 @@ class Question:
 
 @dataclass
 class Load:
-    """What the users do, and what the server lets them do."""
+    """The behaviour of the users and the limits of the server."""
 
     question: float
     answer: float
@@ -73,7 +74,7 @@ class Load:
 
 @dataclass
 class Outcome:
-    """What the users of a server saw."""
+    """The results for the users of a server."""
 
     waits: list[float] = field(default_factory=list)
     """Seconds from a question to the first token of its answer."""
@@ -84,7 +85,7 @@ class Outcome:
 
 
 def simulate(costs: Costs, users: int, load: Load, seed: int) -> Outcome:
-    """Run a server for `load.seconds`; questions that are under way at the end do not count."""
+    """Run a server for `load.seconds`. Questions that are not finished at the end do not count."""
     rng = random.Random(seed)
     pace, outcome = Pace(), Outcome()
     coming = sorted(rng.uniform(0, load.pause) for _ in range(users))
@@ -130,7 +131,7 @@ def simulate(costs: Costs, users: int, load: Load, seed: int) -> Outcome:
 
 
 def share(values: list[float], part: float) -> float:
-    """The value below which that part of all lies."""
+    """The quantile of `values` at `part`."""
     return sorted(values)[min(int(part * len(values)), len(values) - 1)]
 
 
@@ -142,7 +143,7 @@ def enough(outcome: Outcome, wait: float, speed: float) -> bool:
 
 
 def fewest(costs: Costs, users: int, args: argparse.Namespace, load: Load) -> tuple[int, Outcome] | None:
-    """The least number of machines, and what the users of the fullest one see; None when one user is too many."""
+    """The least number of machines, and the results on the fullest one. None when one user is too many."""
     few, many = 0, users
     found = simulate(costs, 1, load, args.seed)
     if not enough(found, args.wait, args.speed):
@@ -172,7 +173,7 @@ def main() -> int:
         "--wait", type=float, default=5, help="seconds to the first token at most (default: %(default)s)"
     )
     parser.add_argument("--speed", type=float, default=5, help="tokens a second at least (default: %(default)s)")
-    parser.add_argument("--hours", type=float, default=4, help="that are simulated (default: %(default)s)")
+    parser.add_argument("--hours", type=float, default=4, help="simulated hours (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     args = parser.parse_args()
     load = Load(args.question, args.answer, args.pause, args.parallel, 3600 * args.hours)

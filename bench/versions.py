@@ -1,9 +1,9 @@
 """Measure two installed versions of qwen3cpu in turns: python bench/versions.py OLD_PYTHON NEW_PYTHON
 
 Each argument is the Python of an environment in which one version is installed. Both hold the same model in processes
-of their own. Each turn runs every case on both, one right after the other and in changing order, so a machine that
-drifts drifts for both. Runs are short and turns are many, because noise of other work comes in waves. The ratio of each
-turn is new / old of tokens per second, and old / new of seconds: above 1 the new version is faster.
+of their own. Each turn runs every case on both, one right after the other and in changing order, so changes of the
+machine's speed affect both. Runs are short and turns are many, because noise of other work comes in waves. The ratio of
+each turn is new / old of tokens per second, and old / new of seconds. Above 1 the new version is faster.
 
 The start is measured too: the import, and from the import to the first token of the embedded model.
 """

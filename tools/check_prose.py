@@ -23,16 +23,16 @@ ROOT = Path(__file__).resolve().parents[1]
 WORDS_AT_MOST = 30
 EASE_AT_LEAST = 50.0
 OTHER_PAGES = (
-    *("files.md", "benchmarks.md", "quality.md", "hub.md", "systems.md"),  # of the reference
-    *("contributing.md", "packaging.md", "releasing.md", "mutation.md"),  # of the contributor's guide
+    *("files.md", "benchmarks.md", "quality.md", "hub.md", "systems.md"),  # the reference
+    *("contributing.md", "architecture.md", "packaging.md", "releasing.md", "mutation.md"),  # the contributor's guide
 )
 ROOMS = ("qwen3cpu", "csrc", "tests", "bench", "tools")
 VERBS = frozenset((ROOT / "tools" / "prose_verbs.txt").read_text("utf-8").split())
-"""Words that make a group of words a sentence."""
+"""Verbs: a sentence has one of these words."""
 
 
 class Rule(NamedTuple):
-    """A habit: what it looks like, and what to write instead."""
+    """A habit: the pattern that finds it, and the advice for a better text."""
 
     name: str
     pattern: str
@@ -62,13 +62,13 @@ RULES = (
 )
 LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 LABEL = re.compile(r"^\*\*[^*]+\*\*[.:,]? ?")
-"""Bold words at the start of an item, which name it."""
+"""The name of an item: bold words at its start."""
 FENCE = re.compile(r"^( *)```.*?^\1```$", re.M | re.S)
 ABBREVIATIONS = re.compile(r"\b(e\.g|i\.e|etc|vs)\.")
 
 
 def checked_pages() -> list[Path]:
-    """README.md, the user's guide as mkdocs.yml lists it, and others that have much prose."""
+    """README.md, the pages of the user's guide in mkdocs.yml, and `OTHER_PAGES`."""
     text = (ROOT / "mkdocs.yml").read_text("utf-8")
     section = text.split("\n  - User's guide:\n")[1].split("\n  - Reference:\n")[0]
     names = ["index.md", *re.findall(r": (\S+\.md)", section), *OTHER_PAGES]
@@ -76,7 +76,7 @@ def checked_pages() -> list[Path]:
 
 
 def source_files() -> list[Path]:
-    """The files that are written in Python, Cython and C++."""
+    """All files in Python, Cython and C++."""
     files = (path for room in ROOMS for path in (ROOT / room).rglob("*"))
     return sorted(path for path in files if path.suffix in (".py", ".pyx", ".h", ".cc", ".inc"))
 
@@ -102,7 +102,7 @@ def blocks(text: str) -> Iterator[str]:
 
 
 def plain(block: str) -> str:
-    """A block as it is read: links by their words, code as one word."""
+    """A block in plain words: the words of links, and code as one word."""
     block = re.sub(r"``.+?``|`[^`]+`", "code", LINK.sub(r"\1", block))
     return re.sub(r"\*\*|(?<!\w)[*_]|[*_](?!\w)", "", block)
 
@@ -118,12 +118,12 @@ def sentences(block: str) -> list[str]:
 
 
 def words(sentence: str) -> list[str]:
-    """The words of a sentence, small."""
+    """The words of a sentence, in lower case."""
     return re.findall(r"[a-z][a-z'’-]*|\d[\d,.]*", sentence.lower())
 
 
 def habits(block: str) -> Iterator[str]:
-    """What is wrong with the sentences of a block: the name of the rule, the sentence, the advice."""
+    """The findings in the sentences of a block, each with the rule's name, the sentence and the advice."""
     for sentence in sentences(LABEL.sub("", block)):
         for rule in RULES:
             if re.search(rule.pattern, sentence, re.I if rule.name != "inversion" else 0):
@@ -133,7 +133,7 @@ def habits(block: str) -> Iterator[str]:
 
 
 def findings(text: str) -> list[str]:
-    """What is wrong with a page."""
+    """The findings in a page."""
     found: list[str] = []
     for block in blocks(text):
         found += habits(block)
@@ -160,7 +160,7 @@ def reading_ease(text: str) -> float:
 
 
 def proselint_findings(text: str) -> list[str]:
-    """What proselint finds. Its rules of typography are for print: curly quotes, and one sign for three dots."""
+    """The findings of proselint, without its rules for print: curly quotes, and one character for three dots."""
     from proselint.checks import __register__
     from proselint.config import DEFAULT
     from proselint.registry import CheckRegistry
@@ -181,7 +181,7 @@ def proselint_findings(text: str) -> list[str]:
 
 
 def main(names: list[str]) -> int:
-    """Print what was found, and the reading ease of each page."""
+    """Print the findings, and the reading ease of each page. Returns the exit code."""
     bad = 0
     for path in [Path(name) for name in names] or [*checked_pages(), *source_files()]:
         text = path.read_text("utf-8")

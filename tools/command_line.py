@@ -16,7 +16,7 @@ BEGIN, END = "<!-- options -->\n", "<!-- end of options -->"
 
 
 def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The commands of a parser, by name, without other names of the same one."""
+    """The commands of a parser by name, without their aliases."""
     found: dict[str, argparse.ArgumentParser] = {}
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -27,7 +27,7 @@ def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPa
 
 
 def leaves(parser: argparse.ArgumentParser, name: str) -> list[tuple[str, argparse.ArgumentParser]]:
-    """Every command that runs something, with its whole name."""
+    """Every command without subcommands, with its full name."""
     below = subparsers(parser)
     if not below:
         return [(name, parser)]
@@ -35,19 +35,19 @@ def leaves(parser: argparse.ArgumentParser, name: str) -> list[tuple[str, argpar
 
 
 def cell(words: str) -> str:
-    """Text that stands in a table."""
+    """A text, escaped for a table."""
     return re.sub(r"\s+", " ", words).strip().replace("|", "\\|").replace("<", "&lt;")
 
 
 def shown_default(action: argparse.Action) -> str:
-    """The value without the option, where the help does not say it."""
+    """The default value, unless the help mentions it."""
     if action.default in (None, argparse.SUPPRESS, False, [], ()) or not action.option_strings:
         return ""
     return f"`{cell(str(action.default))}`"
 
 
 def kind(action: argparse.Action) -> str:
-    """What an option takes."""
+    """The kind of value that an option takes."""
     if action.nargs == 0:
         return "flag"
     if action.choices is not None:

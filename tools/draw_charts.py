@@ -2,7 +2,7 @@
 
     python tools/draw_charts.py
 
-A new measurement changes a file of results, and this program draws it; tests/house/test_pictures.py compares.
+After a new measurement has changed a file of results, run this program again. tests/house/test_pictures.py compares.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vector_pictures import bar, line, svg, text
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 WIDTH = 760
-NARROW = 520  # charts that a phone can show
+NARROW = 520  # width of charts that fit on a phone
 SHOWN_CASES = (
     ("q4 decode", "writing, 4 bits"),
     ("q4 prompt of 512", "reading a prompt of 512 tokens"),
@@ -27,10 +27,10 @@ SHOWN_CASES = (
     ("q4, 8 sequences decoded together", "eight answers at once"),
     ("q8 decode", "writing, 8 bits"),
 )
-"""Cases of bench/compare.py, and what a newcomer calls them."""
+"""Cases of bench/compare.py, and their names for newcomers."""
 SHOWN_TYPES = ("Q2_K", "Q3_K_M", "IQ4_XS", "IQ4_NL", "Q4_0", "Q4_1", "Q4_K_S", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")
 LABELS = {"IQ4_XS": (-8, 4), "Q4_K_S": (-8, 4), "Q4_K_M": (-8, 12), "Q8_0": (-8, 14), "q8": (-8, -6), "Q4_0": (8, -6)}
-"""Where the label of a point stands, in pixels from it, where the usual place is taken."""
+"""Places of labels, in pixels from their points, where the usual place is taken."""
 
 
 def measured(name: str) -> Any:
@@ -44,7 +44,7 @@ def number(value: float) -> str:
 
 
 def legend(x: float, kind: str, words: str) -> list[str]:
-    """What bars of a kind stand for, above a chart of bars."""
+    """The legend of a kind of bars, above a chart."""
     return [bar(x, 38, 12, 12, kind), text(x + 18, 49, words)]
 
 
@@ -74,7 +74,7 @@ def draw_speed() -> str:
 
 
 def draw_memory() -> str:
-    """Memory of each model in q4: weights, and what a full context adds."""
+    """Memory of each model in q4: weights, and the additional memory of a full context."""
     plans = measured("memory.json")["plans"]
     names = list(dict.fromkeys(each["model"] for each in plans))
     gigabytes = {(each["model"], each["context"]): each["total_bytes"] / 1e9 for each in plans}
@@ -102,7 +102,7 @@ def draw_memory() -> str:
 def axes(
     x_ticks: tuple[float, ...], y_ticks: tuple[float, ...], x_words: str, y_words: str, *, log_x: bool
 ) -> tuple[list[str], Callable[[float], float], Callable[[float], float]]:
-    """A frame of 640 by 330 pixels with a logarithmic height; the lines, and the place of a value on each axis."""
+    """A frame of 640 by 330 pixels with a logarithmic y axis: its lines, and functions from a value to its x and y."""
     left, right, top, bottom = 76.0, 716.0, 50.0, 380.0
 
     def x(value: float) -> float:
@@ -151,7 +151,7 @@ def draw_quality() -> str:
 
 
 def draw_roofline() -> str:
-    """Where each kernel stands below what memory and multipliers allow, one thread."""
+    """The speed of each kernel below the limits of memory and multipliers, with one thread."""
     results = measured("kernels.json")
     ticks = results["ticks_per_second"] / 1e9
     reading = sum(results["read_gb_s"]) / 2

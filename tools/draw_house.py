@@ -2,8 +2,8 @@
 
     python tools/draw_house.py        (Python 3.11 or newer)
 
-The floors come from the contract of import-linter in pyproject.toml, the words in a room from the docstring of its
-package. So a picture is true as long as it is drawn again after a change; tests/house/test_pictures.py compares.
+The floors come from the contract of import-linter in pyproject.toml, and the words in a room from the docstring of its
+package. Draw the pictures again after a change; tests/house/test_pictures.py compares them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TOKEN_WAY: tuple[Stop, ...] = (
     ("csrc/engine", "the layers: norm, attention, MLP; the KV cache", "pieces of a product", "sums"),
     ("csrc/kernels", "one file for each format and instruction set", "", ""),
 )
-"""(place, what it does, what it hands down, what comes back up) for each stop, from the user to the kernels."""
+"""(place, its work, its output downwards, the result that comes back) for each stop, from the user to the kernels."""
 
 
 def floors() -> list[list[str]]:
@@ -44,7 +44,7 @@ def floors() -> list[list[str]]:
 
 
 def words(room: str) -> tuple[str, str]:
-    """The name of a room or module, as a reader finds it, and the first sentences of its docstring."""
+    """The shown name of a room or module, and the first sentences of its docstring."""
     folder = ROOT / "qwen3cpu" / room
     path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""

@@ -34,7 +34,7 @@ ERRORS = {
     "AnthropicError": '`{"type": "error", "error": {"type": ..., "message": ...}}`',
     "OllamaError": '`{"error": ...}`',
 }
-"""Schema of errors -> what they look like."""
+"""Schema of an error -> its JSON in short."""
 
 
 def page() -> str:
@@ -53,7 +53,7 @@ def _title(operation: Operation) -> str:
 
 
 def _anchor(operation: Operation) -> str:
-    """As the extension toc of Markdown makes it."""
+    """The anchor that Markdown's extension toc makes for the title."""
     kept = "".join(each for each in _title(operation).lower() if each.isalnum() or each in "_- ")
     return kept.strip().replace(" ", "-")
 

@@ -16,7 +16,7 @@ TITLES = "| model | for |"
 
 
 def page(text: str) -> str:
-    """The page with the table as it should be."""
+    """The page with an up-to-date table."""
     before, _, rest = text.partition(TITLES)
     lines = f"{TITLES}{rest}".splitlines(keepends=True)
     rows = next(number for number, line in enumerate(lines) if not line.startswith("|"))

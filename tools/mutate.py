@@ -1,12 +1,13 @@
-"""Measures what the tests catch: puts small faults into the sources, one at a time, and runs the tests.
+"""Measures how many faults the tests find: puts small faults into the sources, one at a time, and runs the tests.
 
-    python tools/mutate.py draw --seed 60 --count 60 --to tools/mutation/faults.json
-    python tools/mutate.py map --tests HEAD
-    python tools/mutate.py run --faults tools/mutation/faults.json --tests HEAD --results new.jsonl
-    python tools/mutate.py table --faults tools/mutation/faults.json --old old.jsonl --new new.jsonl
+    python tools/mutate.py draw --seed 60 --count 60 --to tools/mutation/faults.json  # draws faults
+    python tools/mutate.py map --tests HEAD  # measures the code that each test file reaches
+    python tools/mutate.py run --faults tools/mutation/faults.json --tests HEAD --results new.jsonl  # runs the tests
+    python tools/mutate.py table --faults tools/mutation/faults.json --old old.jsonl --new new.jsonl  # prints results
 
-The folder --work keeps the patched copy of the project, its build, and the map of what each test file reaches. `map`
-needs the package coverage. `run` goes on where it stopped: it leaves out the faults that the file of results has.
+The folder `--work` keeps the patched copy of the project, its build, and the map of the code that each test file
+reaches. `map` needs the package coverage. `run` continues where it stopped: it skips the faults that are in the file of
+results.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def main() -> None:
     drawing.add_argument("--to", type=Path, required=True, help="the file of faults to write")
     drawing.set_defaults(run=run_draw)
 
-    mapping = commands.add_parser("map", help="measure which test file reaches what, and how long it takes")
+    mapping = commands.add_parser("map", help="measure the code that each test file reaches, and its time")
     mapping.add_argument("--commit", default="HEAD", help="whose sources; default: %(default)s")
     mapping.add_argument("--tests", required=True, help="whose tests: a commit, or the folder of a working tree")
     mapping.set_defaults(run=run_map)
@@ -66,7 +67,7 @@ def main() -> None:
     printing.add_argument("--new", type=Path, required=True)
     printing.set_defaults(run=run_table)
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the tests that run are ended as by Ctrl-C
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends running tests, as Ctrl-C does
     args.run(args)
 
 

@@ -1,4 +1,4 @@
-"""What a source file says to its readers: the paragraphs of its docstrings, comments, messages and help texts."""
+"""Extracts the prose of a source file: the paragraphs of its docstrings, comments, messages and help texts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import tokenize
 from collections.abc import Iterator
 
 SETTINGS = ("noqa", "type:", "ruff:", "pragma", "fmt:", "mypy:", "!", "cython:", "distutils:", "clang-format", "NOLINT")
-"""How comments begin that speak to a tool."""
+"""Beginnings of comments that are settings of tools."""
 ENTRY = re.compile(r" *[a-z_*][\w.*<>/\[\], -]{0,60}:(?: |$)")
-"""A name and what it means, as in the arguments of a docstring."""
+"""A name and its meaning, as in the arguments of a docstring."""
 TABLE = re.compile(r"\S {2,}\S|^[|>]")
 """A line of a table, or of an example."""
 HELP = ("help", "description", "epilog")
-"""Arguments of argparse that a user reads."""
+"""Arguments of argparse with texts for users."""
 
 
 def paragraphs_of_code(text: str, suffix: str) -> Iterator[str]:
@@ -23,7 +23,7 @@ def paragraphs_of_code(text: str, suffix: str) -> Iterator[str]:
 
     Args:
         text: the file.
-        suffix: of its name, such as .py; all but Python's files have their comments behind two slashes.
+        suffix: of its name, such as .py. In all files but Python's, comments follow two slashes.
     """
     if suffix == ".py":
         for docstring in docstrings(text):
@@ -60,14 +60,14 @@ def paragraphs(text: str) -> Iterator[str]:
 
 
 def docstrings(text: str) -> Iterator[str]:
-    """The strings that stand alone: of modules, classes, functions, and of the names above them."""
+    """The strings that are statements: docstrings of modules, classes, functions, and of the names above them."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield re.sub(rf"^ {{0,{node.col_offset}}}", "", node.value.value, flags=re.M)
 
 
 def messages(text: str) -> Iterator[str]:
-    """The texts of errors that are raised, and of the help of options."""
+    """The texts of raised errors, and the help of options."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             spoken = [*node.exc.args, *(each.value for each in node.exc.keywords)]
@@ -84,7 +84,7 @@ def messages(text: str) -> Iterator[str]:
 
 
 def python_comments(text: str) -> Iterator[str]:
-    """Neighbouring lines of comments together."""
+    """The comments of a Python file; neighbouring lines are one comment."""
     block: list[str] = []
     last = -1
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -104,7 +104,7 @@ def python_comments(text: str) -> Iterator[str]:
 
 
 def slash_comments(text: str) -> Iterator[str]:
-    """The same for C++, and for Cython behind its own sign."""
+    """The same for C++ with two slashes, and for Cython with its own sign."""
     block: list[str] = []
     for line in [*text.splitlines(), ""]:
         found = re.match(r"(.*?)(?:(?<!:)//+<?|(?<!\S)#) ?(.*)$", line)

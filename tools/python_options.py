@@ -19,7 +19,7 @@ BEGIN, END = "<!-- options of answers -->\n", "<!-- end of options of answers --
 
 
 def entries(kind: type) -> dict[str, str]:
-    """Option -> what the docstring says. Two options may stand on one line, or share a text."""
+    """Option -> its text in the docstring. Two options may be on one line, or share a text."""
     text = re.sub(r"\n +", " ", inspect.getdoc(kind) or "")
     found = {}
     parts = re.split(r"(?:^|(?<=\. ))((?:\w+, )*[a-z_]+): ", text, flags=re.M)
@@ -37,7 +37,7 @@ def shown_type(name: str) -> str:
 
 
 def shown_default(name: str) -> str:
-    """The value without the option; two values are those with thinking and without it."""
+    """The default value; two values are the defaults with thinking and without it."""
     if name == "thinking":
         return '`"auto"`'
     sampling = {each.name: each.default for each in fields(SamplingParams)}
@@ -65,7 +65,7 @@ def table() -> str:
 
 
 def filled(page: str) -> str:
-    """The page with its table made from the code."""
+    """The page with its table, made from the code."""
     before, rest = page.split(BEGIN)
     return f"{before}{BEGIN}\n{table()}\n\n{END}{rest.split(END)[1]}"
 

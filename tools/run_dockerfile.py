@@ -1,12 +1,12 @@
-"""Runs the steps of docker/Dockerfile where no Docker engine is, in a folder that becomes the root.
+"""Runs the steps of docker/Dockerfile without a Docker engine, in a folder that becomes the root.
 
     sudo python tools/run_dockerfile.py ROOT     # an empty folder, on a file system that allows programs
 
-Each stage starts from a Debian that debootstrap makes, with Debian's own Python, in place of the image that FROM names.
-RUN, COPY, ENV, WORKDIR and USER do what they do in Docker. At the end the entry point runs as its user on a root that
-is mounted for reading only. The health check has to succeed, an answer has to come, and SIGTERM has to end it. What
-only an engine does is not shown: FROM's image, layers, volumes, networks. Needs Linux, root, debootstrap, and
-pip install dockerfile-parse. Exit code 1: a step failed.
+Each stage starts from a Debian that debootstrap makes, with Debian's own Python, instead of the image that FROM names.
+RUN, COPY, ENV, WORKDIR and USER work as in Docker. At the end the entry point runs as its user on a root that is
+mounted read-only. The health check must succeed, an answer must come, and SIGTERM must end the process. Features of an
+engine are not tested: FROM's image, layers, volumes, networks. Needs Linux, root, debootstrap, and pip install
+dockerfile-parse. Exit code 1: a step failed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ print(json.load(r.urlopen(r.Request(url, json.dumps(body).encode(), headers)))["
 
 
 class Stage:
-    """One stage of the image: its root, and what ENV, WORKDIR and USER have set so far."""
+    """One stage of the image: its root, and the values that ENV, WORKDIR and USER have set so far."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -48,7 +48,7 @@ class Stage:
         subprocess.run(["cp", "--archive", base, self.root], check=True)
 
     def command(self, arguments: list[str]) -> list[str]:
-        """The command that runs `arguments` inside, as the user and with the variables of this moment."""
+        """The command that runs `arguments` inside, as the current user and with the current variables."""
         variables = [f"{name}={value}" for name, value in {**self.environment, **of_this_machine()}.items()]
         inside = f'cd {self.folder} && exec setpriv --reuid={self.user} --clear-groups -- "$@"'
         return ["chroot", os.fspath(self.root), "env", "-i", *variables, "sh", "-c", inside, "sh", *arguments]
@@ -59,18 +59,18 @@ class Stage:
 
 
 def of_this_machine() -> dict[str, str]:
-    """How pip reaches its index here, if that is told by variables."""
+    """The environment variables that tell pip how to reach its index on this machine."""
     return {name: value for name, value in os.environ.items() if name in ("PIP_INDEX_URL", "HTTPS_PROXY", "HTTP_PROXY")}
 
 
 def words(value: str) -> list[str]:
-    """An instruction in its exec form, a list in JSON, or in its shell form."""
+    """The arguments of an instruction in its exec form, a list in JSON, or in its shell form."""
     found: list[str] = json.loads(value) if value.startswith("[") else ["/bin/sh", "-c", value]
     return found
 
 
 def make_base(folder: Path) -> None:
-    """A small Debian with Python, in place of the image."""
+    """Make a small Debian with Python, which replaces the image."""
     packages = "ca-certificates,python3,python3-venv,python3-dev"
     command = ["debootstrap", "--variant=minbase", f"--include={packages}", DEBIAN, os.fspath(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -79,14 +79,14 @@ def make_base(folder: Path) -> None:
 
 
 def copy(value: str, stage: Stage, stages: dict[str, Stage]) -> None:
-    """COPY, of the two forms that the file has: the context, and one folder of another stage."""
+    """Run COPY in the two forms of this file: the context, and one folder of another stage."""
     *flags, source, target = value.split()
     to = stage.root / os.path.join(stage.folder, target).lstrip("/")
     if flags:
         (name,) = (flag.removeprefix("--from=") for flag in flags)
         subprocess.run(["cp", "--archive", stages[name].root / source.lstrip("/"), to.parent], check=True)
         return
-    # The context as git has it: more than .dockerignore lets through, so that list is applied as well.
+    # The context is the list of git, to which .dockerignore is applied as well.
     ignore = (DOCKERFILE.parent / "Dockerfile.dockerignore").read_text().splitlines()
     kept = [line[1:] for line in ignore if line.startswith("!")]
     listed = subprocess.run(["git", "ls-files", "--", *kept], cwd=SOURCE, capture_output=True, text=True, check=True)
@@ -133,7 +133,7 @@ def build(folder: Path) -> tuple[Stage, dict[str, list[str]]]:
 
 
 def serve(stage: Stage, found: dict[str, list[str]]) -> None:
-    """Start the server on a root that nobody can write to, ask it, end it."""
+    """Start the server on a read-only root, ask it, and end it."""
     root = os.fspath(stage.root)
     subprocess.run(["mount", "--bind", root, root], check=True)
     try:

@@ -1,11 +1,11 @@
-"""Runs deploy/qwen3cpu.service under a systemd of its own, on a copy of this system that is thrown away afterwards.
+"""Runs deploy/qwen3cpu.service under a systemd of its own, on a copy of this system that is deleted afterwards.
 
     sudo PYTHON tools/run_service.py     # PYTHON: of an environment with qwen3cpu[server], outside of home folders
 
-The root of that systemd is an overlay: it sees the files of this machine, and what is written stays in memory. The
-environment of PYTHON stands there as /opt/qwen3cpu. The service has to start, to answer and to render a text for the
-chat page. Its process must be no root and hold no capability. `systemctl stop` has to end it with status 0. Needs
-Linux, root, systemd and a free port 8000. Exit code 1: something of that failed.
+The root of that systemd is an overlay: it shows the files of this machine, and writes stay in memory. The environment
+of PYTHON is there as /opt/qwen3cpu. The service must start, answer, and render a text for the chat page. Its process
+must not be root and must have no capability. `systemctl stop` must end it with status 0. Needs Linux, root, systemd and
+a free port 8000. Exit code 1: one of these failed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ADDRESS = "http://127.0.0.1:8000"
 SYSTEMD = "/lib/systemd/systemd"
 TARGET = f"[Unit]\nRequires={NAME}.service\n"
 ALONE = "[Unit]\nDefaultDependencies=no\n"
-"""Nothing of what a machine does when it starts: devices and temporary files are those of the machine around."""
+"""A unit without the default dependencies, because devices and temporary files are those of this machine."""
 ROOT_OF_ITS_OWN = """
 set -e
 mount --make-rprivate /
@@ -51,7 +51,7 @@ SPACES = ["unshare", "--fork", "--pid", "--kill-child", "--mount", "--ipc", "--u
 
 
 class Machine:
-    """A systemd that runs, and what is asked of it."""
+    """A running systemd, and commands to it."""
 
     def __init__(self, folder: str) -> None:
         script = ["sh", "-c", ROOT_OF_ITS_OWN, "sh", folder, sys.prefix, os.fspath(UNIT), TARGET, ALONE, SYSTEMD]
@@ -59,7 +59,7 @@ class Machine:
         self._root = f"{folder}/root"
 
     def inside(self, *command: str) -> str:
-        """What a command says in there; nothing while systemd is not ready."""
+        """The output of a command inside; empty while systemd is not ready."""
         child = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().strip()
         enter = ["nsenter", f"--target={child}", "--mount", "--pid", "--ipc", "--uts", "--cgroup"]
         done = subprocess.run([*enter, "chroot", self._root, *command], capture_output=True, text=True, check=False)
@@ -71,7 +71,7 @@ class Machine:
 
 
 def wait_for_health(machine: Machine) -> None:
-    """Until the server takes requests. Raises SystemExit when systemd has ended, or started the service again."""
+    """Wait until the server takes requests. Raises SystemExit if systemd has ended, or restarted the service."""
     while True:
         if machine.process.poll() is not None:
             raise SystemExit("systemd has ended")
@@ -95,7 +95,7 @@ def ask() -> str:
 
 
 def render() -> str:
-    """What the chat page's workers make of Markdown; they limit their own memory."""
+    """Markdown as rendered by the chat page's workers, which limit their own memory."""
     headers = {"content-type": "application/json", "origin": ADDRESS}
     body = json.dumps({"markdown": "**bold**"}).encode()
     with urllib.request.urlopen(urllib.request.Request(f"{ADDRESS}/page/render", body, headers)) as response:

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/schemas.md: what becomes of every keyword and of every type of pydantic's fields.
+"""Writes the tables of docs/schemas.md: the treatment of every keyword and of every type of pydantic's fields.
 
 python tools/schema_tables.py
 """
@@ -133,7 +133,7 @@ FIELDS: dict[str, Any] = {
     "`constr(max_length=5, pattern=...)`": Annotated[str, pydantic.Field(max_length=5, pattern="^a")],
     "`conlist(int, max_length=3)`": Annotated[list[int], pydantic.Field(min_length=1, max_length=3)],
 }
-"""Types of fields, by what the table calls them."""
+"""Types of fields by their names in the table."""
 
 
 def field_schema(kind: Any) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def formats() -> str:
 
 
 def filled(page: str) -> str:
-    """The page with its tables made anew."""
+    """The page with its tables, made from the code."""
     for name, text in (("keywords", keyword_table()), ("fields", field_table()), ("formats", formats())):
         begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         before, rest = page.split(begin)

@@ -32,7 +32,7 @@ COMPLETE_MODEL: dict[str, Any] = {
     "zsh": "_qwen3cpu_models",
     "fish": "(_qwen3cpu_models; __fish_complete_path (commandline -ct))",
 }
-"""Released models, what the hub's cache has, and paths."""
+"""Released models, models in the hub's cache, and paths."""
 PREAMBLE = {
     "bash": f"""\
 _qwen3cpu_models() {{
@@ -74,11 +74,11 @@ end
 
 
 def files() -> dict[Path, str]:
-    """All files as they should be."""
+    """All files with their contents."""
     parser = make_parser()
     for each in parsers(parser):
         for action in vars(each)["_actions"]:
-            if isinstance(action.choices, dict):  # one line about a command, not what its help begins with
+            if isinstance(action.choices, dict):  # one line about a command, not the beginning of its help
                 for entry in vars(action)["_choices_actions"]:
                     action.choices[entry.dest].description = entry.help
             complete = completer(action)
@@ -96,7 +96,7 @@ def files() -> dict[Path, str]:
 
 
 def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """A parser and those of its commands, with those of theirs."""
+    """A parser and, recursively, the parsers of its commands."""
     yield parser
     for action in vars(parser)["_actions"]:
         if isinstance(action.choices, dict):
@@ -105,7 +105,7 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser
 
 
 def completer(action: argparse.Action) -> dict[str, Any] | None:
-    """What completes the value of an argument; None: nothing, or its choices."""
+    """The completion of an argument's value; None: no completion, or its choices."""
     if action.metavar in MODELS:
         return COMPLETE_MODEL
     if action.metavar in FOLDERS:
@@ -124,7 +124,7 @@ def man_page(parser: argparse.ArgumentParser) -> str:
 
 
 def overview_page(parser: Overview) -> str:
-    """The page of the whole command line, which names the pages of the commands."""
+    """The page of the whole command line, with a list of the commands' pages."""
     alone = argparse.ArgumentParser(prog=parser.prog, description=parser.description, usage="%(prog)s COMMAND ...")
     alone.add_argument("--version", action="version", help="show the version and exit")
     page = Manpage(alone, {"project_name": "qwen3cpu", "manual_title": "qwen3cpu", "date": "undated"})

@@ -1,12 +1,13 @@
 """Make a small draft of a model: python tools/train_draft.py --model FOLDER --out FOLDER [--minutes 15] [--layers 4]
 
-The draft has some layers of the model, evenly chosen. Embedding, head and tokenizer stay as they are. It is distilled:
-it learns to end with the hidden states of the model and to say its probabilities. It reads texts that the model writes
-itself: conversations, texts from a random token on, and what goes on from pieces of --text. Model and draft are Qwen3
+The draft has some layers of the model, evenly chosen. Embedding, head and tokenizer are those of the model.
+Distillation trains it to reproduce the last hidden states and the probabilities of the model. It reads texts that the
+model writes
+itself: conversations, texts from a random token on, and continuations of pieces of `--text`. Model and draft are Qwen3
 folders in Hugging Face layout. Needs torch, transformers and safetensors.
 
-The same seed, steps and threads make the same draft on the same machine. --minutes sets the number of steps by the time
-that the first ones take, and the script prints it; --steps repeats it.
+The same seed, steps and threads make the same draft on the same machine. `--minutes` sets the number of steps from the
+time of the first steps, and the script prints this number. `--steps` repeats such a run.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ import qwen3cpu
 from qwen3cpu.engine.batch import BatchItem
 
 TEXTS, LENGTH = 32, 256
-"""Texts that are written side by side, and tokens of each."""
+"""Texts that are written side by side, and the tokens of each."""
 BATCH = 4
 """Texts of a step."""
 USES = 8
-"""How often a text is trained on, on average."""
+"""Average number of steps that use a text."""
 HEAD_SHARE = 4
-"""The probabilities of one position of so many are compared: the head costs more than the layers of the draft."""
+"""Probabilities are compared at one of this many positions, because the head costs more than the draft's layers."""
 WARM_UP = 32
 RATE, LEAST_RATE = 2e-3, 5e-5
 COPIED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json", "vocab.json",
@@ -43,12 +44,12 @@ COPIED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "gen
 
 
 class Texts:
-    """Texts of the model with its hidden states, more and more of them.
+    """A growing collection of texts of the model, with its hidden states.
 
     Args:
-        model: writes them.
-        text: token ids, pieces of which texts begin with; may be empty.
-        seed: of all that is drawn.
+        model: writes the texts.
+        text: token ids; texts begin with pieces of it. May be empty.
+        seed: of all random choices.
     """
 
     def __init__(self, model: qwen3cpu.Model, text: Sequence[int], seed: int) -> None:
@@ -61,7 +62,7 @@ class Texts:
         self._states: list[NDArray[np.float16]] = []
 
     def more(self) -> None:
-        """Let the model write another round."""
+        """Let the model write another round of texts."""
         prompt = self._opening()
         found = self._model.generate(
             prompt, n=TEXTS, seed=self._seed + self._rounds, temperature=1.0, top_k=0, top_p=1.0,
@@ -84,7 +85,7 @@ class Texts:
         return ids, states
 
     def _opening(self) -> list[int]:
-        """What a round begins with: a message of a user, a piece of the text, or a random token."""
+        """The beginning of a text: a message of a user, a piece of `text`, or a random token."""
         kinds = ["token"] + ["text"] * bool(len(self._text)) + ["chat"] * self._model.has_chat_template
         kind = kinds[self._rounds % len(kinds)]
         if kind == "chat":
@@ -98,14 +99,14 @@ class Texts:
 
 
 def kept_layers(layers: int, wanted: int) -> list[int]:
-    """Which of the layers a draft of `wanted` has: the first, the last, and others evenly between."""
+    """The layers that a draft of `wanted` layers keeps: the first, the last, and others evenly between."""
     if not 1 <= wanted <= layers:
         raise SystemExit(f"--layers: expected from 1 to {layers}, found {wanted}")
     return [0] if wanted == 1 else [round(place * (layers - 1) / (wanted - 1)) for place in range(wanted)]
 
 
 def pruned(model: PreTrainedModel, wanted: int) -> tuple[PreTrainedModel, list[int]]:
-    """The model with only some of its layers, and which these are."""
+    """The model with only some of its layers, and the numbers of these layers."""
     kept = kept_layers(model.config.num_hidden_layers, wanted)
     model.model.layers = nn.ModuleList(model.model.layers[place] for place in kept)
     for place, layer in enumerate(model.model.layers):
@@ -120,7 +121,7 @@ def pruned(model: PreTrainedModel, wanted: int) -> tuple[PreTrainedModel, list[i
 
 
 def loss_of(draft: PreTrainedModel, ids: Tensor, states: Tensor, shift: int) -> tuple[Tensor, float]:
-    """How far the draft is from the model, and how often both find the same token likeliest."""
+    """The distance of the draft from the model, and the share of positions where both have the same likeliest token."""
     with torch.autocast("cpu", torch.bfloat16):
         own = draft.model(input_ids=ids, use_cache=False).last_hidden_state
         mine = draft.lm_head(own[:, shift::HEAD_SHARE])
@@ -134,7 +135,7 @@ def loss_of(draft: PreTrainedModel, ids: Tensor, states: Tensor, shift: int) -> 
 
 
 def train(draft: PreTrainedModel, texts: Texts, minutes: float, steps: int | None) -> int:
-    """Distil, and return the steps that were made."""
+    """Distil, and return the number of steps."""
     for parameter in draft.parameters():
         parameter.requires_grad_(False)
     learned = [*draft.model.layers.parameters(), *draft.model.norm.parameters()]
@@ -175,7 +176,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the draft")
     parser.add_argument("--layers", type=int, default=4, help="of the draft (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=15.0, help="of distilling; 0 only prunes (default: 15)")
-    parser.add_argument("--steps", type=int, help="in place of --minutes")
+    parser.add_argument("--steps", type=int, help="number of steps, instead of --minutes")
     parser.add_argument(
         "--text", type=Path, nargs="*", default=[], help="UTF-8 files like the texts that it will draft"
     )

@@ -1,9 +1,10 @@
 """Train the model that is embedded in the package: `python tools/train_tiny.py`.
 
-The first part begins with nothing, the second adds what people try first. `--from` leaves out the first part.
+The first part begins with random weights. The second adds questions that people try first. `--from` leaves out the
+first part.
 
 Writes the model's folder (Hugging Face layout) with its card, and the held-out problems for the accuracy test. Needs
-torch, tokenizers and safetensors. Ctrl-C loses at most the steps since the last checkpoint; go on with `--resume`.
+torch, tokenizers and safetensors. Ctrl-C loses at most the steps since the last checkpoint; continue with `--resume`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def make_tokenizer(seed: int) -> Tokenizer:
 
 
 def measure(model: Qwen3, tokenizer: Tokenizer, problems: list[Problem]) -> list[Measurement]:
-    """All modes and weight formats, greedy, on the shipped problems; then sampling, and a larger set for f32 and q4."""
+    """Measure all modes and weight formats, greedy, on the shipped problems; then sampling, and more for f32 and q4."""
     plan = [(problems, fmt, thinking, 0.0) for fmt in ("f32", "q8", "q4") for thinking in (True, False)]
     plan.append((problems, "f32", True, 0.6))
     more = held_out_problems(2 * HELD_OUT * 5, seed=7)
@@ -63,8 +64,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "qwen3cpu" / "assets" / "tiny", help="folder of the model")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "tiny", help="folder of the checkpoints")
     parser.add_argument("--held-out", type=Path, default=ROOT / "tests" / "support" / "tiny_heldout.json")
-    parser.add_argument("--from", dest="start", type=Path, help="model to begin with in place of the first part")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--from", dest="start", type=Path, help="begin with this model instead of the first part")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
     parser.add_argument("--threads", type=int, default=1, help="more than one helps on an idle machine only")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--seed", type=int, default=Recipe.seed)

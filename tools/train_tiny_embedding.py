@@ -1,8 +1,8 @@
 """Train the embedding model that is inside the package: `python tools/train_tiny_embedding.py`.
 
-Begins with the embedding and the first layers of the chat model as it is after the first part of its training, where
-tools/train_tiny.py leaves it. Writes the model's folder in the layout of Qwen3-Embedding with its card, and the texts
-and questions that test search. Needs torch, tokenizers and safetensors.
+Begins with the embedding and the first layers of the chat model after the first part of its training
+(tools/train_tiny.py). Writes the model's folder in the layout of Qwen3-Embedding with its card, and the texts and
+questions that test search. Needs torch, tokenizers and safetensors.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Train the model with experts that tests ask: `python tools/train_tiny_experts.py`.
+"""Train the model with experts for tests: `python tools/train_tiny_experts.py`.
 
-Its MLPs are made of those of the embedded chat model as it is after the first part of its training, where
-tools/train_tiny.py leaves it, and then trained on the same problems. Writes the model's folder in the layout of
-Qwen3-30B-A3B. Needs torch, tokenizers and safetensors. Ctrl-C loses at most the steps since the last checkpoint; go on
-with `--resume`.
+Its MLPs are made from those of the embedded chat model after the first part of its training (tools/train_tiny.py). Then
+they are trained on the same problems. Writes the model's folder in the layout of Qwen3-30B-A3B. Needs torch, tokenizers
+and safetensors. Ctrl-C loses at most the steps since the last checkpoint; continue with `--resume`.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "tests" / "support" / "tiny_experts", help="folder")
     parser.add_argument("--from", dest="start", type=Path, default=WORK / "first", help="folder of the chat model")
     parser.add_argument("--work", type=Path, default=WORK, help="folder of the checkpoints")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=ExpertRecipe.steps)
     args = parser.parse_args()

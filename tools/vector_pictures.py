@@ -18,7 +18,7 @@ STYLE = """<style>
 }
 </style>"""
 FLOORS = 7
-"""How many colours the boxes of floors have."""
+"""The number of colours for the boxes of floors."""
 
 
 def svg(width: int, height: int, title: str, parts: list[str]) -> str:

@@ -1,10 +1,9 @@
-"""Compare a released model with transformers and keep the receipt: what .github/workflows/released-weights.yml runs.
+"""Compare a released model with transformers and keep the receipt. .github/workflows/released-weights.yml runs this.
 
     python tools/verify_released.py MODEL [FILE]
 
-MODEL is a hub id or a folder; FILE is a file of it (a GGUF file), where MODEL is not a model as a whole. The text whose
-perplexity is measured is docs/architecture.md. Writes receipts/NAME.md into the working directory. Exit code 1: the two
-differ.
+MODEL is a hub id or a folder. FILE is a file in it (a GGUF file), if MODEL as a whole is not a model. Perplexity is
+measured on docs/architecture.md. Writes receipts/NAME.md into the working directory. Exit code 1: the two differ.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def file_of(model: str, file: str) -> str:
 
 
 def main() -> int:
-    """Returns the exit code of `qwen3cpu verify`."""
+    """Verify, and return the exit code of `qwen3cpu verify`."""
     if len(sys.argv) not in (2, 3):
         print(__doc__, file=sys.stderr)
         return 2

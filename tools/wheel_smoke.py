@@ -1,8 +1,8 @@
-"""What an installed wheel must do at once: answer on the embedded model, twice the same, and by the command line.
+"""Checks an installed wheel: the embedded model answers, twice the same, and by the command line.
 
     python wheel_smoke.py        (with the Python that the wheel is installed in)
 
-torch, where it is there, and numpy compute in the same process before and after.
+numpy, and torch if it is installed, compute in the same process before and after.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 
 def main() -> None:
-    """Check, and print what was found."""
+    """Check, and print the result."""
     if importlib.util.find_spec("torch"):
         import torch
 

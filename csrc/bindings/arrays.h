@@ -1,4 +1,4 @@
-// NumPy arrays as the bindings take them.
+// The NumPy arrays that the bindings take.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -10,7 +10,7 @@
 
 namespace qwen3cpu {
 
-// C-contiguous. No forcecast: 1.5 and 2**32 + 1 are not token 1.
+// C-contiguous. Without forcecast, so that 1.5 and 2**32 + 1 do not become token 1.
 template <class T>
 using Array = pybind11::array_t<T, pybind11::array::c_style>;
 using Floats = Array<float>;
@@ -21,7 +21,7 @@ inline std::string shape_text(const pybind11::array& a) {
   return std::string(pybind11::str(pybind11::object(a.attr("shape"))));
 }
 
-// The type of an array of weights as checkpoints store them; throws Error for any other.
+// The element type of an array of weights. Throws Error for types that checkpoints do not have.
 inline Source source_of(const pybind11::array& weights) {
   if (pybind11::isinstance<pybind11::array_t<float>>(weights)) return Source::f32;
   if (pybind11::isinstance<pybind11::array_t<uint16_t>>(weights)) return Source::bf16;

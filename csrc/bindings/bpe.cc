@@ -25,7 +25,7 @@ py::object read_bpe(const py::bytes& tokenizer_json) {
   return py::make_tuple(std::make_unique<Bpe>(std::move(found->bpe)), py::bytes(found->rest));
 }
 
-// An array, because a list of so many numbers takes eight times the memory.
+// Returns an array, because a list of the ids takes eight times the memory.
 py::array_t<uint32_t> encode(const Bpe& bpe, const std::vector<std::string>& words) {
   std::vector<uint32_t> ids;
   {

@@ -1,4 +1,4 @@
-// pybind11: the formats of weights and of the KV cache, and packing into them. Checks of shapes, no logic.
+// pybind11: the formats of weights and of the KV cache, and packing. Checks of shapes, no logic.
 #include "bindings/arrays.h"
 #include "bindings/parts.h"
 #include "engine/top_rows.h"
@@ -12,7 +12,8 @@ namespace {
 
 // Throws unless rows [first_row, first_row + n) of `rows` are whole row tiles and `out` has room for the matrix.
 void check_place(Format format, const Bytes& out, int rows, int cols, int first_row, int n) {
-  if (n < 1 || cols < 1) throw Error("pack: expected positive sizes");
+  if (n < 1 || cols < 1)
+    throw Error("pack: expected positive sizes, found " + std::to_string(n) + " rows of " + std::to_string(cols));
   if (first_row % kTileRows != 0 || first_row < 0 || first_row + n > rows ||
       (n % kTileRows != 0 && first_row + n != rows))
     throw Error("pack: rows " + std::to_string(first_row) + " to " + std::to_string(first_row + n) + " of " +

@@ -34,7 +34,7 @@ struct AttendArrays {
   }
 };
 
-// (max, sum, out) after one block.
+// Returns (max, sum, out) after one block.
 std::tuple<Array<float>, Array<float>, Array<float>> attend(const std::string& isa, const std::string& kv,
                                                             const Array<float>& q, const py::array& k,
                                                             const py::array& v, const Array<int32_t>& count,
@@ -65,7 +65,7 @@ std::tuple<Array<float>, Array<float>, Array<float>> attend(const std::string& i
   return {new_max, new_sum, new_out};
 }
 
-// `blocks` different blocks of keys and values one after another, `repeats` times.
+// Times attention to `blocks` different blocks of keys and values, one after another, `repeats` times.
 Timing time_attend(const std::string& isa, const std::string& kv, const Array<float>& q, const py::array& k,
                    const py::array& v, const Array<int32_t>& count, int blocks, int repeats) {
   const KvFormat format = parse_kv_format(kv);

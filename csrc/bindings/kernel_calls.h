@@ -1,5 +1,5 @@
-// Calling a single kernel from Python as the engine calls it: in a team, with denormals flushed to zero, without the
-// GIL.
+// Calls a single kernel from Python in the same way as the engine: in a team, with denormals flushed to zero, without
+// the GIL.
 #pragma once
 
 #include <chrono>
@@ -38,7 +38,7 @@ void require_shape(const Array<T>& a, std::initializer_list<int64_t> shape, cons
                     std::string(py::str(py::object(a.attr("shape")))));
 }
 
-// 0 where the CPU has no time stamp counter.
+// The CPU's time stamp counter; 0 where it has none.
 inline uint64_t ticks() {
 #if defined(__x86_64__)
   return __rdtsc();

@@ -1,4 +1,4 @@
-// pybind11: which kernels there are, where they lie, and what an instruction set reaches at best.
+// pybind11: the list of kernels, their addresses, and the peak speed of an instruction set.
 #include <pybind11/stl.h>
 
 #include <map>
@@ -15,7 +15,7 @@ namespace {
 
 using namespace kernel_calls;
 
-// Name of every kernel of a table, and its address.
+// Kind, name and address of every kernel of a table.
 std::vector<std::tuple<std::string, std::string, uintptr_t>> kernel_list(const IsaTable& table) {
   std::vector<std::tuple<std::string, std::string, uintptr_t>> rows;
   const auto add = [&](const char* kind, const char* name, auto* function) {

@@ -95,7 +95,7 @@ Array<float> add_scaled(const std::string& isa, const Array<float>& y, const Arr
   return out;
 }
 
-// (experts, their weights) for one token.
+// Returns (experts, their weights) for one token.
 std::tuple<Array<int>, Array<float>> route(const std::string& isa, const Array<float>& logits, int chosen,
                                            bool normalised) {
   require(logits.ndim() == 1 && chosen > 0 && chosen <= logits.size(), "logits: expected [experts], at least chosen");
@@ -122,7 +122,7 @@ struct RoundArrays {
   }
 };
 
-// (q, scale, zero, what is left of w)
+// Returns (q, scale, zero, w), where w are the errors that later columns have to make up for.
 std::tuple<Array<int8_t>, Array<int8_t>, Array<int8_t>, Array<float>> round_q4(const std::string& isa,
                                                                                const Array<float>& u,
                                                                                const Array<float>& importance,
@@ -151,7 +151,7 @@ Timing time_round_q4(const std::string& isa, const Array<float>& u, const Array<
   });
 }
 
-// One element-wise kernel by its name in rows(), on n values.
+// Times one element-wise kernel, named as in rows(), on n values.
 Timing time_op(const std::string& isa, const std::string& name, int n, int repeats) {
   require(n > 0 && n % 256 == 0 && repeats > 0, "n: expected a positive multiple of 256");
   const OpKernels& ops = isa_table(isa).ops;

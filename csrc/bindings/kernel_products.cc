@@ -28,8 +28,8 @@ Matrix to_matrix(const std::string& format, const Array<uint8_t>& packed, int ro
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-// Activations copied out of arrays, with the elements behind the last token that kernels may read. Those are set to
-// what would show in every result if it mattered.
+// Activations copied out of arrays, with the elements behind the last token that kernels may read. These are set to
+// values that would show in every result if a kernel used them.
 struct OwnedActivations {
   Activations view;
   Buffer<float> f32;
@@ -68,7 +68,7 @@ void to_activations(const Matrix& w, const ActivationArrays& arrays, int n_token
   x.sum = copy_with_slack<int16_t>(arrays[2], n_tokens, cols / kGroup, x.stride / kGroup, "sum", 4064, out.sum);
 }
 
-// y [n_tokens, ldy]; what the kernel must not touch keeps its NaN.
+// Returns y [n_tokens, ldy]. Elements that the kernel must not write keep their NaN.
 Array<float> matmul(const std::string& isa, const std::string& format, const Array<uint8_t>& packed, int rows, int cols,
                     const ActivationArrays& arrays, int all_tokens, int first_tile, int n_tiles, int first_token,
                     int n_tokens, int64_t ldy) {
@@ -88,8 +88,8 @@ Array<float> matmul(const std::string& isa, const std::string& format, const Arr
   return y;
 }
 
-// The whole matrix, cut into pieces of `tiles_per_piece` row tiles for `threads` threads; inputs and outputs lie as the
-// engine's do, spread over the sets of the caches.
+// Times the product of the whole matrix, cut into pieces of `tiles_per_piece` row tiles for `threads` threads. Inputs
+// and outputs have the engine's strides, which spread them over the sets of the caches.
 Timing time_matmul(const std::string& isa, const std::string& format, const Array<uint8_t>& packed, int rows, int cols,
                    const ActivationArrays& arrays, int n_tokens, int tiles_per_piece, int threads, int repeats) {
   const Matrix w = to_matrix(format, packed, rows, cols);

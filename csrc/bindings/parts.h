@@ -1,4 +1,4 @@
-// The parts of the extension module, in the order in which module.cc registers them.
+// The parts of the extension module, in the order of their registration in module.cc.
 #pragma once
 
 #include <pybind11/pybind11.h>

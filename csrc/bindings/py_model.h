@@ -1,4 +1,4 @@
-// A model and an adapter together with the arrays that their views point into.
+// A model and an adapter, together with the arrays to which their views point.
 #pragma once
 
 #include <map>
@@ -17,7 +17,7 @@ using MatrixEntry = std::tuple<std::string, int, int, Bytes>;
 using MatrixEntries = std::map<std::string, MatrixEntry>;
 using VectorEntries = std::map<std::string, Floats>;
 
-// Throws Error that names `name` when format, size or alignment are not those of a packed matrix.
+// Throws Error, which names `name`, when format, size or alignment are not those of a packed matrix.
 Matrix to_matrix(const std::string& name, const MatrixEntry& entry);
 
 class PyModel {
@@ -26,7 +26,7 @@ class PyModel {
           int threads);
 
   Model& model() { return *model_; }
-  // The model's own tensors; they throw Error for a name that it does not have.
+  // The model's own tensors. They throw Error for a name that the model does not have.
   Matrix matrix(const std::string& name) const;
   const Floats& vector(const std::string& name) const;
 
@@ -39,7 +39,7 @@ class PyModel {
 // One change of a matrix: number of its reduction, first row in it, b, factor, whole matrix.
 using ChangeEntry =
     std::tuple<std::optional<int>, int, std::optional<MatrixEntry>, std::optional<Floats>, std::optional<MatrixEntry>>;
-// Of the embedding: a, b, factor, whole matrix.
+// The change of the embedding: a, b, factor, whole matrix.
 using EmbeddingEntry = std::tuple<std::optional<MatrixEntry>, std::optional<MatrixEntry>, std::optional<Floats>,
                                   std::optional<MatrixEntry>>;
 

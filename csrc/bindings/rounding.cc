@@ -45,7 +45,7 @@ void start(const py::array& w, Array<uint8_t>& out, int threads) {
   start_rounding(rows, to, threads);
 }
 
-// columns: of one group every 32 of them, all different.
+// columns: every 32 of them form one group; all are different.
 void check_columns(const Array<int32_t>& columns, int cols) {
   const auto n = static_cast<int>(columns.size());
   require(columns.ndim() == 1 && n > 0 && n % kGroup == 0 && n <= kMostRunColumns,

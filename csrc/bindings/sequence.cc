@@ -1,4 +1,4 @@
-// pybind11: `_native.Sequence` and `_native.Block`, the KV cache as Python sees it. Conversion and the GIL. No logic.
+// pybind11: `_native.Sequence` and `_native.Block`, the KV cache in Python. Conversion and the GIL. No logic.
 #include <pybind11/stl.h>
 
 #include "bindings/arrays.h"
@@ -11,7 +11,7 @@ namespace qwen3cpu {
 
 void bind_sequence(py::module_& m) {
   using NoGil = py::call_guard<py::gil_scoped_release>;
-  // Destructors keep the GIL: they take no lock that a pass holds.
+  // Destructors keep the GIL, because they take no lock that a pass holds.
   py::class_<HeldBlock, std::shared_ptr<HeldBlock>>(m, "Block").def_property_readonly("shared", &HeldBlock::shared);
   py::class_<Sequence, std::shared_ptr<Sequence>>(m, "Sequence")
       .def_property_readonly("length", &Sequence::length)

@@ -1,4 +1,4 @@
-// What an adapter changes, by tensor.
+// The changes of an adapter, by tensor.
 #include "engine/adapter.h"
 
 #include <algorithm>
@@ -15,7 +15,7 @@ void expect(bool right, const std::string& name, const std::string& expected, co
   if (!right) throw Error("adapter: " + name + ": expected " + expected + ", found " + shape(found));
 }
 
-// A whole matrix reads the input that was prepared for the model's own.
+// A whole matrix reads the input that was prepared for the model's own matrix, so both need the same form of input.
 void expect_same_kind(const std::string& name, const Matrix& w, const Matrix& whole) {
   if (whole.data == nullptr) return;
   expect(whole.rows == w.rows && whole.cols == w.cols, name, "shape " + shape(w), whole);

@@ -1,4 +1,4 @@
-// Reduced inputs, and what adapters add to products.
+// Reduced inputs, and the terms that adapters add to products.
 #include "engine/adapter_runs.h"
 
 #include <algorithm>
@@ -8,14 +8,15 @@
 namespace qwen3cpu {
 namespace {
 
-// A piece of a reduction: its rows stay in L2 while the tokens pass by, and several threads share a prompt's tokens.
-// Few tokens wait for chains of additions, which run side by side.
+// A piece of a reduction. Its rows stay in L2 while they are multiplied by all tokens, and several threads share a
+// prompt's tokens. With few tokens the latency of the chains of additions is the limit, so more chains run side by
+// side.
 constexpr int kReducedTiles = 4, kReducedTilesOfFew = 8;
 constexpr int kReducedTokens = 48;
 constexpr int reduced_tiles(int tokens) {
   return tokens <= AdapterRuns::kFewTokens ? kReducedTilesOfFew : kReducedTiles;
 }
-// Of b u, which is added where it was computed, while it is in L1.
+// A piece of b u. It is added while it is in L1, by the thread that computed it.
 constexpr int kAddedTiles = 32;
 constexpr int kAddedTokens = 24;
 
@@ -35,7 +36,7 @@ const Matrix* reduction_of(const Adapter& adapter, const Readers& readers) {
   return nullptr;
 }
 
-// Few tokens wait for memory: what is needed of b after a piece of W x comes while that is read.
+// Prefetches the part of b that is needed after a piece of W x, because products of few tokens are limited by memory.
 // always_inline: GCC drops calls of functions that only prefetch.
 inline __attribute__((always_inline)) void fetch_ahead(const Matrix& b, const Pieces::Piece& piece) {
   const uint8_t* from = b.tile(piece.first_tile);

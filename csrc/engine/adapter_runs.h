@@ -1,7 +1,7 @@
 // The products of a pass for tokens that have adapters. Every function is called by one thread.
 //
-// A token's bits do not depend on what stands beside it: all sums are products of the formats f32 and bf16, each output
-// one chain of fused multiply-adds, and y = (W x + b u) * factor takes one addition and one multiplication.
+// A token's bits do not depend on its neighbours. All sums are products of the formats f32 and bf16, and each output is
+// one chain of fused multiply-adds. `y = (W x + b u) * factor` takes one addition and one multiplication.
 #pragma once
 
 #include <vector>
@@ -23,7 +23,7 @@ using InputRows = Rows<const float>;
 // Runs of neighbouring tokens that have the same adapter.
 class AdapterRuns {
  public:
-  // Tokens come in order; null: no adapter.
+  // Tokens are added in order. adapter: null for none.
   void add_token(const Adapter* adapter);
   bool empty() const { return runs_.empty(); }
   int64_t reduced_rows() const { return reduced_rows_; }  // floats of a token's reduced input
@@ -31,7 +31,7 @@ class AdapterRuns {
   // Scratch of one thread, for embeddings and for `add`.
   static int64_t scratch_bytes(int hidden);
 
-  // u = a x for the tokens that have it, in so many pieces.
+  // One piece of `u = a x`, for the tokens whose adapter has an a.
   struct Reduction {
     const Matrix* a;
     int first_tile, tiles;
@@ -61,7 +61,7 @@ class AdapterRuns {
   bool has_whole_matrices_ = false;
 };
 
-// A piece of u = a x. x: of the piece's tokens; u: of all.
+// Computes a piece of `u = a x`. x: inputs of the piece's tokens; u: rows of all tokens.
 void reduce(const IsaTable& isa, const AdapterRuns::Reduction& piece, InputRows x, TokenRows u);
 
 // The embedding of a token, [hidden].

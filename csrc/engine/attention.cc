@@ -1,4 +1,4 @@
-// Gathers the query rows of a bundle, takes its steps and scatters the result.
+// Gathers the query rows of a bundle, runs its steps and scatters the result.
 #include "engine/attention.h"
 
 #include <algorithm>

@@ -42,7 +42,7 @@ void AttentionPlan::finish(int threads) {
   for (AttentionBundle& each : bundles_) add_steps(each);
 }
 
-// Pieces with the same leading blocks come to stand side by side, however many of them they share.
+// Sorts pieces so that those with the same leading blocks are neighbours, for any number of shared blocks.
 void AttentionPlan::sort_by_blocks() {
   std::stable_sort(pieces_.begin(), pieces_.end(), [](const AttentionPiece& a, const AttentionPiece& b) {
     const auto &left = a.sequence->blocks(), &right = b.sequence->blocks();
@@ -73,7 +73,7 @@ std::vector<AttentionBundle> AttentionPlan::bundle(int most_tokens) const {
   return bundles;
 }
 
-// As if all bundles took equally long.
+// The time of a pass, in units of cost, on the assumption that all bundles take equally long.
 int64_t AttentionPlan::estimated_time(const std::vector<AttentionBundle>& bundles, int threads) const {
   int64_t cost = 0;
   for (const AttentionBundle& each : bundles) cost += each.cost;
@@ -81,7 +81,7 @@ int64_t AttentionPlan::estimated_time(const std::vector<AttentionBundle>& bundle
   return ceil_div(n * shape_.kv_heads, threads) * cost / n;
 }
 
-// One block after the other; of each, the rows of neighbours that have the same one there.
+// Adds steps block by block. A step has the rows of neighbouring pieces with the same block at this index.
 void AttentionPlan::add_steps(AttentionBundle& bundle) const {
   const AttentionPiece* const end = bundle.pieces + bundle.n_pieces;
   int blocks = 0;

@@ -1,8 +1,8 @@
-// Which new tokens of a pass attend together, and to which blocks in which order. Made once for a pass: it is the same
-// for every layer and KV head.
+// The plan of a pass: which new tokens attend together, and to which blocks in which order. It is made once for a pass,
+// because it is the same for every layer and KV head.
 //
-// Sequences that begin with the same blocks read each of them once: their query rows meet it in one call of the kernel
-// (cascade attention). A row's own chain of additions is the same in any company.
+// Sequences that begin with the same blocks read each of them once: one call of the kernel takes the query rows of all
+// of them (cascade attention). A row's own chain of additions does not depend on the other rows.
 #pragma once
 
 #include <cstdint>
@@ -27,27 +27,27 @@ struct AttentionPiece {
   int first_row;       // row of the first token in q and out
   int first_position;  // its position in the sequence
   int tokens;
-  int shared = 0;  // leading blocks that it reads and that the piece before it has too
+  int shared = 0;  // leading blocks that this piece and the piece before it both read
 
   // Blocks that its tokens read.
   int blocks() const { return (first_position + tokens - 1) / kKvBlock + 1; }
 };
 
-// One call of the kernel: query rows [first_row, first_row + rows) of a bundle, which meet the same block.
+// One call of the kernel: query rows [first_row, first_row + rows) of a bundle, which read the same block.
 struct AttentionStep {
   const KvPool::Block* block;
   int first_row, rows;
-  int counts;  // where its counts begin in the bundle's; kFull: every row attends to the whole block
+  int counts;  // place of its first count in the bundle's; kFull: every row attends to the whole block
   static constexpr int kFull = -1;
 };
 
-// Pieces that one thread attends for together, all query heads of one KV head at once. Its query rows are those of the
-// first piece [tokens][group], then those of the second, and so on.
+// Pieces whose attention one thread computes together, all query heads of one KV head at once. Its query rows are those
+// of the first piece [tokens][group], then those of the second, and so on.
 struct AttentionBundle {
   const AttentionPiece* pieces;
   int n_pieces;
   int tokens;    // of all pieces
-  int64_t cost;  // blocks read and blocks that a token meets
+  int64_t cost;  // blocks read, plus the blocks that each token attends to
   std::vector<AttentionStep> steps;
   std::vector<int> counts;
 };
@@ -59,8 +59,9 @@ class AttentionPlan {
   AttentionPlan& operator=(const AttentionPlan&) = delete;
   // The next new token of the pass.
   void add(const Sequence* sequence, int position);
-  // Bundles of all tokens for `threads` threads. Pieces that share blocks are in one bundle as long as all threads have
-  // enough to do. The longest come first, so that a phase does not end with one thread on the one that takes longest.
+  // Makes bundles of all tokens for `threads` threads. Pieces that share blocks are in one bundle as long as all
+  // threads have enough work. The longest bundles come first, so that no thread begins the longest one at the end of a
+  // phase.
   void finish(int threads);
 
   const std::vector<AttentionBundle>& bundles() const { return bundles_; }

@@ -1,4 +1,4 @@
-// What a forward pass takes: a ragged batch, several sequences with any number of new tokens each.
+// The input of a forward pass: a ragged batch, several sequences with any number of new tokens each.
 #pragma once
 
 #include <memory>
@@ -9,11 +9,11 @@
 
 namespace qwen3cpu {
 
-// What a pass gives for a wanted token.
+// The output of a pass for a wanted token.
 enum class Output : uint8_t {
   logits,  // [vocab], in rows of padded_rows(vocab) floats
   hidden,  // [hidden]: the residual stream after the last layer and the final norm
-  // As logits, but -infinity where `top` others are larger or no token stands, if that takes less time.
+  // As logits. To save time, a logit may be -infinity if `top` others are larger or its row is not a token.
   top_logits,
 };
 inline constexpr int kMostTop = 64;

@@ -1,4 +1,4 @@
-// Rows are shared out to a team; b a is a product of the formats f32 and bf16.
+// A team divides the rows among its threads. b a is a product of the formats f32 and bf16.
 #include "engine/changed_norms.h"
 
 #include <algorithm>
@@ -15,7 +15,8 @@ namespace {
 constexpr int kRows = 16;
 constexpr int kLanes = 8;
 
-// In double: lane j takes columns j mod 8 in ascending order, then the tree of RmsNormFn (csrc/kernels/table.h).
+// The sum is in double: lane j adds columns j mod 8 in ascending order, then the tree of RmsNormFn
+// (csrc/kernels/table.h).
 float norm(const float* row, const float* change, int n) {
   double lane[kLanes] = {};
   for (int i = 0; i < n; ++i) {

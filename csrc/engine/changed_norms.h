@@ -5,8 +5,8 @@
 
 namespace qwen3cpu {
 
-// norms[r] = |row r of W + b a|, W as its format has it. a_t: the transpose of a, [cols of W, rank], in f32 or bf16.
-// b: [rows of W, rank]. A sum has the same bits for any number of threads and on any instruction set.
+// norms[r] = |row r of W + b a|, with the weights that W's format stores. a_t: the transpose of a, [cols of W, rank],
+// in f32 or bf16. b: [rows of W, rank]. A norm has the same bits for any number of threads and any instruction set.
 void changed_norms(const Matrix& w, const Matrix& a_t, const float* b, float* norms, int threads);
 
 }  // namespace qwen3cpu

@@ -11,7 +11,7 @@ struct Experts {
   int chosen = 0;
   int width = 0;                  // rows of an expert's gate and up projections
   bool normalised = false;        // whether the weights of the chosen ones are scaled to add up to 1
-  bool fetched = false;           // from the disk, each when it is chosen: memory does not hold them all
+  bool fetched = false;           // whether each is read from disk when it is chosen, because memory is too small
   std::vector<int> dense_layers;  // those without experts
 };
 
@@ -35,7 +35,7 @@ struct Config {
   bool has_experts(int layer) const;
 };
 
-// Throws Error that names the first impossible value.
+// Throws Error, which names the first impossible value.
 void validate(const Config& config);
 
 }  // namespace qwen3cpu

@@ -34,7 +34,7 @@ Forward::Forward(const Resources& resources, const std::vector<BatchItem>& batch
   if (!top_rows_.empty()) {
     for (PreparedInput* input : {&ws.top_input, &ws.top_rest_input})
       input->reserve(activation_of(head.format), static_cast<int>(top_rows_.size()), head.cols);
-    // Many drafted tokens in one pass are rare: their room is not kept.
+    // Passes with many drafted tokens are rare, so their memory is not kept.
     ws.top_rows.resize(std::max(top_rows_.size(), std::min(ws.top_rows.size(), kKeptTopRows)));
     size_t row = 0;
     for (const BatchItem& item : batch)
@@ -64,7 +64,7 @@ void Forward::run(Team& team) {
   outputs(team);
 }
 
-// Nothing is read of what the last layer makes of tokens that are not wanted, but their keys and values.
+// The last layer computes only keys and values of tokens that are not wanted. Nothing reads their other results.
 void Forward::last_layer(Team& team, int n) {
   if (!rest_) {
     layer(team, n);
@@ -80,7 +80,7 @@ void Forward::last_layer(Team& team, int n) {
   add_mlp(team, rest_->pass, l);
 }
 
-// Moves what belongs to the wanted tokens to the front, where the rest of the pass expects it.
+// Moves the data of the wanted tokens to the front, where the rest of the pass expects it.
 void Forward::gather_wanted() {
   Workspace& ws = pass_.workspace;
   const auto gather = [&](float* rows, int64_t stride, int cols) {
@@ -172,8 +172,8 @@ void Forward::outputs(Team& team) {
   });
 }
 
-// A head in two parts takes its inputs in two parts too, each of 8 bits: its logits would lose more to the rounding of
-// 256 inputs together than to that of the weights.
+// A head in two parts takes its inputs in two parts too, each of 8 bits. With 8 bits for 256 inputs together, rounding
+// the inputs would change the logits more than rounding the weights does.
 void Forward::prepare_head_input(Team& team, int i, const float* normed, PreparedInput& input, PreparedInput& rest) {
   const Format format = weights_.lm_head.format;
   const Activation form = activation_of(format);
@@ -195,7 +195,7 @@ const Matrix& Forward::head_of(int i) const {
   return change == nullptr || change->whole.data == nullptr ? weights_.lm_head : change->whole;
 }
 
-// logits += first part times what the 8 bits of the inputs leave.
+// logits += first part times the rounding error of the 8-bit inputs.
 void Forward::add_rest(const Team& team, const Pieces::Piece& piece) {
   constexpr int kSums = 4096, kMostTokens = 64;
   float sums[kSums];
@@ -224,7 +224,7 @@ void Forward::add_rest(const Team& team, const Pieces::Piece& piece) {
   }
 }
 
-// Every thread makes the same calls of for_each: how many rounds a token needs is looked up inside.
+// Every thread makes the same calls of for_each. The number of rounds that a token needs is read inside the pieces.
 void Forward::top_outputs(Team& team) {
   constexpr int kShares = 8;     // of the tiles of a round
   constexpr int kRun = 64;       // neighbouring tiles that are multiplied together

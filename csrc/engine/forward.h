@@ -9,15 +9,15 @@
 
 namespace qwen3cpu {
 
-// One pass. Every public function is run by all threads of the team together.
+// One pass. All threads of the team call every public function together.
 class Forward {
  public:
-  // The sequences have room for the batch's tokens.
+  // The sequences must have room for the batch's tokens.
   Forward(const Resources& resources, const std::vector<BatchItem>& batch, const OutputRows& to,
           const LayerInputs& inputs = {});
   // The whole pass.
   void run(Team& team);
-  // One layer. x: [tokens][hidden], the residual stream, which it changes.
+  // One layer. x: [tokens][hidden], the residual stream, changed in place.
   void run_layer(Team& team, int n, float* x);
   // The final norm and the head alone. x: as above.
   void run_head(Team& team, const float* x);
@@ -43,7 +43,7 @@ class Forward {
   void prepare_head_input(Team& team, int i, const float* normed, PreparedInput& input, PreparedInput& rest);
   void add_rest(const Team& team, const Pieces::Piece& piece);
   const Matrix& head_of(int i) const;
-  // A row of the outputs' input, by its place in wanted_.
+  // The token whose output has place `row` in wanted_.
   const Pass::Row& token_of(int row) const {
     return pass_.rows[static_cast<size_t>(wanted_[static_cast<size_t>(row)])];
   }
@@ -53,7 +53,7 @@ class Forward {
   SelfAttention attention_;
   OutputRows to_;
   std::vector<int> wanted_;       // tokens whose logits or hidden state are asked for
-  std::optional<Rest> rest_;      // unless they are all
+  std::optional<Rest> rest_;      // unless all tokens are wanted
   std::vector<int> logits_rows_;  // places in wanted_
   std::vector<int> hidden_rows_;
   std::vector<int> top_rows_;

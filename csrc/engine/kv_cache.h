@@ -3,9 +3,9 @@
 //
 // One block holds every layer: [layer][kv head]{ plane of keys, plane of values }, see csrc/layout/format.h.
 //
-// Two locks, so that nothing here waits for a pass over other sequences: the pool's, held for a few instructions,
-// guards the references and the free blocks; a sequence's own guards its list, and a pass holds it for every sequence
-// of its batch. A pass takes the model's lock first, then the sequences', then the pool's.
+// There are two kinds of locks, so that no function here waits for a pass over other sequences. The pool's lock guards
+// the references and the free blocks, and is held for a few instructions. A sequence's own lock guards its list. A pass
+// takes the model's lock first, then the locks of all sequences of its batch, then the pool's.
 #pragma once
 
 #include <atomic>
@@ -58,7 +58,7 @@ class KvPool {
   std::vector<Block*> free_;
 };
 
-// One more reference to a whole block of a sequence, which keeps its contents whatever becomes of the sequence.
+// One more reference to a full block of a sequence. It keeps the block's contents when the sequence changes or ends.
 class HeldBlock {
  public:
   HeldBlock(std::shared_ptr<KvPool> pool, KvPool::Block* block) : pool_(std::move(pool)), block_(block) {
@@ -82,14 +82,14 @@ class Sequence {
   explicit Sequence(std::shared_ptr<KvPool> pool) : pool_(std::move(pool)) {}
   // Holds the positions of these blocks, in order. Throws Error for one of another pool.
   Sequence(std::shared_ptr<KvPool> pool, const std::vector<std::shared_ptr<HeldBlock>>& blocks);
-  // What a thread that a fork left behind was changing is left as it is.
+  // In a child process, a sequence that another thread was changing at the fork is not touched.
   ~Sequence() {
     if (!lock_.lost()) drop(0);
   }
   Sequence(const Sequence&) = delete;
   Sequence& operator=(const Sequence&) = delete;
 
-  // These wait for a pass over this sequence, and for no other.
+  // These functions wait for a pass over this sequence, and for no other pass.
 
   int length() const { return length_; }  // does not wait
   void truncate(int length);              // throws Error outside 0..length()
@@ -101,18 +101,18 @@ class Sequence {
   void append(const uint8_t* data,
               int positions);  // a block as `read` gave it; throws Error unless whole ones are held
 
-  // For a pass, which holds the lock all the while.
+  // These functions are for a pass, which holds the lock from its first call to its end.
 
   WatchedLock& lock() { return lock_; }
   const KvPool& pool() const { return *pool_; }
   const std::vector<KvPool::Block*>& blocks() const { return blocks_; }
   const KvPool::Block* block_of(int position) const { return blocks_[static_cast<size_t>(position / kKvBlock)]; }
-  // Makes positions [length, length + n) writable: new blocks, and a copy of a shared last one. The length stays.
-  // Throws std::bad_alloc with the sequence unchanged in all that matters.
+  // Makes positions [length, length + n) writable: adds new blocks, and copies a shared last one. The length does not
+  // change. Throws std::bad_alloc, and the sequence then holds the same positions as without the call.
   void prepare(int n);
   // Counts n prepared positions as held.
   void extend(int n) { length_ += n; }
-  // Gives back what was prepared and not counted.
+  // Frees the prepared positions that were not counted.
   void rewind() { drop(length_); }
 
  private:

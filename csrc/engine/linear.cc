@@ -7,12 +7,13 @@
 namespace qwen3cpu {
 namespace {
 
-// 256 tokens of a 2,048-wide int8 input are 512 KiB: they stay in L2 while panels of weights pass by.
+// 256 tokens of a 2,048-wide int8 input are 512 KiB. They stay in L2 while they are multiplied by one panel of weights
+// after another.
 constexpr int kTokenBlock = 256;
-// Weights per piece: small enough that the last piece of a phase is short, and that every thread gets four or more.
+// Weights per piece: so few that the last piece of a phase is short and every thread gets four pieces or more.
 constexpr int64_t kLeastPieceBytes = 64 << 10;
-// Few tokens wait for memory, which long runs read faster; each of the four row tiles that kernels walk side by side is
-// in a quarter of the piece.
+// Products of few tokens are limited by memory, which is read faster in long runs. Kernels then walk four row tiles
+// side by side, one from each quarter of the piece.
 constexpr int64_t kMostPieceBytes = 512 << 10;
 constexpr int kFewTokens = 23;      // the tiles of AMX take 24
 constexpr int64_t kSideBySide = 4;  // tiles that kernels take together
@@ -99,9 +100,10 @@ Pieces::Piece Pieces::operator[](int i) const {
   return {tile, std::min(tiles_per_piece_, tiles_ - tile), token, std::min(kTokenBlock, tokens_ - token)};
 }
 
-// Where few tokens wait for memory, what a row tile ends with, its scales and outputs, would be waited for at every
-// tile: single lines, which no prefetcher foresees. Fetched in a run before the piece, one core reads 5 % more in q4s.
-// always_inline: GCC drops calls of functions that only prefetch.
+// Prefetches the row scales and outputs of a piece in one run. These are single cache lines at the end of each row
+// tile, which no hardware prefetcher foresees. Products of few tokens, which are limited by memory, would wait for them
+// at every tile. This way one core reads 5 % more weights in q4s. always_inline: GCC drops calls of functions that only
+// prefetch.
 inline __attribute__((always_inline)) void fetch_row_ends(const Matrix& w, const Pieces::Piece& piece, const float* y,
                                                           int64_t ldy) {
   constexpr int floats = kCacheLine / int{sizeof(float)};

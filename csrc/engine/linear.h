@@ -63,11 +63,11 @@ class PreparedInput {
   Int8 g256_;
 };
 
-// How the product of a matrix and n_tokens inputs is cut among threads. A row tile's outputs are the same whatever
-// piece it lies in.
+// Cuts the product of a matrix and n_tokens inputs into pieces for threads. A row tile's outputs are the same in any
+// piece.
 class Pieces {
  public:
-  // matrices: how many such products run side by side; the more, the longer the pieces may be.
+  // matrices: number of such products that run side by side. The more there are, the longer pieces may be.
   Pieces(const Matrix& w, int n_tokens, int threads, int matrices = 1);
 
   struct Piece {

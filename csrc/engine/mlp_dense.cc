@@ -24,7 +24,7 @@ void DenseMlp::add(Team& team, Pass& pass) const {
   pass.project_and_add(team, down_proj_, nullptr);
 }
 
-// gate = silu(gate_proj h) * up_proj h; the thread that has both rows combines them.
+// gate = silu(gate_proj h) * up_proj h. The thread that computes a piece of both combines them.
 void DenseMlp::gate_and_up(Team& team, Pass& pass) const {
   float *gates = pass.workspace.gate.get(), *ups = pass.workspace.up.get();
   const Pieces pieces(gate_proj_, pass.n_tokens, team.size());

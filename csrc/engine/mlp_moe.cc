@@ -1,8 +1,8 @@
 // Router, gate and up projections of the chosen experts, their down projections, and the weighted sum.
 //
 // A row is one token in one of its experts. Rows are sorted by expert, so that an expert's weights are read once for
-// all of its tokens. What a row computes does not depend on the others, and a token adds its experts up in the order
-// of their numbers: no neighbour changes a bit.
+// all of its tokens. A row's results do not depend on other rows, and a token adds up its experts in the order of their
+// numbers. So other tokens change no bit.
 #include "engine/mlp_moe.h"
 
 #include <algorithm>
@@ -15,7 +15,7 @@
 namespace qwen3cpu {
 namespace {
 
-// Choices of so few tokens take less time than another phase.
+// Up to this many tokens are routed by one thread, because that takes less time than another phase.
 constexpr int kRoutedAlone = 16;
 
 }  // namespace
@@ -88,7 +88,7 @@ void MoeMlp::route(Team& team, Pass& pass) const {
   });
 }
 
-// Reading all of them at once keeps the disk busier than waiting for each page.
+// Asks the system for all chosen experts at once, which keeps the disk busier than waiting for each page.
 void MoeMlp::fetch(const Routing& routing) const {
   for (const Routing::Share& share : routing.shares()) {
     const Expert& expert = experts_[static_cast<size_t>(share.expert)];
@@ -97,7 +97,8 @@ void MoeMlp::fetch(const Routing& routing) const {
   }
 }
 
-// The prepared inputs of all rows, those of an expert side by side. One token's rows all read the same.
+// Copies the prepared inputs of all rows, those of an expert side by side. One token needs no copies: its rows all read
+// the same input.
 void MoeMlp::gather(Team& team, Pass& pass) const {
   Workspace& ws = pass.workspace;
   const ActivationForms forms({experts_.front().gate_proj, experts_.front().up_proj});
@@ -110,12 +111,13 @@ void MoeMlp::gather(Team& team, Pass& pass) const {
   });
 }
 
-// The matrix of expert 0 that stands for those of all in a product.
+// Expert 0's matrix of a product. All experts have matrices of the same shape and format.
 const Matrix& MoeMlp::like(Routing::Product product) const {
   return product == Routing::kGateAndUp ? experts_.front().gate_proj : experts_.front().down_proj;
 }
 
-// Where the pieces of each share end among those of all. By one thread: others look them up for every piece.
+// Notes where the pieces of each share end among the pieces of all. Called by one thread; all threads then look up
+// their pieces there.
 void MoeMlp::count_pieces(Routing& routing, int threads) const {
   const auto matrices = static_cast<int>(routing.shares().size());
   for (const auto product : {Routing::kGateAndUp, Routing::kDown}) {
@@ -144,7 +146,7 @@ void MoeMlp::gate_and_up(Team& team, Pass& pass) const {
   const PreparedInput& input = one ? ws.input : ws.gathered_input;
   for_pieces(team, ws.routing, Routing::kGateAndUp, [&](const Routing::Share& share, Pieces::Piece piece) {
     const Expert& expert = experts_[static_cast<size_t>(share.expert)];
-    // Row `first_row` of the outputs is that of the piece's inputs, or of the only token.
+    // A single token's input is row 0 for all experts, while its outputs begin at row `first_row`.
     const int64_t ahead = one ? share.first_row * stride_ : 0;
     float *gates = ws.gate.get() + ahead, *ups = ws.up.get() + ahead;
     if (!one) piece.first_token += share.first_row;
@@ -158,7 +160,7 @@ void MoeMlp::gate_and_up(Team& team, Pass& pass) const {
   });
 }
 
-// Leaves choices and inputs of the down projections where the pass wants them.
+// Copies choices and inputs of the down projections to the caller's arrays (LayerInputs).
 void MoeMlp::show(Team& team, Pass& pass) const {
   const LayerInputs& to = pass.inputs;
   if (to.experts == nullptr && to.chosen == nullptr) return;
@@ -188,7 +190,7 @@ void MoeMlp::down(Team& team, Pass& pass) const {
   });
 }
 
-// x += sum of weight * output over a token's experts, by their numbers.
+// x += sum of weight * output over a token's experts, in the order of their numbers.
 void MoeMlp::add_up(Team& team, Pass& pass) const {
   Workspace& ws = pass.workspace;
   const int hidden = pass.config.hidden_size;

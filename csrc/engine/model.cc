@@ -1,4 +1,4 @@
-// Checks a batch, locks what a pass needs and runs it.
+// Checks a batch, locks the model and the sequences of a pass, and runs it.
 #include "engine/model.h"
 
 #include <algorithm>
@@ -76,7 +76,8 @@ void Model::forward(const std::vector<BatchItem>& batch, const OutputRows& to) {
   const std::lock_guard<WatchedLock> guard(lock_);
   check(batch);
   if (batch.empty()) return;
-  // The caller may truncate a sequence from another thread meanwhile; that waits until the pass over it has ended.
+  // Another thread may truncate a sequence at the same time. That call waits until the pass over the sequence has
+  // ended.
   std::vector<std::unique_lock<WatchedLock>> sequence_locks;
   for (const BatchItem& item : batch) sequence_locks.emplace_back(item.sequence->lock());
   check_lengths(batch);

@@ -1,4 +1,5 @@
-// The model: configuration, weights, workspace and the passes that callers ask for. No dtype and no ISA in it.
+// The model: configuration, weights, workspace and the passes that callers ask for. It does not depend on a weight
+// format or instruction set.
 #pragma once
 
 #include <atomic>
@@ -25,15 +26,15 @@ class Model {
   // Floats from one row of logits to the next: the vocabulary rounded up to whole row tiles.
   int64_t logits_stride() const { return padded_rows(weights_.lm_head.rows); }
 
-  // Whether the largest logits of a token are found in less time than all; adapter: of the token, may be null.
+  // Whether computing only the largest logits of a token takes less time than all; adapter: of the token, may be null.
   bool finds_top(const Adapter* adapter) const;
 
   // Appends every item's tokens to its sequence and writes the wanted outputs, logits in rows of logits_stride()
   // floats. Throws Error on bad input, before any sequence has changed. Locks the model.
   void forward(const std::vector<BatchItem>& batch, const OutputRows& to);
 
-  // The three parts of a pass over whole sequences, for calibration: one after the other they give forward's logits bit
-  // for bit. They throw Error on bad input and lock the model; the KV cache of run_layer is gone when it returns.
+  // The three parts of a pass over whole sequences, for calibration. One after the other they give forward's logits,
+  // bit for bit. They throw Error on bad input and lock the model. run_layer frees its KV cache when it returns.
 
   // x [tokens][hidden] = the residual stream before layer 0.
   void embed(const std::vector<int>& tokens, float* x);

@@ -1,5 +1,6 @@
-// What all parts of a layer share during one pass: the new tokens, the workspace, and the steps that attention and MLP
-// have in common. Every step is run by all threads of the team together and ends with all of them in step.
+// The state that all parts of a layer share during one pass: the new tokens, the workspace, and the steps that
+// attention and MLP have in common. All threads of the team run every step together. A step ends when all of its work
+// is done.
 #pragma once
 
 #include <vector>
@@ -11,7 +12,7 @@
 
 namespace qwen3cpu {
 
-// What a pass works with. All of it outlives the pass.
+// The objects that a pass works with. All of them outlive the pass.
 struct Resources {
   const Config& config;
   const Weights& weights;
@@ -30,25 +31,26 @@ class Pass {
     const Sequence* sequence;
     const Adapter* adapter;
 
-    // The norm weight or bias that this token has in the place of the model's.
+    // The norm weight or bias that this token's adapter has instead of the model's, or the model's.
     const float* vector(const float* models) const { return adapter == nullptr ? models : adapter->vector_of(models); }
   };
 
-  // scratch_bytes: of each thread, besides what products need.
+  // scratch_bytes: scratch of each thread, besides that of products.
   Pass(const Resources& resources, const std::vector<BatchItem>& batch, const LayerInputs& inputs,
        int64_t scratch_bytes);
-  // The rest of a pass over some of its tokens (ascending), in the same workspace.
+  // Continues a pass over some of its tokens (ascending), in the same workspace.
   Pass(const Pass& whole, const std::vector<int>& tokens, int threads);
 
-  // Normalises x, prepares the result for its readers, and begins to reduce it for the tokens whose adapters want that.
+  // Normalises x and prepares the result for its readers. Begins to reduce it for the tokens whose adapters need that.
   void norm(Team& team, const float* weight, const Readers& readers);
-  // Prepares inputs of `reader`, [tokens][stride], and begins to reduce them. They stay until the product is done.
+  // Prepares inputs of `reader`, [tokens][stride], and begins to reduce them. `from` must stay valid until the product
+  // is done.
   void prepare(Team& team, const float* from, int64_t stride, const Matrix& reader);
   // y = w input for the rows and tokens of a piece, called by one thread. Every product of a layer goes through here.
   void multiply(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy) {
     multiply(team, w, piece, y, ldy, runs);
   }
-  // The same over other tokens than those of the pass.
+  // The same for other tokens than those of the pass. of: their adapters.
   void multiply(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy,
                 const AdapterRuns& of);
   void reduce(const Team& team, const Readers& readers, const float* from, int64_t stride, const AdapterRuns& of);

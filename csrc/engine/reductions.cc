@@ -1,5 +1,4 @@
-// Claims pieces of reductions by counts that only grow: a thread that comes late to a phase finds nothing left to
-// claim.
+// Claims pieces of reductions with counts that only grow, so a thread that comes late to a phase finds no piece left.
 #include "engine/reductions.h"
 
 namespace qwen3cpu {

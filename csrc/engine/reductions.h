@@ -1,8 +1,8 @@
-// What adapters reduce an input to, u = a x, computed beside the products that add b u.
+// The reduced inputs of adapters, u = a x, computed at the same time as the products that add b u.
 //
-// A product needs u when its own sums are done, so no thread waits for u before. One thread computes it, for a prompt
-// all of them, while the others read weights. A reduction of one token is a chain of additions as long as the input:
-// a phase of its own would make both threads of a small machine wait 8 microseconds for 6,144 columns.
+// A product needs u only when its own sums are done, and no thread waits for u earlier. One thread computes u (for a
+// prompt, all threads) while the others read weights. The reduction of one token is a chain of additions as long as the
+// input. In a phase of its own, both threads of a small machine would wait 8 microseconds for 6,144 columns.
 #pragma once
 
 #include <atomic>
@@ -23,10 +23,10 @@ class Reductions {
     InputRows x;
     TokenRows u;
   };
-  // Every thread of the team calls it at the same place of its sequence of phases, before a phase in which every piece
-  // calls `finish`.
+  // Every thread of the team calls this at the same place of its sequence of phases, before a phase in which every
+  // piece calls `finish`.
   void begin(const IsaTable& isa, const Team& team, const Inputs& inputs);
-  // Returns when all of u is there.
+  // Returns when all of u is computed.
   void finish(const IsaTable& isa, const Team& team);
 
  private:
@@ -36,7 +36,7 @@ class Reductions {
   };
   void compute(const IsaTable& isa, const Job& job);
 
-  std::vector<Job> jobs_;         // each thread's; the same in all that are in the same phase
+  std::vector<Job> jobs_;         // one for each thread; equal for threads in the same phase
   std::atomic<int> claimed_{0};   // pieces that threads have taken
   std::atomic<int> finished_{0};  // pieces that are done
 };

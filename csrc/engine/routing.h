@@ -1,4 +1,4 @@
-// Which experts each token of a pass goes to, and the rows of the tokens of each expert side by side.
+// The experts of each token of a pass, and the rows of each expert's tokens side by side.
 #pragma once
 
 #include <atomic>
@@ -14,10 +14,10 @@ class Routing {
   void reserve(int n_tokens, int experts, int chosen);
   int64_t bytes() const;
 
-  // What a token's choice is written to: experts ascending, and their weights.
+  // Where a token's choice is written: experts ascending, and their weights.
   int* experts_of(int token) { return &experts_[static_cast<size_t>(token) * static_cast<size_t>(chosen_)]; }
   float* weights_of(int token) { return &weights_[static_cast<size_t>(token) * static_cast<size_t>(chosen_)]; }
-  // Sorts the choices of the first n_tokens by expert; called by one thread when all are there.
+  // Sorts the choices of the first n_tokens by expert. Called by one thread when all choices are written.
   void sort(int n_tokens);
 
   enum Product { kGateAndUp, kDown, kProducts };
@@ -29,7 +29,7 @@ class Routing {
   };
   const std::vector<Share>& shares() const { return shares_; }  // experts ascending
   std::vector<Share>& shares() { return shares_; }
-  // Pieces of all shares. Threads that come late to a phase read it too, while `sort` is at work.
+  // Number of pieces of all shares. Threads that come late to a phase may read it while `sort` runs.
   std::atomic<int> pieces[kProducts] = {1, 1};
   int token_of(int row) const { return tokens_[static_cast<size_t>(row)]; }
   // The row of the j-th expert that a token chose.

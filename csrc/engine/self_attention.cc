@@ -1,4 +1,5 @@
-// Queries, keys and values of the new tokens; keys and values into the cache; attention; the output projection.
+// Computes queries, keys and values of the new tokens, stores keys and values in the cache, attends, and projects the
+// output.
 #include "engine/self_attention.h"
 
 #include <algorithm>
@@ -50,7 +51,7 @@ int64_t SelfAttention::scratch_bytes(const Resources& resources) {
   return std::max(attention_scratch_bytes(shape_of(resources)), key_and_value);
 }
 
-// As the reference implementation does it: the angle is rounded to float first.
+// As in the reference implementation, the angle is rounded to float first.
 void SelfAttention::rope_tables(int t) {
   const Config& c = pass_.config;
   const int half = c.head_dim / 2;

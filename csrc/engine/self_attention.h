@@ -14,11 +14,12 @@ class SelfAttention {
 
   // Writes cos and sin of a token's position, which `add` reads. Called by one thread.
   void rope_tables(int t);
-  // x += o_proj attend(rope(norm(q_proj h)), rope(norm(k_proj h)), v_proj h); h is what the pass has normed and
-  // prepared for w.readers(). Run by all threads of the team, as the next two.
+  // `x += o_proj attend(rope(norm(q_proj h)), rope(norm(k_proj h)), v_proj h)`. h is the input that the pass has normed
+  // and prepared for w.readers(). All threads of the team run this and the next two functions.
   void add(Team& team, const AttentionWeights& w, int layer);
-  // The same in two steps, of which the second may be over fewer tokens: keys and values into the cache, and
-  // x += o_proj attend(...) of what is there. h is prepared before each.
+  // The same in two steps: `store` writes keys and values into the cache, and the second step adds
+  // `o_proj attend(...)` over the cached keys and values to x. The second step may have fewer tokens. h is prepared
+  // before each step.
   void store(Team& team, const AttentionWeights& w, int layer);
   void add_stored(Team& team, const AttentionWeights& w, int layer);
 

@@ -1,4 +1,4 @@
-// Tensors by their Hugging Face names, as the caller hands them over, and looking them up.
+// The tensors that the caller passes, looked up by their Hugging Face names.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ class Tensors {
   Tensors(const std::map<std::string, Matrix>& matrices, const std::map<std::string, Vector>& vectors)
       : matrices_(matrices), vectors_(vectors) {}
 
-  // The first two throw Error that names tensor, expected and found shape for one that is missing or misshapen. An
-  // optional vector may be missing (nullptr).
+  // The first two throw Error for a missing or misshapen tensor. It names the tensor, the expected and the found shape.
+  // An optional vector may be missing (nullptr).
   Matrix matrix(const std::string& name, int rows, int cols) const;
   const float* vector(const std::string& name, int size) const;
   const float* optional_vector(const std::string& name, int size) const;

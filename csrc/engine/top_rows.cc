@@ -1,4 +1,4 @@
-// Which rows of the head may be the largest.
+// Chooses the rows of the head whose logits may be the largest.
 #include "engine/top_rows.h"
 
 #include <algorithm>
@@ -12,10 +12,11 @@ namespace qwen3cpu {
 namespace {
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
-// The first threshold is sought in steps below the largest product.
+// The first threshold is searched in steps below the largest product.
 constexpr int kSteps = 1024;
 constexpr float kStepsInOne = 16.0f;
-// How much further than need be the threshold falls, in deviations: more tiles change the root mean square a little.
+// The threshold falls by this many deviations more than necessary, because more tiles change the root mean square a
+// little.
 constexpr float kSlack = 0.5f;
 
 }  // namespace
@@ -114,7 +115,7 @@ void TopRows::settle(bool last_round) {
   double squares = 0;
   for (size_t i = 0; i < n; ++i) squares += static_cast<double>(squares_[i]);
   const float deviation = static_cast<float>(std::sqrt(squares / static_cast<double>(n * kTileRows)));
-  // Each of so many tiles has a logit that is as large.
+  // `wanted_` tiles have a logit at least as large as *last.
   std::copy_n(sums_.begin(), n, sorted_.begin());
   const auto last = sorted_.begin() + (wanted_ - 1);
   std::nth_element(sorted_.begin(), last, sorted_.begin() + static_cast<std::ptrdiff_t>(n), std::greater<>());

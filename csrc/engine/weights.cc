@@ -1,4 +1,4 @@
-// From tensors by name to the weights of the model.
+// Collects the weights of the model from tensors by name.
 #include "engine/weights.h"
 
 #include <algorithm>

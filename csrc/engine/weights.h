@@ -21,7 +21,7 @@ struct AttentionWeights {
   const float* v_bias = nullptr;
   const float* o_bias = nullptr;
 
-  // What reads the normed residual stream.
+  // The matrices that read the normed residual stream.
   Readers readers() const { return {q_proj, k_proj, v_proj}; }
 };
 

@@ -1,4 +1,4 @@
-// Everything that a forward pass needs besides weights and KV cache. It grows with the largest batch seen.
+// The memory that a forward pass needs besides weights and KV cache. It grows to the size of the largest batch.
 #pragma once
 
 #include <vector>
@@ -26,10 +26,10 @@ struct Workspace {
   PreparedInput expert_input;    // [rows]: of down projections
   Buffer<float> expert_output;   // [rows][hidden_stride]
   Buffer<float> cos, sin;        // [tokens][head_dim / 2]
-  Buffer<float> reduced;         // [tokens][reduced_stride]: what adapters make of an input
-  PreparedInput input;           // of the linear layer at hand
-  PreparedInput rest_input;      // of the head: what the 8 bits of `input` leave
-  PreparedInput top_input;       // of the head, for tokens of which the largest logits are wanted
+  Buffer<float> reduced;         // [tokens][reduced_stride]: inputs multiplied by the adapters' reductions
+  PreparedInput input;           // of the current linear layer
+  PreparedInput rest_input;      // of the head: the rounding error of `input`
+  PreparedInput top_input;       // of the head, for tokens whose largest logits are wanted
   PreparedInput top_rest_input;
   std::vector<TopRows> top_rows;  // one for each of them
   Buffer<uint8_t> scratch;        // [threads][scratch_bytes]

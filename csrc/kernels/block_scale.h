@@ -1,4 +1,4 @@
-// The scale with which a block of floats is rounded to int8. Internal linkage.
+// The scale for rounding a block of floats to int8. Internal linkage.
 #pragma once
 
 #include "layout/half.h"
@@ -6,12 +6,12 @@
 namespace qwen3cpu {
 namespace {
 
-// A block is stored as q = round(x * inverse) and stands for q * scale. inverse 0: every q is 0, whatever x is.
+// A block is stored as q = round(x * inverse) and stands for q * scale. With inverse 0 every q is 0 for any x.
 struct BlockScale {
   float inverse, scale;
 };
 
-// See QuantizeFn. amax_bits: the greatest magnitude of the block as bits; in integer order a NaN is above infinity.
+// See QuantizeFn. amax_bits: the greatest magnitude of the block as bits. In integer order a NaN is above infinity.
 inline BlockScale block_scale(uint32_t amax_bits) {
   constexpr uint32_t infinity = 0x7f800000u;
   const float amax = bits_float(amax_bits);

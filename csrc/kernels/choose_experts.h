@@ -1,4 +1,4 @@
-// Which experts have the largest router logits: the part of routing that is the same in every instruction set.
+// Chooses the experts with the largest router logits: the part of routing that is the same in every instruction set.
 // Internal linkage.
 #pragma once
 
@@ -12,7 +12,7 @@ inline bool is_larger(float a, float b) { return a > b || (b != b && a == a); }
 
 // The k largest of n logits, in ascending order of index; returns the largest.
 inline float choose_experts(const float* logits, int n, int k, int* chosen) {
-  // While they are looked for: in descending order of logits.
+  // During the search, `chosen` is in descending order of logits.
   for (int i = 0; i < n; ++i) {
     int at = i < k ? i : k;
     if (at == k && !is_larger(logits[i], logits[chosen[k - 1]])) continue;

@@ -9,7 +9,8 @@ inline constexpr float kLog2E = 0x1.715476p+0f;
 inline constexpr float kRoundShift = 0x1.8p+23f;  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits
 inline constexpr float kLn2High = 0x1.62e43p-1f;  // ln 2 = high + low
 inline constexpr float kLn2Low = -0x1.05c61p-29f;
-// e^r = 1 + r + kExp2 r^2 + ... + kExp6 r^6 on |r| <= ln(2) / 2, least maximal relative error (3.1e-9) of this form.
+// e^r = 1 + r + kExp2 r^2 + ... + kExp6 r^6 on |r| <= ln(2) / 2. It has the least maximal
+// relative error of this form (3.1e-9).
 inline constexpr float kExp2 = 0.4999999403953552f;
 inline constexpr float kExp3 = 0.1666652113199234f;
 inline constexpr float kExp4 = 0.04166838899254799f;

@@ -5,9 +5,9 @@
 //   Vector, Factor       eight floats; what a scalar factor becomes
 //   all(x), store(p, v), factor(x), fma(factor, v, acc), prefetch(p, bytes)
 //   kFloatTokens         tokens that a call takes at most
-//   kFloatTiles<T>       row tiles that it takes with T tokens: few need more tiles to hide the latency of a
-//   multiply-add kFloatAhead          bytes that weights of few tokens are fetched ahead for_tiles<kMost>(n_tiles,
-//   body)   calls body(Count<n>, tile, apart) until every row tile has been in a call
+//   kFloatTiles<T>       row tiles that it takes with T tokens; few tokens need more tiles to hide the latency of FMA
+//   kFloatAhead          bytes by which weights are prefetched for few tokens
+//   for_tiles<kMost>(n_tiles, body)   calls body(Count<n>, tile, apart) until every row tile has been in a call
 #pragma once
 
 #include "kernels/token_runs.h"

@@ -1,9 +1,9 @@
-// Attention of query rows to one block of keys and values, and writing into a block, for registers of eight floats: the
-// body of avx2/kv.cc and neon/kv.cc. Internal linkage.
+// Attention of query rows to one block of keys and values, and writing into a block. The body of avx2/kv.cc and
+// neon/kv.cc, for registers of eight floats. Internal linkage.
 //
-// Scores have one position per lane, so that the chain over d needs no horizontal sums; values have one d per lane. Up
-// to four query rows share every load of keys and values. Widening an f16 block to f32 first, for many rows, did not
-// pay: 64 KiB written and read again cost as much as the conversions.
+// Scores have one position per lane, so that the chain over d needs no horizontal sums. Values have one d per lane. Up
+// to four query rows share every load of keys and values. Widening an f16 block to f32 first does not pay, not even for
+// many rows: writing and reading 64 KiB costs as much as the conversions.
 //
 // Kv is a KV format of an ISA: Stored, kScaled, load(p), and Simd with
 //   Vector, Factor       eight floats; what a scalar factor becomes
@@ -24,9 +24,9 @@ namespace {
 
 constexpr int kLanes = 8;
 
-// A decoded token reads a block only once: memory is what it waits for, and the order in which keys and values are read
-// gives the prefetchers little to go by. So each plane is fetched while the one before it is worked on, a step at a
-// time: the values during the scores, the next block's keys while the values are summed.
+// Prefetches a step of the next plane: the values during the scores, the next block's keys while the values are summed.
+// A decoded token reads a block only once, so it is limited by memory. The order in which keys and values are read
+// tells the hardware prefetchers little.
 template <class Kv, int N>
 inline __attribute__((always_inline)) void fetch_step(const typename Kv::Stored* ahead) {
   constexpr int kStepBytes = N * kLanes * static_cast<int>(sizeof(typename Kv::Stored));
@@ -40,7 +40,7 @@ inline __attribute__((always_inline)) void add_products(const float* factors, in
                                                         const typename Kv::Stored* v, int64_t apart,
                                                         typename Kv::Simd::Vector (&acc)[R][N]) {
   using Simd = typename Kv::Simd;
-  if constexpr (R == 1) {  // loaded one after the other: N of them at once would not fit into the registers
+  if constexpr (R == 1) {  // loads one vector after the other, because N at once would not fit into the registers
     const typename Simd::Factor factor = Simd::factor(*factors);
 #pragma GCC unroll 8
     for (int i = 0; i < N; ++i) acc[0][i] = Simd::fma(factor, Kv::load(v + i * apart), acc[0][i]);
@@ -69,7 +69,8 @@ inline __attribute__((always_inline)) void store_all(const typename Simd::Vector
     for (int i = 0; i < N; ++i) Simd::store(to + r * stride + i * kLanes, acc[r][i]);
 }
 
-// Scores of N vectors of positions for R rows; q: [R][dim], score: [R][64]. ahead: as many values as keys are read.
+// Scores of N vectors of positions for R rows; q: [R][dim], score: [R][64]. ahead: values to prefetch, as many as keys
+// are read.
 template <class Kv, int R, int N>
 inline void score_vectors(const float* q, const typename Kv::Stored* keys, const typename Kv::Stored* ahead, int dim,
                           float* score) {
@@ -100,8 +101,8 @@ inline void score_rows(const float* q, const typename Kv::Stored* keys, const ty
   if (i < vectors) score_vectors<Kv, R, 1>(q, keys + i * next, ahead + i * next, dim, score + i * kLanes);
 }
 
-// out[r][0, 8 N) = out * correction + sum over p of e[r][p] * v[p][0, 8 N), p ascending below count. ahead: as many
-// keys as values are read.
+// `out[r][0, 8 N) = out * correction + sum over p of e[r][p] * v[p][0, 8 N)`, p ascending below count. ahead: keys to
+// prefetch, as many as values are read.
 template <class Kv, int R, int N>
 inline void weigh_vectors(const float* e, const float* correction, const typename Kv::Stored* v,
                           const typename Kv::Stored* ahead, int count, int dim, float* out) {
@@ -119,8 +120,8 @@ inline void weigh_vectors(const float* e, const float* correction, const typenam
   store_all<Simd>(acc, out, dim);
 }
 
-// Multiplies x[p] by the scale of position p, in the vectors that hold any of `count` positions, where the format has
-// scales: they stand behind the plane's data.
+// Multiplies x[p] by the scale of position p, in the vectors that hold any of `count` positions. Does nothing for
+// formats without scales. Scales follow the plane's data.
 template <class Kv>
 inline void scale_positions(const typename Kv::Stored* plane, int count, int dim, float* x) {
   using Simd = typename Kv::Simd;

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kMostRun = 16;  // tokens that kernels take together at most
 
-// float [tokens][groups of G] in scratch: sums of the inputs themselves, the scales of the activations applied.
+// float [tokens][groups of G] in scratch: sums of the inputs, with the scales of the activations applied.
 template <int G>
 inline const float* sums_of_groups(const Tokens& x, int tokens, int cols, uint8_t* scratch) {
   constexpr int parts = G / kGroup;

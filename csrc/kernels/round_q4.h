@@ -1,6 +1,6 @@
-// RoundQ4Fn for any width of registers: some of the 16 rows side by side in a register, some registers in flight.
+// RoundQ4Fn for any width of registers: some of the 16 rows side by side in a register, some registers at a time.
 //
-// Lanes is a class of static functions on registers of floats, which also know + - * /, < and ?: by the element:
+// Lanes is a class of static functions on registers of floats. The registers also support + - * /, < and ?: by element.
 //   kWidth       floats of a register: 4, 8 or 16
 //   kSums        registers that sums may take
 //   Vector       the register
@@ -61,7 +61,7 @@ class RoundQ4 {
 
   static V quantize(V v) { return whole(hold(v, -8.0f, 7.0f)); }
 
-  // Of a step of scale 1. A row whose scale is 0 has weights so small that every step rounds them to 0.
+  // The step of scale 1. A row whose scale is 0 has weights so small that every step rounds them to 0.
   static V unit_of(V row_scale) {
     return row_scale > V{} ? row_scale * Lanes::splat(kQ4LevelParts) : Lanes::splat(1.0f);
   }
@@ -84,7 +84,7 @@ class RoundQ4 {
     }
   }
 
-  // What the groups before this one have left for it to make up for.
+  // Subtracts the errors of earlier groups from the weights of this group.
   static void subtract_earlier(const RoundFactor& factor, int first, float* w) {
     constexpr int C = Lanes::kSums / kParts;
     for (int column = first; column < first + kGroup; column += C) {
@@ -100,7 +100,7 @@ class RoundQ4 {
     }
   }
 
-  // Rounds the group at w, P registers in flight, the weights of each `apart` from those of the one before. Calls
+  // Rounds the group at w for P registers at a time, whose weights are `apart` from each other. Calls
   // take(column, p, quantized, rest), rest in steps.
   template <int P, class Take>
   static void round_group(const RoundFactor& factor, int first, const float* w, int apart, const V (&inverse)[P],
@@ -222,7 +222,7 @@ class RoundQ4 {
     return best.choice;
   }
 
-  // Rounds the group for good. chosen: steps in the place of scales.
+  // Rounds the group with its choice and stores the result. chosen: steps instead of scales.
   static void finish(const RoundFactor& factor, int first, const Choice (&chosen)[kParts], float* w, int8_t* q) {
     V inverse[kParts], offset[kParts];
     for (int p = 0; p < kParts; ++p) {

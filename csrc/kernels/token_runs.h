@@ -1,5 +1,5 @@
-// Quantised inputs cut into runs of tokens, pieces of weights into row tiles that are walked side by side: numbers that
-// the compiler knows. Internal linkage: every file has its own copy, compiled with its flags.
+// Cuts quantised inputs into runs of tokens, and pieces of weights into row tiles that are walked side by side. The
+// compiler knows the number of both. Internal linkage: every file has its own copy, compiled with its flags.
 #pragma once
 
 #include "kernels/table.h"
@@ -31,8 +31,9 @@ QWEN3CPU_INLINE void with_count(int n, Body&& body) {
   body(Count<T>{});
 }
 
-// Cuts tokens into runs of at most kMost, tokens outside, row tiles inside: a run's activations stay in L1 while the
-// piece's tiles come from L2. Calls body(Count, the tokens, where their y begins). kLeast: no run has fewer tokens.
+// Cuts tokens into runs of at most kMost. The loop over runs is outside that over row tiles, so that a run's
+// activations stay in L1 while the piece's tiles come from L2. Calls body(Count, the tokens, their first y). kLeast: no
+// run has fewer tokens.
 template <int kMost, int kLeast = 1, class Body>
 inline void for_token_runs(const Activations& x, int first_token, int n_tokens, float* y, int64_t ldy, Body&& body) {
   const int64_t sums = x.stride / kGroup;
@@ -47,11 +48,11 @@ inline void for_token_runs(const Activations& x, int first_token, int n_tokens, 
   }
 }
 
-// Calls body(Count<n>, tile, apart) until every row tile of a piece has been in a call: n tiles `apart` tiles from each
-// other, from n equal parts of the piece, to be walked side by side. n is kMost as long as there are so many, then half
-// of that, and so on; kMost is a power of two.
+// Calls body(Count<n>, tile, apart) until every row tile of a piece has been in a call. A call has n tiles to walk side
+// by side, one from each of n equal parts of the piece, `apart` tiles from each other. The first calls have
+// `n = kMost`. When fewer tiles are left, n is halved, and so on. kMost is a power of two.
 //
-// Where memory is what is waited for, the prefetchers of a core have n streams to run ahead in then.
+// With n tiles, the prefetchers of a core run ahead in n streams, which helps products that are limited by memory.
 template <int kMost, class Body>
 QWEN3CPU_INLINE void for_tiles_side_by_side(int first_tile, int n_tiles, Body&& body) {
   const int apart = n_tiles / kMost;

@@ -1,13 +1,14 @@
-// What the VPDPBUSD kernels of all quantised formats share. Internal linkage.
+// The parts that the VPDPBUSD kernels of all quantised formats share. Internal linkage.
 //
-// A variant is a class of static functions on registers of whole row tiles, one 32-bit lane a row:
+// A variant is a class of static functions on registers of whole row tiles, with one 32-bit lane for each row:
 //   kTiles                  row tiles in a register; a second one lies `apart` bytes (of weights) from the first
 //   kMaxTokens              tokens that share the loads of weights
-//   kMostSums               sums that fit into the registers beside as many results
+//   kMostSums               sums that fit into the registers together with as many results
 //   kStepsLeast             tokens from which it pays to multiply the steps of q4 into its weights (vnni_q4_steps.h)
-//   kStepsRun, kStepsRegisters      tokens that share the loads of weights then, and registers those of activations
-//   kPanelLeast             tokens from which it pays to do that beforehand (vnni_q4_panel.h)
-//   kPanelRun, kPanelRegisters      the same
+//   kStepsRun               tokens that share the loads of weights in this case
+//   kStepsRegisters         registers that share the loads of activations in this case
+//   kPanelLeast             tokens from which it pays to unpack the weights in advance (vnni_q4_panel.h)
+//   kPanelRun, kPanelRegisters      as kStepsRun and kStepsRegisters
 //   Int, Float              the registers
 //   load(p, apart)          one k-quad of every row
 //   scales_q4s(p, apart)    8 int8 a tile: the scale in the lower half of a lane, nothing in the upper one
@@ -55,15 +56,15 @@ inline int32_t four_bytes(const void* p) {
   return x;
 }
 
-// For pshufb: two groups' 8 bytes as int16 side by side, four rows in each half of a register; of every two int16 the
-// lower or the upper one into both.
+// Indices for pshufb. kInPairs places two groups' 8 bytes side by side as int16, four rows in each half of a register.
+// The others copy the lower or the upper int16 of every pair into both.
 alignas(32) constexpr int8_t kInPairs[32] = {0, -1, 8,  -1, 1, -1, 9,  -1, 2, -1, 10, -1, 3, -1, 11, -1,
                                              4, -1, 12, -1, 5, -1, 13, -1, 6, -1, 14, -1, 7, -1, 15, -1};
 alignas(16) constexpr int8_t kTwiceLower[16] = {0, 1, 0, 1, 4, 5, 4, 5, 8, 9, 8, 9, 12, 13, 12, 13};
 alignas(16) constexpr int8_t kTwiceUpper[16] = {2, 3, 2, 3, 6, 7, 6, 7, 10, 11, 10, 11, 14, 15, 14, 15};
 
-// Fetches the lines of every tile of a register kAhead bytes ahead. always_inline: GCC takes a function that only
-// prefetches for one without effect and drops calls of it, silently.
+// Fetches the lines of every tile of a register kAhead bytes ahead.
+// always_inline: GCC silently drops calls of a function that only prefetches, because it seems to have no effect.
 template <class Rows, int kAhead, auto kHint>
 QWEN3CPU_INLINE void prefetch(const void* p, int64_t apart) {
   for (int i = 0; i < Rows::kTiles; ++i) _mm_prefetch(static_cast<const char*>(p) + i * apart + kAhead, kHint);
@@ -111,8 +112,8 @@ struct OffsetProduct {
   }
 };
 
-// A MatmulFn of a format, whose Product works on R registers of row tiles and T tokens at a time. Its start makes what
-// the sums of these tokens need, in scratch.
+// A MatmulFn of a format, whose Product works on R registers of row tiles and T tokens at a time. `Product::start`
+// computes the first values of these tokens' sums, in scratch.
 template <class Rows, class Product>
 void multiply(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
               float* y, int64_t ldy, uint8_t* scratch) {

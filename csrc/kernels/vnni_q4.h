@@ -1,8 +1,8 @@
 // q4 weights times int8 activations of few tokens by VPDPBUSD, for a variant's rows (vnni.h). Internal linkage.
 //
-// A group's sums start at -8 * (sum of the activations), so that they end as sum((n - 8) * x), at most 32 * 8 * 127 =
-// 32,512: they fit int16, and VPDPWSSD multiplies them by 8 s. Another one multiplies the sums of the activations of
-// two groups by their 3 s (z - 7). Both add to the int32 sum of the block.
+// A group's sums start at `-8 * (sum of the activations)`, so they end as `sum((n - 8) * x)`. That is at most
+// `32 * 8 * 127 = 32,512`, which fits int16, and VPDPWSSD multiplies it by `8 s`. Another VPDPWSSD multiplies the sums
+// of the activations of two groups by their `3 s (z - 7)`. Both add to the int32 sum of the block.
 #pragma once
 
 #include "kernels/vnni.h"
@@ -15,8 +15,8 @@ constexpr int kQ4Groups = Q4Block::kGroups;
 // By z: 3 (z - 7).
 alignas(16) constexpr int8_t kZeros[16] = {-21, -18, -15, -12, -9, -6, -3, 0, 3, 6, 9, 12, 15, 18, 21, 24};
 
-// eight_s[i][g]: 8 s of group g in the lower half of a lane. dot[i][t] = what the places of zero add. The last block
-// holds steps of zero for groups that it lacks, which meet what lies behind the sums.
+// eight_s[i][g]: 8 s of group g in the lower half of a lane. dot[i][t] = the terms of the places of zero. The last
+// block has steps of zero for missing groups. They are multiplied by the elements behind the sums.
 template <class Rows, int R, int T>
 QWEN3CPU_INLINE void start_q4_block(const Q4Block* const (&block)[R], int64_t apart, const int16_t* sum, int64_t sums,
                                     typename Rows::Int (&eight_s)[R][kQ4Groups], typename Rows::Int (&dot)[R][T]) {

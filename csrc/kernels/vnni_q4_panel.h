@@ -1,7 +1,7 @@
 // q4 weights times int8 activations of many tokens by VPDPBUSD, for a variant's rows (vnni.h). Internal linkage.
 //
-// A block of 256 k of some row tiles is unpacked once, with the steps multiplied in (vnni_q4_steps.h), and multiplied
-// with all tokens.
+// A block of 256 k of some row tiles is unpacked once, with the steps multiplied in (vnni_q4_steps.h). All tokens are
+// then multiplied by it.
 #pragma once
 
 #include "kernels/vnni_q4_steps.h"
@@ -9,7 +9,7 @@
 namespace qwen3cpu::vnni {
 namespace {
 
-constexpr int kPanelTokens = 256;  // whose results are kept while the blocks of k pass: 32 KiB for 4 row tiles
+constexpr int kPanelTokens = 256;  // tokens whose results are kept during all blocks of k: 32 KiB for 4 row tiles
 
 // A block of R registers of row tiles, ready to be multiplied: 8.5 KiB for 4 row tiles.
 template <class Rows, int R>
@@ -18,8 +18,7 @@ struct Panel {
   Steps<Rows, R> steps;
 };
 
-// Unpacks group g, and fetches what lies `ahead` bytes behind it: the block that comes next, when all tokens have met
-// this one.
+// Unpacks group g, and prefetches the same group of the next block, `ahead` bytes further on.
 template <class Rows>
 QWEN3CPU_INLINE void unpack_group(const Q4Block& block, int64_t apart, int64_t ahead, int g, typename Rows::Int s,
                                   typename Rows::Int* w, int registers) {
@@ -42,7 +41,7 @@ __attribute__((noinline)) void unpack(const Q4Block* const (&block)[R], int64_t 
       unpack_group<Rows>(*block[i], apart, ahead, g, panel.steps.step[g][i], panel.w[0] + i, R);
 }
 
-// acc[t][i] = fma(float(dot), scale_x[b], acc[t][i]) for block b of so many groups and T tokens.
+// acc[t][i] = fma(float(dot), scale_x[b], acc[t][i]) for block b, which has `groups` groups, and T tokens.
 template <class Rows, int R, int T>
 __attribute__((noinline)) void multiply_panel(const Panel<Rows, R>& panel, int groups, const Tokens& x, int b,
                                               typename Rows::Float* acc) {
@@ -85,7 +84,7 @@ void multiply_q4_rows(const Matrix& w, int tile, int apart, const Activations& x
   std::memset(scratch.acc, 0, sizeof(scratch.acc[0]) * static_cast<size_t>(n_tokens));
   for (int b = 0; b * Q4Block::kGroups < groups; ++b) {
     const int left = groups - b * Q4Block::kGroups, here = left < Q4Block::kGroups ? left : Q4Block::kGroups;
-    // Behind the last block come the first ones of the rows behind these.
+    // After the last block come the first blocks of the next rows.
     const int64_t to_next_rows = R * Rows::kTiles * tile_bytes(Format::q4, w.cols) - b * int64_t{sizeof(Q4Block)};
     unpack<Rows>(block, apart_bytes, left > here ? int64_t{sizeof(Q4Block)} : to_next_rows, here, scratch.panel);
     for_token_runs<Rows::kPanelRun>(x, first_token, n_tokens, reinterpret_cast<float*>(scratch.acc), row_floats,

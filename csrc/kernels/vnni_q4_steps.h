@@ -1,8 +1,8 @@
 // q4 weights with their steps multiplied in, times int8 activations by VPDPBUSD, for a variant's rows (vnni.h).
 // Internal linkage.
 //
-// Bytes n * s are at most 225. One sum runs over a block of 256 k, A = sum(n * s * x). What it lacks is the same for
-// every k of a group, and takes the sums of the activations, two groups in a VPDPWSSD:
+// Bytes n * s are at most 225. One sum runs over a block of 256 k, A = sum(n * s * x). The remaining term is the same
+// for every k of a group, so it is multiplied by the sums of the activations, two groups in a VPDPWSSD:
 //
 //   dot = 8 * A + sum over the groups of s * (3 (z - 7) - 64) * (sum of x)
 //
@@ -23,13 +23,13 @@ constexpr int kPairs = Q4Block::kGroups / 2;
 alignas(16) constexpr int8_t kPlaces[16] = {-85, -82, -79, -76, -73, -70, -67, -64,
                                             -61, -58, -55, -52, -49, -46, -43, -40};
 
-// What the scales of a block of R registers of row tiles say.
+// The unpacked scales of a block of R registers of row tiles.
 template <class Rows, int R>
 struct Steps {
   typename Rows::Int step[Q4Block::kGroups][R];  // s in both halves of a lane
   typename Rows::Int place[kPairs][R];           // s * (3 (z - 7) - 64) of two groups
 
-  // The last block holds zeros for groups that it lacks.
+  // The last block has zeros for missing groups.
   QWEN3CPU_INLINE void read(const Q4Block* const (&block)[R], int64_t apart) {
 #pragma GCC unroll 4
     for (int i = 0; i < R; ++i)
@@ -67,8 +67,8 @@ QWEN3CPU_INLINE void clear(typename Rows::Int (&sum)[T][R]) {
     for (int i = 0; i < R; ++i) sum[t][i] = Rows::set1(0);
 }
 
-// acc[t][i] = fma(float(8 * sum + what the places add), scale_x[b], acc[t][i]) for block b of so many groups. After an
-// odd last group comes what lies behind the sums of the activations, against a step of zero.
+// acc[t][i] = fma(float(8 * sum + terms of the places), scale_x[b], acc[t][i]) for block b, which has `groups` groups.
+// After an odd last group, a step of zero is multiplied by the element behind the sums of the activations.
 template <class Rows, int R, int T>
 QWEN3CPU_INLINE void finish_block(const typename Rows::Int (&places)[kPairs][R], int groups, const Tokens& x, int b,
                                   typename Rows::Int (&sum)[T][R], typename Rows::Float* acc) {
@@ -160,7 +160,7 @@ __attribute__((noinline)) void multiply_steps(const Matrix& w, int tile, int apa
 template <class Rows>
 void multiply_q4_steps(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token,
                        int n_tokens, float* y, int64_t ldy) {
-  // One token more than a run has makes the shortest runs.
+  // The shortest runs come from one token more than a run holds.
   constexpr int most = Rows::kStepsRun, half = Rows::kPanelLeast > most + 1 ? (most + 1) / 2 : most;
   constexpr int least = half < Rows::kStepsLeast ? half : Rows::kStepsLeast;
   for_token_runs<most, least>(x, first_token, n_tokens, y, ldy, [&](auto count, const Tokens& tokens, float* to) {

@@ -1,7 +1,7 @@
 // q4a weights times int8 activations by VPDPBUSD, for a variant's rows (vnni.h). Internal linkage.
 //
-// Each 32 k have a scale of their activations: their sums of n * x meet it as floats, and what they add up to in a
-// group meets the scale of its weights. The minimum of a group meets the sum of its inputs.
+// Each 32 k have a scale of their activations. Their sums of n * x are multiplied by it as floats. The total of a group
+// is multiplied by the scale of its weights, and the sum of its inputs by its minimum.
 #pragma once
 
 #include "kernels/q4a_sums.h"
@@ -10,8 +10,10 @@
 namespace qwen3cpu::vnni {
 namespace {
 
-// Adds group g of a block of R registers of row tiles to acc; n: groups of 32 that it has; q, scale_x: the activations
-// of the first of them and their scales; sums: [tokens][groups in all], of this group first.
+// Adds group g of a block of R registers of row tiles to acc.
+//   n           groups of 32 in it
+//   q, scale_x  the activations of the first of these, and their scales
+//   sums        [tokens][groups in all], from this group on
 template <int G, class Rows, int R, int T>
 QWEN3CPU_INLINE void add_group(const Q4aBlock<G>* const (&block)[R], int64_t apart, int g, int n, const Tokens& x,
                                const int8_t* q, const float* scale_x, const float* sums, int groups,

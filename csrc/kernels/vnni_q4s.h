@@ -1,7 +1,7 @@
 // q4s weights times int8 activations by VPDPBUSD, for a variant's rows (vnni.h). Internal linkage.
 //
-// A group's sums start at -8 * (sum of the activations), so that they end as sum((q - 8) * x), at most 32 * 8 * 127 =
-// 32,512: they fit int16, and VPDPWSSD multiplies them by the group's scale.
+// A group's sums start at `-8 * (sum of the activations)`, so they end as `sum((q - 8) * x)`. That is at most
+// `32 * 8 * 127 = 32,512`, which fits int16, and VPDPWSSD multiplies it by the group's scale.
 #pragma once
 
 #include "kernels/vnni.h"

@@ -1,6 +1,6 @@
 // q8 weights times int8 activations by VPDPBUSD, for a variant's rows (vnni.h). Internal linkage.
 //
-// A group's sums start at -128 * (sum of the activations), which takes the offset of the weights off.
+// A group's sums start at -128 * (sum of the activations), which corrects the offset of the weights.
 #pragma once
 
 #include "kernels/vnni.h"
@@ -8,7 +8,7 @@
 namespace qwen3cpu::vnni {
 namespace {
 
-// acc[i][t] = fma(float(dot), scale_w * scale_x, acc[i][t]) for group g of the matrix, which is `in_block` in its
+// acc[i][t] = fma(float(dot), scale_w * scale_x, acc[i][t]) for group g of the matrix, which is group `in_block` of its
 // blocks.
 template <class Rows, int R, int T>
 QWEN3CPU_INLINE void add_group(const Q8Block* const (&block)[R], int64_t apart, int in_block, int g, const Tokens& x,

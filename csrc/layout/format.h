@@ -1,12 +1,14 @@
-// What packed weights, quantised activations and the planes of the KV cache look like in memory. No code that computes
-// with them lives here.
+// The memory layout of packed weights, quantised activations and the planes of the KV cache. The code that computes
+// with them is elsewhere.
 //
-// Every weight format stores a matrix [rows, cols] (cols is the summed dimension k) as *row tiles* of 8 rows, so that
-// one SIMD lane owns one output row and no horizontal sums are needed. Missing rows of the last tile are zero weights.
-// So are missing k of the last group, except in q4 and q4a, whose levels need not include zero: they meet inputs of
-// zero. A row tile is a run of blocks along k; the last block may be cut short after a whole group. Every block starts
-// on a 64-byte boundary relative to the matrix. A block says how many columns it has (kCols), how many of them form a
-// group (kGroupCols), and the bytes of its scales and of each group (kScaleBytes, kGroupBytes).
+// Every weight format stores a matrix [rows, cols] as *row tiles* of 8 rows; cols is the summed dimension k. One SIMD
+// lane computes one output row, so no horizontal sums are needed. Missing rows of the last tile are zero weights.
+// Missing k of the last group are zero weights too, except in q4 and q4a, whose levels need not include zero. In these
+// formats they are multiplied by inputs of zero.
+//
+// A row tile is a run of blocks along k. The last block may end early, after a whole group. Every block starts on a
+// 64-byte boundary relative to the matrix. Each block struct defines how many columns it has (kCols), how many of them
+// form a group (kGroupCols), and the bytes of its scales and of each group (kScaleBytes, kGroupBytes).
 //
 //   matrix = [row tile 0][row tile 1]...[row tile n-1][row scales: float x 8 per row tile, formats with row scales
 //   only]
@@ -29,7 +31,7 @@ enum class Format : uint8_t {
 
 // The forms in which a linear layer takes its input.
 enum class Activation : uint8_t {
-  f32,     // float as it is
+  f32,     // float
   i8g32,   // int8, one float scale per 32 k
   i8g256,  // int8, one float scale per 256 k
 };
@@ -55,8 +57,7 @@ static_assert(sizeof(Bf16Block) == kCacheLine);
 //   byte 0      [4 groups][8 rows] f16 scales                     64 bytes
 //   byte 64     [4 groups][8 quads of k][8 rows][4 k] uint8       1,024 bytes
 //
-// The offset of 128 makes both nibbles unsigned, which AVX2's maddubs (unsigned x signed) multiplies without
-// saturation.
+// The offset of 128 makes the bytes unsigned, because VPDPBUSD multiplies unsigned by signed bytes.
 struct Q8Block {
   static constexpr int kGroups = 4;
   static constexpr int kCols = kGroups * kGroup, kGroupCols = kGroup;
@@ -66,12 +67,12 @@ struct Q8Block {
 };
 static_assert(sizeof(Q8Block) == 17 * kCacheLine);
 
-// q4: w = row_scale * s * (8 (n - 8) + 3 (z - 7)), n 0..15 for each weight, s and z 0..15 for each row and 32 k,
+// q4: `w = row_scale * s * (8 (n - 8) + 3 (z - 7))`, n 0..15 for each weight, s and z 0..15 for each row and 32 k,
 // row_scale float for each row. 4.25 bits per weight + 32/cols.
 //
-// In steps of 8 * row_scale * s the levels are n - 8 + 3/8 (z - 7): they lie evenly, and z moves where zero falls among
-// them by 3/8 of a step at a time, over as far as weights that are nearly symmetric need. The sum of a group's n * x is
-// multiplied by s, and the sum of its x by s * (z - 7), which fits int8 (-105..120).
+// In steps of `8 * row_scale * s` the levels are `n - 8 + 3/8 (z - 7)`. They are evenly spaced, and z moves zero among
+// them by 3/8 of a step at a time. The range of z is as wide as nearly symmetric weights need. The sum of a group's
+// `n * x` is multiplied by s, and the sum of its x by `s * (z - 7)`, which fits int8 (-105..120).
 //
 //   byte 0      [8 groups][8 rows]: bits 0-3 = s, bits 4-7 = z    64 bytes
 //   byte 64     [8 groups][4 vectors][8 rows][4 k] two nibbles    1,024 bytes
@@ -87,21 +88,20 @@ struct Q4Block {
 };
 static_assert(sizeof(Q4Block) == 17 * kCacheLine);
 
-inline constexpr int kQ4Middle = 8, kQ4LevelParts = 8;     // of n; a step has so many parts,
-inline constexpr int kQ4ZeroMiddle = 7, kQ4ZeroParts = 3;  // and z moves the levels by so many of them
-inline constexpr int kQ4LeastZero = -7, kQ4MostZero = 8;   // of z less its middle
+inline constexpr int kQ4Middle = 8, kQ4LevelParts = 8;     // the middle of n; parts of a step
+inline constexpr int kQ4ZeroMiddle = 7, kQ4ZeroParts = 3;  // the middle of z; parts by which 1 in z moves the levels
+inline constexpr int kQ4LeastZero = -7, kQ4MostZero = 8;   // the range of z - kQ4ZeroMiddle
 inline constexpr int kQ4MostScale = 15;
 inline constexpr float kQ4ZeroStep = float{kQ4ZeroParts} / float{kQ4LevelParts};
 
-// In steps: from the lowest level to the highest; how far they reach below and above zero, z at the end of its range.
+// In steps: from the lowest level to the highest; the farthest that levels reach below and above zero, by choice of z.
 inline constexpr float kQ4Range = 15;
 inline constexpr float kQ4Below = kQ4Middle - kQ4ZeroStep * kQ4LeastZero;
 inline constexpr float kQ4Above = kQ4Range - kQ4Middle + kQ4ZeroStep * kQ4MostZero;
 
-// q4x2: a matrix in q4, and behind it what it leaves of the weights, in q4 again: w is the sum of both. 8.5 bits per
-// weight
-// + 64/cols. The first part alone has the products to within a twentieth of their size, for half of the bytes: the head
-// is multiplied by it, and only the rows that may matter are multiplied by the second part too.
+// q4x2: a matrix in q4, and behind it the rounding error of this matrix, in q4 as well. w is the sum of both.
+// 8.5 bits per weight + 64/cols. The first part alone gives the products to within a tenth of their spread, for half
+// of the bytes. So the head is multiplied by the first part, and only the rows that may matter by the second part too.
 //
 //   byte 0                           the first part, a matrix in q4
 //   byte second_part(rows, cols)     the second part, a matrix in q4
@@ -113,10 +113,10 @@ struct Q4x2Block {
 static_assert(sizeof(Q4x2Block) == 34 * kCacheLine);
 
 // q4s: w = row_scale * scale * (q - 8), scale int8 (-127..127) per row and 32 k, row_scale float per row.
-// 4.25 bits per weight + 32/cols. Files of format version 2 call it q4. It is read and multiplied, no longer written.
+// 4.25 bits per weight + 32/cols. Files of format version 2 call it q4. It is read and multiplied, but never written.
 //
 //   byte 0      [8 groups][8 rows] int8 scales                    64 bytes
-//   byte 64     nibbles as in q4: q in the place of n             1,024 bytes
+//   byte 64     nibbles as in q4, with q instead of n             1,024 bytes
 struct Q4sBlock {
   static constexpr int kGroups = 8;
   static constexpr int kCols = kGroups * kGroup, kGroupCols = kGroup;
@@ -127,7 +127,7 @@ struct Q4sBlock {
 static_assert(sizeof(Q4sBlock) == 17 * kCacheLine);
 
 // q4a32, q4a64, q4a128: w = scale * n + minimum, n 0..15 for each weight, scale and minimum float for each row and G k:
-// 6, 5 and 4.5 bits per weight. They hold what other quantisers have made, value by value: AWQ, GPTQ, MLX, Q4_K.
+// 6, 5 and 4.5 bits per weight. They hold the weights of other quantisers without rounding: AWQ, GPTQ, MLX, Q4_K.
 //
 //   byte 0             [256/G groups][8 rows] float scales          8,192/G bytes
 //   byte 8,192/G       [256/G groups][8 rows] float minima          8,192/G bytes
@@ -148,13 +148,13 @@ static_assert(sizeof(Q4aBlock<32>) == 24 * kCacheLine && sizeof(Q4aBlock<128>) =
 constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
-// `bytes` rounded up to an odd number of cache lines, for the distance between rows of a workspace: rows a power of two
-// apart would fall into the same few sets of the caches.
+// `bytes` rounded up to an odd number of cache lines, for the distance between rows of a workspace. Rows whose distance
+// is a power of two would fall into the same few sets of the caches.
 constexpr int64_t spread_lines(int64_t bytes) { return (round_up(bytes, kCacheLine) / kCacheLine | 1) * kCacheLine; }
 
 constexpr int row_tiles(int rows) { return ceil_div(rows, kTileRows); }
 
-// Rows with those that pad the last tile.
+// Rows, including those that pad the last tile.
 constexpr int64_t padded_rows(int rows) { return int64_t{row_tiles(rows)} * kTileRows; }
 
 // Floats from one token's outputs to the next: whole row tiles, and an odd number of cache lines.
@@ -274,7 +274,7 @@ constexpr int kv_scale_bytes(KvFormat format) {
 //
 //   keys    [8 groups of positions][head_dim_padded][8 positions] in the KV format: one position per SIMD lane
 //   values  [64 positions][head_dim_padded] in the KV format: one dimension per SIMD lane
-//   both    then, in formats with scales, [64 positions] float: what the position's numbers are multiplied by
+//   both    then, in formats with scales, [64 positions] float: the factor of the position's numbers
 //
 // q8: x = scale * q, q int8 (-127..127), one scale per KV head and position for the key and one for the value.
 constexpr int64_t kv_data_bytes(KvFormat format, int head_dim_padded) {

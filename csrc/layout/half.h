@@ -1,5 +1,6 @@
-// float <-> IEEE half and bfloat16 in plain integer code, round to nearest even. Works with denormals flushed to zero:
-// no subnormal float is ever an operand. Internal linkage, so that no file's copy is shared with another's.
+// float <-> IEEE half and bfloat16 in plain integer code, round to nearest even. It works with denormals flushed to
+// zero, because no operand is a subnormal float. Internal linkage, so that files compiled for different CPUs do not
+// share a copy.
 #pragma once
 
 #include <cstdint>

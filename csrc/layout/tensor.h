@@ -29,9 +29,9 @@ inline Matrix second_part_of(const Matrix& w) {
 // Inputs of a linear layer, [n_tokens, cols]. Which pointers are set depends on the Activation form.
 //   f32             `f32`
 //   i8g32, i8g256   `q`, `scale`, `sum`
-// Columns are padded with zeros to `stride`, a multiple of 32; of f32 the stride may be any and nothing is padded.
-// Behind the last token lie kActivationSlack readable elements of `q` and `sum`, so that kernels may read whole
-// registers; what they hold does not matter.
+// Columns are padded with zeros to `stride`, a multiple of 32. The form `f32` may have any stride and is not padded.
+// `kActivationSlack` readable elements of `q` and `sum` follow the last token, so that kernels may read whole
+// registers. Their values do not matter.
 inline constexpr int kActivationSlack = 128;
 
 struct Activations {

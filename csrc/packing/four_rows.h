@@ -34,7 +34,7 @@ void store_nibbles(const int8_t* const (&q)[kGroup], int first_row, int rows, Bl
       block.q[g][i / 4][first_row + r][i % 4] = static_cast<uint8_t>((q[i][r] + 8) | (q[i + kGroup / 2][r] + 8) << 4);
 }
 
-// A row so small that its scale would be subnormal is stored as zeros: subnormals are flushed when the kernels run.
+// A row so small that its scale would be subnormal is stored as zeros, because kernels flush subnormals to zero.
 inline float normal_or_zero(float row_scale) { return row_scale >= FLT_MIN ? row_scale : 0.0f; }
 
 }  // namespace qwen3cpu::packing

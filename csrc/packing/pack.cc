@@ -1,4 +1,4 @@
-// Going from tile to tile.
+// Packs and reads a matrix tile by tile.
 #include "packing/pack.h"
 
 #include "packing/pack_formats.h"

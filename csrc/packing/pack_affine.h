@@ -1,4 +1,4 @@
-// Weights that another quantiser has rounded to sixteen levels, written into q4a without a change.
+// Weights that another quantiser has rounded to sixteen levels, written to q4a unchanged.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ struct AffineRows {
   const float* minimum;  // the same
 };
 
-// Writes rows [first_row, first_row + n_rows) of the source, at most 8, as a row tile of q4a32, q4a64 or q4a128.
+// Writes rows `[first_row, first_row + n_rows)` of the source, at most 8, as a row tile of q4a32, q4a64 or q4a128.
 void pack_affine_tile(Format format, const AffineRows& rows, int first_row, int n_rows, uint8_t* tile);
 
 }  // namespace qwen3cpu

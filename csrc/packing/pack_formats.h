@@ -1,4 +1,4 @@
-// What packing needs from each weight format; pack_<format>.cc files define it, pack.cc calls it.
+// The functions of each weight format for packing. Files pack_<format>.cc define them, and pack.cc calls them.
 #pragma once
 
 #include "layout/tensor.h"
@@ -6,11 +6,11 @@
 
 namespace qwen3cpu::packing {
 
-// Where a row tile of a matrix belongs.
+// The place of a row tile of a matrix.
 struct TilePlace {
   uint8_t* tile;      // tile_bytes(format, cols); of q4x2 that of its first part
   float* row_scales;  // float[8], formats with row scales and the first part of q4x2 only
-  int64_t second;     // bytes from there to the second part of q4x2
+  int64_t second;     // q4x2 only: bytes from `tile` and `row_scales` to those of the second part
 };
 
 // Writes one row tile.

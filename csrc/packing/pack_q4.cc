@@ -1,4 +1,4 @@
-// q4: for every row and 32 weights the step and the place of zero of least squared error are searched.
+// q4: searches the step and the place of zero of least squared error for every row and 32 weights.
 #include <cfloat>
 #include <cmath>
 #include <cstring>
@@ -19,7 +19,7 @@ Rows all(float x) { return Rows{x, x, x, x}; }
 struct Group {
   Rows w[kGroup];
   Rows least, most;
-  Rows magnitude;  // what they are divided by; 0 where they are so small that nothing is left of them
+  Rows magnitude;  // their divisor; 0 where the weights are so small that they are stored as zeros
 };
 
 Group read_group(const float (&w)[kGroup][kTileRows], int first_row) {
@@ -38,7 +38,7 @@ Group read_group(const float (&w)[kGroup][kTileRows], int first_row) {
   return group;
 }
 
-// Where the levels lie: w is near step * (n - 8 + moved).
+// The shift of the levels by the place of zero, in steps: w is near step * (n - 8 + moved).
 Rows moved(Rows zero) { return (zero - all(kQ4ZeroMiddle)) * all(kQ4ZeroStep); }
 
 Rows squared_error(const Group& group, Rows step, Rows zero) {
@@ -62,8 +62,8 @@ struct Choice {
   }
 };
 
-// The best of some zeros for a step that is above 0: `zeros` on each side of the one that puts the middle of the levels
-// into that of the weights.
+// Tries several zeros for a step above 0: the one that puts the middle of the levels nearest to that of the weights,
+// and `zeros` on each side of it.
 void try_step(const Group& group, Rows step, int zeros, Choice& choice) {
   const Rows middle = (group.least + group.most) * all(0.5f) / step;
   const Rows nearest = round_to_integer((middle + all(0.5f)) / all(kQ4ZeroStep)) + all(kQ4ZeroMiddle);
@@ -116,7 +116,7 @@ void write_group(const Group& group, Rows wanted, Rows row_scale, int zeros, int
 
 }  // namespace
 
-// The outermost levels, which lie up to half a step beyond the weights, are finite then.
+// With this limit the outermost levels, up to half a step beyond the weights, are finite.
 const float q4::largest = FLT_MAX / 2;
 
 void q4::pack_tile(const TileRows& rows, const TilePlace& to) { pack_q4_tile(rows, kThoroughSearch, to); }

@@ -1,4 +1,5 @@
-// q4a: sixteen levels from the least weight of a group to the largest. What other quantisers made is written as it is.
+// q4a: sixteen levels from the least weight of a group to the largest. Levels of other quantisers are written
+// unchanged.
 #include <cfloat>
 #include <cmath>
 #include <cstring>
@@ -12,7 +13,7 @@ namespace {
 
 constexpr float kTop = 15.0f;  // the highest level
 
-// As the kernels see it: they flush subnormals.
+// x with subnormals flushed to zero, as in the kernels.
 float flushed(float x) { return std::fabs(x) >= FLT_MIN ? x : 0.0f; }
 
 template <int G>

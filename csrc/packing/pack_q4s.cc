@@ -1,7 +1,7 @@
-// q4s: for every row and 32 weights the scale of least squared error is searched.
+// q4s: searches the scale of least squared error for every row and 32 weights.
 //
-// A group is first divided by -(its weight of largest magnitude), so that this weight becomes -1, which the level -8 is
-// for; the sign goes into the group's scale. Then all groups are searched with the same candidate scales 1 / c.
+// A group is first divided by -(its weight of largest magnitude). So this weight becomes -1, for which the level -8 is
+// used, and the sign goes into the group's scale. Then all groups are searched with the same candidate scales 1 / c.
 #include <cfloat>
 #include <cmath>
 #include <cstring>
@@ -13,8 +13,8 @@
 namespace qwen3cpu::packing {
 namespace {
 
-// -1/c for the weight of largest magnitude. On Gaussian groups of 32 this grid and one least-squares step are within
-// 0.01 dB of a grid ten times as fine; c below 5.5 or above 9 is hardly ever the best.
+// The grid of c. On Gaussian groups of 32 this grid and one least-squares step are within 0.01 dB of a grid ten times
+// as fine. A c below 5.5 or above 9 is hardly ever the best.
 constexpr float kFirstLevel = 5.5f;
 constexpr float kLevelStep = 0.25f;
 constexpr int kLevels = 15;
@@ -32,8 +32,8 @@ void normalize(const float (&w)[kGroup][kTileRows], int first_row, Group& group)
       const float x = w[i][first_row + lane];
       extreme = std::fabs(x) > std::fabs(extreme) ? x : extreme;
     }
-    // What is so small is zero in the row scale as well (see normal_or_zero). Not a product with 1 / extreme, which
-    // would be subnormal for the largest weights.
+    // Weights so small have a row scale of zero as well (see normal_or_zero). The others are divided, because 1 /
+    // extreme would be subnormal for the largest weights.
     const bool zero = std::fabs(extreme) < FLT_MIN * 16.0f;
     const float divisor = zero ? FLT_MAX : -extreme;
     for (int i = 0; i < kGroup; ++i) group.u[i][lane] = w[i][first_row + lane] / divisor;
@@ -50,7 +50,7 @@ Rows squared_error(const Group& group, Rows scale, Rows inverse) {
   return error;
 }
 
-// The scale of least error for quantised values held fixed: sum(u q) / sum(q^2).
+// The scale of least error for given quantised values: sum(u q) / sum(q^2).
 Rows least_squares_scale(const Group& group, Rows inverse) {
   Rows uq = {}, qq = {};
   for (int i = 0; i < kGroup; ++i) {
@@ -79,7 +79,7 @@ Rows search_scale(const Group& group) {
   return error < best_error ? usable : ones / best_level;
 }
 
-// The integer scale of least error near |scale| / row_scale, and what one step of q is in units of negated_extreme.
+// The integer scale of least error near |scale| / row_scale, and the size of one step of q in units of negated_extreme.
 struct IntegerScale {
   Rows value;  // 0..127
   Rows step;

@@ -1,4 +1,4 @@
-// q4x2: q4, and what that leaves in q4 once more.
+// q4x2: the weights in q4, and their rounding error in q4 as well.
 #include <cfloat>
 #include <vector>
 

@@ -1,6 +1,6 @@
-// q8: for every row and 32 weights the f16 scale of least squared error is searched, from the largest weight at 127
-// down to the largest weight at 119. A finer step rounds better on average, but how well 32 weights happen to fall on
-// the steps differs more than that.
+// q8: searches the f16 scale of least squared error for every row and 32 weights, from the largest weight at 127 down
+// to the largest weight at 119. A finer step rounds better on average. But the errors of 32 weights differ more by
+// chance, by how close the weights are to multiples of the step.
 #include <cstring>
 
 #include "layout/half.h"
@@ -10,24 +10,25 @@
 namespace qwen3cpu::packing {
 namespace {
 
-// Largest levels that are tried. 0.25 apart instead of 0.5 gains another 0.1 dB, below 119 as much.
-constexpr float kFirstLevel = 127.0f;  // first: weights that had 127 levels before come back exactly
+// The levels of the largest weight that are tried. A step of 0.25 instead of 0.5 would gain another 0.1 dB, and levels
+// below 119 as much.
+constexpr float kFirstLevel = 127.0f;  // tried first, so that weights that were stored with 127 levels stay exact
 constexpr float kLevelStep = 0.5f;
 constexpr int kLevels = 17;
-constexpr int kTogether = 4;  // after the first
+constexpr int kTogether = 4;  // scales tried at a time, after the first
 
 typedef int32_t Bits __attribute__((vector_size(16)));
 
-// Of four rows.
+// The scales of four rows.
 struct Scales {
   Bits half;
   Rows value;
   Rows inverse;
 };
 
-// The smallest half that is at least amax / level, so that nothing is clipped; infinite beyond the largest.
+// The smallest half that is at least amax / level, so that nothing is clipped. It is infinite beyond the largest half.
 Scales largest_at(float level, Rows amax) {
-  constexpr int32_t kDropped = (1 << 13) - 1;  // what a half's fraction lacks of a float's
+  constexpr int32_t kDropped = (1 << 13) - 1;  // the bits of a float's fraction that a half does not have
   constexpr int32_t kLeastNormal = 113 << 23, kBeyond = 143 << 23, kHalfInfinity = 0x7c00;
   const Bits infinity = Bits{} + (255 << 23);
   const Rows x = amax / level;
@@ -42,7 +43,7 @@ Scales largest_at(float level, Rows amax) {
   return {half < kHalfInfinity ? half : Bits{} + kHalfInfinity, value, half == 0 ? Rows{} : 1.0f / value};
 }
 
-// Of several scales at once: each sum is a chain of additions, and one alone would wait for its own.
+// The errors of several scales at once. Each sum is a chain of additions, and several chains hide its latency.
 template <int N>
 void squared_errors(const Rows (&w)[kGroup], const Scales (&scales)[N], Rows (&error)[N]) {
   for (const Rows& x : w)

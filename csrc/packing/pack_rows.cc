@@ -1,4 +1,4 @@
-// Shares row tiles out to a team.
+// Divides row tiles among the threads of a team.
 #include "packing/pack_rows.h"
 
 #include <algorithm>

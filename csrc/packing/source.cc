@@ -1,4 +1,4 @@
-// Reading source rows, and finding what cannot be packed.
+// Reads source rows, and finds weights that cannot be packed.
 #include "packing/source.h"
 
 #include <cstring>

@@ -31,7 +31,7 @@ class TileRows {
   TileRows(Source source, const void* from, int rows, int cols)
       : source_(source), from_(from), rows_(rows), cols_(cols) {}
   int cols() const { return cols_; }
-  // Columns [first, first + 32) of all 8 rows, transposed; rows and columns that do not exist are 0.
+  // Columns [first, first + 32) of all 8 rows, transposed. Missing rows and columns are 0.
   void columns(int first, float (&out)[kGroup][kTileRows]) const;
   // The first weight whose magnitude is above `largest` or that is NaN; row counts within the tile.
   std::optional<Unpackable> first_above(float largest) const;

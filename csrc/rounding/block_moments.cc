@@ -35,7 +35,7 @@ void add_tile(const float* x, int tokens, int width, int row, int column, float*
     for (int j = 0; j < 2; ++j) std::memcpy(sums + int64_t{row + i} * block + column + j * kLanes, &total[i][j], 16);
 }
 
-// The same for the whole block. strip: room for its columns side by side, a few zeros after the last.
+// The same for the whole block. strip: scratch for its columns side by side, with a few zeros after the last.
 void add_block(const float* x, int tokens, int cols, int first, int block, float* moments, float* strip) {
   const int present = std::min(block, cols - first);
   const auto width = static_cast<int>(round_up(present, kWide));
@@ -48,7 +48,7 @@ void add_block(const float* x, int tokens, int cols, int first, int block, float
       add_tile(strip, tokens, width, row, column, moments, block);
 }
 
-// Takes m = R R', R upper triangular, from the last column to the first. False when m is not positive definite.
+// Factors m = R R', R upper triangular, from the last column to the first. False when m is not positive definite.
 bool factor(const double* m, int n, double* r) {
   for (int j = n - 1; j >= 0; --j) {
     const double* right = r + int64_t{j} * n;
@@ -63,7 +63,7 @@ bool factor(const double* m, int n, double* r) {
   return true;
 }
 
-// inverse = r^-1, row by row from the last: a row of the inverse is a sum of the rows behind it.
+// inverse = r^-1, row by row from the last, because a row of the inverse is a sum of the rows after it.
 void invert(const double* r, int n, double* inverse) {
   for (int i = n - 1; i >= 0; --i) {
     const double* from = r + int64_t{i} * n;

@@ -1,4 +1,5 @@
-// Sixteen rows at a time go to the kernel, transposed, and come back as q4 blocks; rows do not depend on each other.
+// Passes sixteen rows at a time to the kernel, transposed, and stores the results in q4 blocks. Rows do not depend on
+// each other.
 #include "rounding/round_q4.h"
 
 #include <algorithm>
@@ -14,7 +15,7 @@
 namespace qwen3cpu {
 namespace {
 
-// A run with its moments in the kernel's form, for weights that stand side by side.
+// A run with its moments in the kernel's form, for weights that are side by side.
 class Run {
  public:
   Run(const ColumnRun& run, const SourceRows& w, int cols)
@@ -30,7 +31,7 @@ class Run {
     for (int64_t i = 0; i < n; ++i) {
       const double diagonal = run.factor[i * (n + 1)];
       for (int64_t j = i; j < n; ++j) u_[i * n + j] = static_cast<float>(run.factor[i * n + j] / diagonal);
-      // What a column of padding is rounded to does not matter.
+      // The result for a column of padding does not matter.
       importance_[i] = run.to[i] < cols ? static_cast<float>(least / diagonal * (least / diagonal)) : 0.0f;
       inverse_diagonal_[i] = static_cast<float>(1.0 / diagonal);
     }
@@ -39,7 +40,7 @@ class Run {
     present_ = std::min(*last + 1, w.cols) - first_;
   }
 
-  // Rows [first_row, first_row + 16) as far as they exist; two row tiles at `tiles`.
+  // Rounds rows [first_row, first_row + 16), as far as they exist, into two row tiles at `tiles`.
   void round(int first_row, const float* row_scales, uint8_t* tiles, float* errors) const {
     alignas(64) float columns[kMostRunColumns][kRoundRows], row_scale[kRoundRows] = {};
     int8_t q[kMostRunColumns][kRoundRows];
@@ -69,7 +70,7 @@ class Run {
     }
   }
 
-  // Group g of the run, 8 rows from `row` on.
+  // Stores group g of the run, 8 rows from `row` on.
   void store(int g, const int8_t* scale, const int8_t* zero, const int8_t (*q)[kRoundRows], int row,
              uint8_t* tile) const {
     const int* to = run_.to + g * kGroup;

@@ -1,10 +1,10 @@
-// Rounding to q4 with the errors fed back: what rounding a column does to the outputs is made up for by the columns
-// that come after it (GPTQ, arXiv 2210.17323).
+// Rounding to q4 with error feedback (GPTQ, arXiv 2210.17323): later columns compensate the error that rounding a
+// column causes in the outputs.
 //
-// For inputs of second moments H the loss of a row is (w - q) H (w - q)'. With H^-1 = U' U, U upper triangular, that is
-// the sum over columns, in order, of e_i^2, e_i = (w_i - q_i) / U_ii, when every rounded column subtracts e_i U_ij from
-// the columns j behind it. Here are the columns of some groups at a time; the caller subtracts errors * U from the
-// rest.
+// For inputs with second moments H the loss of a row is `(w - q) H (w - q)'`. Let `H^-1 = U' U`, U upper triangular,
+// and let every rounded column i subtract `e_i U_ij` from the columns j after it, with `e_i = (w_i - q_i) / U_ii`. Then
+// the loss is the sum of `e_i^2` over all columns. The functions here round the columns of some groups at a time. The
+// caller subtracts errors * U from the columns after them.
 #pragma once
 
 #include "packing/pack.h"
@@ -13,7 +13,7 @@ namespace qwen3cpu {
 
 inline constexpr int kMostRunColumns = 256;
 
-// Weights [rows][cols] as a checkpoint stores them; a row begins `stride` elements after the one before.
+// Weights [rows][cols] in a checkpoint's type. A row begins `stride` elements after the previous one.
 struct SourceRows {
   Source source;
   const void* data;
@@ -28,18 +28,18 @@ struct SourceRows {
 
 // Columns that are rounded together, in this order.
 struct ColumnRun {
-  const int* from;      // [n]: where their weights are; from the source's `cols` on are zeros
-  const int* to;        // [n]: their places in the matrix; every 32 from the start are those of one group, in any order
+  const int* from;      // [n]: source columns; a number from the source's `cols` on means zeros
+  const int* to;        // [n]: columns in the matrix; every 32 from the start form one group, in any order
   int n;                // a multiple of 32 up to kMostRunColumns; places from the matrix' `cols` on are padding
-  const float* factor;  // [n][n]: their part of U
+  const float* factor;  // [n][n]: the part of U for these columns
 };
 
 // Writes the row scales of a q4 matrix for these weights.
 void start_rounding(const SourceRows& w, uint8_t* matrix, int threads);
 
-// Rounds the columns of a run into their place in `matrix`, of `cols` columns, and leaves e in errors [rows][n] unless
-// that is nullptr. The scale of each group and row is that of least loss within the group, feedback included, among
-// those tried (RoundQ4Fn in kernels/table.h).
+// Rounds the columns of a run into their place in `matrix`, which has `cols` columns. Writes e to errors [rows][n],
+// unless that is nullptr. Each group and row gets the tried scale with the least loss within the group, including
+// feedback (RoundQ4Fn in kernels/table.h).
 void round_columns(const SourceRows& w, int cols, const ColumnRun& run, uint8_t* matrix, float* errors, int threads);
 
 }  // namespace qwen3cpu

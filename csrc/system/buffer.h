@@ -11,7 +11,7 @@ namespace qwen3cpu {
 template <class T>
 class Buffer {
  public:
-  // At least n elements, uninitialised where new.
+  // Makes room for at least n elements. New memory is uninitialised.
   T* reserve(int64_t n) {
     if (n > capacity_) {
       data_.reset();

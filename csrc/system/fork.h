@@ -1,4 +1,4 @@
-// What is to happen when the process forks. A system without forks never calls anything.
+// Functions that run when the process forks. A system without forks never calls them.
 #pragma once
 
 namespace qwen3cpu {

@@ -1,4 +1,4 @@
-// All locks of the engine, and what becomes of them at a fork.
+// All locks of the engine, and their handling at a fork.
 #include "system/fork_locks.h"
 
 #include <unordered_set>
@@ -59,7 +59,9 @@ WatchedLock::~WatchedLock() { ForkLocks::all().remove(ForkLocks::all().watched, 
 
 void WatchedLock::lock() {
   if (lost_)
-    throw Error("expected a process that forked while no other thread was here, found one that forked during a call");
+    throw Error(
+        "expected a process that forked while no other thread used the model, found one that forked during a call: "
+        "load the model in this process again, or start it by multiprocessing's \"spawn\"");
   mutex_.lock();
 }
 

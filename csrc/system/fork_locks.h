@@ -1,12 +1,12 @@
-// Locks of an engine whose process may fork. Only the thread that forks goes on in the child process: what another one
-// had locked would stay locked there for ever, with what it guards half changed.
+// Locks of an engine whose process may fork. Only the thread that forks exists in the child process. A lock that
+// another thread held would stay locked there for ever, and the data that it guards may be half changed.
 #pragma once
 
 #include <mutex>
 
 namespace qwen3cpu {
 
-// For work of any length. In a child process `lock` throws Error when the thread that held it at the fork is missing.
+// A lock for work of any length. In a child process `lock` throws Error if another thread held it at the fork.
 class WatchedLock {
  public:
   WatchedLock();
@@ -24,8 +24,8 @@ class WatchedLock {
   bool lost_ = false;
 };
 
-// For a few instructions, none of which locks anything of the engine: a fork waits until it is open, so what it guards
-// is whole in the child.
+// A lock for a few instructions, none of which takes another lock of the engine. A fork waits until it is free, so the
+// data that it guards is consistent in the child.
 class BriefLock {
  public:
   BriefLock();

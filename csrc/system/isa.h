@@ -1,4 +1,5 @@
-// What this CPU and its operating system can run. Functions of another architecture are not defined.
+// The instruction sets that this CPU and its operating system can run. Functions of other architectures are not
+// defined.
 #pragma once
 
 namespace qwen3cpu {

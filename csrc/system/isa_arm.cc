@@ -1,5 +1,5 @@
-// 64-bit ARM: what the kernel reports, HWCAP on Linux and sysctl on macOS. Compiled for the baseline CPU: nothing here
-// may need what it asks about.
+// 64-bit ARM: asks the operating system, by HWCAP on Linux and sysctl on macOS. Compiled for the baseline CPU, because
+// this code must not use the instructions that it looks for.
 #include "system/isa.h"
 
 #if defined(__aarch64__)
@@ -17,7 +17,7 @@ namespace {
 
 #if defined(__linux__)
 
-// Bits of the kernel's interface, which older headers lack.
+// Bits of the Linux interface, which older headers lack.
 bool detect_dotprod() { return (getauxval(AT_HWCAP) & 1ul << 20) != 0; }  // HWCAP_ASIMDDP
 bool detect_i8mm() { return (getauxval(AT_HWCAP2) & 1ul << 13) != 0; }    // HWCAP2_I8MM
 

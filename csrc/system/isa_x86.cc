@@ -1,4 +1,5 @@
-// x86-64: CPUID and XGETBV. Compiled for the baseline CPU: nothing here may need what it asks about.
+// x86-64: CPUID and XGETBV. Compiled for the baseline CPU, because this code must not use the instructions that it
+// looks for.
 #include "system/isa.h"
 
 #if defined(__x86_64__)
@@ -17,7 +18,7 @@ namespace {
 
 constexpr unsigned bit(int i) { return 1u << i; }
 
-// The register states that the operating system saves on a context switch. Needs CPUID's OSXSAVE bit.
+// The register states that the operating system saves on a context switch. Requires CPUID's OSXSAVE bit.
 uint64_t saved_states() {
   uint32_t low, high;
   asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -58,7 +59,7 @@ bool detect_avx512vnni() {
 
 #if defined(__linux__)
 
-// The tile registers are off until a process asks for them.
+// Asks for the tile registers, which are off until a process does so.
 bool request_tiles() {
   constexpr long request_permission = 0x1023, tile_data = 18;
   return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;

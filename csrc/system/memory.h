@@ -1,4 +1,4 @@
-// Aligned memory, in huge pages where the system gives them.
+// Aligned memory, in huge pages where the system provides them.
 #pragma once
 
 #include <cstdint>
@@ -12,10 +12,10 @@ void free_aligned(void* p);
 // Asks for huge pages behind an existing mapping; a hint, never an error.
 void advise_huge_pages(const void* data, int64_t bytes);
 
-// Lets the system read mapped memory from the disk, where it is not in memory, without waiting for it.
+// Starts reading mapped memory that is only on disk, without waiting for it.
 void will_need(const void* data, int64_t bytes);
 
-// Brings mapped memory into this process's page tables, and from the disk first if need be, so that computing with it
+// Adds mapped memory to this process's page tables, after reading it from disk if needed, so that computing with it
 // does not stop at every page. Memory that several processes map stays shared.
 void touch_pages(const void* data, int64_t bytes);
 

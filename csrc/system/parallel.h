@@ -1,7 +1,7 @@
-// The only threads in the project: one team per forward pass, phases of work shared out in fixed-size pieces.
+// The only threads of the engine: one team per forward pass, which runs phases of work in fixed pieces.
 //
-// Which thread computes a piece is decided while running (a slow core does not hold the others up); what a piece is
-// never depends on the number of threads, so results do not either.
+// Threads take pieces while they run, so a slow core does not delay the others. The pieces' results never depend on the
+// number of threads.
 #pragma once
 
 #include <atomic>
@@ -16,13 +16,14 @@ class Team {
   int size() const { return size_; }
   int rank() const { return rank_; }
 
-  // Calls piece(i) for every i in [0, n), each in one of the threads, and returns when all are done. Every thread of
-  // the team must make the same sequence of calls with the same n; one that comes late finds the phase done and passes
-  // on, so a thread that the system has not scheduled holds nobody up. It may come when later phases, even those of the
-  // next layer, are at work: what phases write may be looked at inside of pieces only.
+  // Calls piece(i) for every i in [0, n), each in one of the threads, and returns when all are done.
   //
-  // A thread walks a stretch of its own, pieces in order, and then helps the others from the ends of theirs: weights
-  // are read in long runs (two threads that took turns on 64 KiB each read 26 GB/s where 37 were to be had).
+  // Every thread of the team must make the same sequence of calls with the same n. A thread that comes late finds the
+  // phase done and goes on, so others do not wait for a thread that the system has not scheduled. It may come while
+  // later phases run, even those of the next layer. So results of phases may be read only inside of pieces.
+  //
+  // A thread walks a stretch of its own, pieces in order, and then helps the others from the ends of theirs. So weights
+  // are read in long runs: 37 GB/s by two threads, but 26 GB/s when they took turns on 64 KiB each.
   template <class Piece>
   void for_each(int n, Piece&& piece) {
     if (size_ == 1) {
@@ -40,14 +41,14 @@ class Team {
     ++phase_;
   }
 
-  // The same where an earlier phase has counted the pieces, 1 or more. A thread that comes late may read what a later
-  // phase has counted, and passes on.
+  // The same for a number of pieces, 1 or more, that an earlier phase has counted. A thread that comes late may read
+  // the count of a later phase; it does no piece then.
   template <class Piece>
   void for_each(const std::atomic<int>& n, Piece&& piece) {
     for_each(n.load(std::memory_order_relaxed), piece);
   }
 
-  // Returns when ready() is true, which another thread of the team sees to.
+  // Returns when ready() is true, which another thread of the team causes.
   template <class Ready>
   void wait_until(Ready&& ready) const {
     for (int spins = 0; !ready(); ++spins) rest(spins);
@@ -65,8 +66,8 @@ class Team {
   Team(Shared& shared, int rank, int size) : shared_(shared), rank_(rank), size_(size) {}
 
  private:
-  // A piece of this thread's phase from its own stretch (helped = 0) or that of the thread `helped` ranks on; -1 when
-  // all are taken or the phase is over.
+  // Claims a piece of this thread's phase, from its own stretch (helped = 0) or from that of the thread `helped` ranks
+  // after it. Returns -1 when all are taken or the phase is over.
   int claim(int n, int helped) {
     constexpr uint64_t kCount = (1u << 24) - 1;
     const int owner = (rank_ + helped) % size_;
@@ -83,7 +84,7 @@ class Team {
     }
     return -1;
   }
-  // Counts a finished piece; the last one opens the next phase.
+  // Counts a finished piece. The last one starts the next phase.
   void finish(int n) {
     if (shared_.done.fetch_add(1, std::memory_order_acq_rel) + 1 < n) return;
     shared_.done.store(0, std::memory_order_relaxed);
@@ -91,7 +92,7 @@ class Team {
       stretch.taken.store(static_cast<uint64_t>(phase_ + 1) << 48, std::memory_order_relaxed);
     shared_.phase.store(phase_ + 1, std::memory_order_release);
   }
-  // A moment's wait; gives the core to others after so many.
+  // Waits for a moment. Yields the core after kSpins calls.
   static void rest(int spins);
 
   Shared& shared_;
@@ -104,8 +105,8 @@ namespace detail {
 void run_team(int threads, void (*body)(Team&, void*), void* context);
 }
 
-// Runs body(team) in `threads` threads (fewer when the system gives fewer) with denormals flushed to zero, as
-// all kernels expect; the caller's floating-point mode is restored. body must not throw.
+// Runs body(team) in `threads` threads, or fewer when the system gives fewer. Denormals are flushed to zero, as all
+// kernels expect. Afterwards the caller's floating-point mode is restored. body must not throw.
 template <class Body>
 void run_team(int threads, Body&& body) {
   auto call = [](Team& team, void* context) { (*static_cast<Body*>(context))(team); };

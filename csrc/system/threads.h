@@ -1,5 +1,5 @@
-// Threads to run something in at once: of OpenMP (openmp/threads.cc), or the standard library's
-// (std_threads/threads.cc) where there is none.
+// Runs a function in several threads at once: those of OpenMP (openmp/threads.cc), or of the standard library where
+// there is no OpenMP (std_threads/threads.cc).
 #pragma once
 
 namespace qwen3cpu {

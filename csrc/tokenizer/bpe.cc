@@ -37,7 +37,7 @@ size_t hash_pair(uint32_t left, uint32_t right) {
   return static_cast<size_t>(key >> 32);
 }
 
-// Neighbours that may be merged: `left` and `right` are what stood at `position` and after it.
+// Neighbours that may be merged: `left` and `right` were the ids at `position` and after it.
 struct Candidate {
   uint32_t rank, position, left, right, merged;
   bool operator<(const Candidate& other) const {  // the queue takes the largest
@@ -66,7 +66,7 @@ int take_byte_letter(std::string_view& text) {
   const auto second = text.size() > 1 ? static_cast<uint8_t>(text[1]) : 0;
   if ((first & 0xE0) == 0xC0 && (second & 0xC0) == 0x80) {
     text.remove_prefix(2);
-    // C0 and C1 begin overlong forms of ASCII, which are no UTF-8.
+    // C0 and C1 begin overlong forms of ASCII, which are not valid UTF-8.
     return first < 0xC2 ? -1 : byte_of_letter((first & 0x1Fu) << 6 | (second & 0x3Fu));
   }
   do text.remove_prefix(1);

@@ -1,4 +1,4 @@
-// Takes vocabulary and merges out of the text of a tokenizer.json.
+// Reads vocabulary and merges from the text of a tokenizer.json.
 #pragma once
 
 #include <optional>
@@ -14,8 +14,8 @@ struct TokenizerJson {
   std::string rest;  // the file with an empty vocabulary and no merges
 };
 
-// None for a file that is not the usual kind: broken JSON in these two places, tokens that are not written in the byte
-// alphabet, ids that are not 0 to n - 1, a merge of unknown tokens, anything twice. What stands elsewhere is not
+// Returns none for an unusual file: broken JSON in these two places, tokens that are not written in the byte alphabet,
+// or ids that are not 0 to n - 1. A merge of unknown tokens and duplicates are unusual too. The rest of the file is not
 // checked.
 std::optional<TokenizerJson> read_tokenizer_json(std::string_view text);
 

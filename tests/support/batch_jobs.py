@@ -10,7 +10,7 @@ def chat_line(custom_id, text, **body):
 
 
 def mixed_lines(count):
-    """So many lines of all forms, some of which are wrong. Three beginnings take turns."""
+    """`count` lines of all forms, some of them wrong, with three beginnings in turn."""
     lines = []
     for number in range(count):
         system = {"role": "system", "content": STORIES[number % 3]}

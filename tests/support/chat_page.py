@@ -1,4 +1,4 @@
-"""The chat page as a user works with it."""
+"""Drives the chat page as a user would."""
 
 import json
 
@@ -13,7 +13,7 @@ class ChatPage:
         return getattr(self.page, name)
 
     def send(self, text):
-        """Send a message; do not wait for its answer."""
+        """Send a message without waiting for its answer."""
         self.page.fill("#prompt", text)
         self.page.press("#prompt", "Enter")
 
@@ -27,7 +27,7 @@ class ChatPage:
         self.page.locator("#send[aria-label=Send]").wait_for()
 
     def until(self, function, argument=None):
-        """Wait until a function in the page says true. Playwright's own waiting needs eval, which the page forbids."""
+        """Wait until a function in the page returns true. Playwright's own wait needs eval, which the page forbids."""
         while not self.page.evaluate(function, argument):
             self.page.wait_for_timeout(20)
 
@@ -51,7 +51,7 @@ class ChatPage:
             self.page.click("#open-list")
 
     def titles(self):
-        """Of the conversations in the list."""
+        """The titles of the conversations in the list."""
         return self.page.locator("#list .title").all_inner_texts()
 
     def questions(self):
@@ -73,11 +73,11 @@ class ChatPage:
         )
 
     def button(self, name):
-        """The last button of a name, which shows when the mouse is near."""
+        """The last button with this name, which appears when the mouse is near."""
         return self.page.get_by_role("button", name=name, exact=True).last
 
     def exported(self, button):
-        """What a button exports."""
+        """The text that a button exports."""
         with self.page.expect_download() as found:
             button.click()
         with open(found.value.path(), encoding="utf-8") as file:
@@ -94,7 +94,7 @@ ENDLESS = """
   };
 })();
 """
-"""Runs before the page's own scripts: an answer that repeats itself goes on, a token in each step of the model."""
+"""Runs before the page's own scripts: an answer that repeats itself does not end, and each step makes one token."""
 
 FAKE_STREAM = """
 (() => {

@@ -32,7 +32,7 @@ CONTROL_TOKENS: tuple[tuple[str, bool], ...] = (
     ("<think>", False),
     ("</think>", False),
 )
-"""(spelling, is "special") in the order of Qwen3's ids; as released, the ids from <tool_call> on are not "special"."""
+"""(spelling, is "special") in the order of Qwen3's ids. As released, ids from <tool_call> on are not "special"."""
 
 WORDS = ("the", "and", "sky", "is", "blue", "user", "assistant", "system", "number", "hello", "world", "you", "are")
 
@@ -70,7 +70,7 @@ CHAT_TEMPLATE = """\
 
 
 def byte_symbols() -> list[str]:
-    """The printable character that stands for each of the 256 byte values in a byte-level BPE vocabulary."""
+    """The printable character for each of the 256 byte values in a byte-level BPE vocabulary."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     symbols = [""] * 256
     spare = 256

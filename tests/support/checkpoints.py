@@ -1,8 +1,8 @@
-"""Random Qwen3 checkpoints in Hugging Face layout, for every test that needs one. Needs NumPy alone.
+"""Random Qwen3 checkpoints in Hugging Face layout, for every test that needs one. Needs only NumPy.
 
 `write_checkpoint(folder, hidden_size=48, ...)` writes config.json, generation_config.json, the safetensors file or
-files, tokenizer.json, tokenizer_config.json and the chat template, and returns the weights as float32 (after rounding
-to the file's dtype), so that a test can compute with exactly what is in the file. The same seed gives the same files.
+files, tokenizer.json, tokenizer_config.json and the chat template. It returns the weights as float32 after rounding to
+the file's dtype, so that a test can compute with the exact values of the file. The same seed gives the same files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ VOCAB_SIZE = -(-TOKENIZER_SIZE // 32) * 32 + 32
 
 @dataclass(frozen=True)
 class Written:
-    """A checkpoint on disk and what is in it."""
+    """A checkpoint on disk and its contents."""
 
     folder: Path
     config: dict[str, Any]
@@ -43,7 +43,7 @@ ODD_SHAPE: dict[str, int] = {
     "vocab_size": 421,
     "max_position_embeddings": 1024,
 }
-"""Sizes that are whole numbers of nothing, so that all tails are met."""
+"""Sizes that are not multiples of any block size, so that all tails are tested."""
 
 
 EXPERTS: dict[str, Any] = {
@@ -57,7 +57,7 @@ EXPERTS: dict[str, Any] = {
     "mlp_only_layers": [],
     "tie_word_embeddings": False,
 }
-"""What makes a model one with experts."""
+"""The keys of config.json that give a model experts."""
 
 
 def qwen3_config(**overrides: Any) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def qwen3_config(**overrides: Any) -> dict[str, Any]:
 
 
 def transformers5_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The same configuration as transformers 5 saves it: rope_parameters with rope_theta inside, dtype."""
+    """The same configuration in the form of transformers 5: rope_parameters with rope_theta inside, dtype."""
     new = {key: value for key, value in config.items() if key not in ("rope_theta", "rope_scaling", "torch_dtype")}
     scaling = dict(config.get("rope_scaling") or {})
     kind = scaling.pop("rope_type", scaling.pop("type", "default"))
@@ -155,14 +155,14 @@ def experts_config(**overrides: Any) -> dict[str, Any]:
 
 
 GAINS = {"norm": 3.0, "q_norm": 2.5, "o_proj": 4.0, "down_proj": 4.0}
-"""Scale of y for x of unit scale, where it is not 1: the last norm sets it for the logits, q_norm for the scores."""
+"""Scale of y for x of unit scale, if not 1. The last norm sets that of the logits, and q_norm that of the scores."""
 
 
 def random_tensors(config: Mapping[str, Any], seed: int = 0) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Weights whose logits have a standard deviation of about 3.
 
-    The layers add much more to the stream than a token's own embedding holds; with equal parts a tied model would only
-    repeat its last token, and greedy continuations would prove nothing.
+    The layers add much more to the stream than a token's own embedding. With equal parts a tied model would only repeat
+    its last token, and greedy continuations would prove nothing.
     """
     rng = np.random.default_rng(seed)
     for name, shape in tensor_shapes(config):
@@ -182,7 +182,7 @@ DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
 def bfloat16_bits(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """float32 -> bfloat16 bits, to nearest, ties to even; finite input."""
+    """float32 -> bfloat16 bits, rounded to nearest, ties to even. The input must be finite."""
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
     return ((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype(np.uint16)
 
@@ -193,7 +193,7 @@ def bfloat16_values(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 
 def to_dtype(values: NDArray[np.float32], dtype: str) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """(the array whose bytes go into the file, the float32 values that it stands for)."""
+    """(array with the bytes for the file, its values in float32)."""
     if dtype == "float32":
         return values, values
     if dtype == "float16":
@@ -260,10 +260,10 @@ def write_checkpoint(
 ) -> Written:
     """Write a checkpoint into `folder` (made if missing).
 
-    dtype: "float32", "float16" or "bfloat16". transformers5: config.json in the newer spelling. chat_template: None for
-    none; it goes into chat_template.jinja, or into tokenizer_config.json with template_in_config. generation_config:
-    replaces the default one (an empty mapping writes no file). tensors: used instead of random ones.
-    config_overrides: keys of config.json, see qwen3_config.
+    `dtype` is "float32", "float16" or "bfloat16". `transformers5` writes config.json in the newer spelling.
+    `chat_template` goes into chat_template.jinja, or into tokenizer_config.json with `template_in_config`; None writes
+    no template. `generation_config` replaces the default one; an empty mapping writes no file. `tensors` are used
+    instead of random ones. `config_overrides` are keys of config.json, see qwen3_config.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = qwen3_config(torch_dtype=dtype, **config_overrides)

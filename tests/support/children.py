@@ -1,15 +1,15 @@
-"""Processes that tests have started: which of them are alive."""
+"""Finds the processes that tests have started and that are alive."""
 
 import contextlib
 import os
 from pathlib import Path
 
 TOLD = Path(f"/proc/self/task/{os.getpid()}/children").exists()
-"""Whether the system tells which processes a process has started."""
+"""Whether the system lists the children of a process."""
 
 
 def is_alive(process: int) -> bool:
-    """Whether there is a process of this number that has not ended."""
+    """Whether a process with this id exists and has not ended."""
     with contextlib.suppress(ProcessLookupError, FileNotFoundError):
         os.kill(process, 0)
         return (
@@ -19,7 +19,7 @@ def is_alive(process: int) -> bool:
 
 
 def servers_of(process: int) -> list[int]:
-    """The children of a process that run mcp_tools.py, where the system tells of them."""
+    """The children of a process that run mcp_tools.py, if the system lists them."""
     found = []
     for thread in Path(f"/proc/{process}/task").glob("*/children"):
         for child in thread.read_text().split():

@@ -17,12 +17,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def environment(**changes):
-    """The environment of a run: this process's, with the package under test to be found, without colours."""
+    """The environment of a run: this process's, with the path of the tested package, and without colours."""
     import qwen3cpu
 
     package = str(Path(qwen3cpu.__file__).parents[1])
     settings = {"PYTHONPATH": package, "PYTHONUTF8": "1", "TERM": "xterm"}
-    settings["PROMPT_TOOLKIT_NO_CPR"] = "1"  # the terminals of tests do not tell where their cursor is
+    settings["PROMPT_TOOLKIT_NO_CPR"] = "1"  # the terminals of tests do not report the place of their cursor
     return {**os.environ, **settings, **changes}
 
 
@@ -32,12 +32,12 @@ def _warm_process():
 
 
 def is_warm(variables):
-    """Whether a process with these variables may be a fork of one that has imported the package."""
+    """Whether a process with these variables may be a fork of a process that has imported the package."""
     return hasattr(os, "pidfd_open") and _warm_process().serves(variables)
 
 
 def run(*arguments, stdin="", out=None, **changes):
-    """Run to the end; text streams. stdin may be bytes, the streams are bytes then. out: a file for stdout."""
+    """Run a command to its end, with text streams, or byte streams if stdin is bytes. out: a file for stdout."""
     return run_process(["-m", "qwen3cpu", *arguments], environment(**changes), stdin, out)
 
 
@@ -65,7 +65,7 @@ def start(*arguments):
 
 
 def start_process(arguments, variables, **streams):
-    """Start Python with these arguments: a fork where it may be one. streams: pipes, if nothing else is given."""
+    """Start Python with these arguments, as a fork if possible. streams: pipes by default."""
     if is_warm(variables):
         return _warm_process().popen(arguments, variables, **streams)
     streams = {name: streams.get(name, subprocess.PIPE) for name in ("stdin", "stdout", "stderr")}
@@ -73,7 +73,7 @@ def start_process(arguments, variables, **streams):
 
 
 def run_here(*arguments):
-    """The same in this process, for what needs none of its own: an import takes longer than a refusal."""
+    """Run a command in this process, if it needs no own one. An import takes longer than a refusal."""
     from qwen3cpu.cli.main import main
 
     out, err = io.StringIO(), io.StringIO()
@@ -86,9 +86,9 @@ def run_here(*arguments):
 
 
 class Terminal:
-    """A run on a terminal of its own: what is typed, keys included, and what is on the screen.
+    """A run on a terminal of its own, with typed text and keys, and the contents of the screen.
 
-    code: Python that runs in place of the command line, with the arguments in sys.argv[1:].
+    code: Python that runs instead of the command line, with the arguments in sys.argv[1:].
     """
 
     # Ctrl-C reaches a process only through its controlling terminal, which the new session takes first.
@@ -125,7 +125,7 @@ class Terminal:
         os.write(self._screen, text.encode())
 
     def wait_for(self, text):
-        """Read until `text` is shown; returns everything up to its end and forgets it."""
+        """Read until `text` is shown. Returns everything up to its end, and drops it."""
         while text not in self.shown:
             self.shown += self._read() or self._fail(text)
         seen, _, self.shown = self.shown.partition(text)
@@ -134,8 +134,8 @@ class Terminal:
     def wait_for_prompt(self, prompt="> "):
         """Read until the prompt is shown and the process sleeps.
 
-        Python's input() misses a Ctrl-C or Ctrl-D that comes between showing the prompt and beginning to wait. It may
-        sleep for a moment on the way there too, for a thread of its own: only a longer sleep is the wait for a line.
+        Python's input() misses a Ctrl-C or Ctrl-D that comes after it shows the prompt and before it waits. In between
+        it may also sleep for a moment, for a thread of its own. So only a longer sleep is the wait for a line.
         """
         seen = self.wait_for(prompt)
         asleep = 0

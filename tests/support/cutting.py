@@ -1,4 +1,4 @@
-"""Cutting output into tokens in every way."""
+"""Cuts output into tokens in every way."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""`qwen3cpu chat` on the model inside the package, with answers that are dictated.
+"""`qwen3cpu chat` on the model inside the package, with given answers.
 
     python dictated_chat.py ANSWERS.json FLAGS...
 
-ANSWERS.json has a list of texts, in which control tokens are control tokens. Where a text has the character PAUSE, the
-answer waits until the file ANSWERS.json.go exists, and removes it.
+ANSWERS.json has a list of texts. The spelling of a control token in them stands for that token. At the character PAUSE
+the answer waits until the file ANSWERS.json.go exists, and removes it.
 """
 
 import json
@@ -24,7 +24,7 @@ PAUSE = "\N{DOUBLE VERTICAL BAR}"
 
 
 def dictated(patch: pytest.MonkeyPatch, model: Model, answers: list[str], go: Path) -> None:
-    """Let a model say the answers, and wait at their pauses."""
+    """Let a model give these answers, and wait at their pauses."""
     places = [{len(encode(model, text[:at])) for at in range(len(text)) if text[at] == PAUSE} for text in answers]
     dictate(patch, model, *(encode(model, text) for text in answers))
     waiting = iter(places)
@@ -36,7 +36,7 @@ def dictated(patch: pytest.MonkeyPatch, model: Model, answers: list[str], go: Pa
 
     def sampled(self, logits):
         if self.said + 1 in self.pauses:
-            time.sleep(1.5 * SLOWEST_FRAME)  # what has been said is on the screen then
+            time.sleep(1.5 * SLOWEST_FRAME)  # the text so far is on the screen then
         if self.said in self.pauses:
             while not go.exists():
                 time.sleep(0.01)
@@ -49,7 +49,7 @@ def dictated(patch: pytest.MonkeyPatch, model: Model, answers: list[str], go: Pa
 
 
 def encode(model: Model, text: str) -> list[int]:
-    """The ids of a text without its pauses, piece by piece, so that a pause stands between tokens."""
+    """The ids of a text without its pauses, encoded piece by piece, so that a pause is between tokens."""
     return [id_ for piece in text.split(PAUSE) for id_ in model.tokenizer.encode(piece, control_tokens=True)]
 
 

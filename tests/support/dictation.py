@@ -1,4 +1,4 @@
-"""Answers whose tokens are dictated: the whole engine runs, only the choice of each token is the test's."""
+"""Dictates answers: the whole engine runs, but the test chooses each token."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +13,9 @@ from qwen3cpu.generation import answer
 
 
 def dictate(monkeypatch: pytest.MonkeyPatch, model: qwen3cpu.Model, *outputs: str | Sequence[int]) -> None:
-    """Let the next answers say these outputs, one each: ids, or text in which control tokens are control tokens.
+    """Let the next answers have these outputs, one each: ids, or text with control tokens in their spelling.
 
-    After its output an answer says <|im_end|>.
+    After its output an answer ends with <|im_end|>.
     """
     waiting = iter(outputs)
 

@@ -1,4 +1,4 @@
-"""Comparing arrays bit for bit over many cases in one test, with a message that names the cases that differ."""
+"""Compares arrays bit for bit over many cases in one test, with a message that names the different cases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Array = NDArray[Any]
 
 
 class Differences:
-    """Results beside what was expected of them, for many cases; fails at the end of `with` with the cases that differ.
+    """Found and expected results for many cases. Fails at the end of `with`, and names the cases that differ.
 
     Equal means equal bit for bit; any NaN equals any other.
     """
@@ -32,7 +32,7 @@ class Differences:
             )
 
     def add(self, found: Array, expected: Array, **case: object) -> None:
-        """One case; `case` names its shape, as in rows=3, cols=77."""
+        """Add one case; `case` describes it, as in rows=3, cols=77."""
         self.cases += 1
         assert found.shape == expected.shape, f"{self.subject}: {case}: {found.shape} is not {expected.shape}"
         assert found.dtype == expected.dtype, f"{self.subject}: {case}: {found.dtype} is not {expected.dtype}"
@@ -46,12 +46,12 @@ class Differences:
 
 
 def different(a: Array, b: Array) -> Array:
-    """Where two arrays of one shape and type differ; floats by their bits, but any NaN equals any other."""
+    """The places where two arrays of one shape and type differ. Floats differ by bits, but any NaN equals any other."""
     if a.dtype != np.float32:
         return np.asarray(a != b)
     return (a.view(np.uint32) != b.view(np.uint32)) & ~(np.isnan(a) & np.isnan(b))
 
 
 def shown(value: Any) -> str:
-    """A number, floats with their bits."""
+    """A number as text; floats with their bits."""
     return f"{value!s} (0x{value.view(np.uint32):08x})" if value.dtype == np.float32 else str(value)

@@ -1,4 +1,4 @@
-"""All kinds of answers of one model, drafted from all sources or not at all, to be compared with `==`.
+"""Makes all kinds of answers of one model, with drafts from each source or without drafts, to compare with `==`.
 
 As a program: python drafted_answers.py FOLDER DRAFT FILE QUANT KV THREADS SOURCE prints them as JSON.
 """
@@ -28,11 +28,11 @@ VARIED: dict[str, Any] = {"temperature": 1.1, "seed": 5, "presence_penalty": 0.5
 def drafting_model(
     folder: str, small: str, file: str, source: str, *, quant: str, kv: str, threads: int, prefix_cache: int
 ) -> qwen3cpu.Model:
-    """A model whose answers are drafted from a source, as much as can be.
+    """A model whose answers are drafted from a source, as much as possible.
 
     Args:
         folder: of the model.
-        small: of the one that drafts.
+        small: folder of the drafting model.
         file: of kept texts.
         source: one of SOURCES.
         quant: as for `load`, and so are the others.
@@ -61,7 +61,7 @@ def drafting_model(
 
 
 def every_answer(model: qwen3cpu.Model) -> tuple[list[Any], int]:
-    """What a model says to all prompts in all ways, as plain values; and how many drafted tokens were right."""
+    """The answers of a model to all prompts in all ways, as plain values, and the number of right drafted tokens."""
     results: list[qwen3cpu.Result] = []
     limits: dict[str, Any] = {"max_new_tokens": 30, "ignore_eos": True}
     for prompt in PROMPTS:

@@ -1,4 +1,4 @@
-"""Drafters for tests: they know what an answer will be, and propose it, something else, or a mixture."""
+"""Drafters for tests: they know the answer, and propose it, something else, or a mixture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Oracle:
 
     Args:
         known: prompts with their answers.
-        ending: what comes after an answer.
+        ending: tokens after an answer.
     """
 
     def __init__(self, known: Iterable[Sequence[int]], ending: Sequence[int] = ()) -> None:
@@ -39,21 +39,21 @@ class Oracle:
 
 
 class TooMany(Oracle):
-    """More tokens than are of use."""
+    """Proposes more tokens than can be used."""
 
     def change(self, tokens: list[int], most: int) -> list[int]:
         return tokens + tokens[:1] * (most + 5)
 
 
 class Wrong(Oracle):
-    """Never the true token."""
+    """Proposes only wrong tokens."""
 
     def change(self, tokens: list[int], most: int) -> list[int]:
         return [(token + 1) % 256 for token in tokens[:most]]
 
 
 class Mixture(Oracle):
-    """Drafts of any length, some of their tokens wrong."""
+    """Proposes drafts of any length, with some wrong tokens."""
 
     def __init__(self, known: Iterable[Sequence[int]], ending: Sequence[int] = ()) -> None:
         super().__init__(known, ending)
@@ -65,7 +65,7 @@ class Mixture(Oracle):
 
 
 class Endings(Oracle):
-    """A few true tokens, then those given as `ending`, as if the answer ended there."""
+    """Proposes a few true tokens and then `ending`, as if the answer ended there."""
 
     def __init__(self, known: Iterable[Sequence[int]], ending: Sequence[int] = ()) -> None:
         super().__init__(known)
@@ -79,7 +79,7 @@ KINDS = (Oracle, TooMany, Wrong, Mixture, Endings)
 
 
 def without_drafts(model: qwen3cpu.Model) -> qwen3cpu.Model:
-    """The model, whose passes bring one token each from now on, so that they can be counted."""
+    """The model without drafts: each later pass brings one token, so that passes can be counted."""
     model.answerer.surroundings = replace(model.answerer.surroundings, make_drafters=None)
     return model
 
@@ -91,7 +91,7 @@ class Guesser(Protocol):
 
 
 class Sure:
-    """A Drafter of one answer that takes what a guesser says for certain."""
+    """A Drafter of one answer that trusts a guesser completely."""
 
     def __init__(self, guesser: Guesser) -> None:
         self._guesser = guesser
@@ -109,7 +109,7 @@ class Sure:
 
 
 class Free(PassTimes):
-    """More tokens in a pass cost nothing."""
+    """Pass times for which more tokens in a pass cost nothing."""
 
     def __getitem__(self, tokens: int) -> float:
         return 1.0
@@ -117,7 +117,7 @@ class Free(PassTimes):
 
 @contextmanager
 def drafting(model: qwen3cpu.Model, guesser: Guesser):
-    """Let all answers of a model be drafted, as far as can be."""
+    """Let all answers of a model be drafted, as far as possible."""
     before, times = model.answerer.surroundings, model.engine.pass_times
     model.answerer.surroundings = replace(before, make_drafters=lambda: [Sure(guesser)])
     model.engine.pass_times = Free()
@@ -128,12 +128,12 @@ def drafting(model: qwen3cpu.Model, guesser: Guesser):
 
 
 def timeless(result: qwen3cpu.Result) -> qwen3cpu.Result:
-    """A result without its times, to be compared."""
+    """A result without its times, for comparisons."""
     return replace(result, timings=None)
 
 
 def told(chunks: Sequence[qwen3cpu.Chunk]) -> dict[str, Any]:
-    """What the chunks of one answer add up to."""
+    """The sum of the chunks of one answer."""
     return {
         "text": "".join(chunk.text for chunk in chunks),
         "reasoning": "".join(chunk.reasoning for chunk in chunks),

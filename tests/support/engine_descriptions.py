@@ -1,4 +1,4 @@
-"""What engine_check runs, written down for it, and what it must answer (tests/csrc/standalone/engine_check)."""
+"""Descriptions of models for engine_check, and its expected answers (tests/csrc/standalone/engine_check)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from qwen3cpu.packed.packed_file import PackedFile
 def describe(path: Path, config: Mapping[str, Any], prompts: Sequence[Sequence[int]], answer: int) -> str:
     """The description of a packed file for engine_check.
 
-    config: as `_native.Model` takes it. answer: tokens after each prompt.
+    config: in the form for `_native.Model`. answer: number of tokens after each prompt.
     """
     packed, places = PackedFile(path), SafetensorsFile(path).tensors
     lines = list(_config_lines(config))
@@ -34,14 +34,14 @@ def _config_lines(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _words(value: Any) -> str:
-    """As description.cc reads it: a list begins with its length, a float is the number that its bits make."""
+    """The form that description.cc reads: a list begins with its length, a float is the integer of its bits."""
     if isinstance(value, list | tuple | np.ndarray):
         return " ".join([str(len(value)), *map(_words, value)])
     return str(np.float32(value).view(np.uint32) if isinstance(value, float | np.floating) else int(value))
 
 
 def golden(path: Path, kv: Any, prompts: Sequence[Sequence[int]], answer: int) -> bytes:
-    """What engine_check writes: logits of all positions and then the answer, prompt for prompt."""
+    """The expected output of engine_check: logits of all positions and then the answer, prompt for prompt."""
     model = qwen3cpu.load(path, kv=kv, threads=1)
     written = b""
     for prompt in prompts:

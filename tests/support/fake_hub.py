@@ -1,4 +1,4 @@
-"""A stand-in of the Hugging Face hub on this machine, with one repository, and the environment of its users."""
+"""A stand-in for the Hugging Face hub on this machine, with one repository, and the environment of its users."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cli_runs import environment
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NO_SERVER = "http://127.0.0.1:9"
-"""Where nobody listens."""
+"""An address without a server."""
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -27,9 +27,9 @@ class Hub(BaseHTTPRequestHandler):
     break_once: set[str]
     """Files whose next download ends in the middle."""
     fail_after_break: bool
-    """Whether everything is refused after that."""
+    """Whether all later requests are refused."""
     flip: str | None
-    """A file whose last byte is another one on the way."""
+    """A file whose last byte is changed during the transfer."""
     refuse_with: int | None
     """A status that every request gets."""
 
@@ -104,15 +104,15 @@ class Hub(BaseHTTPRequestHandler):
             self.wfile.write(data[first : first + (len(data) - first) // 2])
             self.close_connection = True
         elif with_body:
-            with suppress(ConnectionError):  # the client had enough
+            with suppress(ConnectionError):  # the client closed the connection
                 self.wfile.write(data[first:])
 
     def log_message(self, *args: object) -> None:
-        """Nothing on stderr."""
+        """Write nothing to stderr."""
 
 
 def git_digest(data: bytes) -> str:
-    """What Git calls the contents of a file."""
+    """The id that Git gives the contents of a file."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 

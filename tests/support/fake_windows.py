@@ -1,4 +1,4 @@
-"""A kernel32 that answers in the place of Windows' own."""
+"""A kernel32 that answers instead of Windows' own."""
 
 import ctypes
 import types
@@ -9,7 +9,7 @@ GB = 1 << 30
 
 
 class Call:
-    """One function of a fake library; it notes what it was called with."""
+    """One function of a fake library, which notes the arguments of its calls."""
 
     def __init__(self, answer: Callable[..., int]) -> None:
         self.answer, self.asked, self.restype = answer, [], None

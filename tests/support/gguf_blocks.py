@@ -36,7 +36,7 @@ SIZES = {
 }
 """Type -> (weights in a block, its bytes)."""
 NUMBERS = {**{name: gguf.GGMLQuantizationType[name].value for name in SIZES if name != "Q2_0"}, "Q2_0": 42}
-gguf.GGML_QUANT_SIZES.setdefault(42, SIZES["Q2_0"])  # so that the package writes what it does not know yet
+gguf.GGML_QUANT_SIZES.setdefault(42, SIZES["Q2_0"])  # lets the package write a type that it does not know
 _HALVES = {
     "Q2_K": (80, 82),
     "Q3_K": (108,),
@@ -46,7 +46,7 @@ _HALVES = {
     **dict.fromkeys(("Q4_1", "Q5_1", "Q4_K", "Q5_K"), (0, 2)),
     **dict.fromkeys(("IQ1_M", "MXFP4", "NVFP4"), ()),
 }
-"""Bytes at which blocks have float16 scales, where that is not the first alone."""
+"""Bytes at which blocks have float16 scales, for types where this is not only the first byte."""
 
 
 def random_type_blocks(kind: str, rows: int, cols: int, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -66,7 +66,7 @@ def random_type_blocks(kind: str, rows: int, cols: int, rng: np.random.Generator
 
 
 def values_of(kind: str, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """float32 [rows, cols] by the package `gguf`; of the types that it does not know, by their description."""
+    """float32 [rows, cols], decoded by the package `gguf`, or by the description of types that it does not know."""
     if kind not in ("Q1_0", "Q2_0"):
         return gguf.quants.dequantize(rows, gguf.GGMLQuantizationType[kind]).astype(np.float32)
     bits = 1 if kind == "Q1_0" else 2

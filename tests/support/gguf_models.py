@@ -1,7 +1,7 @@
-"""GGUF files of small models, written with the `gguf` package, and the weights that their blocks stand for.
+"""GGUF files of small models, written with the `gguf` package, and the weights in their blocks.
 
-The readers of blocks are written from the format's own description, not from any reader: when they and the package
-under test agree, the file was understood.
+The readers of blocks are written from the format's own description, not from another reader. If they agree with the
+tested package, it reads the file correctly.
 """
 
 from __future__ import annotations
@@ -118,9 +118,9 @@ BLOCKS: dict[str, tuple[int, int, Callable[[Array, int], Array]]] = {
 
 
 def random_blocks(kind: str, values: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """uint8 [rows, bytes of a row]: `values` in Q8_0 or Q4_0; K-quants, which the package cannot write, at random.
+    """uint8 [rows, bytes of a row]: `values` in Q8_0 or Q4_0; random bytes in K-quants, which `gguf` cannot write.
 
-    The random ones have about the spread of `values`.
+    The random weights have about the spread of `values`.
     """
     rows, cols = values.shape
     if kind in ("Q8_0", "Q4_0"):
@@ -142,7 +142,7 @@ def random_blocks(kind: str, values: NDArray[np.float32], rng: np.random.Generat
 
 
 def block_values(kind: str, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """float32 [rows, cols] that blocks stand for."""
+    """The weights in blocks, float32 [rows, cols]."""
     if kind not in BLOCKS:
         return values_of(kind, rows)
     weights, size, read = BLOCKS[kind]
@@ -165,17 +165,17 @@ def write_gguf(
     leave_out: tuple[str, ...] = (),
     part_tensors: int = 0,
 ) -> dict[str, NDArray[np.float32]]:
-    """Write a model as llama.cpp's converter does; returns the weights that the file holds, by checkpoint name.
+    """Write a model in the form of llama.cpp's converter. Returns the weights of the file by checkpoint name.
 
     Args:
         path: the file.
         config: config.json.
         tensors: by checkpoint name.
-        kind: type of the matrices, for all or by name; vectors are F32, as the converter keeps them.
+        kind: type of the matrices, for all or by name; vectors are F32, as in the converter.
         seed: of random blocks.
         change: adds metadata.
         leave_out: metadata keys and GGUF tensor names that are not written.
-        part_tensors: how many tensors a part of the model has; 0: it is not split.
+        part_tensors: number of tensors in a part of the model; 0: it is not split.
     """
     writer = gguf.GGUFWriter(path, "qwen3moe" if "num_experts" in config else "qwen3", split_max_tensors=part_tensors)
     add_metadata(writer, config)
@@ -215,7 +215,7 @@ def write_gguf(
 
 
 def write_small(folder: Path) -> Path:
-    """A file of few bytes, for damage."""
+    """Write a file of few bytes, for tests that damage it."""
     path = folder / "small.gguf"
     config = qwen3_config(num_hidden_layers=1)
     write_gguf(path, config, dict(random_tensors(config)), "Q8_0")
@@ -223,7 +223,7 @@ def write_small(folder: Path) -> Path:
 
 
 def add_metadata(writer: gguf.GGUFWriter, config: Mapping[str, Any]) -> None:
-    """The shape."""
+    """Add the shape of the model."""
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
@@ -241,14 +241,14 @@ def add_metadata(writer: gguf.GGUFWriter, config: Mapping[str, Any]) -> None:
 
 
 def add_tokenizer(writer: gguf.GGUFWriter, vocab_size: int, tokenizer: Mapping[str, Any] | None = None) -> None:
-    """tokenizer.json, by default that of checkpoint_texts.py, and the template."""
+    """Add tokenizer.json, by default that of checkpoint_texts.py, and the template."""
     tokenizer = tokenizer or tokenizer_dict()
     texts = {id_: text for text, id_ in tokenizer["model"]["vocab"].items()}
     types = dict.fromkeys(texts, gguf.TokenType.NORMAL)
     special = dict(CONTROL_TOKENS)
     for token in tokenizer["added_tokens"]:
         texts[token["id"]] = token["content"]
-        # The converter takes every <|...|> for a control token.
+        # The converter treats every <|...|> as a control token.
         control = special.get(token["content"], token["special"])
         types[token["id"]] = gguf.TokenType.CONTROL if control else gguf.TokenType.USER_DEFINED
     ids = range(vocab_size)

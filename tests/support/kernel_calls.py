@@ -13,11 +13,11 @@ Array = NDArray[Any]
 U = 2.0**-24
 """Half the spacing of floats at 1: the relative error of one rounding to nearest."""
 FLUSHED = 2.0**-126
-"""What a result flushed to zero can lose: kernels run with denormals flushed."""
+"""The largest error of a result that is flushed to zero, because kernels run with denormals flushed."""
 
 ORACLE = "scalar"
 ISAS = [name for name, supported in _native.isas() if supported and name != ORACLE]
-"""Instruction sets that this CPU can run, apart from the oracle that they are compared with."""
+"""Instruction sets that this CPU can run, without the oracle with which they are compared."""
 
 ACTIVATION_BLOCK = {name: _native.activation_columns(name) for name in _native.FORMATS}
 """Columns that share an activation scale; 0: activations stay float."""
@@ -41,9 +41,9 @@ class Kernel(NamedTuple):
 
 
 def compiled(kind: str, *names: str, oracle: bool = False) -> list[Kernel]:
-    """Every function of a kind once, whatever the number of tables that hold it; names: of these formats only.
+    """Every function of a kind, once for all tables that contain it. names: only these formats.
 
-    Without the oracle's own: to compare it with itself shows nothing.
+    The oracle's own functions are left out, because comparing them with themselves shows nothing.
     """
     tables = {isa: kernels.addresses(isa) for isa in [*ISAS, ORACLE]}
     found: dict[tuple[str, int], list[str]] = {}
@@ -67,7 +67,7 @@ def aligned(nbytes: int) -> NDArray[np.uint8]:
 
 def pack(weight_format: str, weights: Array, threads: int = 1) -> NDArray[np.uint8]:
     out = aligned(_native.matrix_bytes(weight_format, *weights.shape))
-    out[:] = 0xA5  # every byte has to be written, padding too
+    out[:] = 0xA5  # every byte must be written, including padding
     _native.pack_into(weight_format, np.ascontiguousarray(weights), out, weights.shape[0], 0, threads)
     return out
 
@@ -97,7 +97,7 @@ def int8_inputs(weight_format: str, q: Array, scale: float) -> tuple[Array, ...]
 
 
 class Product:
-    """A packed matrix and prepared inputs, to be multiplied by any instruction set."""
+    """A packed matrix and prepared inputs, which any instruction set can multiply."""
 
     def __init__(self, weight_format: str, packed: Array, n_rows: int, cols: int, x: tuple[Array, ...]) -> None:
         self.weight_format, self.packed, self.n_rows, self.cols, self.x = weight_format, packed, n_rows, cols, x

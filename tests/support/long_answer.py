@@ -1,4 +1,4 @@
-"""Long answers with all that Markdown has, and a look at what of the page changes while one is written."""
+"""Long answers with all elements of Markdown, and a script that watches changes of the page while one is written."""
 
 PARTS = (
     "A paragraph number {n} with **bold** words, `code`, and $x_{n}^2$ in it. It goes on for a while, as paragraphs "
@@ -14,7 +14,7 @@ PARTS = (
 
 
 def long_answer(characters):
-    """So many characters of Markdown at least."""
+    """At least `characters` characters of Markdown."""
     text, number = "", 0
     while len(text) < characters:
         text += PARTS[number % len(PARTS)].replace("{{", "{").replace("}}", "}").replace("{n}", str(number))

@@ -1,6 +1,6 @@
-"""Random LoRA adapters on disk, as PEFT saves them.
+"""Random LoRA adapters on disk, in PEFT's layout.
 
-`write_adapter(folder, config, kind)` writes one for a model with this config.json. `KINDS` has some of every kind.
+`write_adapter(folder, config, kind)` writes one for a model with this config.json. `KINDS` has examples of all kinds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "regex": {"r": 8, "target_modules": r".*layers\.0\..*(gate|up)_proj"},
     "excluded": {"r": 8, "target_modules": LINEAR, "exclude_modules": ["down_proj"]},
 }
-"""Settings of adapter_config.json by a name; `write_adapter` makes the tensors that go with them."""
+"""Settings of adapter_config.json by a name. `write_adapter` makes the tensors for them."""
 
 
 def peft_settings(kind: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def is_target(kind: Mapping[str, Any], module: str) -> bool:
 
 
 def is_saved(kind: Mapping[str, Any], module: str) -> bool:
-    """Whether a module stands whole in the adapter."""
+    """Whether the adapter has the whole matrix of a module."""
     return any(module.endswith(name) for name in kind.get("modules_to_save") or [])
 
 
@@ -137,7 +137,7 @@ def write_tiny_adapter(folder: Path) -> Path:
 
 
 def model_shape(model: qwen3cpu.Model) -> dict[str, Any]:
-    """Of a loaded model, what the others here ask of a config.json."""
+    """The keys of config.json that the functions here need, for a loaded model."""
     names = ("hidden_size", "intermediate_size", "num_hidden_layers", "head_dim", "num_attention_heads")
     names += ("num_key_value_heads", "vocab_size", "attention_bias", "tie_word_embeddings")
     return {name: getattr(model.config, name) for name in names}

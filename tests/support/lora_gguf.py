@@ -1,4 +1,4 @@
-"""LoRA adapters in GGUF files, as llama.cpp's converter writes them; with the `gguf` package."""
+"""LoRA adapters in GGUF files in the form of llama.cpp's converter, written with the `gguf` package."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def write_gguf_adapter(
     adapter_type: str = "lora",
     tokens: list[int] | None = None,
 ) -> Path:
-    """What the converter makes of the tensors of a PEFT folder, and `path`.
+    """Write the file that the converter makes from the tensors of a PEFT folder. Returns `path`.
 
     Args:
         path: the file.
-        tensors: by their names in adapter_model.safetensors; other names are taken as they are.
-        alpha: adapter.lora.alpha; None: none.
+        tensors: by their names in adapter_model.safetensors; other names are not changed.
+        alpha: adapter.lora.alpha; None: no such key.
         kind: one of TYPES, for the matrices whose rows are whole blocks.
         arch: general.architecture.
         type: general.type.

@@ -1,4 +1,4 @@
-"""Model folders with the quantised tensors that other libraries made: `made/`, written by the scripts in `makers/`."""
+"""Model folders with quantised tensors of other libraries: `made/`, written by the scripts in `makers/`."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ Stored = dict[str, tuple[str, NDArray[Any]]]
 
 
 def made_names(prefix: str = "") -> list[str]:
-    """What is in made/."""
+    """The names of the examples in made/."""
     return sorted(path.stem for path in MADE.glob(f"{prefix}*.json"))
 
 
 def about(name: str) -> dict[str, Any]:
-    """made/NAME.json."""
+    """Read made/NAME.json."""
     found: dict[str, Any] = json.loads((MADE / f"{name}.json").read_text())
     return found
 
@@ -65,7 +65,7 @@ def write_made(
     config: Callable[[dict[str, Any]], Any] = lambda values: None,
     **overrides: Any,
 ) -> Path:
-    """Write a model of which some matrices are those of made/NAME, in a file beside that of the others.
+    """Write a model with some matrices from made/NAME, in a separate file.
 
     Args:
         folder: made if missing.
@@ -99,7 +99,7 @@ def write_made(
 
 
 def plain_twin(folder: Path, config: Mapping[str, Any], matrices: Mapping[str, NDArray[np.float32]]) -> Path:
-    """Write the same model unquantised in float32: these matrices, and the others as `write_made` has them."""
+    """Write the same model unquantised in float32, with these matrices and the others of `write_made`."""
     keys = {key: value for key, value in config.items() if not key.startswith("quantization") and key != "torch_dtype"}
     tensors = {
         name: matrices[name] if name in matrices else to_dtype(values, "bfloat16")[1]
@@ -109,5 +109,5 @@ def plain_twin(folder: Path, config: Mapping[str, Any], matrices: Mapping[str, N
 
 
 def digest(values: NDArray[np.float32]) -> str:
-    """As in makers/common.py."""
+    """The digest of makers/common.py."""
     return hashlib.sha256(np.ascontiguousarray(values, dtype="<f4").tobytes()).hexdigest()

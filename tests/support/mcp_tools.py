@@ -1,4 +1,4 @@
-"""A small MCP server over stdio, for tests: its tools work, fail, die, hang, and return what is no text.
+"""A small MCP server over stdio, for tests: its tools work, fail, die, hang, and return other things than text.
 
     python mcp_tools.py [NAME OF ONE MORE TOOL]
 
@@ -36,7 +36,7 @@ def serve(extra="", **network):
 
     @server.tool()
     def hang() -> str:
-        """Never answer."""
+        """Do not answer."""
         time.sleep(1000)
         return ""
 

@@ -2,7 +2,7 @@
 
     python mcp_tools_plain.py [--end MESSAGE]
 
-Importing the library takes 0.6 s. Tests that are about our own side need no more than the messages.
+Importing the library takes 0.6 s. Tests of our own side need only the messages.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Builds `_native.Model` objects straight from arrays, without files and loader."""
+"""Builds `_native.Model` objects directly from arrays, without files and loader."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ def pack(weight_format: str, weights: NDArray[np.float32]) -> PackedMatrix:
 
 
 def pack_all(quant: str, weights: Weights) -> Matrices:
-    """Every matrix of a model. As in the package, routers are f32, and "q4" keeps embedding, head and v_proj in q8."""
+    """Every matrix of a model. As in the package, routers are f32. "q4" keeps embedding, head and v_proj in q8."""
     return {name: pack(_format(name, quant), values) for name, values in weights.items() if values.ndim == 2}
 
 
@@ -53,14 +53,14 @@ def native_model(
     context: int = 512,
     matrices: Matrices | None = None,
 ) -> _native.Model:
-    """A model of one weight format. matrices: already packed ones to use."""
+    """A model of one weight format. matrices: packed matrices to use."""
     native_config = ModelConfig.from_dict(config, "test").native(context)
     packed = pack_all(quant, weights) if matrices is None else matrices
     return _native.Model(native_config, packed, vectors(weights), kv, threads)
 
 
 def all_logits(model: _native.Model, ids: NDArray[np.int32]) -> NDArray[np.float32]:
-    """[tokens, vocab_size] of one new sequence, in one call."""
+    """The logits [tokens, vocab_size] of one new sequence, in one call."""
     sequence = model.new_sequence()
     (logits,) = model.forward([(sequence, ids, np.arange(len(ids), dtype=np.int32))])
     sequence.release()
@@ -68,7 +68,7 @@ def all_logits(model: _native.Model, ids: NDArray[np.int32]) -> NDArray[np.float
 
 
 def greedy(model: _native.Model, prompt: NDArray[np.int32], count: int) -> list[int]:
-    """`count` tokens of largest logit after `prompt`."""
+    """The `count` tokens with the largest logits after `prompt`."""
     sequence, tokens, out = model.new_sequence(), prompt, []
     for _ in range(count):
         last = np.array([len(tokens) - 1], dtype=np.int32)
@@ -80,7 +80,7 @@ def greedy(model: _native.Model, prompt: NDArray[np.int32], count: int) -> list[
 
 
 def offsets(*values: int) -> NDArray[np.int32]:
-    """Places among new tokens, as `_native.Model.forward` takes them."""
+    """Places among new tokens, in the form for `_native.Model.forward`."""
     return np.array(values, dtype=np.int32)
 
 

@@ -1,8 +1,8 @@
 """A slow Qwen3 in NumPy, written from the published description of the architecture: the oracle of the engine's tests.
 
-It computes in float64 unless told otherwise, one sequence at a time, without a cache. Every product with a weight
-matrix goes through `linear` and every key and value through `store`, so that a test can replace them by what a
-quantised format does (tests/support/quantized_oracle.py) and leave the rest as it is.
+It computes in float64 by default, one sequence at a time, without a cache. Every product with a weight matrix goes
+through `linear`, and every key and value through `store`. So a test can replace these two by those of a quantised
+format (tests/support/quantized_oracle.py) without changing the rest.
 """
 
 import math
@@ -49,19 +49,19 @@ def inverse_frequencies(config: Mapping[str, Any]) -> tuple[Array, float]:
 
 
 def rms_norm(x: Array, weight: Array, eps: float) -> Array:
-    """Scale x [..., n] to a root mean square of 1, then times weight [n]."""
+    """Scale x [..., n] to a root mean square of 1, and multiply by weight [n]."""
     return x / np.sqrt((x * x).mean(-1, keepdims=True) + x.dtype.type(eps)) * weight
 
 
 def rotate(x: Array, cos: Array, sin: Array) -> Array:
-    """Turn the pairs (i, i + head_dim / 2) of x [tokens, heads, head_dim]; cos, sin [tokens, head_dim / 2]."""
+    """Rotate the pairs (i, i + head_dim / 2) of x [tokens, heads, head_dim]; cos, sin [tokens, head_dim / 2]."""
     first, second = np.split(x, 2, axis=-1)
     cos, sin = cos[:, None], sin[:, None]
     return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
 def softmax(scores: Array) -> Array:
-    """Over the last axis; -inf takes no part."""
+    """Softmax over the last axis; -inf gets 0."""
     e = np.exp(scores - scores.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
 
@@ -76,8 +76,8 @@ def silu(x: Array) -> Array:
 class Oracle:
     """config: a config.json. weights: tensors by their checkpoint names, any float dtype, [out, in] matrices.
 
-    linear(name, x [tokens, in]) -> [tokens, out]: the product with weight matrix `name`, without bias.
-    embed(ids) -> [tokens, hidden]; store(x) -> what the KV cache gives back for keys or values x.
+    `linear(name, x [tokens, in]) -> [tokens, out]` is the product with weight matrix `name`, without bias.
+    `embed(ids) -> [tokens, hidden]`. `store(x)` returns keys or values x as the KV cache gives them back.
     """
 
     config: Mapping[str, Any]
@@ -87,10 +87,10 @@ class Oracle:
     embed: Callable[[Array], Array] | None = None
     store: Callable[[Array], Array] = lambda x: x
     least_lead: float = math.inf
-    """By how much a chosen expert's router logit was at least larger than that of one that was not chosen."""
+    """The least difference between a chosen expert's router logit and that of an expert that was not chosen."""
 
     def logits(self, ids: Array) -> Array:
-        """[tokens, vocab_size] for one sequence of token ids."""
+        """The logits [tokens, vocab_size] for one sequence of token ids."""
         x = self.hidden_states(ids)[-1]
         head = "model.embed_tokens" if self.config.get("tie_word_embeddings") else "lm_head"
         return self._linear(head, self._norm("model.norm", x))
@@ -111,7 +111,7 @@ class Oracle:
         return states
 
     def greedy(self, prompt: Array, count: int) -> list[int]:
-        """`count` tokens after `prompt`, each the one of the largest logit."""
+        """The `count` tokens after `prompt`, each with the largest logit."""
         ids = list(prompt)
         for _ in range(count):
             ids.append(int(self.logits(np.array(ids))[-1].argmax()))
@@ -141,7 +141,7 @@ class Oracle:
         return self._linear(p + "down_proj", silu(self._linear(p + "gate_proj", h)) * self._linear(p + "up_proj", h))
 
     def _experts(self, p: str, h: Array) -> Array:
-        """Each token through the experts of its largest router logits, of equal ones those of lower number."""
+        """Each token through the experts with its largest router logits; of equal logits the lower number wins."""
         router = h @ self._weight(p + "gate.weight").T  # never quantised
         k = self.config["num_experts_per_tok"]
         order = np.argsort(-router, axis=1, kind="stable")

@@ -1,4 +1,4 @@
-"""Packs the models inside the package once in a process, however often tests load them: each time takes 0.3 s."""
+"""Packs the models inside the package once in a process, even if tests load them often. Each time takes 0.3 s."""
 
 from pathlib import Path
 from unittest import mock
@@ -10,7 +10,7 @@ ASSETS = Path(qwen3cpu.__file__).parent / "assets"
 
 
 def packing_once():
-    """A patch, to be entered or started: later loads get the arrays of the first, which nobody writes to."""
+    """A patch to enter or start: later loads get the arrays of the first load, which are never written to."""
     pack, kept = opening.pack_in_memory, {}
 
     def pack_in_memory(weights, texts, quant, **options):

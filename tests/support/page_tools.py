@@ -1,4 +1,4 @@
-"""A small MCP server, and what a model writes to call its tools."""
+"""A small MCP server, and the text that a model writes to call its tools."""
 
 import json
 import sys
@@ -12,12 +12,12 @@ SERVER = Path(__file__).with_name("mcp_tools.py")
 
 
 def things():
-    """The server, which does not run yet."""
+    """The server, not started."""
     pytest.importorskip("mcp")
     config = {"mcpServers": {"things": {"command": sys.executable, "args": [str(SERVER)]}}}
     return McpServers(config, timeout=600)
 
 
 def call(name, **arguments):
-    """What a model writes to call a tool."""
+    """The text that a model writes to call a tool."""
     return f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"

@@ -1,4 +1,4 @@
-"""English prose that no model was trained on: what trained models are judged by."""
+"""English prose that no model was trained on, for judging trained models."""
 
 PROSE = """\
 The old lighthouse had stood on the cliff for more than two hundred years before anyone thought of repairing it. In

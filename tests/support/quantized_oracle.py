@@ -1,7 +1,7 @@
-"""An independent reader of the packed weight formats, and the int8 inputs that they are multiplied with, in NumPy.
+"""An independent reader of the packed weight formats and their int8 inputs, in NumPy.
 
-Written from the diagrams of csrc/layout/format.h and the contracts of csrc/kernels/table.h, not from the code that
-packs: when this reader and the engine agree on the logits of a packed model, the format is what its description says.
+It is written from the diagrams of csrc/layout/format.h and the contracts of csrc/kernels/table.h, not from the packing
+code. If this reader and the engine agree on the logits of a packed model, the format matches its description.
 """
 
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ Packed = tuple[str, int, int, NDArray[np.uint8]]
 
 ACTIVATION_BLOCK = {"f32": None, "bf16": None, "q8": 32, "q4": 256, "q4s": 256}
 ACTIVATION_BLOCK |= {"q4x2": 256, "q4a32": 32, "q4a64": 32, "q4a128": 32}
-"""Inputs that share an int8 scale; None: they stay float."""
+"""Number of inputs that share an int8 scale; None: inputs stay float."""
 
 
 def unpack(packed: Packed) -> NDArray[np.float64]:
-    """The weights [rows, cols] that packed bytes stand for, exactly."""
+    """The exact weights [rows, cols] of packed bytes."""
     weight_format, rows, cols, data = packed
     tiles = -(-rows // 8)
     reader = READERS[weight_format]
@@ -88,7 +88,7 @@ def _q4_tiles(weight_format: str, data: Array, tiles: int, cols: int) -> Array:
 
 
 def _q4x2_tiles(_: str, data: Array, tiles: int, cols: int) -> Array:
-    """Two matrices in q4, the second from a whole cache line on."""
+    """Two matrices in q4; the second begins at a cache line."""
     size = (-(-cols // 256) * 64 + -(-cols // 32) * 128 + 32) * tiles
     second = -(-size // 64) * 64
     assert len(data) == second + size
@@ -96,7 +96,7 @@ def _q4x2_tiles(_: str, data: Array, tiles: int, cols: int) -> Array:
 
 
 def _nibbles(q_bytes: Array) -> Array:
-    """[group of 32][quad][row][k] of their bytes."""
+    """The nibbles [group of 32][quad][row][k] of these bytes."""
     both = q_bytes.reshape(-1, 4, 8, 4)  # group, vector, row, k
     return np.concatenate([both & 15, both >> 4], axis=1).astype(np.float64)
 
@@ -127,10 +127,10 @@ READERS |= dict.fromkeys(("q4a32", "q4a64", "q4a128"), _q4a_tiles)
 
 
 def quantize_activations(x: Array, block: int) -> tuple[Array, Array]:
-    """(x [tokens, n] as int8 with one scale per `block` stands for it, the distance to a rounding tie [tokens]).
+    """(x [tokens, n] rounded to int8 with one scale per `block`, the distance to a rounding tie [tokens]).
 
-    The distance is the smallest over the row of |x / scale - nearest half integer|: how far, in steps, an input would
-    have to be off to be rounded the other way.
+    The distance is the smallest `|x / scale - nearest half integer|` of the row. It is the least error of an input, in
+    steps, with which it would be rounded the other way.
     """
     tokens, n = x.shape
     padded = np.zeros((tokens, -(-n // block), block))
@@ -142,9 +142,9 @@ def quantize_activations(x: Array, block: int) -> tuple[Array, Array]:
 
 
 class QuantizedOracle(Oracle):
-    """The oracle on unpacked weights, inputs of quantised matrices rounded to int8 as the kernels do.
+    """The oracle on unpacked weights, with inputs of quantised matrices rounded to int8 as in the kernels.
 
-    matrices: packed weights by name. exact_inputs: leave the inputs alone, to see what their rounding does.
+    matrices: packed weights by name. exact_inputs: do not round the inputs, to see the effect of their rounding.
     tie_distance: after `logits`, per token, the smallest distance of any of its rounded inputs to a tie.
     """
 

@@ -1,7 +1,8 @@
-"""Named random models for the tests of the engine: their shapes, and weights that every machine makes alike.
+"""Named random models for the tests of the engine: their shapes, and weights that are the same on every machine.
 
-The weights come from the raw output of a PCG64 generator, whose stream NumPy guarantees (that of its distributions it
-does not), and from exactly rounded float32 operations, so that golden values computed elsewhere hold for them.
+The weights are made from the raw output of a PCG64 generator by exactly rounded float32 operations. NumPy guarantees
+the stream of this generator, but not that of its distributions. So golden values of other machines hold for these
+weights.
 """
 
 import zlib
@@ -24,8 +25,8 @@ YARN_ALL_KEYS = {
 
 VOCAB_SIZE = 416
 
-# Between them: tied and not, every number of query heads per KV head from 1 to 8, head_dim 32, 34, 64, 80, 96 and 128,
-# YaRN in both spellings, biases, and sizes that are no multiple of 32 nor even of 8.
+# Together they have tied and untied heads, every number of query heads per KV head from 1 to 8, and head_dim 32, 34,
+# 64, 80, 96 and 128. They also have YaRN in both spellings, biases, and sizes that are not multiples of 32 or 8.
 SHAPES: dict[str, dict[str, Any]] = {
     "one_query_per_kv": {
         "num_attention_heads": 3,
@@ -106,8 +107,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
 }
 
-# Odd numbers of experts, dense layers between by both keys, one expert and all of them chosen, weights scaled or not,
-# widths that are no multiple of 8, other heads and biases.
+# Together they have odd numbers of experts, dense layers between them by both keys, and one or all experts chosen.
+# They also have scaled and unscaled weights, widths that are not multiples of 8, other heads and biases.
 EXPERT_SHAPES: dict[str, dict[str, Any]] = {
     "experts_8_of_128": {"num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 24},
     "experts_2_of_8": {"num_hidden_layers": 3},
@@ -136,7 +137,7 @@ EXPERT_SHAPES: dict[str, dict[str, Any]] = {
 }
 
 GAINS = {"embed_tokens": 3.0, "lm_head": 3.0, "o_proj": 8.0, "down_proj": 8.0, "gate": 2.0}
-"""Standard deviation of W x for x of unit scale, where it is not 1: the layers shall outweigh the embedding."""
+"""Standard deviation of W x for x of unit scale, if not 1, so that the layers outweigh the embedding."""
 
 
 def config(shape: str, **overrides: Any) -> dict[str, Any]:
@@ -175,7 +176,7 @@ def random_ids(config: Mapping[str, Any], count: int, seed: int = 0) -> NDArray[
 
 
 def checksum(weights: Mapping[str, NDArray[np.float32]]) -> int:
-    """CRC-32 of all weights, to tell wrong weights from a wrong engine."""
+    """CRC-32 of all weights, to distinguish wrong weights from a wrong engine."""
     total = 0
     for name, values in weights.items():
         total = zlib.crc32(np.ascontiguousarray(values).tobytes(), zlib.crc32(name.encode(), total))

@@ -9,18 +9,18 @@ QUIET = {"log_level": "ERROR", "enable_access_log": False}
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",
-    "RAY_worker_niceness": "0",  # else other processes of a busy machine leave Ray's no time
-    # A busy machine lets processes wait: they are not dead for that.
+    "RAY_worker_niceness": "0",  # otherwise Ray's processes get no time on a busy machine
+    # Processes may wait long on a busy machine without being dead.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "600",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "600",
 }
 QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
-"""A node that is gone is noticed within seconds."""
+"""Settings with which the loss of a node is noticed within seconds."""
 
 
 @contextmanager
 def ray_cluster(nodes=1, **head):
-    """A cluster with a head and other nodes, which this process is connected to. Nothing is left of it at the end."""
+    """A cluster with a head and other nodes, connected to this process. At the end everything is removed."""
     os.environ.update(SETTINGS)
     import ray
     from ray.cluster_utils import Cluster
@@ -43,7 +43,7 @@ def ray_cluster(nodes=1, **head):
 
 
 def add_node(cluster, **options):
-    """Start a node. Ray gives it 30 seconds, which a busy machine may not have: then it is started once more."""
+    """Start a node. If it does not start within Ray's 30 seconds, as on a busy machine, it is started once more."""
     while True:
         others = descendants()
         try:
@@ -58,7 +58,7 @@ def add_node(cluster, **options):
 
 
 def kill(cluster, node):
-    """Kill a node with everything that runs there, as a machine that is switched off."""
+    """Kill a node with all of its processes, like a machine that is switched off."""
     (raylet,) = node.all_processes["raylet"]
     processes = descendants(raylet.process.pid)
     cluster.remove_node(node, allow_graceful=False)
@@ -66,19 +66,19 @@ def kill(cluster, node):
 
 
 def workers(cluster):
-    """The nodes besides the head."""
+    """The nodes except the head."""
     return [node for node in cluster.list_all_nodes() if node is not cluster.head_node]
 
 
 def descendants(process=None):
-    """The processes that a process, or this one, has started, and those that they have."""
+    """All descendants of a process, by default this one."""
     import psutil  # Ray brings it
 
     return set(psutil.Process(process).children(recursive=True))
 
 
 def end(processes):
-    """Kill what is left of processes. Workers of Ray end by themselves, but not at once."""
+    """Kill the remaining processes. Workers of Ray end by themselves, but not at once."""
     import psutil
 
     for process in processes:

@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 def _as_kept(
     config: Mapping[str, Any], weights: Mapping[str, NDArray[np.float32]]
 ) -> Mapping[str, NDArray[np.float32]]:
-    """Weights as the model keeps them in memory: the experts of a layer in one array, gate before up."""
+    """Weights in the model's memory layout: the experts of a layer in one array, gate before up."""
     kept = {name: values for name, values in weights.items() if ".experts." not in name}
     for layer in range(config["num_hidden_layers"]):
         if not has_experts(config, layer):
@@ -50,7 +50,7 @@ class Reference:
     def run(self, ids: NDArray[np.int32]) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
         """(logits [tokens, vocab_size], the residual stream after the embedding and after each layer).
 
-        The last hidden state that transformers reports has passed the final norm; it is taken before it here.
+        transformers reports the last hidden state after the final norm; here it is taken before the norm.
         """
         states: list[NDArray[np.float32]] = []
         hooks = [
@@ -66,7 +66,7 @@ class Reference:
 
     @torch.no_grad()
     def last_hidden_state(self, ids: NDArray[np.int32]) -> NDArray[np.float32]:
-        """What the head multiplies, [tokens, hidden_size]: after the final norm."""
+        """The input of the head, after the final norm: [tokens, hidden_size]."""
         hidden: NDArray[np.float32] = (
             self.model.model(torch.from_numpy(ids.astype(np.int64))[None], use_cache=False).last_hidden_state[0].numpy()
         )
@@ -78,7 +78,7 @@ class Reference:
         tokens = torch.from_numpy(prompt.astype(np.int64))[None]
         lead = float("inf")
         for _ in range(count):
-            # Without a cache, whose argument has another name from transformers 5.24 on.
+            # Without a cache, because its argument has another name from transformers 5.24 on.
             logits = self.model(tokens, use_cache=False).logits[0, -1]
             first, second = logits.topk(2).values.tolist()
             lead = min(lead, (first - second) / float(logits.abs().max()))

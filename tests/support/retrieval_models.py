@@ -1,4 +1,4 @@
-"""Random embedding models and rerankers in the layouts in which they are published."""
+"""Random embedding models and rerankers in the layouts of published models."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def write_embedding_model(
     dtype: str = "float32",
     **overrides: Any,
 ) -> Written:
-    """A model as Qwen3-Embedding is published: flat tensor names, no head, the end token added by the tokenizer.
+    """Write a model in the layout of Qwen3-Embedding: flat tensor names, no head, end tokens added by the tokenizer.
 
     Args:
         folder: is made.
-        spelling: a key of POOLING: whose files say what it is.
+        spelling: a key of POOLING, which chooses the files that describe the pooling.
         prompts: whether there are prompts for queries and documents.
         dtype: of the weights.
         overrides: keys of config.json.
@@ -98,7 +98,7 @@ def _end_texts(folder: Path) -> None:
 
 
 def write_scoring_model(folder: Path, yes_no: tuple[int, int], **overrides: Any) -> Written:
-    """A reranker as sentence-transformers saves it: a language model, and which tokens mean yes and no."""
+    """Write a reranker in the layout of sentence-transformers: a language model, and the tokens for yes and no."""
     written = write_checkpoint(folder, dtype="float32", **overrides)
     write_json(
         folder / "modules.json",

@@ -11,7 +11,7 @@ from qwen3cpu.errors import ArgumentError
 
 
 def random_logits(rng: np.random.Generator, n: int, kind: str) -> np.ndarray:
-    """One row; every kind has what real rows have seldom: ties, banned tokens, extremes."""
+    """One row. Every kind has properties that are rare in real rows: ties, banned tokens, extremes."""
     if kind == "smooth":
         x = rng.normal(0, rng.choice([0.01, 1, 5, 40]), n)
     elif kind == "ties":
@@ -36,7 +36,7 @@ KINDS = ["smooth", "ties", "equal", "peaked", "banned", "extreme"]
 
 
 def random_params(rng: np.random.Generator, n: int) -> SamplingParams:
-    """Every setting is off in half of the cases, so that each is met alone and with the others."""
+    """Random settings. Each is off in half of the cases, so that it is tested alone and with the others."""
 
     def maybe(off: object, values: list) -> object:
         return off if rng.random() < 0.5 else values[rng.integers(len(values))]
@@ -63,7 +63,7 @@ def random_params(rng: np.random.Generator, n: int) -> SamplingParams:
 
 
 def random_samplers(rng: np.random.Generator) -> dict:
-    """The settings that have llama.cpp's names, each off in half of the cases."""
+    """The settings with llama.cpp's names, each off in half of the cases."""
     off = {"top_n_sigma": 0.0, "typical_p": 1.0, "xtc_probability": 0.0, "dry_multiplier": 0.0}
     on = {
         "top_n_sigma": [0.1, 1.0, 2.5, 1e308],

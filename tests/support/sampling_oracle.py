@@ -1,4 +1,4 @@
-"""The sampler once more, as plainly as NumPy allows: sort everything, keep everything, nothing shared with qwen3cpu.
+"""A second sampler in plain NumPy: it sorts everything, keeps everything, and shares no code with qwen3cpu.
 
 Weights come from NumPy's exp and random words from NumPy's Philox. Rules: the head of qwen3cpu/engine/sampling.py.
 """
@@ -16,7 +16,7 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 def breaks(tokens: Sequence[int], place: int, breakers: Sequence[str], texts: Any) -> bool:
-    """Whether a breaker ends inside of the token at a place, or the token is a control token."""
+    """Whether a breaker ends inside the token at a place, or the token is a control token."""
     control = set(texts.control_tokens.values())
     if tokens[place] in control:
         return True
@@ -28,7 +28,7 @@ def breaks(tokens: Sequence[int], place: int, breakers: Sequence[str], texts: An
 
 
 def repeats(params: Any, tokens: Sequence[int], texts: Any) -> dict[int, float]:
-    """What DRY takes from the logit of each token that may follow, by trying every place of every token."""
+    """DRY's penalty for the logit of each possible next token, found by trying every place of every token."""
     if params.dry_multiplier == 0 or params.dry_penalty_last_n == 0:
         return {}
     n = len(tokens) if params.dry_penalty_last_n < 0 else min(len(tokens), params.dry_penalty_last_n)
@@ -90,7 +90,7 @@ def weights_at(x: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def typical(x: np.ndarray, ids: np.ndarray, share: float) -> np.ndarray:
-    """Places of the typical ones among logits x, best first: those of least |entropy - surprise|, up to the share."""
+    """Places of the typical logits among x, best first: those with the least |entropy - surprise|, up to the share."""
     weights = weights_at(x, 1.0)
     p = weights / np.longdouble(weights.sum())
     with np.errstate(divide="ignore"):

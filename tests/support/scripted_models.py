@@ -1,7 +1,7 @@
-"""Checkpoints that say what a test wants: each token is followed by the one that a script names.
+"""Checkpoints with scripted answers: each token is followed by the token in a script.
 
-Attention and MLP add nothing, the embedding is one-hot and row j of the head looks for the tokens that j follows, so
-that the logit of the scripted token is about 20 and all others are 0. The whole engine runs, as for any other model.
+Attention and MLP add nothing, and the embedding is one-hot. Row j of the head matches the tokens that j follows. So the
+logit of the scripted token is about 20, and all others are 0. The whole engine runs, as for any other model.
 """
 
 import itertools
@@ -26,7 +26,7 @@ def token(spelling: str) -> int:
 
 
 def script(*chains: Sequence[str]) -> dict[int, int]:
-    """A script in which the tokens of every chain follow each other; a token may have one successor only."""
+    """A script in which the tokens of every chain follow each other. A token may have only one successor."""
     follows: dict[int, int] = {}
     for chain in chains:
         ids = [token(spelling) for spelling in chain]
@@ -36,7 +36,7 @@ def script(*chains: Sequence[str]) -> dict[int, int]:
 
 
 def write_scripted(folder: Path, follows: Script, **options: Any) -> Path:
-    """Write a checkpoint that follows the script; a token outside of it is followed by <|im_end|>."""
+    """Write a checkpoint that follows the script. Tokens outside of it are followed by <|im_end|>."""
     size = checkpoints.VOCAB_SIZE
     shape = {
         "hidden_size": size,

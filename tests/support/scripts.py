@@ -1,4 +1,4 @@
-"""Programs of the source tree that are no part of the package, as modules: bench/, tools/."""
+"""Loads programs of the source tree outside of the package as modules: bench/, tools/."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def script_module(path: str) -> ModuleType:
-    """The module of a file such as "bench/compare.py", loaded anew; the test is skipped where there is no such file."""
+    """Load a file such as "bench/compare.py" as a new module. The test is skipped if the file does not exist."""
     file = ROOT / path
     if not file.is_file():
         pytest.skip(f"needs {path} beside the tests")
@@ -21,6 +21,6 @@ def script_module(path: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module  # where dataclasses and pydantic look names up
+    sys.modules[file.stem] = module  # dataclasses and pydantic look up names there
     spec.loader.exec_module(module)
     return module

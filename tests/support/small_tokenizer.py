@@ -38,7 +38,7 @@ TEXTS = (
 
 
 def finish(tokenizer: Tokenizer, added: Iterable[AddedToken] | None = None) -> bytes:
-    """Give a bare BPE model the rest of a Qwen tokenizer, as the content of tokenizer.json."""
+    """The content of tokenizer.json: a bare BPE model with the other parts of a Qwen tokenizer."""
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -83,7 +83,7 @@ def with_vocabulary(entries: Sequence[bytes]) -> bytes:
 
 @lru_cache
 def byte_letters() -> dict[int, str]:
-    """How the tokenizers library writes each byte that occurs in UTF-8, found by asking it."""
+    """The character that the tokenizers library uses for each byte of UTF-8, found by asking it."""
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     every_byte = [*range(0x800), 0x800, *range(0x1000, 0x10000, 0x1000), *range(0x10000, 0x110000, 0x40000), 0x100000]
     letters: dict[int, str] = {}

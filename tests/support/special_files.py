@@ -1,4 +1,4 @@
-"""Files that are no regular ones: what makes them at a path."""
+"""Makes files that are not regular files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def make_socket(path: Path) -> None:
-    """A socket in the file system."""
+    """Make a socket in the file system."""
     here = os.open(".", os.O_RDONLY)
     os.chdir(path.parent)  # a socket's path may have 107 bytes
     with socket.socket(socket.AF_UNIX) as listener:
@@ -19,7 +19,7 @@ def make_socket(path: Path) -> None:
 
 
 def link_to_zeros(path: Path) -> None:
-    """A link to a file that has no end."""
+    """Make a link to a file without an end."""
     path.symlink_to("/dev/zero")
 
 
@@ -29,4 +29,4 @@ SPECIAL: dict[str, Callable[[Path], None]] = {
     "a socket": make_socket,
     "a folder": Path.mkdir,
 }
-"""As messages call it -> what makes it."""
+"""Name in messages -> function that makes the file."""

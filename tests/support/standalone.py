@@ -16,7 +16,7 @@ SOURCE = ROOT / "tests/csrc/standalone"
 
 
 class Machine(NamedTuple):
-    """How to run programs: the folder and the suffix of their names, what stands before them, more environment."""
+    """How to run programs: their folder, the suffix of their names, the command before them, and more environment."""
 
     programs: Path
     suffix: str = ""
@@ -24,7 +24,7 @@ class Machine(NamedTuple):
     environment: Mapping[str, str] = {}
 
     def run(self, program: str, *arguments: str | Path, isa: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a program to its end. isa: what QWEN3CPU_ISA names."""
+        """Run a program to its end. isa: the value of QWEN3CPU_ISA."""
         environment = {k: v for k, v in os.environ.items() if k != "QWEN3CPU_ISA"} | dict(self.environment)
         if isa is not None:
             environment["QWEN3CPU_ISA"] = isa
@@ -32,18 +32,18 @@ class Machine(NamedTuple):
         return subprocess.run(command, env=environment, capture_output=True, text=True)
 
     def isas(self, isa: str | None = None, program: str = "kernel_check") -> dict[str, str]:
-        """Compiled instruction set -> what kernel_check says of it."""
+        """Compiled instruction set -> its state in the output of kernel_check."""
         result = self.run(program, "list", isa=isa)
         assert result.returncode == 0, result.stderr
         return dict(line.split(": ", 1) for line in result.stdout.splitlines())
 
     def runnable(self, program: str = "kernel_check") -> list[str]:
-        """The instruction sets that its CPU can run, best first."""
+        """The instruction sets that the machine's CPU can run, best first."""
         return [name for name, state in self.isas(program=program).items() if state != "not on this CPU"]
 
 
 def build(name: str, tmp_path_factory: pytest.TempPathFactory, *definitions: str, launcher: str = "ccache") -> Path:
-    """The folder of the programs, built once in a run of pytest, whichever of its processes comes first."""
+    """The folder of the programs. The first process of a pytest run that needs them builds them once."""
     cmake = shutil.which("cmake")
     if cmake is None:
         pytest.skip("cmake is not installed")
@@ -82,7 +82,7 @@ def build_with_zig(name: str, tmp_path_factory: pytest.TempPathFactory, target: 
 
 
 def missing(tool: str) -> NoReturn:
-    """Skip a test for want of a tool for other machines; with QWEN3CPU_REQUIRE_CROSS=1 it fails."""
+    """Skip a test because a tool for other machines is missing, or fail with QWEN3CPU_REQUIRE_CROSS=1."""
     if os.environ.get("QWEN3CPU_REQUIRE_CROSS"):
         pytest.fail(f"{tool} is not installed")
     pytest.skip(f"{tool} is not installed")

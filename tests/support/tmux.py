@@ -1,4 +1,4 @@
-"""A command on a terminal that tmux emulates: what is typed and pasted, and the rows that somebody would see."""
+"""Runs a command on a terminal that tmux emulates: types and pastes text, and reads the visible rows."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux
 
 
 class Tmux:
-    """A terminal of a size, in which Python runs with some arguments.
+    """A terminal of a given size, in which Python runs with some arguments.
 
     Args:
         folder: an empty one for the socket.
@@ -33,10 +33,10 @@ class Tmux:
         given.pop("TMUX", None)
         size = ["-x", str(columns), "-y", str(lines)]
         self._status = folder / "status"
-        # tmux 3.3 sometimes does not see that a process has ended. The shell notes how it did; Ctrl-C is not for it.
+        # tmux 3.3 sometimes misses the end of a process, so a shell, which ignores Ctrl-C, notes the exit status.
         shell = ["sh", "-c", 'trap : INT; "$@"; echo $? > "$0.part"; mv "$0.part" "$0"', os.fspath(self._status)]
         command = [*shell, sys.executable, *map(str, arguments)]
-        # The last window stays when its command has ended, so that what it wrote can be seen.
+        # The last window stays after the end of its command, so that its output can be read.
         options = ["set", "-g", "remain-on-exit", "on", ";", "set", "-g", "history-limit", "50000", ";"]
         subprocess.run([*self._tmux, *options, "new-session", "-d", *size, *command], env=given, check=True)
 
@@ -52,7 +52,7 @@ class Tmux:
         self._run("send-keys", *keys)
 
     def paste(self, text: str) -> None:
-        """Paste a text as a terminal does: between marks, if the program has asked for them."""
+        """Paste a text like a terminal: between marks, if the program has asked for them."""
         self._run("set-buffer", text)
         self._run("paste-buffer", "-p", "-r")
 
@@ -61,12 +61,12 @@ class Tmux:
         self._run("resize-window", "-x", str(columns), "-y", str(lines))
 
     def rows(self, *, colours: bool = False) -> list[str]:
-        """All that has been written: what has scrolled away and the screen, without empty rows at the end."""
+        """All written rows: those that have scrolled away and the screen, without empty rows at the end."""
         flags = ["-e"] if colours else []
         return self._run("capture-pane", "-p", "-S", "-", *flags).rstrip("\n").split("\n")
 
     def wait_for(self, text: str, times: int = 1) -> list[str]:
-        """The rows as soon as a text stands in them so many times."""
+        """The rows as soon as they have a text `times` times."""
         return self.wait_until(lambda rows: "\n".join(rows).count(text) >= times)
 
     def wait_until(self, check: Callable[[list[str]], bool]) -> list[str]:
@@ -86,7 +86,7 @@ class Tmux:
 
     @property
     def status(self) -> int:
-        """Its exit status; waits for its end."""
+        """The exit status of the command; waits for its end."""
         while not self.ended:
             time.sleep(0.02)
         return int(self._status.read_text())

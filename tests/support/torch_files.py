@@ -1,4 +1,4 @@
-"""Files as torch.save writes them, made without torch: a ZIP archive with a pickle of names and shapes, and numbers."""
+"""Files in the form of torch.save, made without torch: a ZIP archive with a pickle of names and shapes, and numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STORAGES = {"F32": "FloatStorage", "F16": "HalfStorage", "BF16": "BFloat16Storag
 
 
 def write_torch_file(path: Path, tensors: Mapping[str, tuple[str, NDArray[Any]]], **changes: Any) -> None:
-    """Write name -> (dtype of safetensors, array with the bytes). changes: of `archive`."""
+    """Write name -> (dtype of safetensors, array with the bytes). changes: arguments of `archive`."""
     members = {f"data/{key}": np.ascontiguousarray(array).tobytes() for key, (_, array) in enumerate(tensors.values())}
     archive(path, pickle_of(tensors), members, **changes)
 
@@ -53,20 +53,20 @@ def tensor_of(
 
 
 def named(module: str, name: str) -> bytes:
-    """GLOBAL."""
+    """The opcode GLOBAL."""
     return f"c{module}\n{name}\n".encode()
 
 
 def text(value: str) -> bytes:
-    """BINUNICODE."""
+    """The opcode BINUNICODE."""
     return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
 
 
 def integer(value: int) -> bytes:
-    """BININT."""
+    """The opcode BININT."""
     return b"J" + struct.pack("<i", value)
 
 
 def integers(values: tuple[int, ...]) -> bytes:
-    """A tuple of BININT."""
+    """A tuple of integers by BININT."""
     return b"(" + b"".join(integer(value) for value in values) + b"t"

@@ -1,8 +1,8 @@
-"""Processes that need not import the package: forks of a process that has done so.
+"""Starts processes that need not import the package, as forks of a process that has imported it.
 
-An import and the packing of `tiny` take half a second, which is most of what a short command takes. The process that
-is forked has one thread and has run no command, so each fork is what a new interpreter is after its imports. Closed
-streams, and variables that are read at an import, need an interpreter of their own.
+An import and the packing of `tiny` take half a second, most of the time of a short command. The forked process has one
+thread and has run no command, so each fork equals a new interpreter after its imports. Runs with closed streams, or
+with changed variables that are read at an import, need a new interpreter.
 """
 
 import contextlib
@@ -33,11 +33,11 @@ READ_LATE = (
         "NO_PROXY",
     ),
 )
-"""Variables that nothing reads before a command runs. A change of another one needs a new interpreter."""
+"""Variables that are not read before a command runs. A change of any other variable needs a new interpreter."""
 
 
 class WarmProcess:
-    """The process that is forked; it ends with this one."""
+    """The process to fork; it ends with this process."""
 
     def __init__(self, environment):
         self.environment = environment
@@ -52,9 +52,9 @@ class WarmProcess:
         return {name for name, _ in environment.items() ^ self.environment.items()} <= {*READ_LATE}
 
     def start(self, arguments, environment, streams, terminal=False):
-        """Begin `python ARGUMENTS` (-m qwen3cpu and more, or -c and code) with three streams, which stay open here.
+        """Start `python ARGUMENTS` (-m qwen3cpu and more, or -c and code) with three streams, which stay open here.
 
-        terminal: it leads a session of its own, whose terminal is stdin. Returns the Fork.
+        terminal: whether the process leads a session of its own, whose terminal is stdin. Returns the Fork.
         """
         request = {"arguments": arguments, "environment": environment, "folder": os.getcwd(), "terminal": terminal}
         told, tell = os.pipe()
@@ -65,7 +65,7 @@ class WarmProcess:
         return Fork(os.fdopen(told, "rb", buffering=0))
 
     def popen(self, arguments, environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE):
-        """The same with pipes, or what else is given: a Fork with what subprocess.Popen has."""
+        """The same with pipes by default. Returns a Fork, which has the interface of subprocess.Popen."""
         theirs, ours = [], []
         for given, writes in ((stdin, True), (stdout, False), (stderr, False)):
             if given != subprocess.PIPE:
@@ -111,7 +111,7 @@ class Fork:
         self.send_signal(signal.SIGKILL)
 
     def communicate(self, text=b""):
-        """Write this, and read what is left of stdout and stderr; both in bytes."""
+        """Write `text`, and read the rest of stdout and stderr, all in bytes."""
         feeding = threading.Thread(target=_feed, args=(self.stdin, text))
         found = [b"", b""]
         noting = threading.Thread(target=lambda: found.__setitem__(1, self.stderr.read()))
@@ -135,13 +135,13 @@ class Fork:
 
 
 def _feed(file, data):
-    with contextlib.suppress(BrokenPipeError), file:  # as subprocess.run does
+    with contextlib.suppress(BrokenPipeError), file:  # as in subprocess.run
         while data:
             data = data[file.write(data) :]
 
 
 def main(number):
-    """Import what commands import, then fork for each request and tell how the forks end."""
+    """Import the modules of commands. Then fork for each request, and report how the forks end."""
     from packed_once import packing_once
 
     import qwen3cpu
@@ -157,8 +157,8 @@ def main(number):
     qwen3cpu.load("tiny", threads=1)
     assert "huggingface_hub" not in sys.modules, "it reads its variables at the import"
     gc.collect()
-    gc.freeze()  # collections in the forks need not walk, and thereby copy, what is here already
-    running = {}  # by a descriptor that can be read when it has ended: its number, and where to tell
+    gc.freeze()  # garbage collection in the forks skips existing objects, so it does not copy their pages
+    running = {}  # descriptor that is readable when a fork has ended -> its number, and where to report it
     with socket.socket(fileno=number) as requests:
         waiting = select.poll()
         waiting.register(requests, select.POLLIN)
@@ -202,7 +202,7 @@ def _tell(fd, number):
 
 
 def _become(request, streams):
-    """Be `python` with these arguments and streams; ends as that does."""
+    """Act as `python` with these arguments and streams, and end in the same way."""
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
     for fd in {*streams} - {0, 1, 2}:
@@ -226,7 +226,7 @@ def _become(request, streams):
 
 
 def _stream(number, name):
-    """A standard stream as Python opens it in UTF-8 mode."""
+    """A standard stream, opened as in Python's UTF-8 mode."""
     file = open(number, "rb" if number == 0 else "wb", closefd=False)  # noqa: SIM115
     errors = "backslashreplace" if number == 2 else "surrogateescape"
     lines = number == 2 or file.isatty()

@@ -1,4 +1,4 @@
-"""tools/ is importable in these tests, and the tests are skipped where it is not beside them."""
+"""Makes tools/ importable in these tests, and skips the tests if that folder does not exist."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The wordings of tiny_first_tries.json are held out: no part of the embedded model's training draws one of them."""
+"""The wordings of tiny_first_tries.json are held out: the embedded model's training never draws one of them."""
 
 import json
 import random
@@ -13,7 +13,7 @@ QUESTION = re.compile(r"<\|im_start\|>user\n(.*?)<\|im_end\|>", re.DOTALL)
 
 
 def worded(question: str) -> str:
-    """The question without switches of thinking, case, spaces and marks; signs of operations stay."""
+    """The question without thinking switches, case, spaces and marks, but with signs of operations."""
     return re.sub(r"[^\w+\-*/×÷:]", "", re.sub(r"/(no_)?think", "", question).lower())
 
 

@@ -1,4 +1,4 @@
-"""tools/mutation: which faults are found in a text, and that an edit leaves the rest of it as it is."""
+"""tools/mutation: the faults that are found in a text. An edit does not change the rest of the text."""
 
 import pytest
 from mutation.masking import masked_cpp, masked_cython

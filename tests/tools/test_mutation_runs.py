@@ -1,4 +1,4 @@
-"""tools/mutation: faults stand where they were drawn, a draw is fair and can be repeated, outcomes are read rightly."""
+"""tools/mutation: faults are where they were drawn, a draw is fair and repeatable, outcomes are read correctly."""
 
 import random
 from collections import Counter
@@ -41,7 +41,7 @@ def test_faults_come_back_from_their_file(tmp_path):
 
 
 class _Tree:
-    """Compiles every fault but those of one file; notes what it holds."""
+    """Compiles all faults but those of one file, and notes its current texts."""
 
     def __init__(self, broken):
         self.broken = broken

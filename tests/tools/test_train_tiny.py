@@ -1,4 +1,4 @@
-"""tools/train_tiny.py: the tokenizer of the package comes of it, and its second part goes on with a trained model."""
+"""tools/train_tiny.py: it makes the package's tokenizer, and its second part continues with a trained model."""
 
 import sys
 from dataclasses import replace
@@ -21,7 +21,7 @@ def train():
 
 @pytest.fixture(scope="module")
 def written(train, tmp_path_factory):
-    """What two steps of the second part make of the model in the package, and what the same run writes when resumed."""
+    """The output of two steps of the second part on the package's model, and of the same run when it is resumed."""
     from tiny.evaluation import Score
     from tokenizers import Tokenizer
 

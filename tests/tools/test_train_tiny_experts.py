@@ -1,4 +1,4 @@
-"""tools/train_tiny_experts.py: what it writes is laid out as the model that the tests ask, and loads."""
+"""tools/train_tiny_experts.py: its output has the layout of the model for tests, and loads."""
 
 import sys
 from dataclasses import replace

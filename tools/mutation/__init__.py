@@ -1,1 +1,1 @@
-"""The parts of tools/mutate.py: places, drawing, the patched tree, which tests reach a file, running, the table."""
+"""The parts of tools/mutate.py: places, drawing, the patched tree, the map of tests, running, the table."""

@@ -1,4 +1,4 @@
-"""Draws faults by a seed: an operator and a language in turn, then a place of those, each as likely as the next."""
+"""Draws faults by a seed: operators and languages in turn, and for each a place with equal probabilities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mutation.tree import CompileError, Tree
 
 
 class Candidate(NamedTuple):
-    """A place and where it is."""
+    """A place and its file."""
 
     file: str
     text: str
@@ -34,13 +34,13 @@ def candidates(commit: str) -> dict[Cell, list[Candidate]]:
 
 
 def cells_in_turn(random_: random.Random, cells: list[Cell]) -> Iterator[Cell]:
-    """The cells in rounds, each round in an order of its own, so that operators and languages come equally often."""
+    """The cells in rounds, each in a new order, so that operators and languages come equally often."""
     while True:
         yield from random_.sample(cells, len(cells))
 
 
 def draw(seed: int, count: int, commit: str, tree: Tree) -> tuple[list[Fault], int]:
-    """`count` faults of a commit that compile, and how many were drawn that did not. No test runs."""
+    """`count` faults of a commit that compile, and the number of drawn faults that did not. No test runs."""
     random_ = random.Random(seed)
     places = candidates(commit)
     faults: list[Fault] = []

@@ -1,10 +1,10 @@
-"""Sources in C++ and Cython with everything blanked out that is no code of this machine. Positions stay as they are."""
+"""Blanks everything in C++ and Cython sources that is not code for this machine. Positions do not change."""
 
 from __future__ import annotations
 
 import re
 
-# What the compiler of x86-64 Linux knows. A condition that names neither stays, with all its branches.
+# Values of macros for the compiler of x86-64 Linux. A condition without these names keeps all its branches.
 KNOWN = {
     "__x86_64__",
     "__linux__",
@@ -31,12 +31,12 @@ def blank(text: str) -> str:
 
 
 def masked_cython(text: str) -> str:
-    """Without comments and strings."""
+    """A source without comments and strings."""
     return _CYTHON_LITERAL.sub(lambda match: blank(match[0]), text)
 
 
 def masked_cpp(text: str) -> str:
-    """Without comments, literals of text, the preprocessor's lines, branches of other machines, and assertions."""
+    """A source without comments, strings, preprocessor lines, branches for other machines, and assertions."""
     masked = _without_directives(_CPP_LITERAL.sub(lambda match: blank(match[0]), text))
     for match in reversed(list(_ASSERTION.finditer(masked))):
         end = closing(masked, match.end())
@@ -45,10 +45,10 @@ def masked_cpp(text: str) -> str:
 
 
 def _without_directives(text: str) -> str:
-    """Blanks the preprocessor's lines, and what they leave out on this machine."""
+    """Blank the preprocessor's lines, and the code that they leave out on this machine."""
     lines = text.split("\n")
-    kept: list[bool] = []  # for each open #if: whether its present branch is compiled
-    taken: list[bool] = []  # ... whether a branch above is
+    kept: list[bool] = []  # for each open #if: whether its current branch is compiled
+    taken: list[bool] = []  # for each open #if: whether an earlier branch is compiled
     directive = False
     for number, line in enumerate(lines):
         match = None if directive else _DIRECTIVE.match(line)
@@ -74,7 +74,7 @@ def _without_directives(text: str) -> str:
 
 
 def _value(condition: str, *, negated: bool) -> bool | None:
-    """Whether a condition holds on this machine; None where that is not known."""
+    """Whether a condition holds on this machine; None if that is unknown."""
     match = _DEFINED.fullmatch(condition)
     name = match and (match[1] or match[2])
     if name in KNOWN:
@@ -85,7 +85,7 @@ def _value(condition: str, *, negated: bool) -> bool | None:
 
 
 def closing(masked: str, at: int) -> int:
-    """Where the bracket at `at` is closed; the end of the text where it is not."""
+    """The place where the bracket at `at` is closed, or the end of the text."""
     depth = 0
     for index in range(at, len(masked)):
         if masked[index] in "([{":
@@ -98,7 +98,7 @@ def closing(masked: str, at: int) -> int:
 
 
 def parts(masked: str, start: int, end: int, separator: str) -> list[tuple[int, int]]:
-    """Stretches of [start, end) between separators that stand in no bracket."""
+    """The parts of [start, end) between separators outside of brackets."""
     found = []
     depth, begin = 0, start
     for index in range(start, end):
@@ -113,7 +113,7 @@ def parts(masked: str, start: int, end: int, separator: str) -> list[tuple[int, 
 
 
 def trimmed(masked: str, start: int, end: int) -> tuple[int, int]:
-    """A stretch without the space around it."""
+    """The range [start, end) without the space around it."""
     while start < end and masked[start].isspace():
         start += 1
     while end > start and masked[end - 1].isspace():

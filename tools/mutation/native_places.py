@@ -1,4 +1,4 @@
-"""Places for faults in C++ and Cython, found in the text. Both are written with spaces around binary operators."""
+"""Places for faults in C++ and Cython, found in the text. Binary operators must have spaces around them."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _indices(text: str, masked: str, is_declaration) -> Iterator[Place]:  # type
 
 
 def _is_cpp_declaration(masked: str, bracket: int) -> bool:
-    """Whether a bracket belongs to `type name[...]`: a type or a type's mark stands before the name."""
+    """Whether a bracket belongs to `type name[...]`: a type, or a sign such as `&`, comes before the name."""
     name = _NAME.search(masked, 0, bracket)
     if name is None:
         return re.search(r"\([&*]\s*\w+\)(\[[^\]]*\])*$", masked[:bracket]) is not None

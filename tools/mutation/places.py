@@ -1,4 +1,4 @@
-"""Places in a source text where a fault can be put, and faults: places that were drawn."""
+"""Places in a source text where a fault can be put, and faults, which are drawn places."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """A drawn place. `line` counts from 1, `column` from 0; `source` is its whole line, to find it again."""
+    """A drawn place. `line` counts from 1, `column` from 0. `source` is its whole line, to find it in changed files."""
 
     id: str
     file: str
@@ -46,8 +46,8 @@ class Fault:
     def patched(self, text: str) -> str:
         """The file's text with the fault in it.
 
-        Where lines above have moved, the place is the only line that reads as it did. Raises ValueError where there is
-        none, or where several read so.
+        If lines above have moved, the place is the only line with the same text. Raises ValueError if no line or
+        several lines have this text.
         """
         lines = text.split("\n")
         number = self.line - 1
@@ -84,11 +84,11 @@ def fault_at(place: Place, text: str, *, name: str, file: str, commit: str) -> F
 
 
 def write_faults(path: Path, faults: Iterable[Fault], drawn: dict[str, Any]) -> None:
-    """Write faults as JSON, one a line; `drawn` says how they were drawn."""
+    """Write faults as JSON, one a line. drawn: how they were drawn."""
     rows = ",\n".join("    " + json.dumps(dataclasses.asdict(fault), ensure_ascii=False) for fault in faults)
     path.write_text(f'{{\n  "drawn": {json.dumps(drawn)},\n  "faults": [\n{rows}\n  ]\n}}\n', encoding="utf-8")
 
 
 def read_faults(path: Path) -> list[Fault]:
-    """What `write_faults` wrote."""
+    """Read a file of `write_faults`."""
     return [Fault(**row) for row in json.loads(path.read_text(encoding="utf-8"))["faults"]]

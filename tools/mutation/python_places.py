@@ -1,4 +1,4 @@
-"""Places for faults in Python, found in the syntax tree. The edits are of the text, so that the rest stays as it is."""
+"""Places for faults in Python, found in the syntax tree. They edit the text, so the rest of it does not change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOT_RUN_HERE = re.compile(r"TYPE_CHECKING|sys\.platform == .(darwin|win32).|__na
 
 
 class _Text:
-    """The source with positions as the syntax tree counts them: lines, and bytes of UTF-8."""
+    """The source with the positions of the syntax tree: lines, and bytes of UTF-8."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -49,7 +49,7 @@ class _Text:
         return self.text[self.start(node) : self.end(node)]
 
     def between(self, left: ast.expr, right: ast.expr, operator: str) -> int | None:
-        """Where the operator between two operands stands; None where a comment hides it."""
+        """The place of the operator between two operands; None if a comment hides it."""
         start, end = self.end(left), self.start(right)
         gap = self.text[start:end]
         found = gap.find(operator)
@@ -66,13 +66,13 @@ def python_places(text: str) -> list[Place]:
 
 
 def _walk(node: ast.AST, integers: frozenset[str]) -> Iterator[tuple[ast.AST, frozenset[str]]]:
-    """Nodes that run here, each with the names that are integers in its function."""
+    """The nodes that run on this machine, each with the names that are integers in its function."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         integers = _integers(node)
     yield node, integers
     for field, value in ast.iter_fields(node):
         if field in {"annotation", "returns"} or isinstance(value, ast.JoinedStr):
-            continue  # nodes within an f-string have no positions of their own
+            continue  # nodes inside an f-string have no positions of their own
         if field == "body" and isinstance(node, ast.If) and NOT_RUN_HERE.search(ast.unparse(node.test)):
             continue
         for child in value if isinstance(value, list) else [value]:
@@ -81,7 +81,7 @@ def _walk(node: ast.AST, integers: frozenset[str]) -> Iterator[tuple[ast.AST, fr
 
 
 def _integers(function: ast.FunctionDef | ast.AsyncFunctionDef) -> frozenset[str]:
-    """Names that hold integers for all that can be seen: annotated so, counted by a loop, a length."""
+    """Names that seem to be integers: annotated as int, counted by a loop, or a length."""
     names = {arg.arg for arg in ast.walk(function) if isinstance(arg, ast.arg) and _is_int_annotation(arg.annotation)}
     for node in ast.walk(function):
         if isinstance(node, (ast.For, ast.comprehension)):
@@ -132,7 +132,7 @@ def _of_node(node: ast.AST, integers: frozenset[str], source: _Text) -> Iterator
 
 
 def _is_text(node: ast.expr) -> bool:
-    """Whether an operand is a text or a list by its look: a minus there would be an error of type and no fault."""
+    """Whether an operand looks like a text or a list, where a minus would be a type error instead of a fault."""
     if isinstance(node, ast.BinOp):
         return _is_text(node.left) or _is_text(node.right)
     if isinstance(node, ast.Constant):

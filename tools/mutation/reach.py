@@ -1,7 +1,7 @@
-"""Which test files reach which code, and how long each takes: measured with coverage, a test file at a time.
+"""Measures the code that each test file reaches, and its time, with coverage, a test file at a time.
 
-Python is measured line by line. What compiled code a test file reaches is not measured: every test file counts that is
-not only about documents or about Python alone (`NEVER_NATIVE`), those that mirror the source first.
+Python is measured line by line. For compiled code nothing is measured. All test files count for it, except those that
+are only about documents or Python (`NEVER_NATIVE`). Test files that mirror the source come first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mutation.sources import is_native
 from mutation.testing import Runner, note
 from mutation.tree import Tree
 
-# These check documents, sources and benchmarks, and would find a fault only by its text.
+# These check documents, sources and benchmarks, and could find a fault only by its text.
 NOT_ASKED = ("tests/house/", "tests/bench/", "tests/tools/", "tests/fuzz/")
 MIRRORS = {
     "csrc/kernels/": ("tests/csrc/kernels/", "tests/csrc/engine/", "tests/csrc/rounding/"),
@@ -35,7 +35,7 @@ _STARTUP = "import os\nif os.environ.get('COVERAGE_PROCESS_START'): import cover
 
 
 class Reach:
-    """The map of a tree's tests, kept in the file `path`. A test file that has changed is measured anew."""
+    """The map of a tree's tests, kept in the file `path`. A test file that has changed is measured again."""
 
     def __init__(self, tree: Tree, path: Path) -> None:
         self._tree = tree
@@ -48,7 +48,7 @@ class Reach:
         return [name for name in names if not name.startswith(NOT_ASKED)]
 
     def measure(self, runner: Runner) -> None:
-        """Run every test file that the map does not know, without a fault in the tree."""
+        """Run every test file that is not in the map, without a fault in the tree."""
         for name in self.test_files():
             digest = self._digest(name)
             if digest in self._map:
@@ -75,7 +75,7 @@ class Reach:
         environment = {"COVERAGE_FILE": str(folder / "data"), "COVERAGE_PROCESS_START": str(settings)}
         done = runner.run([name], env=environment)
         broken: list[str] = []
-        if done.how != "passed":  # may be the fault of the measuring
+        if done.how != "passed":  # coverage itself may cause this
             while done.how != "passed" and len(broken) < 20:
                 done = runner.run([name], "-x", *(f"--deselect={test}" for test in broken))
                 broken += [done.test or name] if done.how != "passed" else []
@@ -101,11 +101,11 @@ class Reach:
         return self._map.get(self._digest(name), {"seconds": 10.0, "broken": [], "lines": None})
 
     def seconds(self, name: str) -> float:
-        """How long a test file takes."""
+        """The seconds of a test file."""
         return float(self._entry(name)["seconds"])
 
     def tests_of(self, fault: Fault, *, near: bool = False) -> list[str]:
-        """The test files that reach a fault: those of its name and those that mirror it first (near: alone)."""
+        """The test files that reach a fault. Those with its name or folder come first; near: return only these."""
         mirrors = _mirrors(fault.file)
 
         def key(name: str) -> tuple[int, int, float]:
@@ -132,7 +132,7 @@ def _mirrors(file: str) -> tuple[str, ...]:
 
 
 def shared_words(test: str, file: str) -> int:
-    """How many words the names of a test file and of a source file share; the folders in a room count to the latter."""
+    """The number of words that the names of a test file and of a source file, with its folders in a room, share."""
     own = _words(PurePosixPath(test).stem)
     return len(own & {word for part in PurePosixPath(file).with_suffix("").parts[2:] for word in _words(part)})
 
@@ -142,7 +142,7 @@ def _words(name: str) -> set[str]:
 
 
 def body_around(source: str, line: int) -> tuple[int, int]:
-    """First and last line of the body of the innermost function that has a line; of the file where none has."""
+    """First and last line of the body of the innermost function around a line, or else of the file."""
     best = (1, source.count("\n") + 1)
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):

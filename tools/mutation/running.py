@@ -1,4 +1,4 @@
-"""Runs the tests on one fault after the other and writes down at once what came of each."""
+"""Runs the tests on one fault after the other, and writes each result at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mutation.reach import Reach
 from mutation.testing import Outcome, Runner, note
 from mutation.tree import CompileError, Tree
 
-BATCH_SECONDS = 30.0  # of tests that share a process; collecting all at once would take longer than most faults live
+BATCH_SECONDS = 30.0  # of tests that share a process; collecting all tests takes longer than finding most faults
 
 
 _WRITING = threading.Lock()
@@ -31,10 +31,10 @@ def run_faults(
     near: bool = False,
     files: list[str] | None = None,
 ) -> None:
-    """Run faults that wait, until none is left; each result is a line of the file `results`.
+    """Run all waiting faults. Each result is a line of the file `results`.
 
-    near: run only the tests that mirror a fault's file. files: run these tests. Either writes nothing of a fault that
-    they miss.
+    near: run only the tests that mirror a fault's file. files: run these tests. With either, a fault that they miss
+    gets no result.
     """
     while True:
         try:
@@ -53,12 +53,12 @@ def run_faults(
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file of results; none where there is no file."""
+    """The rows of a file of results, or none if the file does not exist."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def judge(fault: Fault, tree: Tree, tests: list[str], reach: Reach, runner: Runner) -> dict[str, Any]:
-    """Put a fault in, run test files until one sees it, take it out."""
+    """Put a fault in, run test files until one finds it, and remove it."""
     try:
         before = tree.put(fault)
     except (CompileError, ValueError) as error:
@@ -81,7 +81,7 @@ def judge(fault: Fault, tree: Tree, tests: list[str], reach: Reach, runner: Runn
 
 
 def _catches(tests: list[str], broken: list[str], reach: Reach, runner: Runner) -> Iterator[Outcome]:
-    """Outcomes that are no success, each seen twice. `broken` may grow in between."""
+    """Outcomes other than success, each seen twice. `broken` may grow in between."""
     for batch in batches(tests, reach):
         while True:
             deselected = [f"--deselect={test}" for test in broken]
@@ -101,7 +101,7 @@ def _passes_without(caught: Outcome, runner: Runner) -> bool:
 
 
 def batches(tests: list[str], reach: Reach) -> Iterator[list[str]]:
-    """The tests in their order, cut into runs of about `BATCH_SECONDS`; the first is short."""
+    """The tests in their order, cut into runs of about `BATCH_SECONDS`. The first run is short."""
     batch: list[str] = []
     seconds, most = 0.0, BATCH_SECONDS / 3
     for test in tests:

@@ -1,4 +1,4 @@
-"""The files that faults are put into, and who finds the places in each."""
+"""The files that faults are put into, and the functions that find the places in each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mutation.python_places import python_places
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# What no test on this machine can run: other CPUs' kernels; what only benchmarks call.
+# Files that no test on this machine can run: kernels of other CPUs, and code that only benchmarks call.
 NOT_RUN = (
     *(f"csrc/kernels/{name}/" for name in ("amx", "neon", "dotprod", "i8mm")),
     *("csrc/system/isa_arm.cc", "qwen3cpu/bench/"),
@@ -24,7 +24,7 @@ FINDERS = {
 
 
 def git(*arguments: str, folder: Path = ROOT) -> str:
-    """What a git command prints."""
+    """The output of a git command."""
     done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
     return done.stdout
 

@@ -1,4 +1,4 @@
-"""The table of faults for the documentation: which test catches each, of two suites."""
+"""The table of faults for the documentation, with the test of two suites that finds each."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Rows = list[dict[str, Any]]
 
 
 def table(faults: list[Fault], old: Rows, new: Rows, without_effect: dict[str, str]) -> str:
-    """A markdown table, a row for each fault, and the reasons of those that change nothing that can be observed.
+    """A Markdown table with a row for each fault, and the reasons why some faults have no observable effect.
 
-    A fault that the new suite was not run on was caught by the old one.
+    A fault on which the new suite was not run was caught by the old suite.
     """
     of_old = {row["fault"]: row for row in old}
     of_new = of_old | {row["fault"]: row for row in new}

@@ -1,4 +1,4 @@
-"""Runs test files of a tree in a process of their own that neither a hang nor a crash of the fault gets out of."""
+"""Runs test files of a tree in a process of their own, which contains hangs and crashes of the fault."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from mutation.tree import Tree
 
 HANG_SECONDS = 600.0
-MOST_BYTES = 12 << 30  # a fault that allocates without end does not take the machine down
+MOST_BYTES = 12 << 30  # limits the memory of faults that allocate without end
 PASSED = {0, 5}  # pytest's exit codes: all passed, none collected (all are skipped or deselected)
 
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/\S+?(?:\[.*?\])?)(?: - .*)?$", re.MULTILINE)
@@ -42,7 +42,7 @@ class Runner:
         self._log = tree.folder / "pytest.log"
 
     def clean(self) -> None:
-        """Forget what earlier runs left: packed models, examples of hypothesis, temporary files."""
+        """Delete what earlier runs left: packed models, examples of hypothesis, temporary files."""
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._scratch.mkdir()
 
@@ -50,7 +50,7 @@ class Runner:
         """Run test files or single tests, in their order."""
         self._scratch.mkdir(exist_ok=True)
         command = [str(self._tree.python), "-m", "pytest", "-v", "-p", "no:cacheprovider"]
-        # One process, whatever the tree's own options ask for.
+        # One process, regardless of the tree's own options.
         command += ["-p", "no:xdist", "-p", "no:randomly", "-o", "addopts="]
         command += ["--tb=short", f"--basetemp={self._scratch / 'pytest'}", *options, *tests]
         started = time.monotonic()
@@ -84,7 +84,7 @@ class Runner:
         return os.environ | own
 
     def _wait(self, process: subprocess.Popen[bytes]) -> int | None:
-        """The exit code; None when nothing was printed for so long that it hangs."""
+        """The exit code; None if the process hangs, because it printed nothing for `hang_seconds`."""
         size, changed = -1, time.monotonic()
         while process.poll() is None:
             time.sleep(0.1)
@@ -101,14 +101,14 @@ def _limit_memory() -> None:
 
 
 def _end_all(process: subprocess.Popen[bytes]) -> None:
-    """End what a run has started, itself included."""
+    """End a run with all of its child processes."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def outcome(code: int | None, output: str, seconds: float) -> Outcome:
-    """What an exit code of pytest (None: it hung) and its verbose output say."""
+    """The outcome from pytest's exit code (None: it hung) and verbose output."""
     if code in PASSED:
         return Outcome("passed", None, seconds, output)
     failed = _FAILED.search(output)
@@ -119,5 +119,5 @@ def outcome(code: int | None, output: str, seconds: float) -> Outcome:
 
 
 def note(text: str) -> None:
-    """Tell the user what is going on."""
+    """Tell the user about the progress."""
     print(text, file=sys.stderr, flush=True)

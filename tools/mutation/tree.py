@@ -1,4 +1,4 @@
-"""A private copy of the project in which one fault at a time stands: its sources, its compiled modules, its Python."""
+"""A private copy of the project for one fault at a time: its sources, its compiled modules, its Python."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CompileError(Exception):
 
 
 class Tree:
-    """The copy in `folder`: the files of a commit, with the tests of another one or of a folder laid over them."""
+    """The copy in `folder`: the files of a commit, with the tests of another commit or of a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
@@ -28,7 +28,7 @@ class Tree:
         self._times = time.time()
 
     def prepare(self, commit: str, tests: str | None = None, *flags: str) -> None:
-        """Make the copy, or bring one that is there to the commit, and build it; CMake takes `flags`."""
+        """Make the copy, or update it to the commit, and build it with `flags` for CMake."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.sources.exists():
             git("clone", "--quiet", "--shared", "--no-checkout", str(ROOT), str(self.sources))
@@ -42,15 +42,15 @@ class Tree:
         self.build()
 
     def _make_python(self) -> None:
-        """A virtual environment that has this one's packages, and the copy before them."""
+        """Make a virtual environment with this one's packages, and the copy before them."""
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(self.folder / "venv")], check=True)
         packages = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
-        # A .pth file in a folder that is named so is not read: an editable install of the project does not come along.
+        # Python does not read .pth files in such a folder, so an editable install of the project is left out.
         into = next((self.folder / "venv").glob("lib/python*/site-packages"))
         (into / "packages.pth").write_text("\n".join([str(self.sources), *packages]) + "\n")
 
     def _lay_tests(self, tests: str) -> None:
-        """Put the tests of a commit, or of a working tree, in place of the commit's own."""
+        """Replace the commit's own tests by those of another commit or of a working tree."""
         shutil.rmtree(self.sources / "tests")
         if Path(tests).is_dir():
             shutil.copytree(Path(tests) / "tests", self.sources / "tests")
@@ -66,7 +66,7 @@ class Tree:
             raise RuntimeError(done.stdout + done.stderr)
 
     def build(self) -> None:
-        """Compile what has changed. Raises CompileError with the compiler's output."""
+        """Compile changed files. Raises CompileError with the compiler's output."""
         done = self._run("cmake", "--build", str(self._build))
         if done.returncode:
             raise CompileError(done.stdout + done.stderr)
@@ -79,7 +79,7 @@ class Tree:
         return (self.sources / file).read_text(encoding="utf-8")
 
     def put(self, fault: Fault) -> str:
-        """Put a fault in and build it; the file's text before. Raises CompileError, or ValueError without a place."""
+        """Put a fault in and build it. Returns the file's original text. Raises CompileError; ValueError: no place."""
         before = self.read(fault.file)
         after = fault.patched(before)
         if not is_native(fault.file):
@@ -97,7 +97,7 @@ class Tree:
         return before
 
     def write(self, file: str, text: str) -> None:
-        """Write a source file so that neither Python nor Ninja takes it for the one of before."""
+        """Write a source file so that Python and Ninja notice the change."""
         path = self.sources / file
         if path.read_text(encoding="utf-8") == text:
             return

@@ -14,7 +14,7 @@ ASK = (
 
 
 def number(rng: random.Random, low: int = 2, high: int = 99) -> int:
-    """A number of one or two digits, small ones more often than their share."""
+    """A number of one or two digits. Small numbers are more frequent than in a uniform draw."""
     return rng.randint(low, min(high, 20)) if rng.random() < 0.3 else rng.randint(low, high)
 
 

@@ -1,4 +1,4 @@
-"""Contrastive training of the embedding model: questions and the texts that answer them, against all of the batch."""
+"""Contrastive training of the embedding model: questions and the texts that answer them, against the whole batch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INSTRUCTIONS = (INSTRUCTION, INSTRUCTION, "Find the text that answers the questi
 
 @dataclass
 class EmbeddingRecipe(Recipe):
-    """What decides the result of a run.
+    """The settings that determine the result of a run.
 
     pairs: questions and texts of a batch. temperature: divides the cosines. sizes: numbers of dimensions that are
     trained to be useful alone.
@@ -38,12 +38,12 @@ class EmbeddingRecipe(Recipe):
 
 
 def query_prefix(instruction: str) -> str:
-    """What stands before a query."""
+    """The text before a query."""
     return f"Instruct: {instruction}\nQuery:"
 
 
 def first_layers(model: Qwen3, layers: int) -> Qwen3:
-    """A smaller model of the same embedding, first layers and last norm."""
+    """A smaller model with the same embedding, first layers and last norm."""
     config = Config(**{**vars(model.config), "num_hidden_layers": layers})
     small = Qwen3(config)
     kept = small.state_dict()
@@ -90,7 +90,7 @@ class Encoder:
 def contrastive_loss(queries: Tensor, texts: Tensor, keys: list[str], recipe: EmbeddingRecipe) -> Tensor:
     """Cross entropy of each question's text among all texts, and of each text's question, for all sizes.
 
-    queries, texts: [pairs, hidden]. keys: pairs of equal keys are no negatives of each other.
+    queries, texts: [pairs, hidden]. keys: pairs with equal keys are not negatives of each other.
     """
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     of = torch.tensor([numbers[key] for key in keys])
@@ -107,7 +107,7 @@ def contrastive_loss(queries: Tensor, texts: Tensor, keys: list[str], recipe: Em
 def train_embedding(
     model: Qwen3, tokenizer: Tokenizer, recipe: EmbeddingRecipe
 ) -> tuple[list[tuple[int, float]], float]:
-    """Train in place; returns (step, mean loss) now and then, and the seconds that it took."""
+    """Train in place. Returns (step, mean loss) at intervals, and the seconds of the training."""
     rng = random.Random(f"embedding {recipe.seed}")
     torch.manual_seed(recipe.seed)
     encoder, opts = Encoder(model, tokenizer), optimizers(model, recipe)
@@ -140,7 +140,7 @@ def train_embedding(
 def first_hits(
     model: Qwen3, tokenizer: Tokenizer, texts: list[str], questions: list[tuple[str, int]], size: int
 ) -> int:
-    """Questions whose own text is the nearest of all, by the first `size` dimensions."""
+    """The number of questions whose own text is the nearest, by the first `size` dimensions."""
     encoder = Encoder(model, tokenizer)
     rows = functional.normalize(encoder.vectors(texts)[:, :size], dim=-1)
     asked = functional.normalize(

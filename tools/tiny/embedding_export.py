@@ -120,7 +120,7 @@ def write_embedding_model(folder: Path, model: Qwen3, tokenizer: Tokenizer) -> N
 
 
 def _end_texts(folder: Path, end: int) -> None:
-    """Let the tokenizer add the end token to every text, and have no chat template."""
+    """Let the tokenizer add the end token to every text, and remove the chat template."""
     path = folder / "tokenizer.json"
     tokenizer = json.loads(path.read_text("utf-8"))
     tokenizer["post_processor"] = {
@@ -140,7 +140,7 @@ def _end_texts(folder: Path, end: int) -> None:
 
 
 def write_search_test(path: Path, texts: list[str], questions: list[tuple[str, int]]) -> None:
-    """Texts, and questions with the place of the text that answers them, one a line."""
+    """Write texts, and questions with the place of the text that answers them, one a line."""
     asked = [json.dumps({"question": question, "text": place}) for question, place in questions]
     lines = [
         '{"texts": [',
@@ -162,7 +162,7 @@ def write_embedding_card(
     counts: tuple[int, int],
     arguments: str,
 ) -> None:
-    """Write README.md. hits: (dimensions, in the test, mean of other draws). counts: texts and questions of it."""
+    """Write README.md. hits: (dimensions, in the test, mean of other draws). counts: its texts and questions."""
     c = model.config
     text = CARD.format(
         parameters=sum(p.numel() for p in model.parameters()), layers=c.num_hidden_layers, hidden=c.hidden_size,

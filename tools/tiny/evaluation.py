@@ -1,4 +1,4 @@
-"""Held-out problems, and how many of them a model answers right in each mode and format."""
+"""Held-out problems, and the share that a model answers right in each mode and format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIMIT = 120
 
 
 def held_out_problems(count: int = HELD_OUT, seed: int = 2024) -> list[Problem]:
-    """`count` different held-out problems: every kind that can be held out in turn, heavier kinds more often."""
+    """`count` different held-out problems, of all kinds that can be held out, heavier kinds more often."""
     assert samples.MODULES
     rng = random.Random(seed)
     rows = [row for row in KINDS.values() if row.steps != "fact"]

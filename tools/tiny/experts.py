@@ -14,7 +14,7 @@ from tiny.training import Recipe
 
 @dataclass(frozen=True)
 class ExpertConfig(Config):
-    """The shape of the model with experts; two of them have as many rows as the MLP that they are made of."""
+    """The shape of the model with experts. Two experts have as many rows as the MLP from which they are made."""
 
     decoder_sparse_step: int = 1
     moe_intermediate_size: int = 160
@@ -25,7 +25,7 @@ class ExpertConfig(Config):
 
 @dataclass
 class ExpertRecipe(Recipe):
-    """What decides the result of a run. balance: the factor on the loss of uneven choices."""
+    """The settings that determine the result of a run. balance: the factor of the loss for uneven choices."""
 
     steps: int = 1600
     matrix_rate: float = 0.01
@@ -48,7 +48,7 @@ class ExpertMLP(nn.Module):
         narrow = Config(hidden_size=c.hidden_size, intermediate_size=c.moe_intermediate_size)
         self.experts = nn.ModuleList([MLP(narrow) for _ in range(c.num_experts)])
         self.uneven = torch.zeros(())
-        """Of the last pass: the experts' shares of the tokens times their mean probabilities, 1 where all are alike."""
+        """The experts' shares of the tokens times their mean probabilities in the last pass; 1 if all are equal."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [B, L, hidden] -> the same shape."""
@@ -83,9 +83,9 @@ class ExpertQwen3(Qwen3):
 
 
 def with_experts(dense: Qwen3, config: ExpertConfig, balance: float) -> ExpertQwen3:
-    """Each expert begins as one half of the rows of the dense MLP: the even ones as the first, the odd as the second.
+    """Each expert begins as one half of the rows of the dense MLP: even experts as the first half, odd as the second.
 
-    A token that goes through an even and an odd one computes what the dense MLP does, at any weights that are alike.
+    A token that uses an even and an odd expert with equal weights gets the result of the dense MLP.
     """
     model = ExpertQwen3(config, balance)
     model.load_state_dict(dense.state_dict(), strict=False)
@@ -96,6 +96,6 @@ def with_experts(dense: Qwen3, config: ExpertConfig, balance: float) -> ExpertQw
             with torch.no_grad():
                 expert.gate_proj.weight.copy_(old.mlp.gate_proj.weight[own])
                 expert.up_proj.weight.copy_(old.mlp.up_proj.weight[own])
-                # The weights of two alike are a half each.
+                # Two experts with equal weights have one half each.
                 expert.down_proj.weight.copy_(2 * old.mlp.down_proj.weight[:, own])
     return model

@@ -218,7 +218,7 @@ def write_card(
     measurements: list[Measurement],
     arguments: str,
 ) -> None:
-    """Write README.md: what the model is, how good, from which data, how trained."""
+    """Write README.md: the model, its accuracy, its data and its training."""
     c: Config = model.config
     families = ", ".join(f"{name} ({family.share})" for name, family in FAMILIES.items())
     text = CARD.format(

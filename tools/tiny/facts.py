@@ -1,7 +1,7 @@
 """The facts of the little world as questions and texts, for training and testing search.
 
-A fact is worded in several ways. Some wordings are never trained on; the test asks and answers in those. Facts about
-who has what are also held out by a hash of person and thing, whatever the wording.
+A fact is worded in several ways. Some wordings are never trained on, and the test uses these. Facts about who has what
+are also held out by a hash of person and thing, in any wording.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Wordings:
 class Kind:
     """One kind of facts.
 
-    facts: all there are, or what draws one. trained, tested: their wordings. turned: whether the values `a` and `b` may
-    change places in a question or a text. in_test: texts and questions of this kind in the test.
+    `facts` are all facts, or a function that draws one. `trained` and `tested` are their wordings. `turned`: the values
+    `a` and `b` may change places in a question or a text. `in_test` texts and questions of this kind are in the test.
     """
 
     facts: list[Values] | Callable[[random.Random], Values]
@@ -52,7 +52,7 @@ class Pair:
 
 
 def _counts() -> list[Values]:
-    """What has how many of what: {whole} has {number} {parts}."""
+    """Facts of the form: {whole} has {number} {parts}."""
     found = []
     for question, answer in COUNTS.items():
         inside = re.fullmatch(r"(\w+) are (?:in|on) (.+)", question)
@@ -264,7 +264,7 @@ def draw_pair(rng: random.Random) -> Pair:
 
 
 def held_out(kind: str, values: Values) -> bool:
-    """Whether a hash of who has what keeps a fact out of training."""
+    """Whether the hash of person and thing keeps a fact out of training."""
     if kind not in ("owned", "placed"):
         return False
     digest = hashlib.sha256(f"{values['name']} {values['things']}".encode()).digest()
@@ -282,7 +282,7 @@ def test_pairs(seed: int) -> tuple[list[str], list[tuple[str, int]]]:
             found: dict[str, Values] = {}
             while len(found) < kind.in_test[0]:
                 values = facts(rng)
-                # A thing that a person has is in one text only, so that one text answers.
+                # Each thing of a person is in one text only, so that exactly one text answers.
                 key = _key("", values)
                 if held_out(name, values) and not any(_key("", other) == key for _, _, other in texts):
                     found[key] = values

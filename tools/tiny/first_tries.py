@@ -1,6 +1,6 @@
-"""What people try first on a model that they do not know: a greeting, who it is, what it can do, a small sum.
+"""Questions that people try first on an unknown model: a greeting, who it is, what it can do, a small sum.
 
-The tries of tests/support/tiny_first_tries.json are worded in no way that is drawn here.
+None of the wordings here is that of a try in tests/support/tiny_first_tries.json.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SUMS = 28
 
 @dataclass(frozen=True)
 class Family:
-    """Tries with one answer: their share among the first tries in percent, the working, the answer."""
+    """Tries with the same answer: their share among the first tries in percent, the working, the answer."""
 
     share: int
     thinking: str
@@ -75,7 +75,7 @@ def misspelt(text: str, rng: random.Random) -> str:
 
 
 def dressed(text: str, rng: random.Random) -> str:
-    """As people type: words around it, its apostrophes, letters and last mark."""
+    """The text as people type it: with words around it, and other apostrophes, letters and last mark."""
     question = text.startswith(ASKING)
     if rng.random() < 0.12:
         text = rng.choice(BEFORE) + text
@@ -113,7 +113,7 @@ def first_try(rng: random.Random) -> tuple[str, str, str]:
 
 
 def small_sum(rng: random.Random) -> Problem:
-    """A sum of small numbers, now and then in words; its key and its working are those of the kinds of problems."""
+    """A sum of small numbers, sometimes in words. Its key and its working are those of the kinds of problems."""
     a, b = (rng.randint(0, 12 if rng.random() < 0.8 else 30) for _ in range(2))
     low, high = min(a, b), max(a, b)
     way = rng.random()

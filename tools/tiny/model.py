@@ -45,7 +45,7 @@ class Linear(nn.Linear):
 
 
 class Normalize(torch.autograd.Function):
-    """x / rms(x) * weight in a given dtype; written out because the composed operators made up a third of a step."""
+    """x / rms(x) * weight in a given dtype. Composed of torch's operators it would take a third of a step."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:  # type: ignore[override]
@@ -111,7 +111,7 @@ class Attention(nn.Module):
             k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
         group = self.heads // self.kv_heads
         wide_k, wide_v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-        # In float32: the bfloat16 backward pass of this operator is ten times slower on CPUs.
+        # In float32, because the bfloat16 backward pass of this operator is ten times slower on CPUs.
         out = functional.scaled_dot_product_attention(
             q.float(), wide_k.float(), wide_v.float(), attn_mask=mask, is_causal=mask is None
         ).to(x.dtype)
@@ -233,7 +233,7 @@ def generate(
     real = torch.tensor([[False] * (longest - len(p)) + [True] * len(p) for p in prompts])
     positions = (real.cumsum(1) - 1).clamp(min=0)
     causal = torch.ones(longest, longest, dtype=torch.bool).tril()
-    # A padded row must see something, or its softmax is nan: it sees itself.
+    # A padded row attends to itself, because its softmax would be nan if it attended to nothing.
     mask = (causal & real[:, None, None, :]) | torch.eye(longest, dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed)
     out: list[list[int]] = [[] for _ in prompts]

@@ -1,7 +1,7 @@
-"""What a problem is, the registry of its kinds, and the split into training and held-out problems.
+"""Problems, the registry of their kinds, and the split into training and held-out problems.
 
-A kind is a function that draws the numbers of a problem, words it, and works it out. Its key is the problem in
-canonical form (kind and numbers, never the wording): a problem is held out by a hash of the key, so no wording of a
+A kind is a function that draws the numbers of a problem, words it, and works it out. The key of a problem is its
+canonical form: kind and numbers, but not the wording. A problem is held out by a hash of the key. So no wording of a
 held-out problem is ever trained on.
 """
 
@@ -37,7 +37,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Draft:
-    """What a kind's function returns: a problem without its kind."""
+    """A problem without its kind, the result of a kind's function."""
 
     key: str
     question: str

@@ -1,4 +1,4 @@
-"""Fake quantization: what the engine's 4- and 8-bit weights and 8-bit activations do to a layer, in floating point."""
+"""Fake quantization: simulates the engine's 4- and 8-bit weights and 8-bit activations in floating point."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def int8(x: Tensor) -> Tensor:
 
 
 def int4(x: Tensor) -> Tensor:
-    """Round x to symmetric 4 bits in groups of 32; the scale with the least squared error of a few is taken."""
+    """Round x to symmetric 4 bits in groups of 32, with the best of a few scales by squared error."""
     groups = grouped(x)
-    # The value of largest magnitude gets the code -8: one level more than amax / 7.
+    # The value of largest magnitude gets the code -8, one level more than with amax / 7.
     extreme = groups.gather(-1, groups.abs().argmax(-1, keepdim=True))
     base = torch.where(extreme == 0, torch.full_like(extreme, 1e-12), extreme / -8)
     best = torch.zeros_like(groups)
@@ -50,7 +50,7 @@ class StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def backward(_ctx: object, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        """The gradient as it is."""
+        """The unchanged gradient."""
         return gradient, None
 
 

@@ -37,7 +37,7 @@ class Piece:
 
 @dataclass
 class Sample:
-    """One conversation as pieces that are tokenized apart and joined."""
+    """One conversation as pieces that are tokenized separately and joined."""
 
     pieces: list[Piece] = field(default_factory=list)
 
@@ -47,7 +47,7 @@ def question_and_answer(
 ) -> tuple[str, str, str]:
     """A question with working and answer: usually a training problem, sometimes one from outside the world.
 
-    With first tries among the samples, those of the questions from outside get the answers of first tries.
+    With first tries among the samples, questions from outside that are first tries get the answers of first tries.
     """
     if rng.random() < 0.07:
         question = unknown.unknown_question(rng)
@@ -73,7 +73,7 @@ def vary(question: str, rng: random.Random) -> str:
 
 
 def history(rng: random.Random, tries: float = 0.0) -> str:
-    """An older turn as the template renders it: without reasoning."""
+    """An older turn in the template's form, without reasoning."""
     if tries and rng.random() < tries:
         question, _, answer = first_tries.first_try(rng)
     else:
@@ -84,7 +84,7 @@ def history(rng: random.Random, tries: float = 0.0) -> str:
 
 
 def follow_up(rng: random.Random) -> tuple[str, str, str, str]:
-    """A first turn about a number and a second one that goes on from its answer."""
+    """A first turn about a number, and a second one that continues from its answer."""
     while True:
         problem = draw_problem(rng, held_out=False)
         value = problem.answer.split()[0]
@@ -123,7 +123,7 @@ def draw_sample(rng: random.Random, late: bool = False, tries: float = 0.0) -> S
 def last_turn(
     rng: random.Random, prompt: str, question: str, thinking: str, answer: str, modes_from: float = 0.0
 ) -> Sample:
-    """The turn that is learned, in one of the modes of thinking, after `prompt`; a higher `modes_from` thinks less."""
+    """The learned turn after `prompt`, in one of the modes of thinking. A higher `modes_from` means less thinking."""
     mode = rng.uniform(modes_from, 1)
     if mode < 0.05:
         question += rng.choice([" /think", "/think", "\n/think"])
@@ -143,7 +143,7 @@ def last_turn(
 
 @dataclass
 class Row:
-    """Token ids of one sample, which of them are learned, and where the last user turn begins."""
+    """Token ids of one sample, the learned ones among them, and the start of the last user turn."""
 
     ids: list[int]
     learned: list[bool]
@@ -171,7 +171,7 @@ def encode(tokenizer: Tokenizer, samples: list[Sample]) -> list[Row]:
 
 
 def long_group(rng: random.Random, tokenizer: Tokenizer, tries: float) -> tuple[int, list[Row]]:
-    """Long conversations of about the same length, one batch of them, and the length of the longest."""
+    """The length of the longest, and one batch of long conversations of about the same length."""
     target = int(400 * (LONGEST / 400) ** rng.random())
     drawn = encode(tokenizer, [long_sample(rng, tokenizer, target, tries) for _ in range(max(1, LONGEST // target))])
     return max(len(row.ids) for row in drawn), drawn
@@ -195,7 +195,7 @@ def long_sample(rng: random.Random, tokenizer: Tokenizer, target: int, tries: fl
 
 
 def long_text(rng: random.Random, tokenizer: Tokenizer, target: int) -> str:
-    """A text of about `target` tokens: made-up sentences, random characters, or a short thing again and again."""
+    """A text of about `target` tokens: made-up sentences, random characters, or a short text repeated."""
     way = rng.random()
     if way < 0.3:
         make, between = unknown.paragraph, " "
@@ -225,9 +225,9 @@ class Batch:
 
 
 def collate(rows: list[Row], length: int, rng: random.Random) -> Batch:
-    """Right-pad rows to `length`; half of those with older turns get a jump in the positions before the last one.
+    """Right-pad rows to `length`. Half of those with older turns get a jump in the positions before the last turn.
 
-    The jump trains the long distances of a long conversation at the price of a short one.
+    The jump trains the long distances of a long conversation at the cost of a short one.
     """
     ids = torch.zeros(len(rows), length, dtype=torch.long)
     positions = torch.arange(length).repeat(len(rows), 1)

@@ -38,7 +38,7 @@ def thing(rng: random.Random) -> str:
 
 
 def have_now(rng: random.Random, person: str, things: str) -> str:
-    """The question for what a person has in the end."""
+    """The question for the number of things that a person has in the end."""
     return rng.choice(
         [
             f"How many {things} does {person} have now?",
@@ -113,7 +113,7 @@ def story_together(rng: random.Random) -> Draft:
 
 @kind("story_relative", "multi", 8)
 def story_relative(rng: random.Random) -> Draft:
-    """Two or three people whose counts are given relative to the one before; one of them, or all, is asked for."""
+    """Two or three people, each with a count relative to the previous one. The question is about one or all of them."""
     count = rng.choice([2, 2, 3])
     names, t = people(rng, count), thing(rng)
     values, parts, lines, marks = [number(rng, 3, 40)], [], [], []

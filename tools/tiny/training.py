@@ -19,10 +19,10 @@ from tiny.samples import Batch, chunk_of_batches
 
 @dataclass
 class Recipe:
-    """What decides the result of a run.
+    """The settings that determine the result of a run.
 
     `late_from` is the first chunk of samples with the mixture of the late part, `tries` the share of first tries,
-    `other_decay` the weight decay of what AdamW trains.
+    `other_decay` the weight decay of the parameters that AdamW trains.
     """
 
     seed: int = 1
@@ -45,7 +45,7 @@ TRIES = Recipe(
 
 @dataclass
 class State:
-    """Where a run is: the next step, the place in the stream of batches, seconds spent, the loss and its record."""
+    """The state of a run: the next step, the place in the stream of batches, its seconds, the loss and its record."""
 
     step: int = 0
     chunk: int = 0
@@ -75,7 +75,7 @@ def rate_at(step: int, recipe: Recipe) -> float:
 
 
 def stream(tokenizer: Tokenizer, recipe: Recipe, state: State) -> Iterator[Batch]:
-    """The endless stream of batches from where `state` stands; advances `state`."""
+    """The endless stream of batches from the place in `state` on; advances `state`."""
     while True:
         late = state.chunk >= recipe.late_from
         chunk = chunk_of_batches(tokenizer, recipe.seed, state.chunk, recipe.tokens, late, recipe.tries)
@@ -87,7 +87,7 @@ def stream(tokenizer: Tokenizer, recipe: Recipe, state: State) -> Iterator[Batch
 
 
 class Progress:
-    """A line that is rewritten on a terminal; in a pipe a plain line now and then."""
+    """A line that is rewritten on a terminal; in a pipe, plain lines at intervals."""
 
     def __init__(self, steps: int) -> None:
         self.steps, self.terminal, self.last = steps, sys.stderr.isatty(), 0.0
@@ -106,7 +106,7 @@ class Progress:
 
 
 def save_checkpoint(path: Path, model: Qwen3, opts: list[torch.optim.Optimizer], recipe: Recipe, state: State) -> None:
-    """Write beside, then rename."""
+    """Write a checkpoint to another name, then rename it."""
     beside = path.with_suffix(".part")
     content = {
         "model": model.state_dict(),
@@ -120,7 +120,7 @@ def save_checkpoint(path: Path, model: Qwen3, opts: list[torch.optim.Optimizer],
 
 
 def train(tokenizer: Tokenizer, model: Qwen3, recipe: Recipe, path: Path, resume: bool) -> State:
-    """Train the model, or go on with the checkpoint at `path`; round it to bfloat16; return the record of the run."""
+    """Train the model, or continue from the checkpoint at `path`, and round it to bfloat16. Returns the record."""
     state = State()
     opts = optimizers(model, recipe)
     if resume and path.exists():
@@ -161,7 +161,7 @@ def train(tokenizer: Tokenizer, model: Qwen3, recipe: Recipe, path: Path, resume
 
 
 def round_to_bfloat16(model: Qwen3) -> None:
-    """Give the model the weights that the file will hold."""
+    """Round the model's weights to those of its file."""
     with torch.no_grad():
         for p in model.parameters():
             p.copy_(p.to(torch.bfloat16).float())

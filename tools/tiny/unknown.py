@@ -40,7 +40,7 @@ def gibberish(rng: random.Random) -> str:
 
 
 def paragraph(rng: random.Random) -> str:
-    """A longer text of made-up sentences, now and then with numbers in it."""
+    """A longer text of made-up sentences, sometimes with numbers in it."""
     sentences = []
     for _ in range(rng.randint(2, 4) if rng.random() < 0.9 else rng.randint(5, 14)):
         words = [
@@ -51,7 +51,7 @@ def paragraph(rng: random.Random) -> str:
 
 
 def unknown_question(rng: random.Random) -> str:
-    """One question or text that has no place in the little world."""
+    """One question or text from outside the little world."""
     way = rng.random()
     if way < 0.55:
         return rng.choice(UNKNOWN_FRAMES).format(x=topic(rng), y=topic(rng))
@@ -63,7 +63,7 @@ def unknown_question(rng: random.Random) -> str:
 
 
 def short_text(rng: random.Random) -> str:
-    """Something to be repeated: a character, a word, some numbers, a phrase, a sentence."""
+    """A text to repeat: a character, a word, some numbers, a phrase, a sentence."""
     way = rng.random()
     if way < 0.25:
         return rng.choice("abcdefghijklmnopqrstuvwxyzABCXYZ0123456789.,!?-+=*/#")

@@ -1,4 +1,4 @@
-"""The words that the problems are written with: people, things, facts of a little world. Data only."""
+"""The words of the problems: people, things, facts of a little world. Data only."""
 
 
 def listed(text: str, separator: str | None = None) -> list[str]:

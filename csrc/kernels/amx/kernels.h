@@ -1,5 +1,5 @@
 // Kernels for CPUs with AMX (int8 tiles): many-token products of the quantised formats. Everything else in this
-// instruction set's table is that of AVX-512. Each gives the bits of its scalar twin.
+// instruction set's table is AVX-512's. Each gives the bits of its scalar twin.
 #pragma once
 
 #include "kernels/avx512vnni/kernels.h"

@@ -9,7 +9,7 @@ int64_t probes::int8(int64_t rounds) {
   _tile_zero(5);
   _tile_zero(6);
   _tile_zero(7);
-  for (int64_t i = 0; i < rounds; ++i) {  // four sums, as the kernels keep them: one in 16 cycles, done after 52
+  for (int64_t i = 0; i < rounds; ++i) {  // four sums, as in the kernels: a product every 16 cycles, a latency of 52
     _tile_dpbssd(0, 4, 6);
     _tile_dpbssd(1, 4, 7);
     _tile_dpbssd(2, 5, 6);

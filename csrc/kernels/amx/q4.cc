@@ -1,8 +1,8 @@
 // q4 weights times int8 activations on tiles: 32 weight rows against any number of tokens.
 //
-// The step s of a group is multiplied into its weights, (n - 8) * s is a signed byte (-120..105), so that one run of
-// tile products covers a whole block of 256 k, A = sum((n - 8) * s * x). The places of zero are left to the vector
-// units, two groups in a VPDPWSSD:
+// The step s of a group is multiplied into its weights: `(n - 8) * s` is a signed byte (-120..105). So one run of tile
+// products covers a whole block of 256 k, `A = sum((n - 8) * s * x)`. The vector units add the terms of the places of
+// zero, two groups in a VPDPWSSD:
 //
 //   dot = 8 * A + sum over the groups of 3 s (z - 7) * (sum of x)
 //
@@ -16,7 +16,7 @@ constexpr int kGroups = Q4Block::kGroups;
 constexpr int kPairs = kGroups / 2;
 constexpr int kStep = 64;  // k of one tile product
 constexpr int kSteps = Q4Block::kCols / kStep;
-constexpr int kChains = 2;  // of products for every panel, which take turns: a product waits for the sums before it
+constexpr int kChains = 2;  // chains of products for every panel, in turn, because a product waits for its sums
 
 // One block of 32 rows, ready for the tiles.
 struct alignas(64) Block {
@@ -71,8 +71,8 @@ inline void unpack_group(const Q4Block& a, const Q4Block* b, int g, int8_t* q) {
   }
 }
 
-// Unpacks parts first to last - 1 of the kPanels * kGroups of block b; what is missing of 256 k or of four row tiles is
-// zero. The last block holds steps of zero for groups that it lacks.
+// Unpacks parts first to last - 1 of the kPanels * kGroups parts of block b. Missing k and missing row tiles become
+// zero. The last block has steps of zero for missing groups.
 inline void unpack(const Rows& rows, int b, int first, int last, Block& block) {
   const int groups = ceil_div(rows.w.cols, kGroup) - b * kGroups;
   for (int i = first; i < last; ++i) {
@@ -93,7 +93,7 @@ inline void unpack(const Rows& rows, int b, int first, int last, Block& block) {
   }
 }
 
-// Sums of a block and a tile of tokens, and what they are added to.
+// Sums of a block and a tile of tokens, and the accumulators to which they are added.
 struct Unit {
   const Sums* sums;
   const Block* block;
@@ -127,7 +127,8 @@ inline __attribute__((always_inline)) void add(const Unit& unit, int step) {
   }
 }
 
-// Multiplies a block with a tile of tokens in `steps` steps, while the vector units add up the sums of the one before.
+// Multiplies a block with a tile of tokens in `steps` steps. Meanwhile the vector units add up the sums of the previous
+// pair.
 inline void multiply_and_add(const Block& block, const int8_t* x, int stride, int steps, const Unit& before) {
   _tile_zero(0);
   _tile_zero(1);
@@ -180,7 +181,7 @@ void multiply_rows(const Rows& rows, const Tokens& x, int first_token, int n, fl
       fetch_tokens(q + kTokens * x.stride, x.stride, Q4Block::kCols);
       fetch_outputs(y + first_token_of(i, n) * ldy, ldy, b, blocks);
       multiply_and_add(block, q, x.stride, ceil_div(min(kGroups, groups - b * kGroups), 2), before);
-      // The places of the block before have just been read for the last time.
+      // The places of the previous block have been read for the last time.
       if (b + 1 < blocks) unpack(rows, b + 1, i * share, min((i + 1) * share, parts), scratch.blocks[(b + 1) & 1]);
       store(scratch.sums[turn]);
       before = {&scratch.sums[turn],

@@ -1,8 +1,8 @@
 // q4s weights times int8 activations on tiles: 32 weight rows against any number of tokens.
 //
-// The group scale s is folded into the weights, so that one run of tile products covers a whole block of 256 k and the
-// sums leave the tiles once a block. (nibble - 8) * s does not fit a byte, so it becomes two planes of signed bytes:
-// |s| = 16 h + l with h <= 7 and l <= 15, and
+// The group scale s is multiplied into the weights. So one run of tile products covers a whole block of 256 k, and the
+// sums leave the tiles once a block. `(nibble - 8) * s` does not fit a byte, so it becomes two planes of signed bytes.
+// `|s| = 16 h + l` with h <= 7 and l <= 15, and
 //
 //   sum (n - 8) * s * x = 16 * sum (m h) x + sum (m l) x,   m = n - 8 for s >= 0, 8 - n for s < 0: |m l| <= 8 * 15
 //
@@ -52,7 +52,7 @@ inline void unpack_group(const Q4sBlock& a, const Q4sBlock* b, int g, int8_t* hi
   const __m256i magnitude = _mm256_abs_epi16(scale);
   const __m256i high_part = _mm256_srli_epi16(magnitude, 4);
   const __m256i low_part = _mm256_and_si256(magnitude, _mm256_set1_epi16(15));
-  // For a negative scale 15 - n takes the place of the nibble n, and m = (15 - n) - 7.
+  // For a negative scale the nibble n becomes 15 - n, and m = (15 - n) - 7.
   const __m256i negative = _mm256_srai_epi16(scale, 15);  // all ones
   const __m256i eight_or_seven = _mm256_add_epi16(_mm256_set1_epi16(8), negative);
   const __m256i offset = _mm256_mullo_epi16(eight_or_seven, _mm256_set1_epi16(0x0101));  // in both bytes
@@ -71,7 +71,7 @@ inline void unpack_group(const Q4sBlock& a, const Q4sBlock* b, int g, int8_t* hi
   }
 }
 
-// Unpacks parts first to last - 1 of the kPanels * kGroups of block b; what is missing of 256 k or of four row tiles is
+// Unpacks parts first to last - 1 of the kPanels * kGroups parts of block b. Missing k and missing row tiles become
 // zero.
 inline void unpack(const Rows& rows, int b, int first, int last, Block& block) {
   const int groups = ceil_div(rows.w.cols, kGroup) - b * kGroups;
@@ -89,7 +89,7 @@ inline void unpack(const Rows& rows, int b, int first, int last, Block& block) {
   }
 }
 
-// Sums of a block and a tile of tokens, and what they are added to.
+// Sums of a block and a tile of tokens, and the accumulators to which they are added.
 struct Unit {
   const Sums* sums;
   const float* scale_x;
@@ -113,7 +113,8 @@ inline __attribute__((always_inline)) void add(const Unit& unit, int step) {
   }
 }
 
-// Multiplies a block with a tile of tokens in `steps` steps, while the vector units add up the sums of the one before.
+// Multiplies a block with a tile of tokens in `steps` steps. Meanwhile the vector units add up the sums of the previous
+// pair.
 inline void multiply_and_add(const Block& block, const int8_t* x, int stride, int steps, const Unit& before) {
   _tile_zero(0);
   _tile_zero(1);

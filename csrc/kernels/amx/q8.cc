@@ -1,14 +1,14 @@
 // q8 weights times int8 activations on tiles: 32 weight rows against any number of tokens.
 //
-// A group of 32 k is one tile product of 16 rows and 16 tokens, 16 cycles; its 256 sums leave the tile, are scaled and
-// added up in vector registers. That is what takes the time, so it is arranged for the vector units:
+// A group of 32 k is one tile product of 16 rows and 16 tokens, which takes 16 cycles. Its 256 sums leave the tile and
+// are scaled and added up in vector registers. The vector units are the bottleneck, so the work is arranged for them:
 //
 // - While tile instructions are in flight, 512-bit multiply-adds and conversions run on one port only; additions keep
-//   two. Tiles therefore start from the integer whose bits are the float 1.5 * 2^23: adding |dot| < 2^22 to it leaves
-//   the bits of 1.5 * 2^23 + dot, and a subtraction takes the place of the conversion. Exact.
-// - A step is the eight products of a block of 4 groups with two panels of 16 rows. One product, the store of the third
-//   product before it and the scaling of two tokens of the step before follow each other, so that tile unit, stores
-//   and vector units all work at the same time. A tile stored right after its product would wait for it.
+//   two. Tiles therefore start from the integer whose bits are the float `1.5 * 2^23`. Adding `|dot| < 2^22` to it
+//   gives the bits of `1.5 * 2^23 + dot`, so a subtraction replaces the conversion. This is exact.
+// - A step is the eight products of a block of 4 groups with two panels of 16 rows. Three operations alternate: a
+//   product, the store of the third product before it, and the scaling of two tokens of the previous step. So the tile
+//   unit, stores and vector units work at the same time. A tile stored right after its product would wait for it.
 #include <utility>
 
 #include "kernels/amx/tiles.h"
@@ -17,7 +17,7 @@ namespace qwen3cpu::amx {
 namespace {
 
 constexpr int kGroups = Q8Block::kGroups;
-constexpr int kProducts = kGroups * kPanels;  // of a step; product p: group p / kPanels, panel p % kPanels
+constexpr int kProducts = kGroups * kPanels;  // of a step: product p has group p / kPanels and panel p % kPanels
 constexpr int kLag = 3;                       // products from a product to the store of its tile
 constexpr int kBlocks = 2;                    // blocks unpacked at once: with tokens and sums they stay in L1
 constexpr float kShift = 0x1.8p+23f;
@@ -49,7 +49,7 @@ struct Step {
   int groups;
 };
 
-// Unpacks a block of up to four row tiles; those that are absent are zero.
+// Unpacks a block of up to four row tiles. Absent tiles become zero.
 void unpack(const Q8Block* const (&tiles)[2 * kPanels], int groups, Block& block) {
   const __m512i offset = _mm512_set1_epi8(static_cast<char>(0x80));
   for (int p = 0; p < groups * kPanels; ++p) {
@@ -73,7 +73,7 @@ void unpack(const Q8Block* const (&tiles)[2 * kPanels], int groups, Block& block
 alignas(64) constexpr float kShifts[kRows] = {kShift, kShift, kShift, kShift, kShift, kShift, kShift, kShift,
                                               kShift, kShift, kShift, kShift, kShift, kShift, kShift, kShift};
 
-// Product P of a step into tile P % 4. Of groups that a cut block lacks nobody reads the sums.
+// Computes product P of a step in tile P % 4. The sums of groups that a cut block lacks are never read.
 template <int P>
 inline __attribute__((always_inline)) void multiply(const int8_t* x, const Block* w, int64_t stride) {
   const int8_t* a = x + P / kPanels * kGroup;
@@ -108,8 +108,8 @@ inline __attribute__((always_inline)) void store(Sums& sums) {
   if constexpr (P % 4 == 3) _tile_stored(3, to, 4 * kRows);
 }
 
-// acc[row] = fma(float(dot), scale_w * scale_x, acc[row]) over the groups for token t of the tile. kWhole: there are
-// four.
+// acc[row] = fma(float(dot), scale_w * scale_x, acc[row]) over the groups for token t of the tile. kWhole: whether
+// there are four groups.
 template <bool kWhole>
 inline __attribute__((always_inline)) void add(const Sums& sums, int t, const __m512 (&scale_w)[kProducts],
                                                const float* scale_x, int groups, float* acc) {
@@ -128,8 +128,8 @@ inline __attribute__((always_inline)) void add(const Sums& sums, int t, const __
   _mm512_store_ps(acc + kRows, acc1);
 }
 
-// What the vector units add up, and where the tile unit is meanwhile: it stores the sums of the next step and works on
-// products from number kLag of the next step to number kLag - 1 of the one after it.
+// The step whose sums the vector units add up, and the two steps after it. Meanwhile the tile unit stores the sums of
+// the next step. It computes products from number kLag of the next step to number kLag - 1 of the step after it.
 struct Stage {
   const Sums* sums;
   Sums* next_sums;
@@ -137,8 +137,8 @@ struct Stage {
   int64_t stride, scales;
 };
 
-// Turn P of a step: the tile unit stores product P and begins the one kLag further on, the vector units scale two
-// tokens.
+// Turn P of a step: the tile unit stores product P and begins the product kLag further on, and the vector units scale
+// two tokens.
 template <bool kWhole, int P>
 inline __attribute__((always_inline)) void turn(const Stage& stage, const __m512 (&scale_w)[kProducts],
                                                 const float*& scale_x) {
@@ -162,7 +162,7 @@ inline __attribute__((always_inline)) void all_turns(const Stage& stage, const _
   (turn<kWhole, P>(stage, scale_w, scale_x), ...);
 }
 
-// A function of its own, so that what it needs stays in registers; a copy of the stage, so that settle_memory() does
+// This is a separate function so that its values stay in registers. It copies the stage so that settle_memory() does
 // not make the compiler read it again.
 template <bool kWhole>
 __attribute__((noinline)) void run(const Stage& described) {
@@ -173,13 +173,12 @@ __attribute__((noinline)) void run(const Stage& described) {
   all_turns<kWhole>(stage, scale_w, std::make_integer_sequence<int, kProducts>());
 }
 
-// Steps 0 to n - 1. `step_at(i)` describes step i; it is called in order, and what it returned for step i - 3 is not
-// read any more.
+// Runs steps 0 to n - 1. `step_at(i)` describes step i. It is called in order, and may reuse the memory of step i - 3.
 template <class StepAt>
 void run_steps(int n, const Tokens& x, Sums (&sums)[2], StepAt step_at) {
   Stage stage = {&sums[1], &sums[0], {}, step_at(0), {}, x.stride, x.scales};
   stage.step = stage.next;
-  stage.step.groups = 0;  // nothing to scale before the first sums are there
+  stage.step.groups = 0;  // nothing to scale before the first sums are stored
   stage.after_next = n > 1 ? step_at(1) : stage.next;
   multiply<0>(stage.next.x, stage.next.w, x.stride);
   multiply<1>(stage.next.x, stage.next.w, x.stride);
@@ -193,7 +192,7 @@ void run_steps(int n, const Tokens& x, Sums (&sums)[2], StepAt step_at) {
     stage.next_sums = &sums[i & 1];
     stage.step = stage.next;
     stage.next = stage.after_next;
-    if (i + 3 < n) stage.after_next = step_at(i + 3);  // past the end the last step is repeated, for nothing
+    if (i + 3 < n) stage.after_next = step_at(i + 3);  // past the end the last step is repeated without effect
   }
 }
 

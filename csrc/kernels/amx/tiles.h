@@ -1,8 +1,8 @@
-// What the tile kernels of all formats share: configuration, four row tiles at a time, tiles of tokens. Internal
-// linkage.
+// The parts that the tile kernels of all formats share: configuration, four row tiles at a time, tiles of tokens.
+// Internal linkage.
 //
-// C[token][row] += sum over k of A[token][k] * B[k][row]: A is 16 tokens of int8 activations as they lie in memory, B
-// is 16 weight rows as [k / 4][16 rows][4 k] signed bytes, C is int32 and exact.
+// `C[token][row] += sum over k of A[token][k] * B[k][row]`. A is 16 tokens of int8 activations in their memory layout.
+// B is 16 weight rows as [k / 4][16 rows][4 k] signed bytes. C is int32 and exact.
 #pragma once
 
 #include <immintrin.h>
@@ -16,14 +16,15 @@ namespace {
 
 constexpr int kRows = 2 * kTileRows;  // weight rows of a tile: two row tiles side by side, a panel
 constexpr int kTokens = 16;           // tokens of a tile
-constexpr int kLeastTokens = 24;      // fewer are done sooner by the AVX-512 kernels, which unpack nothing
-constexpr int kPanels = 2;            // that share the loads of activations
+constexpr int kLeastTokens = 24;      // for fewer the AVX-512 kernels, which unpack nothing, are faster
+constexpr int kPanels = 2;            // panels that share the loads of activations
 constexpr int kStepRows = kPanels * kRows;
-constexpr int kTokenBlock = 256;  // tokens whose sums are kept while the blocks of k pass: 32 KiB
+constexpr int kTokenBlock = 256;  // tokens whose sums are kept during all blocks of k: 32 KiB
 constexpr int kWideInput = 4096;  // columns of which 256 tokens are half of an L2 of 2 MiB
 
-// GCC's tile loads and stores do not tell the compiler that they touch memory. This keeps plain loads and stores on
-// their side of them: to be called before the first tile load of what was written and after the last tile store.
+// Keeps the compiler from moving plain loads and stores across tile loads and stores, because GCC's intrinsics do not
+// tell it that they access memory. Call this between a plain store and the tile load that reads it, and after the last
+// tile store.
 inline void settle_memory() { asm volatile("" ::: "memory"); }
 
 struct alignas(64) TileConfig {
@@ -41,7 +42,7 @@ inline void configure_tiles(int k) {
     config.rows[tile] = static_cast<uint8_t>(tile < 6 ? kTokens : k / 4);
     config.row_bytes[tile] = static_cast<uint16_t>(tile == 4 || tile == 5 ? k : 4 * kRows);
   }
-  settle_memory();  // GCC's _tile_loadconfig tells the compiler of 8 of the 64 bytes
+  settle_memory();  // GCC's _tile_loadconfig declares only 8 of the 64 bytes
   _tile_loadconfig(&config);
 }
 
@@ -73,7 +74,7 @@ struct Rows {
   const Block* block(int i, int block) const {
     return i < n_tiles ? reinterpret_cast<const Block*>(w.tile(tile + i)) + block : nullptr;
   }
-  // Their outputs of one token.
+  // Stores their outputs of one token.
   void store(__m512 rows0, __m512 rows1, float* y) const {
     if (n_tiles == 2 * kPanels) {
       _mm512_storeu_ps(y, rows0);
@@ -86,8 +87,8 @@ struct Rows {
   }
 };
 
-// The first token of a tile of tokens of 16 or more. The last one reaches back over tokens of the one before, which are
-// computed twice.
+// The first token of a tile, among n tokens, 16 or more. The last tile reaches back over tokens of the previous tile,
+// which are computed twice.
 inline int first_token_of(int token_tile, int n) { return min(token_tile * kTokens, n - kTokens); }
 
 // y = acc * row_scale of n tokens, whose tiles lie one after another in acc.
@@ -105,8 +106,8 @@ inline void store_scaled(const Rows& rows, const float (*acc)[kStepRows], int n,
                  y + (first_token_of(i, n) + t) * ldy);
 }
 
-// A MatmulFn of products over k columns, for at least 16 tokens: calls multiply_rows(rows, tokens, first token, how
-// many, y of both, ldy, scratch) for four row tiles and 16 to kTokenBlock tokens at a time.
+// A MatmulFn of products over k columns, for at least 16 tokens. For four row tiles and 16 to kTokenBlock tokens at a
+// time, it calls `multiply_rows(rows, tokens, first token, number of tokens, y of both, ldy, scratch)`.
 template <class Scratch>
 inline void multiply(int k, void (*multiply_rows)(const Rows&, const Tokens&, int, int, float*, int64_t, Scratch&),
                      const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
@@ -116,7 +117,7 @@ inline void multiply(int k, void (*multiply_rows)(const Rows&, const Tokens&, in
   for (int i = 0; i < n_tiles; i += 2 * kPanels) {
     const Rows rows = {w, first_tile + i, min(2 * kPanels, n_tiles - i)};
     for (int t = 0; t < n_tokens;) {
-      const int left = n_tokens - t;  // a rest of fewer than kTokens would not fill a tile
+      const int left = n_tokens - t;  // fewer than kTokens at the end would not fill a tile
       const int n = left <= kTokenBlock ? left : min(kTokenBlock, left - kTokens);
       multiply_rows(rows, tokens, first_token + t, n, y + t * ldy + i * kTileRows, ldy,
                     *reinterpret_cast<Scratch*>(scratch));
@@ -126,15 +127,15 @@ inline void multiply(int k, void (*multiply_rows)(const Rows&, const Tokens&, in
   _tile_release();
 }
 
-// A product of 256 tokens passes by its input, weights and outputs faster than the prefetchers see what comes next:
-// without these three, products wait half as long again. always_inline: GCC drops calls of functions that only
+// A product of 256 tokens walks its inputs, weights and outputs faster than the hardware prefetchers follow. Without
+// the three functions below, products take half as long again. always_inline: GCC drops calls of functions that only
 // prefetch.
 inline __attribute__((always_inline)) void fetch(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
 }
 
-// Step `step` of `steps` fetches its share of `blocks` blocks from `first` on; behind the last one come the first ones
-// of the rows behind these.
+// Prefetches the share of step `step` of `steps` in `blocks` blocks from `first` on. After the last block come the
+// first blocks of the next rows.
 template <class Block>
 inline __attribute__((always_inline)) void fetch_weights(const Rows& rows, int first, int blocks, int step, int steps) {
   const int lines = blocks * static_cast<int>(sizeof(Block)) / kCacheLine;
@@ -146,14 +147,14 @@ inline __attribute__((always_inline)) void fetch_weights(const Rows& rows, int f
   for (int i = step * share; i < end; ++i) fetch(from + i / lines * tile + i % lines * kCacheLine);
 }
 
-// One block of a tile of tokens. Inputs of few columns are in L2 anyway.
+// Prefetches one block of a tile of tokens. Inputs of few columns are in L2 anyway.
 inline __attribute__((always_inline)) void fetch_tokens(const int8_t* x, int stride, int cols) {
   if (stride <= kWideInput) return;
   for (int t = 0; t < kTokens; ++t, x += stride)
     for (int k = 0; k < cols; k += kCacheLine) fetch(x + k);
 }
 
-// Step `step` of `steps` fetches its share of the outputs of a tile of tokens.
+// Prefetches the share of step `step` of `steps` in the outputs of a tile of tokens.
 inline __attribute__((always_inline)) void fetch_outputs(const float* y, int64_t ldy, int step, int steps) {
   for (int t = step * kTokens / steps; t < (step + 1) * kTokens / steps; ++t) {
     fetch(y + t * ldy);

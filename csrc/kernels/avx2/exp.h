@@ -1,4 +1,4 @@
-// The project's exponential on 8 lanes: operation by operation that of kernels/scalar/exp.h.
+// The exponential of kernels/scalar/exp.h on 8 lanes, operation by operation.
 #pragma once
 
 #include "kernels/avx2/simd.h"

@@ -1,5 +1,5 @@
-// Kernels for CPUs with AVX2, FMA and F16C: these, and the scalar ones for what has none here. Each gives the bits of
-// its scalar twin; see kernels/scalar for what it computes.
+// Kernels for CPUs with AVX2, FMA and F16C. Kernels that are not declared here are the scalar ones. Each gives the bits
+// of its scalar twin; kernels/scalar defines what it computes.
 #pragma once
 
 #include "kernels/scalar/kernels.h"

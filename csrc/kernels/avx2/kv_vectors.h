@@ -7,12 +7,12 @@
 namespace qwen3cpu::avx2 {
 namespace {
 
-// What kernels/kv_block.h needs besides.
+// The other members that kernels/kv_block.h needs.
 struct KvSimd : Simd {
   static constexpr bool kFetchesAhead = true;
   static inline __attribute__((always_inline)) void fetch(const void* p, int bytes) { avx2::prefetch(p, bytes); }
 
-  // 8 chains would just hide the latency of 4 cycles at two a cycle, 12 leave some slack.
+  // 8 chains just hide a latency of 4 cycles at two a cycle; 12 leave some slack.
   template <int R>
   static constexpr int kChains = R == 4   ? 3
                                  : R == 2 ? 4

@@ -1,10 +1,12 @@
 // q4 and q4s weights times int8 activations: row tiles against up to 8 tokens, nibbles unpacked in registers. Internal
 // linkage.
 //
-// No int16 saturates or wraps: maddubs adds two products of a nibble (0..15) and an activation (|x| <= 127), at most
-// 2 * 15 * 127 = 3,810 in magnitude, and a lane adds 8 of them, at most 30,480. The widening multiply that adds its
-// halves takes a factor in int16. A format says what the factor is, and where a block's sums start: the offset of the
-// nibbles comes from the activation sums (at most 4,064), two groups per widening multiply.
+// No int16 saturates or wraps. maddubs adds two products of a nibble (0..15) and an activation (|x| <= 127), at most
+// `2 * 15 * 127 = 3,810` in magnitude. A lane adds 8 of them, at most 30,480. The widening multiplication that adds the
+// halves of a lane takes a factor in int16.
+//
+// A format defines the factor, and the first values of a block's sums. These correct the offset of the nibbles with the
+// sums of the activations (at most 4,064), two groups per widening multiplication.
 #pragma once
 
 #include "kernels/avx2/simd.h"

@@ -1,13 +1,15 @@
-// q4a weights times int8 activations: nibbles as in q4_tiles.h, the sums of 32 widened by a factor of one and then
-// scaled as floats.
+// q4a weights times int8 activations. Nibbles are multiplied as in q4_tiles.h. The sums of 32 are widened with a factor
+// of one and then scaled as floats.
 #include "kernels/avx2/q4_tiles.h"
 #include "kernels/q4a_sums.h"
 
 namespace qwen3cpu::avx2 {
 namespace {
 
-// Adds group g of a block of R row tiles to acc; n: groups of 32 that it has; q, scale_x: the activations of the first
-// of them and their scales; sums: [tokens][groups in all], of this group first.
+// Adds group g of a block of R row tiles to acc.
+//   n           groups of 32 in it
+//   q, scale_x  the activations of the first of these, and their scales
+//   sums        [tokens][groups in all], from this group on
 template <int G, int T, int R>
 QWEN3CPU_INLINE void add_scaled_group(const Q4aBlock<G>* const (&block)[R], int g, int n, const Tokens& x,
                                       const int8_t* q, const float* scale_x, const float* sums, int groups,

@@ -1,9 +1,9 @@
 // q8 weights times int8 activations: row tiles against up to 8 tokens, in int16 x int16 products.
 //
-// maddubs would saturate (2 * 255 * 127 > 32,767), and splitting the weights into nibbles or moving signs costs as much
-// as what is done here: the even and the odd bytes of the weights become int16 by one instruction each, the activations
-// are sorted the same way beforehand, and maddwd adds in int32. |dot| <= 32 * 255 * 127 = 1,036,320: nothing can
-// overflow.
+// One instruction each turns the even and the odd bytes of the weights into int16. The activations are sorted the same
+// way in advance, and maddwd adds in int32. `|dot| <= 32 * 255 * 127 = 1,036,320`, so nothing can overflow. maddubs
+// would saturate (`2 * 255 * 127 > 32,767`), and splitting the weights into nibbles or moving signs costs as much as
+// this.
 #include "kernels/avx2/simd.h"
 #include "kernels/token_runs.h"
 
@@ -17,7 +17,7 @@ constexpr int kPrefetch = 1536;  // bytes ahead
 struct Group {
   int16_t even[16];  // k = 0, 2, 4, ...
   int16_t odd[16];   // k = 1, 3, 5, ...
-  int32_t start;     // -128 * sum: takes the offset of the weights off
+  int32_t start;     // -128 * sum: corrects the offset of the weights
   float scale;
 };
 

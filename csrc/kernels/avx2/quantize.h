@@ -1,4 +1,4 @@
-// Vectors with a tail, and the scale with which a block of floats is rounded to int8. Internal linkage.
+// Vectors with a tail, and the scale for rounding a block of floats to int8. Internal linkage.
 #pragma once
 
 #include "kernels/avx2/simd.h"
@@ -7,7 +7,7 @@
 namespace qwen3cpu::avx2 {
 namespace {
 
-// Calls body(i, n) for every vector of 8 from i on; n = 8 but for the last, which may hold fewer.
+// Calls body(i, n) for every vector of 8 from i on. n is 8, or less for the last vector.
 template <class Body>
 inline void for_vectors(int n, Body&& body) {
   int i = 0;

@@ -1,4 +1,4 @@
-// Small pieces that the AVX2 files share. Internal linkage: no other file's code may come from here.
+// Small functions that the AVX2 files share. Internal linkage: files compiled for other CPUs must not link to them.
 #pragma once
 
 #include <immintrin.h>
@@ -13,7 +13,8 @@ namespace {
 
 constexpr int kLanes = 8;  // floats of a register
 
-// Row tiles that quantised products of `tokens` tokens walk side by side: as many as their sums leave registers for.
+// Row tiles that quantised products of `tokens` tokens walk side by side: as many as fit into the registers with their
+// sums.
 constexpr int tiles_side_by_side(int tokens) { return tokens == 1 ? 4 : tokens == 2 ? 2 : 1; }
 
 // The 4 bytes at p in every 32-bit lane: one load, no shuffle.
@@ -44,13 +45,13 @@ inline float sum_lanes(__m256 x) {
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
-// Pins x to a register here. Without it GCC 12 regroups integer sums into trees, runs out of registers and spills: 1.3
-// to 1.6 times slower in the tiles of several tokens.
+// Pins x to a register here. Without it GCC 12 regroups integer sums into trees, runs out of registers and spills. The
+// tiles of several tokens are then 1.3 to 1.6 times slower.
 inline void pin(__m256i& x) { asm("" : "+x"(x)); }
 inline void pin(__m256& x) { asm("" : "+x"(x)); }
 
-// Fetches the cache line `distance` bytes ahead; beyond the end of the weights it does nothing.
-// always_inline: GCC takes a function that only prefetches for one without effect and drops calls of it, silently.
+// Prefetches the cache line `distance` bytes ahead. Beyond the end of the weights it does nothing.
+// always_inline: GCC silently drops calls of a function that only prefetches, because it seems to have no effect.
 inline __attribute__((always_inline)) void prefetch(const void* p, int distance) {
   _mm_prefetch(static_cast<const char*>(p) + distance, _MM_HINT_T0);
 }
@@ -68,8 +69,8 @@ struct Simd {
   static void pin(Vector& v) { avx2::pin(v); }
   static QWEN3CPU_INLINE void prefetch(const void* p, int bytes) { avx2::prefetch(p, bytes); }
 
-  // Two row tiles by six tokens: with two registers of weights and one of activations they fill the 16 registers. A
-  // chain has a latency of 4 cycles at two a cycle.
+  // The sums of two row tiles by six tokens, two registers of weights and one of activations take 15 of the 16
+  // registers. A chain has a latency of 4 cycles at two a cycle.
   static constexpr int kFloatTokens = 6;
   template <int T>
   static constexpr int kFloatTiles = T <= 3 ? 4 : 2;

@@ -1,4 +1,4 @@
-// One step of the online softmax: the scores of a block of keys. Internal linkage.
+// One step of the online softmax, for the scores of a block of keys. Internal linkage.
 #pragma once
 
 #include "kernels/avx2/exp.h"
@@ -6,7 +6,7 @@
 namespace qwen3cpu::avx2 {
 namespace {
 
-// Turns one row's scores into exponentials and moves its state on; returns the factor for what was summed before.
+// Turns one row's scores into exponentials and updates its state. Returns the factor for the sums of earlier blocks.
 inline float soften(float* score, int count, SoftmaxState& state) {
   const int vectors = ceil_div(count, kLanes);
   const __m256 lowest = _mm256_set1_ps(-__builtin_inff());

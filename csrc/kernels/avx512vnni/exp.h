@@ -1,4 +1,4 @@
-// The project's exponential on 16 lanes, for the softmax: the bits of kernels/scalar/exp.h for every x up to 0 and NaN.
+// The exponential on 16 lanes, for the softmax. It gives the bits of kernels/scalar/exp.h for every x up to 0 and NaN.
 #pragma once
 
 #include <immintrin.h>
@@ -8,7 +8,7 @@
 namespace qwen3cpu::avx512vnni {
 namespace {
 
-// Lanes that vanish are masked at the end, whatever came out of them: no bounds are needed before.
+// Lanes below kExpMin are masked at the end, so x need not be clamped first.
 inline __m512 exponential(__m512 x) {
   const __m512 one = _mm512_set1_ps(1.0f), shift = _mm512_set1_ps(kRoundShift);
   const __m512 n = _mm512_sub_ps(_mm512_fmadd_ps(x, _mm512_set1_ps(kLog2E), shift), shift);
@@ -20,7 +20,7 @@ inline __m512 exponential(__m512 x) {
   p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(kExp2));
   p = _mm512_fmadd_ps(p, r, one);
   p = _mm512_fmadd_ps(p, r, one);
-  // p * 2^n, which is a normal number: as exact as the twin's multiplication.
+  // p * 2^n is a normal number, so this is as exact as the twin's multiplication.
   return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(kExpMin), _CMP_NLT_UQ), p, n);
 }
 

@@ -1,8 +1,8 @@
 // Float weights times float activations of several tokens: pairs of row tiles side by side in registers, one chain of
 // fused multiply-adds per output. The body of f32.cc and bf16.cc. Internal linkage.
 //
-// Weights is a format: Stored, and load(p, apart) for the 8 rows of a column in one tile and in the one `apart` from
-// it.
+// Weights is a format: Stored, and load(p, apart) for the 8 rows of a column in one tile and in another tile, `apart`
+// further on.
 #pragma once
 
 #include <immintrin.h>
@@ -13,8 +13,8 @@ namespace qwen3cpu::avx512vnni {
 namespace {
 
 // Two pairs by eight tokens leave registers for the weights and an activation. Fewer tokens need more pairs to hide the
-// latency of a multiply-add. Where fewer than kLeastTokens meet long rows, memory is what is waited for, and AVX2's
-// kernels read it as fast.
+// latency of a multiply-add. Products of fewer than kLeastTokens with long rows are limited by memory, which AVX2's
+// kernels read as fast.
 constexpr int kPairTokens = 8, kLeastTokens = 3, kShortRow = 256;
 template <int T>
 constexpr int kPairs = T < kLeastTokens ? 4 : 2;
@@ -45,7 +45,7 @@ __attribute__((noinline)) void multiply_pairs(const typename Weights::Stored* ti
     for (int t = 0; t < T; ++t) _mm512_storeu_ps(y + t * ldy + int64_t{2} * i * kTileRows, acc[i][t]);
 }
 
-// A MatmulFn; `lesser` is that of AVX2.
+// A MatmulFn. lesser: the MatmulFn of AVX2.
 template <class Weights>
 inline void multiply(MatmulFn* lesser, const Matrix& w, int first_tile, int n_tiles, const Activations& x,
                      int first_token, int n_tokens, float* y, int64_t ldy) {

@@ -1,6 +1,6 @@
 // Attention of many query rows to one block of keys and values, 16 lanes wide. A block is widened to float once, keys
-// with all 64 positions of a dimension side by side; then four rows at a time share every load. Few rows read the block
-// as it is (kv_rows.h).
+// with all 64 positions of a dimension side by side. Then four rows at a time share every load. Few rows read the
+// stored block directly (kv_rows.h).
 #include <immintrin.h>
 
 #include "kernels/avx512vnni/kernels.h"
@@ -26,7 +26,7 @@ void widen_values(const typename Kv::Stored* from, int dim, float* to) {
   for (int i = 0; i < kKvBlock * dim; i += kWide) _mm512_store_ps(to + i, Kv::load_wide(from + i));
 }
 
-// Scores of all 64 positions for R rows; those at or above a row's count are garbage that soften() leaves out.
+// Scores of all 64 positions for R rows. Those at or above a row's count are garbage, which soften() ignores.
 template <int R>
 void score_rows(const float* q, const float* keys, int dim, float* score) {
   __m512 acc[R][kVectors];
@@ -49,8 +49,8 @@ void score_rows(const float* q, const float* keys, int dim, float* score) {
 
 constexpr decltype(&score_rows<1>) kScoreRows[kTile + 1] = {nullptr, score_rows<1>, score_rows<2>, score_rows<3>,
                                                             score_rows<4>};
-// Fetches part `i` of `parts` of a plane into L2, where widening finds it: a block is read once, its order in memory
-// tells the prefetchers little.
+// Prefetches part `i` of `parts` of a plane into L2, from where it is widened. A block is read once, and its order in
+// memory tells the hardware prefetchers little.
 template <class Kv>
 inline void fetch_part(const typename Kv::Stored* plane, int dim, int i, int parts) {
   constexpr int kPerLine = kCacheLine / static_cast<int>(sizeof(typename Kv::Stored));
@@ -59,8 +59,8 @@ inline void fetch_part(const typename Kv::Stored* plane, int dim, int i, int par
     _mm_prefetch(reinterpret_cast<const char*>(plane + line * kPerLine), _MM_HINT_T1);
 }
 
-// Up to kBatch rows: all scores first, then all sums of values, so that keys and values take turns in the same 32 KiB,
-// which stay in L1.
+// Attention of up to kBatch rows: all scores first, then all sums of values. So keys and values use the same 32 KiB in
+// turn, which stay in L1.
 template <class Kv>
 void attend_batch(const float* q, const typename Kv::Stored* keys, const typename Kv::Stored* values,
                   const typename Kv::Stored* next_keys, const int* count, int n_rows, int dim, SoftmaxState* state,

@@ -1,8 +1,8 @@
 // Up to four query rows that share every load of a block of keys or values, 16 lanes wide. Internal linkage.
 //
-// Kv::load_wide and Kv::load_two read keys and values as they are stored; F32 also reads a block that was widened. The
-// loops over rows and registers are unrolled by order: GCC 12 keeps the sums in registers inside the loop over d
-// otherwise, but moves them there and back through memory, a fifth of the time.
+// Kv::load_wide and Kv::load_two read stored keys and values. F32 also reads a block that was widened. Pragmas unroll
+// the loops over rows and registers. Otherwise GCC 12 keeps the sums in registers inside the loop over d, but moves
+// them there and back through memory, which takes a fifth of the time.
 #pragma once
 
 #include "kernels/avx512vnni/kv_vectors.h"
@@ -11,9 +11,9 @@ namespace qwen3cpu::avx512vnni {
 namespace {
 
 constexpr int kTile = 4;          // rows that share a load
-constexpr int kRowsToWiden = 32;  // fewer rows do not earn what widening a block costs
+constexpr int kRowsToWiden = 32;  // rows from which widening a block pays
 
-// Fetches a step of the plane that comes next while this one is worked on, as kv::fetch_step.
+// Prefetches a step of the next plane, as kv::fetch_step.
 template <class Kv, int N>
 inline __attribute__((always_inline)) void fetch_step(const typename Kv::Stored* ahead) {
   kv::fetch_step<Kv, 2 * N>(ahead);
@@ -33,7 +33,8 @@ inline __attribute__((always_inline)) void add_products(const float* factors, in
   }
 }
 
-// Scores of 16 N positions for R rows; keys: [2 N groups][dim][8 positions]. ahead: as many values as keys are read.
+// Scores of 16 N positions for R rows; keys: [2 N groups][dim][8 positions]. ahead: values to prefetch, as many as keys
+// are read.
 template <class Kv, int R, int N>
 inline void score_stored(const float* q, const typename Kv::Stored* keys, const typename Kv::Stored* ahead, int dim,
                          float* score) {
@@ -68,8 +69,8 @@ void score_some(const float* q, const typename Kv::Stored* keys, const typename 
   }
 }
 
-// out[r][0, 16 N) = out * correction + sum over p of e[r][p] * v[p][0, 16 N), p ascending below count. ahead: as many
-// keys as values are read; nullptr: nothing is fetched.
+// `out[r][0, 16 N) = out * correction + sum over p of e[r][p] * v[p][0, 16 N)`, p ascending below count. ahead: keys to
+// prefetch, as many as values are read; nullptr: none.
 template <class Kv, int R, int N, bool Whole = true>
 inline void weigh(const float* e, const float* correction, const typename Kv::Stored* values,
                   const typename Kv::Stored* ahead, int count, int dim, float* out) {
@@ -106,7 +107,7 @@ void weigh_rows(const float* e, const float* correction, const typename Kv::Stor
   if (d < dim) weigh<Kv, R, 1, false>(e, correction, values + d, next(), count, dim, out + d);
 }
 
-// R rows together as far as all of them attend, then each alone: near the diagonal their counts differ by a few.
+// Sums R rows together up to the smallest count, then each row alone. Near the diagonal the counts differ by a few.
 template <class Kv, int R>
 void weigh_tile(const float* e, const float* correction, const typename Kv::Stored* values,
                 const typename Kv::Stored* ahead, const int* count, int dim, float* out) {
@@ -127,7 +128,7 @@ template <class Kv>
 constexpr decltype(&score_some<Kv, 1>) kScoreSome[kTile + 1] = {nullptr, score_some<Kv, 1>, score_some<Kv, 2>,
                                                                 score_some<Kv, 3>, score_some<Kv, 4>};
 
-// Fewer rows than kRowsToWiden, which read the block as it is.
+// Attention of fewer rows than kRowsToWiden, which read the stored block directly.
 template <class Kv>
 void attend_few(const float* q, const typename Kv::Stored* keys, const typename Kv::Stored* values,
                 const typename Kv::Stored* next_keys, const int* count, int n_rows, int dim, SoftmaxState* state,

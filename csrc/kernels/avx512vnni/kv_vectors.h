@@ -9,12 +9,12 @@
 namespace qwen3cpu::avx512vnni {
 namespace {
 
-// Keeps x in a register here, as avx2::pin: GCC 12 folds the load into each use otherwise and spills the sums.
+// Keeps x in a register here, as avx2::pin. Otherwise GCC 12 folds the load into each use and spills the sums.
 inline void pin(__m512& x) { asm("" : "+v"(x)); }
 
 inline __m128i load16(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
 
-// load_wide: sixteen neighbours. load_two: eight neighbours at p and eight that lie `apart` values further on.
+// load_wide: sixteen neighbours. load_two: eight neighbours at p and eight at `apart` values further on.
 
 struct F32 : avx2::F32 {
   static __m512 load_wide(const float* p) { return _mm512_loadu_ps(p); }

@@ -1,5 +1,6 @@
-// One step of the online softmax, the scores of a block of keys, for many rows: what avx2::soften() computes, 16 lanes
-// wide and in passes over the rows, so that one row's operations fill the waiting time of another's. Internal linkage.
+// One step of the online softmax, for the scores of a block of keys and many rows. It computes the same as
+// avx2::soften(), 16 lanes wide. It works in passes over the rows, so that one row's operations hide the latency of
+// another's. Internal linkage.
 #pragma once
 
 #include "kernels/avx2/simd.h"
@@ -25,8 +26,8 @@ inline float largest(const float* score, int count, float before) {
   return _mm256_cvtss_f32(_mm256_add_ps(max, _mm256_setzero_ps()));
 }
 
-// Turns a row's scores into exponentials, those at or above count into 0, and returns their sum in 8 lanes. They are
-// read again for it: halves of a register would cost a shuffle each.
+// Turns a row's scores into exponentials, and those at or above count into 0. Returns their sum, added in 8 lanes. The
+// exponentials are read again for the sum, because taking halves of a register would cost a shuffle each.
 inline float exponentials(float* score, int count, float max) {
   const auto at = [&](int p) { return exponential(_mm512_sub_ps(_mm512_load_ps(score + p), _mm512_set1_ps(max))); };
   int p = 0;
@@ -37,8 +38,10 @@ inline float exponentials(float* score, int count, float max) {
   return avx2::sum_lanes(total);
 }
 
-// score: [n_rows][64], 64-byte aligned. correction [n_rows rounded up to 16], 64-byte aligned: the factors for what was
-// summed before. A row without positions keeps its state, with a factor of 1.
+// Turns all rows' scores into exponentials and updates their states.
+//   score       [n_rows][64], 64-byte aligned
+//   correction  [n_rows rounded up to 16], 64-byte aligned: receives the factors for the sums of earlier blocks
+// A row without positions keeps its state, with a factor of 1.
 inline void soften(float* score, const int* count, int n_rows, SoftmaxState* state, float* correction) {
   for (int row = 0; row < n_rows; ++row) {
     const float before = state[row].max;

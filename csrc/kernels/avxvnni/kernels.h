@@ -1,5 +1,5 @@
-// Kernels for CPUs with AVX-VNNI beside AVX2: products of the quantised formats. Everything else in this instruction
-// set's table is AVX2's. Each gives the bits of its scalar twin.
+// Kernels for CPUs with AVX-VNNI in addition to AVX2: products of the quantised formats. Everything else in this
+// instruction set's table is AVX2's. Each gives the bits of its scalar twin.
 #pragma once
 
 #include "kernels/avx2/kernels.h"

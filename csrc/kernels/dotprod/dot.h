@@ -1,4 +1,5 @@
-// Sums of products by SDOT: a lane is a row, an instruction 4 k of 4 rows. Internal linkage. See kernels/neon/dot.h.
+// Sums of products by SDOT: a lane is a row, and an instruction multiplies 4 k of 4 rows. Internal linkage. See
+// kernels/neon/dot.h.
 #pragma once
 
 #include "kernels/dotprod/kernels.h"

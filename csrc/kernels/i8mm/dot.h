@@ -1,5 +1,5 @@
-// Sums of products by USMMLA: an instruction multiplies 8 k of 2 rows with those of 2 tokens, twice what a dot product
-// does. A token without a partner takes USDOT. Internal linkage. See kernels/neon/dot.h.
+// Sums of products by USMMLA: an instruction multiplies 8 k of 2 rows with 8 k of 2 tokens, twice the work of a dot
+// product. A token without a partner uses USDOT. Internal linkage. See kernels/neon/dot.h.
 #pragma once
 
 #include "kernels/i8mm/kernels.h"
@@ -23,7 +23,7 @@ QWEN3CPU_INLINE void pair_rows(const neon::Weights16& w, TwoRows& two_rows) {
     }
 }
 
-// sum [4]: [2 rows][2 tokens]; += 16 k of the weights times those of the tokens at x and at next.
+// Adds 16 k of the weights times 16 k of the tokens at x and at next. sum: [4], each [2 rows][2 tokens].
 QWEN3CPU_INLINE void add_pair(const TwoRows& two_rows, const int8_t* x, const int8_t* next, int32x4_t (&sum)[4]) {
   const int64x2_t a = vreinterpretq_s64_s8(vld1q_s8(x)), b = vreinterpretq_s64_s8(vld1q_s8(next));
   const int8x16_t first = vreinterpretq_s8_s64(vzip1q_s64(a, b)), last = vreinterpretq_s8_s64(vzip2q_s64(a, b));
@@ -107,7 +107,7 @@ class Usmmla {
     neon::Rows single_;
   };
 
-  // A token without a partner is its own.
+  // A token without a partner is paired with itself.
   template <int T>
   class PanelSums {
    public:

@@ -1,14 +1,13 @@
-// Integer products of 16 weights along k, as every NEON variant's kernels of the quantised formats use them. Internal
-// linkage.
+// Integer products of 16 weights along k, for every NEON variant's kernels of the quantised formats. Internal linkage.
 //
 // A variant is a class with
 //   kMaxTokens                     tokens that share the weights' loads
-//   weights(bytes), start(sum)     q8: the bytes (q + 128) as add() takes them, and the sum's start that goes with it
-//   Sums<T, kNibbles>              sums of one group of 32 for T tokens and 8 rows
+//   weights(bytes), start(sum)     q8: the bytes (q + 128) in the form of add(), and the sum's first value for this
+//   form Sums<T, kNibbles>              sums of one group of 32 for T tokens and 8 rows
 //     Sums(start)                  start [T]
 //     add(w, x, stride)            adds 16 k; w: the weights; x: the first token's activations, 16-byte loads
 //     rows(t)                      token t's sums, int32
-// kNibbles: weights are 0..15, called twice; otherwise what weights() gave.
+// kNibbles: weights are 0..15, and add() is called twice; otherwise they are what weights() returned.
 #pragma once
 
 #include "kernels/neon/simd.h"
@@ -24,8 +23,8 @@ struct Rows {
   int32x4_t low, high;  // rows 0-3 and 4-7
 };
 
-// The baseline's: products in int16, a pair of rows a register. Nothing wraps: 8 products of a nibble are at most
-// 8 * 15 * 127 = 15,240, two of a full byte 2 * 128 * 127 = 32,512.
+// The baseline's variant: products in int16, a register for a pair of rows. Nothing wraps: 8 products of a nibble are
+// at most 8 * 15 * 127 = 15,240, and two of a full byte 2 * 128 * 127 = 32,512.
 class Widening {
  public:
   static constexpr int kMaxTokens = 4;

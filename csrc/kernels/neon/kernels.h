@@ -1,5 +1,5 @@
-// Kernels for 64-bit ARM, whose baseline has NEON with fused multiply-adds: these, and the scalar ones for what has
-// none here. Each gives the bits of its scalar twin; see kernels/scalar for what it computes.
+// Kernels for 64-bit ARM, whose baseline has NEON with fused multiply-adds. Kernels that are not declared here are the
+// scalar ones. Each gives the bits of its scalar twin; kernels/scalar defines what it computes.
 #pragma once
 
 #include "kernels/scalar/kernels.h"

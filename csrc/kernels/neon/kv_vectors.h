@@ -7,7 +7,7 @@
 namespace qwen3cpu::neon {
 namespace {
 
-// What kernels/kv_block.h needs besides.
+// The other members that kernels/kv_block.h needs.
 struct KvSimd : Simd {
   static constexpr bool kFetchesAhead = false;
   static void fetch(const void*, int) {}

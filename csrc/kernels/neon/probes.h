@@ -13,7 +13,7 @@ inline void escape(T& in_register) {
   asm volatile("" : "+w"(in_register));
 }
 
-// `rounds` rounds of int8 products, 16 multiply-adds each times `per_step`; step(acc, w, x) is one.
+// Runs `rounds` rounds of int8 products; step(acc, w, x) is one, with 16 * `per_step` multiply-adds.
 template <class Step>
 inline int64_t probe_products(int64_t rounds, int per_step, Step step) {
   int32x4_t acc[kProbeChains];

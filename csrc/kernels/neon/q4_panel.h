@@ -1,17 +1,17 @@
 // q4 weights times int8 activations of many tokens, for variants whose products are as fast with bytes as with nibbles.
-// Internal linkage; a variant's q4.cc hands its Dot in.
+// Internal linkage; a variant's q4.cc passes its Dot.
 //
-// A block of 256 k of a row tile is unpacked once, its steps multiplied into the weights, and multiplied with all
-// tokens. One sum runs over the whole block then, A = sum(m * s * x), where m is n or n - 8. What it lacks takes the
-// sums of the activations:
+// A block of 256 k of a row tile is unpacked once, with its steps multiplied into the weights, and multiplied with all
+// tokens. So one sum runs over the whole block, A = sum(m * s * x), where m is n or n - 8. The remaining terms are
+// computed from the sums of the activations:
 //
 //   dot = 8 * A + sum over the groups of s * (3 (z - 7) - (64 where m is n)) * (sum of x)
 //
 // |8 * A| <= 8 * 256 * 225 * 127 = 58,521,600, the rest is at most 8 * 1,275 * 4,064 = 41,452,800: int32 holds it.
 //
-// A Dot has for this
+// A Dot has these members for it:
 //   kPanelLeast, kPanelRun      tokens from which unpacking pays; tokens that share the loads of weights
-//   kPanelPlace                 what is added to z for 3 (z - 7) or 3 (z - 7) - 64 once z has been multiplied by 3
+//   kPanelPlace                 constant for which 3 z + kPanelPlace is 3 (z - 7) or 3 (z - 7) - 64
 //   times(nibbles, s)           bytes m * s
 //   arrange(w, to)              writes 16 k of 8 rows, 128 bytes, as add() reads them
 //   PanelSums<T>                sums for T tokens and 8 rows, from 0
@@ -24,7 +24,7 @@
 namespace qwen3cpu::neon {
 namespace {
 
-constexpr int kPanelTokens = 256;  // whose results are kept while the blocks of k pass
+constexpr int kPanelTokens = 256;  // tokens whose results are kept during all blocks of k
 
 // A block of a row tile, ready to be multiplied.
 struct Panel {
@@ -41,8 +41,7 @@ static_assert(sizeof(PanelScratch) <= matmul_scratch_bytes(1));
 alignas(16) constexpr uint8_t kFourTimes[2][16] = {{0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3},
                                                    {4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7}};
 
-// Unpacks the groups that there are, and fetches the block behind this one, which comes next, when all tokens have met
-// this one. Places of the others are those of zero steps.
+// Unpacks the first `groups` groups, and prefetches the next block. The other groups get the places of zero steps.
 template <class Dot>
 void unpack(const Q4Block& block, int groups, Panel& panel) {
   for (int g = 0; g < Q4Block::kGroups; ++g) {
@@ -76,7 +75,7 @@ QWEN3CPU_INLINE void add_place(const Panel& panel, int16x8_t sums, Rows& dot) {
   dot.high = vmlal_high_laneq_s16(dot.high, place, sums, kGroupOfBlock);
 }
 
-// acc[t] = fma(float(dot), scale_x[b], acc[t]) for block b of so many groups and T tokens.
+// acc[t] = fma(float(dot), scale_x[b], acc[t]) for block b, which has `groups` groups, and T tokens.
 template <class Dot, int T>
 __attribute__((noinline)) void multiply_panel(const Panel& panel, int groups, const Tokens& x, int b, float* acc) {
   const int8_t* q = x.q + int64_t{b} * Q4Block::kCols;
@@ -86,7 +85,7 @@ __attribute__((noinline)) void multiply_panel(const Panel& panel, int groups, co
   for (int part = 0; part < 2 * groups; ++part, q += kGroup / 2) sums.add(panel.w[part], q, stride);
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t) {
-    // Behind the sums of the last groups come others, against steps of zero.
+    // Elements behind the sums of the last groups are multiplied by steps of zero.
     const int16x8_t sum = vld1q_s16(x.sum + t * x.sums + int64_t{b} * Q4Block::kGroups);
     const Rows products = sums.rows(t);
     Rows dot = {vshlq_n_s32(products.low, 3), vshlq_n_s32(products.high, 3)};

@@ -1,7 +1,7 @@
 // q4 and q4s weights times int8 activations: one row tile against up to kMaxTokens tokens of a Dot (dot.h), nibbles
-// unpacked in registers. Internal linkage; a variant's q4.cc and q4s.cc hand their Dot in.
+// unpacked in registers. Internal linkage; a variant's q4.cc and q4s.cc pass their Dot.
 //
-// A format says what the sums of a group are multiplied by, and how the offset of its weights comes in.
+// A format defines the factors of a group's sums, and how the offset of its weights is corrected.
 #pragma once
 
 #include "kernels/neon/dot.h"
@@ -28,8 +28,8 @@ struct Q4sFormat {
   }
 };
 
-// A group's sums of n * x are multiplied by 8 s, the sum of its activations by s * (3 (z - 7) - 64). The last block
-// holds steps of zero for the groups that it lacks, which meet what lies behind the sums.
+// A group's sums of n * x are multiplied by 8 s, and the sum of its activations by s * (3 (z - 7) - 64). The last block
+// has steps of zero for missing groups. They are multiplied by the elements behind the sums.
 struct Q4Format {
   using Block = Q4Block;
   static int32_t start(int16_t) { return 0; }
@@ -72,7 +72,7 @@ struct Q4Format {
   }
 };
 
-// Adds the products of 32 k, whose nibbles lie as a group of q4 has them.
+// Adds the products of 32 k, whose nibbles have the layout of a group of q4.
 template <int T, class Sums>
 QWEN3CPU_INLINE void add_nibbles(const uint8_t* nibbles, const int8_t* x, int64_t stride, Sums& sums) {
   prefetch(nibbles, kQ4Prefetch);
@@ -91,7 +91,7 @@ QWEN3CPU_INLINE void add_nibbles(const uint8_t* nibbles, const int8_t* x, int64_
   }
 }
 
-// dot[t] += factor * (sums of nibble * x_t over group g of the block, from where they start).
+// dot[t] += factor * (first value + sums of nibble * x_t over group g of the block).
 template <class Dot, class Format, int T>
 QWEN3CPU_INLINE void add_q4_group(const typename Format::Block& block, int g, const int8_t* x, const int16_t* sum,
                                   const Tokens& tokens, Rows factor, Rows (&dot)[T]) {

@@ -1,5 +1,5 @@
 // q4a weights times int8 activations: one row tile against up to kMaxTokens tokens of a Dot (dot.h). Internal linkage;
-// a variant's q4a.cc hands its Dot in.
+// a variant's q4a.cc passes its Dot.
 #pragma once
 
 #include "kernels/neon/q4_tiles.h"
@@ -8,8 +8,10 @@
 namespace qwen3cpu::neon {
 namespace {
 
-// Adds group g of a block of a row tile to acc; n: groups of 32 that it has; q, scale_x: the activations of the first
-// of them and their scales; sums: [tokens][groups in all], of this group first.
+// Adds group g of a block of a row tile to acc.
+//   n           groups of 32 in it
+//   q, scale_x  the activations of the first of these, and their scales
+//   sums        [tokens][groups in all], from this group on
 template <class Dot, int G, int T>
 QWEN3CPU_INLINE void add_scaled_group(const Q4aBlock<G>& block, int g, int n, const Tokens& x, const int8_t* q,
                                       const float* scale_x, const float* sums, int groups, F8 (&acc)[T]) {

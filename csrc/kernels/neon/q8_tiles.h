@@ -1,5 +1,5 @@
 // q8 weights times int8 activations: one row tile against up to kMaxTokens tokens of a Dot (dot.h). Internal linkage; a
-// variant's q8.cc hands its Dot in.
+// variant's q8.cc passes its Dot.
 #pragma once
 
 #include "kernels/neon/dot.h"
@@ -9,7 +9,8 @@ namespace {
 
 constexpr int kQ8Prefetch = 1024;  // bytes ahead
 
-// acc[t] = fma(float(dot), scale_w * scale_x, acc[t]) for group g of the matrix, which is `in_block` in its block.
+// acc[t] = fma(float(dot), scale_w * scale_x, acc[t]) for group g of the matrix, which is group `in_block` of its
+// block.
 template <class Dot, int T>
 QWEN3CPU_INLINE void add_q8_group(const Q8Block& block, int in_block, int g, const Tokens& x, F8 (&acc)[T]) {
   int32_t start[T];

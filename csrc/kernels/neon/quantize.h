@@ -1,4 +1,4 @@
-// The scale with which a block of floats is rounded to int8, and the rounding. Internal linkage.
+// Rounding a block of floats to int8, and the scale for it. Internal linkage.
 #pragma once
 
 #include "kernels/block_scale.h"
@@ -19,7 +19,7 @@ inline uint32_t greatest_magnitude(const float* x, int n) {
   return vmaxvq_u32(greatest);
 }
 
-// 8 floats as int8. |x * inverse| < 127.5: nothing is cut off.
+// 8 floats as int8. |x * inverse| < 127.5, so nothing is clipped.
 inline int8x8_t quantize8(F8 x, BlockScale scale) {
   if (scale.inverse == 0.0f) return vdup_n_s8(0);
   const F8 scaled = x * all8(scale.inverse);

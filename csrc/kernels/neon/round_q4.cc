@@ -18,7 +18,7 @@ struct Lanes {
   static void store_bytes(int8_t* p, Vector v) {
     for (int i = 0; i < kWidth; ++i) p[i] = static_cast<int8_t>(v[i]);
   }
-  static Vector min(Vector a, Vector b) { return a < b ? a : b; }  // not vminq_f32, which gives on NaN
+  static Vector min(Vector a, Vector b) { return a < b ? a : b; }  // vminq_f32 would return a NaN operand
   static Vector max(Vector a, Vector b) { return a > b ? a : b; }
   static Vector fma(Vector a, Vector b, Vector c) { return vfmaq_f32(c, a, b); }
   static Vector fnma(Vector a, Vector b, Vector c) { return vfmsq_f32(c, a, b); }

@@ -1,5 +1,5 @@
-// Eight floats as a pair of registers, and small pieces that the NEON files share. Internal linkage: no other file's
-// code may come from here.
+// Eight floats as a pair of registers, and small functions that the NEON files share. Internal linkage: files compiled
+// for other CPUs must not link to them.
 #pragma once
 
 #include <arm_neon.h>
@@ -51,7 +51,7 @@ inline void store_some(float* p, int n, F8 x) {
   std::memcpy(p, lanes, sizeof(float) * static_cast<size_t>(n));
 }
 
-// Calls body(i, n) for every vector of 8 from i on; n = 8 but for the last, which may hold fewer.
+// Calls body(i, n) for every vector of 8 from i on. n is 8, or less for the last vector.
 template <class Body>
 inline void for_vectors(int n, Body&& body) {
   int i = 0;
@@ -66,8 +66,8 @@ inline float sum_lanes(F8 x) {
   return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
 }
 
-// Fetches the cache line `distance` bytes ahead; beyond the end of the weights it does nothing.
-// always_inline: GCC takes a function that only prefetches for one without effect and drops calls of it, silently.
+// Prefetches the cache line `distance` bytes ahead. Beyond the end of the weights it does nothing.
+// always_inline: GCC silently drops calls of a function that only prefetches, because it seems to have no effect.
 inline __attribute__((always_inline)) void prefetch(const void* p, int distance) {
   __builtin_prefetch(static_cast<const char*>(p) + distance);
 }
@@ -85,7 +85,7 @@ struct Simd {
   static void pin(Vector&) {}
   static QWEN3CPU_INLINE void prefetch(const void* p, int bytes) { neon::prefetch(p, bytes); }
 
-  // Two row tiles by six tokens: with four registers of weights and the activations they fill all 32.
+  // The sums of two row tiles by six tokens, four registers of weights and the activations fill all 32 registers.
   static constexpr int kFloatTokens = 6;
   template <int T>
   static constexpr int kFloatTiles = T <= 2 ? 4 : 2;

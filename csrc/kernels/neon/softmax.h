@@ -1,4 +1,4 @@
-// One step of the online softmax: the scores of a block of keys. Internal linkage.
+// One step of the online softmax, for the scores of a block of keys. Internal linkage.
 #pragma once
 
 #include "kernels/neon/exp.h"
@@ -6,10 +6,10 @@
 namespace qwen3cpu::neon {
 namespace {
 
-// b where it is greater, a elsewhere: a score that is NaN does not become the maximum.
+// b where it is greater, a elsewhere. So a score that is NaN does not become the maximum.
 inline float32x4_t greater(float32x4_t a, float32x4_t b) { return vbslq_f32(vcgtq_f32(b, a), b, a); }
 
-// Turns one row's scores into exponentials and moves its state on; returns the factor for what was summed before.
+// Turns one row's scores into exponentials and updates its state. Returns the factor for the sums of earlier blocks.
 // `score` has room for whole vectors.
 inline float soften(float* score, int count, SoftmaxState& state) {
   const int vectors = ceil_div(count, kLanes) * kLanes;

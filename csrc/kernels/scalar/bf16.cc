@@ -1,4 +1,4 @@
-// bf16 weights times f32 activations: as f32, the weights widened exactly.
+// bf16 weights times f32 activations. The weights are widened exactly to f32.
 #include <cmath>
 
 #include "kernels/scalar/kernels.h"

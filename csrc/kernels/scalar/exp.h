@@ -1,4 +1,4 @@
-// The project's one exponential, as scalar code; kernels/avx2/exp.h does the same operations on vectors.
+// The exponential that all kernels use, as scalar code. kernels/avx2/exp.h does the same operations on vectors.
 #pragma once
 
 #include <cmath>
@@ -8,10 +8,10 @@
 
 namespace qwen3cpu::scalar {
 
-// e^x within 1.5 ulp for x in [-87, 88]; below -87 exactly 0, above 88 the value at 88; exp(0) is exactly 1; NaN stays
-// NaN.
+// e^x within 1.5 ulp for x in [-87, 88]. It is exactly 0 below -87, the value at 88 above 88, exactly 1 at 0, and NaN
+// for NaN.
 static inline float exponential(float x) {
-  float bounded = kExpMax < x ? kExpMax : x;  // in this form a NaN passes, as it does in minps and maxps
+  float bounded = kExpMax < x ? kExpMax : x;  // in this form a NaN passes, as in minps and maxps
   bounded = kExpMin > bounded ? kExpMin : bounded;
   const float shifted = std::fma(bounded, kLog2E, kRoundShift);  // its low bits are the integer nearest x / ln 2
   const float n = shifted - kRoundShift;

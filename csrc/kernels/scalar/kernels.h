@@ -1,5 +1,5 @@
-// The readable oracle of every kernel: what each output is, operation by operation. It has a kernel for every row, so
-// that a forgotten or misspelt one is an error of the linker.
+// The readable oracle of every kernel, which defines each output operation by operation. It declares a kernel for every
+// row of the lists, so a forgotten or misspelt kernel is an error of the linker.
 #pragma once
 
 #include "kernels/table.h"

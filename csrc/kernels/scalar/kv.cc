@@ -27,13 +27,13 @@ struct Q8 {
   static float load(int8_t x) { return static_cast<float>(x); }
 };
 
-// The scales of a plane's 64 positions, which stand behind its data.
+// The scales of a plane's 64 positions, which follow its data.
 float* scales(int8_t* plane, int dim) { return reinterpret_cast<float*>(plane + kv_data_bytes(KvFormat::q8, dim)); }
 const float* scales(const int8_t* plane, int dim) {
   return reinterpret_cast<const float*>(plane + kv_data_bytes(KvFormat::q8, dim));
 }
 
-// Where position p of dimension d lies in a block of keys.
+// The index of position p, dimension d in a block of keys.
 int64_t key_index(int p, int d, int head_dim_padded) { return (int64_t{p / 8} * head_dim_padded + d) * 8 + p % 8; }
 
 template <class Kv>
@@ -48,7 +48,7 @@ void attend_row(const float* q, const typename Kv::Stored* k, const typename Kv:
     e[p] = score;
     max = score > max ? score : max;
   }
-  max += 0.0f;  // -0 becomes +0: which of the two a maximum returns depends on the order
+  max += 0.0f;  // -0 becomes +0, because the zero that a maximum returns depends on the order
   float lane[8] = {};
   for (int p = 0; p < count; ++p) {
     e[p] = exponential(e[p] - max);

@@ -1,4 +1,4 @@
-// Peaks of plain code, as the compiler makes it for the baseline CPU.
+// Peaks of plain code, as the compiler translates it for the baseline CPU.
 #include "kernels/scalar/kernels.h"
 
 namespace qwen3cpu::scalar {
@@ -6,7 +6,7 @@ namespace {
 
 constexpr int kChains = 16;
 
-// Keeps the compiler from working out the chains beforehand or dropping them.
+// Keeps the compiler from computing the chains in advance or dropping them.
 template <class T>
 void escape(T& chains) {
   asm volatile("" : : "r"(&chains) : "memory");

@@ -1,4 +1,4 @@
-// Going through the blocks of q4 and q4s, which differ in a group's dot product only. Internal linkage.
+// The loop over the blocks of q4 and q4s, which differ only in a group's dot product. Internal linkage.
 #pragma once
 
 #include <cmath>
@@ -8,8 +8,8 @@
 namespace qwen3cpu::scalar {
 namespace {
 
-// A MatmulFn for blocks of 256 k. group_dot(block, g, r, x): what group g adds to the int32 sum of row r; x: its
-// inputs.
+// A MatmulFn for blocks of 256 k. `group_dot(block, g, r, x)` is the term of group g in the int32 sum of row r. x:
+// inputs of the group.
 template <class Block, class GroupDot>
 void multiply_blocks(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                      float* y, int64_t ldy, GroupDot group_dot) {

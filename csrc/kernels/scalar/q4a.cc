@@ -29,7 +29,7 @@ template <int G>
 void multiply_q4a(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                   float* y, int64_t ldy, uint8_t*) {
   constexpr int parts = G / kGroup, in_block = Q4aBlock<G>::kCols / kGroup;
-  const int in_all = ceil_div(w.cols, kGroup);  // the inputs have zeros behind the last column
+  const int in_all = ceil_div(w.cols, kGroup);  // the inputs have zeros after the last column
   for (int tile = 0; tile < n_tiles; ++tile) {
     const auto* blocks = reinterpret_cast<const Q4aBlock<G>*>(w.tile(first_tile + tile));
     for (int t = 0; t < n_tokens; ++t) {

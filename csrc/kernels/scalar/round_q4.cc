@@ -7,10 +7,10 @@
 namespace qwen3cpu::scalar {
 namespace {
 
-// Half to even; a magnitude from 2^23 on stays as large, zero is +0.
+// Rounds half to even. A magnitude of 2^23 or more does not change, and zero is +0.
 float round(float x) { return (x + 0x1.8p+23f) - 0x1.8p+23f; }
 
-// Within [low, high]; high for a NaN.
+// Clamps x to [low, high]; returns high for a NaN.
 float hold(float x, float low, float high) {
   const float below = x < high ? x : high;
   return below > low ? below : low;
@@ -36,7 +36,7 @@ struct Choice {
   }
 };
 
-// Rounds with a step; rest: what is left of each weight, in steps. Returns the loss in steps^2.
+// Rounds with a step. rest: the error of each weight, in steps. Returns the loss in steps^2.
 float round_group(const Group& group, float step, float zero, float (&q)[kGroup], float (&rest)[kGroup]) {
   const float inverse = 1.0f / step, offset = zero * kQ4ZeroStep;
   float v[kGroup], loss = 0.0f;
@@ -67,7 +67,7 @@ Choice best_zero(const float (&y)[kGroup], const float* importance, float scale,
   return best;
 }
 
-// What is tried with feedback: the best of each class of scales.
+// The best choice of each class of scales, to be tried with feedback.
 void best_of_classes(const Group& group, float unit, Choice (&best)[kRoundClasses]) {
   float y[kGroup], low = 0.0f, high = 0.0f;
   for (int i = 0; i < kGroup; ++i) {

@@ -1,4 +1,4 @@
-// OpenMP lives here and nowhere else.
+// The only file that uses OpenMP.
 #include "system/threads.h"
 
 #include <omp.h>
@@ -13,8 +13,8 @@ namespace {
 
 using Part = void (*)(int, int, void*);
 
-// True in the one thread that a child process made by fork() starts with. GNU's OpenMP runtime believes there that the
-// threads of its team still exist, and would wait for them for ever.
+// True in the only thread of a child process made by fork(). GNU's OpenMP runtime still counts on the threads of its
+// team there, and would wait for them for ever.
 thread_local bool survived_fork = false;
 [[maybe_unused]] const int fork_handler = at_fork(nullptr, nullptr, [] { survived_fork = true; });
 
@@ -23,7 +23,7 @@ void run_in_team(int threads, Part part, void* context) {
   part(omp_get_thread_num(), omp_get_num_threads(), context);
 }
 
-// Runs the team from a thread made for it, with which the runtime starts afresh; false when there is none to be had.
+// Runs the team from a new thread, for which the runtime makes a new team. False when the system gives no thread.
 bool run_from_new_thread(int threads, Part part, void* context) {
   try {
     std::thread(run_in_team, threads, part, context).join();

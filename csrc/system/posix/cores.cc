@@ -1,4 +1,4 @@
-// Cores of Linux, from its topology files; elsewhere every CPU counts as one.
+// Counts the cores of Linux from its topology files. On other systems every CPU counts as a core.
 #include "system/cores.h"
 
 #include <sched.h>

@@ -22,7 +22,8 @@ void* allocate_aligned(int64_t bytes) {
   void* p = nullptr;
   if (posix_memalign(&p, static_cast<size_t>(alignment), static_cast<size_t>(padded > 0 ? padded : alignment)) != 0)
     throw std::bad_alloc();
-  // Not for the padding, which would become resident with the huge page: 1 MiB of the 7 of a block of the KV cache.
+  // `bytes` without the padding, which would become resident with its huge page: for a block of the KV cache of 7 MiB,
+  // 1 MiB.
   if (alignment == kHugePage) advise_huge_pages(p, bytes);
   return p;
 }
@@ -54,7 +55,7 @@ void touch_pages(const void* data, int64_t bytes) {
 #if defined(__linux__)
   const auto begin = reinterpret_cast<int64_t>(data) / page * page;
   const auto size = static_cast<size_t>(reinterpret_cast<int64_t>(data) + bytes - begin);
-  // Takes two thirds of the time of reading a byte of each page, and is no SIGBUS when a file has become shorter.
+  // Takes two thirds of the time of reading a byte of each page, and raises no SIGBUS when a file has become shorter.
   if (madvise(reinterpret_cast<void*>(begin), size, kPopulateRead) == 0 || errno != EINVAL) return;
 #endif
   const auto* bytes_of = static_cast<const volatile uint8_t*>(data);

@@ -14,7 +14,7 @@ pthread_t main_thread;
 std::terminate_handler other_handler = nullptr;
 
 void hold_or_terminate() {
-  // Unwinding by pthread_exit is no C++ exception. Everything else is somebody's fault and ends as it always does.
+  // A thread that pthread_exit unwinds has no C++ exception. All other cases are errors and end the process as usual.
   while (std::current_exception() == nullptr && pthread_equal(pthread_self(), main_thread) == 0) pause();
   if (other_handler != nullptr) other_handler();
   std::abort();

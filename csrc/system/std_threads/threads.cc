@@ -34,7 +34,7 @@ class Crew {
   }
 
  private:
-  // Makes the threads that lack; how many there are with the caller's, at most `threads`.
+  // Makes the missing threads. Returns their number including the caller's, at most `threads`.
   int hire(int threads) {
     try {
       for (; hired_ < threads; ++hired_) std::thread(&Crew::work, this, hired_, calls_).detach();
@@ -60,8 +60,8 @@ class Crew {
   std::mutex mutex_;
   std::condition_variable called_, done_;
   int64_t calls_ = 0;
-  int hired_ = 1;  // threads with the caller's
-  int size_ = 0;   // of this call
+  int hired_ = 1;  // threads, including the caller's
+  int size_ = 0;   // threads of this call
   int working_ = 0;
   Part part_ = nullptr;
   void* context_ = nullptr;
@@ -73,12 +73,12 @@ struct Idle {
   std::vector<Crew*> crews;
 
   static Idle& all() {
-    static Idle& idle = *new Idle;  // never destroyed, as the crews
+    static Idle& idle = *new Idle;  // never destroyed, like the crews
     return idle;
   }
 };
 
-// The threads of all crews are the parent's alone.
+// A child process forgets all crews, because their threads exist only in the parent.
 [[maybe_unused]] const int fork_handler = at_fork(nullptr, nullptr, [] { Idle::all().crews.clear(); });
 
 Crew* take() {

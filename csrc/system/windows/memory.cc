@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kLargePage = int64_t{2} << 20;
 
-// Large pages are for accounts that may lock pages in memory, in processes that have turned that right on.
+// Turns on the right to lock pages in memory, which large pages require. The account must have this right.
 bool turn_on_large_pages() {
   if (GetLargePageMinimum() != static_cast<SIZE_T>(kLargePage)) return false;
   HANDLE token = nullptr;
@@ -21,14 +21,14 @@ bool turn_on_large_pages() {
   TOKEN_PRIVILEGES right{};
   right.PrivilegeCount = 1;
   right.Privileges[0].Attributes = SE_PRIVILEGE_ENABLED;
-  // The call succeeds, too, when it has given nothing.
+  // AdjustTokenPrivileges also succeeds when it has not turned the right on, so GetLastError is checked too.
   const bool on = LookupPrivilegeValueA(nullptr, "SeLockMemoryPrivilege", &right.Privileges[0].Luid) &&
                   AdjustTokenPrivileges(token, FALSE, &right, 0, nullptr, nullptr) && GetLastError() == ERROR_SUCCESS;
   CloseHandle(token);
   return on;
 }
 
-// Null where there are none, or none are left.
+// Returns null where large pages are off or none are left.
 void* allocate_large_pages(int64_t bytes) {
   static const bool on = turn_on_large_pages();
   if (!on || bytes < kLargePage) return nullptr;
@@ -54,7 +54,7 @@ void* allocate_aligned(int64_t bytes) {
 
 void free_aligned(void* p) {
   if (p == nullptr) return;
-  // Large pages begin their region. _aligned_malloc's blocks never do: something of its own stands before them.
+  // Large pages begin their region. Blocks of _aligned_malloc never do, because its own data comes before them.
   MEMORY_BASIC_INFORMATION region;
   if (VirtualQuery(p, &region, sizeof(region)) != 0 && region.AllocationBase == p) {
     VirtualFree(p, 0, MEM_RELEASE);
@@ -63,7 +63,7 @@ void free_aligned(void* p) {
   }
 }
 
-void advise_huge_pages(const void*, int64_t) {}  // not behind a mapping that exists
+void advise_huge_pages(const void*, int64_t) {}  // not possible for an existing mapping
 
 void will_need(const void* data, int64_t bytes) {
   WIN32_MEMORY_RANGE_ENTRY range{const_cast<void*>(data), static_cast<SIZE_T>(bytes)};

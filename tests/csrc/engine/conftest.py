@@ -22,7 +22,7 @@ def model(request, cfg):
 
 @pytest.fixture
 def all_blocks_come_back(model):
-    """Every block of the KV cache that a test takes is given back."""
+    """Check that a test returns every block of the KV cache that it takes."""
     assert model.kv_blocks_in_use() == 0
     yield
     gc.collect()

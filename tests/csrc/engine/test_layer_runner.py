@@ -1,4 +1,4 @@
-"""The pass in parts, as calibration runs it: embed, run_layer, head against forward, and the inputs that are shown."""
+"""The pass in parts, as calibration runs it: embed, run_layer and head against forward, and the reported inputs."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def room(cfg, tokens):
 
 
 def in_parts(model, cfg, lengths, ids):
-    """(logits [tokens, vocab_size], inputs of each layer) of sequences that lie one after another in ids."""
+    """(logits [tokens, vocab_size], inputs of each layer) of sequences that follow one another in ids."""
     x = model.embed(ids)
     inputs = []
     for layer in range(cfg["num_hidden_layers"]):

@@ -1,4 +1,4 @@
-"""`_native.Adapter`: what does not fit the model is refused, and what it changes is what its parts say."""
+"""`_native.Adapter`: it refuses parts that do not fit the model, and changes exactly what its parts define."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ IDS = np.arange(20, dtype=np.int32)
 
 @pytest.fixture(scope="module")
 def parts():
-    # The head of a tied model goes by the name of the embedding; here they are two.
+    # The head of a tied model has the name of the embedding. Here they are two matrices.
     shape = config("four_queries_deep", num_hidden_layers=2, tie_word_embeddings=False)
     return shape, random_weights(shape)
 
@@ -51,7 +51,7 @@ def test_whole_tensors_are_those_of_another_model(parts, model):
 
 
 def test_a_factor_scales_rows(parts, model):
-    """Powers of two, so that it is exact."""
+    """With powers of two, for which scaling is exact."""
     shape, weights = parts
     factor = np.exp2(np.random.default_rng(1).integers(-2, 3, len(weights[Q]))).astype(np.float32)
     a, b = (

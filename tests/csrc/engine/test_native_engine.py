@@ -126,8 +126,8 @@ def test_forking_and_freeing_beside_a_running_pass(model, cfg):
 
 
 def test_a_pass_lets_other_python_threads_run(model, cfg):
-    # With a switch interval of an hour, a thread only gets the interpreter when the other gives it away: this one can
-    # stop the passes before the last of very many only if forward released it.
+    # With a switch interval of an hour, a thread gets the interpreter only when the other one releases it. So this
+    # thread can stop the many passes before the last one only if forward releases the interpreter.
     ids = random_ids(cfg, 100)
     most = 10_000
     begun, enough = threading.Event(), threading.Event()
@@ -154,7 +154,7 @@ def test_a_pass_lets_other_python_threads_run(model, cfg):
 
 
 def test_sequences_do_not_wait_for_a_pass_over_others(model, cfg):
-    # If each of these 20,000 calls waited for a running pass, there would be about as many passes meanwhile.
+    # If each of these 20,000 calls waited for a running pass, about as many passes would run at the same time.
     ids = random_ids(cfg, 400)
     root = model.new_sequence()
     append(model, root, ids[:70])
@@ -199,7 +199,7 @@ def test_a_sequence_in_a_pass_may_be_used_and_dropped(model, cfg):
         sequence.release()
         del sequence
         thread.join()
-        # Released before the pass began, the rest of the ids would stand alone.
+        # If the sequence is released before the pass begins, the rest of the ids is the whole sequence.
         assert (rows[0] == expected).all() or (rows[0] == all_logits(model, ids[1:])[-1]).all()
 
 

@@ -1,4 +1,4 @@
-"""What the native engine refuses, and that a refused call has changed nothing."""
+"""The native engine refuses bad calls, and a refused call changes nothing."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def ints(*values):
 
 VOCAB = 416
 
-# name -> (tokens, wanted, what the message says), appended to a sequence that holds 90 of 100 positions
+# name -> (tokens, wanted, part of the message), appended to a sequence that holds 90 of 100 positions
 BAD_ITEMS = {
     "negative token": (ints(1, -1), ints(0), "from 0 to 415, found -1"),
     "token too large": (ints(1, VOCAB), ints(0), "from 0 to 415, found 416"),
@@ -125,7 +125,7 @@ def test_tokens_of_another_type_are_not_bent(model, tokens):
 
 
 def build(cfg, weights, *, matrices=None, extra=None, kv="f32", threads=1, **changes):
-    """A model from parts, some of them changed."""
+    """A model from its parts, some of them changed."""
     native_config = {**ModelConfig.from_dict(cfg, "test").native(CONTEXT), **changes}
     packed = pack_all("f32", weights) if matrices is None else matrices
     return _native.Model(native_config, packed, vectors(weights) if extra is None else extra, kv, threads)

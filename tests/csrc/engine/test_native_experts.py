@@ -1,4 +1,4 @@
-"""Layers with experts in the native model: the same bits however a prompt is cut, and whatever runs beside it."""
+"""Layers with experts in the native model: the same bits for any cuts of the prompt and any other sequences."""
 
 import numpy as np
 import pytest
@@ -9,18 +9,18 @@ from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.errors import EngineError
 
-LENGTH = 50  # with three of seven experts more than a run of tokens for each
+LENGTH = 50  # with three of seven experts, each expert gets more than one run of tokens
 
 
 def native_config(cfg, **experts):
-    """What the native model takes for a config.json, with other settings of the experts."""
+    """The native model's configuration for a config.json, with other settings of the experts."""
     native = ModelConfig.from_dict(cfg, "test").native(512)
     return native | {"experts": native["experts"] | experts}
 
 
 @pytest.fixture(scope="module", params=["f32", "bf16", "q8", "q4"])
 def models(request):
-    """Two models of the same weights: on one thread, on three; the ids; their logits in one piece."""
+    """Two models with the same weights, on one thread and on three; the ids; their logits in one piece."""
     cfg = config("experts_3_of_7", mlp_only_layers=[1], num_hidden_layers=3)
     weights = random_weights(cfg)
     one, three = (native_model(cfg, weights, request.param, threads=threads) for threads in (1, 3))
@@ -40,7 +40,7 @@ def test_cuts_and_threads(models, piece):
 
 
 def test_neighbours(models):
-    """Eight sequences, each some tokens behind the one before it, decoded together."""
+    """Eight sequences of different lengths, decoded together."""
     _, model, ids, expected = models
     sequences = [model.new_sequence() for _ in range(8)]
     for number, sequence in enumerate(sequences):

@@ -1,4 +1,4 @@
-"""Forks while other threads are inside the native engine: the child goes on, or gets an error. Nothing hangs."""
+"""Forks while other threads are inside the native engine: the child continues or gets an error, and never hangs."""
 
 import os
 import threading
@@ -14,7 +14,7 @@ from qwen3cpu.errors import EngineError
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
-    # Python 3.12: a process with threads forks, which is the subject.
+    # Python 3.12 warns that a process with threads forks, which these tests do on purpose.
     pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning"),
 ]
 NONE_WANTED = np.array([], np.int32)
@@ -97,7 +97,7 @@ def test_a_sequence_and_a_model_in_a_pass_say_so_in_the_child(model):
         other.fork().release()
         other.release()
 
-    count = 1_000 if _native.chosen_isa() == "scalar" else 4_000  # a good part of a second
+    count = 1_000 if _native.chosen_isa() == "scalar" else 4_000  # a considerable part of a second
     thread = threading.Thread(target=append, args=(model, sequence, count))
     blocks = model.kv_blocks_in_use()
     thread.start()

@@ -54,7 +54,7 @@ def test_freed_blocks_are_used_again(model, cfg):
 
 
 def fresh_end(model, ids, cfg):
-    """Last logits of `ids` and one more token in a new sequence."""
+    """The last logits of `ids` and one more token in a new sequence."""
     return all_logits(model, np.concatenate([ids, random_ids(cfg, 1)]))[-1]
 
 
@@ -109,7 +109,7 @@ def test_a_fork_shares_blocks_until_one_side_writes(model, cfg, length):
     assert parent.block_ids() == before
     assert child.block_ids()[:whole] == before[:whole]
     assert not set(child.block_ids()[whole:]) & set(before)
-    # The parent is alone on its last block now: it goes on in place.
+    # The last block belongs to the parent alone, so it continues in place.
     parent_logits = append(model, parent, left)
     assert parent.block_ids()[: len(before)] == before
 

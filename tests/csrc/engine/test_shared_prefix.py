@@ -1,4 +1,4 @@
-"""Sequences that begin with the same blocks attend to them together: to the bit what each computes alone.
+"""Sequences that begin with the same blocks attend to them together, with the bits that each computes alone.
 
 Every sequence of a pass is compared with its ids in one piece, in a sequence that shares nothing, on one thread.
 """
@@ -24,7 +24,7 @@ THREADS = (1, 2, 3, 4)
     ids="-".join,
 )
 def model(request):
-    """Two KV heads, or three, or one, fewer than there are threads."""
+    """Models with two KV heads, with three, and with one, which is fewer than the threads."""
     shape, kv = request.param
     return native_model(config(shape), random_weights(config(shape)), "q4", kv=kv)
 
@@ -34,7 +34,7 @@ def ids_of(seed, length):
 
 
 class Branch:
-    """A sequence, its ids, and the logits that they have without company."""
+    """A sequence, its ids, and their logits when they are computed alone."""
 
     def __init__(self, model, ids, sequence=None):
         self.model, self.ids = model, ids
@@ -44,7 +44,7 @@ class Branch:
             append(model, self.sequence, ids)
 
     def fork(self, seed=0, length=0):
-        """Another one that begins alike and goes its own way for `length` tokens."""
+        """A branch with the same beginning and `length` tokens of its own."""
         branch = Branch(self.model, self.ids, self.sequence.fork())
         branch.grow(ids_of(seed, length))
         return branch
@@ -56,7 +56,7 @@ class Branch:
 
 
 def tree(model):
-    """Sequences that share nothing, one block, some blocks and all of them, of several lengths."""
+    """Sequences of several lengths that share no block, one block, some blocks, and all blocks."""
     trunk = Branch(model, ids_of(1, 3 * BLOCK + 9))
     bough = trunk.fork(2, BLOCK)
     cut = trunk.fork()
@@ -81,7 +81,7 @@ def tree(model):
 
 
 def check(model, branches, pieces, wanted, differences, **case):
-    """A pass that gives each branch its piece; the branches are the longer for it."""
+    """Run a pass that appends its piece to each branch, and compare the logits."""
     before = [len(branch.ids) for branch in branches]
     asked = [wanted(len(piece)) for piece in pieces]
     batch = [
@@ -117,7 +117,7 @@ def test_pieces_of_all_lengths(model, wanted):
 
 
 def test_more_sequences_than_attend_together(model):
-    """150 of them, each with 1, 3 or 6 query heads for a KV head: more than the 128 query rows of one call."""
+    """150 sequences with 1, 3 or 6 query heads for a KV head have more than the 128 query rows of one call."""
     trunk = Branch(model, ids_of(1, 2 * BLOCK + 5))
     ids = ids_of(30, 150)
     expected = {int(token): all_logits(model, np.append(trunk.ids, token))[-1:] for token in np.unique(ids)}
@@ -134,7 +134,7 @@ def test_more_sequences_than_attend_together(model):
 
 
 def test_blocks_that_were_held_for_later(model):
-    """As the prefix cache shares them: the sequence that wrote them may be gone."""
+    """Shared as in the prefix cache: the sequence that wrote them may not exist any longer."""
     trunk = Branch(model, ids_of(1, 3 * BLOCK))
     held = [trunk.sequence.hold(index) for index in range(3)]
     ids, trunk = trunk.ids, None

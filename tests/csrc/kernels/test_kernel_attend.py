@@ -18,12 +18,12 @@ State = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def start(n_rows: int, dim: int) -> State:
-    """(max, sum, out) of rows that have seen no key."""
+    """(max, sum, out) of rows before their first key."""
     return np.full(n_rows, -np.inf, np.float32), np.zeros(n_rows, np.float32), np.zeros((n_rows, dim), np.float32)
 
 
 def rounded(kv: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What a plane holds of keys or values [positions, dim]: the numbers, and the scales [positions], empty if none."""
+    """The stored form of keys or values [positions, dim]: numbers, and scales [positions], or none."""
     if kv == "q8":
         return rounded_to_int8(x)
     with np.errstate(over="ignore"):
@@ -31,7 +31,7 @@ def rounded(kv: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rounded_to_int8(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every operation in float32 and in the contract's order; what is below FLUSHED is 0."""
+    """Rounded with every operation in float32 and in the contract's order; results below FLUSHED are 0."""
     x = np.where(np.abs(x) < FLUSHED, np.float32(0), x)
     with np.errstate(all="ignore"):
         amax = np.abs(x).max(1)
@@ -54,7 +54,7 @@ def pack_block(kv: str, keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarra
 
 
 def as_stored(kv: str, x: np.ndarray) -> np.ndarray:
-    """float64: what the stored numbers stand for."""
+    """The values of the stored numbers, in float64."""
     numbers, scales = rounded(kv, x)
     return numbers.astype(np.float64) * (scales.astype(np.float64)[:, None] if len(scales) else 1)
 
@@ -74,7 +74,7 @@ every_kernel = pytest.mark.parametrize("kernel", compiled("attend", oracle=True)
 
 
 def add_states(differences: Differences, found: State, expected: State, **case: object) -> None:
-    """Compare what attention leaves behind: maxima, sums and outputs."""
+    """Compare the results of attention: maxima, sums and outputs."""
     for part, mine, theirs in zip(("max", "sum", "out"), found, expected, strict=True):
         differences.add(mine, theirs, **case, part=part)
 
@@ -165,7 +165,7 @@ HOSTILE = {
     "infinity": lambda x: np.where(np.arange(x.shape[1]) == 5, np.float32(np.inf), x),
     "NaN": lambda x: np.where(np.arange(x.shape[1]) == 5, np.float32(np.nan), x),
 }
-"""What can happen to keys or values [positions, dim]."""
+"""Changes of keys or values [positions, dim]."""
 
 
 def callers(*names: str, oracle: bool = False) -> list[tuple[str, str]]:
@@ -184,7 +184,7 @@ def store_all(isa: str, kv: str, keys: np.ndarray, values: np.ndarray) -> tuple[
 
 @pytest.mark.parametrize(("isa", "kv"), callers())
 def test_equals_oracle_on_hostile_positions(isa: str, kv: str) -> None:
-    """Stored and attended to by both, among ordinary positions, few rows and many."""
+    """Both kernels store and attend to them among ordinary positions, with few rows and many."""
     q = queries(13, 40)
     with Differences(f"{kv} of {isa}") as differences:
         for kind, where in itertools.product(HOSTILE, ("keys", "values")):
@@ -218,12 +218,13 @@ def exact_attention(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(out / sum, bound on the kernel's error) of one query row, float64.
 
-    With u = 2^-24: a score errs by d = gamma(dim + 1) * sum|q k|, the one being the key's scale; the exponent s - m
-    errs by the scores' errors and one rounding, u * |s - m|; so a weight errs relatively by
-    e = expm1(2 d + u |s - m|) + EXP_ROUNDINGS * u. A block's weight is multiplied by up to `blocks` corrections, each
-    an exponential with the same error, and passes one rounding per position and block in its sum and one with the
-    value's scale. Numerator and denominator each err by that, relative to sum(w |v|) and sum(w). A weight that is
-    flushed to zero may belong to an int8 value of 127.
+    Let u = 2^-24. A score errs by `d = gamma(dim + 1) * sum|q k|`, where the 1 is for the key's scale. The exponent
+    `s - m` errs by the scores' errors and one rounding, `u * |s - m|`. So a weight has the relative error
+    `e = expm1(2 d + u |s - m|) + EXP_ROUNDINGS * u`.
+
+    A block's weight is multiplied by up to `blocks` corrections, each an exponential with the same error. It is rounded
+    once per position and block in its sum, and once with the value's scale. Numerator and denominator each err by that,
+    relative to sum(w |v|) and sum(w). A weight that is flushed to zero may belong to an int8 value of 127.
     """
     k64 = np.concatenate([k[:n] for k, n in zip(keys, counts, strict=True)])
     v64 = np.concatenate([v[:n] for v, n in zip(values, counts, strict=True)])
@@ -260,7 +261,7 @@ def test_oracle_is_as_good_as_its_roundings(kv: str) -> None:
 
 
 def exponentials(isa: str, x: np.ndarray) -> np.ndarray:
-    """exp(x) for 56 values x <= 0 as the attention kernel computes it: value p is 1 in dimension p only."""
+    """exp(x) for 56 values x <= 0, computed by the attention kernel: value p is 1 in dimension p only."""
     keys, values = np.zeros((BLOCK, 64), np.float32), np.eye(BLOCK, dtype=np.float32)
     keys[1:57, 0] = x
     q = np.zeros((1, 64), np.float32)
@@ -307,7 +308,7 @@ def test_store_writes_one_position_rounded_to_nearest_even(kernel: Kernel) -> No
             value[:4] = [-1e-7, -65504.0, 2.0**-24 * 1.5, 6.1e-5]
             written = empty_planes(kv, dim)
             kernels.store(kernel.isa, kv, key, value, slot, *written)
-            # In a block of that position and 63 of garbage, its bytes are those and no others differ from 7.
+            # The block has this position and 63 of garbage: only the bytes of this position differ from 7.
             only_this = np.where(np.arange(BLOCK)[:, None] == slot, 1, 0)
             wanted = pack_block(kv, (only_this * key).astype(np.float32), (only_this * value).astype(np.float32))
             its_bytes = where_a_position_lies(kv, dim, slot)
@@ -343,12 +344,12 @@ INT8_POSITIONS = [
     ([-254, 127, 1, 3, 0.99, -1, 5, 0], [-127, 64, 0, 2, 0, 0, 2, 0], 2.0),
     ([0.0] * 8, [0] * 8, 0.0),
     ([1e-39, -1e-39, 0, 0, 0, 0, 0, 0], [0] * 8, 0.0),  # denormals are zeros
-    ([3e-37, 0, 0, 0, 0, 0, 0, 0], [0] * 8, 0.0),  # 127 / amax is no float
+    ([3e-37, 0, 0, 0, 0, 0, 0, 0], [0] * 8, 0.0),  # 127 / amax is not a float
     ([1, np.inf, 0, 0, 0, 0, 0, 0], [0] * 8, np.inf),
     ([1, np.nan, -np.inf, 0, 0, 0, 0, 0], [0] * 8, np.nan),
     ([3.4e38, 1, 0, 0, 0, 0, 0, -3.4e38], [127, 0, 0, 0, 0, 0, 0, -127], np.float32(3.4e38) / np.float32(127)),
 ]
-"""(what is stored, its int8, its scale)"""
+"""(stored values, their int8, their scale)"""
 
 
 @pytest.mark.parametrize("kernel", compiled("store", "q8", oracle=True), ids=str)

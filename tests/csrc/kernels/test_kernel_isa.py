@@ -1,4 +1,4 @@
-"""Choosing an instruction set, proof that the chosen one runs, and that no other code needs it.
+"""The choice of an instruction set, proof that the chosen one runs, and that no other code needs it.
 
 With QWEN3CPU_REQUIRE_OBJDUMP=1 a missing objdump, an extension without its symbols, or one without wide kernels is a
 failure; otherwise those tests are skipped.
@@ -54,7 +54,7 @@ def test_the_forced_isa_is_the_one_that_runs(isa: str) -> None:
     chosen, engine, tables = json.loads(result.stdout)
     assert chosen == isa
     assert engine == tables[isa]
-    for other in RUNNABLE:  # an instruction set may borrow kernels from a lesser one, but not all of them
+    for other in RUNNABLE:  # an instruction set may take kernels from a lesser one, but not all of them
         if other != isa:
             assert engine != tables[other]
 
@@ -109,7 +109,7 @@ def test_every_isa_has_the_same_kernels() -> None:
 
 
 def test_every_isa_has_its_own_products_of_the_quantised_formats() -> None:
-    """A kernel that its ISA's kernels.h forgets falls back to a lesser one without a word of the compiler."""
+    """If an ISA's kernels.h forgets a kernel, a lesser one is used and the compiler gives no warning."""
     tables = {isa: kernels.addresses(isa) for isa in RUNNABLE}
     for name in ("matmul q8", "matmul q4"):
         assert len({table[name] for table in tables.values()}) == len(tables)
@@ -131,7 +131,7 @@ EXTENSIONS = {
     "AVX-512": (re.compile(r"%zmm\d|%[xy]mm(1[6-9]|2\d|3[01])\b|\{%k[1-7]\}"), {"avx512vnni", "amx"}),
     "AMX": (re.compile(r"%tmm\d|\t(ldtilecfg|tilerelease)\b"), {"amx"}),
 }
-"""Extension -> what its instructions look like, and the instruction sets whose kernels may use them."""
+"""Extension -> pattern of its instructions, and the instruction sets whose kernels may use them."""
 
 
 def cannot_look(reason: str) -> None:
@@ -142,7 +142,7 @@ def cannot_look(reason: str) -> None:
 
 @functools.cache
 def disassembly() -> dict[str, list[str]]:
-    """Function -> its instructions, over the whole extension."""
+    """Function -> its instructions, for the whole extension module."""
     objdump = shutil.which("objdump")
     if objdump is None:
         cannot_look("objdump is not installed")
@@ -161,12 +161,12 @@ def disassembly() -> dict[str, list[str]]:
 
 
 def functions_with(pattern: re.Pattern[str]) -> set[str]:
-    """Functions that have an instruction which matches."""
+    """Functions with an instruction that matches."""
     return {function for function, lines in disassembly().items() if any(map(pattern.search, lines))}
 
 
 def test_wide_instructions_are_in_the_kernels_that_need_them_only() -> None:
-    """Also nothing inline that another file shares: it would be the copy that runs on every CPU."""
+    """Shared inline functions must not have them either: the linker could keep that copy for every CPU."""
     compiled = [name for name, _ in _native.isas() if name != "scalar"]
     if "avx2" not in compiled:
         cannot_look("no kernels with wide instructions are compiled in")
@@ -175,7 +175,7 @@ def test_wide_instructions_are_in_the_kernels_that_need_them_only() -> None:
     inside = {function for function in found if own.search(function)}
     if not inside:
         cannot_look("the extension is stripped of its symbols")
-    for isa in compiled:  # the search sees what it looks for
+    for isa in compiled:  # checks that the search finds wide instructions at all
         assert any(f"qwen3cpu::{isa}::" in function for function in inside)
     assert found == inside
 
@@ -201,12 +201,12 @@ FEW_TOKENS = {
     "q4s": "multiply_q4s_tile|multiply_q4_tile.*Q4sFormat",  # avx2 has one function for both
     "q4a": "multiply_q4a_tile",
 }
-"""Format -> the functions of its products of few tokens."""
+"""Format -> pattern of the functions for its products of few tokens."""
 
 
 @pytest.mark.parametrize("quant", FEW_TOKENS)
 def test_products_of_few_tokens_fetch_their_weights_ahead(quant: str) -> None:
-    """GCC drops calls of functions that only prefetch, unless inlined first: 13 % of the speed, without a warning."""
+    """GCC silently drops calls of functions that only prefetch, unless they are inlined: 13 % of the speed."""
     compiled = {name for name, _ in _native.isas()} - {"scalar", "amx"}  # amx leaves few tokens to avx512vnni
     if not compiled:
         pytest.skip("no kernels that prefetch are compiled in")

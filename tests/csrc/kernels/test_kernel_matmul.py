@@ -29,7 +29,7 @@ from qwen3cpu import _native
 FORMATS = list(_native.FORMATS)
 TILE = 8
 MANY = 28
-"""Tokens: enough for every kernel that a format has, among them those on AMX's tiles, which need 24."""
+"""Tokens: enough for every kernel of a format, including those on AMX's tiles, which need 24."""
 
 # Every residue mod 32 below, across and above the blocks of 128 (q8) and 256 (q4).
 COLUMNS = [*range(1, 66), *range(95, 98), *range(127, 130), *range(224, 301), 384, 511, 512, 513, 800]
@@ -120,7 +120,7 @@ def test_rows_that_only_pad_are_zero(kernel: Kernel) -> None:
 
 
 def q4_bytes(weight_format: str, cols: int, nibbles: np.ndarray, scales: np.ndarray, row_scale: float) -> np.ndarray:
-    """One row tile of q4 or q4s whose 8 rows hold the same nibbles [cols] and bytes of scales [groups]."""
+    """One row tile of q4 or q4s whose 8 rows have the same nibbles [cols] and bytes of scales [groups]."""
     packed = aligned(_native.matrix_bytes(weight_format, TILE, cols))
     groups = -(-cols // 32)
     n = np.full(groups * 32, 8, np.uint8)
@@ -155,7 +155,7 @@ def q8_bytes(cols: int, q_values: np.ndarray, scale: float) -> np.ndarray:
 
 
 def extremes(cols: int, low: int, high: int) -> list[np.ndarray]:
-    """Patterns of the two extreme values, among them those that overflow pairs and whole groups of int16 sums."""
+    """Patterns of the two extreme values, including those that overflow pairs and whole groups of int16 sums."""
     k = np.arange(cols)
     return [
         np.full(cols, low),
@@ -169,7 +169,7 @@ def extremes(cols: int, low: int, high: int) -> list[np.ndarray]:
 
 
 def block_sums(terms: np.ndarray, row_scale: float) -> np.ndarray:
-    """What outputs are to be, from terms [tokens, cols] in units of the row scale and inputs' scales of 1."""
+    """The expected outputs, from terms [tokens, cols] in units of the row scale, with input scales of 1."""
     y = np.zeros(len(terms), np.float32)
     for b in range(0, terms.shape[1], 256):  # fma(dot, 1, acc) is one rounded addition
         y += terms[:, b : b + 256].sum(1).astype(np.float32)
@@ -177,7 +177,7 @@ def block_sums(terms: np.ndarray, row_scale: float) -> np.ndarray:
 
 
 def mixed(groups: int, *values: int) -> np.ndarray:
-    """Those values in groups at random."""
+    """These values, assigned to groups at random."""
     return np.random.default_rng(groups).choice(values, groups)
 
 
@@ -237,7 +237,7 @@ def affine_bytes(weight_format: str, n: np.ndarray, scale: float, minimum: float
 
 @pytest.mark.parametrize("kernel", compiled("matmul", "q4", "q4s", oracle=True), ids=str)
 def test_sums_of_a_block_that_no_float_holds_are_rounded_once(kernel: Kernel) -> None:
-    """Blocks whose sums are odd and above 2^24, where floats are 2 and 4 apart: half of them lie on a tie."""
+    """The sums of the blocks are odd and above 2^24, where floats are 2 and 4 apart: half of them are ties."""
     cols = 768
     scales, most = (np.full(24, 15), 15 * (8 * 7 - 21)) if kernel.name == "q4" else (np.full(24, 127), 127 * 7)
     rng = np.random.default_rng(11)
@@ -311,14 +311,16 @@ def test_inputs_that_are_not_finite_never_give_finite_outputs(kernel: Kernel) ->
 def exact_product(product: Product, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(y, bound on the oracle's error), float64 [tokens, rows], for the values that the kernel was given.
 
-    With u = 2^-24 and gamma(n) = n u / (1 - n u), a chain of n fused multiply-adds errs by at most gamma(n) times the
-    sum of the magnitudes of its terms (every partial sum is rounded once, and the first term takes part in all n).
+    Let u = 2^-24 and gamma(n) = n u / (1 - n u). A chain of n fused multiply-adds errs by at most gamma(n) times the
+    sum of the magnitudes of its terms: every partial sum is rounded once, and the first term is in all n of them.
+
       f32, bf16  n = cols
       q8         n = groups; a term's scale product is rounded once more; float(dot) is exact (|dot| < 2^24)
-      q4, q4s    n = blocks; float(dot) is rounded (|dot| may exceed 2^24), and the product with the row scale is
+      q4, q4s    n = blocks; float(dot) is rounded (|dot| may exceed 2^24), and so is the product with the row scale
       q4x2       as q4, with one more addition
       q4a        n = two terms for each group, whose parts of 32 are chains of their own; float(dot) is exact
-    What is flushed to zero loses at most 2^-126 per operation.
+
+    A result that is flushed to zero loses at most 2^-126 per operation.
     """
     if product.weight_format == "q4x2":
         size = _native.matrix_bytes("q4", product.n_rows, product.cols)
@@ -365,8 +367,8 @@ def test_oracle_is_as_good_as_its_roundings(weight_format: str) -> None:
         x = rng.standard_normal((4, cols)).astype(np.float32)
         product = Product(weight_format, pack(weight_format, weights), 19, cols, prepare(weight_format, x))
         if weight_format in ("q4", "q4s"):
-            # unpack() multiplies every weight by the row scale and rounds; the kernel does not. Powers of two as row
-            # scales make that exact, so that what is left is the kernel's own error.
+            # unpack() multiplies every weight by the row scale and rounds, but the kernel does not. With powers of two
+            # as row scales this is exact, so that only the kernel's own error remains.
             product.packed[-24 * 4 :].view(np.float32)[:] = 2.0**-10
         if weight_format == "q4x2":
             size = _native.matrix_bytes("q4", 19, cols)

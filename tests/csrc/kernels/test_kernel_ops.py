@@ -18,7 +18,7 @@ HOSTILE = [0.0, -0.0, 1e-38, -1e-39, 1e-45, 88.0, -88.0, 104.0, -104.0, 1e4, -1e
 
 
 def every(name: str) -> pytest.MarkDecorator:
-    """A test of every function that computes an operation, the oracle's too."""
+    """Run a test for every function that computes an operation, including the oracle's."""
     return pytest.mark.parametrize("kernel", compiled("op", name, oracle=True), ids=str)
 
 
@@ -86,8 +86,8 @@ def test_silu_propagates_nan_and_has_its_limits(kernel: Kernel) -> None:
 
 @every("rms_norm")
 def test_rms_norm_against_float64(kernel: Kernel) -> None:
-    """The sum of squares errs by gamma(n / 8 + 4) (chain and tree), quotient and epsilon by one rounding each; the root
-    halves that; root, reciprocal and the two products add one rounding each.
+    """The sum of squares errs by gamma(n / 8 + 4) (chain and tree), quotient and epsilon by one rounding each. The root
+    halves this error. Root, reciprocal and the two products add one rounding each.
     """
     for n in (1, 17, 128, 2048):
         x, weight = normal(n), normal(n, 1)
@@ -112,7 +112,7 @@ def test_rope_against_float64(kernel: Kernel) -> None:
 
 @every("silu_mul")
 def test_silu_against_float64(kernel: Kernel) -> None:
-    """The exponential errs by 4 u (2 ulp); adding 1, dividing and the product add one rounding each."""
+    """The exponential errs by 4 u (2 ulp). Adding 1, the division and the product add one rounding each."""
     gate, up = np.linspace(-80, 80, 4001).astype(np.float32), normal(4001)
     exact = gate.astype(np.float64) / (1 + np.exp(-gate.astype(np.float64))) * up
     assert (np.abs(kernels.silu_mul(kernel.isa, gate, up) - exact) <= gamma(7) * np.abs(exact) + FLUSHED).all()
@@ -193,7 +193,7 @@ def quantize(kernel: Kernel, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def quantized(x: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What QuantizeFn's contract says, for ordinary values: one float operation at a time."""
+    """The result of QuantizeFn's contract for ordinary values, one float operation at a time."""
     n = len(x)
     stride = -(-n // 32) * 32
     q, scale = np.zeros(stride, np.int8), np.zeros(-(-n // block), np.float32)
@@ -219,7 +219,7 @@ def test_quantize_follows_its_contract(kernel: Kernel) -> None:
 
 @every_quantize
 def test_quantize_multiplies_with_the_reciprocal(kernel: Kernel) -> None:
-    """Enough values that some lie where another order of the same operations would round the other way."""
+    """Enough values for some that another order of the same operations would round the other way."""
     x = normal(1 << 20, 8).reshape(-1, block_of(kernel))
     q, scale, _ = quantize(kernel, x)
     amax = np.abs(x).max(1, keepdims=True)

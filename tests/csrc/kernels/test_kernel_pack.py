@@ -1,4 +1,4 @@
-"""Packing: what comes back from a packed matrix, and what cannot be packed."""
+"""Packing: the weights that a packed matrix gives back, and the weights that cannot be packed."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def from_bf16_bits(bits: np.ndarray) -> np.ndarray:
 
 
 def source(kind: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(the array to be packed, the float32 values that it stands for)"""
+    """(array to pack, its values in float32)"""
     if kind == "float16":
         half = x.astype(np.float16)
         return half, half.astype(np.float32)
@@ -67,8 +67,8 @@ def test_every_finite_half_is_read_exactly() -> None:
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_q8_is_within_half_a_step(kind: str) -> None:
-    """The step is at most the group's largest weight / 119, rounded up to a half: at most 1 + 2^-10 times that. The
-    quotient is rounded twice (reciprocal and product), relative to at most 127 steps.
+    """The step is at most the group's largest weight / 119, rounded up to a half, which is at most 1 + 2^-10 times as
+    much. The quotient is rounded twice (reciprocal and product), relative to at most 127 steps.
     """
     for n_rows, cols in [(8, 32), (13, 77), (24, 300)]:
         array, values = source(kind, gaussian(n_rows, cols))
@@ -81,7 +81,7 @@ def test_q8_is_within_half_a_step(kind: str) -> None:
 
 
 def test_q8_of_small_weights_is_within_half_the_least_half() -> None:
-    """Below 2^-14 halves are 2^-24 apart: a scale is rounded up by at most that."""
+    """Below 2^-14 halves are 2^-24 apart, so a scale is rounded up by at most this."""
     weights = gaussian(8, 64) * np.float32(1e-4)
     back = unpack("q8", pack("q8", weights), 8, 64)
     step = np.abs(weights).max() / 119 + 2.0**-24
@@ -132,7 +132,7 @@ def best_q4(group: np.ndarray, row_scale: float) -> float:
 
 
 def squared_errors(weights: np.ndarray, first_group: int = 0) -> tuple[float, float]:
-    """(of the groups from the first one on as q4, the least that is possible with the same row scales)"""
+    """(squared error of q4 from `first_group` on, the least possible one with the same row scales)"""
     n_rows, cols = weights.shape
     packed = pack("q4", weights)
     row_scales = packed[-4 * n_rows :].view(np.float32).astype(np.float64)
@@ -143,8 +143,8 @@ def squared_errors(weights: np.ndarray, first_group: int = 0) -> tuple[float, fl
 
 
 def test_q4_is_close_to_the_best_of_all_steps_and_places_of_zero() -> None:
-    """The search tries 15 of the 240 pairs for each group. It loses 0.2 % of the squared error on the one kind of
-    weights and 0.5 % on the other.
+    """The search tries 15 of the 240 pairs for each group. Its squared error is 0.2 % above the least on one kind of
+    weights, and 0.5 % on the other.
     """
     heavy = np.random.default_rng(3).standard_t(4, (8, 512)).astype(np.float32)
     for weights in (gaussian(8, 512), heavy):
@@ -154,8 +154,8 @@ def test_q4_is_close_to_the_best_of_all_steps_and_places_of_zero() -> None:
 
 @pytest.mark.parametrize("outlier", [5, 12, 25, 40, 80])
 def test_q4_reaches_an_outlier_and_searches_the_coarse_steps_of_the_other_groups(outlier: int) -> None:
-    """The other groups of an outlier's row share its row scale. From 25 times the spread on they have steps of 1 and 2
-    to choose from, and lie up to 2.1 % above the least error.
+    """The other groups of an outlier's row share its row scale. If it is 25 times the spread or more, they can choose
+    between steps of 1 and 2, and their error is up to 2.1 % above the least.
     """
     weights = gaussian(8, 512)
     weights[::2, 5] = 0.03 * outlier
@@ -177,8 +177,8 @@ def test_q4_uses_all_its_steps_and_levels() -> None:
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_q4_of_weights_on_one_side_of_zero_uses_the_place_of_zero(sign: int) -> None:
-    """Evenly spread from 0 to 1: with z at its end 10 steps lie above zero, without it 7. Steps that are tried lie 3 %
-    of that apart.
+    """The weights are evenly spread from 0 to 1. With the largest shift by z, 10 steps are above zero; without a shift,
+    7. The tried steps differ by 3 % of this.
     """
     weights = np.tile(np.float32(sign) * np.linspace(0, 1, 32, dtype=np.float32), (8, 4))
     packed = pack("q4", weights)
@@ -224,7 +224,7 @@ def test_q4s_uses_all_its_scale_range_and_levels() -> None:
 
 
 def test_q4s_scales_cost_nothing_when_a_row_has_one_outlier() -> None:
-    """The other groups of an outlier's row share its row scale: their integer scales get coarse but stay usable."""
+    """The other groups of an outlier's row share its row scale. Their integer scales get coarse but stay usable."""
     weights = gaussian(8, 512)
     weights[:, 5] = 0.03 * 12
     back = unpack("q4s", pack("q4s", weights), 8, 512)
@@ -241,8 +241,8 @@ def best_q4s_integer_scale(group: np.ndarray, row_scale: float) -> float:
 
 @pytest.mark.parametrize("outlier", [25, 40, 80])
 def test_q4s_searches_the_integer_scales_too(outlier: int) -> None:
-    """With an outlier in the row its other groups' scales are integers of 1 to 10, where rounding the best float scale
-    costs 0.7 to 13 % more error than the best integer; the search among its neighbours stays within 0.3 %.
+    """With an outlier in the row, the scales of its other groups are integers from 1 to 10. Rounding the best float
+    scale costs 0.7 to 13 % more error than the best integer. The search among its neighbours stays within 0.3 %.
     """
     weights = gaussian(8, 512)
     weights[:, 5] = 0.03 * outlier
@@ -284,7 +284,7 @@ def test_zeros_stay_zeros(weight_format: str) -> None:
 
 @pytest.mark.parametrize("weight_format", ["q8", "q4", "q4s"])
 def test_tiny_weights_are_stored_within_their_own_size(weight_format: str) -> None:
-    """Nothing tiny turns into something large or not finite; q4 and q4s keep what is above about 1e-35."""
+    """No tiny weight becomes large or not finite. q4 and q4s keep weights above about 1e-35."""
     for magnitude in (1e-45, 1e-40, 1e-37, 1e-35, 1e-30):
         weights = (gaussian(8, 64) / 0.03 * magnitude).astype(np.float32)
         back = unpack(weight_format, pack(weight_format, weights), 8, 64)
@@ -373,7 +373,7 @@ def test_columns_of_blocks_and_activations() -> None:
 
 
 def test_bytes_of_a_matrix() -> None:
-    """Scales of a block fill whole cache lines; a block that is cut short ends after a whole group."""
+    """Scales of a block fill whole cache lines. A shorter last block ends after a whole group."""
     for cols in (1, 31, 32, 33, 127, 128, 129, 256, 300, 2048):
         groups = -(-cols // 32)
         assert {name: _native.matrix_bytes(name, 8, cols) for name in FORMATS} == {

@@ -1,4 +1,4 @@
-"""Packing into q4a: levels from the least weight of a group to the largest, and levels that others have chosen."""
+"""Packing into q4a: levels from the least weight of a group to the largest, and levels of other quantisers."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_q4a_reaches_from_the_least_weight_of_a_group_to_the_largest(weight_form
 @pytest.mark.parametrize("weight_format", AFFINE)
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_weights_in_sixteen_levels_are_written_as_they_are(weight_format: str, times: int) -> None:
-    """Groups that are whole ones of the format's, odd counts of rows and columns, in pieces, on any threads."""
+    """With groups of one or more of the format's groups, odd counts of rows and columns, in pieces, on any threads."""
     group, rows, cols = times * int(weight_format.removeprefix("q4a")), 43, 840
     rng = np.random.default_rng(times)
     n = rng.integers(0, 16, (rows, cols), np.uint8)

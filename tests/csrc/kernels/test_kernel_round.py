@@ -1,6 +1,6 @@
 """Rounding to q4 with feedback: every instruction set against the scalar kernel.
 
-What the scalar kernel computes is checked by tests/csrc/rounding/test_rounding.py.
+tests/csrc/rounding/test_rounding.py checks the results of the scalar kernel.
 """
 
 import numpy as np
@@ -10,11 +10,11 @@ from kernel_calls import ORACLE, Kernel, compiled, kernels
 
 ROWS = 16
 PARTS = ("q", "scale", "zero", "rest")
-"""What the kernels give."""
+"""The results of the kernels."""
 
 
 def problem(n: int) -> tuple[np.ndarray, ...]:
-    """u, importance, row_scale and w as RoundQ4Fn takes them."""
+    """u, importance, row_scale and w for RoundQ4Fn."""
     rng = np.random.default_rng(n)
     u = np.triu(rng.standard_normal((n, n)) * 0.1, 1) + np.eye(n)
     importance = np.exp(-3 * rng.random(n))
@@ -59,7 +59,7 @@ def test_what_is_left_is_what_the_levels_do_not_hold(kernel: Kernel) -> None:
     q, scale, zero, rest = run(kernel.name, kernel.isa, np.eye(64, dtype=np.float32), importance, row_scale, w)
     step = np.repeat(scale.astype(np.float64), 32, axis=0) * 8 * row_scale
     moved = 3 / 8 * np.repeat(zero.astype(np.float64), 32, axis=0)
-    # v has the rounding of 1 / step and its own, so what is left is wrong by no more than those shares.
+    # v has its own rounding and that of 1 / step, so the rest is wrong by at most these shares.
     wrong = 4 * 2.0**-24 * (np.abs(w) + 16 * step) + 2.0**-24 * np.abs(rest)
     assert (np.abs(rest - (w - (q + moved) * step)) <= wrong).all()
     assert (q == np.clip(np.rint(w / step - moved), -8, 7)).mean() > 0.999

@@ -1,4 +1,4 @@
-"""Rounding to q4 while packing: its native sums against NumPy, the same bytes everywhere, and what it brings."""
+"""Rounding to q4 while packing: its native sums against NumPy, the same bytes everywhere, and its gain."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_inputs_that_overflow_leave_plain_rounding(tmp_path: Path, monkeypatch: 
 def test_it_takes_a_tenth_of_the_divergence_from_the_embedded_model(monkeypatch: pytest.MonkeyPatch) -> None:
     text = " ".join(f"{a} + {b} * {a} - {b}?" for a in range(11, 60) for b in (3, 14, 27))
     reference = qwen3cpu.load("tiny", "bf16", cache=False)
-    monkeypatch.setattr(opening, "pack_in_memory", quantize.pack_in_memory)  # each time anew
+    monkeypatch.setattr(opening, "pack_in_memory", quantize.pack_in_memory)  # packs each time
     models = {"quick": qwen3cpu.load("tiny", "q4", cache=False)}
     monkeypatch.setattr(
         quantize,

@@ -1,4 +1,4 @@
-"""Error-compensating rounding against a slow oracle from first principles, and what it brings over plain rounding."""
+"""Error-compensating rounding against a slow oracle from first principles, and its gain over plain rounding."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ SIZES = [(8, 32), (24, 256), (5, 77), (40, 300), (16, 576)]
 
 
 def problem(rows, cols, seed=0):
-    """(weights, inputs): correlated inputs of very different sizes, as a layer has them."""
+    """(weights, inputs): correlated inputs of very different sizes, as in a layer."""
     rng = np.random.default_rng([seed, rows, cols])
     weights = (rng.standard_normal((rows, cols)) * 0.05).astype(np.float32)
     few = max(cols // 6, 2)
@@ -24,7 +24,7 @@ def problem(rows, cols, seed=0):
 
 
 def rounded(weights, moments, rounding=DEFAULT, threads=1):
-    """(what round_matrix reports, its bytes)."""
+    """(report of round_matrix, its bytes)."""
     size = _native.matrix_bytes("q4", *weights.shape)
     out = np.full(size, 0xA5, np.uint8)
     return round_matrix(weights, InputMoments(moments, rounding), out, threads=threads), out
@@ -36,7 +36,7 @@ def loss(change, moments):
 
 
 def levels_of(packed, rows, cols):
-    """(step, offset), [rows, groups] each: weights are step * (n - 8 + offset), read as csrc/layout/format.h has it."""
+    """(step, offset), [rows, groups] each, read by csrc/layout/format.h: weights are step * (n - 8 + offset)."""
     tiles, groups = -(-rows // 8), -(-cols // 32)
     row_scales = packed[-tiles * 32 :].copy().view("<f4").astype(np.float64)
     blocks = packed[: -tiles * 32].reshape(tiles, -1)
@@ -66,8 +66,9 @@ def column_order(moments, largest_first):
 @pytest.mark.parametrize("largest_first", [True, False])
 @pytest.mark.parametrize(("rows", "cols"), SIZES)
 def test_every_column_is_rounded_where_the_later_ones_have_made_up_best(rows, cols, largest_first):
-    # The definition: when its turn comes, a weight is where it costs least given what was rounded before, all later
-    # weights being free. The oracle solves for that in float64 at every column; the scales are the packed ones.
+    # The definition: each weight is rounded where the loss is least, given the weights that are already rounded, while
+    # all later weights are free. The oracle solves this in float64 at every column, with the scales of the packed
+    # matrix.
     weights, inputs = problem(rows, cols)
     moments = second_moments(inputs)
     _, packed = rounded(weights, moments, Rounding(0.05, largest_first))
@@ -83,7 +84,7 @@ def test_every_column_is_rounded_where_the_later_ones_have_made_up_best(rows, co
         step, offset = steps[:, column // 32], offsets[:, column // 32]
         exact = np.divide(best[:, 0], step, out=np.zeros(rows), where=step != 0) - offset
         levels = np.divide(found[:, column], step, out=np.zeros(rows), where=step != 0) - offset
-        # Float32 sums of a few hundred terms move what is rounded by less than a hundredth of a step.
+        # Float32 sums of a few hundred terms change the value before rounding by less than a hundredth of a step.
         assert (np.abs(levels - np.clip(exact, -8, 7)) <= 0.51).all()
         change[:, column] = found[:, column] - weights[:, column]
 
@@ -102,8 +103,9 @@ def test_the_loss_is_as_reported_and_below_that_of_plain_rounding(rows, cols, la
 
 
 def test_the_scale_and_the_zero_are_the_best_of_those_tried():
-    # One group, which no feedback has reached, in float64: for each of eight scales the best of five zeros without
-    # feedback; of every fourth scale the best; then with feedback these four, and the zeros beside the best.
+    # One group without feedback from others, in float64. First the best of five zeros without feedback is searched for
+    # each of eight scales, and the best of each two scales that are four apart. These four, and the zeros next to the
+    # best of them, are then tried with feedback.
     rows, cols = 64, 32
     weights, inputs = problem(rows, cols, seed=4)
     moments = second_moments(inputs)
@@ -139,7 +141,7 @@ def test_the_scale_and_the_zero_are_the_best_of_those_tried():
 
 
 def test_a_weight_that_is_alone_on_its_side_of_zero_is_reached():
-    """The levels reach less far on one side of zero than from end to end, by a third, which the weight would lose."""
+    """The levels reach a third less far on one side of zero than from end to end. The weight must not lose this."""
     weights = (np.random.default_rng(0).standard_normal((16, 256)) * 0.01).astype(np.float32)
     weights[:8, 100], weights[8:, 100] = 1.0, -1.0
     _, packed = rounded(weights, np.eye(256, dtype=np.float32))

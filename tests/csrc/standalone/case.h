@@ -1,5 +1,5 @@
-// A call of one kernel with everything that goes in, so that it can be repeated by another instruction set or, written
-// to a file, on another machine.
+// A call of one kernel with all inputs. It can be repeated by another instruction set or, written to a file, on another
+// machine.
 #pragma once
 
 #include <cstdint>
@@ -17,11 +17,11 @@ using Bytes = std::vector<uint8_t>;
 struct Case {
   std::string kind;            // matmul, attend, store, rms_norm, rope, silu_mul, quantize, round, pack
   std::string name;            // of the format; quantize: i8g32 or i8g256
-  std::vector<int64_t> shape;  // what the kind needs, see its runner
+  std::vector<int64_t> shape;  // depends on the kind, see its runner
   std::vector<Bytes> inputs;
 };
 
-// What a kernel wrote. Floats are equal bit for bit, but for NaNs, all of which are equal.
+// The output of a kernel. Floats are compared bit for bit, but all NaNs are equal.
 struct Output {
   bool floats;
   Bytes bytes;
@@ -30,7 +30,7 @@ struct Output {
 // Runs a case on the kernels of `isa`.
 std::vector<Output> run(const IsaTable& isa, const Case& c);
 
-// All cases: shapes with every kind of tail, and blocks chosen to overflow what may overflow.
+// All cases: shapes with every kind of tail, and blocks chosen to provoke overflows.
 std::vector<Case> all_cases();
 std::vector<Case> product_cases();
 std::vector<Case> adversarial_cases();
@@ -39,7 +39,7 @@ std::vector<Case> op_cases();
 std::vector<Case> round_cases();
 std::vector<Case> pack_cases();
 
-// Cases with the outputs of the scalar kernels; throws Error for a file that is not whole.
+// Write and read cases with the outputs of the scalar kernels. They throw Error for an incomplete file.
 void write_vectors(const std::string& path, const std::vector<Case>& cases,
                    const std::vector<std::vector<Output>>& outputs);
 void read_vectors(const std::string& path, std::vector<Case>& cases, std::vector<std::vector<Output>>& outputs);
@@ -58,7 +58,7 @@ std::vector<T> from_bytes(const Bytes& bytes) {
   return values;
 }
 
-// splitmix64: the same numbers with every standard library.
+// splitmix64, which gives the same numbers with every standard library.
 class Random {
  public:
   explicit Random(uint64_t seed) : state_(seed) {}

@@ -29,20 +29,20 @@ def arm_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def musl(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    """The same machine with musl in the place of its C library, and LLVM's C++ library."""
+    """The same machine with musl instead of its C library, and LLVM's C++ library."""
     return Machine(build_with_zig("musl", tmp_path_factory, "x86_64-linux-musl"))
 
 
 @pytest.fixture(scope="session")
 def windows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """Windows, as Wine plays it."""
+    """Windows, emulated by Wine."""
     if shutil.which("wine") is None:
         missing("wine")
     prefix = tmp_path_factory.mktemp("wine")
     wine = {"WINEPREFIX": str(prefix), "WINEDEBUG": "-all"}
     programs = build_with_zig("windows", tmp_path_factory, "x86_64-windows-gnu")
-    # Its services start here and stay to the end. A program that started them would leave them the pipe for what it
-    # prints, and who reads the pipe would wait for their end.
+    # Wine's services start here and stay to the end. If a program started them, they would inherit the pipe for its
+    # output, and the reader of the pipe would wait for their end.
     quiet = {"env": os.environ | wine, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run(["wineserver", "-p"], check=True, **quiet)
     subprocess.run(["wine", "wineboot", "--init"], check=True, **quiet)

@@ -1,6 +1,6 @@
-// Force-included into csrc/kernels/amx for kernel_check_emulated_amx: a model of the tile registers in plain C++ in the
-// place of the tile intrinsics, so that the kernels are checked on CPUs without AMX. What the CPU would answer with a
-// fault ends the program. The rest of the kernels is AVX-512 and has to run.
+// Force-included into csrc/kernels/amx for kernel_check_emulated_amx, to check these kernels on CPUs without AMX. It
+// replaces the tile intrinsics by a model of the tile registers in plain C++. A call that would fault on a CPU ends the
+// program. The rest of the kernels is AVX-512 and must run on the CPU.
 #pragma once
 
 #include <immintrin.h>
@@ -33,7 +33,7 @@ inline void require(bool ok, const char* what) {
   std::abort();
 }
 
-// config: 64 bytes; rows of the tiles at byte 48, bytes of their rows at byte 16.
+// config: 64 bytes, with the rows of the tiles from byte 48 on and the bytes of their rows from byte 16 on.
 inline void configure(const void* config) {
   const auto* bytes = static_cast<const uint8_t*>(config);
   Tiles& t = tiles();

@@ -1,9 +1,9 @@
 // kernel_check: compares the kernels of every instruction set that this CPU can run with their scalar twins.
 //
-//   kernel_check list          what was compiled in, what this CPU can run, what QWEN3CPU_ISA and the CPU choose
-//   kernel_check twins         the scalar kernels and all others on this machine, by ==
-//   kernel_check write FILE    packed matrices, inputs and what the scalar kernels make of them
-//   kernel_check read FILE     every kernel, scalar ones too, against what another machine wrote
+//   kernel_check list          lists compiled instruction sets, those that this CPU can run, and the chosen one
+//   kernel_check twins         compares the scalar kernels and all others on this machine, by ==
+//   kernel_check write FILE    writes packed matrices, inputs and the results of the scalar kernels
+//   kernel_check read FILE     compares every kernel, also scalar ones, with a file from another machine
 #include <cstdio>
 #include <map>
 #include <tuple>
@@ -21,7 +21,7 @@ float float_at(const Bytes& bytes, size_t i) {
   return x;
 }
 
-// Where the outputs first differ, "" when they are equal.
+// Describes the first difference of the outputs; "" when they are equal.
 std::string difference(const Output& found, const Output& expected) {
   if (found.bytes.size() != expected.bytes.size()) return "has another length";
   if (found.bytes == expected.bytes) return "";
@@ -46,7 +46,7 @@ std::string describe(const Case& c) {
   return text + "]";
 }
 
-// Compares and counts per instruction set and kernel.
+// Compares outputs, and counts cases per instruction set and kernel.
 class Report {
  public:
   void compare(const IsaTable& isa, const Case& c, const std::vector<Output>& expected) {
@@ -59,7 +59,7 @@ class Report {
     if (wrong++ < 3) std::printf("DIFFERENT %s %s: %s\n", isa.name, describe(c).c_str(), problem.c_str());
   }
 
-  // Prints a line a kernel; the exit status.
+  // Prints a line for each kernel. Returns the exit status.
   int finish() const {
     int all = 0, all_wrong = 0;
     for (const auto& [row, counts] : rows_) {

@@ -12,7 +12,7 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 const char* kv_name(int format) { return kv_format_name(static_cast<KvFormat>(format)); }
 
-// Every position of a block filled by the scalar kernel.
+// Fills every position of a block with the scalar kernel.
 void fill_block(int format, int dim, Random& random, Bytes& k, Bytes& v) {
   k.assign(static_cast<size_t>(kv_plane_bytes(static_cast<KvFormat>(format), dim)), 0);
   v = k;
@@ -22,7 +22,7 @@ void fill_block(int format, int dim, Random& random, Bytes& k, Bytes& v) {
   }
 }
 
-// `fresh`: rows that have seen no key yet.
+// fresh: whether the block is the first one of the rows.
 Case attend_case(int format, int dim, const std::vector<int>& counts, bool fresh, Random& random) {
   const auto rows = static_cast<int64_t>(counts.size());
   Bytes k, v;
@@ -53,7 +53,7 @@ Case store_case(int format, int dim, int slot, Random& random) {
   return {"store", kv_name(format), {slot, dim}, {to_bytes(key), to_bytes(value), k, v}};
 }
 
-// Numbers where rounding, the bounds of exp and special values are met.
+// Numbers that test rounding, the bounds of exp and special values.
 std::vector<float> hard_numbers(int n, Random& random) {
   constexpr float kValues[] = {0.0f,  -0.0f,  0.5f,       1.5f,   2.5f,    -2.5f,  87.0f,   -87.0f,
                                88.0f, -88.0f, -87.00001f, 200.0f, -200.0f, 1e-30f, -1e-30f, 126.5f};
@@ -131,8 +131,8 @@ std::vector<Case> op_cases() {
   return cases;
 }
 
-// Weights of every size beside each other: rows of zeros, rows too small for a scale, groups cut off or out of range,
-// halves of steps.
+// Weights of very different sizes together: rows of zeros, rows too small for a scale, groups that are clipped or out
+// of range, halves of steps.
 std::vector<Case> round_cases() {
   std::vector<Case> cases;
   Random random(41);

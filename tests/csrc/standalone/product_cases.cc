@@ -1,4 +1,4 @@
-// Matrix products: shapes with every kind of tail, and blocks chosen to overflow what may overflow.
+// Matrix products: shapes with every kind of tail, and blocks chosen to provoke overflows.
 #include <algorithm>
 #include <limits>
 
@@ -35,7 +35,7 @@ std::vector<Bytes> prepare(Format format, const std::vector<float>& x, int token
   return {to_bytes(q), to_bytes(scale), to_bytes(sum)};
 }
 
-// The sums that belong to q [tokens][stride].
+// The sums of q [tokens][stride].
 Bytes sums_of(const std::vector<int8_t>& q) {
   std::vector<int16_t> sum(q.size() / kGroup);
   for (size_t i = 0; i < q.size(); ++i) sum[i / kGroup] = static_cast<int16_t>(sum[i / kGroup] + q[i]);
@@ -57,7 +57,7 @@ Case random_product(int format, int rows, int cols, int tokens) {
   return product(format_name(f), pack(f, weights, rows, cols), prepare(f, x, tokens, cols), rows, cols, tokens);
 }
 
-// Weight bytes, activations and scales by pattern; every pattern meets every other.
+// Patterns of weight bytes, activations and scales. Every pattern is combined with every other.
 using Pattern = int (*)(int k, Random& random);
 constexpr int kCols[] = {288, 512};
 
@@ -129,7 +129,7 @@ void fill_q4a(Bytes& packed, int cols, Pattern weight, Random& random) {
 }
 
 void fill(Format format, Bytes& packed, int cols, Pattern weight, Random& random) {
-  // q4: s and z at both ends first, then what lies between; q4s: int8.
+  // q4: s and z at both ends first, then values between; q4s: int8.
   const std::vector<uint8_t> q4 = {0xff, 0x0f, 0xf1, 0x01, 0x7f, 0xf0, 0x00}, q4s = {127, 0x81, 1, 0xff, 0};
   if (format == Format::q8) fill_q8(packed, cols, weight, random);
   if (format == Format::q4) fill_q4<Q4Block>(format, q4, packed, cols, weight, random);

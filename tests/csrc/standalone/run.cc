@@ -1,4 +1,4 @@
-// Calls the kernel of a case, each kind by its runner.
+// Calls the kernel of a case, with a runner for each kind.
 #include "case.h"
 #include "packing/pack.h"
 #include "system/buffer.h"
@@ -7,7 +7,7 @@
 namespace qwen3cpu::check {
 namespace {
 
-constexpr float kUntouched = 12345.678f;  // what output buffers hold before the call
+constexpr float kUntouched = 12345.678f;  // the contents of output buffers before the call
 
 // A copy on a 64-byte boundary with `slack` bytes of 0x7f behind it, which would show in every sum.
 class Aligned {

@@ -1,6 +1,6 @@
-"""engine_check: the engine without Python gives the golden logits and tokens, here, with musl and on Windows.
+"""engine_check: the engine without Python gives the golden logits and tokens: natively, with musl and on Windows.
 
-Golden is what `qwen3cpu.load` and the extension of this machine make of the same packed file.
+Golden are the results of `qwen3cpu.load` and the extension of this machine for the same packed file.
 """
 
 import itertools
@@ -26,11 +26,11 @@ MODELS = {
     "f32": dict(SHAPES["yarn_bias_untied_odd"]),
     "bf16": checkpoints.EXPERTS | {"num_hidden_layers": 3, "num_experts": 7, "num_experts_per_tok": 3},
 }
-"""Quant -> shape: biases, YaRN, sizes that are no multiple of 8, experts that are fetched when they are chosen."""
+"""Quant -> shape: biases, YaRN, sizes that are not multiples of 8, experts that are fetched when they are chosen."""
 
 
 class Task(NamedTuple):
-    """One model to run: its packed file, its description, and KV format -> what the engine answers."""
+    """One model to run: its packed file, its description, and KV format -> the engine's answers."""
 
     model: Path
     description: Path
@@ -80,7 +80,7 @@ def test_windows_gives_the_golden_bits(windows: Machine, tasks: list[Task], tmp_
 
 
 def test_golden_logits_are_of_several_tokens(tasks: list[Task]) -> None:
-    """A model that says the same everywhere would prove little."""
+    """A model with the same answer everywhere would prove little."""
     for task in tasks:
         for written in task.golden.values():
             assert len(set(np.frombuffer(written[-4 * ANSWER :], np.int32).tolist())) > 1, task.model

@@ -1,7 +1,7 @@
 """kernel_check: every kernel against its scalar twin by ==, without Python.
 
-It runs on this machine, with musl, on Windows as Wine plays it and, under an emulator, on 64-bit ARM; on other machines
-also with packed matrices, inputs and expected outputs that were written on this one.
+It runs on this machine, with musl, on Windows emulated by Wine and, under an emulator, on 64-bit ARM. On other machines
+it also compares with packed matrices, inputs and expected outputs that were written on this one.
 
 Compiling takes a minute, so these tests are heavy; .ci/run has a step for them. The kernels of this machine are tested
 through Python too, in tests/csrc/kernels. With QWEN3CPU_REQUIRE_CROSS=1 a missing cross compiler or emulator is a
@@ -66,7 +66,7 @@ def test_every_kernel_equals_its_scalar_twin(native: Machine) -> None:
 
 
 def test_amx_equals_its_scalar_twin_on_emulated_tiles(native: Machine) -> None:
-    """emulated_amx.h stands in for the tile registers; the vector units have to be there."""
+    """emulated_amx.h replaces the tile registers. The CPU must have the vector units."""
     isas = [isa for isa in native.runnable() if isa != "scalar"]
     if "avx512vnni" not in isas:
         pytest.skip("this CPU has no AVX-512 VNNI")
@@ -145,7 +145,7 @@ def test_arm_kernels_equal_their_scalar_twins(arm: tuple[Machine, list[str]]) ->
 
 
 def test_arm_gives_the_bits_of_this_machine(arm: tuple[Machine, list[str]], vectors: Path) -> None:
-    """From the bytes packed here, and packing gives the same bytes there."""
+    """It does so from the bytes packed here, and packing there gives the same bytes."""
     machine, expected = arm
     packing = [("scalar", "pack", name) for name in _native.FORMATS]
     assert_all_equal(machine.run("kernel_check", "read", str(vectors)), expected, packing)

@@ -1,4 +1,4 @@
-"""How many cores the process may use, read a second time from what Linux says of its CPUs."""
+"""The number of cores that the process may use, compared with Linux's own description of its CPUs."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ print(_native.physical_cores())
 
 
 def cores_of(cpus):
-    """(package, core) of each CPU; where Linux names no core, every CPU is one."""
+    """(package, core) of each CPU. If Linux names no core, every CPU counts as one."""
 
     def number(cpu, name, otherwise):
         path = TOPOLOGY / f"cpu{cpu}" / "topology" / name

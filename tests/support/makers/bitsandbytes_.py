@@ -1,4 +1,4 @@
-"""Writes made/bnb_*: bitsandbytes 0.50.2 quantises, lays out its state, and dequantises. Needs torch."""
+"""Writes made/bnb_*: bitsandbytes 0.50.2 quantises, writes its state, and dequantises. Needs torch."""
 
 from __future__ import annotations
 

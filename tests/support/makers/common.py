@@ -1,8 +1,9 @@
-"""What the scripts of this folder have in common: the weights that they quantise, and how they write the result.
+"""The common parts of the scripts in this folder: the weights that they quantise, and the form of their results.
 
-Each script runs in an environment of its own with the library that it names, and writes `made/NAME.safetensors` (the
-quantised tensors of some modules, as the library lays them out) and `made/NAME.json` (the quantization of config.json,
-and the SHA-256 of each matrix, float32, as the library dequantises it). `made_folders.py` makes model folders of them.
+Each script runs in an environment of its own with the library that it names. It writes `made/NAME.safetensors`, which
+has the quantised tensors of some modules in the library's layout. It also writes `made/NAME.json`, which has the
+quantization of config.json, and the SHA-256 of each matrix, float32, as dequantised by the library. `made_folders.py`
+makes model folders from these files.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def write_torch(name: str, library: str, tensors: Mapping[str, Any], values: Any
 
 
 def package_without_init(name: str, path: Path) -> types.ModuleType:
-    """Make the modules of a package importable whose __init__ wants other versions of torch or transformers."""
+    """Make the modules of a package importable although its __init__ needs other versions of torch or transformers."""
     module = types.ModuleType(name)
     module.__path__ = [str(path)]
     sys.modules[name] = module

@@ -1,4 +1,4 @@
-"""Writes made/awq_gptqmodel: AWQ by GPTQModel 7.7.0, which dequantises it. It needs what gptqmodel_gptq.py needs."""
+"""Writes made/awq_gptqmodel: AWQ by GPTQModel 7.7.0, which dequantises it. It needs the same as gptqmodel_gptq.py."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ GROUP = 32
 
 
 def scattered(columns: int, seed: int) -> torch.Tensor:
-    """A g_idx as desc_act gives it: GROUP columns of each group, in any order."""
+    """A g_idx as with desc_act: GROUP columns of each group, in any order."""
     generator = torch.Generator().manual_seed(seed)
     return (torch.randperm(columns, generator=generator) // GROUP).to(torch.int32)
 

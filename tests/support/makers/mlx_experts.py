@@ -1,6 +1,6 @@
-"""Writes made/mlx_experts*: mlx-lm 0.32.2 makes its model of a checkpoint with experts and quantises it. Needs mlx-lm.
+"""Writes made/mlx_experts*: mlx-lm 0.32.2 converts a checkpoint with experts and quantises it. Needs mlx-lm.
 
-It keeps routers in the affine mode with 8 bits, whatever the others have.
+It keeps routers in the affine mode with 8 bits, regardless of the other matrices.
 """
 
 from __future__ import annotations

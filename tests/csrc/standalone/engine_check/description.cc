@@ -1,5 +1,5 @@
-// Words with spaces between them: a name, then what belongs to it. Lists begin with their length. Floats are the
-// numbers that their bits make.
+// Words with spaces between them: a name, then its values. Lists begin with their length. Floats are written as the
+// integers of their bits.
 #include "description.h"
 
 #include <cstring>

@@ -1,5 +1,6 @@
-// What engine_check runs: the shape of a model, where its tensors lie in a packed file, and prompts. The loader's
-// Python reads all that from the packed file itself; tests/support/engine_descriptions.py writes down what it has read.
+// The input of engine_check: the shape of a model, the places of its tensors in a packed file, and prompts. The
+// loader's Python reads the packed file itself. tests/support/engine_descriptions.py writes its results to the
+// description.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +31,7 @@ struct Description {
   int answer = 0;  // tokens of each answer
 };
 
-// Throws Error for a file that is not whole.
+// Throws Error for an incomplete file.
 Description read_description(const std::string& path);
 
 }  // namespace qwen3cpu::check

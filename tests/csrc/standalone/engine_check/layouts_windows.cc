@@ -1,9 +1,9 @@
-// Structures of Windows as tests/system/test_windows_halves.py expects them of qwen3cpu/system/windows: Python lays
-// them out by hand, here the headers have their say.
+// Checks the structures of Windows that tests/system/test_windows_halves.py expects in qwen3cpu/system/windows against
+// the headers, because Python defines their layout by hand.
 #define WIN32_LEAN_AND_MEAN
 #define NOMINMAX
 #include <windows.h>
-// After it.
+// Must come after windows.h.
 #include <psapi.h>
 
 #include <cstddef>

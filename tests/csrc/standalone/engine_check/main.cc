@@ -1,9 +1,9 @@
-// engine_check: answers prompts with a packed file and no Python, and writes every logit and every token down.
+// engine_check: answers prompts with a packed file and no Python, and writes every logit and every token to a file.
 //
 //   engine_check MODEL DESCRIPTION {KV THREADS CHUNK OUT}...
 //
-// The prompts are answered side by side, CHUNK tokens of a prompt at a time. OUT has for each prompt the logits of all
-// positions, float32, and then the tokens of its answer, int32. There may be several such runs.
+// The prompts are answered side by side, CHUNK tokens of a prompt at a time. OUT gets for each prompt the logits of all
+// positions, float32, and then the tokens of its answer, int32. The arguments in braces may be repeated for more runs.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -22,7 +22,7 @@
 namespace qwen3cpu::check {
 namespace {
 
-// A model whose matrices are those of a mapped file.
+// A model with the matrices of a mapped file.
 class CheckedModel {
  public:
   CheckedModel(const Description& d, const MappedFile& file, KvFormat kv, int threads) {
@@ -32,7 +32,7 @@ class CheckedModel {
           name, Matrix{m.format, m.rows, m.cols, inside(file, name, m.offset, matrix_bytes(m.format, m.rows, m.cols))});
     std::map<std::string, Vector> vectors;
     for (const auto& [name, v] : d.vectors) {
-      std::vector<float>& values = vectors_[name];  // those in the file may lie anywhere
+      std::vector<float>& values = vectors_[name];  // values in the file may be unaligned
       values.resize(static_cast<size_t>(v.size));
       std::memcpy(values.data(), inside(file, name, v.offset, 4 * v.size), 4 * values.size());
       vectors.emplace(name, Vector{values.data(), v.size});
@@ -51,10 +51,10 @@ class CheckedModel {
   std::unique_ptr<Model> model_;
 };
 
-// One prompt on its way.
+// The state of one prompt.
 struct Answer {
   std::shared_ptr<Sequence> sequence;
-  std::vector<int> waiting;  // tokens that the model has not seen
+  std::vector<int> waiting;  // tokens that the model has not processed
   std::vector<float> logits;
   std::vector<int> ids;
 };

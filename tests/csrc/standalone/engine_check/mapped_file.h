@@ -1,4 +1,4 @@
-// A file that is mapped into memory, as Python's loader maps packed files.
+// A file mapped into memory in the same way as by Python's loader.
 #pragma once
 
 #include <cstdint>

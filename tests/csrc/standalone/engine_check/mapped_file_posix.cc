@@ -1,4 +1,4 @@
-// Mapping a file by POSIX.
+// Maps a file with POSIX.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>

@@ -1,4 +1,4 @@
-// Mapping a file by Windows.
+// Maps a file with Windows.
 #define WIN32_LEAN_AND_MEAN
 #define NOMINMAX
 #include <windows.h>
