@@ -107,7 +107,7 @@ def _from_packed(name: str, file: PackedFile, quant: str | None) -> Checkpoint:
     if quant is not None and quant != file.quant:
         raise ArgumentError(
             f"quant: {file.path} is packed as {file.quant!r}; expected that or no quant, found {quant!r}"
-            + (" (the format was another when that file was written; pack it again)" if file.quant == EARLIER else "")
+            + (" (the format has changed since that file; pack the model again)" if file.quant == EARLIER else "")
         )
     return Checkpoint.of(
         name,

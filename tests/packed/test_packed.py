@@ -312,7 +312,7 @@ WRONG_FIELDS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "matrices that are no JSON": (in_metadata(matrices="x"), "matrices: expected JSON"),
     "matrices that are a list": (in_metadata(matrices="[]"), "matrices: expected a JSON object"),
     "a matrix too few": (in_plan(Q_PROJ, ...), Q_PROJ),
-    "a matrix too many": (in_plan("x", ["q4", 8, 8]), "found x"),
+    "a matrix too many": (in_plan("x", ["q4", 8, 8]), "found a difference: x"),
     "an unknown format": (in_plan(Q_PROJ, ["q1", 128, 64]), Q_PROJ),
     "a format that is a list": (in_plan(Q_PROJ, [[], 128, 64]), Q_PROJ),
     "a format of another size": (in_plan(Q_PROJ, ["f32", 128, 64]), "at the start of a page"),
