@@ -172,7 +172,7 @@ def _explained(what: str, reason: BaseException) -> DownloadError:
     if status in (401, 403):
         return RefusedError(
             f"{what}: the Hugging Face hub refused it (status {status}): there is no such model, or it is private or "
-            "needs its owner's consent; HF_TOKEN may hold a token that may read it"
+            "needs its owner's consent; set HF_TOKEN to a token that may read it"
         )
     if status == 404:
         return RefusedError(f"{what}: the Hugging Face hub has no such model (status 404)")

@@ -164,7 +164,7 @@ class _Maker:
             if tensor.name in changed and (tensor.copy is not None or tensor.row.role == "router"):
                 raise AdapterError(
                     f"{self._contents.path}: expected changes of attention, norms, embedding, head and dense layers, "
-                    f"found one of {tensor.name} (`qwen3cpu merge` works it into the weights)"
+                    f"found one of {tensor.name} (`qwen3cpu merge` merges it into the weights)"
                 )
 
     def _own_name(self, name: str) -> str:
@@ -211,7 +211,9 @@ class _Maker:
         factor: NDArray[np.float32] = change.magnitude / norms
         if not np.isfinite(factor).all():
             row = int(np.flatnonzero(~np.isfinite(factor))[0])
-            raise AdapterError(f"{self._contents.path}: {name}: expected rows that are not zero, found row {row} is")
+            raise AdapterError(
+                f"{self._contents.path}: {name}: expected rows that are not zero, found zeros in row {row}"
+            )
         return factor
 
     def _own(self, name: str) -> PackedMatrix:

@@ -90,7 +90,7 @@ def _sorted(
         module = tensor.removesuffix(_WEIGHT)
         if match is None:
             if not settings.is_saved(module):
-                raise AdapterError(f"{where}: expected it among modules_to_save of {settings.path}, found it is not")
+                raise AdapterError(f"{where}: expected it among modules_to_save of {settings.path}, found it missing")
             whole[tensor] = model.whole(tensor, file.array(stored))
             continue
         if not model.is_matrix(tensor) or not settings.is_target(module):

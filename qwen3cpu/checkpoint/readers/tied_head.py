@@ -36,8 +36,8 @@ def stored_config(texts: ModelTexts, tensors: TensorFiles) -> ModelConfig:
     has_head = any(name.startswith(HEAD.removesuffix("weight")) for name in tensors)
     tied = not has_head or (config.tie_word_embeddings and not _differ(tensors))
     if tied != config.tie_word_embeddings:
-        found = "there is no" if tied else f"its embedding has other values than its {HEAD}, as if there were no"
-        _logger.info("%s: %s is taken to be %s: %s head beside it", tensors.path, _TIE, tied, found)
+        reason = "the files have no head" if tied else f"{EMBEDDING} has other values than {HEAD}"
+        _logger.info("%s: %s is treated as %s, because %s", tensors.path, _TIE, tied, reason)
     return replace(config, tie_word_embeddings=tied)
 
 
