@@ -1,4 +1,4 @@
-"""What config.json and generation_config.json say, checked. Every shape of the model comes from here."""
+"""Reads and checks config.json and generation_config.json. Every shape of the model comes from here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qwen3cpu.errors import ConfigError
 _DEFAULT_HEAD_DIM = 128  # what transformers' Qwen3Config takes when the key is absent; it is not hidden_size / heads
 _MAX_PARAMETERS = 1 << 40
 MLX = "mlx"
-"""What `quant_method` calls the weights of MLX."""
+"""The name of MLX's quantization in `quant_method`."""
 _ARCHITECTURES = {
     "qwen3": ("Qwen3ForCausalLM", "Qwen3Model", "Qwen3ForSequenceClassification"),
     MODEL_TYPE: (ARCHITECTURE,),
@@ -32,7 +32,7 @@ class ModelConfig:
 
     Source: the published configs, transformers' Qwen3Config and Qwen3MoeConfig.
 
-    experts: of the layers that have some; None: all layers are dense.
+    experts: settings of the layers with experts; None: all layers are dense.
     """
 
     hidden_size: int
@@ -58,13 +58,13 @@ class ModelConfig:
         """Read a config.json in the spelling of transformers 4 or 5.
 
         Args:
-            values: the file.
+            values: the file's contents.
             source: what messages call it.
-            quant_methods: quantization methods of weights that can be read. Unquantized ones always can. None: any,
-                for weights that do not come from the file's folder.
+            quant_methods: accepted quantization methods; unquantized weights are always accepted. None: accept any
+                method, for weights that do not come from the file's folder.
 
         Raises:
-            ConfigError: naming `source` and the key.
+            ConfigError: a missing, invalid or unsupported value. The message names `source` and the key.
         """
         fields = Fields(values, source, ConfigError)
         _check_architecture(fields)
@@ -117,7 +117,7 @@ class ModelConfig:
         return self.experts is not None and layer not in self.experts.dense_layers
 
     def alone(self, layer: int, vocab_size: int) -> ModelConfig:
-        """The configuration of a model of this layer only, with a vocabulary of so many rows."""
+        """Return the configuration of a model with this layer only, and a vocabulary of `vocab_size` rows."""
         experts = replace(self.experts, dense_layers=()) if self.experts and self.has_experts(layer) else None
         return replace(self, num_hidden_layers=1, vocab_size=vocab_size, experts=experts)
 
@@ -132,23 +132,25 @@ class ModelConfig:
         return self.num_key_value_heads * self.head_dim
 
     def inv_freq(self) -> NDArray[np.float32]:
-        """float32 [head_dim / 2]: radians per position of every rotated pair, YaRN included."""
+        """Return the RoPE frequencies (radians per position of every pair), YaRN included: float32 [head_dim / 2]."""
         return inverse_frequencies(self.head_dim, self.rope_theta, self.rope_scaling)
 
     def rope_scale(self) -> float:
-        """The factor on cos and sin: YaRN's attention factor, 1.0 without YaRN."""
+        """Return the factor on cos and sin: YaRN's attention factor, or 1.0 without YaRN."""
         return 1.0 if self.rope_scaling is None else self.rope_scaling.scale()
 
     def rope_digest(self) -> str:
-        """SHA-256 of frequencies and scale, in hex: equal where positions are rotated alike."""
+        """Return the SHA-256 (hex) of frequencies and scale. Equal digests mean equal rotations."""
         rope = self.inv_freq().astype("<f4").tobytes() + np.float64(self.rope_scale()).tobytes()
         return hashlib.sha256(rope).hexdigest()
 
     def native(self, context: int, *, tokens: int | None = None, fits: bool = True) -> dict[str, Any]:
-        """The configuration that `_native.Model` takes, for sequences of up to `context` positions.
+        """Return the configuration that `_native.Model` takes, for sequences of up to `context` positions.
 
-        tokens: ids of the tokenizer; rows of the head beyond them stand for none. fits: whether memory holds all
-        weights.
+        Args:
+            context: positions of the longest sequence.
+            tokens: number of ids of the tokenizer. Rows of the head beyond them have no token.
+            fits: whether memory holds all weights.
         """
         return {
             "hidden_size": self.hidden_size,
@@ -172,13 +174,13 @@ class ModelConfig:
 
 
 def _check_architecture(fields: Fields) -> None:
-    """Refuse everything that is not a Qwen3 with full attention."""
+    """Raise ConfigError for everything that is not a Qwen3 with full attention."""
     values = fields.values
     known = _ARCHITECTURES.get(str(fields.text("model_type")))
     if known is None:
         raise fields.fail("model_type", "'qwen3' (the dense Qwen3 models) or 'qwen3_moe' (those with experts)")
     architectures = values.get("architectures")
-    # Embedding models that sentence-transformers has saved say "Qwen3Model", converted rerankers the third.
+    # sentence-transformers saves embedding models as "Qwen3Model"; converted rerankers have the third name.
     if architectures is not None and (
         not isinstance(architectures, list) or set(known).isdisjoint(map(str, architectures))
     ):
@@ -195,9 +197,9 @@ def _check_architecture(fields: Fields) -> None:
 
 
 def quant_method(values: Mapping[str, Any]) -> str | None:
-    """How the weights beside a config.json are quantized: `quant_method` of its quantization_config. None: not.
+    """Return `quant_method` of the quantization_config in a config.json. None: the weights are not quantized.
 
-    MLX writes an object `quantization` without a method, and a copy of it in the place of quantization_config.
+    MLX writes an object `quantization` without a method, and a copy of it as quantization_config.
     """
     quantization = values.get("quantization_config")
     method = quantization.get("quant_method") if isinstance(quantization, dict) else None
@@ -221,7 +223,7 @@ def _check_quantization(values: Mapping[str, Any], source: str, quant_methods: C
 
 @dataclass(frozen=True)
 class GenerationDefaults:
-    """generation_config.json: the sampling that a model's authors recommend. None where the file says nothing."""
+    """The sampling settings that a model's authors recommend in generation_config.json. None: not in the file."""
 
     do_sample: bool | None = None
     temperature: float | None = None
@@ -234,7 +236,7 @@ class GenerationDefaults:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str) -> GenerationDefaults:
-        """Read generation_config.json; other keys are left alone. Raises ConfigError naming `source` and the key."""
+        """Read generation_config.json; unknown keys are ignored. Raises ConfigError naming `source` and the key."""
         fields = Fields(values, source, ConfigError)
         return cls(
             do_sample=None if values.get("do_sample") is None else fields.boolean("do_sample", False),
@@ -255,5 +257,5 @@ def _top_k(fields: Fields) -> int | None:
 
 
 def end_token_ids(config: ModelConfig, defaults: GenerationDefaults) -> frozenset[int]:
-    """The end tokens that config.json and generation_config.json name, none where they name none."""
+    """Return the end tokens that config.json and generation_config.json name. May be empty."""
     return frozenset(config.eos_token_ids) | frozenset(defaults.eos_token_ids or ())

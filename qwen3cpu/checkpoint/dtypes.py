@@ -1,4 +1,4 @@
-"""Converts values as checkpoints store them to float32."""
+"""Converts between float32 and the dtypes in which checkpoints store values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qwen3cpu.errors import CheckpointError
 
 
 def as_float32(stored: NDArray[Any]) -> NDArray[np.float32]:
-    """A copy of float32 or float16 values, or of uint16 ones that are the bits of bfloat16, in float32."""
+    """Return a float32 copy of float32 or float16 values, or of uint16 values that are the bits of bfloat16."""
     is_bfloat16 = stored.dtype == np.uint16
     values: NDArray[np.float32]
     values = (stored.astype(np.uint32) << np.uint32(16)).view(np.float32) if is_bfloat16 else stored.astype(np.float32)
@@ -19,7 +19,7 @@ def as_float32(stored: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def finite_float32(stored: NDArray[Any], tensor: str) -> NDArray[np.float32]:
-    """As `as_float32`, for a vector that messages call `tensor`. Raises CheckpointError unless all are finite."""
+    """Convert as `as_float32` does. Raises CheckpointError, which names `tensor`, unless all values are finite."""
     values = as_float32(stored)
     wrong = np.flatnonzero(~np.isfinite(values))
     if wrong.size:
@@ -28,9 +28,9 @@ def finite_float32(stored: NDArray[Any], tensor: str) -> NDArray[np.float32]:
 
 
 def as_dtype(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """float32 values as they are stored: float32, float16, or the bits of bfloat16 (uint16), to nearest, ties to even.
+    """Convert float32 values to float32, float16, or the bits of bfloat16 (uint16): to nearest, ties to even.
 
-    Raises OverflowError for a value that the dtype has no number for.
+    Raises OverflowError when a value is too large for the dtype, or not finite.
     """
     if dtype == np.float32:
         stored: NDArray[Any] = values

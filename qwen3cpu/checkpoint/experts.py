@@ -1,4 +1,4 @@
-"""What config.json says about experts: how many a layer has, how many a token goes through, which layers have them."""
+"""Reads what config.json says about experts: their number, how many the router chooses, and the layers with experts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MOST_EXPERTS: Final = 4096
 
 @dataclass(frozen=True)
 class Experts:
-    """The layers with experts of a Qwen3 model. Source: transformers' Qwen3MoeConfig.
+    """Settings of the layers with experts. Source: transformers' Qwen3MoeConfig.
 
     Attributes:
-        count: experts of a layer.
-        chosen: how many of them a token goes through.
+        count: experts in a layer.
+        chosen: experts that the router chooses for each token.
         width: rows of an expert's gate and up projections.
-        normalised: whether the weights of the chosen ones are scaled to add up to 1.
+        normalised: whether the weights of the chosen experts are scaled to add up to 1.
         dense_layers: numbers of the layers without experts, ascending.
     """
 
@@ -31,7 +31,7 @@ class Experts:
     dense_layers: tuple[int, ...] = ()
 
     def native(self, fetched: bool) -> dict[str, Any]:
-        """As `_native.Model` takes them. fetched: memory does not hold them all, so the chosen ones are read ahead."""
+        """Return the settings for `_native.Model`. fetched: read chosen experts ahead, as memory cannot hold all."""
         return {
             "count": self.count,
             "chosen": self.chosen,
@@ -43,13 +43,13 @@ class Experts:
 
 
 def read_experts(fields: Fields, layers: int) -> Experts | None:
-    """The experts of a config.json of a model of so many layers; None where no layer has any.
+    """Read the experts of a config.json with `layers` layers; None: no layer has experts.
 
-    Raises the error of `fields` for what is no such configuration.
+    Raises the error of `fields` for a missing or invalid value.
     """
     if fields.values.get("model_type") != MODEL_TYPE:
         return None
-    # Some tools write the name that other architectures have.
+    # Some tools write num_local_experts, the key of other architectures.
     key = "num_experts" if "num_experts" in fields.values else "num_local_experts"
     count = fields.integer(key, 0, MOST_EXPERTS)
     if count == 0:
@@ -69,7 +69,7 @@ def read_experts(fields: Fields, layers: int) -> Experts | None:
 
 
 def _layer_numbers(fields: Fields) -> frozenset[int]:
-    """`mlp_only_layers`: layers that are dense whatever the step says. Numbers beyond the last layer mean nothing."""
+    """Read `mlp_only_layers`: layers that are dense regardless of the step. Numbers beyond the last are ignored."""
     numbers = fields.values.get("mlp_only_layers") or []
     if not isinstance(numbers, list) or not all(type(each) is int and each >= 0 for each in numbers):
         raise fields.fail("mlp_only_layers", "a list of layer numbers")

@@ -1,6 +1,6 @@
-"""What a file really is that stands in the place of weights or of a JSON file, by its first bytes.
+"""Recognises by its first bytes what a file really is that has the name of a weight file or a JSON file.
 
-The messages of readers end with it: a damaged length says nothing to somebody whose download was an error page.
+Messages of readers end with this kind. "A damaged length" would not help somebody whose download was an error page.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 START: Final = 512
-"""Bytes of a file's start that tell its kind."""
+"""Bytes at the start of a file that tell its kind."""
 
 _LFS: Final = b"version https://git-lfs.github.com/spec/"
 _KINDS: Final = (
@@ -27,7 +27,7 @@ _PAGES: Final = (b"<!doctype html", b"<html", b"<head", b"<body", b"<?xml", b"<e
 
 
 def describe_kind(start: bytes) -> str:
-    """What a file really is, and what to do, for the end of a message. It is empty when the kind is not known.
+    """Return what a file really is and what to do about it, for the end of a message. Empty: the kind is unknown.
 
     Args:
         start: the first START bytes of the file.
@@ -42,7 +42,7 @@ def _kind(start: bytes) -> tuple[str, str] | None:
             return name, advice
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith(_PAGES):
-        return "a web page", "the download got a page in place of the file (a login or an error); download it again"
+        return "a web page", "the download got a page instead of the file (a login or an error); download it again"
     if text.startswith((b'{"error"', b'{"message"', b"entry not found", b"not found", b"invalid username")):
         return "the error message of a server", "download it again"
     if start and not start.strip(b"\0"):

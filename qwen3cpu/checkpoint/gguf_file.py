@@ -1,8 +1,8 @@
 """Reading one GGUF file through mmap: its metadata and where its tensors are, after checking every field of its header.
 
-Source: the format description in the ggml repository (docs/gguf.md), versions 2 and 3, little-endian. We read it
-ourselves because the reader of the `gguf` package takes 8 s and 500 MB for the vocabulary of Qwen3 (a NumPy object for
-each number and string), and because a damaged file must be reported by what exactly is wrong with it.
+Source: the format description in the ggml repository (docs/gguf.md), versions 2 and 3, little-endian. The reader of the
+`gguf` package is not used. It takes 8 s and 500 MB for the vocabulary of Qwen3, with a NumPy object for each number and
+string. Besides, a message about a damaged file must say exactly what is wrong.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def is_gguf(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class GgufTensor:
-    """One tensor: its type, its shape with the summed dimension last, first and last byte + 1 relative to the file."""
+    """One tensor: type, shape with the summed dimension last, and byte range [start, stop) in the file."""
 
     type: str
     shape: tuple[int, ...]
@@ -60,7 +60,7 @@ class GgufTensor:
 
 
 class GgufFile:
-    """An open file. Arrays that it hands out are read-only views of the mapping and keep it alive."""
+    """An open GGUF file. Its arrays are read-only views of the mapping and keep it alive."""
 
     def __init__(self, path: Path) -> None:
         """Open and check `path`. Raises CheckpointError for anything that is not a whole GGUF file of known types."""
@@ -76,7 +76,7 @@ class GgufFile:
         self.tensors: dict[str, GgufTensor] = header.tensors(_alignment(self.metadata, path))
 
     def check_size(self) -> None:
-        """Raise CheckpointError when the file has become shorter: reading its map there would end the process."""
+        """Raise CheckpointError when the file has become shorter. Reading a cut mapping would end the process."""
         size = self._map.size()
         if size < self.size:
             raise CheckpointError(
@@ -85,7 +85,7 @@ class GgufFile:
             )
 
     def rows(self, name: str, first: int, last: int) -> NDArray[np.uint8]:
-        """Rows [first, last) of a tensor as they are stored: uint8 [rows, bytes of a row], a view of the file."""
+        """Return the stored bytes of rows [first, last): uint8 [rows, bytes of a row], a view of the file."""
         self.check_size()
         tensor = self.tensors[name]
         count = math.prod(tensor.shape[:-1])
@@ -109,7 +109,7 @@ def _alignment(metadata: dict[str, Any], path: Path) -> int:
 
 
 class _Header:
-    """Reads from the start on; every read is checked against the end of the file."""
+    """Reads a header from its start. Every read is checked against the end of the file."""
 
     def __init__(self, data: mmap.mmap, path: Path) -> None:
         self._data = data
@@ -136,7 +136,7 @@ class _Header:
         return found
 
     def tensors(self, alignment: int) -> dict[str, GgufTensor]:
-        """Name -> tensor; all lie inside the file and none overlaps another."""
+        """Return name -> tensor. Raises CheckpointError unless all lie inside the file and none overlap."""
         entries = [self._tensor_entry(index) for index in range(self._n_tensors)]
         data_start = -(-self._at // alignment) * alignment
         found: dict[str, GgufTensor] = {}
@@ -159,7 +159,7 @@ class _Header:
         dimensions = self._number("<I", name)
         if not 1 <= dimensions <= 4:
             raise self._fail(f"tensor {name!r}: expected 1 to 4 dimensions, found {dimensions}")
-        # The file has the summed dimension first.
+        # The file stores the summed dimension first.
         shape = tuple(reversed([self._number("<Q", name) for _ in range(dimensions)]))
         return name, self._number("<I", name), shape, self._number("<Q", name)
 
@@ -184,7 +184,7 @@ class _Header:
         if kind in _SCALARS:
             return self._scalars(kind, 1, key)[0]
         if kind != _ARRAY:
-            raise self._fail(f"{key}: found a value of unknown type {kind}")
+            raise self._fail(f"{key}: expected a number, a string or a list, found a value of unknown type {kind}")
         item_kind, count = self._number("<I", key), self._count(key)
         if item_kind == _STRING:
             return [self._text(key) for _ in range(count)]
@@ -206,7 +206,7 @@ class _Header:
         return text
 
     def _text(self, what: str) -> str | bytes:
-        """A string; its bytes when they are not UTF-8, which is no fault where nobody reads them."""
+        """Read a string. One that is not UTF-8 is returned as bytes, because the caller may not need it."""
         data = self._take(self._number("<Q", what), what)
         try:
             return data.decode("utf-8")

@@ -1,7 +1,7 @@
 """A model in GGUF, in one file or in several: NAME-00001-of-00003.gguf and so on, as llama-gguf-split writes them.
 
-The first part has the metadata. Each part has its own tensors, and in split.no, split.count and split.tensors.count its
-number from 0, how many parts there are, and how many tensors they have together.
+The first part has the metadata. Each part has its own tensors. Its keys split.no, split.count and split.tensors.count
+are its number from 0, the number of parts, and the number of tensors in all parts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PART: Final = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 
 
 class GgufModel(Protocol):
-    """What the texts of a model are read from: a GgufFile, or the GgufParts of a whole model."""
+    """The source of a model's texts: a GgufFile, or the GgufParts of a whole model."""
 
     path: Path
     metadata: dict[str, Any]
@@ -30,10 +30,10 @@ class GgufModel(Protocol):
 
 
 class GgufParts:
-    """All files of a model. path: of the first. metadata: its. tensors: of all; each lies within one of the files."""
+    """All files of a model. path, metadata: those of the first file. tensors: of all files; each lies within one."""
 
     def __init__(self, path: Path) -> None:
-        """Open the model of which `path` is a part, by custom the first.
+        """Open the model that has `path` as a part, usually the first.
 
         Raises CheckpointError for a part that is missing, damaged or of another model.
         """
@@ -71,7 +71,7 @@ class GgufParts:
                 raise CheckpointError(f"{file.path}: {key}: expected {expected}, found {brief(found)}{advice}")
 
     def rows(self, name: str, first: int, last: int) -> NDArray[np.uint8]:
-        """Rows [first, last) of a tensor as they are stored: uint8 [rows, bytes of a row], a view of its file."""
+        """Return the stored bytes of rows [first, last): uint8 [rows, bytes of a row], a view of the tensor's file."""
         return self._file_of[name].rows(name, first, last)
 
     def advise(self, option: str, name: str, start: int, stop: int) -> None:
@@ -80,13 +80,13 @@ class GgufParts:
 
 
 def is_later_part(path: Path) -> bool:
-    """Whether a file has the name of a part of a model that is not its first."""
+    """Whether a file's name is that of a later part of a model, not of the first."""
     found = PART.fullmatch(path.name)
     return found is not None and int(found[2]) > 1
 
 
 def _paths(path: Path) -> list[Path]:
-    """Every part of a model, given any of them."""
+    """Return the paths of all parts of a model, given any of them."""
     found = PART.fullmatch(path.name)
     if found is None:
         return [path]

@@ -37,7 +37,7 @@ BLOCKS: Final = {
     41: ("Q1_0", 128, 18),
     42: ("Q2_0", 64, 18),
 }
-"""Number in the file -> (name, weights in a block, its bytes) of every type that llama.cpp writes for weights."""
+"""Number in the file -> (name, weights in a block, bytes of a block) of all types in which llama.cpp writes weights."""
 OTHER_TYPES: Final = {
     4: "Q4_2, which llama.cpp has dropped",
     5: "Q4_3, which llama.cpp has dropped",

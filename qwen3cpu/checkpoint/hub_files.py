@@ -1,6 +1,6 @@
-"""Fetching a model's files from the Hugging Face hub one by one, into a folder of our own.
+"""Fetches a model's files from the Hugging Face hub one by one, into a folder of the caller's.
 
-Parts of files are kept: a new call goes on where the last one stopped, also in another process.
+Parts of files are kept, so that a new call resumes where the last one stopped, also in another process.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class HubFile:
     """A file of a model on the hub.
 
     Attributes:
-        name: in the repository.
-        size: bytes; 0 when the hub does not say.
-        digest: `sha256:` and hex digits; for small files the hub has `sha1:` of a Git object.
+        name: its path in the repository.
+        size: in bytes; 0: the hub does not say.
+        digest: `sha256:` and hex digits. For small files the hub has `sha1:` and the hash of the Git object.
     """
 
     name: str
@@ -34,7 +34,7 @@ class HubFile:
 
 @dataclass(frozen=True)
 class HubModel:
-    """A version of a model on the hub, with the files that `qwen3cpu.load` wants of it."""
+    """A version of a model on the hub, with the files that `qwen3cpu.load` needs."""
 
     id: str
     commit: str
@@ -42,16 +42,17 @@ class HubModel:
 
 
 class RefusedError(DownloadError):
-    """The hub has no such model, or does not give it away."""
+    """The hub has no such model, or refuses access to it."""
 
 
 def find_model(repo_id: str) -> HubModel:
-    """The newest version of a model. The id has been checked.
+    """Ask the hub for the newest version of a model. The caller has checked the form of the id.
 
     Raises:
-        RefusedError: the hub has no such model, or does not give it away. DownloadError: it cannot be asked.
+        RefusedError: the hub has no such model, or refuses access to it.
+        DownloadError: the hub cannot be reached.
     """
-    # Imported here: it takes a few tenths of a second, and local models do not need it.
+    # Imported here because it takes a few tenths of a second, and local models do not need it.
     from huggingface_hub import HfApi
     from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined, unused-ignore]
 
@@ -79,16 +80,18 @@ def find_model(repo_id: str) -> HubModel:
 
 
 def fetch_file(model: HubModel, file: HubFile, folder: Path, note: Callable[[int], None]) -> Path:
-    """A file of a model, in a folder. One that is there already is not fetched again.
+    """Fetch a file of a model into a folder, unless it is there already, and return its path.
 
     Args:
-        model: of which it is.
+        model: the model.
         file: one of its files.
-        folder: where it goes.
-        note: gets the bytes that are there, again and again. What it raises ends the download; the part is kept.
+        folder: where it is written.
+        note: called again and again with the number of bytes fetched so far. An exception from it stops the download;
+            the part is kept.
 
     Raises:
-        DownloadError: it cannot be fetched, or is not what the hub said. OSError with errno ENOSPC: the disk is full.
+        DownloadError: the file cannot be fetched, or its digest is not the one that the hub named.
+        OSError: with errno ENOSPC, the disk is full.
     """
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
@@ -121,29 +124,29 @@ def fetch_file(model: HubModel, file: HubFile, folder: Path, note: Callable[[int
 
 
 def part_of(file: HubFile, folder: Path) -> Path:
-    """What has been fetched of a file that is not there yet."""
+    """Return the path of the part of a file that has been fetched so far."""
     return folder / f"{file.name}.{file.digest[-12:]}.part"
 
 
 class StopFetchingError(Exception):
-    """Raised by `note` of `fetch_file` when nobody wants the file any more."""
+    """`note` of `fetch_file` raises this to stop the download."""
 
 
 def has_digest(path: Path, digest: str) -> bool:
-    """Whether a file has a digest of HubFile."""
+    """Whether a file has a digest, given as in HubFile. True for an unknown or empty digest."""
     kind, _, expected = digest.partition(":")
     if kind not in ("sha256", "sha1") or not expected or expected == "None":
         return True
     found = hashlib.new(kind, usedforsecurity=False)
     if kind == "sha1":
-        found.update(b"blob %d\0" % path.stat().st_size)  # as Git does
+        found.update(b"blob %d\0" % path.stat().st_size)  # as Git hashes a file
     for piece in pieces_of(path):
         found.update(piece)
     return found.hexdigest() == expected
 
 
 class _NotedFile(io.FileIO):
-    """A file that is written on from its end, and tells after each piece how long it is."""
+    """A file opened for appending that reports its length after each write."""
 
     def __init__(self, path: Path, note: Callable[[int], None]) -> None:
         super().__init__(path, "ab")
@@ -151,7 +154,7 @@ class _NotedFile(io.FileIO):
         self._note = note
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        """Write all of a piece."""
+        """Write all of `data`."""
         view = memoryview(data)
         while view:
             view = view[super().write(view) :]
@@ -160,7 +163,7 @@ class _NotedFile(io.FileIO):
 
 
 def _explained(what: str, reason: BaseException) -> DownloadError:
-    """What to tell of an error of the hub's library."""
+    """Turn an error of the hub's library into a DownloadError with advice."""
     status = None
     cause: BaseException | None = reason
     while cause is not None and status is None:
@@ -169,7 +172,7 @@ def _explained(what: str, reason: BaseException) -> DownloadError:
     if status in (401, 403):
         return RefusedError(
             f"{what}: the Hugging Face hub refused it (status {status}): there is no such model, or it is private or "
-            "needs its owner's consent; HF_TOKEN may hold a token that may read it"
+            "needs its owner's consent; set HF_TOKEN to a token that may read it"
         )
     if status == 404:
         return RefusedError(f"{what}: the Hugging Face hub has no such model (status 404)")

@@ -1,6 +1,6 @@
-"""Models in GGUF on the hub: a repository holds several, each in one file or more, named by their weight types.
+"""Models in GGUF on the hub. A repository may hold several, each in one file or more, named by their weight types.
 
-"owner/name:Q8_0" names one, as for Ollama; "owner/name" is enough where there is only one.
+"owner/name:Q8_0" names one, as for Ollama; "owner/name" is enough if there is only one.
 """
 
 from __future__ import annotations
@@ -18,21 +18,27 @@ from qwen3cpu.errors import CheckpointError, DownloadError
 
 SUFFIX: Final = ".gguf"
 _HOSTS: Final = ("hf.co/", "huggingface.co/")
-"""What Ollama's names of models on the hub begin with."""
+"""Prefixes of Ollama's names for models on the hub."""
 _TYPE: Final = re.compile(r"(?:^|[-._])((?:UD-)?(?:I?Q\d\w*|TQ\d\w*|BF16|FP?16|FP?32|MXFP4\w*|NVFP4))$", re.IGNORECASE)
 _NO_MODEL: Final = re.compile(r"mmproj|imatrix", re.IGNORECASE)
-"""Files beside models: encoders of images, and what quantising was guided by."""
+"""Files beside models: image encoders (mmproj) and importance matrices of quantization (imatrix)."""
 
 
 class HubName(NamedTuple):
-    """What a text names on the hub. choice: of its models in GGUF; None where none is named."""
+    """A repository on the hub, and the choice among its models in GGUF (None: none is named)."""
 
     repo: str
     choice: str | None
 
 
 class HubGguf(NamedTuple):
-    """A model in GGUF. label: names it among those of its repository. files: in it, in order; complete: whether all."""
+    """A model in GGUF.
+
+    Attributes:
+        label: its name among the models of its repository.
+        files: its files in the repository, in order.
+        complete: whether all of its files are in `files`.
+    """
 
     label: str
     files: tuple[str, ...]
@@ -44,14 +50,14 @@ class HubGguf(NamedTuple):
         return _stem(self.files[0])
 
     def is_called(self, choice: str) -> bool:
-        """Whether a text names it: its label, its file, or the end of its file's name."""
+        """Whether a text names this model: its label, its file, or the end of its file's name."""
         wanted, stem = choice.lower().removesuffix(SUFFIX), self.stem.lower()
         names = (self.label.lower(), stem, *(name.lower().removesuffix(SUFFIX) for name in self.files))
         return wanted in names or stem.endswith(tuple(f"{mark}{wanted}" for mark in "-._"))
 
 
 def hub_name(source: str) -> HubName | None:
-    """What a text names on the hub; None when it has no such form."""
+    """Parse a text as a name on the hub; None: it does not have that form."""
     text = next((source.removeprefix(host) for host in _HOSTS if source.startswith(host)), source)
     repo, colon, choice = text.partition(":")
     if not is_hub_id(repo) or (colon and not choice):
@@ -60,7 +66,7 @@ def hub_name(source: str) -> HubName | None:
 
 
 def models_in(names: Iterable[str]) -> list[HubGguf]:
-    """The models in GGUF of a repository, or folder, with files of these names."""
+    """Group the file names of a repository or folder into models in GGUF."""
     groups: dict[str, list[str]] = {}
     for name in sorted(names):
         if name.lower().endswith(SUFFIX) and not _NO_MODEL.search(name.rpartition("/")[2]):
@@ -75,7 +81,7 @@ def models_in(names: Iterable[str]) -> list[HubGguf]:
 
 
 def _stem(name: str) -> str:
-    """The name of a file without its folder, its suffix, and the number of its part."""
+    """Return the name of a file without folder, suffix and part number."""
     base = name.rpartition("/")[2]
     part = PART.fullmatch(base)
     return part[1] if part else base[: -len(SUFFIX)]
@@ -87,7 +93,7 @@ def _label(stem: str) -> str:
 
 
 def choose(name: HubName, models: list[HubGguf]) -> HubGguf:
-    """The model that a name means. CheckpointError when there is none, or more than one, with those that there are."""
+    """Return the model that a name means. Raises CheckpointError, which lists the models, unless exactly one fits."""
     fitting = [model for model in models if name.choice is None or model.is_called(name.choice)]
     exact = [model for model in fitting if name.choice is not None and model.label.lower() == name.choice.lower()]
     fitting = exact or fitting
@@ -109,9 +115,9 @@ def choose(name: HubName, models: list[HubGguf]) -> HubGguf:
 
 
 def find_gguf(name: HubName) -> list[HubGguf]:
-    """The models in GGUF of a repository; without a network those that are in the cache.
+    """Return the models in GGUF of a repository; without a network, those in the cache.
 
-    Raises DownloadError when the hub cannot be asked and the cache has none.
+    Raises DownloadError when the hub cannot be reached and the cache has none.
     """
     from huggingface_hub import HfApi
 
@@ -125,20 +131,20 @@ def find_gguf(name: HubName) -> list[HubGguf]:
 
 
 def cached_gguf(repo: str) -> list[HubGguf]:
-    """The models in GGUF of a repository that are in the hub's cache."""
+    """Return the models in GGUF of a repository that are in the hub's cache."""
     folder = cached_folder(repo)
     return [] if folder is None else models_in(files_in(folder))
 
 
 def files_in(folder: Path) -> list[str]:
-    """The GGUF files in a folder and those in it, as a repository names them."""
+    """Return the GGUF files in a folder and its subfolders, by their paths relative to it."""
     return [path.relative_to(folder).as_posix() for path in folder.rglob(f"*{SUFFIX}") if path.exists()]
 
 
 def download_gguf(name: HubName, model: HubGguf) -> Path:
-    """The first file of a model, all of whose files are here then. DownloadError when one cannot be fetched."""
+    """Fetch all files of a model and return the path of the first. Raises DownloadError."""
     folder = fetch(name.repo, [glob.escape(each) for each in model.files])
     missing = [each for each in model.files if not (folder / each).exists()]
     if missing:
-        raise DownloadError(f"{name.repo}: {missing[0]} is not in the Hugging Face cache, and the hub cannot be asked")
+        raise DownloadError(f"{name.repo}: {missing[0]} is not in the Hugging Face cache; the hub cannot be reached")
     return folder / model.files[0]

@@ -1,6 +1,6 @@
-"""Opens the files of a model: regular files only, and texts only up to a size that no model needs.
+"""Opens the files of a model: regular files only, and texts only up to a size that no model reaches.
 
-A FIFO in place of config.json would be waited for, and /dev/zero in place of tokenizer.json read for ever.
+Opening a FIFO named config.json would block, and reading a link to /dev/zero named tokenizer.json would never end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from qwen3cpu.system.files import AT_ONCE, BINARY
 
 LARGEST_TEXT: Final = 64 << 20
 LARGEST: Final = {"tokenizer.json": 512 << 20, "chat_template.jinja": 4 << 20}
-"""File name -> the most bytes that are read of it; LARGEST_TEXT for all others. The released models have 11 MB."""
+"""File name -> largest allowed size in bytes; LARGEST_TEXT for all others. A released tokenizer.json has 11 MB."""
 
 _PIECE: Final = 1 << 20  # bytes
 _KINDS: Final = (
@@ -32,11 +32,11 @@ def open_regular(path: Path) -> BinaryIO:
     """Open a file for reading.
 
     Raises:
-        OSError: there is none, or it may not be read.
+        OSError: the file does not exist or may not be read.
         CheckpointError: it is a folder, FIFO, socket or device.
     """
     _check_regular(path, os.stat(path).st_mode)  # before it is opened, which can rewind a device
-    # A FIFO that has come in its place meanwhile is not waited for.
+    # AT_ONCE: opening does not block on a FIFO that has replaced the file meanwhile.
     file = open(os.open(path, os.O_RDONLY | AT_ONCE | BINARY), "rb")  # noqa: SIM115  handed out
     try:
         _check_regular(path, os.fstat(file.fileno()).st_mode)
@@ -52,12 +52,12 @@ def _check_regular(path: Path, mode: int) -> None:
 
 
 def kind_of(mode: int) -> str:
-    """What a path is, by its st_mode."""
+    """Return what a path is, given its st_mode."""
     return next((name for matches, name in _KINDS if matches(mode)), "a regular file")
 
 
 def start_of(path: Path, size: int) -> bytes:
-    """The first bytes of a regular file; none when it cannot be read."""
+    """Return the first `size` bytes of a regular file; empty if it cannot be read."""
     try:
         with open_regular(path) as file:
             return file.read(size)
@@ -66,17 +66,17 @@ def start_of(path: Path, size: int) -> bytes:
 
 
 def pieces_of(path: Path) -> Iterator[bytes]:
-    """The contents of a file of any size, some at a time. Raises OSError."""
-    # Read, not mapped: what is read does not count as this process's memory.
+    """Yield the contents of a file of any size, piece by piece. Raises OSError."""
+    # Read, not mapped, because mapped pages count as this process's memory.
     with open(path, "rb", buffering=0) as file:
         while piece := file.read(_PIECE):
             yield piece
 
 
 def read_file(path: Path) -> bytes | None:
-    """The contents of a file; None when there is none.
+    """Return the contents of a file; None if it does not exist.
 
-    Raises CheckpointError when it cannot be read, is no regular file, or is larger than LARGEST allows.
+    Raises CheckpointError when it cannot be read, is not a regular file, or is larger than LARGEST allows.
     """
     most = LARGEST.get(path.name, LARGEST_TEXT)
     try:

@@ -1,4 +1,4 @@
-"""Typed, range-checked reading of JSON objects that come from outside: config.json and its relatives."""
+"""Reads JSON objects from outside (config.json and others) with checks of types and ranges."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from qwen3cpu.checkpoint.file_kinds import START, describe_kind
 from qwen3cpu.errors import CheckpointError
 
 REQUIRED: Final = object()
-"""Default of a field that must be there."""
+"""Default of a field that must be present."""
 
 
 def parse_object(data: bytes, source: str, error: type[CheckpointError] = CheckpointError) -> dict[str, Any]:
-    """The JSON object in `data`. Raises `error` as `parse_value` does, and for anything that is no object."""
+    """Parse the JSON object in `data`. Raises `error` as `parse_value` does, and for a value that is not an object."""
     value = parse_value(data, source, error)
     if not isinstance(value, dict):
         raise error(f"{source}: expected a JSON object, found {brief(value)}")
@@ -24,9 +24,9 @@ def parse_object(data: bytes, source: str, error: type[CheckpointError] = Checkp
 
 
 def parse_value(data: bytes, source: str, error: type[CheckpointError] = CheckpointError) -> Any:
-    """The JSON value in `data` (UTF-8, with or without a byte order mark).
+    """Parse the JSON value in `data` (UTF-8, with or without a byte order mark).
 
-    Raises `error` naming `source` when it is anything else or repeats a key.
+    Raises `error` naming `source` when `data` is not JSON or repeats a key.
     """
     try:
         return json.loads(data.decode("utf-8-sig"), object_pairs_hook=no_repeated_keys)
@@ -42,7 +42,7 @@ def parse_value(data: bytes, source: str, error: type[CheckpointError] = Checkpo
 
 
 def no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these keys and values, for json.loads. Raises ValueError when a key is repeated."""
+    """Make the object of these keys and values, for `json.loads`. Raises ValueError when a key is repeated."""
     found = dict(pairs)
     if len(found) != len(pairs):
         seen: set[str] = set()
@@ -54,7 +54,7 @@ def no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def brief(value: object) -> str:
-    """`value` for an error message: its JSON-like spelling, cut when long."""
+    """Spell `value` for an error message, much like JSON; long values are cut."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -66,7 +66,7 @@ def brief(value: object) -> str:
 
 
 class Fields:
-    """One JSON object. Every reader raises `error` with the source, the key, what was expected and what was found."""
+    """One JSON object. Its methods raise `error` with the source, the key, and what was expected and found."""
 
     def __init__(self, values: Mapping[str, Any], source: str, error: type[CheckpointError]) -> None:
         self.values = values
@@ -74,7 +74,7 @@ class Fields:
         self.error = error
 
     def fail(self, key: str, expected: str) -> CheckpointError:
-        """The error for `key`, to be raised by the caller."""
+        """Return the error for `key`, which the caller raises."""
         found = brief(self.values[key]) if key in self.values else "no such key"
         return self.error(f"{self.source}: {key}: expected {expected}, found {found}")
 
@@ -84,13 +84,13 @@ class Fields:
         return default
 
     def integer(self, key: str, low: int, high: int) -> int:
-        """An integer in [low, high] that must be there."""
+        """Return a required integer in [low, high]."""
         value = self.optional_integer(key, low, high, REQUIRED)
         assert value is not None
         return value
 
     def optional_integer(self, key: str, low: int, high: int, default: object = None) -> int | None:
-        """An integer in [low, high]; `default` when the key is absent or null."""
+        """Return an integer in [low, high]; `default` if the key is absent or null."""
         expected = f"an integer from {low} to {high}"
         value = self.values.get(key)
         if value is None:
@@ -102,9 +102,9 @@ class Fields:
         return number
 
     def lenient_integer(self, key: str, low: int, high: int) -> int | None:
-        """An integer in [low, high], also as a float without a fraction; None when absent, null or negative.
+        """Return an integer in [low, high], also from a float without a fraction; None if absent, null or negative.
 
-        For settings that other programs write in many spellings: -1 for none, 20.0 for 20.
+        For settings that other programs spell in several ways: -1 for none, 20.0 for 20.
         """
         value = self.values.get(key)
         if isinstance(value, float) and value.is_integer():
@@ -117,7 +117,7 @@ class Fields:
         return number
 
     def number(self, key: str, low: float, high: float, *, above_low: bool = False) -> float:
-        """A finite number in [low, high], or (low, high] with `above_low`, that must be there."""
+        """Return a required finite number in [low, high], or in (low, high] with `above_low`."""
         value = self.optional_number(key, low, high, REQUIRED, above_low=above_low)
         assert value is not None
         return value
@@ -125,7 +125,7 @@ class Fields:
     def optional_number(
         self, key: str, low: float, high: float, default: object = None, *, above_low: bool = False
     ) -> float | None:
-        """A finite number in [low, high], or (low, high] with `above_low`; `default` when absent or null."""
+        """Return a finite number in [low, high], or in (low, high] with `above_low`; `default` if absent or null."""
         expected = f"a number {'above' if above_low else 'from'} {low:g} {'and up to' if above_low else 'to'} {high:g}"
         value = self.values.get(key)
         if value is None:
@@ -138,7 +138,7 @@ class Fields:
         return float(value)
 
     def boolean(self, key: str, default: bool) -> bool:
-        """A boolean; `default` when absent or null."""
+        """Return a boolean; `default` if absent or null."""
         value = self.values.get(key)
         if value is None:
             return default
@@ -147,7 +147,7 @@ class Fields:
         return value
 
     def text(self, key: str, default: object = REQUIRED) -> str | None:
-        """A string; `default` when absent or null."""
+        """Return a string; `default` if absent or null."""
         value = self.values.get(key)
         if value is None:
             value = self._default(key, "a string", default)
@@ -157,9 +157,9 @@ class Fields:
         return value
 
     def token_ids(self, key: str) -> tuple[int, ...] | None:
-        """One token id or a list of them, as eos_token_id may be; None when there is none.
+        """Return token ids from one id or a list of them, as in eos_token_id; None: no id is given.
 
-        Absent, null, an empty list and -1 say that there is none, and so does a list of null and -1.
+        Null and -1, alone or in a list, are not ids.
         """
         value = self.values.get(key)
         given = value if isinstance(value, list) else [value]

@@ -12,16 +12,16 @@ from qwen3cpu.checkpoint.experts import MODEL_TYPE
 from qwen3cpu.checkpoint.purpose import Task
 
 OWNER: Final = "Qwen"
-"""Whose models these are on the hub."""
+"""The owner of the released models on the hub."""
 PREFIX: Final = "Qwen3-"
 LICENCE: Final = "Apache-2.0"
 VOCABULARY: Final = 151936
 GGUF: Final = "GGUF"
-"""The form of repositories that hold GGUF files, of which one has to be fetched and named."""
+"""The form of repositories that hold several GGUF files. The user names the one to fetch."""
 
 
 class Shape(NamedTuple):
-    """What tells the models apart. The rest of config.json is the same for all."""
+    """The values of config.json that differ between models. The rest is the same for all."""
 
     hidden: int
     layers: int
@@ -30,7 +30,7 @@ class Shape(NamedTuple):
     tied: bool
     """Whether the head is the embedding."""
     expert_width: int = 0
-    """Of a model with experts, which has 128 in every layer and chooses 8; 0: a dense model."""
+    """Width of an expert; 0: a dense model. A model with experts has 128 in every layer and chooses 8."""
     kv_heads: int = 8
 
 
@@ -52,12 +52,12 @@ class KnownModel:
     """A released model.
 
     Attributes:
-        name: of its repository.
+        name: the name of its repository.
         size: a key of SHAPES.
         task: what it was made for.
         positions: max_position_embeddings.
-        forms: endings of the repositories in which the authors offer it quantised.
-        other_names: names that stand for it besides those that `names` makes.
+        forms: suffixes of the repositories in which the authors offer it quantised.
+        other_names: further names for it; spellings of `name` need not be listed.
         stored_head: whether its files hold a tied head beside the embedding.
     """
 
@@ -71,27 +71,27 @@ class KnownModel:
 
     @property
     def hub_id(self) -> str:
-        """On the Hugging Face hub."""
+        """Its id on the Hugging Face hub."""
         return f"{OWNER}/{self.name}"
 
     @property
     def short(self) -> str:
-        """What people type: the name without the family's."""
+        """The name without the prefix "Qwen3-", as people type it."""
         return self.name.removeprefix(PREFIX)
 
     @property
     def parameters(self) -> int:
-        """A tied head counts once."""
+        """Number of weights; a tied head counts once."""
         return self.config().parameters()
 
     @property
     def file_bytes(self) -> int:
-        """Of its weights on the hub, in bfloat16."""
+        """Bytes of its weights on the hub, in bfloat16."""
         head = SHAPES[self.size].hidden * VOCABULARY if self.stored_head else 0
         return 2 * (self.parameters + head)
 
     def config(self) -> ModelConfig:
-        """Its configuration. The vocabularies of embedding models and rerankers are really 267 to 271 rows shorter."""
+        """Make its configuration. Real vocabularies of embedding models and rerankers are 267 to 271 rows shorter."""
         shape = SHAPES[self.size]
         # An embedding model has no head.
         shape = shape._replace(tied=shape.tied or self.task == "embedding")
@@ -99,17 +99,17 @@ class KnownModel:
 
 
 def shaped_config(shape: Shape, positions: int, source: str, **others: int) -> ModelConfig:
-    """The configuration of a released model; arguments as for `shaped_values`. source: what messages call it."""
+    """Make the configuration of a released model. Arguments as for `shaped_values`; messages call it `source`."""
     return ModelConfig.from_dict(shaped_values(shape, positions, **others), source)
 
 
 def shaped_values(shape: Shape, positions: int, **others: int) -> dict[str, Any]:
-    """config.json of a released model, as far as it says what is computed.
+    """Make the part of a released model's config.json that determines what is computed.
 
     Args:
-        shape: its own part.
+        shape: the values that differ between models.
         positions: max_position_embeddings.
-        others: values in place of those that all released models have.
+        others: other values that replace those of the released models.
     """
     experts = {
         "model_type": MODEL_TYPE,
@@ -165,31 +165,32 @@ KNOWN: Final = (
     KnownModel("Qwen3-Coder-30B-A3B-Instruct", "30B-A3B", positions=262144, forms=("FP8",)),
     KnownModel("Qwen3-235B-A22B", "235B-A22B", forms=("FP8", "GPTQ-Int4", GGUF), other_names=("235b",)),
 )
-"""The table, as of the autumn of 2025. Everything else about known models is made from it."""
+"""The released models as of autumn 2025. Everything else about known models is made from this table."""
 
 
 class Named(NamedTuple):
-    """What a name stands for: a model, and the repository that has it in the form that was named."""
+    """A model that a name stands for, and the repository that has it in the named form."""
 
     model: KnownModel
     hub_id: str
 
 
 def find_known(name: str) -> Named | None:
-    """The released model that a name stands for, in any spelling: "1.7B", "qwen3:1.7b", "Qwen3-1.7B",
-    "qwen/qwen3-1.7b", "4b-awq". None: no such name.
+    """Find the released model that a name stands for, in any spelling. None: the name is unknown.
+
+    Spellings are such as "1.7B", "qwen3:1.7b", "Qwen3-1.7B", "qwen/qwen3-1.7b" and "4b-awq".
     """
     return _BY_KEY.get(_key(name))
 
 
 def canonical(name: str) -> str:
-    """The hub id of a released model, whatever its spelling; other names as they are."""
+    """Return the hub id of a released model, in whatever spelling it is given; other names stay unchanged."""
     found = find_known(name)
     return name if found is None else found.hub_id
 
 
 def nearest_known(name: str) -> str | None:
-    """The name of the released model that a name is a misspelling of, or has something behind: "1.7b-q4_K_M"."""
+    """Return the released model that a name misspells or extends, such as "1.7b-q4_K_M"; None: none is near."""
     key = _key(name)[:64]
     begun = [each for each in _BY_KEY if key.startswith(f"{each}-")]
     near = max(begun, key=len) if begun else nearest(key, tuple(_BY_KEY), least=0.75)
@@ -197,7 +198,7 @@ def nearest_known(name: str) -> str | None:
 
 
 def _key(name: str) -> str:
-    """A name without what differs between spellings."""
+    """Reduce a name to what all spellings of it share."""
     key = re.sub(r"[\s:_]+", "-", name.strip().lower().removesuffix(":latest"))
     key = key.removeprefix(f"{OWNER.lower()}/")
     return key.removeprefix(PREFIX.lower())

@@ -1,4 +1,4 @@
-"""What every file of tensors has in common once its header has been read: a mapping, and the place of each tensor."""
+"""The common base of files of tensors: a mapping, and the place of each tensor in it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _NUMPY: Final[dict[str, np.dtype[Any]]] = {
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """One tensor of a file: safetensors dtype, shape, first and last byte + 1 relative to the file."""
+    """One tensor of a file: safetensors dtype, shape, and byte range [start, stop) in the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -57,10 +57,14 @@ class TensorEntry:
 
 
 class MappedTensors:
-    """An open file. Arrays that it hands out are read-only views of the mapping and keep it alive.
+    """An open file. Its arrays are read-only views of the mapping and keep it alive.
 
-    size, mtime_ns: when it was opened. header: bytes that change with the names, shapes and places of tensors. tensors:
-    by their names in the file.
+    Attributes:
+        path: its path.
+        size: bytes of the file when it was opened.
+        mtime_ns: its modification time when it was opened.
+        header: bytes that change with the names, shapes and places of tensors.
+        tensors: the tensors, by their names in the file.
     """
 
     path: Path
@@ -71,7 +75,7 @@ class MappedTensors:
     _map: mmap.mmap
 
     def check_size(self) -> None:
-        """Raise CheckpointError when the file has become shorter: reading its map there would end the process."""
+        """Raise CheckpointError when the file has become shorter. Reading a cut mapping would end the process."""
         size = self._map.size()
         if size < self.size:
             raise CheckpointError(
@@ -80,9 +84,10 @@ class MappedTensors:
             )
 
     def array(self, name: str) -> NDArray[Any]:
-        """The tensor in its shape, a view of the file: NumPy's type of the same name, or the bits of those it lacks.
+        """Return a tensor in its shape and NumPy's type of the same name, as a view of the file.
 
-        BF16 comes as uint16, 8-bit floats as uint8. Raises CheckpointError for a dtype that nobody reads.
+        BF16 comes as uint16 and 8-bit floats as uint8, the bits of types that NumPy lacks. Raises CheckpointError for
+        a dtype that is not supported.
         """
         entry = self.tensors[name]
         if entry.dtype not in _NUMPY:
@@ -92,11 +97,11 @@ class MappedTensors:
         return self.raw(name).view(_NUMPY[entry.dtype]).reshape(entry.shape)
 
     def raw(self, name: str) -> NDArray[np.uint8]:
-        """The bytes of a tensor; a view of the file."""
+        """Return the bytes of a tensor, a view of the file."""
         return self.between(self.tensors[name].start, self.tensors[name].stop)
 
     def between(self, start: int, stop: int) -> NDArray[np.uint8]:
-        """Bytes [start, stop); a view of the file."""
+        """Return bytes [start, stop), a view of the file."""
         self.check_size()
         return np.frombuffer(self._map, dtype=np.uint8, count=stop - start, offset=start)
 
@@ -109,4 +114,4 @@ class MappedTensors:
         try:
             self._map.madvise(advice, first, stop - first)
         except OSError:
-            return  # advice only: a kernel without huge pages for files says EINVAL
+            return  # it is only advice; a kernel without huge pages for files returns EINVAL

@@ -1,4 +1,4 @@
-"""Everything of a model but its weights: configuration, tokenizer, chat template, checked."""
+"""Everything of a model except its weights, checked: configuration, tokenizer, chat template."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qwen3cpu.errors import CheckpointError, ConfigError
 
 @dataclass(frozen=True)
 class ModelTexts:
-    """Everything of a model but its weights. `*_json` are the files as they are, b"{}" for an optional one missing."""
+    """Everything of a model except its weights. `*_json` are unchanged files, b"{}" for a missing optional one."""
 
     config_json: bytes
     config: ModelConfig
@@ -29,12 +29,12 @@ class ModelTexts:
     purpose: Purpose = GENERATION
 
     def for_purpose(self, purpose: Purpose, *, has_head: bool = False) -> ModelTexts:
-        """The texts of a model of another purpose.
+        """Return the texts of the same model for another purpose.
 
         Args:
-            purpose: the other.
-            has_head: whether its files hold the language model's head even if nobody needs it. When they do not, the
-                embedding takes its place, unread.
+            purpose: the new purpose.
+            has_head: whether the files hold the language model's head although the purpose does not need it. Without a
+                head, the configuration ties it to the embedding, where it is never read.
         """
         tied = self.config.tie_word_embeddings or not (has_head or purpose.needs_head)
         return replace(self, purpose=purpose, config=replace(self.config, tie_word_embeddings=tied))
@@ -49,13 +49,14 @@ def parse_texts(
     """Check the contents of config.json, generation_config.json, tokenizer.json and tokenizer_config.json.
 
     Args:
-        files: name -> contents; the first and the third must be there.
-        chat_template: of chat_template.jinja. It goes before the one in tokenizer_config.json, as in transformers.
+        files: name -> contents. config.json and tokenizer.json are required.
+        chat_template: contents of chat_template.jinja, which override tokenizer_config.json, as in transformers.
         source: what messages call the model.
         quant_methods: as for `ModelConfig.from_dict`.
 
     Raises:
-        CheckpointError: a file is missing or damaged; ConfigError for config.json and generation_config.json.
+        CheckpointError: a file is missing or damaged.
+        ConfigError: config.json or generation_config.json is damaged or not supported.
     """
     config = parse_config(files, source, quant_methods)
     generation_source = f"{source}: generation_config.json"
@@ -99,7 +100,7 @@ def _needed(files: Mapping[str, bytes], name: str, source: str) -> bytes:
 
 
 def _tokenizer(files: Mapping[str, bytes], source: str) -> bytes:
-    """tokenizer.json without a byte order mark. Raises CheckpointError when another kind of file is in its place."""
+    """Return tokenizer.json without a byte order mark. Raises CheckpointError when it is another kind of file."""
     data = _needed(files, "tokenizer.json", source)
     if kind := describe_kind(data[:START]):
         raise CheckpointError(f"{source}: tokenizer.json: expected JSON{kind}")
@@ -107,7 +108,7 @@ def _tokenizer(files: Mapping[str, bytes], source: str) -> bytes:
 
 
 def _template_in(tokenizer_config: Mapping[str, Any], source: str) -> str | None:
-    """The template of tokenizer_config.json: a string, or a list or object of named ones of which "default" counts."""
+    """Return the template of tokenizer_config.json: a string, or "default" in a list or object of named templates."""
     found = tokenizer_config.get("chat_template")
     if isinstance(found, list):
         found = {entry.get("name"): entry.get("template") for entry in found if _is_named(entry)}

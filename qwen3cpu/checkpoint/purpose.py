@@ -1,7 +1,8 @@
 """What a checkpoint was made for: to write text, to embed texts, or to score documents for a query.
 
-An embedding model or reranker is a Qwen3 like the others; files beside its weights say what it is: those of
-sentence-transformers (modules.json and what it names) in a folder, `qwen3.pooling_type` in a GGUF file.
+An embedding model or reranker has the architecture of other Qwen3 models, so files beside the weights tell its purpose.
+In a folder these are the files of sentence-transformers (modules.json and the files it names). A GGUF file has the key
+`qwen3.pooling_type`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ SEQUENCE_CLASSIFIER: Final = "Qwen3ForSequenceClassification"
 _NAME: Final = re.compile(r"rerank|embedding", re.IGNORECASE)
 
 ReadFile: TypeAlias = Callable[[str], bytes | None]
-"""read(name) gives the bytes of a file of a model folder; None: there is none."""
+"""read(name) returns the bytes of a file of a model folder; None: the file does not exist."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,13 @@ class Purpose:
 
     task: Task = "generation"
     prompts: Mapping[str, str] = field(default_factory=dict)
-    """Kind of text ("query", "document") -> what is put before such a text."""
+    """Kind of text ("query", "document") -> prefix of such texts."""
     max_length: int | None = None
-    """Tokens of a text at most, as far as the files say."""
+    """Most tokens of a text; None: the files do not say."""
     yes_no: tuple[int, int] | None = None
     """Rows of the head whose logits a reranker compares; None: those of the tokens "yes" and "no"."""
     own_head: bool = False
-    """Whether a reranker has a head of its own in place of the language model's."""
+    """Whether a reranker has a head of its own instead of the language model's."""
     score: NDArray[np.float32] | None = None
     """That head, once the weights are open: float32 [1, hidden_size] (one logit) or [2, hidden_size] (yes and no)."""
 
@@ -55,16 +56,16 @@ class Purpose:
         return self.task != "embedding" and not self.own_head
 
     def expect(self, task: Task, source: str) -> Purpose:
-        """Itself. Raises ArgumentError when the model is for another task."""
+        """Return the purpose itself. Raises ArgumentError when it is another task."""
         if self.task != task:
             raise ArgumentError(
                 f"{source}: expected a model made for {task}, found one made for {self.task}; load(..., task={task!r}) "
-                "uses a model for what its files do not say"
+                "uses a model for a task that its files do not name"
             )
         return self
 
     def chosen(self, task: Task | None, source: str) -> Purpose:
-        """The purpose when the user asks for a task. Raises ArgumentError when the files say another one."""
+        """Return the purpose for the task that the user asks for. Raises ArgumentError when the files name another."""
         if task is None or task == self.task:
             return self
         if self.task != "generation":
@@ -72,14 +73,14 @@ class Purpose:
         return Purpose(task)
 
     def by_name(self, name: str) -> Purpose:
-        """The purpose of a model of this name, which says what the files of some rerankers do not."""
+        """Return the purpose that a model's name tells, because the files of some rerankers do not tell it."""
         if self.task != "generation":
             return self
         found = _NAME.search(name)
         return self if found is None else Purpose("reranking" if found[0].lower() == "rerank" else "embedding")
 
     def to_json(self) -> bytes:
-        """For a packed file. `from_json` reads it."""
+        """Encode the purpose for a packed file. `from_json` reads it."""
         score = None if self.score is None else base64.b64encode(self.score.astype("<f4").tobytes()).decode("ascii")
         values = {
             "task": self.task,
@@ -93,7 +94,7 @@ class Purpose:
 
     @classmethod
     def from_json(cls, data: bytes, source: str) -> Purpose:
-        """Read what `to_json` wrote. Raises ConfigError naming `source` when it is anything else."""
+        """Read what `to_json` wrote. Raises ConfigError naming `source` for anything else."""
         values = parse_object(data, source, ConfigError)
         fields = Fields(values, source, ConfigError)
         task = values.get("task")
@@ -120,7 +121,7 @@ class Purpose:
 
 
 def check_task(task: object) -> None:
-    """Raise ArgumentError for a task that there is not; None is none."""
+    """Raise ArgumentError unless `task` is None or one of TASKS."""
     if task is not None:
         check_choice("task", task, TASKS)
 
@@ -130,15 +131,15 @@ GENERATION: Final = Purpose()
 
 
 def folder_purpose(config: Mapping[str, Any], read: ReadFile, source: str) -> Purpose:
-    """What the model in a folder was made for.
+    """Find out what the model in a folder was made for.
 
     Args:
         config: its config.json.
-        read: gives its other files.
+        read: reads its other files.
         source: what messages call the folder.
 
     Raises:
-        ConfigError: its files ask for a step that is not supported, such as a pooling that is not of the last token.
+        ConfigError: its files ask for a step that is not supported, such as another pooling than the last token's.
     """
     modules = read(MODULES)
     architectures = config.get("architectures")
@@ -154,7 +155,7 @@ def folder_purpose(config: Mapping[str, Any], read: ReadFile, source: str) -> Pu
 
 
 def _module_list(data: bytes, source: str) -> list[tuple[str, str]]:
-    """The modules of modules.json: (kind, folder) each. The kind is the last word of the Python class's name."""
+    """Read modules.json: a (kind, folder) for each module. The kind is the last part of the Python class's name."""
     values = parse_value(data, source, ConfigError)
     if not isinstance(values, list) or not all(isinstance(each, dict) for each in values):
         raise ConfigError(f"{source}: expected a list of modules, found {brief(values)}")
@@ -168,7 +169,7 @@ def _module_list(data: bytes, source: str) -> list[tuple[str, str]]:
 
 
 def _of_modules(modules: list[tuple[str, str]], read: ReadFile, source: str) -> Purpose | None:
-    """What a list of modules makes of a model; None for the transformer alone."""
+    """Return the purpose that a list of modules tells; None: the transformer alone."""
     task: Task | None = None
     yes_no = None
     for kind, folder in modules:
@@ -198,7 +199,7 @@ def _of_modules(modules: list[tuple[str, str]], read: ReadFile, source: str) -> 
 
 
 def _check_pooling(fields: Fields) -> None:
-    """Refuse everything but pooling of the last token, in the spelling of any version of sentence-transformers."""
+    """Raise ConfigError unless the last token is pooled, in the spelling of any version of sentence-transformers."""
     mode = fields.values.get("pooling_mode")
     if mode is None:
         chosen = [

@@ -1,4 +1,4 @@
-"""Rotary position embedding: its parameters in config.json and the frequencies (with YaRN) as transformers has them.
+"""Rotary position embedding: its parameters in config.json, and the same frequencies (with YaRN) as in transformers.
 
 Sources: RoFormer (arXiv 2104.09864), YaRN (arXiv 2309.00071), the conventions of transformers for config.json.
 """
@@ -33,7 +33,10 @@ _YARN_KEYS = {
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """YaRN. `attention_factor` of None is derived from the factor (and from both mscale values when both are given)."""
+    """Parameters of YaRN.
+
+    attention_factor: None: it is derived from the factor, and from both mscale values if both are given.
+    """
 
     factor: float
     original_max_position_embeddings: int
@@ -45,7 +48,7 @@ class RopeScaling:
     truncate: bool = True
 
     def scale(self) -> float:
-        """What cos and sin are multiplied by."""
+        """Return the factor on cos and sin."""
         if self.attention_factor is not None:
             return self.attention_factor
         if self.mscale and self.mscale_all_dim:
@@ -58,9 +61,10 @@ def _mscale(factor: float, mscale: float) -> float:
 
 
 def read_rope(config: Mapping[str, Any], source: str, max_position_embeddings: int) -> tuple[float, RopeScaling | None]:
-    """(rope_theta, YaRN or None) of a config.json in the old spelling (rope_theta, rope_scaling) or the one of
-    transformers 5 (rope_parameters). A key that the chosen type does not know is refused: ignoring it would change
-    the model without a word.
+    """Read (rope_theta, YaRN or None) from a config.json.
+
+    Both spellings are read: rope_theta with rope_scaling, and rope_parameters of transformers 5. Raises ConfigError,
+    also for a key that does not belong to the rope type, because ignoring it could silently change the model.
     """
     section = "rope_scaling" if config.get("rope_scaling") else "rope_parameters"
     given = config.get(section)
@@ -110,9 +114,9 @@ def _read_yarn(fields: Fields, config: Mapping[str, Any], max_position_embedding
     if "factor" not in fields.values:
         raise fields.fail("factor", "a number from 1 to 65536")
     factor = fields.optional_number("factor", 1.0, LARGEST_FACTOR)
-    if factor is None:  # null, as DeepSeek's configurations say it
+    if factor is None:  # null, as in DeepSeek's configurations
         factor = max_position_embeddings / original
-    # transformers takes a zero beta for an absent one.
+    # transformers treats a beta of zero as absent.
     beta_fast = fields.optional_number("beta_fast", 0.0, 1e6) or 32.0
     beta_slow = fields.optional_number("beta_slow", 0.0, 1e6) or 1.0
     if beta_fast < beta_slow:
@@ -130,10 +134,10 @@ def _read_yarn(fields: Fields, config: Mapping[str, Any], max_position_embedding
 
 
 def inverse_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None) -> NDArray[np.float32]:
-    """float32 [head_dim / 2], radians per position, rounded to float32 after the same steps as in transformers."""
+    """Return float32 [head_dim / 2], radians per position, rounded after the same steps as in transformers."""
     one = np.float32(1)
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
-    # The power in float64, rounded once: a float32 power is an ulp off in places that differ between CPUs.
+    # The power in float64, rounded once. A float32 power would be an ulp off in places that differ between CPUs.
     powers = np.power(np.float64(np.float32(theta)), exponents.astype(np.float64)).astype(np.float32)
     extrapolated: NDArray[np.float32] = one / powers
     if scaling is None:
@@ -149,7 +153,7 @@ def inverse_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None
 
 
 def _correction_range(head_dim: int, theta: float, scaling: RopeScaling) -> tuple[float, float]:
-    """The dimensions between which YaRN's ramp runs."""
+    """Return the dimensions between which YaRN's ramp runs."""
 
     def dimension(rotations: float) -> float:
         turns = scaling.original_max_position_embeddings / (rotations * 2 * math.pi)

@@ -1,7 +1,7 @@
-"""Reading one safetensors file through mmap, tensor by tensor, after checking every field of its header.
+"""Reads one safetensors file through mmap, tensor by tensor, after checking every field of its header.
 
-Source: the format description in the safetensors README. We read it ourselves because the library's reader copies each
-tensor, and because a damaged file must be reported by what exactly is wrong with it.
+Source: the format description in the safetensors README. The library's reader is not used, because it copies each
+tensor, and because a message about a damaged file must say exactly what is wrong.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LENGTH_BYTES: Final = 8
 
 
 class SafetensorsFile(MappedTensors):
-    """An open file."""
+    """An open safetensors file."""
 
     def __init__(self, path: Path) -> None:
         """Open and check `path`. Raises CheckpointError for anything that is not a whole safetensors file."""
@@ -46,10 +46,10 @@ class SafetensorsFile(MappedTensors):
 
 
 class SafetensorsStart(MappedTensors):
-    """The beginning of a file, of which nothing but the header can be read. It has no time."""
+    """The beginning of a file, with a whole header and no data that can be read. Its modification time is 0."""
 
     def __init__(self, start: Path, path: Path, size: int) -> None:
-        """Check the header that `start` holds as that of the file `path` of so many bytes. Raises CheckpointError."""
+        """Check the header in the file `start` as that of the whole file `path` of `size` bytes. CheckpointError."""
         self.path, self.size, self.mtime_ns = path, size, 0
         with open_regular(start) as file:
             self.header = _read_header(file.fileno(), size, path)
@@ -57,10 +57,10 @@ class SafetensorsStart(MappedTensors):
 
 
 def has_header(path: Path) -> bool:
-    """Whether the beginning of a safetensors file, which is all that a path holds, has its whole header."""
+    """Whether `path`, the beginning of a safetensors file, includes the whole header."""
     start = start_of(path, _LENGTH_BYTES)
     length = int.from_bytes(start, "little")
-    # A length that no file has is found when the header is read.
+    # An impossible length is reported when the header is read.
     return len(start) == _LENGTH_BYTES and (length > _MAX_HEADER_BYTES or _LENGTH_BYTES + length <= path.stat().st_size)
 
 
@@ -93,7 +93,7 @@ def _parse_header(header: bytes, size: int, path: Path) -> tuple[dict[str, str],
     tensors = {name: _parse_entry(name, entry, len(header), path) for name, entry in values.items()}
     unknown = {entry.dtype for entry in tensors.values()} - set(DTYPE_BYTES)
     if unknown:
-        _logger.warning("%s: it has tensors of %d unknown types, such as %s", path, len(unknown), brief(min(unknown)))
+        _logger.warning("%s: found tensors of %d unknown types, such as %s", path, len(unknown), brief(min(unknown)))
     _check_placement(tensors, len(header), size, path)
     return metadata, tensors
 
@@ -109,7 +109,7 @@ def _parse_entry(name: str, value: object, data_start: int, path: Path) -> Tenso
         raise CheckpointError(f"{where}: shape: expected a list of sizes, found {brief(shape)}")
     if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise CheckpointError(f"{where}: data_offsets: expected [begin, end], found {brief(offsets)}")
-    # A tensor of an unknown type is no fault as long as nobody reads it.
+    # A tensor of an unknown type is an error only when it is read.
     expected = math.prod(shape) * DTYPE_BYTES[dtype] if dtype in DTYPE_BYTES else offsets[1] - offsets[0]
     if offsets[1] - offsets[0] != expected:
         raise CheckpointError(
@@ -126,7 +126,7 @@ def _are_sizes(value: object) -> bool:
 
 
 def _check_placement(tensors: dict[str, TensorEntry], data_start: int, size: int, path: Path) -> None:
-    """As the format demands, the tensors cover the data without gaps or overlaps, to the end of the file."""
+    """Raise CheckpointError unless the tensors cover the data without gaps or overlaps, to the end of the file."""
     end, before = data_start, "the header"
     for name, entry in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].stop)):
         if entry.start < end:

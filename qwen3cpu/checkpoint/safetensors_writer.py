@@ -1,4 +1,4 @@
-"""Writes safetensors files tensor by tensor, in shards with an index where there is much of them."""
+"""Writes safetensors files tensor by tensor; large models become shards with an index."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ALIGNED: Final = 8
 
 
 class TensorToWrite(NamedTuple):
-    """A tensor: its safetensors dtype and shape, and what gives its values piece by piece, in that dtype."""
+    """A tensor to write: its safetensors dtype, its shape, and a function that yields its values in pieces."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -26,12 +26,15 @@ class TensorToWrite(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Bytes of the tensor."""
         return prod(self.shape) * DTYPE_BYTES[self.dtype]
 
 
 def write_model(folder: Path, tensors: Mapping[str, TensorToWrite], most_shard: int = MOST_SHARD) -> None:
-    """Write model.safetensors, or shards of at most `most_shard` bytes (a larger tensor alone) and their index."""
+    """Write model.safetensors, or shards of at most `most_shard` bytes and their index.
+
+    A tensor that is larger than `most_shard` gets a shard of its own.
+    """
     shards: list[dict[str, TensorToWrite]] = [{}]
     for name, tensor in tensors.items():
         if shards[-1] and sum(each.size for each in shards[-1].values()) + tensor.size > most_shard:

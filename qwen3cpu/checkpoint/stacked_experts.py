@@ -1,7 +1,7 @@
-"""All experts of a layer in one tensor, as mlx-lm stores them: each becomes a tensor of its own, a part of the file.
+"""Splits the stack of all experts of a layer, as mlx-lm stores it, into a tensor for each expert.
 
-`LAYER.mlp.switch_mlp.up_proj.weight` [experts, out, in] is what Qwen3MoeForCausalLM calls
-`LAYER.mlp.experts.N.up_proj.weight` [out, in]; scales and biases of a quantised one lie in the same way.
+`LAYER.mlp.switch_mlp.up_proj.weight` [experts, out, in] holds what Qwen3MoeForCausalLM calls
+`LAYER.mlp.experts.N.up_proj.weight` [out, in]. Scales and biases of quantised experts are stacked in the same way.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _MODULE: Final = re.compile(r"\.experts\.\d+\.")
 
 
 def split_stacks(file_of: dict[str, MappedTensors]) -> dict[str, MappedTensors]:
-    """Tensor name -> its file, with the parts NAME[0], NAME[1] and so on in place of a stack NAME.
+    """Return tensor name -> file, with parts NAME[0], NAME[1] and so on instead of a stack NAME.
 
-    The files get to know these parts.
+    The parts are added to the tensors of their files.
     """
     found: dict[str, MappedTensors] = {}
     for name, file in file_of.items():
@@ -42,11 +42,11 @@ def _part(entry: TensorEntry, number: int) -> TensorEntry:
 
 
 def expert_name(name: str) -> str:
-    """The name that Qwen3MoeForCausalLM gives a part of a stack; any other name stays."""
+    """Return the name that Qwen3MoeForCausalLM gives a part of a stack; any other name stays unchanged."""
     match = _PART.fullmatch(name)
     return name if match is None else f"{match[1]}experts.{match[3]}{match[2]}"
 
 
 def stack_of(module: str) -> str:
-    """The module of mlx-lm that a module of an expert is in; any other module stays."""
+    """Return the stack's module in mlx-lm for a module of an expert; any other module stays unchanged."""
     return _MODULE.sub(".switch_mlp.", module)

@@ -1,4 +1,4 @@
-"""The names of tensors in files of training tools, which put prefixes in front of a model's own names."""
+"""Finds a model's own tensor names in the files of training tools, which add prefixes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from qwen3cpu.checkpoint.stacked_experts import expert_name
 from qwen3cpu.errors import CheckpointError
 
-# Put around a module by torch.compile, DataParallel, FSDP and activation checkpointing: anywhere in a name.
+# Added by torch.compile, DataParallel, FSDP and activation checkpointing, anywhere in a name.
 _WRAPPERS: Final = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|module|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 # In front of the names of Qwen3Model: "model." of Qwen3ForCausalLM, "base_model." of PEFT, others of multimodal models.
 # Qwen3-Embedding's own files have nothing in front.
@@ -21,15 +21,15 @@ _ADAPTER: Final = re.compile(r"\.lora_[AB]\.|\.base_layer\.|\.lora_embedding_[AB
 
 
 def own_names(stored: Iterable[str], folder: Path) -> dict[str, str]:
-    """The name that Qwen3ForCausalLM gives a tensor -> the name in the files. Other tensors keep their names.
+    """Map the names that Qwen3ForCausalLM gives to tensors to the names in the files. Other tensors keep their names.
 
     Args:
         stored: the names in the files.
         folder: for messages.
 
     Raises:
-        CheckpointError: two tensors would get the same name, the layers of the model have two different prefixes, or
-            there are the tensors of a LoRA adapter that is not merged.
+        CheckpointError: two tensors would get the same name, or the model's tensors have different prefixes, or some
+            belong to a LoRA adapter that is not merged.
     """
     found: dict[str, str] = {}
     first: tuple[str, str] | None = None
@@ -56,12 +56,12 @@ def own_names(stored: Iterable[str], folder: Path) -> dict[str, str]:
 
 
 def own_name(name: str) -> str:
-    """The name that Qwen3ForCausalLM gives a tensor, whatever a training tool has put in front of it."""
+    """Return the name that Qwen3ForCausalLM gives a tensor, without the prefixes of training tools."""
     return _own_name(name)[0]
 
 
 def _own_name(name: str) -> tuple[str, str | None]:
-    """The name without prefixes, and the prefix of a tensor of the model's body."""
+    """Return the name without prefixes, and the prefix of a tensor of the model's body (else None)."""
     plain = expert_name(_WRAPPERS.sub("", name))
     if match := _BODY.fullmatch(plain):
         return f"model.{match[2]}", match[1]

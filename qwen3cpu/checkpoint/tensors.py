@@ -1,7 +1,7 @@
 """The tensors of a model: one table with a row for each, from which everything else about them follows.
 
-Shapes, names in GGUF files, the inputs that calibration looks at, the number of parameters, the memory plan and random
-weights all come from these rows. A tensor of another kind of layer is another row.
+Shapes, names in GGUF files, the inputs that calibration measures, the number of parameters, the memory plan and random
+weights all come from these rows. A new kind of layer needs only new rows.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from qwen3cpu.arguments import check_choice
 from qwen3cpu.checkpoint.experts import Experts
 
 EARLIER: Final = "q4s"
-"""What packed files and sessions of earlier versions call q4. Such files are read; none are written any more."""
+"""The format that packed files and sessions of earlier versions call q4. It can be read but not written."""
 NARROW: Final = "q4"
 WIDE: Final = "q8"
 TWICE: Final = "q4x2"
-"""The three formats of a model that is packed as NARROW: those of its matrices that would lose most are WIDE, and the
-head, or the embedding to which it is tied, is TWICE.
+"""The third format of a model that is packed as NARROW, beside WIDE.
 
-NARROW is also the only format that is rounded with regard to a matrix's inputs (quantization/gptq.py).
+Matrices that would lose most are WIDE. The head, or the embedding to which it is tied, is TWICE. NARROW is also the
+only format that is rounded with regard to a matrix's inputs (quantization/gptq.py).
 """
 Quant: TypeAlias = Literal["f32", "bf16", "q8", "q4", "q4a128", "q4a64", "q4a32"]
-"""QUANTS, for those who check types. A test compares the two."""
+"""QUANTS, for type checkers. A test compares the two."""
 QUANTS: Final[tuple[str, ...]] = tuple(name for name in _native.FORMATS if name not in (EARLIER, TWICE))
-"""What `quant=` may be."""
+"""Allowed values of `quant=`."""
 MATRIX_FORMATS: Final = (*QUANTS, TWICE)
-"""Formats of matrices that are written: those of a whole model, and that of heads alone."""
+"""Formats in which matrices are written: those of a whole model, and TWICE, which only heads have."""
 DEFAULT_QUANT: Final = NARROW
 KEEPING: Final = {128: "q4a128", 64: "q4a64", 32: "q4a32"}
-"""Columns of a group -> the format that keeps weights which somebody else has rounded to sixteen levels."""
+"""Columns of a group -> the format that keeps weights already rounded to at most sixteen levels."""
 
 EXPERTS: Final = "experts"
 """The input of the experts' down projections. It has a row for each token of an expert, not for each token."""
@@ -49,7 +49,10 @@ def check_quant(quant: str) -> None:
 
 
 def format_of_groups(columns: int | None) -> str:
-    """The format of a matrix whose weights stand in such groups of sixteen levels; None: in none. Else 8 bits."""
+    """Return the format that keeps groups of this many columns and sixteen levels; 8 bits if none does.
+
+    columns: of a group; None: the matrix has no such groups.
+    """
     if columns is not None:
         for own, name in KEEPING.items():
             if columns % own == 0:
@@ -58,7 +61,7 @@ def format_of_groups(columns: int | None) -> str:
 
 
 def read_format(name: str, *, earlier: bool) -> str:
-    """The weight format that a packed file or session calls so. earlier: it is of a version whose q4 is EARLIER."""
+    """Return the weight format that a packed file or session names. earlier: its version calls EARLIER q4."""
     return EARLIER if earlier and name == NARROW else name
 
 
@@ -66,7 +69,7 @@ def read_format(name: str, *, earlier: bool) -> str:
 
 
 class ModelShape(Protocol):
-    """What the rows ask of a configuration (ModelConfig in config.py)."""
+    """The values that the rows need from a configuration (ModelConfig in config.py)."""
 
     @property
     def hidden_size(self) -> int: ...
@@ -150,7 +153,7 @@ def _without_experts(config: ModelShape, layer: int | None) -> bool:
 
 
 def _float(quant: str, last_layer: bool) -> str:
-    """The rule of routers: a small error may choose another expert, and they are small."""
+    """The rule for routers. They are small, and a small error may choose another expert."""
     return "f32"
 
 
@@ -163,7 +166,7 @@ def _at_least_8_bits(quant: str, last_layer: bool) -> str:
 
 
 def _twice_4_bits(quant: str, last_layer: bool) -> str:
-    """The rule of the head.
+    """The rule for the head.
 
     Two parts of 4 bits have the precision of 8, and the first alone tells which logits may be among the largest.
     """
@@ -171,10 +174,10 @@ def _twice_4_bits(quant: str, last_layer: bool) -> str:
 
 
 def _at_least_8_bits_but_last(quant: str, last_layer: bool) -> str:
-    """The rule of v_proj.
+    """The rule for v_proj.
 
-    Grouped queries share few value heads, and every query adds up their rounding. 8 bits are 2 to 3 % more bytes and
-    take a seventh of the divergence away (docs/quality.md). The last layer's values are read by no other layer.
+    Grouped queries share few value heads, and every query adds up their rounding. 8 bits need 2 to 3 % more bytes and
+    remove a seventh of the divergence (docs/quality.md). No later layer reads the last layer's values.
     """
     return quant if last_layer else _at_least_8_bits(quant, last_layer)
 
@@ -182,12 +185,14 @@ def _at_least_8_bits_but_last(quant: str, last_layer: bool) -> str:
 class TensorRow(NamedTuple):
     """One row of the table.
 
-    name, gguf: in a Hugging Face checkpoint and in a GGUF file; in a layer, what comes after the layer's number.
-    size: (rows, cols) of a matrix, (length,) of a vector. reads: the input of the layer that the matrix is multiplied
-    with, as `_native.Model.run_layer` calls it. exists: whether a layer, or the
-    model outside the layers, has it. format: of a matrix, when packed.
-    copies: how many a layer has, None for one without a number. "{copy}" in `name` stands for the number; a GGUF file
-    has all copies in one tensor, whose first dimension they are.
+    Attributes:
+        name: in a Hugging Face checkpoint; in a layer, what follows the layer's number. "{copy}" is a copy's number.
+        gguf: the same in a GGUF file, where all copies are one tensor. Its first dimension is the copies.
+        size: (rows, cols) of a matrix, (length,) of a vector.
+        reads: the layer's input that the matrix multiplies, as `_native.Model.run_layer` calls it.
+        exists: whether a layer, or the model outside the layers, has the tensor.
+        format: rule for the format of a packed matrix.
+        copies: number of copies in a layer; None: one tensor without a number.
     """
 
     name: str
@@ -200,11 +205,11 @@ class TensorRow(NamedTuple):
     copies: Size | None = None
 
     def shape(self, config: ModelShape) -> tuple[int, ...]:
-        """Of one copy."""
+        """Return the shape of one copy."""
         return tuple(size(config) for size in self.size)
 
     def parameters(self, config: ModelShape, layer: int | None) -> int:
-        """Weights of all copies in a layer, or outside the layers; 0 where it is not there."""
+        """Count the weights of all copies in a layer, or outside the layers; 0 if the tensor does not exist."""
         copies = 1 if self.copies is None else self.copies(config)
         return prod(self.shape(config)) * copies if self.exists(config, layer) else 0
 
@@ -273,7 +278,7 @@ AFTER_LAYERS: Final = (
     TensorRow("model.norm.weight", "output_norm.weight", (_hidden,), "norm"),
     TensorRow(HEAD, "output.weight", (_vocab, _hidden), "head", exists=_with_own_head, format=_twice_4_bits),
 )
-"""The order is that of the forward pass, in which packed files have matrices and, behind them, vectors."""
+"""The order of all rows is that of the forward pass. Packed files have matrices, then vectors, in this order."""
 ROWS: Final = {row.name: row for row in (*BEFORE_LAYERS, *IN_LAYER, *AFTER_LAYERS)}
 
 
@@ -283,7 +288,7 @@ ROWS: Final = {row.name: row for row in (*BEFORE_LAYERS, *IN_LAYER, *AFTER_LAYER
 class Tensor(NamedTuple):
     """One tensor of a model.
 
-    row: of the table. layer: its number, None outside the layers. copy: which of `copies`, None where there is one.
+    row: of the table. layer: its number; None: outside the layers. copy: number of the copy; None: there is only one.
     """
 
     row: TensorRow
@@ -294,33 +299,33 @@ class Tensor(NamedTuple):
 
     @property
     def name(self) -> str:
-        """In a Hugging Face checkpoint."""
+        """Its name in a Hugging Face checkpoint."""
         name = self.row.name if self.copy is None else self.row.name.format(copy=self.copy)
         return name if self.layer is None else f"{LAYERS}{self.layer}.{name}"
 
     @property
     def gguf_name(self) -> str:
-        """Of the tensor of a GGUF file that it is in."""
+        """The name of the GGUF tensor that contains it."""
         return self.row.gguf if self.layer is None else f"{GGUF_LAYERS}{self.layer}.{self.row.gguf}"
 
     @property
     def gguf_shape(self) -> tuple[int, ...]:
-        """Of that tensor."""
+        """The shape of the GGUF tensor that contains it."""
         return self.shape if self.copy is None else (self.copies, *self.shape)
 
     @property
     def is_matrix(self) -> bool:
-        """Whether it is packed in a weight format; vectors stay in float32."""
+        """Whether it is a matrix, which is packed in a weight format. Vectors stay in float32."""
         return len(self.shape) == 2
 
     def format(self, quant: str, config: ModelShape) -> str:
-        """The weight format of a matrix in a model that is packed as `quant`."""
+        """Return the weight format of this matrix in a model that is packed as `quant`."""
         row = ROWS[HEAD] if self.name == logits_matrix(config) else self.row
         return row.format(quant, self.layer == config.num_hidden_layers - 1)
 
 
 def tensors_of(config: ModelShape) -> Iterator[Tensor]:
-    """Every tensor of a model, in the order of the table."""
+    """Yield every tensor of a model, in the order of the table."""
     yield from _expand(BEFORE_LAYERS, config)
     for layer in range(config.num_hidden_layers):
         yield from tensors_of_layer(config, layer)
@@ -328,7 +333,7 @@ def tensors_of(config: ModelShape) -> Iterator[Tensor]:
 
 
 def tensors_of_layer(config: ModelShape, layer: int) -> Iterator[Tensor]:
-    """Every tensor of one layer."""
+    """Yield every tensor of one layer."""
     return _expand(IN_LAYER, config, layer)
 
 
@@ -345,17 +350,17 @@ def _expand(rows: Sequence[TensorRow], config: ModelShape, layer: int | None = N
 
 
 def matrix_shapes(config: ModelShape) -> dict[str, tuple[int, int]]:
-    """Name -> (rows, cols) of every weight matrix, in the order of the forward pass; no head when it is tied."""
+    """Return name -> (rows, cols) of every weight matrix, in the order of the forward pass. A tied head is left out."""
     return {each.name: (each.shape[0], each.shape[1]) for each in tensors_of(config) if each.is_matrix}
 
 
 def vector_lengths(config: ModelShape) -> dict[str, int]:
-    """Name -> length of every norm weight and of the biases that the configuration has."""
+    """Return name -> length of every norm weight and every bias that the configuration has."""
     return {each.name: each.shape[0] for each in tensors_of(config) if not each.is_matrix}
 
 
 def matrices_by_input(config: ModelShape, layer: int) -> dict[str, list[str]]:
-    """Each input of a layer, as `_native.Model.run_layer` calls it -> the matrices that it is multiplied with.
+    """Return input of a layer, as `_native.Model.run_layer` calls it -> the matrices that multiply it.
 
     Inputs and matrices are in the order in which a pass needs them.
     """
@@ -367,7 +372,7 @@ def matrices_by_input(config: ModelShape, layer: int) -> dict[str, list[str]]:
 
 
 def input_sizes(config: ModelShape) -> dict[str, int]:
-    """Each input of any layer -> its columns."""
+    """Return input of a layer -> its columns, for the inputs of all layers."""
     found: dict[str, int] = {}
     for layer in range(config.num_hidden_layers):
         for row in IN_LAYER:
@@ -377,18 +382,18 @@ def input_sizes(config: ModelShape) -> dict[str, int]:
 
 
 def vocabulary_matrices(config: ModelShape) -> set[str]:
-    """The names of embedding and head, which have a row for each token. All other matrices are in layers."""
+    """Return the names of embedding and head, which have a row for each token. All other matrices are in layers."""
     rows = (*BEFORE_LAYERS, *AFTER_LAYERS)
     return {row.name for row in rows if row.role in ("embedding", "head") and row.exists(config, None)}
 
 
 def logits_matrix(config: ModelShape) -> str:
-    """The name of the matrix that makes the logits: the head, or the embedding to which it is tied."""
+    """Return the name of the matrix that computes the logits: the head, or the embedding to which it is tied."""
     return EMBEDDING if config.tie_word_embeddings else HEAD
 
 
 def count_parameters(config: ModelShape) -> int:
-    """Number of weights; a tied embedding counts once."""
+    """Return the number of weights; a tied embedding counts once."""
     layers = range(config.num_hidden_layers)
     others = sum(row.parameters(config, None) for row in (*BEFORE_LAYERS, *AFTER_LAYERS))
     return others + sum(row.parameters(config, layer) for layer in layers for row in IN_LAYER)

@@ -1,7 +1,8 @@
-"""Reading one file of torch.save (pytorch_model.bin) through mmap, after checking all that it says.
+"""Reads one file of torch.save (pytorch_model.bin) through mmap, after checking all of its metadata.
 
-It is a ZIP archive without compression: `NAME/data.pkl` has the names and shapes (torch_pickle.py), `NAME/data/KEY` the
-bytes of each storage, so tensors are used where they lie. Files from before torch 1.6 are no archives and are refused.
+The file is a ZIP archive without compression. `NAME/data.pkl` has the names and shapes (torch_pickle.py), and
+`NAME/data/KEY` the bytes of a storage, so tensors are read without a copy. Files from before torch 1.6 are not archives
+and are refused.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _ZIP: Final = b"PK\x03\x04"
 
 
 class TorchFile(MappedTensors):
-    """An open file."""
+    """An open file of torch.save."""
 
     def __init__(self, path: Path) -> None:
         """Open and check `path`. Raises CheckpointError for anything that is not a whole file of tensors."""
@@ -54,7 +55,7 @@ class TorchFile(MappedTensors):
 
 
 def _read_archive(file: BinaryIO, path: Path, size: int) -> tuple[dict[str, tuple[int, int]], bytes, bytes]:
-    """(place of each storage: first byte and size, the pickle, what tells this archive from others)."""
+    """Return (storage -> (first byte, size), the pickle, a listing that identifies this archive)."""
     try:
         with zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
@@ -86,7 +87,7 @@ def _read_archive(file: BinaryIO, path: Path, size: int) -> tuple[dict[str, tupl
 
 
 def _first_byte(file: BinaryIO, info: zipfile.ZipInfo, path: Path, size: int) -> int:
-    """Where the bytes of a member begin: behind its own header, whose length may differ from the directory's."""
+    """Return the first byte of a member's data. It follows the member's own header, which may be longer than listed."""
     file.seek(info.header_offset)
     header = file.read(_LOCAL_HEADER)
     if len(header) < _LOCAL_HEADER or not header.startswith(_ZIP):

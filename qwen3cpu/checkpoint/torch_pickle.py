@@ -1,7 +1,7 @@
-"""The pickle inside a file of torch.save, read without running what it names.
+"""Reads the pickle inside a file of torch.save without executing it.
 
-A pickle is a program. This reads the few instructions with which torch writes dictionaries of tensors, makes a plain
-record of each tensor, and refuses all others, so a file can neither import nor call anything.
+A pickle is a program. This reader knows only the few instructions with which torch writes dictionaries of tensors, and
+makes a plain record of each tensor. It refuses all other instructions, so a file can neither import nor call anything.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STORAGES: Final = {
     "Float8_e4m3fnStorage": "F8_E4M3",
     "Float8_e5m2Storage": "F8_E5M2",
 }
-"""Name in the module torch -> dtype of safetensors."""
+"""Name of a storage class in the module torch -> dtype of safetensors."""
 _MARK: Final = object()
 
 
@@ -44,9 +44,15 @@ class _Storage(NamedTuple):
 
 
 class PickledTensor(NamedTuple):
-    """A tensor: dtype of safetensors, shape, and the elements of which storage it is, from `first` on.
+    """A tensor, which is a view of a storage.
 
-    key: of the storage, which has `elements` of them. stride: in elements.
+    Attributes:
+        dtype: of safetensors.
+        key: of the storage.
+        elements: number of elements in the storage.
+        first: the storage's element at which the tensor begins.
+        shape: of the tensor.
+        stride: in elements.
     """
 
     dtype: str
@@ -58,7 +64,7 @@ class PickledTensor(NamedTuple):
 
 
 def read_tensors(data: bytes, source: str) -> dict[str, PickledTensor]:
-    """The tensors of a pickled dictionary, by name. Raises CheckpointError for anything else."""
+    """Read the tensors of a pickled dictionary, by name. Raises CheckpointError for anything else."""
     reader = _Reader(source)
     try:
         for opcode, argument, _ in pickletools.genops(data):
@@ -77,7 +83,7 @@ def read_tensors(data: bytes, source: str) -> dict[str, PickledTensor]:
 
 
 class _Reader:
-    """A stack machine of the instructions that are allowed."""
+    """A stack machine for the allowed instructions."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -85,12 +91,12 @@ class _Reader:
         self._memo: dict[int, Any] = {}
 
     def result(self) -> Any:
-        """What is left at the end."""
+        """Return the single value that is left on the stack."""
         (found,) = self._stack
         return found
 
     def take(self, name: str, argument: Any) -> None:
-        """Carry out one instruction."""
+        """Execute one instruction."""
         if name in ("PROTO", "FRAME"):
             return
         if name in ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE"):
@@ -129,7 +135,7 @@ class _Reader:
             raise CheckpointError(f"{self._source}: expected tensors, found the pickle instruction {name}")
 
     def _marked(self) -> list[Any]:
-        """Everything above the last mark, taken from the stack."""
+        """Remove everything above the last mark from the stack, and return it."""
         mark = max(place for place, each in enumerate(self._stack) if each is _MARK)
         items = self._stack[mark + 1 :]
         del self._stack[mark:]
@@ -138,13 +144,13 @@ class _Reader:
     def _list(self) -> list[Any]:
         found = self._stack[-1]
         if not isinstance(found, list):
-            raise TypeError("an item for something that is no list")
+            raise TypeError("an item is appended to something that is not a list")
         return found
 
     def _set(self, items: list[Any]) -> None:
         target = self._stack[-1]
         keys = items[::2]
-        # A tuple of tuples as a key could take for ever to hash.
+        # Only strings, because hashing a key of nested tuples could take practically for ever.
         if not isinstance(target, dict) or len(items) % 2 or not all(isinstance(key, str) for key in keys):
             raise CheckpointError(f"{self._source}: expected a dictionary with names as keys, found another")
         target.update(zip(keys, items[1::2], strict=True))
@@ -154,16 +160,16 @@ class _Reader:
         return _Global(str(module), str(name))
 
     def _storage(self, about: Any) -> _Storage:
-        """A storage from ("storage", type, key, device, count)."""
+        """Make a storage from ("storage", type, key, device, count)."""
         kind, type_, key, _, count = about
         if kind != "storage" or not isinstance(key, str) or as_whole(count) is None:
-            raise TypeError("a reference to something that is no storage")
+            raise TypeError("a persistent id does not name a storage")
         if not isinstance(type_, _Global) or type_.module != "torch" or type_.name not in _STORAGES:
             raise CheckpointError(f"{self._source}: expected a storage of numbers, found {brief(type_)}")
         return _Storage(_STORAGES[type_.name], key, count)
 
     def _call(self, function: Any, arguments: Any) -> Any:
-        """What the few functions of torch's own files would return."""
+        """Return what one of the few functions in torch's own files would return."""
         if function == ("collections", "OrderedDict") and arguments == ():
             return {}
         if function == ("torch._utils", "_rebuild_parameter") and isinstance(arguments[0], PickledTensor):
@@ -172,7 +178,7 @@ class _Reader:
             storage, first, shape, stride = arguments[:4]
             sizes = (first, *shape, *stride)
             if not isinstance(storage, _Storage) or any(as_whole(each) is None or each < 0 for each in sizes):
-                raise TypeError("a tensor of something that is no storage")
+                raise TypeError("a tensor is made of something that is not a storage")
             return PickledTensor(*storage, first, tuple(shape), tuple(stride))
         called = ".".join(function) if isinstance(function, _Global) else brief(function)
         raise CheckpointError(f"{self._source}: expected tensors only, found a call of {called}; it is not carried out")

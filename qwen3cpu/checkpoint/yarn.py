@@ -1,8 +1,8 @@
-"""Contexts longer than a model was trained on: which rotary scaling (YaRN) a call of `load` gets.
+"""Chooses the rotary scaling (YaRN) for contexts longer than a model was trained on.
 
-Source: the authors' model cards. They name 32,768 positions as the trained length, for which the released config.json
-says 40,960 (a prompt of 8,192 beside the answer), YaRN for more, a factor of "context / 32,768" and not more than the
-texts at hand need, and have tried it up to 131,072.
+Source: the authors' model cards. The trained length is 32,768 positions; the released config.json says 40,960, which
+leaves room for a prompt of 8,192 beside the answer. For longer contexts the authors recommend YaRN with a factor of
+"context / 32,768", not larger than the texts need. They have tried it up to 131,072 positions.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _logger = logging.getLogger("qwen3cpu")
 _RELEASED: Final = 40960
 _TRAINED: Final = 32768
 _TRIED_FACTOR: Final = 4.0
-_MOST: Final = 1 << 30  # positions, as config.json may say
+_MOST: Final = 1 << 30  # positions; config.json has the same limit
 
 
 def longest_context(config: ModelConfig) -> int:
-    """Positions that a model was made for; with YaRN also what its factor stretches the original ones to."""
+    """Return the positions that a model was made for, or to which its YaRN factor stretches them if that is more."""
     if config.rope_scaling is None:
         return config.max_position_embeddings
     stretched = int(config.rope_scaling.factor * config.rope_scaling.original_max_position_embeddings)
@@ -35,10 +35,10 @@ def longest_context(config: ModelConfig) -> int:
 def scaled_config(
     config: ModelConfig, context: int | None, rope_scaling: Mapping[str, Any] | None, source: str
 ) -> ModelConfig:
-    """The configuration to run with, for `load`'s arguments `context` and `rope_scaling`; `source` names the model.
+    """Return the configuration to run with, for `load`'s arguments `context` and `rope_scaling`.
 
-    A context beyond what the model was made for turns YaRN on, with the least factor that reaches it, and a warning in
-    the log. Raises ArgumentError for a rope_scaling that is not understood and for a context that it does not reach.
+    A context beyond what the model was made for turns YaRN on, with the least factor that reaches it. The log then has
+    a warning that names `source`. Raises ArgumentError for an invalid rope_scaling, and for a context beyond its reach.
     """
     if rope_scaling is not None:
         config = _with_scaling(config, rope_scaling)
@@ -47,7 +47,7 @@ def scaled_config(
         return config
     if rope_scaling is not None or config.rope_scaling is not None:
         where = "rope_scaling" if rope_scaling is not None else "the model's rope_scaling"
-        raise ArgumentError(f"context: expected at most {longest} positions, to which {where} reaches, found {context}")
+        raise ArgumentError(f"context: expected at most {longest} positions, the reach of {where}, found {context}")
     trained = config.max_position_embeddings
     if trained == _RELEASED:
         trained = _TRAINED
@@ -55,10 +55,10 @@ def scaled_config(
     if factor > LARGEST_FACTOR or context > _MOST:
         most = min(int(trained * LARGEST_FACTOR), _MOST)
         raise ArgumentError(f"context: expected at most {most} positions, found {context}")
-    tried = "" if factor <= _TRIED_FACTOR else f" Nothing is known of factors above {_TRIED_FACTOR:g}."
+    tried = "" if factor <= _TRIED_FACTOR else f" Factors above {_TRIED_FACTOR:g} have not been tried."
     _logger.warning(
         "%s was trained on %d positions; YaRN with factor %g stretches them to the context of %d. Answers to short "
-        "texts may suffer a little: use no longer context than needed.%s",
+        "texts may suffer a little, so use no longer context than needed.%s",
         source,
         trained,
         factor,
@@ -69,7 +69,7 @@ def scaled_config(
 
 
 def _with_scaling(config: ModelConfig, rope_scaling: Mapping[str, Any]) -> ModelConfig:
-    """The configuration with `rope_scaling` as it stands in a config.json, in place of its own."""
+    """Replace the configuration's rope_scaling by another, which is spelled as in a config.json."""
     if not isinstance(rope_scaling, Mapping) or not rope_scaling:
         raise ArgumentError(f"rope_scaling: expected an object as in config.json, found {rope_scaling!r}")
     values = {"rope_theta": config.rope_theta, "rope_scaling": dict(rope_scaling)}

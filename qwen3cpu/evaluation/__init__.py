@@ -1,1 +1,1 @@
-"""Measures what a weight format costs (perplexity, KL divergence); the class for the lm-evaluation-harness."""
+"""Measures what a weight format costs (perplexity, KL divergence), and connects to the lm-evaluation-harness."""

@@ -1,4 +1,4 @@
-"""How likely a model finds given continuations of given beginnings, many side by side: what benchmarks ask."""
+"""Scores given continuations of given beginnings, many at once, as benchmarks need it."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ class ContinuationScore:
 def score_continuations(
     model: Model, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], *, most_running: int = 16
 ) -> Iterator[tuple[int, ContinuationScore]]:
-    """Score the second part of each pair of token ids after the first. Each score is what it is alone.
+    """Score the second part of each pair of token ids after the first. A score does not depend on the other pairs.
 
     A beginning that several pairs share is processed once.
 
     Args:
-        model: scores.
+        model: the model that scores.
         pairs: (beginning, continuation), neither empty.
-        most_running: different beginnings that are processed side by side.
+        most_running: number of different beginnings that are processed at once.
 
     Returns:
-        (index of the pair, its score), as they are done.
+        (index of the pair, its score), in the order of completion.
 
     Raises:
-        ArgumentError: an empty part, an id outside the vocabulary.
+        ArgumentError: an empty part, or an id outside the vocabulary.
         ContextLengthError: a pair does not fit into the context.
     """
     sharing: dict[tuple[int, ...], list[int]] = {}
@@ -85,7 +85,7 @@ def _score_group(
     pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
     jobs: Sequence[tuple[int, int, TokenSequence]],
 ) -> Iterator[tuple[int, ContinuationScore]]:
-    """Scores for (index of a pair, last id of its beginning, sequence that holds the rest of it)."""
+    """Yield the scores for jobs (index of a pair, last id of its beginning, sequence with the rest of it)."""
     with ExitStack() as stack:
         forks = []
         for index, last, shared in jobs:
@@ -107,7 +107,7 @@ def _score_group(
 
 @dataclass
 class _Job:
-    """Ids to append to a sequence, and the tokens whose logits are wanted after each of them; None for no logits."""
+    """Ids to append to a sequence, and the token to score after each of them. targets: None: no logits are needed."""
 
     sequence: TokenSequence
     ids: Sequence[int]
@@ -116,7 +116,7 @@ class _Job:
 
 
 def _passes(engine: Engine, jobs: Iterable[_Job]) -> Iterator[tuple[_Job, int, NDArray[np.float32]]]:
-    """Process all jobs, up to CHUNK tokens in a pass: (job, offset of its first new id, its logits), piece by piece."""
+    """Process all jobs, up to CHUNK tokens in a pass; yields (job, offset of its first new id, logits) by piece."""
     waiting = deque(job for job in jobs if job.ids)
     while waiting:
         pieces: list[tuple[_Job, int, Sequence[int]]] = []

@@ -1,6 +1,6 @@
 """The model class for EleutherAI's lm-evaluation-harness (lm-eval). Importing this module registers it as "qwen3cpu".
 
-Users import it, and start the harness's command line, by way of `qwen3cpu.lm_eval`.
+Users import `qwen3cpu.lm_eval`, which also starts the harness's command line.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 try:
-    import lm_eval.models  # noqa: F401  registers the harness's own models, which it else does only while it has none
+    import lm_eval.models  # noqa: F401  registers the harness's own models; it does so itself only while it has none
     from lm_eval.api.model import TemplateLM
     from lm_eval.api.registry import register_model
     from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
@@ -39,12 +39,12 @@ class Qwen3CpuLM(TemplateLM):  # type: ignore[misc, unused-ignore]
         pretrained: whatever `load` takes.
         quant, kv, threads, rope_scaling: as for `load`.
         max_length: positions of the context; default: the model's own.
-        batch_size: requests side by side; "auto" is 16. Results do not depend on it.
+        batch_size: number of concurrent requests; "auto" is 16. Results do not depend on it.
         enable_thinking: whether the chat template lets the model think. Answers are returned without the reasoning.
-        max_gen_toks: new tokens where a task does not say.
-        prefix_token_id: what a text without a context begins with; default, as in the harness's own class for
-            transformers: the tokenizer's bos_token, else its eos_token.
-        device, max_batch_size: what the harness hands to every model; without effect.
+        max_gen_toks: most new tokens, for tasks that do not set it.
+        prefix_token_id: first token of a text without a context. Default, as in the harness's class for transformers:
+            the tokenizer's bos_token, else its eos_token.
+        device, max_batch_size: ignored; the harness passes them to every model.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Qwen3CpuLM(TemplateLM):  # type: ignore[misc, unused-ignore]
         self._thinking = bool(enable_thinking)
         self._prefix = prefix_token_id
 
-    # What the harness asks of every model
+    # The interface of the harness's models
 
     @property
     def eot_token_id(self) -> int:
@@ -84,7 +84,7 @@ class Qwen3CpuLM(TemplateLM):  # type: ignore[misc, unused-ignore]
 
     @property
     def prefix_token_id(self) -> int:
-        """What a text without a context begins with."""
+        """The first token of a text without a context."""
         if self._prefix is not None:
             return self._prefix
         tokenizer = self.model.tokenizer
@@ -93,11 +93,11 @@ class Qwen3CpuLM(TemplateLM):  # type: ignore[misc, unused-ignore]
 
     @property
     def tokenizer_name(self) -> str:
-        """For the names of the harness's caches."""
+        """The name in the harness's caches."""
         return self.model.source.replace("/", "__")
 
     def get_model_info(self) -> dict[str, Any]:
-        """For the harness's record of results."""
+        """Describe the model for the harness's record of results."""
         return {
             "model_num_parameters": self.model.config.parameters(),
             "model_dtype": self.model.quant,
@@ -107,11 +107,11 @@ class Qwen3CpuLM(TemplateLM):  # type: ignore[misc, unused-ignore]
         }
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
-        """The text of the checkpoint's template, for the harness's record; None when none is to be used."""
+        """Return the checkpoint's template for the harness's record; None: no template is used."""
         return self.model.chat_template if chat_template else None
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """The rendered messages; without a generation prompt the last message, an answer, is left open."""
+        """Render the messages. Without a generation prompt the last message, an answer, is left open."""
         text = self.model.render(chat_history, thinking=self._thinking, add_generation_prompt=add_generation_prompt)
         if not add_generation_prompt:
             last = chat_history[-1]["content"].strip()
@@ -119,7 +119,7 @@ class Qwen3CpuLM(TemplateLM):  # type: ignore[misc, unused-ignore]
         return text
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Ids; spellings of control tokens become these, because rendered messages are text here."""
+        """Encode a text. Control tokens are recognised, because rendered messages come as text."""
         return self.model.tokenizer.encode(string, control_tokens=True)
 
     # Requests
@@ -128,7 +128,7 @@ class Qwen3CpuLM(TemplateLM):  # type: ignore[misc, unused-ignore]
         self, requests: list[tuple[tuple[str, str] | None, list[int], list[int]]], disable_tqdm: bool = False, **_: Any
     ) -> list[tuple[float, bool]]:
         pairs = [self._fitting(context, continuation) for _, context, continuation in requests]
-        results: list[tuple[float, bool]] = [(0.0, True)] * len(requests)  # what an empty continuation gets
+        results: list[tuple[float, bool]] = [(0.0, True)] * len(requests)  # the score of an empty continuation
         scored = [index for index, (_, continuation) in enumerate(pairs) if continuation]
         with tqdm(total=len(requests), disable=disable_tqdm, desc="Running loglikelihood requests") as bar:
             bar.update(len(requests) - len(scored))
@@ -142,8 +142,8 @@ class Qwen3CpuLM(TemplateLM):  # type: ignore[misc, unused-ignore]
         return results
 
     def _fitting(self, context: list[int], continuation: list[int]) -> tuple[list[int], list[int]]:
-        """The pair with the end of a context that is too long."""
-        # The last token of a continuation is only predicted, so that it takes no position.
+        """Return the pair, with only the end of the context if it is too long."""
+        # The last token of a continuation is only predicted, so it takes no position.
         room = self.max_length + 1 - len(continuation)
         if room < 1:
             raise ArgumentError(
@@ -154,7 +154,7 @@ class Qwen3CpuLM(TemplateLM):  # type: ignore[misc, unused-ignore]
         return context[-room:], continuation
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
-        """The log-likelihood of each whole text, in windows of the context."""
+        """Return the log-likelihood of each whole text, computed in windows of the context's length."""
         texts = [request.args[0] for request in requests]
         windows: list[tuple[int, tuple[tuple[str, str] | None, list[int], list[int]]]] = []
         for index, text in enumerate(texts):
@@ -170,7 +170,7 @@ class Qwen3CpuLM(TemplateLM):  # type: ignore[misc, unused-ignore]
         return totals
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        """The answer to each prompt, up to the first of its stop strings; reasoning is left out."""
+        """Return the answer to each prompt, up to its first stop string and without reasoning."""
         results = [""] * len(requests)
         with tqdm(total=len(requests), disable=disable_tqdm, desc="Running generate_until requests") as bar:
             for indices in _grouped(requests, lambda request: repr(sorted(request.args[1].items(), key=str))):
@@ -187,7 +187,7 @@ class Qwen3CpuLM(TemplateLM):  # type: ignore[misc, unused-ignore]
         return results
 
     def _prompt(self, text: str, room: int) -> list[int]:
-        """The ids of a prompt, or their end when they leave no room for the answer."""
+        """Return the ids of a prompt, or only their end if they leave no room for the answer."""
         ids = self.tok_encode(text) or [self.prefix_token_id]
         if room < 1:
             raise ArgumentError(
@@ -199,10 +199,10 @@ class Qwen3CpuLM(TemplateLM):  # type: ignore[misc, unused-ignore]
 
 
 def generation_options(task: Mapping[str, Any], max_gen_toks: int) -> dict[str, Any]:
-    """The options of `generate_batch` for a task's `generation_kwargs`.
+    """Convert a task's `generation_kwargs` to options of `generate_batch`.
 
     Raises:
-        ArgumentError: a setting that is not known.
+        ArgumentError: an unknown setting.
     """
     given = {name: value for name, value in task.items() if value is not None}
     until = given.pop("until", [])
@@ -218,7 +218,7 @@ def generation_options(task: Mapping[str, Any], max_gen_toks: int) -> dict[str, 
 
 
 def _grouped(requests: Sequence[Any], key: Callable[[Any], str]) -> Iterable[list[int]]:
-    """Indices of the requests that have the same key."""
+    """Return groups of the indices of requests with the same key."""
     groups: dict[str, list[int]] = {}
     for index, request in enumerate(requests):
         groups.setdefault(key(request), []).append(index)
@@ -226,7 +226,7 @@ def _grouped(requests: Sequence[Any], key: Callable[[Any], str]) -> Iterable[lis
 
 
 def main() -> None:
-    """The harness's own command line."""
+    """Run the harness's own command line."""
     from lm_eval.__main__ import cli_evaluate
 
     cli_evaluate()

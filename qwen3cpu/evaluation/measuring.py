@@ -1,4 +1,4 @@
-"""Measures what a weight format costs a model, by what the model is for."""
+"""Measures what a weight format costs a model, with the metrics for the model's task."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AnyQuality: TypeAlias = Quality | EmbeddingQuality | RerankingQuality
 
 REFERENCE: Final = "bf16"
 PARTS: Final = {"generation": (20, WINDOW), "embedding": (200, 64), "reranking": (20, 128)}
-"""Task -> windows or passages of a text, and tokens of each, by default."""
+"""Task -> default number of windows or passages, and tokens of each."""
 
 
 def measure(
@@ -37,15 +37,15 @@ def measure(
     """Compare models with a reference of the same kind on the beginning of a text.
 
     Args:
-        models: what each is called in the results (its `quant`) -> model.
+        models: name in the results (the `quant`) -> model.
         reference: the same model in its own precision.
-        text: taken as it is. Shorter than `windows` windows: as many whole ones as it has.
-        windows: at most; default: see PARTS.
+        text: used without changes. A shorter text gives as many whole windows as it has.
+        windows: most windows; default: see PARTS.
         window: tokens of each, an even number from 4; default: see PARTS.
-        progress: shows how far it is.
+        progress: shows the progress.
 
     Raises:
-        ArgumentError: sizes that make no sense, a text that is too short, models with other vocabularies.
+        ArgumentError: invalid sizes, a text that is too short, or models with other vocabularies.
     """
     most, length = PARTS[reference.task]
     most, length = most if windows is None else windows, length if window is None else window
@@ -68,9 +68,9 @@ def measure_source(
     cache: bool = True,
     progress: Progress | None = None,
 ) -> list[AnyQuality]:
-    """`measure` of a checkpoint in several weight formats against itself in bf16, one format in memory at a time.
+    """Compare a checkpoint in several weight formats with itself in bf16. One format is in memory at a time.
 
-    source, threads, task, cache: as for `load`; the rest and what is raised: as for `measure`.
+    source, threads, task, cache: as for `load`. Other arguments and errors: as for `measure`.
     """
     reference = load(source, REFERENCE, threads=threads, task=task, cache=False, progress=progress)
     results: list[AnyQuality] = []

@@ -1,4 +1,4 @@
-"""Compares a user's own checkpoint with transformers: prompts, logits, greedy answers, perplexity; with a receipt."""
+"""Compares a checkpoint with transformers (prompts, logits, greedy answers, perplexity), and writes a receipt."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from qwen3cpu.system.instruction_sets import chosen_isa
 from qwen3cpu.system.progress_bar import Progress
 
 CLOSE: Final = 2e-4
-"""Logits of two float32 implementations may differ by this share of the largest one of their position: they add the
-same numbers in another order."""
+"""Allowed difference of logits, as a share of the largest logit at a position. Two float32 implementations add the same
+numbers in different orders."""
 CLOSE_PERPLEXITY: Final = 1e-3
-"""Share by which their perplexities may differ: errors of logits have both signs, and the mean of many is small."""
+"""Allowed relative difference of perplexities. Errors of logits have both signs, so the mean of many is small."""
 _WEATHER: Final = {
     "type": "function",
     "function": {
@@ -47,7 +47,7 @@ _CALL: Final = {"type": "function", "function": {"name": "get_weather", "argumen
 
 @dataclass(frozen=True)
 class Conversation:
-    """What a prompt is made of."""
+    """The input of a prompt."""
 
     name: str
     messages: Sequence[Mapping[str, Any]]
@@ -93,26 +93,26 @@ class Check:
 
 @dataclass(frozen=True)
 class Parity:
-    """What a comparison has found. weights_read_by: "transformers" or "qwen3cpu"."""
+    """The result of a comparison. weights_read_by: "transformers" or "qwen3cpu"."""
 
     source: str
     fingerprint: str
     weights_read_by: str
     checks: list[Check] = field(default_factory=list)
     quality: Quality | None = None
-    """Of the format that is used, beside our float32, on the text that was given."""
+    """Quality of the model's format compared with float32, both by this package, on the given text."""
 
     @property
     def good(self) -> bool:
-        """Whether everything is as it should be."""
+        """Whether all checks have passed."""
         return all(check.good for check in self.checks)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to a dictionary for JSON."""
         return {"good": self.good, **asdict(self)}
 
     def receipt(self) -> str:
-        """A page in Markdown."""
+        """Format the result as a page in Markdown."""
         lines = [f"# {self.source} beside transformers", ""]
         lines.append(
             f"qwen3cpu {VERSION} ({chosen_isa()}), transformers {version('transformers')}, torch {version('torch')}, "
@@ -143,7 +143,10 @@ class Parity:
 
 @dataclass
 class Theirs:
-    """What transformers makes of a conversation. logits: [len(answer), vocab_size], of which each token was taken."""
+    """What transformers computes for a conversation.
+
+    logits: [len(answer), vocab_size], those from which each token of the answer was chosen.
+    """
 
     text: str
     ids: list[int]
@@ -165,21 +168,22 @@ def compare(
 ) -> Parity:
     """Compare a model with transformers.
 
-    Both run one after the other, so that memory holds one of them in float32 at a time.
+    They run one after the other, so that only one of them is in memory in float32.
 
     Args:
-        source: a folder, a GGUF file or a hub id. What transformers cannot read itself it gets from our reader.
+        source: a folder, a GGUF file or a hub id. If transformers cannot read the weights, it gets those that this
+            package reads.
         quant: format whose cost on `text` is measured; default: the model's own.
         text: for perplexity; None: it is not measured.
         windows: as for `evaluation.quality.evaluate`.
-        window: the same.
+        window: likewise.
         tokens: of each greedy answer.
         threads: as for `load`.
-        cache: the same.
-        progress: shows how far it is.
+        cache: likewise.
+        progress: shows the progress.
 
     Raises:
-        ArgumentError: torch or transformers is missing; a packed file; a model that writes no text.
+        ArgumentError: torch or transformers is missing; a packed file; a model that does not write text.
         CheckpointError, ConfigError, DownloadError: as for `load`.
     """
     from qwen3cpu.evaluation.transformers_side import TransformersModel
@@ -193,7 +197,7 @@ def compare(
         raise ArgumentError(f"{name}: expected a model that writes text, found one for {texts.purpose.task}")
     plain = path.is_dir() and b"quantization" not in texts.config_json
     if plain and texts.config.tie_word_embeddings:
-        # A head that is missing would be random numbers in transformers.
+        # transformers would fill a missing head with random numbers.
         plain = read_folder_config(path).tie_word_embeddings
     found = Parity(name, opened.weights.fingerprint(), "transformers" if plain else "qwen3cpu")
     with_template = texts.chat_template is not None
@@ -227,7 +231,7 @@ def compare(
 
 
 def check_conversation(asked: Conversation, theirs: Theirs, ours: Model) -> list[Check]:
-    """Prompt, ids, logits and greedy answer of a conversation. ours: in float32."""
+    """Check prompt, ids, logits and greedy answer of a conversation. ours: the model in float32."""
     rendered = ours.render(asked.messages, asked.tools, asked.thinking)
     request = ours.answerer.request(asked.messages, tools=asked.tools, thinking=asked.thinking)
     ids = ours.answerer.encode(asked.messages, request)
@@ -241,7 +245,7 @@ def check_conversation(asked: Conversation, theirs: Theirs, ours: Model) -> list
     checks.append(
         Check(f"logits of {asked.name}", away <= CLOSE, f"at most {away:.1e} of the largest (allowed {CLOSE:.0e})")
     )
-    # Where two tokens are as likely as rounding can tell, either may come.
+    # If two tokens are equally likely within the error of rounding, either may be chosen.
     places, taken = np.arange(len(mine)), mine.argmax(1)
     apart = np.abs(theirs.logits[places, theirs.answer] - theirs.logits[places, taken]) / largest
     other = np.flatnonzero(taken != theirs.answer)
@@ -263,7 +267,7 @@ def _check_perplexity(theirs: float, mine: float) -> Check:
 
 
 def _perplexity(side: Any, text: str, windows: int, window: int) -> float:
-    """As `evaluate` computes it: over the second half of each window."""
+    """Compute the perplexity over the second half of each window, as `evaluate` does."""
     ids = side.encode(text)
     count = min(windows, len(ids) // window)
     if count == 0:

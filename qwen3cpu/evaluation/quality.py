@@ -1,8 +1,8 @@
-"""What a weight format costs: the divergence of its predictions from those of the unrounded weights on a text.
+"""Measures what a weight format costs: how its predictions on a text differ from those of the unrounded weights.
 
-The text is cut into windows of one length that are read each on its own; tokens of the second half of a window are
-scored, so that each has at least half a window before it. KL, perplexity and agreement are as llama.cpp's perplexity
-tool defines them.
+The text is cut into windows of equal length, which are read independently. Only the tokens in the second half of a
+window are scored, so each has at least half a window before it. KL, perplexity and agreement are defined as in
+llama.cpp's perplexity tool.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ WINDOW: Final = 512
 
 @dataclass(frozen=True)
 class FormatNumbers:
-    """What the numbers of every kind of model begin with: the format, its bytes, and what it is compared with."""
+    """The numbers that all kinds of models have: the format, its bytes, and the format of the reference."""
 
     quant: str
     weight_bytes: int
     reference: str
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to a dictionary for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Quality(FormatNumbers):
-    """The numbers of one format; divergences KL(reference || format) in nats, over all scored positions.
+    """The numbers of one format. Divergences are KL(reference || format) in nats, over all scored positions.
 
-    same_top: share of positions (0..1) where format and reference find the same token likeliest.
+    same_top: share of positions (0..1) where format and reference have the same likeliest token.
     """
 
     windows: int
@@ -64,15 +64,15 @@ def evaluate(
     """Compare models with a reference on the first windows of a text.
 
     Args:
-        models: what each is called in the results (its `quant`) -> model.
+        models: name in the results (the `quant`) -> model.
         reference: the same model in its own precision.
-        text: taken as it is. Shorter than `windows` windows: as many whole ones as it has.
-        windows: at most.
+        text: used without changes. A shorter text gives as many whole windows as it has.
+        windows: most windows.
         window: tokens of each, an even number from 4.
-        progress: advanced by one a window.
+        progress: advances by one for each window.
 
     Raises:
-        ArgumentError: sizes that make no sense, a text of less than one window, models with other vocabularies.
+        ArgumentError: invalid sizes, a text of less than one window, or models with other vocabularies.
     """
     if windows < 1 or window < 4 or window % 2:
         raise ArgumentError(f"windows: expected at least 1 of an even length from 4, found {windows} of {window}")
@@ -125,7 +125,7 @@ class _Tally:
         self._surprise = 0.0
 
     def add(self, p: NDArray[np.float32], q: NDArray[np.float32], targets: NDArray[np.int64]) -> None:
-        """Log-probabilities [n, vocab_size] of reference and model, and the tokens [n] that came."""
+        """Add log-probabilities [n, vocab_size] of reference (p) and model (q), and the tokens [n] of the text."""
         self.kl.append(np.einsum("ij,ij->i", np.exp(p), p - q, dtype=np.float64))
         self.positions += len(targets)
         self.same += int((p.argmax(1) == q.argmax(1)).sum())
@@ -136,7 +136,7 @@ class _Tally:
 
 
 def _second_half(model: Model, ids: Sequence[int]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-    """(log-probabilities [n, vocab_size], the next tokens [n]) of scored positions, a part of a window at a time."""
+    """Yield (log-probabilities [n, vocab_size], next tokens [n]) of scored positions, a part of a window at a time."""
     tokens = np.array(ids, np.int64)
     half = len(ids) // 2
     for start, logits in model.engine.every_logit(ids[:-1]):

@@ -1,6 +1,6 @@
 """The quality receipt of a packed file: what its rounding costs on a text, measured once and kept with the weights.
 
-It stands in the header, under its seal; the data behind it is copied unchanged.
+It is part of the sealed header. Writing it copies the data unchanged.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _TEXTS: Final = {"quant", "reference", *_ABOUT}
 
 
 def read_receipt(file: PackedFile) -> dict[str, Any] | None:
-    """What was measured as a dictionary, with `text`, the name of the text, and `text_sha256`; None: nothing was.
+    """Read the receipt as a dictionary with the numbers, `text` (name of the text) and `text_sha256`. None: no receipt.
 
-    Raises CheckpointError when it is not what `write_receipt` writes.
+    Raises CheckpointError for anything that `write_receipt` does not write.
     """
     text = file.metadata.get(_KEY)
     if text is None:
@@ -41,7 +41,7 @@ def read_receipt(file: PackedFile) -> dict[str, Any] | None:
 
 
 def write_receipt(path: Path, quality: AnyQuality, text_name: str, text_sha256: str) -> None:
-    """Store a receipt in a packed file, replaced whole. Raises CheckpointError, OSError of the file system."""
+    """Store a receipt in a packed file, which is replaced atomically. Raises CheckpointError, OSError."""
     header = PackedFile(path).header
     receipt = quality.to_dict() | {"text": text_name, "text_sha256": text_sha256}
     with path.open("rb") as old, replacing(path) as new:

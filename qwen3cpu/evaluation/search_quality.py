@@ -1,7 +1,7 @@
-"""What a weight format costs a model for search: how far its vectors turn, or its scores move, and what changes places.
+"""Measures what a weight format costs a model for search: changes of vectors or scores, and of their order.
 
-The text is cut into passages of so many tokens. An embedding model makes a vector of each. A reranker scores them for
-questions: the question is the first half of a passage, and the documents are the second halves of all.
+The text is cut into passages of equal length. An embedding model makes a vector of each. For a reranker, a question is
+the first half of a passage, and the documents are the second halves of all passages.
 """
 
 from __future__ import annotations
@@ -19,18 +19,22 @@ from qwen3cpu.model import Model
 from qwen3cpu.system.progress_bar import Progress
 
 NEAREST: Final = 10
-"""Neighbours of a passage that are compared, if there are so many others."""
+"""Neighbours of a passage that are compared, or all other passages if there are fewer."""
 QUESTIONS: Final = 20
-"""Of a reranker, at most: as many times all passages are scored."""
+"""Most questions for a reranker. For each of them all passages are scored."""
 
 
 @dataclass(frozen=True)
 class EmbeddingQuality(FormatNumbers):
     """The numbers of one format of an embedding model.
 
-    mean_cosine, cosine_1: of the angles between a passage's vectors by format and reference, the mean and the lowest
-    percentile. same_nearest: share of passages (0..1) whose nearest other passage is the same. same_neighbours: share
-    of the ten nearest that are the same.
+    Attributes:
+        passages: number of passages.
+        window: tokens of each.
+        mean_cosine: mean cosine between a passage's vectors by format and reference.
+        cosine_1: first percentile of these cosines.
+        same_nearest: share of passages (0..1) whose nearest other passage is the same.
+        same_neighbours: share of the ten nearest that are the same.
     """
 
     passages: int
@@ -45,9 +49,14 @@ class EmbeddingQuality(FormatNumbers):
 class RerankingQuality(FormatNumbers):
     """The numbers of one format of a reranker.
 
-    mean_difference, difference_99: of the scores (0..1) by format and reference, the mean and the 99th percentile of
-    their distances. same_first: share of questions (0..1) with the same document first. rank_correlation: Kendall's tau
-    of the orders, the mean over the questions; 1 is the same order.
+    Attributes:
+        questions: number of questions.
+        passages: number of passages.
+        window: tokens of each.
+        mean_difference: mean absolute difference of the scores (0..1) by format and reference.
+        difference_99: 99th percentile of these differences.
+        same_first: share of questions (0..1) with the same document first.
+        rank_correlation: Kendall's tau of the orders, the mean over the questions; 1 is the same order.
     """
 
     questions: int
@@ -62,7 +71,7 @@ class RerankingQuality(FormatNumbers):
 def evaluate_embedding(
     models: Mapping[str, Model], reference: Model, text: str, *, windows: int, window: int, progress: Progress | None
 ) -> list[EmbeddingQuality]:
-    """Compare embedding models with a reference on the first passages of a text. As `evaluate` of quality.py."""
+    """Compare embedding models with a reference on the first passages of a text. See `evaluate` in quality.py."""
     passages = _passages(models, reference, text, windows, window)
     vectors = _vectors(reference, passages, progress)
     results = []
@@ -89,7 +98,7 @@ def evaluate_embedding(
 def evaluate_reranking(
     models: Mapping[str, Model], reference: Model, text: str, *, windows: int, window: int, progress: Progress | None
 ) -> list[RerankingQuality]:
-    """Compare rerankers with a reference on the first passages of a text. As `evaluate` of quality.py."""
+    """Compare rerankers with a reference on the first passages of a text. See `evaluate` in quality.py."""
     passages = _passages(models, reference, text, windows, window)
     expected = _scores(reference, passages, progress)
     results = []
@@ -116,7 +125,7 @@ def evaluate_reranking(
 def _passages(
     models: Mapping[str, Model], reference: Model, text: str, windows: int, window: int
 ) -> list[tuple[str, str]]:
-    """The two halves of each passage."""
+    """Cut a text into passages, and return the two halves of each."""
     if windows < 2 or window < 4 or window % 2:
         raise ArgumentError(f"windows: expected at least 2 of an even length from 4, found {windows} of {window}")
     tokenizer = reference.tokenizer
@@ -140,20 +149,20 @@ def _vectors(model: Model, passages: list[tuple[str, str]], progress: Progress |
 
 
 def _neighbours(vectors: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Places [passages, count] of the nearest other passages, the nearest first."""
+    """Return the indices [passages, count] of the nearest other passages, the nearest first."""
     cosines = vectors @ vectors.T
     np.fill_diagonal(cosines, -np.inf)
     return np.argsort(-cosines, axis=1, kind="stable")[:, :count]
 
 
 def _scores(model: Model, passages: list[tuple[str, str]], progress: Progress | None) -> NDArray[np.float64]:
-    """Of the documents for each question, [questions, passages]."""
+    """Return the scores of the documents for each question, [questions, passages]."""
     documents = [second for _, second in passages]
     return np.stack([model.rerank(first, documents, progress=progress).scores for first, _ in passages[:QUESTIONS]])
 
 
 def _kendall(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Kendall's tau of two lists of scores; a pair that is equal in both is in the same order."""
+    """Return Kendall's tau of two lists of scores. A pair that is tied in both counts as the same order."""
     above = np.triu_indices(len(first), 1)
     signs = [np.sign(each[:, None] - each)[above] for each in (first, second)]
     return float(np.where(signs[0] == signs[1], 1, signs[0] * signs[1]).mean())

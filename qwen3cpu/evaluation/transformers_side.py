@@ -1,4 +1,4 @@
-"""A model as transformers computes it, in float32: the reference that `qwen3cpu verify --reference` compares with."""
+"""Runs a model in transformers, in float32: the reference for `qwen3cpu verify --reference`."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class TransformersModel:
     """Tokenizer and model of transformers.
 
     Args:
-        folder: a model folder whose weights are not quantised, read by transformers itself; None for any other model.
+        folder: a model folder whose weights are not quantised, which transformers reads itself. None: other models.
         texts: of the model.
-        weights: of the model, for models that transformers cannot read: it gets these values then.
+        weights: of the model. They are used if `folder` is None.
     """
 
     def __init__(self, folder: Path | None, texts: ModelTexts, weights: WeightSource) -> None:
@@ -48,28 +48,28 @@ class TransformersModel:
             else:
                 self._model = transformers.AutoModelForCausalLM.from_pretrained(place, local_files_only=True, **options)
         self._model.eval()
-        # In place of the checkpoint's: no end token and no penalty, the likeliest token each time.
+        # Replaces the checkpoint's settings: no end token, no penalty, and always the likeliest token.
         self._model.generation_config = transformers.GenerationConfig(do_sample=False, pad_token_id=0)
 
     def render(self, messages: Sequence[Mapping[str, Any]], tools: Any, thinking: bool) -> tuple[str, list[int]]:
-        """The prompt that the chat template makes, and its token ids."""
+        """Return the prompt that the chat template makes, and its token ids."""
         text: str = self._tokenizer.apply_chat_template(
             list(messages), tools=tools, tokenize=False, add_generation_prompt=True, enable_thinking=thinking
         )
         return text, self.encode(text)
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of a text, with no others around them."""
+        """Return the token ids of a text, without added special tokens."""
         return list(self._tokenizer.encode(text, add_special_tokens=False))
 
     def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        """The logits after every one of `ids`: float32 [len(ids), vocab_size]."""
+        """Return the logits after every one of `ids`: float32 [len(ids), vocab_size]."""
         with torch.no_grad():
             found: NDArray[np.float32] = self._model(torch.tensor([list(ids)]), use_cache=False).logits[0].numpy()
         return found
 
     def greedy(self, ids: Sequence[int], count: int) -> list[int]:
-        """`count` tokens, each the likeliest after all before."""
+        """Return `count` tokens by greedy decoding."""
         with torch.no_grad():
             given = torch.tensor([list(ids)])
             found = self._model.generate(given, attention_mask=torch.ones_like(given), max_new_tokens=count)
@@ -77,7 +77,7 @@ class TransformersModel:
 
 
 def _write_texts(folder: Path, texts: ModelTexts) -> None:
-    """The files of a model folder that are no weights; the configuration says nothing of quantisation."""
+    """Write the files of a model folder except the weights. The configuration gets no quantisation settings."""
     config = json.loads(texts.config_json)
     for name in ("quantization_config", "quantization"):
         config.pop(name, None)
@@ -89,7 +89,7 @@ def _write_texts(folder: Path, texts: ModelTexts) -> None:
 
 
 def _filled(folder: Path, weights: WeightSource, options: Mapping[str, Any]) -> Any:
-    """A model of the folder's configuration that has the given weights."""
+    """Make a model with the folder's configuration and the given weights."""
     config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
     factory: Any = transformers.AutoModelForCausalLM
     model = factory.from_config(config, **options)

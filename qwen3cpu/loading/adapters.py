@@ -1,4 +1,4 @@
-"""The adapters of a loaded model: from files to what the engine adds to its products, and their names."""
+"""Loads LoRA adapters into the engine's form, and keeps those of one model by name."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class NamedAdapter:
     """An adapter of a model.
 
     Attributes:
-        name: by which callers ask for it.
-        path: of its folder or file.
+        name: what callers ask for it by.
+        path: its folder or file.
         adapter: its weights.
     """
 
@@ -49,7 +49,7 @@ class Adapters(Mapping[str, NamedAdapter]):
 
     Args:
         checkpoint: the model's weights.
-        engine: runs it.
+        engine: runs the model.
     """
 
     def __init__(self, checkpoint: Checkpoint, engine: Engine) -> None:
@@ -69,20 +69,20 @@ class Adapters(Mapping[str, NamedAdapter]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all of them in memory."""
+        """Bytes of all adapters in memory."""
         return sum(named.adapter.nbytes for named in tuple(self._named.values()))
 
     def load(self, name: str, path: str | os.PathLike[str], *, replace: bool = False) -> NamedAdapter:
         """Read an adapter and give it a name.
 
         Args:
-            name: of letters, digits and any of . _ - + @ /, which no other adapter of the model has.
+            name: up to 200 letters, digits and any of `. _ - + @ /`. It must be free unless `replace` is set.
             path: a PEFT folder, or a GGUF file.
-            replace: let it take the name of another. Answers that have begun go on with that one.
+            replace: replace the adapter that has this name. Answers that have begun keep using the old one.
 
         Raises:
             AdapterError, CheckpointError: it is missing or damaged, or not for this model; the message says why.
-            ArgumentError: a name that is taken or not allowed.
+            ArgumentError: a name that is taken or not allowed, or a model that does not write text.
         """
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ArgumentError(
@@ -106,7 +106,7 @@ class Adapters(Mapping[str, NamedAdapter]):
             raise ArgumentError(f"adapters: expected a name that is free, found {name!r}, which {self[name].path} has")
 
     def unload(self, name: str) -> None:
-        """Take a name away. Answers that use the adapter go on with it; its memory is freed after the last of them.
+        """Unload an adapter. Answers that use it keep using it; its memory is freed after the last of them.
 
         Raises:
             ArgumentError: no adapter has this name.
@@ -116,14 +116,14 @@ class Adapters(Mapping[str, NamedAdapter]):
             self._named.pop(name, None)
 
     def close(self) -> None:
-        """Give the memory of all of them back. For a model whose engine is closed."""
+        """Free the memory of all adapters. The engine must be closed first."""
         with self._lock.held():
             for named in self._named.values():
                 named.adapter.give_back()
             self._named.clear()
 
     def get_adapter(self, name: str) -> Adapter:
-        """The adapter of a name. ArgumentError, with the names that there are, when there is none."""
+        """Return the adapter of a name. Raises ArgumentError, which lists the loaded names, when none has it."""
         named = self._named.get(name) if isinstance(name, str) else None
         if named is None:
             known = ", ".join(sorted(self._named)) or "none: load(..., adapters={name: path}) loads them"
@@ -132,7 +132,7 @@ class Adapters(Mapping[str, NamedAdapter]):
 
 
 def make_adapter(contents: AdapterContents, checkpoint: Checkpoint, engine: Engine) -> Adapter:
-    """The engine's form of an adapter: float32 beside a model in f32, else bfloat16."""
+    """Convert an adapter to the engine's form: float32 for a model in f32, else bfloat16."""
     return _Maker(contents, checkpoint, engine).adapter()
 
 
@@ -164,15 +164,15 @@ class _Maker:
             if tensor.name in changed and (tensor.copy is not None or tensor.row.role == "router"):
                 raise AdapterError(
                     f"{self._contents.path}: expected changes of attention, norms, embedding, head and dense layers, "
-                    f"found one of {tensor.name} (`qwen3cpu merge` works it into the weights)"
+                    f"found one of {tensor.name} (`qwen3cpu merge` merges it into the weights)"
                 )
 
     def _own_name(self, name: str) -> str:
-        """Of the matrix in this model: the head may be the embedding."""
+        """Return the name of the matrix in this model. A tied head is the embedding."""
         return logits_matrix(self._checkpoint.config) if name == HEAD else name
 
     def _change(self, names: list[str]) -> None:
-        """Matrices that read the same input."""
+        """Collect the changes of matrices that read the same input."""
         rows: list[NDArray[np.float32]] = []
         for name in names:
             change, whole = self._contents.low_rank.get(name), self._whole(name)
@@ -203,7 +203,7 @@ class _Maker:
         return scaled
 
     def _factor(self, name: str, change: LowRank, base: PackedMatrix) -> NDArray[np.float32] | None:
-        """Of DoRA: the magnitude over the norm of each row of the changed matrix, as the engine has the matrix."""
+        """Return DoRA's factors: magnitude over norm of each changed row, with the matrix in the engine's format."""
         if change.magnitude is None:
             return None
         columns = self._packed(name, np.ascontiguousarray(change.a.T), kept=False)
@@ -211,15 +211,17 @@ class _Maker:
         factor: NDArray[np.float32] = change.magnitude / norms
         if not np.isfinite(factor).all():
             row = int(np.flatnonzero(~np.isfinite(factor))[0])
-            raise AdapterError(f"{self._contents.path}: {name}: expected rows that are not zero, found row {row} is")
+            raise AdapterError(
+                f"{self._contents.path}: {name}: expected rows that are not zero, found zeros in row {row}"
+            )
         return factor
 
     def _own(self, name: str) -> PackedMatrix:
-        """The model's matrix; the head may be the embedding."""
+        """Return the model's matrix. A tied head is the embedding."""
         return self._checkpoint.matrices[self._own_name(name)]
 
     def _whole(self, name: str) -> PackedMatrix | None:
-        """A matrix in the place of the model's own, in its format; None when there is none, or it is the same."""
+        """Return the whole matrix that replaces the model's, in its format. None: there is none, or it is equal."""
         stored = self._contents.whole.get(name)
         if stored is None:
             return None
@@ -247,6 +249,6 @@ class _Maker:
 
 
 def check_adapters(adapters: object) -> None:
-    """Raise ArgumentError unless it is None, or a mapping such as `load` takes."""
+    """Raise ArgumentError unless `adapters` is None or a mapping of names to paths, as `load` takes it."""
     if adapters is not None and not isinstance(adapters, Mapping):
         raise ArgumentError(f"adapters: expected names with paths, found {type(adapters).__name__}")

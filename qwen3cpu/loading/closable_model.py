@@ -1,4 +1,4 @@
-"""The life of a loaded model: it is closed and gives its memory back, or it is pickled and loaded again."""
+"""The lifetime of a loaded model: closing frees its memory, and pickling loads it again elsewhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class ClosableModel(DescribedModel):
-    """`close`, `with`, pickling, and what is shown of a model. `qwen3cpu.Model` has them."""
+    """Gives `qwen3cpu.Model` its `close`, `with`, pickling and text for display."""
 
     adapters: Adapters
     answerer: Answerer
@@ -47,10 +47,10 @@ class ClosableModel(DescribedModel):
         self.close()
 
     def close(self) -> None:
-        """Give the memory back: weights, KV caches, adapters. Every later use raises ClosedModelError.
+        """Free the memory of weights, KV caches and adapters. Every later use raises ClosedModelError.
 
-        A forward pass that another thread runs is waited for. Answers that are running raise ClosedModelError at their
-        next step, and so do conversations. Closing a model twice is allowed.
+        Closing waits for a forward pass that another thread runs. Answers that are running raise ClosedModelError at
+        their next step, and so do conversations. Closing a model twice is allowed.
         """
         with suppress(ClosedModelError):
             source, checkpoint = self.source, self._checkpoint
@@ -62,7 +62,7 @@ class ClosableModel(DescribedModel):
             close_object(self, source)
 
     def draft_with(self, small: ClosableModel) -> None:
-        """Let a smaller model draft answers; it belongs to this one from now on. ArgumentError: it cannot."""
+        """Let a smaller model draft answers. This model owns and closes it. ArgumentError: the two do not fit."""
         try:
             use_draft_model(self.answerer, small.answerer, (self.source, small.source))
         except ArgumentError:
@@ -71,7 +71,7 @@ class ClosableModel(DescribedModel):
         self.draft_model = small
 
     def draft_from(self, path: str | os.PathLike[str] | None) -> None:
-        """Let answers be drafted from a file of texts, if any. DraftFileError: it is damaged, or of other tokens."""
+        """Draft answers from a file of texts, unless it is None. DraftFileError: it is damaged, or of other tokens."""
         if path is not None:
             draft_from_file(self.answerer, path, self.source)
 

@@ -15,9 +15,9 @@ _ROWS: Final = 1024
 
 
 def column_norms(embedding: PackedMatrix, change: LowRank) -> NDArray[np.float32]:
-    """|column of W + scale * (b a)^T| for each column of an embedding W [vocab, hidden], float32 [hidden].
+    """Return the norm of each column of `W + scale * (b a)^T`, float32 [hidden]. W [vocab, hidden] is an embedding.
 
-    Everything is elementwise, or a sum of rows one after the other: every machine gives the same bits.
+    Every machine gives the same bits, because all steps are elementwise or sum rows in a fixed order.
     """
     scaled = change.b * np.float32(change.scale)
     squares = np.zeros(embedding.cols, np.float64)

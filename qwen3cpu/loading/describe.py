@@ -1,4 +1,4 @@
-"""What a model would be once it is loaded: shapes, formats, purpose and sizes, without its weights."""
+"""Describes what a model would be once it is loaded (shapes, formats, purpose, sizes) without reading its weights."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Description:
         task: what it was made for.
         quant: weight format.
         context: positions that a sequence may hold.
-        weight_bytes: of all weights in memory.
-        kv_block_bytes: of a block of the KV cache.
-        workspace_bytes: for a piece of a prompt.
-        fingerprint: tells this checkpoint from others.
+        weight_bytes: size of all weights in memory.
+        kv_block_bytes: size of a block of the KV cache.
+        workspace_bytes: size of the engine's workspace for a piece of a prompt.
+        fingerprint: identifies the checkpoint.
         defaults: generation_config.json.
         chat_template: the text of the template.
         thinks: whether it has a token with which reasoning begins.
@@ -58,12 +58,12 @@ class Description:
 
     @property
     def context_kv_bytes(self) -> int:
-        """Bytes of the KV cache that one answer may need: of a full context, and a last block that others share."""
+        """Bytes of the KV cache that one answer may need: a full context, and a last block shared with others."""
         return (block_count(self.context) + 1) * self.kv_block_bytes
 
     @property
     def draft_bytes(self) -> int:
-        """Of the weights and the workspace of the smaller model, and of its KV cache, which holds one answer."""
+        """Bytes of the smaller model: weights, workspace, and a KV cache that holds one answer."""
         small = self.draft
         if small is None:
             return 0
@@ -82,10 +82,10 @@ def describe(
     *,
     threads: int,
 ) -> Description:
-    """What `load` would make of the same arguments. Weights are opened, not read; a hub id is downloaded first.
+    """Describe what `load` would make of the same arguments. A hub id is downloaded; weights are opened but not read.
 
     Raises:
-        CheckpointError, ConfigError, DownloadError, ArgumentError: as `load`.
+        CheckpointError, ConfigError, DownloadError, ArgumentError: as for `load`.
     """
     located = locate(source)
     plan: Mapping[str, MatrixLayout]
@@ -110,7 +110,7 @@ def describe(
         fingerprint=fingerprint,
         defaults=texts.generation,
         chat_template=texts.chat_template,
-        # To make the tokenizer for that would take half a second.
+        # Building the tokenizer to find out would take half a second.
         thinks=_THINK in texts.tokenizer_json,
         calls=_CALL in texts.tokenizer_json,
         draft=None if draft is None else describe(draft, kv=kv, threads=threads),

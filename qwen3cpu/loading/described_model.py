@@ -13,7 +13,7 @@ from qwen3cpu.system.thread_count import resolve_threads
 
 
 class DescribedModel:
-    """The properties of a loaded model. `qwen3cpu.Model` has them."""
+    """Gives `qwen3cpu.Model` its properties."""
 
     _checkpoint: Checkpoint
     engine: Engine
@@ -31,7 +31,7 @@ class DescribedModel:
 
     @property
     def generation_defaults(self) -> GenerationDefaults:
-        """generation_config.json."""
+        """The sampling defaults from generation_config.json."""
         return self._checkpoint.generation
 
     @property
@@ -41,12 +41,12 @@ class DescribedModel:
 
     @property
     def packed_path(self) -> Path | None:
-        """The packed file that the weights are mapped from; None when they are in memory of their own."""
+        """The packed file that the weights are mapped from; None when they were packed in memory."""
         return self._checkpoint.packed_path
 
     @property
     def fingerprint(self) -> str:
-        """What tells this checkpoint from others; saved conversations go on with the same one only."""
+        """Identifies the checkpoint. A saved conversation can continue only with the same one."""
         return self._checkpoint.fingerprint
 
     @property
@@ -56,7 +56,7 @@ class DescribedModel:
 
     @property
     def format_bytes(self) -> dict[str, int]:
-        """Bytes of the weight matrices by format, and of the float32 norms and biases as "vectors"."""
+        """Bytes of the weight matrices by format; "vectors" are the float32 norms and biases."""
         counted: dict[str, int] = {}
         for matrix in self._checkpoint.matrices.values():
             counted[matrix.format] = counted.get(matrix.format, 0) + matrix.data.nbytes
@@ -74,7 +74,7 @@ class DescribedModel:
 
     @property
     def threads(self) -> int:
-        """Threads of a forward pass; may be set between calls. They change the speed only, never a result."""
+        """Threads of a forward pass; may be set between calls. The number changes the speed, never a result."""
         return self.engine.threads
 
     @threads.setter

@@ -19,7 +19,7 @@ from qwen3cpu.system.progress_bar import Progress
 from qwen3cpu.text.tokenizer import Tokenizer
 
 MOST_TOKENS = 1 << 30
-"""Of all texts together: places are numbers of 32 bits."""
+"""Limit for all texts together, because places are stored as 32-bit numbers."""
 
 
 def write_drafts(
@@ -29,20 +29,21 @@ def write_drafts(
     *,
     progress: Progress | None = None,
 ) -> int:
-    """Write a file of texts, from which `load(..., drafts_from=path)` drafts answers: earlier answers, or a corpus.
+    """Write a file of texts (earlier answers, or a corpus) from which `load(..., drafts_from=path)` drafts answers.
 
     Args:
         source: a model, as for `load`; its weights are not read. All models with its tokenizer can use the file.
         texts: of any length; none is cut or joined with another.
-        path: the file. One that was written before is replaced when all is written.
-        progress: a bar to use instead of an own one.
+        path: the file. An existing draft file is replaced once everything is written.
+        progress: a bar to use instead of a new one.
 
     Returns:
-        Tokens of all texts.
+        Number of tokens in all texts.
 
     Raises:
-        ArgumentError: no text, or more than 2^30 tokens. DraftFileError: the path is something else than such a
-        file, or cannot be written. CheckpointError, DownloadError: as for `load`.
+        ArgumentError: no tokens, or more than 2^30.
+        DraftFileError: the path is not a draft file, or cannot be written.
+        CheckpointError, DownloadError: as for `load`.
     """
     out = Path(path).expanduser()
     check_replaceable(out)
@@ -67,7 +68,7 @@ def write_drafts(
 
 
 def tokenizer_of(source: str | os.PathLike[str]) -> Tokenizer:
-    """The tokenizer of a model whose weights are not needed. Raises as `write_drafts`."""
+    """Make the tokenizer of a model without reading its weights. Raises CheckpointError and DownloadError as `load`."""
     located = locate(source)
     if may_be_packed(located.path):
         texts = PackedFile(located.path).texts

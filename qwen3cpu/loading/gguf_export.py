@@ -46,8 +46,10 @@ Bytes = NDArray[np.uint8]
 class _Source(NamedTuple):
     """A model to export.
 
-    rows: a matrix's name, first and last row -> float32, float16 or bits of bfloat16. stored_rows: the same -> bytes in
-    the type that `stored_type` says, which is None where the matrix is stored in none of ggml's types.
+    Attributes:
+        rows: takes a matrix's name, first and last row; returns float32, float16 or bits of bfloat16.
+        stored_type: takes a matrix's name; returns the ggml type it is stored in, or None.
+        stored_rows: takes the same as `rows`; returns bytes in `stored_type`.
     """
 
     texts: ModelTexts
@@ -67,19 +69,19 @@ def export_gguf(
     """Write a model as a GGUF file.
 
     Args:
-        source: as for `load`. Of a packed file in q8 the numbers are kept in Q8_0; one in 4 bits is refused.
-        path: the file; an existing GGUF file is replaced when all is written.
-        kind: "BF16", "Q8_0", or "Q4_0", in which the embedding, the head and v_proj are Q8_0. Matrices that a GGUF file
-            has in this type are copied.
-        progress: a bar to use instead of an own one.
+        source: as for `load`. Q8_0 keeps the numbers of a packed file in q8. A packed file in 4 bits is refused.
+        path: the file. An existing GGUF file is replaced once everything is written.
+        kind: "BF16", "Q8_0" or "Q4_0". With "Q4_0" the embedding, the head and v_proj are Q8_0. Matrices that a source
+            in GGUF stores in this type are copied.
+        progress: a bar to use instead of a new one.
 
     Returns:
         Bytes of the file.
 
     Raises:
-        ArgumentError: an unknown type; a path that is something else than a GGUF file, or cannot be written; the
-            package `gguf` is not installed.
-        CheckpointError, ConfigError, DownloadError: as for `load`, and for what llama.cpp cannot compute.
+        ArgumentError: an unknown type; a path that exists and is not a GGUF file, or cannot be written; the package
+            `gguf` is not installed.
+        CheckpointError, ConfigError, DownloadError: as for `load`, and for models that llama.cpp cannot compute.
     """
     check_choice("type", kind, GGUF_TYPES)
     out = Path(path)
@@ -159,7 +161,7 @@ def _check(texts: ModelTexts, name: str) -> None:
 def _write_tensors(writer: Any, file: BinaryIO, source: _Source, kind: str, progress: Progress) -> None:
     from gguf.gguf_writer import WriterState
 
-    # The experts of a layer lie behind one another in one tensor.
+    # A GGUF file has the experts of a layer in one tensor, one after another.
     tensors = {name: list(group) for name, group in groupby(tensors_of(source.texts.config), lambda t: t.gguf_name)}
     types = {name: _type_of(group[0], source.texts, kind) for name, group in tensors.items()}
     total = 0
@@ -168,7 +170,7 @@ def _write_tensors(writer: Any, file: BinaryIO, source: _Source, kind: str, prog
         shape = (*rows, _row_bytes(cols, own))
         writer.add_tensor_info(name, shape, np.dtype(np.uint8), prod(shape), raw_dtype=_NUMBERS[own])
         total += prod(shape)
-    writer.fout, writer.state = [file], WriterState.EMPTY  # as if it had opened the file itself
+    writer.fout, writer.state = [file], WriterState.EMPTY  # the state of a writer that opened the file itself
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
@@ -184,9 +186,9 @@ def _write_tensors(writer: Any, file: BinaryIO, source: _Source, kind: str, prog
 
 
 def _type_of(tensor: Tensor, texts: ModelTexts, kind: str) -> str:
-    """The type that a tensor is written in.
+    """Return the type that a tensor is written in.
 
-    Vectors and routers stay float32, and rows that are no whole blocks 16-bit numbers.
+    Vectors and routers are F32. A matrix whose rows are not a whole number of blocks is BF16.
     """
     if not tensor.is_matrix or tensor.row.role == "router":
         return "F32"
@@ -201,7 +203,7 @@ def _row_bytes(cols: int, kind: str) -> int:
 
 
 def _pieces(tensor: Tensor, kind: str, source: _Source) -> Iterator[Bytes]:
-    """The bytes of a tensor, some rows at a time."""
+    """Yield the bytes of a tensor, some rows at a time."""
     if not tensor.is_matrix:
         yield np.ascontiguousarray(source.vectors[tensor.name], "<f4").view(np.uint8)
         return

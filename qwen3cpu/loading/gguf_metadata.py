@@ -1,4 +1,4 @@
-"""What a GGUF file says about a model beside its weights, in the keys that llama.cpp's converter writes."""
+"""Writes the metadata of a GGUF file, with the keys that llama.cpp's converter writes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LAST_TOKEN: Final = 3  # of the kinds of pooling
 
 
 def add_metadata(writer: GGUFWriter, texts: ModelTexts, name: str, file_type: int) -> None:
-    """Add the keys of a model for generation or embedding. Raises CheckpointError for what llama.cpp does not have."""
+    """Add the keys of a model for generation or embedding. CheckpointError: llama.cpp cannot represent the model."""
     writer.add_type("model")
     writer.add_name(name)
     writer.add_file_type(file_type)

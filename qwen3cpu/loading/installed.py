@@ -1,4 +1,4 @@
-"""The models on this machine: in the Hugging Face cache, as packed copies in ours, and inside the package."""
+"""Lists and removes the models on this machine: in the Hugging Face cache, in our cache, and inside the package."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class Installed:
 
     Attributes:
         name: what `load` takes.
-        path: its folder; None: only packed copies are here.
-        task: what it was made for, as far as its name says.
-        bytes: of its files, without the packed copies.
+        path: its folder, or the first file of a model in GGUF; None: only packed copies are here.
+        task: what it was made for, judged by its name.
+        bytes: size of its files, without the packed copies.
         used: when it was fetched or last loaded, in seconds since 1970.
         complete: whether all of its files are here.
-        packed: copies in the cache of packed models.
+        packed: its copies in the cache of packed models.
         inside: whether it is a part of the package.
-        files: of a model in GGUF, which may lie beside others; empty: the whole folder is the model.
-        snapshots: folders of all its versions in the Hugging Face cache, by their commits.
+        files: the files of a model in GGUF, whose folder may hold other models too. Empty: the folder is the model.
+        snapshots: commit -> folder, of all its versions in the Hugging Face cache.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Installed:
 
 
 def installed() -> list[Installed]:
-    """All models that are here, by name; those inside the package come last.
+    """Return all models on this machine, sorted by name; those inside the package come last.
 
     Raises RuntimeError for a user without a home directory.
     """
@@ -83,18 +83,18 @@ def installed() -> list[Installed]:
 
 
 def uninstall(model: Installed) -> int:
-    """Remove a model's files and packed copies; returns how many bytes that freed.
+    """Remove a model's files and packed copies, and return the number of bytes that this freed.
 
     Raises:
-        InUseError: a process uses it.
-        OSError: the file system refuses.
+        InUseError: a process uses the model.
+        OSError: a file cannot be removed.
     """
     with alone_with([*model.snapshots.values(), *model.files[:1], *(entry.path for entry in model.packed)]):
         freed = 0
         for entry in model.packed:
             freed += entry.size if remove(entry) else 0
         for file in model.files:
-            stored = file.resolve()  # the cache has links to files that are named by their digests
+            stored = file.resolve()  # the cache holds links to files that are named by their digests
             freed += stored.stat().st_size
             stored.unlink()
             file.unlink(missing_ok=True)
@@ -109,7 +109,7 @@ def uninstall(model: Installed) -> int:
 
 
 def _fetched(packed: dict[str, list[CacheEntry]]) -> Iterator[Installed]:
-    """The Qwen3 models in the Hugging Face cache, which may hold many others."""
+    """Yield the Qwen3 models in the Hugging Face cache, which may hold many others."""
     cache = _hub_cache()
     for repo in () if cache is None else cache.repos:
         if repo.repo_type != "model":
@@ -137,7 +137,7 @@ def _fetched(packed: dict[str, list[CacheEntry]]) -> Iterator[Installed]:
 def _in_gguf(
     repo: CachedRepoInfo, folder: Path, models: list[HubGguf], packed: dict[str, list[CacheEntry]]
 ) -> Iterator[Installed]:
-    """The Qwen3 models in GGUF of a repository."""
+    """Yield the Qwen3 models in GGUF of a repository."""
     for model in models:
         files = tuple(folder / name for name in model.files)
         if not _is_ours(files[0]):
@@ -158,7 +158,7 @@ def _in_gguf(
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a folder or file has the configuration of a model that we run."""
+    """Whether a folder or file has the configuration of a model that this package runs."""
     try:
         read_unpacked_config(path)
     except CheckpointError:
@@ -176,7 +176,7 @@ def _newest(repo: CachedRepoInfo) -> Path | None:
 
 
 def is_fetched(name: str) -> bool:
-    """Whether all files of a model on the hub are here, by its id or the name of a released one."""
+    """Whether all files of a hub model are here. `name` is a hub id or the name of a released model."""
     on_hub = hub_name(canonical(name))
     if on_hub is None:
         return False
@@ -192,7 +192,7 @@ def is_fetched(name: str) -> bool:
 
 
 def named(name: str, here: Sequence[Installed]) -> Installed | None:
-    """Of the models on this machine the one that a text names."""
+    """Return the model on this machine that a text names, or None."""
     wanted = {name} if os.path.exists(os.path.expanduser(name)) else {name, canonical(name)}
     found = next((model for model in here if model.name in wanted), None)
     on_hub = hub_name(name)
@@ -205,7 +205,7 @@ def named(name: str, here: Sequence[Installed]) -> Installed | None:
 
 
 def has_all_weights(folder: Path) -> bool:
-    """Whether a model folder has all files of weights, as far as their names say."""
+    """Whether a model folder has all weight files, judged by their names."""
     names = {path.name for path in folder.iterdir() if path.exists()}
     if INDEX in names:
         with contextlib.suppress(OSError, ValueError, KeyError, AttributeError):
@@ -221,7 +221,7 @@ def _task(name: str) -> Task:
 
 def _hub_cache() -> HFCacheInfo | None:
     """The Hugging Face cache; None when there is none."""
-    # Imported here: it takes a few tenths of a second, and other commands do not need it.
+    # Imported here because it takes a few tenths of a second, and other commands do not need it.
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 

@@ -25,11 +25,17 @@ from qwen3cpu.text.tokenizer import Tokenizer
 class Checkpoint:
     """A model ready to run: texts, and weights in the layout of `_native.Model`.
 
-    source: what the user named. matrices: by Hugging Face name, in the order of the forward pass. vectors: norm weights
-    and biases. fingerprint: of the files that the weights were packed from. packed_path: the file that the matrices are
-    mapped from, None when they are in anonymous memory. packed: that file, open. purpose: what it was made for. locks:
-    let nobody remove the files while this object is there. fits: whether memory had room for the weights of a mapped
-    file when it was opened; weights in anonymous memory fit.
+    Attributes:
+        source: what the user named.
+        matrices: by Hugging Face name, in the order of the forward pass.
+        vectors: norm weights and biases.
+        fingerprint: of the files that the weights were packed from.
+        packed_path: the file that the matrices are mapped from; None when they are in anonymous memory.
+        packed: that file, open.
+        purpose: what the model was made for.
+        locks: keep the files from being removed while this object exists.
+        fits: whether memory had room for the weights of a mapped file when it was opened. Always true for weights in
+            anonymous memory.
     """
 
     source: str
@@ -49,7 +55,7 @@ class Checkpoint:
     fits: bool = True
 
     def check_weights(self) -> None:
-        """Raise EngineError when the file has been cut since it was opened: reading its map would end the process."""
+        """Raise EngineError when the mapped file has become shorter, because reading its map would end the process."""
         if self.packed is not None:
             try:
                 self.packed.check_size()
@@ -57,11 +63,11 @@ class Checkpoint:
                 raise EngineError(str(cut)) from None
 
     def give_back(self) -> None:
-        """Let go of the weights, and of the locks on their files."""
+        """Release the weights, and the locks on their files."""
         self.matrices, self.vectors, self.packed, self.locks = {}, {}, None, ()
 
     def check_writes_text(self) -> None:
-        """Raise ArgumentError when the model cannot write text: it has no use for a head, so it may have none."""
+        """Raise ArgumentError when the model was not made to write text. Such a model may have no head."""
         if not self.purpose.needs_head:
             method = "embed" if self.purpose.task == "embedding" else "rerank"
             raise ArgumentError(
@@ -70,13 +76,13 @@ class Checkpoint:
             )
 
     def head_row(self, id_: int) -> NDArray[np.float32]:
-        """The row of the head for a token, float32 [hidden_size], as the format of the head has it."""
+        """Return the head's row for a token, float32 [hidden_size], unpacked from the head's format."""
         head = self.matrices[EMBEDDING if self.config.tie_word_embeddings else HEAD]
         row: NDArray[np.float32] = _native.unpack(head.format, head.data, head.rows, head.cols, 1, id_, id_ + 1)[0]
         return row
 
     def make_tokenizer(self) -> Tokenizer:
-        """The tokenizer. Raises CheckpointError when it is damaged or has ids that the embedding has no row for."""
+        """Make the tokenizer. Raises CheckpointError when it is damaged or the embedding lacks rows for its ids."""
         tokenizer = Tokenizer(self.tokenizer_json, self.tokenizer_config, source=f"{self.source}: tokenizer.json")
         if tokenizer.size > self.config.vocab_size:
             raise CheckpointError(

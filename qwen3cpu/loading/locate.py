@@ -18,7 +18,13 @@ EMBEDDED: Final = ("tiny", "tiny-embedding")
 
 
 class Located(NamedTuple):
-    """A model on this machine. name: as the user gave it. label: a short name, for files. path: its file or folder."""
+    """A model on this machine.
+
+    Attributes:
+        name: as the user gave it, or the full hub id.
+        label: a short name, for file names.
+        path: its file or folder.
+    """
 
     name: str
     label: str
@@ -28,8 +34,10 @@ class Located(NamedTuple):
 def locate(source: str | os.PathLike[str], wanted: Sequence[str] = hub.WHOLE) -> Located:
     """Find a model. `wanted` is downloaded first when the source is a hub id or the name of a released model.
 
-    Raises ArgumentError for a source of a wrong type, CheckpointError when there is no such path and it is no hub id,
-    DownloadError when a model cannot be fetched.
+    Raises:
+        ArgumentError: the source has a wrong type.
+        CheckpointError: the source is neither an existing path nor a hub id.
+        DownloadError: the model cannot be fetched.
     """
     here = locate_here(source)
     if here is not None:
@@ -41,7 +49,7 @@ def locate(source: str | os.PathLike[str], wanted: Sequence[str] = hub.WHOLE) ->
 
 
 def locate_here(source: str | os.PathLike[str]) -> Located | None:
-    """A model inside the package, or a path; None for what is neither. ArgumentError as for `locate`."""
+    """Find a model inside the package, or an existing path; None: neither. Raises ArgumentError as `locate`."""
     if not isinstance(source, (str, os.PathLike)):
         raise ArgumentError(f"source: expected a path or a hub id, found {type(source).__name__}")
     text = os.fsdecode(source)
@@ -54,7 +62,7 @@ def locate_here(source: str | os.PathLike[str]) -> Located | None:
 
 
 def name_on_hub(source: str | os.PathLike[str]) -> hub_gguf.HubName:
-    """What a source that is not here names on the hub. Raises CheckpointError for one that can name nothing there."""
+    """Return what a source names on the hub. Raises CheckpointError for a source that cannot be a hub id."""
     text = os.fsdecode(source)
     if isinstance(source, str):
         known = find_known(text)
@@ -62,19 +70,19 @@ def name_on_hub(source: str | os.PathLike[str]) -> hub_gguf.HubName:
         if name is not None:
             return name
     raise CheckpointError(
-        f"{text!r}: expected an existing model folder, packed file or GGUF file, the name of a released model or a hub "
-        f"id of the form owner/name (owner/name:TYPE of a model in GGUF); found none of them{_hint(text)}"
+        f"{text!r}: expected an existing model folder, packed file or GGUF file, a released model's name or a hub id "
+        f"(owner/name, or owner/name:TYPE for GGUF); found none of them{_hint(text)}"
     )
 
 
 def is_name(source: str) -> bool:
-    """Whether a text names a model that `locate` would find here or fetch, as far as can be told without fetching."""
+    """Whether a text names a model that `locate` would find here or try to fetch. Nothing is fetched."""
     found = source in EMBEDDED or find_known(source) is not None or hub_gguf.hub_name(source) is not None
     return found or os.path.exists(os.path.expanduser(source))
 
 
 def _on_hub(name: hub_gguf.HubName, wanted: Sequence[str]) -> Located:
-    """A repository's folder with what is wanted of it, or its model in GGUF."""
+    """Fetch a repository's folder with the wanted files, or its model in GGUF."""
     folder = None
     if name.choice is None:
         folder = _download(name.repo, wanted)
@@ -88,7 +96,7 @@ def _on_hub(name: hub_gguf.HubName, wanted: Sequence[str]) -> Located:
 
 
 def has_wanted(names: set[str], wanted: Sequence[str]) -> bool:
-    """Whether a folder with files of these names has what makes a model folder: its weights, or its configuration."""
+    """Whether these file names include what `wanted` needs: weights for `hub.WHOLE`, otherwise config.json."""
     if wanted is not hub.WHOLE:
         return "config.json" in names
     return hub.has_safetensors(names) or any(fnmatch(name, hub.TORCH_FILES[0]) for name in names)

@@ -1,4 +1,4 @@
-"""Opens a model for `pack(..., low_disk=True)`: its weight files leave the disk as they are packed."""
+"""Opens a model for `pack(..., low_disk=True)`, which deletes each weight file once it is packed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _logger = logging.getLogger("qwen3cpu")
 
 
 class Leaving(NamedTuple):
-    """A model whose files leave. name: as the user gave it. weights: those of `opened`."""
+    """A model whose weight files are deleted. name: as the user gave it. weights: those of `opened`."""
 
     name: str
     opened: OpenedModel
@@ -34,10 +34,10 @@ class Leaving(NamedTuple):
 
 @contextmanager
 def opened_to_leave(source: str | os.PathLike[str], out: Path, shown: Shown) -> Iterator[Leaving]:
-    """A folder here, or a model on the hub, for the time of packing it into the file `out`.
+    """Open a local folder, or a model on the hub, while it is packed into the file `out`.
 
-    shown: as FilesOnHub takes it. An error of the block says which of the user's files are gone. Raises ArgumentError
-    for a source that has no weights in files of a folder, OSError of the file system, others as `locate` and readers.
+    shown: as FilesOnHub takes it. When the block fails, the error lists which of the user's files were deleted. Raises
+    ArgumentError for a source without weight files in a folder, OSError, and others as `locate` and the readers.
     """
     here = locate_here(source)
     if here is None:
@@ -50,7 +50,7 @@ def opened_to_leave(source: str | os.PathLike[str], out: Path, shown: Shown) -> 
     except BaseException as reason:
         if leaving.weights.deleted:
             names = ", ".join(leaving.weights.deleted)
-            gone = f"packing has to begin anew with all files of the model, of which {here.path} has lost {names}"
+            gone = f"{here.path} has lost {names}; restore all files of the model before you pack it again"
             if isinstance(reason, Qwen3CpuError):
                 reason.args = (f"{reason}; {gone}",)
             elif isinstance(reason, OSError):
@@ -61,7 +61,7 @@ def opened_to_leave(source: str | os.PathLike[str], out: Path, shown: Shown) -> 
 
 
 def _checked(here: Located) -> Path:
-    """The folder of a model. Raises ArgumentError for what is no folder of the user's."""
+    """Return a model's folder. Raises ArgumentError unless it is a folder of the user's, and writable."""
     if here.name in EMBEDDED:
         raise ArgumentError(f"low_disk: expected a model folder or a hub id, found {here.name} of the package")
     if not here.path.is_dir():
@@ -73,14 +73,14 @@ def _checked(here: Located) -> Path:
 
 @contextmanager
 def _fetched(name: HubName, out: Path, shown: Shown) -> Iterator[Leaving]:
-    """A model on the hub. What is fetched lies beside `out` and is gone at the end, however that comes."""
+    """Open a model on the hub. Fetched files lie beside `out` and are deleted at the end, also after an error."""
     if name.choice is not None:
         raise ArgumentError(f"low_disk: expected a model in safetensors, found {name.repo}:{name.choice} in GGUF")
     model = find_model(name.repo)
     if not has_safetensors(file.name for file in model.files):
         raise ArgumentError(f"low_disk: expected a model in safetensors, found none in {name.repo}")
     with tempfile.TemporaryDirectory(prefix=f"{out.name}.", suffix=".shards", dir=out.parent) as made, _without_bars():
-        folder = Path(made) / model.commit  # as in the hub's cache: a folder's name may say what a model is for
+        folder = Path(made) / model.commit  # as in the hub's cache: the folder's name may tell what the model is for
         for file in model.files:
             if not has_safetensors([file.name]):
                 fetch_file(model, file, folder, lambda size: None)
@@ -95,7 +95,7 @@ def _open(name: str, folder: Path, files: WeightFiles) -> Leaving:
 
 @contextmanager
 def _without_bars() -> Iterator[None]:
-    """Without the bars of the hub's library, which would be drawn over ours."""
+    """Switch off the progress bars of the hub's library, which would be drawn over ours."""
     from huggingface_hub import utils
 
     name = "huggingface_hub.http_get"

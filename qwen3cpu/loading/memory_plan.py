@@ -1,4 +1,4 @@
-"""The memory plan of a model: bytes of weights, KV cache and workspace, and what decoding reads for a token."""
+"""The memory plan of a model: bytes of weights, KV cache and workspace, and bytes that decoding reads for a token."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from qwen3cpu.checkpoint.tensors import LAYERS, logits_matrix, tensors_of, vecto
 from qwen3cpu.engine.engine import CHUNK
 from qwen3cpu.packed.matrix import MatrixLayout
 
-# Measured with bench/start.py on Linux, Python 3.11, for vocabularies of 512, 49,152 and 151,936 tokens: 47, 56 and 76
-# MB of resident memory beside weights, KV cache and workspace.
+# Resident memory beside weights, KV cache and workspace is 47, 56 and 76 MB for vocabularies of 512, 49,152 and 151,936
+# tokens. Measured with bench/start.py on Linux, Python 3.11.
 _PROCESS_BYTES: Final = 47_000_000
 _VOCABULARY_BYTES: Final = 187  # for each token: tables of the tokenizer, logits, the sampler's work
 
@@ -31,11 +31,11 @@ class Needs:
     process_bytes: int
     """Python, its modules and the tokenizer."""
     read_bytes: int
-    """For a token at the end of the context: layers, head, KV cache."""
+    """Read for a token at the end of the context: layers, head, KV cache."""
     read_bytes_at_start: int
-    """For the first token."""
+    """Read for the first token."""
     draft_bytes: int = 0
-    """Of a smaller model that drafts: weights, KV cache of the same context, workspace and tokenizer."""
+    """Needed by a smaller model that drafts: weights, KV cache of the same context, workspace and tokenizer."""
 
     @property
     def total_bytes(self) -> int:
@@ -43,19 +43,19 @@ class Needs:
         return self.weight_bytes + self.kv_bytes + self.workspace_bytes + self.process_bytes + self.draft_bytes
 
     def with_draft(self, small: Needs) -> Needs:
-        """The same with a smaller model, which needs that in a process of its own."""
+        """Add a smaller model that drafts. `small` is what that model needs in a process of its own."""
         return replace(self, draft_bytes=small.total_bytes - _PROCESS_BYTES)
 
 
 def needs(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv: str, context: int, threads: int) -> Needs:
-    """What a model will need.
+    """Compute what a model will need.
 
     Args:
-        config: its shape.
+        config: shapes of the model.
         matrices: name -> format and shape of each, as `plan_matrices` or a packed file gives them.
         kv: format of the KV cache.
-        context: positions that will be filled, by one sequence.
-        threads: each has a workspace of its own.
+        context: positions that one sequence will fill.
+        threads: number of threads. Each has a workspace of its own.
     """
     block_bytes, workspace_bytes = _engine_bytes(config, matrices, kv, threads)
     weights = weight_bytes(config, matrices)
@@ -74,7 +74,7 @@ def needs(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv: str, co
 
 
 def _not_chosen(config: ModelConfig, matrices: Mapping[str, MatrixLayout]) -> int:
-    """Bytes of the experts that one token does not go through."""
+    """Bytes of the experts that the router does not choose for a token."""
     if config.experts is None:
         return 0
     experts = sum(matrices[each.name].bytes for each in tensors_of(config) if each.copy is not None)
@@ -87,12 +87,12 @@ def weight_bytes(config: ModelConfig, matrices: Mapping[str, MatrixLayout]) -> i
 
 
 def _engine_bytes(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv: str, threads: int) -> tuple[int, int]:
-    """(bytes of a block of the KV cache, workspace for a piece of a prompt) as the engine itself says.
+    """Measure (bytes of a block of the KV cache, workspace for a piece of a prompt) with a small engine.
 
-    It is asked with one layer of the model and a vocabulary of one row tile, all zeros: untouched memory, which takes
-    no room. The workspace grows by the same for each token, so two small passes tell what a large one takes.
+    The engine gets one layer of the model and a vocabulary of one row tile, all zeros. Such untouched memory takes no
+    room. The workspace grows by the same amount for each token, so two small passes tell what a large one takes.
     """
-    # A layer with experts needs more, where there is one.
+    # A layer with experts needs more than a dense one.
     number = next((n for n in range(config.num_hidden_layers) if config.has_experts(n)), 0)
     prefix = f"{LAYERS}{number}."
     first = {

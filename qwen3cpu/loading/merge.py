@@ -1,4 +1,4 @@
-"""`qwen3cpu.merge`: a checkpoint with an adapter worked into its weights."""
+"""`qwen3cpu.merge`: writes a checkpoint with an adapter merged into its weights."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _ROWS_BYTES: Final = 64 << 20  # of a piece in float32
 
 
 def merge(base: str | os.PathLike[str], adapter: str | os.PathLike[str], out: str | os.PathLike[str]) -> dict[str, int]:
-    """Write a checkpoint whose weights have an adapter worked in.
+    """Write a checkpoint with an adapter merged into its weights.
 
-    The arithmetic is float32, and every tensor is saved in the dtype that it has in the base. Where the base ties its
-    head to the embedding and the adapter changes one of them, the merged model has both.
+    The arithmetic is float32, and every tensor is saved in its dtype of the base. If the base ties its head to the
+    embedding and the adapter changes one of them, the merged model stores both.
 
     Args:
         base: a model folder in Hugging Face layout with weights in bfloat16, float16 or float32, or a hub id.
         adapter: as for `load(adapters=...)`.
-        out: a folder that does not exist yet. It gets its name when all is written.
+        out: a folder that does not exist yet. It appears once everything is written.
 
     Returns:
-        Tensors that were changed, and all of them: {"changed": ..., "tensors": ...}.
+        Number of changed tensors, and of all tensors: `{"changed": ..., "tensors": ...}`.
 
     Raises:
         ArgumentError: another kind of base; `out` exists or cannot be written.
@@ -88,17 +88,17 @@ class _Merged:
         self._tied = tied
         self.changed = {*contents.low_rank, *contents.whole}
         self.unties = tied and bool(self.changed & {EMBEDDING, HEAD})
-        """Whether head and embedding come to differ."""
+        """Whether head and embedding differ after the merge, although the base ties them."""
 
     def _stored(self, name: str) -> str:
-        """The tensor of the base."""
+        """Return the name of the base's tensor. A tied head is the embedding."""
         return EMBEDDING if name == HEAD and self._tied else name
 
     def _base(self, name: str, first: int, last: int) -> NDArray[Any]:
         return self._weights.rows(self._stored(name), first, last)
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> TensorToWrite:
-        """A tensor, which is computed while it is written."""
+        """Describe a tensor, which is computed while it is written."""
         dtype = self._base(name, 0, 1).dtype
         return TensorToWrite(_DTYPES[dtype], shape, lambda: self._pieces(name, shape, dtype))
 
@@ -126,7 +126,7 @@ class _Merged:
 
     @staticmethod
     def _factor(name: str, shape: tuple[int, ...], change: LowRank, rows: Any, step: int) -> NDArray[np.float32]:
-        """Of DoRA: magnitude over norm, of each row, or of each column of the embedding."""
+        """Return DoRA's factors: magnitude over norm, for each row, or for each column of the embedding."""
         assert change.magnitude is not None
         axis = 0 if name == EMBEDDING else 1
         squares = []
@@ -140,14 +140,14 @@ class _Merged:
 
 
 def _changed(name: str, change: LowRank, rows: NDArray[np.float32], first: int, last: int) -> NDArray[np.float32]:
-    """Rows [first, last) of W + scale * b a; of the embedding, whose change is transposed, of W + scale * (b a)^T."""
+    """Return rows [first, last) of `W + scale * b a`, or of `W + scale * (b a)^T` for the embedding."""
     product = change.a[:, first:last].T @ change.b.T if name == EMBEDDING else change.b[first:last] @ change.a
     changed: NDArray[np.float32] = rows + np.float32(change.scale) * product
     return changed
 
 
 def _copy_texts(folder: Path, part: Path, *, unties: bool) -> None:
-    """The texts of the base: files directly in its folder."""
+    """Copy the text files that lie directly in the base's folder."""
     for path in sorted(folder.iterdir()):
         if path.suffix not in _TEXT_SUFFIXES or path.name.endswith(".index.json") or not path.is_file():
             continue
@@ -161,7 +161,7 @@ def _copy_texts(folder: Path, part: Path, *, unties: bool) -> None:
 
 @contextlib.contextmanager
 def _appearing(target: Path) -> Iterator[Path]:
-    """A new folder beside `target` that takes its name when the block succeeds and is removed when it does not."""
+    """Make a folder beside `target`. It is renamed to `target` when the block succeeds, and removed when it fails."""
     part = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     part.mkdir(parents=True)
     try:

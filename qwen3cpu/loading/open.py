@@ -29,7 +29,7 @@ from qwen3cpu.system.use_lock import InUseError, UseLock, use_locks
 
 _logger = logging.getLogger("qwen3cpu")
 
-_CACHED_FROM: Final = 64 << 20  # bytes of source weights; smaller models are packed faster than a file is worth
+_CACHED_FROM: Final = 64 << 20  # bytes of source weights; for smaller models, packing is cheaper than a file
 
 
 def open_checkpoint(
@@ -42,14 +42,19 @@ def open_checkpoint(
 ) -> Checkpoint:
     """Open a model.
 
-    source: a folder in Hugging Face layout, a packed file, a GGUF file, a hub id "owner/name", the name of a released
-    model, or "tiny" or "tiny-embedding" for a model inside the package (say "./tiny" for a folder of that name). quant:
-    one of QUANTS; None means "q4", what a packed file holds, or what keeps the levels of a quantised folder or GGUF
-    file. cache: keep large models as packed files in the user's cache directory (QWEN3CPU_CACHE). progress: a bar to
-    use instead of an own one.
+    Args:
+        source: a folder in Hugging Face layout, a packed file, a GGUF file, a hub id "owner/name", or the name of a
+            released model. "tiny" and "tiny-embedding" are models inside the package; write "./tiny" for a folder.
+        quant: one of QUANTS. None: the format of a packed file; for a quantised folder or GGUF file, the format that
+            keeps its levels; otherwise "q4".
+        threads: to pack with.
+        cache: keep large models as packed files in the user's cache directory (QWEN3CPU_CACHE).
+        progress: a bar to use instead of a new one.
 
-    Raises ArgumentError for an unknown quant or one that a packed file does not hold, CheckpointError (ConfigError) for
-    a missing or damaged model, DownloadError when a hub id cannot be fetched.
+    Raises:
+        ArgumentError: an unknown quant, or one that a packed file does not hold.
+        CheckpointError, ConfigError: a missing or damaged model.
+        DownloadError: a hub id cannot be fetched.
     """
     if quant is not None:
         check_quant(quant)
@@ -63,7 +68,7 @@ def open_checkpoint(
 
 
 def _fits(checkpoint: Checkpoint) -> bool:
-    """Whether memory holds the weights. Asked before they are touched, which counts as used in a control group."""
+    """Whether memory holds the weights. Call before they are touched, because a control group counts touched pages."""
     left = available_memory()
     return left is None or sum(matrix.data.nbytes for matrix in checkpoint.matrices.values()) <= left.bytes
 
@@ -87,9 +92,9 @@ def _open(located: Located, quant: str | None, threads: int, cache: bool, progre
 
 
 def read_config(source: str | os.PathLike[str]) -> tuple[ModelConfig, PackedFile | None]:
-    """The configuration of a model, and its file when it is a packed one; weights are neither needed nor downloaded.
+    """Read a model's configuration, and return it with the file if it is a packed one. Weights are not downloaded.
 
-    source: as for `open_checkpoint`, which says what is raised.
+    source: as for `open_checkpoint`, which documents the errors.
     """
     path = locate(source, hub.CONFIG).path
     if may_be_packed(path):
@@ -102,7 +107,7 @@ def _from_packed(name: str, file: PackedFile, quant: str | None) -> Checkpoint:
     if quant is not None and quant != file.quant:
         raise ArgumentError(
             f"quant: {file.path} is packed as {file.quant!r}; expected that or no quant, found {quant!r}"
-            + (" (another format since that file was written; pack the model again)" if file.quant == EARLIER else "")
+            + (" (the format has changed since that file; pack the model again)" if file.quant == EARLIER else "")
         )
     return Checkpoint.of(
         name,
@@ -117,7 +122,7 @@ def _from_packed(name: str, file: PackedFile, quant: str | None) -> Checkpoint:
 
 @dataclass
 class _Packing:
-    """A model that is not packed, on its way into the engine's layout."""
+    """Packs a model into the engine's layout."""
 
     located: Located
     source: OpenedModel
@@ -125,7 +130,7 @@ class _Packing:
     threads: int
 
     def run(self, cache: bool, progress: Progress) -> Checkpoint:
-        """The packed model: a large one from the cache, if `cache` allows it, else packed in memory."""
+        """Return the packed model: a large one from the cache if `cache` allows it, otherwise packed in memory."""
         weights = self.source.weights
         file = self._cached(progress) if cache and weights.stored_bytes >= _CACHED_FROM else None
         if file is not None:
@@ -140,8 +145,8 @@ class _Packing:
         )
 
     def _cached(self, progress: Progress) -> PackedFile | None:
-        """The packed file from the cache, made first when it is not there; None when the cache cannot be used."""
-        # Imported here: packed files and small models do not need it.
+        """Return the packed file from the cache, and write it first if it is missing. None: the cache is unusable."""
+        # Imported here because packed files and small models do not need it.
         from qwen3cpu.packed import cache as packed_cache
 
         try:
@@ -157,8 +162,8 @@ class _Packing:
             return found
         except (OSError, RuntimeError) as reason:
             _logger.warning(
-                "The packed model cannot be kept (%s); packing it in memory, as every load will. QWEN3CPU_CACHE "
-                "chooses another cache directory.",
+                "The packed model cannot be kept (%s), so every load packs it in memory. QWEN3CPU_CACHE chooses "
+                "another cache directory.",
                 reason,
             )
             return None
@@ -185,15 +190,15 @@ class _Packing:
         try:
             file = PackedFile(path)
         except CheckpointError as reason:
-            _logger.warning("Packing again, for the cached file is not usable: %s", reason)
+            _logger.warning("Packing again, because the cached file is not usable: %s", reason)
             return None
         if file.fingerprint != self.source.weights.fingerprint() or file.quant != self.quant:
-            _logger.warning("Packing again, for %s holds another model than its name says", path)
+            _logger.warning("Packing again, because %s holds another model than its name says", path)
             return None
         return file
 
     def _check_space(self, folder: Path) -> None:
-        """Raise OSError when the packed file will not fit: before packing, which may take minutes."""
+        """Raise OSError when the packed file does not fit. Checked first because packing may take minutes."""
         plan = plan_matrices(self.source.config, self.quant, self.source.weights)
         needed = sum(matrix.bytes for matrix in plan.values())
         free = shutil.disk_usage(folder).free

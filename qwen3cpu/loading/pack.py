@@ -37,33 +37,36 @@ def pack(
     progress: Progress | None = None,
     task: Task | None = None,
 ) -> tuple[int, int]:
-    """Pack a model into one file, which `load` maps from then on, here or on another machine.
+    """Pack a model into one file, which `load` can map here or on another machine.
 
     Args:
         source: as for `load`, but not a packed file.
-        path: the file, by custom with the suffix .qwen3; an existing packed file is replaced when all is written.
-        quant: one of QUANTS; default: "q4", or what keeps the levels of a quantised folder or GGUF file.
-        calibrate: round to q4 by text that the model writes itself, which takes minutes and costs less quality, and
-            keep in q8 what gains most from it; a `qwen3cpu.Recipe` says how and how many. Quant is "q4" then.
-        low_disk: delete each weight file of the source once it is packed. The files of a hub id are fetched one by one,
-            beside `path`, and those in the hub's cache stay. Of a folder only the packed file is left: its own files
-            are gone, also when packing fails halfway. Not with `calibrate`, which needs all weights at once.
+        path: the file, by custom with the suffix `.qwen3`. An existing packed file is replaced once everything is
+            written.
+        quant: one of QUANTS. Default: for a quantised folder or GGUF file, the format that keeps its levels; otherwise
+            "q4".
+        calibrate: round to q4 with regard to text that the model writes, and keep the matrices that gain most in q8.
+            This takes minutes and loses less quality. A `qwen3cpu.Recipe` sets the details. `quant` must be "q4" or
+            None.
+        low_disk: delete each weight file of the source once it is packed, also when packing fails later. The files of a
+            hub id are fetched one by one beside `path`; those in the hub's cache stay. It cannot be combined with
+            `calibrate`, which needs all weights at once.
         threads: as for `load`.
-        progress: a bar to use instead of an own one.
-        task: as for `load`. The file says what the model is for from then on.
+        progress: a bar to use instead of a new one.
+        task: as for `load`. It is stored in the file.
 
     Returns:
-        Bytes of the weight matrices as they were read, and of the file.
+        Bytes of the weight matrices in the source, and bytes of the file.
 
     Raises:
-        ArgumentError: an unknown quant or task; a task that the model was not made for; another quant than "q4" with
-            `calibrate`, or a recipe that makes no sense; a path that is something else than a packed file, or cannot be
-            written; with `low_disk`, a source whose weights are not files of a folder, or a disk that is too small.
+        ArgumentError: an unknown quant or task, or a task that the model was not made for. With `calibrate`, another
+            quant than "q4" or an invalid recipe. A path that is not a packed file or cannot be written. With
+            `low_disk`, a source whose weights are not files of a folder, or a disk that is too small.
         CheckpointError, ConfigError, DownloadError: as for `load`.
     """
     recipe = _checked_recipe(calibrate, quant)
     if low_disk and recipe is not None:
-        raise ArgumentError("low_disk: not with calibrate, which needs all weights at once")
+        raise ArgumentError("low_disk: cannot be combined with calibrate, which needs all weights at once")
     quant = NARROW if recipe is not None else quant
     if quant is not None:
         check_quant(quant)
@@ -95,13 +98,13 @@ def pack(
 
 
 def _texts(opened: OpenedModel, task: Task | None, name: str) -> ModelTexts:
-    """All but the weights, for the task that the user chose."""
+    """Read all but the weights, for the task that the user chose."""
     texts = opened.read_texts()
     return replace(texts, purpose=texts.purpose.chosen(task, name))
 
 
 def _checked_recipe(calibrate: bool | Recipe, quant: str | None) -> Recipe | None:
-    """The recipe to follow, None for none."""
+    """Return the recipe to follow; None: do not calibrate."""
     if calibrate is False:
         return None
     if calibrate is not True and not isinstance(calibrate, Recipe):
@@ -114,7 +117,7 @@ def _checked_recipe(calibrate: bool | Recipe, quant: str | None) -> Recipe | Non
 
 
 def _check_replaceable(path: Path) -> None:
-    """Raise ArgumentError unless a path is that of a packed file, of whatever version."""
+    """Raise ArgumentError unless a path is a packed file of any version."""
     if is_packed(start_of(path, PAGE)):
         return
     raise ArgumentError(f"path: expected no file or a packed one to replace, found something else at {path}")

@@ -1,4 +1,4 @@
-"""Makes models of a released Qwen3 shape with random weights, already packed, in seconds: for benchmarks.
+"""Makes models of a released Qwen3 shape with random weights for benchmarks, already packed, in seconds.
 
 Speed does not depend on the weights, as long as activations stay finite and no number is subnormal. So layers repeat
 one packed random block, which is as fast as copying. Every row of embedding and head is different, because the
@@ -28,16 +28,16 @@ from qwen3cpu.system.memory import anonymous_bytes
 
 SIZES: Final[dict[str, Shape]] = {
     **SHAPES,
-    # A sixth of a released size, for machines whose memory does not hold all of it.
+    # A sixth of a released size, for machines whose memory cannot hold the whole model.
     "30B-A3B-8": SHAPES["30B-A3B"]._replace(layers=8),
-    # No released size: two thin layers, with which tests of everything around the engine take no time.
+    # For tests of everything around the engine: two thin layers, which take no time.
     "test": Shape(64, 2, 4, 192, True),
 }
-"""Shapes that there are: those of the released models; 8 layers of 30B-A3B; "test" is for tests."""
+"""Size -> shape: those of the released models; 8 layers of 30B-A3B; "test" is for tests."""
 _TEST_CONSTANTS: Final = {"num_key_value_heads": 2, "head_dim": 32, "vocab_size": 512}
 
 _PATTERN_ROWS: Final = 256  # of a layer's weights are different; a packed run of these stays in the L2 cache
-_POOL: Final = 1 << 20  # different random numbers; small, because the peak of memory is a figure of the benchmark
+_POOL: Final = 1 << 20  # different random numbers; few, because the benchmark reports the peak of memory
 _HEAD_ROWS: Final = 512  # packed in one call
 _LOGIT_SPREAD: Final = 3.0  # standard deviation of the logits: near that of trained models, which sampling sees
 _CONTROL_TOKENS: Final = (
@@ -77,7 +77,7 @@ def synthetic_checkpoint(size: str, quant: str = DEFAULT_QUANT, *, threads: int,
 
     Raises:
         ArgumentError: an unknown size or quant.
-        CheckpointError: the system has not that much memory.
+        CheckpointError: the weights do not fit into memory.
     """
     config = synthetic_config(size)
     check_quant(quant)
@@ -121,7 +121,7 @@ class _Weights:
         return matrices
 
     def _pack(self, matrix: MatrixLayout, out: NDArray[np.uint8], deviation: float) -> None:
-        """Normally distributed weights, every row another one."""
+        """Pack normally distributed weights; every row is different."""
         for first in range(0, matrix.rows, _HEAD_ROWS):
             rows = min(_HEAD_ROWS, matrix.rows - first)
             source = np.empty((rows, matrix.cols), dtype=np.float32)
@@ -131,7 +131,7 @@ class _Weights:
             _native.pack_into(matrix.format, source, out, matrix.rows, first, self._threads)
 
     def _repeat(self, matrix: MatrixLayout, out: NDArray[np.uint8]) -> None:
-        """The same _PATTERN_ROWS rows again and again: row tiles, then the row scales where the format has them."""
+        """Repeat the same `_PATTERN_ROWS` rows: first the row tiles, then the row scales if the format has them."""
         pattern = self._pattern(matrix.format, matrix.cols)
         for part, repeated in zip(_parts(matrix, out), _parts(_pattern_matrix(matrix), pattern), strict=True):
             for first in range(0, len(part), len(repeated)):
@@ -151,10 +151,10 @@ def _pattern_matrix(matrix: MatrixLayout) -> MatrixLayout:
 
 
 def _parts(matrix: MatrixLayout, data: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    """The row tiles [tiles, bytes of one] and the row scales [tiles, bytes of one tile's] of a packed matrix.
+    """Yield the row tiles [tiles, bytes of a tile] and the row scales [tiles, bytes for a tile] of a packed matrix.
 
-    Tiles are whole cache lines (csrc/layout/format.h). What one tile takes beyond them are its row scales, which follow
-    all tiles.
+    A tile is a whole number of cache lines (csrc/layout/format.h). The bytes of a one-tile matrix beyond them are its
+    row scales, which follow all tiles.
     """
     one = MatrixLayout(matrix.format, _native.TILE_ROWS, matrix.cols).bytes
     scales = one % 64
@@ -166,13 +166,13 @@ def _parts(matrix: MatrixLayout, data: NDArray[np.uint8]) -> Iterator[NDArray[np
 
 def _tokenizer_json(vocab_size: int) -> bytes:
     """A byte-level BPE without merges: the 256 bytes, made-up words of about a real token's length, control tokens."""
-    # Imported here: those who only ask for a shape need not wait for the library.
+    # Imported here because callers that only ask for a shape do not need the library.
     from tokenizers.pre_tokenizers import ByteLevel
 
     alphabet = sorted(ByteLevel.alphabet())
     words = [*alphabet, *_made_up_words(vocab_size - _SPARE_ROWS - len(alphabet))]
     added = [
-        # As in the released files, markers of reasoning and tool calls are not "special".
+        # In the released files, markers of reasoning and tool calls are not "special" either.
         {"id": len(words) + number, "content": token, "special": token.startswith("<|")}
         | dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
         for number, token in enumerate(_CONTROL_TOKENS)
@@ -189,7 +189,7 @@ def _tokenizer_json(vocab_size: int) -> bytes:
 
 
 def _made_up_words(count: int) -> Iterator[str]:
-    """All words of one letter, of two, and so on, each after a space."""
+    """Yield `count` words, each after a space: all of one letter, then all of two letters, and so on."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     lengths = itertools.count(1)
     words = itertools.chain.from_iterable(itertools.product(letters, repeat=length) for length in lengths)

@@ -1,4 +1,4 @@
-"""How a model was loaded, so that it can be loaded again, in another process too: that is what a model pickles as."""
+"""Pickles a model as the call that loaded it, so that another process can load it again."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Reload:
         self._arguments = {name: value for name, value in given.items() if name != "progress"}
 
     def reduced(self, model: DescribedModel, adapters: Mapping[str, str]) -> tuple[Any, ...]:
-        """What `__reduce__` returns. Paths are absolute, for another process may run in another folder.
+        """Return what `__reduce__` returns. Paths are absolute because another process may run in another folder.
 
         Args:
-            model: must be the same model when it is loaded again.
-            adapters: that it has by now, with their paths.
+            model: the model that was loaded. Its fingerprint is compared when it is loaded again.
+            adapters: name -> path, of all adapters that it has.
         """
         arguments = portable({**self._arguments, "adapters": adapters})
         if arguments["rope_scaling"] is not None:
@@ -37,7 +37,7 @@ class Reload:
 
 
 def load_again(load: Callable[..., DescribedModel], arguments: Mapping[str, Any], fingerprint: str) -> DescribedModel:
-    """The model of a pickle. CheckpointError when its source holds another model by now."""
+    """Load the model of a pickle. Raises CheckpointError when its source holds another model."""
     model = load(**arguments)
     if model.fingerprint != fingerprint:
         raise CheckpointError(
@@ -47,7 +47,7 @@ def load_again(load: Callable[..., DescribedModel], arguments: Mapping[str, Any]
 
 
 def portable(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `load` with absolute paths, which hold in a process that runs in another folder."""
+    """Return arguments of `load` with absolute paths, which are right in any working directory."""
     found = dict(arguments)
     for name in ("source", "draft", "drafts_from"):
         if found.get(name) is not None:
@@ -58,6 +58,6 @@ def portable(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _absolute(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
-    """The absolute path of what exists here; a hub id, or the name of a model inside the package, as it is."""
+    """Return the absolute path of what exists here; a hub id, or a model inside the package, stays unchanged."""
     expanded = os.path.expanduser(os.fsdecode(path))
     return os.path.abspath(expanded) if path not in EMBEDDED and os.path.exists(expanded) else path

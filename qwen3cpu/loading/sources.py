@@ -1,4 +1,4 @@
-"""Opens a model that is not packed, whatever reader it needs."""
+"""Opens a model that is not packed, with the reader for its files."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from qwen3cpu.errors import CheckpointError
 
 
 def may_be_packed(path: Path) -> bool:
-    """Whether a path is a file that no reader of checkpoints knows: only a packed file can be meant."""
+    """Whether a path is a file that no reader of checkpoints knows, so that it can only be a packed file."""
     return path.is_file() and source_kind(path) is None
 
 
 def open_unpacked(path: Path, name: str | None = None) -> OpenedModel:
     """Open a model folder or GGUF file. Raises CheckpointError (ConfigError).
 
-    name: of the model, which says what it was made for when its files do not. Default: the path's.
+    name: the model's name, which tells its purpose when its files do not. Default: the name of the path.
     """
     opened = _kind(path).open(path)
     named = path.name if name is None else name
@@ -37,7 +37,7 @@ def open_unpacked(path: Path, name: str | None = None) -> OpenedModel:
 
 
 def read_unpacked_config(path: Path) -> ModelConfig:
-    """The configuration of a model folder or GGUF file, with the same errors; its weights need not be there."""
+    """Read the configuration of a model folder or GGUF file. Its weights may be missing. Raises as `open_unpacked`."""
     return _kind(path).read_config(path)
 
 

@@ -1,1 +1,1 @@
-"""Our own files: the packed model with its sealed header and checksums, and the cache folder that keeps them."""
+"""The package's own files: packed models with a sealed header and checksums, and the cache folder for them."""

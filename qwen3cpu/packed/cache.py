@@ -1,4 +1,4 @@
-"""The user's cache of packed models: its folder, the names of its files, what is in it and what can be removed."""
+"""The user's cache of packed models: its folder, the names of its files, their states, and their removal."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from qwen3cpu.system.file_locks import lock
 from qwen3cpu.system.files import user_folder
 
 _PACKING: Final = "6"
-"""Must be raised whenever the same weights give other bytes, so that they are packed again.
+"""Raise this number whenever the same weights give other bytes, so that they are packed again.
 
 Bytes depend on `_native.pack_into`, on rounding (quantization/) and on the format rules of checkpoint/tensors.py.
 """
 
 
 def cache_folder() -> Path:
-    """QWEN3CPU_CACHE, or `qwen3cpu` in this user's cache directory. Raises RuntimeError for a user without a home."""
+    """Return QWEN3CPU_CACHE, or `qwen3cpu` in the user's cache directory. RuntimeError: the user has no home."""
     chosen = os.environ.get("QWEN3CPU_CACHE")
     if chosen:
         return Path(chosen).expanduser()
@@ -35,7 +35,7 @@ def cache_folder() -> Path:
 
 
 def packed_path(folder: Path, label: str, fingerprint: str, quant: str) -> Path:
-    """The cache file for the weights with this fingerprint; an existing one is found under whatever name it has.
+    """Return the cache file for the weights with this fingerprint. An existing file is found whatever its label is.
 
     `label`, a short name of the source, only helps people to tell the files apart.
     """
@@ -51,19 +51,19 @@ def _key(fingerprint: str, quant: str) -> str:
 
 
 def note_use(path: Path) -> None:
-    """Let the modification time of a cache file be that of its last use.
+    """Set the modification time of a cache file to mark its last use.
 
-    The time of last access would not do: listing the cache reads the files, and many file systems do not keep it.
+    The access time is not suitable, because listing the cache reads the files, and many file systems do not keep it.
     """
-    with contextlib.suppress(OSError):  # somebody else's cache, which may only be read
+    with contextlib.suppress(OSError):  # another user's cache, which is read-only
         os.utime(path)
 
 
 @contextlib.contextmanager
 def alone_packing(folder: Path) -> Iterator[None]:
-    """Wait until nobody else packs into this folder, so that processes that load a model at once pack it once."""
+    """Wait until no other process packs into this folder, so that processes that load the same model pack it once."""
     descriptor = None
-    with contextlib.suppress(OSError):  # Windows opens no folder, some file systems have no locks: each packs its own
+    with contextlib.suppress(OSError):  # Windows opens no folder, some file systems have no locks; then all pack
         descriptor = os.open(folder, os.O_RDONLY)
         lock(descriptor, shared=False, wait=True)
     try:
@@ -77,9 +77,14 @@ def alone_packing(folder: Path) -> Iterator[None]:
 class CacheEntry:
     """One file of the cache.
 
-    state: "current"; "stale", packed by another version, which no load of this version will use; "damaged";
-    "unfinished", left by a process that was killed; "being written". size in bytes; used: when it was packed or last
-    loaded, in seconds since 1970.
+    Attributes:
+        path: its path.
+        state: "current", "damaged" or "being written"; "stale": packed by another version, so that no load of this
+            version uses it; "unfinished": left by a process that was killed.
+        source: what it was packed from; None: unknown.
+        quant: its weight format; None: unknown.
+        size: in bytes.
+        used: when it was packed or last loaded, in seconds since 1970.
     """
 
     path: Path
@@ -96,11 +101,11 @@ class CacheEntry:
 
 
 def entries(folder: Path) -> list[CacheEntry]:
-    """What is in a cache folder, by name, without files that are not the cache's own. Only headers are read."""
+    """List the cache's own files in a folder, sorted by name. Only headers are read."""
     found = []
     for path in sorted(folder.glob(f"*{SUFFIX}*")):
         if path.name.endswith((SUFFIX, PART_SUFFIX)):
-            with contextlib.suppress(FileNotFoundError):  # removed, or finished and renamed, meanwhile
+            with contextlib.suppress(FileNotFoundError):  # removed, or finished and renamed meanwhile
                 found.append(_entry(path))
     return found
 
@@ -112,7 +117,7 @@ def _entry(path: Path) -> CacheEntry:
 
 
 def _state(path: Path) -> tuple[str, str | None, str | None]:
-    """State, source and quant."""
+    """Return state, source and quant of a file."""
     if path.name.endswith(PART_SUFFIX):
         return "being written" if is_being_written(path) else "unfinished", None, None
     try:
@@ -131,7 +136,7 @@ def _state(path: Path) -> tuple[str, str | None, str | None]:
 
 
 def _source(file: SafetensorsFile) -> str | None:
-    """What a file of any version says of its source."""
+    """Return the name of the source in a packed file of any version."""
     try:
         name = parse_object(file.metadata.get("source", "{}").encode("utf-8", "replace"), "source").get("name")
     except CheckpointError:
@@ -140,9 +145,9 @@ def _source(file: SafetensorsFile) -> str | None:
 
 
 def remove(entry: CacheEntry) -> bool:
-    """Remove a file of the cache; processes that have it mapped keep what they have. False when it was gone already.
+    """Remove a file of the cache, unless it is being written. Processes that have mapped it can go on.
 
-    A file that is being written stays. Raises OSError of the file system.
+    Returns whether a file was removed. Raises OSError.
     """
     if entry.state == "being written" or not entry.path.exists():
         return False
@@ -155,6 +160,6 @@ def remove(entry: CacheEntry) -> bool:
 def remove_abandoned(folder: Path) -> None:
     """Remove the unfinished files of processes that were killed while packing into `folder`."""
     for path in folder.glob(f"*{SUFFIX}.*{PART_SUFFIX}"):
-        with contextlib.suppress(OSError):  # another process was quicker
+        with contextlib.suppress(OSError):  # another process has removed it
             if not is_being_written(path):
                 path.unlink()

@@ -1,4 +1,4 @@
-"""SHA-256 of whole files, in a thread of its own, and of the tensors of a packed file."""
+"""Computes the SHA-256 of whole files, in a thread of its own, and of the tensors of a packed file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Final
 from qwen3cpu.errors import CheckpointError
 from qwen3cpu.packed.packed_file import PackedFile
 
-_PIECE: Final = 8 << 20  # bytes. It bounds how long the thread runs on when it is told to stop.
+_PIECE: Final = 8 << 20  # bytes; a small piece lets the thread stop soon
 
 
 class SumsOfFiles:
-    """A context manager that computes digests of files in a thread; leaving it before the end stops the thread."""
+    """A context manager that computes digests of files in a thread. Leaving it early stops the thread."""
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         self._files = files
@@ -36,7 +36,7 @@ class SumsOfFiles:
         self._pool.shutdown()
 
     def result(self) -> dict[str, str]:
-        """Wait for the digests: name -> hex digits. Raises CheckpointError for a file that cannot be read."""
+        """Wait for the digests and return name -> hex digits. Raises CheckpointError if a file cannot be read."""
         return self._sums.result()
 
     def _work(self) -> dict[str, str]:
@@ -45,7 +45,7 @@ class SumsOfFiles:
     def _sum(self, path: Path) -> str:
         digest, piece = hashlib.sha256(), bytearray(_PIECE)
         try:
-            # Read, not mapped: what is read does not count as this process's memory.
+            # Read, not mapped, because mapped pages count as this process's memory.
             with path.open("rb", buffering=0) as file:
                 while not self._stop.is_set() and (count := file.readinto(piece)):
                     digest.update(memoryview(piece)[:count])
@@ -55,9 +55,9 @@ class SumsOfFiles:
 
 
 def damaged_tensors(file: PackedFile, threads: int) -> Iterator[tuple[str, int, bool]]:
-    """(name, bytes, whether they have changed since they were written) of every tensor of a packed file, in order.
+    """Yield (name, bytes, whether it is damaged) of every tensor of a packed file, in order.
 
-    Raises CheckpointError when the header has no digest for one.
+    Raises CheckpointError when the header lacks the digest of a tensor.
     """
     sums = file.sums()
 

@@ -1,4 +1,4 @@
-"""Files of texts to draft from: tokens and their sorted places, tied to a tokenizer, mapped when they are used."""
+"""Files of texts to draft from. They hold tokens of one tokenizer and sorted positions, and are mapped for use."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _NAMES: Final = ("tokens", "places")
 
 
 class DraftFile:
-    """An open file, checked whole.
+    """An open draft file. All of its bytes are checked when it is opened.
 
     Args:
         path: of the file.
 
     Attributes:
-        tokens: int32 [n], of texts one after the other with -1 between two; a map of the file.
-        places: int32 [at most n], positions of tokens; a map of the file.
-        tokenizer: fingerprint of the tokenizer that the tokens are of.
+        tokens: int32 [n], the texts one after another, each followed by -1; a mapping of the file.
+        places: int32 [at most n], positions of tokens in sorted order; a mapping of the file.
+        tokenizer: fingerprint of the tokenizer that made the tokens.
 
     Raises:
-        DraftFileError: it is missing, damaged or something else.
+        DraftFileError: the file is missing or damaged, or not a draft file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,7 +49,7 @@ class DraftFile:
         self.tokenizer = file.metadata["tokenizer"]
 
     def usable(self) -> bool:
-        """Whether the file still has its length: reading its map would end the process otherwise."""
+        """Whether the file still has its length. Reading the mapping of a shorter file would end the process."""
         try:
             self._file.check_size()
         except CheckpointError:
@@ -76,7 +76,7 @@ def write_draft_file(path: Path, tokens: NDArray[np.int32], places: NDArray[np.i
     """Write a file beside `path` and rename it into place. Arguments: as the attributes of DraftFile.
 
     Raises:
-        DraftFileError: the file system refuses.
+        DraftFileError: the file cannot be written.
     """
     arrays = {"tokens": tokens.astype("<i4", copy=False), "places": places.astype("<i4", copy=False)}
     sums = {name: hashlib.sha256(array.data).hexdigest() for name, array in arrays.items()}
@@ -92,6 +92,6 @@ def write_draft_file(path: Path, tokens: NDArray[np.int32], places: NDArray[np.i
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise DraftFileError unless a path is free, or that of a file of this kind."""
+    """Raise DraftFileError unless a path is free or a draft file."""
     if path.exists() and not is_sealed(start_of(path, PAGE), FORMAT):
         raise DraftFileError(f"{path}: expected no file or one that `qwen3cpu drafts` wrote, found something else")

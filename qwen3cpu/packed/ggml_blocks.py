@@ -1,4 +1,4 @@
-"""Packed matrices of `q8` as blocks of ggml's Q8_0, number by number."""
+"""Converts packed matrices in `q8` to blocks of ggml's Q8_0 without rounding."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _GROUP, _BLOCK_GROUPS, _SCALE_BYTES = 32, 4, 64
 
 
 def q8_0_rows(matrix: PackedMatrix, first: int, last: int) -> NDArray[np.uint8]:
-    """Rows [first, last) of a matrix in q8, which has whole groups of 32 columns, as uint8 [rows, cols / 32 * 34].
+    """Convert rows [first, last) of a matrix in q8 to uint8 [rows, cols / 32 * 34]. `cols` is a multiple of 32.
 
-    Both formats have a float16 scale for 32 numbers of 8 bits. csrc/layout/format.h has the layout of q8: numbers with
-    an offset of 128, in tiles of 8 rows and blocks of up to 4 groups.
+    Both formats have a float16 scale for 32 numbers of 8 bits. In q8 the numbers have an offset of 128, and lie in
+    tiles of 8 rows and blocks of up to 4 groups (csrc/layout/format.h).
     """
     height, groups = _native.TILE_ROWS, matrix.cols // _GROUP
     tiles = matrix.data.reshape(-(-matrix.rows // height), -1)[first // height : -(-last // height)]

@@ -1,4 +1,4 @@
-"""Packed matrices: format and shape alone (MatrixLayout), and with the bytes (PackedMatrix)."""
+"""Packed matrices: format and shape alone (MatrixLayout), or with the bytes (PackedMatrix)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from qwen3cpu.system.memory import anonymous_bytes, bytes_on_disk
 
 
 class PackedMatrix(NamedTuple):
-    """A matrix [rows, cols] in a weight format. `_native.Model` takes a dict of these as they are.
+    """A matrix [rows, cols] in a weight format. `_native.Model` takes a dict of these.
 
     data: uint8 [layout.bytes], aligned to 64 bytes.
     """
@@ -51,15 +51,15 @@ class MatrixLayout:
 
     @property
     def pages(self) -> int:
-        """Pages that it takes in a file."""
+        """Pages of the matrix in a file."""
         return -(-self.bytes // PAGE)
 
     def room(self) -> NDArray[np.uint8]:
-        """New memory for it, uint8 [bytes], zeroed and page-aligned."""
+        """Allocate memory for the matrix: uint8 [bytes], zeroed and page-aligned."""
         return anonymous_bytes(self.pages * PAGE)[: self.bytes]
 
     def with_data(self, data: NDArray[np.uint8]) -> PackedMatrix:
-        """The matrix whose packed bytes, uint8 [bytes], are `data`."""
+        """Return the matrix with the packed bytes `data`, uint8 [bytes]."""
         return PackedMatrix(self.format, self.rows, self.cols, data)
 
 
@@ -68,10 +68,10 @@ Pack = Callable[[str, MatrixLayout, NDArray[np.uint8]], None]
 
 
 def plan_matrices(config: ModelConfig, quant: str, weights: WeightSource | None = None) -> dict[str, MatrixLayout]:
-    """Name -> layout of every matrix of a model packed as `quant`, in the order of the forward pass.
+    """Return name -> layout of every matrix of a model packed as `quant`, in the order of the forward pass.
 
-    weights: what is packed. Where `quant` keeps groups and these have some, every matrix keeps its own, and those
-    without are packed in 8 bits. Routers are never rounded.
+    weights: the weights to pack. If they have groups and `quant` is a format that keeps groups, every matrix gets the
+    format that keeps its own groups, and matrices without groups get 8 bits. Routers are never rounded.
     """
     tensors = [tensor for tensor in tensors_of(config) if tensor.is_matrix]
     formats = {tensor.name: tensor.format(quant, config) for tensor in tensors}
@@ -85,10 +85,9 @@ def plan_matrices(config: ModelConfig, quant: str, weights: WeightSource | None 
 
 
 def all_rooms(plan: dict[str, MatrixLayout], spill: Path | None = None) -> dict[str, PackedMatrix]:
-    """New memory for all matrices of a plan, in one block: each begins on a page and is zeroed.
+    """Allocate one zeroed block of memory for all matrices of a plan. Each matrix begins on a page.
 
-    spill: a folder for a file that takes their place where memory does not hold them. Raises OSError when its disk has
-    not that much room.
+    spill: a folder for a file to use instead of memory that is too small. Raises OSError when its disk is too small.
     """
     size = sum(layout.pages for layout in plan.values()) * PAGE
     left = available_memory() if spill is not None else None

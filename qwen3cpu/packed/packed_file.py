@@ -1,4 +1,4 @@
-"""The packed file: a whole model with weights in the engine's own layout, used straight from mmap.
+"""Reads the packed file: a whole model with weights in the engine's own layout, used directly from mmap.
 
 It is a safetensors file that any reader of that format can list:
 
@@ -7,14 +7,21 @@ It is a safetensors file that any reader of that format can list:
     vectors   F32 [n] each: norm weights and biases
     tokenizer.json   U8 [n]: the file
 
-`__metadata__` has, in this order and all as strings: header_sha256, format ("qwen3cpu"), format_version,
-package_version, quant, fingerprint (of the source), source (JSON: its name, and the SHA-256 of each of its weight
-files), sha256 (JSON: tensor -> SHA-256 of its bytes), matrices (JSON: name -> [format, rows, cols]), config,
-generation_config, tokenizer_config (the files' texts), when the model has one chat_template, when it was made for
-something else than generation purpose (checkpoint/purpose.py), when it was calibrated
-calibration (quantization/calibration_report.py), and when it was measured quality (evaluation/quality_receipt.py).
-header_sha256 (sealed_file.py) shows when the file is opened that a byte before the data has changed. checksums.py
-compares the data with the tensors' digests. packed_writer.py writes the file; here it is read.
+`__metadata__` has these strings, in this order:
+
+    header_sha256, format ("qwen3cpu"), format_version, package_version, quant
+    fingerprint      of the source
+    source           JSON: its name, and the SHA-256 of each of its weight files
+    sha256           JSON: tensor -> SHA-256 of its bytes
+    matrices         JSON: name -> [format, rows, cols]
+    config, generation_config, tokenizer_config   the texts of the files
+    chat_template    if the model has one
+    purpose          if it was not made for generation (checkpoint/purpose.py)
+    calibration      if it was calibrated (quantization/calibration_report.py)
+    quality          if it was measured (evaluation/quality_receipt.py)
+
+Opening a file checks header_sha256 (sealed_file.py), so a changed byte before the data is found. The data is compared
+with the tensors' digests by checksums.py. The file is written by packed_writer.py.
 """
 
 from __future__ import annotations
@@ -39,16 +46,16 @@ from qwen3cpu.packed.sealed_file import PAGE, check_seal, is_sealed
 SUFFIX: Final = ".qwen3"
 FORMAT_VERSION: Final = "4"
 _WITH_WIDE_HEADS: Final = "3"
-"""Differs in one thing: heads of a model in q4 are in q8."""
+"""A version with one difference: heads of a model in q4 are in q8."""
 _EARLIER_VERSION: Final = "2"
-"""Differs in one thing more: its "q4" is EARLIER."""
+"""A version with one more difference: its "q4" is EARLIER."""
 TOKENIZER: Final = "tokenizer.json"
 FORMAT: Final = "qwen3cpu"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a file was packed from.
+    """The source that a file was packed from.
 
     name: as the user gave it. fingerprint: WeightSource.fingerprint(). sha256: weight file -> hex digest of its bytes.
     """
@@ -59,15 +66,15 @@ class Origin:
 
 
 def is_packed(start: bytes) -> bool:
-    """Whether a file that begins with these bytes (a page is enough) was written as a packed file of any version."""
+    """Whether a file that begins with these bytes is a packed file of any version. A page is enough."""
     return is_sealed(start, FORMAT)
 
 
 class PackedFile:
-    """An open packed file; `matrices` are read-only views of the mapping, which they keep alive."""
+    """An open packed file. `matrices` are read-only views of the mapping and keep it alive."""
 
     def __init__(self, path: Path) -> None:
-        """Map `path` and check its header whole. Raises CheckpointError when it is damaged or of another kind."""
+        """Map `path` and check its whole header. Raises CheckpointError when it is damaged or of another kind."""
         self.path = path
         self._file = SafetensorsFile(path)
         self._check_header()
@@ -105,7 +112,7 @@ class PackedFile:
         return value
 
     def _format_of(self, name: str) -> str:
-        """The weight format that the file calls so."""
+        """Return the weight format for a name in the file."""
         return read_format(name, earlier=self.metadata["format_version"] == _EARLIER_VERSION)
 
     def _read_origin(self) -> Origin:
@@ -118,7 +125,7 @@ class PackedFile:
         return Origin(fields.text("name") or "", self.fingerprint, sums)
 
     def sums(self) -> dict[str, str]:
-        """Tensor -> the SHA-256 that its bytes had when they were written. Raises CheckpointError when one lacks."""
+        """Return tensor -> SHA-256 of its bytes when they were written. Raises CheckpointError if one is missing."""
         source = f"{self.path}: sha256"
         found = parse_object(self._field("sha256", None).encode("utf-8", "replace"), source)
         for name in self._file.tensors:
@@ -137,11 +144,11 @@ class PackedFile:
 
     @property
     def tensors(self) -> list[str]:
-        """The names of everything in the file, in its order."""
+        """The names of all tensors, in the order of the file."""
         return sorted(self._file.tensors, key=lambda name: self._file.tensors[name].start)
 
     def stored(self, name: str) -> NDArray[np.uint8]:
-        """All bytes of a tensor as they lie in the file, padding included."""
+        """Return all bytes of a tensor in the file, including padding."""
         return self._file.raw(name)
 
     def _read_texts(self, metadata: Mapping[str, str]) -> ModelTexts:
@@ -152,7 +159,7 @@ class PackedFile:
         for name in ("config", "generation_config", "tokenizer_config"):
             # A lone surrogate in the JSON text cannot be encoded; the parser then reports the replacement.
             files[name + ".json"] = self._field(name, None).encode("utf-8", "replace")
-        # However the source's weights were quantized, these are the file's own.
+        # The file has its own weights, so quantization methods of the source do not matter.
         texts = parse_texts(files, metadata.get("chat_template"), str(self.path), quant_methods=None)
         purpose = metadata.get("purpose")
         if purpose is None:
@@ -167,7 +174,7 @@ class PackedFile:
         if list(described) != list(shapes):
             wrong = sorted(set(described) ^ set(shapes)) or ["another order"]
             raise CheckpointError(
-                f"{source}: expected the {len(shapes)} matrices of the config, found {wrong[0]} amiss"
+                f"{source}: expected the {len(shapes)} matrices of the config, found a difference: {wrong[0]}"
             )
         plan = {}
         for name, (rows, cols) in shapes.items():
@@ -181,7 +188,7 @@ class PackedFile:
         expected = {*self.plan, *vector_lengths(self.texts.config), TOKENIZER}
         wrong = sorted(expected ^ set(self._file.tensors))
         if wrong:
-            what = "no such tensor" if wrong[0] in expected else "a tensor that the config does not call for"
+            what = "no such tensor" if wrong[0] in expected else "a tensor that the config does not describe"
             raise CheckpointError(f"{self.path}: tensor {wrong[0]!r}: found {what}")
 
     def _matrix_bytes(self, name: str, layout: MatrixLayout) -> NDArray[np.uint8]:
@@ -204,5 +211,5 @@ class PackedFile:
     def _advise(self) -> None:
         entries = [self._file.tensors[name] for name in self.plan]
         start, stop = min(entry.start for entry in entries), max(entry.stop for entry in entries)
-        # No MADV_WILLNEED: touching the pages reads them from the disk as fast, and all of them into huge pages.
+        # No MADV_WILLNEED. Touching the pages reads them from the disk as fast, and into huge pages.
         self._file.advise("MADV_HUGEPAGE", start, stop)

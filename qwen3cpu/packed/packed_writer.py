@@ -30,9 +30,10 @@ def _header(
     sha256: Mapping[str, str],
     notes: Mapping[str, str],
 ) -> bytes:
-    """Length field and header of a packed file; the data follows in the order of the mappings, then the tokenizer.
+    """Make length field and header of a packed file. The data follows in the order of the mappings, then the tokenizer.
 
-    sha256: tensor -> hex digest. Its length does not depend on the digests. notes: more entries of `__metadata__`.
+    sha256: tensor -> hex digest. The header's length does not depend on the digests. notes: more entries of
+    `__metadata__`.
     """
     described = {name: [matrix.format, matrix.rows, matrix.cols] for name, matrix in matrices.items()}
     metadata = {
@@ -57,7 +58,7 @@ def _header(
 
 
 def _package_version() -> str:
-    # Imported here: it takes as long as numpy, and only writing needs it.
+    # Imported here because it takes as long as numpy, and only writing needs it.
     from importlib import metadata
 
     try:
@@ -77,22 +78,21 @@ def write_packed(
     source_sums: Callable[[], Mapping[str, str]],
     notes: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a packed file beside `path` and rename it into place; on an error or Ctrl-C nothing stays behind.
+    """Write a packed file beside `path` and rename it into place. After an error or Ctrl-C no partial file stays.
 
     Args:
         path: the file.
-        texts: everything but the weights.
+        texts: everything except the weights.
         quant: one of QUANTS.
-        origin: what the file is packed from.
-        matrices: what it will hold, in the order of `plan_matrices`.
-        pack: fills one matrix after the other; `out` is zeroed and page-aligned.
-        vector: gives a norm weight or bias, when all matrices are packed.
-        source_sums: asked when all is packed. Its digests, which may be worked out meanwhile, take the place of those
-            of `origin`.
+        origin: the source of the weights.
+        matrices: layouts of the matrices, in the order of `plan_matrices`.
+        pack: fills one matrix after another; `out` is zeroed and page-aligned.
+        vector: returns a norm weight or bias. Called after all matrices are packed.
+        source_sums: returns the digests for `origin`. Called at the end, so they can be computed meanwhile.
         notes: more entries of `__metadata__`.
 
     Raises:
-        OSError: of the file system.
+        OSError: the file cannot be written.
     """
     lengths = vector_lengths(texts.config)
     sha256 = dict.fromkeys((*matrices, *lengths, TOKENIZER), "0" * 64)
@@ -120,11 +120,11 @@ def write_packed(
 
 
 class _ChunkWriter:
-    """Writes a file in pieces of 8 MiB that begin at multiples of 8 MiB, whatever pieces it is given.
+    """Collects data and writes it to a file in pieces of 8 MiB that begin at multiples of 8 MiB.
 
-    Linux keeps such a file in huge pages where the file system can (ext4 of Linux 6.18 does), and maps it with them.
-    Written matrix by matrix, at odd offsets, fewer than half of it lies in huge pages, and decoding is up to a tenth
-    slower.
+    Linux keeps such a file in huge pages if the file system supports them (ext4 of Linux 6.18 does), and maps it with
+    them. If it is written matrix by matrix, at odd offsets, less than half of it is in huge pages. Decoding is then up
+    to a tenth slower.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -143,6 +143,6 @@ class _ChunkWriter:
             data = data[part.size :]
 
     def flush(self) -> None:
-        """Hand what is left to the file."""
+        """Write the collected rest to the file."""
         self._file.write(self._chunk[: self._used].data)
         self._used = 0

@@ -1,7 +1,7 @@
-"""Sealed safetensors files: the header has a checksum of itself, and a file is replaced whole or not at all.
+"""Sealed safetensors files: the header has a checksum of itself, and a file is replaced atomically.
 
-The first entry of `__metadata__`, header_sha256, covers the length field and the whole header with its own 64 digits
-replaced by zeros; the second, format, says what the file is.
+The first entry of `__metadata__` is header_sha256: the SHA-256 of the length field and the whole header, with zeros for
+its own 64 digits. The second entry, format, tells the kind of file.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ PART_SUFFIX: Final = ".part"
 _YOUNG_SECONDS: Final = 60.0
 _START: Final = b'{"__metadata__":{"header_sha256":"'
 DIGEST: Final = slice(8 + len(_START), 8 + len(_START) + 64)
-"""Where in length field and header the digits stand."""
+"""Position of the digits in the length field and header."""
 
 
 def seal(format_name: str, metadata: Mapping[str, str], tensors: Iterable[tuple[str, str, list[int], int]]) -> bytes:
-    """Length field and header, padded with spaces to whole pages; the data follows in the order of the tensors.
+    """Make length field and header, padded with spaces to whole pages. The data follows in the order of the tensors.
 
     Args:
-        format_name: what the file is.
-        metadata: what else stands in `__metadata__`.
-        tensors: (name, dtype, shape, bytes) each.
+        format_name: the kind of file.
+        metadata: the other entries of `__metadata__`.
+        tensors: (name, dtype, shape, bytes) of each tensor.
     """
     entries: dict[str, Any] = {"__metadata__": {"header_sha256": "0" * 64, "format": format_name, **metadata}}
     offset = 0
@@ -45,7 +45,7 @@ def seal(format_name: str, metadata: Mapping[str, str], tensors: Iterable[tuple[
 
 
 def reseal(header: bytes, metadata: Mapping[str, str]) -> bytes:
-    """A sealed header with these entries of `__metadata__` added or replaced; everything else stays."""
+    """Return a sealed header with these entries of `__metadata__` added or replaced."""
     entries = json.loads(header[8:])
     entries["__metadata__"] |= {"header_sha256": "0" * 64, **metadata}
     return _finish(entries)
@@ -60,18 +60,18 @@ def _finish(entries: Mapping[str, Any]) -> bytes:
 
 
 def header_digest(header: bytes) -> bytes:
-    """The 64 hex digits for header_sha256: SHA-256 of length field and header, those digits themselves as zeros."""
+    """Return the 64 hex digits for header_sha256: SHA-256 of length field and header, with zeros for these digits."""
     digest = hashlib.sha256(header[: DIGEST.start] + b"0" * 64 + header[DIGEST.stop :])
     return digest.hexdigest().encode("ascii")
 
 
 def is_sealed(start: bytes, format_name: str) -> bool:
-    """Whether a file that begins with these bytes (a page is enough) was written as this, in whatever version."""
+    """Whether a file that begins with these bytes has this format, in any version. A page is enough."""
     return start.startswith(_START, 8) and start.startswith(f'","format":"{format_name}"'.encode(), DIGEST.stop)
 
 
 def check_seal(header: bytes, path: Path) -> None:
-    """Raise CheckpointError naming `path` when a sealed header is not as it was written."""
+    """Raise CheckpointError naming `path` when a sealed header has changed."""
     if header[DIGEST] != header_digest(header):
         raise CheckpointError(
             f"{path}: damaged header: expected SHA-256 {header[DIGEST].decode('ascii', 'backslashreplace')}, "
@@ -81,19 +81,19 @@ def check_seal(header: bytes, path: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file beside `path` that takes its name when the block succeeds and is removed when it does not.
+    """Open a new file beside `path`. It is renamed to `path` when the block succeeds, and removed when it fails.
 
-    The file is locked meanwhile, which tells other processes that it is being written.
+    Meanwhile the file is locked, which tells other processes that it is being written.
     """
     part = path.with_name(f"{path.name}.{secrets.token_hex(8)}{PART_SUFFIX}")
     try:
         with part.open("xb") as file:
-            with contextlib.suppress(OSError):  # a file system without locks: nothing can be removed there either
+            with contextlib.suppress(OSError):  # no locks: then `is_being_written` is always true
                 lock(file.fileno(), shared=False, wait=True)
             yield file
             file.flush()
             os.fsync(file.fileno())
-            with contextlib.suppress(OSError):  # others may use the file from the moment when it has its name
+            with contextlib.suppress(OSError):  # others may use the file once it has its name
                 lock(file.fileno(), shared=True, wait=True)
             if renames_open_files():
                 os.replace(part, path)
@@ -105,10 +105,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def is_being_written(part: Path) -> bool:
-    """Whether a process still writes an unfinished file, as far as can be told. Raises FileNotFoundError."""
+    """Whether a process may still be writing an unfinished file. Raises FileNotFoundError."""
     try:
         with part.open("rb") as file:
-            # A file this young may belong to a writer that has not come to locking it yet.
+            # The writer of such a young file may not have locked it yet.
             if time.time() - os.fstat(file.fileno()).st_mtime <= _YOUNG_SECONDS:
                 return True
             lock(file.fileno(), shared=False)
@@ -116,4 +116,4 @@ def is_being_written(part: Path) -> bool:
     except FileNotFoundError:
         raise
     except OSError:
-        return True  # locked by its writer, or not ours to touch
+        return True  # locked by its writer, or not accessible

@@ -1,6 +1,6 @@
 """Chooses the matrices that stay in q8: measures what each costs in q4, and spends a budget of bits.
 
-The cost of a matrix is a KL divergence: of the model in q8 with this one matrix in q4 from the model in q8. Of an
+The cost of a matrix is the KL divergence between the model in q8 and the same model with this one matrix in q4. For an
 embedding model it is 1 - the cosine of the vectors. It is measured on text that is not used for rounding.
 """
 
@@ -21,7 +21,7 @@ from qwen3cpu.quantization.divergence import log_softmax
 from qwen3cpu.quantization.layer_runner import Layer, Matrices, Vectors
 
 SCORED_EVERY: Final = 4
-"""One position of this many is compared. With all of them, logits and softmax took most of the time."""
+"""One of this many positions is compared. With all positions, logits and softmax took most of the time."""
 _POSITIONS_TOGETHER: Final = 64
 """Rows of logits that are compared at a time."""
 
@@ -39,8 +39,9 @@ class CostMeter:
         threads: int,
         pooled: bool = False,
     ) -> None:
-        """matrices: all in q8. ids [pieces, length]: the held-out text. pooled: what counts are the states of the
-        pieces' last tokens.
+        """Take `matrices`, all in q8, and the held-out text `ids` [pieces, length].
+
+        pooled: compare the states of the pieces' last tokens, not the logits.
         """
         self._pooled = pooled
         self._config, self._matrices, self._vectors, self._threads = config, matrices, vectors, threads
@@ -53,7 +54,7 @@ class CostMeter:
         self._end = self._from(0, self._x.copy())
 
     def layer(self, swapped: Mapping[str, PackedMatrix]) -> dict[str, float]:
-        """Matrix of the next layer -> the divergence (nats), or 1 - cosine, when this one alone is swapped in."""
+        """Return matrix of the next layer -> divergence (nats), or 1 - cosine, when only this matrix is swapped."""
         ends = {}
         for name, matrix in swapped.items():
             x = self._x.copy()
@@ -88,8 +89,8 @@ class CostMeter:
         return [float(1 - np.einsum("ij,ij->i", expected, self._directions(end)).mean()) for end in ends]
 
     def _directions(self, end: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The states of the pieces' last tokens, after the last norm and of length 1, [pieces, hidden_size]."""
-        # The norm's own division by the root mean square is undone by the length.
+        """Return the states of the pieces' last tokens after the last norm, with length 1: [pieces, hidden_size]."""
+        # The norm's division by the root mean square is left out, because the vectors are scaled to length 1.
         last = end[self._length - 1 :: self._length].astype(np.float64) * self._norm
         scaled: NDArray[np.float64] = last / np.linalg.norm(last, axis=1, keepdims=True)
         return scaled
@@ -98,9 +99,9 @@ class CostMeter:
 def choose_formats(
     plan: Mapping[str, MatrixLayout], costs: Mapping[str, float], bits: float
 ) -> dict[str, MatrixLayout]:
-    """A plan with as many matrices in q8 as fit into `bits` per weight, on average over all matrices of the model.
+    """Return a plan with as many matrices in q8 as fit into `bits` per weight, the average over all matrices.
 
-    Those with the greatest cost per byte come first; matrices without a cost keep the format that they have.
+    Matrices with the highest cost per byte are chosen first. Matrices without a cost keep their format.
     """
     budget = bits / 8 * sum(matrix.rows * matrix.cols for matrix in plan.values())
     chosen = {name: replace(layout, format=NARROW) if name in costs else layout for name, layout in plan.items()}

@@ -1,4 +1,4 @@
-"""Calibration: takes a model in q8 and returns its matrices, rounded to q4 by a text or kept in q8."""
+"""Calibration: takes a model in q8 and returns its matrices, rounded to q4 with regard to a text, or kept in q8."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ from qwen3cpu.quantization.round_layers import LayerRounder
 from qwen3cpu.system.progress_bar import Progress
 
 PASSAGE: Final = 64
-"""Tokens of a piece for an embedding model, at most: each gives one vector to compare."""
+"""Most tokens of a piece for an embedding model. Pieces are short because each gives only one vector to compare."""
 
 
 @dataclass(frozen=True)
 class Calibrated:
     """A model that is being calibrated.
 
-    plan: the format and shape of each of its matrices. costs: of matrices of its layers in q4 (nats; bit_budget.py).
-    layers: rounds the matrices of one layer after the other, when they are asked for.
+    Attributes:
+        plan: format and shape of each of its matrices.
+        costs: matrix of a layer -> its cost in q4 (nats; bit_budget.py).
+        layers: yields the matrices of one layer after another, rounded on demand.
     """
 
     plan: dict[str, MatrixLayout]
@@ -39,7 +41,7 @@ class Calibrated:
 
 
 def calibrate(source: Source, recipe: Recipe, *, threads: int, progress: Progress) -> Calibrated:
-    """Round a model to q4 by a text that it writes, or by the recipe's. Raises ArgumentError when that is too short."""
+    """Round a model to q4 for a text: the recipe's, or one that it writes. Raises ArgumentError if it is too short."""
     if source.end is not None:
         recipe = replace(recipe, sequence=min(recipe.sequence, PASSAGE))
     plan = plan_matrices(source.config, NARROW)
@@ -59,7 +61,7 @@ def calibrate(source: Source, recipe: Recipe, *, threads: int, progress: Progres
 
 
 def measure_costs(source: Source, ids: NDArray[np.int32], *, threads: int, progress: Progress) -> dict[str, float]:
-    """What each matrix of the layers costs in q4, by its name. Experts, which most of the bits go to, stay in q4."""
+    """Measure what each matrix of the layers costs in q4, by name. Experts, most of a model's bytes, stay in q4."""
     pooled = source.end is not None
     meter = CostMeter(source.config, source.matrices, source.vectors, ids, threads=threads, pooled=pooled)
     costs: dict[str, float] = {}
@@ -71,7 +73,7 @@ def measure_costs(source: Source, ids: NDArray[np.int32], *, threads: int, progr
 
 
 def in_q4(source: Source, layer: int, *, threads: int) -> dict[str, PackedMatrix]:
-    """The matrices of a layer, rounded to q4 each by itself."""
+    """Round the matrices of a layer to q4, each by itself."""
     rounded = {}
     for tensor in tensors_of_layer(source.config, layer):
         if tensor.row.role != "projection" or tensor.copy is not None:
@@ -85,7 +87,7 @@ def in_q4(source: Source, layer: int, *, threads: int) -> dict[str, PackedMatrix
 
 
 def own_text(source: Source, recipe: Recipe, more: int, *, threads: int, progress: Progress) -> NDArray[np.int32]:
-    """Ids [pieces, recipe.sequence] that the model in q8 writes: the text of the recipe and `more` pieces."""
+    """Let the model in q8 write the recipe's number of tokens and `more` pieces: ids [pieces, recipe.sequence]."""
     native = source.whole(recipe.sequence, threads)
     engine = Engine(native, vocab_size=source.config.vocab_size, context=recipe.sequence)
     return write_text(
@@ -99,7 +101,7 @@ def own_text(source: Source, recipe: Recipe, more: int, *, threads: int, progres
 
 
 def given_text(source: Source, recipe: Recipe, text: str, more: int) -> NDArray[np.int32]:
-    """Ids [pieces, recipe.sequence] of a text, of its beginning when it is longer than the recipe and `more` pieces."""
+    """Cut a text into ids [pieces, recipe.sequence]: at most the recipe's number of tokens and `more` pieces."""
     ids = source.encode(text)
     pieces = min(len(ids) // recipe.sequence, max(recipe.tokens // recipe.sequence, 1) + more)
     if pieces <= more:

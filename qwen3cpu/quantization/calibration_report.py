@@ -17,8 +17,12 @@ _KEY = "calibration"
 
 @dataclass(frozen=True)
 class Report:
-    """recipe: as in Recipe, plain values; of a text the SHA-256. costs: matrix -> mean divergence in nats when it alone
-    is in q4; of an embedding model, 1 - the mean cosine.
+    """The report of a calibration.
+
+    Attributes:
+        recipe: the fields of Recipe as plain values. `text` is the SHA-256 of the text.
+        costs: matrix -> mean divergence in nats when only this matrix is in q4. For an embedding model it is 1 - the
+            mean cosine.
     """
 
     recipe: dict[str, object]
@@ -26,7 +30,7 @@ class Report:
 
 
 def describe(recipe: Recipe, costs: Mapping[str, float]) -> str:
-    """The text that a packed file keeps."""
+    """Encode the report for a packed file."""
     values = asdict(recipe)
     if recipe.text is not None:
         values["text"] = hashlib.sha256(recipe.text.encode()).hexdigest()
@@ -34,7 +38,7 @@ def describe(recipe: Recipe, costs: Mapping[str, float]) -> str:
 
 
 def read_report(file: PackedFile) -> Report | None:
-    """What `describe` wrote; None for a file that was not calibrated. Raises CheckpointError for anything else."""
+    """Read what `describe` wrote; None: the file was not calibrated. Raises CheckpointError for anything else."""
     text = file.metadata.get(_KEY)
     if text is None:
         return None
@@ -52,7 +56,7 @@ def read_report(file: PackedFile) -> Report | None:
 
 
 def as_table(report: Report, file: PackedFile) -> str:
-    """A line for each matrix whose cost was measured, the costliest first."""
+    """Format a line for each matrix with a measured cost, the costliest first."""
     rows = [("matrix", "format", "KiB", "cost in q4")]
     for name, cost in sorted(report.costs.items(), key=lambda item: -item[1]):
         matrix = file.plan[name]

@@ -1,4 +1,4 @@
-"""A model that is to be calibrated."""
+"""The model that calibration works on."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from qwen3cpu.quantization.layer_runner import Matrices, Vectors
 
 @dataclass(frozen=True)
 class Source:
-    """All of a model that calibration needs.
+    """Everything that calibration needs of a model.
 
     Attributes:
         config: of the model.
-        matrices: all of them, in q8.
+        matrices: all matrices, in q8.
         vectors: norms and biases.
-        token_limit: ids that the tokenizer knows lie below it.
+        token_limit: all ids of the tokenizer are below it.
         original: takes the name of a matrix and returns its values before packing, float32 [rows, cols].
-        encode: gives the ids of a text.
+        encode: returns the ids of a text.
         end: the end token of an embedding model, whose state is a text's vector; None for other models.
     """
 
@@ -36,5 +36,5 @@ class Source:
     end: int | None = None
 
     def whole(self, length: int, threads: int) -> _native.Model:
-        """The model in q8, for sequences of `length` positions."""
+        """Make the model in q8, for sequences of `length` positions."""
         return _native.Model(self.config.native(length), dict(self.matrices), dict(self.vectors), "f16", threads)

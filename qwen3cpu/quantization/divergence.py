@@ -1,4 +1,4 @@
-"""How far one distribution over the vocabulary is from another."""
+"""Log-probabilities for comparing distributions over the vocabulary."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Log-probabilities [n, vocab_size] of logits [n, vocab_size]; their sum is made in float64."""
+    """Return log-probabilities [n, vocab_size] of logits [n, vocab_size]. The sum is computed in float64."""
     shifted: NDArray[np.float32] = logits - logits.max(1, keepdims=True)
     total = np.exp(shifted).sum(1, keepdims=True, dtype=np.float64)
     shifted -= np.log(total).astype(np.float32)

@@ -1,7 +1,8 @@
-"""Rounding one matrix to q4 so that its outputs change least, given the second moments of its inputs.
+"""Rounds one matrix to q4 so that its outputs change least, given the second moments of its inputs.
 
-GPTQ (arXiv 2210.17323): columns are rounded one after another, and those that come later make up for the error so far.
-The loops over columns are `_native.round_columns`; here are the factor of the moments and the products between runs.
+GPTQ (arXiv 2210.17323) rounds columns one after another, and adjusts later columns to compensate for the error so far.
+`_native.round_columns` has the loops over columns. This module has the factor of the moments, and the products between
+runs of columns.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ _GROUP: Final = 32
 class Rounding:
     """How a matrix is rounded.
 
-    damping: share of the mean second moment that is added to each, so that few tokens do not make some directions look
-    free. largest_first: round the groups, and the columns in them, in the order of their moments.
-    shared: of experts. The moments of each begin with those of so many average tokens of its layer, for each column of
-    the inputs. An expert sees a part of the text only: what none of its tokens shows would look free.
+    Attributes:
+        damping: share of the mean second moment that is added to each. With few tokens, errors in some directions would
+            otherwise seem to cost nothing.
+        largest_first: round the groups, and the columns in them, in descending order of their moments.
+        shared: for experts: number of average tokens of the layer, for each input column, added to an expert's own
+            tokens. An expert sees only a part of the text, and errors in directions it has not seen would seem free.
     """
 
     damping: float = 0.01
@@ -38,21 +41,21 @@ class Rounding:
 class InputMoments:
     """The second moments of the inputs of one or several matrices, in the form that rounding uses.
 
-    moments: X'X of the inputs X [tokens, cols], symmetric, finite.
+    moments: X'X of the inputs X [tokens, cols], symmetric and finite.
     """
 
     def __init__(self, moments: NDArray[np.float32], rounding: Rounding) -> None:
         self.order = column_order(moments.diagonal(), rounding)
         """int32 [cols padded to whole groups]: the columns in the order in which they are rounded."""
         self.factor = inverse_factor(damped(moments, self.order, rounding.damping)).astype(np.float32)
-        """Upper triangular U, U' U the inverse of the damped moments in this order."""
+        """Upper triangular U, where U' U is the inverse of the damped moments in this order."""
 
 
 def round_matrix(weights: NDArray[np.float32], inputs: InputMoments, out: NDArray[np.uint8], *, threads: int) -> float:
     """Round weights [rows, cols] into out, uint8 [matrix_bytes("q4", rows, cols)].
 
-    Returns the loss tr(E M E'), E what rounding changed and M the damped moments. It is the same for any number of
-    threads.
+    Returns the loss tr(E M E'), where E is the change by rounding and M the damped moments. It does not depend on the
+    number of threads.
     """
     rows, cols = weights.shape
     order, factor = inputs.order, inputs.factor
@@ -73,14 +76,14 @@ def round_matrix(weights: NDArray[np.float32], inputs: InputMoments, out: NDArra
 
 
 def inverse_factor(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The upper triangular U with U' U = matrix^-1, for a positive definite matrix [n, n]."""
-    # With the order of rows and columns reversed: matrix = R R', R upper triangular, and U is the inverse of R.
+    """Return the upper triangular U with U' U = matrix^-1, for a positive definite matrix [n, n]."""
+    # With rows and columns in reverse order, matrix = R R' with R upper triangular, and U is the inverse of R.
     lower = np.linalg.cholesky(matrix[::-1, ::-1])
     return _inverse_upper(np.ascontiguousarray(lower[::-1, ::-1]))
 
 
 def _inverse_upper(upper: NDArray[np.float64]) -> NDArray[np.float64]:
-    # In halves down to small pieces: products of halves run at BLAS's speed and take a third of a general inverse's.
+    # Recursive halves: their products run at BLAS's speed and take a third of the time of a general inverse.
     n = len(upper)
     if n <= 64:
         small: NDArray[np.float64] = np.triu(np.linalg.inv(upper))
@@ -94,9 +97,9 @@ def _inverse_upper(upper: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def column_order(sizes: NDArray[np.float32], rounding: Rounding) -> NDArray[np.int32]:
-    """The columns in the order in which they are rounded, a group's 32 side by side, padded to whole groups.
+    """Return the order in which columns are rounded, padded to whole groups. The 32 columns of a group stay together.
 
-    sizes: their second moments.
+    sizes: second moments of the columns.
     """
     cols = len(sizes)
     groups = np.arange(-(-cols // _GROUP) * _GROUP, dtype=np.int32).reshape(-1, _GROUP)
@@ -110,7 +113,7 @@ def column_order(sizes: NDArray[np.float32], rounding: Rounding) -> NDArray[np.i
 
 
 def damped(moments: NDArray[np.float32], order: NDArray[np.int32], damping: float) -> NDArray[np.float64]:
-    """Moments in the given order plus damping * their mean; padding has the mean alone."""
+    """Return moments in the given order, with damping * mean added to the diagonal. Padding has the mean alone."""
     cols = len(moments)
     mean = float(moments.diagonal().mean(dtype=np.float64)) or 1.0
     out = np.zeros((order.size, order.size))
@@ -122,13 +125,13 @@ def damped(moments: NDArray[np.float32], order: NDArray[np.int32], damping: floa
 
 
 def second_moments(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """X'X of inputs X [tokens, cols]. NumPy makes this product with BLAS's syrk."""
+    """Return X'X of inputs X [tokens, cols]. NumPy computes this product with BLAS's syrk."""
     product: NDArray[np.float32] = inputs.T @ inputs
     return product
 
 
 def sum_of_moments(parts: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """X'X of inputs that come in parts, one or more."""
+    """Return X'X of inputs that come in one or more parts."""
     total: NDArray[np.float32] = reduce(iadd, map(second_moments, parts))
     return total
 
@@ -136,6 +139,9 @@ def sum_of_moments(parts: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
 def with_share(
     own: NDArray[np.float32], everything: NDArray[np.float32], rows: int, shared: float
 ) -> NDArray[np.float32]:
-    """Moments of an expert's inputs, and of `shared` average ones for each column of the `rows` of its whole layer."""
+    """Add to the moments of an expert's inputs those of `shared` average rows for each column.
+
+    everything: moments of all `rows` rows of the layer.
+    """
     moments: NDArray[np.float32] = own + np.float32(shared * len(own) / rows) * everything
     return moments

@@ -1,4 +1,4 @@
-"""Runs one layer of a model over the calibration text and shows the inputs of its matrices."""
+"""Runs one layer of a model over the calibration text and returns the inputs of its matrices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Matrices = Mapping[str, PackedMatrix]
 Vectors = Mapping[str, NDArray[np.float32]]
 
 CHOSEN: Final = "chosen"
-"""What a layer with experts shows beside its inputs: the experts of each token, int32 [tokens, chosen], ascending."""
+"""A further output of a layer with experts: the chosen experts of each token, int32 [tokens, chosen], ascending."""
 
 
 class Layer:
@@ -35,14 +35,14 @@ class Layer:
         threads: int,
         together: int = 2048,
     ) -> None:
-        """matrices, vectors: of the model, by their names in it; those of the layer are enough.
+        """Make the layer from `matrices` and `vectors`, by their names in the model. Those of the layer are enough.
 
-        length: tokens of a sequence. together: tokens of a pass, at least one sequence; its workspace grows with them.
+        length: tokens of a sequence. together: tokens of a pass, at least one sequence; the workspace grows with them.
         """
         self._together = together
         alone = replace(config.alone(layer, _native.TILE_ROWS), tie_word_embeddings=True)
         prefix = f"{LAYERS}{layer}."
-        # What is outside the layer will not be used.
+        # The tensors outside the layer are never used.
         embedding = MatrixLayout(WIDE, _native.TILE_ROWS, config.hidden_size)
         own = {EMBEDDING: embedding.with_data(embedding.room())}
         for name, matrix in matrices.items():
@@ -63,15 +63,16 @@ class Layer:
             pass
 
     def inputs(self, x: NDArray[np.float32], *names: str) -> Iterator[dict[str, NDArray[Any]]]:
-        """The inputs of these names (`matrices_by_input` in tensors.py), or CHOSEN, some sequences at a time.
+        """Yield the inputs of these names (`matrices_by_input` in tensors.py), or CHOSEN, some sequences at a time.
 
-        Each has a row for a token; EXPERTS has one for each of its experts, side by side. x stays as it is.
+        Each has a row for a token. EXPERTS has a row for each chosen expert of a token, one after another. `x` is not
+        changed.
         """
         for part in self._parts(x):
             yield self._show(part.copy(), names)
 
     def advance(self, x: NDArray[np.float32], *names: str) -> Iterator[dict[str, NDArray[Any]]]:
-        """As `inputs`, and x goes through the layer, in place."""
+        """As `inputs`, and also take x through the layer, in place."""
         for part in self._parts(x):
             yield self._show(part, names)
 

@@ -1,4 +1,4 @@
-"""Writes the calibration text: the model goes on from random tokens, drawing from its unfiltered distribution."""
+"""Writes the calibration text: the model continues random tokens, sampling from its unfiltered distribution."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from qwen3cpu.engine.sampling import Sampler, SamplingParams
 from qwen3cpu.system.progress_bar import Progress
 
 _TOGETHER = 32
-"""Pieces written side by side: each pass over the weights serves all of them."""
+"""Pieces written together, so that one pass over the weights serves all of them."""
 
 
 def write_text(
     engine: Engine, *, token_limit: int, pieces: int, length: int, seed: int, progress: Progress
 ) -> NDArray[np.int32]:
-    """Ids [pieces, length]. The model's end tokens do not end a piece: what comes after one is another text.
+    """Write ids [pieces, length]. An end token does not end a piece; another text follows in it.
 
-    token_limit: ids that the tokenizer knows lie below it. progress: advanced by one a token. The same arguments give
-    the same text, by the invariant also when pieces are written by other threads or in another company.
+    token_limit: all ids of the tokenizer are below it. progress: advances by one for each token. The same arguments
+    give the same text, because the engine's results depend neither on threads nor on the batch.
     """
     starts = np.random.PCG64(seed).random_raw(pieces) % np.uint64(token_limit)
     out = np.empty((pieces, length), np.int32)
@@ -33,7 +33,7 @@ def write_text(
 def _write_together(
     engine: Engine, out: NDArray[np.int32], first: int, token_limit: int, seed: int, progress: Progress
 ) -> None:
-    """Fill rows whose first tokens are there; `first` is the number of the first one."""
+    """Fill rows that have their first tokens. `first` is the number of the first row."""
     params = SamplingParams(seed=seed, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0)
     samplers = [
         Sampler(params, vocab_size=engine.vocab_size, token_limit=token_limit, prompt=[], stream=first + row)

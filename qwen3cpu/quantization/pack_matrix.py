@@ -15,7 +15,7 @@ from qwen3cpu.packed.matrix import MatrixLayout
 from qwen3cpu.system.progress_bar import Progress
 
 _CHUNK_BYTES: Final = 16 << 20
-"""Of source weights. It bounds the memory beside the packed weights and the time to react to Ctrl-C."""
+"""Bytes of source weights packed at once. They limit the memory beside the packed weights and the delay of Ctrl-C."""
 
 
 def pack_matrix(
@@ -29,8 +29,8 @@ def pack_matrix(
 ) -> None:
     """Pack one matrix into out, uint8 [layout.bytes], a run of rows at a time.
 
-    What stands in groups of sixteen levels is written as it is where the format keeps them. Raises CheckpointError
-    naming the tensor, row and column of a weight that is not finite.
+    Groups of sixteen levels are copied unchanged if the format keeps them. Raises CheckpointError, which names tensor,
+    row and column, for a weight that is not finite.
     """
     weights.will_need(name)
     columns = kept_group(weights, name) if layout.format in KEEPING.values() else None

@@ -26,9 +26,9 @@ from qwen3cpu.text.tokenizer import Tokenizer
 
 
 def packer(weights: WeightSource, config: ModelConfig, quant: str, *, threads: int, progress: Progress) -> Pack:
-    """The function that packs the matrices of a model. It must be called for each, in the order of the forward pass."""
+    """Return the function that packs a model's matrices. Call it for every matrix in the order of the forward pass."""
     if quant == NARROW:
-        # Imported here: most loads find the weights packed.
+        # Imported here because most loads find the weights packed.
         from qwen3cpu.quantization.quick_q4 import QuickPacker
 
         return QuickPacker(weights, config, threads=threads, progress=progress).pack
@@ -38,7 +38,7 @@ def packer(weights: WeightSource, config: ModelConfig, quant: str, *, threads: i
 def pack_in_memory(
     weights: WeightSource, texts: ModelTexts, quant: str, *, threads: int, progress: Progress, spill: Path | None = None
 ) -> dict[str, PackedMatrix]:
-    """Pack every matrix into one block of anonymous memory, or as `all_rooms` says."""
+    """Pack every matrix into one block of anonymous memory, or into a file in `spill` (see `all_rooms`)."""
     packed = all_rooms(plan_matrices(texts.config, quant, weights), spill)
     pack = packer(weights, texts.config, quant, threads=threads, progress=progress)
     progress.start("Packing", weights.stored_bytes, "B")
@@ -57,12 +57,12 @@ def pack_to_file(
     threads: int,
     progress: Progress,
 ) -> None:
-    """Pack a model into the packed file `path`, replacing it whole.
+    """Pack a model into the packed file `path`, which is replaced atomically.
 
-    name: of the source, as the user gave it. Raises OSError of the file system, CheckpointError for a weight that is
-    not finite and for a file that cannot be read.
+    name: of the source, as the user gave it. Raises OSError, and CheckpointError for a weight that is not finite or a
+    file that cannot be read.
     """
-    # Imported here: only writing needs them, and the first brings in thread pools.
+    # Imported here because only writing needs them, and the first imports thread pools.
     from qwen3cpu.packed.checksums import SumsOfFiles
     from qwen3cpu.packed.packed_writer import write_packed
 
@@ -85,9 +85,9 @@ def pack_and_delete(
     threads: int,
     progress: Progress,
 ) -> None:
-    """As `pack_to_file`, and each file of the weights is deleted once it is packed. The packed file is the same.
+    """Pack as `pack_to_file` does, into the same bytes, and delete each weight file once it is packed.
 
-    Raises OSError with errno ENOSPC before anything is deleted when the disk has not enough room.
+    If the disk is too small, raises OSError with errno ENOSPC before any file is deleted.
     """
     from qwen3cpu.packed.packed_writer import write_packed
 
@@ -110,11 +110,11 @@ def pack_and_delete(
 def calibrate_to_file(
     path: Path, weights: WeightSource, texts: ModelTexts, recipe: Recipe, *, name: str, threads: int, progress: Progress
 ) -> None:
-    """Pack a model in q4, rounded by a text, by default one that it writes itself; `pack_to_file` does it without.
+    """Pack a model in q4, rounded with regard to a text: the recipe's, or one that the model writes.
 
-    The file tells how (calibration_report.py). Arguments and errors as for `pack_to_file`.
+    The file gets a report (calibration_report.py). Arguments and errors as for `pack_to_file`.
     """
-    # Imported here: rarely needed, and the first brings in thread pools.
+    # Imported here because they are rarely needed, and the first imports thread pools.
     from qwen3cpu.packed.checksums import SumsOfFiles
     from qwen3cpu.packed.packed_writer import write_packed
     from qwen3cpu.quantization.calibrate import calibrate
@@ -122,7 +122,7 @@ def calibrate_to_file(
     from qwen3cpu.quantization.calibration_source import Source
 
     with tempfile.TemporaryFile(dir=path.parent):
-        pass  # finds out before minutes of work whether the folder can be written to
+        pass  # fails before minutes of work if the folder is not writable
     tokenizer = Tokenizer(texts.tokenizer_json, texts.tokenizer_config, source=f"{name}: tokenizer.json")
     files = weights.files()
     origin = Origin(name, weights.fingerprint(), dict.fromkeys(files, "0" * 64))

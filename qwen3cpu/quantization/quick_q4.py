@@ -1,9 +1,9 @@
 """Packs a model as q4 with GPTQ on random tokens: what `quant="q4"` does without calibration.
 
-Each layer runs once, in q8, over a few sequences of random tokens. The second moments of its inputs say how rounding
-one column is made up for in the others (gptq.py). Moments are kept within blocks of columns only, which saves time and
-memory. Random tokens will do because the inputs have, channel by channel, about the same sizes as for text: this brings
-two thirds of what calibration by text brings (docs/quality.md).
+Each layer runs once, in q8, over a few sequences of random tokens. The second moments of its inputs tell how other
+columns compensate for the rounding of one (gptq.py). Moments are kept only within blocks of columns, which saves time
+and memory. Random tokens are good enough, because each channel of the inputs has about the same size as for text. They
+give two thirds of the gain of calibration with text (docs/quality.md).
 
 The engine computes all sums in a fixed order, so that every machine packs the same bytes.
 """
@@ -36,19 +36,19 @@ from qwen3cpu.system.progress_bar import Progress
 
 TOKENS: Final = 2048
 SEQUENCE: Final = 128  # tokens
-TOGETHER: Final = 256  # tokens of a pass: packing should not need much memory beside the weights
+TOGETHER: Final = 256  # tokens of a pass; few, so that packing needs little memory beside the weights
 BLOCK: Final = 192  # columns whose moments are kept together
 ROUNDING: Final = Rounding(damping=0.05)
 _SEED: Final = 0
 
 Block = tuple[NDArray[np.int32], NDArray[np.float32]]
-"""Places of its columns in the order of rounding, and the factor of its moments in this order."""
+"""(its columns in the order of rounding, the factor of its moments in this order)."""
 
 
 class QuickPacker:
-    """Packs the matrices of a model as q4, one after the other in the order of the forward pass.
+    """Packs the matrices of a model as q4, one after another in the order of the forward pass.
 
-    A layer's matrices are all read when the first of them is packed, and each again when it is packed.
+    All matrices of a layer are read when its first matrix is packed. Each is read again when it is packed itself.
     """
 
     def __init__(self, weights: WeightSource, config: ModelConfig, *, threads: int, progress: Progress) -> None:
@@ -77,7 +77,9 @@ class QuickPacker:
         self._weights.drop_rows(name, 0, layout.rows)
 
     def _blocks_of(self, name: str) -> list[Block] | None:
-        """How to round a matrix; None when its inputs say nothing: they overflow, or it is in no layer."""
+        """Return how to round a matrix. None: plain rounding, for experts' down projections, matrices outside the
+        layers, and inputs that overflow.
+        """
         tensor = self._tensors[name]
         shown = tensor.row.reads
         if tensor.layer is None or shown is None:
@@ -113,7 +115,7 @@ class QuickPacker:
                 _native.add_block_moments(x, self._moments[shown], self._threads)
 
     def _random_tokens(self) -> NDArray[np.float32]:
-        """The residual stream before the first layer, [tokens, hidden_size]."""
+        """Return the residual stream before the first layer, [tokens, hidden_size], for random tokens."""
         tokens = TOKENS // self._length * self._length
         ids = np.random.PCG64(_SEED).random_raw(tokens) % np.uint64(self._config.vocab_size)
         if self._config.vocab_size <= tokens:
@@ -126,7 +128,7 @@ class QuickPacker:
 
 
 def _factors(moments: NDArray[np.float32], cols: int, threads: int) -> list[Block] | None:
-    """Blocks of moments [blocks, BLOCK, BLOCK], upper triangles, of the inputs of a matrix of so many columns."""
+    """Factorise moments [blocks, BLOCK, BLOCK] (upper triangles) of inputs with `cols` columns. None: they overflow."""
     if not np.isfinite(moments).all():
         return None
     places, matrices = [], []
@@ -137,7 +139,7 @@ def _factors(moments: NDArray[np.float32], cols: int, threads: int) -> list[Bloc
         order = column_order(symmetric.diagonal(), ROUNDING)
         places.append(order + np.int32(first))
         matrices.append(damped(symmetric, order, ROUNDING.damping))
-    # Together, so that threads share them; the last block may be smaller.
+    # In one call, so that threads share the blocks. The last block may be smaller.
     factors = [*_native.invert_factors(np.stack(matrices[:-1]), threads)] if len(matrices) > 1 else []
     factors.append(_native.invert_factors(matrices[-1][None], threads)[0])
     return list(zip(places, factors, strict=True))

@@ -16,12 +16,16 @@ DEFAULT_BITS: Final = 6.1
 class Recipe:
     """How a model is calibrated.
 
-    bits: per weight, on average over all matrices of the model. The matrices that gain most from q8 get it, as far as
-    the bits go. None: only those are in q8 that plain q4 keeps in it.
-    tokens: length of the text that the model writes. sequence: tokens of each of its pieces, which begin with a random
-    token. held_out: tokens of further pieces, on which the matrices' costs are measured. seed: of the first tokens and
-    of the drawing. rounding: of each matrix. text: is used in place of one that the model writes, as far as its whole
-    pieces go; for an embedding model, whose task is not writing, take such texts as it will embed.
+    Attributes:
+        bits: bits per weight, the average over all matrices of the model. The matrices that gain most get q8 until the
+            bits are spent. None: only the matrices that plain q4 keeps in q8 are in q8.
+        tokens: length of the text that the model writes.
+        sequence: tokens of each piece of it. A piece begins with a random token.
+        held_out: tokens of further pieces, on which the costs of matrices are measured.
+        seed: seed of the first tokens and of sampling.
+        rounding: settings for rounding a matrix.
+        text: a text to use instead of one that the model writes. Only whole pieces of it are used. For an embedding
+            model, which was not made to write, choose texts like those it will embed.
     """
 
     bits: float | None = DEFAULT_BITS

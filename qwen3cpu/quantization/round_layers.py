@@ -19,10 +19,14 @@ from qwen3cpu.system.progress_bar import Progress
 
 @dataclass(frozen=True)
 class LayerRounder:
-    """Rounds the layers of a model one after the other.
+    """Rounds the layers of a model one after another.
 
-    plan: the formats that the matrices will have. threads: of passes and rounding. progress: is advanced by a step for
-    each matrix.
+    Attributes:
+        source: the model in q8.
+        plan: the formats that the matrices will have.
+        recipe: settings.
+        threads: for passes and rounding.
+        progress: advances by one for each matrix.
     """
 
     source: Source
@@ -32,9 +36,9 @@ class LayerRounder:
     progress: Progress
 
     def run(self, ids: NDArray[np.int32]) -> Iterator[dict[str, PackedMatrix]]:
-        """The matrices of each layer in turn, those in q4 rounded by a pass over ids [pieces, length].
+        """Yield the matrices of each layer in turn. Those in q4 are rounded with regard to ids [pieces, length].
 
-        The inputs of each matrix come from a pass through those that were rounded before it.
+        The inputs of each matrix come from a pass through the matrices that are already rounded.
         """
         layers = range(self.source.config.num_hidden_layers)
         x = self.source.whole(self.recipe.sequence, self.threads).embed(ids.reshape(-1))
@@ -43,7 +47,7 @@ class LayerRounder:
             yield self._round(layer, x)
 
     def _narrow(self, layer: int) -> list[Tensor]:
-        """What is rounded in a layer."""
+        """Return the matrices of a layer that are rounded to q4."""
         tensors = tensors_of_layer(self.source.config, layer)
         return [tensor for tensor in tensors if tensor.is_matrix and self.plan[tensor.name].format == NARROW]
 
@@ -51,7 +55,7 @@ class LayerRounder:
         """Round one layer and take the residual stream x through it, in place."""
         names = [tensor.name for tensor in tensors_of_layer(self.source.config, layer) if tensor.is_matrix]
         matrices = {name: self.source.matrices[name] for name in names}
-        # Input -> expert, or None -> the matrices of it that read the input.
+        # Input -> expert (None: a dense matrix) -> its matrices that read the input.
         readers: dict[str, dict[int | None, list[str]]] = {}
         for tensor in self._narrow(layer):
             assert tensor.row.reads is not None
@@ -75,7 +79,7 @@ class LayerRounder:
 
 
 class Inputs:
-    """One of the inputs that a layer shows. routed: its readers are experts, each of which reads some of the rows."""
+    """One input of a layer over the whole text. routed: its readers are experts, each of which reads some rows."""
 
     def __init__(self, layer: Layer, x: NDArray[np.float32], shown: str, *, routed: bool) -> None:
         if not routed:
@@ -87,11 +91,11 @@ class Inputs:
         self._all = second_moments(self._rows)
 
     def moments(self, expert: int | None, shared: float = 0) -> NDArray[np.float32]:
-        """X'X of what an expert reads and of `shared` average rows for each column; of all rows for None."""
+        """Return X'X of the rows that an expert reads, plus `shared` average rows for each column. None: all rows."""
         if expert is None:
             return self._all
         rows = len(self._rows)
-        # A token's row is read by all experts that it chose; of what they make of it each reads its own.
+        # All chosen experts read a token's row. In the input of down projections, each expert has a row of its own.
         readers_of_a_row = len(self._choices) // rows
         own = self._rows[np.flatnonzero(self._choices == expert) // readers_of_a_row]
         return with_share(second_moments(own), self._all, rows, shared)

@@ -1,1 +1,1 @@
-"""Local search: vectors of texts by an embedding model, and scores of documents for a query by a reranker."""
+"""Vectors of texts from an embedding model, and scores of documents for a query from a reranker."""

@@ -1,4 +1,4 @@
-"""Texts to vectors by an embedding model: the authors' forms of queries, the end token, the last state."""
+"""Makes vectors of texts with an embedding model: the authors' prompt for queries, the end token, the last state."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Embedder:
     Args:
         engine: runs the passes.
         tokenizer: of the model.
-        purpose: what the model's files say of its prompts and lengths.
+        purpose: prompts and lengths from the model's files.
         hidden_size: dimensions of a vector.
         source: what messages call the model.
     """
@@ -43,7 +43,7 @@ class Embedder:
         self._end = tokenizer.endoftext
 
     def encoder(self, kind: Kind, instruction: str | None, truncate: bool) -> Callable[[Text, str], list[int]]:
-        """encode(text, name) gives the ids of a text, the end token last. Raises ArgumentError."""
+        """Return encode(text, name), which gives the ids of a text with the end token last. Raises ArgumentError."""
         if kind not in KINDS:
             raise ArgumentError(f"kind: expected one of {', '.join(KINDS)}, found {kind!r}")
         if not isinstance(truncate, bool):
@@ -55,7 +55,7 @@ class Embedder:
         spelled = self._tokenizer.token_bytes(self._end).decode()
 
         def encode(text: Text, name: str) -> list[int]:
-            # A text that has its end token already, spelled or as an id, keeps that one.
+            # A text that already has its end token, spelled or as an id, gets no second one.
             if isinstance(text, str):
                 text = text.removesuffix(spelled)
             elif isinstance(text, Sequence) and len(text) and text[-1] == self._end:
@@ -76,13 +76,13 @@ class Embedder:
         return f"Instruct: {instruction}\nQuery:"
 
     def form(self, dimensions: int | None = None, normalize: bool = True, dtype: Dtype = "float32") -> VectorForm:
-        """What makes vectors of hidden states. Raises ArgumentError."""
+        """Return the conversion from hidden states to vectors. Raises ArgumentError."""
         return VectorForm.checked(self._hidden_size, dimensions, normalize, dtype)
 
     def no_vectors(
         self, *, dimensions: int | None = None, normalize: bool = True, dtype: Dtype = "float32", **other: Any
     ) -> NDArray[Any]:
-        """The vectors of no texts, [0, d]."""
+        """Return the empty array of vectors for no texts, [0, d]."""
         form = self.form(dimensions, normalize, dtype)
         return np.empty((0, form.columns), form.numpy)
 
@@ -97,7 +97,10 @@ class Embedder:
         dtype: Dtype = "float32",
         truncate: bool = False,
     ) -> Generator[NDArray[Any], None, None]:
-        """Vectors of texts, some hundred at a time: arrays [n, d]. Arguments are checked at once; see `Model.embed`."""
+        """Yield vectors of texts, some hundred at a time: arrays [n, d]. Arguments are checked by the call itself.
+
+        See `Model.embed`.
+        """
         if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
             raise ArgumentError(f"texts: expected texts, found {type(texts).__name__}")
         form = self.form(dimensions, normalize, dtype)

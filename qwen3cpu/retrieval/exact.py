@@ -1,6 +1,6 @@
-"""Hidden states as numbers to trust: all finite, and their sums the same on every machine.
+"""Sums over hidden states that are the same on every machine, and a check that all values are finite.
 
-Products of float32 are exact in float64, and fsum adds exactly.
+Products of float32 are exact in float64, and `fsum` adds exactly.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from qwen3cpu.errors import EngineError
 
 
 def dot(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """The sum of products of two vectors, rounded once."""
+    """Return the sum of products of two vectors, rounded once."""
     return math.fsum((first.astype(np.float64) * second.astype(np.float64)).tolist())
 
 
 def norm(vector: NDArray[np.float32]) -> float:
-    """The Euclidean length of a vector."""
+    """Return the Euclidean length of a vector."""
     return math.sqrt(dot(vector, vector))
 
 
 def check_finite(state: NDArray[np.float32]) -> None:
-    """Raises EngineError for a hidden state with NaN or an infinity: a value left the range of its format."""
+    """Raise EngineError for a hidden state with NaN or an infinity: a value left the range of its format."""
     wrong = np.flatnonzero(~np.isfinite(state))
     if len(wrong):
         raise EngineError(

@@ -1,4 +1,4 @@
-"""Whole jobs around an embedder or a reranker: results in one array, progress with the time left, asyncio."""
+"""Runs whole jobs of an embedder or a reranker: results in one array, a progress bar, asyncio."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from qwen3cpu.system.asyncio_steps import steps
 from qwen3cpu.system.progress_bar import Progress
 
 _SHOWN_FROM: Final = WINDOW
-"""Texts from which on a bar is worth a line on the terminal."""
+"""Least texts for which a progress bar is shown."""
 
 
 def embed(
@@ -72,7 +72,7 @@ def rerank(
 
 
 def _checked(options: Mapping[str, Any], known: Any) -> dict[str, Any]:
-    """A copy of options. Raises ArgumentError for a name that is not among those of a TypedDict."""
+    """Copy options. Raises ArgumentError for a name that is not a key of the TypedDict `known`."""
     for name in options:
         if name not in known.__annotations__:
             hint = unknown_name(name, known.__annotations__, {"qwen3cpu.load": LOADING})
@@ -81,7 +81,7 @@ def _checked(options: Mapping[str, Any], known: Any) -> dict[str, Any]:
 
 
 def _bar(description: str, count: int | None, progress: Progress | None) -> AbstractContextManager[Progress]:
-    """The bar of a job: the given one, one of its own, or for a small job none that shows."""
+    """Return the bar of a job: the given one, a new one, or for a small job one that is never shown."""
     if progress is not None:
         progress.start(description, count, "texts")
         return nullcontext(progress)

@@ -1,4 +1,4 @@
-"""What a loaded model offers for search: `embed` and its relatives, and `rerank`."""
+"""The methods of a loaded model for search: `embed`, `embed_stream`, `aembed` and `rerank`."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
 
 
 class SearchMethods:
-    """The methods. `qwen3cpu.Model` has them."""
+    """Gives `qwen3cpu.Model` its methods for search."""
 
     @property
     def embedder(self) -> Embedder:
-        """What `embed` works with. Raises ArgumentError when the model was not made for embedding."""
+        """The embedder behind `embed`. Raises ArgumentError when the model was not made for embedding."""
         raise NotImplementedError
 
     @property
     def reranker(self) -> Reranker:
-        """What `rerank` works with. Raises ArgumentError when the model was not made for reranking."""
+        """The reranker behind `rerank`. Raises ArgumentError when the model was not made for reranking."""
         raise NotImplementedError
 
     def embed(
         self, texts: Text | Iterable[Text], *, progress: Progress | None = None, **options: Unpack[EmbedOptions]
     ) -> NDArray[Any]:
-        """Vectors of texts, by an embedding model.
+        """Return vectors of texts, made by an embedding model.
 
-        A text's vector is the same bits alone and in any company. A beginning that texts share, such as an instruction,
-        is processed once for some hundred of them.
+        A text's vector has the same bits whatever other texts are embedded with it. A beginning that texts share, such
+        as an instruction, is processed once for some hundred of them.
 
         Args:
-            texts: a str gives one vector [d]; any iterable of texts gives [n, d]. A text may be its token ids too. The
-                end token is added where it is missing.
-            progress: shown while it works; default: a bar with the time left, on a terminal, for many texts.
+            texts: a str gives one vector [d]; any iterable of texts gives [n, d]. A text may also be its token ids. The
+                end token is added if it is missing.
+            progress: a bar to use. Default: for many texts on a terminal, a new bar with the time left.
             options: see `qwen3cpu.EmbedOptions`.
 
         Raises:
-            ArgumentError: an option that is unknown or not allowed; a model that was not made for embedding.
+            ArgumentError: an option that is unknown or not allowed, or a model that was not made for embedding.
             ContextLengthError: a text is longer than the model allows, and `truncate` is not set.
         """
         from qwen3cpu.retrieval import jobs
@@ -57,11 +57,11 @@ class SearchMethods:
     def embed_stream(
         self, texts: Iterable[Text], **options: Unpack[EmbedOptions]
     ) -> Generator[NDArray[Any], None, None]:
-        """The same vectors, some hundred at a time: arrays [n, d], for more texts than fit into memory."""
+        """Yield the same vectors as `embed`, some hundred at a time: arrays [n, d]. Texts need not fit into memory."""
         return self.embedder.windows(texts, **options)
 
     async def aembed(self, texts: Text | Iterable[Text], **options: Unpack[EmbedOptions]) -> NDArray[Any]:
-        """As `embed`, for asyncio. Cancelling stops within some hundred texts and leaves nothing behind."""
+        """As `embed`, for asyncio. Cancelling stops the work within some hundred texts and frees its memory."""
         from qwen3cpu.retrieval import jobs
 
         return await jobs.aembed(self.embedder, texts, options)
@@ -74,18 +74,18 @@ class SearchMethods:
         progress: Progress | None = None,
         **options: Unpack[RerankOptions],
     ) -> Ranking:
-        """How well documents answer a query, by a reranker: scores between 0 and 1, and the order, best first.
+        """Score with a reranker how well documents answer a query: scores between 0 and 1, and the order, best first.
 
         The instruction and the query are processed once for some hundred documents.
 
         Args:
-            query: what is looked for.
+            query: the question or search text.
             documents: texts.
             progress: as for `embed`.
             options: see `qwen3cpu.RerankOptions`.
 
         Raises:
-            ArgumentError: an option that is unknown or not allowed; a model that was not made for reranking.
+            ArgumentError: an option that is unknown or not allowed, or a model that was not made for reranking.
             ContextLengthError: query and document are longer than the model allows, and `truncate` is not set.
         """
         from qwen3cpu.retrieval import jobs

@@ -15,16 +15,16 @@ class EmbedOptions(TypedDict, total=False):
     kind: Kind
     """"query" puts the instruction before each text, "document" (the default) nothing."""
     instruction: str | None
-    """What queries look for, in one sentence. Default: what the model's files say, or that of a web search."""
+    """What queries look for, in one sentence. Default: the one in the model's files, or that of a web search."""
     dimensions: int | None
-    """The first so many of hidden_size (Matryoshka). Default: all."""
+    """Keep only this many dimensions, the first of hidden_size (Matryoshka). Default: all."""
     normalize: bool
-    """Vectors of length 1 (the default), so that their products are cosines. Of float32 only."""
+    """Scale vectors to length 1 (the default), so that their products are cosines. For float32 only."""
     dtype: Dtype
-    """"float32" (the default), "int8" (the values times 127 / the largest of their vector) or "binary" (uint8: one bit
-    for each dimension, set where the value is above zero; the first in the highest bit)."""
+    """"float32" (the default), "int8" (values times 127 / the largest of the vector) or "binary". A binary vector is
+    uint8 with one bit for each dimension, set if the value is above zero. The first bit is the highest."""
     truncate: bool
-    """Cut texts that are too long at the end, in place of an error."""
+    """Cut texts that are too long at the end instead of raising an error."""
 
 
 class RerankOptions(TypedDict, total=False):
@@ -33,8 +33,8 @@ class RerankOptions(TypedDict, total=False):
     instruction: str | None
     """What makes a document a good answer, in one sentence. Default: that of a web search."""
     top_n: int | None
-    """The best so many documents in the order. Default: all."""
+    """Number of documents in the order, the best ones. Default: all."""
     max_tokens_per_doc: int | None
-    """Use the first so many tokens of each document. Default: all."""
+    """Use at most this many tokens of each document, the first ones. Default: all."""
     truncate: bool
-    """Cut documents that are too long at the end, in place of an error."""
+    """Cut documents that are too long at the end instead of raising an error."""

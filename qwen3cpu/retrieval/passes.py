@@ -1,4 +1,4 @@
-"""Hidden states of the last tokens of many texts, in ragged passes without padding."""
+"""Computes the hidden states of the last tokens of many texts, in ragged passes without padding."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from qwen3cpu.retrieval.window import LEAST_PIECE, WINDOW, State, Window
 PASS_TOKENS: Final = 512
 """Tokens in a pass of several texts."""
 KV_BYTES: Final = 1 << 28
-"""Of the KV cache for texts that share a pass. A short text takes a whole block, 7 MB with the 0.6B model."""
+"""Bytes of the KV cache for texts that share a pass. A short text takes a whole block, 7 MB with the 0.6B model."""
 
 
 def last_states(engine: Engine, texts: Iterable[Sequence[int]]) -> Generator[list[State], None, None]:
-    """The states of texts, window by window, in the order of the texts.
+    """Yield the states of texts, window by window, in the order of the texts.
 
     Args:
-        engine: runs the passes. Passes that other threads ask for meanwhile run together with these.
-        texts: token ids of each, at least one and no more than the context; read a window at a time.
+        engine: runs the passes. Requests of other threads may run in the same passes.
+        texts: token ids of each text, at least one and no more than the context. They are read a window at a time.
 
-    Closing the iterator stops the work after the pass that is running and gives the memory back.
+    Closing the iterator stops the work after the running pass and frees the memory.
     """
     rest = iter(texts)
     most_blocks = KV_BYTES // engine.kv_block_bytes

@@ -1,4 +1,4 @@
-"""How well documents answer a query: scores and the order, from a reranker's logits."""
+"""Computes scores and the order of documents from a reranker's logits."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _LEAST: Final = math.nextafter(0.0, 1.0)
 
 @dataclass(frozen=True)
 class Ranking:
-    """How well documents answer a query.
+    """How well documents answer a query. Iterating gives (place, score), best first.
 
-    scores: float64 [documents], between 0 and 1, in the order in which the documents were given. order: places of the
-    documents in that list, best first; of equal ones the first is first. At most top_n places. Iterating gives
-    (place, score) in that order.
+    Attributes:
+        scores: float64 [documents], between 0 and 1, in the order of the given documents.
+        order: places of the documents in that list, best first, at most top_n. Equal scores keep the given order.
     """
 
     scores: NDArray[np.float64]
@@ -36,19 +36,19 @@ class Ranking:
 
 
 def check_top_n(top_n: object) -> None:
-    """Raise ArgumentError unless it is None or a number of documents."""
+    """Raise ArgumentError unless `top_n` is None or a number of documents."""
     if top_n is not None:
         whole_number("top_n", top_n, 1, what="a number of documents")
 
 
 def ranking(logits: list[float], top_n: int | None) -> Ranking:
-    """The ranking of documents by the logits of their scores."""
+    """Rank documents by the logits of their scores."""
     order = sorted(range(len(logits)), key=lambda place: -logits[place])
     return Ranking(np.array([_sigmoid(logit) for logit in logits], np.float64), order[:top_n])
 
 
 def _sigmoid(logit: float) -> float:
-    """1 / (1 + exp(-logit)), within (0, 1) also where rounding would reach an end."""
+    """Return `1 / (1 + exp(-logit))`, kept inside (0, 1) when rounding would give 0 or 1."""
     small = math.exp(-abs(logit))
     value = 1 / (1 + small) if logit >= 0 else small / (1 + small)
     return min(max(value, _LEAST), _LARGEST)

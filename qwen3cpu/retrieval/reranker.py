@@ -1,4 +1,4 @@
-"""Scores of documents for a query by a reranker: the authors' template, and the logits of "yes" and "no"."""
+"""Scores documents for a query with a reranker: the authors' template, and the logits of "yes" and "no"."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Reranker:
     Args:
         engine: runs the passes.
         tokenizer: of the model.
-        purpose: what the model's files say of its head and lengths.
-        head_row: gives a row of the language model's head, float32 [hidden_size].
+        purpose: head and lengths from the model's files.
+        head_row: returns a row of the language model's head, float32 [hidden_size].
         source: what messages call the model.
     """
 
@@ -49,7 +49,7 @@ class Reranker:
         self._after = tokenizer.encode(_AFTER, control_tokens=True)
         self._most_tokens = min(engine.context, purpose.max_length or engine.context)
         if purpose.score is not None:
-            # One row: its product is the logit. Two: those of yes and no.
+            # One row: its product is the logit. Two rows: those of yes and no.
             self._rows = list(purpose.score)
         else:
             yes_no = purpose.yes_no or (_word(tokenizer, "yes", source), _word(tokenizer, "no", source))
@@ -58,7 +58,7 @@ class Reranker:
     def encoder(
         self, query: str, instruction: str | None = None, max_tokens_per_doc: int | None = None, truncate: bool = False
     ) -> Callable[[str, str], list[int]]:
-        """encode(document, name) gives the ids of the prompt about a document. Raises ArgumentError."""
+        """Return encode(document, name), which gives the ids of the prompt for a document. Raises ArgumentError."""
         check_text(query, "query")
         if instruction is None:
             instruction = INSTRUCTION
@@ -80,12 +80,14 @@ class Reranker:
         return encode
 
     def logits(self, query: str, documents: Sequence[str], **options: Any) -> Iterator[float]:
-        """The logit of each document's score, in their order; the score is its sigmoid. Arguments are checked now.
+        """Yield the logit of each document's score, in their order. The score is the logit's sigmoid.
+
+        Arguments are checked by the call itself, not by the first step of the iterator.
 
         Args:
-            query: what is looked for.
+            query: the question or search text.
             documents: texts.
-            options: as of `encoder`.
+            options: as for `encoder`.
         """
         if isinstance(documents, (str, bytes)) or not isinstance(documents, Sequence):
             raise ArgumentError(f"documents: expected a list of texts, found {type(documents).__name__}")
@@ -96,7 +98,7 @@ class Reranker:
         return (self.logit(state) for states in last_states(self._engine, encoded) for state in states)
 
     def logit(self, state: NDArray[np.float32]) -> float:
-        """The logit of a document's score, from its prompt's last state. Raises EngineError if that is not finite."""
+        """Return the logit of a score from the last state of a document's prompt. EngineError: it is not finite."""
         check_finite(state)
         logits = [dot(row, state) for row in self._rows]
         return logits[0] if len(logits) == 1 else logits[0] - logits[1]

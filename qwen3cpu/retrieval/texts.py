@@ -1,4 +1,4 @@
-"""Texts to token ids that a retrieval model takes, within its context."""
+"""Encodes texts for a retrieval model, within its context."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from qwen3cpu.text.tokenizer import Tokenizer, check_text
 Text: TypeAlias = "str | Sequence[int]"
 """A text, or its token ids."""
 INSTRUCTION: Final = "Given a web search query, retrieve relevant passages that answer the query"
-"""What the authors' models are told when nothing else is said."""
+"""The default instruction of the authors' models."""
 
 
 def encode_within(
     tokenizer: Tokenizer, text: Text, room: int, *, name: str, truncate: bool, before: str = ""
 ) -> list[int]:
-    """The ids of a text, at most `room`.
+    """Return the ids of a text, at most `room`.
 
     Args:
-        tokenizer: encodes. Spellings of control tokens are plain text.
-        text: str, or ids, which are taken as they are.
-        room: tokens that fit.
+        tokenizer: encodes the text. Spellings of control tokens are plain text.
+        text: a str, or token ids, which are used unchanged.
+        room: number of tokens that fit.
         name: of the text in messages.
-        truncate: cut what does not fit off the end instead of refusing it.
-        before: put before a text that is a str, never cut.
+        truncate: cut a text that is too long at the end instead of refusing it.
+        before: prefix of a text that is a str; never cut.
 
     Raises:
         ArgumentError: no text, or an id outside the vocabulary.
@@ -40,18 +40,18 @@ def encode_within(
     if least > room:
         if not truncate:
             raise _too_long(name, f"at least {least}", room)
-        # No token is longer than the longest, and NFC makes a text at most three times shorter.
+        # A token has at most `longest_token` characters, and NFC makes a text at most three times shorter.
         whole = whole[: 3 * (room + 1) * tokenizer.longest_token]
     return _fitting(tokenizer.encode(whole), room, name, truncate)
 
 
 def count_beginning(tokenizer: Tokenizer, before: str, room: int, *, name: str) -> int:
-    """The tokens of what is put before texts. ContextLengthError: it leaves no room, and is never cut."""
+    """Count the tokens of the prefix of texts. ContextLengthError: it does not fit. It is never cut."""
     least = tokenizer.least_tokens(before)
     count = least if least > room else len(tokenizer.encode(before))
     if count > room:
         found = f"at least {count}" if count == least else str(count)
-        raise ContextLengthError(f"{name}: expected at most {room} tokens with what belongs to it, found {found}")
+        raise ContextLengthError(f"{name}: expected at most {room} tokens including its template, found {found}")
     return count
 
 
@@ -64,7 +64,7 @@ def _fitting(ids: list[int], room: int, name: str, truncate: bool) -> list[int]:
 
 
 def _too_long(name: str, tokens: str, room: int) -> ContextLengthError:
-    return ContextLengthError(f"{name}: expected at most {room} tokens, found {tokens}; truncate=True cuts it there")
+    return ContextLengthError(f"{name}: expected at most {room} tokens, found {tokens}; truncate=True cuts the rest")
 
 
 def _checked_ids(ids: object, size: int, name: str) -> list[int]:

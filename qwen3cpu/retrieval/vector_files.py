@@ -1,4 +1,4 @@
-"""Files of vectors that are written a few hundred rows at a time: NumPy's .npy and Parquet."""
+"""Writes files of vectors, some hundred rows at a time: NumPy's .npy and Parquet."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from qwen3cpu.errors import ArgumentError
 from qwen3cpu.packed.sealed_file import replacing
 
 _HEADER: Final = 128
-"""Bytes of a .npy header: room for any number of rows, which is known at the end only."""
+"""Bytes of a .npy header. It has room for any number of rows, which is known only at the end."""
 
 
 class Origin(NamedTuple):
-    """Where a text came from: a file's name, and the line in it, counted from 1."""
+    """The origin of a text: a file's name, and the line in it, counted from 1."""
 
     file: str
     line: int
 
 
 class VectorWriter(Protocol):
-    """Takes rows in their order."""
+    """Writes rows in their order."""
 
     def write(self, vectors: NDArray[Any], origins: Sequence[Origin]) -> None:
         """Append vectors [n, d] of n texts."""
 
     def finish(self) -> None:
-        """Write what is left."""
+        """Write the rest."""
 
 
 @contextlib.contextmanager
 def vector_file(path: Path, empty: NDArray[Any]) -> Iterator[VectorWriter]:
-    """A writer of a file that takes its name when the block succeeds; else nothing stays behind.
+    """Open a writer for a file. The file appears when the block succeeds; after an error nothing stays.
 
     Args:
-        path: its suffix says the format, .npy or .parquet.
+        path: its suffix selects the format, .npy or .parquet.
         empty: the vectors of no texts, [0, d], of the file's dtype.
 
     Raises:
@@ -52,13 +52,13 @@ def vector_file(path: Path, empty: NDArray[Any]) -> Iterator[VectorWriter]:
             try:
                 yield writer
             finally:
-                writer.finish()  # after an error too: pyarrow would do it later, when the file is closed
+                writer.finish()  # after an error, too, because pyarrow would otherwise do it when the file is closed
     except OSError as reason:
         raise ArgumentError(f"{path}: cannot be written: {reason.strerror or reason}") from reason
 
 
 def check_vector_path(path: Path) -> None:
-    """Raise ArgumentError unless `vector_file` can write a file of this name, as far as its suffix tells."""
+    """Raise ArgumentError unless `vector_file` can write a file with this suffix."""
     _writer_for(path)
 
 
@@ -76,7 +76,7 @@ def _writer_for(path: Path) -> Callable[[BinaryIO, NDArray[Any]], VectorWriter]:
 
 
 class _NpyWriter:
-    """One array [n, d]."""
+    """Writes one array [n, d]."""
 
     def __init__(self, file: BinaryIO, empty: NDArray[Any]) -> None:
         self._file, self._dtype, self._columns, self._rows = file, empty.dtype, empty.shape[1], 0
@@ -91,7 +91,7 @@ class _NpyWriter:
         self._file.write(self._header())
 
     def _header(self) -> bytes:
-        """Version 1.0 of the format, padded with spaces to _HEADER bytes (numpy.lib.format describes it)."""
+        """Make a header in version 1.0 of the format (see numpy.lib.format), padded with spaces to `_HEADER` bytes."""
         descr = np.lib.format.dtype_to_descr(self._dtype)
         text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': ({self._rows}, {self._columns}), }}"
         start = np.lib.format.magic(1, 0) + (_HEADER - 10).to_bytes(2, "little")
@@ -99,7 +99,7 @@ class _NpyWriter:
 
 
 class _ParquetWriter:
-    """Columns `file`, `line` and `embedding`, a list of d numbers."""
+    """Writes the columns `file`, `line` and `embedding`, a list of d numbers."""
 
     def __init__(self, file: BinaryIO, empty: NDArray[Any]) -> None:
         import pyarrow

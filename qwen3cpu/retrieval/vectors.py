@@ -1,4 +1,4 @@
-"""What becomes of a hidden state: fewer dimensions (Matryoshka), length 1, and other number formats."""
+"""Converts a hidden state to a vector: fewer dimensions (Matryoshka), length 1, and other number formats."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ DTYPES: Final[tuple[Dtype, ...]] = get_args(Dtype)
 class VectorForm:
     """The form of vectors.
 
-    dimensions: the first so many of hidden_size.
-    normalize: to length 1, after the others are cut off.
-    dtype: "float32"; "int8", the values times 127 / the largest of their vector, so that angles stay; or "binary", one
-    bit for each dimension, set where the value is above zero, eight in a byte with the first in its highest bit.
+    Attributes:
+        dimensions: number of dimensions to keep, the first of hidden_size.
+        normalize: whether to scale to length 1, after the other dimensions are cut off.
+        dtype: "float32", "int8" or "binary". For "int8", values are multiplied by 127 / the largest of the vector,
+            which keeps angles. For "binary", a bit is set if the value is above zero; a byte has eight bits, the first
+            one highest.
     """
 
     dimensions: int
@@ -32,7 +34,7 @@ class VectorForm:
 
     @classmethod
     def checked(cls, hidden_size: int, dimensions: object, normalize: object, dtype: object) -> VectorForm:
-        """Check arguments. None for dimensions: all. Raises ArgumentError."""
+        """Check arguments; dimensions: None: all. Raises ArgumentError."""
         count = hidden_size
         if dimensions is not None:
             count = whole_number("dimensions", dimensions, 1, hidden_size, what="a number of dimensions")
@@ -49,11 +51,11 @@ class VectorForm:
 
     @property
     def columns(self) -> int:
-        """The columns of an array of such vectors: dimensions, or bytes of bits."""
+        """The columns of an array of such vectors: dimensions, or bytes for "binary"."""
         return -(-self.dimensions // 8) if self.dtype == "binary" else self.dimensions
 
     def of(self, state: NDArray[np.float32]) -> NDArray[Any]:
-        """The vector of a hidden state, `numpy` [columns]. Raises EngineError for a state that is not finite."""
+        """Return the vector of a hidden state, `numpy` [columns]. Raises EngineError for a state that is not finite."""
         check_finite(state)
         vector = state[: self.dimensions]
         if self.dtype == "binary":

@@ -1,6 +1,7 @@
-"""The work on some hundred texts, in pieces that go into forward passes, alone or beside the pieces of others.
+"""Splits the work on some hundred texts into pieces for forward passes, alone or together with those of others.
 
-By the invariant a text's hidden state is the same bits alone, in any company, and after a beginning that was shared.
+The engine's results do not depend on the batch. So a text's hidden state has the same bits in any batch, and also after
+a shared beginning.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from qwen3cpu.engine.formats import KV_BLOCK
 from qwen3cpu.engine.sequence import TokenSequence, block_count, common_prefix
 
 WINDOW: Final = 256
-"""Texts that are sorted by length and share their beginning. More need more memory and gain nothing."""
+"""Texts that are sorted by length and share their beginning. A larger window needs more memory without being faster."""
 LEAST_PIECE: Final = 64
-"""Tokens of a piece that is not the rest of a text, at least: more pieces cost more."""
+"""Least tokens of a piece, except at the end of a text, because many small pieces are slow."""
 _LEAST_SHARED: Final = 8  # tokens that are worth a pass of their own
 
 State: TypeAlias = NDArray[np.float32]
@@ -28,7 +29,7 @@ State: TypeAlias = NDArray[np.float32]
 
 
 class _Piece(NamedTuple):
-    """What went into the pass that runs."""
+    """A piece of a text in the running pass."""
 
     text: int | None
     """Place of the text; None: the beginning that all texts share."""
@@ -36,14 +37,14 @@ class _Piece(NamedTuple):
 
 
 class Window:
-    """The hidden states of some texts' last tokens.
+    """Computes the hidden states of some texts' last tokens.
 
-    What the texts begin with is processed once. Then they come longest first, so that those of similar lengths share
-    passes; a long text goes piece by piece. Between passes at most one text is under way.
+    A beginning that all texts share is processed once. The texts follow in descending order of length, so that texts of
+    similar lengths share passes. A long text is processed in pieces. Between passes at most one text is unfinished.
 
     Args:
-        engine: has the sequences. Whoever uses the window runs the passes.
-        texts: token ids of each, at least one and no more than the context.
+        engine: makes the sequences. The caller runs the passes.
+        texts: token ids of each text, at least one and no more than the context.
     """
 
     def __init__(self, engine: Engine, texts: Sequence[Sequence[int]]) -> None:
@@ -54,25 +55,25 @@ class Window:
         self._beginning: TokenSequence | None = None
         self._reserved: int | None = None
         self._running: dict[int, TokenSequence] = {}
-        self._open: int | None = None  # the text of those that is not in the pass
+        self._open: int | None = None  # the unfinished text, unless it is in the pass
         self._in_pass: list[_Piece] = []
         self._states: list[State | None] = [None] * len(texts)
 
     @property
     def done(self) -> bool:
-        """Whether all states are there."""
+        """Whether all states have been computed."""
         return not self._waiting and not self._running
 
     @property
     def states(self) -> list[State]:
-        """The states that are there, in the order of the texts."""
+        """The computed states, in the order of the texts."""
         return [state for state in self._states if state is not None]
 
     # Memory
 
     @property
     def blocks(self) -> int:
-        """Blocks of the KV cache that the beginning and the texts under way take, or will have taken at their ends."""
+        """Blocks of the KV cache for the beginning and all running texts, counted at their full lengths."""
         blocks = sum(self._own_blocks(text) for text in self._running)
         if self._beginning is not None:
             blocks += block_count(self._shared)
@@ -82,24 +83,24 @@ class Window:
 
     @property
     def blocks_to_go_on(self) -> int:
-        """Blocks that its next piece takes beyond `blocks`; 0 while a text, or the beginning, is under way."""
+        """Blocks that the next piece needs beyond `blocks`; 0 while a text, or the beginning, is unfinished."""
         if self._running or self._reserved is not None or not self._waiting:
             return 0
         own = self._own_blocks(self._waiting[0])
         return own if self._beginning is not None else block_count(self._shared) + own
 
     def _own_blocks(self, text: int) -> int:
-        """Blocks of a text that it does not share: the partly filled last one of the beginning is copied."""
+        """Return the blocks of a text that are not shared. The partly filled last block of the beginning is copied."""
         return block_count(len(self._texts[text])) - self._shared // KV_BLOCK
 
     def pause(self) -> None:
-        """Give up the beginning, which is processed again later, unless `blocks_to_go_on` is 0."""
+        """Free the beginning unless `blocks_to_go_on` is 0. It is processed again later."""
         if self.blocks_to_go_on and self._beginning is not None:
             self._beginning.release()
             self._beginning = None
 
     def close(self) -> None:
-        """Give all memory back."""
+        """Free all memory."""
         for sequence in self._running.values():
             sequence.release()
         if self._beginning is not None:
@@ -109,11 +110,11 @@ class Window:
     # Passes
 
     def take(self, tokens: int, blocks: int | None = None) -> list[BatchItem]:
-        """What goes into the next pass; may be called several times for one. Nothing, when too little is left.
+        """Return items for the next pass. May be called several times for one pass. Empty: the limits are too low.
 
         Args:
-            tokens: in these pieces at most. LEAST_PIECE are enough to go on.
-            blocks: of the KV cache that they may take beyond `blocks`; None: any number.
+            tokens: most tokens in these items. LEAST_PIECE is always enough to make progress.
+            blocks: most blocks of the KV cache that they may take beyond `blocks`; None: any number.
         """
         if self._beginning is None:
             if not self._waiting or not _piece(self._shared or len(self._texts[self._waiting[0]]), tokens):
@@ -158,7 +159,7 @@ class Window:
         return [BatchItem(beginning, self._texts[0][beginning.length : beginning.length + count], [])]
 
     def _next_text(self) -> int | None:
-        """The text that goes on or begins; None when there is none, or its piece before this is in the same pass."""
+        """Return the text to continue or begin. None: no text is left, or its previous piece is in the same pass."""
         if self._in_pass and not self._in_pass[-1].is_last:
             return None
         if self._open is not None:
@@ -166,7 +167,7 @@ class Window:
         return self._waiting[0] if self._waiting else None
 
     def receive(self, rows: Rows) -> int:
-        """Take what the pass has brought: rows in the order of the items of `take`. Returns how many texts are done."""
+        """Receive the pass's rows, in the order of the items of `take`. Returns the number of finished texts."""
         pieces, self._in_pass = self._in_pass, []
         count = 0
         for (text, is_last), row in zip(pieces, rows, strict=True):
@@ -181,17 +182,17 @@ class Window:
 
 
 def _piece(rest: int, tokens: int) -> int:
-    """Tokens of the next piece, when so many are left and so many may be taken."""
+    """Return the tokens of the next piece, if `rest` tokens are left and `tokens` may be taken."""
     if rest <= min(tokens, CHUNK):
         return rest
     return min(tokens, CHUNK) if tokens >= LEAST_PIECE else 0
 
 
 def _shared_tokens(texts: Sequence[Sequence[int]]) -> int:
-    """How many tokens all texts begin with; 0 where that is not worth a pass. Each keeps a token of its own."""
+    """Return the number of tokens with which all texts begin; 0: too few for a pass. Each text keeps its last token."""
     if len(texts) < 2:
         return 0
-    # What the first and the last in order of their ids share, all share.
+    # In the order of their ids, the first and the last text share exactly what all texts share.
     lists = [list(ids) for ids in texts]
     shared = min(common_prefix(min(lists), max(lists)), min(map(len, lists)) - 1)
     return shared if shared >= _LEAST_SHARED else 0

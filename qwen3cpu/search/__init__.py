@@ -1,4 +1,4 @@
-"""Search in a folder: files to passages, their vectors in an index of one file, and answers with sources."""
+"""Search in a folder: splits files into passages, keeps their vectors in an index file, and answers with sources."""
 
 from qwen3cpu.search.answering import answer_messages, sources
 from qwen3cpu.search.hits import Hit, Skipped, Update

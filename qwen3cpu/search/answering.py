@@ -1,4 +1,4 @@
-"""Messages that let a chat model answer a question from passages, naming its sources by number."""
+"""Makes messages with which a chat model answers a question from passages and cites them by number."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _TASK = (
 
 
 def answer_messages(question: str, hits: Sequence[Hit]) -> list[dict[str, str]]:
-    """The messages for `Model.generate`, `Model.stream` or a chat."""
+    """Return the messages for `Model.generate`, `Model.stream` or a chat."""
     numbered = "\n\n".join(f"[{number}] {hit.place}\n{hit.text}" for number, hit in enumerate(hits, 1))
     return [{"role": "user", "content": f"{_TASK}\n\n{numbered}\n\nQuestion: {question}"}]
 
 
 def sources(hits: Sequence[Hit]) -> str:
-    """A line for each passage, with the number that `answer_messages` gave it."""
+    """Return a line for each passage, with its number in `answer_messages`."""
     return "\n".join(f"[{number}] {hit.place}" for number, hit in enumerate(hits, 1))

@@ -1,4 +1,4 @@
-"""SQLite with the extension sqlite-vec: what an index file is stored in."""
+"""Opens the database of an index file: SQLite with the extension sqlite-vec."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _MAGIC: Final = b"SQLite format 3\0"
 
 
 def connect(path: Path) -> Connection:
-    """Open a database, an empty one where there is no file, with sqlite-vec loaded.
+    """Open a database with sqlite-vec loaded. A missing file becomes an empty database.
 
     Raises:
         ArgumentError: sqlite-vec, or an SQLite that loads extensions, is missing.
-        SearchIndexError: it cannot be opened, or is another kind of file.
+        SearchIndexError: the file cannot be opened, or is not a database.
     """
     sqlite = _sqlite()
     try:
@@ -33,7 +33,7 @@ def connect(path: Path) -> Connection:
         database: Connection = sqlite.connect(os.fspath(path), timeout=_WAIT_SECONDS, isolation_level=None)
     except sqlite.Error as reason:
         raise SearchIndexError(
-            f"{path}: cannot be opened: {reason}; another place is chosen by --index or path="
+            f"{path}: cannot be opened: {reason}; choose another place with --index or path="
         ) from None
     try:
         database.enable_load_extension(True)
@@ -47,7 +47,7 @@ def connect(path: Path) -> Connection:
 
 
 def check_file(path: Path) -> None:
-    """Raise SearchIndexError for an existing file that is no SQLite database."""
+    """Raise SearchIndexError for an existing file that is not an SQLite database."""
     try:
         if not path.exists():
             return
@@ -62,12 +62,12 @@ def check_file(path: Path) -> None:
 
 
 def errors() -> tuple[type[Exception], ...]:
-    """What the module in use raises for a locked, full or damaged database."""
+    """Return the exceptions of the SQLite module in use for a locked, full or damaged database."""
     return (_sqlite().Error,)
 
 
 def _sqlite() -> Any:
-    """Python's own sqlite3, or pysqlite3 where Python was built without extensions for it."""
+    """Return Python's own sqlite3, or pysqlite3 if Python's cannot load extensions."""
     if hasattr(sqlite3.Connection, "enable_load_extension"):
         return sqlite3
     try:

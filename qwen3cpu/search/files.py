@@ -1,4 +1,4 @@
-"""The files of a folder and their texts: plain text, Markdown and code in UTF-8, and PDF."""
+"""Finds the files of a folder and reads their texts: plain text, Markdown and code in UTF-8, and PDF."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from qwen3cpu.checkpoint.input_files import open_regular
 from qwen3cpu.errors import CheckpointError, Qwen3CpuError
 
 LARGEST: Final = 64 << 20
-"""Bytes of a file that is read. Books have one or two MB."""
+"""Most bytes of a file to read. A book has one or two MB."""
 _BINARY_WITHIN: Final = 8192
-"""Bytes at the start of a file in which a zero says that it is no text, as Git and grep do."""
+"""A file with a zero among this many first bytes counts as binary, as in Git and grep."""
 
 
 class Found(NamedTuple):
-    """A file of a folder. name: its path in it, with slashes. size in bytes; changed: its st_mtime_ns."""
+    """A file of a folder. name: its path in the folder, with slashes. size: in bytes. changed: its st_mtime_ns."""
 
     name: str
     path: Path
@@ -29,18 +29,18 @@ class Found(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A text of a file: all of it, or one page of a PDF, counted from 1."""
+    """A text of a file: the whole file, or one page of a PDF. page: counted from 1; None: not a PDF."""
 
     text: str
     page: int | None
 
 
 class UnreadableFileError(Qwen3CpuError):
-    """A file cannot be read; the message says why, without its name."""
+    """A file cannot be read. The message has the reason without the file's name."""
 
 
 def walk(folder: Path) -> Iterator[Found]:
-    """The files of a folder, by name. Hidden ones are left out, links to folders are not followed."""
+    """Yield the files of a folder, sorted by name. Hidden files are left out; links to folders are not followed."""
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
@@ -54,7 +54,7 @@ def walk(folder: Path) -> Iterator[Found]:
 
 
 def read(found: Found) -> bytes:
-    """The bytes of a file. Raises UnreadableFileError."""
+    """Read the bytes of a file. Raises UnreadableFileError."""
     if found.size > LARGEST:
         raise UnreadableFileError(f"expected at most {LARGEST} bytes, found {found.size}")
     try:
@@ -70,7 +70,7 @@ def read(found: Found) -> bytes:
 
 
 def parts(data: bytes) -> list[Part]:
-    """The texts of a file; none of a binary one. Raises UnreadableFileError for a PDF that cannot be read."""
+    """Extract the texts of a file; none from a binary file. UnreadableFileError: not UTF-8, or an unreadable PDF."""
     if data.startswith(b"%PDF-"):
         return _pages(data)
     if b"\0" in data[:_BINARY_WITHIN]:
@@ -89,16 +89,16 @@ def _pages(data: bytes) -> list[Part]:
         raise UnreadableFileError("a PDF needs pypdf: pip install 'qwen3cpu[search]'") from None
     logger = logging.getLogger("pypdf")
     before = logger.level
-    logger.setLevel(logging.CRITICAL)  # it warns of every oddity of a file
+    logger.setLevel(logging.CRITICAL)  # pypdf warns about every oddity of a file
     try:
         reader = pypdf.PdfReader(io.BytesIO(data))
         return [Part(_clean(page.extract_text()), number) for number, page in enumerate(reader.pages, 1)]
-    except Exception as reason:  # whatever a damaged file makes it raise
+    except Exception as reason:  # a damaged file may make pypdf raise any error
         raise UnreadableFileError(f"pypdf cannot read it: {type(reason).__name__}: {reason}") from None
     finally:
         logger.setLevel(before)
 
 
 def _clean(text: str) -> str:
-    """A page without what no text in UTF-8 has: halves of surrogate pairs."""
+    """Replace halves of surrogate pairs, which cannot be encoded in UTF-8."""
     return text.encode("utf-8", "replace").decode("utf-8")

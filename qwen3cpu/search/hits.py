@@ -1,4 +1,4 @@
-"""What an index says: passages that were found, and what an update did."""
+"""The results of an index: passages that were found, and the changes of an update."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from typing import Any
 class Hit:
     """A passage that was found.
 
-    file: its path in the folder, with slashes. line: its first line, counted from 1, in the file or, of a PDF, in the
-    page. page: of a PDF, counted from 1. score: the cosine of question and passage, or a reranker's score.
+    Attributes:
+        file: its path in the folder, with slashes.
+        line: its first line in the file, or in the page of a PDF, counted from 1.
+        page: page of a PDF, counted from 1; None: not a PDF.
+        score: cosine of question and passage, or a reranker's score.
+        text: the passage.
     """
 
     file: str
@@ -22,11 +26,11 @@ class Hit:
 
     @property
     def place(self) -> str:
-        """`file:line`, or `file: page N` of a PDF."""
+        """`file:line`, or `file: page N` for a PDF."""
         return f"{self.file}:{self.line}" if self.page is None else f"{self.file}: page {self.page}"
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to a dictionary for JSON."""
         return asdict(self)
 
 
@@ -40,7 +44,7 @@ class Skipped:
 
 @dataclass
 class Update:
-    """What an update of an index did: numbers of files and of embedded passages, and the files that it left out."""
+    """The result of updating an index: numbers of files and of embedded passages, and the skipped files."""
 
     added: int = 0
     changed: int = 0

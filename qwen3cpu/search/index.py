@@ -1,4 +1,4 @@
-"""The index of a folder: kept in step with its files, and searched by questions."""
+"""The index of a folder: it is updated when files change, and searched with questions."""
 
 from __future__ import annotations
 
@@ -28,15 +28,22 @@ if TYPE_CHECKING:
     from qwen3cpu.model import Model
 
 INDEX_NAME: Final = ".qwen3cpu-index"
-"""The index of a folder, in it, unless the user names another file. A hidden file is not searched itself."""
+"""Default name of the index file in a folder. It is hidden, so it is not indexed itself."""
 _MARKDOWN: Final = (".md", ".markdown", ".mdx")
 _RERANKED: Final = 4
-"""Passages that a reranker reads for each one that is asked for."""
+"""Passages that a reranker reads for each requested one."""
 _LEAST_RERANKED: Final = 20
 
 
 class _Piece(NamedTuple):
-    """A passage on its way to its vector. digest: of its file, in the last piece of it. A file may have no passage."""
+    """A passage that waits for its vector.
+
+    Attributes:
+        found: its file.
+        passage: the passage; None: the file has none.
+        page: page of a PDF.
+        digest: SHA-256 of the file, set only in the last piece of a file.
+    """
 
     found: Found
     passage: Passage | None
@@ -48,13 +55,13 @@ class SearchIndex:
     """The index of one folder by one embedding model, open until `close` or the end of a `with` block.
 
     Args:
-        folder: whose files are searched.
-        model: makes the vectors; made for embedding.
-        path: the index file; default: `.qwen3cpu-index` in the folder. It is made when it is missing.
-        dimensions: of the vectors, the first so many; default: all.
+        folder: the folder to search.
+        model: an embedding model.
+        path: the index file; default: `.qwen3cpu-index` in the folder. It is created if it is missing.
+        dimensions: number of dimensions of the vectors to keep, the first ones; default: all.
 
     Raises:
-        ArgumentError: no such folder; a model that was not made for embedding; a library that is missing.
+        ArgumentError: the folder or a library is missing, or the model was not made for embedding.
         SearchIndexError: the file cannot be opened, or was made with another model, format or number of dimensions, or
             by another version.
     """
@@ -90,20 +97,20 @@ class SearchIndex:
         self._store.close()
 
     def __len__(self) -> int:
-        """How many passages it has."""
+        """Return the number of passages."""
         return self._store.passage_count()
 
     def update(self, progress: Progress | None = None) -> Update:
-        """Bring the index in step with the folder: embed new and changed files, forget removed ones.
+        """Update the index: embed new and changed files, and remove deleted ones.
 
-        A file with the same size and time of change is taken as unchanged; one with another time but the same SHA-256
-        is not embedded again. An error or Ctrl-C keeps what is done so far, and the next update goes on.
+        A file with the same size and modification time counts as unchanged. A file with another time but the same
+        SHA-256 is not embedded again. After an error or Ctrl-C the finished work is kept, and the next update goes on.
 
         Args:
-            progress: shown while files are read and embedded; default: none.
+            progress: a bar to use; default: none.
 
         Raises:
-            SearchIndexError: the file cannot be written, because the disk is full, say.
+            SearchIndexError: the index cannot be written, for example because the disk is full.
         """
         done = Update()
         known = self._store.files()
@@ -122,12 +129,12 @@ class SearchIndex:
         return done
 
     def _is_own(self, found: Found) -> bool:
-        """Whether a file is the index or SQLite's journal of it."""
+        """Whether a file is the index or its SQLite journal."""
         return found.path.name.startswith(self.path.name) and found.path.parent.resolve() == self.path.parent.resolve()
 
     def _embed(self, pending: list[Found], known: dict[str, FileRow], done: Update, progress: Progress | None) -> None:
-        """Embed passages of files some hundred at a time, whatever file they are of; each time all is committed."""
-        waiting: deque[_Piece] = deque()  # read, and not yet in the store
+        """Embed passages, some hundred at a time across files. Each time they are committed."""
+        waiting: deque[_Piece] = deque()  # read, but not stored yet
 
         def texts() -> Iterator[str]:
             for piece in self._pieces(pending, known, done):
@@ -186,7 +193,7 @@ class SearchIndex:
                 continue
             for number, (passage, page) in enumerate(cut, 1):
                 yield _Piece(found, passage, page, digest if number == len(cut) else None)
-            if not cut:  # a binary or empty file, which is not looked at again until it changes
+            if not cut:  # a binary or empty file is stored too, so that it is not read again until it changes
                 yield _Piece(found, None, None, digest)
 
     def search(
@@ -198,18 +205,17 @@ class SearchIndex:
         reranker: Model | None = None,
         progress: Progress | None = None,
     ) -> list[Hit]:
-        """The passages that answer a question best, best first.
+        """Return the passages that answer a question best, best first.
 
         Args:
-            question: what is looked for.
-            top_n: passages at most.
-            instruction: what questions look for; see `qwen3cpu.EmbedOptions`. For the reranker too.
-            reranker: a model made for reranking, which reads the nearest passages and puts them in its own order. Their
-                scores are its own then.
-            progress: of the reranker.
+            question: the question or search text.
+            top_n: most passages.
+            instruction: what questions look for; see `qwen3cpu.EmbedOptions`. It is used for the reranker, too.
+            reranker: a reranking model. It reads the nearest passages; order and scores are then the reranker's.
+            progress: a bar for the reranker.
 
         Raises:
-            ArgumentError: no question; a number that is not allowed; a reranker that was not made for it.
+            ArgumentError: an empty question, an invalid number, or a reranker that was not made for reranking.
         """
         check_text(question, "question")
         if not question.strip():

@@ -1,4 +1,4 @@
-"""Texts to passages of about a page's quarter: cut at headings, blank lines, lines and sentences, in this order."""
+"""Splits texts into passages of about a quarter page, at headings, blank lines, lines and sentences, in this order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 MOST_CHARACTERS: Final = 1000
-"""Of a passage, about 250 tokens of English: enough to answer a question, and few enough to be about one thing."""
+"""Most characters of a passage, about 250 tokens of English. It can answer a question but has only one topic."""
 
 _HEADING: Final = re.compile(r"#{1,6}\s")
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?;:])(?=\s)|(?<=[。！？；])")
@@ -21,28 +21,28 @@ class Passage(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """Lines without a blank one between them."""
+    """Lines without a blank line between them."""
 
     text: str
     line: int
     is_heading: bool
-    is_outermost: bool  # begins without indentation: in code a definition, not a part of one
+    is_outermost: bool  # begins without indentation; in code it is a definition, not a part of one
 
 
 def passages(text: str, *, markdown: bool = False, most: int = MOST_CHARACTERS) -> list[Passage]:
-    """The passages of a text, in their order. All characters but white space are in one.
+    """Split a text into passages, in order. Every character except white space is in exactly one of them.
 
     Args:
-        text: whole, of a file or a page.
-        markdown: whether lines that begin with # are headings, each of which begins a passage.
-        most: characters of a passage.
+        text: the text of a file or a page.
+        markdown: whether lines that begin with # are headings. Each heading begins a passage.
+        most: most characters of a passage.
     """
     found: list[Passage] = []
     together: list[_Block] = []
     size = 0
     for block in _blocks(text, markdown, most):
         is_full = size + len(block.text) + 2 > most
-        # A definition in code, or a paragraph, rather begins a passage than ends one that is nearly full.
+        # If a passage is nearly full, a definition in code or a paragraph begins a new one.
         is_cut = block.is_heading or (block.is_outermost and size > most * 2 // 3)
         if together and (is_full or (is_cut and not all(each.is_heading for each in together))):
             found.append(_joined(together))
@@ -78,7 +78,7 @@ def _blocks(text: str, markdown: bool, most: int) -> Iterator[_Block]:
 
 
 def _cut(lines: list[str], start: int, most: int, markdown: bool) -> Iterator[_Block]:
-    """A block, or, of one that is too long, blocks of as many lines as fit."""
+    """Yield a block, or split it into blocks of as many lines as fit if it is too long."""
     is_heading = markdown and len(lines) == 1 and _HEADING.match(lines[0]) is not None
     together: list[str] = []
     first, size = start, 0
@@ -93,7 +93,7 @@ def _cut(lines: list[str], start: int, most: int, markdown: bool) -> Iterator[_B
 
 
 def _pieces(line: str, most: int) -> Iterator[str]:
-    """A line, or, of one that is too long, as many sentences as fit; what has no end of a sentence is cut anywhere."""
+    """Yield a line, or as many sentences as fit if it is too long. A sentence that is too long is cut anywhere."""
     if len(line) <= most:
         yield line
         return

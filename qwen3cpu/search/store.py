@@ -1,7 +1,7 @@
-"""The tables of an index: files, passages, vectors, and what they were made with.
+"""The tables of an index: files, passages, vectors, and the settings they were made with.
 
-A file is complete when it has a digest. So an update that was stopped leaves files that the next one reads again, and
-everything that a committed transaction holds can be searched meanwhile.
+A file is complete when it has a digest. The next update reads incomplete files of an interrupted one again. Until then,
+all committed passages can be searched.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from qwen3cpu.retrieval.exact import dot
 from qwen3cpu.search import database
 
 VERSION: Final = "2"
-"""Must be raised whenever tables, or the cuts of texts into passages, change."""
-_MOST_NEAR: Final = 4096  # of sqlite-vec for one question
+"""Raise this number whenever the tables or the rules for splitting texts into passages change."""
+_MOST_NEAR: Final = 4096  # limit of sqlite-vec for one question
 _MORE: Final = 32
-"""Vectors beyond those asked for that are compared exactly: sqlite-vec rounds its sums as the machine does."""
+"""Additional vectors that are compared exactly, because rounding in sqlite-vec depends on the machine."""
 
 _TABLES: Final = """
 create table about (name text primary key, value text not null) without rowid;
@@ -41,7 +41,7 @@ create virtual table vectors using vec0 (vector float[{dimensions}] distance_met
 
 
 class FileRow(NamedTuple):
-    """What the index knows of a file. digest: SHA-256; empty while it is incomplete."""
+    """A file in the index. digest: SHA-256; empty while the file is incomplete."""
 
     id: int
     size: int
@@ -63,12 +63,12 @@ class Store:
     """An index file.
 
     Args:
-        path: is made when it is missing or empty.
-        about: what the vectors are made with: name -> value. A file that says otherwise is refused.
+        path: the file. It is created if it is missing or empty.
+        about: settings that the vectors depend on, name -> value. A file with other settings is refused.
         dimensions: of a vector.
 
     Raises:
-        SearchIndexError: the file was made with something else or by another version, or cannot be opened.
+        SearchIndexError: the file was made with other settings or by another version, or cannot be opened.
         ArgumentError: sqlite-vec is missing.
     """
 
@@ -95,7 +95,7 @@ class Store:
     def _make(self, about: Mapping[str, str], dimensions: int) -> None:
         with self.transaction():
             if self._rows("select 1 from sqlite_schema limit 1"):
-                return  # another process was quicker
+                return  # another process has made the tables
             for statement in _TABLES.format(dimensions=dimensions).split(";"):
                 if statement.strip():
                     self._database.execute(statement)
@@ -107,29 +107,29 @@ class Store:
             if found.get(name) != value:
                 raise SearchIndexError(
                     f"{self._path}: was made with another {name}: expected {value}, found {found.get(name, 'none')}; "
-                    "remove the file, and the next search makes it anew, or choose another with --index or path="
+                    "remove the file, so that the next search makes a new one, or choose another with --index or path="
                 )
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All changes within are kept together, or none of them."""
+        """Commit all changes of the block, or none if it fails."""
         with self._errors():
             self._database.execute("begin immediate")
             try:
                 yield
                 self._database.execute("commit")
             except BaseException:
-                with contextlib.suppress(*database.errors()):  # the disk is full: SQLite has rolled back itself
+                with contextlib.suppress(*database.errors()):  # on a full disk SQLite has already rolled back
                     self._database.execute("rollback")
                 raise
 
     def files(self) -> dict[str, FileRow]:
-        """All files by name."""
+        """Return all files by name."""
         rows = self._rows("select name, id, size, changed, digest from files")
         return {row[0]: FileRow(row[1], row[2], row[3], bytes(row[4])) for row in rows}
 
     def passage_count(self) -> int:
-        """How many passages there are."""
+        """Return the number of passages."""
         return int(self._rows("select count(*) from passages")[0][0])
 
     def remove(self, file: int) -> None:
@@ -138,13 +138,13 @@ class Store:
         self._database.execute("delete from files where id = ?", [file])
 
     def add_file(self, name: str, size: int, changed: int) -> int:
-        """A new, incomplete file; gives its id."""
+        """Add a file, which is incomplete, and return its id."""
         values = [name, size, changed, b""]
         row = self._database.execute("insert into files (name, size, changed, digest) values (?, ?, ?, ?)", values)
         return int(row.lastrowid or 0)
 
     def add_passage(self, file: int, line: int, page: int | None, text: str, vector: NDArray[np.float32]) -> None:
-        """A passage of a file with its vector float32 [dimensions]."""
+        """Add a passage of a file with its vector, float32 [dimensions]."""
         row = self._database.execute(
             "insert into passages (file, line, page, text) values (?, ?, ?, ?)", [file, line, page, text]
         )
@@ -152,14 +152,13 @@ class Store:
         self._database.execute("insert into vectors (rowid, vector) values (?, ?)", values)
 
     def complete(self, file: int, changed: int, digest: bytes) -> None:
-        """Note that a file has all its passages, or a new time of change."""
+        """Note that a file has all its passages, or a new modification time."""
         self._database.execute("update files set changed = ?, digest = ? where id = ?", [changed, digest, file])
 
     def nearest(self, vector: NDArray[np.float32], count: int) -> list[PassageRow]:
-        """The passages whose vectors have the largest cosines with a vector of length 1, best first.
+        """Return the passages whose vectors have the largest cosines with a vector of length 1, best first.
 
-        Cosines are summed exactly, so results are the same on every machine; of equal ones the order is that of names
-        and lines.
+        Cosines are summed exactly, so results are the same on every machine. Equal ones are ordered by name and line.
         """
         query = "select rowid from vectors where vector match ? and k = ?"
         with self._errors():
@@ -185,12 +184,12 @@ class Store:
             yield
         except database.errors() as reason:
             damaged = "malformed" in str(reason) or "not a database" in str(reason)
-            hint = "; remove the file, and the next search makes it anew" if damaged else ""
+            hint = "; remove the file, so that the next search makes a new one" if damaged else ""
             raise SearchIndexError(f"{self._path}: cannot be read or written: {reason}{hint}") from None
 
 
 def about_model(fingerprint: str, quant: str, kv: str, rope: str, dimensions: int) -> dict[str, str]:
-    """What vectors depend on, in the words of the message that refuses a file."""
+    """Return the settings that vectors depend on, with the names that messages use."""
     return {
         "model": fingerprint,
         "weight format": quant,

@@ -1,1 +1,1 @@
-"""The machine: threads, control groups, memory, forks, BLAS threads, progress bars. Knows nothing of models."""
+"""The machine: threads, control groups, memory, forks, BLAS threads, progress bars. It does not depend on models."""

@@ -1,4 +1,4 @@
-"""How the C library hands memory back: a server that was busy for a moment does not stay large."""
+"""Makes the C library return freed memory, so that a server shrinks again after a busy moment."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _LARGE: Final = 1 << 20
 
 
 def return_large_blocks() -> None:
-    """Let blocks of a megabyte and more go back to the system as soon as they are free.
+    """Return blocks of a megabyte and more to the system as soon as they are freed.
 
-    By itself glibc raises the limit up to 32 MB once such a block was freed, and then each thread's heap keeps what it
-    grew to: some megabytes for each text of two megabytes that was refused. Other C libraries are left as they are.
+    By default glibc raises this limit up to 32 MB when such a block is freed. Each thread's heap then keeps its largest
+    size: some megabytes for each refused text of two megabytes. Other C libraries are not changed.
     """
     if (mallopt := _function("mallopt")) is not None:
         mallopt(_MMAP_THRESHOLD, _LARGE)
@@ -22,16 +22,16 @@ def return_large_blocks() -> None:
 
 
 def return_free_pages() -> None:
-    """Give back what is free inside the heaps of all threads, which takes milliseconds.
+    """Return free memory inside the heaps of all threads, which takes milliseconds.
 
-    By itself glibc gives back only what is free at the end of a heap: one small block that is kept holds the rest.
+    By default glibc returns only free memory at the end of a heap. One small block there can hold back all the rest.
     """
     if (malloc_trim := _function("malloc_trim")) is not None:
         malloc_trim(0)
 
 
 def _function(name: str) -> Callable[..., object] | None:
-    """A function of the C library; None where it has none of this name."""
+    """Return a function of the C library; None: it has no function of this name."""
     try:
         found: Callable[..., object] = getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):

@@ -1,7 +1,6 @@
-"""Steps of generators for asyncio: worker threads run them, so that they do not block the event loop.
+"""Runs the steps of generators on worker threads, so that they do not block asyncio's event loop.
 
-A cancelled task waits for the step that is running, at most one, and then closes its generator: when it has ended,
-nothing of it is left.
+A cancelled task waits for the step that is running and then closes its generator, so nothing of it is left running.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from typing import Any, Final, TypeVar
 T = TypeVar("T")
 
 WORKERS: Final = 16
-"""Steps that wait for a model, or share its forward pass, at once."""
-# One pool for all models and event loops: its threads are made when needed, and idle ones cost nothing.
+"""Most steps that wait for a model, or share its forward pass, at the same time."""
+# One pool for all models and event loops. Its threads are started on demand, and idle ones cost nothing.
 _pool: Final = ThreadPoolExecutor(WORKERS, thread_name_prefix="qwen3cpu-async")
 
 
 async def steps(start: Callable[[], Generator[T, None, None]]) -> AsyncGenerator[T, None]:
-    """What a generator yields, nothing being None. `start` makes it; that too happens on a worker thread."""
+    """Yield the items of a generator, which must not be None. `start` makes it, also on a worker thread."""
     items = await _on_a_worker(start)
     try:
         while (item := await _on_a_worker(next, items, None)) is not None:
@@ -30,13 +29,13 @@ async def steps(start: Callable[[], Generator[T, None, None]]) -> AsyncGenerator
 
 
 async def _on_a_worker(call: Callable[..., T], *args: Any) -> T:
-    """The value of a call. When this returns or raises, the call has ended or has never begun."""
+    """Return the value of a call. When this returns or raises, the call has ended or was never started."""
     work = _pool.submit(call, *args)
     done = asyncio.wrap_future(work)
     interrupted = None
     while not done.done():
         try:
-            # Unlike awaiting `done`, this does not cancel it, which would hide that the thread still runs.
+            # Awaiting `done` itself would cancel it, which would hide that the thread still runs.
             await asyncio.wait([done])
         except asyncio.CancelledError as error:
             if work.cancel():

@@ -1,4 +1,4 @@
-"""The commit that the package was made from."""
+"""Finds the commit that the package was built from."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 
 def commit() -> str | None:
-    """The commit of the source tree that the package runs from, else the one it was built from.
+    """Return the commit of the source tree that the package runs from, or the one it was built from.
 
     Returns:
-        12 hexadecimal digits, with "-dirty" when there were changes; None when nothing is known.
+        12 hexadecimal digits, with "-dirty" if there were changes; None: unknown.
     """
     return _of_source_tree() or _of_build()
 
 
 def _of_build() -> str | None:
-    """What cmake/commit.cmake wrote into the installed package."""
+    """Read what cmake/commit.cmake wrote into the installed package."""
     try:
         module = importlib.import_module("qwen3cpu._commit")
     except ImportError:
@@ -35,7 +35,7 @@ def _of_source_tree() -> str | None:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    # An installed package may lie inside somebody else's repository, which does not track it.
+    # An installed package may lie inside another repository, which does not track it.
     if git("ls-files", "--error-unmatch", "__init__.py") is None:
         return None
     return git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*") or None

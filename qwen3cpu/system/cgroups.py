@@ -1,4 +1,4 @@
-"""The control groups of this process, as the kernel's files show them (v1 and v2)."""
+"""Finds the control groups of this process in the kernel's files (v1 and v2)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 def folders(controller: str, root: Path = Path("/")) -> Iterator[tuple[int, Path]]:
-    """(version, folder) of every group that this process is in and of every group around it.
+    """Yield (version, folder) of every group of this process and of all parent groups.
 
     Args:
-        controller: as v1 names it; v2 has one tree for all.
-        root: where /proc and /sys are found.
+        controller: its name in v1. v2 has one tree for all controllers.
+        root: the folder that contains /proc and /sys.
     """
     for line in lines(root / "proc/self/cgroup"):
         hierarchy, _, rest = line.partition(":")
@@ -27,7 +27,7 @@ def folders(controller: str, root: Path = Path("/")) -> Iterator[tuple[int, Path
 
 
 def lines(path: Path) -> list[str]:
-    """The lines of a file of the kernel; none where it does not exist or may not be read."""
+    """Read the lines of a file of the kernel; empty if it does not exist or may not be read."""
     try:
         return path.read_text().splitlines()
     except (OSError, UnicodeDecodeError):
@@ -35,7 +35,7 @@ def lines(path: Path) -> list[str]:
 
 
 def _levels(mount: Path, path: str) -> list[Path]:
-    """The folder of a group and of every group around it. Inside a container the group itself may not be visible."""
+    """Return the folders of a group and all parent groups. In a container the group itself may not be visible."""
     levels = [mount]
     for part in path.strip("/").split("/"):
         if part in ("", ".."):

@@ -1,4 +1,4 @@
-"""Objects that have been closed: they hold nothing, and whatever is asked of them raises an error that names them."""
+"""Objects that have been closed: they have no attributes, and every access raises an error that names the model."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _CLOSED: Final = "_closed"
 
 
 def close_object(thing: object, name: str) -> None:
-    """Let go of all that an object holds. Its class finds what is missing with `missing`.
+    """Remove all attributes of an object. Its class's `__getattr__` must use `missing`.
 
     Args:
         thing: an object without slots.
-        name: of the model, for messages.
+        name: the model's name, for messages.
     """
     held = vars(thing)
     held[_CLOSED] = name
@@ -24,13 +24,13 @@ def close_object(thing: object, name: str) -> None:
 
 
 def closed_name(thing: object) -> str | None:
-    """The name under which an object was closed; None of an open one."""
+    """Return the name under which an object was closed; None: it is open."""
     name: str | None = vars(thing).get(_CLOSED)
     return name
 
 
 def missing(thing: object, attribute: str) -> Exception:
-    """What `__getattr__` raises: a closed object has none of its attributes any more."""
+    """Return the error that `__getattr__` raises: ClosedModelError for a closed object, else AttributeError."""
     name = closed_name(thing)
     if name is None or attribute.startswith("__"):
         return AttributeError(f"{type(thing).__name__!r} object has no attribute {attribute!r}")

@@ -1,4 +1,4 @@
-"""Locks on open files, which end with the file and with the process."""
+"""Locks on open files, which end when the file is closed or the process ends."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import sys
 
 
 def lock(descriptor: int, *, shared: bool, wait: bool = False) -> None:
-    """Lock a file; a lock that this descriptor has becomes one of the other kind.
+    """Lock a file. A lock that this descriptor already has is converted.
 
     Args:
         descriptor: of the file.
         shared: whether others may have a shared lock on it, too.
-        wait: until it can be had.
+        wait: wait until the lock is free.
 
     Raises:
-        BlockingIOError: another one has a lock that excludes it.
-        OSError: it cannot be locked: some file systems have no locks.
+        BlockingIOError: a conflicting lock exists.
+        OSError: the file cannot be locked, because some file systems have no locks.
     """
     if sys.platform == "win32":
         from qwen3cpu.system.windows import locks

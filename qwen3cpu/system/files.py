@@ -1,4 +1,4 @@
-"""Files, where systems differ: ways to open them, reading at a place, names of open files, folders on the disk."""
+"""Operations on files that differ between systems: opening, reading at a position, renaming, syncing, user folders."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Final
 
 AT_ONCE: Final = getattr(os, "O_NONBLOCK", 0)
-"""For os.open: a FIFO is not waited for. Windows has none among its files."""
+"""Flag for `os.open`: do not wait for the other end of a FIFO. Windows has no FIFOs among its files."""
 BINARY: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-"""For os.open: bytes as they are, and no other program gets the file."""
+"""Flags for `os.open`: no conversion of line ends, and the file is not inherited by other programs."""
 
 
 def renames_open_files() -> bool:
-    """Whether a file that is open may get the name of another one, and one that is used may be removed."""
+    """Whether an open file may be renamed over another one, and a file in use may be removed."""
     return sys.platform != "win32"
 
 
 def read_at(descriptor: int, size: int, start: int) -> bytes:
-    """Up to `size` bytes from `start` on. The file's own position is not to be relied on."""
+    """Read up to `size` bytes from `start`. The file's own position may change."""
     if sys.platform == "win32":
         os.lseek(descriptor, start, os.SEEK_SET)
         return os.read(descriptor, size)
@@ -27,7 +27,7 @@ def read_at(descriptor: int, size: int, start: int) -> bytes:
 
 
 def sync_folder(path: Path) -> None:
-    """Have the names in a folder on the disk when this returns. Windows does so by itself."""
+    """Write the names in a folder to the disk. Windows does so by itself."""
     if sys.platform == "win32":
         return
     folder = os.open(path, os.O_RDONLY)
@@ -38,15 +38,15 @@ def sync_folder(path: Path) -> None:
 
 
 def make_private(descriptor: int) -> None:
-    """Let nobody but the user read a file. On Windows the user's own folders are private already."""
+    """Make a file readable for its owner only. On Windows the user's own folders are already private."""
     if sys.platform != "win32":
         os.fchmod(descriptor, 0o600)
 
 
 def user_folder(kind: str) -> Path:
-    """The folder of this user for the files of a program. Raises RuntimeError for a user without a home.
+    """Return the user's folder for the files of programs. Raises RuntimeError for a user without a home.
 
-    kind: "cache", for what can be made again, or "state", for what is kept from one run to the next.
+    kind: "cache" for files that can be made again, or "state" for files that are kept between runs.
     """
     base = os.environ.get({"cache": "XDG_CACHE_HOME", "state": "XDG_STATE_HOME"}[kind])
     if base and Path(base).is_absolute():

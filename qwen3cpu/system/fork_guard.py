@@ -1,8 +1,9 @@
-"""What becomes of a model when its process forks (multiprocessing's "fork", os.fork).
+"""Keeps a model usable, or makes it fail clearly, when its process forks (multiprocessing's "fork", os.fork).
 
-Only the thread that forks exists in the child. A lock that another thread held at that moment would stay closed there
-for ever, and what it guards may be half changed. A ForkLock raises an error in the child instead. (The locks of the
-native engine do the same, csrc/system/fork_locks.h. csrc/system/parallel.cc makes new threads for the child's passes.)
+Only the thread that forks exists in the child. A lock that another thread held at that moment would stay locked there
+for ever, and the state that it guards may be inconsistent. A ForkLock raises an error in the child instead. The locks
+of the native engine do the same (csrc/system/fork_locks.h). csrc/system/parallel.cc starts new threads for the child's
+passes.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from qwen3cpu.errors import EngineError
 class ForkLock:
     """A lock, used by `with lock.held()`, which raises EngineError in a child if another thread held it at the fork.
 
-    `with` enters Python's own lock, because a Ctrl-C may end any function of Python: one that took the lock might not
-    come to tell `with` so, and the lock would stay closed for ever.
+    `with` enters the lock itself, which is written in C. Ctrl-C may interrupt any Python function. A Python `__enter__`
+    could be interrupted after taking the lock, and the lock would stay locked for ever.
     """
 
     def __init__(self) -> None:
@@ -30,7 +31,7 @@ class ForkLock:
         _locks.add(self)
 
     def held(self) -> threading.Lock:
-        """The lock, for `with`. Raises EngineError as `check` does."""
+        """Return the lock, for `with`. Raises EngineError as `check` does."""
         self.check()
         return self._lock
 
@@ -39,12 +40,12 @@ class ForkLock:
         if self._lost:
             raise EngineError(
                 "expected a process that forked while no other thread used the model, found one that forked during a "
-                'call: load the model in this process again, or start it by multiprocessing\'s "spawn"'
+                'call. Load the model again in this process, or start it with multiprocessing\'s "spawn".'
             )
 
     def after_fork(self) -> None:
-        """In a child process, first thing: find out whether another thread held the lock."""
-        # Not locked(): it says "free" of a lock whose new holder has yet to get the GIL back.
+        """Find out whether another thread held the lock. Runs first in a child process."""
+        # locked() is not reliable: it returns False while the new holder of the lock waits for the GIL.
         if self._lock.acquire(blocking=False):
             self._lock.release()
         else:
@@ -54,7 +55,7 @@ class ForkLock:
 def call_in_child(method: Callable[[], None]) -> None:
     """Call a bound method in each child process after a fork, as long as its object exists.
 
-    It is for state that names threads of the parent. Nothing else runs in the child meanwhile.
+    It serves to reset state about threads of the parent. No other code runs in the child meanwhile.
     """
     _methods.add(WeakMethod(method, _methods.discard))
 

@@ -1,4 +1,4 @@
-"""How much memory this process may still use: what the system has left, control groups, resource limits."""
+"""Finds how much memory this process may still use: free memory of the system, control groups, resource limits."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from qwen3cpu.system.process_limits import most_address_space
 
 @dataclass(frozen=True)
 class AvailableMemory:
-    """Bytes, and what sets the bound: "system", "cgroup", "job" (of Windows) or "resource limit"."""
+    """Bytes, and what limits them: "system", "cgroup", "job" (of Windows) or "resource limit"."""
 
     bytes: int
     bound: str
 
 
 def available_memory(root: Path = Path("/")) -> AvailableMemory | None:
-    """The tightest of all bounds; None where the system tells nothing. root: where /proc and /sys are found.
+    """Return the lowest of all limits; None: the system does not tell. root: the folder that contains /proc and /sys.
 
-    Memory that holds files which can be read again counts as free.
+    Memory that only caches files counts as free.
     """
     bounds = [("system", system_left(root)), ("resource limit", _resource_limit(root))]
     bounds += [("cgroup", left) for left in _cgroups(root)]
@@ -31,9 +31,9 @@ def available_memory(root: Path = Path("/")) -> AvailableMemory | None:
 
 
 def system_left(root: Path = Path("/")) -> int | None:
-    """Bytes that the system could give without swapping: MemAvailable of Linux; on macOS the whole memory.
+    """Return the bytes that are available without swapping: MemAvailable of Linux; on macOS the whole memory.
 
-    None where the system does not say. root: where /proc is found.
+    None: the system does not tell. root: the folder that contains /proc.
     """
     if sys.platform == "win32":
         from qwen3cpu.system.windows.memory import machine_memory
@@ -51,7 +51,7 @@ def system_left(root: Path = Path("/")) -> int | None:
 
 
 def _cgroups(root: Path) -> list[int]:
-    """What each group with a limit has left."""
+    """Return the bytes that each control group with a limit has left."""
     left = []
     for version, folder in cgroups.folders("memory", root):
         names = {
@@ -65,7 +65,7 @@ def _cgroups(root: Path) -> list[int]:
 
 
 def _job() -> int | None:
-    """What the job object of Windows leaves this process, as if it were alone in it."""
+    """Return the bytes that the job object of Windows leaves, assuming that no other process is in it."""
     if sys.platform != "win32":
         return None
     from qwen3cpu.system.windows.job import memory_limit
@@ -76,19 +76,19 @@ def _job() -> int | None:
 
 
 def _resource_limit(root: Path) -> int | None:
-    """What `ulimit -v` leaves of address space."""
+    """Return the bytes of address space that `ulimit -v` leaves."""
     limit, used = most_address_space(), _fields(root / "proc/self/status").get("VmSize")
     return None if limit is None or used is None else limit - used * 1024
 
 
 def _number(path: Path) -> int | None:
-    """A file with one number; None when it has another text, such as "max"."""
+    """Read a file with one number; None: it has another text, such as "max"."""
     lines = cgroups.lines(path)
     return int(lines[0]) if lines and lines[0].strip().isdecimal() else None
 
 
 def _fields(path: Path) -> dict[str, int]:
-    """Lines "name: number kB" or "name number" as a mapping."""
+    """Read lines "name: number kB" or "name number" into a dictionary."""
     found = {}
     for line in cgroups.lines(path):
         name, _, rest = line.partition(":") if ":" in line else line.partition(" ")

@@ -1,4 +1,4 @@
-"""The instruction sets that kernels were compiled for, and the one that this process uses."""
+"""Tells for which instruction sets kernels were compiled, and which one this process uses."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from qwen3cpu import _native
 
 
 def instruction_sets() -> list[tuple[str, bool]]:
-    """(name, whether this CPU can run it) of every compiled instruction set, best first."""
+    """Return (name, whether this CPU can run it) of every compiled instruction set, best first."""
     return _native.isas()
 
 
 def chosen_isa() -> str:
-    """The instruction set that this process uses: the best that runs here, or the one that QWEN3CPU_ISA names.
+    """Return the instruction set that this process uses: the best that runs here, or the one in QWEN3CPU_ISA.
 
     Raises:
         EngineError: QWEN3CPU_ISA names one that is unknown or cannot run here.
@@ -20,5 +20,5 @@ def chosen_isa() -> str:
 
 
 def physical_cores() -> int:
-    """Physical cores among the CPUs that this process may run on (affinity), at least 1."""
+    """Return the number of physical cores among the CPUs that this process may run on (affinity), at least 1."""
     return _native.physical_cores()

@@ -1,4 +1,4 @@
-"""The keyboard of a terminal: whether keys show on the screen, and those that were pressed before anybody asked."""
+"""The keyboard of a terminal: hides typed keys while a program writes, and discards keys that were typed too early."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _echoing: list[list[Any]] = []
 
 @contextmanager
 def unseen_keys() -> Iterator[None]:
-    """Let keys not show while the block runs, for they would stand in what is written. Ctrl-C is heard.
+    """Hide typed keys while the block runs, because they would mix with the output. Ctrl-C still works.
 
-    What reads the next line must be an editor that shows them by itself, or be inside of `seen_keys`. A console of
-    Windows shows keys only while somebody reads a line.
+    To read a line in the block, use an editor that shows keys by itself, or `seen_keys`. A console of Windows shows
+    keys only while a line is read.
     """
     if sys.platform == "win32":
         yield
@@ -41,7 +41,7 @@ def unseen_keys() -> Iterator[None]:
 
 @contextmanager
 def seen_keys() -> Iterator[None]:
-    """Let keys show inside of `unseen_keys`, too."""
+    """Show typed keys in a part of an `unseen_keys` block."""
     if sys.platform == "win32" or not _echoing:
         yield
         return
@@ -56,7 +56,7 @@ def seen_keys() -> Iterator[None]:
 
 
 def forget_keys() -> None:
-    """Drop the keys that were pressed and not read."""
+    """Discard the keys that were typed and not read."""
     if sys.platform == "win32":
         msvcrt: Any = import_module("msvcrt")
         while sys.stdin.isatty() and msvcrt.kbhit():

@@ -1,8 +1,8 @@
-"""Calls of a library that has locks of its own and lets other threads of Python run meanwhile.
+"""Guards calls of a library that has locks of its own and releases the GIL.
 
-Two moments are dangerous to them. In a child process after a fork the locks that another thread held stay closed for
-ever. And a thread that comes back to Python while the interpreter ends is stopped by it inside the library, which may
-crash: code in Rust cannot be unwound from outside.
+Such calls are dangerous in two situations. In a child process after a fork, locks that another thread held stay locked
+for ever. And a thread that returns to Python while the interpreter ends is stopped inside the library, which may crash,
+because Rust code cannot be unwound from outside.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _LONGEST_WAIT: Final = 30.0
 
 
 class LibraryCalls:
-    """Around calls of one library, by `with`. Any number of threads may be inside."""
+    """A context manager around calls of one library. Any number of threads may be inside."""
 
     def __init__(self) -> None:
         self.lost = False
-        """Whether this is a child process, and another thread was inside at the fork."""
+        """Whether this is a child process of a fork during which another thread was inside."""
         self._inside: list[int] = []
         self._ending = False
         call_in_child(self._after_fork)
@@ -48,7 +48,7 @@ class LibraryCalls:
         self._inside = own
 
     def _end(self) -> None:
-        """Let nobody in any more (only daemon threads are left), and wait until those inside are out."""
+        """Stop threads that enter (only daemon threads are left), and wait until all inside have left."""
         self._ending = True
         until = time.monotonic() + _LONGEST_WAIT
         while self._inside and time.monotonic() < until:

@@ -1,4 +1,4 @@
-"""Memory: how much there is, large page-aligned blocks on huge pages, mapped files brought in."""
+"""Memory: its size, large page-aligned blocks on huge pages, and reading the pages of mapped files."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from qwen3cpu.system import cgroups
 
 
 def anonymous_bytes(size: int) -> NDArray[np.uint8]:
-    """A zeroed, writable uint8 [size], page-aligned; the memory goes back to the system with the array.
+    """Allocate a zeroed, writable, page-aligned uint8 [size]. Its memory returns to the system with the array.
 
-    Raises CheckpointError when the system has not that much.
+    Raises CheckpointError when the system does not have enough memory.
     """
     try:
         block = _anonymous(size)
@@ -45,12 +45,12 @@ def _anonymous(size: int) -> mmap.mmap:
 
 
 def bytes_on_disk(size: int, folder: Path) -> NDArray[np.uint8]:
-    """A zeroed, writable uint8 [size], page-aligned, in a file without a name in `folder`; it goes with the array.
+    """Allocate a zeroed, writable, page-aligned uint8 [size] in an unnamed file in `folder`, freed with the array.
 
-    Raises OSError when the disk has not that much room.
+    Raises OSError when the disk does not have enough space.
     """
     with tempfile.TemporaryFile(dir=folder) as file:
-        if hasattr(os, "posix_fallocate"):  # else writing to the map of a full disk would end the process
+        if hasattr(os, "posix_fallocate"):  # otherwise writing to the mapping on a full disk would end the process
             os.posix_fallocate(file.fileno(), 0, size)
         else:
             file.truncate(size)
@@ -59,9 +59,9 @@ def bytes_on_disk(size: int, folder: Path) -> NDArray[np.uint8]:
 
 @contextlib.contextmanager
 def touching(arrays: Iterable[NDArray[np.uint8]]) -> Iterator[None]:
-    """Map the pages of `arrays` (views of a mapped file) while the block runs; at its end they are in memory.
+    """Read the pages of `arrays` (views of a mapped file) in a thread while the block runs. At its end all are read.
 
-    An exception in the block, or Ctrl-C while waiting at its end, stops the work after the array it is at.
+    An exception in the block, or Ctrl-C while waiting at its end, stops the thread after the current array.
     """
     stop = threading.Event()
 
@@ -82,9 +82,9 @@ def touching(arrays: Iterable[NDArray[np.uint8]]) -> Iterator[None]:
 
 
 def system_memory(root: Path = Path("/")) -> int:
-    """Bytes of memory that this process may use: the machine's, or what its control groups or its job allow.
+    """Return the bytes of memory that this process may use: the machine's, or the limit of its control groups or job.
 
-    root: where /proc and /sys are found.
+    root: the folder that contains /proc and /sys.
     """
     if sys.platform == "win32":
         return _memory_of_windows()

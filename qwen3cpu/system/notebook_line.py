@@ -1,6 +1,6 @@
-"""Progress in a notebook: a bar and a line of text in the output of the cell, written anew as the work goes on.
+"""Progress in a notebook: a bar and a line of text in the output of the cell, which are updated during the work.
 
-It is plain HTML, so it needs no widgets. Where no HTML is shown, the line stands alone.
+It is plain HTML, so it needs no widgets. Without HTML only the line is shown.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from time import monotonic
 from typing import Any, Final
 
 EVERY: Final = 0.5
-"""Seconds between two writings at least: each is a message to a browser."""
+"""Least seconds between two updates, because each is a message to a browser."""
 
 
 def in_notebook() -> bool:
-    """Whether a kernel of IPython runs this code, which shows results in a notebook."""
+    """Whether an IPython kernel runs this code, as in a notebook."""
     ipython: Any = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
@@ -27,10 +27,10 @@ class NotebookLine:
     """A line such as `answering: 120 of 2000 lines, 0:01:10 left`.
 
     Args:
-        description: what is done.
-        total: units of the work; None when not known.
-        unit: "B" for bytes, or what is counted.
-        clock: seconds.
+        description: the work.
+        total: units of the work; None: not known.
+        unit: "B" for bytes, or a word for what is counted.
+        clock: returns seconds.
     """
 
     def __init__(self, description: str, total: int | None, unit: str, clock: Callable[[], float] = monotonic) -> None:
@@ -40,23 +40,23 @@ class NotebookLine:
         self._handle = display(self._content(), raw=True, display_id=True)
 
     def start(self, description: str, total: int | None, unit: str) -> None:
-        """Begin again from zero with another piece of work."""
+        """Restart from zero with another piece of work."""
         self._begin(description, total, unit)
         self.show()
 
     def advance(self, n: int) -> None:
-        """`n` more units are done."""
+        """Count `n` more finished units."""
         self._done += n
         if self._clock() >= self._shown + EVERY:
             self.show()
 
     def end(self) -> None:
-        """Write the line for the last time: what was done, and how long it took."""
+        """Write the line for the last time, with the work done and the time it took."""
         self._ended = True
         self.show()
 
     def show(self) -> None:
-        """Write the line as it is now."""
+        """Update the line in the notebook."""
         self._shown = self._clock()
         self._handle.update(self._content(), raw=True)
 

@@ -1,4 +1,4 @@
-"""What this machine reaches at best: bytes read and multiply-adds per second, measured."""
+"""Measures the peak rates of this machine: bytes read and multiply-adds per second."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from qwen3cpu import _native
 
-_SHORTEST: Final = 0.02  # seconds of a multiply probe: long against the clock and the start of the threads
-_LEAST_READ, _MOST_READ = 256 << 20, 1 << 30  # bytes: more than caches hold, and little enough for small machines
+_SHORTEST: Final = 0.02  # seconds of a multiply probe: long compared with the clock's ticks and the start of threads
+_LEAST_READ, _MOST_READ = 256 << 20, 1 << 30  # bytes: more than caches hold, but not too much for small machines
 
 
 _kernels: Any = vars(_native)["kernels"]
@@ -17,7 +17,7 @@ _kernels: Any = vars(_native)["kernels"]
 
 @dataclass(frozen=True)
 class Peaks:
-    """One measurement of the machine on some threads: 10^9 bytes read, and 10^9 multiply-adds, per second."""
+    """Peak rates of the machine on a number of threads: 10^9 bytes read, and 10^9 multiply-adds, per second."""
 
     read_gb_s: float
     int8_gmac_s: float
@@ -25,14 +25,14 @@ class Peaks:
 
 
 def measure_peaks(threads: int, model_bytes: int) -> Peaks:
-    """Plain reading, and multiply-adds that never leave the registers, with the chosen instruction set.
+    """Measure plain reading, and multiply-adds that never leave the registers, with the chosen instruction set.
 
-    int8 is unsigned times signed with sums in int32, the widening that any 8-bit weight needs; kernels that may sum in
-    int16 for a while (4-bit weights) can pass it.
+    int8 is unsigned times signed with sums in int32, the widening that any 8-bit weight needs. Kernels that can sum in
+    int16 for some steps (4-bit weights) may exceed it.
 
     Args:
-        threads: run side by side.
-        model_bytes: what the model reads per pass; as much memory is read, within 256 MiB to 1 GiB.
+        threads: number of threads that run at the same time.
+        model_bytes: bytes that the model reads per pass. The same amount is read, within 256 MiB to 1 GiB.
     """
     isa = _native.chosen_isa()
     return Peaks(
@@ -43,14 +43,14 @@ def measure_peaks(threads: int, model_bytes: int) -> Peaks:
 
 
 def measure_reading(threads: int, model_bytes: int) -> float:
-    """10^9 bytes per second of plain reading; arguments as for `measure_peaks`."""
+    """Measure plain reading, in 10^9 bytes per second. Arguments as for `measure_peaks`."""
     size = min(max(model_bytes, _LEAST_READ), _MOST_READ)
     seconds: float = _kernels.probe_read(_native.chosen_isa(), size, threads, 1)
     return size / seconds / 1e9
 
 
 def _multiply_rate(isa: str, name: str, threads: int) -> float:
-    """Multiply-adds per second of all threads together."""
+    """Measure the multiply-adds per second of all threads together."""
     rounds = 1 << 14
     while _kernels.probe_multiply(isa, name, rounds)[1] < _SHORTEST:
         rounds *= 2

@@ -1,4 +1,4 @@
-"""Lets a process keep its exit status when the interpreter ends while a daemon thread generates."""
+"""Keeps the exit status of a process right when the interpreter ends while a daemon thread generates."""
 
 import atexit
 

@@ -1,4 +1,4 @@
-"""What the system lets this process have, what it has had, and limits that it sets itself."""
+"""Limits that the system sets this process, its peak memory, and limits that it sets itself."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from qwen3cpu.system.windows.job import OwnJob
 
 _FILES_OF_WINDOWS: Final = 1 << 16
-"""Windows has no limit that a process would meet before it runs out of memory."""
+"""A number for Windows, where a process runs out of memory before it reaches a limit of files."""
 
 
 def most_files() -> int:
-    """Files that this process may open."""
+    """Return the number of files that this process may open."""
     if sys.platform == "win32":
         return _FILES_OF_WINDOWS
     import resource
@@ -28,7 +28,7 @@ def most_files() -> int:
 
 
 def most_address_space() -> int | None:
-    """Bytes of address space that `ulimit -v` allows; None without a limit."""
+    """Return the bytes of address space that `ulimit -v` allows; None: no limit."""
     if sys.platform == "win32":
         return None
     import resource
@@ -38,7 +38,7 @@ def most_address_space() -> int | None:
 
 
 def peak_memory() -> int:
-    """The most bytes of memory that this process has had resident."""
+    """Return the peak of this process's resident memory, in bytes."""
     if sys.platform == "win32":
         from qwen3cpu.system.windows.memory import process_memory
 
@@ -47,7 +47,7 @@ def peak_memory() -> int:
     for line in cgroups.lines(Path("/proc/self/status")):
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    # Not on Linux at first: getrusage there counts what the parent had before exec, too.
+    # Only a fallback on Linux, where getrusage also counts memory of the parent from before exec.
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -55,9 +55,9 @@ def peak_memory() -> int:
 
 
 def step_back(niceness: int) -> None:
-    """Let others go before this process, and let `limit_own` end it.
+    """Lower the priority of this process, and let `limit_own` end it.
 
-    niceness: as for `nice`. On Windows the limits themselves bring a lower priority.
+    niceness: as for `nice`. On Windows `limit_own` lowers the priority.
     """
     if sys.platform == "win32":
         return
@@ -68,11 +68,11 @@ def step_back(niceness: int) -> None:
 
 
 def limit_own(seconds: float, more: int | None) -> None:
-    """Let the system end this process after so much processor time, and refuse it more memory.
+    """Let the system end this process after some processor time, and limit its memory.
 
     Args:
-        seconds: from now on; 0: no limit.
-        more: bytes beside what it has; None: no limit.
+        seconds: processor time, counted from this call; 0: no limit.
+        more: bytes in addition to the memory it has; None: no limit.
     """
     if sys.platform == "win32":
         _limit_on_windows(seconds, more)
@@ -91,7 +91,7 @@ def limit_own(seconds: float, more: int | None) -> None:
 
 @cache
 def own_job() -> OwnJob:
-    """The job of this process alone, which is made for the first limit. Raises OSError where Windows refuses."""
+    """Return the job object of this process alone, made at the first call. Raises OSError if Windows refuses."""
     from qwen3cpu.system.windows.job import OwnJob
 
     return OwnJob()
@@ -108,7 +108,7 @@ def _limit_on_windows(seconds: float, more: int | None) -> None:
 
 
 def _address_space() -> int:
-    """Bytes of address space that this process has."""
+    """Return the bytes of address space that this process has."""
     if sys.platform != "linux":
         return 0
     import resource

@@ -1,4 +1,4 @@
-"""One progress bar with the time left: on stderr when that is a terminal, or in a notebook's cell; else silent."""
+"""One progress bar with the time left: on stderr if it is a terminal, or in a notebook's cell. Otherwise silent."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def is_wanted(asked: bool | None) -> bool:
-    """Whether a call shows a bar: as it was asked to, else in a notebook, where nothing else tells that it works."""
+    """Whether a call shows a bar: as asked; by default only in a notebook, which has no other sign of the work."""
     return in_notebook() if asked is None else asked
 
 
 class Progress:
-    """A context manager around one bar. `unit` "B" shows bytes and bytes per second, any other word counts of it.
+    """A context manager around one bar. `unit` "B" shows bytes and bytes per second; any other word shows counts.
 
     The bar appears with the first `start` or on entering with a known description; `start` may be called again to
     reuse it for the next piece of work.
@@ -54,7 +54,7 @@ class Progress:
         self._bar = self._task = self._line = None
 
     def start(self, description: str, total: int | None, unit: str | None = None) -> None:
-        """Begin again from zero with another description, total (None when not known) and, unless None, unit."""
+        """Restart from zero with another description, total (None: not known) and unit (None: the same)."""
         self._description, self._total = description, total
         if self._line is not None:
             self._unit = unit or self._unit
@@ -69,7 +69,7 @@ class Progress:
             self.__enter__()
 
     def advance(self, n: int) -> None:
-        """`n` more units are done."""
+        """Count `n` more finished units."""
         if self._line is not None:
             self._line.advance(n)
         if self._bar is not None and self._task is not None:
@@ -77,7 +77,7 @@ class Progress:
 
     @contextmanager
     def beside(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A second bar in a terminal, for the time of a block; gives a function that takes how much is done."""
+        """Show a second bar in a terminal during a block. Yields a function that takes the finished units."""
         if self._bar is None:
             yield lambda done: None
             return

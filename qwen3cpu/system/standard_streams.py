@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or read by nobody: a command ends with one line and its exit code."""
+"""Handles standard streams that are closed, full or have no reader: a command ends with one line and an exit code."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any, Final, TextIO
 
 BAD_INPUT: Final = 2
 BROKEN_PIPE: Final = 141
-"""128 + SIGPIPE, as shells count."""
+"""128 + SIGPIPE, the exit code that shells report."""
 
 
 def with_streams(program: str, run: Callable[[], int]) -> int:
-    """The exit code of a command: BAD_INPUT when stdout is closed or full, BROKEN_PIPE when nobody reads it any more.
+    """Run a command and return its exit code; BAD_INPUT if stdout is closed or full, BROKEN_PIPE if it has no reader.
 
     Args:
-        program: stands before messages.
-        run: the command; what it wrote is flushed before its exit code counts.
+        program: the program's name, for messages.
+        run: the command. Its output is flushed before its exit code is returned.
 
     Raises:
         SystemExit: as `run` does.
@@ -40,18 +40,18 @@ def with_streams(program: str, run: Callable[[], int]) -> int:
         _discard(sys.stdout)
         return BROKEN_PIPE
     except OSError as error:
-        if sys.platform == "win32" and error.errno == errno.EINVAL:  # what Windows says of a pipe without a reader
+        if sys.platform == "win32" and error.errno == errno.EINVAL:  # the error of Windows for a pipe without a reader
             _discard(sys.stdout)
             return BROKEN_PIPE
         complain(program, f"cannot write or read: {error.strerror or error}")
-        # Python would write what is left when it ends, and complain of it itself.
+        # Otherwise Python would try to write the rest at its end, and print an error of its own.
         _discard(sys.stdout)
         _discard(sys.stderr)
         return BAD_INPUT
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose help is not lost without a word: argparse takes no notice of errors when it writes."""
+    """A parser that reports errors when it writes help. argparse itself ignores them."""
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if message:
@@ -59,7 +59,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def complain(program: str, text: str) -> None:
-    """One line on stderr, where that is possible."""
+    """Print one line on stderr, if possible."""
     try:
         print(f"{program}: error: {' '.join(text.split())}", file=sys.stderr, flush=True)
     except OSError:
@@ -67,7 +67,7 @@ def complain(program: str, text: str) -> None:
 
 
 def _fill_closed() -> None:
-    """Open /dev/null in place of closed streams: a file that is opened later must not become stdout or stderr."""
+    """Replace closed streams by /dev/null, so that a file that is opened later does not become stdout or stderr."""
     streams = (sys.stdin, sys.stdout, sys.stderr)
     for number, stream in enumerate(streams):
         if stream is None and not _is_open(number):
@@ -80,7 +80,7 @@ def _fill_closed() -> None:
 
 
 def _as_elsewhere() -> None:
-    """Let the streams of Windows be UTF-8, pipes and files too, and the console understand escape sequences."""
+    """Set the streams of Windows to UTF-8, also pipes and files, and enable escape sequences in the console."""
     from qwen3cpu.system.windows.console import understand_escapes
 
     for stream in (sys.stdin, sys.stdout, sys.stderr):
@@ -98,10 +98,10 @@ def _is_open(number: int) -> bool:
 
 
 def _discard(stream: TextIO) -> None:
-    """Let everything that is written to a stream from here on be lost, what it holds back included."""
+    """Discard all further output to a stream, including the data in its buffer."""
     try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)
     except (OSError, ValueError):
-        return  # no file behind it
+        return  # the stream has no file

@@ -1,4 +1,4 @@
-"""How many threads to use: min(CPU affinity, cgroup quota, physical cores), unless the caller says otherwise."""
+"""Chooses the number of threads: min(CPU affinity, cgroup quota, physical cores), unless the caller sets it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MOST_THREADS = 1024
 
 
 def resolve_threads(threads: int | None) -> int:
-    """The number of threads to run with.
+    """Return the number of threads to run with.
 
     Args:
-        threads: what the caller asked for, or None: then QWEN3CPU_THREADS when it is set, else `default_threads()`.
+        threads: the caller's number. None: QWEN3CPU_THREADS if it is set, else `default_threads()`.
 
     Raises:
         ArgumentError: not a whole number from 1 to 1024.
@@ -37,20 +37,20 @@ def resolve_threads(threads: int | None) -> int:
 
 
 def default_threads(root: Path = Path("/")) -> int:
-    """min(CPUs of the affinity mask, CPU quota of the cgroup or job, physical cores among them), at least 1.
+    """Return min(CPUs of the affinity mask, CPU quota of the cgroup or job, physical cores among them), at least 1.
 
-    root: where /proc and /sys are found.
+    root: the folder that contains /proc and /sys.
     """
     limits = [_native.physical_cores(), available_cpus()]
     quota = _job_quota() if sys.platform == "win32" else cgroup_quota(root)
     if quota is not None:
-        # Rounded down: a team that spins at barriers loses whole scheduling periods once its quota is spent.
+        # Rounded down, because threads that spin at barriers lose whole scheduling periods once the quota is spent.
         limits.append(int(quota))
     return max(1, min(limits))
 
 
 def available_cpus() -> int:
-    """Logical CPUs that this process may run on."""
+    """Return the number of logical CPUs that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -63,9 +63,10 @@ def _job_quota() -> float | None:
 
 
 def cgroup_quota(root: Path = Path("/")) -> float | None:
-    """CPUs that the control groups of this process allow, the tightest of all levels; None without a limit.
+    """Return the CPUs that the control groups of this process allow, the lowest limit of all levels; None: no limit.
 
-    Reads cgroup v2 (cpu.max) and v1 (cpu.cfs_quota_us / cpu.cfs_period_us). root: where /proc and /sys are found.
+    Reads cgroup v2 (cpu.max) and v1 (cpu.cfs_quota_us / cpu.cfs_period_us). root: the folder that contains /proc and
+    /sys.
     """
     quotas = [
         _quota_v2(folder) if version == 2 else _quota_v1(folder) for version, folder in cgroups.folders("cpu", root)
@@ -87,7 +88,7 @@ def _quota_v1(folder: Path) -> float | None:
 
 
 def _ratio(quota: str, period: str) -> float | None:
-    """Quota / period, or None where the kernel's text means "no limit" or is not understood."""
+    """Return quota / period; None: the kernel's text means "no limit" or is not understood."""
     try:
         return int(quota) / int(period) if int(quota) > 0 and int(period) > 0 else None
     except ValueError:

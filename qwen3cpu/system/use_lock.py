@@ -1,4 +1,4 @@
-"""Locks on the files of loaded models, so that nobody removes a model that a process uses."""
+"""Locks on the files of loaded models, so that a model in use is not removed."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from qwen3cpu.system.files import AT_ONCE, BINARY
 
 
 class InUseError(Exception):
-    """A process uses a file or folder. Its text is the path."""
+    """A process uses a file or folder. The error's text is the path."""
 
 
 class UseLock:
-    """A shared lock on a file or folder, which ends with this object, and with the process."""
+    """A shared lock on a file or folder. It ends with this object or the process."""
 
     def __init__(self, path: Path) -> None:
-        """Lock a path. Raises InUseError while another process removes it, OSError where it cannot be locked."""
+        """Lock a path. Raises InUseError while another process removes it, OSError if it cannot be locked."""
         self._descriptor = _locked(path, shared=True)
 
     def release(self) -> None:
-        """End it now."""
+        """End the lock."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -36,9 +36,9 @@ class UseLock:
 
 
 def use_locks(paths: Iterable[Path]) -> tuple[UseLock, ...]:
-    """Locks on all of the paths that can be locked: some file systems have no locks.
+    """Lock all paths that can be locked. Some file systems have no locks.
 
-    Raises InUseError while another process removes one.
+    Raises InUseError while another process removes one of them.
     """
     found = []
     for path in paths:
@@ -49,9 +49,9 @@ def use_locks(paths: Iterable[Path]) -> tuple[UseLock, ...]:
 
 @contextlib.contextmanager
 def alone_with(paths: Iterable[Path]) -> Iterator[None]:
-    """Have files and folders for oneself, for as long as the block runs.
+    """Lock files and folders exclusively while the block runs.
 
-    Raises InUseError when a process has a UseLock on one. Paths that cannot be locked count as unused.
+    Raises InUseError when a process has a UseLock on one of them. Paths that cannot be locked count as unused.
     """
     descriptors = []
     try:
@@ -68,7 +68,7 @@ def _locked(path: Path, *, shared: bool) -> int:
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OSError(errno.EINVAL, "neither a file nor a folder", str(path))
-    descriptor = os.open(path, os.O_RDONLY | AT_ONCE | BINARY)  # what has become a FIFO meanwhile blocks nobody
+    descriptor = os.open(path, os.O_RDONLY | AT_ONCE | BINARY)  # AT_ONCE: does not block if the path has become a FIFO
     try:
         lock(descriptor, shared=shared)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""An adapter of another released model is refused by name, although it has the same shape."""
+"""An adapter of another released model is refused because of its name, although it has the same shape."""
 
 import json
 from pathlib import Path

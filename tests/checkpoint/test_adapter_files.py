@@ -1,4 +1,4 @@
-"""Files of adapters: what is in them is understood, and what is wrong with them is named."""
+"""Files of adapters: settings and tensors are read correctly, and every defect is named."""
 
 import json
 import shutil
@@ -230,7 +230,7 @@ def test_what_is_no_adapter(tmp_path):
 
 
 def test_every_flipped_byte_of_the_header_is_seen(tmp_path):
-    """It is refused, or gives another identity: no damage goes unseen."""
+    """The adapter is refused, or has another identity."""
     folder = written(tmp_path, KINDS["one"])
     path = folder / "adapter_model.safetensors"
     data = path.read_bytes()

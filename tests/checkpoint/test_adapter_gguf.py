@@ -28,7 +28,7 @@ def model(base):
 
 
 def plain(kind):
-    """Kinds that the converter takes: those of plain LoRA."""
+    """Whether the converter accepts this kind: plain LoRA only."""
     return not kind.get("use_dora") and not kind.get("modules_to_save") and not kind.get("rank_pattern")
 
 
@@ -79,7 +79,7 @@ def test_norms_and_an_alpha_of_nought(base, model, tmp_path):
         ({"adapter_type": "ia3"}, "adapter.type: expected 'lora', found 'ia3'"),
         ({"alpha": None}, "adapter.lora.alpha: expected a number, found null"),
         ({"alpha": float("nan")}, "adapter.lora.alpha: expected a number, found nan"),
-        ({"tokens": [1, 2]}, "adapter.alora.invocation_tokens: expected nothing"),
+        ({"tokens": [1, 2]}, "adapter.alora.invocation_tokens: expected no such tokens"),
         ({"without": ".lora_b"}, "expected .lora_a and .lora_b, found only .lora_a"),
         ({"without": "lora"}, "expected tensors of an adapter, found none"),
         ({"more": {"blk.9.attn_q.weight.lora_a": np.ones((4, 64), np.float32)}}, "an adapter of another model"),

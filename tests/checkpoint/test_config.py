@@ -224,11 +224,11 @@ def test_frequencies_are_those_of_transformers(scaling: dict[str, Any] | None, t
         theirs = reference.inv_freq.numpy()
         ours = config.inv_freq()
         assert config.rope_scale() == reference.attention_scaling
-        # Their float32 power is within one ulp and depends on the CPU, ours is rounded once: at most neighbours. That
-        # ulp is at most two in the reciprocal, and a product and a sum of YaRN can each round one further apart.
+        # Their float32 power is within one ulp and depends on the CPU. Ours is rounded once, so the two are at most
+        # neighbours. One ulp becomes at most two in the reciprocal. YaRN's product and sum can each add another.
         np.testing.assert_array_max_ulp(ours, theirs, maxulp=2 if scaling is None else 4)
         equal.append(ours == theirs)
-    # All other operations are the same float32 ones on both sides, so that most values have the same bits.
+    # All other operations are the same in float32 on both sides, so most values have the same bits.
     assert np.mean(np.concatenate(equal)) > 0.5
 
 
@@ -324,7 +324,7 @@ def test_generation_settings_that_are_not_read(key: str) -> None:
 
 
 def test_repeated_keys_are_found_in_linear_time() -> None:
-    """By the number of names that are compared, not by time: each is hashed, and compared with its like alone."""
+    """Counts comparisons of names instead of time. Each name is hashed, and compared only with equal ones."""
 
     class Counted(str):
         compared = 0

@@ -1,4 +1,4 @@
-"""What config.json says about experts."""
+"""The keys of config.json about experts: what they mean, and what is refused."""
 
 from __future__ import annotations
 

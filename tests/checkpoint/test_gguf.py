@@ -1,4 +1,4 @@
-"""GGUF files: every type of weights is read as its description says, and the model is that of the same folder."""
+"""GGUF files: every type of weights is read as documented, and the model equals that of the same folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ IDS = np.random.default_rng(0).integers(0, 256, 60).tolist()
 def model_of(
     path: Path, kind: Any = "F32", *, change: Any = lambda writer: None, leave_out: Any = (), **overrides: Any
 ):
-    """Write a GGUF file: (its config.json, the weights that it holds)."""
+    """Write a GGUF file and return (its config.json, the weights that it holds)."""
     config = qwen3_config(torch_dtype="float32", **{**WIDE, **overrides})
     tensors = dict(random_tensors(config))
     return config, write_gguf(path, config, tensors, kind, change=change, leave_out=leave_out)
@@ -54,7 +54,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_model_is_that_of_the_dequantized_checkpoint(tmp_path: Path, kind: str, tied: bool) -> None:
-    """Packed alike, hence with the same logits, bit for bit, in every format of ours; in the slow q4 once."""
+    """The packed bytes, and so the logits, are equal in every format. The slow q4 is tested once."""
     config, held = model_of(tmp_path / "model.gguf", kind, tie_word_embeddings=tied, attention_bias=True)
     keys = {key: value for key, value in config.items() if key != "torch_dtype"}
     write_checkpoint(tmp_path / "model", dtype="float32", tensors=held, **keys)
@@ -75,7 +75,7 @@ def test_the_model_is_that_of_the_dequantized_checkpoint(tmp_path: Path, kind: s
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_experts_are_parts_of_one_tensor(tmp_path: Path, kind: str) -> None:
-    """Packed as those of a folder, in which each is a tensor; dense layers are those that have no router."""
+    """They are packed as those of a folder, where each expert is a tensor. Layers without a router are dense."""
     shape = {**EXPERTS, "num_experts": 5, "moe_intermediate_size": 256, "mlp_only_layers": [1], "num_hidden_layers": 3}
     kinds = {
         name: "F32" if name.endswith("mlp.gate.weight") else kind
@@ -108,7 +108,7 @@ def test_logits_are_those_of_the_blocks(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_0"])
 def test_the_distance_from_the_original_is_the_rounding_of_the_file(tmp_path: Path, kind: str) -> None:
-    """A file made by rounding stands as far from the model as the oracle says of its rounding, and no farther."""
+    """A rounded file differs from the original model as much as the oracle predicts for its rounding, and no more."""
     config, held = model_of(tmp_path / "model.gguf", kind)
     original = Oracle(config, dict(random_tensors(config))).logits(np.array(IDS, np.int32))
     rounded = Oracle(config, held).logits(np.array(IDS, np.int32))
@@ -120,7 +120,7 @@ def test_the_distance_from_the_original_is_the_rounding_of_the_file(tmp_path: Pa
 
 @pytest.mark.parametrize("kind", GROUP_SIZES)
 def test_sixteen_levels_are_kept(tmp_path: Path, kind: str) -> None:
-    """By default, value by value, the matrices without such groups in 8 bits."""
+    """The default format keeps each value. Matrices without such groups get 8 bits."""
     value = "model.layers.1.self_attn.v_proj.weight"
     config = qwen3_config(torch_dtype="float32", **WIDE)
     tensors = dict(random_tensors(config))
@@ -137,7 +137,7 @@ def test_sixteen_levels_are_kept(tmp_path: Path, kind: str) -> None:
 
 
 def test_q8_0_becomes_q8_without_loss(tmp_path: Path) -> None:
-    """Both have an f16 scale for 32 weights; packing finds the very same scales and numbers."""
+    """Both have an f16 scale for 32 weights, and packing finds the same scales and numbers."""
     _, held = model_of(tmp_path / "model.gguf", "Q8_0")
     checkpoint = open_checkpoint(tmp_path / "model.gguf", threads=1)
     assert checkpoint.quant == "q8"
@@ -206,7 +206,7 @@ def test_the_texts_are_those_of_the_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["normal ones after them", "a gap between them", "normal ones before and after"])
 def test_added_tokens_keep_their_ids_wherever_they_stand(tmp_path: Path, place: str) -> None:
-    """The ids of a file are places in its list, and a tokenizer.json counts those of its added tokens on."""
+    """Ids in a GGUF file are positions in a list. A tokenizer.json numbers its added tokens after the vocabulary."""
     config = qwen3_config()
 
     def move(writer: Any) -> None:
@@ -270,11 +270,11 @@ def test_sampling_and_rope_scaling_from_the_metadata(tmp_path: Path, caplog: pyt
     with caplog.at_level(logging.WARNING, "qwen3cpu"):
         model = qwen3cpu.load(tmp_path / "model.gguf", threads=1)
     assert [record.getMessage().split(": ", 1)[1] for record in caplog.records] == [
-        "leaving out general.sampling.mirostat = 2, which is not supported"
+        "ignoring general.sampling.mirostat = 2, which is not supported"
     ]
     assert model.config.rope_scaling == RopeScaling(4.0, 256)
     assert model.context == 1024
-    found = model.generation_defaults  # the numbers that were meant, not those next to them in float32
+    found = model.generation_defaults  # the intended decimal numbers, not their nearest float32
     assert (found.temperature, found.top_k, found.top_p, found.min_p) == (0.6, 7, 0.95, 0.0)
     assert found.repetition_penalty == 1.05
 
@@ -304,7 +304,7 @@ def test_is_repacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     model_of(tmp_path / "model.gguf", "Q4_K")
     first = qwen3cpu.load(tmp_path / "model.gguf")
     assert first._checkpoint.packed_path is not None
-    monkeypatch.setitem(sys.modules, "gguf", None)  # from now on it cannot be imported
+    monkeypatch.setitem(sys.modules, "gguf", None)  # makes it impossible to import
     second = qwen3cpu.load(tmp_path / "model.gguf")
     assert second._checkpoint.packed_path == first._checkpoint.packed_path
     np.testing.assert_array_equal(second.logits(IDS), first.logits(IDS))

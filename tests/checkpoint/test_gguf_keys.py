@@ -36,7 +36,7 @@ def scaled(writer: Any, **keys: float) -> None:
 
 @pytest.mark.parametrize("attention", [None, 0.5, 1.0, 2.0])
 def test_the_attention_factor_multiplies_that_of_yarn(tmp_path: Path, attention: float | None) -> None:
-    """In llama.cpp it is a factor on 0.1 ln(factor) + 1; in config.json attention_factor is all of it."""
+    """In llama.cpp it is a factor on 0.1 ln(factor) + 1. In config.json attention_factor is the whole product."""
     keys = {} if attention is None else {"attn_factor": attention}
     config = read_gguf_config(GgufFile(write(tmp_path / "model.gguf", lambda writer: scaled(writer, **keys))))
     assert config.rope_scale() == pytest.approx((attention or 1.0) * (0.1 * math.log(4) + 1), rel=1e-12)
@@ -109,11 +109,11 @@ def test_other_unknown_keys_are_named_in_the_log(tmp_path: Path, caplog: pytest.
     assert "ignoring the key qwen3.some_new_thing" in caplog.text
 
 
-# Files that are no models of their own
+# Files that are not complete models
 
 
 def bare(path: Path, endianess: Any = None, **keys: Any) -> Path:
-    """A file with these keys and nothing else of a model."""
+    """Write a file with these keys and no other part of a model."""
     writer = gguf.GGUFWriter(path, "qwen3", **({} if endianess is None else {"endianess": endianess}))
     writer.kv_data[0].clear()
     for key, value in keys.items():

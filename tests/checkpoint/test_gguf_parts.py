@@ -1,4 +1,4 @@
-"""A model in several GGUF files: read as one, and what is amiss with a part is named."""
+"""A model in several GGUF files is read as one, and every defect of a part is named."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gguf_models import write_gguf  # noqa: E402  needs the package
 
 
 def write(folder: Path, part_tensors: int = 10, *, seed: int = 0) -> list[Path]:
-    """The parts of a model of 24 tensors."""
+    """Write the parts of a model with 24 tensors."""
     config = qwen3_config(tie_word_embeddings=True)
     write_gguf(
         folder / "model.gguf", config, dict(random_tensors(config, seed=seed)), "Q8_0", part_tensors=part_tensors
@@ -79,7 +79,7 @@ def test_parts_in_the_wrong_order(tmp_path: Path) -> None:
 
 
 def test_a_part_of_another_model(tmp_path: Path) -> None:
-    """Split in other places: a tensor stands in two parts."""
+    """The models were split at different tensors, so one tensor is in two parts."""
     for name, tensors in (("a", 10), ("b", 9)):
         (tmp_path / name).mkdir()
         write(tmp_path / name, tensors)

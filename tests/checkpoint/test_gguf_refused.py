@@ -1,4 +1,4 @@
-"""GGUF files that are damaged, or hold what is not supported: refused, and what is amiss is named."""
+"""GGUF files that are damaged or not supported are refused, and the message names the defect."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_cut_is_refused(small: Path, tmp_path: Path) -> None:
 
 
 def test_flipped_header_bytes_never_crash(small: Path, tmp_path: Path) -> None:
-    """A flip inside a text is another text; all others are refused with this package's errors."""
+    """A flip inside a text gives another text. All other flips are refused with this package's errors."""
     whole = small.read_bytes()
     start = min(tensor.start for tensor in GgufFile(small).tensors.values())
     chance = np.random.default_rng(0)

@@ -73,7 +73,7 @@ def test_misspelt_names(name: str, near: str | None) -> None:
 
 
 def test_parameters_are_those_of_the_model_cards() -> None:
-    """Billions, as the cards round them; embedding models have no head."""
+    """In billions, rounded as on the cards. Embedding models have no head."""
     expected = {"0.6B": 0.6, "1.7B": 1.7, "4B": 4.0, "8B": 8.2, "14B": 14.8, "32B": 32.8}
     by_name = {model.short: model for model in KNOWN}
     assert {size: round(by_name[size].parameters / 1e9, 1) for size in expected} == expected

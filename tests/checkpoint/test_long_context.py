@@ -35,7 +35,7 @@ def hf_form(factor: float, original: int = TRAINED, **keys: Any) -> dict[str, An
 
 
 def reference_logits(written: Written, rope_scaling: dict[str, Any], ids: list[int]) -> NDArray[np.float32]:
-    """What transformers makes of the weights with this rope_scaling, after checking the frequencies bit by bit."""
+    """Logits that transformers computes with this rope_scaling. The frequencies are compared bit by bit first."""
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
     from reference import Reference
@@ -65,7 +65,7 @@ def test_a_longer_context_turns_yarn_on(
     assert (record.name, record.levelno) == ("qwen3cpu", logging.WARNING)
     for part in (str(written.folder), "YaRN", f"factor {factor:g} ", f"{TRAINED} positions", f"context of {context}"):
         assert part in record.getMessage()
-    assert ("Nothing is known of factors above 4" in record.getMessage()) == (factor > 4)
+    assert ("Factors above 4 have not been tried" in record.getMessage()) == (factor > 4)
     ids = IDS[:context]
     compare(model.logits(ids), reference_logits(written, hf_form(factor), ids))
 
@@ -85,13 +85,13 @@ def test_rope_scaling_as_in_config_json(
 ) -> None:
     model = qwen3cpu.load(written.folder, quant="f32", kv="f32", rope_scaling=rope_scaling, threads=1)
     assert model.context == rope_scaling["factor"] * rope_scaling.get("original_max_position_embeddings", TRAINED)
-    assert not caplog.records, "who names it knows it"
+    assert not caplog.records, "no warning for a setting that the user chose"
     ids = IDS[: model.context]
     compare(model.logits(ids), reference_logits(written, rope_scaling, ids))
 
 
 def test_rope_scaling_changes_the_logits_and_nothing_else_does(written: Written) -> None:
-    """Otherwise the comparisons above prove nothing; a context that needs no YaRN leaves the model as it is."""
+    """Otherwise the comparisons above would prove nothing. A context that needs no YaRN does not change the model."""
     plain = qwen3cpu.load(written.folder, quant="f32", threads=1)
     logits = plain.logits(IDS[:TRAINED])
     same = qwen3cpu.load(written.folder, quant="f32", context=TRAINED, threads=1)
@@ -105,7 +105,7 @@ def test_rope_scaling_changes_the_logits_and_nothing_else_does(written: Written)
 def test_overrides_the_scaling_of_the_checkpoint(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, max_position_embeddings=TRAINED, rope_scaling=hf_form(2.0)).folder
     assert qwen3cpu.load(folder).context == 2 * TRAINED
-    with pytest.raises(ArgumentError, match="at most 128 positions, to which the model's rope_scaling reaches"):
+    with pytest.raises(ArgumentError, match="at most 128 positions, the reach of the model's rope_scaling"):
         qwen3cpu.load(folder, context=129)
     assert qwen3cpu.load(folder, context=256, rope_scaling=hf_form(4.0)).config.rope_scaling == RopeScaling(
         4.0, TRAINED
@@ -115,7 +115,7 @@ def test_overrides_the_scaling_of_the_checkpoint(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("context", "factor"), [(65536, 2.0), (131072, 4.0), (40961, 40961 / 32768), (40960, None)])
 def test_released_models(context: int, factor: float | None) -> None:
-    """Their config.json says 40,960 positions; the authors trained 32,768 and say so of YaRN."""
+    """Their config.json says 40,960 positions. The authors trained 32,768, the basis of their advice on YaRN."""
     config = scaled_config(synthetic_config("1.7B"), context, None, "Qwen/Qwen3-1.7B")
     assert config.rope_scaling == (None if factor is None else RopeScaling(factor, 32768))
 

@@ -1,4 +1,4 @@
-"""The registry of readers: a row is enough for a way to store weights, and others are refused by name."""
+"""The registry of readers: one row adds a way to store weights, and unknown ways are refused by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOY = {"quant_method": "toy", "bits": 4}
 
 
 class Doubled(FolderWeights):
-    """A toy of a method: the file has half of each weight."""
+    """A toy method: the file stores half of each weight."""
 
     def rows(self, name: str, first: int, last: int) -> Any:
         return super().rows(name, first, last) * np.float32(2)

@@ -23,7 +23,7 @@ UP = "model.layers.0.mlp.switch_mlp.up_proj.weight"
 
 
 def stack(folder: Path, prefix: str = "", change: Callable[[Stored], None] = lambda stored: None) -> Path:
-    """A model as mlx-lm converts it without quantising: in BF16, one file."""
+    """Write a model as mlx-lm converts it without quantising: in BF16, one file."""
     written = write_checkpoint(folder, **SHAPE)
     stored: Stored = {}
     for name, values in written.tensors.items():
@@ -96,7 +96,7 @@ def test_stacks_that_are_no_experts_of_the_model(tmp_path: Path, change: Callabl
 
 
 def test_settings_of_a_stack_are_those_of_its_experts(tmp_path: Path) -> None:
-    """config.json names the module of mlx-lm, with other bits than the rest has."""
+    """config.json names the stack by mlx-lm's module, with another number of bits than the rest."""
 
     def change(config: dict[str, Any]) -> None:
         modules = ["model.embed_tokens", "lm_head"]
@@ -112,7 +112,7 @@ def test_settings_of_a_stack_are_those_of_its_experts(tmp_path: Path) -> None:
 
 
 def test_groups_of_experts_are_kept(tmp_path: Path) -> None:
-    """And routers, which mlx-lm keeps in 8 bits, become float32."""
+    """Routers, which mlx-lm stores in 8 bits, become float32."""
     checkpoint = open_checkpoint(write_made(tmp_path / "model", "mlx_experts"), threads=1)
     formats = {name: matrix.format for name, matrix in checkpoint.matrices.items()}
     assert checkpoint.quant == "q4a32"

@@ -1,4 +1,4 @@
-"""The table of tensors: it has those of a checkpoint, and more rows are enough for a layer with more tensors."""
+"""The table of tensors matches a checkpoint, and new rows are enough for a layer with more tensors."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ EXPERT = "mlp.experts.{copy}.down_proj.weight"
 
 @pytest.fixture
 def with_experts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table with two rows more, of a toy layer with experts."""
+    """Add two rows for a toy layer with experts to the table."""
     rows = (
         TensorRow(
             GATE, "ffn_gate_inp.weight", (lambda c: EXPERTS, lambda c: c.hidden_size), "projection", reads="gate_up"
@@ -104,7 +104,7 @@ def with_experts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def more_tensors(values: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Weights of the added rows, as a checkpoint has them."""
+    """Make the weights of the added rows, as in a checkpoint."""
     rng = np.random.default_rng(1)
     names = [GATE, *(EXPERT.format(copy=copy) for copy in range(EXPERTS))]
     return {

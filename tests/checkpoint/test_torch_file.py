@@ -1,4 +1,4 @@
-"""Files of torch.save: tensors where they lie, nothing is run, and all else is refused."""
+"""Files of torch.save: tensors are read in place, nothing is executed, and all other content is refused."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_other_pickles(tmp_path: Path) -> None:
     refused(path, pickle_of({"x": ("F32", A)})[:-30], "expected a pickle as torch.save writes it")
     refused(path, b"\x80\x02q\x01.", "expected a pickle as torch.save writes it")
     refused(path, b"\x80\x02u.", "expected a pickle as torch.save writes it")
-    refused(path, b"\x80\x02" + integer(3) + b"}a.", "expected a pickle as torch.save writes it: an item for something")
+    refused(path, b"\x80\x02" + integer(3) + b"}a.", "expected a pickle as torch.save writes it: an item is appended")
     storage = b"(" + text("storage") + named("torch", "PyObjectStorage") + text("0") + text("cpu") + integer(3) + b"tQ."
     refused(path, b"\x80\x02" + storage, "expected a storage of numbers, found")
     refused(path, b"\x80\x02" + text("x") + b"}b.", "found an object of another kind")
@@ -134,7 +134,7 @@ def test_other_pickles(tmp_path: Path) -> None:
         (("F32", "0", 12, 1, (3, 4)), "expected 13 numbers in its storage, found 12"),
         (("F32", "0", 12, 0, (3, 4), (1, 3)), r"found strides \[1, 3\]"),
         (("F32", "0", 12, 0, (3, 4), (4,)), r"found strides \[4\]"),
-        (("F32", "0", 12, -1, (3, 4)), "a tensor of something that is no storage"),
+        (("F32", "0", 12, -1, (3, 4)), "a tensor is made of something that is not a storage"),
         (("F32", "0", 12, 0, (1,) * 33), "expected at most 32 dimensions, found 33"),
     ],
 )

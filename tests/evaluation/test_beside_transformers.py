@@ -1,4 +1,4 @@
-"""`qwen3cpu verify --reference`: the user's own checkpoint beside transformers."""
+"""`qwen3cpu verify --reference`: comparing a user's own checkpoint with transformers."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_fine_tuned_checkpoints(parity: Any, tmp_path: Path, said: dict[str, Any
 
 
 def test_another_model_is_told_from_it(parity: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ours has one weight of the last norm doubled, and a template that adds a word."""
+    """Our model has one doubled weight in the last norm, and a template that adds a word."""
     written = write_checkpoint(tmp_path / "model")
     norm = written.tensors["model.norm.weight"].copy()
     norm[0] = 2 * norm[0] + 1
@@ -93,7 +93,7 @@ def test_another_model_is_told_from_it(parity: Any, tmp_path: Path, monkeypatch:
 
 
 def test_tokens_as_likely_as_rounding_can_tell_are_ties(parity: Any) -> None:
-    """Theirs takes the second of two logits that are one part in 10,000 apart; then one that is far behind."""
+    """Theirs chooses the second of two logits that differ by one part in 10,000, then one that is far lower."""
     logits = np.zeros((3, 10), np.float32)
     logits[:, 3], logits[:, 5] = 8, [8 - 8e-4, 8, 7]
 

@@ -1,4 +1,4 @@
-"""Scores of continuations are those of `Model.score`, whatever is scored beside them."""
+"""Scores of continuations equal those of `Model.score`, whatever else is scored at the same time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def alone(model: qwen3cpu.Model, beginning: list[int], continuation: list[int]) -> tuple[float, bool]:
-    """By the ordinary way: one text at a time."""
+    """Score one text alone with `Model.score`."""
     scores = model.score([*beginning, *continuation], top=1)[-len(continuation) :]
     total = 0.0
     for score in scores:
@@ -30,7 +30,7 @@ def alone(model: qwen3cpu.Model, beginning: list[int], continuation: list[int]) 
 
 
 def test_scores_do_not_depend_on_what_is_beside_them(model: qwen3cpu.Model) -> None:
-    """Shared beginnings, beginnings of one token, pieces longer than a pass: all equal, bit for bit."""
+    """Shared beginnings, beginnings of one token, pieces longer than a pass: all scores are equal bit for bit."""
     chance = np.random.default_rng(0)
     pairs = []
     for length in (1, 2, 63, 64, 65, 300):

@@ -1,4 +1,4 @@
-"""lm-eval finds the model class, and its results on tasks made from local files are what the model itself says."""
+"""lm-eval finds the model class, and its results on tasks from local files equal those computed with the model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TEXTS = ["the sky is blue", "hello world and you " * 30, "number"]
 
 
 class Request:
-    """What the harness hands over."""
+    """A request as the harness makes it."""
 
     def __init__(self, *args: Any) -> None:
         self.args = args
@@ -81,7 +81,7 @@ def test_loglikelihood(lm: Any) -> None:
 
 
 def test_agrees_with_the_harness_class_for_transformers(lm: Any, folder: Path) -> None:
-    """Same tokens, same prefix, same windows; f32 sums in another order."""
+    """Tokens, prefix and windows are the same; f32 sums have another order."""
     for package in ("torch", "transformers", "accelerate"):
         pytest.importorskip(package)
     from lm_eval.models.huggingface import HFLM
@@ -102,7 +102,7 @@ def test_agrees_with_the_harness_class_for_transformers(lm: Any, folder: Path) -
 
 
 def test_rolling_windows_cover_the_text(lm: Any) -> None:
-    """Each token is predicted once, with as much before it as the context holds."""
+    """Each token is predicted once, with as much context before it as possible."""
     encode = lm.model.tokenizer.encode
     found = lm.loglikelihood_rolling([Request(text) for text in TEXTS], disable_tqdm=True)
     for text, value in zip(TEXTS, found, strict=True):
@@ -127,7 +127,7 @@ def test_generate_until(lm: Any) -> None:
     options = {"raw": True, "temperature": 0, "max_new_tokens": 5}
     assert found[0] == lm.model.generate("the sky", stop="\n\n", **options).text
     assert found[1] == lm.model.generate("hello world", stop="\n\n", **options).text
-    assert found == lm.generate_until(requests, disable_tqdm=True), "sampled ones, too, are repeated"
+    assert found == lm.generate_until(requests, disable_tqdm=True), "sampled answers are repeatable, too"
     with pytest.raises(ArgumentError, match=r"generation_kwargs: .*found 'num_beams'"):
         lm.generate_until([Request("the", {"num_beams": 4})], disable_tqdm=True)
     with pytest.raises(ArgumentError, match="max_gen_toks"):
@@ -156,7 +156,7 @@ def write_task(folder: Path, name: str, documents: list[dict[str, Any]], setting
 
 
 def run_harness(folder: Path, tasks: str, *arguments: str, model_args: str) -> dict[str, Any]:
-    """The harness's command line in a process of its own; the results that it writes."""
+    """Run the harness's command line in a process of its own, and return the results that it writes."""
     command = [sys.executable, "-m", "qwen3cpu.lm_eval", "run", "--model", "qwen3cpu", "--model_args", model_args]
     command += ["--tasks", tasks, "--include_path", str(folder), "--output_path", str(folder / "out"), *arguments]
     offline = {"HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
@@ -168,7 +168,7 @@ def run_harness(folder: Path, tasks: str, *arguments: str, model_args: str) -> d
 
 
 def test_tasks_from_local_files_on_the_embedded_model(tmp_path: Path) -> None:
-    """Chat template, thinking, all three kinds of requests: the scores are those that the model itself gives."""
+    """Chat template, thinking, all three kinds of requests: the scores equal those computed with the model."""
     write_task(
         tmp_path,
         "local_choices",
@@ -212,7 +212,7 @@ def test_tasks_from_local_files_on_the_embedded_model(tmp_path: Path) -> None:
     answers = [model.generate(prompt(each["question"]), temperature=0, max_new_tokens=200).text for each in HELDOUT]
     exact = [answer == each["answer"] + "." for answer, each in zip(answers, HELDOUT, strict=True)]
     assert results["local_answers"]["exact_match,none"] == pytest.approx(sum(exact) / len(exact))
-    assert sum(exact) >= 8, "it thinks its way to most answers"
+    assert sum(exact) >= 8, "it finds most answers by thinking"
     total = 0.0
     end = model.tokenizer.control_tokens["<|im_end|>"]
     for each in HELDOUT:

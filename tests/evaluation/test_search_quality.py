@@ -1,4 +1,4 @@
-"""What formats cost models for search: the numbers by their definitions, the command, and the receipt."""
+"""What formats cost models for search: the definitions of the numbers, the command, and the receipt."""
 
 import itertools
 import json
@@ -39,7 +39,7 @@ def text(tmp_path_factory):
 
 
 def pieces(model, length):
-    """Texts of so many tokens each."""
+    """Return texts of `length` tokens each."""
     ids = model.tokenizer.encode(TEXT)[: SIZES["windows"] * SIZES["window"]]
     return [model.tokenizer.decode(ids[at : at + length]) for at in range(0, len(ids), length)]
 

@@ -1,6 +1,6 @@
-"""What formats cost a trained model on a long text: the figures of docs/quality.md, beside llama.cpp's.
+"""What formats cost a trained model on a long text: the figures of docs/quality.md, compared with llama.cpp's.
 
-The text is WikiText-2's validation part, a file that QWEN3CPU_WIKITEXT names; its first 20 windows of 512 tokens.
+The text is the first 20 windows of 512 tokens of WikiText-2's validation part, a file that QWEN3CPU_WIKITEXT names.
 """
 
 import os
@@ -29,7 +29,7 @@ def text():
 
 @pytest.fixture(scope="module")
 def packed(smolqwen3, text, tmp_path_factory):
-    """The file that `quantize --calibrate` makes; it has not seen the text, but without one nothing is made."""
+    """The file that `quantize --calibrate` makes without using the text. The test is skipped if the text is missing."""
     path = tmp_path_factory.mktemp("wikitext") / "calibrated.qwen3"
     qwen3cpu.pack(smolqwen3, path, calibrate=True)
     return path

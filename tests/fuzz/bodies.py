@@ -1,4 +1,4 @@
-"""Damaged requests: valid bodies of every endpoint, one to three places of which are damaged, sent to a server."""
+"""Damaged requests: valid bodies of every endpoint, damaged at one to three places and sent to a server."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ BODIES: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 OPENAI_ERROR = b'{"error":{"message":'
 ERRORS = {"/api/": b'{"error":"', MESSAGES: b'{"type":"error","error":{"type":"'}
-"""Beginning of a path -> how its errors begin, where that is not OpenAI's form."""
+"""Prefix of a path -> beginning of its errors, for errors that do not have OpenAI's form."""
 FOREIGN_KEYS = (
     *("think", "options", "keep_alive", "cache_prompt", "repeat_penalty", "guided_json", "guided_regex", "functions"),
     *("regex", "choices", "grammar", "guided_choice", "guided_grammar", "structured_outputs"),
@@ -227,7 +227,7 @@ FOREIGN_KEYS = (
 
 
 class Bodies:
-    """A server in this process with a model for each task, and its client. Two models at a time have room.
+    """A server in this process with a model for each task, and its client. Memory allows two models at a time.
 
     Args:
         folder: an empty one, for the models.
@@ -255,7 +255,7 @@ class Bodies:
         self.send(path, data)
 
     def send(self, path: str, data: bytes) -> None:
-        """Send a body to the server. Raises AssertionError for an answer that no server should give."""
+        """Send a body to the server. Raises AssertionError for a wrong answer, such as a 5xx."""
         response = self._served.http.post(path, content=data, headers={"content-type": "application/json"})
         status, answer = response.status_code, response.content
         shown = f"{path} {data[:3000]!r}: {status} {answer[:500]!r}"
@@ -263,7 +263,7 @@ class Bodies:
         if status >= 400:
             begins = [begin for beginning, begin in ERRORS.items() if path.startswith(beginning)]
             assert answer.startswith(begins[0] if begins else OPENAI_ERROR), shown
-        # A stream that has begun tells of an error in its lines.
+        # A stream that has begun reports an error in its lines.
         assert b"internal error" not in answer, shown
         assert b"Traceback" not in answer, shown
 
@@ -273,12 +273,12 @@ class Bodies:
 
 
 class _Served:
-    """A server of an application."""
+    """Runs an application in a server."""
 
     def __init__(self, app: Starlette) -> None:
         listener = listen("127.0.0.1", 0)
         self._server = HttpServer(app, grace=5)
-        self._server.config.timeout_keep_alive = 3600  # a fuzzer may stop for longer than the five seconds
+        self._server.config.timeout_keep_alive = 3600  # a fuzzer may pause for longer than the default of five seconds
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
         self._thread.start()
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=600)

@@ -1,4 +1,4 @@
-"""Damaged tool calls, as models may write them, read against random schemas of tools."""
+"""Damaged tool calls, as models may write them, parsed with random schemas of tools."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARGUMENTS = ("a" * 26 + "!", "</tool_call>", "<tool_call>", "it's", 'say "a"', "
 
 
 def damaged_answer(rng: random.Random) -> str:
-    """An answer with one or two calls, and up to six damages to its text."""
+    """Make an answer with one or two calls and up to six damages in its text."""
     calls = []
     for _ in range(rng.randrange(1, 3)):
         arguments = {name: rng.choice(ARGUMENTS) for name in rng.sample(("a", "b", "name"), 2)}
@@ -47,12 +47,12 @@ class Calls:
         self._tokenizer = qwen3cpu.load("tiny", threads=1).tokenizer
 
     def read(self, rng: random.Random) -> None:
-        """Read one answer, cut into tokens in two ways, which must not make a difference."""
+        """Read one answer, split into tokens in two ways, with the same result."""
         text = damaged_answer(rng)
         schema = random_schema(rng)
         tools = [{"name": "f", "parameters": schema if isinstance(schema, dict) else {}}, {"name": "g"}]
         ids = self._tokenizer.encode(text, control_tokens=True)
-        # A character alone is not what the merges make of it beside others.
+        # A single character gives other tokens than merged characters.
         pieces = [part for piece, id_ in self._tokenizer.split_control_tokens(text) for part in (piece, id_)]
         apart: list[int] = []
         for piece in pieces:
@@ -70,7 +70,7 @@ class Calls:
 
 
 def _parts(tokenizer: Tokenizer, ids: list[int]) -> list[tuple[str, str]]:
-    """What is told apart, pieces of text and of reasoning that follow each other joined."""
+    """Return the parts of an answer; adjacent pieces of text, or of reasoning, are joined."""
     splitter = OutputSplitter(tokenizer, in_thinking=False)
     found: list[Part] = [part for id_ in ids for part in splitter.push(id_)] + splitter.finish()
     joined: list[tuple[str, str]] = []

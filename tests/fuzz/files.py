@@ -1,4 +1,4 @@
-"""Damaged files: a valid model in every form that can be loaded, of which one file is damaged and loaded."""
+"""Damaged files: one file of a valid model is damaged and loaded, for every form of model."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from torch_files import write_torch_file
 import qwen3cpu
 
 SINGLE = {"adapter-gguf": "adapter.gguf", "gguf": "model.gguf", "packed": "model.qwen3", "session": "chat.session"}
-"""Target -> name of a file that is loaded alone; the other targets are files of a folder."""
+"""Target -> name of a file that is loaded by itself. The other targets are files of a folder."""
 WEIGHTS = ("safetensors", "gguf", "packed", "index", "torch", *QUANTIZED_TARGETS)
-"""Targets with which `load` packs the weights; with the others they stay as they are, which takes less time."""
+"""Targets with which `load` packs the weights. With the others they stay in f32, which is faster."""
 FILE_NAMES = {
     "adapter": "adapter_model.safetensors",
     "safetensors": "model.safetensors",
@@ -29,7 +29,7 @@ FILE_NAMES = {
     "index": "model.safetensors.index.json",
     "torch": "pytorch_model.bin",
 }
-"""Target -> name in the folder, where it is another."""
+"""Target -> name in the folder, if the two differ."""
 
 
 class Files:
@@ -60,11 +60,11 @@ class Files:
         chat.save(folder / SINGLE["session"])
 
     def whole(self, target: str) -> bytes:
-        """The bytes of the valid file that a target damages."""
+        """Return the bytes of the valid file that a target damages."""
         return self._source(target).read_bytes()
 
     def damaged(self, target: str, rng: random.Random) -> bytes:
-        """The bytes of that file with some damage."""
+        """Return the bytes of that file with some damage."""
         data = self.whole(target)
         if target in QUANTIZED_TARGETS and target.endswith("-config"):
             values = json.loads(data)
@@ -75,7 +75,7 @@ class Files:
         return damage_bytes(data, rng)
 
     def use(self, target: str, data: bytes) -> None:
-        """Write these bytes in the place of that file, and load what it belongs to."""
+        """Replace that file by these bytes, and load the model, adapter or session that it belongs to."""
         source = self._source(target)
         if target in SINGLE:
             path = loaded = self._folder / f"damaged{source.suffix}"
@@ -84,7 +84,7 @@ class Files:
             path = loaded / source.name
             if not loaded.exists():
                 shutil.copytree(source.parent, loaded)
-        path.unlink(missing_ok=True)  # never written over: an earlier case may have it mapped
+        path.unlink(missing_ok=True)  # not overwritten, because an earlier case may have it mapped
         path.write_bytes(data)
         if target == "session":
             self._resume(path)

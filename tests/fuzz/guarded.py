@@ -1,4 +1,4 @@
-"""Runs cases in a process of its own, which may crash or hang, and says what became of each."""
+"""Runs cases in a process of its own, which may crash or hang, and reports the outcome of each."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HANGS_AFTER = 60.0
-"""Seconds of silence after which a worker is killed: far more than any case takes on a busy machine."""
+"""Seconds without output after which a worker is killed: far more than any case takes on a busy machine."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one case."""
+    """The outcome of one case."""
 
     case: int
     kind: str
-    """"fine", "refused" (a Qwen3CpuError), or what must not be: "foreign", "signal", "hang"."""
+    """"fine", "refused" (a Qwen3CpuError), or a fault: "foreign" (another exception), "signal", "hang"."""
     detail: str = ""
     cpu_seconds: float = 0.0
 
@@ -33,7 +33,7 @@ class Outcome:
 
 
 def outcomes(target: str, seed: int, cases: range) -> Iterator[Outcome]:
-    """The outcomes of all cases of a target, in order. A worker that dies is replaced, and goes on behind the case."""
+    """Yield the outcomes of all cases of a target, in order. A worker that dies is replaced after the case."""
     at = cases.start
     while at < cases.stop:
         for outcome in _run_worker(target, seed, range(at, cases.stop)):

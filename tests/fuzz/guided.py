@@ -1,13 +1,13 @@
-"""Feeds the package with what atheris makes of inputs that reached new code: python tests/fuzz/guided.py --help.
+"""Feeds the package with inputs that atheris mutates, guided by coverage: python tests/fuzz/guided.py --help.
 
     pip install -e '.[test,fuzz]'
     python tests/fuzz/guided.py tokenizer.json --runs 20000
     python tests/fuzz/guided.py bodies -max_total_time=600          # any flag of libFuzzer
-    python tests/fuzz/guided.py gguf build/fuzz/gguf/found/crash-…  # an input again
+    python tests/fuzz/guided.py gguf build/fuzz/gguf/found/crash-…  # repeats an input
 
-build/fuzz/TARGET/corpus keeps the inputs that reached something new, and the next run goes on from them. An input that
-ends the run is kept in build/fuzz/TARGET/found: it brought a foreign exception, a 5xx or a signal, or it took more than
-two seconds of CPU time, 300 seconds in all or 2 GiB of memory.
+build/fuzz/TARGET/corpus keeps the inputs that reached new code, and the next run goes on with them. An input that ends
+the run is kept in build/fuzz/TARGET/found. It caused a foreign exception, a 5xx or a signal, or it took more than two
+seconds of CPU time, 300 seconds in total or 2 GiB of memory.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from targets import GUIDED, MOST_CPU_SECONDS
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 MOST_MEGABYTES = 2048
-"""Of memory that inputs may take beside what was taken before the first."""
+"""Megabytes of memory that inputs may take, in addition to the memory before the first input."""
 
 
 def functions_to_watch() -> list[FunctionType]:
-    """The functions of the imported modules of the package. (atheris' hook of imports misses editable installations.)
+    """Return the functions of the package's imported modules. The import hook of atheris misses editable installations.
 
-    Those of quantization/ are left out: they compute and read no input, and atheris keeps every array that a watched
-    function compares.
+    Those of quantization/ are left out. They do not read input, and atheris keeps every array that a watched function
+    compares.
     """
     functions = [(each, str(each.__module__)) for each in gc.get_objects() if isinstance(each, FunctionType)]
     return [
@@ -80,7 +80,7 @@ def main() -> None:
     for seed in harness.seeds():
         (corpus / hashlib.sha1(seed).hexdigest()).write_bytes(seed)
         with contextlib.suppress(Qwen3CpuError):
-            harness.use(seed)  # imports what such inputs need
+            harness.use(seed)  # imports the modules that such inputs need
     for function in functions_to_watch():
         atheris.instrument_func(function)
 
@@ -94,7 +94,7 @@ def main() -> None:
     def damage(data: bytes, most: int, seed: int) -> bytes:
         return harness.damage(data, most, random.Random(seed), atheris.Mutate)
 
-    # libFuzzer reads the peak with getrusage, and Linux begins that with the peak of the program that started this one.
+    # libFuzzer reads the peak with getrusage, which on Linux starts with the peak of the parent.
     most_megabytes = MOST_MEGABYTES + resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     limits = [f"-rss_limit_mb={most_megabytes}", "-timeout=300"]
     flags = [f"-runs={args.runs}", f"-artifact_prefix={found}/", *limits, *passed_on]

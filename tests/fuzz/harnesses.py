@@ -1,4 +1,4 @@
-"""Inputs as bytes, for fuzzers that make bytes: the seeds of each target, what uses an input, and how it is damaged."""
+"""Harnesses for fuzzers that make bytes: the seeds of each target, and functions that use or damage an input."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from schemas import Schemas, random_schema
 from qwen3cpu.packed.sealed_file import DIGEST, header_digest
 
 Mutate = Callable[[bytes, int], bytes]
-"""Damages bytes; the result has at most that many."""
+"""mutate(data, most) damages bytes; the result has at most `most` bytes."""
 HEADED = ("safetensors", "packed", "session")
-"""Targets whose JSON stands behind the eight bytes of its length, with data behind it."""
+"""Targets that consist of eight bytes for the length of JSON, the JSON and data."""
 JSON_FAILS = (ValueError, RecursionError)
 SEED_SCHEMAS = 100
 
@@ -38,7 +38,7 @@ class Harness:
         self._made: Any = {"bodies": Bodies, "schemas": Schemas}.get(target, Files)(folder)
 
     def seeds(self) -> list[bytes]:
-        """Valid inputs."""
+        """Return valid inputs."""
         if self.target == "bodies":
             return [path.encode() + b"\n" + as_json(body) for path, body in BODIES]
         if self.target == "schemas":
@@ -47,7 +47,7 @@ class Harness:
         return [self._made.whole(self.target)]
 
     def use(self, data: bytes) -> None:
-        """Use one input. Raises Qwen3CpuError when it is refused, and anything else when something is wrong."""
+        """Use one input. Raises Qwen3CpuError when it is refused; any other exception is a fault."""
         if self.target == "bodies":
             path, _, body = data.partition(b"\n")
             if path.decode("latin-1") in dict(BODIES):
@@ -80,7 +80,7 @@ class Harness:
         return (before + text + after)[:most]
 
     def _parts(self, data: bytes) -> tuple[bytes, bytes, bytes]:
-        """What is before the JSON of an input, the JSON, and what is behind it."""
+        """Split an input into the bytes before its JSON, the JSON, and the bytes after it."""
         if self.target == "bodies":
             path, newline, body = data.partition(b"\n")
             return path + newline, body, b""
@@ -93,7 +93,7 @@ class Harness:
 
 
 def sealed(data: bytes) -> bytes:
-    """A packed file or a session with checksums that fit its bytes, as somebody who means harm would write it."""
+    """Give a packed file or session checksums that fit its bytes, as an attacker would."""
     end = min(len(data), 8 + int.from_bytes(data[:8], "little"))
     header = data[:end]
     with contextlib.suppress(*JSON_FAILS, KeyError, TypeError, AttributeError):

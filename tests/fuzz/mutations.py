@@ -25,12 +25,12 @@ ODD_STRINGS = (
 )
 ODD_VALUES: tuple[Any, ...] = (None, True, False, [], {}, [[]], [None], {"": None}, *ODD_NUMBERS, *ODD_STRINGS)
 DEEP = "nested this deep: "
-"""Marks the place of a value of so many levels, which Python's own functions could not copy."""
+"""Marks the place of a deeply nested value, which Python's own functions could not copy. The depth follows."""
 LENGTHS = (0, 1, 7, 2**15, 2**31 - 1, 2**32, 2**40, 2**63 - 1, 2**64 - 1)
 
 
 def damage_bytes(data: bytes, rng: random.Random, *, header: int = 4096) -> bytes:
-    """One to three damages to the bytes of a file; half of them fall into the first `header` bytes."""
+    """Damage the bytes of a file at one to three places, half of them in the first `header` bytes."""
     out = bytearray(data)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         if not out:
@@ -61,7 +61,7 @@ def damage_bytes(data: bytes, rng: random.Random, *, header: int = 4096) -> byte
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every value inside a JSON value, the outermost first."""
+    """Yield the path of every value inside a JSON value, the outermost first."""
     yield path
     if isinstance(value, dict):
         for key, item in value.items():
@@ -72,7 +72,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def damage_json(value: Any, rng: random.Random, extra_keys: tuple[str, ...] = ()) -> Any:
-    """One to three damages to a JSON value; the value itself is not changed."""
+    """Return a copy of a JSON value with one to three damages."""
     out = copy.deepcopy(value)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         path = rng.choice(list(places(out)))
@@ -88,14 +88,14 @@ def damage_json(value: Any, rng: random.Random, extra_keys: tuple[str, ...] = ()
 
 
 def odd_value(rng: random.Random) -> Any:
-    """A value that nobody sends, now and then a deep one (`as_json` puts it in place of a mark)."""
+    """Return an unusual value, sometimes the mark of a deep one, which `as_json` replaces."""
     if rng.random() < 0.9:
         return copy.deepcopy(rng.choice(ODD_VALUES))
     return f"{DEEP}{rng.choice((3, 70, 200, 300, 400, 450, 20_000))}"
 
 
 def as_json(value: Any) -> bytes:
-    """JSON text of a value, lone surrogates and all; not every text is valid UTF-8 then."""
+    """Encode a value as JSON, including lone surrogates, so the text may be invalid UTF-8."""
     text = json.dumps(value)
     text = re.sub(f'"{DEEP}(\\d+)"', lambda mark: '{"a":[' * int(mark[1]) + "1" + "]}" * int(mark[1]), text)
     return text.encode("utf-8", "surrogatepass")

@@ -1,10 +1,10 @@
-"""Damages inputs and reports what the package should not have done: python tests/fuzz/run.py --help.
+"""Damages inputs and reports faults of the package: python tests/fuzz/run.py --help.
 
     python tests/fuzz/run.py bodies --cases 100000       # requests to a server
     python tests/fuzz/run.py files --cases 20000         # every kind of file, in turn
     python tests/fuzz/run.py schemas --cases 20000
     python tests/fuzz/run.py calls --cases 20000         # tool calls in answers
-    python tests/fuzz/run.py packed --first 1234 --cases 1   # one case again
+    python tests/fuzz/run.py packed --first 1234 --cases 1   # repeats one case
 
 The same seed and case number damage an input in the same way. Exit code 1: a 5xx, a foreign exception, a signal, a
 hang, or a case that took more than two seconds of CPU time.

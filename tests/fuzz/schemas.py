@@ -1,4 +1,4 @@
-"""Random JSON schemas, right and wrong ones, as callers may give them with `schema=` or as parameters of a tool."""
+"""Random JSON schemas, valid and invalid, as callers may give them with `schema=` or as parameters of a tool."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAMES = ("a", "b", "name", "", "ü", "$ref", "x y", "\ud800", "</tool_call>")
 
 
 def random_schema(rng: random.Random, depth: int = 0) -> Any:
-    """A schema of up to four levels. One keyword in twelve has an odd value."""
+    """Make a schema of up to four levels. One keyword in twelve has an unusual value."""
     if depth > 3 or rng.random() < 0.05:
         return rng.choice((True, False, {}, {"type": "string"}, {"const": 1}))
     schema: dict[str, Any] = {}
@@ -98,7 +98,7 @@ KEYWORDS: dict[str, Any] = {
 
 
 class Schemas:
-    """A model that is asked for answers that follow random schemas.
+    """Asks a model for answers that follow random schemas.
 
     Args:
         folder: an empty one, for the model.

@@ -1,4 +1,4 @@
-"""What can be fuzzed, by name."""
+"""The names of all fuzzing targets."""
 
 JSON_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 ADAPTERS = ("adapter", "adapter_config.json", "adapter-gguf")
@@ -12,7 +12,7 @@ QUANTIZED = {
     "mlx": "mlx_mixed",
     "mlx-experts": "mlx_experts",
 }
-"""Name -> files in tests/support/made; "NAME-config" damages config.json, "NAME-tensors" the quantized tensors."""
+"""Name -> files in tests/support/made. "NAME-config" damages config.json, "NAME-tensors" the quantized tensors."""
 QUANTIZED_TARGETS = tuple(f"{name}-{part}" for name in QUANTIZED for part in ("config", "tensors"))
 FILE_TARGETS = (
     *("safetensors", "gguf", "packed", "session", "template", "index", "torch"),
@@ -22,6 +22,6 @@ FILE_TARGETS = (
 )
 TARGETS = ("bodies", "schemas", "calls", *FILE_TARGETS)
 GUIDED = ("bodies", "schemas", *FILE_TARGETS)
-"""Those whose inputs are bytes, which atheris can make."""
+"""Targets whose inputs are bytes, which atheris can make."""
 MOST_CPU_SECONDS = 2.0
-"""Of one case."""
+"""Limit for one case."""

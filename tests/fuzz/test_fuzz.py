@@ -16,7 +16,7 @@ GUIDED_PY = str(HERE / "guided.py")
 
 @pytest.mark.parametrize("target", [pytest.param(each, marks=[pytest.mark.heavy] * (each in HEAVY)) for each in CASES])
 def test_damaged_inputs_are_used_or_refused(target):
-    """No foreign exception, no 5xx, no signal, no hang. A case that fails is run again by its number."""
+    """No foreign exception, no 5xx, no signal, no hang. Repeat a failed case by its number with run.py."""
     command = [
         sys.executable,
         str(HERE / "run.py"),
@@ -34,7 +34,7 @@ def test_damaged_inputs_are_used_or_refused(target):
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")
 @pytest.mark.parametrize("target", GUIDED)
 def test_guided_inputs_are_used_or_refused(target, tmp_path):
-    """Inputs that reached new code come into the corpus, so the functions are instrumented; none ends the run."""
+    """Inputs that reached new code are in the corpus, so functions are instrumented. No input ends the run."""
     flags = ["--runs", "200", "--no-clock", "--folder", str(tmp_path), "-seed=1"]
     done = subprocess.run([sys.executable, GUIDED_PY, target, *flags], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]

@@ -1,4 +1,4 @@
-"""The process in which cases run: worker.py TARGET SEED FIRST STOP. It writes one line of JSON for each case."""
+"""Runs cases in a process of their own: worker.py TARGET SEED FIRST STOP. It writes one line of JSON for each case."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Run = Callable[[random.Random], None]
 
 
 def runner(target: str, folder: Path) -> Run:
-    """What runs one case of a target, given its random generator."""
+    """Return the function that runs one case of a target, given its random generator."""
     if target == "bodies":
         return Bodies(folder).send_damaged
     if target == "schemas":
@@ -38,7 +38,7 @@ def runner(target: str, folder: Path) -> Run:
 def main() -> None:
     """Run the cases."""
     target, seed, first, stop = sys.argv[1], *map(int, sys.argv[2:5])
-    # Nothing but outcomes may reach the parent.
+    # Only outcomes may reach the parent.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     logging.disable(logging.CRITICAL)
@@ -52,7 +52,7 @@ def main() -> None:
                 run(random.Random(f"{target} {seed} {case}"))
             except Qwen3CpuError as error:
                 outcome |= {"kind": "refused", "detail": str(error)[:300]}
-            except BaseException as error:  # a panic of a library is none of Exception's
+            except BaseException as error:  # a panic of a Rust library is not an Exception
                 outcome |= {"kind": "foreign", "detail": f"{type(error).__name__}: {error}"[:4000]}
             outcome["cpu_seconds"] = time.process_time() - start
             answers.write(json.dumps(outcome) + "\n")

@@ -1,4 +1,4 @@
-"""tools/check_coverage.py: shares are rounded down, may vary by the tolerance, and never fall below it."""
+"""tools/check_coverage.py: shares are rounded down, and may fall by at most the tolerance."""
 
 import json
 from pathlib import Path

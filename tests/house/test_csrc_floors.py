@@ -1,4 +1,4 @@
-"""The floors of csrc/: a folder includes only what stands below it, and no files include each other in a circle."""
+"""The floors of csrc/: a folder includes only files of lower floors, and there are no circular includes."""
 
 import re
 from graphlib import CycleError, TopologicalSorter
@@ -15,7 +15,7 @@ FLOORS = (
     {"rounding", "engine"},
     {"bindings"},
 )
-"""From the ground up. Folders of one floor do not include each other."""
+"""The floors, the lowest first. Folders of one floor do not include each other."""
 
 LESSER = {
     "scalar": None,
@@ -27,13 +27,13 @@ LESSER = {
     "dotprod": "neon",
     "i8mm": "dotprod",
 }
-"""Instruction set -> the next lesser one, from which it takes what it does not have of its own."""
+"""Instruction set -> the next lower one, whose kernels it uses where it has none of its own."""
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
 
 def sources() -> list[str]:
-    """Every file of csrc/, relative to it."""
+    """Return every file of csrc/, relative to it."""
     return sorted(str(path.relative_to(CSRC)) for path in CSRC.rglob("*") if path.is_file())
 
 

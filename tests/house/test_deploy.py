@@ -1,4 +1,4 @@
-"""The files of deploy/: what systemd and Kubernetes say of them, and whether the server takes the flags in them."""
+"""The files of deploy/: systemd and Kubernetes accept them, and the server accepts their flags."""
 
 import re
 import shlex
@@ -14,22 +14,22 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 UNIT = DEPLOY / "qwen3cpu.service"
 MANIFEST = DEPLOY / "kubernetes.yaml"
 EXPOSURE = 1.6
-"""Of `systemd-analyze security`, from 0 to 10. Below 2 is its best class of services that have a network."""
+"""Most exposure by `systemd-analyze security`, from 0 to 10. Below 2 is its best class of services with a network."""
 
 
 def unit_fields() -> dict[str, str]:
-    """The last value of each key of the unit."""
+    """Return the last value of each key of the unit."""
     return dict(re.findall(r"^(\w+)=(.*)$", UNIT.read_text(), re.M))
 
 
 def documents() -> list[dict]:
-    """The objects of the manifest."""
+    """Return the objects of the manifest."""
     yaml = pytest.importorskip("yaml")
     return list(yaml.safe_load_all(MANIFEST.read_text()))
 
 
 def serve_grace(arguments: list[str]) -> float:
-    """Seconds that the server with these flags gives to answers when it is stopped."""
+    """Return the seconds that the server with these flags waits for answers when it is stopped."""
     return make_parser().parse_args(["serve", *arguments]).grace
 
 

@@ -1,4 +1,4 @@
-"""What the comparison of many cases sees: a wrong bit, a wrong type or shape, and that nothing was compared."""
+"""The comparison of many cases notices a wrong bit, type or shape, and an empty comparison."""
 
 import numpy as np
 import pytest

@@ -35,7 +35,7 @@ def test_example(code, tmp_path, monkeypatch):
 
 
 def test_the_api_page_shows_what_users_of_a_model_need():
-    """Whatever else the package's own modules share of a model begins with an underscore (docs/api.md, mkdocs.yml)."""
+    """A model's other attributes, for the package's own modules, begin with an underscore (docs/api.md, mkdocs.yml)."""
     about = {
         "chat_template",
         "config",

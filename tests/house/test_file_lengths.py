@@ -1,4 +1,4 @@
-"""Files keep to one subject: none of source or tests has more than 400 lines, unless its first line says why."""
+"""Files keep to one subject: no source or test file has more than 400 lines, unless its first line gives the reason."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ def too_long(path: Path) -> bool:
 
 def test_no_file_has_outgrown_one_subject():
     files = [path for folder in FOLDERS for path in folder.rglob("*") if path.suffix in SOURCE]
-    assert len(files) > 200, "the search sees the project"
+    assert len(files) > 200, "the search finds the project"
     assert [str(path) for path in files if too_long(path)] == []
 
 

@@ -1,4 +1,4 @@
-"""Who may import what. The floors themselves are contracts of import-linter in pyproject.toml (`lint-imports`)."""
+"""Rules for imports. The floors themselves are contracts of import-linter in pyproject.toml (`lint-imports`)."""
 
 import ast
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ PACKAGE = Path(qwen3cpu.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 COMPILED = {"_native", "_sampling"}
 USERS = ("batch", "bench", "cli", "evaluation", "integrations", "lm_eval.py", "search", "server", "__main__.py")
-"""Rooms that use the public object and the rooms under it, never the compiled modules."""
+"""Rooms that use the public object and lower rooms, but not the compiled modules."""
 
 
 def root_imports(source: str) -> Iterator[tuple[int, str]]:
-    """(line, name) for every import of a name out of the package's root; "" for the root itself."""
+    """Yield (line, name) for every import of a name from the package's root; "" for the root itself."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module == "qwen3cpu" and node.level == 0:
             yield from ((node.lineno, alias.name) for alias in node.names)

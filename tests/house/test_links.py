@@ -1,4 +1,4 @@
-"""Links, anchors and pictures of the documentation lead somewhere; docs/questions.md quotes lines that are there."""
+"""Links, anchors and pictures of the documentation exist, and docs/questions.md quotes existing lines."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ ROW = re.compile(r"^\| \[(.+?)\]\(([\w-]+)\.md(?:#[\w-]+)?\) \| (?:`` (.+) ``|`(
 
 
 def without_code(text: str) -> str:
-    """A page without blocks of code and without code in a line."""
+    """Return a page without blocks of code and inline code."""
     return re.sub(r"``.+?``|`[^`\n]+`", "", re.sub(r"^ *```.*?^ *```$", "", text, flags=re.M | re.S))
 
 
 def anchors(path: Path) -> set[str]:
-    """The anchors of a page's headings, as the extension toc of Markdown makes them."""
+    """Return the anchors of a page's headings, as the extension toc of Markdown makes them."""
     markdown = pytest.importorskip("markdown", reason="anchors need Markdown (extra [docs])")
     html = markdown.markdown(path.read_text("utf-8"), extensions=["toc", "fenced_code"])
     return set(re.findall(r'<h\d id="([^"]+)"', html))
@@ -45,13 +45,13 @@ def test_links_lead_somewhere(page):
 
 
 def listed() -> list[str]:
-    """The pages of mkdocs.yml, without the notebook and the page of questions itself."""
+    """Return the pages of mkdocs.yml, without the notebook and the page of questions itself."""
     names = re.findall(r": ([\w-]+)\.md$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.M)
     return [name for name in names if name != "questions"]
 
 
 def questions() -> dict[str, list[tuple[str, str]]]:
-    """Page -> its questions and the quoted answers."""
+    """Return page -> its questions and the quoted answers."""
     found: dict[str, list[tuple[str, str]]] = {}
     for line in (DOCS / "questions.md").read_text("utf-8").splitlines():
         if row := ROW.match(line):
@@ -66,7 +66,7 @@ def test_each_page_has_five_questions():
 
 @pytest.mark.parametrize("page", listed())
 def test_each_answer_is_on_its_page(page):
-    """Cells of a row of a table have an ellipsis between them."""
+    """Quoted cells of a table row have an ellipsis between them."""
     text = (DOCS / f"{page}.md").read_text("utf-8")
     places = [*text.splitlines(), re.sub(r"\s+", " ", text)]
 

@@ -1,4 +1,4 @@
-"""Files that the documentation and docstrings name exist: a name that nobody finds sends a reader astray."""
+"""Files that the documentation and docstrings name exist, because a missing file would confuse a reader."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ HISTORY = {"CHANGELOG.md", "notebook"}
 
 
 def texts() -> list[Path]:
-    """Every file that people read for words: sources, tests and pages."""
+    """Return every file with prose: sources, tests and pages."""
     files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")]
     suffixes = {".py", ".pyi", ".pyx", ".pxi", ".cc", ".h", ".inc", ".md"}
     return [
@@ -36,7 +36,7 @@ def test_every_file_that_is_named_exists():
     for path in texts():
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if path.suffix != ".md" and '"' in line and '"""' not in line and "#" not in line:
-                continue  # a name in code is found by whatever uses it
+                continue  # names in code are checked by the code that uses them
             for name in NAMED.findall(line):
                 if name not in tails and name.rpartition("/")[2] not in NOT_OURS:
                     wrong.append(f"{path.relative_to(ROOT)}:{number}: {name}")

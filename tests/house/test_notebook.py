@@ -1,4 +1,4 @@
-"""The notebook in examples/ runs, and its cells show what they should."""
+"""The notebook in examples/ runs, and its cells show the expected output."""
 
 import json
 import re
@@ -20,12 +20,12 @@ if not NOTEBOOK.is_file():
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
-    """The code cells, by the first words of their source, after a run."""
+    """Run the notebook; return the code cells by the first words of their source."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert all(not cell.outputs for cell in notebook.cells if cell.cell_type == "code")
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("notebook")
-        # The kernel of this Python, whatever kernels the user has. pytest's own settings are not for it.
+        # Uses the kernel of this Python, not one of the user's. pytest's own settings do not apply to it.
         patch.setenv("JUPYTER_DATA_DIR", str(folder))
         patch.setenv("JUPYTER_PLATFORM_DIRS", "1")
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
@@ -39,7 +39,7 @@ def cells(tmp_path_factory):
 
 
 def output(cells, begins, kind):
-    """What the cell that begins with a text shows, of one kind of data or of the stream stdout."""
+    """Return the output of the cell that begins with a text: one kind of data, or the stream stdout."""
     (cell,) = [cell for cell in cells if cell.source.startswith(begins)]
     found = [
         each.text if each.output_type == "stream" else each.data.get(kind, "")

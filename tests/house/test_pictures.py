@@ -1,4 +1,4 @@
-"""The pictures in docs/ show the house as it is."""
+"""The pictures in docs/ match the project and its results."""
 
 import ast
 import itertools
@@ -55,7 +55,7 @@ def test_the_results_of_the_chart_of_memory_are_what_is_planned():
 
 
 def test_each_stop_of_a_tokens_way_imports_the_next_one(drawing):
-    """Down from the user to the compiled modules, without a detour."""
+    """The stops lead down from the user to the compiled modules, without a detour."""
     stops = [place for place, *_ in drawing.TOKEN_WAY if place.endswith(".py")]
     assert len(stops) >= 4
     for upper, lower in itertools.pairwise(stops):

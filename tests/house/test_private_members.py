@@ -1,4 +1,4 @@
-"""Nobody outside a class or module uses its underscored members."""
+"""Code outside a class or module does not use its members with an underscore."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ NAMED_TUPLES = {"_asdict", "_fields", "_make", "_replace"}
 
 
 def is_private(name: str) -> bool:
-    """Whether a name is underscored, and none of those that everybody may use."""
+    """Whether a name begins with an underscore and is not one of the exceptions."""
     return name.startswith("_") and not name.endswith("__") and name not in MODULES | NAMED_TUPLES
 
 
 def reach_ins(source: str) -> list[str]:
-    """The places of a module's source that use what is another's: "line: what" each."""
+    """Return the places of a module's source that use private members of others, as "line: member"."""
     return [f"{line}: {what}" for line, what in sorted(set(_found(ast.parse(source), frozenset())))]
 
 
 def _found(node: ast.AST, own: frozenset[str]) -> Iterator[tuple[int, str]]:
-    """Reach-ins below a node; own: the underscored members of the classes around it."""
+    """Yield the uses of foreign private members below a node. own: private members of the surrounding classes."""
     if isinstance(node, ast.ImportFrom):
         for name in node.names:
             if is_private(name.name):
@@ -38,7 +38,7 @@ def _found(node: ast.AST, own: frozenset[str]) -> Iterator[tuple[int, str]]:
             if any(is_private(part) for part in name.name.split(".")):
                 yield node.lineno, f"import {name.name}"
     elif isinstance(node, ast.Attribute) and is_private(node.attr) and node.attr not in own:
-        # Of self too: a subclass leaves the private members of its base alone.
+        # This includes self, because a subclass must not use the private members of its base.
         yield node.lineno, f"{ast.unparse(node.value)}.{node.attr}"
     if isinstance(node, ast.ClassDef):
         own |= _members(node)
@@ -47,7 +47,7 @@ def _found(node: ast.AST, own: frozenset[str]) -> Iterator[tuple[int, str]]:
 
 
 def _members(body: ast.ClassDef) -> frozenset[str]:
-    """What a class defines: its methods, its annotated fields, and what its methods set on self."""
+    """Return the members that a class defines: methods, annotated fields, and attributes that methods set on self."""
     found = {each.name for each in body.body if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))}
     for each in ast.walk(body):
         if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
@@ -59,7 +59,7 @@ def _members(body: ast.ClassDef) -> frozenset[str]:
 
 def test_private_members_stay_private():
     paths = sorted(PACKAGE.rglob("*.py"))
-    assert len(paths) > 100, "the search sees the package"
+    assert len(paths) > 100, "the search finds the package"
     sources = {path.relative_to(PACKAGE): path.read_text(encoding="utf-8") for path in paths}
     assert [f"{path}:{place}" for path, source in sources.items() for place in reach_ins(source)] == []
 

@@ -1,4 +1,4 @@
-"""Every block of README.md runs as it is pasted."""
+"""Every block of README.md runs when it is pasted."""
 
 import json
 import os
@@ -22,7 +22,7 @@ INDENTED = re.findall(r"^    (\S.*)$", re.sub(r"^```.*?^```$", "", TEXT, flags=r
 
 @pytest.fixture
 def shell(tmp_path):
-    """Starts a line in a shell that finds this environment's commands, in an empty folder."""
+    """Return a function that starts a line in a shell with this environment's commands, in an empty folder."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     started = []
 
@@ -79,7 +79,7 @@ def test_server(line, shell):
 
 
 def test_installing_commands_name_extras_that_exist():
-    """A test cannot install; it checks each part of these lines by itself. .ci/run installs and runs the tests."""
+    """A test cannot install, so it checks each part of these lines separately. .ci/run installs and runs the tests."""
     extras = set(re.findall(r"^([a-z][a-z-]*) = \[", (ROOT / "pyproject.toml").read_text("utf-8"), re.M))
     parts = [part.strip() for line in INDENTED for part in line.split("&&")]
     assert "qwen3cpu demo" in parts
@@ -90,7 +90,7 @@ def test_installing_commands_name_extras_that_exist():
 
 
 def test_the_table_of_models_has_the_measured_sizes():
-    """Of bench/measured/memory.json, which the chart shows too."""
+    """The sizes are those of bench/measured/memory.json, which the chart shows too."""
     plans = json.loads((ROOT / "bench" / "measured" / "memory.json").read_text("utf-8"))["plans"]
     sizes = {each["model"]: each["total_bytes"] / 1e9 for each in plans if each["context"] == 4096}
     rows = re.findall(r"^\| (\d+) GB \| Qwen3-(\S+) \| ([\d.]+) GB \| `qwen3cpu run (\S+)` \|$", TEXT, re.M)

@@ -1,4 +1,4 @@
-"""Test files have names of their own: pytest imports each by its name alone, and two of one name are an error."""
+"""Test files have unique names, because pytest imports each by its name alone, and equal names are an error."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What tools/build_wheels.py relies on: the suite tests the package that it is told to test, and no other."""
+"""The suite tests only the package that it is told to test. tools/build_wheels.py relies on this."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What is told of a model that is not loaded: what its model object tells."""
+"""`describe` tells the same of a model that is not loaded as its loaded object does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of texts to draft from: answers are the same, what is damaged or of another tokenizer is refused by name."""
+"""Files of texts to draft from: answers stay the same; damaged files and those of other tokenizers are refused."""
 
 import pickle
 
@@ -16,7 +16,7 @@ TEXTS = ["The sky is blue, and the sea is green.", "What is 17 + 25? 42", ""]
 
 @pytest.fixture(scope="module")
 def answers():
-    """Earlier answers of the embedded model, and what it was asked."""
+    """Earlier answers of the embedded model, with their prompts."""
     model = qwen3cpu.load("tiny", threads=1)
     prompts = [QUESTION, "Tell me a story.", "Anna has 3 apples and buys 4. How many has she?"]
     return prompts, [model.generate(prompt, seed=1, max_new_tokens=120) for prompt in prompts]

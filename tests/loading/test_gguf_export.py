@@ -1,4 +1,4 @@
-"""Export to GGUF: the package reads it, our own reader finds the same model, nothing half-written stays."""
+"""Export to GGUF: the package reads it, our own reader finds the same model, and no partial file stays."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_bf16_is_the_model_of_the_folder(tmp_path: Path, tied: bool) -> None:
 
 @pytest.mark.parametrize("source", ["model", "model.qwen3", "model.gguf"])
 def test_a_model_with_experts(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also from a packed file and a GGUF file; the experts of a layer are one tensor, written in pieces."""
+    """Also from a packed file and a GGUF file. The experts of a layer are one tensor, written in pieces."""
     written = write_checkpoint(tmp_path / "model", rope_scaling=YARN, **EXPERTS, **SHAPE)
     qwen3cpu.pack(tmp_path / "model", tmp_path / "model.qwen3", "bf16")
     export_gguf(tmp_path / "model", tmp_path / "model.gguf")
@@ -198,7 +198,7 @@ def test_a_packed_file_of_unrounded_weights(tmp_path: Path, quant: str) -> None:
 
 @pytest.mark.parametrize("hidden", [96, 128, 160])
 def test_a_packed_file_in_q8_keeps_its_numbers(tmp_path: Path, hidden: int) -> None:
-    """Whatever is left of the last block of four groups, and with rows that are no whole tiles."""
+    """Also when the last block has fewer than four groups, and when the last tile is not full."""
     write_checkpoint(tmp_path / "model", vocab_size=389, **{**SHAPE, "hidden_size": hidden})
     qwen3cpu.pack(tmp_path / "model", tmp_path / "model.qwen3", "q8")
     export_gguf(tmp_path / "model.qwen3", tmp_path / "model.gguf", "Q8_0")

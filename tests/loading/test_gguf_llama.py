@@ -1,4 +1,4 @@
-"""llama.cpp, where it is installed: it cuts texts as we do, and reads what `export` writes."""
+"""llama.cpp, if it is installed, splits texts as we do, and reads what `export` writes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_texts_are_cut_alike(tmp_path: Path, pre: str) -> None:
 @pytest.mark.parametrize("more", [{}, EXPERTS], ids=["dense", "experts"])
 @pytest.mark.parametrize("kind", GGUF_TYPES)
 def test_an_exported_model_is_loaded_whole(tmp_path: Path, kind: str, more: dict[str, Any]) -> None:
-    """With each of its tensors: llama.cpp refuses a file that has too few or too many."""
+    """llama.cpp refuses a file with too few or too many tensors."""
     write_checkpoint(tmp_path / "model", **{**more, **SHAPE})
     export_gguf(tmp_path / "model", tmp_path / "model.gguf", kind)
     model = llama_cpp.Llama(str(tmp_path / "model.gguf"), n_ctx=64, n_threads=1, verbose=False)
@@ -76,7 +76,7 @@ def test_an_exported_model_is_loaded_whole(tmp_path: Path, kind: str, more: dict
 
 @pytest.mark.parametrize("more", [{}, EXPERTS], ids=["dense", "experts"])
 def test_an_exported_model_says_the_same(tmp_path: Path, more: dict[str, Any]) -> None:
-    """24 tokens, greedily. llama.cpp rounds the inputs of matrices to bfloat16, which moves no largest logit here."""
+    """24 greedy tokens. llama.cpp rounds the inputs of matrices to bfloat16, which changes no largest logit here."""
     write_checkpoint(tmp_path / "model", **{**more, **SHAPE})
     export_gguf(tmp_path / "model", tmp_path / "model.gguf")
     theirs = llama_cpp.Llama(str(tmp_path / "model.gguf"), n_ctx=64, n_threads=1, verbose=False, logits_all=True)

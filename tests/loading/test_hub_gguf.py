@@ -76,7 +76,7 @@ def test_what_is_no_choice(choice: str | None, says: str) -> None:
 
 
 def write(folder: Path) -> None:
-    """Two models, one of them in parts."""
+    """Write two models, one of them in parts."""
     gguf_models = pytest.importorskip("gguf") and __import__("gguf_models")
     config = qwen3_config(tie_word_embeddings=True)
     folder.mkdir()
@@ -86,7 +86,7 @@ def write(folder: Path) -> None:
 
 
 class Machine:
-    """A home of its own, in which commands run."""
+    """A home directory of its own, in which commands run."""
 
     def __init__(self, home: Path, address: str) -> None:
         self.variables = hub_environment(home / "hf", address, QWEN3CPU_CACHE=str(home / "packed"))
@@ -131,12 +131,12 @@ def test_a_model_comes_and_goes(machine: Machine, hub: tuple[type[Hub], str]) ->
     again = ("run", f"hf.co/{ID}:Q8_0", "hello", "--temp", "0", "-n", "3")
     first = machine.run(*again)
     assert (first.returncode, first.stderr) == (0, ""), first.stderr
-    hub[0].refuse_with = 500  # from here on the cache has to do
+    hub[0].refuse_with = 500  # so that only the cache can answer
     for way in ({}, {"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": NO_SERVER}):
         offline = machine.run(*again, **way)
         assert (offline.returncode, offline.stdout) == (0, first.stdout), offline.stderr
         single = machine.run("run", ID, *again[2:], **way)
-        assert (single.returncode, single.stdout) == (0, first.stdout), "the only one that is here"
+        assert (single.returncode, single.stdout) == (0, first.stdout), "the only one in the cache"
     shown = json.loads(machine.run("show", f"{ID}:Q8_0", "--json").stdout)
     assert (shown["name"], shown["here"]) == (f"{ID}:Q8_0", True)
 

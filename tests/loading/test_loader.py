@@ -1,4 +1,4 @@
-"""Model folders: every dtype and layout of files gives the right weights and texts (test_loader_errors.py: defects)."""
+"""Model folders: every dtype and layout of files gives the right weights and texts. Defects: test_loader_errors.py."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def unpacked(matrix: tuple[str, int, int, NDArray[np.uint8]]) -> NDArray[np.floa
 
 
 def packed_directly(format_name: str, values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """What the native packer makes of a float32 matrix in one piece."""
+    """Pack a float32 matrix in one piece with the native packer."""
     rows, cols = values.shape
     room = np.zeros(_native.matrix_bytes(format_name, rows, cols) + 64, dtype=np.uint8)
     start = -room.ctypes.data % 64
@@ -55,7 +55,7 @@ def packed_directly(format_name: str, values: NDArray[np.float32]) -> NDArray[np
 
 
 def check_weights(checkpoint: Checkpoint, written: Written) -> None:
-    """Every tensor of the file is in the checkpoint, with the same values, and nothing else is."""
+    """Check that the checkpoint has exactly the tensors of the file, with the same values."""
     for name, values in written.tensors.items():
         if values.ndim == 1:
             np.testing.assert_array_equal(checkpoint.vectors[name], values)
@@ -152,7 +152,7 @@ def test_runs_in_the_engine(tmp_path: Path) -> None:
 
 
 def test_the_file_need_not_be_aligned(tmp_path: Path) -> None:
-    """Older writers did not pad the header, so that float32 values may start at any byte."""
+    """Older writers did not pad the header, so float32 values may start at any byte."""
     written = write_checkpoint(tmp_path, dtype="float32")
     data = (tmp_path / "model.safetensors").read_bytes()
     length = int.from_bytes(data[:8], "little")

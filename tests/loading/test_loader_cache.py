@@ -1,4 +1,4 @@
-"""The cache of packed models: made once, mapped from then on, and never in the way when it cannot be used."""
+"""The cache of packed models: a file is written once and mapped later, and an unusable cache prevents no load."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from qwen3cpu.system.use_lock import InUseError, UseLock, use_locks
 
 @pytest.fixture
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An own cache directory, in which models of any size are kept."""
+    """A separate cache directory, in which models of any size are kept."""
     folder = tmp_path / "cache" / "deep"
     monkeypatch.setenv("QWEN3CPU_CACHE", str(folder))
     monkeypatch.setattr(loader, "_CACHED_FROM", 0)
@@ -38,7 +38,7 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def no_packing(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Call it to make every later conversion fail the test."""
+    """Return a function; after its call every conversion fails the test."""
 
     def refuse(*args: Any) -> None:
         raise AssertionError("weights were converted again")
@@ -57,7 +57,7 @@ def same_weights(a: Checkpoint, b: Checkpoint) -> None:
 
 
 def run(code: str, *arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run Python code in a process of its own, with `open_checkpoint` at hand and every model kept in the cache."""
+    """Run Python code in its own process. `open_checkpoint` is imported, and models of any size are cached."""
     return run_code(PRELUDE + code, *arguments, **changes)
 
 
@@ -218,7 +218,7 @@ def test_no_space_is_noticed_before_the_work(
 
 
 def test_space_that_runs_out_while_writing(tmp_path: Path, cache_folder: Path) -> None:
-    """A limit on the size of files makes a real write fail halfway."""
+    """A limit on file sizes makes a real write fail halfway."""
     write_checkpoint(tmp_path / "model")
     code = (
         "import resource, logging\nlogging.basicConfig()\n"
@@ -248,7 +248,7 @@ def test_a_broken_weight_is_an_error_with_and_without_cache(tmp_path: Path, cach
 
 
 def test_a_file_can_be_used_as_soon_as_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lock of its writer lasts longer, and looks like that of a process that removes it."""
+    """Its writer holds the lock a little longer, which looks like the lock of a process that removes the file."""
     taken = []
 
     def replace(part: Path, path: Path) -> None:
@@ -274,7 +274,7 @@ def test_processes_that_pack_at_the_same_time(tmp_path: Path, cache_folder: Path
     )
     arguments = ["-c", PRELUDE + code, str(tmp_path / "model")]
     processes = [start_process(arguments, environment()) for _ in range(4)]
-    for process in processes:  # all have started when the first may begin
+    for process in processes:  # all have started before the first begins
         process.stdin.write(b"go\n")
         process.stdin.flush()
     results = {process.communicate()[0].decode() for process in processes}
@@ -301,7 +301,7 @@ def test_interrupting_leaves_nothing_and_killing_is_cleaned_up_later(tmp_path: P
     assert part.name.endswith(".part")
     write_checkpoint(tmp_path / "model", seed=1)
     open_checkpoint(tmp_path / "model", threads=1)
-    assert part.exists()  # too young to be sure that nobody writes it
+    assert part.exists()  # so young that another process may be writing it
     os.utime(part, (1, 1))
     write_checkpoint(tmp_path / "model", seed=2)
     open_checkpoint(tmp_path / "model", threads=1)
@@ -358,7 +358,7 @@ def test_peak_memory_is_the_packed_weights_and_one_tensor_or_for_q4_a_layer(
         "checkpoint = open_checkpoint(sys.argv[1], sys.argv[4], threads=1, cache=keep)\n"
         "print(memory('VmHWM') - before, checkpoint.weight_bytes)\n"
     )
-    # An interpreter of its own: a fork has free memory that it need not ask for.
+    # A new interpreter, because a fork inherits free memory and would need less.
     arguments = [str(tmp_path / "model"), str(tmp_path / "warm"), str(int(keep)), quant]
     command = [sys.executable, "-c", PRELUDE + code, *arguments]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
@@ -368,8 +368,8 @@ def test_peak_memory_is_the_packed_weights_and_one_tensor_or_for_q4_a_layer(
     in_float32 = sum(values.size for values in written.tensors.values()) * 4
     beside = max(values.size for values in written.tensors.values()) * size
     if quant == "q4":
-        # A layer in q8, and of its largest matrix the source, float32 and an array on the way there; a pass over 256
-        # tokens of it; the residual stream of 2,048.
+        # A layer in q8. The largest matrix as source, in float32 and in an intermediate array. A pass of the layer over
+        # 256 tokens, and the residual stream of 2,048.
         weights = {name: values.size for name, values in written.tensors.items() if name.startswith("model.layers.0.")}
         beside = int(sum(weights.values()) * 8.5 / 8) + max(weights.values()) * (size + 8) + 16_000_000 + 2048 * 4096
     assert packed + beside < 0.75 * in_float32  # otherwise the bound would prove nothing
@@ -380,7 +380,7 @@ def test_peak_memory_is_the_packed_weights_and_one_tensor_or_for_q4_a_layer(
 @pytest.mark.skipif("QWEN3CPU_SYNTHETIC" not in os.environ, reason="QWEN3CPU_SYNTHETIC names no checkpoint")
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc for the peak of resident memory")
 def test_peak_memory_of_the_1_7b_shape(cache_folder: Path) -> None:
-    """Packed weights and at most 800 MB; the second load takes its tensors from the file of the first."""
+    """Packed weights plus at most 800 MB. The second load maps the file of the first."""
     code = (
         "def peak():\n"
         "    return next(int(l.split()[1]) for l in open('/proc/self/status') if l.startswith('VmHWM:')) * 1024\n"

@@ -1,4 +1,4 @@
-"""Model folders that are damaged, and what is no model at all: every defect has its own error."""
+"""Model folders that are damaged, and sources that are not models: every defect has its own error."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_every_cut_and_flip_of_the_weight_file_is_survived(tmp_path: Path) -> No
         damaged = bytearray(whole)
         damaged[position] ^= 1 << chance.integers(8)
         path.write_bytes(damaged)
-        # A flip in the metadata changes nothing that counts; nearly all others must be noticed.
+        # A flip in the metadata has no effect. Nearly all other flips must be noticed.
         try:
             open_checkpoint(tmp_path, threads=1)
         except CheckpointError:
@@ -160,7 +160,7 @@ def test_every_cut_and_flip_of_the_weight_file_is_survived(tmp_path: Path) -> No
     assert refused > 250
 
 
-# What is no model at all
+# Sources that are not models
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_neither_a_path_nor_an_id(source: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         open_checkpoint(source, threads=1)
     assert "existing model folder, packed file or GGUF file" in str(caught.value)
-    assert "hub id of the form owner/name" in str(caught.value)
+    assert "a released model's name or a hub id (owner/name" in str(caught.value)
 
 
 def test_a_path_object_is_never_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Hub ids: checked before any network, fetched whole from a stand-in of the hub, and the way on when there is none."""
+"""Hub ids are checked before any request, models are fetched from a mock hub, and errors tell how to go on offline."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def test_every_failure_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, reason
     assert "\n" not in message
 
 
-# With a stand-in of the hub on this machine
+# With a mock hub on this machine
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[type[Hub], str]]:
-    """(the handler with its folder of files, the address)."""
+    """Yield (the handler with its folder of files, the address)."""
     with running_hub(tmp_path / "repository") as found:
         yield found
 
@@ -88,7 +88,7 @@ FINGERPRINT = "open_checkpoint(sys.argv[1], threads=1).fingerprint"
 def load(
     tmp_path: Path, endpoint: str, source: str = "owner/name", wanted: str = FINGERPRINT, **more: str
 ) -> subprocess.CompletedProcess[str]:
-    """Load a model in a process whose hub is `endpoint`; prints what is `wanted`, or the error's type and text."""
+    """Load a model in a process whose hub is `endpoint`. It prints `wanted`, or the error's type and text."""
     code = (
         "import sys\nfrom qwen3cpu.errors import Qwen3CpuError\n"
         "from qwen3cpu.loading.open import open_checkpoint, read_config\n"
@@ -114,7 +114,7 @@ def test_bars_show_in_a_notebook(tmp_path: Path, server: tuple[type[Hub], str], 
 
 
 def test_fetches_the_configuration_alone(tmp_path: Path, server: tuple[type[Hub], str]) -> None:
-    """To plan with it; the rest comes when the model is loaded."""
+    """Planning needs only the configuration. The other files are fetched when the model is loaded."""
     handler, address = server
     write_checkpoint(handler.files, hidden_size=96)
     config = load(tmp_path, address, wanted="read_config(sys.argv[1])[0].hidden_size")
@@ -158,7 +158,7 @@ def test_files_of_torch_where_there_are_no_others(tmp_path: Path, server: tuple[
 
 def test_a_broken_download_is_resumed(tmp_path: Path, server: tuple[type[Hub], str]) -> None:
     handler, address = server
-    write_checkpoint(handler.files, vocab_size=200_000)  # 26 MB: the library keeps what it has in pieces of 10 MB
+    write_checkpoint(handler.files, vocab_size=200_000)  # 26 MB; the library keeps fetched pieces of 10 MB
     handler.break_once.add("model.safetensors")
     for _ in range(3):
         done = load(tmp_path, address)

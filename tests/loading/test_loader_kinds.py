@@ -1,4 +1,4 @@
-"""What stands in the place of a model's files: other kinds of files, special files, names and marks of other tools."""
+"""Unexpected content of a model folder: other kinds of files, special files, names and marks of other tools."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_other_kinds_of_files_are_named(tmp_path: Path, case: str, name: str) ->
     data, expected = KINDS[case]
     (tmp_path / name).write_bytes(data)
     if (case, name) == ("error", "config.json"):
-        expected = "model_type"  # it is JSON after all, and what it lacks is said
+        expected = "model_type"  # it is valid JSON, so the message names the missing key
     with pytest.raises(CheckpointError) as caught:
         open_checkpoint(tmp_path, threads=1)
     assert expected in str(caught.value)
@@ -106,7 +106,7 @@ def test_special_files_are_not_read(tmp_path: Path, kind: str, name: str) -> Non
     KINDS_OF_FILES[kind](tmp_path / name)
     with pytest.raises(CheckpointError) as caught:
         open_checkpoint(tmp_path, threads=1)
-    if (kind, name) != ("symbolic links", "model.safetensors"):  # counts as no such file
+    if (kind, name) != ("symbolic links", "model.safetensors"):  # counts as a missing file
         assert name in str(caught.value)
         assert kind in str(caught.value)
 
@@ -123,7 +123,7 @@ def test_files_larger_than_any_model_needs_are_not_read(tmp_path: Path, name: st
     write_checkpoint(tmp_path)
     size = input_files.LARGEST.get(name, input_files.LARGEST_TEXT) + 1
     with (tmp_path / name).open("r+b") as file:
-        file.truncate(size)  # a hole, which takes no room
+        file.truncate(size)  # a sparse file, which takes no space
     with pytest.raises(CheckpointError, match=rf"{name}: expected at most {size - 1} bytes, found {size}"):
         open_checkpoint(tmp_path, threads=1)
 
@@ -173,7 +173,7 @@ PREFIXES = {
 
 
 def write_renamed(folder: Path, rename: Callable[[str], str], shards: bool = False, **overrides: object) -> None:
-    """A checkpoint in float32 whose tensors have other names."""
+    """Write a checkpoint in float32 whose tensors have other names."""
     write_checkpoint(folder, dtype="float32", **overrides)
     config = qwen3_config(torch_dtype="float32", **overrides)
     stored = {rename(name): ("F32", values) for name, values in random_tensors(config)}
@@ -227,7 +227,7 @@ def test_the_same_tensor_under_two_prefixes(tmp_path: Path) -> None:
         open_checkpoint(tmp_path, threads=1)
 
 
-# What nobody reads, and what does not fit
+# Tensors that are not read, and sizes that do not fit
 
 
 def test_tensors_that_nobody_reads_may_have_unknown_types(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

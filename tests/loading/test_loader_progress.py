@@ -1,4 +1,4 @@
-"""The progress bar: on a terminal with counts and the time left, elsewhere not a byte."""
+"""The progress bar shows counts and the time left on a terminal, and prints nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(loader.__file__).parents[2]
 
 
 def on_a_terminal(code: str, *arguments: object) -> str:
-    """What Python code writes to a stderr that is a terminal."""
+    """Return what Python code writes to a stderr that is a terminal."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"}
     process = subprocess.Popen(
@@ -101,7 +101,7 @@ def test_silent_elsewhere(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
 
 
 def test_counts_what_is_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The total that is announced is the sum of the steps, so that the time left can be right."""
+    """The announced total is the sum of the steps; otherwise the time left would be wrong."""
     write_checkpoint(tmp_path, shards=2, tie_word_embeddings=False)
     done: list[int] = []
     totals: list[int | None] = []

@@ -1,4 +1,4 @@
-"""The safetensors reader: what it hands out, and that every kind of damage has its own CheckpointError."""
+"""The safetensors reader returns the right values, and every kind of damage has its own CheckpointError."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_no_flipped_header_byte_leads_outside_the_file(tmp_path: Path) -> None:
             except CheckpointError:
                 refused += 1
                 continue
-            # What stays possible is another name, an unknown type or other metadata; the data is where it was.
+            # The flip may give another name, an unknown type or other metadata, but the data keeps its place.
             arrays = {file.tensors[name].start: file.raw(name) for name in file.tensors}
             assert sorted(arrays) == sorted(entry.start for entry in SafetensorsFile(good(tmp_path)).tensors.values())
     assert refused > header

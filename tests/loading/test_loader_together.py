@@ -1,4 +1,4 @@
-"""Several loads of one model at once: the first packs, and the others wait for it."""
+"""Concurrent loads of one model: the first packs, and the others wait for it."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +31,7 @@ def test_models_that_are_loaded_at_once_are_packed_once(tmp_path: Path, monkeypa
         return found
 
     def packing(path: Path, *arguments: Any, **named: Any) -> None:
-        assert everybody.wait()  # nobody has found a file that was there before
+        assert everybody.wait()  # no load has found an existing file
         packed.append(path)
         pack(path, *arguments, **named)
 

@@ -29,7 +29,7 @@ SHAPES = {
 
 
 class Watcher(Progress):
-    """Notes which weight files there are whenever something has been packed."""
+    """Notes which weight files exist after each step of packing."""
 
     def __init__(self, folder: Path, act: Callable[[], None] = lambda: None) -> None:
         super().__init__("Packing", None)
@@ -46,7 +46,7 @@ def weight_files(folder: Path) -> set[str]:
 
 
 def shuffled(folder: Path, **shape: object) -> Path:
-    """A model of four files whose tensors lie in any order."""
+    """Write a model of four files with its tensors in random order."""
     written = write_checkpoint(folder, **shape)
     names = list(written.tensors)
     np.random.default_rng(3).shuffle(names)
@@ -79,7 +79,7 @@ def test_the_packed_file_is_the_same_and_the_weights_are_gone(
 
 
 def test_files_leave_as_they_are_packed(tmp_path: Path) -> None:
-    """The first holds the embedding and is gone before the last is read, and no file is mapped any more then."""
+    """The first file, with the embedding, is deleted before the last is read. At the end no file is mapped."""
     folder = write_checkpoint(tmp_path / "model", shards=6, num_hidden_layers=6, tie_word_embeddings=False).folder
     names = sorted(weight_files(folder))
     watcher = Watcher(folder)
@@ -93,7 +93,7 @@ def test_files_leave_as_they_are_packed(tmp_path: Path) -> None:
 
 
 def test_one_file_and_a_head_beside_a_tied_embedding(tmp_path: Path) -> None:
-    """The head is compared with the embedding, so its file stays until that is packed."""
+    """The head is compared with the embedding, so its file stays until the embedding is packed."""
     shape = {"tie_word_embeddings": False, "num_hidden_layers": 1}
     written = write_checkpoint(tmp_path / "first", **shape)
     tensors = {**written.tensors, "lm_head.weight": written.tensors["model.embed_tokens.weight"]}
@@ -112,7 +112,7 @@ def test_an_error_says_which_files_are_gone(tmp_path: Path) -> None:
     tensors["lm_head.weight"][7, 3] = np.nan
     folder = write_checkpoint(tmp_path / "model", shards=3, tensors=tensors, **shape).folder
     gone = "model-00001-of-00003.safetensors, model-00002-of-00003.safetensors"
-    with pytest.raises(CheckpointError, match=rf"lm_head.weight.*begin anew.*{folder} has lost {gone}$"):
+    with pytest.raises(CheckpointError, match=rf"lm_head.weight.*{folder} has lost {gone}; restore all files .*before"):
         qwen3cpu.pack(folder, tmp_path / "low.qwen3", low_disk=True, threads=1)
     assert not list(tmp_path.glob("low*"))
     with pytest.raises(CheckpointError, match=r"expected the file model-00001-of-00003.safetensors that"):
@@ -130,7 +130,7 @@ def test_whatever_ends_packing_says_so(tmp_path: Path, reason: BaseException, ca
     expected = ArgumentError if isinstance(reason, OSError) else type(reason)
     with caplog.at_level(logging.WARNING, "qwen3cpu"), pytest.raises(expected) as caught:
         qwen3cpu.pack(folder, tmp_path / "low.qwen3", low_disk=True, threads=1, progress=Watcher(folder, fail))
-    assert "begin anew" in f"{caught.value} {caplog.text}"
+    assert "restore all files" in f"{caught.value} {caplog.text}"
     assert "00001-of-00004.safetensors, model-00002-of-00004" in f"{caught.value} {caplog.text}"
 
 
@@ -142,7 +142,7 @@ def test_a_file_that_becomes_another_one_meanwhile(tmp_path: Path) -> None:
         if other.exists():
             other.replace(folder / "model-00004-of-00004.safetensors")
 
-    with pytest.raises(CheckpointError, match=r"00004-of-00004\.safetensors: expected the tensors that it had before"):
+    with pytest.raises(CheckpointError, match=r"00004-of-00004\.safetensors: expected the same tensors as when"):
         qwen3cpu.pack(folder, tmp_path / "low.qwen3", low_disk=True, threads=1, progress=Watcher(folder, replace))
 
 
@@ -166,7 +166,7 @@ def test_what_is_refused_deletes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     ):
         with pytest.raises(error, match=says):
             qwen3cpu.pack(source, out, low_disk=True)
-    with pytest.raises(ArgumentError, match="low_disk: not with calibrate"):
+    with pytest.raises(ArgumentError, match="low_disk: cannot be combined with calibrate"):
         qwen3cpu.pack(folder, out, low_disk=True, calibrate=True)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 0))
@@ -177,7 +177,7 @@ def test_what_is_refused_deletes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_how_much_has_to_be_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As much as the files take at most while they come and go, and not more."""
+    """The result is the most that files take while they are written and deleted, and not more."""
     folder = write_checkpoint(tmp_path / "model", shards=5, num_hidden_layers=5, tie_word_embeddings=False).folder
     sizes = {path.name: path.stat().st_size for path in folder.glob("*.safetensors")}
     before, most = sum(sizes.values()), 0
@@ -198,12 +198,12 @@ def test_how_much_has_to_be_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     qwen3cpu.pack(folder, tmp_path / "low.qwen3", "f32", low_disk=True, threads=1)
 
 
-# A stand-in of the hub
+# A mock hub
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[type[Hub], str]]:
-    """(the handler with its folder of files, the address)."""
+    """Yield (the handler with its folder of files, the address)."""
     with running_hub(tmp_path / "repository") as found:
         yield found
 
@@ -234,20 +234,20 @@ def pack(home: Path, address: str, out: Path, **more: str) -> subprocess.Complet
 
 
 def fetched(handler: type[Hub]) -> list[str]:
-    """Names of the weight files that were asked for, in order."""
+    """Return the names of the requested weight files, in order."""
     gets = [path for verb, path, _ in handler.requests if verb == "GET" and path.endswith(".safetensors")]
     return [path.rpartition("/")[2] for path in gets]
 
 
 def test_files_of_the_hub_come_and_go(tmp_path: Path, server: tuple[type[Hub], str]) -> None:
-    """Byte for byte what a conversion from the hub's cache writes, where its files have no time."""
+    """The bytes equal those of a conversion from the hub's cache with modification times of 0."""
     handler, address = server
     shape = {"num_hidden_layers": 5, "tie_word_embeddings": False, "vocab_size": 50_000}
     write_checkpoint(handler.files, shards=8, **shape)
     low = tmp_path / "low" / "model.qwen3"
     done = pack(tmp_path / "hf", address, low)
     assert done.stdout.startswith("packed, files together:"), done.stdout + done.stderr
-    assert int(done.stdout.split()[-1]) <= 3, "those of a layer, and the next"
+    assert int(done.stdout.split()[-1]) <= 3, "those of a layer, and the next file"
     assert not list((tmp_path / "hf").rglob("*.safetensors"))
     assert [path.name for path in low.parent.iterdir()] == ["model.qwen3"]
     assert fetched(handler) == sorted(weight_files(handler.files))
@@ -275,7 +275,7 @@ def test_what_the_cache_has_is_used_and_stays(tmp_path: Path, server: tuple[type
 
 
 def test_a_wrong_model_is_found_by_the_beginnings_of_its_files(tmp_path: Path, server: tuple[type[Hub], str]) -> None:
-    """Which are enough also where a file is larger than what is fetched at once, 10 MB."""
+    """Also when a file is larger than one piece of a download, 10 MB."""
     handler, address = server
     write_checkpoint(handler.files, vocab_size=200_000)  # 26 MB
     done = pack(tmp_path / "hf", address, tmp_path / "low" / "model.qwen3")
@@ -283,7 +283,7 @@ def test_a_wrong_model_is_found_by_the_beginnings_of_its_files(tmp_path: Path, s
     spans = [span for verb, path, span in handler.requests if verb == "GET" and path.endswith(".safetensors")]
     assert spans[0] is None
     assert len(spans) == 2
-    assert 0 < int(spans[1].removeprefix("bytes=").removesuffix("-")) < 26e6, "it goes on after the beginning"
+    assert 0 < int(spans[1].removeprefix("bytes=").removesuffix("-")) < 26e6, "the download continues after the header"
     config = handler.files / "config.json"
     config.write_text(config.read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 3'))
     handler.requests.clear()

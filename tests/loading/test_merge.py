@@ -1,4 +1,4 @@
-"""`qwen3cpu merge`: the merged checkpoint computes what the adapter computes, and nothing half-written is left."""
+"""`qwen3cpu merge`: the merged checkpoint computes the same as the adapter, and no partial folder is left."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The names of released models lead to the hub wherever a model is named; others get a hint."""
+"""The names of released models are accepted wherever a model is named; unknown names get a hint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qwen3cpu.system.use_lock import InUseError, alone_with
 
 @pytest.fixture
 def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is asked of the hub, which has one model under every id."""
+    """The ids that are requested from a mock hub, which has the same model under every id."""
     asked: list[str] = []
     folder = write_checkpoint(tmp_path / "model").folder
 
@@ -67,8 +67,8 @@ def test_a_name_that_is_none(name: str, hint: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         locate(name)
     assert str(caught.value) == (
-        f"{name!r}: expected an existing model folder, packed file or GGUF file, the name of a released model or a hub "
-        f"id of the form owner/name (owner/name:TYPE of a model in GGUF); found none of them; {hint}"
+        f"{name!r}: expected an existing model folder, packed file or GGUF file, a released model's name or a hub id "
+        f"(owner/name, or owner/name:TYPE for GGUF); found none of them; {hint}"
     )
 
 

@@ -1,4 +1,4 @@
-"""`qwen3cpu plan`: its sizes are the engine's own, its total is what a process takes, its bounds are the system's."""
+"""`qwen3cpu plan`: sizes equal the engine's, the total is what a process takes, and limits are the system's."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_weights_are_those_of_a_loaded_model(tmp_path: Path, quant: str, tied: b
     found = needs(model.config, plan_matrices(model.config, quant), "f16", 100, 1)
     assert found.weight_bytes == model.weight_bytes
     embedding = model._checkpoint.matrices["model.embed_tokens.weight"][3].nbytes
-    assert found.read_bytes_at_start == model.weight_bytes - (0 if tied else embedding), "one row of it is read"
+    assert found.read_bytes_at_start == model.weight_bytes - (0 if tied else embedding), "only one row of it is read"
     assert found.read_bytes == found.read_bytes_at_start + 100 * int(model.kv_bytes_per_token)
 
 
@@ -58,12 +58,12 @@ needs_status = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason
 
 @needs_status
 def test_planning_takes_no_memory() -> None:
-    """131 GB of f32 weights are planned in a process that takes less than one."""
+    """A process that takes less than 1 GB plans 131 GB of f32 weights."""
     code = (
         "from qwen3cpu.packed.matrix import plan_matrices\nfrom qwen3cpu.loading.memory_plan import needs\n"
         "from qwen3cpu.loading.random_weights import synthetic_config\nconfig = synthetic_config('32B')\n"
         "print(needs(config, plan_matrices(config, 'f32'), 'f16', 1024, 1).weight_bytes)\n"
-        # Not getrusage's figure, which begins with that of the process that started this one.
+        # VmHWM, because getrusage's figure starts with the parent's memory.
         "print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM:')])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -89,7 +89,7 @@ print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) *
 
 
 def peak_of(source: str, quant: str, kv: str, context: int) -> int:
-    """Peak of resident memory of a process that fills a context."""
+    """Return the peak of resident memory of a process that fills a context."""
     command = [sys.executable, "-c", FILLING, source, quant, kv, str(context)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -112,7 +112,7 @@ def test_the_total_is_what_the_1_7b_takes(
     synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quant: str, kv: str, context: int
 ) -> None:
     monkeypatch.setenv("QWEN3CPU_CACHE", str(tmp_path))
-    qwen3cpu.load(synthetic, quant=quant, threads=2)  # packs; what is planned is a process that maps
+    qwen3cpu.load(synthetic, quant=quant, threads=2)  # packs first; the plan is for a process that maps the file
     shape = synthetic_config("1.7B")
     planned = needs(shape, plan_matrices(shape, quant), kv, context, 2).total_bytes
     peak = peak_of(str(synthetic), quant, kv, context)
@@ -144,7 +144,7 @@ SYSTEM = AvailableMemory(8_000_000 * 1024, "system")
             },
             AvailableMemory(1_500_000_000, "cgroup"),
         ),
-        (  # a group around it is tighter, and over its limit
+        (  # the parent group has a lower limit, which is exceeded
             {
                 **V2,
                 "sys/fs/cgroup/user.slice/app/memory.max": "2000000000\n",
@@ -207,7 +207,7 @@ def planned(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
 
 @pytest.fixture
 def reads_10_gb_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measuring how fast memory is read takes half a second each time; one test does it."""
+    """Replace the measurement of memory speed, which takes half a second. One test measures it."""
     monkeypatch.setattr("qwen3cpu.system.peaks.measure_reading", lambda threads, size: 10.0)
 
 
@@ -231,7 +231,7 @@ def test_the_table_has_every_format_and_three_contexts(capsys: pytest.CaptureFix
 
 @pytest.mark.usefixtures("reads_10_gb_s")
 def test_experts_that_do_not_fit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token reads the experts that it chooses: with all else 1.9 GB of 16.7."""
+    """A token reads only its chosen experts, in total 1.9 GB of 16.7."""
     row = planned(capsys, "30B-A3B", "--quant", "q4", "-c", "64")["plans"][0]
     assert row["weight_bytes"] > 8 * row["read_bytes_at_start"]
     for left, said in ((10**12, False), (10**10, True)):

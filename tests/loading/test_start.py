@@ -1,4 +1,4 @@
-"""Starting from a packed file: weights are in memory when `load` returns, shared with others, and little else is."""
+"""Starting from a packed file: when `load` returns, weights are in memory and shared, with little else beside them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ needs_smaps = pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="
 
 
 def mapped(path: Path) -> dict[str, int]:
-    """Bytes that this process has of a mapped file, by the names of smaps: Rss, Shared_Clean, Private_Dirty, ..."""
+    """Return bytes of a mapped file in this process, by the names of smaps: Rss, Shared_Clean, Private_Dirty, ..."""
     found: dict[str, int] = {}
     inside = False
     for line in Path("/proc/self/smaps").read_text().splitlines():
@@ -41,7 +41,7 @@ def mapped(path: Path) -> dict[str, int]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model large enough that pages around those in use do not cover it; kept as a packed file."""
+    """A model, cached as a packed file. It is so large that reading ahead around used pages does not cover it."""
     monkeypatch.setenv("QWEN3CPU_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(loader, "_CACHED_FROM", 0)
     write_checkpoint(tmp_path / "model", hidden_size=512, intermediate_size=2048)
@@ -63,7 +63,7 @@ def test_mapped_weights_are_resident_after_load(folder: Path, quant: str) -> Non
 
 
 def test_touching_reports_what_happens_in_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error in the block is not held up by arrays that were not reached, and the thread is gone."""
+    """An error in the block does not wait for the remaining arrays, and the thread ends."""
     began, go_on, touched = threading.Event(), threading.Event(), []
 
     def touch(array: NDArray[np.uint8]) -> None:
@@ -88,7 +88,7 @@ def test_touching_reports_what_happens_in_the_block(monkeypatch: pytest.MonkeyPa
     with touching(arrays):
         pass
     assert touched == [1, 1, 2, 3]
-    assert threading.active_count() <= threads + 1  # the timer may still be on its way out
+    assert threading.active_count() <= threads + 1  # the timer's thread may not have ended yet
 
 
 def test_touching_changes_nothing() -> None:
@@ -105,7 +105,7 @@ def test_a_model_keeps_no_json(folder: Path) -> None:
 
 
 def start(model: Path, *arguments: str) -> dict[str, Any]:
-    """What bench/start.py says."""
+    """Return what bench/start.py prints."""
     script = Path(__file__).parents[2] / "bench" / "start.py"
     command = [sys.executable, str(script), str(model), "--threads", "2", "--runs", "1", "--json", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(Path(qwen3cpu.__file__).parents[1])}
@@ -126,7 +126,7 @@ def test_the_script_that_measures_a_start(folder: Path) -> None:
 @pytest.mark.synthetic
 @needs_smaps
 def test_peak_memory_of_the_1_7b_shape(synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load, a prompt of 16 tokens and 8 tokens: weights, KV cache and at most 150 MB."""
+    """Loading, a prompt of 16 tokens and 8 new tokens need weights, KV cache and at most 150 MB."""
     monkeypatch.setenv("QWEN3CPU_CACHE", str(tmp_path))
     found = start(synthetic, "--quant", "q4")
     assert found["prompt_tokens"] == 16
@@ -147,14 +147,14 @@ for line in sys.stdin:  # one for each time that the figures are wanted
 
 
 def packed_file(folder: Path) -> tuple[Path, int]:
-    """The file that a folder is packed into, none of whose pages this process has, and the bytes of the weights."""
+    """Pack a folder; return the file, of which this process has no page in memory, and the bytes of its weights."""
     checkpoint = open_checkpoint(folder, threads=2)
     assert checkpoint.packed_path is not None
     return checkpoint.packed_path, checkpoint.weight_bytes
 
 
 def memory_of_two(model: Path) -> tuple[dict[str, int], list[dict[str, int]]]:
-    """smaps_rollup of a process that runs a model alone, then of two that run it side by side."""
+    """Return smaps_rollup of a process that runs a model alone, then of two that run it side by side."""
     with ExitStack() as stack:
 
         def begin() -> subprocess.Popen[str]:
@@ -186,7 +186,7 @@ needs_rollup = pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), 
 
 @needs_rollup
 def test_two_processes_share_the_weights(folder: Path) -> None:
-    """Each counts half of what both have, where alone it counted all of it."""
+    """Each process counts half of the shared pages; alone it counts all of them."""
     path, weights = packed_file(folder)
     alone, both = memory_of_two(path)
     for found in both:
@@ -196,7 +196,7 @@ def test_two_processes_share_the_weights(folder: Path) -> None:
 @pytest.mark.synthetic
 @needs_rollup
 def test_two_processes_share_a_1_7b(synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Together they take the weights once, and 150 MB each beside them."""
+    """Together they take the weights once, and 150 MB more for each process."""
     monkeypatch.setenv("QWEN3CPU_CACHE", str(tmp_path))
     path, weights = packed_file(synthetic)
     alone, both = memory_of_two(path)

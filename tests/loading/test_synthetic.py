@@ -1,4 +1,4 @@
-"""The shape of the 1.7B with random weights: it loads within its memory, and answers."""
+"""A model of the 1.7B's shape with random weights loads within its planned memory, and answers."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ print(json.dumps({"weights": model.weight_bytes, "loaded": loaded, "answered": p
 def test_loading_needs_little_more_than_the_packed_weights(synthetic, tmp_path, monkeypatch):
     monkeypatch.setenv("QWEN3CPU_CACHE", str(tmp_path))
     runs = []
-    for _ in range(2):  # converting, then from the packed file that the first left behind
+    for _ in range(2):  # first it converts, then it maps the packed file of the first run
         done = subprocess.run(
             [sys.executable, "-c", LOAD, str(synthetic)], check=True, capture_output=True, text=True, encoding="utf-8"
         )

@@ -1,4 +1,4 @@
-"""`qwen3cpu cache list | prune`: what is kept is shown, what is needless goes, and nobody who runs is disturbed."""
+"""`qwen3cpu cache list | prune`: files are listed, needless ones are removed, and running models are not disturbed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
 
 
 def age(path: Path, seconds: float) -> None:
-    """Make a file look that old."""
+    """Make a file look as if it was used so many seconds ago."""
     os.utime(path, (time.time() - seconds,) * 2)
 
 
@@ -146,7 +146,7 @@ def test_a_file_that_is_being_written_stays(folder: Path, capsys: pytest.Capture
 def test_pruning_between_packing_and_mapping(
     model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The load that has just packed finds its file gone, and packs in memory."""
+    """A load whose file was removed right after packing packs in memory."""
     expected = qwen3cpu.load(model, cache=False).logits([1, 2, 3])
     real = loader.pack_to_file
 

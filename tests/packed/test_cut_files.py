@@ -1,4 +1,4 @@
-"""A packed file that is cut while a model is mapped from it: an error before the next pass, no end by SIGBUS."""
+"""Cutting a packed file while a model is mapped from it gives an error before the next pass, not a SIGBUS."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def packed(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("keep", [0, 4096, 0.5, -1])
 def test_each_call_of_a_model_says_so(packed: Path, keep: float) -> None:
-    """In a process of its own, which SIGBUS would end."""
+    """Runs in a process of its own, because SIGBUS would end it."""
     size = packed.stat().st_size
     left = size + int(keep) if keep < 0 else int(size * keep) if isinstance(keep, float) else keep
     program = f"""

@@ -1,4 +1,4 @@
-"""Files of every version since 2, made by golden/make_packed_golden.py: they are read, and answer as they did."""
+"""Files of every version since 2, made by golden/make_packed_golden.py, are read and give the same answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qwen3cpu.packed.sealed_file import reseal
 
 GOLDEN = Path(__file__).parent / "golden"
 QUANTS = {"version2": "q4s", "version3": "q4", "version4": "q4"}
-"""Folder -> what the weights are in: q4 means other bytes since version 3."""
+"""Folder -> format of its weights. q4 has meant other bytes since version 3."""
 HEADS = {"version2": "q8", "version3": "q8", "version4": "q4x2"}
 LATEST = GOLDEN / f"version{FORMAT_VERSION}"
 
@@ -61,7 +61,7 @@ def test_a_session_goes_on_as_it_did(model: qwen3cpu.Model, folder: Path, about:
 def test_a_session_of_the_other_4_bit_format_is_refused_by_name(
     model: qwen3cpu.Model, folder: Path, tmp_path: Path
 ) -> None:
-    """Even when it was made from the same checkpoint."""
+    """Even when both were made from the same checkpoint."""
     other = next(name for name in QUANTS if QUANTS[name] != QUANTS[folder.name])
     data = (GOLDEN / other / "toy.session").read_bytes()
     size = 8 + int.from_bytes(data[:8], "little")

@@ -1,4 +1,4 @@
-"""The packed file: anyone can list it, it is mapped without a copy, and no damage to its header goes unnoticed."""
+"""The packed file: other readers can list it, it is mapped without a copy, and damage to its header is noticed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pack(folder: Path, path: Path, quant: str = "q4") -> Path:
 
 
 def sealed(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
-    """A copy of a packed file whose header went through `change` and got a right checksum again."""
+    """Copy a packed file with `change` applied to its header, and a right checksum."""
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")
     values = json.loads(data[8 : 8 + length])
@@ -312,7 +312,7 @@ WRONG_FIELDS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "matrices that are no JSON": (in_metadata(matrices="x"), "matrices: expected JSON"),
     "matrices that are a list": (in_metadata(matrices="[]"), "matrices: expected a JSON object"),
     "a matrix too few": (in_plan(Q_PROJ, ...), Q_PROJ),
-    "a matrix too many": (in_plan("x", ["q4", 8, 8]), "found x"),
+    "a matrix too many": (in_plan("x", ["q4", 8, 8]), "found a difference: x"),
     "an unknown format": (in_plan(Q_PROJ, ["q1", 128, 64]), Q_PROJ),
     "a format that is a list": (in_plan(Q_PROJ, [[], 128, 64]), Q_PROJ),
     "a format of another size": (in_plan(Q_PROJ, ["f32", 128, 64]), "at the start of a page"),
@@ -343,7 +343,7 @@ def test_every_field_is_checked_behind_a_right_checksum(tmp_path: Path, case: st
 
 
 def test_sealing_without_a_change_is_accepted(tmp_path: Path) -> None:
-    """The oracle of the test above: only its changes are what is refused."""
+    """A check of the test above: the changes are refused, not the resealed file itself."""
     write_checkpoint(tmp_path / "model")
     path = sealed(pack(tmp_path / "model", tmp_path / "model.qwen3"), lambda values: None)
     assert open_checkpoint(path, threads=1).quant == "q4"

@@ -1,4 +1,4 @@
-"""`qwen3cpu verify` finds every flipped byte of the data and says which tensor has it; the source is recognised."""
+"""`qwen3cpu verify` finds every flipped byte of the data, names its tensor, and recognises the source."""
 
 from __future__ import annotations
 

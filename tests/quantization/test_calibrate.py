@@ -1,4 +1,4 @@
-"""`qwen3cpu quantize --calibrate` and `pack(calibrate=...)`: what is written, the same each time, and errors."""
+"""`qwen3cpu quantize --calibrate` and `pack(calibrate=...)`: the written file, its reproducibility, and errors."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_the_costliest_matrices_are_in_q8_as_far_as_bits_go(calibrated: Path) ->
     for name in in_q4:
         matrix = file.plan[name]
         more = _native.matrix_bytes("q8", matrix.rows, matrix.cols) - matrix.bytes
-        # Whatever is in q4 is worth less than all that is in q8, unless it would not have fitted.
+        # A matrix in q4 is worth less than all matrices in q8, unless it would not have fitted.
         assert more > left or worth(name) <= min(map(worth, in_q8))
 
 
@@ -111,7 +111,7 @@ def test_more_bits_are_never_fewer_matrices() -> None:
 
 
 def test_a_cost_is_the_divergence_of_the_model_with_one_matrix_in_q4(model: Path, calibrated: Path) -> None:
-    # The same number through the whole engine, without the shortcut from layer to layer.
+    # The same number, computed by the whole engine instead of layer by layer.
     report = read_report(PackedFile(calibrated))
     assert report is not None
     source = qwen3cpu.load(model, "q8", threads=1, cache=False)
@@ -135,7 +135,7 @@ def test_a_cost_is_the_divergence_of_the_model_with_one_matrix_in_q4(model: Path
 
 
 def text_of(model: qwen3cpu.Model) -> np.ndarray:
-    """The text that a model in q8 writes when it is calibrated as SMALL says."""
+    """Return the text that a model in q8 writes when it is calibrated with SMALL."""
     checkpoint = model._checkpoint
     source = calibration_run.Source(
         model.config,
@@ -150,7 +150,7 @@ def text_of(model: qwen3cpu.Model) -> np.ndarray:
 
 
 def test_what_the_matrices_give_on_changes_less_than_with_plain_rounding(model: Path, tmp_path: Path) -> None:
-    # tr(E M E') of every matrix in q4, M of the inputs that it gets in the calibrated model from the calibration text.
+    # tr(E M E') of every matrix in q4, with M of its inputs in the calibrated model for the calibration text.
     qwen3cpu.pack(model, tmp_path / "calibrated.qwen3", calibrate=Recipe(**{**vars(SMALL), "bits": None}), threads=1)
     exact = qwen3cpu.load(model, "f32", threads=1, cache=False)._checkpoint.matrices
     plain = qwen3cpu.load(model, "q4", threads=1, cache=False)._checkpoint.matrices
@@ -175,7 +175,7 @@ def test_what_the_matrices_give_on_changes_less_than_with_plain_rounding(model: 
 
 
 def _entry(matrix: PackedMatrix) -> tuple[str, np.ndarray, int, int]:
-    """In the order of `unpack`."""
+    """Return the arguments of `unpack`."""
     return matrix.format, matrix.data, matrix.rows, matrix.cols
 
 
@@ -232,7 +232,7 @@ def test_the_command(model: Path, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_leaves_nothing_behind_and_the_time_left_is_shown(tmp_path: Path) -> None:
-    # Large enough to write for seconds.
+    # A model large enough to take seconds.
     write_checkpoint(tmp_path / "model", hidden_size=512, intermediate_size=2048, num_hidden_layers=8)
     with Terminal("quantize", tmp_path / "model", tmp_path / "model.qwen3", "--calibrate") as terminal:
         terminal.wait_for("Writing text")

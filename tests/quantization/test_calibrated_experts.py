@@ -1,4 +1,4 @@
-"""Calibration of models with experts: each expert by what its own tokens show, and what does not fit into memory."""
+"""Calibration of models with experts: each expert is rounded for its own tokens, also in little memory."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_same_file_for_any_number_of_threads(folder: Path, calibrated: Path,
 
 
 class ShownLayer:
-    """A layer that shows its inputs in two parts."""
+    """A mock layer that yields its inputs in two parts."""
 
     def __init__(self, rows: np.ndarray, chosen: np.ndarray) -> None:
         self.rows, self.chosen = rows, chosen

@@ -1,4 +1,4 @@
-"""Every bar that packing shows ends at the total that it was given."""
+"""Every progress bar of packing ends at its announced total."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`qwen3cpu quantize` and `qwen3cpu.pack` write the file that `load` maps, and replace nothing else."""
+"""`qwen3cpu quantize` and `qwen3cpu.pack` write the file that `load` maps, and replace only packed files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vectors of texts: the same bits in any company, the end token, limits, and what is refused."""
+"""Vectors of texts: the same bits in any batch, the end token, limits, and refused arguments."""
 
 import asyncio
 import json

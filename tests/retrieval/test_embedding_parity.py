@@ -1,4 +1,4 @@
-"""Vectors against sentence-transformers, and against transformers by hand, on random models in published layouts."""
+"""Vectors compared with sentence-transformers, on random models in published layouts."""
 
 import numpy as np
 import pytest

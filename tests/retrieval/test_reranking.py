@@ -1,4 +1,4 @@
-"""Scores of documents: against transformers, the same in any company, every form of checkpoint, and what is refused."""
+"""Scores of documents: compared with transformers, equal in any list, for all checkpoints; and refused arguments."""
 
 import json
 import math
@@ -22,7 +22,7 @@ DOCUMENTS = ("the sky is blue", "", "hello world " * 30, "世界 é 👋🏽", "
 
 
 def pair_ids(tokenizer, query, document, instruction=WEB):
-    """The authors' prompt; its beginning and end are encoded apart from the texts."""
+    """Encode the authors' prompt. Its beginning and end are encoded separately from the texts."""
     middle = tokenizer.encode(f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}")
     return [
         *tokenizer.encode(BEFORE, control_tokens=True),

@@ -1,4 +1,4 @@
-"""Texts in pieces: shares of a pass, memory that is set aside, pauses, and the same states whatever comes between."""
+"""Windows of texts: shared passes, reserved memory, pauses, and equal states whatever runs in between."""
 
 import random
 
@@ -19,13 +19,13 @@ def engine(tmp_path_factory):
 
 
 def random_texts(rng, count, shared, longest=700):
-    """Texts that begin with the same `shared` ids."""
+    """Make texts that begin with the same `shared` ids."""
     beginning = [rng.randrange(200) for _ in range(shared)]
     return [beginning + [rng.randrange(200) for _ in range(1 + rng.randrange(longest))] for _ in range(count)]
 
 
 def run(engine, window, tokens=CHUNK, blocks=None):
-    """A pass over what a window takes. Returns the texts that are done."""
+    """Run a pass over the items of a window. Returns the number of finished texts."""
     return window.receive(engine.forward(window.take(tokens, blocks)))
 
 
@@ -83,7 +83,7 @@ def test_windows_that_share_passes_and_pause(engine, shared):
         if rng.random() < 0.5:
             rng.choice(left).pause()
         room, batch, taken = 600, [], []
-        for window in rng.choices(left, k=4):  # the same one may be asked again
+        for window in rng.choices(left, k=4):  # with repetitions
             items = window.take(min(room, rng.choice([LEAST_PIECE, CHUNK])))
             room -= sum(len(item.ids) for item in items)
             batch += items
@@ -108,7 +108,7 @@ def test_too_little_room_takes_nothing(engine):
     assert window.take(LEAST_PIECE - 1, 3) == []
     assert (window.blocks, window.blocks_to_go_on) == (0, 3)
     run(engine, window, tokens=LEAST_PIECE, blocks=3)
-    assert window.blocks == 3, "a text's blocks are set aside, so that the beginning is of use"
+    assert window.blocks == 3, "the blocks of a text are reserved, so that the beginning can be used"
     assert window.blocks_to_go_on == 0
     run(engine, window, blocks=0)
     assert run(engine, window, blocks=0) == 1

@@ -1,4 +1,4 @@
-"""A small embedding model with random weights, which every test of the index uses."""
+"""A small embedding model with random weights for all tests of the index."""
 
 import pytest
 from retrieval_models import write_embedding_model

@@ -1,4 +1,4 @@
-"""The index follows the folder: what is new, changed, moved or gone, what is left out, and what stops it half-way."""
+"""The index follows new, changed, moved and deleted files, skips others, and survives interruptions."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ def index(folder, model):
 
 
 def change(path, text):
-    """Write a text, with another time of change than before."""
+    """Write a text with a new modification time."""
     before = path.stat().st_mtime_ns if path.exists() else 0
     path.write_text(text)
     os.utime(path, ns=(before + 10**9, before + 10**9))
@@ -53,7 +53,7 @@ def counts(update):
 
 
 def everything(index):
-    """(file, line, text, score) of all passages, as a search finds them."""
+    """Return (file, line, text, score) of all passages, by searching."""
     return [(hit.file, hit.line, hit.text, hit.score) for hit in index.search("the sky", top_n=1000)]
 
 
@@ -119,7 +119,7 @@ def test_hidden_and_binary_files_are_left_out_and_unreadable_ones_are_named(inde
     (folder / "nowhere").symlink_to(folder / "missing")
     os.mkfifo(folder / "fifo")
     update = index.update()
-    assert (update.added, update.passages) == (5, 4)  # the binary and the empty file are known now
+    assert (update.added, update.passages) == (5, 4)  # the binary and the empty file are recorded
     reasons = {each.file: each.reason for each in update.skipped}
     assert set(reasons) == {"broken.pdf", "latin.txt"}
     assert reasons["latin.txt"] == "expected UTF-8, found byte 0xf6 at 2"

@@ -1,7 +1,7 @@
-"""The embedding model inside the package finds the right one of 200 texts, by meaning and by nothing else.
+"""The embedding model inside the package finds the right one of 200 texts by meaning alone.
 
-tiny_search.json has texts about facts of the little world, and questions with one right text each. None of their
-wordings is in the training, and the facts about who has what are not in it in any wording (tools/tiny/facts.py).
+tiny_search.json has texts about facts of the little world, and questions with one right text each. The training data
+has none of their wordings. It has the facts about who owns what in no wording at all (tools/tiny/facts.py).
 """
 
 import json
@@ -36,7 +36,7 @@ def folder(tmp_path):
 
 
 def right_ones(index):
-    """Questions whose first hit is the text that answers them."""
+    """Count the questions whose first hit is the text that answers them."""
     return sum(
         index.search(question, top_n=1)[0].text == TEXTS[place]
         for question, place in zip(QUESTIONS, RIGHT, strict=True)

@@ -1,4 +1,4 @@
-"""Texts are cut at headings, blank lines, lines and sentences, nothing is lost, and lines are counted right."""
+"""Texts are split at headings, blank lines, lines and sentences; nothing is lost, and line numbers are right."""
 
 import re
 

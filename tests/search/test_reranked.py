@@ -1,4 +1,4 @@
-"""A reranker orders what the index finds, and a chat model gets the passages with their places."""
+"""A reranker orders the passages that the index finds, and a chat model gets them with their places."""
 
 import pytest
 from retrieval_models import write_scoring_model

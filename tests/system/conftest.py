@@ -1,4 +1,4 @@
-"""A system that calls itself Windows."""
+"""A fixture that makes the system look like Windows."""
 
 import sys
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from qwen3cpu.system.windows import memory as windows_memory
 
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
-    """kernel32, on a system that calls itself Windows."""
+    """A mock of kernel32, on a system that looks like Windows."""
     fake = Kernel()
     for module in (console, job, loaded, locks, windows_memory):
         monkeypatch.setattr(module, "library", lambda name: fake)

@@ -1,4 +1,4 @@
-"""Memory that a busy moment took goes back to the system."""
+"""Memory that was used in a busy moment returns to the system."""
 
 import ctypes
 import subprocess
@@ -75,7 +75,7 @@ print(before - held, before - resident())
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="this C library has no such call")
 def test_free_memory_below_a_block_that_is_kept_goes_back():
-    """80 MB are freed. By itself glibc keeps them, for a block behind them is in use."""
+    """80 MB are freed. By default glibc keeps them, because a block behind them is in use."""
     done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     by_itself, asked = map(int, done.stdout.split())

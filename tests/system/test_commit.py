@@ -1,4 +1,4 @@
-"""The commit that the package says it was made from."""
+"""The commit that the package reports."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ def git(folder, *arguments):
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A package folder in which the module believes to lie."""
+    """A package folder that the module takes for its own."""
     folder = tmp_path / "qwen3cpu"
     folder.mkdir()
     (folder / "__init__.py").touch()
@@ -30,7 +30,7 @@ def package(tmp_path, monkeypatch):
 
 @pytest.fixture
 def built(monkeypatch):
-    """Says what the build wrote down."""
+    """Return a function that sets the commit that the build has written."""
 
     def write(text):
         fake = type(sys)("qwen3cpu._commit")

@@ -1,6 +1,6 @@
-"""A process that has used the model forks: the child answers the same, or says why it cannot. Nothing hangs.
+"""Forks of a process that has used a model: the child gives the same answers, or a clear error. Nothing hangs.
 
-Each test runs in an interpreter of its own, which has just the threads that the test is about.
+Each test runs in an interpreter of its own, which has only the threads that the test is about.
 """
 
 import multiprocessing
@@ -176,7 +176,7 @@ assert answers == [expected] and int(expected)
 
 @pytest.mark.parametrize("forks", [50, pytest.param(200, marks=pytest.mark.heavy)])
 def test_forks_beside_busy_threads_answer_or_are_told(forks):
-    """Whatever the other threads do at that moment: pass, sample, read a grammar, prepare a history, encode."""
+    """The other threads may run a pass, sample, compile a grammar, prepare a history or encode at that moment."""
     pytest.importorskip("llguidance")
     run(
         f"forks = {forks}"
@@ -234,7 +234,7 @@ assert ask() == expected[ask] and ask_schema() == expected[ask_schema]
 
 
 def test_a_lock_that_is_held_but_says_free_is_noticed():
-    """As `locked()` says of a lock between its acquisition and the return of the GIL to its new holder."""
+    """`locked()` returns False between the acquisition of a lock and the return of the GIL to its new holder."""
     run("""
 from qwen3cpu.system.fork_guard import ForkLock
 lock = ForkLock()

@@ -1,4 +1,4 @@
-"""What the guard of forks keeps of an object that is gone, and what a Ctrl-C leaves of a lock: nothing."""
+"""The fork guard keeps no references to deleted objects, and Ctrl-C leaves no lock locked."""
 
 import gc
 import sys
@@ -12,7 +12,7 @@ from qwen3cpu.system.fork_guard import call_in_child
 
 
 class Owner:
-    """Has a method for children."""
+    """An object with a method that runs in child processes."""
 
     def forget(self):
         """Forget the parent's threads."""
@@ -34,7 +34,7 @@ def test_nothing_is_kept_of_objects_that_are_gone():
 
 
 def interrupted(call, nth, file):
-    """Call and end it by KeyboardInterrupt at the nth instruction of Python code of a file; whether it came to that."""
+    """Run a call and interrupt it at the nth Python instruction of a file. Returns whether it was interrupted."""
     left = nth
 
     def trace(frame, event, _):
@@ -60,7 +60,7 @@ def interrupted(call, nth, file):
 
 
 def test_ctrl_c_at_any_instruction_leaves_the_lock_free():
-    """Python runs handlers of signals between two instructions of any of its functions."""
+    """Python may run signal handlers between any two instructions of a function."""
     lock = fork_guard.ForkLock()
 
     def use():

@@ -1,6 +1,6 @@
-"""What importing qwen3cpu, and loading a model, does to an OpenBLAS that is in the process already, and what it leaves.
+"""Effects of importing qwen3cpu, and of loading a model, on an OpenBLAS that is already loaded.
 
-Each test is a process of its own: what is loaded, and which threads there are, cannot be taken back.
+Each test is a process of its own, because loaded libraries and their threads cannot be removed.
 """
 
 import json
@@ -20,7 +20,7 @@ needs_calls = pytest.mark.skipif(
     not Path("/proc/self/syscall").exists(), reason="needs a kernel that tells what a thread waits for"
 )
 DEFAULT = 0
-"""What an OpenBLAS says that waits for as long as it was built to."""
+"""The timeout that an OpenBLAS reports while it uses its built-in time."""
 SHORT = 20
 BEGIN = """
 import ctypes, json, os, sys, threading, time
@@ -49,7 +49,7 @@ product = matrix @ matrix
 
 
 def run(code, **variables):
-    """What a process tells that has made a product with numpy before it does what the code says."""
+    """Run code in a process that has already multiplied with NumPy, and return what it reports."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENBLAS_", "GOMP_", "OMP_"))}
     kept["PYTHONPATH"] = str(Path(qwen3cpu.__file__).parents[1])
     command = [sys.executable, "-c", BEGIN + code]
@@ -60,7 +60,7 @@ def run(code, **variables):
 
 @pytest.fixture(scope="module", autouse=True)
 def restartable():
-    """Skips where NumPy has no OpenBLAS, or one whose threads cannot be started again."""
+    """Skip the test if NumPy has no OpenBLAS, or one whose threads cannot be restarted."""
     code = "tell(exported=[hasattr(library, 'openblas_read_env') for library in libraries()])"
     if run(code)["exported"] != [True]:
         pytest.skip("this NumPy has no OpenBLAS that exports what it takes")
@@ -141,7 +141,7 @@ for _ in range(1000):  # until all have fallen asleep
 
 @needs_calls
 def test_threads_that_sleep_until_they_are_woken_do_no_harm():
-    """Of Python's, and of OpenBLAS itself, which falls asleep a tenth of a second after its product."""
+    """Threads of Python, and of OpenBLAS itself, which fall asleep a tenth of a second after a product."""
     found = run(
         """
 go_on, queue = threading.Event(), ThreadPoolExecutor(1)
@@ -226,7 +226,7 @@ tell(children=children, same=bool((matrix @ matrix == product).all()), waits=wai
 
 
 def test_a_child_that_imports_it():
-    """The parent's OpenBLAS has ended its threads for the fork; the child's begin with the short wait."""
+    """The parent's OpenBLAS ends its threads for the fork. The child's threads start with the short wait."""
     found = run("""
 child = os.fork()
 if child == 0:

@@ -1,4 +1,4 @@
-"""Progress in a notebook: a line with the time left, written at most twice a second."""
+"""Progress in a notebook: a line with the time left, updated at most twice a second."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -12,7 +12,7 @@ from qwen3cpu.system.progress_bar import Progress, is_wanted
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What a notebook shows; IPython's two functions that are called, as its documentation has them."""
+    """The lines that a notebook shows. IPython's two functions are replaced by mocks, as documented."""
     shown, pages = [], []
 
     def display(content, *, raw, display_id):

@@ -62,7 +62,7 @@ def test_an_interpreter_that_ends_beside_daemon_threads(tmp_path, kind):
 @pytest.mark.heavy
 @pytest.mark.parametrize("count", [100])
 def test_interpreters_that_end_beside_daemon_threads(tmp_path, count):
-    """They share an import, and each loads a model. Without care most of them are aborted."""
+    """They share an import, and each loads a model. Without `hold_threads_that_end` most of them would abort."""
     kind = "schema" if importlib.util.find_spec("llguidance") else "text"
     done = run(MANY, write_checkpoint(tmp_path).folder, kind, count)
     assert done.stdout.split() == ["7"] * count, done.stderr

@@ -1,4 +1,4 @@
-"""What import_native.py sets for the libraries that it loads; test_loaded_libraries.py has those loaded before."""
+"""Settings that import_native.py makes for the libraries it loads. Already loaded ones: test_loaded_libraries.py."""
 
 import os
 import shutil
@@ -23,9 +23,9 @@ print(library.openblas_thread_timeout() if hasattr(library, "openblas_thread_tim
 
 
 def timeout(*modules, **variables):
-    """log2 of the cycles that OpenBLAS's threads wait busily when these modules are imported in this order.
+    """Return log2 of the cycles that OpenBLAS's threads wait busily, after importing these modules in this order.
 
-    0 is what it comes with: a tenth of a second.
+    0 means the built-in time, a tenth of a second.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENBLAS_", "GOMP_", "OMP_"))}
     command = [sys.executable, "-c", TIMEOUT, *modules]
@@ -50,7 +50,7 @@ def test_what_the_user_has_set_stays():
 def test_a_source_folder_without_compiled_modules_says_what_to_do(tmp_path):
     package = Path(qwen3cpu.__file__).parent
     shutil.copytree(package, tmp_path / "qwen3cpu", ignore=shutil.ignore_patterns("*.so", "assets", "__pycache__"))
-    # Without the finder of an editable install, which knows where the compiled modules are.
+    # Without the finder of an editable install, which would find the compiled modules.
     code = "import sys; sys.meta_path[:] = [finder for finder in sys.meta_path if isinstance(finder, type)]; "
     code += f"sys.path.insert(0, {str(tmp_path)!r}); import qwen3cpu"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""How many threads are used by default and on request."""
+"""The number of threads, by default and on request."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ V1 = {"proc/self/cgroup": "5:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n0::/
             },
             2.0,
         ),
-        # Inside a container the own group is the root of what is mounted.
+        # Inside a container the process's own group is the root of the mount.
         ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "300000 100000"}, 3.0),
         ({"proc/self/cgroup": "0::/../..\n", "sys/fs/cgroup/cpu.max": "300000 100000"}, 3.0),
         ({**V2, "sys/fs/cgroup/cpu.max": "garbage"}, None),

@@ -1,4 +1,4 @@
-"""Locks on the files of loaded models: any number of users, and nobody who removes beside them."""
+"""Locks on the files of loaded models: many processes may use a model, and none may remove it meanwhile."""
 
 from __future__ import annotations
 

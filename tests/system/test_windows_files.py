@@ -1,6 +1,6 @@
-"""Files on a system that calls itself Windows.
+"""File operations on a system that looks like Windows.
 
-They have not been run on Windows: they show what is asked and what becomes of the answers, not what Windows says.
+These tests have not been run on Windows. They check the calls and the handling of results, not Windows itself.
 """
 
 import errno
@@ -20,7 +20,7 @@ from qwen3cpu.system.windows import locks
 
 
 class LockedError(OSError):
-    """As ctypes.WinError makes them."""
+    """An error as ctypes.WinError makes it."""
 
     winerror = 33
 

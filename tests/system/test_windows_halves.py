@@ -1,6 +1,6 @@
-"""What stands for Windows in qwen3cpu/system, on another system: fakes answer instead of its calls.
+"""The code for Windows in qwen3cpu/system, run on another system with mocks for the calls of Windows.
 
-They have not been run on Windows: they show what is asked and what becomes of the answers, not what Windows says.
+These tests have not been run on Windows. They check the calls and the handling of results, not Windows itself.
 """
 
 import ctypes
@@ -31,7 +31,7 @@ from qwen3cpu.system.windows import memory as windows_memory
 
 
 def in_job(kernel: Kernel, limits: dict[str, int], rate: dict[str, int]) -> None:
-    """Let the process be in a job with these limits."""
+    """Put the process into a job with these limits."""
 
     def answer(own: None, kind: int, *rest: Any) -> int:
         return filled(**{9: limits, 15: rate}[kind])(*rest)
@@ -46,7 +46,7 @@ LAYOUTS = {
     job.ProcessorRate: (8, {"rate": 4}),
     locks.Overlapped: (32, {"offset": 16, "offset_high": 20}),
 }
-"""Structure -> its bytes and where its fields lie. The headers agree: layouts_windows.cc of engine_check asks them."""
+"""Structure -> its size and the offsets of its fields. layouts_windows.cc of engine_check compares the real headers."""
 
 
 def test_structures_are_those_of_the_headers() -> None:

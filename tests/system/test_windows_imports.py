@@ -1,4 +1,4 @@
-"""Every module of the package, imported as if the system were Windows and had none of POSIX's modules and calls."""
+"""Imports every module of the package as if the system were Windows, without the modules and calls of POSIX."""
 
 import importlib
 import os
@@ -13,14 +13,14 @@ import importlib, pkgutil, sys, os, signal, mmap
 import qwen3cpu
 names = {each.name for each in pkgutil.walk_packages(qwen3cpu.__path__, "qwen3cpu.")}
 names.remove("qwen3cpu.__main__")
-for name in sorted(names):  # and with them all that others have made, which is not to be tried
+for name in sorted(names):  # first as usual, to load third-party libraries, which are not tested here
     try:
         importlib.import_module(name)
     except (ImportError, qwen3cpu.Qwen3CpuError):  # an extra is not installed
         names.remove(name)
 assert len(names) > 400, len(names)
 for name in [*sys.modules]:
-    # Not what can be loaded only once: compiled modules, and the one that lm-eval has noted.
+    # Keeps modules that can be loaded only once: compiled ones, and the one that is registered with lm-eval.
     if name.startswith("qwen3cpu") and not name.endswith(("._native", "._sampling", ".evaluation.lm_eval")):
         del sys.modules[name]
 for name in ("fcntl", "resource", "termios", "pwd", "grp", "pty", "tty"):

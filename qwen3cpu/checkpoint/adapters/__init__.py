@@ -1,1 +1,1 @@
-"""Adapters on disk: what their files say, checked against the model that they are for."""
+"""Reads adapter files and checks them against the model that they are for."""

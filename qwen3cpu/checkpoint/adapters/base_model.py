@@ -1,4 +1,4 @@
-"""Whether an adapter was trained on the model that it is to change, by the names of both."""
+"""Checks by name whether an adapter was trained on the model that it will change."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from qwen3cpu.checkpoint.known_models import KnownModel, find_known
 from qwen3cpu.errors import AdapterError
 
 _COPIES: Final = re.compile(r"(-unsloth)?(-bnb-4bit)?$", re.IGNORECASE)
-"""Endings of other people's copies of a released model."""
+"""Suffixes in the names of other people's copies of a released model."""
 
 
 def check_base(contents: AdapterContents, *names: str) -> None:
     """Refuse an adapter of another released model, which may have the same shape.
 
-    A name that no released model has says nothing: a folder may be called anything.
+    Names that are not those of released models are ignored, because a folder may have any name.
 
     Args:
         contents: the adapter.
-        names: what the model is called: a hub id or a path, and what it was packed from.
+        names: names of the model: a hub id or a path, and the source that it was packed from.
 
     Raises:
-        AdapterError: the adapter is of one released model, and the names are those of another.
+        AdapterError: the adapter was trained on one released model, and the names are those of another.
     """
     trained_on = None if contents.made_for is None else _released(contents.made_for)
     model = next(filter(None, map(_released, names)), None)
@@ -35,7 +35,7 @@ def check_base(contents: AdapterContents, *names: str) -> None:
 
 
 def _released(name: str) -> KnownModel | None:
-    """The released model that a hub id or the last part of a path stands for."""
+    """Return the released model that a hub id or the last part of a path stands for."""
     last = re.split(r"[/\\]", name.rstrip("/\\"))[-1]
     found = find_known(_COPIES.sub("", last.removesuffix(".qwen3")))
     return None if found is None else found.model

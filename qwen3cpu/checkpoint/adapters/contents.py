@@ -1,4 +1,4 @@
-"""What an adapter changes, whatever its file looks like."""
+"""The changes that an adapter makes, independent of its file format."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ MOST_RANK: Final = 256
 
 @dataclass(frozen=True)
 class LowRank:
-    """The change of a matrix W [rows, cols]: W + scale * b a, or with DoRA the same with the norm of each row set.
+    """The change of a matrix W [rows, cols] to `W + scale * b a`. DoRA then sets the norm of each row.
 
-    For the embedding W is its transpose, [hidden, vocab].
+    For the embedding, W is its transpose [hidden, vocab].
 
     Attributes:
         a: float32 [rank, cols].
         b: float32 [rows, rank].
-        scale: what multiplies b a.
+        scale: the factor on `b a`.
         magnitude: float32 [rows], the norms of DoRA. None: no DoRA.
     """
 
@@ -48,12 +48,12 @@ class AdapterContents:
     """One adapter.
 
     Attributes:
-        path: where it was read.
+        path: the folder or file it was read from.
         identity: SHA-256 of its files, 64 hex digits.
-        low_rank: by the name of the matrix (tensors.py), in the order of the model's tensors. The head of a model that
-            has none of its own is HEAD too.
-        whole: tensors that stand in the place of the model's, by name: matrices and norms, as they are stored.
-        made_for: the model that it names as its own. None: it names none.
+        low_rank: name of the matrix (tensors.py) -> its change, in the order of the model's tensors. A tied head is
+            called HEAD too.
+        whole: name -> tensor that replaces the model's, as stored: matrices and norms.
+        made_for: the model that the adapter names as its base. None: it names none.
     """
 
     path: Path
@@ -64,12 +64,12 @@ class AdapterContents:
 
 
 class ModelTensors:
-    """The tensors of a model that an adapter may change, for checks.
+    """Checks an adapter's tensors against those of the model.
 
     Args:
         config: of the model.
         path: of the adapter, for messages.
-        made_for: the model that the adapter names as its own, for messages too.
+        made_for: the model that the adapter names as its base, for messages.
     """
 
     def __init__(self, config: ModelConfig, path: Path, made_for: str | None = None) -> None:
@@ -77,7 +77,7 @@ class ModelTensors:
         self._shapes.setdefault(HEAD, self._shapes[EMBEDDING])
         self._path = path
         self.another_model = "an adapter of another model" + ("" if made_for is None else f" (of {brief(made_for)})")
-        """What is likely when something does not fit."""
+        """The likely reason when something does not fit, for messages."""
 
     def __contains__(self, name: str) -> bool:
         return name in self._shapes
@@ -86,7 +86,7 @@ class ModelTensors:
         return iter(self._shapes)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Of a tensor of the model."""
+        """Return the shape of a tensor of the model."""
         return self._shapes[name]
 
     def is_matrix(self, name: str) -> bool:
@@ -96,8 +96,8 @@ class ModelTensors:
     def low_rank(
         self, name: str, a: NDArray[Any], b: NDArray[Any], scale: float, magnitude: NDArray[Any] | None = None
     ) -> LowRank:
-        """The change of a matrix by arrays as they are stored. AdapterError for what does not fit the model."""
-        # The embedding's are those of its transpose, as PEFT has them.
+        """Make the change of a matrix from stored arrays. Raises AdapterError for arrays that do not fit the model."""
+        # The change of the embedding is that of its transpose, as in PEFT.
         rows, cols = reversed(self._shapes[name]) if name == EMBEDDING else self._shapes[name]
         if a.ndim != 2 or b.ndim != 2 or a.shape[1] != cols or b.shape[0] != rows or a.shape[0] != b.shape[1]:
             raise AdapterError(
@@ -115,7 +115,7 @@ class ModelTensors:
         return LowRank(self._finite(name, a), self._finite(name, b), scale, magnitude)
 
     def whole(self, name: str, stored: NDArray[Any]) -> NDArray[Any]:
-        """A tensor in the place of the model's. AdapterError for another shape."""
+        """Check a stored tensor that replaces the model's. AdapterError: another shape, or a value is not finite."""
         if stored.shape != self._shapes[name]:
             raise AdapterError(
                 f"{self._path}: {name}: expected shape {list(self._shapes[name])}, found {list(stored.shape)}: "

@@ -26,20 +26,20 @@ _PLAIN: Final[dict[str, np.dtype[Any]]] = {"F32": np.dtype("<f4"), "F16": np.dty
 
 
 def read_gguf_lora(path: Path, config: ModelConfig) -> AdapterContents:
-    """The adapter in a GGUF file, for a model of this configuration.
+    """Read the adapter in a GGUF file, for a model of this configuration.
 
-    The product b a is multiplied by alpha / rank, as llama.cpp does it, or by 1 where alpha is 0.
+    The product `b a` is multiplied by alpha / rank, as in llama.cpp, or by 1 if alpha is 0.
 
     Raises:
-        AdapterError: no adapter, or tensors that do not fit the model.
-        CheckpointError: a file that is damaged.
+        AdapterError: the file is not an adapter, or its tensors do not fit the model.
+        CheckpointError: the file is damaged.
     """
     file = GgufFile(path)
     for key, expected in _EXPECTED.items():
         if file.metadata.get(key) != expected:
             raise AdapterError(f"{path}: {key}: expected {expected!r}, found {brief(file.metadata.get(key))}")
     if file.metadata.get(_INVOCATION):
-        raise AdapterError(f"{path}: {_INVOCATION}: expected nothing: adapters that begin at a token are not supported")
+        raise AdapterError(f"{path}: {_INVOCATION}: expected no such tokens (activated LoRA is not supported)")
     alpha = file.metadata.get(_ALPHA)
     if not isinstance(alpha, (int, float)) or isinstance(alpha, bool) or not math.isfinite(alpha):
         raise AdapterError(f"{path}: {_ALPHA}: expected a number, found {brief(alpha)}")
@@ -70,7 +70,7 @@ def read_gguf_lora(path: Path, config: ModelConfig) -> AdapterContents:
             raise AdapterError(f"{path}: {name}: expected .lora_a and .lora_b, found only {', '.join(found)}")
         a, b = (found[part] for part in _PARTS)
         if name == EMBEDDING:
-            a = np.ascontiguousarray(a.T)  # the file has a row for each token
+            a = np.ascontiguousarray(a.T)  # the file stores a row for each token
         low_rank[name] = model.low_rank(name, a, b, alpha / b.shape[-1] if alpha else 1.0)
     if not low_rank and not norms:
         raise AdapterError(f"{path}: expected tensors of an adapter, found none")
@@ -78,7 +78,7 @@ def read_gguf_lora(path: Path, config: ModelConfig) -> AdapterContents:
 
 
 def _array(file: GgufFile, name: str, dimensions: int) -> NDArray[Any]:
-    """The values of a tensor. AdapterError for other dimensions, or a type that the converter does not write."""
+    """Read a tensor. Raises AdapterError for other dimensions, or a type that the converter does not write."""
     tensor = file.tensors[name]
     if tensor.type not in (*_PLAIN, _Q8_0) or len(tensor.shape) != dimensions:
         raise AdapterError(

@@ -1,4 +1,4 @@
-"""adapter_config.json of PEFT: the settings that we honour, and by name those that we do not."""
+"""Reads adapter_config.json of PEFT. Settings that change the result are honoured, or refused by name."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ _WITHOUT_EFFECT: Final = frozenset(
         "revision",
         "runtime_config",
         "task_type",
-        # PEFT itself takes it back for linear layers, which are all that Qwen3 has.
+        # PEFT itself resets it for linear layers, and Qwen3 has no others.
         "fan_in_fan_out",
-        # The file has the tensors of both of the tied modules then.
+        # With it the file has the tensors of both tied modules.
         "ensure_weight_tying",
     }
 )
 _PLAIN_KINDS: Final = ("gaussian", "eva", "orthogonal", "mica")
-"""Kinds of init_lora_weights that leave the model as it is, besides true and false."""
+"""Values of init_lora_weights that do not change the base model, besides true and false."""
 
 
 class PeftConfig:
@@ -68,7 +68,7 @@ class PeftConfig:
         folder: of the adapter.
 
     Raises:
-        AdapterError: there is no such file, or it has a setting that cannot be honoured, which the message names.
+        AdapterError: the file is missing, or has a setting that is not supported. The message names the setting.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -85,7 +85,7 @@ class PeftConfig:
         self._refuse(fields)
         base = fields.values.get("base_model_name_or_path")
         self.made_for = base if isinstance(base, str) and base else None
-        """The model that the adapter was trained on, as it calls it."""
+        """The model that the adapter names as its base; None: it names none."""
         self.rank = fields.integer("r", 1, MOST_RANK)
         self.alpha = fields.number("lora_alpha", -1e6, 1e6)
         self.rslora = fields.boolean("use_rslora", False)
@@ -95,7 +95,7 @@ class PeftConfig:
         self._targets = _names(fields, "target_modules")
         self._excluded = _names(fields, "exclude_modules")
         self.saved = _names(fields, "modules_to_save")
-        """What `modules_to_save` names."""
+        """The names in `modules_to_save`."""
         self._layers = self._layer_numbers(fields)
         self._layers_patterns = _names(fields, "layers_pattern") or ()
         for patterns in (self._ranks, self._alphas, self._texts(self._layers_patterns), self._texts(self.saved)):
@@ -104,18 +104,18 @@ class PeftConfig:
 
     def _refuse(self, fields: Fields) -> None:
         if fields.text("bias", "none") != "none":
-            raise fields.fail("bias", '"none": biases that were trained are not supported')
+            raise fields.fail("bias", '"none" (trained biases are not supported)')
         kind = fields.values.get("init_lora_weights", True)
         plain = kind is None or isinstance(kind, bool) or (isinstance(kind, str) and kind.lower() in _PLAIN_KINDS)
         if not plain:
             raise fields.fail(
                 "init_lora_weights",
-                "a kind that leaves the weights of the model as they are (save the adapter converted, PEFT: "
+                "a kind that does not change the weights of the base model (save the adapter converted, PEFT: "
                 "path_initial_model_for_weight_conversion)",
             )
         for name, value in fields.values.items():
             if name not in _READ and name not in _WITHOUT_EFFECT and value not in (None, False, [], {}, ""):
-                raise fields.fail(name, "nothing: this setting is not supported")
+                raise fields.fail(name, "no such setting (it is not supported)")
 
     def _pattern(self, fields: Fields, name: str) -> Mapping[str, float]:
         value = fields.values.get(name) or {}
@@ -151,29 +151,29 @@ class PeftConfig:
     # Questions about one module, by its name in Qwen3ForCausalLM ("model.layers.0.self_attn.q_proj")
 
     def rank_of(self, module: str) -> int:
-        """The rank that a module has."""
+        """Return the rank of a module."""
         return int(self._by_pattern(self._ranks, module, self.rank))
 
     def scale_of(self, module: str) -> float:
-        """What multiplies b a of a module."""
+        """Return the factor on `b a` of a module."""
         rank, alpha = self.rank_of(module), self._by_pattern(self._alphas, module, self.alpha)
         return alpha / (math.sqrt(rank) if self.rslora else rank)
 
     def _by_pattern(self, patterns: Mapping[str, float], module: str, default: float) -> float:
-        """As PEFT does it: the first pattern that matches the end of the name."""
+        """Return the value of the first pattern that matches the end of the name, as PEFT does."""
         for pattern, value in patterns.items():
             if self._compiled(pattern, r"(?:.*\.)?(?:{})$").match(module):
                 return value
         return default
 
     def is_saved(self, module: str) -> bool:
-        """Whether modules_to_save names a module, or one around it: by the last letters, as PEFT does it."""
+        """Whether modules_to_save names a module or one that contains it. Ends of names are compared, as in PEFT."""
         parts = module.split(".")
         around = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
         return any(each.endswith(name) for each in around for name in self._texts(self.saved))
 
     def is_target(self, module: str) -> bool:
-        """Whether a module has low-rank matrices, as PEFT decides it."""
+        """Whether a module has low-rank matrices, by PEFT's rules."""
         if self._is_named(self._excluded, module):
             return False
         if any(self._compiled(name, r"(?:^|.*\.)(?:{})(?:$|\..*)").match(module) for name in self._texts(self.saved)):
@@ -200,7 +200,7 @@ class PeftConfig:
 
 
 def _names(fields: Fields, key: str) -> str | tuple[str, ...] | None:
-    """A regular expression, or a list of names."""
+    """Read a setting that is a regular expression or a list of names; None: absent or empty."""
     value = fields.values.get(key)
     if value is None or isinstance(value, str):
         return value or None

@@ -1,4 +1,4 @@
-"""A PEFT adapter as it is saved: a folder with adapter_config.json and adapter_model.safetensors (or .bin)."""
+"""Reads an adapter saved by PEFT: a folder with adapter_config.json and adapter_model.safetensors (or .bin)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _Parts = dict[str, NDArray[Any]]
 
 
 def read_peft_folder(folder: Path, config: ModelConfig) -> AdapterContents:
-    """The adapter in a folder, for a model of this configuration.
+    """Read the adapter in a folder, for a model of this configuration.
 
     Raises:
         AdapterError: a setting that is not supported, or tensors that do not fit the model or the settings.
@@ -68,14 +68,14 @@ def _open(folder: Path) -> MappedTensors:
 
 
 def _is_embedding(module: str) -> bool:
-    """Whether "all-linear" and the like may mean a module that then has no tensors."""
+    """Whether a module is outside the layers. Targets may name such a module although the file has no tensors of it."""
     return not module.startswith("model.layers.")
 
 
 def _sorted(
     file: MappedTensors, model: ModelTensors, settings: PeftConfig
 ) -> tuple[dict[str, _Parts], dict[str, NDArray[Any]]]:
-    """The parts of low-rank changes by matrix, and whole tensors by name."""
+    """Sort the file's tensors into parts of low-rank changes by matrix, and whole tensors by name."""
     parts: dict[str, _Parts] = {}
     whole: dict[str, NDArray[Any]] = {}
     for stored in file.tensors:
@@ -90,7 +90,7 @@ def _sorted(
         module = tensor.removesuffix(_WEIGHT)
         if match is None:
             if not settings.is_saved(module):
-                raise AdapterError(f"{where}: expected it among modules_to_save of {settings.path}, found it is not")
+                raise AdapterError(f"{where}: expected it among modules_to_save of {settings.path}, found it missing")
             whole[tensor] = model.whole(tensor, file.array(stored))
             continue
         if not model.is_matrix(tensor) or not settings.is_target(module):

@@ -1,4 +1,4 @@
-"""Reads an adapter, of whichever kind it is."""
+"""Reads an adapter in any supported file format."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from qwen3cpu.errors import AdapterError, ArgumentError
 
 
 def read_adapter(source: str | os.PathLike[str], config: ModelConfig) -> AdapterContents:
-    """The adapter at a path, for a model of this configuration.
+    """Read the adapter at a path, for a model of this configuration.
 
     Args:
         source: a folder as PEFT saves it, or a GGUF file as llama.cpp's converter writes it.
         config: of the model.
 
     Raises:
-        AdapterError: nothing there, or an adapter that cannot be used with this model; the message says why.
-        CheckpointError: a file that is damaged.
+        AdapterError: the path holds no adapter, or one that cannot be used with this model; the message says why.
+        CheckpointError: a file is damaged.
     """
     if not isinstance(source, (str, os.PathLike)):
         raise ArgumentError(f"adapters: expected the path of an adapter, found {type(source).__name__}")

@@ -1,4 +1,4 @@
-"""Weights of AutoRound (quant_method "auto-round"): the layouts of GPTQ and AWQ under a configuration of its own."""
+"""Reads weights of AutoRound (quant_method "auto-round"): layouts of GPTQ and AWQ with other configuration keys."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _ZERO_OFFSETS: Final = {
     "auto_round:exllamav2": 0,
     "auto_round:tritonv2": 0,
 }
-"""Packing formats in the layout of GPTQ -> what is added to a stored zero."""
+"""Packing format in the layout of GPTQ -> number that is added to a stored zero."""
 _SCHEME: Final = {"bits", "group_size", "sym", "data_type", "act_bits", "act_data_type", "act_dynamic", "act_sym"}
 _KNOWN: Final = {
     *("quant_method", "packing_format", "backend", "extra_config", *_SCHEME, "act_group_size"),
-    # How a file was made, and what other engines round activations and the KV cache to.
+    # How the file was made, and how other engines round activations and the KV cache.
     *("autoround_version", "iters", "nsamples", "seqlen", "batch_size", "lr", "minmax_lr", "low_gpu_mem_usage"),
     *("enable_quanted_input", "enable_minmax_tuning", "gradient_accumulate_steps", "dataset", "scale_dtype"),
     *("block_name_to_quantize", "quant_block_list", "to_quant_block_names", "damp_percent", "desc_act"),
@@ -42,11 +42,11 @@ _KNOWN: Final = {
 }
 _OVERRIDES: Final = {*_SCHEME, "act_group_size", "scale_dtype", "in_blocks"}
 _FLOAT_BITS: Final = 16
-"""An override of at least so many bits says that a module is not quantized."""
+"""An override with at least this many bits means that a module is not quantized."""
 
 
 def open_auto_round(folder: Path, texts: ModelTexts) -> QuantizedFolder:
-    """Open a folder by AutoRound. Raises CheckpointError (ConfigError)."""
+    """Open a folder written by AutoRound. Raises CheckpointError (ConfigError)."""
     fields = quantization_fields(texts, folder)
     refuse_unknown(fields, _KNOWN)
     key = "packing_format" if "packing_format" in fields.values else "backend"

@@ -1,7 +1,7 @@
-"""Weights of AutoAWQ ("gemm" layout): 4 bits, integers [in, out / 8] with eight neighbouring outputs in a word.
+"""Reads weights of AutoAWQ ("gemm" layout): 4 bits, integers [in, out / 8] with eight neighbouring outputs in a word.
 
-The outputs of a word lie in the order 0, 2, 4, 6, 1, 3, 5, 7, lowest bits first. AutoAWQ and GPTQModel compute
-(n - zero) * scale in the dtype of the scales, which is float16 in all released files.
+The outputs in a word have the order 0, 2, 4, 6, 1, 3, 5, 7, lowest bits first. AutoAWQ and GPTQModel compute
+`(n - zero) * scale` in the dtype of the scales, which is float16 in all released files.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from qwen3cpu.checkpoint.readers.quantized_folder import OpenMatrix, QuantizedFo
 from qwen3cpu.checkpoint.readers.tensor_files import TensorFiles
 
 _PLACE_OF: Final = (0, 4, 1, 5, 2, 6, 3, 7)
-"""Output within a word -> which of the word's fields it is."""
+"""Output within a word -> its 4-bit field, counted from the lowest bits."""
 _OUTPUTS: Final = 8
 _LAYOUT_KEYS: Final = ("version", "format", "checkpoint_format")
 _KNOWN: Final = {
     *("quant_method", "method", "bits", "w_bit", "group_size", "q_group_size", "zero_point", *_LAYOUT_KEYS),
     *("pack_dtype", "modules_to_not_convert"),
-    # How a file was made, or how another engine runs it:
+    # How the file was made, or how another engine runs it:
     *("backend", "do_fuse", "modules_to_fuse", "fuse_max_seq_len", "exllama_config", "meta", "desc_act", "sym"),
     *("lm_head", "damp_percent", "tokenizer", "dataset", "model_seqlen", "block_name_to_quantize", "batch_size"),
     *("act_group_aware", "true_sequential", "module_name_preceding_first_block", "modules_in_block_to_quantize"),
@@ -35,7 +35,7 @@ _KNOWN: Final = {
 
 
 def open_awq(folder: Path, texts: ModelTexts) -> QuantizedFolder:
-    """Open a folder by AutoAWQ, or by GPTQModel with AWQ. Raises CheckpointError (ConfigError)."""
+    """Open a folder written by AutoAWQ, or by GPTQModel with AWQ. Raises CheckpointError (ConfigError)."""
     fields = quantization_fields(texts, folder)
     refuse_unknown(fields, _KNOWN)
     for key in _LAYOUT_KEYS:
@@ -53,7 +53,7 @@ def _group_size(fields: Fields) -> int | None:
 
 
 def open_awq_matrix(size: int | None) -> OpenMatrix:
-    """Opens matrices with groups of this size, None for whole rows."""
+    """Return a function that opens matrices with groups of this size; None: whole rows."""
 
     def open_matrix(tensors: TensorFiles, module: str, shape: tuple[int, int]) -> StoredMatrix | None:
         return AwqMatrix(tensors, module, shape, size) if f"{module}.qweight" in tensors else None
@@ -78,7 +78,7 @@ class AwqMatrix(ColumnGroups):
 
 
 def _fields(words: NDArray[Any], first: int, last: int) -> NDArray[np.uint8]:
-    """Outputs [first, last) of int32 [n, out / 8], by outputs: uint8 [last - first, n]."""
+    """Unpack outputs [first, last) of int32 words [n, out / 8]: uint8 [last - first, n]."""
     start, stop = first // _OUTPUTS, -(-last // _OUTPUTS)
     turned = np.ascontiguousarray(words[:, start:stop].T).view(np.uint32)
     outputs = np.empty((stop - start, _OUTPUTS, len(words)), np.uint8)

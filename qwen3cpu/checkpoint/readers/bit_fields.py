@@ -1,6 +1,6 @@
-"""Numbers of 2 to 8 bits that lie behind one another in a run of bits, lowest bit first, as every library packs them.
+"""Unpacks numbers of 2 to 8 bits that follow one another in a run of bits, lowest bit first.
 
-An int32 in a little-endian file is four such bytes, so words need no other treatment than bytes.
+All libraries pack numbers in this way. An int32 in a little-endian file is four such bytes, so words are read as bytes.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 
 def unpack_fields(packed: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint8]:
-    """The numbers in the runs of bits along the last axis.
+    """Unpack the numbers in the runs of bits along the last axis.
 
     Args:
-        packed: uint8 [..., bytes], at least `count * bits` bits each.
-        bits: of a number, 2 to 8.
-        count: of numbers in each run.
+        packed: uint8 [..., bytes]. Each run has at least `count * bits` bits.
+        bits: bits of a number, 2 to 8.
+        count: numbers in each run.
 
     Returns:
         uint8 [..., count].
@@ -27,7 +27,7 @@ def unpack_fields(packed: NDArray[np.uint8], bits: int, count: int) -> NDArray[n
         for place in range(8 // bits):
             split[..., place] = (packed >> np.uint8(place * bits)) & np.uint8((1 << bits) - 1)
         return split.reshape(*packed.shape[:-1], -1)[..., :count]
-    # Eight numbers are `bits` bytes: read as one integer.
+    # Eight numbers are `bits` bytes, which are read as one integer.
     runs = -(-count // 8)
     padded = np.zeros((*packed.shape[:-1], runs * bits), np.uint8)
     size = min(packed.shape[-1], runs * bits)
@@ -42,5 +42,5 @@ def unpack_fields(packed: NDArray[np.uint8], bits: int, count: int) -> NDArray[n
 
 
 def word_bytes(words: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """The bytes of integers [..., n], in the order of a little-endian file: uint8 [..., n * size]."""
+    """Return the bytes of integers [..., n], in the order of a little-endian file: uint8 [..., n * size]."""
     return np.ascontiguousarray(words).view(np.uint8)

@@ -1,9 +1,13 @@
-"""Folders of bitsandbytes: 4-bit codes (nf4, fp4) in blocks of a flat matrix, or int8 with a scale for each row.
+"""Reads folders of bitsandbytes: 4-bit codes (nf4, fp4) in blocks of a flat matrix, or int8 with a scale for each row.
 
-4 bits: two codes a byte, the first in the high half. A weight is code * absmax in float32, rounded to the dtype that
-the matrix had. With double quantization absmax is itself in 8-bit codes: code * nested absmax, then + offset, each
-rounded to float32. int8: n * scale, then * 1/127, each rounded to float32. Blocks run on from row to row; version
-0.50.2 of the library reads matrices whose rows are no whole blocks wrongly on CPUs, and rightly elsewhere.
+4 bits: a byte has two codes, the first in the high half. A weight is `code * absmax` in float32, rounded to the
+original dtype of the matrix. With double quantization absmax itself is stored as 8-bit codes. It is
+`code * nested absmax`, then `+ offset`, each rounded to float32.
+
+int8: a weight is `n * scale`, then `* 1/127`, each rounded to float32.
+
+A block may continue in the next row. On CPUs, version 0.50.2 of the library misreads matrices whose rows are not whole
+blocks; on other devices it reads them correctly.
 """
 
 from __future__ import annotations
@@ -28,17 +32,17 @@ _KINDS: Final = ("nf4", "fp4")
 _KNOWN: Final = {
     *("quant_method", "load_in_4bit", "load_in_8bit", "_load_in_4bit", "_load_in_8bit", "bnb_4bit_quant_type"),
     *("bnb_4bit_use_double_quant", "bnb_4bit_quant_storage", "bnb_4bit_compute_dtype", "llm_int8_skip_modules"),
-    # How another engine runs it.
+    # How another engine runs the model.
     *("llm_int8_threshold", "llm_int8_enable_fp32_cpu_offload", "llm_int8_has_fp16_weight"),
 }
 _DTYPES: Final = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 _STORAGES: Final = ("U8", "I8", "BF16", "F16", "F32")
-"""Dtypes that codes may be disguised as."""
+"""Dtypes that a tensor of codes may claim to have (bnb_4bit_quant_storage)."""
 _STATE_KEYS: Final = {
     *("quant_type", "blocksize", "dtype", "shape", "nested_blocksize", "nested_dtype", "nested_offset"),
 }
 _ROW_ORDER: Final = 0
-"""The weight_format of int8 in rows; other numbers are tilings for certain GPUs."""
+"""The weight_format of int8 in row order. Other numbers are tilings for certain GPUs."""
 
 
 def open_bitsandbytes(folder: Path, texts: ModelTexts) -> QuantizedFolder:
@@ -84,7 +88,7 @@ class CodedMatrix(StoredMatrix):
             tensors.check(self._absmax, (self._blocks,), ("F32",))
 
     def _read_state(self, name: str, kind: str, shape: tuple[int, int]) -> Fields:
-        """The JSON object in a tensor of bytes."""
+        """Read the JSON object in a tensor of bytes."""
         where = self._tensors.where(name)
         entry = self._tensors.entry(name)
         if entry.dtype != "U8" or len(entry.shape) != 1:
@@ -109,7 +113,7 @@ class CodedMatrix(StoredMatrix):
         self.parts += (Part(self._nested_absmax, False), Part(self._nested_codes, False))
 
     def _absmax_of(self, first: int, last: int) -> NDArray[np.float32]:
-        """float32 of blocks [first, last)."""
+        """Return the absmax of blocks [first, last), float32."""
         if not self._nested:
             return self._tensors.finite_part(self._absmax, np.s_[first:last])
         codes = np.take(self._tensors.finite(self._nested_codes), self._tensors.array(self._absmax)[first:last])

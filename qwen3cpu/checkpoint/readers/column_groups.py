@@ -1,6 +1,6 @@
 """Matrices that GPTQ and AWQ store by columns: integers [in, out], with a scale and a zero for each group of inputs.
 
-A weight is scale * (n - zero). n - zero is an integer and exact; the product is rounded once, to the scales' dtype.
+A weight is `scale * (n - zero)`. The difference is an exact integer; the product is rounded once, to the scales' dtype.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def affine(
     group_of: NDArray[np.intp] | None,
     dtype: str,
 ) -> NDArray[np.float32]:
-    """Weights: scale * (n - zero), rounded to `dtype`.
+    """Return the weights `scale * (n - zero)`, rounded to `dtype`: float32 [rows, cols].
 
     Args:
         numbers: [rows, cols].
         zeros: whole numbers [rows, groups].
         scales: [rows, groups].
-        group_of: the group of each column, intp [cols]; None: groups are of equal size and follow one another.
+        group_of: the group of each column, intp [cols]; None: groups have equal size and follow one another.
         dtype: of safetensors.
     """
     rows, cols = numbers.shape
@@ -48,7 +48,7 @@ def affine(
 
 
 class ColumnGroups(StoredMatrix):
-    """A matrix of `qweight`, `qzeros` and `scales`. A row of ours is a column of theirs."""
+    """A matrix of `qweight`, `qzeros` and `scales`. Its rows are the columns of these tensors."""
 
     def __init__(
         self, tensors: TensorFiles, module: str, shape: tuple[int, int], *, bits: int, group_size: int | None
@@ -74,7 +74,7 @@ class ColumnGroups(StoredMatrix):
         tensors.check(self.scales, (self.count, outputs), FLOATS)
 
     def words(self, count: int, what: str) -> int:
-        """int32 that this many numbers fill."""
+        """Return the number of int32 that `count` numbers fill."""
         if count * self.bits % 32:
             raise CheckpointError(
                 f"{self.tensors.where(self.qweight)}: expected {what} that fill whole 32-bit words, found {count} "
@@ -87,14 +87,14 @@ class ColumnGroups(StoredMatrix):
 
     @abstractmethod
     def numbers(self, first: int, last: int) -> NDArray[np.uint8]:
-        """uint8 [rows, in] of our rows [first, last)."""
+        """Return the numbers of rows [first, last), uint8 [rows, in]."""
 
     @abstractmethod
     def zeros(self, first: int, last: int) -> NDArray[np.float32]:
-        """float32 [rows, groups]."""
+        """Return the zeros of rows [first, last), float32 [rows, groups]."""
 
     def scales_of(self, first: int, last: int) -> NDArray[np.float32]:
-        """float32 [rows, groups]."""
+        """Return the scales of rows [first, last), float32 [rows, groups]."""
         return np.ascontiguousarray(self.tensors.finite_part(self.scales, np.s_[:, first:last]).T)
 
     def rows(self, first: int, last: int) -> NDArray[np.float32]:

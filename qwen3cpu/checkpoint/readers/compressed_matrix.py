@@ -1,7 +1,7 @@
 """A matrix of compressed-tensors in the format "pack-quantized": integers of 2 to 8 bits in words, row by row.
 
-Integers are stored with 2 ** (bits - 1) added, and zeros too, which are packed along the rows. The library computes
-(n - zero) * scale in the dtype of the scales.
+Integers and zeros are stored with `2 ** (bits - 1)` added; zeros are packed along the rows. The library computes
+`(n - zero) * scale` in the dtype of the scales.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qwen3cpu.errors import CheckpointError
 
 
 class CompressedMatrix(StoredMatrix):
-    """weight_packed, weight_scale, weight_shape and, in some files, weight_zero_point and weight_g_idx."""
+    """A matrix of weight_packed, weight_scale, weight_shape and, in some files, weight_zero_point and weight_g_idx."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class CompressedMatrix(StoredMatrix):
         self.group_size: int | None = size if self._group_of is None else None
 
     def _order(self, name: str, groups: int, size: int) -> NDArray[np.intp] | None:
-        """The group of each column; None where they follow one another, which -1 in all places says too."""
+        """Read the group of each column. None: groups follow one another, as they also do if all entries are -1."""
         cols = self._shape[1]
         self._tensors.check(name, (cols,), ("I32", "I64"))
         if (self._tensors.array(name) == -1).all():
@@ -71,7 +71,7 @@ class CompressedMatrix(StoredMatrix):
         return None if np.array_equal(order, np.arange(cols) // size) else order
 
     def _zeros_of(self, first: int, last: int) -> NDArray[np.float32]:
-        """float32 [rows, groups]."""
+        """Return the zeros of rows [first, last), float32 [rows, groups or 1]."""
         if self._zeros is None:
             return np.full((last - first, 1), 1 << (self.bits - 1), np.float32)
         start, stop = first // 32, -(-last // 32)  # 32 numbers are whole words
@@ -81,7 +81,7 @@ class CompressedMatrix(StoredMatrix):
         return np.ascontiguousarray(numbers[:, first - start * 32 : last - start * 32].T).astype(np.float32)
 
     def _read(self, first: int, last: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
-        """(integers [rows, cols], zeros [rows, groups], scales [rows, groups])."""
+        """Read (integers [rows, cols], zeros [rows, groups], scales [rows, groups]) of rows [first, last)."""
         numbers = packed_rows(self._tensors, self._packed, self.bits, self._shape[1], first, last)
         scales = self._tensors.finite_part(self._scale, np.s_[first:last])
         return numbers, np.broadcast_to(self._zeros_of(first, last), scales.shape), scales

@@ -1,7 +1,7 @@
-"""Folders of llm-compressor (quant_method "compressed-tensors"): W4A16, W8A16, W8A8 and FP8.
+"""Reads folders of llm-compressor (quant_method "compressed-tensors"): W4A16, W8A16, W8A8 and FP8.
 
-`config_groups` has schemes and says which modules each is for; how activations are rounded is for engines that do. The
-library computes (n - zero) * scale in the dtype of the scales.
+`config_groups` has schemes and the modules that each is for. Settings for rounding activations are ignored. The library
+computes `(n - zero) * scale` in the dtype of the scales.
 """
 
 from __future__ import annotations
@@ -32,22 +32,25 @@ from qwen3cpu.errors import CheckpointError
 _FORMATS: Final = ("pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "dense", None)
 _KNOWN: Final = {
     *("quant_method", "format", "config_groups", "ignore", "quantization_status", "sparsity_config"),
-    # How a file was made; what other engines round the KV cache to.
+    # How the file was made; how other engines round the KV cache.
     *("global_compression_ratio", "version", "kv_cache_scheme"),
 }
 _SCHEME: Final = {"targets", "weights", "input_activations", "output_activations", "format"}
 _WEIGHTS: Final = {
     *("num_bits", "type", "symmetric", "group_size", "strategy", "block_structure"),
-    # The tensors show these, or nothing but the making depends on them.
+    # The tensors show these, or only the making of the file depends on them.
     *("actorder", "dynamic", "observer", "observer_kwargs", "scale_dtype", "zp_dtype"),
 }
 _EXPRESSION: Final = "re:"
 _CLASSES: Final = {EMBEDDING.removesuffix(".weight"): "Embedding"}
-"""Module -> its class, where that is not Linear."""
+"""Module -> its class, for modules that are not Linear."""
 
 
 class Scheme(NamedTuple):
-    """How the weights of some modules are stored. block: (rows, columns) of a scale; None: for whole rows, or one."""
+    """How the weights of some modules are stored.
+
+    block: (rows, columns) that share a scale; None: a scale for each row, or one for the whole matrix.
+    """
 
     source: str
     targets: list[str]
@@ -81,7 +84,7 @@ def open_compressed_tensors(folder: Path, texts: ModelTexts) -> QuantizedFolder:
 
 
 def _open(tensors: TensorFiles, module: str, shape: tuple[int, int], scheme: Scheme) -> StoredMatrix:
-    """A matrix of a scheme; what the tensors are not is refused."""
+    """Open a matrix that is stored by a scheme. Raises CheckpointError when its tensors do not fit the scheme."""
     packed, plain, zeros = (f"{module}.{part}" for part in ("weight_packed", "weight", "weight_zero_point"))
     if packed in tensors:
         if scheme.kind != "int" or (scheme.block is not None and scheme.block[0] != 1):
@@ -124,7 +127,7 @@ def _scheme(fields: Fields) -> Scheme:
 
 
 def _block(fields: Fields) -> tuple[int, int]:
-    """block_structure: [rows, columns], or a text such as "128x128"."""
+    """Read block_structure: [rows, columns], or a text such as "128x128"."""
     value: Any = fields.values.get("block_structure")
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,6}x[0-9]{1,6}", value):
         value = [int(each) for each in value.split("x")]
@@ -134,9 +137,9 @@ def _block(fields: Fields) -> tuple[int, int]:
 
 
 def _scheme_of(module: str, schemes: list[Scheme], where: str) -> Scheme:
-    """The scheme of a module: by its name, else by a regular expression, else by its class.
+    """Find the scheme of a module: by its name, else by a regular expression, else by its class.
 
-    With one scheme there is nothing to choose. Raises CheckpointError when none is for it.
+    A single scheme is used for every module. Raises CheckpointError when no scheme fits.
     """
     if len(schemes) == 1:
         return schemes[0]

@@ -1,4 +1,4 @@
-"""What a folder holds in the place of a model: an adapter, weights in another format, a file to be passed itself."""
+"""Tells what a folder holds instead of a model: an adapter, weights in another format, or a file to pass itself."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_no_adapter(folder: Path) -> None:
         data = read_file(folder / "adapter_config.json")
         base = None if data is None else parse_object(data, found).get("base_model_name_or_path")
     except CheckpointError:
-        pass  # the message only has less to say
+        pass  # the message is only less detailed
     of = f" of {brief(base)}" if isinstance(base, str) else ""
     raise CheckpointError(
         f"{folder}: expected a whole model, found the adapter{of} ({found}); merge it into its model first "
@@ -40,7 +40,7 @@ def check_no_adapter(folder: Path) -> None:
 
 
 def describe_other_weights(folder: Path) -> str:
-    """What a folder without model.safetensors holds: its files, and what to do about those that are known."""
+    """Describe what a folder without model.safetensors holds: its files, or advice if their kind is known."""
     try:
         names = sorted(path.name for path in folder.iterdir())
     except OSError as reason:

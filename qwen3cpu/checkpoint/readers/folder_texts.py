@@ -1,4 +1,4 @@
-"""The texts of a model folder in Hugging Face layout: configuration, tokenizer, chat template."""
+"""Reads the texts of a model folder in Hugging Face layout: configuration, tokenizer, chat template."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qwen3cpu.errors import CheckpointError
 
 
 def read_folder_config(folder: Path, quant_methods: Collection[str | None] = ()) -> ModelConfig:
-    """The configuration of a model folder, which may have no other file.
+    """Read the configuration of a model folder, which may have no other file.
 
     quant_methods: as for `ModelConfig.from_dict`. Raises CheckpointError (ConfigError).
     """
@@ -26,7 +26,7 @@ def read_folder_config(folder: Path, quant_methods: Collection[str | None] = ())
 
 
 def read_folder_texts(folder: Path, quant_methods: Collection[str | None] = ()) -> ModelTexts:
-    """The texts of a model folder.
+    """Read the texts of a model folder.
 
     quant_methods: as for `ModelConfig.from_dict`. Raises CheckpointError (ConfigError for config.json).
     """

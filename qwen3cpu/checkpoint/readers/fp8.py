@@ -1,8 +1,9 @@
-"""FP8 weights of Qwen, AutoFP8 and transformers (quant_method "fp8"): 8-bit floats with a scale for each block.
+"""Reads FP8 weights of Qwen, AutoFP8 and transformers (quant_method "fp8"): 8-bit floats with a scale for each block.
 
-Qwen's files have a scale for 128 x 128 weights, `weight_scale_inv`; it multiplies in spite of its name. transformers
-multiplies in float32 and rounds to the dtype of the scales (bfloat16 in Qwen's files); bfloat16 where scales are powers
-of two. `activation_scheme` says how other engines round activations; the engine has its own way.
+Qwen's files have a scale for 128 x 128 weights, `weight_scale_inv`, which multiplies in spite of its name. The library
+transformers multiplies in float32 and rounds to the dtype of the scales, which is bfloat16 in Qwen's files. If the
+scales are powers of two, it rounds to bfloat16. `activation_scheme` tells how other engines round activations, and is
+ignored.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def open_fp8(folder: Path, texts: ModelTexts) -> QuantizedFolder:
         name = f"{module}.weight"
         found = [each for part in _SCALES if (each := f"{module}.{part}") in tensors]
         if name not in tensors or tensors.entry(name).dtype not in FP8:
-            return None  # a scale beside it is refused as a tensor that does not belong to the model
+            return None  # if a scale lies beside it, QuantizedFolder refuses that tensor
         if len(found) != 1:
             raise CheckpointError(
                 f"{tensors.where(name)}: expected one tensor {' or '.join(_SCALES)} beside it, found "
@@ -55,7 +56,7 @@ def open_fp8(folder: Path, texts: ModelTexts) -> QuantizedFolder:
 
 
 def _block(fields: Fields) -> tuple[int, int] | None:
-    """weight_block_size: (rows, columns)."""
+    """Read weight_block_size: (rows, columns)."""
     value = fields.values.get("weight_block_size")
     if value is None:
         return None

@@ -1,6 +1,6 @@
-"""The values of blocks of weights in a GGUF file: as float32, and of some types as groups of numbers.
+"""Decodes blocks of weights in a GGUF file to float32 and, for some types, to groups of numbers.
 
-The package `gguf` decodes all types but two that it does not know yet, Q1_0 and Q2_0.
+The package `gguf` decodes all types except Q1_0 and Q2_0, which it does not know.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from qwen3cpu.checkpoint.weight_source import Groups
 from qwen3cpu.errors import ArgumentError
 
 PLAIN: Final[dict[str, np.dtype[Any]]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-"""Types whose rows are numbers; those of BF16 are the upper halves of float32."""
+"""Types that are not quantized. Numbers in BF16 are the upper halves of float32."""
 _BLOCK_BYTES: Final = {name: size for name, _, size in BLOCKS.values()}
 
 Bytes = NDArray[np.uint8]
@@ -25,9 +25,9 @@ Floats = NDArray[np.float32]
 
 
 def dequantize(stored: Bytes, kind: str, path: Path) -> Floats:
-    """float32 [rows, cols] of rows in blocks.
+    """Decode rows of blocks to float32 [rows, cols].
 
-    Raises ArgumentError when the package `gguf` is not installed or too old; path: of the file, for the message.
+    path: of the file, for messages. Raises ArgumentError when the package `gguf` is not installed or is too old.
     """
     if kind in _OWN:
         groups = read_groups(stored, kind)
@@ -51,11 +51,11 @@ def dequantize(stored: Bytes, kind: str, path: Path) -> Floats:
     return np.ascontiguousarray(decoded, dtype=np.float32)
 
 
-# Groups: w = scale * n + minimum with sixteen evenly spaced levels at most
+# Groups: w = scale * n + minimum, with at most sixteen evenly spaced levels
 
 
 def read_groups(stored: Bytes, kind: str) -> Groups:
-    """Rows in blocks of a type in GROUP_SIZES as they are stored; w = scale * n + minimum is exactly `dequantize`'s."""
+    """Read rows of a type in GROUP_SIZES as groups. `scale * n + minimum` is exactly what `dequantize` returns."""
     blocks = stored.reshape(-1, _BLOCK_BYTES[kind])
     numbers, scales, minimums = _GROUPED[kind].read(blocks)
     rows = len(stored)
@@ -64,12 +64,12 @@ def read_groups(stored: Bytes, kind: str) -> Groups:
 
 
 def _half(blocks: Bytes, at: int) -> Floats:
-    """The float16 at byte `at` of every block: float32 [blocks, 1]."""
+    """Read the float16 at byte `at` of every block: float32 [blocks, 1]."""
     return np.ascontiguousarray(blocks[:, at : at + 2]).view("<f2").astype(np.float32)
 
 
 def _fields(packed: Bytes, bits: int) -> Bytes:
-    """[..., n] bytes -> [..., 8 / bits, n] numbers, the lowest bits first."""
+    """Unpack bytes [..., n] to numbers [..., 8 / bits, n], the lowest bits first."""
     shifts = np.arange(0, 8, bits, dtype=np.uint8)[:, None]
     numbers: Bytes = packed[..., None, :] >> shifts & np.uint8((1 << bits) - 1)
     return numbers
@@ -85,7 +85,7 @@ def _q4_1(blocks: Bytes) -> tuple[Bytes, Floats, Floats]:
 
 
 def _q4_k(blocks: Bytes) -> tuple[Bytes, Floats, Floats]:
-    """Eight groups of 32: six bits each of scale and minimum in 12 bytes, and four runs of 64 weights."""
+    """Decode Q4_K: eight groups of 32 in four runs of 64 weights; scales and minimums of six bits in 12 bytes."""
     low, middle, high = blocks[:, 4:8], blocks[:, 8:12], blocks[:, 12:16]
     scales = np.concatenate([low & 63, high & 15 | low >> 6 << 4], 1)
     minimums = np.concatenate([middle & 63, high >> 4 | middle >> 6 << 4], 1)
@@ -113,7 +113,7 @@ def _tq2_0(blocks: Bytes) -> tuple[Bytes, Floats, Floats]:
 
 
 class _Grouped(NamedTuple):
-    """A type whose weights stand in groups of evenly spaced levels.
+    """A type that is quantized in groups of evenly spaced levels.
 
     columns: of a group. bits: of a number. read: blocks -> numbers, scales, minimums, in the order of the weights.
     """

@@ -1,4 +1,4 @@
-"""Metadata of a GGUF file that changes what a model computes: honoured, or refused by name.
+"""Checks the metadata of a GGUF file that changes what a model computes: it is honoured, or refused by name.
 
 The meaning of each key is llama.cpp's (src/llama-arch.cpp, src/llama-model.cpp, src/llama-context.cpp).
 """
@@ -22,7 +22,7 @@ _ARCHITECTURES: Final = (DENSE, WITH_EXPERTS)
 
 
 def architecture(fields: Fields) -> str:
-    """The architecture of a file, with which its keys begin. Raises ConfigError for one that cannot be run."""
+    """Return the architecture of a file, which is the prefix of its keys. Raises ConfigError for an unsupported one."""
     found = fields.text("general.architecture")
     if found not in _ARCHITECTURES:
         raise fields.fail("general.architecture", "'qwen3' (the dense Qwen3 models) or 'qwen3moe' (those with experts)")
@@ -42,7 +42,7 @@ _READ: Final = {
     *("attention.layer_norm_rms_epsilon", "rope.freq_base", "rope.scaling.type", "rope.scaling.attn_factor"),
     *(f"rope.scaling.{key}" for key in _ROPE_KEYS),
 }
-"""What gguf_texts.py and `rope_scaling` read."""
+"""Keys that gguf_texts.py and `rope_scaling` read."""
 _HARMLESS: Final = {
     "vocab_size",
     "pooling_type",
@@ -50,12 +50,12 @@ _HARMLESS: Final = {
     "tensor_data_layout",
     "classifier.output_labels",
 }
-"""They say something about a model, and change nothing about what it computes."""
+"""Keys that describe a model and do not change what it computes."""
 _STRICT: Final = ("rope.", "attention.")
-"""An unknown key of these parts is refused. Others are named in the log."""
+"""Unknown keys with these prefixes are refused. Other unknown keys are named in the log."""
 
 Neutral = Callable[[Any, Fields, int], bool]
-"""neutral(value, fields, head_dim): whether a value changes nothing."""
+"""neutral(value, fields, head_dim) tells whether a value has no effect."""
 
 
 def _equal(*values: float) -> Neutral:
@@ -104,7 +104,7 @@ _NO_EXPERTS: Final = (_equal(0), "0 (general.architecture says 'qwen3', the dens
 
 
 def check_keys(fields: Fields, head_dim: int) -> None:
-    """Refuse what would change the model without being computed. Raises ConfigError naming the key."""
+    """Raise ConfigError, which names the key, for metadata that changes the model in a way that is not supported."""
     of_model = architecture(fields)
     prefix = f"{of_model}."
     known = dict(_MUST_BE)
@@ -125,7 +125,7 @@ def check_keys(fields: Fields, head_dim: int) -> None:
 
 
 def rope_scaling(fields: Fields) -> dict[str, Any] | None:
-    """rope_scaling of config.json for keys such as qwen3.rope.scaling.factor; None for none."""
+    """Make rope_scaling of config.json from keys such as qwen3.rope.scaling.factor; None: no scaling."""
     prefix = f"{architecture(fields)}.rope.scaling."
     kind = fields.text(prefix + "type", None)
     factor = fields.optional_number(prefix + "factor", 0.0, 65536.0)
@@ -141,7 +141,7 @@ def rope_scaling(fields: Fields) -> dict[str, Any] | None:
         ours: fields.values[prefix + theirs] for theirs, ours in _ROPE_KEYS.items() if prefix + theirs in fields.values
     }
     if kind == "yarn" and attention and factor and factor >= 1:
-        # llama.cpp multiplies its own factor with this one; config.json's attention_factor is the product.
+        # llama.cpp multiplies its own factor by this one; attention_factor in config.json is the product.
         known["attention_factor"] = attention * (0.1 * math.log(factor) + 1.0)
     return {"rope_type": kind, **known}
 
@@ -155,11 +155,11 @@ _SAMPLING_KEYS: Final = {
     "penalty_repeat": "repetition_penalty",
 }
 _SAMPLING_PARTS: Final = ("xtc_threshold", "mirostat_tau", "mirostat_eta")
-"""They do nothing without xtc_probability and mirostat."""
+"""Settings that have no effect without xtc_probability and mirostat."""
 
 
 def sampling_defaults(metadata: dict[str, Any], source: str) -> dict[str, Any]:
-    """The keys of generation_config.json for general.sampling.*; the log names what our sampling does not have."""
+    """Make generation_config.json from general.sampling.*. The log names settings that are not supported."""
     found: dict[str, Any] = {}
     for key, value in metadata.items():
         name = key.removeprefix(_SAMPLING_PREFIX)
@@ -168,10 +168,10 @@ def sampling_defaults(metadata: dict[str, Any], source: str) -> dict[str, Any]:
         if name in _SAMPLING_KEYS:
             found[_SAMPLING_KEYS[name]] = _shortest(value)
         elif value != 0:  # xtc_probability and mirostat are off then
-            _logger.warning("%s: leaving out %s = %r, which is not supported", source, key, value)
+            _logger.warning("%s: ignoring %s = %r, which is not supported", source, key, value)
     return found
 
 
 def _shortest(value: object) -> object:
-    """The shortest number of which a float32 is the nearest: 0.6 for what float32 makes of 0.6."""
+    """Return the shortest decimal number that rounds to this float32: 0.6 instead of 0.6000000238418579."""
     return float(str(np.float32(value))) if isinstance(value, float) else value

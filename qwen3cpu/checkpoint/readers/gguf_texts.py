@@ -1,6 +1,6 @@
-"""The texts of a Qwen3 model in a GGUF file: configuration, tokenizer and template, in the form that a folder has.
+"""Converts the texts of a Qwen3 model in a GGUF file (configuration, tokenizer, template) to a model folder's files.
 
-Names of metadata are those that llama.cpp's converter writes for the architectures "qwen3" and "qwen3moe".
+The metadata keys are those that llama.cpp's converter writes for the architectures "qwen3" and "qwen3moe".
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from qwen3cpu.errors import CheckpointError, ConfigError
 
 _LAST, _RANK = 3, 4  # kinds of pooling
 CLASSIFIER: Final = "cls.output.weight"
-"""The head of a reranker: rows for yes and no."""
+"""The head of a reranker, with a row each for yes and no."""
 _ENDS: Final = ("<|im_end|>", "<|endoftext|>")
 
 
 def read_gguf_config(file: GgufModel) -> ModelConfig:
-    """The configuration of a model. Raises ConfigError for another architecture and for numbers that cannot be."""
+    """Read the configuration of a model. Raises ConfigError for another architecture and for invalid values."""
     return ModelConfig.from_dict(_config(file), str(file.path))
 
 
 def read_gguf_texts(file: GgufModel) -> ModelTexts:
-    """Everything of a model but its weights, in the form of a folder's files. Raises CheckpointError (ConfigError)."""
+    """Read everything except the weights, in the form of a folder's files. Raises CheckpointError (ConfigError)."""
     tokens = Tokens(file)
     generation = sampling_defaults(file.metadata, str(file.path))
     # A GGUF file names one end token; the authors' generation_config.json names both of these.
@@ -59,7 +59,7 @@ def read_gguf_texts(file: GgufModel) -> ModelTexts:
 
 
 def _purpose(file: GgufModel) -> Purpose:
-    """What the model was made for, by its kind of pooling: none, mean, cls, last or rank."""
+    """Find out what the model was made for from its kind of pooling: none, mean, cls, last or rank."""
     fields = Fields(file.metadata, str(file.path), ConfigError)
     key = f"{architecture(fields)}.pooling_type"
     pooling = fields.optional_integer(key, -1, 1 << 30)
@@ -73,10 +73,10 @@ def _purpose(file: GgufModel) -> Purpose:
 
 
 def _config(file: GgufModel) -> dict[str, Any]:
-    """config.json for the metadata."""
+    """Make config.json from the metadata."""
     values = file.metadata
     fields = Fields(values, str(file.path), ConfigError)
-    # First of all: an adapter has the keys of its model.
+    # Checked first, because an adapter also has the keys of its model.
     if values.get("general.type", "model") != "model":
         raise fields.fail("general.type", "'model' (merge an adapter into its model first)")
     prefix = f"{architecture(fields)}."
@@ -113,7 +113,7 @@ def _config(file: GgufModel) -> dict[str, Any]:
 
 
 def _kind_of_layers(file: GgufModel, fields: Fields, prefix: str) -> dict[str, Any]:
-    """What config.json says of experts. llama.cpp scales the weights of the chosen ones to add up to 1."""
+    """Make the keys for experts. llama.cpp always scales the weights of the chosen experts to add up to 1."""
     if prefix != f"{WITH_EXPERTS}.":
         return {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}
     router = ROWS[ROUTER].gguf

@@ -1,4 +1,4 @@
-"""The tokenizer of a model in a GGUF file, as the tokenizer.json that a folder would have held."""
+"""Converts the tokenizer in a GGUF file to tokenizer.json."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5
 
 
 class Tokens:
-    """The vocabulary: `texts` by id, and those that are added tokens: `added`, id -> text."""
+    """The vocabulary of a GGUF file. texts: all tokens, by id. added: id -> text of the added tokens."""
 
     def __init__(self, file: GgufModel) -> None:
         self._fields = fields = Fields(file.metadata, str(file.path), CheckpointError)
@@ -45,17 +45,17 @@ class Tokens:
         return values
 
     def named_ids(self, role: str) -> set[int]:
-        """The id of "eos", "bos" or "padding", where there is one: -1 and 2**32 - 1 say that there is none."""
+        """Return the id of "eos", "bos" or "padding". The set is empty if the id is missing, -1 or 2**32 - 1."""
         id_ = as_whole(self._fields.values.get(f"tokenizer.ggml.{role}_token_id"))
         return {id_} if id_ is not None and 0 <= id_ < len(self.texts) else set()
 
     def tokenizer_config(self) -> dict[str, Any]:
-        """tokenizer_config.json."""
+        """Make tokenizer_config.json."""
         roles = {"eos_token": "eos", "bos_token": "bos", "pad_token": "padding"}
         return {token: self.texts[id_] for token, role in roles.items() for id_ in self.named_ids(role)}
 
     def tokenizer_json(self) -> dict[str, Any]:
-        """tokenizer.json: the vocabulary in the frame of its pre-tokenizer."""
+        """Make tokenizer.json from the vocabulary and its pre-tokenizer."""
         level = byte_level(use_regex=False)
         flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
         return {
@@ -79,8 +79,9 @@ class Tokens:
         }
 
     def _vocabulary(self) -> dict[str, int]:
-        """Text -> id of the normal tokens. Added tokens stand here too if their ids do not follow: those of a
-        tokenizer.json are counted on, unless the vocabulary has the text.
+        """Return text -> id of the normal tokens, and also of added tokens if their ids do not follow directly.
+
+        A reader of tokenizer.json numbers added tokens after the vocabulary, unless the vocabulary has their text.
         """
         ids = [id_ for id_, kind in enumerate(self._types) if kind == _NORMAL]
         if list(self.added) != list(range(len(ids), len(ids) + len(self.added))):

@@ -1,4 +1,4 @@
-"""The weights of a GGUF file, by the names of a Hugging Face checkpoint."""
+"""Reads the weights of a GGUF file by the names of a Hugging Face checkpoint."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def open_gguf(path: Path) -> OpenedModel:
     return OpenedModel(
         config=config,
         weights=weights,
-        # Making tokenizer.json takes longer than all else when the weights come from the cache.
+        # Deferred, because making tokenizer.json takes longer than all other steps when the weights are cached.
         read_texts=partial(_read_texts, file, weights),
         texts_in_fingerprint=True,
         preferred_quant=weights.preferred_quant(),
@@ -51,7 +51,7 @@ def _read_texts(file: GgufParts, weights: GgufWeights) -> ModelTexts:
 
 _WEIGHT: Final = ".weight"
 _SCALE: Final = ".scale"
-"""NAME.scale beside NAME.weight: the matrix is multiplied with it. NVFP4 has one."""
+"""NAME.scale beside NAME.weight multiplies the whole matrix. NVFP4 has one."""
 _INPUT_SCALE: Final = ".input_scale"
 """For engines that round activations to NVFP4."""
 
@@ -59,7 +59,7 @@ _INPUT_SCALE: Final = ".input_scale"
 class GgufWeights:
     """The tensors of a model in GGUF, checked against its configuration: a GroupSource.
 
-    Quantized matrices are handed out as float32, a run of rows at a time.
+    Quantized matrices are decoded to float32, a run of rows at a time.
     """
 
     def __init__(self, file: GgufParts, config: ModelConfig) -> None:
@@ -82,7 +82,7 @@ class GgufWeights:
             rows * cols * (PLAIN[self._type(name)].itemsize if self._is_plain(name) else 4)
             for name, (rows, cols) in self.matrices.items()
         )
-        """Bytes of the matrices as `rows` gives them."""
+        """Bytes of the matrices as `rows` returns them."""
 
     def _check(self, tensor: Tensor) -> None:
         found = self._file.tensors.get(tensor.gguf_name)
@@ -95,7 +95,7 @@ class GgufWeights:
             )
 
     def _read_scale(self, tensor: Tensor) -> np.float32 | None:
-        """What a matrix is multiplied with, None for nothing: one number of the file, or one for each copy."""
+        """Read the factor of a matrix; None: it has none. The file has one number, or one for each copy."""
         name = tensor.gguf_name.removesuffix(_WEIGHT) + _SCALE
         found = self._file.tensors.get(name)
         if found is None:
@@ -112,7 +112,7 @@ class GgufWeights:
         return scale
 
     def _is_plain(self, name: str) -> bool:
-        """Whether rows are handed out as they are stored."""
+        """Whether `rows` returns the stored numbers unchanged."""
         return self._type(name) in PLAIN and self._scales[name] is None
 
     def _stored(self, name: str) -> GgufTensor:
@@ -122,15 +122,15 @@ class GgufWeights:
         return self._stored(name).type
 
     def _first_row(self, name: str) -> int:
-        """The row of the file's tensor at which a tensor begins: not 0 for copies that lie behind one another."""
+        """Return the row of the file's tensor at which a tensor begins. Copies follow one another in it."""
         tensor = self._tensors[name]
         return 0 if tensor.copy is None else tensor.copy * tensor.shape[0]
 
     def preferred_quant(self) -> str:
-        """The quant that keeps what most weights of the layers have.
+        """Return the quant that keeps the precision of most weights in the layers.
 
-        Groups of sixteen levels are kept as they are. q8 takes all of Q8_0 and little less than all of the other types;
-        to round these to NARROW would cost as much once more. Weights that nobody has rounded may become NARROW.
+        Groups of sixteen levels are kept unchanged. q8 keeps Q8_0 exactly and loses little of the other types. Rounding
+        those to NARROW would double their loss. Weights that are not rounded yet may become NARROW.
         """
         sizes: Counter[str] = Counter()
         for name, (rows, cols) in self.matrices.items():
@@ -140,9 +140,9 @@ class GgufWeights:
         return sizes.most_common(1)[0][0]
 
     def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
-        """Rows [first, last) of a matrix: C-contiguous float32, float16, or uint16 with bfloat16 bits (a vector: one).
+        """Return rows [first, last) of a matrix: C-contiguous float32, float16, or uint16 with bfloat16 bits.
 
-        Raises ArgumentError when they are quantized and the package `gguf` is not installed.
+        A vector counts as one row. Raises ArgumentError when the package `gguf` is needed and not installed.
         """
         stored, kind, scale = self.stored_rows(name, first, last), self._type(name), self._scales[name]
         if kind not in PLAIN:
@@ -153,20 +153,20 @@ class GgufWeights:
         return values if scale is None else as_float32(values) * scale
 
     def stored_type(self, name: str) -> str | None:
-        """The type that a matrix is stored in, None for one that has a scale of its own beside it."""
+        """Return the type that a matrix is stored in; None: it has a separate scale."""
         return self._type(name) if self._scales[name] is None else None
 
     def stored_rows(self, name: str, first: int, last: int) -> NDArray[np.uint8]:
-        """Rows [first, last) of a matrix as they are stored: uint8 [rows, bytes of a row], a view of the file."""
+        """Return the stored bytes of rows [first, last): uint8 [rows, bytes of a row], a view of the file."""
         start = self._first_row(name)
         return self._file.rows(self._tensors[name].gguf_name, start + first, start + last)
 
     def group_size(self, name: str) -> int | None:
-        """Columns of a group; None for a matrix that is not in sixteen evenly spaced levels at most."""
+        """Return the columns of a group; None for a matrix that is not stored in at most sixteen even levels."""
         return GROUP_SIZES.get(self._type(name))
 
     def group_bits(self, name: str) -> int:
-        """Bits of a number in a group, where there are groups."""
+        """Return the bits of a number in a group, for a matrix with groups."""
         return GROUP_BITS.get(self._type(name), 0)
 
     def groups(self, name: str, first: int, last: int) -> Groups:
@@ -181,11 +181,11 @@ class GgufWeights:
         )
 
     def drop_rows(self, name: str, first: int, last: int) -> None:
-        """Take the pages of rows that are done out of this process's memory; they stay in the system's file cache."""
+        """Remove the pages of rows that will not be read again from this process's memory, not from the file cache."""
         self._advise("MADV_DONTNEED", name, first, last)
 
     def will_need(self, name: str) -> None:
-        """Let the system read a tensor ahead."""
+        """Ask the system to read a tensor ahead."""
         self._advise("MADV_WILLNEED", name, 0, prod(self._tensors[name].shape[:-1]))
 
     def _advise(self, option: str, name: str, first: int, last: int) -> None:
@@ -195,12 +195,12 @@ class GgufWeights:
         self._file.advise(option, self._tensors[name].gguf_name, begin + first * row_bytes, begin + last * row_bytes)
 
     def vector(self, name: str) -> NDArray[np.float32]:
-        """A norm weight or bias as float32, a copy. Raises CheckpointError when a value is not finite."""
+        """Return a norm weight or bias, a float32 copy. Raises CheckpointError when a value is not finite."""
         where = f"{self.path}: tensor {self._tensors[name].gguf_name}"
         return finite_float32(self.rows(name, 0, 1).reshape(-1), where)
 
     def score_head(self) -> NDArray[np.float32]:
-        """A reranker's own head, float32 [2, hidden_size], rows for yes and no: `cls.output.weight`."""
+        """Return a reranker's own head `cls.output.weight`, float32 [2, hidden_size]: rows for yes and no."""
         tensor = self._file.tensors[CLASSIFIER]
         where = f"{self.path}: tensor {CLASSIFIER}"
         if tensor.shape != (2, self._hidden_size):
@@ -211,11 +211,11 @@ class GgufWeights:
         return finite_float32(dequantize(stored, tensor.type, self.path), where)
 
     def files(self) -> dict[str, Path]:
-        """Name -> path of every weight file."""
+        """Return name -> path of every weight file."""
         return {file.path.name: file.path for file in self._file.files}
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over name, size, modification time and start of the files; see FolderWeights.fingerprint."""
+        """Return the SHA-256 (hex) over name, size, modification time and start of every file."""
         digest = hashlib.sha256()
         for path in self.files().values():
             status = path.stat()

@@ -1,12 +1,12 @@
-"""Weights of AutoGPTQ, GPTQModel, optimum and AutoRound: 2, 3, 4 or 8 bits, integers packed along the inputs.
+"""Reads weights of AutoGPTQ, GPTQModel, optimum and AutoRound: 2, 3, 4 or 8 bits, integers packed along the inputs.
 
-`qweight` is int32 [in * bits / 32, out]: each column is one run of bits. `qzeros` is int32 [groups, out * bits / 32],
-each row a run. `scales` is [groups, out]; `g_idx`, when there is one, has the group of each input, which
-`desc_act` scatters.
+`qweight` is int32 [in * bits / 32, out]; each column is one run of bits. `qzeros` is int32 [groups, out * bits / 32];
+each row is a run. `scales` is [groups, out]. The optional `g_idx` has the group of each input, which `desc_act`
+scatters.
 
-The makers compute scale * (n - zero) in the dtype of the scales (float16, or bfloat16). Version 1 of the format stores
-zero - 1; AutoGPTQ, which made it, reads (stored + 1) modulo 2 ** bits, and so does this file. Version 2 (`gptq_v2`)
-stores the zero itself.
+The makers compute `scale * (n - zero)` in the dtype of the scales (float16 or bfloat16). Version 1 of the format stores
+zero - 1. AutoGPTQ, its maker, reads `(stored + 1) % 2 ** bits`, and so does this module. Version 2 (`gptq_v2`) stores
+the zero itself.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _V1, _V2 = "gptq", "gptq_v2"
 _LAYOUT_KEYS: Final = ("checkpoint_format", "format")
 _READ: Final = {"quant_method", "method", "bits", "group_size", *_LAYOUT_KEYS, "pack_dtype", "dynamic"}
 _HARMLESS: Final = {
-    # The tensors show it.
+    # The tensors show these.
     *("desc_act", "sym", "lm_head", "modules_in_block_to_quantize", "modules_to_not_convert", "true_sequential"),
-    # How a file was made, or how another engine runs it.
+    # How the file was made, or how another engine runs it.
     *("damp_percent", "damp_auto_increment", "static_groups", "mse", "hyb_act", "act_group_aware", "meta", "dataset"),
     *("tokenizer", "model_name_or_path", "model_file_base_name", "batch_size", "block_name_to_quantize"),
     *("pad_token_id", "module_name_preceding_first_block", "use_cuda_fp16", "use_exllama", "disable_exllama"),
@@ -53,7 +53,7 @@ _QUANTIZED: Final = "+:"
 
 
 class Layout(NamedTuple):
-    """How a matrix is stored. group_size: None for whole rows. zero_offset: what is added to a stored zero."""
+    """How a matrix is stored. group_size: None: whole rows. zero_offset: number that is added to a stored zero."""
 
     bits: int
     group_size: int | None
@@ -77,7 +77,7 @@ def open_gptq(folder: Path, texts: ModelTexts) -> QuantizedFolder:
 
 
 def open_gptq_matrix(tensors: TensorFiles, module: str, shape: tuple[int, int], layout: Layout) -> StoredMatrix | None:
-    """A matrix of this layout; None where the module is not quantized. Raises CheckpointError."""
+    """Open a matrix of this layout; None: the module is not quantized. Raises CheckpointError."""
     return GptqMatrix(tensors, module, shape, layout) if f"{module}.qweight" in tensors else None
 
 
@@ -91,7 +91,7 @@ def _zero_offset(fields: Fields) -> int:
 
 
 class _Overrides:
-    """GPTQModel's `dynamic`: regular expressions of module names -> other settings. The first that matches counts."""
+    """GPTQModel's `dynamic`: regular expressions for module names -> other settings. The first match counts."""
 
     def __init__(self, fields: Fields, layout: Layout) -> None:
         rules = inner_fields(fields, "dynamic", fields.values.get("dynamic") or {}).values
@@ -111,7 +111,7 @@ class _Overrides:
         return pattern(text, inner.source), layout
 
     def layout(self, module: str) -> Layout:
-        """Of a module by its name."""
+        """Return the layout of a module."""
         return next((layout for rule, layout in self._rules if rule.match(module)), self._layout)
 
 
@@ -127,7 +127,7 @@ class GptqMatrix(ColumnGroups):
             self._read_order(name)
 
     def _read_order(self, name: str) -> None:
-        """The group of each input; an order that says nothing new is forgotten, so that `groups` stays possible."""
+        """Read the group of each input. The usual order is not kept, so that `groups` can be used."""
         order = group_order(self.tensors, name, self.shape[1], self.count)
         if self.group_size is None or not np.array_equal(order, np.arange(self.shape[1]) // self.group_size):
             self.group_of, self.group_size = order, None

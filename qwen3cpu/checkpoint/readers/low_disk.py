@@ -1,8 +1,8 @@
-"""A model folder for a disk that does not hold all of its weights beside the packed file.
+"""A model folder for a disk that cannot hold both its weights and the packed file.
 
-Its files are deleted one by one, each when none of its matrices will be read again. Those of a model on the hub are
-fetched one by one too, each when a tensor of it is read. The beginnings of all files, which say what is in them, are
-fetched before: so a wrong model is found at once.
+Each file is deleted as soon as none of its matrices will be read again. Files of a model on the hub are fetched one by
+one, each when one of its tensors is read. Before that, the headers of all files are fetched, so that a wrong model is
+found at once.
 """
 
 from __future__ import annotations
@@ -33,42 +33,44 @@ from qwen3cpu.errors import CheckpointError, DownloadError
 _logger = logging.getLogger("qwen3cpu")
 
 WAITS: Final = [5, 30, 120]
-"""Seconds before each new attempt at a file that could not be fetched: hours of packing outlive a short failure."""
+"""Seconds before each new attempt to fetch a file. A short failure must not end hours of packing."""
 Shown = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""shown(name, bytes) shows how a file comes, for the time of a block, and gives a function of the bytes so far."""
+"""shown(name, bytes) shows the progress of a file during a block, and gives a function that takes the bytes so far."""
 
 
 class Shard(MappedTensors):
-    """A file that is opened when a tensor of it is read, and deleted at the end.
+    """A file that is opened when one of its tensors is read, and deleted at the end.
 
-    The system gives its room back when no view of it is left.
+    The system frees its space on disk once no view of it is left.
     """
 
     def __init__(self, start: MappedTensors, open_whole: Callable[[], MappedTensors]) -> None:
-        """start: says what is in it. open_whole: opens it, which may take long."""
+        """Take the file's header from `start`. `open_whole` opens the whole file, which may take long."""
         self.path, self.size, self.mtime_ns = start.path, start.size, start.mtime_ns
         self.header, self.tensors = start.header, start.tensors
         self._open_whole = open_whole
         self._file: MappedTensors | None = None
 
     def between(self, start: int, stop: int) -> NDArray[np.uint8]:
-        """Bytes [start, stop); a view of the file. Raises CheckpointError, DownloadError."""
+        """Return bytes [start, stop), a view of the file. Raises CheckpointError, DownloadError."""
         return self._whole().between(start, stop)
 
     def _whole(self) -> MappedTensors:
         if self._file is None:
             self._file = self._open_whole()
             if self._file.header != self.header:
-                raise CheckpointError(f"{self.path}: expected the tensors that it had before, found others")
+                raise CheckpointError(
+                    f"{self.path}: expected the same tensors as when the file was first opened, found others"
+                )
         return self._file
 
     def advise(self, option: str, start: int, stop: int) -> None:
-        """As for every file, once it is open."""
+        """Call madvise as MappedTensors does, if the file is open."""
         if self._file is not None:
             self._file.advise(option, start, stop)
 
     def delete(self) -> str:
-        """Delete the file; SHA-256 (hex) of its contents. Raises CheckpointError, DownloadError."""
+        """Delete the file and return the SHA-256 (hex) of its contents. Raises CheckpointError, DownloadError."""
         self._whole()
         digest = hashlib.sha256()
         try:
@@ -85,16 +87,16 @@ class FilesHere(WeightFiles):
     """The files of a folder on this machine."""
 
     def open(self, path: Path, open_file: OpenFile) -> MappedTensors:
-        """Open one. Raises CheckpointError, also for a link: deleting it would make no room."""
+        """Open a file. Raises CheckpointError, also for a link, because deleting it would free no space."""
         if path.is_symlink():
             raise CheckpointError(f"{path}: expected a file that can be deleted, found a link to {path.resolve()}")
         return Shard(open_file(path), partial(open_file, path))
 
 
 class FilesOnHub(WeightFiles):
-    """The safetensors files of a model on the hub, fetched into a folder of ours.
+    """The safetensors files of a model on the hub, fetched into a temporary folder.
 
-    A file that is in the hub's cache is used there; what is deleted then is a link to it.
+    A file in the hub's cache is used through a link. Only the link is deleted.
     """
 
     def __init__(self, model: HubModel, folder: Path, shown: Shown) -> None:
@@ -106,13 +108,13 @@ class FilesOnHub(WeightFiles):
         return path.name in self._files
 
     def open(self, path: Path, open_file: OpenFile) -> MappedTensors:
-        """Open one, of which the beginning is fetched. Raises CheckpointError, DownloadError."""
+        """Open a file after fetching its header. Raises CheckpointError, DownloadError."""
         file = self._files[path.name]
         part = self.fetch(file, start_only=True)
         return Shard(SafetensorsStart(part, path, file.size), lambda: SafetensorsFile(self.fetch(file)))
 
     def fetch(self, file: HubFile, *, start_only: bool = False) -> Path:
-        """A file, or what there is of it once its header is. Raises DownloadError."""
+        """Fetch a file, or with `start_only` at least its header, and return its path. Raises DownloadError."""
         from huggingface_hub import try_to_load_from_cache
 
         path = self._folder / file.name
@@ -144,7 +146,7 @@ class FilesOnHub(WeightFiles):
 
 
 class LowDiskFolder(FolderWeights):
-    """A model folder whose files leave. The caller says when it is `done` with a matrix."""
+    """A model folder whose files are deleted. The caller calls `done` after the last read of a matrix."""
 
     def __init__(self, folder: Path, texts: ModelTexts, files: WeightFiles) -> None:
         """Open FilesHere or FilesOnHub; arguments and errors as for FolderWeights."""
@@ -158,17 +160,17 @@ class LowDiskFolder(FolderWeights):
 
     @property
     def deleted(self) -> list[str]:
-        """Names of the files that are gone."""
+        """Names of the files that have been deleted."""
         return list(self._sums)
 
     def vector(self, name: str) -> NDArray[np.float32]:
-        """As for every folder, also when its file is gone."""
+        """Return a norm weight or bias as FolderWeights does, also when its file has been deleted."""
         if name not in self._vectors:
             self._vectors[name] = super().vector(name)
         return self._vectors[name]
 
     def done(self, name: str) -> None:
-        """No row of this matrix will be read again."""
+        """Note that no row of this matrix will be read again, and delete files that are not needed."""
         for each in self._read_with(name):
             shard = self._shard(each)
             self._waiting[shard].remove(each)
@@ -176,14 +178,14 @@ class LowDiskFolder(FolderWeights):
                 self._delete(shard)
 
     def finish(self) -> dict[str, str]:
-        """Delete what is left; name -> SHA-256 (hex) of every file, in the order of `files`."""
+        """Delete the remaining files. Return name -> SHA-256 (hex) of every file, in the order of `files`."""
         for shard in self._waiting:
             if shard.path.name not in self._sums:
                 self._delete(shard)
         return {name: self._sums[name] for name in self.files()}
 
     def disk_needed(self, sizes: Mapping[str, int], out: Path) -> int:
-        """Bytes that have to be free in a folder where matrices of these sizes are written while the files leave."""
+        """Return the bytes that must be free in folder `out`, where matrices of these sizes (bytes) are written."""
         same_disk = out.stat().st_dev == self.path.stat().st_dev
         waiting = {shard: set(names) for shard, names in self._waiting.items()}
         here = {shard for shard in waiting if shard.path.exists()}
@@ -191,7 +193,7 @@ class LowDiskFolder(FolderWeights):
         tensors = (tensor for tensor in tensors_of(self.config) if tensor.is_matrix)
         for _, group in groupby(tensors, lambda tensor: tensor.layer):
             names = [tensor.name for tensor in group]
-            # A layer runs before the first of its matrices is packed.
+            # A layer runs before its first matrix is packed, so all of its files are fetched.
             fetched = {self._shard(each) for name in names for each in self._read_with(name)} - here
             used += sum(shard.size for shard in fetched)
             here |= fetched
@@ -206,7 +208,7 @@ class LowDiskFolder(FolderWeights):
         return most - before
 
     def _read_with(self, name: str) -> tuple[str, ...]:
-        """The tensors that are read when a matrix is."""
+        """Return the tensors that are read together with a matrix."""
         return (name, HEAD) if name == EMBEDDING and self.has_twin else (name,)
 
     def _shard(self, name: str) -> Shard:

@@ -1,8 +1,8 @@
-"""Folders of MLX (`quantization` in config.json): `weight`, `scales` and, in the affine mode, `biases`.
+"""Reads folders of MLX (`quantization` in config.json): `weight`, `scales` and, in the affine mode, `biases`.
 
-Rows lie one after another, each a run of bits in uint32 words. `mlx.core.dequantize` computes in the dtype of the
-scales and rounds after each step: scale * n, then + bias. In the modes mxfp4 and mxfp8 a scale is a power of two, and a
-weight is the product in bfloat16, which is exact. The experts of a layer are one tensor (stacked_experts.py).
+Rows follow one another, each a run of bits in uint32 words. `mlx.core.dequantize` computes in the dtype of the scales
+and rounds after each step: `scale * n`, then `+ bias`. In the modes mxfp4 and mxfp8 a scale is a power of two. A weight
+is the product in bfloat16, which is exact. The experts of a layer are one tensor (stacked_experts.py).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from qwen3cpu.errors import CheckpointError
 KEY: Final = "quantization"
 _AFFINE: Final = "affine"
 _FLOATS: Final = {"mxfp4": E2M1, "mxfp8": E4M3}
-"""Mode -> values of the numbers."""
+"""Mode -> value of each number."""
 _DEFAULTS: Final = {_AFFINE: (64, 4), "mxfp4": (32, 4), "mxfp8": (32, 8)}
 """Mode -> (columns of a group, bits)."""
 _AFFINE_BITS: Final = (2, 3, 4, 5, 6, 8)
@@ -54,7 +54,7 @@ def open_mlx(folder: Path, texts: ModelTexts) -> QuantizedFolder:
             refuse_unknown(inner, _SETTINGS)
             overrides[name] = _mode(inner)
         elif name not in _SETTINGS and not isinstance(value, (bool, NoneType)):
-            # true, false and null say whether a module is quantized, which its tensors show.
+            # true, false and null tell whether a module is quantized, which its tensors show too.
             raise fields.fail(name, "no such option: what it changes in the weights is not known")
 
     def open_matrix(tensors: TensorFiles, module: str, shape: tuple[int, int]) -> StoredMatrix | None:
@@ -67,7 +67,7 @@ def open_mlx(folder: Path, texts: ModelTexts) -> QuantizedFolder:
 
 
 def _mode(fields: Fields) -> Mode:
-    """The mode of an object. What it leaves out is MLX's default for its mode, also inside another object."""
+    """Read the mode of an object. Missing settings are MLX's defaults for the mode, also in an inner object."""
     mode: str = must_be(fields, "mode", tuple(_DEFAULTS), _AFFINE)
     size, bits = _DEFAULTS[mode]
     allowed = _AFFINE_BITS if mode == _AFFINE else (bits,)
@@ -77,7 +77,7 @@ def _mode(fields: Fields) -> Mode:
 
 
 class _Grouped(StoredMatrix):
-    """What the modes have in common."""
+    """The common base of matrices in all modes."""
 
     def __init__(self, tensors: TensorFiles, module: str, shape: tuple[int, int], mode: Mode) -> None:
         rows, cols = shape
@@ -94,12 +94,12 @@ class _Grouped(StoredMatrix):
         tensors.check(self.weight, (rows, words_of(cols, mode.bits)), ("U32",))
 
     def numbers(self, first: int, last: int) -> NDArray[np.uint8]:
-        """uint8 [rows, cols]."""
+        """Return the numbers of rows [first, last), uint8 [rows, cols]."""
         return packed_rows(self.tensors, self.weight, self.mode.bits, self.cols, first, last)
 
 
 class AffineMatrix(_Grouped):
-    """A matrix of the mode "affine": w = scale * n + bias."""
+    """A matrix of the mode "affine": `w = scale * n + bias`."""
 
     def __init__(self, tensors: TensorFiles, module: str, shape: tuple[int, int], mode: Mode) -> None:
         """Raises CheckpointError for tensors that do not fit."""

@@ -1,4 +1,4 @@
-"""Floats that NumPy has no type for, and the rounding of results to the type that a library computes in."""
+"""Tables of floats that NumPy has no type for, and rounding to the type that a library computes in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Floats = NDArray[np.float32]
 
 
 def _small_floats(exponent_bits: int, mantissa_bits: int, bias: int) -> Floats:
-    """The value of every bit pattern of a float with a sign, all of them finite: float32 [2 ** bits]."""
+    """Return the value of every bit pattern of a signed float without infinities and NaN: float32 [2 ** bits]."""
     patterns = np.arange(1 << (1 + exponent_bits + mantissa_bits))
     mantissa = patterns & ((1 << mantissa_bits) - 1)
     exponent = (patterns >> mantissa_bits) & ((1 << exponent_bits) - 1)
@@ -49,13 +49,13 @@ E8M0: Final = _e8m0()
 """Powers of two, the scales of the microscaling formats: float32 [256]."""
 
 FP8: Final = {"F8_E4M3": E4M3, "F8_E5M2": E5M2}
-"""By the dtypes of safetensors."""
+"""dtype of safetensors -> table of values."""
 
 
 def rounded(values: Floats, dtype: str) -> Floats:
-    """float32 values rounded to a dtype of safetensors (BF16, F16; F32 changes nothing), to nearest, ties to even.
+    """Round float32 values to a dtype of safetensors (BF16, F16; F32 changes nothing), to nearest, ties to even.
 
-    What is too large for it becomes infinite, which packing refuses. `values` may be changed.
+    A value that is too large becomes infinite, which packing refuses. `values` may be changed in place.
     """
     if dtype == "F16":
         with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""`quantization_config` of config.json: each option is understood, known to change no weight, or refused by name."""
+"""Reads `quantization_config` of config.json. An option that could change weights and is unknown is refused by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_REPETITIONS: Final = 5
 
 
 def quantization_fields(texts: ModelTexts, folder: object, key: str = KEY) -> Fields:
-    """The object `key` of a folder's config.json. Raises ConfigError."""
+    """Read the object `key` of a folder's config.json. Raises ConfigError."""
     source = f"{folder}: config.json"
     values = parse_object(texts.config_json, source, ConfigError).get(key)
     if not isinstance(values, dict):
@@ -27,21 +27,21 @@ def quantization_fields(texts: ModelTexts, folder: object, key: str = KEY) -> Fi
 
 
 def inner_fields(fields: Fields, key: str, value: Any) -> Fields:
-    """An object inside an object. Raises ConfigError for anything else."""
+    """Read an object inside an object. Raises ConfigError for anything else."""
     if not isinstance(value, dict):
         raise ConfigError(f"{fields.source}: {key}: expected an object, found {brief(value)}")
     return Fields(value, f"{fields.source}: {key}", ConfigError)
 
 
 def refuse_unknown(fields: Fields, known: Collection[str]) -> None:
-    """Raise ConfigError for an option that is not known, unless it is off: null, false or empty."""
+    """Raise ConfigError for an unknown option, unless it is off (null, false or empty)."""
     for key, value in fields.values.items():
         if key not in known and value is not None and value is not False and value not in ([], {}, ""):
             raise fields.fail(key, "no such option: what it changes in the weights is not known")
 
 
 def must_be(fields: Fields, key: str, allowed: Collection[Any], default: Any) -> Any:
-    """The value of an option, `default` when it is missing. Raises ConfigError when it is none of those allowed."""
+    """Return the value of an option, or `default` if it is missing. Raises ConfigError unless it is allowed."""
     value = fields.values.get(key, default)
     if not any(type(value) is type(each) and value == each for each in allowed):
         raise fields.fail(key, f"one of {', '.join(brief(each) for each in allowed)}")
@@ -49,7 +49,7 @@ def must_be(fields: Fields, key: str, allowed: Collection[Any], default: Any) ->
 
 
 def group_size(fields: Fields, default: int | None, key: str = "group_size") -> int | None:
-    """Columns of a group; None for whole rows, which is written as -1. Raises ConfigError."""
+    """Read the columns of a group; None: whole rows, which files write as -1. Raises ConfigError."""
     value = fields.values.get(key, default)
     if value == -1 or value is None:
         return None
@@ -57,7 +57,7 @@ def group_size(fields: Fields, default: int | None, key: str = "group_size") -> 
 
 
 def names(fields: Fields, key: str) -> list[str]:
-    """A list of names, empty when it is missing or null. Raises ConfigError."""
+    """Read a list of names; empty if it is missing or null. Raises ConfigError."""
     value = fields.values.get(key)
     if value is None:
         return []
@@ -67,9 +67,9 @@ def names(fields: Fields, key: str) -> list[str]:
 
 
 def pattern(text: str, source: str) -> re.Pattern[str]:
-    """A regular expression of a configuration.
+    """Compile a regular expression of a configuration.
 
-    Raises ConfigError when it is none, and for one with repetitions that could take for ever on the name of a module.
+    Raises ConfigError when it is invalid, or has repetitions that could take practically for ever to match.
     """
     bare = _CHARACTER.sub("c", text)
     if _REPEATED_GROUP.search(bare) or len(_REPETITION.findall(bare)) > _MOST_REPETITIONS:

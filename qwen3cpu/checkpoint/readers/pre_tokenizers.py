@@ -1,7 +1,7 @@
 """Pre-tokenizers by the names that llama.cpp gives them (tokenizer.ggml.pre), in the form of tokenizer.json.
 
-Each cuts texts as llama.cpp does for its name (src/llama-vocab.cpp). llama.cpp has no normalizer; where the models of a
-name have NFC in their tokenizer.json, so has the row.
+Each splits texts as llama.cpp does for its name (src/llama-vocab.cpp). llama.cpp has no normalizer. A row has NFC if
+the tokenizer.json of its models has it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ _DEEPSEEK3: Final = (
 
 
 class PreTokenizer(NamedTuple):
-    """How a text is cut before merges.
+    """How a text is split before merges.
 
-    parts: of the Sequence in tokenizer.json. nfc: whether the text is normalized first. ignore_merges: whether a piece
-    that is a token as a whole is taken as that, whatever the merges make of it.
+    Attributes:
+        parts: steps of the Sequence in tokenizer.json.
+        nfc: whether the text is normalized first.
+        ignore_merges: whether a piece that is a whole token becomes that token, without applying merges.
     """
 
     parts: tuple[dict[str, Any], ...]
@@ -53,7 +55,7 @@ def _split(pattern: str) -> dict[str, Any]:
 
 
 def byte_level(*, use_regex: bool) -> dict[str, Any]:
-    """The step that turns bytes into characters of the vocabulary; use_regex: it cuts as GPT-2 does, too."""
+    """Make the step that turns bytes into characters of the vocabulary. use_regex: it also splits as GPT-2 does."""
     return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": use_regex}
 
 
@@ -84,11 +86,11 @@ PRE_TOKENIZERS: Final[dict[str, PreTokenizer]] = {
         (_split(r"\p{N}{1,3}"), _split("[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"), _split(_DEEPSEEK3), _BYTES)
     ),
 }
-"""Name -> pre-tokenizer. Where several names have equal ones, the first is the one to write."""
+"""Name -> pre-tokenizer. If several names have equal pre-tokenizers, the first name is written to files."""
 
 
 def pre_tokenizer_name(tokenizer: dict[str, Any]) -> str | None:
-    """The name of the pre-tokenizer of a tokenizer.json; None when it cuts texts in none of these ways."""
+    """Return llama.cpp's name for the pre-tokenizer of a tokenizer.json; None: llama.cpp does not have it."""
     found = tokenizer.get("pre_tokenizer") or {}
     parts = found.get("pretokenizers") if found.get("type") == "Sequence" else [found]
     normalizer = (tokenizer.get("normalizer") or {}).get("type")
@@ -103,5 +105,5 @@ def pre_tokenizer_name(tokenizer: dict[str, Any]) -> str | None:
 
 
 def _shape(part: dict[str, Any]) -> dict[str, Any]:
-    """A part without what changes no cut."""
+    """Return a step without the key that does not change where it splits."""
     return {key: value for key, value in part.items() if key != "trim_offsets"}

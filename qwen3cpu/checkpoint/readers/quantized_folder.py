@@ -1,4 +1,4 @@
-"""A model folder with quantized matrices: what all ways of storing them have in common."""
+"""A model folder with quantized matrices: the common base of all ways of storing them."""
 
 from __future__ import annotations
 
@@ -28,18 +28,21 @@ _ACTIVATIONS: Final = (
     ".k_scale",
     ".v_scale",
 )
-"""Tensors that say how activations or the KV cache are rounded elsewhere; the engine has its own way."""
+"""Suffixes of tensors for rounding activations or the KV cache. They are ignored; the engine has its own way."""
 
 
 class Part(NamedTuple):
-    """A tensor that a matrix is made of. by_row: it has an equal share for each row, in their order."""
+    """A tensor that belongs to a matrix. by_row: whether it has an equal share for each row, in order."""
 
     name: str
     by_row: bool
 
 
 class StoredMatrix(ABC):
-    """A matrix as a library stored it. parts: its tensors. group_size, bits: as GroupSource.group_size, group_bits."""
+    """A matrix as a library stored it.
+
+    parts: its tensors. group_size, bits: as returned by GroupSource.group_size and GroupSource.group_bits.
+    """
 
     parts: tuple[Part, ...]
     group_size: int | None = None
@@ -50,19 +53,19 @@ class StoredMatrix(ABC):
         """As WeightSource.rows."""
 
     def groups(self, first: int, last: int) -> Groups:
-        """As GroupSource.groups. Raises TypeError where group_size is None."""
+        """As GroupSource.groups. Raises TypeError if group_size is None."""
         raise TypeError(f"{self.parts[0].name} has no groups of neighbouring columns with a scale and a minimum")
 
 
 OpenMatrix = Callable[[TensorFiles, str, tuple[int, int]], StoredMatrix | None]
-"""open(tensors, module, shape) gives a matrix by the name of its module ("lm_head"); None: it is not quantized.
+"""open(tensors, module, shape) opens the matrix of a module, such as "lm_head"; None: it is not quantized.
 
 Raises CheckpointError for tensors that are missing, misshapen or of another dtype.
 """
 
 
 class PlainMatrix(StoredMatrix):
-    """A matrix that was left as it is."""
+    """A matrix that is not quantized."""
 
     def __init__(self, tensors: TensorFiles, name: str, shape: tuple[int, int]) -> None:
         tensors.check(name, shape)
@@ -76,17 +79,17 @@ class PlainMatrix(StoredMatrix):
 
 
 class QuantizedFolder(StoredFolder):
-    """The weights of a model folder, quantized ones handed out as float32: a GroupSource.
+    """The weights of a model folder with quantized matrices, which are decoded to float32: a GroupSource.
 
-    Which matrices are quantized is what the tensors say, not the lists of config.json: both forms of a matrix are
-    never in one file, and no library could load a file that differs from its lists.
+    The tensors, not the lists in config.json, tell which matrices are quantized. This is safe because a file never has
+    both forms of a matrix, and no library could load a file that differs from its lists.
     """
 
     def __init__(self, folder: Path, texts: ModelTexts, open_matrix: OpenMatrix) -> None:
-        """Open the files, as TensorFiles says, and every matrix in them.
+        """Open the files as TensorFiles does, and every matrix in them.
 
-        Raises CheckpointError as `open_matrix`, for tensors of the model that are missing, misshapen or in a dtype that
-        is not BF16, F16 or F32, and for tensors in layers, embedding and head that no part of the model is made of.
+        Raises CheckpointError as `open_matrix`, and for tensors that are missing, misshapen or in another dtype than
+        BF16, F16 or F32. Raises it also for tensors in layers, embedding and head that the model does not use.
         """
         super().__init__(folder, texts)
         self._tied = self.config.tie_word_embeddings
@@ -101,13 +104,13 @@ class QuantizedFolder(StoredFolder):
             self.tensors.bytes_of(name) if isinstance(self._stored[name], PlainMatrix) else rows * cols * 4
             for name, (rows, cols) in self.matrices.items()
         )
-        """Bytes of the matrices as `rows` gives them."""
+        """Bytes of the matrices as `rows` returns them."""
         self.preferred_quant = self._preferred_quant()
 
     def _preferred_quant(self) -> str:
-        """The format that keeps most of the groups that can be kept; where there are none, 8 bits.
+        """Return the format that keeps the most weights in groups that can be kept; without such groups, 8 bits.
 
-        8 bits lose little of the levels that others have chosen. To round these to q4 would cost as much once more.
+        8 bits lose little of levels that are already rounded. Rounding them to q4 would double their loss.
         """
         sizes: Counter[str] = Counter()
         for name, (rows, cols) in self.matrices.items():
@@ -127,11 +130,11 @@ class QuantizedFolder(StoredFolder):
                 _logger.info("%s: ignoring tensor %s, which a Qwen3 model does not have", self.path, name)
 
     def _check_no_effect(self, name: str) -> None:
-        """Raise CheckpointError unless a tensor that nobody asks for changes nothing."""
+        """Raise CheckpointError unless an extra tensor has no effect on the model."""
         if name.endswith(".rotary_emb.inv_freq"):
             return
         if name.endswith(_ACTIVATIONS):
-            _logger.info("%s: ignoring %s: the engine rounds activations in its own way", self.path, name)
+            _logger.info("%s: ignoring %s, because the engine rounds activations in its own way", self.path, name)
             return
         # Some writers of GPTQ add a bias of zeros to each linear layer.
         if name.endswith(".bias") and self.tensors.entry(name).dtype in FLOATS and not self.tensors.array(name).any():
@@ -143,10 +146,10 @@ class QuantizedFolder(StoredFolder):
         )
 
     def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
-        """Rows [first, last) of a matrix: float32, or as the file has it where it is not quantized.
+        """Return rows [first, last) of a matrix: float32, or the stored dtype if it is not quantized.
 
-        Values are those of the maker's library. Raises CheckpointError for a scale that is not finite, and for rows of
-        an embedding that differ from those of a head tied to it.
+        The values are those that the maker's library computes. Raises CheckpointError for a scale that is not finite,
+        and for rows of an embedding that differ from those of a head tied to it.
         """
         self.check_twin(name, first, last)
         return self._stored[name].rows(first, last)
@@ -164,9 +167,9 @@ class QuantizedFolder(StoredFolder):
         return self._stored[name].groups(first, last)
 
     def drop_rows(self, name: str, first: int, last: int) -> None:
-        """Take the pages of rows that are done out of this process's memory; they stay in the system's file cache.
+        """Remove the pages of rows that will not be read again from this process's memory, not from the file cache.
 
-        Tensors that hold all rows side by side are dropped with the last row.
+        Tensors that are not stored row by row are dropped with the last row.
         """
         rows = self.matrices[name][0]
         for part in self._stored[name].parts:
@@ -176,6 +179,6 @@ class QuantizedFolder(StoredFolder):
                 self.tensors.advise("MADV_DONTNEED", part.name, 0, 1, 1)
 
     def will_need(self, name: str) -> None:
-        """Let the system read a matrix ahead."""
+        """Ask the system to read a matrix ahead."""
         for part in self._stored[name].parts:
             self.tensors.advise("MADV_WILLNEED", part.name, 0, 1, 1)

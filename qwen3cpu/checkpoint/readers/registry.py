@@ -1,6 +1,6 @@
-"""Which reader opens what: a row for each kind of source, and one for each way in which a folder's weights are stored.
+"""The registry of readers: a row for each kind of source, and one for each way of storing a folder's weights.
 
-A new reader is a file beside this one and its row here.
+To add a reader, add a module beside this one and a row here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WeightReader = Callable[[Path, ModelTexts], FolderSource]
 
 
 def _reader(module: str, function: str) -> WeightReader:
-    """A reader of this package, whose module is imported when it is needed: few models are quantized."""
+    """Return a reader whose module is imported only when it is used, because few models are quantized."""
 
     def open_folder(folder: Path, texts: ModelTexts) -> FolderSource:
         found = getattr(import_module(f"qwen3cpu.checkpoint.readers.{module}"), function)
@@ -53,8 +53,10 @@ WEIGHT_READERS: Final[dict[str | None, WeightReader]] = {
 class SourceKind(NamedTuple):
     """A kind of path that holds a model.
 
-    matches: whether a path is of this kind. open: raises CheckpointError (ConfigError). read_config: the configuration
-    alone, with the same errors; weights need not be there.
+    Attributes:
+        matches: whether a path is of this kind.
+        open: opens the model. Raises CheckpointError (ConfigError).
+        read_config: reads the configuration alone, with the same errors. Weights may be missing.
     """
 
     matches: Callable[[Path], bool]
@@ -63,7 +65,7 @@ class SourceKind(NamedTuple):
 
 
 def open_folder(folder: Path, plain: WeightReader | None = None) -> OpenedModel:
-    """Open a model folder. plain: reads weights that are not quantized; no others are opened then.
+    """Open a model folder. plain: a reader of unquantized weights to use; quantized weights are then refused.
 
     Raises CheckpointError (ConfigError).
     """
@@ -89,7 +91,7 @@ def _read_folder_config(folder: Path) -> ModelConfig:
 
 
 def _open_gguf(path: Path) -> OpenedModel:
-    # Imported here, as in the next one: few models are GGUF files.
+    # Imported here, and in the next function, because few models are GGUF files.
     from qwen3cpu.checkpoint.readers.gguf_weights import open_gguf
 
     return open_gguf(path)
@@ -108,5 +110,5 @@ SOURCE_KINDS: Final = (
 
 
 def source_kind(path: Path) -> SourceKind | None:
-    """The kind of a path; None when no reader knows it, as for packed files."""
+    """Return the kind of a path; None: no reader knows it, as for packed files."""
     return next((kind for kind in SOURCE_KINDS if kind.matches(path)), None)

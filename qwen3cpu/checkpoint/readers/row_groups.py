@@ -1,4 +1,4 @@
-"""Matrices of integers that lie row by row, each row one run of bits, with a scale for each group of columns."""
+"""Matrices of integers stored row by row, each row one run of bits, with a scale for each group of columns."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ WORDS = ("I32", "U32")
 
 
 def packed_rows(tensors: TensorFiles, name: str, bits: int, cols: int, first: int, last: int) -> NDArray[np.uint8]:
-    """The numbers of rows [first, last) of words [rows, ceil(cols * bits / 32)]: uint8 [rows, cols]."""
+    """Unpack rows [first, last) of words [rows, ceil(cols * bits / 32)]: uint8 [rows, cols]."""
     return unpack_fields(word_bytes(tensors.array(name)[first:last]), bits, cols)
 
 
 def words_of(cols: int, bits: int) -> int:
-    """32-bit words that a row of this many numbers fills; the last one perhaps in part."""
+    """Return the number of 32-bit words for a row of `cols` numbers. The last word may be partly filled."""
     return -(-cols * bits // 32)
 
 
 def group_order(tensors: TensorFiles, name: str, cols: int, groups: int) -> NDArray[np.intp]:
-    """The group of each column from a tensor of integers [cols]. Raises CheckpointError for one out of range."""
+    """Read the group of each column from a tensor of integers [cols]. CheckpointError: a group is out of range."""
     tensors.check(name, (cols,), ("I32", "I64"))
     order = tensors.array(name).astype(np.intp)
     wrong = np.flatnonzero((order < 0) | (order >= groups))

@@ -24,11 +24,11 @@ class FolderWeights(StoredFolder):
     preferred_quant = DEFAULT_QUANT
 
     def __init__(self, folder: Path, texts: ModelTexts, files: WeightFiles = IN_FOLDER) -> None:
-        """Open the files, as `TensorFiles` says.
+        """Open the files as `TensorFiles` does.
 
-        Raises CheckpointError for a tensor that is missing, misshapen or in a dtype that is not BF16, F16 or F32, and
-        for tensors inside `model.layers` that the configuration does not call for (more layers, a bias): leaving those
-        out would run another model than the file holds. Any other extra tensor is ignored, as in transformers.
+        Raises CheckpointError for a tensor that is missing, misshapen or in another dtype than BF16, F16 or F32. Raises
+        it also for tensors in `model.layers` that the configuration does not describe (more layers, a bias), because
+        ignoring them would run another model than the file holds. Other extra tensors are ignored, as in transformers.
         """
         super().__init__(folder, texts, files)
         expected: dict[str, tuple[int, ...]] = {**self.matrices, **{name: (n,) for name, n in self.vectors.items()}}
@@ -53,7 +53,7 @@ class FolderWeights(StoredFolder):
             _logger.info("%s: ignoring tensor %s, which a Qwen3 model does not have", self.path, name)
 
     def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
-        """Rows [first, last) of a matrix: C-contiguous aligned float32, float16, or uint16 with bfloat16 bits.
+        """Return rows [first, last) of a matrix: C-contiguous aligned float32, float16, or uint16 with bfloat16 bits.
 
         Raises CheckpointError for rows of an embedding that differ from those of a head tied to it.
         """
@@ -61,9 +61,9 @@ class FolderWeights(StoredFolder):
         return self.tensors.rows(name, first, last)
 
     def drop_rows(self, name: str, first: int, last: int) -> None:
-        """Take the pages of rows that are done out of this process's memory; they stay in the system's file cache."""
+        """Remove the pages of rows that will not be read again from this process's memory, not from the file cache."""
         self.tensors.advise("MADV_DONTNEED", name, first, last, self.matrices[name][0])
 
     def will_need(self, name: str) -> None:
-        """Let the system read a tensor ahead."""
+        """Ask the system to read a tensor ahead."""
         self.tensors.advise("MADV_WILLNEED", name, 0, 1, 1)

@@ -1,7 +1,7 @@
 """Matrices of 8-bit floats or integers with a scale for the whole, each row, or each block of rows and columns.
 
-The product of a number and its scale is exact or rounded once in float32, and then rounded to the dtype in which the
-maker's library gives the weights.
+The product of a number and its scale is computed in float32, exact or rounded once. It is then rounded to the dtype
+that the maker's library returns.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from qwen3cpu.checkpoint.readers.tensor_files import FLOATS, TensorFiles
 from qwen3cpu.errors import CheckpointError
 
 POWERS: Final = ("F8_E8M0", "U8")
-"""Dtypes of scales that are powers of two; the number is the exponent + 127."""
+"""Dtypes of scales that are powers of two. The stored number is the exponent + 127."""
 
 
 class ScaledFloats(StoredMatrix):
-    """A matrix of numbers and `scale`.
+    """A matrix of numbers and their scales.
 
-    block: (rows, columns) of a scale, where the scale is a matrix of one value for each block. The last ones may be
-    smaller.
+    block: (rows, columns) that share a scale, if there is a scale for each block. The last blocks may be smaller. None:
+    a scale for the whole matrix or for each row.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class ScaledFloats(StoredMatrix):
         zeros: str | None = None,
         block: tuple[int, int] | None = None,
     ) -> None:
-        """name: of the numbers. zeros: of int8 zeros, as many as scales. Raises CheckpointError."""
+        """name, scale, zeros: names of tensors; there are as many zeros (int8) as scales. Raises CheckpointError."""
         tensors.check(name, shape, dtypes)
         self._tensors = tensors
         self._name, self._scale, self._zeros = name, scale, zeros
@@ -51,7 +51,7 @@ class ScaledFloats(StoredMatrix):
         self._dtype = "BF16" if stored in POWERS else stored
 
     def _check_scale(self, block: tuple[int, int] | None) -> tuple[int, int]:
-        """The block of a scale; all three kinds are blocks."""
+        """Check the scales and return their block. A whole matrix and a row count as blocks too."""
         rows, cols = self.shape
         if self._scale not in self._tensors:
             raise CheckpointError(
@@ -93,7 +93,7 @@ class ScaledFloats(StoredMatrix):
         return scales
 
     def _spread(self, each: NDArray[np.float32], first: int, last: int) -> NDArray[np.float32]:
-        """A value for each row and column from one for each block: float32 [rows or 1, cols or 1]."""
+        """Repeat a value for each block to one for each row and column: float32 [rows or 1, cols or 1]."""
         height, width = self._block
         blocks = each.reshape(-(-self.shape[0] // height), -(-self.shape[1] // width))
         if blocks.shape[0] > 1:

@@ -1,4 +1,4 @@
-"""What the readers of model folders have in common, however the matrices are stored."""
+"""The common base of the readers of model folders, whatever form the matrices have."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SCORE: Final = "score.weight"
 
 
 class StoredFolder:
-    """The files of a model folder, and all of its weights but the matrices.
+    """The files of a model folder, and all of its weights except the matrices.
 
-    tensors: every tensor in them. has_twin: whether there is a head beside the embedding to which it is tied.
+    tensors: every tensor in the files. has_twin: whether the files have a head although it is tied to the embedding.
     """
 
     def __init__(self, folder: Path, texts: ModelTexts, files: WeightFiles = IN_FOLDER) -> None:
-        """Open the files, as `TensorFiles` says; nothing is checked yet."""
+        """Open the files as `TensorFiles` does. Shapes and dtypes are not checked yet."""
         self.path = folder
         self._config_json = texts.config_json
         self.tensors = TensorFiles(folder, files)
@@ -34,23 +34,23 @@ class StoredFolder:
         self.vectors = vector_lengths(self.config)
 
     def check_twin(self, name: str, first: int, last: int) -> None:
-        """Raise CheckpointError where rows of an embedding differ from those of a head tied to it."""
+        """Raise CheckpointError when rows of an embedding differ from those of a head tied to it."""
         if self.has_twin and name == EMBEDDING:
             check_twin(self.tensors, first, last)
 
     def vector(self, name: str) -> NDArray[np.float32]:
-        """A norm weight or bias as float32, a copy. Raises CheckpointError when a value is not finite."""
+        """Return a norm weight or bias, a float32 copy. Raises CheckpointError when a value is not finite."""
         return self.tensors.finite(name)
 
     def score_head(self) -> NDArray[np.float32]:
-        """A reranker's own head, float32 [1, hidden_size]: `score.weight`. Raises CheckpointError."""
+        """Return a reranker's own head `score.weight`, float32 [1, hidden_size]. Raises CheckpointError."""
         self.tensors.check(SCORE, (1, self.config.hidden_size))
         return self.tensors.finite(SCORE)
 
     def files(self) -> dict[str, Path]:
-        """Name -> path of every weight file."""
+        """Return name -> path of every weight file."""
         return self.tensors.files()
 
     def fingerprint(self) -> str:
-        """As `TensorFiles.fingerprint` of config.json."""
+        """Return `TensorFiles.fingerprint` for the folder's config.json."""
         return self.tensors.fingerprint(self._config_json)

@@ -1,4 +1,4 @@
-"""The tensors of a model folder, in whatever files they lie, by the names that Qwen3ForCausalLM gives them."""
+"""The tensors of a model folder in all of its files, by the names that Qwen3ForCausalLM gives them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OpenFile = Callable[[Path], MappedTensors]
 
 
 def _open_torch_file(path: Path) -> MappedTensors:
-    # Imported here: few models are written by torch.save.
+    # Imported here because few models are written by torch.save.
     from qwen3cpu.checkpoint.torch_file import TorchFile
 
     return TorchFile(path)
@@ -36,21 +36,21 @@ _KINDS: Final[tuple[tuple[str, str, OpenFile], ...]] = (
     ("model.safetensors", "model.safetensors.index.json", SafetensorsFile),
     ("pytorch_model.bin", "pytorch_model.bin.index.json", _open_torch_file),
 )
-"""(a single file, the index of several, how to open one), in the order in which they are looked for."""
+"""(a single file, the index of several, function that opens a file), in the order in which they are looked for."""
 
 
 class WeightFiles:
-    """Where the weight files of a folder come from: they are in it."""
+    """The source of a folder's weight files: here, the folder itself."""
 
     def exists(self, path: Path) -> bool:
-        """Whether there is such a file; a name that the system does not allow is none."""
+        """Whether a file exists. False for a name that the system does not allow."""
         try:
             return path.exists()
         except OSError:
             return False
 
     def open(self, path: Path, open_file: OpenFile) -> MappedTensors:
-        """Open one, in the way of its kind. Raises CheckpointError."""
+        """Open a file with the function for its kind. Raises CheckpointError."""
         return open_file(path)
 
 
@@ -61,10 +61,11 @@ class TensorFiles:
     """Every tensor of a model folder; read through mmap."""
 
     def __init__(self, folder: Path, files: WeightFiles = IN_FOLDER) -> None:
-        """Open model.safetensors or, as transformers does only when there is none, the shards of its index; else
-        pytorch_model.bin, else the shards of its index.
+        """Open the files of a folder.
 
-        Raises CheckpointError for files that are missing or damaged, and for names that two tensors would have.
+        The first of these is used, as in transformers: model.safetensors, the shards of its index, pytorch_model.bin,
+        the shards of its index. Raises CheckpointError for files that are missing or damaged, and for two tensors that
+        would get the same name.
         """
         self.path = folder
         self._file_of = split_stacks(_open_files(folder, files))
@@ -77,19 +78,19 @@ class TensorFiles:
         return iter(self._stored)
 
     def file(self, name: str) -> MappedTensors:
-        """The file of a tensor."""
+        """Return the file of a tensor."""
         return self._file_of[self._stored[name]]
 
     def entry(self, name: str) -> TensorEntry:
-        """dtype, shape and place of a tensor."""
+        """Return dtype, shape and place of a tensor."""
         return self.file(name).tensors[self._stored[name]]
 
     def where(self, name: str) -> str:
-        """The file of a tensor, and its name there, for messages."""
+        """Name a tensor by its file and its name there, for messages."""
         return f"{self.file(name).path}: tensor {self._stored[name]}"
 
     def check(self, name: str, shape: tuple[int, ...], dtypes: Collection[str] = FLOATS) -> None:
-        """Raise CheckpointError unless there is a tensor of this name and shape, in one of the dtypes."""
+        """Raise CheckpointError unless a tensor has this name and shape, and one of the dtypes."""
         if name not in self:
             raise CheckpointError(f"{self.path}: expected tensor {name} of shape {list(shape)}, found no such tensor")
         entry = self.entry(name)
@@ -99,49 +100,49 @@ class TensorFiles:
             raise CheckpointError(f"{self.where(name)}: expected dtype {', '.join(dtypes)}, found {entry.dtype}")
 
     def array(self, name: str) -> NDArray[Any]:
-        """A tensor in its shape, as `SafetensorsFile.array` gives it: a view of the file."""
+        """Return a tensor in its shape, as `MappedTensors.array` does: a view of the file."""
         return self.file(name).array(self._stored[name])
 
     def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
-        """Rows [first, last) of a tensor, aligned: a view of the file where it can be one."""
+        """Return rows [first, last) of a tensor, aligned: a view of the file if possible, else a copy."""
         part = self.array(name)[first:last]
         return part if part.flags.aligned else part.copy()
 
     def raw(self, name: str) -> NDArray[np.uint8]:
-        """The bytes of a tensor: a view of the file."""
+        """Return the bytes of a tensor: a view of the file."""
         return self.file(name).raw(self._stored[name])
 
     def finite(self, name: str) -> NDArray[np.float32]:
-        """A tensor of floats as float32, a copy. Raises CheckpointError when a value is not finite."""
+        """Return a tensor of floats, a float32 copy. Raises CheckpointError when a value is not finite."""
         return finite_float32(self.array(name), self.where(name))
 
     def finite_part(self, name: str, part: Any) -> NDArray[np.float32]:
-        """As `finite`, of the part that an index of NumPy takes."""
+        """As `finite`, for the part of the tensor that a NumPy index selects."""
         return finite_float32(self.array(name)[part], self.where(name))
 
     def bytes_of(self, name: str) -> int:
-        """How many bytes a tensor has in its file."""
+        """Return the bytes of a tensor in its file."""
         entry = self.entry(name)
         return entry.stop - entry.start
 
     def width(self, name: str) -> int:
-        """Bytes of an element."""
+        """Return the bytes of an element of a tensor."""
         return DTYPE_BYTES.get(self.entry(name).dtype, 1)
 
     def advise(self, option: str, name: str, first: int, last: int, parts: int) -> None:
-        """Call madvise with mmap.`option` for parts [first, last) of `parts` equal ones of a tensor."""
+        """Call madvise with mmap.`option` for parts [first, last) of a tensor divided into `parts` equal ones."""
         entry = self.entry(name)
         size = entry.stop - entry.start
         self.file(name).advise(option, entry.start + size * first // parts, entry.start + size * last // parts)
 
     def files(self) -> dict[str, Path]:
-        """Name -> path of every file."""
+        """Return name -> path of every file."""
         return dict(sorted((file.path.name, file.path) for file in self._file_of.values()))
 
     def fingerprint(self, config_json: bytes) -> str:
-        """SHA-256 (hex) over config.json and the name, size, modification time and header of every file.
+        """Return the SHA-256 (hex) over config.json and the name, size, modification time and header of every file.
 
-        The weights themselves are not read: 3 GB would take longer than mapping the packed file does.
+        The weights themselves are not read, because reading 3 GB would take longer than mapping the packed file.
         """
         digest = hashlib.sha256(hashlib.sha256(config_json).digest())
         files = {file.path.name: file for file in self._file_of.values()}
@@ -152,7 +153,7 @@ class TensorFiles:
 
 
 def _open_files(folder: Path, files: WeightFiles) -> dict[str, MappedTensors]:
-    """Tensor name -> the file that holds it."""
+    """Open the files and return tensor name -> the file that holds it."""
     for single, index, open_file in _KINDS:
         if files.exists(folder / single):
             file = files.open(folder / single, open_file)

@@ -1,4 +1,4 @@
-"""Whether a model's head is its embedding: what the tensors say goes before config.json, as in transformers."""
+"""Finds out whether a model's head is tied to its embedding. The tensors overrule config.json, as in transformers."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from qwen3cpu.errors import CheckpointError
 _logger = logging.getLogger("qwen3cpu")
 
 _TIE: Final = "tie_word_embeddings"
-_ENDS, _EVERY = 2048, 61  # rows at either end that are compared, and of the others one of so many
+_ENDS, _EVERY = 2048, 61  # rows compared first: these many at either end, and every 61st row
 
 
 def stored_config(texts: ModelTexts, tensors: TensorFiles) -> ModelConfig:
-    """The configuration of a model folder with `tie_word_embeddings` as its tensors say.
+    """Return the configuration of a model folder with `tie_word_embeddings` corrected by its tensors.
 
-    No head: it is the embedding. Both, and config.json ties them: some rows tell whether they are alike, and
-    `check_twin` compares the others when they are read. Trainers write either form, and forget the key.
+    Trainers write tied heads or leave them out, and forget the key. Without a head, the head is the embedding. If the
+    files have both and config.json ties them, some rows are compared here, and `check_twin` compares the others when
+    they are read.
     """
     config = texts.config
     if not texts.purpose.needs_head:
@@ -35,13 +36,13 @@ def stored_config(texts: ModelTexts, tensors: TensorFiles) -> ModelConfig:
     has_head = any(name.startswith(HEAD.removesuffix("weight")) for name in tensors)
     tied = not has_head or (config.tie_word_embeddings and not _differ(tensors))
     if tied != config.tie_word_embeddings:
-        found = "there is no" if tied else f"its embedding has other values than its {HEAD}, as if there were no"
-        _logger.info("%s: %s is taken to be %s: %s head beside it", tensors.path, _TIE, tied, found)
+        reason = "the files have no head" if tied else f"{EMBEDDING} has other values than {HEAD}"
+        _logger.info("%s: %s is treated as %s, because %s", tensors.path, _TIE, tied, reason)
     return replace(config, tie_word_embeddings=tied)
 
 
 def with_config(texts: ModelTexts, config: ModelConfig) -> ModelTexts:
-    """Texts that say what a configuration says of the head."""
+    """Return texts with a configuration that differs in `tie_word_embeddings`."""
     if config == texts.config:
         return texts
     changed = json.loads(texts.config_json) | {_TIE: config.tie_word_embeddings}
@@ -49,9 +50,9 @@ def with_config(texts: ModelTexts, config: ModelConfig) -> ModelTexts:
 
 
 def check_twin(tensors: TensorFiles, first: int, last: int) -> None:
-    """Compare rows [first, last) of an embedding with those of a head that was taken for the same.
+    """Compare rows [first, last) of an embedding with those of a head that is treated as tied.
 
-    Raises CheckpointError for a row that differs.
+    Raises CheckpointError when a row differs.
     """
     other = np.flatnonzero(_differing(tensors, slice(first, last)))
     if len(other):
@@ -62,12 +63,12 @@ def check_twin(tensors: TensorFiles, first: int, last: int) -> None:
 
 
 def has_twin(config: ModelConfig, tensors: TensorFiles) -> bool:
-    """Whether there is a head beside the embedding that it is tied to."""
+    """Whether the files have a head although it is tied to the embedding."""
     return config.tie_word_embeddings and HEAD in tensors and tensors.entry(HEAD).dtype in FLOATS
 
 
 def _differ(tensors: TensorFiles) -> bool:
-    """Whether a head has other values than the embedding. One that is quantised, alone, is not looked at."""
+    """Whether a head has other values than the embedding, by some rows. A quantised head is not compared: False."""
     if HEAD not in tensors or EMBEDDING not in tensors or tensors.entry(HEAD).dtype not in FLOATS:
         return False
     shape = tensors.entry(EMBEDDING).shape
@@ -79,7 +80,7 @@ def _differ(tensors: TensorFiles) -> bool:
 
 
 def _differing(tensors: TensorFiles, rows: Any) -> NDArray[np.bool_]:
-    """For each of some rows, whether embedding and head have different values."""
+    """Return for each of the given rows whether embedding and head differ, bool [rows]."""
     mine, its = (tensors.array(name)[rows] for name in (EMBEDDING, HEAD))
     if tensors.entry(EMBEDDING).dtype != tensors.entry(HEAD).dtype or not np.array_equal(mine, its):
         mine, its = as_float32(mine), as_float32(its)

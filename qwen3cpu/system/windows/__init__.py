@@ -1,1 +1,1 @@
-"""What Windows is asked by its own calls. Importable everywhere, so that tests can answer in its place."""
+"""Calls of the Windows API. The modules can be imported on every system, so that tests can replace the calls."""

@@ -1,4 +1,4 @@
-"""The console of Windows."""
+"""Settings of the console of Windows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ESCAPES: Final = 0x4
 
 
 def understand_escapes() -> None:
-    """Let the console take escape sequences for colours and the cursor; those of a pipe or a file stay as they are."""
+    """Enable escape sequences for colours and the cursor in the console. Pipes and files are not changed."""
     kernel = library(KERNEL)
     kernel.GetStdHandle.restype = ctypes.c_void_p
     for stream in _STREAMS:

@@ -17,7 +17,7 @@ PRIORITY: Final = 0x20
 _BELOW_NORMAL: Final = 0x4000
 _RATE_ENABLED, _RATE_WEIGHTED, _RATE_HARD, _RATE_RANGE = 0x1, 0x2, 0x4, 0x10
 _WHOLE_RATE: Final = 10_000
-"""The rate of all processors of the machine."""
+"""The rate that means all processors of the machine."""
 
 
 class ExtendedLimits(ctypes.Structure):
@@ -42,13 +42,13 @@ class ExtendedLimits(ctypes.Structure):
 
 
 class ProcessorRate(ctypes.Structure):
-    """JOBOBJECT_CPU_RATE_CONTROL_INFORMATION; of a range, the upper half of `rate` is its end."""
+    """JOBOBJECT_CPU_RATE_CONTROL_INFORMATION. For a range, the upper half of `rate` is the maximum."""
 
     _fields_ = (("flags", ctypes.c_uint32), ("rate", ctypes.c_uint32))
 
 
 def memory_limit() -> int | None:
-    """Bytes that this process, or all of its job together, may commit; None without a limit."""
+    """Return the bytes that this process, or its whole job, may commit; None: no limit."""
     limits = ExtendedLimits()
     if not _ask(_EXTENDED_LIMITS, limits):
         return None
@@ -61,7 +61,7 @@ def memory_limit() -> int | None:
 
 
 def processor_quota() -> float | None:
-    """CPUs that the job may use, as a part of all of the machine's; None without a limit."""
+    """Return the number of CPUs that the job may use, possibly fractional; None: no limit."""
     control = ProcessorRate()
     if not _ask(_PROCESSOR_RATE, control) or not control.flags & _RATE_ENABLED or control.flags & _RATE_WEIGHTED:
         return None
@@ -75,7 +75,7 @@ def processor_quota() -> float | None:
 
 
 class OwnJob:
-    """A job of this process alone, inside of the one that it may be in. Others go before it.
+    """A job object of this process alone, nested in an outer job if there is one. Its limits lower the priority.
 
     Raises:
         OSError: Windows refuses.
@@ -89,10 +89,10 @@ class OwnJob:
             raise last_error()
 
     def limit(self, seconds: float | None, memory: int | None) -> None:
-        """Let Windows end this process after so much processor time of its own, and refuse it more memory.
+        """Let Windows end this process after some processor time of its own, and limit its memory.
 
         Args:
-            seconds: since it began; None: no limit.
+            seconds: processor time since its start; None: no limit.
             memory: bytes that it may commit; None: no limit.
         """
         limits = ExtendedLimits(flags=PRIORITY, priority=_BELOW_NORMAL)
@@ -108,6 +108,6 @@ class OwnJob:
 
 
 def _ask(kind: int, answer: ctypes.Structure) -> bool:
-    """Fill in what is known of this process's job; False when it is in none."""
+    """Query information on this process's job into `answer`. False: it is not in a job."""
     size = ctypes.sizeof(answer)
     return bool(library(KERNEL).QueryInformationJobObject(None, kind, ctypes.byref(answer), size, None))

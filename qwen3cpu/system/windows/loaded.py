@@ -1,4 +1,4 @@
-"""The libraries that this process has loaded, as Windows lists them."""
+"""Lists the libraries that this process has loaded on Windows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LONGEST_PATH = 32_767
 
 
 def loaded_files() -> list[str]:
-    """Paths of the program and of all libraries; empty when Windows does not say."""
+    """Return the paths of the program and all libraries; empty: Windows does not tell."""
     kernel, needed = library(KERNEL), ctypes.c_uint32(0)
     if not kernel.K32EnumProcessModules(own_process(), None, 0, ctypes.byref(needed)):
         return []

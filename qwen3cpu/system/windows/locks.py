@@ -1,6 +1,6 @@
-"""Locks on open files of Windows.
+"""Locks on open files for Windows.
 
-They lock a byte far behind the end, because a lock of Windows keeps others from reading the bytes that it is on.
+They lock a byte far behind the end of the file, because a lock of Windows prevents others from reading locked bytes.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Overlapped(ctypes.Structure):
 
 
 def lock(descriptor: int, *, shared: bool, wait: bool) -> None:
-    """Lock a file; a lock that this descriptor has becomes one of the other kind.
+    """Lock a file. A lock that this descriptor already has is converted.
 
     Raises:
-        BlockingIOError: another one has a lock that excludes it.
-        OSError: it cannot be locked.
+        BlockingIOError: a conflicting lock exists.
+        OSError: the file cannot be locked.
     """
     msvcrt: Any = import_module("msvcrt")
     kernel, file = library(KERNEL), ctypes.c_void_p(msvcrt.get_osfhandle(descriptor))

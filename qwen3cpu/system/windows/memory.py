@@ -1,4 +1,4 @@
-"""How much memory a Windows machine has and has left, and what this process has had of it."""
+"""Finds the total and free memory of a Windows machine, and the memory of this process."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class ProcessMemory(ctypes.Structure):
 
 
 class Memory(NamedTuple):
-    """Bytes of the machine's memory: all, and what can be had without swapping (what files occupy counts as free)."""
+    """Bytes of the machine's memory. available: what can be used without swapping; cached files count as free."""
 
     total: int
     available: int
 
 
 def machine_memory() -> Memory | None:
-    """The memory of the machine; None when Windows does not say."""
+    """Return the memory of the machine; None: Windows does not tell."""
     status = MemoryStatus(length=ctypes.sizeof(MemoryStatus))
     if not library(KERNEL).GlobalMemoryStatusEx(ctypes.byref(status)):
         return None
@@ -57,7 +57,7 @@ def machine_memory() -> Memory | None:
 
 
 def process_memory() -> ProcessMemory | None:
-    """What this process has and has had; None when Windows does not say."""
+    """Return the current and peak memory of this process; None: Windows does not tell."""
     counters = ProcessMemory(length=ctypes.sizeof(ProcessMemory))
     if not library(KERNEL).K32GetProcessMemoryInfo(own_process(), ctypes.byref(counters), counters.length):
         return None

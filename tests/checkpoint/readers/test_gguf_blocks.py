@@ -1,4 +1,4 @@
-"""Every type of weights in GGUF files: the values are those of the package `gguf`, and groups keep them."""
+"""Every type of weights in GGUF files: the values equal those of the package `gguf`, and groups keep them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EMBEDDING = "model.embed_tokens.weight"
 
 
 def test_the_list_is_whole() -> None:
-    """Of every type of the package: known, or named as one that no weights have."""
+    """Every type of the package is supported, or listed as a type that weights never have."""
     for kind in gguf.GGMLQuantizationType:
         assert kind.value in BLOCKS or kind.value in OTHER_TYPES, kind
     assert {name: (weights, size) for name, weights, size in BLOCKS.values() if name not in PLAIN} == SIZES
@@ -54,7 +54,7 @@ def test_groups_are_the_values_in_sixteen_levels(kind: str) -> None:
 
 
 def mixed(path: Path, change: Any = lambda writer: None) -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]:
-    """A file in which each matrix has another type: (config, matrix -> type, the weights that the file holds)."""
+    """Write a file with another type for each matrix; return (config, matrix -> type, the weights in the file)."""
     config = qwen3_config(torch_dtype="float32", num_hidden_layers=4, **WIDE)
     tensors = dict(random_tensors(config))
     matrices = [name for name, tensor in tensors.items() if tensor.ndim == 2]
@@ -65,7 +65,7 @@ def mixed(path: Path, change: Any = lambda writer: None) -> tuple[dict[str, Any]
 
 
 def test_a_file_of_all_types(tmp_path: Path) -> None:
-    """Like the mixtures of unsloth, and more so."""
+    """Like the mixtures of unsloth, with more types."""
     config, recipe, held = mixed(tmp_path / "model.gguf")
     weights = open_gguf(tmp_path / "model.gguf").weights
     for name in weights.matrices:
@@ -93,7 +93,7 @@ def test_groups_of_a_file(tmp_path: Path) -> None:
 
 
 def test_a_scale_of_a_whole_matrix(tmp_path: Path) -> None:
-    """As NVFP4 has it: llama.cpp multiplies what the matrix gives."""
+    """As in NVFP4. llama.cpp multiplies the product of the matrix."""
 
     def change(writer: Any) -> None:
         for name, scale in {"token_embd": 0.5, "blk.0.attn_q": 3.0}.items():

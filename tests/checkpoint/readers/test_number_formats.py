@@ -1,4 +1,4 @@
-"""Runs of bits and small floats, against slower readings of their descriptions."""
+"""Runs of bits and small floats, compared with slower implementations of their definitions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_runs_of_bits(bits: int, count: int) -> None:
 
 
 def decoded(pattern: int, exponent_bits: int, mantissa_bits: int) -> float:
-    """A float by its description in IEEE 754: sign, exponent with half its range as bias, fraction."""
+    """Decode a float as IEEE 754 defines it: sign, exponent with half its range as bias, fraction."""
     bias = (1 << (exponent_bits - 1)) - 1
     fraction = pattern % (1 << mantissa_bits)
     exponent = pattern >> mantissa_bits & ((1 << exponent_bits) - 1)

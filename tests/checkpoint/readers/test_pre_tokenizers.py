@@ -1,4 +1,4 @@
-"""Pre-tokenizers of GGUF files: each cuts as the patterns of its name say, and one that is not known is refused."""
+"""Pre-tokenizers of GGUF files: each splits by the patterns of its name, and an unknown one is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders whose modules are stored in several ways, and what no library of today writes but older ones did."""
+"""Folders whose modules are stored in several ways, and layouts that only older versions of libraries wrote."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOWN = "model.layers.0.mlp.down_proj"
 
 
 def mixed(folder: Path, first: str, second: str, config: Callable[[dict[str, Any]], Any]) -> Any:
-    """The weights of a folder with down_proj of another one of made/."""
+    """Open the weights of a folder of made/ whose down_proj comes from another one."""
 
     def change(tensors: dict[str, Any]) -> None:
         for name in [each for each in tensors if each.startswith(f"{DOWN}.")]:
@@ -59,7 +59,7 @@ def test_without_the_rule_such_a_module_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [DOWN, r"model\.layers\.\d+\.mlp\.down_proj"])
 def test_other_bits_for_some_modules_of_auto_round(tmp_path: Path, name: str) -> None:
-    """GPTQModel's 8 bits are packed as AutoRound's are."""
+    """GPTQModel and AutoRound pack 8 bits in the same way."""
     extra = {name: {"bits": 8}, "lm_head": {"bits": 16, "data_type": "float"}}
     weights = mixed(
         tmp_path / "model",
@@ -100,7 +100,7 @@ def test_two_schemes_of_compressed_tensors(tmp_path: Path, target: str) -> None:
 
 
 def test_an_order_of_columns_of_compressed_tensors(tmp_path: Path) -> None:
-    """weight_g_idx, which the library wrote until 2026; here the values are computed from the bits of the file."""
+    """weight_g_idx, which the library wrote until 2026. The expected values are computed from the bits of the file."""
     order = np.random.default_rng(0).permutation(64) // 32
     name = f"{K}.weight"
 
@@ -130,7 +130,7 @@ def test_an_order_that_says_nothing(tmp_path: Path, order: Any) -> None:
 
 
 def test_one_group_for_whole_rows(tmp_path: Path) -> None:
-    """group_size -1: the scales of two groups that are alike become those of one."""
+    """group_size -1: two groups with equal scales become one."""
 
     def change(tensors: dict[str, Any]) -> None:
         for part in ("scales", "qzeros"):
@@ -154,7 +154,7 @@ def test_one_group_for_whole_rows(tmp_path: Path) -> None:
 
 
 def test_a_last_group_that_is_smaller(tmp_path: Path) -> None:
-    """GPTQ lets it be: 64 columns in groups of 48."""
+    """GPTQ allows 64 columns in groups of 48."""
 
     def config(values: dict[str, Any]) -> None:
         values["quantization_config"].update(group_size=48)

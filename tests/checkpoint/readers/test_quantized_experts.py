@@ -1,4 +1,4 @@
-"""Experts in folders that other libraries quantised: each is read as the dense matrix that it is a copy of."""
+"""Experts in folders that other libraries quantised: each is read as the dense matrix of which it is a copy."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MLP = ".mlp."
 LAYOUTS = [
     name for name in made_names() if not name.startswith(("mlx", "torch_save")) and MLP in str(about(name)["sha256"])
 ]
-"""MLX keeps the experts of a layer in one tensor."""
+"""Layouts with a tensor for each expert. MLX stores the experts of a layer in one tensor."""
 
 
 def as_experts(tensors: Stored) -> None:
-    """Every tensor of the MLP once for each expert, in place of the MLP."""
+    """Replace every tensor of the MLP by a copy for each expert."""
     for name in [name for name in tensors if MLP in name]:
         for expert in range(COUNT):
             tensors[name.replace(MLP, f"{MLP}experts.{expert}.")] = tensors[name]

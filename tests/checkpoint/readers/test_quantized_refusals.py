@@ -1,4 +1,4 @@
-"""What quantised folders say wrongly, or say and nobody understands, is refused by its name."""
+"""Wrong or unknown settings and tensors of quantised folders are refused by name."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def without(name: str) -> Change:
 
 
 def value(name: str, place: Any, number: Any) -> Change:
-    """Changes one number of a tensor, as its bits."""
+    """Changes one number of a tensor, given by its bits."""
 
     def change(tensors: dict[str, Any]) -> None:
         tensors[name][1][place] = number
@@ -302,7 +302,7 @@ def test_a_file_that_was_cut_or_whose_header_was_flipped(tmp_path: Path, name: s
 
 
 def test_a_head_of_its_own(tmp_path: Path) -> None:
-    """A plain one counts, whatever config.json says; a quantised one that config.json ties is refused."""
+    """A plain head overrules config.json. A quantised head that config.json ties is refused."""
     head = np.ones((1, 1), "<u2")
     folder = write_made(tmp_path / "tied", "awq_gptqmodel", put("lm_head.weight", "BF16", head))
     with pytest.raises(CheckpointError, match=r"lm_head.weight: expected shape .*, found \[1, 1\]"):

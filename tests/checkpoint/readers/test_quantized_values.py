@@ -1,4 +1,4 @@
-"""Quantised folders that other libraries made: every weight is what the library makes of it, and so is the model."""
+"""Quantised folders that other libraries made: every weight equals what the library decodes, and so does the model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GROUPED = {
     **{name: 32 for name in NAMES if name.startswith("mlx_") and "mxfp" not in name},
     "gptq_int4_desc_act": None,
 }
-"""Name -> columns of a group, where numbers and groups can be had; None: groups are scattered."""
+"""Name -> columns of a group, for layouts with `groups`; None: groups are scattered."""
 ROUNDED_TO = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
@@ -66,7 +66,7 @@ def test_weights_are_those_of_the_library(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_model_is_that_of_the_plain_folder(tmp_path: Path, name: str) -> None:
-    """Of a folder with the library's values as float32; both are packed alike."""
+    """The plain folder has the library's values as float32. Both are packed to the same bytes."""
     folder = write_made(tmp_path / "model", name)
     config = json.loads((folder / "config.json").read_text())
     weights = weights_of(folder)
@@ -107,7 +107,7 @@ def test_groups_are_the_weights_before_their_last_rounding(tmp_path: Path, name:
 
 
 def group_size(name: str, tensor: str) -> int | None:
-    """Columns of a group of a tensor; mlx-lm has a setting of its own for routers."""
+    """Return the columns of a group of a tensor. mlx-lm has a separate setting for routers."""
     return 64 if tensor.endswith("mlp.gate.weight") else GROUPED.get(name)
 
 

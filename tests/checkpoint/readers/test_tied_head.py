@@ -1,4 +1,4 @@
-"""Embedding and head: what the tensors say goes before config.json."""
+"""Embedding and head: the tensors overrule config.json."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IDS = [3, 1, 4, 1, 5]
 
 
 def say(folder: Path, tied: bool | None) -> None:
-    """Let config.json say that of the head; None: nothing."""
+    """Write whether the head is tied into config.json; None: remove the key."""
     config = json.loads((folder / "config.json").read_text())
     config.pop("tie_word_embeddings")
     (folder / "config.json").write_text(json.dumps(config | ({} if tied is None else {"tie_word_embeddings": tied})))
@@ -39,7 +39,7 @@ def test_the_tensors_say_it(tmp_path: Path, tied: bool, said: bool | None) -> No
 
 
 def write_with_head(folder: Path, dtype: str, row: int | None = None) -> None:
-    """A tied model with a head beside the embedding, in float32; one row of it has another value, or none."""
+    """Write a tied model with a stored head, in float32. `row`: a row of the head that differs; None: all are equal."""
     tensors = write_checkpoint(folder, dtype="float32").tensors
     store = {"BF16": bfloat16_bits, "F32": lambda values: values}[dtype]
     embedding = store(tensors[EMBEDDING])
@@ -52,7 +52,7 @@ def write_with_head(folder: Path, dtype: str, row: int | None = None) -> None:
 
 @pytest.mark.parametrize("dtype", ["BF16", "F32"])
 def test_a_head_like_the_embedding_is_left_out(tmp_path: Path, dtype: str) -> None:
-    """Also one in another dtype."""
+    """Also when its dtype is another."""
     write_with_head(tmp_path, dtype)
     assert HEAD not in open_checkpoint(tmp_path, "f32", threads=1).matrices
     write_with_head(tmp_path, dtype, row=61)

@@ -1,4 +1,4 @@
-"""Whole configurations as today's libraries write them: nothing in them is unknown."""
+"""Whole configurations as the libraries write them contain no unknown option."""
 
 from __future__ import annotations
 
