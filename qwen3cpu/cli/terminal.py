@@ -1,4 +1,4 @@
-"""Writing answers to a terminal or a pipe: dimmed reasoning, no foreign escape sequences, a line of figures."""
+"""Writing answers to a terminal or a pipe: dimmed reasoning, no escape sequences from the model, a line of figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class AnswerWriter:
     """Writes the chunks of one answer as they come.
 
     Args:
-        out: where to.
+        out: the stream to write to.
         show_thinking: None: on a terminal only. On a pipe reasoning stands between <think> and </think>.
     """
 

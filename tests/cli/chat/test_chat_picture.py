@@ -1,6 +1,6 @@
 """The picture of the terminal chat in docs/chat.md.
 
-`pytest tests/cli/chat/test_chat_picture.py --pictures docs/pictures` takes it anew.
+`pytest tests/cli/chat/test_chat_picture.py --pictures docs/pictures` takes it again.
 
 The answer is dictated, so the lines with its speed are left out.
 """
@@ -41,7 +41,7 @@ du -ah . | sort -rh | head -n 10   # 最大的十个文件
 
 
 def for_light_and_dark(light: str, dark: str) -> str:
-    """The light picture, which takes the colours of the dark one where the reader prefers dark."""
+    """The light picture, with the colours of the dark one for readers who prefer dark."""
     rule, ground, title = r"\.chat-r\d+ \{.*?\}", r'<rect fill="(#\w+)"', r'class="chat-title" fill="(#\w+)"'
     assert re.sub(r"#\w{6}", "", "".join(re.findall(rule, light))) == re.sub(
         r"#\w{6}", "", "".join(re.findall(rule, dark))
@@ -76,12 +76,12 @@ def test_a_conversation(tmp_path, pictures):
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(Text.from_ansi("\n".join(shown)))
     light = copy.copy(DEFAULT_TERMINAL_THEME)
-    light.foreground_color = ColorTriplet(34, 34, 34)  # black is a colour of its own on the picture
+    light.foreground_color = ColorTriplet(34, 34, 34)  # pure black is one of the 16 colours on the picture
     picture = for_light_and_dark(
         console.export_svg(title="qwen3cpu chat", unique_id="chat", theme=light, clear=False),
         console.export_svg(title="qwen3cpu chat", unique_id="chat", theme=SVG_EXPORT_THEME),
     )
-    # Its fonts would come from another site.
+    # Remove its fonts, which would be loaded from another site.
     picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL).replace("Fira Code", "DejaVu Sans Mono")
     assert "http" not in picture.replace("http://www.w3.org/2000/svg", "").replace("https://www.textualize.io", "")
     (pictures / "chat.svg").write_text("\n".join(line.rstrip() for line in picture.split("\n")), "utf-8")
