@@ -82,7 +82,7 @@ def run_embed(args: argparse.Namespace) -> int:
 
 
 def _texts(files: list[str], whole: bool) -> Iterator[tuple[Origin, str, int]]:
-    """(where, text, bytes) of every text, read as they are needed."""
+    """(where, text, bytes) of every text, read on demand."""
     for name in files:
         if whole:
             text = decode_text(_stdin(), "stdin") if name == STDIN else read_text_file(Path(name), name)
@@ -119,7 +119,7 @@ def _stdin() -> BinaryIO:
 
 
 def _bytes_of(files: list[str]) -> int | None:
-    """Bytes of all files; None where one is a pipe or cannot be looked at."""
+    """Bytes of all files; None when one is a pipe or its size is unknown."""
     try:
         return sum(os.path.getsize(name) for name in files) if all(map(os.path.isfile, files)) else None
     except OSError:

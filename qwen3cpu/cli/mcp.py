@@ -90,7 +90,7 @@ class Asking:
     """Asks on the terminal before a call. Without one no call is made.
 
     Args:
-        interactive: whether somebody is there to be asked.
+        interactive: whether a person can answer at the terminal.
     """
 
     def __init__(self, *, interactive: bool) -> None:

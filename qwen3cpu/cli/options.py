@@ -259,8 +259,8 @@ def _breakers(given: list[str] | None) -> list[str] | None:
 
 
 def model_id(source: str) -> str:
-    """The id of a model for clients: its hub id, or the last part of a path, so that no folder of this machine
-    shows.
+    """The id of a model for clients: its hub id, or the last part of a path, which hides the folders of this
+    machine.
     """
     from qwen3cpu.packed.packed_file import SUFFIX
 

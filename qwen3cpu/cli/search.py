@@ -93,7 +93,7 @@ def _indented(text: str) -> str:
 
 
 def _answer(args: argparse.Namespace, hits: Sequence[Hit]) -> None:
-    """Print what a chat model answers, as it comes, and the sources."""
+    """Print the answer of a chat model while it is generated, and the sources."""
     model = _load(args.answer, args)
     messages = answer_messages(args.question, hits)
     if args.json:

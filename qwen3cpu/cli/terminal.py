@@ -15,11 +15,11 @@ CONTROLS = {code: 0xFFFD for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(c
 
 
 class AnswerWriter:
-    """Writes the chunks of one answer as they come.
+    """Writes the chunks of one answer as they arrive.
 
     Args:
         out: the stream to write to.
-        show_thinking: None: on a terminal only. On a pipe reasoning stands between <think> and </think>.
+        show_thinking: None: on a terminal only. On a pipe, reasoning is between <think> and </think>.
     """
 
     def __init__(self, out: TextIO, *, show_thinking: bool | None = None) -> None:

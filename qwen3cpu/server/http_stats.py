@@ -12,7 +12,7 @@ class HttpStats:
 
     def __init__(self) -> None:
         self.responses: Counter[tuple[str, int]] = Counter()
-        """By path and status."""
+        """Counts of responses by path and status."""
         self.seconds: dict[str, Histogram] = {}
         """By path: seconds from the arrival of a request until its response has been sent."""
 

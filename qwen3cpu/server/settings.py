@@ -27,7 +27,7 @@ class Settings:
         manage_models: whether clients may fetch models into the folder of models, and delete them there.
         timeout: seconds that a request may take from its arrival to its end.
         grace: seconds that running requests have to finish when the server stops.
-        keep_alive: seconds without a token after which a stream gets a comment, so that proxies do not close it.
+        keep_alive: seconds without a token after which a stream gets a comment.
         connections: the largest number of open connections.
         head_seconds: seconds that a client has to send the head of a request.
         max_body: the largest number of bytes of a request's body.

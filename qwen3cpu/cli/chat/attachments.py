@@ -27,7 +27,7 @@ def attach(path: Path, model: Model) -> Attachment:
     """Read a file. Raises ArgumentError when it cannot be read, is neither text nor PDF, or is larger than the context.
 
     Args:
-        path: of the file.
+        path: the file's path.
         model: its tokenizer counts the tokens, and its context is the limit.
     """
     try:

@@ -39,7 +39,7 @@ def export(messages: Sequence[Mapping[str, Any]], path: Path, model: str) -> Non
 
 
 def as_markdown(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The messages with a heading for each speaker; reasoning stands in a quotation."""
+    """The messages with a heading for each speaker; reasoning is a block quotation."""
     parts = []
     for message in messages:
         role = str(message.get("role"))

@@ -25,10 +25,10 @@ class PrivateHistory(FileHistory):
     """What was typed, in a file that only this user can read.
 
     Args:
-        path: of the file; it and its folder are made.
+        path: the file's path. The file and its folder are made if necessary.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: they cannot be made.
     """
 
     def __init__(self, path: Path) -> None:

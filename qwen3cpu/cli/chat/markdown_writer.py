@@ -1,4 +1,4 @@
-"""Shows one answer on a terminal: Markdown as it comes, thinking dimmed and then folded to a line.
+"""Shows one answer on a terminal: Markdown while it arrives, thinking dimmed and then folded to a line.
 
 Complete blocks are written once and scroll away. Only the last block is rewritten with each frame, so a frame of a
 long answer costs no more than one of a short answer.
@@ -30,7 +30,7 @@ _EMPTY: Final = Row("", 0)
 
 
 class MarkdownWriter:
-    """Writes the chunks of one answer as they come.
+    """Writes the chunks of one answer as they arrive.
 
     Args:
         out: the terminal.

@@ -110,7 +110,7 @@ DESCRIPTIONS = {
     "typical_p": "Keeps only the most typical tokens that together have this probability.",
     "user": "Has no effect. The response repeats it if it has the field.",
     "verbose": "Is named as ignored.",
-    "xtc_probability": "The probability with which XTC drops the likeliest tokens but the last of them.",
-    "xtc_threshold": "The least probability of the tokens that XTC drops.",
+    "xtc_probability": "The probability with which XTC drops all likely tokens but the least likely of them.",
+    "xtc_threshold": "The least probability of the tokens that XTC counts as likely.",
 }
 """Field -> its meaning, which is the same in every body."""

@@ -341,4 +341,4 @@ REPLIES: dict[str, Schema] = {
     "AnthropicError": _object({"type": _only("error"), "error": _object({"type": TEXT, "message": TEXT})}),
     "OllamaError": _object({"error": TEXT}),
 }
-"""By name, for `components.schemas`."""
+"""Name -> schema, for `components.schemas`."""

@@ -184,7 +184,7 @@ class ModelThread(ABC, Generic[J]):
         self._wake.clear()
 
     def wake(self) -> None:
-        """End a `wait` of the thread. Any thread may call it."""
+        """Let the thread return from `wait`. Any thread may call it."""
         self._wake.set()
 
     def is_over(self, job: J, now: float) -> bool:

@@ -54,7 +54,7 @@ class Pace:
 class TextPace:
     """Decides how many tokens of texts go into a pass, few enough that a new request gets its turn soon.
 
-    Passes of this size use the processor fully while the weights are read; larger ones gain nothing.
+    Passes of this size are large enough to keep the processor busy; larger ones gain nothing.
 
     Args:
         goal: the target duration of a pass in seconds.

@@ -66,11 +66,11 @@ class Stats:
         """Texts that were turned into vectors or scored."""
         self.preemptions = 0
         self.queue_seconds = Histogram()
-        """From the arrival of a job until it joins the batch."""
+        """Seconds from the arrival of a job until it joins the batch."""
         self.first_token_seconds = Histogram()
-        """From the arrival of a job until its first token."""
+        """Seconds from the arrival of a job until its first token."""
         self.job_seconds = Histogram()
-        """From the arrival of a job to its end, finished ones only."""
+        """Seconds from the arrival of a job to its end, for finished jobs only."""
         self.step_seconds = Histogram()
         """Steps with running answers (the time between two tokens of a stream), and passes over texts."""
         self.token_seconds = Histogram()
