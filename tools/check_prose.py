@@ -24,6 +24,7 @@ WORDS_AT_MOST = 30
 EASE_AT_LEAST = 50.0
 OTHER_PAGES = (
     *("files.md", "benchmarks.md", "quality.md", "hub.md", "systems.md"),  # the reference
+    *("command-line.md", "http-api.md"),  # the reference, written from the code
     *("contributing.md", "architecture.md", "packaging.md", "releasing.md", "mutation.md"),  # the contributor's guide
 )
 ROOMS = ("qwen3cpu", "csrc", "tests", "bench", "tools")

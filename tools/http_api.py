@@ -65,7 +65,8 @@ def _section(operation: Operation, schemas: dict[str, Any]) -> str:
         lines += ["| field | type | meaning |", "|---|---|---|", *_fields(schemas[operation.body.__name__]), ""]
     lines.append(_response(operation, schemas) + "\n")
     statuses = ", ".join(str(status) for status in error_statuses(operation))
-    lines.append(f"Errors ({statuses}): {ERRORS[error_schema(operation.path)]}")
+    form = ERRORS[error_schema(operation.path)]
+    lines.append(f"An error has the form {form} and one of these statuses: {statuses}.")
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Jobs in a file: every line of a JSONL file answered, and gone on with after any end."""
+"""Jobs in a file: answers every line of a JSONL file, and continues after an interruption."""
 
 from qwen3cpu.batch.run import Summary, run_file
 

@@ -1,4 +1,4 @@
-"""What the results of a job depend on of its model."""
+"""The properties of a model on which the results of a job depend."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SAMPLE: Final = 8  # tokens
 
 
 def about_model(model: Model) -> dict[str, Any]:
-    """What results depend on of a model, for JSON."""
+    """The properties of a model on which results depend, ready for JSON."""
     adapters = {name: named.adapter.identity for name, named in sorted(model.adapters.items())}
     return {
         "model": model.fingerprint,
@@ -23,14 +23,14 @@ def about_model(model: Model) -> dict[str, Any]:
         "RoPE": model.config.rope_digest(),
         "chat template": hashlib.sha256((model.chat_template or "").encode("utf-8", "replace")).hexdigest(),
         "generation_config.json": repr(model.generation_defaults),
-        # The fingerprint is that of the source; its weights may have been rounded with or without calibration. By the
-        # invariant a pass has the same bits on every machine.
+        # The fingerprint is that of the source, whose weights may be rounded with or without calibration. A digest of a
+        # forward pass tells the two apart, because a pass has the same bits on every machine.
         **({"adapters": adapters} if adapters else {}),
         "rounding of the weights": hashlib.sha256(_sample(model).tobytes()).hexdigest(),
     }
 
 
 def _sample(model: Model) -> NDArray[Any]:
-    """What the model makes of some tokens."""
+    """The vectors or logits of a few tokens."""
     ids = list(range(min(_SAMPLE, model.context - 1, model.config.vocab_size)))
     return model.embed([ids]) if model.task == "embedding" else model.logits(ids)

@@ -1,4 +1,4 @@
-"""Results of an iterator, made by a thread that works ahead of who takes them."""
+"""Runs an iterator on a thread ahead of its consumer."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
-_PATIENCE: Final = 0.1  # seconds until the thread looks whether it is still wanted
+_PATIENCE: Final = 0.1  # seconds between two checks of the thread whether it is closed
 
 
 class _End:
-    """Stands behind the last result. error: what the iterator has raised."""
+    """The mark after the last result. error: what the iterator has raised."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 class Ahead(Generic[T]):
-    """Walks through an iterator on a thread of its own.
+    """Runs an iterator on its own thread.
 
-    What the thread does overlaps with a forward pass of the thread that takes the results, because a pass lets other
-    threads run Python.
+    The iterator's work overlaps with a forward pass of the consumer, because a pass releases the GIL.
 
     Args:
-        results: runs on the thread only.
-        most: results that may wait to be taken.
+        results: the iterator, which runs only on the thread.
+        most: the largest number of results that may wait.
     """
 
     def __init__(self, results: Iterator[T], most: int) -> None:
@@ -39,9 +38,9 @@ class Ahead(Generic[T]):
         self._thread.start()
 
     def take(self, *, wait: bool) -> T | None:
-        """The next result, or None: there are no more, or, without `wait`, it is not ready.
+        """The next result. None at the end, or, without `wait`, if it is not ready.
 
-        Raises what the iterator has raised.
+        Raises the error of the iterator.
         """
         if self._ended:
             return None
@@ -57,7 +56,7 @@ class Ahead(Generic[T]):
         return None
 
     def close(self) -> None:
-        """End the thread; waits for the result that it works on."""
+        """End the thread. Waits until it has finished its current result."""
         self._closed.set()
         self._thread.join()
 
@@ -72,7 +71,7 @@ class Ahead(Generic[T]):
         self._hand_over(_End(error))
 
     def _hand_over(self, result: T | _End) -> bool:
-        """Wait for room; False when nobody takes results any more."""
+        """Wait for room, and put a result there. Returns False after `close`."""
         while not self._closed.is_set():
             try:
                 self._ready.put(result, timeout=_PATIENCE)

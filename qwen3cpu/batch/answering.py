@@ -1,6 +1,6 @@
-"""Answers to lines, as many side by side as memory allows.
+"""Answers lines, as many at the same time as memory allows.
 
-A thread reads, checks and encodes the lines that come next while the model runs.
+While the model runs, a thread reads, checks and encodes the next lines.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from qwen3cpu.server.scheduling.workshop import Kind, Workshop
 T = TypeVar("T")
 
 Note = Callable[[int, Line, "Any | Exception"], None]
-"""note(place, line, reply or error): takes what a line has come to."""
+"""note(place, line, reply or error): takes the result of a line."""
 
 
 @dataclass(frozen=True)
 class _Begun:
-    """A line that has been read. underway: its answers, with `jobs` to be run, or what is wrong with it."""
+    """A line that has been read. underway: its answers, whose `jobs` must be run, or the error of the line."""
 
     place: int
     line: Line
@@ -37,7 +37,7 @@ class _Begun:
 
 @dataclass(eq=False)
 class _Task:
-    """A line under way. left: answers that are not complete."""
+    """A line in work. left: the number of incomplete answers."""
 
     place: int
     line: Line
@@ -46,7 +46,7 @@ class _Task:
 
 
 class Inline(Workshop):
-    """A workshop without threads: work is done when it is asked for."""
+    """A workshop without threads, which runs work in the call itself."""
 
     async def run(self, kind: Kind, work: Callable[[], T]) -> T:
         """The result of `work`."""
@@ -54,15 +54,15 @@ class Inline(Workshop):
 
 
 class Answering:
-    """Answers lines, on the thread that calls.
+    """Answers lines on the calling thread.
 
     Args:
-        service: not opened; it is used up.
-        lines: (place, line) in the order in which they begin; read on another thread, a little ahead.
-        ids: of a line, by its number.
+        service: a service that is not open. It cannot be used afterwards.
+        lines: (place, line) in the order in which they start; read on another thread, a little ahead.
+        ids: returns the ids of a line by its number.
         note: called for every line.
-        seed: of the whole job.
-        options: of lines in our own form.
+        seed: the seed of the whole job.
+        options: options for lines in this package's own form.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Answering:
             self._runner.close()
 
     def _begin(self, lines: Iterator[tuple[int, Line]]) -> Iterator[_Begun]:
-        """Prepare lines. It runs on the thread that works ahead; no other thread uses the list of jobs handed in."""
+        """Prepare lines on the thread that works ahead. Only this thread uses the list of submitted jobs."""
         for place, line in lines:
             try:
                 if line.problem is not None:
@@ -121,7 +121,7 @@ class Answering:
             self._handed_in.jobs.clear()
 
     def _fill(self, ahead: Ahead[_Begun]) -> None:
-        """Let lines begin that are ready; when none is under way, wait for one."""
+        """Start the lines that are ready. If none is in work, wait for one."""
         while self._running < self._most and (begun := ahead.take(wait=not self._tasks)) is not None:
             if isinstance(begun.underway, Exception):
                 self._note(begun.place, begun.line, begun.underway)
@@ -134,7 +134,7 @@ class Answering:
                 self._runner.add(job, every_chunk=begun.underway.every_chunk)
 
     def _take(self, job: Job, outcome: Outcome) -> None:
-        """Take what a job got."""
+        """Take an outcome of a job."""
         task = self._tasks.get(job)
         if task is None:
             return  # another answer to the same line has failed
@@ -149,7 +149,7 @@ class Answering:
                 self._end(task, task.underway.reply(self._ids(task.line.number)))
 
     def _end(self, task: _Task, reply: Any | Exception) -> None:
-        """Note a line."""
+        """Note the result of a line, and drop the rest of its jobs."""
         self._running -= task.left
         for job in task.underway.answers.jobs:
             del self._tasks[job]

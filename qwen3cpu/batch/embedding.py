@@ -1,4 +1,4 @@
-"""Vectors for lines: texts of several lines share passes."""
+"""Vectors for lines. Texts of several lines share forward passes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from qwen3cpu.server.scheduling.service import Service
 
 @dataclass(frozen=True)
 class _Texts:
-    """A line whose texts wait for their pass; ids of each."""
+    """A line whose texts wait for their pass. ids: the token ids of each text."""
 
     place: int
     line: Line
@@ -35,8 +35,8 @@ def embed_lines(service: Service, lines: Iterator[tuple[int, Line]], note: Note)
     """Answer lines; `note` gets the JSON of each reply.
 
     Args:
-        service: not opened.
-        lines: (place, line), read as they are needed.
+        service: a service that is not open.
+        lines: (place, line), read on demand.
         note: called for every line.
     """
     waiting: list[_Texts] = []

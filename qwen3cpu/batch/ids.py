@@ -1,4 +1,4 @@
-"""What differs from run to run, made a matter of the line alone: ids, times, and counts of what caches held."""
+"""Makes the parts of a reply that differ from run to run depend only on the line: ids, times, counts of caches."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class Ids:
     """The ids of one line.
 
     Args:
-        job: the digest of what the results depend on.
-        number: of the line.
+        job: the digest of all that the results depend on.
+        number: the number of the line.
     """
 
     def __init__(self, job: str, number: int) -> None:
         self._seed = f"{job} {number}"
         self.line = f"batch_req_{self._digits('line', 24)}"
-        """Of the line of the output."""
+        """The id of the line of the output."""
         self.request = f"req_{self._digits('request', 24)}"
-        """Of the request."""
+        """The id of the request."""
 
     def settle(self, reply: dict[str, Any]) -> None:
-        """Replace the ids that a reply of the server got by chance, and set times and counts of cached tokens to 0."""
+        """Replace the random ids of a reply of the server, and set times and counts of cached tokens to 0."""
         reply.update({name: 0 for name in _TIMES if name in reply})
         usage = reply.get("usage") or {}
         for name in _DETAILS:
@@ -44,7 +44,7 @@ class Ids:
             self._renew(item, "call_id", f"item {index} call")
 
     def result(self, result: Result) -> dict[str, Any]:
-        """A result as `Result.to_dict` has it, with ids of its own, without times and counts of cached tokens."""
+        """The `Result.to_dict` of a result, with the line's ids and without times and counts of cached tokens."""
         plain = result.to_dict()
         del plain["timings"], plain["index"], plain["usage"]["cached_tokens"]
         for place, call in enumerate(plain["tool_calls"]):
@@ -52,7 +52,7 @@ class Ids:
         return plain
 
     def _renew(self, owner: dict[str, Any], name: str, place: str) -> None:
-        """Put another id of the same form in place of one."""
+        """Replace an id by the line's own id of the same form."""
         if name in owner:
             match = _ID.fullmatch(owner[name])
             assert match is not None

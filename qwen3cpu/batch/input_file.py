@@ -1,4 +1,4 @@
-"""The lines of a job: read once to be counted and put in order, and again one by one when their turn comes."""
+"""The lines of a job. The file is read once to count and order them, and again line by line."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.api.request_json import parse_json
 
 LONGEST: Final = 8 << 20
-"""Bytes of a line, as of a request to the server."""
+"""The largest number of bytes of a line, as for a request to the server."""
 BEGINNINGS: Final = (128, 512, 2048, 8192)
-"""Characters of a prompt by which lines are put side by side: they share a beginning of so many, or of fewer."""
+"""Lengths, in characters, of the beginnings of prompts by which lines are grouped."""
 _BOM: Final = b"\xef\xbb\xbf"
 
 
 class LineError(ApiError):
-    """What is wrong with a line itself, and not with the body of its request."""
+    """An error of a line itself, not of the body of its request."""
 
 
 @dataclass(frozen=True)
 class Line:
     """A line that is not blank.
 
-    number: in the file, from 1. given: its JSON object; None when it is wrong. problem: why it is wrong.
+    number: its number in the file, from 1. given: its JSON object; None if it is invalid. problem: why it is invalid.
     """
 
     number: int
@@ -53,8 +53,7 @@ class Line:
 
 
 class InputFile:
-    """A file of lines. What is kept of each line in memory takes some 40 bytes, and 200 at most
-    while the file is first read.
+    """A file of lines. Each line takes about 40 bytes of memory, and at most 200 while the file is read the first time.
 
     Args:
         path: a regular file.
@@ -82,7 +81,7 @@ class InputFile:
         self._file.close()
 
     def __len__(self) -> int:
-        """Lines that are not blank."""
+        """The number of lines that are not blank."""
         return len(self.numbers)
 
     def line(self, place: int) -> Line:
@@ -114,11 +113,11 @@ class InputFile:
         self.digest = digest.hexdigest()
         """SHA-256 of the file."""
         self.numbers = np.array(numbers, np.int64)
-        """Of the lines."""
+        """The numbers of the lines that are not blank, int64 [lines]."""
         self._starts, self._sums = starts, sums
         self._refuse_repeated(np.frombuffer(bytes(keys), "V16"))
         self.order = side_by_side([np.array(each, np.uint64) for each in marks])
-        """Places of all lines, int64 [lines]: those that begin alike stand side by side."""
+        """Places of all lines, int64 [lines], with lines that begin alike next to each other."""
 
     def _refuse_repeated(self, keys: NDArray[np.void]) -> None:
         names, first, counts = np.unique(keys, return_index=True, return_counts=True)
@@ -134,7 +133,7 @@ class InputFile:
 
 
 def _next_line(file: BinaryIO, digest: Any = None) -> tuple[bytes, int]:
-    """(the next line, or the first LONGEST + 1 bytes of a longer one; its size)."""
+    """(the next line, cut to LONGEST + 1 bytes if it is longer; its size)."""
     raw = piece = file.readline(LONGEST + 1)
     size = len(raw)
     while True:
@@ -167,7 +166,7 @@ def beginning_marks(given: Mapping[str, Any] | None) -> list[int]:
 
 
 def _beginning(given: Mapping[str, Any] | None) -> str:
-    """What the prompt of a line begins with, roughly: tools and messages, in the order of the template."""
+    """An approximate text of the prompt of a line: tools and messages, in the order of the template."""
     if given is None:
         return ""
     body = given.get("body")
@@ -181,22 +180,22 @@ def _hash(text: str) -> int:
 
 
 def side_by_side(marks: Sequence[NDArray[np.uint64]]) -> NDArray[np.int64]:
-    """Places of lines in an order in which those that begin alike stand side by side, int64 [lines].
+    """Places of lines, int64 [lines], in an order with lines that begin alike next to each other.
 
-    Groups share the first mark, within them those that share the second, and so on; each stands where its first line
-    is.
+    Lines with the same first mark form a group, inside it lines with the same second mark, and so on. A group has the
+    place of its first line.
 
-    marks: those of all lines for each length.
+    marks: for each length, the marks of all lines.
     """
     ranks = []
     for each in marks:
         _, first, group = np.unique(each, return_index=True, return_inverse=True)
         ranks.append(first[group])
-    # The last key of lexsort counts first; lines that share all marks stay in order.
+    # The last key of lexsort is the primary one. Lines with equal marks keep their order.
     return np.lexsort(ranks[::-1]).astype(np.int64)
 
 
 def unanswered(order: NDArray[np.int64], done: NDArray[np.bool_]) -> Iterator[int]:
-    """The places of `order` that are not done, in that order."""
+    """The places in `order` that are not done, in that order."""
     for place in order[~done[order]]:
         yield int(place)

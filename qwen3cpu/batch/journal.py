@@ -1,8 +1,8 @@
-"""What has been answered so far, kept beside the output so that nothing is answered twice.
+"""The journal of a job: keeps the answered lines beside the output, so that no line is answered twice.
 
-The first line says what the job is. Every other line is one answered line: a checksum, the line's number, 1 if it is
-an error and else 0, and the line of the output. A line is written with one call, so a process that is killed leaves at
-most the last one torn, and a line that is torn or damaged counts as not answered.
+The first line describes the job. Every other line is one answered line: a checksum, the line's number, 1 for an error
+and else 0, and the line of the output. A line is written with one call, so a killed process leaves at most the last
+line incomplete. An incomplete or damaged line counts as not answered.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from qwen3cpu.system.files import renames_open_files, sync_folder
 
 SUFFIX: Final = ".part"
 SYNC_SECONDS: Final = 5.0
-"""Between two times at which what was answered goes to the disk itself. A power failure loses this, a kill nothing."""
+"""Seconds between two calls of fsync. A power failure loses the answers of this time, a kill none."""
 _NEW: Final = ".new"
 
 
 def journal_path(output: Path) -> Path:
-    """Where the journal of an output is."""
+    """The path of the journal of an output."""
     return output.with_name(output.name + SUFFIX)
 
 
@@ -38,12 +38,12 @@ class Journal:
 
     Args:
         output: the file to make; the journal is beside it.
-        about: what the results depend on, for JSON; a journal that says anything else is refused.
-        numbers: of the lines, int64, ascending.
-        restart: begin anew, whatever there is.
+        about: all that the results depend on, ready for JSON. A journal with another value is refused.
+        numbers: the numbers of the lines, int64, ascending.
+        restart: drop the content of an existing journal.
 
     Raises:
-        ArgumentError: another process has it; it is of another job, or no journal; it cannot be written.
+        ArgumentError: another process uses it; it belongs to another job, or is not a journal; it cannot be written.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Journal:
         self._output = output
         self._numbers = numbers
         self.path = journal_path(output)
-        """Where it is."""
+        """The path of the journal."""
         self._starts = np.full(len(numbers), -1, np.int64)
         self._failed = np.zeros(len(numbers), bool)
         self._synced = monotonic()
@@ -73,7 +73,7 @@ class Journal:
             raise
 
     def close(self) -> None:
-        """Close it; it stays on the disk."""
+        """Close the journal; it stays on the disk."""
         self._file.close()
 
     # What is done
@@ -92,8 +92,8 @@ class Journal:
         """Note the result of a line.
 
         Args:
-            place: of the line among the numbers.
-            result: the line of the output, without its end.
+            place: the place of the line among the numbers.
+            result: the line of the output, without its line break.
             failed: whether it is an error.
 
         Raises:
@@ -113,7 +113,7 @@ class Journal:
         self._end += len(record)
 
     def finish(self) -> None:
-        """Make the output of the results, in the order of the lines, and remove the journal."""
+        """Write the results into the output, in the order of the lines, and remove the journal."""
         write_file(self._output, self._results())
         if not renames_open_files():
             self._file.close()
@@ -164,7 +164,7 @@ def _record(number: int, failed: bool, result: bytes) -> bytes:
 
 
 def _read(raw: bytes) -> tuple[int, bool, bytes] | None:
-    """(number, failed, result) of a line; None for a damaged one."""
+    """(number, failed, result) of a line; None if it is damaged."""
     given, _, data = raw.removesuffix(b"\n").partition(b" ")
     if given != _sum(data):
         return None
@@ -177,18 +177,18 @@ def _sum(data: bytes) -> bytes:
 
 
 def check_same(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Refuse to go on with another job. ArgumentError names the first thing that differs."""
+    """Refuse to continue another job. The ArgumentError names the first property that differs."""
     for name in {**expected, **found}:
         if found.get(name) != expected.get(name):
             was, now = (json.dumps(each.get(name))[:80] for each in (found, expected))
             raise ArgumentError(
-                f"{path}: this job was begun with another {name}: expected {was}, found {now}; run it as it was begun, "
-                "or begin anew with --restart (in Python restart=True)"
+                f"{path}: this job was started with another {name}: expected {was}, found {now}; use the arguments of "
+                "its start, or start it again with --restart (in Python restart=True)"
             )
 
 
 def write_file(path: Path, pieces: Iterator[bytes] | list[bytes]) -> None:
-    """A file that appears when it is complete, and is on the disk then. ArgumentError when it cannot be written."""
+    """Write a file that gets its name only when it is complete and on the disk. ArgumentError when that fails."""
     new = path.with_name(path.name + _NEW)
     try:
         with open(new, "wb") as file:

@@ -1,4 +1,4 @@
-"""The lines of the output: answers and errors, as OpenAI writes them, and as this package does for lines of its own."""
+"""The lines of the output: answers and errors, in OpenAI's form, or in this package's form for lines of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qwen3cpu.server.api.json_output import json_bytes
 
 
 def beginning(ids: Ids) -> bytes:
-    """What the line of the output with these ids begins with, and no other."""
+    """The first bytes of the line of the output with these ids. No other line begins with them."""
     return json_bytes({"id": ids.line})[:-1] + b","
 
 
@@ -24,7 +24,7 @@ def is_error(data: bytes) -> bool:
 
 
 def answer_line(line: Line, ids: Ids, reply: Any) -> bytes:
-    """An answered line. `reply` is the body of a response, or its JSON; for a line in our own form the result."""
+    """An answered line. reply: the body of a response, or its JSON; for a line in this package's form, the result."""
     if not is_openai(line):
         head = {"id": ids.line, "custom_id": line.custom_id, "line": line.number}
         return json_bytes({**head, "result": reply, "error": None})
@@ -32,7 +32,7 @@ def answer_line(line: Line, ids: Ids, reply: Any) -> bytes:
 
 
 def error_line(line: Line, ids: Ids, error: ApiError) -> bytes:
-    """A line with an error. For a body that is wrong it has the response with which a server refuses that."""
+    """A line with an error. For an invalid body it holds the response that the server would send."""
     told = error.body()
     if is_openai(line) and not isinstance(error, LineError):
         return _response(line, ids, error.status, told)

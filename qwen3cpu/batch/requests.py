@@ -1,6 +1,6 @@
-"""From a line to answers under way, and from these to what the output says: OpenAI's bodies, and lines in our own form.
+"""Turns a line into jobs, and their answers into the reply, for OpenAI's bodies and for lines in this package's form.
 
-Bodies and replies are the server's own (qwen3cpu/server/api). Everything runs on the thread that calls.
+Bodies and replies are those of the server (qwen3cpu/server/api). Everything runs on the calling thread.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ B = TypeVar("B", bound=ForeignBody)
 EMBEDDINGS: Final = "/v1/embeddings"
 _FIELDS: Final = ("custom_id", "method", "url", "body")
 _NOT_HERE: Final = {
-    "deadline": "none in a job: what is answered in a time differs from run to run",
-    "stream": "none in a job: every answer is written whole",
+    "deadline": "none in a job, because answers with a time limit differ from run to run",
+    "stream": "none in a job, because every answer is written whole",
     "progress": "none in a line",
     "n": "none in a line of this form; repeat the line",
 }
-"""Options that a line cannot have, and what is expected."""
+"""Option that a line cannot have -> what the error message expects."""
 _FORMS: Final = frozenset(("schema", *KINDS))
-"""Options of which only one may be given: that of a line takes the place of the job's."""
+"""Options of which only one may be given. One of a line replaces that of the job."""
 
 
 @dataclass(frozen=True)
 class Underway:
     """The answers to one line, handed to the scheduler.
 
-    answers: they. every_chunk: whether the reply needs all chunks, and not only the last of each answer. reply: makes
-    the field of the output, when the answers are complete.
+    answers: the answers. every_chunk: whether the reply needs all chunks, not only the last of each answer. reply:
+    makes the field of the output when the answers are complete.
     """
 
     answers: Answers
@@ -86,15 +86,15 @@ def checked_body(line: Line) -> tuple[str, Mapping[str, Any]]:
 
 
 def task_for(url: str) -> Task:
-    """What a model has to be made for that answers requests to an endpoint."""
+    """The task of the models that answer requests to an endpoint."""
     return "embedding" if url == EMBEDDINGS else "generation"
 
 
 def read_body(service: Service, kind: type[B], given: Mapping[str, Any]) -> B:
-    """A body, checked as the server does; fields that seem to be misspelt are refused.
+    """Read and check a body like the server. Fields that seem to be misspelt are refused.
 
     Raises:
-        ApiError, ValidationError: what is wrong with it.
+        ApiError, ValidationError: the body is invalid.
     """
     body = kind.read(given, service.model.context)
     check_model(service, body.model)
@@ -108,13 +108,13 @@ def start(service: Service, line: Line, seed: int, options: Mapping[str, Any]) -
     """Hand a line to the scheduler.
 
     Args:
-        service: with the scheduler.
-        line: that has an object.
-        seed: of the whole job.
-        options: of lines in our own form, where they do not say otherwise.
+        service: has the scheduler.
+        line: a line with a JSON object.
+        seed: the seed of the whole job.
+        options: defaults of the options of lines in this package's form.
 
     Raises:
-        ApiError, ValidationError, Qwen3CpuError: what is wrong with the line.
+        ApiError, ValidationError, Qwen3CpuError: the line is invalid.
     """
     own = line_seed(seed, line.key)
     if not is_openai(line):
@@ -125,7 +125,7 @@ def start(service: Service, line: Line, seed: int, options: Mapping[str, Any]) -
 
 
 def _adapted(service: Service, name: object) -> Service:
-    """The model, with the adapter that a body names by itself or as "model:adapter"."""
+    """The model, with the adapter if a body names one, by its name or as "model:adapter"."""
     if not isinstance(name, str):
         return service
     base, _, adapter = name.rpartition(":")
@@ -203,7 +203,7 @@ def _start_plain(service: Service, given: dict[str, Any], seed: int, options: Ma
 
 
 def line_options(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options for the lines in our own form of a whole job, as JSON has them. ArgumentError for what is not allowed."""
+    """Check the options of a job for lines in this package's form, and convert them to JSON types. ArgumentError."""
     try:
         given: dict[str, Any] = json.loads(json.dumps(options, allow_nan=False))
         checked = _joined(given, {})
@@ -219,7 +219,7 @@ def line_options(model: Model, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _joined(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """A line's options and those of the job that it does not have, under the same names or others."""
+    """A line's options, and those options of the job that the line does not have, under any of their names."""
     own = {name: value for name, value in given.items() if value is not None}
     for name in own:
         if (canonical := ALIASES.get(name, name)) in _NOT_HERE:
@@ -229,13 +229,13 @@ def _joined(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, A
         names |= _FORMS
     joined = {name: value for name, value in options.items() if ALIASES.get(name, name) not in names} | own
     if isinstance(bias := joined.get("logit_bias"), dict):
-        # Keys of JSON are texts. What is no id stays one, and is refused as any other wrong key.
+        # Keys of JSON are texts. A key that is not an id stays a text, and is refused like any other wrong key.
         joined["logit_bias"] = {int(key) if key.isdecimal() else key: value for key, value in bias.items()}
     return joined
 
 
 def at_once(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that has nothing to wait for."""
+    """Return the result of a coroutine that does not wait."""
     try:
         work.send(None)
     except StopIteration as end:

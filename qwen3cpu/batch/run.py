@@ -1,4 +1,4 @@
-"""A job from its input file to its output file, through any number of ends and new beginnings."""
+"""Runs a job from its input file to its output file, and continues it after interruptions."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from qwen3cpu.system.progress_bar import Progress
 
 _NO_TIME_LIMIT: Final = 1e12
 FORM: Final = 1
-"""Of journals and ids. A change of either, or of what a result depends on, needs another number."""
+"""The version of journals and ids. A change of either, or of what a result depends on, needs a new number."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What has come of a job.
+    """The outcome of a job.
 
     Attributes:
-        lines: lines of the input that are not blank, and lines of the output.
-        errors: how many of them have an error in place of an answer.
-        first_error: number of the first such line in the input; None without one.
-        kept: lines that were answered before this run.
+        lines: the number of lines of the input that are not blank, which is also that of the output.
+        errors: the number of lines with an error instead of an answer.
+        first_error: the number of the first such line in the input; None without one.
+        kept: the number of lines that were answered before this run.
     """
 
     lines: int
@@ -64,25 +64,25 @@ def run_file(
 ) -> Summary:
     """Answer every line of a JSONL file; docs/batch.md has the forms of lines and results.
 
-    Called again with the same arguments after any end, a kill included, it goes on where it was, and the output is byte
-    for byte that of an undisturbed run. What has been answered so far is beside the output, in OUTPUT.part. The output
-    appears when it is complete, with the results in the order of the lines.
+    After an interruption, even a kill, a call with the same arguments continues the job, and the output has the bytes
+    of an undisturbed run. Answered lines are kept beside the output, in OUTPUT.part. The output gets its name
+    when it is complete, with the results in the order of the lines.
 
     Args:
-        model: a language model or an embedding model. Nobody else may use it meanwhile.
+        model: a language model or an embedding model. It must not be used for anything else until the end.
         input: a regular file; it must not change until the job is done.
         output: the file to make.
-        seed: of the whole job. The seed of a line is `line_seed` of this and of its custom_id, or of its number.
-        restart: begin anew: forget what has been answered, and replace an output of another job.
-        model_name: what bodies may name in `model`; default: the last part of the model's source.
-        kv_bytes: bytes that the KV cache may take; default: half of the memory that is free.
-        progress: told of every line.
-        options: for lines in our own form, where they do not say otherwise: those of `qwen3cpu.Options` without n,
-            deadline and progress.
+        seed: the seed of the whole job. The seed of a line is `line_seed` of this and of its custom_id, or its number.
+        restart: drop earlier answers, and replace an output of another job.
+        model_name: the name that bodies may have in `model`; default: the last part of the model's source.
+        kv_bytes: bytes that the KV cache may take; default: half of the free memory.
+        progress: advanced for every line.
+        options: defaults for lines in this package's own form. Those of `qwen3cpu.Options` without n, deadline and
+            progress.
 
     Raises:
-        ArgumentError: the input cannot be read, or has a custom_id twice; the output, or its journal, is of another job
-            or cannot be written; an option that is not allowed.
+        ArgumentError: the input cannot be read, or has a custom_id twice. The output or its journal belongs to another
+            job or cannot be written. An option is not allowed.
     """
     seed = whole_number("seed", seed, 0, 2**53 - 1)
     if model.task == "reranking":
@@ -107,7 +107,7 @@ def run_file(
 
 
 class _Job:
-    """One job in this process."""
+    """One run of a job."""
 
     def __init__(
         self, model: Model, source: InputFile, output: Path, about: Mapping[str, Any], settings: Settings
@@ -140,10 +140,10 @@ class _Job:
             self._journal.close()
 
     def _finished(self) -> Summary | None:
-        """The summary of an output that is complete; None when there is none, or a journal to go on with.
+        """The summary of a complete output; None without one, or if there is a journal to continue.
 
         Raises:
-            ArgumentError: the output is of another job.
+            ArgumentError: the output belongs to another job.
         """
         if journal_path(self._output).exists() or not self._output.exists():
             return None
@@ -161,7 +161,7 @@ class _Job:
             raise ArgumentError(f"{self._output}: cannot be read: {reason.strerror or reason}") from None
         raise ArgumentError(
             f"{self._output}: expected no such file, or the output of this job; found something else, perhaps of "
-            "another input or model; name another output, or replace it with --restart (in Python restart=True)"
+            "another input or model. Name another output, or replace it with --restart (in Python restart=True)"
         )
 
     def _summary(self, errors: list[int], kept: int) -> Summary:

@@ -1,7 +1,7 @@
-"""Jobs side by side within the memory of the KV cache, on the thread that calls.
+"""Runs jobs concurrently within the memory of the KV cache, on the calling thread.
 
-The server's scheduler does more: it shares time out, cuts jobs off, and takes them from other threads. Nobody waits for
-a token of these jobs, so steps are as large as they like, and nothing is done between them that need not be.
+The server's scheduler also limits the time of steps, cuts jobs off, and takes them from other threads. No client waits
+for a token of these jobs, so steps are as large as possible, and less work is done between them.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ from qwen3cpu.server.scheduling.scheduler import Scheduler, SchedulerLimits
 from qwen3cpu.server.scheduling.scored import ScoredAnswer
 
 MOST_ANSWERS: Final = 16
-"""Answers to one prompt."""
+"""The largest number of answers to one prompt."""
 MOST_RUNNING: Final = 64
-"""Answers side by side at most. More gain little, and all of them are begun again after a kill."""
+"""The largest number of answers at the same time. More gain little, and a kill loses all of them."""
 MOST_SMALL: Final = 16
-"""The same for a model whose weights stay in the processor's cache: company gains it nothing, and takes that cache."""
+"""The same for a small model, whose weights stay in the processor's cache. More answers would only take that cache."""
 SMALL: Final = 32 << 20
-"""Bytes of weights of such a model."""
+"""A model is small if its weights have fewer bytes."""
 
 
 class JobList(Scheduler):
-    """Takes jobs as a scheduler does, for somebody else who runs them."""
+    """Takes jobs like a scheduler, and keeps them for `Runner`."""
 
     def __init__(self, model: Surroundings, limits: SchedulerLimits) -> None:
         super().__init__(model, limits, lambda news: None)
         self.jobs: deque[Job] = deque()
-        """Those that were handed in."""
+        """The submitted jobs."""
 
     def submit(self, job: Job) -> None:
-        """Hand a job in. ArgumentError: more answers than a line may have."""
+        """Submit a job. ArgumentError for more answers than a line may have."""
         if job.answers > MOST_ANSWERS:
             raise ArgumentError(f"n: expected at most {MOST_ANSWERS} answers, found {job.answers}")
         self.jobs.append(job)
 
 
 class _Waiting(NamedTuple):
-    """What waits for room. answers: those that had begun and gave their memory back; None: none has."""
+    """A job that waits for room. answers: its preempted answers; None if it has not started."""
 
     job: Job
     answers: Sequence[Answer] | None
 
     @property
     def tokens(self) -> int:
-        """To be processed before it says something."""
+        """The tokens that are processed before its next token."""
         return len(self.job.prompt if self.answers is None else self.answers[0].pending)
 
 
@@ -63,8 +63,8 @@ class Runner:
 
     Args:
         model: engine, tokenizer and end tokens.
-        kv_blocks: of the KV cache that may be in use; at least those of a full context and one more.
-        most: answers side by side, at least MOST_ANSWERS.
+        kv_blocks: KV cache blocks that may be in use; at least those of a full context and one more.
+        most: the largest number of answers at the same time, at least MOST_ANSWERS.
     """
 
     def __init__(self, model: Surroundings, kv_blocks: int, most: int) -> None:
@@ -78,16 +78,16 @@ class Runner:
         self._waiting: deque[_Waiting] = deque()
 
     def add(self, job: Job, *, every_chunk: bool) -> None:
-        """Let a job begin when there is room, after those that came before.
+        """Start a job when there is room, after the earlier ones.
 
-        every_chunk: steps tell what each token brought, and not only how an answer ended.
+        every_chunk: `step` returns every chunk of its answers, not only the last.
         """
         self._waiting.append(_Waiting(job, None))
         if every_chunk:
             self._watched.add(job)
 
     def drop(self, job: Job) -> None:
-        """End what is left of a job, if anything is."""
+        """Remove the answers of a job that have not ended."""
         self._watched.discard(job)
         for answer in [answer for answer, owner in self._jobs.items() if owner is job]:
             del self._jobs[answer]
@@ -97,10 +97,11 @@ class Runner:
             self._waiting = deque(each for each in self._waiting if each.job is not job)
 
     def step(self) -> list[tuple[Job, Outcome]]:
-        """One forward pass and what it brought that matters: an answer is over with its result, or with an error.
+        """Run one forward pass. Returns the outcome of each answer that ended, and the chunks of jobs with
+        `every_chunk`.
 
         Raises:
-            Qwen3CpuError: the pass itself has failed.
+            Qwen3CpuError: the pass failed.
         """
         self._admit()
         self._make_room()
@@ -115,7 +116,7 @@ class Runner:
         return news
 
     def close(self) -> None:
-        """Give all memory back."""
+        """Free all memory."""
         self._batch.close()
 
     def _admit(self) -> None:
@@ -137,7 +138,7 @@ class Runner:
         return [kind(self._model, job.prompt, job.request, index=i, stream=i) for i in range(job.answers)]
 
     def _make_room(self) -> None:
-        """Let the youngest give their memory back until the next step fits; one alone always does."""
+        """Preempt the youngest answers until the next step fits. One answer alone always fits."""
         while not self._reserve(0, len(self._batch)) and len(self._batch.running) > 1:
             youngest = self._batch.running[-1]
             followers = self._batch.remove(youngest)
@@ -145,8 +146,8 @@ class Runner:
             self._waiting.appendleft(_Waiting(self._jobs[youngest], [youngest, *followers]))
 
     def _reserve(self, tokens: int, answers: int) -> bool:
-        """Whether a prompt of so many tokens and a step of so many answers fit, if the prefix cache gives way."""
-        # A step has as many tokens as the chunk, and one of each answer beyond. An answer may begin one block, and copy
+        """Free blocks of the prefix cache if necessary, and return whether a prompt and a step of the answers fit."""
+        # A step has as many tokens as the chunk, and one more of each answer. An answer may begin one block, and copy
         # one that it shares.
         needed = block_count(tokens) + self._batch.chunk // KV_BLOCK + 3 * answers + 1
         missing = needed + self._engine.kv_blocks_in_use - self._kv_blocks

@@ -1,4 +1,4 @@
-"""`qwen3cpu batch`: every line of a file answered into another file, gone on with after any end."""
+"""`qwen3cpu batch`: answer every line of a file into another file, and continue after an interruption."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ def add_command(commands: Commands) -> None:
         "batch",
         help="answer every line of a file",
         allow_abbrev=False,
-        description="Answer every line of a JSONL file: requests as OpenAI's batch files have them, or lines such as "
+        description="Answer every line of a JSONL file: requests in the form of OpenAI's batch files, or lines such as "
         '{"prompt": "..."} and {"messages": [...]} with options of Model.generate. The output gets its name when it '
-        "is complete. Killed at any moment, the same command goes on where it was. The exit code is 0 when all lines "
-        "are answered and 1 when some have an error in place of an answer. Needs the extra [server].",
+        "is complete. After an interruption, the same command continues where it stopped. The exit code is 0 when all "
+        "lines are answered and 1 when some have an error instead of an answer. Needs the extra [server].",
     )
     parser.add_argument("input", metavar="IN.jsonl", help="the lines, in UTF-8")
     parser.add_argument("output", metavar="OUT.jsonl", help="the results, in the order of the lines")
-    parser.add_argument("--restart", action="store_true", help="begin anew, and replace an output of another job")
+    parser.add_argument("--restart", action="store_true", help="start again, and replace an output of another job")
     parser.add_argument(
         "-s",
         "--seed",
         type=int,
         default=0,
         metavar="N",
-        help="of the whole job; each line gets one of its own (default: %(default)s)",
+        help="seed of the whole job, from which each line gets its own (default: %(default)s)",
     )
     parser.add_argument(
         "--options",
         metavar="JSON",
-        help='for lines without "url", where they do not say otherwise: {"max_new_tokens": 200, "thinking": false}',
+        help='defaults for lines without "url", such as {"max_new_tokens": 200, "thinking": false}',
     )
-    parser.add_argument("--model-name", metavar="ID", help="what bodies name as the model (default: from --model)")
+    parser.add_argument("--model-name", metavar="ID", help="the model's id in request bodies (default: from --model)")
     parser.add_argument(
-        "--kv-memory", metavar="SIZE", help="memory of the KV cache, as 800M or 4G (default: half of what is free)"
+        "--kv-memory", metavar="SIZE", help="memory of the KV cache, such as 800M or 4G (default: half of what is free)"
     )
     add_model_flags(parser)
     add_adapter_flag(parser, several=True)
@@ -73,7 +73,7 @@ def run_batch(args: argparse.Namespace) -> int:
         raise ArgumentError(str(reason)) from None
     for name in ("seed", "restart", "progress"):
         if name in options:
-            raise ArgumentError(f"--options: {name} is no option of lines for the whole job")
+            raise ArgumentError(f"--options: expected options of a line, found {name!r}, which is for the whole job")
     kv_bytes = None if args.kv_memory is None else memory_size("--kv-memory", args.kv_memory)
     model = open_model(args)
     try:

@@ -22,10 +22,10 @@ def add_command(commands: Commands) -> None:
         "cache",
         help="list or remove kept models",
         allow_abbrev=False,
-        description="The converted models that are kept in the cache directory (QWEN3CPU_CACHE).",
+        description="List or remove the converted models in the cache directory (QWEN3CPU_CACHE).",
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    shown = actions.add_parser("list", help="what is kept", allow_abbrev=False)
+    shown = actions.add_parser("list", help="list the kept models", allow_abbrev=False)
     shown.set_defaults(run=run_list)
     pruned = actions.add_parser(
         "prune",
@@ -35,10 +35,10 @@ def add_command(commands: Commands) -> None:
         "model go on; the next load packs it again.",
     )
     pruned.add_argument(
-        "--older-than", metavar="AGE", help="models not used for that long, too: a number with m, h, d or w (30d)"
+        "--older-than", metavar="AGE", help="also models not used for this long: a number with m, h, d or w (30d)"
     )
     pruned.add_argument("--all", action="store_true", help="everything")
-    pruned.add_argument("-n", "--dry-run", action="store_true", help="only say what would go")
+    pruned.add_argument("-n", "--dry-run", action="store_true", help="only print what would be removed")
     pruned.set_defaults(run=run_prune)
     for action in (shown, pruned):
         action.add_argument("--json", action="store_true", help="print one JSON object")

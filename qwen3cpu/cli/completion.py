@@ -18,9 +18,10 @@ def add_command(commands: Commands) -> None:
         "completion",
         help="the script with which a shell completes commands",
         allow_abbrev=False,
-        description="Print the script with which a shell completes commands, flags, values and names of models. In "
-        '~/.bashrc: eval "$(qwen3cpu completion bash)". In ~/.zshrc, after compinit: eval "$(qwen3cpu completion '
-        'zsh)". For fish: qwen3cpu completion fish > ~/.config/fish/completions/qwen3cpu.fish',
+        description="Print the script with which a shell completes commands, flags, values and names of models. For "
+        'bash put this into ~/.bashrc: eval "$(qwen3cpu completion bash)". For zsh put this into ~/.zshrc, after '
+        'compinit: eval "$(qwen3cpu completion zsh)". For fish run this: qwen3cpu completion fish > '
+        "~/.config/fish/completions/qwen3cpu.fish",
     )
     parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
     parser.set_defaults(run=run_completion)

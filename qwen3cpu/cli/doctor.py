@@ -1,4 +1,4 @@
-"""`qwen3cpu doctor`: how this machine looks to qwen3cpu, and what to do about what is wrong."""
+"""`qwen3cpu doctor`: report what qwen3cpu finds on this machine, and what to do about problems."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def add_command(commands: Commands) -> None:
         "doctor",
         help="CPU, threads, memory, versions, and what to do about problems",
         allow_abbrev=False,
-        description="How this machine looks to qwen3cpu: CPU and instruction sets, threads and why, memory and how "
-        "fast it is read (measured now), versions, cache directory; and for each warning what to do about it.",
+        description="Report what qwen3cpu finds on this machine: CPU and instruction sets, the number of threads and "
+        "its reason, memory and its measured reading speed, versions, cache directory. Each warning says what to do.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run_doctor)

@@ -1,4 +1,4 @@
-"""`qwen3cpu drafts`: a file of earlier answers or a corpus, from which answers are drafted."""
+"""`qwen3cpu drafts`: write a file of earlier answers or other texts, from which tokens are drafted."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def add_command(commands: Commands) -> None:
     """Add `drafts` to the command line."""
     parser = commands.add_parser(
         "drafts",
-        help="a file of texts from which answers are drafted",
+        help="write a file of texts from which tokens are drafted",
         allow_abbrev=False,
-        description="Write texts and an index of them into one file. `--drafts-from FILE` of other commands looks "
-        "there for what an answer may go on with. Of FILE.jsonl the answers count that `qwen3cpu batch` wrote, or "
-        "OpenAI's batch API; other files are texts in UTF-8. The file gets its name when all is written.",
+        description="Write texts and an index of them into one file. With `--drafts-from FILE`, other "
+        "commands draft tokens from it. FILE.jsonl is an output of `qwen3cpu batch` or of OpenAI's batch API, whose "
+        "answers are taken; other files are texts in UTF-8. The file gets its name when all is written.",
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="texts, or answers in FILE.jsonl")
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file to write")
@@ -33,7 +33,7 @@ def add_command(commands: Commands) -> None:
         "--model",
         default=DEFAULT_MODEL,
         metavar="MODEL",
-        help="whose tokenizer it is for; no weights are read (default: %(default)s)",
+        help="the model whose tokenizer is used; no weights are read (default: %(default)s)",
     )
     parser.set_defaults(run=run_drafts)
 

@@ -1,4 +1,4 @@
-"""`qwen3cpu embed`: vectors of texts, a line or a file each, into a file."""
+"""`qwen3cpu embed`: write the vectors of texts, one for each line or file, into a file."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def add_command(commands: Commands) -> None:
         "embed",
         help="vectors of texts",
         allow_abbrev=False,
-        description="Embed every line of text files, or every file as a whole, into one file of vectors: row after row "
-        "as the lines come. The file gets its name when all is written.",
+        description="Write the vectors of all lines of text files, or of whole files, into one file. Its rows have the "
+        "same order. The file gets its name when all is written.",
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="texts in UTF-8; - is stdin")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", required=True, help="FILE.npy or FILE.parquet (needs pyarrow)"
     )
-    parser.add_argument("--whole", action="store_true", help="one text a file instead of one a line")
+    parser.add_argument("--whole", action="store_true", help="one text for each file instead of one for each line")
     parser.add_argument("--kind", choices=KINDS, default="document", help="what the texts are (default: %(default)s)")
     parser.add_argument("--instruction", metavar="TEXT", help="with --kind query: what queries look for")
-    parser.add_argument("--dimensions", type=int, metavar="N", help="the first so many (default: all)")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the vectors (default: %(default)s)")
+    parser.add_argument("--dimensions", type=int, metavar="N", help="first N numbers of each vector (default: all)")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the numbers (default: %(default)s)")
     parser.add_argument("--truncate", action="store_true", help="cut texts that are too long instead of refusing them")
     add_model_flags(parser, EMBEDDING_MODEL)
     parser.set_defaults(run=run_embed)
@@ -82,7 +82,7 @@ def run_embed(args: argparse.Namespace) -> int:
 
 
 def _texts(files: list[str], whole: bool) -> Iterator[tuple[Origin, str, int]]:
-    """(where, text, bytes) of every text, read as they are needed."""
+    """(where, text, bytes) of every text, read on demand."""
     for name in files:
         if whole:
             text = decode_text(_stdin(), "stdin") if name == STDIN else read_text_file(Path(name), name)
@@ -104,7 +104,7 @@ def _lines(file: BinaryIO, name: str) -> Iterator[tuple[Origin, str, int]]:
         if len(data) > LONGEST:
             raise ArgumentError(f"{name}:{number}: expected a line of at most {LONGEST} bytes, found more")
         try:
-            # A byte order mark at the start of a file is no part of its first line.
+            # A byte order mark at the start of a file does not belong to its first line.
             text = data.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             found = error.object[error.start]
@@ -119,7 +119,7 @@ def _stdin() -> BinaryIO:
 
 
 def _bytes_of(files: list[str]) -> int | None:
-    """Bytes of all files; None where one is a pipe or cannot be looked at."""
+    """Bytes of all files; None when one is a pipe or its size is unknown."""
     try:
         return sum(os.path.getsize(name) for name in files) if all(map(os.path.isfile, files)) else None
     except OSError:

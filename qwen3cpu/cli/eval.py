@@ -31,29 +31,29 @@ def add_command(commands: Commands) -> None:
         "eval",
         help="measure what a weight format costs on a text",
         allow_abbrev=False,
-        description=f"Compare weight formats with {REFERENCE} of the same model on a text: perplexity, mean and 99th "
-        "percentile of the KL divergence, and how often the likeliest token is the same. The second half of every "
-        "window is scored. Of an embedding model the vectors of passages are compared, of a reranker the scores. For a "
-        "packed file the numbers are stored in it, and `qwen3cpu inspect` shows them.",
+        description=f"Compare weight formats with {REFERENCE} of the same model on a text. Prints perplexity, mean "
+        "and 99th percentile of the KL divergence, and how often the likeliest token is the same. The second half of "
+        "every window is scored. For an embedding model the vectors of passages are compared, for a reranker the "
+        "scores. A packed file keeps its numbers, and `qwen3cpu inspect` shows them.",
     )
     parser.add_argument("model", metavar="MODEL", help="a folder, a GGUF file, a hub id, tiny, or a packed file")
     parser.add_argument("--text", type=Path, metavar="FILE", required=True, help="a text in UTF-8")
     parser.add_argument(
         "--quant",
         metavar="LIST",
-        help=f"formats with commas between (default: {_DEFAULT_QUANTS})",
+        help=f"formats, separated by commas (default: {_DEFAULT_QUANTS})",
     )
     parser.add_argument(
         "--reference", metavar="MODEL", help="what a packed file is compared with (default: what it was packed from)"
     )
     parser.add_argument(
-        "--windows", type=int, metavar="N", help="or passages, at most (default: 20; of an embedding model 200)"
+        "--windows", type=int, metavar="N", help="windows or passages at most (default: 20; 200 for an embedding model)"
     )
     parser.add_argument(
         "--window",
         type=int,
         metavar="N",
-        help="tokens of each (default: 512; of an embedding model 64, a reranker 128)",
+        help="tokens of each (default: 512; 64 for an embedding model, 128 for a reranker)",
     )
     add_task_flag(parser)
     parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: see `qwen3cpu generate --help`")

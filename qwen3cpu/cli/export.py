@@ -15,7 +15,7 @@ def add_command(commands: Commands) -> None:
         help="write a model as a GGUF file for llama.cpp",
         allow_abbrev=False,
         description="Write a model as a GGUF file with its tokenizer, template and sampling defaults, for llama.cpp "
-        "and what is built on it. An existing GGUF file is replaced when all is written.",
+        "and programs built on it. An existing GGUF file is replaced when all is written.",
     )
     parser.add_argument(
         "source", metavar="SOURCE", help="a folder, a packed file in q8 or bf16, a GGUF file or a hub id"
@@ -25,7 +25,7 @@ def add_command(commands: Commands) -> None:
         "--type",
         choices=GGUF_TYPES,
         default=GGUF_TYPES[0],
-        help="of the weights (default: %(default)s); Q4_0 keeps the embedding, the head and v_proj in Q8_0",
+        help="type of the weights (default: %(default)s); Q4_0 keeps the embedding, the head and v_proj in Q8_0",
     )
     parser.set_defaults(run=run_export)
 

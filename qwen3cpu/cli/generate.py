@@ -27,12 +27,12 @@ def add_command(commands: Commands) -> None:
         "generate",
         help="answer one prompt",
         allow_abbrev=False,
-        description="Answer one prompt and print the answer. On a pipe the answer alone goes to stdout.",
+        description="Answer one prompt and print the answer. On a pipe, only the answer is printed.",
     )
     parser.add_words("prompt", metavar="PROMPT", help="words, without quotes if you like; none, or -: read from stdin")
     parser.add_argument("-f", "--file", type=Path, metavar="FILE", help="read the prompt from a file")
     parser.add_argument("--system", metavar="TEXT", help="system message")
-    parser.add_argument("--raw", action="store_true", help="feed the prompt as it is, without the chat template")
+    parser.add_argument("--raw", action="store_true", help="use the prompt without the chat template")
     parser.add_argument(
         "--token-healing",
         action="store_true",
@@ -43,11 +43,11 @@ def add_command(commands: Commands) -> None:
         "--logprobs", type=int, metavar="K", help="with --json: log-probabilities and K alternatives of every token"
     )
     form = parser.add_argument_group(
-        "form of the answer", "One of them at most. The reasoning before the answer is free."
+        "form of the answer", "At most one of these. The reasoning before the answer is not constrained."
     )
     form.add_argument("--regex", metavar="R", help="a regular expression that matches the whole answer")
-    form.add_argument("--choices", metavar="A,B", help="texts of which the answer is one, with commas between them")
-    form.add_argument("--choice", action="append", metavar="TEXT", help="one of these texts; to be repeated")
+    form.add_argument("--choices", metavar="A,B", help="the allowed answers, separated by commas")
+    form.add_argument("--choice", action="append", metavar="TEXT", help="an allowed answer; may be repeated")
     form.add_argument("--grammar", type=Path, metavar="FILE", help="a grammar in Lark's form, or llama.cpp's (GBNF)")
     add_answering_flags(parser)
     parser.set_defaults(run=run_generate)
@@ -56,7 +56,7 @@ def add_command(commands: Commands) -> None:
 def run_generate(args: argparse.Namespace) -> int:
     """`qwen3cpu generate`."""
     if args.raw and args.system is not None:
-        raise ArgumentError("--raw feeds the prompt as it is; it has no place for --system")
+        raise ArgumentError("--raw uses the prompt without the chat template, so it has no place for --system")
     if args.token_healing and not args.raw:
         raise ArgumentError("--token-healing: needs --raw")
     if args.logprobs is not None and not args.json:
@@ -92,7 +92,7 @@ def run_generate(args: argparse.Namespace) -> int:
 
 
 def form_options(args: argparse.Namespace) -> dict[str, Any]:
-    """What the answer has to be, as options of Model.stream. ArgumentError for a file that cannot be read."""
+    """The constraints of the answer, as options of Model.stream. ArgumentError for a file that cannot be read."""
     choices = [*(args.choice or ()), *([] if args.choices is None else args.choices.split(","))]
     return {
         "regex": args.regex,
@@ -117,7 +117,7 @@ def read_prompt(args: argparse.Namespace) -> str:
 
 
 def _not_empty(text: str, where: str, raw: bool) -> str:
-    """The text. ArgumentError when there is nothing in it to answer; as it is, white space is something."""
+    """Return the text. ArgumentError when it is empty; unless `raw`, also when it is only white space."""
     if not (text if raw else text.strip()):
         raise ArgumentError(f"{where} is empty: expected a prompt, found {'none' if not text else 'white space only'}")
     return text

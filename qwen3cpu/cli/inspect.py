@@ -41,7 +41,7 @@ def run_inspect(args: argparse.Namespace) -> int:
 
 
 def describe(model: Model) -> dict[str, Any]:
-    """Everything that is shown, as plain values; bytes where a name says so."""
+    """All shown facts as plain values. Names with `bytes` hold bytes."""
     return {
         "source": model.source,
         "task": model.task,

@@ -1,4 +1,4 @@
-"""Keys that are pressed at the wrong moment: Ctrl-C waits, and others do not answer questions that come later."""
+"""Keys that are pressed at the wrong moment: Ctrl-C waits, and other keys do not answer a later question."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qwen3cpu.system.keyboard import forget_keys, seen_keys
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let a Ctrl-C wait for the end of the block: half a frame on the screen could not be taken back."""
+    """Delay Ctrl-C until the end of the block, because a half-drawn frame could not be removed from the screen."""
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield

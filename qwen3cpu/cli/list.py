@@ -84,7 +84,7 @@ def _memory(size: str, tied: bool) -> int:
 
 
 def known_facts(model: KnownModel) -> dict[str, Any]:
-    """What the table of released models says of one. weight_bytes: in memory, in the default format."""
+    """The facts about a released model in the table. weight_bytes: in memory, in the default format."""
     return {
         "name": model.short,
         "hub_id": model.hub_id,
@@ -113,7 +113,7 @@ def _as_dict(model: Installed) -> dict[str, Any]:
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Rows under titles, in columns as wide as they have to be."""
+    """Rows under titles, in columns that are as wide as their widest cell."""
     lines = [titles, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
     return "\n".join(

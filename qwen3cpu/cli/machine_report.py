@@ -26,7 +26,7 @@ from qwen3cpu.system.memory import system_memory
 from qwen3cpu.system.thread_count import VARIABLE, available_cpus, cgroup_quota, default_threads, resolve_threads
 
 LEAST_MEMORY: Final = 1_334_000_000
-"""Bytes: what `qwen3cpu plan 1.7B --quant q4` says for 1,024 positions. The cache wants as much room on its disk."""
+"""Bytes: what `qwen3cpu plan 1.7B --quant q4` says for 1,024 positions. The cache needs as much space on its disk."""
 _PACKAGES: Final = ("numpy", "tokenizers", "safetensors", "jinja2", "huggingface_hub")
 _PROBED_BYTES: Final = 256 << 20
 
@@ -37,7 +37,7 @@ class Warned:
 
     Attributes:
         about: the part of the report it belongs to.
-        found: what is the case.
+        found: what is wrong.
         remedy: what to do about it.
     """
 
@@ -146,7 +146,7 @@ def _why(facts: dict[str, Any]) -> str:
 
 
 def memory(root: Path = Path("/")) -> Part:
-    """Memory that this process may have in all, and still use now, and transparent huge pages."""
+    """The memory limit of this process, what it may still use, and the setting of transparent huge pages."""
     left = available_memory(root)
     pages = huge_pages(root)
     facts = {
@@ -181,7 +181,7 @@ def read_speed(count: int) -> float:
 
 
 def versions(root: Path = Path("/")) -> Part:
-    """Versions of qwen3cpu, Python and what it stands on, the commit if known, OpenMP and OpenBLAS in this process."""
+    """Versions of qwen3cpu, Python and packages, the commit if known, and OpenMP and OpenBLAS in this process."""
     from qwen3cpu._version import VERSION
     from qwen3cpu.system.build_commit import commit
 
@@ -205,7 +205,7 @@ def versions(root: Path = Path("/")) -> Part:
         warned.append(Warned("versions", text, remedy))
     slow = [library.path for library in openblas_libraries() if library.workers and not library.timeout]
     if slow:
-        text = f"threads of {', '.join(slow)} wait busily after every product, for a tenth of a second or so"
+        text = f"threads of {', '.join(slow)} spin for about a tenth of a second after every matrix product"
         remedy = f"import qwen3cpu before NumPy and SciPy, or set {TIMEOUT_VARIABLE}={SHORT_TIMEOUT}"
         warned.append(Warned("versions", text, remedy))
     return facts, warned
@@ -246,6 +246,6 @@ def cache() -> Part:
         warned.append(Warned("cache", text, "`qwen3cpu cache prune --older-than 30d`, or set QWEN3CPU_CACHE"))
     needless = [each for each in kept if each.needless]
     if needless:
-        text = f"{len(needless)} files ({sum(each.size for each in needless) / 1e9:.2f} GB) are of no use any more"
+        text = f"{len(needless)} files ({sum(each.size for each in needless) / 1e9:.2f} GB) are not needed"
         warned.append(Warned("cache", text, "qwen3cpu cache prune"))
     return facts, warned

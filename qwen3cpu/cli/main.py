@@ -1,4 +1,6 @@
-"""The command line, `qwen3cpu COMMAND`: parsing, warnings and exit codes. Each command has a file of its own beside."""
+"""Runs the command line, `qwen3cpu COMMAND`: parsing, warnings, exit codes. Each command has its own file beside
+this.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # An answer may hold any character; a terminal or pipe that is not UTF-8 gets "?" for those it lacks.
+        # An answer may hold any character; a terminal or pipe that is not UTF-8 gets "?" for those that it cannot
+        # encode.
         sys.stdout.reconfigure(errors="replace")
     if os.environ.get("QWEN3CPU_ISA") == "list":
         return 0  # the native module has written the list when it was imported
@@ -47,7 +50,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    """Run a command. Warnings of this package are remarks to somebody who sits there; scripts get what they ask for."""
+    """Run a command. Warnings of this package are shown, as dimmed remarks, only when stderr is a terminal."""
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if not issubclass(category, Qwen3CpuWarning):

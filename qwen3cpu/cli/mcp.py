@@ -25,13 +25,13 @@ REPLIES = {"y": "yes", "yes": "yes", "n": "no", "no": "no", "a": "always", "alwa
 def add_mcp_flags(
     parser: argparse.ArgumentParser, asking: str = "a terminal asks before each, on a pipe none is made"
 ) -> None:
-    """--mcp, --mcp-allow, --mcp-timeout."""
+    """Add --mcp, --mcp-allow and --mcp-timeout. asking: what happens before a call by default, for the help."""
     group = parser.add_argument_group("tools of MCP servers")
     group.add_argument(
         "--mcp",
         metavar="SERVER",
         help="an MCP server whose tools the model may call: a command that starts it, its address, or a JSON file "
-        "with mcpServers, as Claude Desktop and VS Code have it",
+        "with mcpServers, as Claude Desktop and VS Code use",
     )
     group.add_argument("--mcp-allow", action="store_true", help=f"make all calls without asking (default: {asking})")
     group.add_argument(
@@ -64,14 +64,14 @@ def make_servers(
         return None
     if not 0 < args.mcp_timeout < float("inf"):
         raise ArgumentError(f"--mcp-timeout: expected a number of seconds above 0, found {args.mcp_timeout}")
-    # Here, because asyncio takes a part of every start.
+    # Imported here, because asyncio would slow the start of every command.
     from qwen3cpu.generation.mcp_servers import McpServers
 
     return McpServers(_config(args.mcp), timeout=args.mcp_timeout, approve=approve)
 
 
 def _config(given: str) -> Path | dict[str, Any]:
-    """The configuration that the value of --mcp stands for: a file, or one server, which is named after what it is."""
+    """The configuration that the value of --mcp stands for: a file, or one server named after its host or command."""
     if given.startswith(("http://", "https://")):
         return {"mcpServers": {urlsplit(given).hostname or "server": {"url": given}}}
     path = Path(given).expanduser()
@@ -90,7 +90,7 @@ class Asking:
     """Asks on the terminal before a call. Without one no call is made.
 
     Args:
-        interactive: whether somebody is there to be asked.
+        interactive: whether a person can answer at the terminal.
     """
 
     def __init__(self, *, interactive: bool) -> None:
@@ -102,7 +102,7 @@ class Asking:
         if tool.name in self._always:
             return True
         if not self._interactive:
-            note(f"qwen3cpu: {tool.name} was not called, for there is nobody to ask; --mcp-allow makes all calls")
+            note(f"qwen3cpu: {tool.name} was not called, because there is nobody to ask; --mcp-allow makes all calls")
             return False
         given = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in arguments.items())
         question = f"call {tool.own_name}({given}) of {tool.server}? [y]es, [n]o, [a]lways this tool: "

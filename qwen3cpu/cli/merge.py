@@ -1,4 +1,4 @@
-"""`qwen3cpu merge`: an adapter worked into the weights of its model."""
+"""`qwen3cpu merge`: merge an adapter into the weights of its model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def add_command(commands: Commands) -> None:
     """Add `merge` to the command line."""
     parser = commands.add_parser(
         "merge",
-        help="work an adapter into the weights of its model",
+        help="merge an adapter into the weights of its model",
         allow_abbrev=False,
-        description="Write a checkpoint whose weights have an adapter worked in, in float32 and the dtype of the "
-        "base. The folder gets its name when all is written.",
+        description="Write a checkpoint with an adapter merged into the weights. They are computed in float32 and "
+        "stored in the dtype of the base. The folder gets its name when all is written.",
     )
     parser.add_argument("base", metavar="BASE", help="a model folder with weights that are not quantized, or a hub id")
     parser.add_argument("adapter", metavar="ADAPTER", help="a PEFT folder or a GGUF file")

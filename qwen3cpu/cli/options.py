@@ -1,4 +1,4 @@
-"""Command-line flags that several commands share, and the model and options that they make."""
+"""Command-line flags that several commands share, and the model and options built from them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from qwen3cpu.system.progress_bar import Progress
 DEFAULT_MODEL = "tiny"
 EMBEDDING_MODEL = "tiny-embedding"
 REAL_MODELS = {DEFAULT_MODEL: "1.7B", EMBEDDING_MODEL: "Embedding-0.6B"}
-"""Small model inside the package -> the name of one of its kind that is good for real work."""
+"""Small model inside the package -> the name of a model of the same kind for real work."""
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 OTHER_NAMES = {"--top-n-sigma": ("--top-nsigma",), "--typical-p": ("--typical",)}
 """Flags that llama.cpp has under two names."""
@@ -31,9 +31,9 @@ THINKING: dict[str, bool | Literal["auto"]] = {"on": True, "off": False, "auto":
 def add_model_flags(
     parser: argparse.ArgumentParser, default: str = DEFAULT_MODEL, *, several: bool = False, named: bool = True
 ) -> None:
-    """--model (default: a key of REAL_MODELS), --quant, --kv, --ctx-size, --rope-scaling, --threads, --no-cache.
+    """Add --model (default: a key of REAL_MODELS), --quant, --kv, --ctx-size, --rope-scaling, --threads, --no-cache.
 
-    several: let --model be given more than once; it is a list then. named: whether there is --model at all.
+    several: allow --model more than once; its value is a list then. named: whether to add --model.
     """
     group = parser.add_argument_group("model")
     if named:
@@ -48,7 +48,7 @@ def add_model_flags(
     group.add_argument(
         "--quant",
         choices=QUANTS,
-        help=f"weight format (default: {DEFAULT_QUANT}, the packed file's, or q8 for quantised folders)",
+        help=f"weight format (default: {DEFAULT_QUANT}; packed files have their own; q8 for quantised folders)",
     )
     group.add_argument("--kv", choices=KV_FORMATS, default="f16", help="KV cache format (default: %(default)s)")
     group.add_argument(
@@ -56,12 +56,12 @@ def add_model_flags(
         "--ctx-size",
         type=int,
         metavar="N",
-        help="positions of the context (default: the model's own; more turns YaRN on)",
+        help="positions of the context (default: the model's own; a larger value turns YaRN on)",
     )
     group.add_argument(
         "--rope-scaling",
         metavar="JSON",
-        help="in place of config.json's: "
+        help="RoPE scaling instead of config.json's, such as "
         '{"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 32768}',
     )
     group.add_argument(
@@ -69,13 +69,13 @@ def add_model_flags(
         "--threads",
         type=int,
         metavar="N",
-        help="default: QWEN3CPU_THREADS, else as many as physical cores, CPU affinity and cgroup quota allow",
+        help="threads (default: QWEN3CPU_THREADS, else what physical cores, CPU affinity and cgroup quota allow)",
     )
     group.add_argument("--no-cache", action="store_true", help="do not keep the converted weights on disk")
 
 
 def add_adapter_flag(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
-    """--adapter; several: adapters that requests name, which is a list then."""
+    """Add --adapter. several: allow it more than once, for adapters that requests name; its value is a list then."""
     parser.add_argument(
         "--adapter",
         action="append" if several else "store",
@@ -86,12 +86,14 @@ def add_adapter_flag(parser: argparse.ArgumentParser, *, several: bool = False) 
 
 
 def add_draft_flags(parser: argparse.ArgumentParser) -> None:
-    """--draft and --drafts-from."""
+    """Add --draft and --drafts-from."""
     parser.add_argument(
-        "--draft", metavar="MODEL", help="a smaller model with the same tokenizer, whose guesses the model checks"
+        "--draft",
+        metavar="MODEL",
+        help="a smaller model with the same tokenizer, which drafts tokens for the model to check",
     )
     parser.add_argument(
-        "--drafts-from", metavar="FILE", help="texts that `qwen3cpu drafts` wrote; guess what an answer says like them"
+        "--drafts-from", metavar="FILE", help="a file that `qwen3cpu drafts` wrote; tokens are drafted from its texts"
     )
 
 
@@ -109,16 +111,16 @@ def adapter_paths(given: str | list[str] | None) -> dict[str, str]:
 
 
 def add_task_flag(parser: argparse.ArgumentParser) -> None:
-    """--task."""
+    """Add --task."""
     parser.add_argument(
         "--task",
         choices=TASKS,
-        help="what the model was made for, where its files do not say so (default: what they say, or generation)",
+        help="what the model was made for (default: what its files say, else generation)",
     )
 
 
 def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
-    """Sampling and stopping, named as in llama.cpp."""
+    """Add the flags of sampling and stopping, named as in llama.cpp."""
     group = parser.add_argument_group("answer")
     group.add_argument(
         "-n", "--n-predict", type=int, metavar="N", help="new tokens at most, reasoning included (default: no limit)"
@@ -126,7 +128,7 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--thinking",
         choices=tuple(THINKING),
-        help="let the model think first; auto does what the last /think or /no_think in the text says (default: auto)",
+        help="let the model think first; auto follows the last /think or /no_think in the text (default: auto)",
     )
     group.add_argument("--thinking-budget", type=int, metavar="N", help="reasoning tokens at most; 0 for none")
     group.add_argument(
@@ -141,29 +143,29 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--stop", action="append", metavar="TEXT", help="end the answer before this text; may be repeated"
     )
-    group.add_argument("-s", "--seed", type=int, metavar="N", help="repeats an answer (default: a new one each time)")
+    group.add_argument("-s", "--seed", type=int, metavar="N", help="repeats an answer (default: new for each answer)")
     group.add_argument(
-        "--no-speculation", action="store_true", help="check no guessed tokens; the answer is the same, and slower"
+        "--no-speculation", action="store_true", help="do not draft tokens; the answer is the same, but slower"
     )
     sampling = parser.add_argument_group(
         "sampling", "Defaults: generation_config.json, else what Qwen's authors recommend for the mode."
     )
     for flag, kind, text in (
-        ("--temp", float, "temperature; 0 takes the likeliest token always"),
+        ("--temp", float, "temperature; 0 always takes the likeliest token"),
         ("--top-k", int, "keep the K likeliest tokens; 0 keeps all"),
         ("--top-p", float, "keep the likeliest tokens that make up this share"),
         ("--min-p", float, "drop tokens less likely than this share of the best"),
         ("--top-n-sigma", float, "drop tokens X standard deviations of the logits below the best; 0 drops none"),
         ("--typical-p", float, "keep the tokens about as likely as expected, up to this share; 1 keeps all"),
         ("--xtc-probability", float, "how often all but the last of the likely tokens are dropped; 0 is never"),
-        ("--xtc-threshold", float, "the probability from which on a token is a likely one (default: 0.1)"),
-        ("--dry-multiplier", float, "subtract from the logits of tokens that go on with a repetition; 0 is none"),
-        ("--dry-base", float, "that times as much for each token of the repetition (default: 1.75)"),
-        ("--dry-allowed-length", int, "tokens of a repetition from which on it costs something (default: 2)"),
-        ("--dry-penalty-last-n", int, "look for repetitions in the last K tokens; -1, the default, in all"),
-        ("--repeat-penalty", float, "divide the logits of tokens that occurred; 1 is none"),
-        ("--presence-penalty", float, "subtract from the logits of tokens that the answer has"),
-        ("--frequency-penalty", float, "the same for each time"),
+        ("--xtc-threshold", float, "the least probability of a likely token (default: 0.1)"),
+        ("--dry-multiplier", float, "penalty on the logits of tokens that continue a repetition; 0 turns it off"),
+        ("--dry-base", float, "factor by which the penalty grows with each token of the repetition (default: 1.75)"),
+        ("--dry-allowed-length", int, "the shortest repetition that is penalised, in tokens (default: 2)"),
+        ("--dry-penalty-last-n", int, "look for repetitions in the last K tokens; -1: in all (default)"),
+        ("--repeat-penalty", float, "divide the logits of tokens that occurred by X; 1 turns it off"),
+        ("--presence-penalty", float, "subtract X from the logits of tokens that the answer contains"),
+        ("--frequency-penalty", float, "subtract X for each time that the answer contains the token"),
     ):
         names = (flag, *OTHER_NAMES.get(flag, ()))
         sampling.add_argument(*names, type=kind, metavar="K" if kind is int else "X", help=text)
@@ -171,13 +173,13 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
         "--dry-sequence-breaker",
         action="append",
         metavar="TEXT",
-        help="behind this text a repetition counts from zero; may be repeated, none is for no text (default: a line "
-        'break, and : " *)',
+        help="after this text, repetitions are counted from zero; may be repeated; none clears the list (default: a "
+        'line break, and : " *)',
     )
 
 
 def add_answering_flags(parser: argparse.ArgumentParser, *, named: bool = True) -> None:
-    """Those of a command that lets a model answer: model, adapter, drafts, sampling. named: as for add_model_flags."""
+    """Add the flags for answers: model, adapter, drafts, sampling. named: as for add_model_flags."""
     add_model_flags(parser, named=named)
     add_adapter_flag(parser)
     add_draft_flags(parser)
@@ -209,7 +211,7 @@ def open_model(args: argparse.Namespace, default: str = DEFAULT_MODEL) -> Model:
 
 
 def rope_scaling(text: str | None) -> dict[str, Any] | None:
-    """What --rope-scaling stands for. ArgumentError for what is no JSON object."""
+    """What --rope-scaling stands for. ArgumentError when it is not a JSON object."""
     try:
         return None if text is None else parse_object(text.encode(), "--rope-scaling")
     except CheckpointError as reason:
@@ -249,7 +251,7 @@ def answer_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _breakers(given: list[str] | None) -> list[str] | None:
-    """As llama.cpp has it: what is given takes the place of the defaults, and "none" of everything before it."""
+    """Apply llama.cpp's rule: given texts replace the defaults, and "none" removes the texts before it."""
     if given is None:
         return None
     last = max((place for place, each in enumerate(given) if each == "none"), default=-1)
@@ -257,7 +259,9 @@ def _breakers(given: list[str] | None) -> list[str] | None:
 
 
 def model_id(source: str) -> str:
-    """What clients call a model: its hub id; of a path the last part, which says nothing of this machine."""
+    """The id of a model for clients: its hub id, or the last part of a path, which hides the folders of this
+    machine.
+    """
     from qwen3cpu.packed.packed_file import SUFFIX
 
     path = Path(source)

@@ -1,4 +1,4 @@
-"""What `qwen3cpu` alone shows: the commands in groups, and what to type first."""
+"""What `qwen3cpu` without a command shows: the commands in groups, and what to type first."""
 
 from __future__ import annotations
 

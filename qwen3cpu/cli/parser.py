@@ -1,4 +1,4 @@
-"""The parser of a command: words that need no quotes, and errors of one line that say what was likely meant."""
+"""The parser of a command: prompts need no quotes, and an error is one line that suggests what was likely meant."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ LETTERS: Final = {
     "-cnv": "interactive",
     "-j": "json_schema",
 }
-"""Short flags of other programs, by their long names."""
+"""Short flags of other programs -> their long names."""
 COMMANDS: Final = {
     "ls": "list",
     "ps": "list",
@@ -87,7 +87,7 @@ class CommandParser(Parser):
     """A parser of the command line or of one command."""
 
     words: str | None = None
-    """The list of words that takes all arguments that are no flags, wherever they stand."""
+    """The argument that collects all words that are not flags, wherever they stand."""
 
     def add_words(self, name: str, *, metavar: str, help: str) -> None:
         """Add an argument that is a list of words. Flags may stand between them."""
@@ -95,7 +95,7 @@ class CommandParser(Parser):
         self.words = name
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """As argparse has it, but what is left over ends the program with a message that names what was meant."""
+        """Parse like argparse, but end the program for unknown arguments, and suggest the right one."""
         if args is not None and not self._has_commands():
             for each in self._unknown_flags(args):
                 self._refuse_flag(each)
@@ -134,7 +134,7 @@ class CommandParser(Parser):
             return f"; `{self.prog} --help` lists the commands"
         return f"; did you mean `{meant if meant.startswith(self.prog) else f'{self.prog} {meant}'}`?"
 
-    # argparse has no public names for what follows.
+    # argparse has no public names for what the methods below read.
 
     def _flags(self) -> list[str]:
         actions: list[argparse.Action] = vars(self)["_actions"]
@@ -144,7 +144,7 @@ class CommandParser(Parser):
         return vars(self)["_subparsers"] is not None
 
     def _unknown_flags(self, args: Sequence[str]) -> list[str]:
-        """What argparse will take for flags that it does not know."""
+        """Return the arguments that argparse would treat as unknown flags."""
         flags = self._flags()
         found = []
         for each in args:

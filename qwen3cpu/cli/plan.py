@@ -1,4 +1,4 @@
-"""`qwen3cpu plan`: whether a model fits into memory, and how fast it can be at most, before it is downloaded."""
+"""`qwen3cpu plan`: predict whether a model fits into memory, and how fast it can be, before it is downloaded."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def add_command(commands: Commands) -> None:
         "plan",
         help="memory and speed to expect of a model",
         allow_abbrev=False,
-        description="Memory that a model takes when its context is full, whether this process may use as much, and "
-        "tokens per second at most: what this machine's memory can be read, measured now, allows. For a released model "
-        "nothing is downloaded, of another hub id config.json only.",
+        description="Print the memory that a model takes when its context is full, whether this process may use that "
+        "much, and how many tokens per second are possible. The measured reading speed of memory limits them. "
+        "For a released model nothing is downloaded, for another hub id only config.json.",
     )
     parser.add_argument("model", metavar="MODEL", help="a name such as 1.7B, a hub id, a folder or a file")
     parser.add_argument(
-        "--quant", metavar="NAMES", help=f"weight formats, with commas between (default: {','.join(QUANTS)})"
+        "--quant", metavar="NAMES", help=f"weight formats, separated by commas (default: {','.join(QUANTS)})"
     )
     parser.add_argument("--kv", choices=KV_FORMATS, default="f16", help="KV cache format (default: %(default)s)")
     parser.add_argument(
-        "-c", "--context", default=CONTEXTS, metavar="N", help="positions, with commas between (default: %(default)s)"
+        "-c", "--context", default=CONTEXTS, metavar="N", help="positions, separated by commas (default: %(default)s)"
     )
     parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: see `qwen3cpu generate --help`")
-    parser.add_argument("--draft", metavar="MODEL", help="a smaller model beside it, whose guesses it will check")
+    parser.add_argument("--draft", metavar="MODEL", help="a smaller model beside it, which drafts tokens")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run_plan)
 
@@ -91,7 +91,7 @@ def _context(text: str) -> int:
 
 
 def _model(source: str, quant: str | None) -> tuple[ModelConfig, dict[str, dict[str, MatrixLayout]]]:
-    """The configuration, and for each weight format that is asked for the matrices."""
+    """The configuration, and the matrices for each requested weight format."""
     quants = None if quant is None else quant.split(",")
     for name in quants or ():
         check_choice("--quant", name, QUANTS)
@@ -120,7 +120,7 @@ def _with_draft(found: Sequence[tuple[str, Needs]], draft: str, kv: str, threads
 
 
 def _reading(threads: int, found: Sequence[tuple[str, Needs]]) -> float:
-    """10^9 bytes that this machine reads per second."""
+    """The measured speed of reading memory, in 10^9 bytes per second."""
     # Imported here: the other commands do not need the benchmark's modules.
     from qwen3cpu.system.peaks import measure_reading
 
@@ -167,6 +167,6 @@ def _as_text(about: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     lines += ["", "Sizes in MB, with the context full; tok/s from the first token to the last of the context."]
     if about["experts"] is not None and any(row["fits"] is False for row in rows):
         lines.append(
-            "What does not fit runs too: each token's experts are read from the disk, where memory lacks them."
+            "What does not fit runs too: experts that are not in memory are read from the disk for each token."
         )
     return "\n".join(lines)

@@ -20,13 +20,13 @@ def add_command(commands: Commands) -> None:
         help="fetch a model from the hub",
         allow_abbrev=False,
         description="Fetch models from the Hugging Face hub into its ordinary cache (HF_HOME), where `load` and every "
-        "command find them. What is there already is not fetched again, and a broken download goes on.",
+        "command find them. Files that are there are not fetched again, and a broken download continues.",
     )
     parser.add_argument(
         "models",
         nargs="+",
         metavar="MODEL",
-        help="a name such as 1.7B or Embedding-0.6B, or a hub id, owner/name:TYPE of a model in GGUF",
+        help="a name such as 1.7B or Embedding-0.6B, a hub id, or owner/name:TYPE for a model in GGUF",
     )
     parser.set_defaults(run=run_pull)
 
@@ -47,7 +47,7 @@ def run_pull(args: argparse.Namespace) -> int:
 
 
 def fetch(name: str) -> Located:
-    """Have all files of a model here. Of one that cannot be run nothing but its configuration is fetched.
+    """Download what is missing of a model. For a model that cannot be run, only its configuration is downloaded.
 
     Raises CheckpointError, ConfigError, DownloadError.
     """

@@ -15,7 +15,7 @@ from qwen3cpu.evaluation.search_quality import EmbeddingQuality, RerankingQualit
 
 
 class _Form(NamedTuple):
-    """How one kind of numbers is shown. In formats, names stand for the fields."""
+    """How one kind of result is shown. Names in the formats stand for its fields."""
 
     columns: Mapping[str, str]
     """Title -> format of a cell."""
@@ -23,7 +23,7 @@ class _Form(NamedTuple):
     """Formats of the cells of the reference."""
     below: str
     loss: str
-    """What is drawn."""
+    """The label of the vertical axis of the drawing."""
     drawn: Mapping[str, str]
     """Field -> its name in the drawing; fields that are better when larger are drawn as 1 minus them."""
     line: str
@@ -94,7 +94,7 @@ def as_table(results: Sequence[AnyQuality]) -> str:
 
 
 def as_line(receipt: Mapping[str, Any]) -> str:
-    """What a packed file keeps, in words."""
+    """The receipt that a packed file keeps, in one line."""
     (form,) = (form for kind, form in _FORMS.items() if {field.name for field in fields(kind)} <= set(receipt))
     return _filled(form.line, receipt)
 
@@ -104,13 +104,13 @@ def _filled(text: str, values: Mapping[str, Any]) -> str:
 
 
 def check_plotting() -> None:
-    """Raise ArgumentError when `plot` would fail for want of matplotlib: before the work whose result it draws."""
+    """Raise ArgumentError when `plot` would fail because matplotlib is missing. Call it before the measurement."""
     if importlib.util.find_spec("matplotlib") is None:
         raise ArgumentError("--plot: needs matplotlib: pip install 'qwen3cpu[plot]'")
 
 
 def plot(results: Sequence[AnyQuality], path: Path) -> None:
-    """Draw what is lost over the bytes of the weights, as the file's suffix says."""
+    """Draw the loss over the bytes of the weights, in the format of the file's suffix."""
     import matplotlib
 
     matplotlib.use("Agg")

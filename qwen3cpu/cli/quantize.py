@@ -24,15 +24,15 @@ def add_command(commands: Commands) -> None:
         "quantize",
         help="pack a model into one file",
         allow_abbrev=False,
-        description="Convert a model into one packed file, which every command and load() map in a moment, and which "
-        "needs no other file. An existing packed file is replaced when all is written.",
+        description="Convert a model into one packed file that needs no other file. Every command and load() map it "
+        "into memory at once. An existing packed file is replaced when all is written.",
     )
     parser.add_argument("source", metavar="SOURCE", help="a folder, a GGUF file or a hub id such as Qwen/Qwen3-1.7B")
     parser.add_argument("out", metavar="OUT", help="the file, by custom with the suffix .qwen3")
     parser.add_argument(
         "--quant",
         choices=QUANTS,
-        help=f"weight format (default: {DEFAULT_QUANT}, what keeps the levels of quantised folders and GGUF files)",
+        help=f"weight format (default: {DEFAULT_QUANT}; quantised folders and GGUF files keep their levels)",
     )
     parser.add_argument(
         "--calibrate",
@@ -43,26 +43,28 @@ def add_command(commands: Commands) -> None:
         "--text",
         type=Path,
         metavar="FILE",
-        help="with --calibrate: use this text in UTF-8 instead; for an embedding model take such as it will embed",
+        help="with --calibrate: use this text in UTF-8 instead; for an embedding model, text like what it will embed",
     )
     parser.add_argument(
         "--bits",
         type=float,
         metavar="X",
-        help="with --calibrate: per weight, on average; what q4 leaves goes to the matrices that gain most from q8 "
+        help="with --calibrate: average bits per weight; above q4's own, the matrices that gain most get q8 "
         f"(default: {DEFAULT_BITS})",
     )
     parser.add_argument(
         "--report",
         action="store_true",
-        help="with --calibrate: print what every matrix costs in q4 (KL divergence; of vectors 1 - cosine)",
+        help="with --calibrate: print what every matrix costs in q4 (KL divergence; 1 - cosine for an embedding model)",
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="with --calibrate: of the text (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="with --calibrate: seed of the text that the model writes (default: 0)"
+    )
     parser.add_argument(
         "--low-disk",
         action="store_true",
-        help="DELETE each weight file of SOURCE, a folder, once it is packed; of a hub id fetch them one by one, and "
-        "keep none",
+        help="DELETE each weight file of the folder SOURCE once it is packed; for a hub id, fetch the files one by one "
+        "and keep none",
     )
     add_task_flag(parser)
     parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: see `qwen3cpu generate --help`")

@@ -22,7 +22,7 @@ def add_command(commands: Commands) -> None:
         help="remove a model from this machine",
         allow_abbrev=False,
         description="Remove a model's files from the Hugging Face cache, and its packed copies. A model that a process "
-        "has loaded stays. Of a folder or file of your own only the packed copies go.",
+        "has loaded stays. For a folder or file of your own, only the packed copies go.",
     )
     parser.add_argument(
         "models", nargs="+", metavar="MODEL", help="as `qwen3cpu list` shows it, or a name such as 1.7B"

@@ -27,7 +27,7 @@ def add_command(commands: Commands) -> None:
         help="talk with a model; it is fetched first if need be",
         allow_abbrev=False,
         description="Talk with a model, as `qwen3cpu chat` does. With a prompt, or with text on stdin, print the "
-        "answer and end, as `qwen3cpu generate` does; text on stdin stands before the words of the prompt. A model "
+        "answer and end, as `qwen3cpu generate` does; text on stdin goes before the words of the prompt. A model "
         "that is not on this machine is fetched first.",
     )
     parser.add_argument("model", metavar="MODEL", help="a name such as 1.7B, a hub id, a folder or a file")
@@ -53,7 +53,7 @@ def run_run(args: argparse.Namespace) -> int:
 
 
 def _has_text_on_stdin() -> bool:
-    """Whether stdin is a pipe or a file. A terminal, /dev/null and the socket of a service have no text for us."""
+    """Whether stdin is a pipe or a file. A terminal, /dev/null and the socket of a service hold no prompt."""
     if sys.stdin is None:
         return False
     mode = os.fstat(sys.stdin.fileno()).st_mode
@@ -61,7 +61,7 @@ def _has_text_on_stdin() -> bool:
 
 
 def _defaults(add: Callable[[Commands], None]) -> argparse.Namespace:
-    """What a command has without any flags."""
+    """The arguments of a command without any flags."""
     commands = CommandParser().add_subparsers()
     add(commands)
     (parser,) = commands.choices.values()

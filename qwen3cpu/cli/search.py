@@ -1,4 +1,4 @@
-"""`qwen3cpu search`: passages of a folder's files that answer a question, and an answer from them."""
+"""`qwen3cpu search`: find passages of a folder's files that answer a question, and answer it from them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def add_command(commands: Commands) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--index", type=Path, metavar="FILE", help=f"default: FOLDER/{INDEX_NAME}")
     parser.add_argument("--instruction", metavar="TEXT", help="what questions look for, in one sentence")
-    parser.add_argument("--dimensions", type=int, metavar="N", help="of the vectors, the first so many (default: all)")
+    parser.add_argument("--dimensions", type=int, metavar="N", help="first N numbers of each vector (default: all)")
     add_model_flags(parser, EMBEDDING_MODEL)
     parser.set_defaults(run=run_search)
 
@@ -76,13 +76,13 @@ def _load(source: str, args: argparse.Namespace) -> Model:
 
 def _figures(update: Update, passages: int) -> str:
     files = (
-        f"{update.added} files new, {update.changed} changed, {update.removed} removed, {update.unchanged} as before"
+        f"{update.added} files new, {update.changed} changed, {update.removed} removed, {update.unchanged} unchanged"
     )
     return f"{files}; {passages} passages"
 
 
 def _listed(hits: Sequence[Hit]) -> str:
-    """The place and the score of each passage, and below it its text."""
+    """The place and the score of each passage, with its text below."""
     blocks = [f"{hit.place}  {hit.score:.3f}\n" + _indented(hit.text) for hit in hits]
     text = "\n\n".join(blocks) or "no passages: the folder has no text"
     return text.translate(CONTROLS) if sys.stdout.isatty() else text
@@ -93,7 +93,7 @@ def _indented(text: str) -> str:
 
 
 def _answer(args: argparse.Namespace, hits: Sequence[Hit]) -> None:
-    """Print what a chat model answers, as it comes, and the sources."""
+    """Print the answer of a chat model while it is generated, and the sources."""
     model = _load(args.answer, args)
     messages = answer_messages(args.question, hits)
     if args.json:

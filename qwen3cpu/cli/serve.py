@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qwen3cpu.server.settings import Settings
 
 MOST_NAMED = 5
-"""Models that the line at the start names."""
+"""The number of models that the line at the start names at most."""
 
 
 def add_command(commands: Commands) -> None:
@@ -35,8 +35,8 @@ def add_command(commands: Commands) -> None:
         "serve",
         help="serve models to OpenAI's clients and on a chat page",
         allow_abbrev=False,
-        description="Serve models over HTTP as OpenAI's API does: a chat page at / and answers, the vectors of an "
-        "embedding model, the scores of a reranker. Needs the extra [server].",
+        description="Serve models over HTTP with OpenAI's API: answers, the vectors of an embedding model, the scores "
+        "of a reranker. A chat page is at /. Needs the extra [server].",
     )
     add_model_flags(parser, several=True)
     add_task_flag(parser)
@@ -45,14 +45,14 @@ def add_command(commands: Commands) -> None:
         "--draft",
         action="append",
         metavar="[NAME=]MODEL",
-        help="a smaller model with the same tokenizer, whose guesses the served model NAME checks (default: the first "
-        "one); may be repeated",
+        help="a smaller model with the same tokenizer, which drafts tokens for the served model NAME (default: the "
+        "first one); may be repeated",
     )
     parser.add_argument(
         "--drafts-from",
         action="append",
         metavar="[NAME=]FILE",
-        help="texts that `qwen3cpu drafts` wrote, for guesses in the same way; may be repeated",
+        help="a file that `qwen3cpu drafts` wrote; tokens for NAME are drafted from its texts; may be repeated",
     )
     parser.add_argument(
         "--adapters-dir",
@@ -66,13 +66,13 @@ def add_command(commands: Commands) -> None:
     several.add_argument(
         "--memory",
         metavar="SIZE",
-        help="for the weights and KV caches of all models that are loaded, as 12G (default: what is free at the start)",
+        help="memory of the weights and KV caches of all loaded models, such as 12G (default: what is free at start)",
     )
     several.add_argument(
         "--keep-alive",
         type=float,
         metavar="S",
-        help="seconds that a model stays in memory unused; -1: for ever (default: 300, a single model for ever)",
+        help="seconds that an unused model stays in memory; -1: for ever (default: 300; a single model stays for ever)",
     )
     several.add_argument(
         "--manage-models",
@@ -84,7 +84,7 @@ def add_command(commands: Commands) -> None:
     group.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0 for any free one")
     group.add_argument("--model-name", metavar="ID", help="the model's id for clients (default: from --model)")
     group.add_argument(
-        "--api-key", metavar="KEY", help="what clients have to send (default: QWEN3CPU_API_KEY, else none is needed)"
+        "--api-key", metavar="KEY", help="the key that clients must send (default: QWEN3CPU_API_KEY, else none)"
     )
     group.add_argument(
         "--cors-origin", action="append", metavar="URL", help="let web pages of this origin use the server; * for all"
@@ -104,19 +104,23 @@ def add_command(commands: Commands) -> None:
     )
     add_mcp_flags(parser, "the chat page asks before each")
     limits = parser.add_argument_group("limits")
-    limits.add_argument("--parallel", type=int, default=16, metavar="N", help="answers side by side (default: 16)")
+    limits.add_argument("--parallel", type=int, default=16, metavar="N", help="answers at the same time (default: 16)")
     limits.add_argument("--queue", type=int, default=64, metavar="N", help="requests that may wait (default: 64)")
     limits.add_argument(
         "--kv-memory",
         metavar="SIZE",
-        help="memory of a model's KV cache, as 800M or 4G (default: half of what is free; of several models what a "
-        "full context needs)",
+        help="memory of a model's KV cache, such as 800M or 4G (default: half of what is free; with several models, "
+        "what a full context needs)",
     )
     limits.add_argument(
-        "--timeout", type=float, default=1800.0, metavar="S", help="seconds of a request (default: 1800)"
+        "--timeout", type=float, default=1800.0, metavar="S", help="seconds that a request may take (default: 1800)"
     )
     limits.add_argument(
-        "--grace", type=float, default=30.0, metavar="S", help="seconds to finish in when stopped (default: 30)"
+        "--grace",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="seconds for running requests to finish after a stop signal (default: 30)",
     )
     parser.set_defaults(run=run_serve)
 
@@ -133,11 +137,12 @@ def run_serve(args: argparse.Namespace) -> int:
     return_large_blocks()
     if not 0 <= args.port <= 65535:
         raise ArgumentError(f"--port: expected 0 to 65535, found {args.port}")
-    listener = listen(args.host, args.port)  # before a model is loaded: a port that is taken shows at once
+    listener = listen(args.host, args.port)  # before a model is loaded, so that a port in use is reported at once
     with listener, ExitStack() as stack:
         host, port = listener.getsockname()[:2]
         app = _open_app(args, host, stack)
-        # Python's search for cycles stops all answers: without what is there from the start it takes no 30 ms.
+        # Python's garbage collector stops all answers while it runs. Without the objects that exist at the start, a
+        # run takes less than 30 ms.
         gc.collect()
         gc.freeze()
         names, made_for = _served(app)
@@ -150,7 +155,7 @@ def run_serve(args: argparse.Namespace) -> int:
 
 
 def _open_app(args: argparse.Namespace, address: str, stack: ExitStack) -> Starlette:
-    """The application, with the first model that is named loaded. stack: ends the MCP servers that it starts."""
+    """Make the application, and load the first named model. stack: stops the MCP servers that are started here."""
     from qwen3cpu.server.app import make_app
     from qwen3cpu.server.models.memory import check_fits
     from qwen3cpu.system.progress_bar import Progress
@@ -174,7 +179,7 @@ def _open_app(args: argparse.Namespace, address: str, stack: ExitStack) -> Starl
 
 
 def _page_tools(args: argparse.Namespace, stack: ExitStack) -> PageTools | None:
-    """The tools of the MCP servers that the flags name, which run from now on."""
+    """Start the MCP servers that the flags name, and return their tools; None without any."""
     from qwen3cpu.cli.mcp import make_servers
 
     servers = make_servers(args)
@@ -228,7 +233,7 @@ def _catalog(args: argparse.Namespace) -> tuple[Catalog, list[StoredModel]]:
 
 
 def _by_model(flag: str, given: list[str] | None, names: list[str], others: bool) -> dict[str, str]:
-    """Name of a model -> what a flag names for it. others: whether there are models beside the named ones."""
+    """Name of a model -> what a flag gives for it. others: whether models besides the named ones are served."""
     found: dict[str, str] = {}
     for text in given or ():
         name, equals, value = text.partition("=")
@@ -263,7 +268,7 @@ def _adapters(args: argparse.Namespace, models: list[str]) -> dict[str, dict[str
 
 
 def _served(app: Starlette) -> tuple[str, str]:
-    """What is served, and for a single model of another kind what it is for."""
+    """The names of the served models, and the purpose of a single model that does not generate."""
     from qwen3cpu.server.api.common import ENDPOINTS, IS_A
     from qwen3cpu.server.models.lender import Lender
 
@@ -283,7 +288,7 @@ def make_settings(args: argparse.Namespace, catalog: Catalog, *, address: str) -
     Args:
         args: the flags.
         catalog: what is served.
-        address: on which the server listens.
+        address: the address on which the server listens.
 
     Raises:
         ArgumentError: a value that is not allowed.

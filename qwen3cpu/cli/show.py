@@ -47,7 +47,7 @@ def run_show(args: argparse.Namespace) -> int:
 
 
 def card(name: str) -> dict[str, Any]:
-    """What is known of a model, as plain values. Raises CheckpointError when it is not here and no released one."""
+    """What is known of a model, as plain values. Raises CheckpointError when it is neither here nor released."""
     local = os.path.exists(os.path.expanduser(name))
     known = None if local else find_known(name)
     stored = named(name, models_here())
@@ -128,7 +128,7 @@ def file_bytes(path: Path) -> int:
 
 
 def stored_as(path: Path) -> str:
-    """In which form a model's weights are stored."""
+    """The form in which a model's weights are stored."""
     if path.is_file():
         return "GGUF" if path.suffix == ".gguf" else "a packed file"
     config = parse_object((path / "config.json").read_bytes(), f"{path / 'config.json'}")
@@ -139,7 +139,7 @@ def stored_as(path: Path) -> str:
 
 
 def licence_of(path: Path) -> str | None:
-    """What the model card beside a model says of its licence; None: nothing."""
+    """The licence that the model card beside a model names, or None."""
     readme = (path if path.is_dir() else path.parent) / "README.md"
     try:
         with readme.open(encoding="utf-8", errors="replace") as file:

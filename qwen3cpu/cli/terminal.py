@@ -1,4 +1,4 @@
-"""Writing answers to a terminal or a pipe: dimmed reasoning, no foreign escape sequences, a line of figures."""
+"""Writing answers to a terminal or a pipe: dimmed reasoning, no escape sequences from the model, a line of figures."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ CONTROLS = {code: 0xFFFD for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(c
 
 
 class AnswerWriter:
-    """Writes the chunks of one answer as they come.
+    """Writes the chunks of one answer as they arrive.
 
     Args:
-        out: where to.
-        show_thinking: None: on a terminal only. On a pipe reasoning stands between <think> and </think>.
+        out: the stream to write to.
+        show_thinking: None: on a terminal only. On a pipe, reasoning is between <think> and </think>.
     """
 
     def __init__(self, out: TextIO, *, show_thinking: bool | None = None) -> None:

@@ -1,4 +1,4 @@
-"""`qwen3cpu verify`: whether a packed file has the bytes that were written, or a model answers as in transformers."""
+"""`qwen3cpu verify`: check a packed file against its checksums, or a model's answers against transformers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qwen3cpu.system.progress_bar import Progress
 from qwen3cpu.system.thread_count import resolve_threads
 
 WINDOWS: Final = 8
-"""Of a text, 256 tokens each, by default."""
+"""Windows of a text, of 256 tokens each, that are compared by default."""
 
 
 def add_command(commands: Commands) -> None:
@@ -25,22 +25,26 @@ def add_command(commands: Commands) -> None:
         "verify",
         help="check a packed file against its checksums, or a model against transformers",
         allow_abbrev=False,
-        description="Compare every tensor of a packed file with the SHA-256 that it had when it was written. Exit code "
-        "2, and the names of the tensors, when one differs. With --reference: run a model by transformers and here, "
-        "and compare prompts, logits, greedy answers and, on a text, the perplexity. Exit code 1 when they differ.",
+        description="Compare every tensor of a packed file with the SHA-256 that it had when it was written. If some "
+        "differ, their names are printed and the exit code is 2. With --reference: run a model in transformers and "
+        "here, and compare prompts, logits, greedy answers and, on a text, the perplexity. The exit code is 1 if they "
+        "differ.",
     )
     parser.add_argument(
         "file", metavar="FILE", help="a packed file; with --reference a folder, a GGUF file or a hub id"
     )
     parser.add_argument(
-        "--source", type=Path, metavar="FOLDER", help="compare the weight files there with those that it was made from"
+        "--source",
+        type=Path,
+        metavar="FOLDER",
+        help="compare the weight files of FOLDER with those that FILE was made from",
     )
     parser.add_argument("--reference", action="store_true", help="compare with transformers: takes minutes")
     parser.add_argument(
         "--text", type=Path, metavar="TEXT", help="with --reference: measure the perplexity of this text"
     )
-    parser.add_argument("--quant", metavar="NAME", help="with --text: the format whose cost is told (default: the own)")
-    parser.add_argument("--windows", type=int, metavar="N", help=f"of the text, at most (default: {WINDOWS})")
+    parser.add_argument("--quant", metavar="NAME", help="with --text: the format to measure (default: the model's own)")
+    parser.add_argument("--windows", type=int, metavar="N", help=f"windows of the text at most (default: {WINDOWS})")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="with --reference: write the receipt here")
     parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: see `qwen3cpu generate --help`")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

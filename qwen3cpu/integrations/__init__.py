@@ -1,1 +1,1 @@
-"""Models for other libraries: a module or a package for each. None is imported unless a user does it."""
+"""Models for other libraries, with a module or a package for each. qwen3cpu itself imports none of them."""

@@ -1,4 +1,4 @@
-"""Chroma's embedding function, which its collections keep by name and configuration."""
+"""An embedding function for Chroma, whose collections store it by name and configuration."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Qwen3CpuEmbeddingFunction(EmbeddingFunction[Documents]):  # type: ignore[m
     """Vectors for a collection; queries get the model's instruction.
 
     Args:
-        model: a loaded embedding model, or whatever `qwen3cpu.load` takes. A collection keeps its name, and Chroma
-            loads it again when the collection is opened.
+        model: a loaded embedding model, or a source for `qwen3cpu.load`. A collection stores its name, and Chroma loads
+            it again when the collection is opened.
         quant: weight format, for `qwen3cpu.load`.
-        dimensions: of the vectors, the first so many; default: all.
+        dimensions: keep the first dimensions of the vectors; default: all.
         instruction: what queries look for, in one sentence.
-        truncate: cut texts that are too long at the end, in place of an error.
-        threads: for `qwen3cpu.load`; not kept.
+        truncate: cut the end of texts that are too long instead of raising an error.
+        threads: for `qwen3cpu.load`; a collection does not store it.
 
     Raises:
-        ArgumentError: a model that was not made for embedding. Else as `qwen3cpu.load`.
+        ArgumentError: the model was not made for embedding. Other errors: see `qwen3cpu.load`.
     """
 
     def __init__(
@@ -58,15 +58,15 @@ class Qwen3CpuEmbeddingFunction(EmbeddingFunction[Documents]):  # type: ignore[m
 
     @staticmethod
     def name() -> str:
-        """The name that a collection keeps."""
+        """The name that a collection stores."""
         return "qwen3cpu"
 
     def default_space(self) -> Space:
-        """Vectors have length 1; cosines are what the models are trained for."""
+        """Cosine, for which the models are trained. All vectors have length 1."""
         return "cosine"
 
     def get_config(self) -> dict[str, Any]:
-        """What a collection keeps."""
+        """The configuration that a collection stores."""
         return {
             "model": self.model.source,
             "quant": self.model.quant,
@@ -77,5 +77,5 @@ class Qwen3CpuEmbeddingFunction(EmbeddingFunction[Documents]):  # type: ignore[m
 
     @staticmethod
     def build_from_config(config: dict[str, Any]) -> Qwen3CpuEmbeddingFunction:
-        """The function that has this configuration."""
+        """Make the function with this configuration."""
         return Qwen3CpuEmbeddingFunction(**config)

@@ -24,14 +24,14 @@ class Qwen3CpuEmbeddings(Embeddings):  # type: ignore[misc, unused-ignore]
     """Embeddings for vector stores.
 
     Args:
-        model: a loaded embedding model, or whatever `qwen3cpu.load` takes.
-        dimensions: of the vectors, the first so many; default: all.
+        model: a loaded embedding model, or a source for `qwen3cpu.load`.
+        dimensions: keep the first dimensions of the vectors; default: all.
         instruction: what queries look for, in one sentence.
-        truncate: cut texts that are too long at the end, in place of an error.
+        truncate: cut the end of texts that are too long instead of raising an error.
         options: for `qwen3cpu.load`.
 
     Raises:
-        ArgumentError: a model that was not made for embedding. Else as `qwen3cpu.load`.
+        ArgumentError: the model was not made for embedding. Other errors: see `qwen3cpu.load`.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class Qwen3CpuEmbeddings(Embeddings):  # type: ignore[misc, unused-ignore]
         return found
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
-        """As `embed_documents`, for asyncio."""
+        """`embed_documents` for asyncio."""
         found: list[list[float]] = (await self.model.aembed(texts, **self._options)).tolist()
         return found
 
     async def aembed_query(self, text: str) -> list[float]:
-        """As `embed_query`, for asyncio."""
+        """`embed_query` for asyncio."""
         found: list[float] = (await self.model.aembed(text, **self._query)).tolist()
         return found
 
@@ -71,8 +71,8 @@ class Qwen3CpuEmbeddings(Embeddings):  # type: ignore[misc, unused-ignore]
 class Qwen3CpuReranker(BaseDocumentCompressor):  # type: ignore[misc, unused-ignore]
     """Keeps the documents that answer a query best, best first; `metadata["relevance_score"]` has their scores.
 
-    model: a loaded reranker. top_n: documents at most. instruction: what makes a document a good answer. truncate: cut
-    documents that are too long at the end, in place of an error.
+    model: a loaded reranker. top_n: the largest number of documents. instruction: what makes a document a good answer.
+    truncate: cut the end of documents that are too long instead of raising an error.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")

@@ -23,15 +23,15 @@ class Qwen3CpuEmbedding(BaseEmbedding):  # type: ignore[misc, unused-ignore]
     """Embeddings for an index.
 
     Args:
-        model: a loaded embedding model, or whatever `qwen3cpu.load` takes.
-        dimensions: of the vectors, the first so many; default: all.
+        model: a loaded embedding model, or a source for `qwen3cpu.load`.
+        dimensions: keep the first dimensions of the vectors; default: all.
         instruction: what queries look for, in one sentence.
-        truncate: cut texts that are too long at the end, in place of an error.
-        embed_batch_size: texts that LlamaIndex hands over at once; vectors do not depend on it.
+        truncate: cut the end of texts that are too long instead of raising an error.
+        embed_batch_size: the number of texts that LlamaIndex passes at once; vectors do not depend on it.
         options: for `qwen3cpu.load`.
 
     Raises:
-        ArgumentError: a model that was not made for embedding. Else as `qwen3cpu.load`.
+        ArgumentError: the model was not made for embedding. Other errors: see `qwen3cpu.load`.
     """
 
     _model: Model = PrivateAttr()
@@ -56,7 +56,7 @@ class Qwen3CpuEmbedding(BaseEmbedding):  # type: ignore[misc, unused-ignore]
 
     @classmethod
     def class_name(cls) -> str:
-        """The name in LlamaIndex's own files."""
+        """The name in the files of LlamaIndex."""
         return "Qwen3CpuEmbedding"
 
     def _get_query_embedding(self, query: str) -> list[float]:
@@ -86,14 +86,14 @@ class Qwen3CpuRerank(BaseNodePostprocessor):  # type: ignore[misc, unused-ignore
     """Keeps the nodes that answer a query best, best first, with the reranker's scores.
 
     Args:
-        model: a loaded reranker, or whatever `qwen3cpu.load` takes.
-        top_n: nodes at most.
+        model: a loaded reranker, or a source for `qwen3cpu.load`.
+        top_n: the largest number of nodes.
         instruction: what makes a node a good answer, in one sentence.
-        truncate: cut nodes that are too long at the end, in place of an error.
+        truncate: cut the end of nodes that are too long instead of raising an error.
         options: for `qwen3cpu.load`.
 
     Raises:
-        ArgumentError: a model that was not made for reranking. Else as `qwen3cpu.load`.
+        ArgumentError: the model was not made for reranking. Other errors: see `qwen3cpu.load`.
     """
 
     _model: Model = PrivateAttr()
@@ -115,7 +115,7 @@ class Qwen3CpuRerank(BaseNodePostprocessor):  # type: ignore[misc, unused-ignore
 
     @classmethod
     def class_name(cls) -> str:
-        """The name in LlamaIndex's own files."""
+        """The name in the files of LlamaIndex."""
         return "Qwen3CpuRerank"
 
     def _postprocess_nodes(

@@ -1,4 +1,4 @@
-"""What all integrations share: a model that the user hands over, or names."""
+"""Functions that all integrations share: they take a model, or load the one that is named."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from qwen3cpu.errors import ArgumentError
 from qwen3cpu.model import Model, load
 
 Source: TypeAlias = "Model | str | os.PathLike[str]"
-"""A loaded model, or whatever `qwen3cpu.load` takes."""
+"""A loaded model, or a source for `qwen3cpu.load`."""
 
 
 def as_model(source: Source, task: Task, options: dict[str, Any]) -> Model:
-    """A model made for a task.
+    """Take or load a model that was made for a task.
 
     Args:
-        source: a loaded model, or what to load.
+        source: a loaded model, or a source to load.
         task: "embedding" or "reranking".
         options: for `qwen3cpu.load`; none with a loaded model.
 
     Raises:
-        ArgumentError: options with a loaded model, or a model that was made for another task. Else as `qwen3cpu.load`.
+        ArgumentError: options with a loaded model, or a model that was made for another task. Other errors: see
+            `qwen3cpu.load`.
     """
     if not isinstance(source, Model):
         model = load(source, **options)

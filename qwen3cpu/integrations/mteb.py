@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 
 class Qwen3CpuEncoder(AbsEncoder):  # type: ignore[misc, unused-ignore]
-    """Embeds the texts of tasks as the authors of Qwen3-Embedding do: all but documents get the task's instruction.
+    """Embeds the texts of tasks like the authors of Qwen3-Embedding: all but documents get the task's instruction.
 
     Args:
-        model: a loaded embedding model, or whatever `qwen3cpu.load` takes.
-        revision: of the model, for mteb's files.
-        dimensions: of the vectors, the first so many; default: all.
-        device: what mteb hands to every model; without effect.
+        model: a loaded embedding model, or a source for `qwen3cpu.load`.
+        revision: the model's revision, for mteb's files.
+        dimensions: keep the first dimensions of the vectors; default: all.
+        device: has no effect; mteb passes it to every model.
         options: for `qwen3cpu.load`.
 
     Raises:
-        ArgumentError: a model that was not made for embedding. Else as `qwen3cpu.load`.
+        ArgumentError: the model was not made for embedding. Other errors: see `qwen3cpu.load`.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Qwen3CpuEncoder(AbsEncoder):  # type: ignore[misc, unused-ignore]
         if prompt_type == PromptType.document:
             return self.model.embed(texts, dimensions=self._dimensions, truncate=True)
         instruction = self.get_instruction(task_metadata, prompt_type) or None
-        if isinstance(instruction, dict):  # mteb's answer where a task has several and says not whose texts these are
+        if isinstance(instruction, dict):  # for a task with several instructions and texts without a type
             instruction = instruction.get(PromptType.query.value)
         return self.model.embed(
             texts, kind="query", instruction=instruction, dimensions=self._dimensions, truncate=True

@@ -3,8 +3,8 @@
     from qwen3cpu.integrations.sentence_transformers import SentenceTransformer
 
 Vectors are those of sentence-transformers up to rounding. Two things differ. `precision="int8"` scales each vector by
-itself, so that a vector does not depend on the others; sentence-transformers takes ranges from all that are given. And
-`similarity` of NumPy arrays gives a NumPy array.
+its own largest value, so that a vector does not depend on the others; sentence-transformers takes the ranges of all
+given vectors. And `similarity` of NumPy arrays returns a NumPy array.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ _DTYPES: Final[dict[str, Dtype]] = {"float32": "float32", "int8": "int8", "binar
 
 
 class SentenceTransformer:
-    """A drop-in for code that calls `encode` and its relatives.
+    """A drop-in replacement for code that calls `encode` and its variants.
 
     Args:
-        model: a loaded embedding model, or whatever `qwen3cpu.load` takes.
-        truncate_dim: dimensions of the vectors, the first so many; default: all.
+        model: a loaded embedding model, or a source for `qwen3cpu.load`.
+        truncate_dim: keep the first dimensions of the vectors; default: all.
         options: for `qwen3cpu.load`.
 
     Raises:
-        ArgumentError: a model that was not made for embedding, or an impossible number. Else as `qwen3cpu.load`.
+        ArgumentError: the model was not made for embedding, or a number is not allowed. Other errors: see
+        `qwen3cpu.load`.
     """
 
     similarity_fn_name = "cosine"
@@ -45,7 +46,7 @@ class SentenceTransformer:
 
     @property
     def max_seq_length(self) -> int:
-        """Tokens of the context. Longer texts are cut, as by sentence-transformers."""
+        """The number of tokens of the context. Longer texts are cut, as in sentence-transformers."""
         return self.model.context
 
     def get_sentence_embedding_dimension(self) -> int:
@@ -55,13 +56,13 @@ class SentenceTransformer:
     get_embedding_dimension = get_sentence_embedding_dimension
 
     def encode_query(self, inputs: str | Sequence[str], prompt_name: str | None = None, **options: Any) -> Any:
-        """`encode` of queries: with the model's prompt "query", unless `prompt` or `prompt_name` says otherwise."""
+        """`encode` queries: with the model's prompt "query", unless `prompt` or `prompt_name` is given."""
         if prompt_name is None and options.get("prompt") is None:
             prompt_name = "query"
         return self.encode(inputs, prompt_name, **options)
 
     def encode_document(self, inputs: str | Sequence[str], prompt_name: str | None = None, **options: Any) -> Any:
-        """`encode` of documents."""
+        """`encode` documents."""
         if prompt_name is None and options.get("prompt") is None:
             prompt_name = "document"
         return self.encode(inputs, prompt_name, **options)
@@ -86,21 +87,21 @@ class SentenceTransformer:
         Args:
             inputs: a text or texts.
             prompt_name: "query" or "document".
-            prompt: stands before every text, in place of prompt_name's.
-            batch_size: has no effect: texts are put together by their lengths.
-            show_progress_bar: has no effect: a bar shows on a terminal when there are many texts.
-            output_value: "sentence_embedding" only.
-            precision: "float32", "int8" (the values times 127 / the largest of their vector), "ubinary" (uint8: a bit
-                for each dimension, the first in the highest bit) or "binary" (the same less 128, as int8).
-            convert_to_numpy: False gives a list of tensors.
-            convert_to_tensor: gives one tensor.
+            prompt: a text before every text, instead of that of prompt_name.
+            batch_size: has no effect, because texts are batched by their lengths.
+            show_progress_bar: has no effect. A bar is shown on a terminal when there are many texts.
+            output_value: only "sentence_embedding".
+            precision: "float32" or one of these. "int8": the values times 127 / the largest of their vector. "ubinary":
+                uint8, a bit for each dimension, the first in the highest bit. "binary": the same minus 128, as int8.
+            convert_to_numpy: False returns a list of tensors.
+            convert_to_tensor: return one tensor.
             device: "cpu" or None.
-            normalize_embeddings: to length 1 after truncate_dim; before it, the model does so itself.
-            truncate_dim: in place of the object's.
+            normalize_embeddings: scale to length 1 after truncate_dim. The model's full vectors always have length 1.
+            truncate_dim: overrides that of the object.
 
         Raises:
-            ArgumentError: a value that is not allowed.
-            ImportError: a tensor was asked for, and torch is not installed.
+            ArgumentError: a value is not allowed.
+            ImportError: a tensor is requested, and torch is not installed.
         """
         if output_value != "sentence_embedding":
             raise ArgumentError(f"output_value: expected 'sentence_embedding', found {output_value!r}")
@@ -127,12 +128,12 @@ class SentenceTransformer:
         return vectors[0] if one else vectors
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
-        """Cosines of all pairs: [n, m] float32, a tensor when one of the two is a tensor."""
+        """Cosines of all pairs: [n, m] float32, a tensor if one of the two is a tensor."""
         first, second = (_unit(np.atleast_2d(np.asarray(each))) for each in (embeddings1, embeddings2))
         return _like((first @ second.T).astype(np.float32), embeddings1, embeddings2)
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
-        """Cosines of the first with the first, and so on: [n] float32."""
+        """Cosines of the pairs of rows with the same index: [n] float32."""
         first, second = (_unit(np.atleast_2d(np.asarray(each))) for each in (embeddings1, embeddings2))
         return _like((first * second).sum(1).astype(np.float32), embeddings1, embeddings2)
 
@@ -150,7 +151,7 @@ def _unit(rows: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _like(values: NDArray[np.float32], *given: Any) -> Any:
-    """The values as a tensor when one of the given is a tensor."""
+    """The values as a tensor if one of `given` is a tensor."""
     if any(type(each).__module__ == "torch" for each in given):
         return _torch().from_numpy(values)
     return values

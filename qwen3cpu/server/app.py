@@ -1,4 +1,4 @@
-"""The ASGI application: routes and what lies around them."""
+"""The ASGI application: routes and middleware."""
 
 from __future__ import annotations
 
@@ -102,14 +102,15 @@ def make_app(
     tracer_provider: TracerProvider | None = None,
     page_tools: PageTools | None = None,
 ) -> Starlette:
-    """The application for a loaded model, which belongs to it from now on, or for all models of a catalog.
+    """Make the application for all models of a catalog, or for a loaded model, which then belongs to it.
 
     Args:
-        models: a loaded model, which has the name in the settings, or a catalog.
-        settings: of the server.
-        loaded: models of the catalog that are loaded, by name; they are taken out of it. Others are loaded on demand.
-        tracer_provider: of OpenTelemetry; gets a span for each request, and is shut down at the end. None: no spans.
-        page_tools: what the chat page may offer to the model and call, closed at the end; None: nothing.
+        models: a loaded model, which is offered under the name in the settings, or a catalog.
+        settings: the settings of the server.
+        loaded: models of the catalog that are loaded, by name; they are removed from this dict. Others are loaded on
+            demand.
+        tracer_provider: OpenTelemetry's; it gets a span for each request, and is shut down at the end. None: no spans.
+        page_tools: the tools that the chat page may offer to the model and call, closed at the end; None: none.
 
     Raises:
         ArgumentError: the settings do not fit a loaded model. ModelTooLargeError: their memory does not hold one.
@@ -134,7 +135,7 @@ def make_app(
         await lender.close()
         for workers in app.state.page_workers.values():
             await asyncio.to_thread(workers.close)
-        if page_tools is not None:  # here, because a signal ends the process right after the server
+        if page_tools is not None:  # closed here, because a signal ends the process right after the server
             await asyncio.to_thread(page_tools.close)
         if tracer_provider is not None:
             await close_provider(tracer_provider)

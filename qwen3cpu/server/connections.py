@@ -1,4 +1,4 @@
-"""Connections that cost something without a request: silent, slow, too many, or of clients that do not read."""
+"""Closes connections that take resources without use: silent or slow ones, too many, and clients that do not read."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.api.json_output import json_bytes
 
 HEAD_SECONDS = 10.0
-"""For the head of a request, from the opening of a connection or the first byte of a later request."""
+"""Seconds for the head of a request, from the opening of a connection or the first byte of a later request."""
 BODY_RATE = 10_000
-"""Bytes of a second: each 10 KB that have come give a body one second more."""
+"""Bytes per second: each 10 KB that have arrived give a body one more second."""
 STALLED_SECONDS = 120.0
-"""Without reading, while an answer waits to be sent."""
+"""Seconds that a client may stop reading while an answer waits to be sent."""
 
 
 class GuardedConnection(H11Protocol):
-    """A connection of uvicorn's that knows how long it has been waited for. `sweep` closes it."""
+    """A uvicorn connection that counts how long the server has waited for it. `sweep` closes it after a limit."""
 
     most = 1000
-    """Connections at once; a subclass may have another number."""
+    """The largest number of open connections; `guarded` sets another one."""
     head_seconds = HEAD_SECONDS
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Refuse it when there are too many."""
+        """Refuse the connection when too many are open."""
         super().connection_made(transport)
         self._waited: float | None = 0.0
         self._received = 0
@@ -38,7 +38,7 @@ class GuardedConnection(H11Protocol):
             transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Count what comes."""
+        """Count the received bytes."""
         if self.transport.is_closing():
             return
         if self._waited is None:
@@ -46,7 +46,7 @@ class GuardedConnection(H11Protocol):
         self._received += len(data)
         super().data_received(data)
         state = self.conn.their_state
-        # IDLE without a rest: this was the end of a body whose request had been answered before it came.
+        # IDLE with nothing left over means the end of a body whose request was answered before it arrived.
         if state not in (h11.IDLE, h11.SEND_BODY) or (state is h11.IDLE and not self.conn.trailing_data[0]):
             self._waited = None  # the request is complete
 
@@ -56,12 +56,12 @@ class GuardedConnection(H11Protocol):
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """Note that it reads again."""
+        """Note that the client reads again."""
         self._stalled = None
         super().resume_writing()
 
     def sweep(self, seconds: float) -> None:
-        """Close the connection if its client takes too long. seconds: passed since the last sweep."""
+        """Close the connection if its client takes too long. seconds: the time since the last sweep."""
         if self.transport.is_closing():
             return
         if self._stalled is not None:
@@ -71,7 +71,7 @@ class GuardedConnection(H11Protocol):
         if self._waited is None:
             if self.conn.their_state is not h11.IDLE or not self.conn.trailing_data[0]:
                 return
-            self._waited, self._received = 0.0, 1  # the next head has begun to come with the last request
+            self._waited, self._received = 0.0, 1  # the next head began to arrive with the last request
         self._waited += seconds
         limit = self.head_seconds
         if self.conn.their_state is h11.SEND_BODY:
@@ -84,13 +84,13 @@ class GuardedConnection(H11Protocol):
 
 
 def guarded(most: int, head_seconds: float) -> type[GuardedConnection]:
-    """A class of connections with limits of its own."""
+    """Make a class of connections with these limits."""
     limits: dict[str, Any] = {"most": most, "head_seconds": head_seconds}
     return type("Connection", (GuardedConnection,), limits)
 
 
 def _response(error: ApiError) -> bytes:
-    """The bytes of a response that no application is there for."""
+    """The bytes of a response that is sent without the application."""
     body = json_bytes(error.body())
     status = b"%d %s" % (error.status, HTTPStatus(error.status).phrase.encode())
     head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"

@@ -1,4 +1,4 @@
-"""What every request passes before an endpoint sees it: the host's name, the API key, counts and times."""
+"""Checks every request before an endpoint gets it (host name, API key), and counts and times it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from qwen3cpu.server.http_stats import HttpStats
 from qwen3cpu.server.settings import Settings
 
 OPEN_PATHS = frozenset({"/", "/health"})
-"""Served without a key: the page, which asks for one, and what load balancers ask."""
+"""Paths that need no key: the chat page, which asks for the key, and the health check of load balancers."""
 OPEN_FOLDER = "/assets/"
-"""What the paths of the page's files begin with, which are served without a key too."""
+"""The prefix of the paths of the page's files, which need no key either."""
 
 
 def is_open(path: str) -> bool:
@@ -27,13 +27,13 @@ def is_open(path: str) -> bool:
 
 
 class Gate:
-    """An ASGI application around another.
+    """ASGI middleware that checks host name and API key.
 
     Args:
-        app: what is behind the gate.
-        settings: names the key and the hosts.
-        http_stats: counts responses by path and status; paths are those of `known`, all others count as one.
-        known: paths of the server.
+        app: the application behind the gate.
+        settings: have the key and the hosts.
+        http_stats: counts responses by path and status. All paths that are not in `known` count as one.
+        known: the paths of the server.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, http_stats: HttpStats, known: frozenset[str]) -> None:

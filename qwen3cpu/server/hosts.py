@@ -1,4 +1,4 @@
-"""Names and addresses of this machine, by what they mean rather than by how they are written."""
+"""Decides whether a Host header names this machine. Addresses are compared by value, not by spelling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NUMBERS = re.compile(r"(0x[0-9a-f]*|\d+)(\.(0x[0-9a-f]*|\d+)){0,3}")
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address (no name) is one of this machine's own, which no other machine can reach."""
+    """Whether an address is a loopback address, which no other machine can reach. False for names."""
     bare = address.partition("%")[0]
     try:
         found = ipaddress.ip_address(bare)

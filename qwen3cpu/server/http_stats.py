@@ -1,4 +1,4 @@
-"""Counts of responses and times of requests by path. The event loop writes and reads them."""
+"""Counts of responses and durations of requests by path. Only the event loop writes and reads them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class HttpStats:
 
     def __init__(self) -> None:
         self.responses: Counter[tuple[str, int]] = Counter()
-        """By path and status."""
+        """Counts of responses by path and status."""
         self.seconds: dict[str, Histogram] = {}
-        """By path: from the arrival of a request until its response has been sent."""
+        """By path: seconds from the arrival of a request until its response has been sent."""
 
     def ended(self, path: str, seconds: float) -> None:
-        """A request is over."""
+        """Note that a request is over, after this many seconds."""
         found = self.seconds.get(path)
         if found is None:
             found = self.seconds[path] = Histogram()

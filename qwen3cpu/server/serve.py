@@ -18,26 +18,26 @@ from qwen3cpu.system.allocator import return_free_pages
 from qwen3cpu.system.process_limits import most_files
 
 SPARE_FILES = 64
-"""Files that the process may open besides its connections."""
+"""File descriptors that are reserved for anything but connections."""
 IDLE_SECONDS = 75
-"""For a connection between two requests. Clients drop theirs sooner (httpx after 5 s, browsers after 60): whoever sends
-a request into a connection that is being closed gets an error."""
+"""Seconds that a connection may wait between two requests. Clients close theirs sooner (httpx after 5 s, browsers after
+60), which matters because a request into a connection that is being closed fails."""
 TICKS = 10
-"""Ticks of uvicorn's, of 0.1 seconds, between two sweeps over the connections."""
+"""Ticks of uvicorn, 0.1 seconds each, between two sweeps over the connections."""
 TRIM_TICKS = 100
-"""Ticks between two times at which free memory goes back to the system."""
+"""Ticks after which free memory is returned to the system."""
 MOST_STEP = 2.0
-"""Seconds that one sweep counts at most. When this process had no processor for longer, its clients are not late."""
+"""Seconds that one sweep counts at most. If this process was not scheduled for longer, its clients are not late."""
 
 
 class HttpServer(uvicorn.Server):
-    """A uvicorn server that stops taking requests first, lets those under way finish, and cuts them off at the end.
+    """A uvicorn server that stops in two phases: running requests may finish, and are cut off after the grace period.
 
     Args:
         app: made by make_app.
-        grace: seconds for requests under way.
+        grace: seconds that running requests have to finish.
         access_log: print a line for each request.
-        tell: prints a line for whoever stops the server.
+        tell: prints a line for the person who stops the server.
     """
 
     def __init__(
@@ -59,7 +59,8 @@ class HttpServer(uvicorn.Server):
                 server_header=False,
                 http=guarded(min(settings.connections, most_files() - SPARE_FILES), settings.head_seconds),
                 timeout_keep_alive=IDLE_SECONDS,
-                # The scheduler ends everything within the grace; this is for clients that do not read their answers.
+                # The scheduler ends all jobs within the grace period. This limit is for clients that do not read
+                # answers.
                 timeout_graceful_shutdown=int(grace) + 5,
             )
         )
@@ -70,13 +71,13 @@ class HttpServer(uvicorn.Server):
         self._swept = monotonic()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop at the first signal; cut off what is under way at the second."""
+        """Stop at the first signal; cut off running requests at the second."""
         self._stops += 1
         if self._stops == 1:
             super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
-        """Look after the connections, and after models that nobody uses, once in `TICKS`."""
+        """Every `TICKS`, close slow connections and unload unused models."""
         if counter % TICKS == 0:
             self._sweep()
             self._lender.tick()
@@ -85,7 +86,7 @@ class HttpServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop."""
+        """Refuse new requests, and end the running ones within the grace period."""
         self._lender.stop(self._grace)
         watch = asyncio.create_task(self._watch_the_end())
         try:
@@ -94,7 +95,7 @@ class HttpServer(uvicorn.Server):
             watch.cancel()
 
     async def _watch_the_end(self) -> None:
-        """Say what is waited for; end it at the second signal."""
+        """Report which answers are waited for, and cut them off at the second signal."""
         left = self._lender.left
         if left and self._stops:
             what = "1 answer" if left == 1 else f"{left} answers"
@@ -117,7 +118,7 @@ class HttpServer(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. ArgumentError when the address cannot be had."""
+    """Open a listening socket. ArgumentError when the address is invalid or in use."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -125,8 +126,8 @@ def listen(host: str, port: int) -> socket.socket:
         raise ArgumentError(f"--host {host}: {error.strerror or error}") from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Connections inherit it. Without it each small write waits for the client's acknowledgement, which takes 40 ms:
-        # asyncio sets it itself only for sockets that were made with IPPROTO_TCP.
+        # Connections inherit TCP_NODELAY. Without it, each small write waits 40 ms for the client's acknowledgement.
+        # asyncio sets it only for sockets that were made with IPPROTO_TCP.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind(address)
         listener.listen(512)

@@ -1,4 +1,4 @@
-"""What an operator may set. The command line (qwen3cpu/cli/serve.py) fills it in."""
+"""The settings of an operator, which the command line (qwen3cpu/cli/serve.py) fills in."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ class Settings:
 
     Attributes:
         model_name: the id under which clients ask for a model that was loaded before the server was made.
-        api_key: what clients have to send as `Authorization: Bearer ...` or `x-api-key: ...`; None: nothing.
+        api_key: the key that clients must send as `Authorization: Bearer ...` or `x-api-key: ...`; None: no key.
         cors_origins: web pages of these origins may use the server; none by default.
-        hosts: names under which the server answers (the `Host` header), so that no web page can reach a server on
-            this machine by a name of its own. Every address of this machine counts as one of them. Empty: any.
-        parallel, queue, kv_bytes: see SchedulerLimits; of each model. kv_bytes None: half of what is free, or what a
-            full context needs where there is a limit for all models.
-        memory: bytes of the weights, KV caches and workspaces of all models that are loaded; None: no limit.
-        model_keep_alive: seconds that a model stays in memory unused; less than 0: for ever. None: for ever where there
-            is one model, else five minutes.
+        hosts: names that the `Host` header may have, so that a web page cannot reach a server on this machine under its
+            own name (DNS rebinding). Loopback addresses are always allowed. Empty: any name.
+        parallel, queue, kv_bytes: limits of each model, see SchedulerLimits. kv_bytes None: half of the free memory, or
+            what a full context needs if `memory` is set.
+        memory: bytes that weights, KV caches and workspaces of all loaded models may take; None: no limit.
+        model_keep_alive: seconds that an unused model stays in memory; less than 0: for ever. None: for ever with one
+            model, else five minutes.
         adapters_dir: folder from which clients may load adapters; None: they may not.
         manage_models: whether clients may fetch models into the folder of models, and delete them there.
-        timeout: seconds of a request from its arrival to its end.
-        grace: seconds that requests under way have to finish when the server stops.
+        timeout: seconds that a request may take from its arrival to its end.
+        grace: seconds that running requests have to finish when the server stops.
         keep_alive: seconds without a token after which a stream gets a comment.
-        connections: connections at once at most.
+        connections: the largest number of open connections.
         head_seconds: seconds that a client has to send the head of a request.
-        max_body: bytes of a request.
-        max_messages, max_tools, max_prompts: entries of these lists in one request.
-        max_texts: texts to embed, or documents to score, in one request.
-        max_schema: bytes of a JSON schema.
+        max_body: the largest number of bytes of a request's body.
+        max_messages, max_tools, max_prompts: the largest number of entries of these lists in one request.
+        max_texts: the largest number of texts to embed, or documents to score, in one request.
+        max_schema: the largest number of bytes of a JSON schema.
     """
 
     model_name: str = ""

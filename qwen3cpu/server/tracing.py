@@ -1,7 +1,7 @@
 """Spans of OpenTelemetry: one for each request for answers, vectors or scores, by the conventions for generative AI.
 
-Spans say which model was asked with which options, how many tokens went in and came out, and when. They hold nothing of
-what users or models write.
+Spans hold the model, its options, the numbers of input and output tokens, and times. They hold no text of users or
+models.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LAST_SECONDS = 5.0
-"""That the server waits at its end for spans to be sent."""
+"""Seconds that the server waits for its last spans to be sent when it stops."""
 LIMIT = 1 << 63
-"""Of integers in spans."""
+"""Integers in spans must be smaller than this, because OTLP sends them in 64 bits."""
 SYSTEM = "qwen3cpu"
 OPERATIONS = {
     "/v1/chat/completions": "chat",
@@ -65,10 +65,10 @@ REQUEST = {
 
 
 def otlp_provider() -> TracerProvider:
-    """What makes spans and sends them to a collector, on a thread of its own.
+    """Make the provider that creates spans, and sends them to a collector on its own thread.
 
-    Its queue is bounded, and what does not fit is dropped. The environment variables of OpenTelemetry
-    (OTEL_EXPORTER_OTLP_ENDPOINT and others) say where spans go, and how.
+    Its queue is bounded, and spans that do not fit are dropped. OpenTelemetry's environment variables
+    (OTEL_EXPORTER_OTLP_ENDPOINT and others) say where spans are sent, and how.
 
     Raises:
         ArgumentError: the packages are missing.
@@ -82,14 +82,14 @@ def otlp_provider() -> TracerProvider:
         raise ArgumentError(f"--otel needs more packages ({missing.name}): pip install 'qwen3cpu[otel]'") from None
     named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
     about = {"service.version": VERSION, **({} if named else {"service.name": SYSTEM})}
-    # At the end of the process the provider would wait for half a minute; `close_provider` waits less.
+    # The provider's own shutdown at exit would wait for half a minute. `close_provider` waits less.
     provider = TracerProvider(resource=Resource.create(about), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider
 
 
 async def close_provider(provider: TracerProvider) -> None:
-    """Send what is left, for LAST_SECONDS at most."""
+    """Send the remaining spans, and wait at most LAST_SECONDS for that."""
     try:
         await asyncio.wait_for(in_thread(provider.shutdown, "qwen3cpu-spans"), LAST_SECONDS)
     except asyncio.TimeoutError:
@@ -97,10 +97,10 @@ async def close_provider(provider: TracerProvider) -> None:
 
 
 class Traced:
-    """An ASGI application around another: makes a span of each request to the paths of OPERATIONS.
+    """ASGI middleware that makes a span of each request to the paths of OPERATIONS.
 
     Args:
-        app: the other.
+        app: the application inside.
         provider: makes the spans.
     """
 
@@ -150,7 +150,7 @@ class Traced:
 
 
 def _describe(span: Span, notes: Notes, operation: str, began: int, clock: float) -> None:
-    """Put what is known of a request into its span, which began at `began` (ns), `clock` by perf_counter."""
+    """Put the notes of a request into its span, which began at `began` (ns since 1970), `clock` by perf_counter."""
     if notes.model is not None:
         span.update_name(f"{operation} {notes.model}")
     span.set_attributes(dict(_attributes(notes)))
@@ -162,10 +162,10 @@ def _describe(span: Span, notes: Notes, operation: str, began: int, clock: float
 
 def _attributes(notes: Notes) -> Iterator[tuple[str, Any]]:
     if notes.model is not None:
-        yield "gen_ai.request.model", notes.model  # where the request names none
+        yield "gen_ai.request.model", notes.model  # replaced below by the name in the request, if it has one
     for name, value in notes.options.items():
         if name in REQUEST and not (name == "n" and value == 1):
-            # What does not fit into 64 bits would cost all spans that are sent with it.
+            # A number that does not fit into 64 bits would make the export of its whole batch of spans fail.
             fits = not isinstance(value, int) or -LIMIT <= value < LIMIT
             yield f"gen_ai.request.{REQUEST[name]}", value if fits else str(value)
     if "encoding_format" in notes.options:
@@ -189,7 +189,7 @@ def _attributes(notes: Notes) -> Iterator[tuple[str, Any]]:
 
 
 def _say_end(span: Span, notes: Notes, status: int, *, sent: bool) -> None:
-    """Put into a span how the request ended: the status, and an error's name."""
+    """Put the end of a request into its span: the status, and the name of an error."""
     from opentelemetry.trace import StatusCode
 
     if status:

@@ -1,4 +1,4 @@
-"""Results that a thread makes ahead of who takes them."""
+"""`Ahead`: an iterator that a thread runs ahead of its consumer."""
 
 import threading
 
@@ -22,7 +22,7 @@ def test_results_come_in_order_from_another_thread():
         ahead.close()
     assert [number for number, _ in results] == list(range(100))
     assert {ident for _, ident in results} != {threading.get_ident()}
-    assert ahead.take(wait=True) is None  # and again, without a wait for ever
+    assert ahead.take(wait=True) is None  # and again, without waiting for ever
 
 
 def test_no_more_are_made_than_may_wait():
@@ -36,7 +36,7 @@ def test_no_more_are_made_than_may_wait():
     ahead = Ahead(results(), 3)
     assert ahead.take(wait=True) == 0
     ahead.close()
-    assert len(made) <= 5  # one taken, three that wait, one in the thread's hands
+    assert len(made) <= 5  # one taken, three that wait, one that the thread holds
     assert not any(thread.name == "qwen3cpu-ahead" for thread in threading.enumerate())
 
 

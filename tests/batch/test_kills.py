@@ -51,7 +51,7 @@ def test_killed_at_random(model, job, tmp_path, lines, kills):
     chance = random.Random(lines)
     grown = []
     for _ in range(kills):
-        # As much as the random share of the work, so that the kills lie all over it, some of them in the start.
+        # A random share of the work, so that kills are spread over all of it, some of them at the start.
         goal = length(output) + chance.random() * size / (2 * kills)
         process = start("batch", source, output, "-s", "5", "-t", "1")
         while length(output) <= goal and process.poll() is None:

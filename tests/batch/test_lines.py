@@ -1,4 +1,4 @@
-"""Every form of a line, and every way in which one can be wrong: an error in its place, and the others go on."""
+"""Every form of a line, and every error of one: the output has the error at its place, and the other lines' answers."""
 
 import base64
 import json
@@ -89,7 +89,7 @@ def test_a_wrong_body_has_the_response_of_the_server(model, job, line, status, c
 
 
 def test_forms_of_answers(model, job):
-    """A line may have a form of its own, in each of the forms of a line; it takes the place of the job's."""
+    """The form of an answer in a line replaces that of the job, in both forms of a line."""
     pytest.importorskip("llguidance")
     lines = [
         {"prompt": "1"},

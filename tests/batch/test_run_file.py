@@ -1,4 +1,4 @@
-"""`run_file`: answers are those of the model alone, in any order; other jobs are refused; nothing is done twice."""
+"""`run_file`: answers are those of the model alone, in any order; other jobs are refused; no line is answered twice."""
 
 import json
 
@@ -80,7 +80,7 @@ def test_a_second_run_does_nothing(model, job, monkeypatch):
 
 
 def stopped(model, source, output, monkeypatch, after=5, **more):
-    """A job that ends with Ctrl-C when so many lines are answered."""
+    """Run a job that ends with Ctrl-C after this many answered lines."""
     add, count = Journal.add, []
 
     def stop(self, *args, **kwargs):

@@ -62,7 +62,7 @@ def test_lines_of_a_job_name_it(adapter, expected, tmp_path):
     assert [each["model"] for each in bodies] == ["mine", "tiny:mine", "tiny"]
     assert found[3]["result"]["text"] == expected.text
     assert found[4]["result"]["text"] != expected.text
-    # The output is of a job with this adapter.
+    # The output belongs to a job with this adapter.
     assert job("--adapter", adapter).returncode == 0
     assert "of another job" not in job("--adapter", adapter).stderr
     assert "expected no such file, or the output of this job" in job().stderr

@@ -1,4 +1,4 @@
-"""`qwen3cpu batch`: exit codes, what it says on pipes and terminals, Ctrl-C."""
+"""`qwen3cpu batch`: exit codes, messages on pipes and terminals, Ctrl-C."""
 
 import json
 import signal
@@ -51,7 +51,10 @@ def test_lines_with_errors_make_the_exit_code_1(write):
     ("flags", "message"),
     [
         (("--options", "[]"), "--options"),
-        (("--options", '{"seed": 4}'), "--options: seed is no option of lines for the whole job"),
+        (
+            ("--options", '{"seed": 4}'),
+            "--options: expected options of a line, found 'seed', which is for the whole job",
+        ),
         (("--options", '{"max_new_tokenz": 4}'), "did you mean 'max_new_tokens'"),
         (("--kv-memory", "much"), "--kv-memory: expected a size"),
         (("--kv-memory", "1K"), "KV memory: a context of 4096 positions needs"),

@@ -188,7 +188,7 @@ def test_inspect(random, capsys):
 
 
 def refused(done, *says):
-    """Exit code 2, nothing on stdout, and one line on stderr that says all of that."""
+    """Check exit code 2, nothing on stdout, and one line on stderr with all of these texts."""
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert done.stderr.startswith("qwen3cpu: error: ")

@@ -25,7 +25,7 @@ from qwen3cpu.system.thread_count import resolve_threads
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch, tmp_path):
-    """No variable of the tester's decides; the cache is a folder that does not exist yet."""
+    """No environment variables of the tester; the cache is a folder that does not exist yet."""
     for name in ("QWEN3CPU_THREADS", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("QWEN3CPU_CACHE", str(tmp_path / "cache"))
@@ -68,7 +68,7 @@ def test_the_commit_is_that_of_the_source_tree_or_of_the_build():
     command = ["git", "-C", str(folder), "ls-files", "--error-unmatch", "__init__.py"]
     commit = doctor.versions()[0]["commit"]
     if subprocess.run(command, capture_output=True).returncode:
-        assert commit is None or len(commit.removesuffix("-dirty")) >= 12, "that of the build, where it was known"
+        assert commit is None or len(commit.removesuffix("-dirty")) >= 12, "the commit of the build, if it was known"
     else:
         command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
         head = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -195,7 +195,7 @@ def test_cache(monkeypatch, tmp_path):
     (tmp_path / "cache" / "old-q4-0.qwen3").write_bytes(b"not a packed file")
     facts, warned = doctor.cache()
     assert (facts["files"], facts["bytes"]) == (1, 17)
-    assert found(warned, "of no use").remedy == "qwen3cpu cache prune"
+    assert found(warned, "are not needed").remedy == "qwen3cpu cache prune"
 
 
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""`qwen3cpu embed`: rows are those of `Model.embed`, in order, in both kinds of files; nothing half-written stays."""
+"""`qwen3cpu embed`: rows are those of `Model.embed`, in order, in both kinds of files; no incomplete file stays."""
 
 import os
 

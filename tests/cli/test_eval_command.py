@@ -123,7 +123,7 @@ def test_a_packed_file_keeps_its_receipt(folder: Path, text: Path, packed: Path)
     line = next(line for line in run("inspect", packed).stdout.splitlines() if line.startswith("quality"))
     assert f"KL {expected.mean_kl:.4g} mean" in line
     assert "fox.txt" in line
-    # Measured again, it replaces the first.
+    # A second measurement replaces the first.
     assert run("eval", packed, "--text", text, "--window", str(WINDOW), "--windows", "1").returncode == 0
     assert json.loads(run("inspect", packed, "--json").stdout)["quality"]["windows"] == 1
 

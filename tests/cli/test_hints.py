@@ -1,4 +1,4 @@
-"""The command line says what was likely meant, in one line; words need no quotes."""
+"""Errors of the command line suggest what was likely meant, in one line; words need no quotes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qwen3cpu.cli.parser import COMMANDS
 
 
 def refused(*arguments: object) -> str:
-    """What stderr says of a command that is refused."""
+    """The text on stderr for a refused command."""
     done = run_here(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("qwen3cpu: error: ")

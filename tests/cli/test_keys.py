@@ -1,4 +1,4 @@
-"""Keys that are pressed while nobody asks for them."""
+"""Keys that are pressed while the program does not wait for them."""
 
 import os
 import pty

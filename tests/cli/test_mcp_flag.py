@@ -1,4 +1,4 @@
-"""What --mcp takes: a command, an address, a file."""
+"""The values of --mcp: a command, an address, a file."""
 
 import argparse
 import sys

@@ -23,7 +23,7 @@ ID = "Qwen/Qwen3-0.6B"
 
 
 class Machine:
-    """A home of its own, in which commands run."""
+    """A separate home directory, in which commands run."""
 
     def __init__(self, home: Path, address: str) -> None:
         self.cache = home / "packed"
@@ -62,7 +62,7 @@ def test_a_model_comes_and_goes(machine: Machine, hub: tuple[type[Hub], str]) ->
     assert (model["name"], model["complete"], model["packed"]) == (ID, True, [])
     assert ID not in [each["hub_id"] for each in machine.listed()["known"]]
 
-    hub[0].refuse_with = 500  # from here on the cache has to do
+    hub[0].refuse_with = 500  # from here on only the cache works
     shown = json.loads(machine.run("show", "0.6B", "--json").stdout)
     assert (shown["name"], shown["here"], shown["path"], shown["licence"]) == (ID, True, model["path"], "Apache-2.0")
 

@@ -1,4 +1,4 @@
-"""`qwen3cpu search`: what it prints, what it names, and what it leaves when it is stopped."""
+"""`qwen3cpu search`: its output, its errors, and the index that it leaves when it is stopped."""
 
 import json
 import os

@@ -51,7 +51,7 @@ LINES = {
     "qwen3cpu run owner/na": {"owner/name"},
     "qwen3cpu plan own": {"owner/name", "own.qwen3"},
 }
-"""What is typed before Tab -> what is offered."""
+"""The text before Tab -> the offered completions."""
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]
 
 
 def offered(shell: str, code: str, variables: dict[str, str]) -> dict[str, set[str]]:
-    """What a shell offers for each of LINES; its code prints "== LINE" before the offers, one a line."""
+    """The offers of a shell for each of LINES. Its code prints "== LINE" before the offers, one on each line."""
     program = shutil.which(shell)
     if program is None:
         pytest.skip(f"{shell} is not installed")
@@ -115,7 +115,7 @@ bindkey '^X' probe
 
 
 def test_zsh(variables: dict[str, str], tmp_path: Path) -> None:
-    """What a shell on a terminal offers: its completion works nowhere else."""
+    """The offers of zsh on a terminal, because its completion works only there."""
     program = shutil.which("zsh")
     if program is None:
         pytest.skip("zsh is not installed")

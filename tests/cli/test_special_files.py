@@ -1,4 +1,4 @@
-"""A FIFO, /dev/zero, a socket or a folder in the place of each file that a user names: an error at once."""
+"""A FIFO, /dev/zero, a socket or a folder instead of each file that a user names gives an error at once."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ PLACES: dict[str, tuple[str, Callable[[Path], None]]] = {
     "inspect": ("model.qwen3", command("inspect", "FILE")),
     "plan": ("model.qwen3", command("plan", "FILE")),
 }
-"""What reads a file -> a name of it, and what reads it. (tests/loading has the files of a folder.)"""
+"""Reader -> the name of the file, and the function that reads it. (tests/loading has the files of a folder.)"""
 
 
 @pytest.mark.parametrize("kind", SPECIAL)

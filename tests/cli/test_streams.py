@@ -23,7 +23,7 @@ BENCH = "-c 'import sys; from qwen3cpu.bench import main; sys.exit(main())' -m t
 
 
 def shell(arguments, redirections, stdin=b"hello\n"):
-    """An interpreter of its own, whose streams are closed or full from the start."""
+    """Run a new interpreter whose streams are closed or full from the start."""
     if not isinstance(arguments, str):
         arguments = shlex.join(["-m", "qwen3cpu", *arguments])
     command = f"exec {shlex.quote(sys.executable)} {arguments} {redirections}"
@@ -59,7 +59,7 @@ def test_a_server_without_stdout():
 def test_stdin_is_closed():
     assert "stdin is closed" in one_line(shell(["generate", "-n", "3"], "<&-"))
     assert "stdin is closed" in one_line(shell(["chat", "-n", "3"], "<&-"))
-    # Nobody reads it here.
+    # stdin is not read here.
     done = shell([*GREETING, "-s", "1"], "<&-")
     assert done.returncode == 0
     assert done.stdout == run(*GREETING, "-s", "1", stdin=b"").stdout

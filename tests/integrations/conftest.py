@@ -6,11 +6,11 @@ from retrieval_models import write_embedding_model, write_scoring_model
 import qwen3cpu
 
 WARNINGS = ("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning", "ignore::ResourceWarning")
-"""Of the libraries themselves."""
+"""Warnings of the libraries themselves."""
 
 
 def pytest_collection_modifyitems(items):
-    """What the libraries warn of among themselves is not our matter."""
+    """Ignore warnings that the libraries cause in each other."""
     for item in items:
         if item.path.parent.name == "integrations":
             for warning in WARNINGS:

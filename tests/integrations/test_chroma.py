@@ -1,4 +1,4 @@
-"""A Chroma collection finds what `embed` says, and opens again with the function that it keeps."""
+"""A Chroma collection finds the nearest vectors of `embed`, and opens again with the stored function."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""LangChain's own vector store finds what `embed` says, and the compressor orders as `rerank` does."""
+"""LangChain's own vector store finds the nearest vectors of `embed`; the compressor has the order of `rerank`."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A vector index of LlamaIndex retrieves what `embed` says, and the postprocessor orders as `rerank` does."""
+"""A vector index of LlamaIndex finds the nearest vectors of `embed`; the postprocessor has the order of `rerank`."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""mteb's own retrieval task on local texts gives the score that the nearest texts have."""
+"""mteb's own retrieval task on local texts gives the score that follows from the nearest texts."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How many actors there are on the nodes of a cluster, and what is kept free for others."""
+"""The number of actors on the nodes of a cluster, and the CPUs that are kept free for other tasks."""
 
 import pytest
 
@@ -13,7 +13,7 @@ GB = 1 << 30
 
 @pytest.fixture
 def nodes(monkeypatch):
-    """Call it to say which nodes there are: (CPUs, GB) each."""
+    """Sets the nodes of the cluster: (CPUs, GB) of each."""
 
     def found(*given):
         monkeypatch.setattr(actors, "alive_nodes", lambda: sorted(Node(cpus, memory * GB) for cpus, memory in given))
@@ -22,7 +22,7 @@ def nodes(monkeypatch):
 
 
 def fitting(node, cpus, memory):
-    """Actors that Ray puts on a node by what they reserve."""
+    """The number of actors that fit on a node by their reserved resources."""
     return min(node.cpus // cpus, node.memory // memory)
 
 

@@ -1,4 +1,4 @@
-"""Ray Data: rows of a dataset on the nodes of a cluster are those of one process, whatever becomes of the nodes."""
+"""Ray Data: rows from the nodes of a cluster are those of one process, even if nodes are lost."""
 
 import json
 import subprocess
@@ -46,7 +46,7 @@ def questions(count):
 
 
 def texts(rows, key="id"):
-    """The texts of rows by their keys, each of which stands there once."""
+    """Key of a row -> its text. Each key must occur once."""
     found = {row[key]: row["text"] for row in rows}
     assert len(found) == len(rows)
     return found
@@ -175,7 +175,7 @@ def test_a_killed_driver_goes_on(cluster, tiny, tmp_path):
     process.kill()
     assert process.wait() == -9
     assert not folder.exists()
-    # What a node that was given up may still write: rows that are finished, in other company.
+    # A node that was given up may still write finished rows, in a part with other rows.
     (first, *_) = sorted(parts.glob("*.parquet"))
     twin = first.with_name("part-0.parquet")
     twin.write_bytes(first.read_bytes())

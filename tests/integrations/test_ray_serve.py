@@ -1,4 +1,4 @@
-"""Ray Serve: replicas come and go, and no answer is another one."""
+"""Ray Serve: replicas are added and lost, and no answer changes."""
 
 import importlib
 import json
@@ -61,7 +61,7 @@ def stream(http, number, begun=lambda: None):
 
 @pytest.fixture(scope="module")
 def expected():
-    """What each stream says, by the model alone."""
+    """The text of each stream, from the model alone."""
     tiny = qwen3cpu.load("tiny", threads=1)
     options = {"max_new_tokens": 200, "ignore_eos": True, "thinking": False}
     return [tiny.generate(asked(number), seed=number, **options).text for number in range(64)]

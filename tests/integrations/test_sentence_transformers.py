@@ -1,4 +1,4 @@
-"""The drop-in gives what sentence-transformers gives, up to rounding, and what `embed` gives, bit for bit."""
+"""The drop-in returns the vectors of sentence-transformers up to rounding, and those of `embed` bit for bit."""
 
 import inspect
 import subprocess
@@ -61,7 +61,7 @@ def test_vectors_are_those_of_sentence_transformers(ours, theirs, method, trunca
 
 @pytest.mark.parametrize("precision", ["ubinary", "binary"])
 def test_bits_are_those_of_sentence_transformers(ours, theirs, precision):
-    # Values that rounding could turn from one sign to the other are left out.
+    # Values whose sign rounding could change are left out.
     sure = np.abs(ours.encode(TEXTS)) > 1e-5
     found, expected = (each.encode(TEXTS, precision=precision) for each in (ours, theirs))
     assert found.dtype == expected.dtype

@@ -1,4 +1,4 @@
-"""Jobs handed to a scheduler and waited for, as the threads of a server would."""
+"""Submits jobs to a scheduler and waits for them, like the threads of a server."""
 
 import queue
 import threading
@@ -8,7 +8,7 @@ from qwen3cpu.server.scheduling.scheduler import Scheduler, SchedulerLimits
 
 
 class Caller:
-    """Hands jobs to a scheduler and waits for them, as a thread of its own would."""
+    """Submits jobs to a scheduler and waits for them, like another thread."""
 
     def __init__(self, model, **limits):
         self.model = model
@@ -21,7 +21,7 @@ class Caller:
         self.gate.set()
         self.steps = 0
         self.chunk_steps = {}
-        """Job: the steps in which it got its chunks."""
+        """Job -> the steps in which it got its chunks."""
         self._advance = self.scheduler._batch.advance
         self.scheduler._batch.advance = self._step
         self.scheduler.start()
@@ -38,7 +38,7 @@ class Caller:
             job.sink(outcome)
 
     def submit(self, prompt, *, timeout=600.0, score_prompt=False, sample=True, **options):
-        """A job on its way, with its outcomes in `job.outcomes`."""
+        """Submit a job, whose outcomes go into `job.outcomes`."""
         request = self.model.answerer.request(seed=options.pop("seed", 1), **options)
         outcomes = queue.Queue()
         job = Job(list(prompt), request, outcomes.put, timeout, score_prompt=score_prompt, sample=sample)
@@ -47,7 +47,7 @@ class Caller:
         return job
 
     def chunks(self, job):
-        """The chunks of a job to its end; an exception is raised."""
+        """The chunks of a job up to its end. Raises the job's error."""
         results = 0
         while results < job.answers:
             outcome = job.outcomes.get()

@@ -1,8 +1,8 @@
-"""The time that connections are watched by, for tests that put it forward."""
+"""A clock for the time limits of connections, which tests can put forward."""
 
 
 class Clock:
-    """A time that stands still, and how many sweeps over the connections have asked for it."""
+    """A clock that stands still, and counts the sweeps over the connections that have read it."""
 
     def __init__(self):
         self._seconds = 0.0
@@ -13,13 +13,13 @@ class Clock:
         return self._seconds
 
     def put_forward(self, server, seconds):
-        """Put it forward, and wait until a sweep that began after it is over."""
+        """Put the clock forward, and wait for the end of a sweep that began afterwards."""
         self._seconds += seconds
         begun = self._asked
         wait_until(server, lambda: self._asked >= begun + 2)
 
 
 def wait_until(server, condition):
-    """Ask the server until it is so."""
+    """Wait until a condition is true, and send requests meanwhile."""
     while not condition():
         assert server.http.get("/health").status_code == 200

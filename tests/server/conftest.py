@@ -1,4 +1,4 @@
-"""What the tests of the server share: models, schedulers and servers that are closed at the end."""
+"""Fixtures that the tests of the server share: models, schedulers and servers, which are closed at the end."""
 
 import checkpoints
 import pytest
@@ -51,7 +51,7 @@ def server(tiny):
 
 @pytest.fixture
 def serve(monkeypatch):
-    """Starts servers with settings of their own and closes them. They look after their connections more often."""
+    """Starts servers with given settings and closes them. They sweep their connections more often."""
     monkeypatch.setattr(serving, "TICKS", 1)
     started = []
 
@@ -66,7 +66,7 @@ def serve(monkeypatch):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The clock that connections are watched by, which a test can put forward."""
+    """The clock for the time limits of connections, which a test can put forward."""
     found = Clock()
     monkeypatch.setattr(serving, "monotonic", found.sweeps)
     monkeypatch.setattr(serving, "MOST_STEP", float("inf"))
@@ -89,7 +89,7 @@ def alone(folder):
 
 @pytest.fixture
 def serve_folder(serve, folder):
-    """Starts servers of the folder with memory for so many times the largest of some models."""
+    """Starts servers of the folder, with memory for a multiple of the largest of some models."""
 
     def start(times=1.5, names=("a", "b", "vectors"), folder=folder, **settings):
         catalog = Catalog([], folder, OPTIONS)

@@ -1,4 +1,4 @@
-"""Models without weights and files, and a lender of them that notes what it does."""
+"""Models without weights and files, and a lender that records what it does with them."""
 
 import asyncio
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from qwen3cpu.server.settings import Settings
 
 
 class Offered:
-    """A model of so many bytes."""
+    """A model that counts for a given number of bytes."""
 
     path = None
     reloads = True
@@ -65,7 +65,7 @@ class Serving:
 
 
 class Library(Lender):
-    """A lender whose models have no weights. It notes what it loads and unloads, and whom it lends what."""
+    """A lender whose models have no weights. It records what it loads, unloads and lends, and to which request."""
 
     def __init__(self, offers, monkeypatch, **settings):
         async def inline(work, name):
@@ -86,7 +86,7 @@ class Library(Lender):
         return Serving(held, self.log)
 
     def ask(self, name, number=""):
-        """A request for a model: its loans, and the task that waits for it."""
+        """Start a request for a model. Returns its loans, and the task that waits for the model."""
         request = SimpleNamespace(loans=Loans())
 
         async def wait():
@@ -99,12 +99,12 @@ class Library(Lender):
         return request
 
     def told(self):
-        """What has been noted since the last time."""
+        """The records since the last call."""
         found, self.log[:] = list(self.log), []
         return found
 
 
 async def settle():
-    """Let everything happen that can."""
+    """Run the event loop until nothing more happens."""
     for _ in range(50):
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""A folder with several models, and what tests of servers with several models share."""
+"""A folder with several models, and functions that tests of servers with several models share."""
 
 import threading
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ OPTIONS = LoadOptions(quant="q8", context=256, threads=1)
 
 
 def write_models(sources, folder):
-    """Two models that write text, packed, one that embeds, and one that scores."""
+    """Write two packed models that generate, one that embeds, and one that scores."""
     for seed, name in enumerate(("a", "b")):
         write_checkpoint(sources / name, seed=seed)
         qwen3cpu.pack(sources / name, folder / f"{name}.qwen3", "q8", threads=1)
@@ -26,7 +26,7 @@ def write_models(sources, folder):
 
 @contextmanager
 def in_use(server, model):
-    """While an answer of a model is under way, which makes no step."""
+    """Keeps a model in use by an answer that makes no step."""
     server.ok(GENERATE, model=model, prompt="")
     (held,) = server.lender.loaded()
     gate, batch = threading.Event(), held.service.scheduler._batch
@@ -42,6 +42,6 @@ def in_use(server, model):
 
 
 def wait_until(server, condition):
-    """Ask the server until it is so."""
+    """Wait until a condition is true, and send requests meanwhile."""
     while not condition():
         assert server.http.get("/health").json() == {"status": "ok"}

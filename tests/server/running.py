@@ -1,4 +1,4 @@
-"""Servers on a free port of this machine, in a thread or a process of their own, and requests to them."""
+"""Servers on a free port of this machine, in their own thread or process, and requests to them."""
 
 import io
 import json
@@ -18,7 +18,7 @@ class Running:
     """A server that has started."""
 
     def __init__(self, model, loaded=None, tracer_provider=None, **settings):
-        """`model` may be a catalog, of which some are loaded."""
+        """model: a loaded model, or a catalog. loaded: the loaded models of the catalog."""
         settings.setdefault("model_name", "tiny")
         settings.setdefault("kv_bytes", 1 << 28)
         self.model = model
@@ -41,11 +41,11 @@ class Running:
         return self.http.post(path, json=body, **options)
 
     def chat(self, text="What is 17 + 25?", **options):
-        """The JSON of a chat completion that has to succeed."""
+        """The JSON of a chat completion that must succeed."""
         return self.ok("/v1/chat/completions", messages=[{"role": "user", "content": text}], **options)
 
     def ok(self, path, **body):
-        """The JSON of a request that has to succeed."""
+        """The JSON of a request that must succeed."""
         response = self.post(path, body)
         assert response.status_code == 200, response.text
         return response.json()
@@ -64,7 +64,7 @@ class Running:
         return found, comments
 
     def refused(self, path, body, status):
-        """The error of a request that has to be refused."""
+        """The error of a request that must be refused."""
         response = self.post(path, body)
         assert response.status_code == status, response.text
         return response.json()["error"]
@@ -73,25 +73,25 @@ class Running:
         self.http.close()
         self.server.should_exit = True
         self._thread.join()
-        assert self.lender.preparing == 0, "a request is counted that is over"
-        assert self.lender.waiting == 0, "a request waits for a model that is over"
+        assert self.lender.preparing == 0, "a request that is over is still counted"
+        assert self.lender.waiting == 0, "a request that is over still waits for a model"
         for held in self.lender.known():
-            assert held.users == 0, "a request has a model that is over"
+            assert held.users == 0, "a request that is over still has a model"
             assert held.service is None or not held.service.scheduler.alive
         self.assert_nothing_left()
 
     def assert_nothing_left(self):
-        """No block of the KV cache is taken but by the prefix cache."""
+        """Only the prefix cache holds blocks of the KV cache."""
         for held in self.lender.loaded():
             memory = held.service.model.engine.memory()
             assert memory["kv_bytes_in_use"] == memory["prefix_cache_bytes"], "a sequence was left behind"
 
 
 class Started:
-    """A server in a process of its own."""
+    """A server in its own process."""
 
     def __init__(self, *arguments, code=None, **changes):
-        """`code` is run in place of the command, with the same arguments. changes: of the environment."""
+        """code: runs instead of the command, with the same arguments. changes: of the environment."""
         run = ["-m", "qwen3cpu"] if code is None else ["-c", code]
         command = [*run, "serve", "--port", "0", "--threads", "1", *arguments]
         self.process = start_process(command, environment(**changes), stdin=0, stdout=1)

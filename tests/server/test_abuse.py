@@ -31,7 +31,7 @@ POSTS = {
 }
 
 LONG = json.dumps({"messages": [{"role": "user", "content": "river " * 20_000}], "max_tokens": 1}).encode()
-"""A body for the thread that does long work."""
+"""A body for the workshop's thread for long work."""
 
 
 @pytest.fixture
@@ -93,13 +93,13 @@ def test_who_hangs_up_is_never_read(serve, tiny, held, monkeypatch):
     wait_until(server, lambda: lender.preparing == 0)
     monkeypatch.setattr(json, "loads", lambda *a, **k: read.append(a) or loads(*a, **k))
     release.set()
-    lender.workshop._pools["long"].submit(int).result()  # all that was there before has had its turn
+    lender.workshop._pools["long"].submit(int).result()  # all earlier work is done
     monkeypatch.undo()
     assert read == []
 
 
 def test_time_counts_from_arrival(serve, tiny, held):
-    """Also while the request waits for a thread that reads its body."""
+    """The time also counts while the request waits for a thread that reads its body."""
     server = serve(tiny, timeout=0.2)
     held(server, "long")
     error = server.refused(CHAT, json.loads(LONG), 408)
@@ -166,7 +166,7 @@ def test_a_body_of_millions_of_containers(server):
     ],
 )
 def test_the_check_of_a_body_ends_at_the_first_wrong_item(kind, fields):
-    """A million errors would be made one by one, with Python's lock held."""
+    """A million errors would be made one by one, with the GIL held."""
     with pytest.raises(pydantic.ValidationError) as error:
         kind.model_validate(kind.translated(fields).body if hasattr(kind, "translated") else fields)
     assert error.value.error_count() <= 5
@@ -209,6 +209,6 @@ def post(server, body):
 
 
 def wait_until(server, condition):
-    """Ask the server until it is so."""
+    """Wait until a condition is true, and send requests meanwhile."""
     while not condition():
         server.http.get("/health")

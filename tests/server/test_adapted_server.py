@@ -178,7 +178,7 @@ def test_unloading_while_it_is_used(running, alone):
 
 @pytest.fixture
 def outside(root, tmp_path, base):
-    """Ways out of the folder of adapters."""
+    """Paths that lead out of the folder of adapters."""
     secret = write_adapter(tmp_path / "secret", base.config, KINDS["plain"])
     (root / "link").symlink_to(secret)
     linked = root / "linked_file"
@@ -258,5 +258,5 @@ def test_adapters_of_a_model_that_comes_and_goes(serve, base, root, alone, tmp_p
         assert ask(running, "plain") == expected(alone, "plain")
         assert ask(running, "other:plain") == expected(alone, "dora")
         assert ask(running, "mine") == expected(alone, "saved")
-        (gone / "adapter_config.json").unlink(missing_ok=True)  # the model works on without it
+        (gone / "adapter_config.json").unlink(missing_ok=True)  # the model works without it
     assert running.refused(CHAT, {"model": "gone", "messages": [{"role": "user", "content": "x"}]}, 404)

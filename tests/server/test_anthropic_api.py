@@ -262,7 +262,7 @@ def test_errors_of_all_kinds_have_anthropics_form(serve, tiny):
 
 
 def test_the_requests_of_claude_code(server, tiny):
-    """A session as the documentation of Claude Code and of its gateways has it: a check, a count, a tool, an answer."""
+    """A session as documented for Claude Code and its gateways: a check, a count, a tool, an answer."""
     server_headers = {
         "anthropic-version": "2023-06-01",
         "anthropic-beta": "claude-code-20250219,interleaved-thinking-2025-05-14",
@@ -305,7 +305,7 @@ def test_the_requests_of_claude_code(server, tiny):
     }
     count = {name: body[name] for name in ("model", "system", "messages", "tools", "thinking")}
     counted = post(COUNT, count).json()["input_tokens"]
-    # The model inside the package calls only when it has to.
+    # The model inside the package calls a tool only when it must.
     choice = {"type": "any", "disable_parallel_tool_use": True}
     first = post(MESSAGES, {**body, "tool_choice": choice, "seed": 1}).json()
     assert first["usage"]["input_tokens"] + first["usage"]["cache_read_input_tokens"] == counted
@@ -334,7 +334,7 @@ def test_the_requests_of_claude_code(server, tiny):
     expected = tiny.generate(own, seed=1, thinking=True, tools=[{"type": "function", "function": function}])
     text = "".join(event["delta"]["text"] for event in found if event.get("delta", {}).get("type") == "text_delta")
     assert text == expected.text
-    # After a stop of the user the reasoning and half an answer stand in the conversation.
+    # After a stop by the user, the conversation has the reasoning and half an answer.
     body["messages"] += [
         {"role": "assistant", "content": [{"type": "text", "text": text}]},
         {"role": "user", "content": [{"type": "text", "text": "[Request interrupted by user]"}]},

@@ -66,7 +66,7 @@ def test_thinking(client, tiny):
         assert message.content[0].signature
         assert message.content[1].text == expected.text
     assert kinds(create(client, thinking={"type": "disabled"})) == ["text"]
-    # The blocks come back as they are.
+    # The client sends the blocks back unchanged.
     after = [*QUESTION, {"role": "assistant", "content": message.content}, *QUESTION]
     own = [*QUESTION, expected.to_message(), *QUESTION]
     assert create(client, after, thinking=THINKING).content[1].text == tiny.generate(own, seed=1, thinking=True).text
@@ -154,7 +154,7 @@ def test_tools(client, tiny, thinking):
     call = message.content[-1]
     assert call.id.startswith("toolu_")
     Distance.model_validate(call.input)
-    # The conversation goes on with the result, as it does in Python.
+    # The conversation continues with the result, as in Python.
     result = {"type": "tool_result", "tool_use_id": call.id, "content": [{"type": "text", "text": "walked"}]}
     after = [
         *QUESTION,

@@ -63,7 +63,7 @@ def test_models_in_a_folder(tmp_path):
     assert catalog.find("packed") is same
     (tmp_path / "packed.qwen3").write_bytes(b"another")
     catalog.offers()
-    assert catalog.find("packed") is not same, "its files are others"
+    assert catalog.find("packed") is not same, "its files have changed"
     (tmp_path / "packed.qwen3").unlink()
     with pytest.raises(UnknownModelError):
         catalog.find("packed")

@@ -90,7 +90,7 @@ def test_thinking(server, tiny, fields, options):
 
 @pytest.mark.parametrize("detected", [True, False])
 def test_thinking_in_a_loop(server, tiny, detected):
-    """With <think> and two digits that outweigh all else it thinks of these for ever."""
+    """With a bias for <think> and two digits, the model repeats these digits for ever."""
     ids = [tiny.tokenizer.think, *(tiny.tokenizer.encode(digit)[0] for digit in "79")]
     reply = server.chat(
         logit_bias={str(token): 1000.0 for token in ids}, temperature=0, max_tokens=900, loop_detection=detected

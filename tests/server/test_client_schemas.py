@@ -1,4 +1,4 @@
-"""Schemas that clients send: what is refused, what is loosened and named, and that no other client waits for them."""
+"""Schemas of clients: which are refused, which are loosened and named, and that no other client waits for them."""
 
 import json
 import threading
@@ -159,7 +159,7 @@ def test_what_the_server_adds_to_a_body_no_client_can_send(server):
 
 
 def test_what_is_not_enforced_is_named(server, serve, tmp_path):
-    """In a header, before the answer; what is wrong with the answer beside it."""
+    """Named in a header before the answer. Errors of the answer are listed beside it."""
     follows = script(["\n", "7"])
     server = serve(
         qwen3cpu.load(write_scripted(tmp_path, follows, max_position_embeddings=4096), quant="f32", threads=1)
@@ -185,7 +185,7 @@ def test_what_is_not_enforced_is_named(server, serve, tmp_path):
 def test_a_header_names_places_with_any_characters(server, name):
     loosened = {"type": "string", "format": "no-such-format"}
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "patternProperties": {name: loosened}}
-    # Half a surrogate pair arrives as an escape.
+    # A lone surrogate arrives as an escape.
     body = json.dumps({"messages": QUESTION, "response_format": wanted(schema), "max_tokens": 1})
     reply = server.http.post(CHAT, content=body, headers={"content-type": "application/json"})
     assert reply.status_code == 200, reply.text

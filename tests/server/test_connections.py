@@ -1,4 +1,4 @@
-"""Connections without a request, slow ones, too many; Host headers; content types; the end by Ctrl-C."""
+"""Connections without a request, slow ones, too many; Host headers; content types; Ctrl-C."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ def opened(server, data=b""):
 
 
 def to_the_end(connection):
-    """What comes until the server closes."""
+    """The bytes until the server closes the connection."""
     received = b""
     with connection, contextlib.suppress(ConnectionResetError):
         while piece := connection.recv(65536):
@@ -55,7 +55,7 @@ def test_silent_and_slow_connections_are_closed(serve, tiny, data, status):
 
 
 def test_a_request_that_is_answered_before_its_body_comes(serve, tiny, clock):
-    """With its body it is over: the connection waits for the next one as long as for the first."""
+    """The request ends with its body. The connection then waits for the next request as long as for the first."""
     server = serve(tiny)
     server.server.config.timeout_keep_alive = 3600
     head = HEAD.replace(b"/v1/chat/completions", b"/nowhere")
@@ -68,7 +68,7 @@ def test_a_request_that_is_answered_before_its_body_comes(serve, tiny, clock):
 
 
 def test_a_server_without_a_processor_does_not_blame_its_clients(serve, tiny, clock, monkeypatch):
-    """A sweep that comes late, because the machine had no time for the server, counts as one on time."""
+    """A late sweep, for which the machine had no time, counts like one on time."""
     monkeypatch.setattr(serving, "MOST_STEP", 2.0)
     server = serve(tiny)
     with opened(server, b"GET /health HTTP/1.1\r\nHost: localhost\r\n") as connection:
@@ -146,7 +146,7 @@ def test_a_server_on_any_loopback_address_refuses_foreign_hosts(host):
     ],
 )
 def test_content_types(server, headers, status):
-    """What curl sends by default is taken. What a web page may send to any server is not."""
+    """The default type of curl is accepted. Types that a web page may send to any server are refused."""
     response = server.http.post(CHAT, content=json.dumps({**QUESTION, "max_tokens": 1}), headers=headers)
     assert response.status_code == status, response.text
     if status == 415:

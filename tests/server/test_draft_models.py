@@ -1,4 +1,4 @@
-"""Models of a server whose answers a smaller model drafts: the same answers, memory that counts, and nobody waits."""
+"""Models of a server with draft models: the same answers, counted memory, and no waiting."""
 
 import gc
 import weakref
@@ -34,7 +34,7 @@ def folders(tmp_path_factory):
 
 
 def keen(model, monkeypatch):
-    """Passes of the small model cost nothing and all guesses are checked; nothing else drafts."""
+    """Makes passes of the small model count as free, so that all its drafts are checked. Nothing else drafts."""
     monkeypatch.setattr(DraftModel, "least_chance", property(lambda self: 0.0))
     model.engine.pass_times = Free()
     around = model.answerer.surroundings
@@ -43,7 +43,7 @@ def keen(model, monkeypatch):
 
 
 def ask(server, text, **body):
-    """What an answer is, without its times and names."""
+    """An answer without its times and ids."""
     reply = server.chat(text, seed=3, max_tokens=60, chat_template_kwargs={"enable_thinking": False}, **body)
     return reply["choices"], reply["usage"]
 
@@ -64,7 +64,7 @@ def test_answers_are_those_without(serve, monkeypatch):
 
 
 def submitted(caller, model, **limits):
-    """The results of two jobs of equal length that were handed in before the first step."""
+    """The results of two jobs of equal length that were submitted before the first step."""
     made = caller(model=model, **limits)
     made.gate.clear()
     jobs = [made.submit([3, 4, 5 + n], max_new_tokens=25, ignore_eos=True, seed=n) for n in range(2)]

@@ -1,4 +1,4 @@
-"""Drafted answers beside each other in the server's batch: the same tokens, within the same memory."""
+"""Several drafted answers in the server's batch: the same tokens, within the same memory."""
 
 import pytest
 from drafters import Mixture, Oracle, TooMany, drafting

@@ -1,4 +1,4 @@
-"""A model with experts behind the server: answers of many at once are those that each has alone."""
+"""A model with experts behind the server: many answers at the same time are those of each alone."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

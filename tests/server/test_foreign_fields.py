@@ -1,4 +1,4 @@
-"""Fields of other servers: taken under their meaning here, ignored and named, or refused by name."""
+"""Fields of other servers: used under their names here, ignored and named, or refused by name."""
 
 import inspect
 import re
@@ -112,7 +112,7 @@ WITH = {"chat_template_kwargs": {"enable_thinking": True}}
     ids=str,
 )
 def test_thinking_is_taken_by_chats_and_by_responses(foreign, chat, responses):
-    """Each endpoint has names of its own for it, and what they say comes first."""
+    """Each endpoint has its own names for it, and these take precedence."""
     found, ignored, _ = translate(foreign, "chat", frozenset(ChatBody.model_fields))
     assert (found, ignored) == (chat, [])
     found, ignored, _ = translate(foreign, "responses", frozenset(ResponsesBody.model_fields))
@@ -286,7 +286,7 @@ def test_errors_name_the_field_of_the_client(server, path, body, param, words):
     ],
 )
 def test_the_table_has_every_parameter_of_openais_client(endpoint, body):
-    """docs/serving.md says of each what becomes of it, and says it as the code does."""
+    """docs/serving.md has every field, and agrees with the code."""
     client = openai.OpenAI(api_key="none", base_url="http://localhost")
     resource = client.chat.completions if endpoint == "chat" else getattr(client, endpoint)
     asked = set(inspect.signature(resource.create).parameters)

@@ -1,4 +1,4 @@
-"""Token healing in bodies of /v1/completions: the text goes on, and log-probabilities line up with it."""
+"""Token healing in bodies of /v1/completions: the text continues, and log-probabilities are aligned with it."""
 
 import codecs
 
@@ -58,7 +58,7 @@ def test_log_probabilities_line_up(serve, random_model, prompt, echo, stream):
             for name, offset in zip(names, offsets, strict=True):
                 assert name.startswith("bytes:") or name in special or text.startswith(name, offset)
         else:
-            # The first tokens begin before the text does: they have its beginning.
+            # The first tokens begin before the text, so their offset is its beginning.
             assert offsets[0] == 0
             assert offsets == sorted(offsets)
             assert whole.decode("utf-8", "replace").endswith(text)

@@ -1,4 +1,4 @@
-"""What all endpoints have in common: errors, keys, hosts, limits, streams, the end of the server."""
+"""Behaviour of all endpoints: errors, keys, hosts, limits, streams, the end of the server."""
 
 import http.client
 import json
@@ -155,7 +155,7 @@ def test_a_full_queue(serve, tiny):
 def test_too_many_prompts_leave_nothing_behind(serve, tiny):
     server = serve(tiny, parallel=1, queue=3)
     assert server.post("/v1/completions", {"prompt": ["1"] * 100, "max_tokens": 1}).status_code == 429
-    while server.scheduler.queued:  # those of the first prompts go before the next step
+    while server.scheduler.queued:  # the jobs of the first prompts are dropped before the next step
         time.sleep(0.001)
     assert server.ok("/v1/completions", prompt=["1"] * 2, max_tokens=1)
 
@@ -169,7 +169,7 @@ def test_a_request_that_takes_too_long(serve, tiny):
 
 
 def test_a_stream_that_takes_too_long(serve, tiny):
-    """With the least limit within which this machine begins it; before that the reply is the one of the test above."""
+    """The shortest limit with which this machine starts the stream. A shorter one gives the reply of the test above."""
     status, seconds = 408, 0.05
     while status == 408:
         server = serve(tiny, timeout=seconds)
@@ -194,7 +194,7 @@ def test_comments_while_nothing_comes(serve, tiny):
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_goes_away(serve, tiny, stream):
-    """Its answer ends with the step under way."""
+    """Its answer ends with the current step."""
     server = serve(tiny)
     hold(server)
     connection = socket.create_connection(("127.0.0.1", server.port))
@@ -271,7 +271,7 @@ def test_settings_have_safe_defaults():
     assert (settings.api_key, settings.cors_origins) == (None, ())
 
 
-# Helpers: a server whose steps wait
+# Helpers for a server whose steps wait
 
 
 def hold(server):
@@ -293,12 +293,12 @@ def open_stream(server):
 
 
 def wait_until_stopping(server):
-    """Not by asking the server, which closes its socket meanwhile."""
+    """Wait for the stop without requests, because the server closes its socket."""
     while not server.scheduler.stopping:
         time.sleep(0.001)
 
 
 def wait_until(server, condition):
-    """Ask the server until it is so."""
+    """Wait until a condition is true, and send requests meanwhile."""
     while not condition():
         server.http.get("/health")

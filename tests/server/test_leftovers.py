@@ -1,4 +1,4 @@
-"""A request leaves nothing that only Python's search for cycles would find: texts of megabytes would wait for it."""
+"""A request leaves no reference cycles, because megabytes of text would stay until Python's garbage collection."""
 
 import gc
 import time
@@ -33,7 +33,7 @@ REQUESTS = {
 
 @contextmanager
 def found_by_search(kinds):
-    """Collects objects of these kinds that nothing reaches but cycles of objects."""
+    """Collects objects of these kinds that are reachable only by reference cycles."""
     found = []
     gc.collect()
     gc.disable()
@@ -57,7 +57,7 @@ def is_ours(thing):
 @pytest.mark.parametrize("name", REQUESTS)
 def test_nothing_waits_for_the_collector(server, name):
     path, body = REQUESTS[name]
-    server.post(path, body)  # the first one makes what is kept
+    server.post(path, body)  # the first request makes objects that are kept
     with found_by_search(is_ours) as left:
         for _ in range(3):
             server.post(path, body)

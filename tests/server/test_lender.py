@@ -1,4 +1,4 @@
-"""Who gets which model when memory is short: the order, fairness, time limits of models, and the end."""
+"""Lending models when memory is short: order, fairness, time limits of models, and the end."""
 
 import asyncio
 import random
@@ -16,7 +16,7 @@ from qwen3cpu.server.scheduling.jobs import QueueFullError, ShuttingDownError
 
 @pytest.fixture
 def library(monkeypatch):
-    """Runs a coroutine with a lender of models of 10 bytes each and so much memory."""
+    """Runs a coroutine with a lender of models of 10 bytes each, and a given memory."""
 
     def run(scenario, names="AB", memory=15, **settings):
         async def main():
@@ -35,7 +35,7 @@ def library(monkeypatch):
 
 
 def test_models_take_turns(library):
-    """B waits for A's users; who asks for A after that waits behind B, however many they are."""
+    """B waits for A's users. All later requests for A wait behind B."""
 
     async def scenario(lender):
         first, second = lender.ask("A", 1), lender.ask("A", 2)
@@ -99,11 +99,12 @@ def test_what_was_used_longest_ago_goes_first_and_what_is_idle_before_what_is_in
         lender.ask("D")
         await settle()
         assert lender.told() == ["unload B", "load D", "D"]
-        # Two are in use now. Nobody waits for the third, who is idle.
+        # Two are in use. The third is idle, and no request waits for it.
         lender.ask("B")
         await settle()
         assert lender.told() == ["unload C", "load B", "B"]
-        # All are in use: the one that was lent longest ago has to go, and the others are lent on.
+        # All are in use. The one that was lent longest ago must leave memory, and the others are lent to later
+        # requests.
         lender.ask("C")
         lender.ask("D", 2)
         lender.ask("A", 2)
@@ -135,7 +136,7 @@ def test_a_client_that_leaves_while_it_waits_is_forgotten(library):
 
 
 def test_a_request_that_is_over_gets_nothing(library):
-    """Also when it ends at the moment in which its model is there."""
+    """It may also end at the moment when its model is loaded."""
 
     async def scenario(lender):
         request = lender.ask("A")
@@ -201,7 +202,7 @@ def test_a_request_may_say_how_long_its_model_stays(library):
         lender.keep(offer, 0)
         await settle()
         assert lender.told() == ["unload A"]
-        # The next one has the server's time again.
+        # The next load has the server's keep-alive again.
         lender.ask("A")
         await settle()
         assert held.keep == lending.KEEP_SECONDS
@@ -292,7 +293,7 @@ def test_a_model_in_use_cannot_be_given_up(library):
         request = lender.ask("A")
         await asyncio.sleep(0)
         with pytest.raises(ModelInUseError):
-            lender.check_unused(offer)  # somebody waits for it
+            lender.check_unused(offer)  # a request waits for it
         await settle()
         with pytest.raises(ModelInUseError, match="'A' is in use"):
             lender.check_unused(offer)
@@ -307,7 +308,7 @@ def test_a_model_in_use_cannot_be_given_up(library):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_nobody_starves(library, seed):
-    """Requests come and go at random. Everyone gets the model, and is not overtaken by loads without end."""
+    """Requests start and end at random. Each gets its model, and waits for a limited number of loads."""
     rng = random.Random(seed)
 
     async def scenario(lender):
@@ -325,8 +326,9 @@ def test_nobody_starves(library, seed):
                 waiting.remove(request)
                 having.append(request)
                 loads = sum(line.startswith("load") for line in lender.log) - loads_before[id(request)]
-                # Two may have been under way. Those that stood before it want three models, each loaded once for them.
-                assert loads <= 5, "others were served again and again meanwhile"
+                # Two loads may have been running. Earlier requests want three models, each of which is loaded once for
+                # them.
+                assert loads <= 5, "later requests were served before"
         while waiting or having:
             for request in having:
                 request.loans.end()

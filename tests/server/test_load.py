@@ -1,4 +1,4 @@
-"""500 requests of 32 clients at once: good ones, bad ones, cancelled ones, dropped connections."""
+"""500 requests of 32 concurrent clients: good ones, bad ones, cancelled ones, dropped connections."""
 
 import asyncio
 import gc
@@ -67,7 +67,7 @@ class Question:
                 self.body |= options
 
     async def ask(self, http):
-        """The status, and the texts that came."""
+        """Send the request. Returns the status and the texts."""
         if self.kind == "stream":
             return await self._stream(http)
         response = await http.post(self.path, json=self.body)
@@ -92,7 +92,7 @@ class Question:
 
 
 class Load:
-    """What the clients do, and what came of it."""
+    """The requests of the clients, and their results."""
 
     def __init__(self, server, questions):
         self.server = server
@@ -127,7 +127,7 @@ class Load:
     async def _bad(self, http, rng):
         path = rng.choice([CHAT, COMPLETIONS, RESPONSES])
         response = await http.post(path, content=rng.choice(BAD_BODIES), headers={"content-type": "application/json"})
-        # The queue is looked at before the body is.
+        # The queue is checked before the body.
         assert response.status_code in (400, 429), response.text
         self._check_error(response.json())
         self.seen["bad" if response.status_code == 400 else "queue full"] += 1
@@ -156,7 +156,7 @@ class Load:
         self.seen["cancelled"] += 1
 
     async def _drop(self, http, rng):
-        """Half a request, or a whole one, and nobody there for the answer."""
+        """Send half a request, or a whole one, and disconnect without reading the answer."""
         body = json.dumps({"messages": [{"role": "user", "content": "a"}], "ignore_eos": True}).encode()
         head = (
             f"POST {CHAT} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -189,12 +189,12 @@ def resident(process):
 
 @pytest.fixture(scope="module")
 def model():
-    """A model of its own: its blocks are counted."""
+    """A separate model, because its blocks are counted."""
     return qwen3cpu.load("tiny", threads=1, context=600, prefix_cache=1 << 20)
 
 
 def test_under_load(serve, model, caplog):
-    """With a short queue, few places and little memory, so that requests are refused and answers preempted."""
+    """A short queue, few places and little memory make the server refuse requests and preempt answers."""
     questions = [Question(model, seed) for seed in range(40)]
     native = model.engine.native
     kv_bytes = (model.context // qwen3cpu._native.KV_BLOCK + 2) * native.kv_block_bytes()
@@ -205,14 +205,14 @@ def test_under_load(serve, model, caplog):
     assert all(load.seen[kind] for kind in ("answered", "bad", "huge", "cancelled", "dropped", "lost", "queue full"))
     idle(server)
     assert server.scheduler.stats.preemptions > 0
-    assert not caplog.records, "an error that nobody foresaw"
+    assert not caplog.records, "an unexpected error"
     assert server.chat("What is 17 + 25?", seed=1)["choices"][0]["message"]["content"] == "42."
 
 
 @pytest.mark.heavy
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc/PID/status")
 def test_memory_under_load(model):
-    """Of a server in a process of its own."""
+    """The memory of a server in its own process."""
     flags = ["--parallel", "12", "--queue", "12", "--ctx-size", "600", "--kv-memory", "4M"]
     started = Started("--model", "tiny", *flags)
     try:
@@ -221,31 +221,33 @@ def test_memory_under_load(model):
         for run in range(2):
             asyncio.run(load.run(run))
             sizes.append(resident(started.process))
-        # The first run makes grow what grows once; a leak would go on. 64 KiB for each request; a huge body has 9 MiB.
+        # The first run does all growth that happens once, and a leak would continue. The limit is 64 KiB for each
+        # request; a huge body has 9 MiB.
         assert sizes[-1] - sizes[0] < REQUESTS * 65536, sizes
     finally:
         started.end()
 
 
 def living(*classes):
-    """Every object of these classes, those too that tests/conftest.py has left out of collections."""
+    """Every object of these classes, including those that tests/conftest.py has excluded from garbage collection."""
     gc.unfreeze()
     gc.collect()
     try:
-        # By type(): isinstance asks objects of other libraries for their __class__, and some warn or load something.
+        # type() is used, because isinstance reads __class__ of other libraries' objects, and some warn or load
+        # something.
         return [thing for thing in gc.get_objects() if issubclass(type(thing), classes)]
     finally:
         gc.freeze()
 
 
 def idle(server):
-    """Wait until nothing is under way; nothing is left then."""
+    """Wait until no request is running, and check that nothing is left."""
     while server.scheduler.running or server.scheduler.queued:
         server.http.get("/health")
     server.assert_nothing_left()
     # The scheduler's thread may hold its last job in a variable until it waits for the next one.
     for _ in range(1000):
-        left = []  # what it holds from the last round would stay
+        left = []  # otherwise it would keep objects of the last round alive
         left = living(Job, Answer)
         if not left:
             return

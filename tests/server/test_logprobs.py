@@ -1,4 +1,4 @@
-"""Log-probabilities line up with the text: fragments of characters, special tokens, stop strings, blocks."""
+"""Log-probabilities are aligned with the text: fragments of characters, special tokens, stop strings, blocks."""
 
 import codecs
 
@@ -24,7 +24,7 @@ def data_of(name):
 
 
 def offsets_of(pieces):
-    """Where each piece begins: in the last character of all bytes up to its first."""
+    """The offset of each piece, which begins in the last character of the text up to its first byte."""
     before, offsets = b"", []
     for piece in pieces:
         offsets.append(max(0, len((before + piece[:1]).decode(errors="replace")) - bool(piece)))
@@ -180,7 +180,7 @@ def test_content_of_a_chat_is_what_its_entries_say(monkeypatch, serve, tiny, sai
 
 
 def check_content(entries, content, stop):
-    # One token is ".\n", of which the content has the full stop.
+    # One token is ".\n", and only its full stop is in the content.
     said = b"".join(bytes(entry["bytes"]) for entry in entries).replace(b".\nSo", b".So")
     if stop is None:
         assert said == content.encode()

@@ -18,7 +18,7 @@ from qwen3cpu.server.models.pulls import hub_id
 NAME = "owner/name"
 QUESTION = [{"role": "user", "content": "hello"}]
 LARGE = 200_000
-"""Rows of an embedding of 26 MB: the library writes what it has in pieces of 10 MB."""
+"""Rows of an embedding of 26 MB, because the library writes files in pieces of 10 MB."""
 FULL_DISK = (
     "import errno, sys; from qwen3cpu.checkpoint import hub_files; from qwen3cpu.cli.main import main\n"
     "write = hub_files._NotedFile.write\n"
@@ -28,7 +28,7 @@ FULL_DISK = (
     "hub_files._NotedFile.write = full\n"
     "sys.exit(main(sys.argv[1:]))"
 )
-"""A server on whose disk no file has room for more than 20,000 bytes."""
+"""A server whose files cannot be larger than 20,000 bytes."""
 
 
 class Managing:
@@ -50,7 +50,7 @@ class Managing:
         return [card["name"] for card in self.http.get("/api/tags").json()["models"]]
 
     def visible(self):
-        """What stands in the folder under a name that is not hidden."""
+        """The names in the folder that are not hidden."""
         return sorted(path.name for path in self.folder.iterdir() if not path.name.startswith("."))
 
     def delete(self, name):
@@ -104,7 +104,7 @@ def test_a_model_is_pulled_used_and_deleted(manage, hub):
         assert [line["completed"] for line in weights] == sorted(line["completed"] for line in weights)
         assert weights[-1]["completed"] == size
         assert weights[-1]["digest"].startswith("sha256:")
-        # It is there, and works at once.
+        # The model works at once.
         assert server.names() == ["owner/name:latest"]
         body = {"model": NAME, "messages": QUESTION, "max_tokens": 5, "seed": 1}
         reply = server.http.post("/v1/chat/completions", json=body).json()
@@ -142,7 +142,7 @@ def test_a_pull_goes_on_with_what_an_earlier_server_has_fetched(manage, hub):
         error = server.pull()[-1]["error"]
         assert error.startswith("owner/name: model.safetensors: could not be fetched from the Hugging Face hub")
         assert "500" in error
-        assert (server.names(), server.visible()) == ([], []), "half of it is no model"
+        assert (server.names(), server.visible()) == ([], []), "an incomplete model is not offered"
     hub[0].refuse_with, hub[0].fail_after_break = None, False
     with manage() as server:
         before = len(downloads(hub[0], "model.safetensors"))
@@ -242,7 +242,7 @@ def test_only_the_folder_is_managed(manage, tmp_path):
         )
         assert server.delete("linked").status_code == 200
         assert server.names() == ["tiny:latest"]
-    assert (tmp_path / "elsewhere" / "linked" / "config.json").exists(), "of a link the link only"
+    assert (tmp_path / "elsewhere" / "linked" / "config.json").exists(), "only the link is deleted"
 
 
 @pytest.mark.parametrize(

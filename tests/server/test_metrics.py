@@ -1,4 +1,4 @@
-"""GET /metrics: what is counted, in which format, and that the documentation has all of it."""
+"""GET /metrics: the counters, their format, and that the documentation has all of them."""
 
 import re
 from pathlib import Path

@@ -54,7 +54,7 @@ def test_a_server_that_ends_does_not_wait_for_a_model(serve_folder, slow_load):
 
 
 def test_steps_are_made_in_turns(serve_folder, alone, monkeypatch):
-    """Each step of each model waits for its turn: while somebody else has it, there is none."""
+    """Each step of each model waits for a turn. While another thread has the turn, no step is made."""
     server = serve_folder(10.0)
     steps, step = [], Scheduler._step
 

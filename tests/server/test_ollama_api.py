@@ -28,7 +28,7 @@ def whole(server, path, **body):
 
 
 def refused(server, path, body, status=400):
-    """The message of an error, which is all that there is in one."""
+    """The message of an error, which has no other fields."""
     response = server.post(path, body)
     assert response.status_code == status, response.text
     assert list(response.json()) == ["error"]
@@ -206,7 +206,7 @@ def test_show_by_the_old_name(server):
 
 
 def test_the_requests_of_open_webui(server, tiny):
-    """A chat with a title, as Open WebUI's documentation of its backend has them, from the list of models on."""
+    """A chat with a title, as documented for Open WebUI's backend, from the list of models on."""
     assert tuple(map(int, server.http.get("/api/version").json()["version"].split("."))) > (0, 6, 4)
     (listed,) = server.http.get("/api/tags").json()["models"]
     assert set(listed) >= {"name", "model", "modified_at", "size", "digest", "details"}
@@ -226,7 +226,7 @@ def test_the_requests_of_open_webui(server, tiny):
     expected = tiny.generate(chat["messages"], seed=1)
     assert text == expected.text
     assert found[-1]["eval_count"] / found[-1]["eval_duration"] > 0
-    # It sends the answer back without the reasoning, and asks the next question.
+    # Open WebUI sends the answer back without the reasoning, and the next question.
     chat["messages"] += [{"role": "assistant", "content": text}, {"role": "user", "content": "What is 1 + 2?"}]
     found = lines(server, CHAT, **chat)
     assert "".join(line["message"]["content"] for line in found) == tiny.generate(chat["messages"], seed=1).text

@@ -35,7 +35,7 @@ def walk(fast: bool) -> str:
 
 
 class Adding(httpx.HTTPTransport):
-    """Adds fields to every body: the model inside the package calls tools only when it has to."""
+    """Adds fields to every body, because the model inside the package calls tools only when it must."""
 
     def __init__(self, **fields):
         super().__init__()
@@ -55,7 +55,7 @@ def client(server):
 
 @pytest.fixture(scope="module")
 def calling(server):
-    """A client whose model has to call a tool, once."""
+    """A client whose model must call a tool, once."""
     with ollama.Client(server.url, transport=Adding(tool_choice="required", parallel_tool_calls=False)) as client:
         yield client
 
@@ -132,7 +132,7 @@ def test_thinking(client, tiny):
         expected = tiny.generate(TEXT, seed=1, **own)
         reply = client.chat("tiny", QUESTION, think=think, options={"seed": 1})
         assert (reply.message.content, reply.message.thinking or "") == (expected.text, expected.reasoning)
-    # The reasoning of an earlier turn comes back under the name that it had.
+    # The client sends the reasoning of an earlier turn back under the same name.
     after = [*QUESTION, client.chat("tiny", QUESTION, options={"seed": 1}).message, *QUESTION]
     own = [*QUESTION, tiny.generate(TEXT, seed=1).to_message(), *QUESTION]
     assert client.chat("tiny", after, options={"seed": 1}).message.content == tiny.generate(own, seed=1).text
@@ -152,7 +152,7 @@ def test_tools(client, calling, tiny):
     assert call.function.name == "walk"
     assert [type(value) for value in call.function.arguments.values()] == [bool]
     assert reply.done_reason == "stop"
-    # The conversation goes on with the result.
+    # The conversation continues with the result.
     result = {"role": "tool", "tool_name": "walk", "content": walk(**call.function.arguments)}
     reply = client.chat("tiny", [*QUESTION, reply.message, result], tools=[walk], options={"seed": 1})
     called = {"role": "assistant", "tool_calls": [call.model_dump()], "content": ""}
@@ -254,7 +254,7 @@ def test_an_error_in_a_stream(serve, random_model):
     server = serve(random_model, timeout=0.5)
     with ollama.Client(server.url) as client:
         stream = client.generate("tiny", "go", raw=True, stream=True, options={"seed": 1, "num_predict": 490})
-        # A step takes as long as the request has.
+        # A step takes as long as the request may take.
         server.scheduler._batch.advance = slowly(server.scheduler._batch.advance, 0.6)
         with pytest.raises(ollama.ResponseError, match="took longer than"):
             list(stream)

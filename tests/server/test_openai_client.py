@@ -70,7 +70,7 @@ def test_tools(client):
     (call,) = reply.choices[0].message.tool_calls
     assert call.function.name == "walk"
     Distance.model_validate_json(call.function.arguments)
-    # The conversation goes on with the result.
+    # The conversation continues with the result.
     after = [*QUESTION, reply.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "done"}]
     assert client.chat.completions.create(model="tiny", messages=after, seed=1, tools=[TOOL]).choices
 

@@ -1,4 +1,4 @@
-"""GET /openapi.json: it is valid, has every route, and bodies and responses are as it says."""
+"""GET /openapi.json: it is valid, has every route, and describes bodies and responses correctly."""
 
 import json
 
@@ -110,7 +110,7 @@ def vectors_server(request):
 
 
 def validator(described, schema):
-    """Checks values; references are to the document."""
+    """A validator of values by a schema. References are resolved in the document."""
     return jsonschema.Draft202012Validator({**schema, "components": described["components"]})
 
 
@@ -123,7 +123,7 @@ def body_schema(described, path):
 
 
 def check_reply(described, path, response, method="post"):
-    """The response is one of those that the document has."""
+    """Check that the document describes the response."""
     told = operation(described, path, method)["responses"][str(response.status_code)]
     schema = told["content"][response.headers["content-type"].partition(";")[0]]["schema"]
     if "$ref" in schema:
@@ -177,7 +177,7 @@ def test_every_description_is_of_a_field():
 
 
 def check_answered(server, described, path, body):
-    """The document allows the body, the server answers it, and the document describes the reply."""
+    """Check that the document allows the body, the server answers it, and the document describes the reply."""
     validator(described, body_schema(described, path)).validate(body)
     response = server.post(path, body)
     assert response.status_code == 200, response.text

@@ -121,7 +121,7 @@ def test_lm_eval_on_a_local_task(serve, tiny, tmp_path):
 
 
 def likelihood(model, context, continuation):
-    """The log-probability of a text after another, cut into tokens as the harness does, and whether it is greedy."""
+    """The log-probability of a text after another, tokenized like in the harness, and whether it is the greedy text."""
     ids = model.tokenizer.encode(context)
     ids += model.tokenizer.encode(context + continuation)[len(ids) :]
     scores = model.score(ids, top=1)[len(model.tokenizer.encode(context)) - 1 :]
@@ -129,5 +129,5 @@ def likelihood(model, context, continuation):
 
 
 def best_beginning(model, a, b):
-    """A continuation of the question that greedy decoding writes."""
+    """The first token of a greedy answer to the question; "x" if it has no text."""
     return model.generate(f"What is {a} + {b}?", raw=True, temperature=0, max_new_tokens=1, ignore_eos=True).text or "x"

@@ -1,4 +1,4 @@
-"""How prompts are cut beside running answers, on machines that are only arithmetic."""
+"""How prompts are cut beside running answers, on simulated machines."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_a_step_stays_near_the_goal(decode, each):
     steps = process(pace, 4000, decode=decode, each=lambda place: each)
     assert max(steps) <= max(GOAL_SECONDS + each, decode + FIRST_SHARE * each) + 1e-9
     assert max(steps) < 1
-    # Neither does it dawdle: after a few steps as much as fits, or whole chunks.
+    # It is not too slow either: after a few steps it takes as many tokens as fit, or whole chunks.
     assert min(steps[5:-1], default=GOAL_SECONDS) >= min(GOAL_SECONDS - each, decode + CHUNK * each) - 1e-9
 
 

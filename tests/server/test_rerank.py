@@ -148,7 +148,7 @@ def test_a_model_that_writes_text_scores_nothing(serve, tiny, path):
 def test_cohere_s_client(server, model):
     cohere = pytest.importorskip("cohere", reason="cohere is not installed (extra [clients])")
     expected = list(model.rerank(QUERY, DOCUMENTS, top_n=3))
-    with httpx.Client() as http:  # of its own it closes none
+    with httpx.Client() as http:  # the library does not close a client of its own
         for kind in (cohere.ClientV2, cohere.Client):
             client = kind(api_key="none", base_url=server.url, httpx_client=http)
             reply = client.rerank(model="scores", query=QUERY, documents=DOCUMENTS, top_n=3)

@@ -149,7 +149,7 @@ def test_bad_requests(server, body, words):
 
 def test_an_error_ends_the_stream(serve, tiny):
     server = serve(tiny, timeout=0.5)
-    server.scheduler._batch.advance = list  # no step brings anything
+    server.scheduler._batch.advance = list  # steps have no outcomes
     events, _ = server.events(PATH, input=QUESTION)
     assert events[-1]["type"] == "response.failed"
     assert events[-1]["response"]["error"]["code"] == "timeout"

@@ -1,4 +1,4 @@
-"""The samplers with llama.cpp's names in bodies: every endpoint answers as the model does, and a batch as well."""
+"""The samplers with llama.cpp's names in bodies: every endpoint and a batch answer like the model."""
 
 import pytest
 

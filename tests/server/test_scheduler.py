@@ -1,4 +1,4 @@
-"""Continuous batching: answers are what they are alone, whoever joins, leaves or is preempted meanwhile."""
+"""Continuous batching: answers are the same as alone, whichever jobs join, leave or are preempted meanwhile."""
 
 import logging
 import math
@@ -14,7 +14,7 @@ from qwen3cpu.server.scheduling.jobs import QueueFullError, ShuttingDownError, T
 from qwen3cpu.server.scheduling.pace import Pace
 
 LEAST_BLOCKS = 500 // KV_BLOCK + 2
-"""What a scheduler needs for one full context of `random_model`."""
+"""Blocks that a scheduler needs for one full context of `random_model`."""
 
 
 def alone(model, prompt, **options):
@@ -53,7 +53,7 @@ def test_answers_are_the_same_alone_and_together(caller, random_model, blocks):
 @settings(deadline=None, max_examples=15)
 @given(st.data())
 def test_any_mixture_under_little_memory(random_model, data):
-    """Jobs that arrive at any time, some of which are cancelled; every other one is as it is alone."""
+    """Jobs arrive at any time, and some are cancelled. Every other one has the result that it has alone."""
     together = Caller(random_model, blocks=LEAST_BLOCKS + 2, parallel=5)
     try:
         jobs = []
@@ -86,7 +86,7 @@ def test_a_new_job_joins_those_that_run(caller):
     together.gate.set()
     together.results(short)
     first, *rest = together.chunk_steps[short]
-    assert first <= submitted + 2, "the next step, or the one after it if that one was under way"
+    assert first <= submitted + 2, "the next step, or the one after it if that one was running"
     assert rest == [first + 1, first + 2]
 
 

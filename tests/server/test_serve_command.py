@@ -45,7 +45,7 @@ def test_a_key_from_the_environment_and_other_flags():
 
 
 def test_a_model_for_another_task():
-    """What it does is told at the start; --task says it where no file does."""
+    """The line at the start names the task; --task gives it if no file does."""
     started = Started("--model", "tiny", "--task", "embedding")
     try:
         assert "(embedding model: /v1/embeddings or /api/embed)" in started.notes[-1]
@@ -57,7 +57,7 @@ def test_a_model_for_another_task():
 
 
 def test_several_models():
-    """The first is loaded at the start, the second when somebody asks for it."""
+    """The first is loaded at the start, the second on demand."""
     started = Started("--model", "tiny", "--model", "tiny-embedding", "--memory", "1G", "--keep-alive", "600")
     try:
         assert started.model == "tiny, tiny-embedding"
@@ -78,7 +78,7 @@ def test_several_models():
 
 
 def test_a_single_model_that_is_loaded_again():
-    """With --keep-alive it leaves memory too."""
+    """With --keep-alive, a single model leaves memory too."""
     started = Started("--model", "tiny", "--keep-alive", "0")
     try:
         for _ in range(2):

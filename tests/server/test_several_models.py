@@ -76,7 +76,7 @@ class Question:
 @pytest.mark.heavy
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc/PID/maps")
 def test_mixed_requests_take_turns(serve_folder, folder, alone, monkeypatch, tmp_path):
-    """All are answered, each as by its model alone; no model leaves memory while it is in use; memory comes back."""
+    """Each answer is that of its model alone; no model leaves memory while it is in use; memory is freed."""
     for name in ("a", "b", "vectors"):
         shutil.copy(folder / f"{name}.qwen3", tmp_path)
     questions = [Question(alone, seed) for seed in range(40)]
@@ -176,7 +176,7 @@ def test_a_request_without_a_model_gets_the_first_that_can_do_it(serve_folder, a
 
 
 def test_a_name_that_is_none_of_them(serve_folder):
-    """In the form of each API, with the closest name."""
+    """The error has the form of each API, and the closest name."""
     server = serve_folder()
     words = "the model 'vector' is not here; did you mean 'vectors'?"
     error = server.refused(EMBEDDINGS, {"model": "vector", "input": "a"}, 404)
@@ -261,7 +261,7 @@ def test_a_model_in_use_is_not_deleted(serve_folder, folder, tmp_path):
 
 
 def test_a_short_time_to_live(serve_folder, clock):
-    """Times of models run on the clock that looks after connections."""
+    """Times of models use the clock for the time limits of connections."""
     server = serve_folder(model_keep_alive=60.0)
     lender = server.lender
     lender._clock = lambda: clock._seconds
@@ -275,7 +275,7 @@ def test_a_short_time_to_live(serve_folder, clock):
 
 
 def test_an_unloaded_model_is_gone(serve_folder):
-    """Its objects do not wait for the collector of garbage."""
+    """Its objects are freed without a garbage collection."""
     server = serve_folder(1000.0)
     gc.disable()
     try:

@@ -21,7 +21,7 @@ STREAM = json.dumps(
         "top_logprobs": 20,
     }
 ).encode()
-"""An answer that ends with the context only, and has some kilobytes for each token."""
+"""An answer that ends only with the context, and has some kilobytes for each token."""
 END = b"0\r\n\r\n"
 """The last chunk of an answer that was sent whole."""
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -37,7 +37,7 @@ def endless(tmp_path_factory):
 
 @pytest.fixture
 def paused(monkeypatch):
-    """How often sending to a client has stopped and gone on: [stops, goes on]."""
+    """How often sending to a client has stopped and resumed: [stopped, resumed]."""
     counts = [0, 0]
     for index, name in enumerate(("pause_writing", "resume_writing")):
         method = getattr(connections.GuardedConnection, name)
@@ -54,7 +54,7 @@ def test_a_client_that_does_not_read_is_dropped(serve, endless, clock, paused):
     server = serve(endless)
     with stream(server) as client:
         seen = []
-        while seen != paused or paused[0] == paused[1]:  # until everything on the way is full
+        while seen != paused or paused[0] == paused[1]:  # until all buffers are full
             seen = list(paused)
             clock.put_forward(server, 0)
         clock.put_forward(server, connections.STALLED_SECONDS - 1)
@@ -89,7 +89,7 @@ def test_a_client_that_reads_slowly_is_not_dropped(serve, endless, clock, paused
 
 @contextlib.contextmanager
 def stream(server):
-    """A connection on which a stream has been asked for; little is buffered on its way."""
+    """A connection on which a stream was requested, with small buffers."""
     server.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # connections inherit it
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -99,7 +99,7 @@ def stream(server):
 
 
 def to_the_end(client):
-    """What comes until the server closes."""
+    """The bytes until the server closes the connection."""
     received = b""
     with contextlib.suppress(ConnectionResetError):
         while piece := client.recv(65536):

@@ -1,7 +1,7 @@
 """LiteLLM, instructor and outlines against the server, unchanged. Skipped where they are not installed.
 
-They need versions of rich and jiter that other libraries of the tests are too new for: .ci/night gives them an
-environment of their own, with the extra [structured-clients].
+They need older versions of rich and jiter than other libraries of the tests, so .ci/night runs them in a separate
+environment, with the extra [structured-clients].
 """
 
 import json
@@ -11,7 +11,7 @@ import openai
 import pydantic
 import pytest
 
-# What these libraries warn of is theirs.
+# Warnings of these libraries are ignored.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 QUESTION = "What is 17 + 25?"
@@ -37,7 +37,7 @@ class Sum(pydantic.BaseModel):
 
 
 def imported(name, monkeypatch):
-    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it asks the network for a table of prices
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # otherwise it downloads a table of prices
     return pytest.importorskip(name, reason=f"{name} is not installed (extra [structured-clients])")
 
 

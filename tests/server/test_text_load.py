@@ -1,4 +1,4 @@
-"""Many requests for vectors at once: shared passes, large ones beside small ones, clients that go, limits, counters."""
+"""Many concurrent requests for vectors: shared passes, large beside small ones, disconnects, limits, counters."""
 
 import http.client
 import json
@@ -28,7 +28,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def start(model):
-    """Starts servers of the model with settings of their own and closes them."""
+    """Starts servers of the model with given settings and closes them."""
     started = []
 
     def make(**settings):
@@ -41,7 +41,7 @@ def start(model):
 
 
 class Gate(threading.Event):
-    """Passes are made only while it is set, and as many more as it is told to let through."""
+    """Lets passes run only while it is set, and the given number of passes more."""
 
     def __init__(self):
         super().__init__()
@@ -87,7 +87,7 @@ def post(server, body):
 
 
 def wait_until(server, condition):
-    """Ask the server until it is so."""
+    """Wait until a condition is true, and send requests meanwhile."""
     while not condition():
         server.http.get("/health")
 
@@ -209,7 +209,7 @@ def test_work_on_requests_runs_in_the_workshop(start, model, monkeypatch):
 
 
 def test_a_reply_that_is_read_too_slowly_is_cut_off(start, model, monkeypatch):
-    """Its states take memory that other requests wait for."""
+    """Its states take memory for which other requests wait."""
     server = start(timeout=600.0)
     now = [0.0]
     clock = vectors_reply.perf_counter

@@ -1,4 +1,4 @@
-"""The scheduler of texts: turns, memory, ends of jobs, and the same states whatever runs beside them."""
+"""The scheduler of texts: turns, memory, ends of jobs, and that states do not depend on other jobs."""
 
 import random
 from time import sleep
@@ -40,7 +40,7 @@ def caller(engine):
 
 
 class Fixed:
-    """A pace that nothing changes."""
+    """A pace that never changes."""
 
     def __init__(self, tokens):
         self.tokens = tokens
@@ -119,7 +119,7 @@ def test_requests_of_one_size_end_together(caller):
 @pytest.mark.parametrize("blocks", [block_count(CONTEXT) + 1, 30])
 @pytest.mark.parametrize("seed", range(4))
 def test_memory_is_kept_and_nobody_waits_for_ever(caller, engine, blocks, seed):
-    """Long beginnings, whole contexts and short texts, with little more memory than one text may need."""
+    """Long common beginnings, whole contexts and short texts, with little more memory than one text may need."""
     rng = random.Random(seed)
     caller = caller(blocks=blocks, pace=Fixed(rng.choice([64, 150, 256])))
     forward = engine.forward
@@ -279,12 +279,12 @@ def test_too_little_memory_for_one_context(engine):
 
 def test_the_pace_of_passes():
     pace = TextPace(goal=0.5)
-    assert pace.tokens == LEAST_PIECE, "nothing is known"
+    assert pace.tokens == LEAST_PIECE, "nothing has been measured"
     pace.note(64, 0.1)
     assert pace.tokens == 256, "at most a chunk"
     pace.note(100, 0.5)
     assert pace.tokens == 100, "a slower pass counts at once"
     pace.note(1, 0.4)
-    assert pace.tokens == 100, "a small one says nothing"
+    assert pace.tokens == 100, "a small pass is ignored"
     pace.note(100, 10.0)
     assert pace.tokens == LEAST_PIECE

@@ -44,7 +44,7 @@ def test_a_call_that_is_required(server, seed, effort):
 
 
 def test_several_calls(server):
-    """The model inside the package knows no tools and goes on as long as it may."""
+    """The model inside the package does not know tools, and continues up to its limit."""
     choice = server.chat(seed=1, tools=TOOLS, tool_choice="required", reasoning_effort="none")["choices"][0]
     calls = calls_of(choice)
     assert 1 < len(calls) <= MOST_CALLS
@@ -113,13 +113,13 @@ def test_choices_mean_the_same_in_python(server, tiny, options):
 
 
 def test_none_bans_the_token(server, serve, tmp_path):
-    """A model that wants nothing but to call."""
+    """A scripted model always writes a call, unless the token that begins it is banned."""
     folder = write_scripted(
         tmp_path, script(["\n", "<tool_call>", "{", "}", "</tool_call>"]), max_position_embeddings=4096
     )
     server = serve(qwen3cpu.load(folder, quant="f32", threads=1))
     body = {"messages": QUESTION, "temperature": 0, "tools": TOOLS, "max_tokens": 4}
-    assert "<tool_call>" in server.ok(CHAT, **body)["choices"][0]["message"]["content"], "{} is no call of a function"
+    assert "<tool_call>" in server.ok(CHAT, **body)["choices"][0]["message"]["content"], "{} does not call a function"
     content = server.ok(CHAT, **body, tool_choice="none")["choices"][0]["message"]["content"]
     assert "<tool_call>" not in content
 
@@ -165,7 +165,7 @@ def test_a_json_object(server):
 
 
 def test_a_schema_beside_tools(server):
-    """Either the schema or a call."""
+    """The answer follows the schema, or is a call."""
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": Arguments.model_json_schema()}}
     choice = server.chat(seed=1, response_format=wanted, tools=TOOLS, max_tokens=1000)["choices"][0]
     if choice["finish_reason"] == "tool_calls":

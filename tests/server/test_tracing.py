@@ -1,4 +1,4 @@
-"""Spans of requests: what they say, whose children they are, and that a collector out of reach disturbs nobody."""
+"""Spans of requests: their attributes and parents, and that an unreachable collector does not disturb the server."""
 
 import asyncio
 import signal
@@ -195,23 +195,23 @@ def test_who_has_no_key_makes_no_span(traced, tiny):
 
 
 def test_a_collector_that_hangs(tiny, monkeypatch, caplog):
-    """Answers come, and the end of the server does not wait for it."""
+    """The server answers, and does not wait for the collector at its end."""
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
     monkeypatch.setattr(tracing, "LAST_SECONDS", 0.05)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
-    with socket.create_server(("127.0.0.1", 0)) as collector:  # takes connections and says nothing
+    with socket.create_server(("127.0.0.1", 0)) as collector:  # accepts connections and sends nothing
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.getsockname()[1]}")
         server = Running(tiny, tracer_provider=tracing.otlp_provider())
         assert server.chat(max_tokens=1)["choices"]
         server.close()
         for thread in threading.enumerate():
             if thread.name == "qwen3cpu-spans":
-                thread.join()  # it goes on sending, and would log into the tests that follow
+                thread.join()  # it would continue to send, and log into later tests
     assert "the last spans were not sent" in caplog.text
 
 
 def test_spans_reach_a_collector():
-    """The command, with a collector that notes what it gets."""
+    """The command, with a collector that records the spans."""
     collector = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
     got = []
@@ -254,7 +254,7 @@ def test_a_provider_that_is_closed_in_time():
 
 
 def collect(listener, got):
-    """Take one request, answer it, and note it."""
+    """Accept one request, record it and answer it."""
     connection, _ = listener.accept()
     with connection:
         data = b""

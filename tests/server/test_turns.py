@@ -1,4 +1,4 @@
-"""Turns for the processor: one step at a time, in the order in which models asked."""
+"""Turns for the processor: one step at a time, in the order of the models' requests."""
 
 import itertools
 import threading
@@ -11,7 +11,7 @@ from qwen3cpu.server.scheduling.turns import Turns
 
 
 def waiting(turns, count):
-    """Wait until so many threads stand in the line."""
+    """Wait until this many threads wait in the line."""
     while len(turns._line) < count:
         pass
 
@@ -36,7 +36,7 @@ def test_who_asks_first_has_the_first_turn():
 
 
 def test_a_long_prompt_delays_others_by_one_step_each():
-    """Two models make steps as fast as they can: neither has two while the other stands in the line."""
+    """Two models make steps as fast as possible. One never gets two turns while the other waits."""
     turns = Turns()
     steps = []
     start = threading.Barrier(2)

@@ -1,4 +1,4 @@
-"""Texts handed to a scheduler of texts and waited for, as the threads of a server would."""
+"""Submits texts to a scheduler of texts and waits for them, like the threads of a server."""
 
 import queue
 import threading
@@ -10,7 +10,7 @@ from qwen3cpu.server.scheduling.text_scheduler import TextScheduler
 
 
 class TextCaller:
-    """Hands jobs to a scheduler. Passes are counted, and made only while the gate is open."""
+    """Submits jobs to a scheduler. Passes are counted, and run only while the gate is open."""
 
     def __init__(self, engine, pace=None, **limits):
         self.engine = engine
@@ -22,14 +22,14 @@ class TextCaller:
         self.passes = 0
         self.most_blocks = 0
         self.ended_in = {}
-        """Job: the pass after which it ended."""
+        """Job -> the pass after which it ended."""
         self._fill = self.scheduler._fill
         self.scheduler._fill = self._gated_fill
         self.scheduler.start()
 
     def _gated_fill(self):
         self.gate.wait()
-        self.scheduler._take_in()  # what came while the gate was closed
+        self.scheduler._take_in()  # take jobs that were submitted while the gate was closed
         batch, turns = self._fill()
         assert batch
         assert sum(len(item.ids) for item in batch) <= 256
@@ -42,7 +42,7 @@ class TextCaller:
             job.sink(outcome)
 
     def submit(self, texts, *, timeout=600.0):
-        """A job on its way."""
+        """Submit a job."""
         outcomes = queue.Queue()
         texts = [array("i", text) for text in texts]
         job = TextJob(texts, outcomes.put, timeout, state_bytes=4 * 64 * len(texts))
@@ -51,7 +51,7 @@ class TextCaller:
         return job
 
     def states(self, job):
-        """The states of a job; an exception is raised."""
+        """The states of a job. Raises the job's error."""
         outcome = job.outcomes.get()
         if isinstance(outcome, Exception):
             raise outcome

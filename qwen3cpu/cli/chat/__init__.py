@@ -1,4 +1,4 @@
-"""`qwen3cpu chat`: a conversation on the terminal, or a message a line from a pipe."""
+"""`qwen3cpu chat`: a conversation on the terminal, or from a pipe with one message on each line."""
 
 from qwen3cpu.cli.chat.command import add_command, run_chat
 

@@ -20,5 +20,5 @@ def has_editor() -> bool:
 
 
 def shows_markdown() -> bool:
-    """Whether answers are rendered: on a terminal that welcomes escape sequences."""
+    """Whether answers are rendered: on a terminal that shows escape sequences."""
     return is_smart() and uses_colour(sys.stdout)

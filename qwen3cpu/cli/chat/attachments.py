@@ -12,7 +12,7 @@ from qwen3cpu.model import Model
 from qwen3cpu.search.files import Found, UnreadableFileError, parts, read
 
 _LONGEST_TOKEN: Final = 64
-"""Characters of a token, far more than a text has on average. What is longer by that is refused uncounted."""
+"""Characters of a token, far more than the average. A text that is too long by this measure is refused uncounted."""
 
 
 class Attachment(NamedTuple):
@@ -27,8 +27,8 @@ def attach(path: Path, model: Model) -> Attachment:
     """Read a file. Raises ArgumentError when it cannot be read, is neither text nor PDF, or is larger than the context.
 
     Args:
-        path: of the file.
-        model: its tokenizer counts, its context is the limit.
+        path: the file's path.
+        model: its tokenizer counts the tokens, and its context is the limit.
     """
     try:
         about = path.stat()

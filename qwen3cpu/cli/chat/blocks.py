@@ -1,4 +1,4 @@
-"""Cuts Markdown that is still being written into blocks that will not change any more, and the rest."""
+"""Cuts Markdown that is still being written into blocks that will not change, and the rest."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 LONGEST_CODE: Final = 40
-"""Lines of code from which on a block that is not closed yet is cut, so that no block grows without end."""
+"""Lines of code in an open block above which it is cut, so that no block grows without end."""
 LONGEST_PARAGRAPH: Final = 8000
-"""Characters, for paragraphs."""
+"""Characters of a paragraph above which it is cut."""
 _KEPT_CODE: Final = 10
 """Lines of code that stay in the rest at a cut."""
 
 
 class Block(NamedTuple):
-    """Markdown that is rendered by itself. goes_on: the next item of a list, or the next lines of code."""
+    """Markdown that is rendered by itself. goes_on: it continues the list or the code of the block before."""
 
     source: str
     goes_on: bool
 
 
 class Blocks:
-    """Text in, blocks out. The last block always stays: what is written next may change what it is."""
+    """Takes text, and gives complete blocks. The last block always stays, because the next text may change it."""
 
     def __init__(self) -> None:
         self._text = ""
         self._goes_on = False
 
     def add(self, text: str) -> None:
-        """Take what has been written."""
+        """Append new text."""
         self._text += text
 
     def take(self) -> list[Block]:
-        """The blocks that are complete, each of them once."""
+        """Return the complete blocks that were not returned before."""
         taken: list[Block] = []
         tokens = markdown_parser().parse(self._text)
         lines = self._text.splitlines(keepends=True)
@@ -51,7 +51,7 @@ class Blocks:
         return taken if head is None else [*taken, head]
 
     def rest(self) -> Block | None:
-        """What is not complete, which includes the last block."""
+        """The incomplete text, including the last block; None without any."""
         return Block(self._text, self._goes_on) if self._text.strip() else None
 
     def end(self) -> None:
@@ -59,7 +59,7 @@ class Blocks:
         self._text, self._goes_on = "", False
 
     def _take_code(self, last: Token) -> Block | None:
-        """The first lines of a long block of code that is not closed; best up to an empty line."""
+        """The first lines of a long block of code that is not closed, preferably up to an empty line."""
         if last.type != "fence" or last.level:
             return None
         opening, *code = self._text.lstrip("\n").splitlines(keepends=True)
@@ -72,7 +72,7 @@ class Blocks:
         return head
 
     def _take_paragraph(self, last: Token) -> Block | None:
-        """The beginning of a very long paragraph; best up to the end of a line, or of a sentence."""
+        """The beginning of a very long paragraph, preferably up to the end of a line or sentence."""
         if last.type != "paragraph_close" or last.level or len(self._text) <= LONGEST_PARAGRAPH:
             return None
         begin, most = LONGEST_PARAGRAPH // 2, LONGEST_PARAGRAPH * 3 // 4
@@ -84,7 +84,7 @@ class Blocks:
 
 
 def _starts(tokens: Sequence[Token]) -> list[tuple[int, bool]]:
-    """The first line of each block and of each item of a list, and whether it is an item but the first."""
+    """The first line of each block and of each item of a list, and whether it is a later item of its list."""
     starts: list[tuple[int, bool]] = []
     items = 0
     for token in tokens:

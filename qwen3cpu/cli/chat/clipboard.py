@@ -16,16 +16,16 @@ _PROGRAMS: Final = (
     ("xsel", "DISPLAY", ("--clipboard", "--input")),
     ("clip.exe", "WSL_DISTRO_NAME", ()),
 )
-"""Program, the variable that says that its desktop is there, arguments."""
+"""Program, the variable that is set if its desktop is running, arguments."""
 
 
 def copy(text: str, terminal: TextIO, environment: Mapping[str, str] = os.environ) -> str:
-    """Copy a text; returns who has taken it, for a message.
+    """Copy a text. Returns the name of the program that took it, for a message.
 
     Args:
-        text: to copy.
-        terminal: asked by OSC 52 where no program is there. Terminals that do not know it ignore it.
-        environment: variables.
+        text: the text to copy.
+        terminal: gets the escape sequence OSC 52 if there is no program. Terminals that do not know it ignore it.
+        environment: the environment variables.
     """
     remote = "SSH_CONNECTION" in environment
     for program, variable, arguments in _PROGRAMS:

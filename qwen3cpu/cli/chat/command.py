@@ -34,12 +34,12 @@ def add_command(commands: Commands) -> None:
 
 
 def add_chat_flags(parser: argparse.ArgumentParser) -> None:
-    """--no-history, --no-markdown."""
+    """Add --no-history and --no-markdown."""
     group = parser.add_argument_group("terminal")
     group.add_argument(
         "--no-history",
         action="store_true",
-        help="keep no file of what was typed (default: the cursor keys find the lines of earlier conversations)",
+        help="do not keep what is typed (default: the cursor keys find lines of earlier conversations)",
     )
     group.add_argument(
         "--no-markdown",
@@ -51,13 +51,13 @@ def add_chat_flags(parser: argparse.ArgumentParser) -> None:
 def run_chat(args: argparse.Namespace) -> int:
     """`qwen3cpu chat`."""
     if sys.stdin is None:
-        raise ArgumentError("stdin is closed: expected a terminal, or a pipe with a message a line")
+        raise ArgumentError("stdin is closed: expected a terminal, or a pipe with a message on each line")
     options = answer_options(args)
-    # Nobody reads what a pipe is answered before it sends the next line.
+    # A pipe sends its next line without waiting for the answer, so nothing is prepared between the two.
     interactive = sys.stdin.isatty()
     toolbox = make_toolbox(args, interactive=interactive)
     model = open_model(args)
-    # Here, because no other command needs them.
+    # Imported here, because no other command needs them.
     from qwen3cpu.cli.chat.loop import ChatLoop
     from qwen3cpu.cli.chat.remarks import remark
     from qwen3cpu.cli.chat.state import Chat

@@ -1,4 +1,4 @@
-"""What can be typed besides messages: the commands of a chat. Each tells what it has done."""
+"""The commands of a chat, which can be typed besides messages. Each one reports what it has done."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _THINKS: Final = {True: "on", False: "off", "auto": "as the last /think or /no_t
 
 
 class Command(NamedTuple):
-    """A command. names: the first is shown, the others do the same. takes: what may stand behind it, for completion."""
+    """A command. names: the first is shown, the others do the same. takes: what may follow it, for completion."""
 
     names: tuple[str, ...]
     run: Callable[[Chat, str], None]
@@ -171,15 +171,15 @@ COMMANDS: Final = (
     Command(("/file",), _file, "PATH", "send a text, code or PDF file with the next message", "path"),
     Command(("/system",), _system, "TEXT", "change the system message; without TEXT, show it"),
     Command(("/think",), _think, "on|off|auto", "whether to think before an answer", tuple(THINKING)),
-    Command(("/no_think", "/nothink"), _no_think, "TEXT", "thinking off; with TEXT behind it, send that"),
-    Command(("/auto",), _auto, "", "think as the last /think or /no_think inside a message says"),
+    Command(("/no_think", "/nothink"), _no_think, "TEXT", "thinking off; with TEXT, also send it"),
+    Command(("/auto",), _auto, "", "follow the last /think or /no_think inside a message"),
     Command(("/budget",), _budget, "N", "at most N tokens of thinking; without N, no limit"),
     Command(("/reasoning",), _reasoning, "", "show the thinking of the last answer"),
     Command(("/copy",), _copy, "", "copy the last answer to the clipboard"),
     Command(("/export",), _export, "FILE", "write the conversation to a new .md, .txt or .json file", "path"),
-    Command(("/save",), _save, "FILE", "keep the conversation, so that it goes on where it was", "path"),
-    Command(("/load",), _load, "FILE", "go on with a conversation that was kept", "path"),
-    Command(("/model",), _model, "NAME", "go on with another model; without NAME, show which it is", "model"),
+    Command(("/save",), _save, "FILE", "keep the conversation, so that it can continue later", "path"),
+    Command(("/load",), _load, "FILE", "continue a conversation that was kept", "path"),
+    Command(("/model",), _model, "NAME", "continue with another model; without NAME, show which it is", "model"),
     Command(("/tokens",), _tokens, "", "how full the context is"),
 )
 NAMED: Final = {name: command for command in COMMANDS for name in command.names}
@@ -193,7 +193,9 @@ def send(chat: Chat, text: str) -> None:
 
 
 def handle(chat: Chat, line: str) -> None:
-    """Run a command or send a message. What begins as a command but cannot be one is a message, such as a path."""
+    """Run a command or send a message. A text that begins like a command but cannot be one, such as a path, is a
+    message.
+    """
     text = line.strip()
     word, _, rest = text.partition(" ")
     if word in NAMED:
@@ -210,7 +212,7 @@ def _path(command: str, file: str) -> Path:
     if not file:
         raise ArgumentError(f"{command}: expected the name of a file, found none")
     if not Path(file).expanduser().exists():
-        # A file that is dropped on a terminal comes in quotes, or with its spaces escaped.
+        # A file that is dropped on a terminal arrives in quotes, or with its spaces escaped.
         with suppress(ValueError):
             words = shlex.split(file)
             file = words[0] if len(words) == 1 else file

@@ -1,4 +1,4 @@
-"""Completes commands, what stands behind them, paths and names of models."""
+"""Completes commands and their arguments: words, paths and names of models."""
 
 from __future__ import annotations
 

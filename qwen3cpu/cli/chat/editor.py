@@ -1,4 +1,4 @@
-"""Edits what is typed, with prompt_toolkit: several lines, history, completion. A paste is one message."""
+"""An editor for messages, made with prompt_toolkit: several lines, history, completion. A paste is one message."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _MENU_LINES: Final = 6
 
 
 class Editor:
-    """A reader (reading.py).
+    """A Reader (reading.py) with an editor.
 
     Args:
         history: whether to keep a file of what was typed.
-        keys: where keys come from; None: stdin.
-        screen: where to; None: stdout.
+        keys: the input of keys; None: stdin.
+        screen: the output; None: stdout.
     """
 
     def __init__(self, *, history: bool, keys: Input | None = None, screen: Output | None = None) -> None:
@@ -51,12 +51,12 @@ class Editor:
         """See Reader."""
         try:
             text = self._session.prompt()
-            # What is pasted during the answer is one message too.
+            # A paste during the answer is one message too.
             self._session.output.enable_bracketed_paste()
             self._session.output.flush()
         except EOFError:
             return None
-        # Bytes that are no UTF-8 come as halves of surrogate pairs, which have no place in a prompt.
+        # Bytes that are not UTF-8 arrive as lone surrogates, which a prompt must not contain.
         return without_quotes(text.encode("utf-8", "replace").decode("utf-8"))
 
 
@@ -66,7 +66,7 @@ def _bindings() -> KeyBindings:
 
     @bindings.add("enter", filter=typing)
     def _(event: KeyPressEvent) -> None:
-        """Send, or go on below inside of quotes."""
+        """Send the message; inside of open quotes, begin a new line."""
         if is_open(event.current_buffer.text):
             event.current_buffer.insert_text("\n")
         else:
@@ -79,7 +79,7 @@ def _bindings() -> KeyBindings:
 
     @bindings.add("c-c", filter=typing & Condition(lambda: bool(get_app().current_buffer.text)))
     def _(event: KeyPressEvent) -> None:
-        """Forget what was typed; with nothing typed, Ctrl-C is an interruption."""
+        """Delete what was typed. With nothing typed, Ctrl-C is an interruption."""
         event.current_buffer.reset()
 
     return bindings

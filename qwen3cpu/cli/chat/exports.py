@@ -16,9 +16,9 @@ def export(messages: Sequence[Mapping[str, Any]], path: Path, model: str) -> Non
     """Write a conversation to a new file.
 
     Args:
-        messages: of the conversation.
-        path: its suffix says the form: .json, or .md and .txt for Markdown.
-        model: its name, which JSON tells.
+        messages: the messages of the conversation.
+        path: its suffix decides the form: .json, or .md and .txt for Markdown.
+        model: its name, for the JSON file.
 
     Raises:
         ArgumentError: another suffix, a file that is there already, or one that cannot be written.
@@ -39,7 +39,7 @@ def export(messages: Sequence[Mapping[str, Any]], path: Path, model: str) -> Non
 
 
 def as_markdown(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The messages with a heading for each speaker; reasoning stands in a quotation."""
+    """The messages with a heading for each speaker; reasoning is a block quotation."""
     parts = []
     for message in messages:
         role = str(message.get("role"))

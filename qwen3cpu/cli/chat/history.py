@@ -1,4 +1,4 @@
-"""The file of what was typed in earlier conversations. Nobody else can read it."""
+"""The file that keeps what was typed in earlier conversations. Other users cannot read it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from qwen3cpu.cli.chat.remarks import remark
 from qwen3cpu.system.files import make_private, user_folder
 
 _LARGEST: Final = 1 << 20
-"""Bytes of the file from which on the older half is dropped."""
+"""Bytes of the file above which the older half is dropped."""
 
 
 def history_file() -> Path:
-    """Its place: in XDG_STATE_HOME, or ~/.local/state. Raises RuntimeError for a user without a home."""
+    """The path of the file: in XDG_STATE_HOME, or ~/.local/state. Raises RuntimeError for a user without a home."""
     return user_folder("state") / "qwen3cpu" / "chat_history"
 
 
@@ -25,10 +25,10 @@ class PrivateHistory(FileHistory):
     """What was typed, in a file that only this user can read.
 
     Args:
-        path: of the file; it and its folder are made.
+        path: the file's path. The file and its folder are made if necessary.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: they cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,7 +48,7 @@ class PrivateHistory(FileHistory):
 
 
 def open_history() -> PrivateHistory | None:
-    """The history; None, and a remark, where it cannot be kept."""
+    """The history. None when it cannot be kept, which a remark reports."""
     try:
         return PrivateHistory(history_file())
     except (OSError, RuntimeError) as reason:
@@ -57,7 +57,7 @@ def open_history() -> PrivateHistory | None:
 
 
 def _shorten(path: Path) -> None:
-    """Drop the older half of a file that has grown large."""
+    """Drop the older half of a file that is too large."""
     if path.stat().st_size <= _LARGEST:
         return
     data = path.read_bytes()

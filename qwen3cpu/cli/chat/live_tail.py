@@ -1,4 +1,4 @@
-"""The end of the screen: rows that are written once and scroll away, and below them rows that are written anew."""
+"""The end of the screen: rows that are written once and scroll away, and live rows below, which are rewritten."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qwen3cpu.cli.chat.terminal_markdown import Row
 
 
 class LiveTail:
-    """Writes to a terminal whose cursor stands at the beginning of a line.
+    """Writes rows to a terminal. Its cursor must be at the beginning of a line at first.
 
     Args:
         out: the terminal.
@@ -18,16 +18,16 @@ class LiveTail:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._live: list[int] = []
-        """Cells of the rows that will be written anew. The cursor stands behind the last one."""
+        """Cells of the live rows, which will be rewritten. The cursor is at the end of the last one."""
 
     def show(self, done: Sequence[Row], live: Sequence[Row], columns: int, lines: int) -> None:
-        """Write rows in the place of the live ones.
+        """Replace the live rows.
 
         Args:
             done: rows that stay.
             live: rows below them, of which the last that fit on the screen are shown.
-            columns: of the terminal as it is now. Rows of a wider one have been wrapped by it.
-            lines: of the terminal.
+            columns: the terminal's current width. It has wrapped the rows that were written at a larger width.
+            lines: the terminal's height.
         """
         up = sum(_lines(cells, columns) for cells in self._live) - 1
         back = "\r" + (f"\x1b[{min(up, lines - 1)}A" if up > 0 else "") + "\x1b[J" if self._live else ""
@@ -45,5 +45,5 @@ class LiveTail:
 
 
 def _lines(cells: int, columns: int) -> int:
-    """Lines of the terminal that a row takes."""
+    """The number of lines of the terminal that a row takes."""
     return max(1, -(-cells // max(1, columns)))

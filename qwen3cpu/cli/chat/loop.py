@@ -25,7 +25,7 @@ class ChatLoop:
         self._reader = make_reader(chat)
 
     def run(self) -> None:
-        """Until /bye, end of input, or Ctrl-C twice in a row."""
+        """Run until /bye, the end of input, or Ctrl-C twice in a row."""
         with unseen_keys() if self.chat.interactive and has_editor() else nullcontext():
             self._loop()
 

@@ -1,7 +1,7 @@
-"""Shows one answer on a terminal: Markdown as it comes, thinking dimmed and then folded to a line.
+"""Shows one answer on a terminal: Markdown while it arrives, thinking dimmed and then folded to a line.
 
-Blocks that are complete are written once and scroll away. Only the last block is written anew with each frame, so a
-long answer costs no more per frame than a short one.
+Complete blocks are written once and scroll away. Only the last block is rewritten with each frame, so a frame of a
+long answer costs no more than one of a short answer.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ FRAME: Final = 0.05
 SLOWEST_FRAME: Final = 0.4
 """Seconds between two frames at most, however long one takes."""
 _SHARE: Final = 10
-"""A frame takes one part in so many of the time, if it can."""
+"""Frames take at most one part in this many of the time, unless that exceeds SLOWEST_FRAME."""
 _MOST_THINKING: Final = 12
-"""Rows of thinking that are shown while it comes."""
+"""Rows of thinking that are shown at most while the model thinks."""
 _EMPTY: Final = Row("", 0)
 
 
 class MarkdownWriter:
-    """Writes the chunks of one answer as they come.
+    """Writes the chunks of one answer as they arrive.
 
     Args:
         out: the terminal.
         show_thinking: None: dimmed while it comes, then folded. True: all of it stays. False: it is not shown.
-        clock: seconds.
-        size: columns and lines of the terminal, which may change at any time.
+        clock: returns seconds.
+        size: returns the columns and lines of the terminal, which may change at any time.
     """
 
     def __init__(
@@ -57,19 +57,19 @@ class MarkdownWriter:
         self._done: list[Row] = []
         """Rows that the next frame writes for good."""
         self._above = False
-        """Whether something stands above, from which the next block keeps apart."""
+        """Whether there is text above, so that an empty line comes before the next block."""
         self._thinking = ""
         self._thinks = False
         self._thought_tokens = 0
         self._thought_since = 0.0
 
     def write(self, chunk: Chunk) -> None:
-        """Show what a chunk adds, now or with the next frame."""
+        """Show what a chunk adds, at once or with the next frame."""
         with uninterrupted():
             self._write(chunk)
 
     def end(self) -> None:
-        """Write what is left, also of an answer that was stopped; the cursor stands on a line of its own then."""
+        """Write what is left, also of an answer that was stopped, and leave the cursor on an empty line."""
         with uninterrupted():
             self._fold_thinking()
             self._finish_text()
@@ -112,7 +112,7 @@ class MarkdownWriter:
         self._done = []
 
     def _thinking_rows(self, columns: int, most: int) -> list[Row]:
-        """The last rows of the thinking; where all of it stays, complete lines are written for good."""
+        """The last rows of the thinking. If all of it stays, complete lines become final rows."""
         if self._show_thinking:
             complete, _, self._thinking = self._thinking.rpartition("\n")
             if complete:
@@ -151,12 +151,12 @@ class MarkdownWriter:
         self._above = True
 
     def _block_rows(self, block: Block) -> list[Row]:
-        """The rows of a block, with an empty one in front where something else stands above."""
+        """The rows of a block, after an empty one if there is other text above."""
         rows = self._screen.markdown(block.source, self._size().columns)
         return [_EMPTY, *rows] if rows and self._above and not block.goes_on else rows
 
 
 def _size_of(terminal: TextIO) -> os.terminal_size:
-    """Columns and lines; what is usual, of one that does not tell."""
+    """Columns and lines of a terminal; 80 and 24 if it does not tell."""
     columns, lines = os.get_terminal_size(terminal.fileno())
     return os.terminal_size((columns or 80, lines or 24))

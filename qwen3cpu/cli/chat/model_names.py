@@ -19,7 +19,7 @@ def model_names() -> list[str]:
 
 
 def _hub_cache() -> Path:
-    """Where the hub's library keeps models. Its own module for that takes half a second to import."""
+    """The folder where huggingface_hub keeps models. Asking the library would take half a second to import it."""
     for variable, below in (("HF_HUB_CACHE", ""), ("HF_HOME", "hub"), ("XDG_CACHE_HOME", "huggingface/hub")):
         if os.environ.get(variable):
             return Path(os.environ[variable]).expanduser() / below

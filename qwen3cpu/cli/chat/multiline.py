@@ -1,4 +1,4 @@
-"""Messages of several lines, as they are typed."""
+"""Typed messages of several lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ QUOTES: Final = '"""'
 
 
 def is_open(text: str) -> bool:
-    '''Whether a message begins with """ and has no """ behind that yet.'''
+    '''Whether a message begins with """ without a closing """ so far.'''
     text = text.strip()
     return text.startswith(QUOTES) and QUOTES not in text[len(QUOTES) :]
 

@@ -29,13 +29,13 @@ class PipeReader:
         """See Reader."""
         line = sys.stdin.readline()
         if not self._started:
-            line, self._started = line.removeprefix("\ufeff"), True  # a byte order mark is no part of a message
+            line, self._started = line.removeprefix("\ufeff"), True  # drop a byte order mark
             return line or sys.stdin.readline() or None
         return line if line else None
 
 
 class InputReader:
-    """Asks with input(), for terminals that are dumb and for an install without the extra [chat]."""
+    """Reads with input(), for dumb terminals and for an installation without the extra [chat]."""
 
     def read(self) -> str | None:
         """See Reader."""
@@ -62,6 +62,6 @@ def make_reader(chat: Chat) -> Reader:
         return Editor(history=chat.history)
     if is_smart():
         remark("a paste of several lines is several messages here; pip install 'qwen3cpu[chat]' adds an editor")
-        with suppress(ImportError):  # a Python without it: lines cannot be edited then
+        with suppress(ImportError):  # without readline, lines cannot be edited
             import readline  # noqa: F401  # input() edits lines with it
     return InputReader()

@@ -1,4 +1,4 @@
-"""What the chat itself says: remarks and lists, with words wrapped at the width of the terminal."""
+"""The chat's own output: remarks and lists, wrapped at the width of the terminal."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from qwen3cpu.cli.terminal import CONTROLS, note
 
 _LEAST: Final = 20
 _NARROW: Final = 72
-"""Columns below which a list has its explanations on lines of their own."""
+"""Columns below which the explanations of a list are on their own lines."""
 
 
 def remark(text: str) -> None:
-    """A remark on stderr, dimmed on a terminal."""
+    """Write a remark to stderr, dimmed on a terminal."""
     line = text.translate(CONTROLS)
     note(_wrapped(line, _columns(sys.stderr)) if sys.stderr.isatty() else line)
 
@@ -35,7 +35,7 @@ def print_list(rows: Iterable[tuple[str, str]]) -> None:
 
 
 def _columns(stream: TextIO) -> int:
-    """Of a terminal; what is usual, for everything else."""
+    """The columns of a terminal; 80 for anything else."""
     if not stream.isatty():
         return 80
     return max(_LEAST, os.get_terminal_size(stream.fileno()).columns or shutil.get_terminal_size().columns)

@@ -1,4 +1,4 @@
-"""What a chat consists of while it runs."""
+"""The state of a running chat."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Chat:
     Attributes:
         model: answers, and resumes conversations.
         conversation: the messages so far.
-        interactive: whether somebody types.
+        interactive: whether a person types at a terminal.
         open_model: loads another model by its name.
-        show_thinking: None: dimmed while it comes and then folded; on a pipe not at all. True: all of it. False: none.
-        markdown: whether answers are rendered, where the terminal allows it.
+        show_thinking: None: dimmed and then folded to a line; on a pipe not at all. True: all of it. False: none.
+        markdown: whether answers are rendered if the terminal can show it.
         history: whether what is typed is kept in a file.
-        toolbox: makes the calls that the model asks for; None: there are no tools.
-        files: they go with the next message.
-        ended: whether the user has taken leave.
+        toolbox: runs the tool calls of the model; None: there are no tools.
+        files: the files that go with the next message.
+        ended: whether the user has ended the chat.
     """
 
     model: Model
@@ -44,6 +44,6 @@ class Chat:
     ended: bool = False
 
     def confirm(self, text: str) -> None:
-        """Tell somebody who types what a command has done."""
+        """Report what a command has done, if a person types."""
         if self.interactive:
             remark(text)

@@ -1,4 +1,4 @@
-"""Markdown as rows of a terminal, by rich. No control character of a text reaches the terminal."""
+"""Markdown as rows of a terminal, rendered by rich. No control character of a text reaches the terminal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEAST_COLUMNS: Final = 10
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 _SPACES_AT_END: Final = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
 _THEME: Final = Theme({"markdown.code": Style(color="cyan"), "markdown.code_block": Style()})
-"""The terminal's own colours, which suit light and dark ones."""
+"""The terminal's own colours, which suit light and dark backgrounds."""
 
 
 class Row(NamedTuple):
@@ -35,7 +35,7 @@ class Row(NamedTuple):
 
 
 class _Code(CodeBlock):
-    """A block of code in the terminal's own colours, two cells in."""
+    """A block of code in the terminal's own colours, indented by two cells."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         code = Syntax(
@@ -45,7 +45,7 @@ class _Code(CodeBlock):
 
 
 class _Heading(Heading):
-    """A heading at the left."""
+    """A heading that is aligned at the left."""
 
     LEVEL_ALIGN: ClassVar = {f"h{level}": "left" for level in range(1, 7)}
 
@@ -64,14 +64,14 @@ class _Markdown(Markdown):
     }
 
     def __init__(self, source: str) -> None:
-        # Links are written out: a text could hide where one leads.
+        # Links are written out, because the text of a link could hide where it leads.
         super().__init__("", hyperlinks=False)
         self.parsed = markdown_parser().parse(source)
         _prepare(self.parsed)
 
 
 def _prepare(tokens: Iterable[Token]) -> None:
-    """Let a line end where the model ended it, formulas be text, and no control character stay."""
+    """Keep the model's line breaks, turn formulas into text, and replace control characters."""
     for token in tokens:
         token.content = token.content.translate(CONTROLS)
         token.attrs = {
@@ -88,7 +88,7 @@ class Screen:
     """Renders to rows.
 
     Args:
-        colours: of the terminal; "auto": as its variables say.
+        colours: of the terminal; "auto": what its environment variables say.
     """
 
     def __init__(self, colours: Literal["auto", "standard", "256", "truecolor"] = "auto") -> None:
@@ -103,11 +103,11 @@ class Screen:
         )
 
     def markdown(self, source: str, columns: int) -> list[Row]:
-        """The rows of a block of Markdown, without empty ones around it."""
+        """The rows of a block of Markdown, without empty rows around it."""
         return self._rows(_Markdown(source.translate(CONTROLS)), columns)
 
     def dimmed(self, text: str, columns: int) -> list[Row]:
-        """The rows of a text as it is, words wrapped."""
+        """The rows of a plain text, dimmed and with words wrapped."""
         return self._rows(Text(text.translate(CONTROLS), style="dim"), columns)
 
     def _rows(self, thing: RenderableType, columns: int) -> list[Row]:

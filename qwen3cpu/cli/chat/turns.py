@@ -1,4 +1,4 @@
-"""One turn of a chat: an answer on the screen, and the calls in it with those that follow."""
+"""One turn of a chat: an answer on the screen, its tool calls, and the answers that follow them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qwen3cpu.generation.toolbox import Toolbox
 
 MOST_STEPS = 25
-"""Answers to one message, each with calls but the last."""
+"""Answers with tool calls to one message at most."""
 
 
 class Writer(Protocol):
@@ -28,7 +28,7 @@ class Writer(Protocol):
 
 
 def answer(chat: Chat, chunks: Generator[Chunk, None, None]) -> None:
-    """Show an answer, and those that follow the calls in it."""
+    """Show an answer, and those that follow its tool calls."""
     result = _shown(chat, chunks)
     for _ in range(MOST_STEPS):
         if chat.toolbox is None or result is None or not (result.tool_calls or result.malformed_calls):
@@ -38,7 +38,7 @@ def answer(chat: Chat, chunks: Generator[Chunk, None, None]) -> None:
 
 
 def _results(chat: Chat, toolbox: Toolbox, result: Result) -> list[dict[str, Any]]:
-    """Make the calls of an answer. Those that Ctrl-C stops are told in the history."""
+    """Make the calls of an answer. The history says which calls Ctrl-C stopped."""
     made: list[dict[str, Any]] = []
     try:
         for call in result.tool_calls:
@@ -70,7 +70,7 @@ def _shown(chat: Chat, chunks: Generator[Chunk, None, None]) -> Result | None:
 
 
 def make_writer(chat: Chat) -> Writer:
-    """What shows the answers of a chat."""
+    """Make the writer that shows the answers of a chat."""
     if chat.markdown and chat.interactive and shows_markdown():
         from qwen3cpu.cli.chat.markdown_writer import MarkdownWriter
 
@@ -79,6 +79,6 @@ def make_writer(chat: Chat) -> Writer:
 
 
 def brief_line(text: str) -> str:
-    """A text on one line of a terminal."""
+    """A text on one line, without control characters and of at most 200 characters."""
     line = " ".join(text.split()).translate(CONTROLS)
     return line if len(line) <= 200 else f"{line[:200]}..."

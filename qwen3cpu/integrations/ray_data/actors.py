@@ -1,4 +1,4 @@
-"""The actors that hold the model, one or several on a node, and how large they are."""
+"""The actors that hold the model, one or several on a node, and their CPUs and memory."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from qwen3cpu.model import Model
 
 @dataclass(frozen=True)
 class Examined:
-    """What one node has found out. about: what the rows depend on. memory: bytes that an actor takes."""
+    """The result of `examine`. about: all that the rows depend on. memory: bytes that an actor takes."""
 
     about: Mapping[str, Any]
     memory: int
 
 
 def examine(work: Work) -> Examined:
-    """Load the model on one node, so that a mistake is told before the job begins.
+    """Load the model on one node, so that a mistake raises an error before the job starts.
 
     Raises:
         Qwen3CpuError: the model cannot be loaded, or an option is not allowed.
@@ -46,11 +46,11 @@ def _examined(work: Work) -> Examined:
 
 
 class RowActor:
-    """Adds to tables what the model says to their rows.
+    """Adds the columns of answers or vectors to tables.
 
     Args:
-        work: what to do.
-        about: what the rows depend on; another model on this node is refused.
+        work: the work on each row.
+        about: all that the rows depend on. Another model on this node is refused.
     """
 
     def __init__(self, work: Work, about: Mapping[str, Any]) -> None:
@@ -59,7 +59,7 @@ class RowActor:
         self._rows = AnswerRows(work, model, about) if work.task == "generation" else VectorRows(work, model)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """A table with the columns of answers."""
+        """The table with the columns of answers."""
         for name, column in self._rows.columns(table).items():
             if name in table.column_names:
                 raise ArgumentError(f"output: expected names of new columns, found {name!r}, which the rows have")
@@ -77,17 +77,17 @@ def _check_same(model: Model, found: Mapping[str, Any], expected: Mapping[str, A
 
 
 class Node(NamedTuple):
-    """What a node has, and what of it is for actors."""
+    """The CPUs of a node, and its memory in bytes."""
 
     cpus: int
     memory: int
 
     def actors(self, cpus: int) -> int:
-        """Actors of so many CPUs that leave one for the tasks that read and write rows."""
+        """The number of actors with this many CPUs, if one CPU is left for the tasks that read and write rows."""
         return (self.cpus - 1) // cpus
 
     def share(self, cpus: int) -> int:
-        """Bytes of memory of an actor with which no more of them fit. 0 where their CPUs say so already."""
+        """Bytes that an actor must reserve so that not one more fits. 0 if its CPUs limit the number already."""
         return 0 if self.cpus % cpus else self.memory // (self.actors(cpus) + 1) + 1
 
 
@@ -98,10 +98,10 @@ def alive_nodes() -> list[Node]:
 
 
 def actor_cpus(cpus: int | None) -> int:
-    """CPUs of an actor: those that were asked for, or those of the smallest node but one.
+    """CPUs of an actor: the given number, or those of the smallest node minus one.
 
     Raises:
-        ArgumentError: no node has so many, and one more.
+        ArgumentError: no node has this many and one more.
     """
     counts = [node.cpus for node in alive_nodes()]
     chosen = max(1, min(counts, default=0) - 1) if cpus is None else whole_number("cpus", cpus, 1)
@@ -115,26 +115,26 @@ def actor_cpus(cpus: int | None) -> int:
 
 @dataclass(frozen=True)
 class Places:
-    """Where actors run. pool: of them. memory: bytes that each reserves."""
+    """The resources of actors. pool: their pool. memory: bytes that each reserves."""
 
     pool: ActorPoolStrategy
     memory: int
 
 
 def actor_places(cpus: int, memory: int, actors: object) -> Places:
-    """A pool of actors that begins with as many as there is room for, and grows and shrinks as nodes come and go.
+    """A pool of actors that starts with as many as there is room for, and follows nodes that are added or lost.
 
-    Every node keeps a CPU for the tasks that read and write rows: Ray lets actors wait for these tasks and never takes
-    a CPU from an actor, so actors that fill the nodes that are left when others are lost would wait for ever. Ray
-    counts CPUs in whole numbers. Where these do not keep an actor too many out, memory does: each reserves its share.
+    Every node keeps a CPU for the tasks that read and write rows. Ray lets actors wait for these tasks, and never takes
+    a CPU from an actor. So actors that fill all remaining nodes after others are lost would wait for ever. Where whole
+    CPUs would still let one more actor fit, each actor reserves so much memory that it does not.
 
     Args:
-        cpus: of an actor.
-        memory: that it needs, in bytes.
-        actors: how many at most, or (at least, at most), or None for 1 and no limit.
+        cpus: CPUs of an actor.
+        memory: bytes that an actor needs.
+        actors: the largest number, or (least, most), or None for at least 1 and no limit.
 
     Raises:
-        ArgumentError: no node has room for one, or other numbers are needed.
+        ArgumentError: no node has room for an actor, or a number is not allowed.
     """
     least, most = actors if isinstance(actors, (tuple, list)) and len(actors) == 2 else (1, actors)
     least = whole_number("actors", least, 1)
@@ -146,7 +146,7 @@ def actor_places(cpus: int, memory: int, actors: object) -> Places:
         found = max((node.memory for node in nodes), default=0)
         raise ArgumentError(
             f"memory: expected a node with more than {cpus} CPUs and {memory} bytes for an actor, found {found} bytes "
-            "at most; a shorter context (load={'context': 8192}) or a smaller kv_bytes needs less"
+            "at most. A shorter context (load={'context': 8192}) or a smaller kv_bytes needs less"
         )
     initial = max(least, room if most is None else min(room, most))
     return Places(ActorPoolStrategy(min_size=least, max_size=most, initial_size=initial), reserved)

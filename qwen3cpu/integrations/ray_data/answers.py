@@ -1,4 +1,4 @@
-"""Rows answered by the engine of batch jobs: many side by side, those that begin alike one after the other."""
+"""Answers rows with the engine of batch jobs: many at the same time, and rows with equal beginnings in sequence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NO_TIME_LIMIT: Final = 1e12
 
 
 class _Field(NamedTuple):
-    """What a result tells. kind: of its column. value: of a result as a plain dictionary."""
+    """A field of a result. kind: the type of its column. value: reads it from a result as a plain dictionary."""
 
     kind: pa.DataType
     value: Callable[[Mapping[str, Any]], Any]
@@ -55,16 +55,16 @@ FIELDS: Final[dict[str, _Field]] = {
     "reasoning_tokens": _field(pa.int64(), "usage", "reasoning_tokens"),
     "result": _Field(pa.string(), lambda result: json.dumps(result, ensure_ascii=False)),
 }
-"""What `output` may name."""
+"""The fields that `output` may name."""
 
 
 class AnswerRows:
     """Answers the rows of tables.
 
     Args:
-        work: what to do.
-        model: that does it.
-        about: what the rows depend on; ids are made of it.
+        work: the work on each row.
+        model: the loaded model.
+        about: all that the rows depend on; ids are made from it.
     """
 
     def __init__(self, work: Work, model: Model, about: Mapping[str, Any]) -> None:
@@ -75,7 +75,7 @@ class AnswerRows:
         self._settings = Settings("model", timeout=_NO_TIME_LIMIT, kv_bytes=work.kv_limit(model))
 
     def columns(self, table: pa.Table) -> dict[str, pa.Array]:
-        """The columns that tell of the answers to the rows of a table, and of errors."""
+        """The columns of the answers to the rows of a table, and of errors."""
         lines = self._lines(table)
         marks = np.array([beginning_marks(line.given) for line in lines], np.uint64).T
         replies: list[Any] = [None] * len(lines)
@@ -111,7 +111,7 @@ class AnswerRows:
         given = {"prompt": prompt}
         if isinstance(key, int):
             return Line(key, given)
-        # Its number only makes ids: the key of such a line is its custom_id.
+        # The number is only used for ids, because the key of such a line is its custom_id.
         return Line(int.from_bytes(key_mark(key)[:8], "big"), {**given, "custom_id": key})
 
     def _ids(self, number: int) -> Ids:

@@ -1,4 +1,4 @@
-"""`generate` and `embed` on datasets, lazily or into a folder that keeps what is finished."""
+"""`generate` and `embed` on datasets, lazily or into a folder that keeps finished rows."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ def generate(
     block_rows: int = BLOCK_ROWS,
     **options: Any,
 ) -> Dataset:
-    """Answer the rows of a dataset. Every row is what one process gives, on any number of nodes, lost ones included.
+    """Answer the rows of a dataset. The rows are those of a single process, for any number of nodes and lost nodes.
 
-    The model is loaded on one node at once, so that mistakes are told here. The rows are answered when the dataset that
-    is returned is used.
+    The model is loaded on one node at once, so that mistakes raise errors here. The rows are answered when the returned
+    dataset is used.
 
     Args:
-        dataset: its rows. They keep their columns.
+        dataset: the rows. They keep their columns.
         model: a path that all nodes have, a hub id, or a model's name.
-        column: what holds the prompts: texts, messages or token ids.
-        key: the column that names a row, by a text or a whole number. A row's seed is `line_seed(seed, key)`. Default:
-            `content_key` of the prompt, so that the same prompts have the same answers.
-        seed: of the whole job.
-        output: what is told of an answer, by the names in docs/cluster.md, or a mapping of these to names of columns. A
-            column `error` is always there; it is null where a row is answered.
+        column: the column of the prompts: texts, messages or token ids.
+        key: the column that names a row, with a text or a whole number. A row's seed is `line_seed(seed, key)`.
+            Default: `content_key` of the prompt, so that equal prompts have equal answers.
+        seed: the seed of the whole job.
+        output: the fields of an answer, by the names in docs/cluster.md, or a mapping of these to names of columns. A
+            column `error` is always added; it is null in answered rows.
         load: options of `qwen3cpu.load`.
-        cpus: of an actor, and its threads. Default: those of the smallest node but one.
-        actors: how many at most, or (at least, at most). Default: as many as there is room for.
-        kv_bytes: of an actor's KV cache. Default: what a full context needs.
-        block_rows: rows of a block. Rows of one block share what their prompts begin with.
-        options: of `Model.generate`, without n, deadline, progress and what JSON cannot carry.
+        cpus: CPUs and threads of an actor. Default: those of the smallest node minus one.
+        actors: the largest number of actors, or (least, most). Default: as many as there is room for.
+        kv_bytes: bytes of an actor's KV cache. Default: what a full context needs.
+        block_rows: rows of a block. Rows of one block share the common beginnings of their prompts.
+        options: options of `Model.generate` that JSON can hold, without n, deadline and progress.
 
     Raises:
-        ArgumentError: an argument that is not allowed, or a model for which no node has room. Else as `qwen3cpu.load`.
+        ArgumentError: an argument is not allowed, or no node has room for the model. Other errors: see `qwen3cpu.load`.
     """
     work = _answering(model, column, key, seed, output, load, cpus, kv_bytes, **options)
     return Job(dataset, work, actors, block_rows).mapped(RowActor)
@@ -78,22 +78,22 @@ def generate_to(
 ) -> Summary:
     """Answer the rows of a dataset into a folder of Parquet or JSONL files.
 
-    Called again with the same arguments after any end, it goes on where it was. No row is lost, doubled or another one.
-    Until the last row is finished, what there is lies in FOLDER.part.
+    After an interruption, a call with the same arguments continues the job. No row is lost, duplicated or changed.
+    Finished rows are in FOLDER.part until the last one is finished.
 
     Args:
-        dataset: its rows. They are read twice: first for their keys.
-        folder: to make. The driver and all nodes must see it under this path.
+        dataset: the rows. They are read twice, first for their keys.
+        folder: the folder to make. The driver and all nodes must see it under this path.
         file_format: "parquet" or "jsonl".
-        restart: begin anew: forget what is finished, and replace the folder of another job.
-        progress: told of every row.
+        restart: drop finished rows, and replace the folder of another job.
+        progress: advanced for every row.
         actors: see `generate`.
-        block_rows: see `generate`; also the rows of a file.
-        arguments: of `generate`.
+        block_rows: see `generate`; also the number of rows of a file.
+        arguments: arguments of `generate`.
 
     Raises:
-        ArgumentError: two rows with the same key; a folder of another job, or that somebody else works on. Else as
-            `generate`.
+        ArgumentError: two rows have the same key; the folder belongs to another job, or another process uses it. Other
+            errors: see `generate`.
     """
     job = Job(dataset, _answering(**arguments), actors, block_rows)
     return write(job, Path(folder).absolute(), _checked(file_format), restart, progress)
@@ -111,21 +111,21 @@ def embed(
     block_rows: int = BLOCK_ROWS,
     **options: Any,
 ) -> Dataset:
-    """Embed the rows of a dataset, with an embedding model; arguments as for `generate`.
+    """Embed the rows of a dataset with an embedding model. See `generate` for the arguments.
 
     Args:
-        dataset: its rows.
+        dataset: the rows.
         model: an embedding model.
-        column: what holds the texts.
-        output: the column `vector`, or another name for it; a column `error` is always there.
+        column: the column of the texts.
+        output: the column `vector`, or another name for it; a column `error` is always added.
         load: options of `qwen3cpu.load`.
-        cpus: of an actor.
-        actors: how many.
+        cpus: CPUs and threads of an actor.
+        actors: the number of actors.
         block_rows: rows of a block.
-        options: of `Model.embed`, without progress.
+        options: options of `Model.embed`, without progress.
 
     Raises:
-        ArgumentError: as for `generate`.
+        ArgumentError: see `generate`.
     """
     return Job(dataset, _embedding(model, column, None, output, load, cpus, **options), actors, block_rows).mapped(
         RowActor
@@ -146,17 +146,17 @@ def embed_to(
     """Embed the rows of a dataset into a folder; see `generate_to`.
 
     Args:
-        dataset: its rows.
-        folder: to make.
+        dataset: the rows.
+        folder: the folder to make.
         file_format: "parquet" or "jsonl".
-        restart: begin anew.
-        progress: told of every row.
-        actors: how many.
+        restart: drop finished rows, and replace the folder of another job.
+        progress: advanced for every row.
+        actors: the number of actors.
         block_rows: rows of a block and of a file.
-        arguments: of `embed`, and `key`: the column that names a row. Default: its text.
+        arguments: arguments of `embed`, and `key`: the column that names a row. Default: its text.
 
     Raises:
-        ArgumentError: as for `generate_to`.
+        ArgumentError: see `generate_to`.
     """
     job = Job(dataset, _embedding(**arguments), actors, block_rows)
     return write(job, Path(folder).absolute(), _checked(file_format), restart, progress)
@@ -213,7 +213,7 @@ def _embedding(
 
 
 def _columns(output: Output, known: Sequence[str] | Mapping[str, Any]) -> dict[str, str]:
-    """What is told of a row -> its column. ArgumentError for what cannot be told, or a column that is named twice."""
+    """Field of a row -> its column. ArgumentError for an unknown field, or a column that is named twice."""
     if isinstance(output, str) or not isinstance(output, (Sequence, Mapping)):
         raise ArgumentError(f"output: expected a list of names, or a mapping of them to columns, found {output!r}")
     given = dict(output) if isinstance(output, Mapping) else {name: name for name in output}

@@ -1,9 +1,9 @@
-"""A folder of finished rows, which a job that was ended goes on with.
+"""A folder of finished rows, from which an interrupted job continues.
 
-Beside the folder `answers` is `answers.part` while the job runs. It has `_job`, which says what the rows depend on; a
-part for each finished block; and beside each part the hashes of its keys. Each file appears when it is complete. A part
-is named by its hashes, so a block that is done again after a node was lost replaces its own part. `answers.part` takes
-the name `answers` when its parts have every row of the dataset, each once.
+While the job runs, the folder is named `answers.part` instead of `answers`. It has `_job`, which says what the rows
+depend on, a part for each finished block, and beside each part the hashes of its keys. Each file gets its name when it
+is complete. A part is named by its hashes, so a block that is repeated after a node was lost replaces its own part.
+When the parts have every row of the dataset exactly once, the folder is renamed to `answers`.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from qwen3cpu.packed.sealed_file import replacing
 from qwen3cpu.system.file_locks import lock
 
 FileFormat = Literal["parquet", "jsonl"]
-_JOB: Final = "_job"  # an underscore: those who read a folder of Parquet files pass over it
+_JOB: Final = "_job"  # with an underscore, because readers of folders of Parquet files skip such names
 _KEYS: Final = ".keys"
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What has come of a job.
+    """The outcome of a job.
 
     Attributes:
-        rows: of the dataset, and of the folder.
-        errors: how many of them have an error in place of an answer.
-        kept: rows that were finished before this run.
+        rows: the number of rows of the dataset and of the folder.
+        errors: the number of rows with an error instead of an answer.
+        kept: the number of rows that were finished before this run.
     """
 
     rows: int
@@ -51,7 +51,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Part:
-    """A finished block. name: of its file. errors: rows with one. marks: hashes of its keys, one behind another."""
+    """A finished block. name: of its file. errors: number of rows with errors. marks: the joined hashes of its keys."""
 
     name: str
     errors: int
@@ -59,7 +59,7 @@ class Part:
 
 
 def write_part(folder: Path, table: pa.Table, file_format: FileFormat, errors: int, marks: bytes) -> Part:
-    """Write a block of finished rows, whole or not at all.
+    """Write a block of finished rows, either completely or not at all.
 
     Raises:
         ArgumentError: the folder is not on this node, or the file format cannot hold a value of the rows.
@@ -88,13 +88,13 @@ class PartFolder:
     """The folder of one job, locked while it is open.
 
     Args:
-        folder: the one to make.
-        about: what the rows depend on, for JSON.
+        folder: the folder to make.
+        about: all that the rows depend on, ready for JSON.
         marks: hashes of the keys of all rows.
-        restart: begin anew, whatever there is of a job.
+        restart: drop the finished rows of any job.
 
     Raises:
-        ArgumentError: another process has it; it is of another job, or of none; it cannot be written.
+        ArgumentError: another process uses it; it belongs to another job, or to none; it cannot be written.
     """
 
     def __init__(self, folder: Path, about: Mapping[str, Any], marks: NDArray[np.void], *, restart: bool) -> None:
@@ -103,9 +103,9 @@ class PartFolder:
         self._marks = np.sort(marks)
         self._parts: dict[str, Part] = {}
         self.path = folder.with_name(folder.name + SUFFIX)
-        """Where the parts are."""
+        """The folder of the parts."""
         self.finished: Summary | None = None
-        """What has come of the job, if it is over."""
+        """The outcome of the job, if it is complete."""
         if folder.exists() and not (folder / _JOB).is_file():
             raise ArgumentError(f"{folder}: expected no such folder, or that of a job; found something else")
         if folder.exists() and not self.path.exists() and not restart:
@@ -141,13 +141,13 @@ class PartFolder:
             raise
 
     def close(self) -> None:
-        """Let others have it."""
+        """Release the lock."""
         if self.finished is None:
             self._lock.close()
 
     @property
     def done(self) -> bytes:
-        """Hashes of the keys of finished rows."""
+        """The joined hashes of the keys of finished rows."""
         return b"".join(part.marks for part in self._parts.values())
 
     def add(self, part: Part) -> None:
@@ -155,12 +155,12 @@ class PartFolder:
         self._parts[part.name] = part
 
     def finish(self, kept: int) -> Summary:
-        """Give the folder its name.
+        """Give the folder its final name.
 
-        kept: rows that were finished before.
+        kept: the number of rows that were finished before this run.
 
         Raises:
-            ArgumentError: the dataset gave other rows than before, or a part is not there.
+            ArgumentError: the dataset had other rows when it was read again, or a part is missing.
         """
         done = np.sort(marks_array(self.done))
         missing = [name for name in self._parts if not (self.path / name).is_file()]
@@ -185,7 +185,7 @@ class PartFolder:
         return summary
 
     def _load(self) -> None:
-        """Take the parts that are complete and whose rows no other part has."""
+        """Load the complete parts whose rows are in no other part."""
         taken: set[bytes] = set()
         known = set(self._marks.tolist())
         for path in sorted(self.path.glob(f"*{_KEYS}")):
@@ -198,7 +198,7 @@ class PartFolder:
                 self._parts[part.name] = part
 
     def _remove_others(self) -> None:
-        """Remove what is no part of this job: unfinished files, and parts that a node wrote after it was given up."""
+        """Remove files that do not belong to this job: incomplete ones, and parts of nodes that were given up."""
         wanted = {_JOB, *self._parts, *(f"{name}{_KEYS}" for name in self._parts)}
         for path in self.path.iterdir():
             if path.name not in wanted:
@@ -211,7 +211,7 @@ class PartFolder:
 
 
 def _read_part(path: Path) -> Part | None:
-    """The part whose keys a file has; None when the part is not there."""
+    """The part whose keys are in this file; None if the part is missing."""
     name = path.name.removesuffix(_KEYS)
     if not path.with_name(name).is_file():
         return None

@@ -1,4 +1,4 @@
-"""A dataset, what is done with its rows, and the actors that do it."""
+"""A job: a dataset, the work on its rows, and the actors that do it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from qwen3cpu.integrations.ray_data.actors import RowActor, actor_places, examin
 from qwen3cpu.integrations.ray_data.work import Work
 
 BLOCK_ROWS: Final = 256
-"""Rows of a block. An actor that is lost loses the blocks that it works on."""
+"""Rows of a block. If an actor is lost, its unfinished blocks are lost."""
 
 
 class Job:
-    """One job. The model is loaded on one node at once, so that mistakes are told before anything begins.
+    """One job. The model is loaded on one node at once, so that mistakes raise errors before the work starts.
 
     Args:
         dataset: the rows.
-        work: what is done with each.
-        actors: how many at most, or (at least, at most), or None.
+        work: the work on each row.
+        actors: the largest number of actors, or (least, most), or None.
         block_rows: rows of a block.
 
     Raises:
-        ArgumentError: an argument that is not allowed, or a model for which no node has room. Else as `qwen3cpu.load`.
+        ArgumentError: an argument is not allowed, or no node has room for the model. Other errors: see `qwen3cpu.load`.
     """
 
     def __init__(self, dataset: Dataset, work: Work, actors: object, block_rows: object) -> None:
@@ -35,11 +35,11 @@ class Job:
         self._check_columns()
         examined = examine(work)
         self.about = examined.about
-        """What the rows depend on."""
+        """All that the rows depend on."""
         self._places = actor_places(work.threads, examined.memory, actors)
 
     def mapped(self, actor: type[RowActor], *arguments: Any) -> Dataset:
-        """What actors make of the blocks. arguments: of the actor, besides what all have."""
+        """The dataset after the actors' work. arguments: further arguments of the actor."""
         blocks = self.dataset.repartition(target_num_rows_per_block=self._block_rows)
         return blocks.map_batches(
             actor,
@@ -53,7 +53,7 @@ class Job:
         )
 
     def _check_columns(self) -> None:
-        """Refuse wrong names, where the columns are known without reading the rows."""
+        """Refuse wrong names if the columns are known without reading the rows."""
         schema = self.dataset.schema(fetch_if_missing=False)
         if schema is None:
             return

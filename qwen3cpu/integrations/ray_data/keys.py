@@ -1,4 +1,4 @@
-"""What names a row: its seed, its place among finished rows and its ids are made of it."""
+"""Keys of rows. A row's seed, its place among finished rows and its ids are made from its key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from qwen3cpu.errors import ArgumentError
 
 MARK_BYTES: Final = 16
-"""Of the hash of a key."""
+"""Bytes of the hash of a key."""
 
 
 def content_key(prompt: Any) -> str:
@@ -23,14 +23,14 @@ def content_key(prompt: Any) -> str:
     Rows with the same prompt have the same key and so the same answer. It does not depend on blocks or nodes.
 
     Args:
-        prompt: what the row's column holds: a text, messages or token ids.
+        prompt: the value of the row's column: a text, messages or token ids.
     """
     text = json.dumps(plain(prompt), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def plain(value: Any) -> Any:
-    """A value of a row without the fields that are null. Arrow gives all objects of a column the same fields."""
+    """A value of a row without null fields, because Arrow gives all objects of a column the same fields."""
     if isinstance(value, Mapping):
         return {name: plain(each) for name, each in value.items() if each is not None}
     if isinstance(value, (list, tuple, np.ndarray)):
@@ -39,11 +39,11 @@ def plain(value: Any) -> Any:
 
 
 def row_keys(table: pa.Table, key: str | None, prompts: Sequence[Any]) -> list[str | int | ArgumentError]:
-    """The key of each row, or what is wrong with it.
+    """The key of each row, or the error about it.
 
     Args:
         table: the rows.
-        key: the column that has the keys; None: they are made of the prompts.
+        key: the column of the keys; None: they are made from the prompts.
         prompts: the prompt of each row.
     """
     if key is None:
@@ -70,5 +70,5 @@ def key_mark(key: str | int) -> bytes:
 
 
 def marks_array(marks: bytes) -> NDArray[np.void]:
-    """Hashes of keys that stand one behind the other, as an array."""
+    """The joined hashes of keys as an array."""
     return np.frombuffer(marks, f"V{MARK_BYTES}")

@@ -18,8 +18,8 @@ class VectorRows:
     """Embeds the rows of tables.
 
     Args:
-        work: what to do.
-        model: that does it.
+        work: the work on each row.
+        model: the loaded model.
     """
 
     def __init__(self, work: Work, model: Model) -> None:
@@ -31,7 +31,7 @@ class VectorRows:
         )
 
     def columns(self, table: pa.Table) -> dict[str, pa.Array]:
-        """The column of vectors, and that of errors."""
+        """The columns of vectors and of errors."""
         errors: list[str | None] = []
         encoded = []
         for text in column_values(table, self._work.column):
@@ -47,7 +47,7 @@ class VectorRows:
 
 
 def _column(vectors: NDArray[Any], valid: NDArray[np.bool_]) -> pa.Array:
-    """Vectors as lists of a fixed length; null where a row has none."""
+    """Vectors as lists of a fixed length; null in rows without one."""
     whole = np.zeros((len(valid), vectors.shape[1]), vectors.dtype)
     whole[valid] = vectors
     flat = pa.array(whole.reshape(-1))

@@ -1,4 +1,4 @@
-"""What is done with each row, in a form that goes to the nodes; and the model that does it there."""
+"""The work on each row, in a form that can be sent to nodes, and the model that does it there."""
 
 from __future__ import annotations
 
@@ -23,18 +23,26 @@ from qwen3cpu.packed.matrix import plan_matrices
 from qwen3cpu.server.scheduling.memory import least_kv_blocks
 from qwen3cpu.text.schemas.reading import read_schema
 
-_RAY_BYTES: Final = 100_000_000  # Ray, Arrow and the engine of batch jobs beside the model: 87 to 92 MB with Ray 2.60
+_RAY_BYTES: Final = 100_000_000  # Ray, Arrow and the engine of batch jobs without the model: 87 to 92 MB with Ray 2.60
 FORM: Final = 1
-"""Of folders of parts, keys and ids. A change of what a row depends on needs another number."""
+"""The version of folders of parts, keys and ids. A change of what a row depends on needs a new number."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is done with each row.
+    """The work on each row.
 
-    model: what `qwen3cpu.load` takes. load: its options. task: what the model has to be made for. column: of prompts.
-    key: the column of keys; None: the prompts' own. seed: of the job. output: what is told of a row -> its column.
-    options: of each call. threads: of an actor. kv_bytes: of the KV cache of an actor; None: what a full context needs.
+    Attributes:
+        model: the source for `qwen3cpu.load`.
+        load: its options.
+        task: the task that the model must be made for.
+        column: the column of prompts.
+        key: the column of keys; None: they are made from the prompts.
+        seed: the seed of the job.
+        output: field of a row -> its column.
+        options: the options of each call.
+        threads: the threads of an actor.
+        kv_bytes: bytes of an actor's KV cache; None: what a full context needs.
     """
 
     model: str
@@ -49,14 +57,14 @@ class Work:
     kv_bytes: int | None
 
     def loaded(self) -> Model:
-        """The model, on this node. Raises as `qwen3cpu.load`; ArgumentError: it is made for another task."""
+        """Load the model on this node. ArgumentError when it was made for another task. Others: see `qwen3cpu.load`."""
         return as_model(self.model, self.task, {**self.load, "threads": self.threads})
 
     def about(self, model: Model) -> dict[str, Any]:
-        """What the rows depend on, for JSON.
+        """All that the rows depend on, ready for JSON.
 
         Raises:
-            ArgumentError: an option that is not allowed.
+            ArgumentError: an option is not allowed.
         """
         if self.task == "generation":
             options = line_options(model, self.options)
@@ -80,7 +88,7 @@ class Work:
         return least if self.kv_bytes is None else self.kv_bytes
 
     def memory(self, model: Model) -> int:
-        """Bytes that an actor takes: what `qwen3cpu plan` counts, and Ray's own."""
+        """Bytes that an actor takes: those that `qwen3cpu plan` counts, and those of Ray."""
         total = _RAY_BYTES + self._planned(self.model, model, model.quant)
         if (draft := self.load.get("draft")) is not None:
             total += self._planned(draft, model, None)
@@ -96,10 +104,10 @@ class Work:
 
 
 def portable(model: object, options: Mapping[str, Any] | None) -> tuple[str, dict[str, Any]]:
-    """The name of a model and the options of `load`, as they hold in another process and folder.
+    """The name of a model and the options of `load`, with paths that hold in another process and folder.
 
     Raises:
-        ArgumentError: not the name of a model; an option that is set for each actor.
+        ArgumentError: the model is not a name or path; an option is one that actors set themselves.
     """
     if not isinstance(model, (str, os.PathLike)):
         raise ArgumentError(f"model: expected a path, a hub id or a model's name, found {type(model).__name__}")
@@ -116,10 +124,10 @@ def checked_seed(seed: object) -> int:
 
 
 def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a call as JSON has them, with the schema of a pydantic model in place of it.
+    """Options of a call in JSON types. A pydantic model is replaced by its schema.
 
     Raises:
-        ArgumentError: JSON cannot carry one.
+        ArgumentError: an option has no JSON form.
     """
     given = dict(options)
     if given.get("schema") is not None:

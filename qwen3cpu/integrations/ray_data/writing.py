@@ -1,4 +1,4 @@
-"""Jobs whose rows go into a folder of parts, through any number of ends and new beginnings."""
+"""Runs jobs whose rows go into a folder of parts, and continues them after interruptions."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def _written(job: Job, path: Path, file_format: FileFormat, done: bytes) -> Iter
 
 
 class PartActor(RowActor):
-    """Writes tables with answers as parts, and gives a row for each part.
+    """Writes tables with answers as parts, and returns a row for each part.
 
     Args:
-        work: what to do.
-        about: what the rows depend on.
-        path: of the folder.
-        file_format: of the parts.
+        work: the work on each row.
+        about: all that the rows depend on.
+        path: the path of the folder.
+        file_format: the format of the parts.
         done: a reference to the hashes of the keys of finished rows.
     """
 
@@ -72,7 +72,7 @@ class PartActor(RowActor):
         self._done = np.sort(marks_array(ray.get(done[0])))
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """A row that tells of the part; none if all rows were finished before."""
+        """A table with one row about the part; without a row if all rows were finished before."""
         marks = _row_marks(table, self._work)
         fresh = ~_among(marks, self._done)
         found: list[dict[str, Any]] = []
@@ -108,7 +108,7 @@ def _scanned(dataset: Dataset, work: Work) -> tuple[NDArray[np.void], str]:
     """(hashes of the keys of all rows, a hash of all rows in any order).
 
     Raises:
-        ArgumentError: a row without a key, or two with the same.
+        ArgumentError: a row has no key, or two rows have the same.
     """
     pieces, total = [], 0
     scan = dataset.map_batches(

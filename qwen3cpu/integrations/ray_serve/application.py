@@ -24,16 +24,16 @@ _SERVER: Final = frozenset(field.name for field in dataclasses.fields(Settings))
 
 
 def app(arguments: Mapping[str, Any]) -> Application:
-    """The application of a YAML file; docs/cluster.md has one.
+    """Build the application of a YAML file; docs/cluster.md has an example.
 
     Args:
-        arguments: `model`: for `qwen3cpu.load`. `load`: its options. `server`: the settings of a server, as
-            `qwen3cpu.server.settings.Settings` has them. `cpus`: of a replica, and its threads. `memory`: bytes that it
-            reserves. `replicas`: a number, or [at least, at most]. `tokens_per_replica`: see `replicas_by_tokens`.
-            `fronts`: processes that take requests.
+        arguments: `model`: the source for `qwen3cpu.load`. `load`: its options. `server`: fields of
+            `qwen3cpu.server.settings.Settings`. `cpus`: CPUs and threads of a replica. `memory`: bytes that a replica
+            reserves. `replicas`: a number, or [least, most]. `tokens_per_replica`: see `replicas_by_tokens`.
+            `fronts`: the number of processes that take requests.
 
     Raises:
-        ArgumentError: an argument that is unknown or not allowed.
+        ArgumentError: an argument is unknown or not allowed.
     """
     given = dict(arguments)
     _check_names("arguments", given, _ARGUMENTS)

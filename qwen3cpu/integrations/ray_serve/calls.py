@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Message
 
-_MOST_WAITING: Final = 64  # messages that nobody has taken yet
+_MOST_WAITING: Final = 64  # messages that the consumer has not taken yet
 
 
 @dataclass(frozen=True)
 class Call:
-    """A request, whole. scope: the part of its ASGI scope that can go to another process."""
+    """A whole request. scope: the part of its ASGI scope that can be sent to another process."""
 
     scope: dict[str, Any]
     body: bytes
@@ -22,7 +22,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Head:
-    """The beginning of a response."""
+    """The status and headers of a response."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
@@ -32,15 +32,15 @@ _SCOPE: Final = ("http_version", "method", "scheme", "path", "raw_path", "query_
 
 
 def call_of(scope: Any, body: bytes) -> Call:
-    """A request of an ASGI server."""
+    """The Call of a request to an ASGI server."""
     plain = {name: scope[name] for name in _SCOPE if name in scope}
     return Call({**plain, "type": "http", "client": tuple(scope.get("client") or ("", 0))}, body)
 
 
 async def respond(app: ASGIApp, call: Call) -> AsyncGenerator[Head | bytes, None]:
-    """The response of an application: its head, and then pieces of its body.
+    """Run an application on a request. Yields the head of its response, and then pieces of its body.
 
-    Closing the generator tells the application that the client has gone, and waits for it to end.
+    Closing the generator signals a disconnected client to the application, and waits for its end.
     """
     messages: asyncio.Queue[Message | None] = asyncio.Queue(_MOST_WAITING)
     gone = asyncio.Event()
@@ -74,6 +74,6 @@ async def respond(app: ASGIApp, call: Call) -> AsyncGenerator[Head | bytes, None
         await task
     finally:
         gone.set()
-        while not messages.empty():  # the application may wait for room
+        while not messages.empty():  # the application may be waiting for room
             messages.get_nowait()
         await asyncio.wait({task})

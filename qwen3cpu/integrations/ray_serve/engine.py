@@ -19,16 +19,16 @@ from qwen3cpu.system.allocator import return_free_pages
 _TICK: Final = 1.0
 _TRIM_TICKS: Final = 10
 TOKENS: Final = "tokens"
-"""The name under which a replica tells how many tokens its requests still take."""
+"""The name of the metric: tokens that the requests of a replica still need."""
 
 
 class Engine:
     """Answers requests with one model.
 
     Args:
-        model: for `qwen3cpu.load`.
+        model: the source for `qwen3cpu.load`.
         loading: options of `load`.
-        settings: of the server.
+        settings: the settings of the server.
     """
 
     async def __init__(self, model: str, loading: Mapping[str, Any], settings: Settings) -> None:  # type: ignore[misc]
@@ -45,27 +45,27 @@ class Engine:
 
         Args:
             call: the request.
-            beginning: what the router has chosen this replica by.
+            beginning: the hash by which the router chose this replica; unused here.
         """
         async for piece in respond(self._app, call):
             yield piece
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """What the number of replicas goes by."""
+        """The metric for scaling the number of replicas."""
         services = [held.service for held in self._lender.loaded()]
         return {TOKENS: float(sum(service.tokens_left for service in services if service is not None))}
 
     def check_health(self) -> None:
-        """Raise when the model has stopped working; Ray Serve replaces this replica then."""
+        """Raise RuntimeError when the model has failed, so that Ray Serve replaces this replica."""
         if self._lender.failed:
             raise RuntimeError("the model has stopped working")
 
     def process(self) -> int:
-        """The number of the process of this replica."""
+        """The process id of this replica."""
         return os.getpid()
 
     async def __del__(self) -> None:
-        """Refuse what comes, and wait for what is under way."""
+        """Refuse new requests, and wait for the running ones."""
         if hasattr(self, "_ticks"):
             self._ticks.cancel()
             self._lender.stop(self._grace)

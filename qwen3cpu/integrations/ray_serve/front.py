@@ -1,4 +1,4 @@
-"""Takes requests from the proxies of Ray Serve, chooses a replica by how they begin, and passes its pieces on."""
+"""Takes requests from the proxies of Ray Serve, chooses a replica by their beginning, and forwards its response."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Front:
 
     Args:
         engine: the deployment that answers them.
-        max_body: bytes of a request.
+        max_body: the largest number of bytes of a request's body.
     """
 
     def __init__(self, engine: DeploymentHandle, max_body: int) -> None:
@@ -40,7 +40,7 @@ class Front:
 
 
 class FrontApp:
-    """Its ASGI application; arguments as for `Front`."""
+    """The ASGI application of a front. Arguments: see `Front`."""
 
     def __init__(self, engine: DeploymentHandle, max_body: int) -> None:
         self._engine = engine.options(stream=True)
@@ -80,12 +80,12 @@ class FrontApp:
                 await lost.response(scope["path"])(scope, _nothing, send)
                 return
             if not (event := _last_event(head, scope["path"], lost)):
-                raise  # half a body that is no stream: the connection has to break
+                raise  # the body is incomplete and not a stream, so the connection must break
             await send(_body(event, more=True))
         await send(_body(b"", more=False))
 
     async def _pieces(self, call: Call) -> AsyncGenerator[Head | bytes, None]:
-        """The response. Another replica is asked when one is lost before it has said anything."""
+        """The response. If a replica is lost before it has sent a part of the body, another one is asked."""
         beginning = beginning_of(call.body)
         for attempt in range(_ATTEMPTS):
             response = self._engine.respond.remote(call, beginning=beginning)
@@ -113,7 +113,7 @@ class FrontApp:
 
 
 def _last_event(head: Head, path: str, error: ApiError) -> bytes:
-    """What ends a stream before its time, as clients of the path expect it; nothing for what is no stream."""
+    """The last event of a stream that is cut off, in the form of the path's clients; empty if it is not a stream."""
     kind = next((value for name, value in head.headers if name.lower() == b"content-type"), b"")
     data = json_bytes(error.body(path))
     if kind.startswith(b"application/x-ndjson"):

@@ -1,4 +1,4 @@
-"""Which replica gets a request: the one that has answered those that begin like it, and so has their KV cache."""
+"""Chooses the replica of a request: the one that has the KV cache of requests with the same beginning."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, Final
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
 
 LONGEST: Final = 512
-"""Characters of a prompt without messages that count as its beginning."""
+"""Characters of a prompt without messages, or entries of a list, that count as its beginning."""
 
 
 def beginning_of(body: bytes) -> str | None:
-    """A hash of what all turns of a conversation begin with; None for a request without a prompt.
+    """A hash of the common beginning of all turns of a conversation; None for a request without a prompt.
 
-    That is everything up to the first message of the user: instructions, tools, system messages, and this message. The
-    turns that follow only add messages.
+    The beginning is everything up to the first message of the user: instructions, tools, system messages, and this
+    message. Later turns only add messages.
     """
     try:
         asked = json.loads(body)
@@ -46,17 +46,16 @@ def _first(prompt: Any) -> Any:
 
 
 class BeginningRouter(RequestRouter):  # type: ignore[misc, unused-ignore]
-    """Sends requests that begin alike to the same replica, and to another one while that one has no room.
+    """Sends requests with the same beginning to the same replica, and to another one while that one has no room.
 
-    The order of replicas for a beginning follows from hashes (rendezvous hashing). So all routers choose the same
-    replica without knowing of each other, and a replica that comes or goes moves only the conversations that it gets
-    or had.
+    Hashes give the order of replicas for a beginning (rendezvous hashing). So all routers choose the same replica
+    without communication, and a new or lost replica moves only its own conversations.
     """
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
     ) -> list[list[RunningReplica]]:
-        """The replicas in the order in which a request tries them."""
+        """The replicas, in the order in which a request tries them."""
         beginning = None if pending_request is None else pending_request.kwargs.get("beginning")
         if beginning is None and pending_request is not None:
             beginning = pending_request.metadata.request_id
@@ -65,7 +64,7 @@ class BeginningRouter(RequestRouter):  # type: ignore[misc, unused-ignore]
 
 
 def ranked(beginning: str, names: Sequence[str]) -> list[int]:
-    """The places of names, in the order of a beginning."""
+    """The indices of names, in their order for a beginning."""
 
     def weight(place: int) -> bytes:
         return hashlib.sha256(f"{beginning} {names[place]}".encode()).digest()

@@ -1,4 +1,4 @@
-"""POST /apply-template: the text that the chat template makes of messages."""
+"""POST /apply-template: converts messages to a text with the chat template."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qwen3cpu.server.scheduling.service import Service
 
 
 class TemplateOptions(Body):
-    """What the chat template is rendered with, besides the messages."""
+    """The arguments of the chat template besides the messages."""
 
     model: str | None = None
     tools: Items[dict[str, Any]] | None = None
@@ -45,7 +45,7 @@ def _reply(service: Service, body: TemplateBody) -> bytes:
 
 
 def render(service: Service, messages: list[dict[str, Any]], body: TemplateOptions) -> str:
-    """The text that the chat template makes of messages with the options of a body. Errors as of `Model.render`."""
+    """Convert messages to a text with the chat template and the options of a body. Errors: see `Model.render`."""
     check_counts(service, messages, body.tools)
     thinking = thinking_options(None, body.chat_template_kwargs, None).get("thinking", "auto")
     return service.model.render(plain_messages(messages), body.tools, thinking, body.add_generation_prompt)

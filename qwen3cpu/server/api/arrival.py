@@ -30,7 +30,7 @@ _ARRIVED = "qwen3cpu.arrived"
 
 
 def note_arrival(scope: Scope) -> float:
-    """Note the time at which the head of a request came, on the clock of perf_counter; returns it."""
+    """Note and return the time when the head of a request arrived, on the clock of perf_counter."""
     scope[_ARRIVED] = arrived = perf_counter()
     return arrived
 
@@ -47,9 +47,9 @@ class Arrival:
         self._lender: Lender = http.app.state.lender
         self._place: Place | None = None
         self.at: float = http.scope.get(_ARRIVED, perf_counter())
-        """When it came, on the clock of perf_counter."""
+        """Time of its arrival, on the clock of perf_counter."""
         self.gone = False
-        """Whether the client, or the server, has given it up."""
+        """Whether the client has gone, or the time limit has ended it."""
         self._data: bytes | None = None
 
     async def read(self) -> None:
@@ -58,16 +58,16 @@ class Arrival:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Count the request until it is with a scheduler. QueueFullError, ShuttingDownError: it has no chance."""
+        """Count the request until it is with a scheduler. Raises QueueFullError, ShuttingDownError."""
         with self._lender.place() as self._place:
             yield
 
     async def service(self, offer: Offer) -> Service:
-        """The model that the request asks for, as soon as it is in memory. The request keeps it until its end.
+        """Wait for the model that the request asks for. It stays in memory until the end of the request.
 
         Raises:
-            ClientGoneError, TimeLimitError: as of `work`.
-            QueueFullError, ShuttingDownError, ModelTooLargeError: the request has no chance.
+            ClientGoneError, TimeLimitError: see `work`.
+            QueueFullError, ShuttingDownError, ModelTooLargeError: the request cannot be served.
         """
         held = await self.bounded(self._lender.borrow(offer, loans_of(self._http.scope)))
         if self._place is not None:
@@ -76,37 +76,37 @@ class Arrival:
         return held.service
 
     async def body(self, check: Callable[[dict[str, object]], B]) -> B:
-        """The body.
+        """Read and check the body.
 
         Args:
-            check: makes it of the JSON object; called on a thread of the workshop.
+            check: makes the body from the JSON object; called on a thread of the workshop.
 
         Raises:
-            ApiError: it is too large, of another type, no JSON, or malformed.
+            ApiError: it is too large, of another content type, not JSON, or malformed.
         """
         if self._data is None:
             await self.read()
         return await self.work(lambda: check(parse_json(self._data or b"")))
 
     async def work(self, function: Callable[[], T], *, grammar: bool = False) -> T:
-        """The result of a function that runs on a thread of the workshop.
+        """Run a function on a thread of the workshop, and return its result.
 
         Args:
-            function: what to do.
-            grammar: whether it may have to compile a grammar.
+            function: the work.
+            grammar: whether it may compile a grammar.
 
         Raises:
-            ClientGoneError: the client has gone; what had not begun never begins.
+            ClientGoneError: the client has gone. Work that has not started never starts.
             TimeLimitError: the request has no time left.
         """
         kind = "grammar" if grammar else kind_of(len(self._data or b""))
         return await self.bounded(self._lender.workshop.run(kind, function))
 
     async def bounded(self, wanted: Coroutine[Any, Any, T]) -> T:
-        """What is waited for as long as the client is there and the request has time.
+        """Wait for a result while the client is connected and the request has time left.
 
         Raises:
-            ClientGoneError, TimeLimitError: as of `work`.
+            ClientGoneError, TimeLimitError: see `work`.
         """
         limit = self._lender.settings.timeout
         left = self.at + limit - perf_counter()
@@ -122,10 +122,10 @@ class Arrival:
             self.gone = True
             raise
         except (ApiError, Qwen3CpuError) as error:
-            # Without the frames that raised it: they hold the texts of the request, and some hold the error in turn.
+            # Drop the frames that raised it, because they hold the texts of the request, and some hold the error.
             raise error.with_traceback(None) from None
 
     def watch(self, count: int) -> None:
-        """Raise ClientGoneError when it was given up. For `Tokenizer.encode`."""
+        """Raise ClientGoneError when the request was given up. For `Tokenizer.encode`."""
         if self.gone:
             raise ClientGoneError

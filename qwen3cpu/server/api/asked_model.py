@@ -1,4 +1,4 @@
-"""How every endpoint that uses a model begins: it reads and checks the body, and waits for the model that it names."""
+"""The start of every endpoint that uses a model: reads and checks the body, and waits for the model that it names."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ B = TypeVar("B", bound=ForeignBody)
 
 
 class PlainBody(Protocol):
-    """A body whose fields have the names of this server only."""
+    """A body that accepts only this server's names of fields."""
 
     model: str | None
 
     @classmethod
     def model_validate(cls, obj: object) -> Self:
-        """The body in a JSON object."""
+        """The body of a JSON object."""
 
 
 P = TypeVar("P", bound=PlainBody)
@@ -37,17 +37,17 @@ P = TypeVar("P", bound=PlainBody)
 async def read_model_body(
     http: HttpRequest, arrival: Arrival, kind: type[B], task: Task | None
 ) -> tuple[B, Offer, Description]:
-    """The body of a request, and the model that it is for, which need not be in memory.
+    """Read the body of a request, and find its model, which need not be in memory.
 
     Args:
         http: the request.
-        arrival: the same.
-        kind: of body.
-        task: for which a model has to be made; None: any will do.
+        arrival: the request's arrival.
+        kind: the class of the body.
+        task: the task that the model must be made for; None: any.
 
     Raises:
-        ApiError: it is too large, no JSON, malformed, or for a model that was made for something else.
-        UnknownModelError: it is for a model that is not here.
+        ApiError: the body is too large, not JSON, malformed, or for a model that was made for another task.
+        UnknownModelError: the server does not have the model.
     """
     lender: Lender = http.app.state.lender
 
@@ -69,18 +69,18 @@ async def read_model_body(
 
 
 async def ask_model(http: HttpRequest, arrival: Arrival, kind: type[B], task: Task | None) -> tuple[Service, B]:
-    """The model that a request is for, in memory until the request is over, and its body.
+    """The model of a request, in memory until the request is over, and its body.
 
-    Args, Raises: as for `read_model_body`, and what `Arrival.service` raises.
+    Args, Raises: see `read_model_body` and `Arrival.service`.
     """
     body, offer, _ = await read_model_body(http, arrival, kind, task)
     return await lent(http, arrival, offer, body), body
 
 
 async def lent(http: HttpRequest, arrival: Arrival, offer: Offer, body: ForeignBody) -> Service:
-    """The model that a request is for, in memory until the request is over; then for as long as the body says.
+    """The model of a request, in memory until the request is over, and then for the `keep_alive` of the body.
 
-    Raises: what `Arrival.service` raises.
+    Raises: see `Arrival.service`.
     """
     lender: Lender = http.app.state.lender
     service = await arrival.service(offer)
@@ -90,9 +90,9 @@ async def lent(http: HttpRequest, arrival: Arrival, offer: Offer, body: ForeignB
 
 
 async def ask_plainly(http: HttpRequest, arrival: Arrival, kind: type[P]) -> tuple[Service, P]:
-    """The model that a request is for, in memory until the request is over, and its body; any model will do.
+    """The model of a request, in memory until the request is over, and its body. The model may be of any task.
 
-    Raises: as for `ask_model`.
+    Raises: see `ask_model`.
     """
     lender: Lender = http.app.state.lender
 

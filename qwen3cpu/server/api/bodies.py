@@ -1,4 +1,4 @@
-"""What clients may send: the bodies of requests, checked for types and unknown fields, and the options they stand for.
+"""The bodies of requests, checked for types and unknown fields, and the options that they stand for.
 
 Values (ranges, contradictions) are checked where they are used: generation/options.py, text/messages.py.
 """
@@ -16,11 +16,11 @@ from qwen3cpu.server.api.errors import ApiError, as_api_error
 from qwen3cpu.server.api.foreign_fields import Endpoint, Translated, suggestion, translate
 
 EFFORTS: dict[str, int | None] = {"minimal": 256, "low": 1024, "medium": 4096, "high": None, "xhigh": None, "max": None}
-"""Tokens of reasoning for each reasoning_effort; None: as many as the model likes. "none" switches thinking off."""
+"""reasoning_effort -> the largest number of tokens of reasoning; None: no limit. "none" switches thinking off."""
 MOST_ALTERNATIVES = 20
-"""Alternatives at a position, as OpenAI allows."""
+"""The largest number of alternatives at a position, as in OpenAI's API."""
 MOST_NAMED = 32
-"""Ignored fields that a response names."""
+"""The largest number of ignored fields that a response names."""
 LLAMA_SAMPLERS = (
     "top_n_sigma",
     "typical_p",
@@ -34,29 +34,29 @@ LLAMA_SAMPLERS = (
 )
 """Options of Model.generate that have llama.cpp's names."""
 MOST_STOPS = 64
-"""Stop strings. OpenAI allows 4; evaluation harnesses send more."""
+"""The largest number of stop strings. OpenAI allows 4, but evaluation harnesses send more."""
 
 T = TypeVar("T")
 
 
 class _FirstError(FailFast):
-    """As FailFast, but hashable, which a union needs."""
+    """FailFast, but hashable, because a union needs that."""
 
     __hash__ = object.__hash__
 
 
 Items = Annotated[list[T], _FirstError()]
-"""A list. The check ends at the first item that is wrong: a million errors would take all memory."""
+"""A list whose check ends at the first wrong item, because a million errors would take all memory."""
 
 
 class Body(BaseModel):
-    """A JSON object without unknown fields; numbers are numbers, not their spellings."""
+    """A JSON object without unknown fields. A number must be a JSON number, not a text."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
 class Part(BaseModel):
-    """An object inside of a body for answers. Its unknown fields are ignored and named."""
+    """An object inside a body for answers. Its unknown fields are ignored and named."""
 
     model_config = ConfigDict(strict=True, extra="allow", alias_generator=lambda name: name.rstrip("_"))
 
@@ -71,7 +71,7 @@ class Part(BaseModel):
 
 
 class ForeignBody(Body):
-    """A body whose fields may have the names of other servers. Those without a meaning here are ignored and named."""
+    """A body whose fields may have the names of other servers. Fields without a meaning here are ignored and named."""
 
     model: str | None = None
 
@@ -87,22 +87,22 @@ class ForeignBody(Body):
 
     @classmethod
     def named(cls, given: Mapping[str, Any]) -> str | None:
-        """The model that the JSON object of a request names; None: none, or something that is no name."""
+        """The model that the JSON object of a request names; None if it names none, or the name is not a text."""
         name = given.get("model")
         return name if isinstance(name, str) else None
 
     @property
     def keep_seconds(self) -> float | None:
-        """Seconds for which the model stays in memory after its last use, below 0 for ever; None: not said."""
+        """Seconds that the model stays in memory after its last use; below 0: for ever. None: the body does not say."""
         return None
 
     @classmethod
     def read(cls, given: Mapping[str, Any], context: int) -> Self:
-        """The body in a JSON object.
+        """Read the body from a JSON object.
 
         Args:
             given: the JSON object of a request.
-            context: positions that a sequence of the model may have.
+            context: the positions of the model's context.
 
         Raises:
             ApiError: a value that is not allowed.
@@ -124,17 +124,17 @@ class ForeignBody(Body):
 
     @property
     def ignored(self) -> list[str]:
-        """Fields of the request that have no meaning here."""
+        """Fields of the request that have no meaning on this server."""
         return self._ignored
 
     @property
     def places(self) -> dict[str, str]:
-        """Places in this body, as errors name them -> those in what the client sent, where they differ."""
+        """Places in this body, as errors name them -> the places in the client's request, where they differ."""
         return self._places
 
     @property
     def adapter(self) -> str | None:
-        """The adapter that `model` names, besides the model; None: none. Set when the model has been found."""
+        """The adapter that `model` names; None without one. It is set when the model has been found."""
         return self._adapter
 
     @adapter.setter
@@ -143,16 +143,16 @@ class ForeignBody(Body):
 
     @property
     def hints(self) -> dict[str, str]:
-        """Ignored field -> the field of this server that it may be a misspelling of."""
+        """Ignored field -> the field of this server whose misspelling it may be."""
         return self._hints
 
     def without_effect(self, context: int) -> Iterator[str]:
-        """Known fields whose value has none, for a model with so many positions."""
+        """Known fields whose values have no effect. context: the positions of the model's context."""
         yield from ()
 
 
 class Generation(ForeignBody):
-    """What all requests for an answer have in common. Fields from `top_k` on are not OpenAI's."""
+    """The fields that all requests for an answer share. Fields from `top_k` on are not OpenAI's."""
 
     endpoint: ClassVar[Endpoint]
     left_out: ClassVar[frozenset[str]] = frozenset()
@@ -185,7 +185,7 @@ class Generation(ForeignBody):
 
     @classmethod
     def translated(cls, given: Mapping[str, Any]) -> Translated:
-        """As for ForeignBody."""
+        """See ForeignBody."""
         return translate(given, cls.endpoint, frozenset(cls.model_fields) - cls.left_out)
 
     def sampling(self) -> dict[str, Any]:
@@ -195,7 +195,7 @@ class Generation(ForeignBody):
         return {name: getattr(self, name) for name in (*names, *LLAMA_SAMPLERS, *others)}
 
     def forms(self) -> dict[str, Any]:
-        """What the answer has to be besides JSON: options of Model.generate, those that were given."""
+        """The given constraints of the answer besides JSON, as options of Model.generate."""
         return {name: value for name in KINDS if (value := getattr(self, name)) is not None}
 
 
@@ -207,7 +207,7 @@ class StreamOptions(Part):
 
 
 class OpenAiSampling(Generation):
-    """What chat completions and completions share."""
+    """The fields that chat completions and completions share."""
 
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
@@ -312,10 +312,10 @@ class CompletionBody(OpenAiSampling):
             raise ApiError(400, f"best_of: expected n = {self.n or 1}, found {self.best_of}", param="best_of")
         if self.logprobs is not None and not 0 <= self.logprobs <= MOST_ALTERNATIVES:
             raise ApiError(400, f"logprobs: expected 0 to {MOST_ALTERNATIVES}, found {self.logprobs}", param="logprobs")
-        most = 16 if self.max_tokens is None else self.max_tokens  # 16 as OpenAI has it
-        # -1 and -2 are what other servers take for: until the context is full.
+        most = 16 if self.max_tokens is None else self.max_tokens  # 16 is OpenAI's default
+        # For other servers, -1 and -2 mean: until the context is full.
         limit = None if most in (-1, -2) else most or 1
-        healing = self.token_healing and self.max_tokens != 0  # nothing is written then, nor written anew
+        healing = self.token_healing and self.max_tokens != 0  # max_tokens 0 generates nothing
         return {
             **self.sampling(),
             "raw": True,
@@ -326,7 +326,7 @@ class CompletionBody(OpenAiSampling):
 
 
 def chosen_logprobs(wanted: bool | None, alternatives: int | None) -> int | None:
-    """The `logprobs` option for what a chat client asks."""
+    """The `logprobs` option for `logprobs` and `top_logprobs` of a chat client."""
     if alternatives is not None:
         if not wanted:
             raise ApiError(400, "top_logprobs: expected logprobs to be true beside it", param="top_logprobs")
@@ -339,12 +339,12 @@ def chosen_logprobs(wanted: bool | None, alternatives: int | None) -> int | None
 def thinking_options(
     effort: str | None, template: dict[str, Any] | None, budget: int | None, name: str = "reasoning_effort"
 ) -> dict[str, Any]:
-    """`thinking` and `thinking_budget` for what a client says of them; the more particular field counts.
+    """The options `thinking` and `thinking_budget`. If fields contradict each other, the more specific one counts.
 
     Args:
-        effort: of reasoning, as a word.
+        effort: the word for the effort of reasoning.
         template: `chat_template_kwargs`.
-        budget: tokens of reasoning.
+        budget: the largest number of tokens of reasoning.
         name: the field that `effort` comes from.
     """
     options: dict[str, Any] = {}
@@ -371,7 +371,7 @@ def thinking_options(
 
 
 def _bias(given: dict[str, Any]) -> dict[int, float]:
-    """Ids are the keys of a JSON object, hence strings."""
+    """Convert the keys of `logit_bias` to token ids. They are strings, because JSON has no other keys."""
     bias = {}
     for token, value in given.items():
         if not token.isascii() or not token.isdigit() or len(token) > 9:

@@ -49,11 +49,11 @@ class ChatReply:
 
     @property
     def id(self) -> str:
-        """Of the response."""
+        """The id of the response."""
         return str(self._head["id"])
 
     async def whole(self) -> dict[str, Any]:
-        """All of it."""
+        """The whole reply."""
         results = await self._answers.results()
         choices = await self._service.workshop.run("reply", lambda: [self._choice(result) for result in results])
         return {**self._head, "choices": choices, "usage": usage([(result.usage, 0) for result in results])}
@@ -77,7 +77,7 @@ class ChatReply:
         }
 
     async def events(self) -> AsyncGenerator[bytes, None]:
-        """It as a stream."""
+        """The reply as server-sent events."""
         results = []
         calls = [0] * len(self._content)
         try:

@@ -1,4 +1,4 @@
-"""From a chat client's body to messages and options: roles, tools, tool_choice, response_format."""
+"""Turns a chat client's body into messages and options: roles, tools, tool_choice, response_format."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from qwen3cpu.text.messages import check_tools
 from qwen3cpu.text.schemas.reading import SchemaError, check_depth, read_schema
 
 MOST_SCHEMAS = 4
-"""Times the largest schema that all tools of a request may take together."""
+"""All tools of a request together may be this many times as large as the largest schema."""
 
 
 class Asked(NamedTuple):
-    """What a request asks for, before its grammar is made.
+    """A request before its grammar is made.
 
-    messages: checked. request: its options, checked. make_grammar: makes what the answer has to follow, which may take
-    seconds; None where the answer is free.
+    messages: checked messages. request: its checked options. make_grammar: makes the grammar that the answer must
+    follow, which may take seconds; None if the answer is not constrained.
     """
 
     messages: list[dict[str, Any]]
@@ -40,7 +40,7 @@ class Asked(NamedTuple):
 
 
 async def start_chat(service: Service, arrival: Arrival, body: ChatBody) -> tuple[list[int], Answers]:
-    """Hand a chat to the scheduler; the ids of its prompt, and its answers. Errors are in the client's terms."""
+    """Hand a chat to the scheduler. Returns the ids of its prompt, and its answers. Errors use the client's names."""
     with client_names("messages", body.names(), places=body.places):
         _, prompt, answers = await start_answer(
             service,
@@ -54,16 +54,16 @@ async def start_chat(service: Service, arrival: Arrival, body: ChatBody) -> tupl
 async def start_answer(
     service: Service, arrival: Arrival, ask: Callable[[], Asked], encode: Callable[[Asked], list[int]]
 ) -> tuple[Request, list[int], Answers]:
-    """Hand one prompt to the scheduler: its options, its ids, and the answers.
+    """Hand one prompt to the scheduler. Returns its options, its ids, and the answers.
 
     Args:
         service: has the scheduler.
-        arrival: of the request.
-        ask: makes what the request asks for, on a thread of the workshop.
-        encode: gives the ids of the prompt, there too.
+        arrival: the request's arrival.
+        ask: makes the checked request, on a thread of the workshop.
+        encode: gives the ids of the prompt, on a thread of the workshop.
 
     Raises:
-        ArgumentError: what `ask`, `encode` and `with_grammar` raise.
+        ArgumentError: those of `ask`, `encode` and `with_grammar`.
     """
     asked = await arrival.work(ask)
     prompt = await arrival.work(partial(encode, asked))
@@ -72,10 +72,10 @@ async def start_answer(
 
 
 async def with_grammar(service: Service, arrival: Arrival, asked: Asked) -> Request:
-    """The options with the grammar, which a thread of the workshop makes that does nothing else.
+    """The options with the grammar, which is made on the workshop's thread for grammars.
 
     Raises:
-        ArgumentError: it cannot be followed. TimeLimitError, ClientGoneError: as of `Arrival.work`.
+        ArgumentError: the grammar is not supported. TimeLimitError, ClientGoneError: see `Arrival.work`.
     """
     if asked.make_grammar is None:
         return asked.request
@@ -83,7 +83,7 @@ async def with_grammar(service: Service, arrival: Arrival, asked: Asked) -> Requ
 
 
 def following(service: Service, asked: Asked) -> Request:
-    """The options with the grammar, which takes as long as it takes. ArgumentError: it cannot be followed."""
+    """The options with the grammar, which may take seconds. ArgumentError when the grammar is not supported."""
     if asked.make_grammar is None:
         return asked.request
     grammar = asked.make_grammar()
@@ -92,7 +92,7 @@ def following(service: Service, asked: Asked) -> Request:
 
 
 def chat_request(service: Service, body: ChatBody) -> Asked:
-    """The messages and the checked options of a request. To be called on a thread of the workshop."""
+    """The messages and the checked options of a request. Call it on a thread of the workshop."""
     check_counts(service, body.messages, body.tools)
     tools = tool_use(service, chat_functions(body.tools), chat_choice(body.tool_choice), _several(body))
     schema = answer_schema(service, body.response_format)
@@ -101,7 +101,7 @@ def chat_request(service: Service, body: ChatBody) -> Asked:
 
 
 def _several(body: ChatBody) -> bool | None:
-    """`parallel_tool_calls`; an answer in the old form of `functions` has one call at most."""
+    """`parallel_tool_calls`. An answer in the old form of `functions` has at most one call."""
     return False if body.calls_as_function else body.parallel_tool_calls
 
 
@@ -109,8 +109,8 @@ def chat_prompt(service: Service, body: ChatBody, messages: list[dict[str, Any]]
     """The ids of the messages. With `continue_final_message` they end with the text of the last one.
 
     Raises:
-        ApiError: the last message is not an assistant's text.
-        ArgumentError: as of `Model.generate`.
+        ApiError: the last message is not a text of the assistant.
+        ArgumentError: see `Model.generate`.
     """
     if not body.continue_final_message:
         return service.encode(messages, request)
@@ -121,7 +121,7 @@ def chat_prompt(service: Service, body: ChatBody, messages: list[dict[str, Any]]
     if last.get("role") != "assistant" or not isinstance(content, str) or last.get("tool_calls"):
         expected = "expected a last message of the assistant with text"
         raise ApiError(400, f"continue_final_message: {expected}", param="continue_final_message")
-    # What comes before an answer without reasoning, and then the text as it stands.
+    # The prompt of an answer without reasoning, followed by the text.
     before = service.encode(messages[:-1], replace(request, thinking=False))
     ids = before + service.encode(content, replace(request, raw=True, tools=None)) if content else before
     if len(ids) >= service.model.context:
@@ -131,7 +131,7 @@ def chat_prompt(service: Service, body: ChatBody, messages: list[dict[str, Any]]
 
 
 def check_counts(service: Service, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> None:
-    """Refuse no messages, and more messages or tools than the server takes."""
+    """Raise ApiError for an empty list of messages, or more messages or tools than the server allows."""
     if not messages:
         raise ApiError(400, "messages: expected at least one message, found none", param="messages")
     for name, found, most in (
@@ -150,19 +150,19 @@ def make_request(
     schema: dict[str, Any] | None,
     forms: dict[str, Any],
 ) -> Asked:
-    """Messages and checked options of an answer that may call tools, or has to follow a schema or another form."""
+    """Messages and checked options of an answer that may call tools, or must follow a schema or another form."""
     marker = service.model.tokenizer.tool_call
     if tools.choice == "none" and marker is not None:
         options["logit_bias"] = {**(options.get("logit_bias") or {}), marker: -math.inf}
     elif tools.functions:
         options["tools"] = shown_tools([{"type": "function", "function": each} for each in tools.functions])
-    # Arguments go to the client as they are: checking them, with its own regular expressions, is its affair.
+    # Arguments of calls are not checked by `call_schemas`. The client checks them, with its own regular expressions.
     request = replace(service.request(messages, **options), call_schemas=None)
     return Asked(messages, request, grammar_maker(service, tools, schema, forms, thinking=bool(request.thinking)))
 
 
 def checked_forms(service: Service, body: Generation, schema: dict[str, Any] | None) -> dict[str, Any]:
-    """What the answer has to be besides JSON, within the limits of the server: one option, or none."""
+    """The constraint of the answer besides JSON, checked by the limits of the server: one option, or none."""
     forms = body.forms()
     if len(forms) + (schema is not None) > 1:
         given_form(forms, schema)  # raises
@@ -177,13 +177,13 @@ def checked_forms(service: Service, body: Generation, schema: dict[str, Any] | N
 def grammar_maker(
     service: Service, tools: ToolUse, schema: dict[str, Any] | None, forms: dict[str, Any], *, thinking: bool
 ) -> Callable[[], Grammar] | None:
-    """What makes the grammar of an answer; None where it is free.
+    """Return a function that makes the grammar of an answer; None if the answer is not constrained.
 
     Args:
         service: has the model.
-        tools: that may be called.
-        schema: that an answer in JSON has to follow.
-        forms: as `checked_forms` leaves them.
+        tools: the tools that may be called.
+        schema: the schema that an answer in JSON must follow.
+        forms: the result of `checked_forms`.
         thinking: whether a think block may come before the answer.
     """
     opens, closes = service.model.tokenizer.tool_call, service.model.tokenizer.end_tool_call
@@ -213,7 +213,7 @@ def answer_schema(service: Service, wanted: ResponseFormat | None) -> dict[str, 
 
 
 def checked_schema(service: Service, schema: dict[str, Any], where: str) -> dict[str, Any]:
-    """A schema within the limits of the server."""
+    """Check a schema by the limits of the server, and read it."""
     try:
         check_depth(schema)
     except SchemaError as error:
@@ -225,7 +225,7 @@ def checked_schema(service: Service, schema: dict[str, Any], where: str) -> dict
 
 
 def chat_functions(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
-    """The functions of `tools` as chat completions have them."""
+    """The functions in the `tools` of chat completions."""
     functions = []
     for index, tool in enumerate(tools or ()):
         if tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
@@ -235,7 +235,7 @@ def chat_functions(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
 
 
 def chat_choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
-    """`tool_choice` as chat completions have it: a word, or {"name": ...}."""
+    """The `tool_choice` of chat completions, as a word or {"name": ...}."""
     if isinstance(choice, dict) and choice.get("type") == "function" and isinstance(choice.get("function"), dict):
         return dict(choice["function"])
     return choice
@@ -244,12 +244,12 @@ def chat_choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any] | N
 def tool_use(
     service: Service, functions: list[dict[str, Any]], choice: str | dict[str, Any] | None, parallel: bool | None
 ) -> ToolUse:
-    """Check functions and `tool_choice`. Errors name them `tools[0].function`, whatever endpoint they came to.
+    """Check functions and `tool_choice`. Errors call the functions `tools[0].function` for every endpoint.
 
     Args:
         service: has the limits.
-        functions: as a client sent them.
-        choice: a word, {"name": ...}, or something else, which is refused.
+        functions: the functions of the client.
+        choice: a word, {"name": ...}, or another value, which is refused.
         parallel: `parallel_tool_calls`.
     """
     checked = check_tools([{"type": "function", "function": each} for each in functions]) or []

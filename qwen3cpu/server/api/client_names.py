@@ -1,4 +1,4 @@
-"""Errors of this package in a client's terms: its own name for an option, and the place in its own body."""
+"""Makes errors name the client's own options, and the places in its own body."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qwen3cpu.server.api.errors import PLACE, ApiError, moved
 
 _INDEX = re.compile(r"\[(\d+)\]")
 MOST_CHARACTERS = 1000
-"""Of a message, which may quote what a client sent."""
+"""The largest length of a message, which may quote text of a client."""
 
 
 @contextmanager
@@ -21,10 +21,10 @@ def client_names(
     messages: Sequence[str] | None = None,
     places: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
-    """Turn each ArgumentError into an ApiError that names a field of the request; ApiErrors get the client's places.
+    """Turn an ArgumentError into an ApiError that names a field of the request. An ApiError gets the client's places.
 
     Args:
-        prompt: the field with the prompt; errors about nothing else are about it.
+        prompt: the field with the prompt, which is named if an error names no other field.
         names: option of this package -> field of the request.
         messages: the place in the request of each message; None: `messages` is a field of the request.
         places: place in the body, as this server reads it -> the place in the request.
@@ -44,7 +44,7 @@ def client_names(
 
 
 def _renamed(message: str, prompt: str, names: Mapping[str, str], messages: Sequence[str] | None) -> tuple[str, str]:
-    """The message with the client's name in front, and that name."""
+    """The message with the client's name of the field in front, and that name."""
     match = PLACE.match(message)
     if match is None:
         return f"{prompt}: {message}", prompt

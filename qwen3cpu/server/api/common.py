@@ -1,4 +1,4 @@
-"""What the endpoints for answers share: the model's name, ids, token counts, log-probabilities."""
+"""Functions that the endpoints for answers share: the model's name, ids, token counts, log-probabilities."""
 
 from __future__ import annotations
 
@@ -14,30 +14,28 @@ from qwen3cpu.server.models.errors import UnknownModelError
 from qwen3cpu.server.scheduling.service import Service
 
 LEAST_LOGPROB = -9999.0
-"""What JSON gets for minus infinity, as with OpenAI."""
+"""The number that stands for minus infinity in JSON, as in OpenAI's API."""
 
 
 def check_model(service: Service, name: str | None) -> None:
-    """UnknownModelError for a model that is not the one. A released model has many spellings, with Ollama's tag or
-    without.
-    """
+    """Raise UnknownModelError when a name is not that of the served model. All spellings of released models count."""
     known = service.settings.model_name
     if name is not None and as_released(name) != as_released(known):
         raise UnknownModelError(name, [known])
 
 
 IS_A: dict[Task, str] = {"generation": "language model", "embedding": "embedding model", "reranking": "reranker"}
-"""What a model is called."""
+"""Task -> the name of such a model in messages."""
 ENDPOINTS: dict[Task, str] = {
     "generation": "/v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, /api/chat or /api/generate",
     "embedding": "/v1/embeddings or /api/embed",
     "reranking": "/v1/rerank, /v2/rerank or /rerank",
 }
-"""Where a model does what it was made for."""
+"""Task -> the endpoints for it."""
 
 
 def check_task(name: str, made_for: Task, task: Task) -> None:
-    """400 for an endpoint that the model of a name was not made for."""
+    """Raise ApiError 400 when a model was not made for the task of the endpoint."""
     if made_for != task:
         found, expected = (f"{'an' if IS_A[each][0] == 'e' else 'a'} {IS_A[each]}" for each in (made_for, task))
         raise ApiError(
@@ -49,7 +47,7 @@ def check_task(name: str, made_for: Task, task: Task) -> None:
 
 
 def head(service: Service, prefix: str, kind: str) -> dict[str, Any]:
-    """The fields with which every answer begins."""
+    """The first fields of every answer."""
     return {
         "id": f"{prefix}-{secrets.token_hex(12)}",
         "object": kind,
@@ -60,7 +58,7 @@ def head(service: Service, prefix: str, kind: str) -> dict[str, Any]:
 
 
 def usage(counts: list[tuple[Usage, int]]) -> dict[str, Any]:
-    """Token counts of several choices; beside each the number of its prompt, for a prompt counts once."""
+    """Token counts of several choices. Each comes with the number of its prompt, because a prompt counts once."""
     prompts = {prompt: each for each, prompt in reversed(counts)}
     prompt_tokens = sum(each.prompt_tokens for each in prompts.values())
     completion_tokens = sum(each.completion_tokens for each, _ in counts)
@@ -74,7 +72,7 @@ def usage(counts: list[tuple[Usage, int]]) -> dict[str, Any]:
 
 
 def details(result: Result) -> dict[str, Any]:
-    """Fields of ours: that a loop or the schema, and no limit, ended it, and what is wrong with it by the schema."""
+    """Fields that OpenAI does not have: that a loop or the schema ended the answer, and how it violates the schema."""
     return {
         **({"finish_details": {"type": result.stopped_by}} if result.stopped_by in ("loop", "schema") else {}),
         **({"schema_errors": list(result.schema_errors)} if result.schema_errors else {}),
@@ -82,5 +80,5 @@ def details(result: Result) -> dict[str, Any]:
 
 
 def number(logprob: float | None) -> float:
-    """A log-probability that JSON can carry."""
+    """A log-probability as a number that JSON can hold."""
     return LEAST_LOGPROB if logprob is None or logprob < LEAST_LOGPROB else logprob

@@ -1,4 +1,4 @@
-"""POST /v1/completions: prompts as they are, with `echo` and `logprobs`, as evaluation harnesses want them."""
+"""POST /v1/completions: prompts without the chat template, with `echo` and `logprobs` for evaluation harnesses."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def completions(http: HttpRequest) -> Response:
 def encoded_prompts(
     service: Service, body: CompletionBody, watch: Callable[[int], None] = lambda place: None
 ) -> tuple[Asked, list[list[int]]]:
-    """What is asked for, and the ids of the prompts. `watch` gets the place of each before it is encoded."""
+    """The checked request, and the ids of the prompts. `watch` gets the place of each before it is encoded."""
     schema = answer_schema(service, body.response_format)
     make_grammar = grammar_maker(service, ToolUse(), schema, checked_forms(service, body, schema), thinking=False)
     if body.token_healing and (schema is not None or body.forms()):
@@ -92,7 +92,7 @@ class CompletionReply:
         self._echoed: set[int] = set()
         tokenizer = service.model.tokenizer
         self._taken = [taken_back(tokenizer, each) if request.token_healing else (0, b"") for each in prompts]
-        """Tokens at the end of each prompt that its answers write anew, and their bytes."""
+        """For each prompt, the number of tokens at its end that answers generate again, and the bytes of these."""
         self._logprobs = [
             CompletionLogprobs(tokenizer, left_out=0 if body.echo else len(taken))
             for _, taken in self._taken
@@ -101,17 +101,17 @@ class CompletionReply:
 
     @property
     def id(self) -> str:
-        """Of the response."""
+        """The id of the response."""
         return str(self._head["id"])
 
     async def whole(self) -> dict[str, Any]:
-        """All of it."""
+        """The whole reply."""
         chunks = [each async for each in self._answers.chunks()]
         # Beside an echoed prompt there may be hundreds of thousands of log-probabilities.
         return await self._service.workshop.run("reply", lambda: self._all(chunks))
 
     def _all(self, chunks: Sequence[tuple[int, Chunk]]) -> dict[str, Any]:
-        """The reply that these chunks make."""
+        """The reply with the answers of these chunks."""
         parts: dict[int, list[dict[str, Any]]] = {}
         counts = []
         for choice, chunk in chunks:
@@ -122,12 +122,12 @@ class CompletionReply:
         return {**self._head, "choices": choices, "usage": usage(counts)}
 
     async def events(self) -> AsyncGenerator[bytes, None]:
-        """It as a stream."""
+        """The reply as server-sent events."""
         counts = []
         try:
             async for choice, chunk in self._answers.chunks():
                 if self._body.echo and choice not in self._echoed:
-                    # The first chunk brings the prompt, perhaps with the log-probabilities of all of its tokens.
+                    # The first event has the prompt, perhaps with the log-probabilities of all its tokens.
                     event = await self._service.workshop.run("reply", partial(self._event_of, choice, chunk))
                 else:
                     event = self._event_of(choice, chunk)
@@ -142,13 +142,13 @@ class CompletionReply:
             yield _event(as_api_error(error).body())
 
     def _event_of(self, choice: int, chunk: Chunk) -> bytes:
-        """The event that tells of a chunk; nothing when there is nothing to tell."""
+        """The event of a chunk; empty when the chunk adds nothing."""
         part = self._choice(choice, chunk)
         told = part["text"] or part["finish_reason"] or part["logprobs"]
         return _event({**self._head, "choices": [part]}) if told else b""
 
     def _choice(self, choice: int, chunk: Chunk) -> dict[str, Any]:
-        """What a chunk adds to a choice, the prompt before the first one if it is to be echoed."""
+        """The part of a choice that a chunk adds. With `echo`, the first part begins with the prompt."""
         text = chunk.text
         echoed = None
         if self._body.echo and choice not in self._echoed:
@@ -172,7 +172,7 @@ class CompletionReply:
 
 
 def _joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The parts of one choice as one."""
+    """Join the parts of one choice."""
     logprobs = [part["logprobs"] for part in parts]
     joined = None
     if logprobs[0] is not None:

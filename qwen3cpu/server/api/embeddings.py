@@ -1,4 +1,4 @@
-"""POST /v1/embeddings: vectors of texts, by an embedding model."""
+"""POST /v1/embeddings: vectors of texts from an embedding model."""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ class OpenAIVectors:
         return {"object": "embedding", "index": place, "embedding": written}
 
     def tail(self, tokens: int) -> bytes:
-        """What follows the entries."""
+        """The bytes after the entries."""
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return b"]," + json_bytes({"model": self._model_name, "usage": usage})[1:]

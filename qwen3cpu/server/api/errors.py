@@ -1,4 +1,4 @@
-"""Errors in the JSON form that a path's clients know, and which status each error of this package gets."""
+"""Turns errors into responses: the HTTP status of each error, and the JSON form that a path's clients expect."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from qwen3cpu.server.scheduling.jobs import QueueFullError, ShuttingDownError, T
 logger = logging.getLogger(__name__)
 
 PLACE = re.compile(r"([a-z_]+)((?:\[\d+\]|\.\w+)*)(?=:| must | names )")
-"""The argument, and the place in it, with which a message begins."""
+"""The argument, and the place in it, at the start of a message."""
 
 OLLAMA_PATHS = "/api/"
-"""What the paths of Ollama's API begin with."""
+"""The prefix of the paths of Ollama's API."""
 ANTHROPIC_PATHS = "/v1/messages"
-"""What the paths of Anthropic's API begin with."""
+"""The prefix of the paths of Anthropic's API."""
 ANTHROPIC_TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -37,20 +37,20 @@ ANTHROPIC_TYPES = {
     429: "rate_limit_error",
     503: "overloaded_error",
 }
-"""Status -> what Anthropic calls such an error."""
+"""Status -> the type of the error in Anthropic's API."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class ApiError(Exception):
-    """An error with a status of its own.
+    """An error with an HTTP status.
 
     Args:
         status: HTTP status.
-        message: for a person.
-        code: for a program; None when the status says it all.
-        param: the field of the request.
-        headers: of the response.
+        message: the text for people.
+        code: the name of the error for programs; None when the status is enough.
+        param: the field of the request that is wrong.
+        headers: more headers of the response.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ApiError(Exception):
         self.headers = headers or {}
 
     def body(self, path: str = "") -> dict[str, Any]:
-        """The error as the clients of a path expect it: Ollama's or Anthropic's form, or else OpenAI's."""
+        """The error in the form that the clients of a path expect: Ollama's or Anthropic's, or else OpenAI's."""
         if path.startswith(OLLAMA_PATHS):
             return {"error": str(self)}
         if path.startswith(ANTHROPIC_PATHS):
@@ -84,7 +84,7 @@ class ApiError(Exception):
         return Response(json_bytes(self.body(path)), self.status, self.headers, "application/json")
 
     def moved(self, places: Mapping[str, str]) -> ApiError:
-        """The error with the client's place of what is wrong.
+        """The error with the name that the wrong field has in the client's request.
 
         Args:
             places: place in the body, as this server reads it -> the place in the request.
@@ -101,7 +101,7 @@ class ClientGoneError(Exception):
 
 
 def as_api_error(error: Exception) -> ApiError:
-    """The status and form of any error; what is not known is the server's own fault and logged with its trace."""
+    """The ApiError for any error. An unknown error gets status 500 and is logged with its traceback."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, ValidationError):
@@ -118,7 +118,7 @@ def as_api_error(error: Exception) -> ApiError:
     if isinstance(error, ModelInUseError):
         return ApiError(409, str(error), code="model_in_use", param="model")
     if isinstance(error, ModelTooLargeError):
-        # It will never fit: the same request has no chance.
+        # The model will never fit, so the same request cannot succeed.
         return ApiError(507, str(error), code="model_too_large", param="model", headers={"x-should-retry": "false"})
     if isinstance(error, ContextLengthError):
         return ApiError(400, str(error), code="context_length_exceeded")
@@ -134,7 +134,7 @@ def as_api_error(error: Exception) -> ApiError:
 
 
 def guarded(endpoint: Endpoint) -> Endpoint:
-    """An endpoint whose errors become responses."""
+    """Wrap an endpoint so that its errors become responses."""
 
     async def guard(request: Request) -> Response:
         try:
@@ -143,23 +143,24 @@ def guarded(endpoint: Endpoint) -> Endpoint:
             notes_of(request.scope).error = "cancelled"
             return Response(status_code=499)
         except Exception as error:
-            # Kept in no variable here: its traceback has this frame, and only a search for cycles would free both.
+            # The ApiError is not stored in a variable: its traceback holds this frame, and a cycle would delay freeing
+            # both.
             return _noted(request, as_api_error(error))
 
     return guard
 
 
 def _noted(request: Request, error: ApiError) -> Response:
-    """The response that tells of an error, which is noted."""
+    """Note an error, and make its response."""
     notes_of(request.scope).error = error.code or str(error.status)
     return error.response(request.scope["path"])
 
 
 def moved(place: str, places: Mapping[str, str]) -> str:
-    """Where a place in the body stands in the request.
+    """The place in the request of a place in the body.
 
     Args:
-        place: `a.b[1]`.
+        place: such as `a.b[1]`.
         places: place in the body, as this server reads it -> the place in the request.
     """
     for length in range(len(place), 0, -1):
@@ -173,7 +174,7 @@ _SHORT.maxstring = _SHORT.maxother = 80
 
 
 def _place(parts: tuple[int | str, ...]) -> str | None:
-    """`messages[3].content` for the parts of a place; the kinds among which a union chooses are none."""
+    """The text of a place, such as `messages[3].content`. The types of a union, which pydantic adds, are left out."""
     place = ""
     for part in parts:
         if isinstance(part, int):
@@ -184,7 +185,7 @@ def _place(parts: tuple[int | str, ...]) -> str | None:
 
 
 def _invalid(error: ValidationError) -> ApiError:
-    """The first of the things that are wrong with a body."""
+    """The ApiError for the first thing that is wrong with a body."""
     first = error.errors(include_url=False, include_context=False)[0]
     place = _place(first["loc"])
     if first["type"] == "extra_forbidden":

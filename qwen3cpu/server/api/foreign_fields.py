@@ -1,4 +1,4 @@
-"""Fields of other servers: what has a meaning here is taken under its name here, the rest is ignored and named.
+"""Fields of other servers. Fields with a meaning here get this server's names, and the rest is ignored and named.
 
 `FIELDS` is the table; docs/serving.md shows it, and a test compares both with OpenAI's client.
 """
@@ -28,9 +28,9 @@ RENAMED = {
     "guided_choice": "choices",
     "guided_grammar": "grammar",
 }
-"""Other names of fields, in every body."""
+"""Name of a field in other servers -> its name here, in every body."""
 FORMS = {"regex": "regex", "choice": "choices", "grammar": "grammar"}
-"""Fields of vLLM's `structured_outputs`, and their names here."""
+"""Field of vLLM's `structured_outputs` -> its name here."""
 UNSET = {
     "seed": (-1,),
     "thinking_budget": (-1,),
@@ -40,7 +40,7 @@ UNSET = {
     "grammar": ("",),
     "regex": ("",),
 }
-"""Values with which other servers say: not given."""
+"""Values that mean "not given" for other servers."""
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "skip_special_tokens": (True,),
     "spaces_between_special_tokens": (True,),
@@ -59,7 +59,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "raw": (False,),
     "suffix": ("",),
 }
-"""Values that ask for what is done anyway. Other values of these fields are ignored and named."""
+"""Values that ask for the default behaviour. Other values of these fields are ignored and named."""
 REFUSED = {
     "structural_tag": "tools",
     "chat_template": "the template of the checkpoint",
@@ -69,14 +69,14 @@ REFUSED = {
     "input_prefix": "a prompt",
     "input_suffix": "a prompt",
 }
-"""Fields without which an answer would be of no use to whoever sends them, and what is expected in their place."""
+"""Fields that cannot be ignored, because the answer would be useless -> what the error message expects instead."""
 
 
 class Translated(NamedTuple):
     """A body under the names of this server.
 
-    body: what is left of it. ignored: fields that are ignored. places: places in `body`, as errors name them -> places
-    in what the client sent, where the two differ.
+    body: its fields that have a meaning. ignored: fields that are ignored. places: places in `body`, as errors name
+    them -> places in the client's request, where the two differ.
     """
 
     body: Json
@@ -89,8 +89,8 @@ def translate(given: Mapping[str, Any], endpoint: Endpoint, known: frozenset[str
 
     Args:
         given: the JSON object of a request.
-        endpoint: which body it is.
-        known: its fields here.
+        endpoint: the endpoint of the body.
+        known: the fields of the body here.
 
     Raises:
         ApiError: a field that cannot be ignored.
@@ -135,7 +135,7 @@ def translate(given: Mapping[str, Any], endpoint: Endpoint, known: frozenset[str
 
 
 def suggestion(name: str, known: frozenset[str]) -> str | None:
-    """The field of this server that a name may be a misspelling of."""
+    """The field of this server whose misspelling a name may be."""
     near = difflib.get_close_matches(name[:64], sorted(known), n=1, cutoff=0.8)
     return near[0] if near else None
 
@@ -145,12 +145,12 @@ def _own_limit(own: str, endpoint: Endpoint) -> str:
 
 
 def is_one_of(value: Any, values: tuple[Any, ...]) -> bool:
-    """Whether a value is one of some, where True is not 1."""
+    """Whether a value is one of these. True is not equal to 1."""
     return any(type(value) is type(each) and value == each for each in values)
 
 
 def _take_options(body: Json, ignored: list[str], places: dict[str, str], known: frozenset[str]) -> None:
-    """Ollama's `options`: the same fields, one level down."""
+    """Move the fields of Ollama's `options` to the top level."""
     options = body.pop("options", None)
     if options is None:
         return
@@ -168,7 +168,7 @@ def _take_options(body: Json, ignored: list[str], places: dict[str, str], known:
 
 
 def _take_thinking(body: Json, ignored: list[str], places: dict[str, str], endpoint: Endpoint) -> None:
-    """`think` of Ollama, `thinking` of Anthropic, `reasoning` of OpenRouter, `enable_thinking` at the top."""
+    """Convert `think` of Ollama, `thinking` of Anthropic, `reasoning` of OpenRouter, and `enable_thinking`."""
     wanted: Any = None
     effort: Any = None
     for name in ("enable_thinking", "think", "thinking"):
@@ -221,7 +221,7 @@ def _take_thinking(body: Json, ignored: list[str], places: dict[str, str], endpo
 
 
 def _take_schema(body: Json, ignored: list[str], places: dict[str, str], endpoint: Endpoint) -> None:
-    """A JSON schema under the names of vLLM, llama.cpp and Ollama."""
+    """Convert the fields in which vLLM, llama.cpp and Ollama take a JSON schema."""
     found: list[tuple[str, Any]] = []
     for name in ("guided_json", "json_schema", "format"):
         if body.get(name) not in (None, "", False):
@@ -274,7 +274,7 @@ def _read_schema(text: str, where: str) -> Any:
 
 
 def _take_functions(body: Json) -> None:
-    """OpenAI's `functions` and `function_call`, from before there were tools."""
+    """Convert OpenAI's older fields `functions` and `function_call` to tools."""
     functions, choice = body.pop("functions", None), body.pop("function_call", None)
     if functions is not None and "tools" not in body:
         if not isinstance(functions, list):
@@ -288,7 +288,7 @@ def _take_functions(body: Json) -> None:
 
 
 def _take_tool_choice(body: Json, ignored: list[str], places: dict[str, str], endpoint: Endpoint) -> None:
-    """`tool_choice` of Mistral and `allowed_tools` of OpenAI; tools that the model's side has no functions for."""
+    """Convert `tool_choice` of Mistral and `allowed_tools` of OpenAI, and drop tools that are not functions."""
     tools, choice = body.get("tools"), body.get("tool_choice")
     if choice == "any":
         body["tool_choice"] = "required"
@@ -323,7 +323,7 @@ def _is_function(tool: Any) -> bool:
 
 
 def _tool_names(tools: Any) -> list[str]:
-    """Names of tools as chat completions and as responses write them."""
+    """Names of tools in the forms of chat completions and of responses."""
     names = []
     for tool in tools if isinstance(tools, list) else ():
         function = tool.get("function", tool) if isinstance(tool, dict) else None
@@ -333,7 +333,7 @@ def _tool_names(tools: Any) -> list[str]:
 
 
 def _bias(pairs: list[Any]) -> Json:
-    """llama.cpp's list of [id, bias], where a bias of false forbids a token."""
+    """Convert llama.cpp's list of [id, bias], where a bias of false forbids a token."""
     bias: Json = {}
     for place, pair in enumerate(pairs):
         if not (isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is int):
@@ -345,7 +345,7 @@ def _bias(pairs: list[Any]) -> Json:
 
 
 def short(value: Any) -> str:
-    """A value in a message."""
+    """A value, shortened for a message."""
     import reprlib
 
     return reprlib.repr(value)

@@ -1,4 +1,4 @@
-"""GET /health: whether the server takes requests. A model that is being loaded changes nothing about that."""
+"""GET /health: whether the server takes requests. It does while a model is being loaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qwen3cpu.server.models.lender import Lender
 
 
 async def health(http: HttpRequest) -> Response:
-    """200 while requests are taken, 503 when not."""
+    """GET /health: status 200 while requests are taken, else 503."""
     lender: Lender = http.app.state.lender
     if lender.failed:
         return json_response({"status": "stopped"}, 503)

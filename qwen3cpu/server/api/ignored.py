@@ -1,4 +1,4 @@
-"""Tells of fields that were ignored: in a header of the response, and once for each name in the log."""
+"""Reports ignored fields: in a header of the response, and once for each name in the log."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from qwen3cpu.server.api.bodies import MOST_NAMED, ForeignBody
 logger = logging.getLogger(__name__)
 
 HEADERS = "qwen3cpu.headers"
-"""Key of an ASGI scope: headers that every response to the request gets."""
+"""Key of an ASGI scope, for headers that every response to the request gets."""
 MOST_LOGGED = 1000
-"""Names in the log, so that no client can fill it."""
+"""The largest number of names in the log, so that clients cannot fill it."""
 
 
 def note_ignored(http: HttpRequest, body: ForeignBody) -> None:
-    """Name the ignored fields of a request."""
+    """Put the ignored fields of a request into its headers and into the log."""
     if not body.ignored:
         return
     headers = {"x-qwen3cpu-ignored": ", ".join(map(_printable, body.ignored[:MOST_NAMED]))}
@@ -35,6 +35,6 @@ def note_ignored(http: HttpRequest, body: ForeignBody) -> None:
 
 
 def _printable(name: str) -> str:
-    """What a log and a header may carry. A header must not begin or end with white space, nor with an empty name."""
+    """A name for a log and a header. Other characters become "?", because a header must not begin or end with space."""
     shown = (character if "!" <= character <= "~" and character != "," else "?" for character in name[:100])
     return "".join(shown) or "?"

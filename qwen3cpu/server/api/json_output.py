@@ -1,4 +1,4 @@
-"""Bytes to JSON and back, within limits: bodies of requests, responses, server-sent events."""
+"""Writes JSON as bytes, for responses and server-sent events."""
 
 from __future__ import annotations
 

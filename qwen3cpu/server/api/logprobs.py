@@ -1,7 +1,7 @@
-"""Log-probabilities as OpenAI's API has them, lined up with the text of the reply.
+"""Log-probabilities in the form of OpenAI's API, aligned with the text of the reply.
 
-The entry of a token is given out when the first character of the token has been shown. So a stream tells what a whole
-reply holds, and both end where a stop string has cut the text.
+The entry of a token is released when the first character of the token has been sent. So a stream has the same entries
+as a whole reply, and both end where a stop string has cut the text.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from qwen3cpu.text.tokenizer import Tokenizer
 from qwen3cpu.text.tool_calls import CallReader, MalformedCall
 
 _UNSEEN = ("eos", "stop_token")
-"""Ways to end an answer by a token that is no part of the text."""
+"""Values of `stopped_by` for answers that end with a token outside the text."""
 
 
 class CompletionLogprobs:
-    """`logprobs` of one choice of /v1/completions, where all tokens make text.
+    """`logprobs` of one choice of /v1/completions, where all tokens belong to the text.
 
     Each token has its offset in the text. Tokens that hold parts of one character share the offset of the character.
-    Special tokens of an answer, which its text leaves out, have the offset of what follows them.
+    Special tokens of an answer, which its text leaves out, have the offset of the text after them.
 
     Args:
-        tokenizer: whose ids they are.
-        left_out: bytes at the beginning of the answer that are no part of the text.
+        tokenizer: the tokenizer of the ids.
+        left_out: bytes at the beginning of the answer that do not belong to the text.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, left_out: int = 0) -> None:
@@ -37,12 +37,12 @@ class CompletionLogprobs:
         self._waiting = _Waiting()
 
     def echo(self, prompt: Sequence[int], scores: Iterable[TokenLogprob], taken: bytes = b"") -> dict[str, list[Any]]:
-        """Entries of an echoed prompt; its first token, which nothing comes before, has no value.
+        """Entries of an echoed prompt. Its first token has no value, because no token comes before it.
 
         Args:
-            prompt: ids.
-            scores: of all tokens but the first.
-            taken: bytes behind these ids that belong to the echoed text and that the answer's tokens begin with.
+            prompt: token ids.
+            scores: the scores of all tokens but the first.
+            taken: bytes after these ids that belong to the echoed text, and with which the answer's tokens begin.
         """
         offsets = [self._offsets.push(_bytes(self._tokenizer, token)) for token in prompt]
         self._waiting.begin_at(self._offsets.length_with(taken) if taken else self._offsets.end())
@@ -51,7 +51,7 @@ class CompletionLogprobs:
         return {name: [first.get(name), *entries] for name, entries in listed.items()}
 
     def answer(self, chunk: Chunk) -> dict[str, list[Any]]:
-        """Entries that the next chunk lets out."""
+        """Entries that the next chunk releases."""
         scores = chunk.logprobs or ()
         for place, score in enumerate(scores, 1):
             seen = score.token_id not in self._tokenizer.special_ids and not (
@@ -74,11 +74,11 @@ class CompletionLogprobs:
 class ContentLogprobs:
     """`logprobs.content` of one choice of /v1/chat/completions.
 
-    It has the tokens of the content: not those of reasoning and of tool-call blocks, no markers, no special tokens, and
-    no newlines that the content leaves out.
+    It has the tokens of the content. Tokens of reasoning and of tool-call blocks, markers, special tokens, and newlines
+    that the content leaves out are missing.
 
     Args:
-        tokenizer: whose ids they are.
+        tokenizer: the tokenizer of the ids.
         in_thinking: whether the prompt ends inside a think block.
     """
 
@@ -86,11 +86,11 @@ class ContentLogprobs:
         self._tokenizer = tokenizer
         self._splitter = OutputSplitter(tokenizer, in_thinking=in_thinking)
         self._calls = CallReader(None)
-        self._length = 0  # of the text that the splitter has given out
+        self._length = 0  # of the text that the splitter has returned
         self._waiting = _Waiting()
 
     def content(self, part: Chunk | Result) -> list[dict[str, Any]]:
-        """Entries that the next part of the answer lets out."""
+        """Entries that the next part of the answer releases."""
         scores = part.logprobs or ()
         for place, score in enumerate(scores, 1):
             if not (place == len(scores) and _ends_unseen(part)):
@@ -110,7 +110,7 @@ class ContentLogprobs:
         if in_block:
             return
         if splitter.in_thinking or splitter.in_tool_call:
-            # A block begins: newlines that were held back are not shown.
+            # A block begins, so newlines that were held back are dropped.
             self._waiting.drop_from(self._length)
         elif token not in (*self._tokenizer.special_ids, self._tokenizer.end_think, self._tokenizer.end_tool_call):
             left_out = not score.text.strip("\n") and self._length + len(splitter.held) == offset
@@ -128,21 +128,21 @@ class ContentLogprobs:
 
 
 class _Offsets:
-    """Where tokens begin in the text that their bytes make together, in characters.
+    """The offsets of tokens, in characters, in the text that their bytes form together.
 
     Args:
-        left_out: bytes at the beginning that are no part of the text.
+        left_out: bytes at the beginning that do not belong to the text.
     """
 
     def __init__(self, left_out: int = 0) -> None:
         self._left_out = left_out
-        self._complete = 0  # characters before the one that has begun
-        self._begun = b""  # bytes of a character that is not complete
+        self._complete = 0  # complete characters so far
+        self._begun = b""  # bytes of an incomplete character
 
     def push(self, data: bytes) -> int:
         """The offset of the next token."""
         data, self._left_out = data[self._left_out :], max(0, self._left_out - len(data))
-        # The token begins in the last character of all bytes up to its first.
+        # The token begins in the last character of the text up to its first byte.
         offset = self._complete + max(0, len((self._begun + data[:1]).decode(errors="replace")) - 1)
         text = (self._begun + data).decode(errors="replace")
         self._begun = _open_end(self._begun + data)
@@ -150,24 +150,24 @@ class _Offsets:
         return offset
 
     def length_with(self, data: bytes) -> int:
-        """The length of the text with these bytes behind it, which tokens will bring."""
+        """The length of the text with these bytes appended, which later tokens will bring."""
         return self._complete + len((self._begun + data).decode(errors="replace"))
 
     def end(self) -> int:
-        """The length of the text when it ends here. What follows is a text of its own, behind it."""
+        """End the text, and return its length. A separate text follows."""
         self._complete, self._begun = self._complete + bool(self._begun), b""
         return self._complete
 
 
 class _Waiting:
-    """Entries whose text has not been shown yet."""
+    """Entries whose text has not been sent yet."""
 
     def __init__(self) -> None:
         self._entries: deque[tuple[TokenLogprob, int]] = deque()
         self._shown = 0
 
     def begin_at(self, offset: int) -> None:
-        """Count the text that is shown from here on."""
+        """Set the length of the text that has been sent before."""
         self._shown = offset
 
     def add(self, score: TokenLogprob, offset: int) -> None:
@@ -175,12 +175,12 @@ class _Waiting:
         self._entries.append((score, offset))
 
     def drop_from(self, offset: int) -> None:
-        """Drop the entries of tokens that begin there or later."""
+        """Drop the entries of tokens that begin at `offset` or later."""
         while self._entries and self._entries[-1][1] >= offset:
             self._entries.pop()
 
     def shown(self, part: Chunk | Result) -> list[tuple[TokenLogprob, int]]:
-        """The entries, with offsets, that the next part of an answer lets out."""
+        """The entries, with offsets, that the next part of an answer releases."""
         self._shown += len(part.text)
         result = part if isinstance(part, Result) else part.result
         ends = result is not None and result.stopped_by != "stop_string"
@@ -191,13 +191,13 @@ class _Waiting:
 
 
 def _ends_unseen(part: Chunk | Result) -> bool:
-    """Whether the last token of a part has ended the answer without being a part of its text."""
+    """Whether the last token of a part has ended the answer and does not belong to its text."""
     result = part if isinstance(part, Result) else part.result
     return result is not None and result.stopped_by in _UNSEEN
 
 
 def _open_end(data: bytes) -> bytes:
-    """The bytes at the end that may become a character."""
+    """The bytes at the end that may be the start of a character."""
     for length in range(1, min(3, len(data)) + 1):
         end = data[-length:]
         try:
@@ -221,21 +221,21 @@ def _text(data: bytes) -> str | None:
 
 
 def _spelled(data: bytes, *, printable: str = "".join(map(chr, range(32, 127)))) -> str:
-    r"""Bytes as OpenAI spells them, `\xe2\x80`; printable ASCII stays as it is."""
+    r"""Bytes in OpenAI's spelling, such as `\xe2\x80`; printable ASCII is unchanged."""
     return "".join(
         "\\\\" if byte == 0x5C else chr(byte) if chr(byte) in printable else f"\\x{byte:02x}" for byte in data
     )
 
 
 def _name(tokenizer: Tokenizer, token: int) -> str:
-    r"""A token by its text, or as `bytes:\xe2\x80` where it holds a part of a character."""
+    r"""The text of a token, or `bytes:\xe2\x80` if it holds a part of a character."""
     data = _bytes(tokenizer, token)
     text = _text(data)
     return f"bytes:{_spelled(data)}" if text is None else text
 
 
 def _by_name(tokenizer: Tokenizer, score: TokenLogprob) -> dict[str, float]:
-    """The alternatives and the token itself, by name. Of two tokens with the same text one is spelled in bytes."""
+    """The alternatives and the token itself, by name. If two tokens have the same text, one is spelled in bytes."""
     own = _name(tokenizer, score.token_id)
     found: dict[str, float] = {}
     for each in score.top:

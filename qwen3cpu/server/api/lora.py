@@ -1,4 +1,4 @@
-"""POST /v1/load_lora_adapter and /v1/unload_lora_adapter, in vLLM's form: adapters by name, while the server runs."""
+"""POST /v1/load_lora_adapter and /v1/unload_lora_adapter, in vLLM's form: load adapters while the server runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qwen3cpu.server.models.offers import Offer
 
 
 class LoadLoraBody(Body):
-    """What /v1/load_lora_adapter takes."""
+    """The body of /v1/load_lora_adapter."""
 
     lora_name: str
     lora_path: str
@@ -27,7 +27,7 @@ class LoadLoraBody(Body):
 
 
 class UnloadLoraBody(Body):
-    """What /v1/unload_lora_adapter takes."""
+    """The body of /v1/unload_lora_adapter."""
 
     lora_name: str
     lora_int_id: int | None = None
@@ -52,7 +52,7 @@ async def load_lora_adapter(http: HttpRequest) -> Response:
     try:
         await arrival.work(partial(service.model.adapters.load, name, path, replace=body.load_inplace))
     except CheckpointError as problem:
-        # Clients know paths inside the folder.
+        # Clients must not learn the path of the folder.
         raise ApiError(400, str(problem).replace(f"{folder.resolve()}/", ""), param="lora_path") from None
     offer.adapters[name] = str(path)
     return PlainTextResponse(f"Success: LoRA adapter '{body.lora_name}' added successfully.")

@@ -1,4 +1,4 @@
-"""Messages as clients of OpenAI, Anthropic and Ollama write them, made those of this package."""
+"""Converts messages of OpenAI's, Anthropic's and Ollama's clients to those of this package."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ROLES = {"developer": "system", "function": "tool"}
 
 
 def plain_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Messages with other names of roles, parts and fields replaced.
+    """The messages with this package's names of roles, parts and fields.
 
     Raises:
-        ApiError: a part of a kind that the model cannot read; the place is named.
+        ApiError: a part of a kind that the model cannot read; the message names its place.
     """
     return [_plain(message, f"messages[{index}]") for index, message in enumerate(messages)]
 
@@ -31,7 +31,7 @@ def _plain(message: dict[str, Any], where: str) -> dict[str, Any]:
     if isinstance(content, list) and not (plain["role"] == "tool" and not _are_parts(content)):
         plain["content"] = _parts(content, plain, f"{where}.content")
     elif plain["role"] == "tool" and not isinstance(content, str):
-        # What a tool gave back, as JSON; nothing is no text.
+        # The result of a tool as JSON; null becomes an empty text.
         plain["content"] = "" if content is None else json.dumps(content, ensure_ascii=False)
     if plain["role"] == "assistant":
         _take_calls(plain)
@@ -39,7 +39,7 @@ def _plain(message: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _take_calls(plain: dict[str, Any]) -> None:
-    """The fields of an assistant's message."""
+    """Convert the fields of an assistant's message."""
     call = plain.pop("function_call", None)
     if call is not None and not plain.get("tool_calls"):
         plain["tool_calls"] = [{"type": "function", "function": call}]
@@ -53,7 +53,7 @@ def _are_parts(content: list[Any]) -> bool:
 
 
 def _parts(content: list[Any], message: dict[str, Any], where: str) -> list[dict[str, Any]]:
-    """Parts of text; thinking goes where reasoning belongs."""
+    """The parts of text. Parts of thinking go into `reasoning_content` of the message."""
     texts: list[dict[str, Any]] = []
     thoughts: list[str] = []
     for index, part in enumerate(content):

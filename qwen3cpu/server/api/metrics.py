@@ -1,7 +1,7 @@
 """GET /metrics: counters and times for Prometheus, in its text format or in that of OpenMetrics.
 
-The counters are those of the schedulers and of the gate. They are read when somebody asks, so counting costs a step no
-more than adding up, and takes no lock.
+The counters belong to the schedulers and to the gate. They are only read on a request for metrics, so counting costs a
+step a few additions and no lock.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ async def metrics(http: HttpRequest) -> Response:
 
 
 def make_registry(lender: Lender, http_stats: HttpStats) -> CollectorRegistry:
-    """The metrics of one server, apart from those of others in this process.
+    """Make the metrics of one server, separate from those of other servers in this process.
 
     Args:
         lender: has the models.
@@ -61,7 +61,7 @@ class _ServerCollector(Collector):
         self._http_stats = http_stats
 
     def collect(self) -> Iterator[Metric]:
-        """All families."""
+        """All metric families."""
         yield InfoMetricFamily("qwen3cpu_build", "The server's version.", {"version": VERSION})
         responses = [
             ({"path": path, "status": str(status)}, count)
@@ -78,16 +78,16 @@ class _ServerCollector(Collector):
             ("requests_waiting_for_a_model", "Requests whose model is not in memory yet.", lender.waiting),
         ):
             yield _family(name, "gauge", text, [({}, value)])
-        # Where there are several models, each line of these has its name.
+        # If there are several models, each sample has the model's name as a label.
         known: list[tuple[Labels, HeldModel]] = [
             ({} if lender.catalog.only_one else {"model": held.offer.name}, held) for held in lender.known()
         ]
         ends = ("finished", "cancelled", "failed")
         by_end = [({**label, "end": end}, held.stats.jobs[end]) for label, held in known for end in ends]
-        yield _family("jobs_total", "counter", "Prompts, or requests for vectors or scores, by their ends.", by_end)
+        yield _family("jobs_total", "counter", "Prompts, or requests for vectors or scores, by their end.", by_end)
         reasons = ("stop", "length")
         by_reason = [({**label, "reason": each}, held.stats.answers[each]) for label, held in known for each in reasons]
-        yield _family("answers_total", "counter", "Answers that came to their end, by finish_reason.", by_reason)
+        yield _family("answers_total", "counter", "Answers that ended, by finish_reason.", by_reason)
         for name, kind, text, read in _VALUES:
             yield _family(name, kind, text, [(label, read(held)) for label, held in known])
         for name, text, histogram in _HISTOGRAMS:
@@ -108,9 +108,9 @@ _VALUES: tuple[tuple[str, str, str, Callable[[HeldModel], float]], ...] = (
         lambda held: held.stats.cached_tokens,
     ),
     ("completion_tokens_total", "counter", "Tokens of answers.", lambda held: held.stats.completion_tokens),
-    ("drafted_tokens_total", "counter", "Guessed tokens that were checked.", lambda held: held.stats.drafted),
-    ("accepted_tokens_total", "counter", "Guessed tokens that were right.", lambda held: held.stats.accepted),
-    ("preemptions_total", "counter", "Answers set back for want of KV memory.", lambda held: held.stats.preemptions),
+    ("drafted_tokens_total", "counter", "Drafted tokens that were checked.", lambda held: held.stats.drafted),
+    ("accepted_tokens_total", "counter", "Drafted tokens that were accepted.", lambda held: held.stats.accepted),
+    ("preemptions_total", "counter", "Answers preempted for lack of KV memory.", lambda held: held.stats.preemptions),
     ("texts_total", "counter", "Texts turned into vectors, and documents scored.", lambda held: held.stats.texts),
     (
         "jobs_waiting",
@@ -121,13 +121,13 @@ _VALUES: tuple[tuple[str, str, str, Callable[[HeldModel], float]], ...] = (
     (
         "answers_running",
         "gauge",
-        "Answers, or requests for vectors or scores, worked on.",
+        "Answers, or requests for vectors or scores, in work.",
         _of_scheduler(lambda scheduler: scheduler.running),
     ),
     (
         "kv_blocks_in_use",
         "gauge",
-        "Blocks of the KV cache that are taken.",
+        "Blocks of the KV cache that are in use.",
         _of_scheduler(lambda scheduler: scheduler.kv_blocks_in_use),
     ),
     (
@@ -146,7 +146,7 @@ _VALUES: tuple[tuple[str, str, str, Callable[[HeldModel], float]], ...] = (
     (
         "kv_usage_ratio",
         "gauge",
-        "Share of the KV cache's blocks that are taken, kept prefixes included.",
+        "Share of the KV cache's blocks that are in use, including kept prefixes.",
         _of_scheduler(lambda scheduler: scheduler.kv_blocks_in_use / scheduler.kv_blocks),
     ),
 )
@@ -161,13 +161,13 @@ _HISTOGRAMS: tuple[tuple[str, str, Callable[[Stats], Histogram]], ...] = (
     ),
     (
         "token_seconds",
-        "For each token of an answer after its first, the mean of the answer.",
+        "Mean time of a token after the first, one value for each answer.",
         lambda stats: stats.token_seconds,
     ),
     ("job_seconds", "From the arrival of a prompt to the end of its answer.", lambda stats: stats.job_seconds),
     (
         "step_seconds",
-        "Between two tokens of a running answer; of a pass over texts.",
+        "Time between two tokens of a running answer, or of a pass over texts.",
         lambda stats: stats.step_seconds,
     ),
     ("request_prompt_tokens", "Tokens of a prompt that was answered.", lambda stats: stats.request_prompt_tokens),

@@ -40,12 +40,12 @@ async def one_model(http: HttpRequest) -> Response:
 
 
 def _adapter_card(http: HttpRequest, name: str, offer: Offer) -> dict[str, Any]:
-    """What is told of a model with an adapter."""
+    """The card of a model with an adapter."""
     return {**_card(http, offer), "id": name, "parent": offer.name}
 
 
 def _card(http: HttpRequest, offer: Offer) -> dict[str, Any]:
-    """What is told of a model that has been described."""
+    """The card of a model that has been described."""
     lender: Lender = http.app.state.lender
     about = offer.describe()
     return {

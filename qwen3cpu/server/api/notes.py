@@ -1,6 +1,6 @@
-"""What is known of a request for answers, vectors or scores when it is over, for whoever traces it.
+"""Notes about a request for answers, vectors or scores, from which tracing makes its span.
 
-Endpoints note it as they come to know it. Where nobody traces, there are no notes, and nothing is done.
+Endpoints fill them in. Without tracing there are no notes.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ OPTIONS = (
     "dimensions",
     "encoding_format",
 )
-"""Fields of bodies that are noted; none of them holds what users write."""
+"""Fields of bodies that are noted. None of them holds text of users."""
 
 _KEY = "qwen3cpu.notes"
 
 
 class Notes:
-    """Of one request."""
+    """The notes of one request."""
 
     def __init__(self) -> None:
         self.options: dict[str, Any] = {}
-        """Fields of the body that were given, those of OPTIONS."""
+        """Those fields of OPTIONS that the body has."""
         self.model: str | None = None
-        """That answers."""
+        """The model that answers."""
         self.response_id: str | None = None
         self.answers: AnswersRecord | None = None
-        """Of a request for answers."""
+        """The record of a request for answers."""
         self.input_tokens: int | None = None
-        """Of a request for vectors or scores."""
+        """Tokens of a request for vectors or scores."""
         self.error: str | None = None
-        """What went wrong, in a word."""
+        """The name of the error that ended the request."""
 
 
 def begin_notes(scope: Scope) -> Notes:
-    """Let the endpoints note what they come to know of a request."""
+    """Make the notes of a request, for the endpoints to fill in."""
     notes: Notes = scope.setdefault(_KEY, Notes())
     return notes
 
 
 def notes_of(scope: Scope) -> Notes:
-    """Those of a request; where nobody traces, some that nobody reads."""
+    """The notes of a request; without tracing, new ones that are never read."""
     notes: Notes | None = scope.get(_KEY)
     return Notes() if notes is None else notes
 
 
 def note_body(scope: Scope, body: object, model: str) -> None:
-    """Note what a request asks for, and the model that it is for."""
+    """Note the options of a request, and its model."""
     notes: Notes | None = scope.get(_KEY)
     if notes is not None:
         given = ((name, getattr(body, name, None)) for name in OPTIONS)

@@ -1,4 +1,4 @@
-"""How every endpoint for answers ends: it sends the reply, or a stream."""
+"""The end of every endpoint for answers: sends a whole reply, or a stream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qwen3cpu.server.models.lender import Lender
 from qwen3cpu.server.scheduling.service import Answers
 
 LONGEST_HEADER = 2048
-"""Characters of a header that lists places in a schema."""
+"""The largest length of a header that lists places in a schema."""
 
 
 class Reply(Protocol):
@@ -26,20 +26,20 @@ class Reply(Protocol):
 
     @property
     def id(self) -> str | None:
-        """Of the response; None: it has none."""
+        """The id of the response; None if the API has none."""
 
     def events(self) -> AsyncGenerator[bytes, None]:
-        """As a stream, each item a whole event or line."""
+        """The reply as a stream, whose items are whole events or lines."""
 
     async def whole(self) -> dict[str, Any]:
-        """All of it."""
+        """The whole reply."""
 
 
 def unenforced_header(request: Request) -> dict[str, str]:
-    """The response header that names what a schema says and the grammar does not enforce; {} if that is nothing."""
+    """The response header that names the parts of a schema that the grammar does not enforce; {} if it enforces all."""
     if request.grammar is None or not request.grammar.unenforced:
         return {}
-    # A name may hold half a surrogate pair, which UTF-8 has no bytes for.
+    # A name may hold a lone surrogate, which has no UTF-8 form.
     names = ", ".join(quote(name, "/:$~", errors="replace") or "/" for name in request.grammar.unenforced)
     return {"x-schema-unenforced": names if len(names) <= LONGEST_HEADER else f"{names[:LONGEST_HEADER]}..."}
 
@@ -51,11 +51,11 @@ async def respond(
 
     Args:
         http: the request.
-        reply: what is sent.
-        answers: what it is made of.
-        stream: whether it is sent as it comes.
-        lines: whether a stream is one of JSON lines; otherwise it is one of server-sent events.
-        ping: what a stream of events gets when nothing else comes.
+        reply: writes the reply.
+        answers: the answers of the reply.
+        stream: whether the reply is streamed.
+        lines: whether a stream has JSON lines; otherwise it has server-sent events.
+        ping: the event that a stream gets after a time without tokens.
     """
     lender: Lender = http.app.state.lender
     notes = notes_of(http.scope)

@@ -12,13 +12,13 @@ from starlette.requests import Request
 from qwen3cpu.server.api.errors import ApiError
 
 MOST_FIELDS = 1000
-"""Fields of a body."""
+"""The largest number of fields of a body."""
 FORM = "application/x-www-form-urlencoded"
 BROWSER_HEADERS = ("origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "cookie")
 DISCARD = 64 << 20
-"""Bytes of a body that is too large which are still read, so that its sender gets to see the answer."""
+"""Bytes of a body above the limit that are read and discarded, so that the client can read the response."""
 MOST_CONTAINERS = 200_000
-"""Lists and objects in a body. Two million of them would stop all threads for a second while they are made."""
+"""The largest number of lists and objects in a body. Making two million of them stops all threads for a second."""
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
@@ -43,11 +43,11 @@ async def read_body(request: Request, most: int) -> bytes:
 
 
 def _check_type(headers: Headers) -> None:
-    """Refuse what a web page may send without being allowed to: forms, plain text, and nothing."""
+    """Refuse content types that a web page may send to any server without CORS: forms, plain text, and none."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind.endswith(("/json", "+json")):
         return
-    # curl sends a form's type by default. Browsers tell of themselves in at least one of these headers.
+    # curl sends the type of forms by default. Browsers send at least one of these headers.
     browser = headers.get("user-agent", "").startswith("Mozilla/") or any(map(headers.get, BROWSER_HEADERS))
     if kind in ("", FORM) and not browser:
         return
@@ -60,7 +60,7 @@ def _check_type(headers: Headers) -> None:
 
 
 def parse_json(data: bytes) -> dict[str, Any]:
-    """The object in a body. ApiError for what is no JSON object, or has more containers than a reader can bear."""
+    """The object in a body. ApiError when it is not a JSON object, or has too many containers or fields."""
     if data.count(b"{") + data.count(b"[") > MOST_CONTAINERS:
         found = sum(data.count(b"{") + data.count(b"[") for data in _STRING.split(data))
         if found > MOST_CONTAINERS:

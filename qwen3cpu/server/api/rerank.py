@@ -23,7 +23,7 @@ from qwen3cpu.server.api.streams import while_connected
 from qwen3cpu.server.scheduling.service import Service
 
 PIECE = 256
-"""Documents whose scores are added up at once."""
+"""Documents whose scores are computed in one call of the workshop."""
 
 
 async def rerank(http: HttpRequest) -> Response:

@@ -84,18 +84,18 @@ class ResponsesReply:
 
     @property
     def id(self) -> str:
-        """Of the response."""
+        """The id of the response."""
         return str(self._response["id"])
 
     async def whole(self) -> dict[str, Any]:
-        """All of it."""
+        """The whole reply."""
         async for event in self._all_events():
             if event["type"] in ("response.completed", "response.incomplete"):
                 response: dict[str, Any] = event["response"]
         return response
 
     async def events(self) -> AsyncGenerator[bytes, None]:
-        """It as a stream."""
+        """The reply as server-sent events."""
         number = 0
         try:
             async for event in self._all_events():
@@ -120,10 +120,10 @@ class ResponsesReply:
 
     def _end(self, result: Result) -> Event:
         status = "incomplete" if result.finish_reason == "length" else "completed"
-        # OpenAI has no other reason for an answer without end.
+        # OpenAI's API has no other reason for an incomplete answer.
         details = {"reason": "max_output_tokens"}
         if result.stopped_by in ("loop", "schema"):
-            details["detail"] = result.stopped_by  # a field of ours: no limit of tokens ended it
+            details["detail"] = result.stopped_by  # not in OpenAI's API: no limit of tokens ended it
         counts = result.usage
         response = {
             **self._response,
@@ -143,7 +143,7 @@ class ResponsesReply:
 
 
 class _Items:
-    """The output items of one response, built from chunks, with the events that tell of them."""
+    """Builds the output items of one response from chunks, and makes their events."""
 
     def __init__(self) -> None:
         self.done: list[dict[str, Any]] = []
@@ -153,7 +153,7 @@ class _Items:
         self._text: list[str] = []
 
     def add(self, chunk: Chunk) -> Iterator[Event]:
-        """What a chunk brings."""
+        """The events of a chunk."""
         yield from self._more("reasoning", chunk.reasoning)
         yield from self._more("message", chunk.text)
         for call in chunk.tool_calls:
@@ -178,7 +178,7 @@ class _Items:
         self._kind = None
 
     def _more(self, kind: str, text: str) -> Iterator[Event]:
-        """Text of an item of some kind, which is begun if another one is open."""
+        """Add text to the open item of this kind. If another one is open, close it and begin a new one."""
         if not text:
             return
         if kind != self._kind:

@@ -1,4 +1,4 @@
-"""What a client of /v1/responses may send, and the messages and options that it stands for."""
+"""The body of /v1/responses, and its conversion to messages and options."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.scheduling.service import Service
 
 MOST_METADATA = 64
-"""Entries of `metadata`, which every event of a stream may repeat. OpenAI allows 16."""
+"""The largest number of entries of `metadata`, which every event of a stream may repeat. OpenAI allows 16."""
 TEXT_PARTS = ("input_text", "output_text", "text")
 
 
 class Reasoning(Part):
-    """`reasoning`. Summaries are not made: the reasoning itself is in the output."""
+    """`reasoning`. There are no summaries, because the reasoning itself is in the output."""
 
     effort: str | None = None
     summary: str | None = None
@@ -67,7 +67,7 @@ class ResponsesBody(Generation):
     chat_template_kwargs: dict[str, Any] | None = None
 
     def without_effect(self, context: int) -> Iterator[str]:
-        """Fields of OpenAI's that ask for what is not made here."""
+        """OpenAI's fields that ask for something that this server does not do."""
         if self.include:
             yield "include"
         if self.truncation == "auto":
@@ -88,7 +88,7 @@ class ResponsesBody(Generation):
 
 
 def responses_request(service: Service, body: ResponsesBody) -> Asked:
-    """The messages and the checked options of a request. To be called on a thread of the workshop."""
+    """The messages and the checked options of a request. Call it on a thread of the workshop."""
     messages = [{"role": "system", "content": body.instructions}] if body.instructions is not None else []
     messages += _messages(body.input)[0]
     check_counts(service, messages, body.tools)
@@ -98,7 +98,7 @@ def responses_request(service: Service, body: ResponsesBody) -> Asked:
 
 
 def message_places(body: ResponsesBody) -> list[str]:
-    """Where in the body each message of the request comes from. Nothing for a body that is refused anyway."""
+    """The place in the body of each message of the request; empty for a body that is refused."""
     try:
         places = _messages(body.input)[1]
     except ApiError:
@@ -133,7 +133,7 @@ def _schema(service: Service, text: Text | None) -> dict[str, Any] | None:
 
 
 def _messages(given: str | list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Messages for the items of `input`, and their places: reasoning and calls go into the assistant's message."""
+    """The messages of the items of `input`, and their places. Reasoning and calls go into the assistant's message."""
     if isinstance(given, str):
         return [{"role": "user", "content": given}], ["input"]
     messages: list[dict[str, Any]] = []
@@ -185,7 +185,7 @@ def _add(assistant: dict[str, Any], kind: object, item: Mapping[str, Any], where
 
 
 def _text(content: object, where: str, kinds: tuple[str, ...] = TEXT_PARTS) -> str:
-    """Text, or parts of text joined."""
+    """A text, or the joined parts of text."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):

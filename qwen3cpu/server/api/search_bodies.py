@@ -1,4 +1,4 @@
-"""What clients may send to the endpoints for vectors and scores."""
+"""The bodies of requests for vectors and scores."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from qwen3cpu.server.api.search_fields import translate_search
 
 
 class SearchBody(ForeignBody):
-    """What requests for vectors and scores have in common."""
+    """The fields that requests for vectors and scores share."""
 
     instruction: str | None = None
     truncate: bool = False
 
     @classmethod
     def translated(cls, given: Mapping[str, Any]) -> Translated:
-        """As for ForeignBody."""
+        """See ForeignBody."""
         return translate_search(given, frozenset(cls.model_fields))
 
 
@@ -36,7 +36,7 @@ class EmbeddingsBody(SearchBody):
     normalize: bool = True
 
     def texts(self, most: int) -> Sequence[str | list[Any]]:
-        """The texts, at most so many; a list is token ids, not checked yet. Raises ApiError."""
+        """The texts, at most `most`. A list holds token ids, which are not checked yet. Raises ApiError."""
         given = self.input
         if isinstance(given, str) or (isinstance(given, list) and given and isinstance(given[0], int)):
             return [given]
@@ -49,7 +49,7 @@ class EmbeddingsBody(SearchBody):
 
 
 class RerankBody(SearchBody):
-    """POST /v1/rerank, /v2/rerank and /rerank: `documents` as Cohere and Jina have them, or `texts` as TEI does."""
+    """POST /v1/rerank, /v2/rerank and /rerank: `documents` as in Cohere's and Jina's APIs, or `texts` as in TEI's."""
 
     query: str
     documents: list[Any] | None = None
@@ -65,7 +65,7 @@ class RerankBody(SearchBody):
         return "documents" if self.texts is None else "texts"
 
     def contents(self, most: int) -> list[str]:
-        """The documents, at most so many. ApiError for more, none, or one that is no text."""
+        """The documents, at most `most`. ApiError for more, for none, or for one that is not a text."""
         if self.documents is not None and self.texts is not None:
             raise ApiError(400, "texts: expected either documents or texts, found both", param="texts")
         given = _counted(self.documents if self.texts is None else self.texts, most, self.field)
@@ -78,7 +78,7 @@ class RerankBody(SearchBody):
         return found
 
     def without_effect(self, context: int) -> Iterator[str]:
-        """Fields of documents beside their texts."""
+        """The fields of documents besides their texts, which are ignored."""
         given = (self.documents if self.texts is None else self.texts) or ()
         objects = ((place, document) for place, document in enumerate(given) if isinstance(document, dict))
         names = (f"{self.field}[{place}].{name}" for place, document in objects for name in document if name != "text")

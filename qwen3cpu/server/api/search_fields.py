@@ -1,4 +1,4 @@
-"""Fields of other servers in requests for vectors and scores: taken under their names here, ignored, or refused.
+"""Fields of other servers in requests for vectors and scores: renamed, ignored, or refused.
 
 docs/serving.md shows the tables; a test compares both with OpenAI's client.
 """
@@ -25,14 +25,14 @@ RENAMED = {
     "top_k": "top_n",
     "return_text": "return_documents",
 }
-"""Other names of fields."""
+"""Name of a field in other servers -> its name here."""
 KINDS = {
     "query": ("query", "search_query", "retrieval.query"),
     "document": ("document", "search_document", "retrieval.passage", "passage"),
 }
-"""Kind of text -> what it is called in `kind` and the fields that stand for it."""
+"""Kind of text -> the words for it in `kind` and in the fields that mean the same."""
 TRUNCATE = {"END": True, "RIGHT": True, "NONE": False}
-"""Words in place of true and false in `truncate`."""
+"""Words that `truncate` may have instead of true and false."""
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "add_special_tokens": (True,),
     "truncation_direction": ("right", "Right"),
@@ -50,7 +50,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "rank_fields": (["text"],),
     "priority": (0,),
 }
-"""Values that ask for what is done anyway. Other values of these fields are refused where REFUSED has them."""
+"""Values that ask for the default behaviour. Other values are refused for the fields in REFUSED, else ignored."""
 REFUSED = {
     "messages": "input",
     "images": "texts",
@@ -70,7 +70,7 @@ REFUSED = {
     "softmax": "raw_scores",
     "rank_fields": "documents that are texts",
 }
-"""Fields that would change what comes back, and what is expected in their place."""
+"""Fields that would change the result -> what the error message expects instead."""
 
 
 def translate_search(given: Mapping[str, Any], known: frozenset[str]) -> Translated:

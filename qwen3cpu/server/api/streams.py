@@ -1,4 +1,4 @@
-"""Server-sent events, and waiting for something as long as the client does."""
+"""Streamed responses, and work that ends when the client disconnects."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ class PieceStream(Response):
     """Sends what a generator yields, piece by piece, as fast as the client reads.
 
     Args:
-        pieces: closed when it is exhausted or the client has gone. TimeLimitError cuts the reply off.
+        pieces: the parts of the body. It is closed at its end or when the client has gone. A TimeLimitError from it
+            cuts the reply off.
         close: called at the end, whatever the reason.
-        media_type: of the whole.
+        media_type: the media type of the response.
         keep_alive: seconds of silence after which `ping` is sent; None: never.
         ping: an event, or a comment of server-sent events.
-        headers: of the response.
+        headers: the headers of the response.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class PieceStream(Response):
                     await send(_body(self._ping))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except (OSError, TimeLimitError):
-            pass  # the client has gone while something was sent, or reads too slowly
+            pass  # the client has gone during a send, or reads too slowly
         finally:
             self._close()
             gone.cancel()
@@ -80,7 +81,7 @@ class EventStream(PieceStream):
     """Sends server-sent events.
 
     Args:
-        events: each a whole event; closed when it is exhausted or the client has gone.
+        events: whole events. It is closed at its end or when the client has gone.
         keep_alive: seconds of silence after which `ping` is sent.
         close: called at the end, whatever the reason.
         ping: an event, or a comment.
@@ -98,7 +99,7 @@ class EventStream(PieceStream):
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled, with ClientGoneError, when the client goes away."""
+    """Return the result of `work`. If the client disconnects, cancel it and raise ClientGoneError."""
     task = asyncio.create_task(work)
     gone = asyncio.create_task(_disconnect(receive))
     try:
@@ -109,7 +110,7 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     finally:
         gone.cancel()
         task.cancel()
-        # An error holds this frame. Held in turn, it would stay until Python looks for cycles, and the request with it.
+        # An error holds this frame. If the frame held the error too, both would stay until Python's garbage collection.
         del task, gone, work
 
 

@@ -18,7 +18,7 @@ from qwen3cpu.server.scheduling.service import Service
 
 
 class TokenizeBody(TemplateOptions):
-    """POST /tokenize: `prompt` as it is, or `messages` through the chat template."""
+    """POST /tokenize: a plain `prompt`, or `messages` with the chat template."""
 
     prompt: str | None = None
     messages: Items[dict[str, Any]] | None = None

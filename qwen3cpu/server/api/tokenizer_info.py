@@ -1,4 +1,4 @@
-"""GET /tokenizer_info: what an evaluation harness asks before it uses /tokenize. `?model=` names one of several."""
+"""GET /tokenizer_info: facts that evaluation harnesses need before they use /tokenize. `?model=` names a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qwen3cpu.server.models.lender import Lender
 
 
 async def tokenizer_info(http: HttpRequest) -> Response:
-    """GET /tokenizer_info: what an evaluation harness asks before it uses /tokenize."""
+    """GET /tokenizer_info."""
     lender: Lender = http.app.state.lender
     arrival = Arrival(http)
     offer, _ = await arrival.work(partial(lender.catalog.find_adapted, http.query_params.get("model")))

@@ -1,4 +1,4 @@
-"""How every endpoint for vectors answers: texts go to the scheduler, vectors come back whole or in pieces."""
+"""Serves requests for vectors: passes texts to the scheduler, and sends the vectors at once or in pieces."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from qwen3cpu.server.scheduling.service import Service
 from qwen3cpu.server.scheduling.text_states import TextStates
 
 PIECE = 64
-"""Vectors that are written at once."""
+"""Vectors in one piece of a reply."""
 
 B = TypeVar("B", bound=EmbeddingsBody)
 
 
 class ReplyForm(Protocol):
-    """How an API writes vectors."""
+    """The form of vectors in an API."""
 
     @property
     def head(self) -> bytes:
-        """What comes before the first entry."""
+        """The bytes before the first entry."""
         ...
 
     def item(self, place: int, vector: NDArray[Any]) -> object:
         """The entry of a vector, ready for JSON."""
 
     def tail(self, tokens: int) -> bytes:
-        """What comes after the last entry; `tokens` are those of all texts."""
+        """The bytes after the last entry. tokens: the tokens of all texts."""
 
 
 async def send_vectors(
@@ -53,8 +53,8 @@ async def send_vectors(
 
     Args:
         http: the request.
-        kind: of its body.
-        make_form: makes the form of the reply to a body.
+        kind: the class of its body.
+        make_form: makes the form of the reply.
     """
     arrival = Arrival(http)
     await arrival.read()
@@ -108,7 +108,7 @@ class VectorsReply:
         self._tokens = tokens
 
     async def pieces(self, states: TextStates) -> AsyncGenerator[bytes, None]:
-        """The JSON in pieces. TimeLimitError when a client reads it so slowly that the request's time is over."""
+        """The JSON in pieces. TimeLimitError when the client reads so slowly that the request's time is over."""
         yield self._reply_form.head
         for start in range(0, len(self._states), PIECE):
             if perf_counter() > states.deadline:
@@ -118,7 +118,7 @@ class VectorsReply:
         yield self._reply_form.tail(self._tokens)
 
     def whole(self) -> bytes:
-        """The JSON at once, which takes a while for many vectors."""
+        """The whole JSON. It takes a while for many vectors."""
         vectors = b",".join(self._vectors(start) for start in range(0, len(self._states), PIECE))
         return self._reply_form.head + vectors + self._reply_form.tail(self._tokens)
 

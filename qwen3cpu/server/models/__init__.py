@@ -1,1 +1,1 @@
-"""The models of a server: which ones it offers, and which of them are in memory for whom."""
+"""The models of a server: which ones it offers, which of them are in memory, and which requests use them."""

@@ -1,4 +1,4 @@
-"""Adapters that clients load: only from one folder, whatever path they name."""
+"""Finds adapters that clients load. Only one folder is allowed, whatever path they name."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ def path_inside(folder: Path, asked: str) -> Path:
     """The path of an adapter that a client asks for.
 
     Args:
-        folder: of adapters.
-        asked: relative to the folder, or absolute.
+        folder: the folder of adapters.
+        asked: a path, relative to the folder or absolute.
 
     Raises:
-        ArgumentError: it, or a file in it, lies elsewhere: by its name, or by way of a link. Or there is no such path.
+        ArgumentError: the path does not exist, or it or a file in it is outside the folder, by its name or by a link.
     """
     try:
         root = folder.resolve(strict=True)

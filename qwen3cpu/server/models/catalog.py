@@ -1,4 +1,4 @@
-"""The list of models that a server offers. The files in a folder may come and go meanwhile."""
+"""The list of models that a server offers. Files may be added to a folder and removed while the server runs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ DEFAULT_TAG = ":latest"
 
 
 class Catalog:
-    """Offers by name. Its methods read files: call them on a thread of the workshop. Any thread may.
+    """Finds offers by name. Any thread may call its methods; they read files, so call them on the workshop's threads.
 
     Args:
-        offers: in their order; the first ones that can do a job do it for requests that name no model.
-        folder: whose models are offered after these.
+        offers: the models in order. The first one that was made for a task gets the requests that name no model.
+        folder: its models are offered after these.
         options: how models of the folder are loaded.
 
     Raises:
@@ -48,11 +48,11 @@ class Catalog:
 
     @property
     def only_one(self) -> bool:
-        """Whether there is one model and never another."""
+        """Whether there is one model and there can never be another."""
         return self.folder is None and len(self._own) == 1
 
     def offers(self) -> list[Offer]:
-        """All, as they are now."""
+        """All offers; the folder is read again."""
         if self.folder is not None:
             with self._lock:
                 try:
@@ -63,15 +63,15 @@ class Catalog:
         return self._known()
 
     def readable(self) -> list[Offer]:
-        """Those that can be described."""
+        """The offers that can be described."""
         return [offer for offer in self.offers() if task_of(offer) is not None]
 
     def find(self, name: str | None, task: Task | None = None) -> Offer:
         """The model that a request asks for.
 
         Args:
-            name: in the request; None: there is none.
-            task: what the model has to do; without a name the first that can do it is taken, or else the first.
+            name: the name in the request; None: it has none.
+            task: what the model must do. Without a name, the first model for the task is taken, or else the first.
 
         Raises:
             UnknownModelError: there is no such model.
@@ -92,10 +92,10 @@ class Catalog:
         return offer
 
     def find_adapted(self, name: str | None, task: Task | None = None) -> tuple[Offer, str | None]:
-        """The model that a request asks for, and its adapter, None where the name is the model's own.
+        """The model that a request asks for, and its adapter, None if the name is the model's own.
 
         Args:
-            name: in the request: a model's, an adapter's, or both as "model:adapter"; None: there is none.
+            name: the name in the request: a model's, an adapter's, or both as "model:adapter"; None: it has none.
             task: as for `find`.
 
         Raises:
@@ -111,8 +111,8 @@ class Catalog:
             raise UnknownModelError(unknown.name, [*unknown.known, *self.short_names()]) from None
 
     def adapted(self) -> dict[str, tuple[Offer, str]]:
-        """The model and the adapter of each name that stands for both. Where two models have an adapter of one name, it
-        is that of the first one.
+        """Name -> the model and the adapter that it stands for. If two models have adapters of the same name, it means
+        the first model's.
         """
         found: dict[str, tuple[Offer, str]] = {}
         for offer in self._known():
@@ -122,7 +122,7 @@ class Catalog:
         return found
 
     def short_names(self) -> dict[str, tuple[Offer, str]]:
-        """One name for each adapter: its own, or where another has that, the long one."""
+        """One name for each adapter: its own, or "model:adapter" if that is taken."""
         adapted = self.adapted()
         names = {}
         for offer in self._known():
@@ -132,7 +132,7 @@ class Catalog:
         return names
 
     def find_base(self, name: str) -> tuple[Offer, str]:
-        """The model that gets a new adapter, and the adapter's own name. name: of the adapter, or "model:adapter".
+        """The model that gets a new adapter, and the adapter's own name. name: the adapter's name, or "model:adapter".
 
         Raises:
             UnknownModelError: there is no such model. ArgumentError: a model has the name.
@@ -164,5 +164,5 @@ def _named(offers: Sequence[Offer], name: str) -> Offer | None:
 
 
 def as_released(name: str) -> str:
-    """The hub id of a released model, which has many spellings; other names without the tag."""
+    """The hub id of a released model, whose name has many spellings; any other name without the tag."""
     return canonical(bare(name))

@@ -1,4 +1,4 @@
-"""What may be wrong with the model that a request names."""
+"""Errors about the model that a request names."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _MOST_NAMED = 10
 
 
 class UnknownModelError(Qwen3CpuError):
-    """A request names none of the models that are here.
+    """A request names a model that the server does not have.
 
     Args:
-        name: in the request.
-        known: names of the models that are here.
+        name: the name in the request.
+        known: the names of the server's models.
     """
 
     def __init__(self, name: str, known: Sequence[str]) -> None:

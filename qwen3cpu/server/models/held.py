@@ -1,4 +1,4 @@
-"""A model of the server as it is now: whether it is in memory, who uses it, and until when it stays."""
+"""The state of a model of the server: whether it is in memory, how many requests use it, and until when it stays."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ class HeldModel:
     """The state of one model. The lender changes it, on the event loop.
 
     Args:
-        offer: what is loaded.
-        keep: seconds that it stays unused; None: for ever.
+        offer: the model.
+        keep: seconds that it stays in memory unused; None: for ever.
     """
 
     def __init__(self, offer: Offer, keep: float | None) -> None:
         self.offer = offer
         self.state: State = "absent"
         self.service: Service | None = None
-        """There while it is loaded."""
+        """The running model; None while it is not loaded."""
         self.bytes = 0
-        """That it counts for, from the beginning of its loading until it is gone."""
+        """Bytes that it counts for, from the start of its loading until it has left memory."""
         self.keep = keep
         self.users = 0
-        """Requests that it is lent to."""
+        """The number of requests that it is lent to."""
         self.preparing = 0
-        """Requests for it that have arrived and are not with its scheduler yet."""
+        """The number of requests for it that have arrived and are not with its scheduler yet."""
         self.last_used = 0.0
-        """When the last request got it or gave it back, on the lender's clock."""
+        """Time when the last request got it or gave it back, on the lender's clock."""
         self.wanted_out = False
-        """Whether it has to go for another model: nobody gets it any more who asks later than those."""
+        """Whether it must leave memory for a request in the line. Requests behind that one do not get it."""
         self.stats = Stats()
-        """Counters, also of earlier times in memory."""
+        """Counters, including earlier times in memory."""
 
     @property
     def idle(self) -> bool:
-        """Whether it is loaded and nobody uses it."""
+        """Whether it is loaded and no request uses it."""
         return self.state == "loaded" and not self.users
 
     @property
@@ -51,15 +51,15 @@ class HeldModel:
 
     @property
     def broken(self) -> bool:
-        """Whether it has failed and can be loaded anew."""
+        """Whether its thread has failed and it can be loaded again."""
         return self.offer.reloads and self.dead
 
     def expires(self) -> float | None:
-        """When it leaves memory if nobody asks for it; None: it stays."""
+        """The time when it leaves memory if no request asks for it; None: it stays."""
         return None if self.keep is None or not self.offer.reloads else self.last_used + self.keep
 
     def size(self) -> int:
-        """Bytes of its weights and adapters and of its draft model, and of what these hold now; 0: it is not loaded."""
+        """Bytes that it and its draft model use: weights, adapters, KV caches, workspaces; 0 if it is not loaded."""
         if self.service is None:
             return 0
         model = self.service.model

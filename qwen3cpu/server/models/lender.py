@@ -1,12 +1,12 @@
 """Lends the models of a server to requests, loads them on demand, and takes them out of memory again.
 
-Everything here runs on the event loop; loading and unloading run on threads of their own. A request that has a model
-keeps it until its response has been sent, and no model leaves memory before all have given it back.
+Everything here runs on the event loop, except for loading and unloading, which have their own threads. A request keeps
+its model until its response has been sent, and a model leaves memory only after all requests have given it back.
 
-Requests wait in one line, first come, first served. When the model of the first one does not fit, those that have not
-been used for the longest time have to go: their users finish, and whoever asks for them from now on waits behind. A
-model that has been loaded is lent to everyone in the line who wants it. So each load serves at least one request, and
-none is overtaken for ever.
+Requests wait in one line, first come, first served. When the model of the first one does not fit, the models that were
+least recently used must leave memory: their requests finish, and later requests for them wait in the line. A loaded
+model is lent to every request in the line that wants it. So each load serves at least one request, and no request waits
+for ever.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from qwen3cpu.system.allocator import return_free_pages
 logger = logging.getLogger(__name__)
 
 KEEP_SECONDS = 300.0
-"""That a model stays unused, where there are several and nothing else is said; as with Ollama."""
+"""Seconds that an unused model stays in memory by default if there are several. Ollama has the same default."""
 
 
 class _Waiter:
@@ -49,13 +49,13 @@ class _Waiter:
 
 
 class Lender:
-    """The models of a server.
+    """Lends the models of a server to requests.
 
     Args:
-        catalog: what there is.
-        settings: of the server.
-        loaded: models that are in memory already, by name; they are taken out of it.
-        clock: seconds.
+        catalog: the models.
+        settings: the settings of the server.
+        loaded: models that are in memory already, by name; they are removed from this dict.
+        clock: returns seconds.
 
     Raises:
         ArgumentError: the settings do not fit a loaded model.
@@ -75,7 +75,7 @@ class Lender:
         """Threads for work on requests."""
         self._places = Places(settings.queue + settings.parallel)
         self.at_stop: list[Callable[[], None]] = []
-        """Called when requests are refused from now on."""
+        """Functions that `stop` calls."""
         self._clock = clock
         self._turns = Turns()
         self._held: dict[str, HeldModel] = {}
@@ -89,16 +89,16 @@ class Lender:
                 held.bytes = model_bytes(offer.describe(), settings)
                 self._put_in(held, self._make_service(held, loaded.pop(offer.name)))
 
-    # What there is
+    # The state
 
     @property
     def keeps(self) -> bool:
-        """Whether every model stays in memory, whatever a request says: there is but one."""
+        """Whether there is only one model, which stays in memory whatever a request says."""
         return self.settings.model_keep_alive is None and self.catalog.only_one
 
     @property
     def single(self) -> HeldModel | None:
-        """The model of a server that has one only, if it is in memory."""
+        """The model of a server that has only one, if it is in memory and works."""
         if not self.catalog.only_one:
             return None
         return next((held for held in self.loaded() if not held.broken), None)
@@ -115,19 +115,19 @@ class Lender:
 
     @property
     def left(self) -> int:
-        """Requests under way."""
+        """The number of requests that have not ended."""
         services = [held.service for held in self.known() if held.service is not None]
         under_way = sum(service.scheduler.running + service.scheduler.queued for service in services)
         return under_way + self.preparing
 
     @property
     def preparing(self) -> int:
-        """Requests for answers that have arrived and are not with a scheduler yet."""
+        """The number of requests that have arrived and are not with a scheduler yet."""
         return self._places.unsorted + sum(held.preparing for held in self.known())
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for a model."""
+        """The number of requests that wait for a model."""
         return len(self._line)
 
     @property
@@ -140,7 +140,7 @@ class Lender:
         return offer.name in self._held and self._held[offer.name].state == "loaded"
 
     def known(self) -> list[HeldModel]:
-        """The models that are, or have been, in memory."""
+        """The models that are or were in memory, or are wanted."""
         return list(self._held.values())
 
     def loaded(self) -> list[HeldModel]:
@@ -150,22 +150,22 @@ class Lender:
     # For requests
 
     def place(self) -> AbstractContextManager[Place]:
-        """Count a request that is being prepared. QueueFullError, ShuttingDownError: it has no chance."""
+        """Count a request while it is prepared. Raises QueueFullError, ShuttingDownError if it cannot be served."""
         if self._stopping:
             raise ShuttingDownError("the server is shutting down")
         return self._places.place(self.single)
 
     async def borrow(self, offer: Offer, loans: Loans) -> HeldModel:
-        """A model, as soon as it is in memory. It stays there until `loans` give it back.
+        """Wait until a model is in memory, and return it. It stays there until `loans` give it back.
 
         Raises:
-            ShuttingDownError: the server ends. ModelTooLargeError: there is no room for it. Qwen3CpuError: as of
+            ShuttingDownError: the server stops. ModelTooLargeError: the memory limit is too small. Qwen3CpuError: see
             `qwen3cpu.load`.
         """
         if self._stopping:
             raise ShuttingDownError("the server is shutting down")
         if self._hold(offer).state == "absent":
-            # Reads the model's files, the first time.
+            # The first call reads the model's files.
             await self.workshop.run("short", partial(check_fits, offer, self.settings))
         held = self._hold(offer)
         waiter = _Waiter(held, loans)
@@ -179,7 +179,7 @@ class Lender:
                 self._arrange()
 
     def keep(self, offer: Offer, seconds: float) -> None:
-        """Let a model stay so long after its last use from now on; less than 0: for ever."""
+        """Set how many seconds a model stays in memory after its last use; less than 0: for ever."""
         held = self._hold(offer)
         held.keep = None if seconds < 0 else seconds
         self.tick()
@@ -191,7 +191,7 @@ class Lender:
             raise ModelInUseError(f"the model {offer.name!r} is in use")
 
     async def give_up(self, offer: Offer) -> None:
-        """Take a model out of memory as soon as nobody uses it, and wait until it is out if nobody does."""
+        """Unload a model as soon as no request uses it. If none uses it, wait until it is unloaded."""
         held = self._held.get(offer.name)
         if held is None:
             return
@@ -206,13 +206,13 @@ class Lender:
     # For the server
 
     def open(self) -> None:
-        """Begin; to be called on the event loop that the endpoints run on."""
+        """Start the loaded models. Call it on the event loop that the endpoints run on."""
         for held in self.loaded():
             assert held.service is not None
             held.service.open()
 
     def tick(self) -> None:
-        """Let go what nobody has used for its time."""
+        """Unload the models whose time without use is over."""
         now = self._clock()
         for held in self.loaded():
             expires = held.expires()
@@ -220,14 +220,14 @@ class Lender:
                 self._unload(held)
 
     def seconds_left(self, held: HeldModel) -> float | None:
-        """Until a model leaves memory, if nobody asks for it; None: it stays."""
+        """Seconds until a model leaves memory if no request asks for it; None: it stays."""
         expires = held.expires()
         if expires is None:
             return None
         return (held.keep or 0.0) if held.users else max(0.0, expires - self._clock())
 
     def stop(self, grace: float = 0.0) -> None:
-        """Refuse new requests. Those that have a model may go on for `grace` seconds."""
+        """Refuse new requests. Requests that have a model may continue for `grace` seconds."""
         self._stopping = True
         for stop in self.at_stop:
             stop()
@@ -239,7 +239,7 @@ class Lender:
             _refuse(waiter, ShuttingDownError("the server is shutting down"))
 
     async def close(self) -> None:
-        """End everything, and wait for the schedulers."""
+        """Stop, and wait until the schedulers have ended."""
         if not self._stopping:
             self.stop()
         await asyncio.gather(*(asyncio.to_thread(held.service.close) for held in self.loaded() if held.service))
@@ -275,17 +275,17 @@ class Lender:
         held.last_used = self._clock()
 
     def _arrange(self) -> None:
-        """Lend what is there to those in the line, and make room for the first one whose model is not."""
+        """Lend loaded models to the requests in the line, and make room for the first model that is not loaded."""
         for held in self.known():
             held.wanted_out = False
         full = self._stopping
         for waiter in list(self._line):
             held = waiter.held
             if waiter not in self._line:
-                continue  # its model could not be had
+                continue  # loading its model has failed
             if held.state == "loaded" and held.broken:
                 if held.idle:
-                    self._unload(held)  # and load it anew
+                    self._unload(held)  # it is loaded again afterwards
             elif held.state == "loaded" and not held.wanted_out:
                 self._lend(waiter)
             elif held.state == "absent" and not full:
@@ -308,9 +308,9 @@ class Lender:
         self._arrange()
 
     def _find_room(self, held: HeldModel) -> bool:
-        """Begin to load a model if there is room; else mark those that have to go for it."""
+        """Start to load a model if there is room; otherwise mark the models that must leave memory for it."""
         try:
-            needed = model_bytes(held.offer.describe(), self.settings)  # it has been read
+            needed = model_bytes(held.offer.describe(), self.settings)  # does not read files: `borrow` has called it
         except Exception as error:
             self._fail(held, error)
             return True
@@ -353,7 +353,7 @@ class Lender:
         self._arrange()
 
     def _fail(self, held: HeldModel, error: Exception) -> None:
-        """Tell all who wait for a model that it cannot be had."""
+        """Raise an error in all requests that wait for a model."""
         for waiter in [waiter for waiter in self._line if waiter.held is held]:
             self._line.remove(waiter)
             _refuse(waiter, error)
@@ -382,7 +382,7 @@ class Lender:
 
 
 def _close_service(services: list[Service]) -> None:
-    """End a service and give its memory back."""
+    """End a service and return its memory to the system."""
     services.pop().close()
     return_free_pages()
 

@@ -10,12 +10,12 @@ _KEY = "qwen3cpu.loans"
 
 
 class Loans:
-    """What one request has borrowed."""
+    """The models that one request has borrowed."""
 
     def __init__(self) -> None:
         self._returns: list[Callable[[], None]] = []
         self.over = False
-        """Whether the request is over: it takes nothing any more."""
+        """Whether the request is over, so that it must not get another model."""
 
     def add(self, give_back: Callable[[], None]) -> None:
         """Note what to do at the end."""
@@ -29,10 +29,10 @@ class Loans:
 
 
 class LoansEnd:
-    """An ASGI application around another: gives back what a request has borrowed, however it ends.
+    """ASGI middleware that gives back the models that a request has borrowed, however it ends.
 
     Args:
-        app: the other.
+        app: the application inside.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -48,6 +48,6 @@ class LoansEnd:
 
 
 def loans_of(scope: Scope) -> Loans:
-    """Those of a request."""
+    """The loans of a request."""
     found: Loans = scope[_KEY]
     return found

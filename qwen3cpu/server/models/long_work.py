@@ -1,4 +1,4 @@
-"""Work of seconds or minutes, such as loading a model, on a thread of its own."""
+"""Runs work of seconds or minutes, such as loading a model, on its own thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 async def in_thread(work: Callable[[], T], name: str) -> T:
-    """The result of work on a daemon thread: the process does not wait for it at its end."""
+    """Run work on a daemon thread, for which the process does not wait at its end, and return the result."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 

@@ -1,4 +1,4 @@
-"""What the models of a server may take: the bytes of each, and the limit of all."""
+"""The memory of a server's models: the bytes of each, and the limit of all."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from qwen3cpu.server.settings import Settings
 
 
 def kv_bytes(about: Description, settings: Settings) -> int | None:
-    """Memory of a model's KV cache. None: half of what is free, for a model that shares no limit with others."""
+    """Bytes of a model's KV cache. None: half of the free memory, if there is no limit for all models."""
     if settings.kv_bytes is None and settings.memory is not None:
         return about.context_kv_bytes
     return settings.kv_bytes
 
 
 def model_bytes(about: Description, settings: Settings) -> int:
-    """What a model counts for: weights, the memory of its KV cache, the workspace of a pass, and its draft model."""
+    """The bytes that a model counts for: weights, KV cache, workspace of a pass, and draft model."""
     return about.weight_bytes + about.workspace_bytes + (kv_bytes(about, settings) or 0) + about.draft_bytes
 
 
 def check_fits(offer: Offer, settings: Settings) -> None:
-    """Raise ModelTooLargeError for a model that the limit has no room for, not even alone. Reads its files."""
+    """Raise ModelTooLargeError for a model that exceeds the limit even alone. Reads its files."""
     about = offer.describe()
     needed, drafts = model_bytes(about, settings), f", {about.draft_bytes} of them for its draft" if about.draft else ""
     if settings.memory is not None and needed > settings.memory:

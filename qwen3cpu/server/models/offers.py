@@ -1,4 +1,4 @@
-"""What a server offers: models by name, described and loaded when somebody asks."""
+"""The models that a server offers. They are described and loaded on demand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from qwen3cpu.system.thread_count import resolve_threads
 logger = logging.getLogger(__name__)
 
 OWNER_SEPARATOR = "--"
-"""Stands in the name of a folder for the slash of a hub id, which has no two hyphens side by side."""
+"""Replaces the slash of a hub id in the name of a folder. A hub id never contains two hyphens in a row."""
 
 
 @dataclass(frozen=True)
@@ -42,40 +42,40 @@ class LoadOptions:
     task: Task | None = None
     adapters: Mapping[str, str] = field(default_factory=dict)
     drafts: Mapping[str, str] = field(default_factory=dict)
-    """Name of a model here -> the model that drafts its answers."""
+    """Name of an offered model -> its draft model."""
     drafts_from: Mapping[str, str] = field(default_factory=dict)
-    """Name of a model here -> the file of texts that its answers are drafted from."""
+    """Name of an offered model -> the file of texts from which its tokens are drafted."""
 
 
 class Offer(Protocol):
     """A model that is offered."""
 
     name: str
-    """Under which clients ask for it."""
+    """The name for clients."""
     adapters: dict[str, str]
     """Name -> path of the adapters that it has, or gets when it is loaded."""
 
     @property
     def path(self) -> Path | None:
-        """Where it lies in the folder of models; None: elsewhere."""
+        """Its path in the folder of models; None: it is not in that folder."""
 
     @property
     def reloads(self) -> bool:
-        """Whether it can be loaded again after it was given up."""
+        """Whether it can be loaded again after it has left memory."""
 
     def describe(self) -> Description:
-        """What it is. The first time files are read. Raises Qwen3CpuError when they are damaged or missing."""
+        """Describe it. The first call reads its files. Raises Qwen3CpuError when they are damaged or missing."""
 
     def load(self) -> Model:
-        """The model, which may take minutes. Raises Qwen3CpuError."""
+        """Load the model, which may take minutes. Raises Qwen3CpuError."""
 
 
 class GivenModel:
-    """A model that was loaded before the server was made, and stays.
+    """A model that was loaded before the server was made, and stays in memory.
 
     Args:
-        name: for clients.
-        model: loaded.
+        name: the name for clients.
+        model: the loaded model.
     """
 
     path = None
@@ -100,7 +100,7 @@ class StoredModel:
     """A model that is loaded from its files.
 
     Args:
-        name: for clients.
+        name: the name for clients.
         source: as for `qwen3cpu.load`.
         options: how it is loaded.
         path: see Offer.
@@ -168,7 +168,7 @@ class StoredModel:
 
 
 def described(model: ClosableModel) -> Description:
-    """What a loaded model is."""
+    """The description of a loaded model."""
     tokenizer, small = model.answerer.surroundings.tokenizer, model.draft_model
     return Description(
         config=model.config,
@@ -191,9 +191,9 @@ def folder_offers(folder: Path, options: LoadOptions, known: Mapping[str, Stored
     """The models directly below a folder, by their paths: model folders, GGUF files and packed files.
 
     Args:
-        folder: of models.
+        folder: the folder of models.
         options: how they are loaded. A packed file keeps its quant.
-        known: what was found the last time; an offer whose file is the same stays what it is.
+        known: the result of the last call. The offer of an unchanged file is taken from it.
 
     Raises:
         OSError: the folder cannot be read.
@@ -218,14 +218,14 @@ def _is_model(path: Path) -> bool:
 
 
 def _folder_name(path: Path) -> str:
-    """The name of a model in the folder; one that was fetched from the hub has its id."""
+    """The name of a model in the folder. A model that was fetched from the hub is named by its hub id."""
     name = path.name.removesuffix(SUFFIX)
     owner, _, rest = name.partition(OWNER_SEPARATOR)
     return f"{owner}/{rest}" if path.is_dir() and is_hub_id(f"{owner}/{rest}") else name
 
 
 def task_of(offer: Offer) -> Task | None:
-    """What an offered model was made for; None when its files cannot be read, which is logged."""
+    """The task that an offered model was made for; None when its files cannot be read, which is logged."""
     try:
         return offer.describe().task
     except (Qwen3CpuError, OSError) as error:

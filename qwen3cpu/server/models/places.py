@@ -1,4 +1,4 @@
-"""The places of requests that have arrived and are not with a scheduler yet: so many, and no more."""
+"""Limits the number of requests that have arrived and are not with a scheduler yet."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from qwen3cpu.server.models.held import HeldModel
 from qwen3cpu.server.scheduling.jobs import QueueFullError
 
 RETRY_SECONDS = 5
-"""After which a request may be sent again that found too many waiting for models."""
+"""Seconds after which a client may try again when too many requests wait for models."""
 
 
 class Place:
-    """The place of one request: among those without a model first, then among those for one.
+    """The place of one request, first among the requests without a model, then among those for one model.
 
     Args:
-        places: of the server.
+        places: the places of the server.
     """
 
     def __init__(self, places: Places) -> None:
@@ -24,7 +24,7 @@ class Place:
         self._held: HeldModel | None = None
 
     def take(self, held: HeldModel) -> None:
-        """Count for a model from now on. QueueFullError, ShuttingDownError: the request has no chance."""
+        """Count the request for a model. Raises QueueFullError, ShuttingDownError if it cannot be served."""
         assert held.service is not None
         if self._held is None:
             held.service.scheduler.check_room(held.preparing)
@@ -33,7 +33,7 @@ class Place:
             self._places.unsorted -= 1
 
     def leave(self) -> None:
-        """The request is with a scheduler, or over."""
+        """Stop counting the request, because it is with a scheduler or over."""
         if self._held is None:
             self._places.unsorted -= 1
         else:
@@ -44,23 +44,23 @@ class Places:
     """Counts the requests without a model.
 
     Args:
-        most: of them at once.
+        most: the largest number of them.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.unsorted = 0
-        """Requests that have arrived and have no model yet."""
+        """The number of requests that have arrived and have no model yet."""
 
     @contextmanager
     def place(self, single: HeldModel | None) -> Iterator[Place]:
         """A place for a request.
 
         Args:
-            single: the only model of the server; None: the request has yet to say which one it wants.
+            single: the only model of the server; None: the request's model is not known yet.
 
         Raises:
-            QueueFullError, ShuttingDownError: the request has no chance.
+            QueueFullError, ShuttingDownError: the request cannot be served.
         """
         if single is None and self.unsorted >= self._most:
             raise QueueFullError(self.unsorted, RETRY_SECONDS)

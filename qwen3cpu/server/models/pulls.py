@@ -1,7 +1,7 @@
 """Fetches models from the Hugging Face hub into the folder of models, and removes them from it.
 
-A model is fetched into a hidden folder, which gets its name when everything is there and has been checked. So nothing
-that is half written is ever taken for a model, and a new pull goes on with what the last one left.
+A model is fetched into a hidden folder, which is renamed when all files are there and have been checked. So an
+incomplete model is never offered, and a new pull continues with the files of the last one.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from qwen3cpu.server.models.offers import OWNER_SEPARATOR
 logger = logging.getLogger(__name__)
 
 HUB_HOSTS = ("hf.co/", "huggingface.co/")
-"""What names of models on the hub begin with in Ollama."""
+"""Prefixes of the names of hub models in Ollama."""
 STAGING = ".pulling"
-"""Folder with what is being fetched."""
+"""The folder of models that are being fetched."""
 DELETED = ".deleted-"
-"""Beginning of the names of folders that are being removed."""
+"""Prefix of the names of folders that are being removed."""
 COMMIT = ".qwen3cpu-commit"
-"""File in a fetched model that says which version of the repository it is."""
+"""File in a fetched model that holds the commit of its repository."""
 NOTE_SECONDS = 0.25
-"""Between two lines of progress."""
+"""Seconds between two lines of progress."""
 
 
 def hub_id(name: str) -> str:
-    """The hub id that a client means: the name of a released model, or an id.
+    """The hub id for a name from a client, which is the name of a released model or a hub id.
 
-    Raises ArgumentError for what is neither.
+    Raises ArgumentError for any other name.
     """
     found = bare(name)
     for host in HUB_HOSTS:
@@ -70,17 +70,17 @@ def hub_id(name: str) -> str:
 
 
 class Pull:
-    """A model on its way. Several requests may follow it; without any it stops.
+    """The download of a model. Several requests may follow it, and it stops when none is left.
 
     Args:
-        id: on the hub.
-        folder: of models.
+        id: the hub id.
+        folder: the folder of models.
     """
 
     def __init__(self, id: str, folder: Path) -> None:
         self.id = id
         self.refused = False
-        """Whether it failed because the hub does not give the model away."""
+        """Whether it failed because the hub refused access to the model."""
         self._folder = folder
         self._lines: list[dict[str, Any]] = []
         self._done = False
@@ -90,7 +90,7 @@ class Pull:
         self._thread = threading.Thread(target=self._run, name=f"qwen3cpu-pull-{id}", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the download."""
         self._thread.start()
 
     @property
@@ -99,11 +99,11 @@ class Pull:
         return self._done
 
     def stop(self) -> None:
-        """End it soon, whoever follows it; what has been fetched is kept."""
+        """End it soon, even if requests follow it. Fetched files are kept."""
         self._stopped = True
 
     async def follow(self) -> AsyncGenerator[dict[str, Any], None]:
-        """What there is to tell of it, from beginning to end, as Ollama's lines. The last is success or an error."""
+        """Its progress from beginning to end, as lines of Ollama's API. The last one is success or an error."""
         news = asyncio.Event()
         self._followers.append(news)
         told = 0
@@ -159,7 +159,7 @@ class Pull:
         staging.mkdir(parents=True, exist_ok=True)
         (staging / COMMIT).write_text(model.commit, encoding="utf-8")
         self._check_space(model, staging)
-        # What says whether the model can be run comes first.
+        # config.json comes first, because it says whether the model can be run.
         for file in sorted(model.files, key=lambda file: (file.name != "config.json", file.size)):
             self._fetch_file(model, file, staging)
             if file.name == "config.json":
@@ -190,7 +190,7 @@ class Pull:
         self._tell({**about, "completed": file.size})
 
     def _check_space(self, model: HubModel, staging: Path) -> None:
-        """Raise OSError when the files will not fit: before they are fetched, which may take hours."""
+        """Raise OSError when the files do not fit on the disk. Called before fetching, which may take hours."""
         there = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
         missing = sum(file.size for file in model.files) - there
         free = shutil.disk_usage(staging).free
@@ -212,7 +212,7 @@ class Pulls:
     """The pulls of a server.
 
     Args:
-        folder: of models.
+        folder: the folder of models.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -220,7 +220,7 @@ class Pulls:
         self._under_way: dict[str, Pull] = {}
 
     def pull(self, id: str) -> Pull:
-        """The pull of a model, begun now if it is not under way."""
+        """The running pull of a model; it is started if there is none."""
         self._under_way = {each: pull for each, pull in self._under_way.items() if not pull.done}
         if id not in self._under_way:
             self._under_way[id] = Pull(id, self._folder)
@@ -228,26 +228,26 @@ class Pulls:
         return self._under_way[id]
 
     def stop(self) -> None:
-        """End all soon."""
+        """End all pulls soon."""
         for pull in self._under_way.values():
             pull.stop()
 
 
 def take_away(path: Path) -> Callable[[], None]:
-    """Take a model out of the folder of models, at once; what is returned removes its files, which may take a while."""
+    """Hide a model of the folder at once. Returns a function that removes its files, which may take a while."""
     hidden = path.with_name(f"{DELETED}{secrets.token_hex(8)}")
     path.rename(hidden)
     return lambda: _remove(hidden)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what an earlier process was about to remove when it ended."""
+    """Remove the hidden models that an earlier process could not remove before its end."""
     for path in folder.glob(f"{DELETED}*"):
         _remove(path)
 
 
 def _remove(path: Path) -> None:
-    """Remove a file or a folder; of a link the link only."""
+    """Remove a file, a folder, or a link without its target."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -262,7 +262,7 @@ def _is_version(folder: Path, model: HubModel) -> bool:
 
 
 def _put_in_place(staging: Path, target: Path) -> None:
-    """Give a model its name, in place of an older version."""
+    """Give a model its final name, and remove an older version."""
     remove = take_away(target) if os.path.lexists(target) else None
     staging.rename(target)
     if remove is not None:

@@ -1,4 +1,4 @@
-"""GET /openapi.json: the document, made of the table of routes, the bodies and the schemas of responses."""
+"""GET /openapi.json: the document, built from the table of routes, the bodies and the schemas of responses."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PARAMETERS = {"model": "The model's name.", "name": "The file's name."}
 """Parameter in a path -> what it means."""
 
 KEYS: list[Json] = [{"bearer": []}, {"apiKey": []}]
-"""Either is enough."""
-ALWAYS = {421: "The server does not answer under the name in the Host header.", 500: "The server's own fault."}
+"""Two ways to send the API key; either is enough."""
+ALWAYS = {421: "The server does not answer under the name in the Host header.", 500: "The server failed."}
 WITH_KEY = {401: "The API key is missing or wrong."}
 WITH_BODY = {
-    400: "The body, or a value in it, is not allowed.",
+    400: "The body is not valid, or a value in it is not allowed.",
     408: "The request took too long.",
     413: "The body is too large.",
     415: "The body is not JSON.",
@@ -44,14 +44,14 @@ WITH_CALL = {404: "There is no tool of that name.", 429: "Too many calls run."}
 WITH_NAME = {404: "There is no model of that name.", 503: "The server is shutting down."}
 WITH_MODEL = {
     408: "The request took too long.",
-    429: "Too many requests are waiting; Retry-After says when to come again.",
+    429: "Too many requests are waiting; Retry-After says when to try again.",
     507: "The model does not fit into memory.",
 }
 MANAGED = {
     403: "The server was started without --manage-models, or the model is not in the folder.",
     409: "The model is in use.",
 }
-"""Statuses of errors, and what they say."""
+"""Statuses of errors, and what they mean."""
 
 
 async def openapi(http: HttpRequest) -> Response:
@@ -99,7 +99,7 @@ def plain_path(path: str) -> str:
 
 
 def error_statuses(operation: Operation) -> dict[int, str]:
-    """Statuses of the errors that a route may answer with, and what they say."""
+    """Statuses of the errors that a route may answer with, and what they mean."""
     found = dict(ALWAYS)
     if not is_open(operation.path):
         found |= WITH_KEY
@@ -121,14 +121,14 @@ def error_statuses(operation: Operation) -> dict[int, str]:
 
 
 def error_schema(path: str) -> str:
-    """Name of the schema of errors on a path."""
+    """Return the name of the schema of errors on a path."""
     if path.startswith(OLLAMA_PATHS):
         return "OllamaError"
     return "AnthropicError" if path.startswith(ANTHROPIC_PATHS) else "Error"
 
 
 def _operation(operation: Operation, needs_key: bool) -> Json:
-    """A route as the document has it."""
+    """Return the description of a route in the form of OpenAPI."""
     words = re.sub(r"\W+", "_", plain_path(operation.path)).strip("_") or "page"
     found: Json = {
         "operationId": f"{operation.method.lower()}_{words}",

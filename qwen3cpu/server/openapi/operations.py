@@ -1,4 +1,4 @@
-"""What each route of the server does: a row each."""
+"""A table with one row for each route of the server."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ class Operation:
     """A route.
 
     Attributes:
-        method: of HTTP.
-        path: as Starlette has it.
-        tag: the group that it belongs to.
+        method: the HTTP method.
+        path: in the form of Starlette's routes.
+        tag: the group of the route.
         summary: what it does, in a line.
-        reply: name of the schema of the response; None: it has no JSON.
-        body: of the request; None: it has none.
-        stream: (media type, name of the schema of an event or a line) of a response that is sent as it comes.
-        media_type: of the response.
+        reply: name of the schema of the response; None: the response has no JSON.
+        body: the model of the request's body; None: it has no body.
+        stream: (media type, name of the schema of an event or a line) of a response that is streamed.
+        media_type: the media type of the response.
         query: parameter in the query -> what it means.
-        uses_model: whether the request has to wait for a model.
+        uses_model: whether the request waits for a model.
     """
 
     method: str
@@ -62,19 +62,19 @@ class Operation:
 
 
 def _answer(path: str, tag: str, summary: str, body: type[BaseModel], reply: str, *stream: str) -> Operation:
-    """A POST whose response a model makes."""
+    """A row for a POST that a model answers."""
     kind = (stream[0], stream[1]) if stream else None
     return Operation("POST", path, tag, summary, reply, body, kind, uses_model=True)
 
 
 OPENAI, ANTHROPIC, OLLAMA, RERANKERS, TOKENS, SERVER = "OpenAI", "Anthropic", "Ollama", "Rerankers", "Tokens", "Server"
 TAGS = {
-    OPENAI: "Answers, vectors and models as OpenAI's clients ask for them.",
-    ANTHROPIC: "Answers as Anthropic's clients ask for them.",
-    OLLAMA: "Answers, vectors and models as Ollama's clients ask for them.",
-    RERANKERS: "Scores of documents, in the forms of Cohere, Jina and TEI.",
-    TOKENS: "Texts and tokens.",
-    SERVER: "The server itself.",
+    OPENAI: "These routes answer OpenAI's clients: answers, vectors and models.",
+    ANTHROPIC: "These routes answer Anthropic's clients.",
+    OLLAMA: "These routes answer Ollama's clients: answers, vectors and models.",
+    RERANKERS: "These routes score documents, in the forms of Cohere, Jina and TEI.",
+    TOKENS: "These routes convert between texts and tokens.",
+    SERVER: "These routes are about the server itself and its chat page.",
 }
 """Tag -> what its routes have in common."""
 RERANK = "Score documents for a query"
@@ -89,11 +89,11 @@ OPERATIONS = (
         EVENTS,
         "ChatCompletionChunk",
     ),
-    _answer("/v1/completions", OPENAI, "Go on with a text", CompletionBody, "Completion", EVENTS, "Completion"),
+    _answer("/v1/completions", OPENAI, "Continue a text", CompletionBody, "Completion", EVENTS, "Completion"),
     _answer("/v1/responses", OPENAI, "Answer a conversation", ResponsesBody, "Response", EVENTS, "ResponseEvent"),
     _answer("/v1/embeddings", OPENAI, "Make vectors of texts", EmbeddingsBody, "Embeddings"),
     Operation("GET", "/v1/models", OPENAI, "List the models", "ModelList"),
-    Operation("GET", "/v1/models/{model:path}", OPENAI, "Tell about a model", "ModelCard"),
+    Operation("GET", "/v1/models/{model:path}", OPENAI, "Describe a model", "ModelCard"),
     Operation(
         "POST",
         "/v1/load_lora_adapter",
@@ -121,8 +121,8 @@ OPERATIONS = (
     _answer("/api/embeddings", OLLAMA, "Make the vector of a text", OllamaEmbeddings, "OllamaVector"),
     Operation("GET", "/api/tags", OLLAMA, "List the models", "OllamaModels"),
     Operation("GET", "/api/ps", OLLAMA, "List the models in memory", "OllamaRunning"),
-    Operation("POST", "/api/show", OLLAMA, "Tell about a model", "OllamaModel", OllamaShow),
-    Operation("GET", "/api/version", OLLAMA, "Tell the versions of the API and of the server", "OllamaVersion"),
+    Operation("POST", "/api/show", OLLAMA, "Describe a model", "OllamaModel", OllamaShow),
+    Operation("GET", "/api/version", OLLAMA, "Return the versions of the API and of the server", "OllamaVersion"),
     Operation(
         "POST",
         "/api/pull",
@@ -136,30 +136,28 @@ OPERATIONS = (
     _answer("/v1/rerank", RERANKERS, RERANK, RerankBody, "Ranking"),
     _answer("/v2/rerank", RERANKERS, RERANK, RerankBody, "Ranking"),
     _answer("/rerank", RERANKERS, RERANK, RerankBody, "Ranking"),
-    _answer("/tokenize", TOKENS, "Tell the token ids of a text", TokenizeBody, "Tokens"),
-    _answer("/detokenize", TOKENS, "Tell the text of token ids", DetokenizeBody, "Detokenized"),
-    _answer(
-        "/apply-template", TOKENS, "Tell the text that the chat template makes of messages", TemplateBody, "Rendered"
-    ),
+    _answer("/tokenize", TOKENS, "Convert a text to token ids", TokenizeBody, "Tokens"),
+    _answer("/detokenize", TOKENS, "Convert token ids to a text", DetokenizeBody, "Detokenized"),
+    _answer("/apply-template", TOKENS, "Convert messages to a text with the chat template", TemplateBody, "Rendered"),
     Operation(
         "GET",
         "/tokenizer_info",
         TOKENS,
-        "Tell about a model's tokenizer",
+        "Describe a model's tokenizer",
         "TokenizerInfo",
-        query=(("model", "Name of a model. Without it the first one."),),
+        query=(("model", "The name of a model. Without it, the first one is used."),),
         uses_model=True,
     ),
-    Operation("GET", "/", SERVER, "The chat page", None, media_type="text/html"),
-    Operation("GET", "/assets/{name}", SERVER, "A file of the chat page", None, media_type="text/javascript"),
+    Operation("GET", "/", SERVER, "Send the chat page", None, media_type="text/html"),
+    Operation("GET", "/assets/{name}", SERVER, "Send a file of the chat page", None, media_type="text/javascript"),
     Operation(
         "POST", "/page/render", SERVER, "Render Markdown for the chat page, as nested lists", "RenderedText", RenderBody
     ),
     Operation("GET", "/page/tools", SERVER, "List the operator's tools for the chat page", "PageTools"),
     Operation("POST", "/page/tools/call", SERVER, "Call one of these tools", "ToolResult", CallBody),
     Operation("POST", "/page/extract", SERVER, "Read the text of a PDF file", "ExtractedText", ExtractBody),
-    Operation("GET", "/health", SERVER, "Tell whether requests are taken; 503 when not", "Health"),
-    Operation("GET", "/metrics", SERVER, "Counters and times for Prometheus", None, media_type=TEXT),
-    Operation("GET", "/openapi.json", SERVER, "This document", None),
+    Operation("GET", "/health", SERVER, "Tell whether the server takes requests; the status is 503 if not", "Health"),
+    Operation("GET", "/metrics", SERVER, "Return counters and times for Prometheus", None, media_type=TEXT),
+    Operation("GET", "/openapi.json", SERVER, "Return this document", None),
 )
 """All routes. A test compares them with those of the application."""

@@ -24,12 +24,12 @@ def _only(*values: str | bool) -> Schema:
 
 
 def _named(name: str) -> Schema:
-    """A schema of the document."""
+    """A reference to a schema of the document."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
 def _object(required: Mapping[str, Schema], **optional: Schema) -> Schema:
-    """An object with these fields; others may come."""
+    """An object with these fields; others are allowed."""
     return {"type": "object", "properties": {**required, **optional}, "required": list(required)}
 
 
@@ -341,4 +341,4 @@ REPLIES: dict[str, Schema] = {
     "AnthropicError": _object({"type": _only("error"), "error": _object({"type": TEXT, "message": TEXT})}),
     "OllamaError": _object({"error": TEXT}),
 }
-"""By name, for `components.schemas`."""
+"""Name -> schema, for `components.schemas`."""

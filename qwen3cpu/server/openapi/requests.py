@@ -1,4 +1,4 @@
-"""The schemas of bodies: those of the pydantic models, with what clients of other servers may write in their place."""
+"""The schemas of bodies: those of the pydantic models, and the forms that clients of other servers may send instead."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from qwen3cpu.server.openapi.fields import DESCRIPTIONS
 Schema = dict[str, Any]
 
 REF = "#/components/schemas/{model}"
-"""Where a schema is in the document."""
+"""The place of a schema in the document."""
 TEXT: Schema = {"type": "string"}
 FLAG: Schema = {"type": "boolean"}
 OBJECT: Schema = {"type": "object"}
@@ -41,7 +41,7 @@ NOTHING: Schema = {"type": "null"}
 
 
 def either(*schemas: Schema) -> Schema:
-    """What one of several schemas takes."""
+    """A schema for values that match one of several schemas."""
     return {"anyOf": list(schemas)}
 
 
@@ -71,7 +71,7 @@ THINKING: dict[str, Schema] = {
     "think": either(FLAG, TEXT),
     "thinking": either(FLAG, TEXT, OBJECT),
 }
-"""The same for bodies that are no raw prompts."""
+"""The same for bodies that use the chat template."""
 KEEP_ALIVE = either({"type": "number"}, TEXT)
 
 WRITTEN: dict[type[BaseModel], dict[str, Schema]] = {
@@ -98,24 +98,24 @@ WRITTEN: dict[type[BaseModel], dict[str, Schema]] = {
 }
 """Fields as clients write them, where this differs from the pydantic model; for the class and those below it."""
 OPTIONAL: dict[type[BaseModel], frozenset[str]] = {OllamaChat: frozenset(("messages",))}
-"""Required fields that a client may leave out all the same."""
+"""Fields that the pydantic model requires, but a client may leave out."""
 ONE_OF: dict[type[BaseModel], tuple[str, ...]] = {
     RerankBody: ("documents", "texts"),
     TokenizeBody: ("prompt", "messages"),
     OllamaPull: ("model", "name"),
     OllamaDelete: ("model", "name"),
 }
-"""Fields of which a client has to give one."""
+"""Fields of which a client must give one."""
 HIDDEN: dict[type[BaseModel], frozenset[str]] = {
     OllamaGenerate: frozenset(("messages", "tools", "functions", "function_call")),
     OllamaEmbeddings: frozenset(("input",)),
     MessagesBody: frozenset(("functions", "function_call", "reasoning", "think", "enable_thinking")),
 }
-"""Fields that a class has for its own use, or only because it stands on another."""
+"""Fields that a class has for internal use, or only because its base class has them."""
 
 
 def schemas_of(kinds: Iterable[type[BaseModel]]) -> dict[str, Schema]:
-    """The schemas of bodies and of what stands in them, by name, for `components.schemas`."""
+    """The schemas of bodies and of the objects in them, by name, for `components.schemas`."""
     _, made = models_json_schema([(kind, "validation") for kind in kinds], ref_template=REF)
     found: dict[str, Schema] = {name: _without_titles(each) for name, each in made["$defs"].items()}
     for kind in kinds:
@@ -168,7 +168,7 @@ def _aliases(kind: type[BaseModel], properties: Mapping[str, Schema]) -> dict[st
 
 
 def _or_null(schema: Schema) -> Schema:
-    """The schema, or null, which says that the field was not given."""
+    """The schema with null allowed, which means that the field was not given."""
     kinds = schema.get("anyOf")
     if kinds is None:
         default = {"default": schema["default"]} if "default" in schema else {}
@@ -177,7 +177,7 @@ def _or_null(schema: Schema) -> Schema:
 
 
 def _without_titles(schema: Any) -> Any:
-    """The schema without the titles that pydantic makes of names."""
+    """The schema without the titles that pydantic makes from names."""
     if isinstance(schema, dict):
         return {
             name: _without_titles(each)

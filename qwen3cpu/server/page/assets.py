@@ -19,7 +19,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
-"""The page runs the scripts in its own folder only, and can read no text as HTML: what a model writes must not run."""
+"""The page runs only its own scripts, and cannot read a text as HTML, because a model's text must not run."""
 HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -29,7 +29,7 @@ HEADERS = {
 
 
 class Asset(NamedTuple):
-    """A file. tag: names its contents."""
+    """A file. tag: its ETag, a hash of its contents."""
 
     data: bytes
     media_type: str

@@ -1,4 +1,4 @@
-r"""Formulas between \( and \), and between \[ and \], as models write them: rules for markdown-it."""
+r"""Rules for markdown-it: formulas between \( and \), and between \[ and \], as models write them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENDS = {"\\(": "\\)", "\\[": "\\]"}
 
 
 def bracket_formulas(parser: MarkdownIt) -> None:
-    """Let a parser find these formulas."""
+    """Add the rules for these formulas to a parser."""
     interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list"]}
     parser.block.ruler.before("fence", "bracket_block", _block, interrupts)
     parser.inline.ruler.before("escape", "bracket_inline", _inline)
@@ -32,7 +32,7 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         if found < 0:
             continue
         if state.src[found + 2 : state.eMarks[line]].strip():
-            return False  # a text follows: the rule below takes it
+            return False  # a text follows, so the inline rule handles it
         if not silent:
             token = state.push("math_block", "math", 0)
             token.block = True
@@ -44,7 +44,7 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _inline(state: StateInline, silent: bool) -> bool:
-    """A formula in a text."""
+    """A formula inside a text."""
     begin = state.src[state.pos : state.pos + 2]
     if begin not in ENDS:
         return False

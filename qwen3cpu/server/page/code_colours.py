@@ -15,7 +15,7 @@ from qwen3cpu.server.page.nodes import Node, element
 Kind = Any
 """A kind of token of Pygments."""
 MOST_COLOURED = 1 << 15
-"""Characters of a piece of code that gets colours. A longer one has too many elements for a browser to add at once."""
+"""Longer code, in characters, gets no colours, because it has too many elements for a browser to add at once."""
 
 CLASSES: dict[Kind, str] = {
     Comment: "comment",
@@ -39,7 +39,7 @@ CLASSES: dict[Kind, str] = {
     Error: "",
     Token: "",
 }
-"""Kind of token -> class in assets/code.css, of this kind and of those below it that have no row; "" for none."""
+"""Kind of token -> class in assets/code.css, also for subkinds without a row; "" for none."""
 
 
 def coloured(code: str, language: str) -> list[Node]:
@@ -47,7 +47,7 @@ def coloured(code: str, language: str) -> list[Node]:
 
     Args:
         code: its text.
-        language: as Pygments or its users call it. Code in an unknown one has no colours.
+        language: a name or alias of Pygments. Code in an unknown language has no colours.
     """
     lexer = _lexer(language)
     if lexer is None or len(code) > MOST_COLOURED:

@@ -11,7 +11,7 @@ from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.page.workers import Workers
 
 MOST_MARKDOWN = 1 << 18
-"""Characters of a text to render."""
+"""The largest number of characters of a text to render."""
 
 
 class RenderBody(Body):

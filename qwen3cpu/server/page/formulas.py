@@ -10,7 +10,7 @@ from latex2mathml.converter import convert_to_element
 from qwen3cpu.server.page.nodes import Node, element
 
 MOST_DEPTH = 64
-"""Elements of a formula inside one another."""
+"""The largest depth of nested elements in a formula."""
 TAGS = frozenset(
     (
         *("math", "merror", "mfenced", "mfrac", "mi", "mlabeledtr", "mmultiscripts", "mn", "mo", "mover", "mpadded"),
@@ -27,7 +27,7 @@ ATTRIBUTES = frozenset(
         *("scriptlevel", "separator", "stretchy", "symmetric", "voffset", "width"),
     )
 )
-"""Attributes of these elements that reach the page; others are left out."""
+"""Attributes that are sent to the page; others are left out."""
 
 
 class _UnknownFormulaError(Exception):
@@ -35,18 +35,18 @@ class _UnknownFormulaError(Exception):
 
 
 def formula(latex: str, *, block: bool) -> Node:
-    """A formula as MathML; its source where it cannot be read.
+    """A formula as MathML, or its source if it cannot be read.
 
     Args:
-        latex: without delimiters.
-        block: whether it stands on lines of its own.
+        latex: the source without delimiters.
+        block: whether it is a block on its own lines.
     """
     try:
         made = convert_to_element(latex, display="block" if block else "inline")
         return _node(made, 0)
     except MemoryError:
         raise
-    except Exception:  # whatever a formula that is none makes the library raise
+    except Exception:  # the library raises any error for an invalid formula
         source = element("code", latex.strip(), class_="formula")
         return element("p", source) if block else source
 

@@ -1,8 +1,8 @@
 """Markdown as plain data, block by block, by markdown-it-py.
 
-While an answer is written, only its last block can change: in CommonMark, a block that another follows has ended.
-So the page sends what begins with the last block, and `open_line` says where that is. Definitions of links that
-stand in blocks before are sent along.
+While an answer is written, only its last block can change, because in CommonMark a block ends when another follows.
+So the page sends only the text from the last block on, which begins at `open_line`. It also sends definitions of links
+from earlier blocks.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ TAGS = {
     "thead": "thead",
     "tr": "tr",
 }
-"""Kind of node -> tag of its element, of those that have no attributes."""
+"""Kind of node -> tag of its element, for elements without attributes."""
 HEADINGS = {"h1": "h3", "h2": "h4", "h3": "h5", "h4": "h6", "h5": "h6", "h6": "h6"}
-"""Heading of an answer -> heading on the page, which has two above."""
+"""Heading of an answer -> heading on the page, where two levels are above it."""
 FORMULAS = {
     "amsmath": True,
     "math_block": True,
@@ -46,12 +46,12 @@ FORMULAS = {
     "math_inline": False,
     "math_inline_double": True,
 }
-"""Kind of node -> whether the formula stands on lines of its own."""
+"""Kind of node -> whether the formula is a block on its own lines."""
 _TASK = re.compile(r"\[([ xX])\] ")
 
 
 class Block(NamedTuple):
-    """A block of a text. line: where it begins, counted from 0."""
+    """A block of a text. line: its first line, counted from 0."""
 
     line: int
     nodes: list[Node]
@@ -61,8 +61,8 @@ class Rendered(NamedTuple):
     """A rendered text.
 
     Attributes:
-        blocks: in order.
-        open_line: where the block begins that more text may still change; blocks before it are as they stay.
+        blocks: the blocks in order.
+        open_line: the first line of the block that more text may change; the blocks before it are final.
         definitions: source of the definitions of links before that line.
     """
 
@@ -74,7 +74,7 @@ class Rendered(NamedTuple):
 def _parser() -> MarkdownIt:
     made = MarkdownIt("commonmark", {"html": False, "linkify": True})
     made.enable(["table", "strikethrough", "linkify"])
-    # Without a scheme nothing is a link: "main.py" is a file, not a host in Paraguay.
+    # Only addresses with a scheme become links, because "main.py" is a file, not a host in Paraguay.
     assert made.linkify is not None
     made.linkify.set({"fuzzy_link": False, "fuzzy_email": False})
     made.use(dollarmath_plugin, allow_space=False, allow_digits=False, double_inline=True)
@@ -90,8 +90,8 @@ def render(text: str, definitions: str = "") -> Rendered:
     r"""A text in Markdown, rendered.
 
     Args:
-        text: with "\\n" at the ends of lines.
-        definitions: of links, which the text may use.
+        text: the text, with "\\n" at the ends of lines.
+        definitions: definitions of links, which the text may use.
     """
     env: dict[str, Any] = {}
     if definitions:
@@ -107,7 +107,7 @@ def render(text: str, definitions: str = "") -> Rendered:
 
 
 def _nodes(node: SyntaxTreeNode) -> list[Node]:
-    """What the page shows for a node of the syntax tree."""
+    """The nodes of the page for a node of the syntax tree."""
     kind = node.type
     if kind in ("text", "html_inline", "html_block", "text_special"):
         return [node.content]
@@ -147,12 +147,12 @@ def _code(node: SyntaxTreeNode) -> Node:
 
 
 def _link(address: str, inside: list[Node]) -> list[Node]:
-    """A link to elsewhere; of any other address the text only."""
+    """A link to http, https or mailto; for any other address, only the text."""
     return [element("a", *inside, href=address)] if address.lower().startswith(LINKS) else inside
 
 
 def _image(node: SyntaxTreeNode) -> list[Node]:
-    """A link to the image: the page fetches nothing from outside."""
+    """A link to the image, because the page must not fetch anything from other servers."""
     address = str(node.attrs.get("src", ""))
     return _link(address, [node.content or "image"])
 
@@ -164,7 +164,7 @@ def _cell(node: SyntaxTreeNode, inside: list[Node]) -> Node:
 
 
 def _with_box(inside: list[Node]) -> list[Node]:
-    """The contents of a list item, whose "[ ]" or "[x]" at the start becomes a box."""
+    """The contents of a list item. "[ ]" or "[x]" at its start becomes a box."""
     if inside and isinstance(inside[0], list) and inside[0][0] == "p" and len(inside[0]) > 2:
         return [[*inside[0][:2], *_with_box(inside[0][2:])], *inside[1:]]
     if inside and isinstance(inside[0], str) and (match := _TASK.match(inside[0])):

@@ -1,4 +1,4 @@
-"""What an answer is made of once it is rendered: plain data, of which the page makes elements."""
+"""The form of a rendered answer: plain data, from which the page makes elements."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ Node = str | list[Any]
 """A text, or an element: [tag, {attribute: value}, child, child, ...]."""
 
 LINKS = ("http://", "https://", "mailto:")
-"""What the address of a link begins with; all others are shown as text."""
+"""Prefixes of the addresses of links. Other addresses are shown as text."""
 
 
 def element(tag: str, *children: Node, **attributes: str) -> Node:
-    """An element. Attributes may end with an underscore where their name is a keyword of Python."""
+    """An element. An attribute whose name is a keyword of Python is written with an underscore at its end."""
     return [tag, {name.rstrip("_"): value for name, value in attributes.items()}, *children]
 
 
 def joined(nodes: list[Node]) -> list[Node]:
-    """The nodes with neighbouring texts made one, without empty ones."""
+    """The nodes, with neighbouring texts joined and without empty texts."""
     found: list[Node] = []
     for node in nodes:
         if node == "":

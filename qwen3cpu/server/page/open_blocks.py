@@ -1,23 +1,23 @@
-"""Which blocks of a text in Markdown more text may still change."""
+"""Finds the blocks of a Markdown text that more text may change."""
 
 from __future__ import annotations
 
 import re
 
 MOST_OPEN_LINES = 60
-"""Lines after which a formula that has begun and not ended is taken for text."""
+"""A formula that has not ended after this many lines counts as text."""
 _BEGINNINGS = re.compile(r"^\s*(?:(\$\$)|(\\\[)|\\begin\{(\w+\*?)\})")
 
 
 def open_line(lines: list[str], starts: list[int]) -> int:
-    """The line where the block begins that more text may change; the blocks before it stay as they are.
+    """The first line of the block that more text may change. The blocks before it are final.
 
-    The last line may not be complete, so what it is may change yet ("1" is a paragraph, "1. a" goes on with a list).
-    The block before it counts as the last one then.
+    The last line may be incomplete, so its kind may change ("1" is a paragraph, "1. a" continues a list). Therefore a
+    block that begins there is ignored, and the block before it counts as the last one.
 
     Args:
-        lines: of the text.
-        starts: lines at which its blocks begin, in order.
+        lines: the lines of the text.
+        starts: the first lines of its blocks, in order.
     """
     complete = len(lines) - 1
     begun = [start for start in starts if start < complete]

@@ -18,11 +18,11 @@ from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.api.json_output import json_response
 
 MOST_CALLS = 16
-"""Calls that run at once."""
+"""The largest number of calls that run at the same time."""
 MOST_RESULT = 100_000
-"""Characters of a result; what is longer is cut."""
+"""The largest number of characters of a result; longer results are cut."""
 FAILED = "Error: "
-"""What the results of failed calls begin with."""
+"""The prefix of the results of failed calls."""
 
 
 class CallBody(Body):
@@ -36,7 +36,7 @@ class PageTools:
     """The tools that an operator offers to the page.
 
     Args:
-        servers: MCP servers, which run.
+        servers: the running MCP servers.
         ask: whether the page asks its user before each call.
     """
 
@@ -47,18 +47,18 @@ class PageTools:
         self._running = 0
 
     def close(self) -> None:
-        """End the servers; waits until their processes are gone. Calls fail from then on."""
+        """Stop the servers, and wait until their processes have ended. Later calls fail."""
         self._servers.__exit__()
 
     def offer(self) -> dict[str, Any]:
-        """What the page is told."""
+        """The descriptions of the tools, and whether to ask, for the page."""
         return {"tools": [dict(tool.description) for tool in self._tools.values()], "ask": self._ask}
 
     async def call(self, name: str, arguments: dict[str, Any]) -> str:
-        """The result of a call as text; of one that fails, what went wrong behind FAILED.
+        """The result of a call as text. If it fails, the text is FAILED and the error.
 
         Raises:
-            ApiError: 404, no such tool; 429, too many calls run.
+            ApiError: 404 for an unknown tool; 429 if too many calls run.
         """
         if name not in self._tools:
             raise ApiError(404, f"there is no tool {name!r}", code="tool_not_found", param="name")
@@ -75,7 +75,7 @@ class PageTools:
 
 
 def shortened(text: str) -> str:
-    """A text of at most MOST_RESULT characters, which says where it was cut. Half surrogate pairs are replaced."""
+    """Cut a text to MOST_RESULT characters, and add a note at its end. Lone surrogates are replaced."""
     text = text.encode("utf-8", "replace").decode("utf-8")
     if len(text) <= MOST_RESULT:
         return text
@@ -83,10 +83,10 @@ def shortened(text: str) -> str:
 
 
 def check_origin(headers: Headers) -> None:
-    """Refuse what a browser sends for another page than ours, whatever other pages may do here (--cors-origin).
+    """Refuse requests that a browser sends for another page, even if --cors-origin allows other requests of that page.
 
-    Browsers say in `Sec-Fetch-Site`, which no script can set, whether a page asks its own server. Over plain HTTP to
-    another machine they leave it out; then `Origin` has to name this server. Other clients send neither.
+    Browsers say in `Sec-Fetch-Site`, which scripts cannot set, whether a page calls its own server. They leave it out
+    over plain HTTP to another machine. Then `Origin` must name this server. Other clients send neither.
 
     Raises:
         ApiError: 403.

@@ -1,7 +1,7 @@
 """A process that renders texts and reads files for the page, with limits of processor time and memory.
 
 `workers.py` starts it, with `python -m qwen3cpu.server.page.worker`. Requests and replies are JSON on its standard
-input and output, each behind its length in four bytes. Time that the system spends on others does not count.
+input and output, each after its length in four bytes. The limit of time counts only the processor time of this process.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.system.process_limits import limit_own, step_back
 
 NICENESS = 10
-"""A thread that writes tokens gets nine times the processor time of a worker."""
+"""With this niceness, a thread that generates tokens gets nine times the processor time of a worker."""
 MOST_TEXT = 4 << 20
-"""Characters of the text of a file."""
+"""The largest number of characters that are returned of a file's text."""
 
 
 def _render(request: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +42,7 @@ JOBS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"render": _render
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """The reply to a request. `error` says why there is none."""
+    """The reply to a request. If it fails, the reply has only `error`, with the reason."""
     limit_own(request["seconds"], request["bytes"])
     try:
         return JOBS[request["job"]](request)
@@ -55,7 +55,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def receive(pipe: IO[bytes]) -> bytes | None:
-    """The next message; None at the end."""
+    """Read the next message; None at the end."""
     head = pipe.read(4)
     if len(head) < 4:
         return None
@@ -72,10 +72,10 @@ def send(pipe: IO[bytes], data: bytes) -> None:
 
 def main() -> None:
     """Answer requests until there are no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the server, which ends this process
     step_back(NICENESS)
     replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints is no reply
+    os.dup2(2, 1)  # output of a library must not get between the replies
     while (data := receive(sys.stdin.buffer)) is not None:
         send(replies, json.dumps(answer(json.loads(data)), ensure_ascii=False).encode("utf-8", "replace"))
 

@@ -1,4 +1,4 @@
-"""Worker processes for the page: what each is asked, one after the other, and the end of one that hits a limit."""
+"""Worker processes for the page. Each handles one request after another, and is replaced when it hits a limit."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.page.worker import receive, send
 
 MOST_WAITING = 64
-"""Requests of one kind that may wait."""
+"""The largest number of waiting requests of one kind."""
 END_SECONDS = 5.0
-"""For a process to end by itself."""
+"""Seconds that a process has to end by itself before it is killed."""
 _ERROR = b'{"error": '
 
 
@@ -25,9 +25,9 @@ class Limits(NamedTuple):
     """Limits of a kind of work.
 
     Attributes:
-        processes: that do it side by side at most.
-        seconds: of processor time for a request.
-        bytes: of memory for a request, beside what the process has anyway.
+        processes: the largest number of processes.
+        seconds: processor time of a request.
+        bytes: memory of a request, in addition to what the process has before.
     """
 
     processes: int
@@ -39,11 +39,11 @@ LIMITS = {"render": Limits(2, 2.0, 256 << 20), "extract": Limits(1, 30.0, 512 <<
 
 
 class Workers:
-    """Processes for one kind of work. They are started when there is work, and stay.
+    """Processes for one kind of work. They are started on demand, and stay.
 
     Args:
-        job: the kind, a key of `LIMITS`.
-        limits: None for those of the kind.
+        job: the kind of work, a key of `LIMITS`.
+        limits: its limits; None: those in `LIMITS`.
     """
 
     def __init__(self, job: str, limits: Limits | None = None) -> None:
@@ -57,10 +57,10 @@ class Workers:
         self._closed = False
 
     async def run(self, **request: Any) -> bytes:
-        """The JSON of a reply.
+        """Run a request, and return the JSON of its reply.
 
         Raises:
-            ApiError: 422, the work cannot be done or hit a limit; 429, too many others wait.
+            ApiError: 422 if the work fails or hits a limit; 429 if too many requests wait.
         """
         if self._waiting >= MOST_WAITING:
             raise ApiError(429, "too many requests of this kind are waiting", code="queue_full")
@@ -71,7 +71,7 @@ class Workers:
             self._waiting -= 1
 
     def close(self) -> None:
-        """End all processes. What has not begun never begins."""
+        """End all processes. Waiting requests are cancelled."""
         with self._lock:
             self._closed = True
             idle = list(self._free)
@@ -92,7 +92,7 @@ class Workers:
         try:
             send(process.stdin, message)
             reply = receive(process.stdout)
-        except OSError:  # it has ended
+        except OSError:  # the process has ended
             reply = None
         if reply is None:
             with self._lock:
@@ -106,7 +106,7 @@ class Workers:
         return reply
 
     def _take(self) -> subprocess.Popen[bytes]:
-        """A process that has nothing to do."""
+        """Take an idle process, or start one."""
         with self._lock:
             if self._closed:
                 raise ApiError(503, "the server is shutting down", code="shutting_down")
@@ -127,10 +127,10 @@ class Workers:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process. One that waits for work ends when there will be none."""
+    """End a process. An idle one ends by itself when its input is closed."""
     assert process.stdin is not None
     assert process.stdout is not None
-    with contextlib.suppress(OSError):  # what was to be written has no reader
+    with contextlib.suppress(OSError):  # the process does not read the rest of its input
         process.stdin.close()
     try:
         process.wait(END_SECONDS)

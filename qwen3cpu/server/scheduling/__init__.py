@@ -1,1 +1,1 @@
-"""The one thread that owns the model, and the jobs that it runs side by side."""
+"""The thread that owns a model, and the jobs that it runs concurrently."""

@@ -1,4 +1,4 @@
-"""A job: one prompt with its options, on its way through the scheduler, and the errors that may end it."""
+"""A job of the scheduler (one prompt with its options), and the errors that may end it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from qwen3cpu.generation.results import Chunk, TokenLogprob
 
 
 class QueueFullError(Qwen3CpuError):
-    """Too many requests wait already.
+    """Too many requests are waiting.
 
     Args:
-        retry_after: seconds after which it may be worth trying again.
+        waiting: the number of waiting requests.
+        retry_after: seconds after which a client may try again.
     """
 
     def __init__(self, waiting: int, retry_after: int) -> None:
@@ -28,14 +29,14 @@ class TimeLimitError(Qwen3CpuError):
 
 
 class ShuttingDownError(Qwen3CpuError):
-    """The server is going down: it refuses new requests, and cuts off those that outlast the grace period."""
+    """The server is shutting down. It refuses new requests, and cuts off those that outlast the grace period."""
 
 
 Outcome = Chunk | Exception
 
 
 def nobody(outcome: object) -> None:
-    """The sink of a job whose outcomes nobody waits for any more."""
+    """The sink of a job whose outcomes are not needed."""
 
 
 @dataclass(eq=False)
@@ -45,9 +46,9 @@ class Job:
     Attributes:
         prompt: token ids, at least one, fewer than the context.
         request: checked options, with a seed; `n` answers.
-        sink: gets every chunk of every answer, or one exception, after which nothing follows.
-        timeout: seconds from its making to its end.
-        score_prompt: report the log-probability of each prompt token in front of the answer.
+        sink: gets every chunk of every answer. An exception is the last outcome.
+        timeout: seconds that it may take from its creation to its end.
+        score_prompt: report the log-probability of each prompt token before the answer.
         sample: False: process the prompt only.
     """
 
@@ -63,21 +64,21 @@ class Job:
     cancelled: bool = False
     """Set from any thread; the scheduler drops the job before its next step."""
     unfinished: int = 0
-    """Answers that have not ended."""
+    """The number of answers that have not ended."""
     begun: bool = False
-    """Whether it has got a token."""
+    """Whether it has a token."""
     prompt_scores: list[TokenLogprob] = field(default_factory=list)
-    """With score_prompt: one for each prompt token but the first; there when the first chunk arrives."""
+    """With score_prompt: one for each prompt token but the first. Complete when the first chunk arrives."""
 
     def __post_init__(self) -> None:
         self.unfinished = self.answers
 
     @property
     def answers(self) -> int:
-        """How many answers it asks for."""
+        """The number of answers that it asks for."""
         return self.request.n or 1
 
     @property
     def deadline(self) -> float:
-        """When it has to be done, on the clock of perf_counter."""
+        """The time by which it must end, on the clock of perf_counter."""
         return self.created + self.timeout

@@ -1,4 +1,4 @@
-"""How much memory the KV cache may take by default."""
+"""The memory that the KV cache may take."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from qwen3cpu.system.memory import system_memory
 
 
 def default_kv_bytes(model: Model) -> int:
-    """Half of the memory that is free now, and at least what one full context needs."""
+    """Half of the free memory in bytes, and at least what one full context needs."""
     least = least_kv_blocks(model.context) * model.engine.kv_block_bytes
     whole, left = system_memory(), system_left()
     return max(least, (whole if left is None else min(whole, left)) // 2)
 
 
 def kv_blocks(engine: Engine, kv_bytes: int) -> int:
-    """Blocks of the KV cache in so many bytes. Raises ArgumentError when they do not hold one full context."""
+    """The number of KV cache blocks in `kv_bytes`. Raises ArgumentError when they do not hold one full context."""
     least = least_kv_blocks(engine.context)
     blocks = kv_bytes // engine.kv_block_bytes
     if blocks < least:
@@ -30,5 +30,5 @@ def kv_blocks(engine: Engine, kv_bytes: int) -> int:
 
 
 def least_kv_blocks(context: int) -> int:
-    """Blocks that one answer may need: those of a full context, and one for a last block that others share."""
+    """Blocks that one answer may need: those of a full context, and one for the copy of a shared last block."""
     return block_count(context) + 1

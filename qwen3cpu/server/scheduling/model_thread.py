@@ -1,4 +1,4 @@
-"""A thread that owns a model: others hand jobs to it, cancel them, and learn whether there is room for one more."""
+"""A thread that owns a model. Other threads submit jobs, cancel them, and ask whether there is room for one more."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class Handed(Protocol):
-    """What can be handed in."""
+    """A job that can be submitted."""
 
     number: int
     """Place in the order of arrival."""
@@ -29,20 +29,20 @@ class Handed(Protocol):
 
     @property
     def deadline(self) -> float:
-        """When it has to be done, on the clock of perf_counter."""
+        """The time by which it must end, on the clock of perf_counter."""
 
 
 J = TypeVar("J", bound=Handed)
 
 
 class ModelThread(ABC, Generic[J]):
-    """Runs jobs on a thread of its own, from `start` to `stop`. A subclass has the work.
+    """Runs jobs on its own thread, from `start` to `stop`. A subclass defines the work.
 
     Args:
-        engine: of the model.
-        places: jobs that may be in the queue.
+        engine: the model's engine.
+        places: the largest number of jobs in the queue.
         kv_bytes: memory of the KV cache.
-        turns: for the processor; None: it is this model's alone.
+        turns: shares the processor among models; None: no other model uses it.
 
     Raises:
         ArgumentError: the KV memory does not hold one full context.
@@ -51,7 +51,7 @@ class ModelThread(ABC, Generic[J]):
     def __init__(self, engine: Engine, places: int, kv_bytes: int, turns: Turns | None = None) -> None:
         self._engine = engine
         self.turns = turns or Turns()
-        """A step is made in a turn."""
+        """Each step waits for a turn."""
         self._places = places
         self.kv_blocks = kv_blocks(engine, kv_bytes)
         """Blocks that the KV cache may have."""
@@ -69,7 +69,7 @@ class ModelThread(ABC, Generic[J]):
     # For other threads
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     @property
@@ -84,12 +84,12 @@ class ModelThread(ABC, Generic[J]):
 
     @property
     def queued(self) -> int:
-        """Jobs in the queue."""
+        """The number of jobs in the queue."""
         return self._queued
 
     @property
     def kv_blocks_in_use(self) -> int:
-        """Blocks of the KV cache that are taken, those of the prefix cache included."""
+        """Blocks of the KV cache that are in use, including those of the prefix cache."""
         return self._engine.kv_blocks_in_use
 
     @property
@@ -100,13 +100,13 @@ class ModelThread(ABC, Generic[J]):
     @property
     @abstractmethod
     def running(self) -> int:
-        """Answers, or requests for vectors or scores, that are worked on."""
+        """The number of answers, or of requests for vectors or scores, in work."""
 
     def check_room(self, others: int) -> None:
-        """QueueFullError when a request that arrives now would find the queue full, ShuttingDownError at the end.
+        """Raise QueueFullError when the queue has no place for one more request, ShuttingDownError after `stop`.
 
         Args:
-            others: requests that have arrived before and will be handed in.
+            others: the number of requests that arrived before and will be submitted.
         """
         if self.stopping or not self.alive:
             raise ShuttingDownError("the server is shutting down")
@@ -114,7 +114,7 @@ class ModelThread(ABC, Generic[J]):
             raise self._full(self._queued + others)
 
     def submit(self, job: J) -> None:
-        """Hand a job in. Raises QueueFullError, ShuttingDownError."""
+        """Submit a job. Raises QueueFullError, ShuttingDownError."""
         with self._lock:
             if self.stopping or not self.alive:
                 raise ShuttingDownError("the server is shutting down")
@@ -127,18 +127,18 @@ class ModelThread(ABC, Generic[J]):
         self._wake.set()
 
     def cancel(self, job: J) -> None:
-        """Drop a job before the next step; its sink gets nothing after that. A job that has ended is left alone."""
+        """Drop a job before the next step; its sink gets nothing after that. Has no effect on a job that has ended."""
         job.cancelled = True
         self._wake.set()
 
     def stop(self, grace: float = 0.0) -> None:
-        """Refuse new jobs. The others may go on for `grace` seconds, then end with ShuttingDownError."""
+        """Refuse new jobs. The others may continue for `grace` seconds, and then end with ShuttingDownError."""
         with self._lock:
             self._cut_at = perf_counter() + grace
         self._wake.set()
 
     def join(self) -> None:
-        """Wait until a stopped thread is done."""
+        """Wait for the end of a thread that was stopped."""
         self._thread.join()
 
     def _full(self, waiting: int) -> QueueFullError:
@@ -149,46 +149,46 @@ class ModelThread(ABC, Generic[J]):
     @property
     @abstractmethod
     def free_places(self) -> int:
-        """Places beside the queue that a job could take at once."""
+        """The number of jobs that could start at once without waiting in the queue."""
 
     @abstractmethod
     def wait_seconds(self, jobs: int) -> float:
-        """How long so many jobs in the queue should take."""
+        """The seconds that this many jobs in the queue should take."""
 
     @abstractmethod
     def work(self) -> None:
-        """Run jobs, on the thread, until `stopping` and nothing is left."""
+        """Run jobs until `stopping` and no job is left. Called on the thread."""
 
     @abstractmethod
     def fail(self, error: Exception) -> None:
-        """End all jobs, on the thread, after an error that nobody foresaw."""
+        """End all jobs after an unexpected error. Called on the thread."""
 
     def fetch(self) -> list[J]:
-        """The jobs that were handed in since the last time."""
+        """Return the jobs that were submitted since the last call."""
         jobs: list[J] = []
         while self._inbox:
             jobs.append(self._inbox.popleft())
         return jobs
 
     def leave_queue(self) -> None:
-        """A job is in the queue no more."""
+        """Note that a job has left the queue."""
         with self._lock:
             self._queued -= 1
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until something is to be looked at, on the thread."""
+        """Wait for a new, cancelled or released job, or for `stop`. Called on the thread."""
         self._wake.wait(seconds)
 
     def looked(self) -> None:
-        """What there was to be looked at has been."""
+        """Note that the thread has handled all news, so that `wait` waits for the next."""
         self._wake.clear()
 
     def wake(self) -> None:
-        """Let the thread look again; from any thread."""
+        """Let the thread return from `wait`. Any thread may call it."""
         self._wake.set()
 
     def is_over(self, job: J, now: float) -> bool:
-        """Whether a job has to end at this time, for `reason`."""
+        """Whether a job must end at this time. `reason` tells why."""
         return job.cancelled or self._is_cut(now) or now > job.deadline
 
     def reason(self, job: J, now: float) -> Exception | None:

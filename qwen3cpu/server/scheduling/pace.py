@@ -1,4 +1,4 @@
-"""How many tokens of prompts and texts go into a step, from what steps have taken on this machine."""
+"""Decides how many tokens of prompts and texts go into a step, by the measured times of earlier steps."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from qwen3cpu.engine.engine import CHUNK
 from qwen3cpu.retrieval.window import LEAST_PIECE
 
 GOAL_SECONDS = 0.35
-"""What a step with running answers in it should take: well below a second, so that a slow step is not a stall."""
+"""The target duration of a step with running answers, well below a second, so that a slow step is not a stall."""
 FIRST_SHARE = 16
-"""Prompt tokens in the first such step, while nothing has been measured."""
+"""Prompt tokens in the first such step, before anything has been measured."""
 LEAST_SHARE = 8
-"""A prompt goes on at least this fast, however slow the machine."""
+"""Prompt tokens in a step at least, however slow the machine."""
 
 
 class Pace:
-    """Predicts the time of a step as that of its running answers plus so much for each prompt token.
+    """Predicts the time of a step as that of its running answers plus a time for each prompt token.
 
-    The second part grows with the context and with the load of the machine, so it is measured in every step: a slower
-    step counts at once, faster ones gradually.
+    The time for a token grows with the context and with the load of the machine, so it is measured in every step. A
+    slower step counts at once, faster ones gradually.
 
     Args:
-        goal: seconds of a step.
+        goal: the target duration of a step in seconds.
     """
 
     def __init__(self, goal: float = GOAL_SECONDS) -> None:
@@ -29,11 +29,11 @@ class Pace:
         self._per_token: float | None = None
 
     def chunk(self, running: int, shared: bool = False) -> int:
-        """Tokens of the next step at most.
+        """The largest number of tokens for the next step.
 
         Args:
-            running: tokens of it that belong to answers.
-            shared: whether other models wait for its end. Without that, and with no answer running, it is a full chunk.
+            running: its tokens that belong to running answers.
+            shared: whether other models wait for its end. If not, and without a running answer, it is a full chunk.
         """
         if not running and not shared:
             return CHUNK
@@ -43,7 +43,7 @@ class Pace:
         return running + int(min(max(share, LEAST_SHARE), CHUNK))
 
     def note(self, running: int, prompt_tokens: int, seconds: float) -> None:
-        """What a step took that had this many tokens of running answers and of prompts."""
+        """Note the seconds that a step took with this many tokens of running answers and of prompts."""
         if not prompt_tokens:
             self._decode = _follow(self._decode, seconds)
             return
@@ -52,12 +52,12 @@ class Pace:
 
 
 class TextPace:
-    """How many tokens of texts go into a pass: so many that a request which comes meanwhile has its turn soon.
+    """Decides how many tokens of texts go into a pass, few enough that a new request gets its turn soon.
 
-    Passes of this size read the weights often enough to keep the processor busy; larger ones gain nothing.
+    Passes of this size are large enough to keep the processor busy; larger ones gain nothing.
 
     Args:
-        goal: seconds of a pass.
+        goal: the target duration of a pass in seconds.
     """
 
     def __init__(self, goal: float = GOAL_SECONDS) -> None:
@@ -66,13 +66,13 @@ class TextPace:
 
     @property
     def tokens(self) -> int:
-        """Of the next pass at most."""
+        """The largest number of tokens for the next pass."""
         if self._per_token is None:
             return LEAST_PIECE
         return int(min(max(self._goal / self._per_token, LEAST_PIECE), CHUNK))
 
     def note(self, tokens: int, seconds: float) -> None:
-        """What a pass took. A small one says nothing: it waits for the weights."""
+        """Note the seconds of a pass. A small pass is ignored, because reading the weights dominates its time."""
         if tokens >= LEAST_PIECE // 2:
             each = seconds / tokens
             self._per_token = each if self._per_token is None else _follow(self._per_token, each)

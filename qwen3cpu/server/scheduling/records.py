@@ -1,4 +1,4 @@
-"""What the answers to one request came to: times, counts and reasons, and nothing of their text."""
+"""The record of the answers to one request: times, counts and reasons, without their text."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from qwen3cpu.generation.results import Chunk
 
 
 class AnswersRecord:
-    """Kept while answers come, on the event loop."""
+    """Collects figures while answers arrive, on the event loop."""
 
     def __init__(self) -> None:
         self.first_token: float | None = None
-        """When the first one came, on the clock of perf_counter."""
+        """Time of the first token, on the clock of perf_counter."""
         self.input_tokens = 0
-        """Of the prompts, each counted once."""
+        """Tokens of the prompts, each prompt counted once."""
         self.cached_tokens = 0
-        """Of them, those that were found in the prefix cache."""
+        """Those input tokens that were found in the prefix cache."""
         self.output_tokens = 0
         self.reasoning_tokens = 0
-        """Of the output."""
+        """Those output tokens that are reasoning."""
         self.finish_reasons: dict[int, str] = {}
-        """By choice."""
+        """The finish reason of each choice."""
         self.error: Exception | None = None
-        """What ended a prompt's answers before their time."""
+        """The error that ended a prompt's answers early."""
 
     def note(self, first: int, outcome: Chunk | Exception) -> None:
-        """Note what came for a prompt, whose first choice has this number."""
+        """Note an outcome of a prompt. first: the number of the prompt's first choice."""
         if isinstance(outcome, Exception):
             self.error = outcome
             return

@@ -1,11 +1,11 @@
 """Continuous batching: one thread that owns a model and decides, step by step, whose tokens share a forward pass.
 
-A new job joins at the next step. Prompts are cut so that a step with running answers in it stays short (pace.py). When
-the KV cache would outgrow its limit, the prefix cache gives way first; then the youngest answers are preempted: they
-give their memory back and are processed again later. None of this changes an answer, because a token's logits depend on
-its own sequence only.
+A new job joins at the next step. Prompts are cut so that a step with running answers stays short (pace.py). When the KV
+cache would exceed its limit, blocks of the prefix cache are freed first. Then the youngest answers are preempted: their
+blocks are freed, and their tokens are processed again later. None of this changes an answer, because a token's logits
+depend on its own sequence only.
 
-Other threads hand jobs in and cancel them; nothing here locks for a token.
+Other threads submit jobs and cancel them. No lock is taken for a token.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ Delivery = Sequence[tuple[Job, Outcome]]
 
 @dataclass(frozen=True)
 class SchedulerLimits:
-    """What a scheduler may use.
+    """The limits of a scheduler.
 
     Attributes:
-        parallel: answers side by side at most.
-        queue: jobs that may wait, beyond those that run.
+        parallel: the largest number of answers at the same time.
+        queue: the largest number of waiting jobs, besides the running ones.
         kv_bytes: memory of the KV cache; at least what one full context needs.
     """
 
@@ -46,14 +46,14 @@ class SchedulerLimits:
 
 
 class Scheduler(ModelThread[Job]):
-    """Runs jobs on a thread of its own, from `start` to `stop`.
+    """Runs jobs on its own thread, from `start` to `stop`.
 
     Args:
         model: engine, tokenizer and end tokens.
-        limits: what it may use.
-        deliver: called on the scheduler's thread after each step with all that the step brought; has to return at once.
-        pace: how prompts are cut.
-        turns: for the processor, where other models use it too.
+        limits: the limits of answers, jobs and memory.
+        deliver: called on the scheduler's thread after each step with all outcomes of the step; must return at once.
+        pace: decides how prompts are cut.
+        turns: shares the processor among models; None: no other model uses it.
 
     Raises:
         ArgumentError: the KV memory does not hold one full context.
@@ -82,14 +82,14 @@ class Scheduler(ModelThread[Job]):
 
     @property
     def running(self) -> int:
-        """Answers in the batch."""
+        """The number of answers in the batch."""
         return len(self._batch)
 
     def submit(self, job: Job) -> None:
-        """Hand a job in.
+        """Submit a job.
 
         Raises:
-            ArgumentError: more answers than may run side by side. QueueFullError, ShuttingDownError.
+            ArgumentError: more answers than may run at the same time. QueueFullError, ShuttingDownError.
         """
         if job.answers > self._limits.parallel:
             raise ArgumentError(f"n: expected at most {self._limits.parallel} answers, found {job.answers}")
@@ -97,11 +97,11 @@ class Scheduler(ModelThread[Job]):
 
     @property
     def free_places(self) -> int:
-        """Answers that could begin now."""
+        """The number of answers that could start at once."""
         return max(0, self._limits.parallel - self.running)
 
     def wait_seconds(self, jobs: int) -> float:
-        """By the mean time of the last jobs."""
+        """See ModelThread. It is computed from the mean time of the last jobs."""
         return jobs / self._limits.parallel * self.stats.mean_job_seconds
 
     # On the scheduler's thread
@@ -114,7 +114,7 @@ class Scheduler(ModelThread[Job]):
         self._batch.close()
 
     def work(self) -> None:
-        """Step by step."""
+        """Run steps until the end."""
         with self._model.engine.traffic.asking(lambda: bool(self.queued) or self.turns.wanted):
             self._steps()
 
@@ -139,7 +139,7 @@ class Scheduler(ModelThread[Job]):
             self._deliver(news)
 
     def _drop_dead(self) -> None:
-        """Take out jobs that were cancelled or have no time left."""
+        """Remove jobs that were cancelled or have no time left."""
         self._waiting += self.fetch()
         now = perf_counter()
         for job in [job for job in self._waiting if self.is_over(job, now)]:
@@ -163,7 +163,7 @@ class Scheduler(ModelThread[Job]):
     # Who joins
 
     def _admit(self) -> None:
-        """Let in first what was preempted, then what waits, oldest first, as far as there is room."""
+        """While there is room, admit preempted answers and then waiting jobs, the oldest first."""
         while self._preempted:
             answer, followers = min(self._preempted, key=lambda entry: self._age(entry[0]))
             if not self._fits(len(answer.pending), 1 + len(followers)):
@@ -192,7 +192,7 @@ class Scheduler(ModelThread[Job]):
         return [kind(self._model, job.prompt, job.request, index=i, stream=i) for i in range(job.answers)]
 
     def _fits(self, tokens: int, answers: int) -> bool:
-        """Whether answers to a prompt may join. Beside others they may only if every answer has a block to spare."""
+        """Whether answers to a prompt may join. Beside other answers, every answer must have a spare block."""
         if not len(self._batch):
             return True
         if len(self._batch) + answers > self._limits.parallel:
@@ -208,14 +208,14 @@ class Scheduler(ModelThread[Job]):
         return self.kv_blocks - self.kv_blocks_in_use
 
     def _reserve(self, blocks: int) -> bool:
-        """Whether that many blocks are free, now that the prefix cache has given up what they need."""
+        """Free blocks of the prefix cache if necessary, and return whether this many blocks are free."""
         missing = blocks - self._free_blocks()
         if missing > 0:
             self._model.engine.prefix_cache.evict(missing * self._model.engine.kv_block_bytes)
         return blocks <= self._free_blocks()
 
     def _make_room(self) -> None:
-        """Preempt the youngest until the next step fits; the oldest answer always does."""
+        """Preempt the youngest answers until the next step fits. The oldest answer always fits alone."""
         while not self._reserve(self._blocks_needed()) and len(self._batch.running) > 1:
             youngest = max(self._batch.running, key=self._age)
             followers = self._batch.remove(youngest)
@@ -242,7 +242,7 @@ class Scheduler(ModelThread[Job]):
         try:
             outcomes = self._batch.advance()
         except Exception as error:
-            # The pass itself failed, and with it every job: there is no telling whose fault it was.
+            # The pass failed, and with it every job, because it is unknown which job caused the error.
             for job in set(self._jobs.values()):
                 self._end(job, error)
             return
@@ -253,14 +253,14 @@ class Scheduler(ModelThread[Job]):
         self._pass_on(outcomes)
 
     def _running_tokens(self) -> int:
-        """Tokens that running answers feed in the next step."""
+        """The number of tokens that running answers feed in the next step."""
         return sum(len(answer.pending) for answer in self._batch.running if not answer.catching_up)
 
     def _pass_on(self, outcomes: Iterable[tuple[Answer, Outcome]]) -> None:
         for answer, outcome in outcomes:
             job = self._jobs.get(answer)
             if job is None:
-                continue  # of a job that an earlier outcome of this step has ended
+                continue  # an earlier outcome of this step has ended its job
             if isinstance(outcome, Exception):
                 self._end(job, outcome)
                 continue

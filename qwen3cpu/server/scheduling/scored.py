@@ -15,13 +15,13 @@ from qwen3cpu.generation.surroundings import Surroundings
 
 
 class ScoredAnswer(Answer):
-    """An Answer whose prompt is scored on the way.
+    """An Answer that scores the tokens of its prompt.
 
     Args:
         model: as for Answer.
         prompt: as for Answer.
         request: the options; the prompt is scored if they ask for logprobs.
-        sample: False: it ends with the prompt, without a token of its own.
+        sample: False: it ends with the prompt, without a generated token.
         rest: as for Answer.
     """
 
@@ -32,23 +32,23 @@ class ScoredAnswer(Answer):
         self._sample = sample
         self._scores_prompt = request.logprobs is not None
         self.prompt_scores: list[TokenLogprob] = []
-        """One for each prompt token but the first, which nothing comes before."""
+        """One score for each prompt token but the first, which has no tokens before it."""
 
     def start(self) -> None:
-        """As for Answer; but a prompt is processed from its first token, because caches do not hold logits."""
+        """See Answer. A prompt is processed from its first token, because caches do not hold logits."""
         if not self.in_prompt:
             super().start()
 
     def follows(self, other: Answer) -> bool:
-        """As for Answer; but a prompt waits for no other, since its own logits are needed."""
+        """See Answer. A prompt follows no other one, because its own logits are needed."""
         return not self.in_prompt and super().follows(other)
 
     def wanted(self, count: int) -> Sequence[int]:
-        """Logits after every token of the prompt."""
+        """See Answer. In a prompt the logits after every token are needed."""
         return range(count) if self._scoring else super().wanted(count)
 
     def fed(self, count: int, logits: NDArray[np.float32]) -> None:
-        """Score what follows each of the tokens."""
+        """Score the prompt token that follows each of the tokens."""
         if self._scoring:
             first = len(self.prompt) - len(self.pending) + 1
             for row, token in zip(logits, self.prompt[first : first + count], strict=False):
@@ -56,7 +56,7 @@ class ScoredAnswer(Answer):
         super().fed(count, logits)
 
     def preempt(self) -> None:
-        """As for Answer; a prompt that was not done is scored again."""
+        """See Answer. An incomplete prompt is scored again."""
         super().preempt()
         if self.in_prompt:
             self.prompt_scores.clear()
@@ -66,7 +66,7 @@ class ScoredAnswer(Answer):
         return self.in_prompt and self._scores_prompt
 
     def receive(self, rows: NDArray[np.float32]) -> Chunk:
-        """The next token, or the end when none is asked for. Of the rows after a prompt the last one counts."""
+        """The next token, or the end without `sample`. After a prompt, only the last row of logits is used."""
         if not self._sample:
             return self.end_with_prompt("max_new_tokens")
         return super().receive(rows[-1:] if self.in_prompt else rows)

@@ -1,4 +1,4 @@
-"""The model as the endpoints see it: prompts go to the scheduler, chunks come back to the event loop."""
+"""A model for the endpoints: passes prompts to the scheduler, and chunks back to the event loop."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from qwen3cpu.server.settings import Settings
 from qwen3cpu.text.prompts import Prompt
 
 FIRST_MEAN: Final = 256
-"""Tokens that an answer is taken to have before there was any."""
+"""Expected tokens of an answer before the first one has ended."""
 
 
 class Answers:
-    """The chunks of one or several jobs, as they come. Made by Service.start.
+    """The chunks of one or several jobs, as they arrive. Made by Service.start.
 
     A finished answer is checked by its schema here, not on the scheduler's thread.
 
@@ -47,7 +47,7 @@ class Answers:
         self._workshop = workshop
         self.jobs: list[Job] = []
         self.record = AnswersRecord()
-        """Of what has come."""
+        """The record of the outcomes so far."""
         self._arrived: deque[tuple[int, Outcome]] = deque()
         self._news = asyncio.Event()
         self._left = 0
@@ -59,13 +59,13 @@ class Answers:
         self._left += job.answers
 
     def sink(self, first: int, outcome: Outcome) -> None:
-        """Take what a job got, on the event loop."""
+        """Take an outcome of a job. Called on the event loop."""
         self.record.note(first, outcome)
         self._arrived.append((first, outcome))
         self._news.set()
 
     async def chunks(self) -> AsyncGenerator[tuple[int, Chunk], None]:
-        """(choice, chunk) until all choices are complete. Raises what ended a job before its time."""
+        """(choice, chunk) until all choices are complete. Raises the error that ended a job early."""
         while self._left:
             while not self._arrived:
                 self._news.clear()
@@ -102,12 +102,12 @@ class Answers:
         return self.jobs[choice // self.jobs[0].answers]
 
     def tokens_left(self, mean: int) -> int:
-        """Tokens of prompts that wait and of answers that are not complete. mean: what an answer is taken to have."""
+        """Tokens of prompts that wait and of answers that are not complete. mean: the expected tokens of an answer."""
         left = [job for job in self.jobs if job.unfinished and not job.cancelled]
         return sum(mean * job.unfinished + (0 if job.begun else len(job.prompt)) for job in left)
 
     def close(self) -> None:
-        """Drop what is still under way."""
+        """Cancel the jobs that have not ended."""
         for job in self.jobs:
             if job.unfinished:
                 self._scheduler.cancel(job)
@@ -117,10 +117,10 @@ class Service:
     """A model with its scheduler.
 
     Args:
-        model: loaded; from now on the scheduler's alone.
-        settings: of the server; they name the model.
-        workshop: of the server; None: one of its own.
-        turns: for the processor, where the server has other models too.
+        model: the loaded model, which only the scheduler may use afterwards.
+        settings: the server's settings, with the name of the model.
+        workshop: the server's workshop; None: a new one.
+        turns: shares the processor among models; None: no other model uses it.
     """
 
     def __init__(
@@ -129,12 +129,12 @@ class Service:
         self.model = model
         self.settings = settings
         self.adapter: Adapter | None = None
-        """What changes the model, in a view for one request."""
+        """The adapter, in a view for one request."""
         self._delivery = _Delivery()
         kv_bytes = settings.kv_bytes if settings.kv_bytes is not None else default_kv_bytes(model)
         limits = SchedulerLimits(parallel=settings.parallel, queue=settings.queue, kv_bytes=kv_bytes)
         self.scheduler: Scheduler | TextScheduler
-        """Of answers, or of texts when the model makes vectors or scores."""
+        """It generates answers, or processes texts if the model makes vectors or scores."""
         if model.task == "generation":
             self.scheduler = Scheduler(model.answerer.surroundings, limits, self._delivery, turns=turns)
         else:
@@ -143,12 +143,12 @@ class Service:
         self._under_way: weakref.WeakSet[Answers | TextStates] = weakref.WeakSet()
 
     def open(self) -> None:
-        """Begin; to be called on the event loop that the endpoints run on."""
+        """Start the scheduler. Call it on the event loop that the endpoints run on."""
         self._delivery.loop = asyncio.get_running_loop()
         self.scheduler.start()
 
     def close(self) -> None:
-        """End all jobs and wait for the scheduler; on another thread than the event loop's."""
+        """End all jobs and wait for the scheduler. Do not call it on the event loop's thread."""
         if not self.scheduler.stopping:
             self.scheduler.stop()
         self.scheduler.join()
@@ -161,7 +161,7 @@ class Service:
             shown: the name that clients see in replies.
 
         Raises:
-            ArgumentError: there is no adapter of this name any more.
+            ArgumentError: there is no adapter of this name.
         """
         view = copy.copy(self)
         view.adapter = self.model.answerer.find_adapter(adapter)
@@ -170,14 +170,14 @@ class Service:
 
     @property
     def tokens_left(self) -> int:
-        """Tokens that requests under way still take, roughly: answers are taken to be as long as those before them."""
+        """An estimate of the tokens that the running requests still need. Answers count as long as the mean so far."""
         answers = sum(self.scheduler.stats.answers.values())
         mean = self.scheduler.stats.completion_tokens // answers if answers else FIRST_MEAN
         return sum(each.tokens_left(mean) for each in list(self._under_way))
 
     @property
     def fingerprint(self) -> str:
-        """What an answer depends on besides its request: version, formats and adapter."""
+        """A text of all that an answer depends on besides its request: version, formats and adapter."""
         adapter = "" if self.adapter is None else f"-{self.adapter.identity[:16]}"
         return f"qwen3cpu-{VERSION}-{self.model.quant}-{self.model.kv}{adapter}"
 
@@ -186,7 +186,7 @@ class Service:
         return replace(self.model.answerer.request(prompt, **options), adapter=self.adapter)
 
     def encode(self, prompt: Prompt, request: Request) -> list[int]:
-        """The ids of a prompt. To be called on a thread of the workshop: a long one takes its time."""
+        """The ids of a prompt. Call it on a thread of the workshop, because a long prompt takes a while."""
         return self.model.answerer.encode(prompt, request)
 
     def start(
@@ -195,13 +195,13 @@ class Service:
         """Hand prompts to the scheduler; `request.n` answers to each.
 
         Args:
-            prompts: ids.
+            prompts: token ids of each.
             request: checked options.
-            arrived: when the request came, on the clock of perf_counter; its time limit counts from then. None: now.
+            arrived: the request's arrival on the clock of perf_counter, when its time limit starts. None: this call.
             job_options: more arguments of the jobs.
 
         Raises:
-            QueueFullError, ShuttingDownError, ArgumentError: nothing is under way then.
+            QueueFullError, ShuttingDownError, ArgumentError: no job is left running.
         """
         if request.sampling.seed is None:
             request = replace(request, sampling=request.sampling.with_seed(secrets.randbits(53)))
@@ -224,10 +224,10 @@ class Service:
 
         Args:
             texts: token ids of each, at least one and no more than the context.
-            arrived: when the request came, on the clock of perf_counter.
+            arrived: the request's arrival on the clock of perf_counter.
 
         Raises:
-            QueueFullError, ShuttingDownError: nothing is under way then.
+            QueueFullError, ShuttingDownError: no job is left running.
         """
         assert isinstance(self.scheduler, TextScheduler)
         state_bytes = 4 * self.model.config.hidden_size * len(texts)
@@ -237,7 +237,7 @@ class Service:
 
 
 class _Delivery:
-    """Brings news from the scheduler's thread to the event loop. It knows no model, so that none stays for its sake."""
+    """Passes outcomes from the scheduler's thread to the event loop. Has no reference that would keep a model alive."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -249,7 +249,7 @@ class _Delivery:
 
 
 class _Sink:
-    """Holds the answers weakly: they hold the job, which holds this."""
+    """Holds the answers by a weak reference, because they hold the job, which holds this sink."""
 
     def __init__(self, answers: Answers, first: int) -> None:
         self._answers = weakref.ref(answers)
@@ -257,7 +257,7 @@ class _Sink:
 
     def __call__(self, outcome: Outcome) -> None:
         answers = self._answers()
-        if answers is not None:  # else nobody waits for them any more
+        if answers is not None:  # otherwise the request is over
             answers.sink(self._first, outcome)
 
 

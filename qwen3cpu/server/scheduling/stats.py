@@ -18,12 +18,12 @@ TOKEN_BUCKETS = tuple(float(digit * 10**power) for power in range(6) for digit i
 
 
 class Counted(Protocol):
-    """A job, as far as it is counted."""
+    """The attributes of a job that are counted."""
 
     created: float
-    """When it arrived, on the clock of perf_counter."""
+    """Time of its arrival, on the clock of perf_counter."""
     unfinished: int
-    """Answers that have not ended."""
+    """The number of answers that have not ended."""
 
 
 class Histogram:
@@ -36,11 +36,11 @@ class Histogram:
     def __init__(self, bounds: tuple[float, ...] = BUCKETS) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
-        """One for each bucket, and one for what is larger than the last."""
+        """One count for each bucket, and one for values above the last bound."""
         self.sum = 0.0
 
     def note(self, value: float) -> None:
-        """Count one."""
+        """Count a value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
@@ -50,50 +50,50 @@ class Stats:
 
     def __init__(self) -> None:
         self.jobs: Counter[str] = Counter()
-        """By how they ended: finished, cancelled, failed."""
+        """Jobs by outcome: finished, cancelled, failed."""
         self.answers: Counter[str] = Counter()
-        """Answers that came to their end, by finish_reason."""
+        """Answers that ended, by finish_reason."""
         self.prompt_tokens = 0
-        """Tokens of prompts that were processed, also those processed again after a preemption."""
+        """Tokens of prompts that were processed, including those processed again after a preemption."""
         self.cached_tokens = 0
         """Tokens of prompts that were taken from a kept prefix."""
         self.completion_tokens = 0
         self.drafted = 0
-        """Guessed tokens that were checked, of answers that came to their end."""
+        """Drafted tokens that were checked, of answers that have ended."""
         self.accepted = 0
-        """Those of them that were right."""
+        """Drafted tokens that were accepted."""
         self.texts = 0
         """Texts that were turned into vectors or scored."""
         self.preemptions = 0
         self.queue_seconds = Histogram()
-        """From the arrival of a job until it joins the batch."""
+        """Seconds from the arrival of a job until it joins the batch."""
         self.first_token_seconds = Histogram()
-        """From the arrival of a job until its first token."""
+        """Seconds from the arrival of a job until its first token."""
         self.job_seconds = Histogram()
-        """From the arrival of a job to its end, finished ones only."""
+        """Seconds from the arrival of a job to its end, for finished jobs only."""
         self.step_seconds = Histogram()
         """Steps with running answers (the time between two tokens of a stream), and passes over texts."""
         self.token_seconds = Histogram()
-        """For each token after the first, the mean of an answer."""
+        """The mean time of a token after the first, one value for each answer."""
         self.request_prompt_tokens = Histogram(TOKEN_BUCKETS)
-        """Of the prompts that were answered."""
+        """Tokens of the answered prompts."""
         self.request_completion_tokens = Histogram(TOKEN_BUCKETS)
-        """Of answers."""
+        """Tokens of the answers."""
         self.mean_job_seconds = 1.0
-        """Of the last jobs that finished."""
+        """The moving average over the last jobs that finished."""
 
     def began(self, job: Counted) -> None:
-        """A job has joined the batch."""
+        """Note that a job has joined the batch."""
         self.queue_seconds.note(perf_counter() - job.created)
 
     def stepped(self, seconds: float, running: int, prompt_tokens: int) -> None:
-        """A step has been made."""
+        """Note a step, its seconds and its tokens."""
         self.prompt_tokens += prompt_tokens
         if running:
             self.step_seconds.note(seconds)
 
     def received(self, job: Job, chunk: Chunk) -> None:
-        """A job has got a chunk."""
+        """Note a chunk of a job."""
         if not job.begun:
             job.begun = True
             self.first_token_seconds.note(perf_counter() - job.created)
@@ -102,7 +102,7 @@ class Stats:
             self._answered(chunk.result)
 
     def _answered(self, result: Result) -> None:
-        """An answer has come to its end."""
+        """Note an answer that has ended."""
         usage = result.usage
         self.answers[result.finish_reason] += 1
         self.request_completion_tokens.note(usage.completion_tokens)
@@ -115,7 +115,7 @@ class Stats:
             self.request_prompt_tokens.note(usage.prompt_tokens)
 
     def ended(self, job: Counted, error: Exception | None) -> None:
-        """A job is over."""
+        """Note that a job is over. error: what ended it early, if an error did."""
         outcome = "failed" if error is not None else "cancelled" if job.unfinished else "finished"
         self.jobs[outcome] += 1
         if outcome == "finished":

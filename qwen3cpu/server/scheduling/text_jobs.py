@@ -1,4 +1,4 @@
-"""A request for vectors or scores on its way through the scheduler of texts."""
+"""A job of the text scheduler: a request for vectors or scores."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class TextJob:
     Attributes:
         texts: token ids of each, at least one and no more than the context.
         sink: gets all states, or one exception.
-        timeout: seconds from its making to its end.
-        state_bytes: of all states.
+        timeout: seconds that it may take from its creation to its end.
+        state_bytes: bytes of all states.
     """
 
     texts: Sequence[array[int]]
@@ -36,26 +36,26 @@ class TextJob:
     cancelled: bool = False
     """Set from any thread; the scheduler drops the job before its next pass."""
     unfinished: int = 1
-    """1 until all states are there."""
+    """1 until all states are complete, then 0."""
     states: States = field(default_factory=list)
-    """Of the windows that are done."""
+    """The states of the completed windows."""
     window: Window | None = None
-    """The texts that are worked on."""
+    """The texts in work."""
 
     @property
     def deadline(self) -> float:
-        """When it has to be done, on the clock of perf_counter."""
+        """The time by which it must end, on the clock of perf_counter."""
         return self.created + self.timeout
 
     def open_window(self, engine: Engine) -> Window:
-        """The window that is worked on."""
+        """The window in work; a new one if there is none."""
         if self.window is None:
             start = len(self.states)
             self.window = Window(engine, self.texts[start : start + WINDOW])
         return self.window
 
     def close_window(self) -> None:
-        """Keep the states of a window that is done, or give up one that is not."""
+        """Keep the states of a completed window, or drop an incomplete one."""
         if self.window is not None:
             if self.window.done:
                 self.states += self.window.states

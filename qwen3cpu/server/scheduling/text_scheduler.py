@@ -1,8 +1,9 @@
 """Vectors and scores for several requests at once: one thread that owns a model and fills its passes with their texts.
 
-Passes are short (pace.py), and requests take turns: those who had none for the longest time come first, everyone gets
-an equal share of the pass, and what is left over goes round again. So a small request is done after a few passes,
-whatever the others want. None of this changes a result: a token's hidden state depends on its own sequence only.
+Passes are short (pace.py), and requests share them round-robin. The request that has waited longest comes first, each
+gets an equal share of the pass, and the rest of the pass is shared again. So a small request ends after a few passes,
+however large the others are. None of this changes a result, because a token's hidden state depends on its own sequence
+only.
 """
 
 from __future__ import annotations
@@ -22,23 +23,23 @@ from qwen3cpu.server.scheduling.text_jobs import States, TextJob
 from qwen3cpu.server.scheduling.turns import Turns
 
 STATE_BYTES: Final = 1 << 30
-"""Memory of the states of all requests, until their replies are sent."""
+"""Bytes that the states of all requests may take until their replies are sent."""
 SMALL: Final = 1 << 20
-"""Bytes of states for which no request has to wait."""
-_LOOK_AGAIN: Final = 0.1  # seconds, while requests wait for memory and nothing runs
+"""A request whose states take at most this many bytes never waits for memory."""
+_LOOK_AGAIN: Final = 0.1  # seconds between two checks while requests wait for memory and nothing runs
 
 TextDelivery: TypeAlias = "Sequence[tuple[TextJob, States | Exception]]"
 
 
 class TextScheduler(ModelThread[TextJob]):
-    """Runs jobs on a thread of its own, from `start` to `stop`.
+    """Runs jobs on its own thread, from `start` to `stop`.
 
     Args:
-        engine: of the model.
-        limits: what it may use.
-        deliver: called on the scheduler's thread with the jobs that a pass has ended; has to return at once.
-        pace: how large passes are.
-        turns: for the processor, where other models use it too.
+        engine: the model's engine.
+        limits: the limits of jobs and memory.
+        deliver: called on the scheduler's thread with the jobs that a pass has ended; must return at once.
+        pace: decides how large passes are.
+        turns: shares the processor among models; None: no other model uses it.
 
     Raises:
         ArgumentError: the KV memory does not hold one full context.
@@ -52,14 +53,15 @@ class TextScheduler(ModelThread[TextJob]):
         pace: TextPace | None = None,
         turns: Turns | None = None,
     ) -> None:
-        # A job keeps its place until it ends: all that have one take turns, and none waits for the end of another.
+        # A job keeps its place in the queue until it ends. All jobs with a place take turns, so none waits for
+        # another's end.
         super().__init__(engine, limits.queue + limits.parallel, limits.kv_bytes, turns)
         self._engine = engine
         self._parallel = limits.parallel
         self._deliver = deliver
         self._pace = pace or TextPace()
         self._waiting: list[TextJob] = []
-        self._ring: list[TextJob] = []  # whose turn it is comes first
+        self._ring: list[TextJob] = []  # in the order of their next turns
         self._news: list[tuple[TextJob, States | Exception]] = []
         self._memory = threading.Lock()
         self._charged: set[TextJob] = set()
@@ -68,25 +70,25 @@ class TextScheduler(ModelThread[TextJob]):
 
     @property
     def running(self) -> int:
-        """Requests whose texts are worked on."""
+        """The number of requests in work."""
         return len(self._ring)
 
     @property
     def queued(self) -> int:
-        """Requests that are not worked on yet."""
+        """The number of requests that wait."""
         return max(0, super().queued - len(self._ring))
 
     @property
     def free_places(self) -> int:
-        """None: whoever is worked on has a place of the queue."""
+        """Always 0, because a request in work keeps its place in the queue."""
         return 0
 
     def wait_seconds(self, jobs: int) -> float:
-        """By the mean time of the last requests."""
+        """See ModelThread. It is computed from the mean time of the last requests."""
         return jobs / self._parallel * self.stats.mean_job_seconds
 
     def release(self, job: TextJob) -> None:
-        """Nobody needs the states of a job any more. One that has not ended is dropped before the next pass."""
+        """Free the memory of a job's states. A job that has not ended is dropped before the next pass."""
         with self._memory:
             self._charged.discard(job)
             job.cancelled = True
@@ -95,7 +97,7 @@ class TextScheduler(ModelThread[TextJob]):
     # On the scheduler's thread
 
     def work(self) -> None:
-        """Pass by pass."""
+        """Run passes until the end."""
         while True:
             self._take_in()
             if self._ring:
@@ -120,7 +122,7 @@ class TextScheduler(ModelThread[TextJob]):
             self._deliver(news)
 
     def _take_in(self) -> None:
-        """Drop jobs that are over, and begin with those whose states have room."""
+        """Drop jobs that are over, and start those whose states fit into memory."""
         self._waiting += self.fetch()
         now = perf_counter()
         for job in [job for job in (*self._waiting, *self._ring) if self.is_over(job, now)]:
@@ -132,7 +134,7 @@ class TextScheduler(ModelThread[TextJob]):
                 self.stats.began(job)
 
     def _charge(self, job: TextJob) -> bool:
-        """Whether there is memory for a job's states; it counts from now on."""
+        """Reserve memory for a job's states. Returns whether there was enough."""
         with self._memory:
             taken = sum(other.state_bytes for other in self._charged)
             if job.cancelled or (job.state_bytes > SMALL and taken + job.state_bytes > STATE_BYTES and self._charged):
@@ -141,7 +143,7 @@ class TextScheduler(ModelThread[TextJob]):
             return True
 
     def _end(self, job: TextJob, outcome: States | Exception | None) -> None:
-        """End a job; None: it was cancelled."""
+        """End a job. outcome: its states, an error, or None if it was cancelled."""
         for jobs in (self._waiting, self._ring):
             if job in jobs:
                 jobs.remove(job)
@@ -159,7 +161,7 @@ class TextScheduler(ModelThread[TextJob]):
         try:
             rows = self._engine.forward(batch)
         except Exception as error:
-            # There is no telling whose fault it was.
+            # All jobs of the pass end, because it is unknown which one caused the error.
             for job in turns:
                 self._end(job, error)
             return
@@ -175,7 +177,7 @@ class TextScheduler(ModelThread[TextJob]):
                 self._end(job, job.states)
 
     def _fill(self) -> tuple[list[BatchItem], dict[TextJob, list[int]]]:
-        """What goes into the next pass, and whose items are at which places of it. Those jobs go to the ring's end."""
+        """The items of the next pass, and the places of each job's items. These jobs move to the end of the ring."""
         batch: list[BatchItem] = []
         turns: dict[TextJob, list[int]] = {}
         room = self._pace.tokens
@@ -190,7 +192,7 @@ class TextScheduler(ModelThread[TextJob]):
                 if window.blocks_to_go_on > free and not starved:
                     free += self._pause_after(job)
                 if window.blocks_to_go_on and (starved or window.blocks_to_go_on > free):
-                    # Nobody behind it may begin a text with the blocks that it waits for.
+                    # No job behind it may start a text with the blocks that it waits for.
                     starved = True
                     continue
                 before = window.blocks
@@ -205,7 +207,7 @@ class TextScheduler(ModelThread[TextJob]):
         return batch, turns
 
     def _pause_after(self, job: TextJob) -> int:
-        """Blocks that are free now because the windows of those behind a job gave up what they can do again."""
+        """Pause the windows of the jobs behind a job. Returns the number of freed blocks."""
         freed = 0
         for other in self._ring[self._ring.index(job) + 1 :]:
             if other.window is not None:

@@ -1,4 +1,4 @@
-"""The hidden states of a request's texts, as an endpoint waits for them on the event loop."""
+"""The hidden states of a request's texts, for which an endpoint waits on the event loop."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from qwen3cpu.server.scheduling.text_scheduler import TextScheduler
 
 
 class TextStates:
-    """A job that is under way.
+    """A submitted job, and its result.
 
     Args:
-        scheduler: of the model.
+        scheduler: the model's scheduler.
         texts: see TextJob.
         state_bytes: see TextJob.
-        timeout: seconds of the request from its arrival.
-        created: when it arrived, on the clock of perf_counter.
+        timeout: seconds that the request may take from its arrival.
+        created: the request's arrival on the clock of perf_counter.
 
     Raises:
-        QueueFullError, ShuttingDownError: nothing is under way then.
+        QueueFullError, ShuttingDownError: the job was not submitted.
     """
 
     def __init__(
@@ -49,19 +49,19 @@ class TextStates:
 
     @property
     def deadline(self) -> float:
-        """When the request has to be done, on the clock of perf_counter."""
+        """The time by which the request must end, on the clock of perf_counter."""
         return self._job.deadline
 
     def tokens_left(self, mean: int) -> int:
-        """Tokens of the texts while they are under way. mean: of answers, which there are none of."""
+        """Tokens of the texts until the job ends, then 0. mean: unused; answers need it."""
         return 0 if self._outcome.done() else sum(map(len, self._job.texts))
 
     async def ready(self) -> States:
-        """All states. Raises what ended the job before its time."""
+        """Wait for all states. Raises the error that ended the job early."""
         return await self._outcome
 
     def close(self) -> None:
-        """Nobody needs the states any more: give their memory back, and drop what is under way."""
+        """Free the memory of the states, and cancel the job if it has not ended."""
         self._outcome.cancel()
         self._scheduler.release(self._job)
-        self._job.sink = nobody  # without a circle of references the memory goes back with the last of them
+        self._job.sink = nobody  # breaks a reference cycle, so that the memory is freed with the last reference

@@ -1,4 +1,4 @@
-"""Turns for the processor: the models of a server make their steps one at a time, in the order in which they asked."""
+"""Turns for the processor: the models of a server run their steps one at a time, in the order of their requests."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 
 class Turns:
-    """Gives turns to threads, first come, first served. A step of one model waits for one step of each other at most.
+    """Gives turns to threads, first come, first served. A step waits for at most one step of each other model.
 
-    Every model has as many threads as the processor has cores: two steps at once would take longer than two in turn.
+    Every model has as many threads as the processor has cores, so two steps at once would take longer than in turn.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Turns:
 
     @contextmanager
     def turn(self) -> Iterator[bool]:
-        """Wait for a turn of the calling thread; whether others had one since its last, and are likely to want more."""
+        """Wait for a turn of the calling thread. Yields whether another thread had the last turn, and may want more."""
         self._enter()
         try:
             mine = threading.get_ident()

@@ -1,4 +1,4 @@
-"""Markdown that is still being written: blocks that are complete come once, and together they are the whole text."""
+"""Markdown that is still being written: each complete block comes once, and together they are the whole text."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The commands of a chat: what they do, and that each tells it to somebody who types."""
+"""The commands of a chat: their effects, and that each reports to a user who types."""
 
 import base64
 import json
@@ -34,7 +34,7 @@ def chat(model):
 
 @pytest.fixture
 def told(chat, capsys):
-    """What is printed, and what is told on stderr, when these lines are typed."""
+    """Type lines in a chat. Returns what goes to stdout and stderr."""
 
     def type_in(*lines):
         for line in lines:
@@ -221,7 +221,7 @@ def test_calls_in_an_export():
 
 
 class Screen:
-    """A terminal that notes what is written."""
+    """A terminal that records the output."""
 
     def __init__(self):
         self.text = ""

@@ -1,4 +1,4 @@
-"""`qwen3cpu chat` as somebody sees it, on a terminal that tmux emulates."""
+"""`qwen3cpu chat` as a user sees it, on a terminal that tmux emulates."""
 
 import json
 from pathlib import Path
@@ -84,7 +84,8 @@ def test_keys_of_the_editor(tmp_path):
         terminal.paste("a\nb\nc\nd\ne")
         terminal.type("Enter")
         terminal.wait_for("> a\n. b\n. c\n. d\n. e")
-        # What is typed and pasted meanwhile is one message for the next prompt, and stands not in the answer.
+        # Text that is typed and pasted during the answer is one message for the next prompt, and is not shown in the
+        # answer.
         terminal.paste("x\ny")
         (tmp_path / "answers.json.go").touch()
         rows = terminal.wait_for("> x")
@@ -126,7 +127,7 @@ def test_ctrl_c_in_an_answer_keeps_the_conversation(tmp_path, tmp_path_factory):
         terminal.wait_for("> ")
         for times in (1, 2):
             terminal.type("hello", "Enter")
-            terminal.wait_for("> hello\n", times=times)  # before, the last answer is the one before
+            terminal.wait_for("> hello\n", times=times)  # otherwise the last answer would still be the previous one
             terminal.wait_until(lambda rows: "AB AB" in "\n".join(rows).rpartition("> hello\n")[2])
             terminal.type("C-c")
             rows = terminal.wait_for("stopped; Ctrl-C again", times=times)

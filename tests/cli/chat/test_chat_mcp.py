@@ -22,7 +22,7 @@ from qwen3cpu.cli.chat import command, loop, multiline, turns
 from qwen3cpu.cli.chat.multiline import HINT
 from qwen3cpu.generation.mcp_servers import NOT_ALLOWED
 
-# Not importorskip: the import takes 0.6 s, in each process that collects tests.
+# This is not importorskip, because the import takes 0.6 s in each process that collects tests.
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("mcp") is None, reason="MCP servers need the extra [mcp]")
 SERVER = Path(__file__).parents[2] / "support" / "mcp_tools_plain.py"
 ADD = '<tool_call>\n{"name": "add", "arguments": {"a": 17, "b": 25}}\n</tool_call>'
@@ -43,7 +43,7 @@ def config(tmp_path):
 
 @pytest.fixture
 def talk(monkeypatch, model, config):
-    """Let the model say outputs, one after the other; what it was shown at the end, and what was printed."""
+    """Let the model say outputs, one by one. Returns its last prompt, and the printed text."""
 
     def start(lines, *outputs, flags=(), typed=None):
         seen = []
@@ -81,7 +81,7 @@ def talk(monkeypatch, model, config):
 def test_on_a_pipe_no_call_is_made(talk):
     done, told, _ = talk(["17 + 25?"], ADD, "I cannot.")
     assert told == [NOT_ALLOWED]
-    assert "add was not called, for there is nobody to ask; --mcp-allow makes all calls" in done.stderr
+    assert "add was not called, because there is nobody to ask; --mcp-allow makes all calls" in done.stderr
     assert (done.stdout.endswith("I cannot.\n"), done.returncode) == (True, 0)
 
 

@@ -20,7 +20,7 @@ def thinker(tmp_path_factory):
 
 
 def what_stays(screen):
-    """Without the rows that LiveTail wrote over: it goes back to the first of them and erases from there.
+    """The output without the rows that LiveTail rewrote: it goes back to the first of them and erases from there.
 
     A slow machine paints parts of an answer before the whole.
     """
@@ -168,7 +168,7 @@ def test_plain_answers(thinker, plain):
 
 
 def test_without_the_editor(thinker):
-    """The chat without prompt_toolkit tells how to get it, and reads lines."""
+    """Without prompt_toolkit, the chat says how to install it, and reads lines."""
     code = "import sys; sys.modules['prompt_toolkit'] = None; from qwen3cpu.cli.main import main; sys.exit(main())"
     with Terminal("chat", "-m", thinker, "--temp", "0", code=code) as terminal:
         assert "pip install 'qwen3cpu[chat]'" in terminal.wait_for_prompt(PROMPT)
@@ -220,7 +220,7 @@ def test_a_second_ctrl_c_ends_the_conversation(endless):
 
 
 def test_the_conversation_that_was_stopped_goes_on(thinker):
-    """The stopped answer stays in the history; what follows is right."""
+    """The stopped answer stays in the history, and the next answer is right."""
     with Terminal("chat", "-m", thinker, "--temp", "0") as terminal:
         terminal.wait_for_prompt(HINT)
         terminal.type("\x03")

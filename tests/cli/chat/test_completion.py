@@ -1,4 +1,4 @@
-"""What is completed: commands, what stands behind them, paths and names of models."""
+"""Completions in the chat: commands, their arguments, paths and names of models."""
 
 import pytest
 

@@ -15,7 +15,7 @@ from qwen3cpu.cli.chat.history import PrivateHistory, history_file
 
 @pytest.fixture
 def typed():
-    """What an editor hands out when somebody presses these keys."""
+    """Press keys in an editor. Returns the messages that it reads."""
 
     def read(keys, history=False, messages=1):
         with create_pipe_input() as pipe, create_app_session(input=pipe, output=DummyOutput()):

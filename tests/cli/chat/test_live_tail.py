@@ -1,4 +1,4 @@
-"""Rows that are written once, and rows that are written anew."""
+"""Rows that are written once, and live rows that are rewritten."""
 
 import io
 

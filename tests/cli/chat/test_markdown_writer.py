@@ -14,7 +14,7 @@ SEQUENCES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Screen:
-    """What a writer has written, with a clock and a size that the test sets."""
+    """Records the output of a writer, with a clock and a size that the test sets."""
 
     def __init__(self, columns=40, lines=20, **options):
         self.out, self.now, self.size = io.StringIO(), 0.0, os.terminal_size((columns, lines))
@@ -30,7 +30,7 @@ class Screen:
         return SEQUENCES.sub("", self.out.getvalue())
 
     def end(self):
-        """What stands on the screen at the end: here what follows the last time that rows were taken back."""
+        """The end of the screen: the output after the last rows were erased."""
         self.writer.end()
         return self.seen
 
@@ -118,5 +118,5 @@ def test_another_size_while_it_comes():
     screen.write("aaaa bbbb cccc dddd eeee ffff gggg")
     screen.size = os.terminal_size((20, 20))
     screen.write(" hhhh")
-    # The terminal has made two lines of the row; both are taken back.
+    # The terminal has wrapped the row to two lines, and both are erased.
     assert screen.seen.endswith("\r\x1b[1A\x1b[Jaaaa bbbb cccc dddd\neeee ffff gggg hhhh")

@@ -1,4 +1,4 @@
-"""Markdown as rows of a terminal: words wrapped, the widths of all scripts right, nothing that steers the terminal."""
+"""Markdown as rows of a terminal: words wrapped, the widths of all scripts right, no control characters."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What the tests of the chat page share: a browser, and pages in which nothing may go wrong."""
+"""Fixtures that the tests of the chat page share: a browser, and pages in which no error may occur."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 
 @pytest.fixture(scope="module")
 def browser():
-    """Chromium without a window. While it is there, nothing else runs an event loop in the thread of the tests."""
+    """Chromium without a window. While it runs, nothing else can run an event loop in the thread of the tests."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra [clients])")
     chromium = os.environ.get("QWEN3CPU_CHROMIUM") or shutil.which("chromium")
     if chromium is None:
@@ -29,7 +29,7 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, endless_servers):
-    """Opens the page of a server; at the end nothing must have gone wrong in it, and nobody else been asked."""
+    """Opens the page of a server. At the end, it must have had no errors and no requests to other servers."""
     contexts, problems = [], []
 
     def start(server, *, phone=False, script="", context=None, path="/", **options):
@@ -72,7 +72,7 @@ def endless_servers():
 
 @pytest.fixture
 def slow_server(serve, endless, endless_servers):
-    """A server whose answers have no end, as fast as a large model's."""
+    """A server with endless answers, at the speed of a large model."""
     server = serve(endless, kv_bytes=1 << 40)
     endless_servers.append(server)
     advance, clock = server.scheduler._batch.advance, threading.Event()

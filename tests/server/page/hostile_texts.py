@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterator
 
 HIT = "window.hit=1"
-"""What a script would do."""
+"""The effect of a script."""
 TAGS = {
     "img": 'src="x"',
     "svg": "",
@@ -116,7 +116,7 @@ FORMULAS = (
 
 
 def _encoded(text: str) -> Iterator[str]:
-    """A text as it is, and in forms that parsers may take for it."""
+    """A text unchanged, and in other forms that parsers may read as the same."""
     yield text
     yield text.upper().replace(HIT.upper(), HIT)
     yield text.replace("<", "&lt;").replace(">", "&gt;")
@@ -134,7 +134,7 @@ def hostile_texts() -> list[str]:
         f'<{tag} {attributes} {event}="{HIT}">x</{tag}>' for tag, attributes in TAGS.items() for event in EVENTS
     ]
     for number, each in enumerate([*SCRIPTS, *elements]):
-        # Every element in every encoding, the places in turn; each script in every place.
+        # Every element in every encoding, at alternating places; each script at every place.
         for turn, encoded in enumerate(_encoded(each)):
             found.append(PLACES[(number + turn) % len(PLACES)].replace("{}", encoded))
     found += [place.replace("{}", script) for script in SCRIPTS for place in PLACES]

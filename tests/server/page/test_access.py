@@ -1,4 +1,4 @@
-"""The chat page for everyone: axe finds nothing, the keyboard does all, a screen reader hears states only."""
+"""Access to the chat page: axe finds nothing, the keyboard suffices, a screen reader gets states only."""
 
 import pytest
 from chat_page import FAKE_STREAM
@@ -39,7 +39,7 @@ def answered(page, text=MARKDOWN):
 
 @pytest.fixture
 def violations():
-    """Asks axe for what is wrong with a page, in the state that it is in."""
+    """Asks axe for the violations in the current state of a page."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed (extra [clients])")
 
     def check(page):
@@ -200,7 +200,7 @@ def test_copy(server, open_page):
 
 
 def test_copy_without_https(server, open_page):
-    """There is no clipboard object then."""
+    """Without https there is no clipboard object."""
     script = FAKE_STREAM + "Object.defineProperty(navigator, 'clipboard', { value: undefined });"
     page = open_page(server, script=script)
     answered(page, "the answer")

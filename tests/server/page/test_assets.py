@@ -1,4 +1,4 @@
-"""The files of the page: all are served, with a policy that runs nothing else, and none asks anybody else."""
+"""The files of the page: all are served, with a policy that runs nothing else, and none uses other sites."""
 
 import re
 
@@ -25,7 +25,7 @@ def test_every_file_is_served():
 @pytest.mark.parametrize("name", sorted(assets()))
 def test_a_file(server, name):
     text = assets()[name].data.decode()
-    assert not re.search(r"(?:https?:)?//(?!www\.w3\.org/)[a-z0-9-]+\.[a-z]", text), "an address of somewhere else"
+    assert not re.search(r"(?:https?:)?//(?!www\.w3\.org/)[a-z0-9-]+\.[a-z]", text), "an address of another site"
     assert [sink for sink in SINKS if sink in text] == []
     response = server.http.get(f"/assets/{name}")
     assert response.content == assets()[name].data
@@ -45,7 +45,7 @@ def test_the_page(server):
     assert not re.search(r"<script(?![^>]* src=)|<style|\son\w+=|\sstyle=", response.text)
     named = set(re.findall(r'(?:href|src)="assets/([^"]+)"', response.text))
     imported = {each for asset in assets().values() for each in re.findall(r'from "\./([^"]+)"', asset.data.decode())}
-    assert named | imported | {"index.html"} == set(assets()), "no file is there for nothing"
+    assert named | imported | {"index.html"} == set(assets()), "every file is used"
 
 
 def test_another_name(server):

@@ -36,7 +36,7 @@ TAGS = {
     "ul",
 }
 BOXES = {"div", "button", "svg", "path"}
-"""What the page itself puts around code and tables."""
+"""Elements that the page itself puts around code and tables."""
 
 
 def elements(nodes):
@@ -87,7 +87,7 @@ def check(page, problems):
 
 
 def test_no_text_runs(server, open_page, tmp_path):
-    """As answers of a model: in conversations that are imported, each text in a message of its own."""
+    """The texts are answers of a model, in imported conversations with one text in each message."""
     page = open_page(server)
     nodes, parent = {}, "root"
     for number, text in enumerate(TEXTS):

@@ -1,4 +1,4 @@
-"""A long answer changes only its last block while it is written, so what is selected or scrolled to stays."""
+"""A long answer changes only its last block while it is written, so a selection and the scroll position stay."""
 
 import pytest
 from chat_page import FAKE_STREAM
@@ -28,7 +28,7 @@ def test_only_the_last_block_changes(server, open_page, tokens):
     assert page.evaluate("String(getSelection()) === window.selected && window.selected.length > 20")
     assert page.locator(".assistant .block.plain").count() == 0
     assert f"{-(-len(text) // 4):,} tokens" in page.inner_text(".assistant .foot")
-    # Written at once it looks the same.
+    # The answer looks the same when it is rendered at once.
     written = page.locator(".assistant .body").evaluate("body => body.innerHTML")
     page.reload()
     page.locator(".assistant .block:not(.plain)").first.wait_for()

@@ -1,4 +1,4 @@
-"""Markdown as plain data: what it becomes, and that a text that grows becomes the same as one that is there at once."""
+"""Markdown as plain data: its form, and that a growing text gives the same result as the whole text at once."""
 
 import pytest
 from hypothesis import given, settings
@@ -169,7 +169,7 @@ last *line*"""
 
 
 def grown(text, ends):
-    """What a page has shown at the end of a text that has grown: it keeps all blocks before the open line."""
+    """The blocks that a page shows at the end of a growing text. It keeps all blocks before the open line."""
     kept, start, definitions = [], 0, ""
     for end in [*ends, len(text)]:
         part = text[start:end]

@@ -1,8 +1,8 @@
 """The pictures of the page in docs/chat-page.md.
 
-`pytest tests/server/page/test_page_pictures.py --pictures docs/pictures` takes them anew.
+`pytest tests/server/page/test_page_pictures.py --pictures docs/pictures` takes them again.
 
-What is on them comes from a script, so they stay the same.
+Their content comes from a script, so they stay the same.
 """
 
 import pytest
@@ -58,7 +58,7 @@ def open_dressed(browser, open_page):
 
 
 def take(page, pictures, name):
-    """A picture of the page from the beginning of the conversation on; nothing in it may be wider than it is."""
+    """Take a picture of the page from the start of the conversation. Nothing may be wider than the page."""
     page.locator("#log").evaluate("log => { log.scrollTop = 0; }")
     page.wait_for_timeout(300)
     page.evaluate("document.getElementById('to-end').hidden = true")

@@ -1,4 +1,4 @@
-"""The operator's tools on the chat page: calls that are asked for, made, shown, refused and stopped."""
+"""The operator's tools on the chat page: calls are requested, made, shown, refused and stopped."""
 
 import json
 import os
@@ -19,7 +19,7 @@ QUESTION = "What is 17 + 25?"
 
 @pytest.fixture
 def blocked():
-    """One that a test may block."""
+    """A tool that a test may block."""
     with things() as running:
         yield running
 
@@ -50,7 +50,7 @@ def test_a_call_is_asked_for_shown_and_answered(offered, tiny, open_page, monkey
     assert page.locator("#context").is_visible()
     right, width = page.evaluate("[send.getBoundingClientRect().right, innerWidth]")
     assert right <= width, "all buttons are in sight"
-    assert page.locator("details.call").get_attribute("open") is None, "what came of it is folded"
+    assert page.locator("details.call").get_attribute("open") is None, "its result is folded"
     page.click(".call summary")
     assert page.inner_text(".call pre >> nth=0") == '{\n  "a": 17,\n  "b": 25\n}'
     assert page.inner_text(".call pre >> nth=1") == "42"

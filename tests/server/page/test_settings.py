@@ -14,7 +14,7 @@ def page(server, open_page):
 
 
 def body(page):
-    """Of the next request."""
+    """The body of the next request."""
     page.ask("hello")
     found = page.evaluate("window.sent.at(-1)")
     return {

@@ -1,4 +1,4 @@
-"""What the browser keeps, in a real browser: nothing in some windows, no more when it is full, and for several tabs."""
+"""Storage in a real browser: without storage in some windows, with a full disk, and with several tabs."""
 
 NO_DATABASE = """
 Object.defineProperty(window, "indexedDB", {
@@ -66,7 +66,7 @@ IDBFactory.prototype.open = function (...name) {
   return open.apply(this, name);
 };
 """
-"""Another tab tells of a conversation before this one has one of its own."""
+"""Another tab announces a conversation before this tab has one."""
 LATE = """
 window.heard = 0;
 window.listener = new BroadcastChannel("qwen3cpu.conversations");
@@ -80,9 +80,9 @@ IDBObjectStore.prototype.get = function (key) {
   return late;
 };
 """
-"""The first conversation that is read comes when `answerNow` is called."""
+"""The first conversation that is read arrives only when `answerNow` is called."""
 DEAF = "delete window.BroadcastChannel;"
-"""A tab that hears nothing of others."""
+"""Makes a tab that gets no messages of other tabs."""
 
 
 def test_two_tabs_lose_nothing(server, open_page):

@@ -1,4 +1,4 @@
-"""Worker processes: replies, limits of time and memory, and that nothing stays behind."""
+"""Worker processes: replies, limits of time and memory, and that no process is left."""
 
 import asyncio
 import base64

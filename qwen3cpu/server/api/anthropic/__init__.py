@@ -1,1 +1,1 @@
-"""Anthropic's Messages API: its bodies become those of this server, and answers its content blocks and events."""
+"""Anthropic's Messages API: converts its bodies to those of this server, and answers to its blocks and events."""

@@ -1,4 +1,4 @@
-"""Messages of content blocks, made those of a chat."""
+"""Converts messages of content blocks to messages of a chat."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Json = dict[str, Any]
 
 
 class Conversation:
-    """Messages of a chat that are made from a request's, and where each of them stands in the request."""
+    """The messages of a chat that are made from a request, and their places in the request."""
 
     def __init__(self) -> None:
         self.messages: list[Any] = []
@@ -19,7 +19,7 @@ class Conversation:
         """Place in `messages` -> place in the request."""
 
     def add_system(self, system: Any) -> None:
-        """Add the field `system`: text, or blocks of it."""
+        """Add the field `system`, which is a text or blocks of text."""
         if system not in (None, "", []):
             self._add({"role": "system", "content": _text(system, "system")}, "system", "system")
 
@@ -43,7 +43,7 @@ class Conversation:
         self.messages.append(message)
 
     def _add_blocks(self, role: Any, content: list[Any], where: str) -> None:
-        """A message of a user: results of tools are messages of their own."""
+        """Add a message of a user. Each result of a tool becomes a separate message."""
         texts: list[str] = []
         for index, block in enumerate(content):
             place = f"{where}.content[{index}]"
@@ -62,7 +62,7 @@ class Conversation:
             self._add({"role": role, "content": "\n".join(texts)}, where, f"{where}.content")
 
     def _add_assistant(self, content: list[Any], where: str) -> None:
-        """A message of the assistant: reasoning and calls have fields of their own."""
+        """Add a message of the assistant. Reasoning and calls go into separate fields."""
         texts: list[str] = []
         thoughts: list[str] = []
         calls: list[Json] = []
@@ -88,21 +88,21 @@ class Conversation:
 
 
 def _result(block: Json, where: str) -> str:
-    """What a tool gave back. The model is told of an error in words."""
+    """The result of a tool. An error is marked by a word, because a chat has no field for it."""
     content = block.get("content")
     text = "" if content is None else _text(content, f"{where}.content")
     return f"Error: {text}" if block.get("is_error") is True else text
 
 
 def _text(content: Any, where: str) -> str:
-    """Text, or blocks of it, a line each."""
+    """A text, or the texts of blocks, each on its own line."""
     if not isinstance(content, list):
         return _string(content, where)
     return "\n".join(_block_text(block, f"{where}[{index}]") for index, block in enumerate(content))
 
 
 def _block_text(block: Any, where: str) -> str:
-    """The text of a block that has some."""
+    """The text of a block. ApiError for a block without text."""
     kind = block.get("type") if isinstance(block, dict) else None
     if kind == "text":
         return _string(block.get("text"), f"{where}.text")

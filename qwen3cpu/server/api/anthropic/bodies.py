@@ -1,4 +1,4 @@
-"""What clients of Anthropic's Messages API may send, made the body of a chat."""
+"""Converts bodies of Anthropic's Messages API to the body of a chat."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.api.foreign_fields import Translated, is_one_of, short
 
 CHOICES = {"auto": "auto", "any": "required", "none": "none"}
-"""Types of `tool_choice` -> what they are in a chat."""
+"""Type of Anthropic's `tool_choice` -> the word for it in a chat."""
 KINDS = ("enabled", "disabled", "adaptive", "between_tools")
 """Types of `thinking`."""
 
@@ -25,9 +25,9 @@ class MessagesBody(ChatBody):
 
     @classmethod
     def translated(cls, given: Mapping[str, Any]) -> Translated:
-        """As for ForeignBody."""
+        """See ForeignBody."""
         body = {name: value for name, value in given.items() if value is not None}
-        # What is cached are beginnings of prompts, always.
+        # Prefixes of prompts are always cached.
         body.pop("cache_control", None)
         ignored: list[str] = []
         places: dict[str, str] = {}
@@ -42,11 +42,11 @@ class MessagesBody(ChatBody):
         return Translated(found.body, [*ignored, *found.ignored], {**found.places, **places})
 
     def without_effect(self, context: int) -> Iterator[str]:
-        """Nothing: fields of Anthropic's that have no meaning are named where they are left out."""
+        """Nothing, because fields without a meaning are named where they are dropped."""
         yield from ()
 
     def options(self) -> dict[str, Any]:
-        """As for ChatBody."""
+        """See ChatBody."""
         budget = self.thinking_budget
         if budget is not None and self.max_tokens is not None and budget >= self.max_tokens:
             place = self.places.get("thinking_budget", "thinking_budget")
@@ -56,7 +56,7 @@ class MessagesBody(ChatBody):
 
 
 def _take_messages(body: Json, places: dict[str, str]) -> None:
-    """Messages of blocks, and `system` in front of them. A last message of the assistant is gone on with."""
+    """Convert messages of blocks, with `system` before them. The answer continues a last message of the assistant."""
     messages = body.get("messages")
     conversation = Conversation()
     conversation.add_system(body.pop("system", None))
@@ -73,7 +73,7 @@ def _take_messages(body: Json, places: dict[str, str]) -> None:
 
 
 def _take_tools(body: Json, ignored: list[str], places: dict[str, str]) -> None:
-    """`tools` and `tool_choice`. Tools of Anthropic's own, which have no schema, are ignored beside others."""
+    """Convert `tools` and `tool_choice`. Anthropic's own tools, which have no schema, are ignored beside others."""
     tools = body.get("tools")
     if isinstance(tools, list):
         own = [isinstance(tool, dict) and tool.get("type", "custom") not in ("custom", None) for tool in tools]
@@ -108,7 +108,7 @@ def _take_tools(body: Json, ignored: list[str], places: dict[str, str]) -> None:
 
 
 def _function(tool: Any, where: str) -> Any:
-    """A tool as a chat has it."""
+    """A tool in the form of a chat."""
     if not isinstance(tool, dict):
         raise ApiError(400, f"{where}: expected an object, found {type(tool).__name__}", param=where)
     names = {"name": "name", "description": "description", "input_schema": "parameters", "strict": "strict"}
@@ -117,7 +117,7 @@ def _function(tool: Any, where: str) -> Any:
 
 
 def _take_output(body: Json, ignored: list[str], places: dict[str, str]) -> Any:
-    """`output_config`, or `output_format` from before there was one; returns the effort."""
+    """Convert `output_config`, or the older `output_format`. Returns the effort."""
     config = body.pop("output_config", {})
     if not isinstance(config, dict):
         raise ApiError(400, f"output_config: expected an object, found {short(config)}", param="output_config")
@@ -139,7 +139,7 @@ def _take_output(body: Json, ignored: list[str], places: dict[str, str]) -> Any:
 
 
 def _take_thinking(body: Json, effort: Any, ignored: list[str], places: dict[str, str]) -> None:
-    """`thinking`. Without it there is none: clients that did not ask for it look for text in the first block."""
+    """Convert `thinking`. Its default is off, because clients that do not send it expect text in the first block."""
     thinking = body.pop("thinking", {"type": "disabled"})
     kind = thinking.get("type") if isinstance(thinking, dict) else None
     if kind not in KINDS:

@@ -19,7 +19,7 @@ from qwen3cpu.server.api.reply import respond
 from qwen3cpu.server.scheduling.service import Service
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
-"""What a stream gets when nothing else comes."""
+"""The event that a stream gets after a time without tokens."""
 
 
 async def messages(http: HttpRequest) -> Response:
@@ -34,7 +34,7 @@ async def messages(http: HttpRequest) -> Response:
 
 
 async def count_tokens(http: HttpRequest) -> Response:
-    """POST /v1/messages/count_tokens: also of prompts that do not fit."""
+    """POST /v1/messages/count_tokens. It also counts prompts that do not fit into the context."""
     arrival = Arrival(http)
     service, body = await ask_model(http, arrival, MessagesBody, "generation")
     with client_names("messages", body.names(), places=body.places):

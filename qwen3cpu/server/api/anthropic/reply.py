@@ -1,4 +1,4 @@
-"""Answers as Anthropic writes them: a message of content blocks, whole or as events."""
+"""Answers in the form of Anthropic's API: a message of content blocks, whole or as events."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class MessagesReply:
 
     Args:
         service: has the model.
-        body: of the request.
+        body: the body of the request.
         prompt: ids of the prompt.
-        answers: to it.
+        answers: the answers to it.
     """
 
     def __init__(self, service: Service, body: MessagesBody, prompt: list[int], answers: Answers) -> None:
@@ -52,11 +52,11 @@ class MessagesReply:
 
     @property
     def id(self) -> str:
-        """Of the response."""
+        """The id of the response."""
         return str(self._message["id"])
 
     async def whole(self) -> dict[str, Any]:
-        """All of it."""
+        """The whole reply."""
         message = self._message
         async for event in self._all_events():
             if event["type"] == "message_delta":
@@ -64,7 +64,7 @@ class MessagesReply:
         return message
 
     async def events(self) -> AsyncGenerator[bytes, None]:
-        """It as a stream."""
+        """The reply as server-sent events."""
         try:
             async for event in self._all_events():
                 yield _sse(event)
@@ -84,7 +84,7 @@ class MessagesReply:
 
 
 class _Blocks:
-    """The content blocks of one answer, built from chunks, with the events that tell of them."""
+    """Builds the content blocks of one answer from chunks, and makes their events."""
 
     def __init__(self) -> None:
         self.done: list[dict[str, Any]] = []
@@ -93,7 +93,7 @@ class _Blocks:
         self._text: list[str] = []
 
     def add(self, chunk: Chunk) -> Iterator[Event]:
-        """What a chunk brings."""
+        """The events of a chunk."""
         yield from self._more("thinking", chunk.reasoning)
         yield from self._more("text", chunk.text)
         for call in chunk.tool_calls:
@@ -113,7 +113,7 @@ class _Blocks:
         self._kind = None
 
     def _more(self, kind: str, text: str) -> Iterator[Event]:
-        """Text of a block of some kind, which is begun if another one is open."""
+        """Add text to the open block of this kind. If another one is open, close it and begin a new one."""
         if not text:
             return
         if kind != self._kind:
@@ -141,7 +141,7 @@ class _Blocks:
 
 
 def _end(result: Result) -> Event:
-    """Why the answer ended, and token counts. Those of the prompt leave out what was kept from earlier requests."""
+    """The event with the reason of the end and token counts. The prompt's count leaves out cached tokens."""
     reason, sequence = _stop_reason(result)
     counts = result.usage
     return {
@@ -158,7 +158,7 @@ def _end(result: Result) -> Event:
 
 
 def _stop_reason(result: Result) -> tuple[str, str | None]:
-    """`stop_reason`, and the stop sequence that was met."""
+    """`stop_reason`, and the stop sequence that ended the answer."""
     if result.finish_reason == "length":
         return "model_context_window_exceeded" if result.stopped_by == "context" else "max_tokens", None
     if result.tool_calls:
@@ -169,7 +169,7 @@ def _stop_reason(result: Result) -> tuple[str, str | None]:
 
 
 def _signature(thinking: str) -> str:
-    """What a thinking block carries so that clients keep it with its text. Nothing checks it."""
+    """The signature of a thinking block, which clients expect and send back. It is not checked."""
     return base64.b64encode(hashlib.sha256(thinking.encode("utf-8", "replace")).digest()).decode()
 
 

@@ -1,1 +1,1 @@
-"""Ollama's API: its bodies become those of this server, and answers its JSON lines."""
+"""Ollama's API: converts its bodies to those of this server, and answers to its JSON lines."""

@@ -1,4 +1,4 @@
-"""What clients of Ollama's API may send, made bodies of a chat."""
+"""Converts bodies of Ollama's API to bodies of this server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHAT_ONLY = frozenset(("messages", "tools", "tool_choice", "parallel_tool_calls"
 
 
 class OllamaBody(ChatBody):
-    """What /api/chat and /api/generate have in common. `options` are fields one level down."""
+    """The fields that /api/chat and /api/generate share. `options` holds more of them."""
 
     left_out: ClassVar[frozenset[str]] = frozenset(
         ("n", "stream_options", "modalities", "calls_as_function", "max_completion_tokens")
@@ -27,27 +27,27 @@ class OllamaBody(ChatBody):
 
     @classmethod
     def translated(cls, given: Mapping[str, Any]) -> Translated:
-        """As for ForeignBody."""
+        """See ForeignBody."""
         given = dict(given)
         options = given.get("options")
         if isinstance(options, dict) and type(options.get("num_predict")) is int and options["num_predict"] == 0:
-            # Ollama reads 0 as it does -1: there is no limit.
+            # For Ollama, both 0 and -1 mean no limit.
             given["options"] = {name: value for name, value in options.items() if name != "num_predict"}
         return super().translated(given)
 
     @property
     def streams(self) -> bool:
-        """Whether the answer is sent as it comes, which is the default."""
+        """Whether the answer is streamed, which is the default."""
         return self.stream is not False
 
     def without_effect(self, context: int) -> Iterator[str]:
-        """A context that is larger than the model's."""
+        """`num_ctx`, if it is larger than the model's context."""
         if self.num_ctx is not None and self.num_ctx > context:
             yield self.places.get("num_ctx", "num_ctx")
 
     @property
     def keep_seconds(self) -> float | None:
-        """As for ForeignBody."""
+        """See ForeignBody."""
         return None if self.keep_alive is None else keep_alive_seconds(self.keep_alive)
 
 
@@ -56,7 +56,7 @@ class OllamaChat(OllamaBody):
 
     @classmethod
     def translated(cls, given: Mapping[str, Any]) -> Translated:
-        """As for ForeignBody."""
+        """See ForeignBody."""
         given = {**given}
         messages = given.get("messages")
         if isinstance(messages, list):
@@ -80,11 +80,11 @@ class OllamaGenerate(OllamaBody):
     system: str | None = None
     raw: bool = False
     context: Items[int] | None = None
-    """What an earlier answer brought under this name: the ids of its prompt and of itself."""
+    """The `context` of an earlier answer: the ids of its prompt and of the answer."""
 
     @classmethod
     def translated(cls, given: Mapping[str, Any]) -> Translated:
-        """As for ForeignBody."""
+        """See ForeignBody."""
         _refuse_images(given.get("images"), "images")
         given = {name: value for name, value in given.items() if name != "images" or value}
         if given.get("template") not in (None, ""):
@@ -111,7 +111,7 @@ class OllamaEmbed(EmbeddingsBody):
 
     @classmethod
     def translated(cls, given: Mapping[str, Any]) -> Translated:
-        """As for ForeignBody."""
+        """See ForeignBody."""
         given = {**given}
         options = given.pop("options", None) or {}
         if not isinstance(options, dict):
@@ -122,23 +122,23 @@ class OllamaEmbed(EmbeddingsBody):
 
     @property
     def keep_seconds(self) -> float | None:
-        """As for ForeignBody."""
+        """See ForeignBody."""
         return None if self.keep_alive is None else keep_alive_seconds(self.keep_alive)
 
     def texts(self, most: int) -> Any:
-        """As for EmbeddingsBody. None for an empty input, with which clients load a model."""
+        """See EmbeddingsBody. An empty input, with which clients load a model, has no texts."""
         return [] if self.input in (None, "", []) else super().texts(most)
 
 
 class OllamaEmbeddings(OllamaEmbed):
-    """POST /api/embeddings, Ollama's older endpoint for the vector of one text, which has the length it has."""
+    """POST /api/embeddings, Ollama's older endpoint for the vector of one text, which is not normalised."""
 
     prompt: str = ""
     normalize: bool = False
 
     @classmethod
     def translated(cls, given: Mapping[str, Any]) -> Translated:
-        """As for ForeignBody."""
+        """See ForeignBody."""
         body, ignored, places = super().translated({name: given[name] for name in given if name != "input"})
         if "prompt" in body:
             body["input"] = body["prompt"]
@@ -146,16 +146,16 @@ class OllamaEmbeddings(OllamaEmbed):
 
 
 class NamedModel(ForeignBody):
-    """A body about a model, which older clients call `name`."""
+    """A body that names a model; older clients send it as `name`."""
 
     @classmethod
     def named(cls, given: Mapping[str, Any]) -> str | None:
-        """As for ForeignBody."""
+        """See ForeignBody."""
         return super().named({"model": given.get("name"), **given})
 
     @classmethod
     def translated(cls, given: Mapping[str, Any]) -> Translated:
-        """As for ForeignBody."""
+        """See ForeignBody."""
         body = {name: value for name, value in given.items() if value is not None}
         places = {}
         if "name" in body and "model" not in body:
@@ -171,13 +171,13 @@ class OllamaShow(NamedModel):
     verbose: bool = False
 
     def without_effect(self, context: int) -> Iterator[str]:
-        """The lists of tokens, which `/tokenize` and `/detokenize` are there for."""
+        """`verbose`, which asks for lists of tokens. `/tokenize` and `/detokenize` convert tokens instead."""
         if self.verbose:
             yield "verbose"
 
 
 def _message(message: Any, where: str) -> Any:
-    """A message as a chat has it. Content may be missing, and so may images."""
+    """A message in the form of a chat. Missing content becomes an empty text."""
     if not isinstance(message, dict):
         return message
     _refuse_images(message.get("images"), f"{where}.images")
@@ -188,7 +188,7 @@ def _message(message: Any, where: str) -> Any:
 
 
 def _go_on(given: dict[str, Any]) -> None:
-    """Let the answer go on with a last message of the assistant, as Ollama does."""
+    """Let the answer continue a last message of the assistant, as in Ollama."""
     last = given["messages"][-1] if given["messages"] else None
     if (
         isinstance(last, dict)

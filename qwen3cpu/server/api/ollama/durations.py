@@ -12,16 +12,16 @@ _PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _DURATION = re.compile(rf"([+-]?)((?:{_PART.pattern})+|\d+\.?\d*)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 FOREVER = "9999-12-31T23:59:59Z"
-"""When a model that stays in memory leaves it."""
+"""The time that is reported for a model that stays in memory for ever."""
 
 
 def keep_alive_seconds(value: float | str) -> float:
-    """Seconds that `keep_alive` asks for: a number of them, or text as Go writes durations (`5m`, `1h30m`).
+    """The seconds of `keep_alive`, which is a number of seconds, or a duration in Go's form (`5m`, `1h30m`).
 
     Less than 0 means for ever.
 
     Raises:
-        ApiError: something else.
+        ApiError: another value.
     """
     if isinstance(value, str):
         match = _DURATION.fullmatch(value.strip())
@@ -35,15 +35,15 @@ def keep_alive_seconds(value: float | str) -> float:
 
 
 def now() -> str:
-    """The time as Ollama writes it."""
+    """The current time in Ollama's form."""
     return date(datetime.now(timezone.utc).timestamp())
 
 
 def date(seconds: float) -> str:
-    """A time, in seconds since 1970, as Ollama writes it."""
+    """A time, in seconds since 1970, in Ollama's form."""
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def nanoseconds(seconds: float) -> int:
-    """A duration as Ollama writes it. Never 0: clients divide by it."""
+    """A duration in nanoseconds, at least 1, because clients divide by it."""
     return max(1, round(seconds * 1e9))

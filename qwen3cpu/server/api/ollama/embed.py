@@ -1,4 +1,4 @@
-"""POST /api/embed and /api/embeddings: vectors of texts, by an embedding model."""
+"""POST /api/embed and /api/embeddings: vectors of texts from an embedding model."""
 
 from __future__ import annotations
 
@@ -62,5 +62,5 @@ class _Vector:
         return vector.tolist()
 
     def tail(self, tokens: int) -> bytes:
-        """The end; without a text an empty vector before it."""
+        """The end of the object. Without a text, an empty vector comes before it."""
         return b"}" if tokens else b"[]}"

@@ -1,4 +1,4 @@
-"""POST /api/generate: an answer to a prompt, which may go on from an earlier answer or be taken as it is."""
+"""POST /api/generate: an answer to a prompt. It may continue an earlier answer, or use no chat template."""
 
 from __future__ import annotations
 
@@ -69,5 +69,5 @@ def _prompt(service: Service, body: OllamaGenerate, asked: Asked) -> list[int]:
 
 
 def _line_break(service: Service, request: Request) -> list[int]:
-    """What stands between two messages."""
+    """The ids of the line break between two messages."""
     return service.encode("\n", replace(request, raw=True))

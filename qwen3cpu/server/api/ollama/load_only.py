@@ -1,4 +1,4 @@
-"""Requests without a prompt, with which Ollama's clients load a model, or let it leave memory."""
+"""Requests without a prompt, with which Ollama's clients load or unload a model."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from qwen3cpu.server.models.offers import Offer
 
 
 async def loaded(http: HttpRequest, arrival: Arrival, offer: Offer, body: OllamaBody, piece: Piece) -> dict[str, Any]:
-    """Load a model, or with `keep_alive` 0 let it go; the answer that tells so.
+    """Load a model, or unload it with `keep_alive` 0. Returns the reply.
 
     Args:
         http: the request.
-        arrival: the same.
+        arrival: the request's arrival.
         offer: the model.
-        body: of the request.
-        piece: how the endpoint writes what is there.
+        body: the body of the request.
+        piece: makes the endpoint's fields for an empty answer.
 
-    Raises: what `Arrival.service` raises.
+    Raises: see `Arrival.service`.
     """
     lender: Lender = http.app.state.lender
     reason = "load"

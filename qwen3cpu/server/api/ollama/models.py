@@ -1,4 +1,4 @@
-"""What Ollama's clients ask about models: GET /api/tags, /api/ps, /api/version, and POST /api/show."""
+"""Endpoints of Ollama's API about models: GET /api/tags, /api/ps, /api/version, and POST /api/show."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from qwen3cpu.server.models.lender import Lender
 from qwen3cpu.server.models.offers import Offer
 
 OLLAMA_VERSION = "0.13.0"
-"""Of the Ollama that has what is here. Clients refuse servers that are too old."""
+"""The version of Ollama whose API this is. Clients refuse servers that are too old."""
 FAMILY = "qwen3"
 
 
@@ -62,7 +62,7 @@ async def show(http: HttpRequest) -> Response:
 
 
 def _card(offer: Offer) -> dict[str, Any]:
-    """What is told of a model that has been described."""
+    """The card of a model that has been described."""
     about = offer.describe()
     # In Ollama every name has a tag, and clients compare names with it.
     tagged = offer.name if ":" in offer.name else offer.name + DEFAULT_TAG
@@ -91,7 +91,7 @@ def _running(lender: Lender, held: HeldModel) -> dict[str, Any]:
 
 
 def _modified(http: HttpRequest, offer: Offer) -> str:
-    """When the files came into the folder of models; of others when the server began."""
+    """The time when the model's file was changed; for a model outside the folder, when the server started."""
     seconds = float(http.app.state.started)
     if offer.path is not None:
         with contextlib.suppress(OSError):
@@ -111,7 +111,7 @@ def _details(about: Description) -> dict[str, Any]:
 
 
 def _short(count: int) -> str:
-    """A number as Ollama writes that of parameters: 1.7B, 596.05M."""
+    """A number of parameters in Ollama's form: 1.7B, 596.05M."""
     for unit, name, digits in ((10**9, "B", 1), (10**6, "M", 2), (10**3, "K", 0)):
         if count >= unit:
             return f"{count / unit:.{digits}f}{name}"
@@ -119,7 +119,7 @@ def _short(count: int) -> str:
 
 
 def _parameters(about: Description) -> str:
-    """The defaults of the model's authors, a line each."""
+    """The defaults of the model's authors, one on each line."""
     defaults = about.defaults
     values = {
         "min_p": defaults.min_p,
@@ -144,7 +144,7 @@ def _info(name: str, about: Description) -> dict[str, Any]:
         f"{FAMILY}.attention.layer_norm_rms_epsilon": config.rms_norm_eps,
         f"{FAMILY}.attention.value_length": config.head_dim,
         f"{FAMILY}.block_count": config.num_hidden_layers,
-        # What a request may have, which may be less than the model was trained for.
+        # The context of requests, which may be shorter than the model was trained for.
         f"{FAMILY}.context_length": about.context,
         f"{FAMILY}.embedding_length": config.hidden_size,
         f"{FAMILY}.feed_forward_length": config.intermediate_size,
@@ -154,7 +154,7 @@ def _info(name: str, about: Description) -> dict[str, Any]:
 
 
 def _capabilities(about: Description) -> list[str]:
-    """What requests may ask of the model, as Ollama names it."""
+    """The abilities of the model, under Ollama's names."""
     if about.task != "generation":
         return ["embedding"] if about.task == "embedding" else []
     tools = about.calls and about.chat_template is not None

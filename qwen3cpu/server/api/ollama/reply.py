@@ -1,4 +1,4 @@
-"""Answers as Ollama writes them: one JSON object, or one on each line of a stream."""
+"""Answers in the form of Ollama's API: one JSON object, or one on each line of a stream."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qwen3cpu.text.output_splitter import starts_thinking
 from qwen3cpu.text.tool_calls import ToolCall
 
 Piece = Callable[[str, str, list[dict[str, Any]]], dict[str, Any]]
-"""What an endpoint writes for text, reasoning and calls."""
+"""Makes an endpoint's fields for text, reasoning and calls."""
 
 
 def chat_piece(text: str, reasoning: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
@@ -46,12 +46,12 @@ class OllamaReply:
 
     Args:
         service: has the model.
-        arrival: of the request.
-        body: of the request.
+        arrival: the request's arrival.
+        body: the body of the request.
         prompt: ids of the prompt.
-        answers: to it.
-        piece: how the endpoint writes what is there.
-        with_context: whether the last piece has the ids of prompt and answer.
+        answers: the answers to it.
+        piece: makes the endpoint's fields for text, reasoning and calls.
+        with_context: whether the last line has the ids of prompt and answer.
     """
 
     def __init__(
@@ -78,15 +78,15 @@ class OllamaReply:
 
     @property
     def id(self) -> None:
-        """Ollama has none."""
+        """None, because Ollama's API has no ids."""
 
     async def whole(self) -> dict[str, Any]:
-        """All of it."""
+        """The whole reply."""
         (result,) = await self._answers.results()
         return await self._service.workshop.run("reply", lambda: self._line(result, self._end(result)))
 
     async def events(self) -> AsyncGenerator[bytes, None]:
-        """It as lines."""
+        """The reply as JSON lines."""
         try:
             async for _, chunk in self._answers.chunks():
                 line = self._line(chunk, {"done": False})
@@ -101,7 +101,7 @@ class OllamaReply:
         return {"model": self._body.model or self._service.settings.model_name, "created_at": now()}
 
     def _line(self, part: Chunk | Result, end: dict[str, Any]) -> dict[str, Any]:
-        """What a chunk brings, or all of an answer."""
+        """The line of a chunk, or the object of a whole answer."""
         line = {**self._head(), **self._piece(part.text, part.reasoning, self._numbered(part.tool_calls)), **end}
         if self._body.logprobs and (entries := self._content.content(part)):
             line["logprobs"] = [_entry(each) for each in entries]
@@ -115,7 +115,7 @@ class OllamaReply:
         ]
 
     def _end(self, result: Result) -> dict[str, Any]:
-        """Fields of the last piece."""
+        """The fields of the last line."""
         total = perf_counter() - self._arrived
         timings = result.timings
         return {
@@ -134,7 +134,7 @@ class OllamaReply:
 
 
 def _entry(entry: dict[str, Any]) -> dict[str, Any]:
-    """A token's log-probability; without alternatives where none were asked for."""
+    """A token's log-probability, without alternatives if the request asked for none."""
     return entry if entry["top_logprobs"] else {name: entry[name] for name in ("token", "logprob", "bytes")}
 
 

@@ -2,7 +2,7 @@
 
 const JSON_TYPE = { "content-type": "application/json" };
 
-// An error that the server has answered with; status 0: it has not answered.
+// An error response of the server. Status 0: it has not answered.
 export class Problem extends Error {
   constructor(message, status) {
     super(message);
@@ -13,7 +13,7 @@ export class Problem extends Error {
 let key = "";
 let keyLost = () => {};
 
-try { key = sessionStorage.getItem("qwen3cpu.key") ?? ""; } catch { /* without storage the page asks again */ }
+try { key = sessionStorage.getItem("qwen3cpu.key") ?? ""; } catch { /* without storage the page asks for the key again */ }
 
 export function setKey(value) {
   key = value;
@@ -36,7 +36,7 @@ async function request(path, options = {}) {
   }
   if (response.ok) return response;
   let message = "HTTP " + response.status;
-  try { message = (await response.json()).error.message; } catch { /* no JSON: something before the server answered */ }
+  try { message = (await response.json()).error.message; } catch { /* not JSON: a proxy has answered */ }
   if (response.status === 401) keyLost(key !== "");
   throw new Problem(message, response.status);
 }
@@ -58,13 +58,13 @@ export const extractText = (file) => post("page/extract", { file });
 export const listTools = async () => (await request("page/tools")).json();
 export const countTokens = async (model, prompt) => (await post("tokenize", { model, prompt })).count;
 
-// Calls a tool of the operator's: {result, failed}. `signal` stops it.
+// Calls a tool of the operator. Returns {result, failed}. `signal` stops it.
 export async function callTool(name, args, signal) {
   const body = JSON.stringify({ name, arguments: args });
   return (await request("page/tools/call", { method: "POST", body, signal })).json();
 }
 
-// The events of an answer as they come. `signal` stops it.
+// Yields the events of an answer as they arrive. `signal` stops it.
 export async function* streamAnswer(body, signal) {
   const response = await request("v1/chat/completions", { method: "POST", body: JSON.stringify(body), signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

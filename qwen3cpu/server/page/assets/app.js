@@ -1,4 +1,5 @@
-// Starts the page: models, the message box, keys, the API key, and a server that goes and comes back.
+// Starts the page: models, the message box, keyboard shortcuts, the API key, and reconnecting to a server that was
+// gone.
 
 import { isThere, listModels, onMissingKey, setKey } from "./api.js";
 import { Chat } from "./chat.js";
@@ -11,7 +12,7 @@ import { Tools } from "./tools.js";
 
 const CHOICE = "qwen3cpu.model";
 const DRAFT = "qwen3cpu.draft";
-const RETRY = 1000; // milliseconds between two looks at a server that does not answer
+const RETRY = 1000; // milliseconds between two requests to a server that does not answer
 
 const tools = new Tools();
 const banners = { server: "", storage: "" };

@@ -1,14 +1,14 @@
-// Shows a text in Markdown, which may still grow, as blocks. A block is not touched again once the next one has begun: only
-// the text from the last block on is sent to be rendered.
+// Shows a Markdown text, which may still grow, as blocks. A block does not change after the next one has begun, so only the
+// text from the last block on is sent to the server for rendering.
 
 import { renderMarkdown } from "./api.js";
 import { element, pause } from "./dom.js";
 import { patch } from "./elements.js";
 
 const LEAST_WAIT = 80; // milliseconds between two renderings
-const TASK = 12; // milliseconds of work before other tasks of the page have their turn
+const TASK = 12; // milliseconds of work after which other tasks of the page run
 const LONGEST = 250000; // characters that the server renders at once
-// A last line that may become anything: a list, a heading, a fence, a rule. It is shown when more of it is there.
+// An incomplete last line that may become a list, a heading, a fence or a rule. It is shown when more of it is there.
 const UNDECIDED = /(^|\n)[ \t]*(\d{1,9}[.)]?|[-=*+_]+|#{1,6}|`{1,3}|~{1,3}|>)[ \t]*$/;
 
 export class Blocks {
@@ -17,19 +17,19 @@ export class Blocks {
     this.container = container;
     this.changed = changed;
     this.text = "";
-    this.start = 0; // where the part begins that may change
-    this.shown = []; // of each block its nodes; null for plain text
-    this.settled = 0; // blocks that stay as they are
+    this.start = 0; // start of the part that may change
+    this.shown = []; // the nodes of each block; null for plain text
+    this.settled = 0; // number of blocks that are final
     this.definitions = "";
-    this.steps = 0; // renderings
-    this.levels = []; // of each block the level of its heading; 0 for others
+    this.steps = 0; // number of renderings
+    this.levels = []; // the heading level of each block; 0 for other blocks
     this.working = null;
     this.stale = false;
     this.complete = false;
     this.wake = () => {}; // ends the wait between two renderings
   }
 
-  // Shows a text that begins with the one before. Resolves when all of a complete text is shown.
+  // Shows a text that begins with the last one. Resolves when all of a complete text is shown.
   show(text, complete = false) {
     this.text = text.replace(/\r\n?/g, "\n");
     if (!complete) {
@@ -70,7 +70,7 @@ export class Blocks {
     if (found.definitions) this.definitions += found.definitions + "\n\n";
   }
 
-  // Renders the whole text once more: definitions of links may come behind their uses. Blocks that are the same are not
+  // Renders the whole text once more, because definitions of links may come after their uses. Unchanged blocks are not
   // touched.
   async again() {
     const found = await this.rendered(this.text);
@@ -84,11 +84,11 @@ export class Blocks {
     try {
       return await renderMarkdown(text, this.definitions);
     } catch {
-      return null; // shown as it is
+      return null; // shown as plain text
     }
   }
 
-  // Makes these the blocks behind the settled ones.
+  // Replaces the blocks after the final ones.
   async put(blocks) {
     let began = performance.now();
     for (const [at, found] of blocks.entries()) {
@@ -113,7 +113,7 @@ export class Blocks {
     this.changed();
   }
 
-  // Headings begin below those of the page and leave no level out, whatever those of the text are.
+  // Headings begin below those of the page and skip no level, whatever levels the text has.
   withLevel(nodes, place) {
     const natural = nodes.length === 1 && /^h[3-6]$/.test(nodes[0][0]) ? Number(nodes[0][0][1]) : 0;
     this.levels[place] = 0;
@@ -146,7 +146,7 @@ export class Blocks {
   }
 }
 
-// The place in a text at which a line begins.
+// The index in a text at which a line begins.
 function offset(text, line) {
   let at = 0;
   for (let passed = 0; passed < line; passed++) at = text.indexOf("\n", at) + 1;

@@ -1,4 +1,4 @@
-// What is shown of a tool's call: its name, its state, and folded its arguments and its result. All of it is text.
+// Shows a tool call: its name, its state, and its folded arguments and result. All of it is shown as text.
 
 import { element, icon } from "./dom.js";
 
@@ -46,7 +46,7 @@ function pretty(text) {
   return value === null ? text : JSON.stringify(value, null, 2);
 }
 
-// The arguments in a line.
+// The arguments on one line.
 function brief(text) {
   const value = parsed(text);
   if (typeof value !== "object" || value === null) return text;

@@ -1,4 +1,4 @@
-// The conversation that is shown: sending, answering, branches, and what other tabs do to it.
+// The conversation on the screen: sending, answering, branches, and changes by other tabs.
 
 import { ROOT, add, merge, newConversation, path, siblings, touch } from "./conversation.js";
 import { $, number, say, toast } from "./dom.js";
@@ -6,9 +6,9 @@ import { Run } from "./run.js";
 import { options } from "./settings.js";
 import { Turn } from "./turns.js";
 
-const MOST_ROUNDS = 20; // times that an answer may ask for tools
-const GONE_AFTER = 4000; // milliseconds without news of an answer that another tab writes, or that a reload has ended
-const AT_END = 80; // pixels from the end at which the page follows what is written
+const MOST_ROUNDS = 20; // the largest number of times that an answer may ask for tools
+const GONE_AFTER = 4000; // milliseconds without news after which an answer of another tab counts as ended
+const AT_END = 80; // distance from the end, in pixels, within which the page scrolls with the answer
 
 export class Chat {
   // `parts`: {store, settings, tools, model() with {id, thinking, max_model_len}, listed() called when the list has changed,
@@ -16,17 +16,17 @@ export class Chat {
   constructor(parts) {
     Object.assign(this, parts);
     this.conversation = newConversation(this.settings.copy());
-    this.heard = 0; // times that another tab has changed something
+    this.heard = 0; // number of changes by other tabs
     this.runs = new Map(); // id of a conversation -> the answer that is being written
     this.turns = [];
-    this.follow = true; // whether the end is to stay in sight
-    this.due = false; // whether a task will see to that
+    this.follow = true; // whether the end stays in sight
+    this.due = false; // whether a task for that is scheduled
     const log = $("log");
     let before = 0;
     log.addEventListener("scroll", () => {
       const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < AT_END;
       if (atEnd) this.follow = true;
-      else if (log.scrollTop < before - 2) this.follow = false; // upwards scrolls the user only
+      else if (log.scrollTop < before - 2) this.follow = false; // only the user scrolls upwards
       before = log.scrollTop;
       $("to-end").hidden = this.follow;
     }, { passive: true });
@@ -48,7 +48,7 @@ export class Chat {
 
   async open(id) {
     let found, before;
-    do { // another tab may write it while it is read
+    do { // another tab may change it while it is read
       before = this.heard;
       found = this.runs.get(id)?.conversation ?? (await this.store.get(id));
     } while (before !== this.heard);
@@ -69,7 +69,7 @@ export class Chat {
     this.listed();
   }
 
-  // Ends answers that nobody writes any more.
+  // Ends answers whose tab is gone.
   settle() {
     clearTimeout(this.settling);
     const open = Object.values(this.conversation.nodes).filter((node) => node.running && node.id !== this.run?.node.id);
@@ -83,14 +83,14 @@ export class Chat {
     }
   }
 
-  // Draws answers anew that may have changed.
+  // Redraws answers that may have changed.
   async refresh() {
     const before = new Set(this.turns);
     await this.draw();
     for (const turn of this.turns) if (before.has(turn)) turn.update();
   }
 
-  // Brings the turns in step with the conversation.
+  // Makes the turns on the screen match the conversation.
   draw() {
     const nodes = path(this.conversation);
     let same = 0;
@@ -113,7 +113,7 @@ export class Chat {
     return this.render(added);
   }
 
-  // Renders messages one after the other, the last first: it is the one that is seen.
+  // Renders messages one by one. The last one comes first, because it is in sight.
   async render(turns) {
     for (const turn of turns.toReversed()) if (this.turns.includes(turn)) await turn.update();
   }
@@ -146,7 +146,7 @@ export class Chat {
     return this.answer(node);
   }
 
-  // Writes an answer to a message, beside those that it has. After calls of tools it goes on.
+  // Adds an answer to a message, beside its other answers. After tool calls it continues.
   async answer(message, conversation = this.conversation, rounds = 1) {
     const { id, thinking } = this.model();
     const body = { model: id, ...options(conversation.settings, thinking, this.tools.list) };
@@ -198,7 +198,7 @@ export class Chat {
     if (this.busy()) return;
     const { nodes } = this.conversation;
     if (node.ended === "error" && !node.content && !node.reasoning) {
-      delete nodes[node.id]; // it has nothing to lose
+      delete nodes[node.id]; // it is empty
       delete this.conversation.chosen[node.parent];
     }
     this.answer(nodes[node.parent]);
@@ -238,7 +238,7 @@ export class Chat {
       this.fresh();
       return;
     }
-    const { chosen } = this.conversation; // what this tab looks at
+    const { chosen } = this.conversation; // the branch that this tab shows
     this.conversation = { ...merge(found, this.conversation), version: found.version };
     this.conversation.chosen = { ...this.conversation.chosen, ...chosen };
     this.settle();
@@ -267,8 +267,8 @@ export class Chat {
     $("context").querySelector(".numbers").textContent = text;
   }
 
-  // In a task of its own, because a look at the height makes the browser lay the page out: together with the painting of a
-  // frame that takes too long where there is a large table.
+  // Runs in a separate task, because reading the height makes the browser lay the page out. With a large table, layout and
+  // painting in one task would take too long.
   keepUp() {
     if (this.due) return;
     this.due = true;

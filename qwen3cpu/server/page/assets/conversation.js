@@ -1,11 +1,11 @@
-// A conversation is a tree of messages. Of the messages that follow the same one, one is chosen: together these are what is
-// shown and sent. Editing and regenerating add a message beside another, so nothing is lost.
+// A conversation is a tree of messages. One of the messages that follow the same message is chosen, and the chosen messages
+// are shown and sent. Editing and regenerating add a message beside another, so nothing is lost.
 //
 // A conversation: {id, title, created, updated, version, settings, nodes: {id: message}, chosen: {id of a message: id of
-// the one that follows}}; what follows nothing is under "root". A message: {id, parent, role, content, created, changed}; of
-// the user also `files` [{name, text, tokens}], of the assistant `reasoning`, `thought` (seconds), `ended` (why), `error`,
-// `speed`, `tokens`, `first` (seconds), `context` (tokens of all it has read and written) and `calls` of tools (tools.js). What
-// the model says after its calls is a message of its own, which follows the one with the calls.
+// the one that follows}}. The first message is under "root". A message: {id, parent, role, content, created, changed}. A
+// message of the user also has `files` [{name, text, tokens}]. One of the assistant also has `reasoning`, `thought`
+// (seconds), `ended` (why), `error`, `speed`, `tokens`, `first` (seconds), `context` (tokens of prompt and answer) and
+// `calls` of tools (tools.js). The text after its calls is a separate message, which follows the one with the calls.
 
 import { newId } from "./dom.js";
 import { messagesOf } from "./tools.js";
@@ -26,7 +26,7 @@ export function newConversation(settings) {
   return { id: newId(), title: "", created: now, updated: now, version: 0, settings, nodes: {}, chosen: {} };
 }
 
-// Adds a message, which is chosen from now on.
+// Adds a message, and chooses it.
 export function add(conversation, parent, fields) {
   const now = Date.now();
   const node = { id: newId(), parent, created: now, changed: now, ...fields };
@@ -47,7 +47,7 @@ function titleOf(node) {
   return words.length > LONGEST_TITLE ? words.slice(0, LONGEST_TITLE).trimEnd() + "…" : words;
 }
 
-// The messages that are chosen, from the first one on.
+// The chosen messages, from the first one on.
 export function path(conversation) {
   const found = [];
   const seen = new Set();
@@ -67,7 +67,7 @@ export function siblings(conversation, parent) {
   return found.sort((one, other) => one.created - other.created || (one.id < other.id ? -1 : 1));
 }
 
-// What the server is sent for the messages up to and with one.
+// The messages for the server, up to and including one.
 export function request(conversation, last) {
   const sent = [];
   const { system } = conversation.settings;
@@ -91,7 +91,7 @@ export function withFiles(node) {
   return files.join("") + node.content;
 }
 
-// One conversation of two that have grown apart in two tabs: all messages of both, and of each the newest state.
+// Merges two versions of a conversation from two tabs: all messages of both, each in its newest state.
 export function merge(theirs, ours) {
   if (!theirs) return ours;
   const nodes = { ...theirs.nodes };
@@ -102,7 +102,7 @@ export function merge(theirs, ours) {
   return { ...newer, nodes, chosen: { ...theirs.chosen, ...ours.chosen }, version: Math.max(theirs.version, ours.version) };
 }
 
-// What the list needs.
+// The fields that the list needs.
 export function summary({ id, title, created, updated }) {
   return { id, title, created, updated };
 }
@@ -112,7 +112,7 @@ export function words(conversation) {
   return [conversation.title, ...Object.values(conversation.nodes).map((node) => node.content)].join("\n").toLowerCase();
 }
 
-// The conversations of an exported file. Throws an Error that says what is wrong with it.
+// The conversations of an exported file. Throws an Error for an invalid file.
 export function readExport(text) {
   let data;
   try { data = JSON.parse(text); } catch { throw new Error("The file is not JSON."); }
@@ -122,7 +122,7 @@ export function readExport(text) {
   return data.conversations.map((each, at) => checked(each, at + 1));
 }
 
-// The fields of an object that have the types that they have to have.
+// The fields of an object that have the right types.
 function ofTypes(given, types) {
   return Object.fromEntries(Object.entries(types).filter(([name, type]) => typeof given[name] === type)
     .map(([name]) => [name, given[name]]));

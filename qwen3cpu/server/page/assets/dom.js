@@ -1,4 +1,4 @@
-// Makes elements, icons and ids, and tells the user things.
+// Makes elements, icons and ids, and shows notices.
 
 const SVG = "http://www.w3.org/2000/svg";
 const ICONS = {
@@ -59,17 +59,18 @@ export function addIcons() {
   }
 }
 
-// A random id. crypto.randomUUID is there for https and localhost only.
+// A random id. crypto.randomUUID exists only for https and localhost.
 export function newId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(12)), (each) => each.toString(16).padStart(2, "0")).join("");
 }
 
-// Says a state to screen readers: a few words, not what the model writes.
+// Announces a state to screen readers, in a few words.
 export function say(text) {
   $("state").textContent = text;
 }
 
-// A line at the bottom. `action`: {label, run} of a button beside it, which stays until it is used or closed.
+// Shows a line at the bottom. `action`: {label, run} of a button beside it. With it, the line stays until used or
+// closed.
 export function toast(text, action = null) {
   const close = () => $("toast").replaceChildren();
   const parts = [element("span", {}, text)];
@@ -83,7 +84,7 @@ export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // Without https there is no clipboard object.
+    // navigator.clipboard exists only for https and localhost.
     const area = element("textarea", { class: "unseen", readonly: true });
     area.value = text;
     document.body.append(area);
@@ -93,7 +94,7 @@ export async function copy(text) {
   }
 }
 
-// A copy button, which shows for a moment that it has done it.
+// A copy button, which shows for a moment that it has copied.
 export function copyButton(label, text) {
   const button = iconButton("copy", label, async () => {
     const focused = document.activeElement;
@@ -106,14 +107,14 @@ export function copyButton(label, text) {
   return button;
 }
 
-// Saves a text as a file of the user's.
+// Saves a text as a file on the user's disk.
 export function download(name, text) {
   const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
   element("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
 
-// Ends the task, so that the page stays quick.
+// Ends the current task, so that the page stays responsive.
 export const pause = () => new Promise((resume) => setTimeout(resume, 0));
 
 export const number = (value) => value.toLocaleString("en");

@@ -1,5 +1,5 @@
-// Makes elements of what the server renders: texts, and lists [tag, attributes, child, ...] whose tags are known here.
-// Nothing is ever read as HTML, and every attribute is checked: this list, not the server's, is what the page trusts.
+// Makes elements from the server's rendering: texts, and lists [tag, attributes, child, ...] whose tags are known here.
+// Nothing is read as HTML, and every attribute is checked. The page trusts the lists in this file, not the server's.
 
 import { copyButton, element } from "./dom.js";
 
@@ -65,7 +65,7 @@ function codeBox(attributes, children) {
   return element("div", { class: "code" }, head, pre);
 }
 
-// The element that has the children of a node.
+// The element that holds the children of a node.
 function inside(made, tag) {
   if (tag === "pre") return made.querySelector("code");
   return tag === "table" ? made.firstChild : made;
@@ -83,8 +83,8 @@ function sameAttributes(one, other) {
   return names.length === Object.keys(other).length && names.every((name) => one[name] === other[name]);
 }
 
-// Changes the children of an element from one list of nodes to another. What is the same in both is not touched, so a
-// selection in it stays.
+// Changes the children of an element from one list of nodes to another. Nodes that are in both are not touched, so a
+// selection in them stays.
 export function patch(parent, before, after) {
   const shared = Math.min(before.length, after.length);
   for (let at = 0; at < shared; at++) {

@@ -7,7 +7,7 @@ const LARGEST_TEXT = 4 << 20; // bytes
 const LARGEST_PDF = 5 << 20;
 
 export class Files {
-  // `model()` is the id of the model that counts tokens; `changed()` is called when there are others.
+  // `model()` is the id of the model that counts tokens; `changed()` is called after each change of the files.
   constructor(model, changed) {
     this.model = model;
     this.changed = changed;
@@ -31,7 +31,7 @@ export class Files {
     return this.list.some((file) => file.reading);
   }
 
-  // The files, which are not the next message's any more.
+  // Returns the files and removes them from the next message.
   take() {
     const taken = this.list.map(({ name, text, tokens }) => ({ name, text, tokens }));
     this.list = [];
@@ -74,7 +74,7 @@ export class Files {
   }
 }
 
-// What is shown of a file.
+// Shows a file.
 export function parts(file) {
   const count = file.reading ? "reading…" : file.tokens === null ? "" : `${number(file.tokens)} tokens`;
   return [element("span", { class: "file-name" }, file.name), element("span", { class: "file-tokens" }, count)];

@@ -1,4 +1,4 @@
-// One answer while it is written. It goes on when the user looks at another conversation.
+// One answer while it is generated. It continues when the user opens another conversation.
 
 import { Problem, streamAnswer } from "./api.js";
 import { request, touch } from "./conversation.js";
@@ -7,8 +7,8 @@ import { makeCalls } from "./tools.js";
 const SAVE_EVERY = 1000; // milliseconds
 
 export class Run {
-  // Answers what stands before `node` in a conversation, and makes the calls of tools that the answer asks for. `save` keeps
-  // the conversation; `changed` is called with each piece; `asks`: whether the user is asked before a call.
+  // Answers the messages before `node` in a conversation, and makes the tool calls of the answer. `save` keeps the
+  // conversation; `changed` is called with each piece; `asks`: whether the user is asked before a call.
   constructor(conversation, node, body, save, asks) {
     Object.assign(this, { conversation, node, save, asks });
     this.body = { ...body, messages: request(conversation, node.parent) };
@@ -45,7 +45,7 @@ export class Run {
     await this.save(this.conversation);
   }
 
-  // Whether the answer has asked for tools, and waits for what they say.
+  // Whether the answer has tool calls and waits for their results.
   get goesOn() {
     return this.node.ended === "tool_calls" && Boolean(this.node.calls);
   }

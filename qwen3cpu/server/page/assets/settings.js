@@ -18,7 +18,7 @@ const BUILT_IN = {
   "Steady": { temperature: "0.4", top_p: "0.9" },
   "Inventive": { temperature: "1.1", top_p: "0.95", presence_penalty: "0.5" },
 };
-const NOT_IN_PRESETS = ["system", "format", "schema", "tools"]; // a built-in preset leaves these alone
+const NOT_IN_PRESETS = ["system", "format", "schema", "tools"]; // a built-in preset does not change these
 const [KEPT, OWN] = ["qwen3cpu.settings", "qwen3cpu.presets"];
 
 const read = (name) => { try { return JSON.parse(localStorage.getItem(name)) ?? {}; } catch { return {}; } };
@@ -35,7 +35,7 @@ export class Settings {
     this.build();
   }
 
-  // The settings of a new conversation: those used last.
+  // The settings of a new conversation, which are the last used ones.
   copy() {
     return structuredClone(this.values);
   }
@@ -117,7 +117,7 @@ export class Settings {
     const had = $("settings").contains(document.activeElement);
     $("settings").hidden = !open;
     $("open-settings").setAttribute("aria-expanded", String(open));
-    // On a phone they cover the page, which cannot be reached behind them.
+    // On a phone they cover the page, so the page behind them is made inert.
     $("column").inert = open && matchMedia("(max-width: 56rem)").matches;
     if (open) $("close-settings").focus();
     else if (had) $("open-settings").focus();
@@ -183,8 +183,8 @@ export class Settings {
   }
 }
 
-// The fields of a request that the settings of a conversation say. `thinks`: whether the model can think at all; `tools`: what
-// the operator offers.
+// The fields of a request for the settings of a conversation. `thinks`: whether the model can think at all; `tools`: the
+// operator's tools.
 export function options(values, thinks, tools) {
   const number = (name) => (values[name] === undefined ? undefined : Number(values[name]));
   const found = { stream: true, stream_options: { include_usage: true } };

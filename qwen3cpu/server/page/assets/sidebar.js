@@ -33,13 +33,13 @@ export class Sidebar {
     $("sidebar").hidden = !open;
     $("shade").hidden = !open || this.wide.matches;
     $("open-list").setAttribute("aria-expanded", String(open));
-    // On a phone the list covers the page, which cannot be reached behind it.
+    // On a phone the list covers the page, so the page behind it is made inert.
     $("column").inert = open && !this.wide.matches;
     if (open && !this.wide.matches) $("close-list").focus();
     else if (!open && had) $("open-list").focus();
   }
 
-  // After something has been chosen in it.
+  // Called after a choice in the list.
   leave() {
     if (!this.wide.matches) this.toggle(false);
     $("prompt").focus();

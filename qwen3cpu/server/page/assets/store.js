@@ -1,5 +1,5 @@
-// Keeps conversations in the browser (IndexedDB), and tells other tabs. Where the browser keeps nothing (private windows of
-// some, a full disk), they stay in this tab's memory, and `problem` says so.
+// Keeps conversations in the browser (IndexedDB), and notifies other tabs. If the browser keeps nothing (some private
+// windows, a full disk), they stay in this tab's memory, and `problem` says so.
 
 import { merge, summary, words } from "./conversation.js";
 
@@ -30,8 +30,8 @@ function openDatabase() {
 }
 
 export class Store {
-  // `changed(id)` is called when another tab has changed a conversation, `trouble(text)` when one cannot be kept ("" when
-  // all can be kept again).
+  // `changed(id)` is called when another tab has changed a conversation. `trouble(text)` is called when one cannot be kept,
+  // and with "" when all can be kept again.
   constructor({ changed, trouble }) {
     this.changed = changed;
     this.trouble = trouble;
@@ -51,7 +51,7 @@ export class Store {
     }
   }
 
-  // What there is, newest first: {id, title, created, updated}.
+  // All conversations, newest first: {id, title, created, updated}.
   async list() {
     const kept = await this.read(LIST, (list) => list.getAll(), []);
     const found = new Map(kept.map((each) => [each.id, each]));
@@ -76,11 +76,11 @@ export class Store {
     for (const each of this.memory.values()) look(each);
     try {
       await this.walk((each) => { if (!this.memory.has(each.id)) look(each); });
-    } catch { /* what is in memory has been looked at */ }
+    } catch { /* those in memory have been searched */ }
     return found;
   }
 
-  // Writes a conversation. What another tab has added to it since is kept, and added to this one.
+  // Writes a conversation. Messages that another tab has added to it are kept, and added to this one.
   put(conversation) {
     const work = this.writing.then(() => this.write(conversation));
     this.writing = work.catch(() => {});

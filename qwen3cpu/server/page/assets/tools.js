@@ -1,5 +1,5 @@
-// The operator's tools: what the server offers, and the calls that a model asks for. A call of a message: {id, name,
-// arguments (JSON text), state, result, failed, seconds}; without a result it was not made.
+// The operator's tools: those that the server offers, and the calls of a model. A call of a message: {id, name,
+// arguments (JSON text), state, result, failed, seconds}. A call without a result was not made.
 
 import { callTool, listTools } from "./api.js";
 
@@ -8,14 +8,14 @@ const NOT_MADE = "Error: the user has stopped this call";
 
 export class Tools {
   constructor() {
-    this.list = []; // as requests have them
+    this.list = []; // in the form of requests
     this.ask = true; // whether the user is asked before each call
   }
 
   async load() {
     try {
       ({ tools: this.list, ask: this.ask } = await listTools());
-    } catch { /* the chat goes on without them */ }
+    } catch { /* the chat continues without them */ }
   }
 
   get names() {
@@ -48,7 +48,7 @@ export async function makeCalls(calls, { decide, changed, signal }) {
   }
 }
 
-// The messages that a message with calls, and what came of them, is to the server.
+// The messages for the server that stand for a message with calls and its results.
 export function messagesOf(node) {
   const calls = node.calls.map(({ id, name, arguments: given }) => ({ id, type: "function", function: { name, arguments: given } }));
   const asked = { role: "assistant", content: node.content, tool_calls: calls };

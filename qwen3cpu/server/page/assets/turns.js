@@ -1,4 +1,4 @@
-// What is shown of a message, with its buttons.
+// Shows a message, with its buttons.
 
 import { Blocks } from "./blocks.js";
 import { CallView } from "./calls.js";
@@ -47,7 +47,7 @@ export class Turn {
       element("div", { class: "under" }, this.foot, this.tools));
   }
 
-  // Shows what the message has become. Of a growing one only the end is touched. Resolves when all is shown.
+  // Shows the current state of the message. Only the end of a growing message is touched. Resolves when all is shown.
   update() {
     const { node } = this;
     if (node.role === "user") return Promise.resolve();
@@ -66,7 +66,7 @@ export class Turn {
     return this.blocks.show(this.markdown(), !node.running);
   }
 
-  // Shows a complete message at once as it is; `update` renders it.
+  // Shows a complete message at once as plain text; `update` renders it.
   preview() {
     if (this.node.role === "assistant" && this.node.content) this.blocks.showPlain(this.node.content);
   }
@@ -78,7 +78,7 @@ export class Turn {
       this.calls.append(this.callViews.at(-1).element);
     }
     for (const [at, view] of this.callViews.entries()) {
-      view.call = node.calls[at]; // another tab may have brought the message up to date
+      view.call = node.calls[at]; // another tab may have updated the message
       view.update(Boolean(node.running));
     }
   }
@@ -91,7 +91,7 @@ export class Turn {
   showFoot() {
     const { node } = this;
     const found = [];
-    // What follows the calls has the figures.
+    // The message after the calls has the figures.
     if (node.calls && node.ended === "tool_calls") { this.foot.textContent = ""; return; }
     if (node.speed) found.push(`${node.speed.toFixed(1)} tok/s`);
     if (node.tokens) found.push(`${number(node.tokens)} tokens`);
