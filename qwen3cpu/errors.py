@@ -6,7 +6,7 @@ class Qwen3CpuError(Exception):
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether an error is a panic of a library in Rust (tokenizers, safetensors, llguidance): no `Exception`."""
+    """Whether an error is a panic of a Rust library (tokenizers, safetensors, llguidance), not an `Exception`."""
     return type(error).__module__ == "pyo3_runtime"
 
 

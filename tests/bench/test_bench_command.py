@@ -211,9 +211,9 @@ def test_the_forms_of_a_draft() -> None:
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (["--draft", "0.5B"], "--draft: expected a size beside --synthetic, one of"),
-        (["--draft", "test", "-t", "1,2"], "--threads: expected one value beside --draft, found 2"),
-        (["--draft", "test", "--plot", "x.png"], "--plot: expected none beside --draft"),
+        (["--draft", "0.5B"], "--draft: expected a size with --synthetic, one of"),
+        (["--draft", "test", "-t", "1,2"], "--threads: expected one value with --draft, found 2"),
+        (["--draft", "test", "--plot", "x.png"], "--plot: cannot be used with --draft"),
         (["--draft", "test", "-d", "1020"], "expected a context of 1036 positions, found 1024"),
     ],
 )

@@ -180,6 +180,6 @@ def test_greedy_loops_come_to_an_end() -> None:
 
 
 def test_dry_needs_the_texts_of_tokens() -> None:
-    with pytest.raises(ArgumentError, match=r"dry_multiplier: expected texts, the tokenizer, beside it; found none"):
+    with pytest.raises(ArgumentError, match=r"dry_multiplier: expected texts, the tokenizer, with it; found None"):
         Sampler(SamplingParams(dry_multiplier=1.0), vocab_size=10, token_limit=10, prompt=[])
     Sampler(SamplingParams(dry_multiplier=1.0, dry_penalty_last_n=0), vocab_size=10, token_limit=10, prompt=[])

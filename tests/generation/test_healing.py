@@ -320,7 +320,7 @@ def test_it_is_for_raw_text_alone(tiny, prompt, options, found):
 
 
 def test_conversations_refuse_it(tiny):
-    with pytest.raises(ArgumentError, match="token_healing: expected a text that is fed as it is"):
+    with pytest.raises(ArgumentError, match="token_healing: expected a text that is fed unchanged"):
         tiny.chat(token_healing=True).send("hello")
     with pytest.raises(ArgumentError, match="token_healing: expected True or False, found 1"):
         tiny.generate("hello", raw=True, token_healing=1)

@@ -64,7 +64,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def things():
-    """A server for all tests that leave it as it is."""
+    """A server for all tests that do not change it."""
     with servers(entries={"things": config()}) as running:
         yield running
 
@@ -99,7 +99,7 @@ def test_servers_that_run_go_on_running(monkeypatch, model, things):
     dictate(monkeypatch, model, written("process"), "So.")
     run = model.run("x", tools=[things], seed=1)
     assert run.messages[2]["content"] == call(things, "process") == first
-    with pytest.raises(ArgumentError, match="run already"):
+    with pytest.raises(ArgumentError, match="already running"):
         things.__enter__()
 
 
@@ -145,7 +145,7 @@ def test_what_a_model_is_shown_of_results():
     assert result_text(types.CallToolResult(content=content)).split("\n") == [
         "[resource file:///a]",
         "inside",
-        "[resource file:///c, which is no text]",
+        "[resource file:///c, which is not text]",
         "[audio of type audio/wav, 2 bytes, which cannot be shown to the model]",
     ]
     structured = types.CallToolResult(content=[], structured_content={"sum": 42})
@@ -281,7 +281,7 @@ def test_no_process_is_left_behind(tmp_path, how):
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment()) as program:
         server = int(program.stdout.readline())
         if how == "interrupt":
-            time.sleep(0.5)  # it is in the call by now, or Ctrl-C comes before it
+            time.sleep(0.5)  # the call has begun, or Ctrl-C comes before it
             program.send_signal(signal.SIGINT)
         program.wait()
     assert not is_alive(server)

@@ -160,17 +160,17 @@ def test_interrupting_a_function_leaves_nothing_behind(monkeypatch, model):
 
 
 async def coroutine() -> None:
-    """Not to be called."""
+    """Must not be called."""
 
 
 @pytest.mark.parametrize(
     ("tools", "options", "words"),
     [
-        ([{"name": "f"}], {}, r"tools\[0\]: expected a function, which run can call, found dict"),
+        ([{"name": "f"}], {}, r"tools\[0\]: expected a function that run can call, found dict"),
         ([weather, coroutine], {}, r"tools\[1\]: expected a function, found a coroutine function"),
         ("weather", {}, "tools: expected a list of functions, found str"),
         ([weather], {"max_steps": 0}, "max_steps: expected a whole number of at least 1, found 0"),
-        ([weather], {"n": 2}, "n: a run has one answer to a step"),
+        ([weather], {"n": 2}, "n: expected None, because a step has one answer, found 2"),
     ],
 )
 def test_bad_arguments(model, tools, options, words):

@@ -126,8 +126,8 @@ def said(template):
 def refusal():
     """The error of a template that does too much."""
     return (
-        "some folder: the chat template fails on the messages: TemplateLimitError: it loops or grows without end: it "
-        f"does more work than any template needs, which is {template_limits.BASE + 2000:,} units for these messages"
+        "some folder: the chat template fails on the messages: TemplateLimitError: it does more than the allowed "
+        f"{template_limits.BASE + 2000:,} units of work for these messages, so it probably loops or grows endlessly"
     )
 
 

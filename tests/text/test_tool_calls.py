@@ -116,7 +116,7 @@ def test_several_calls_in_one_block(between, opens, closes):
             '{"name": "weather", "arguments": {"city": "a"}, "parameters": {}}',
             "arguments: expected them once, found both",
         ),
-        ('{"name": "weather", "arguments": {"city": "a", "city": "b"}}', "the name 'city' stands there twice"),
+        ('{"name": "weather", "arguments": {"city": "a", "city": "b"}}', "the name 'city' appears twice"),
         ('{"name": "weather", "arguments": "[{\\"city\\": \\"a\\"}]"}', "arguments: expected a JSON object, found ["),
         ("{'name': 'weather', 'arguments': {'city': 'Val d'Isere'}}", "the call: expected JSON, found a mistake"),
         ("{'name': 'weather', 'arguments': {'city': 'a' 'b'}}", "the call: expected JSON, found a mistake"),
