@@ -1,4 +1,4 @@
-"""Configurations of MCP servers: what Claude Desktop and VS Code write, and every way in which one can be wrong."""
+"""Configurations of MCP servers: the forms of Claude Desktop and VS Code, and every possible mistake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tools of MCP servers, of a real one and of one that begins faster: calls, faults, and processes that are gone."""
+"""Tools of MCP servers, of a real one and of one that starts faster: calls, errors, and the end of processes."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ SERVER = SUPPORT / "mcp_tools.py"
 
 
 def config(*arguments, **more):
-    """A server that the official package has made."""
+    """A server made with the official package."""
     return {"command": sys.executable, "args": [str(SERVER), *arguments], **more}
 
 
 def plain(*arguments, **more):
-    """One that imports no package, for what is on our side."""
+    """A server that imports no package, for tests of the client's side."""
     return {"command": sys.executable, "args": [str(SUPPORT / "mcp_tools_plain.py"), *arguments], **more}
 
 
@@ -50,7 +50,7 @@ def call(running, name, **arguments):
 
 @contextlib.contextmanager
 def none_left():
-    """No more servers run at the end than at the beginning, as far as the system tells."""
+    """Checks that no more servers run at the end than at the beginning, if the system tells."""
     before = servers_of(os.getpid())
     yield
     assert servers_of(os.getpid()) == before
@@ -273,7 +273,7 @@ if sys.argv[2] == "hang":
 @pytest.mark.heavy
 @pytest.mark.parametrize("how", ["end", "interrupt"])
 def test_no_process_is_left_behind(tmp_path, how):
-    """The program ends without closing its servers, or by Ctrl-C in a call."""
+    """The program ends without closing its servers, or through Ctrl-C during a call."""
     pytest.importorskip("mcp", reason="MCP servers need the extra [mcp]")
     file = tmp_path / "mcp.json"
     file.write_text(json.dumps({"mcpServers": {"things": config()}}))

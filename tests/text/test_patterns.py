@@ -29,7 +29,7 @@ terms = st.recursive(
 @given(st.lists(st.tuples(terms, st.sampled_from(REPEATS)), max_size=3), st.text("abcA1é \n_", max_size=6))
 def test_matches_are_those_of_re(parts, text):
     pattern = "".join(f"(?:{term}){repeat}" for term, repeat in parts)
-    # Python's $ is also the place before a last line break; \Z is what $ is here.
+    # Python's $ also matches before a last line break; \Z has the meaning that $ has here.
     theirs = pattern.replace("(?m:$)", "(?m:<end>)").replace("$", r"\Z").replace("<end>", "$")
     assert search(pattern, text, Budget(1_000_000)) is (re.search(theirs, text) is not None)
 
@@ -135,7 +135,7 @@ def test_patterns_without_an_equivalent(pattern):
 
 @pytest.mark.parametrize("pattern", ["[a&&b]", "[[a]", "[a||b]", "[~~]", "[--a]", "[+--]", "[]a]", "[^]a]"])
 def test_no_pattern_makes_the_parser_warn(pattern):
-    """Warnings are errors in these tests: the pattern would count as unknown."""
+    """Warnings are errors in these tests, so the pattern would count as not supported."""
     assert search(pattern, "a]", Budget(1000)) in (True, False)
 
 

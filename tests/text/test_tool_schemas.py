@@ -1,4 +1,4 @@
-"""Python functions as tools: what their signatures and docstrings become."""
+"""Python functions as tools: the schemas of their signatures and docstrings."""
 
 import enum
 from typing import Annotated, Any, Literal, Optional, TypedDict
