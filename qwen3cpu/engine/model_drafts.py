@@ -77,7 +77,7 @@ class DraftModel:
 
     @property
     def least_chance(self) -> float:
-        """Least chance with which a drafted token pays for a pass of the small model and a token more in the large."""
+        """Least chance at which a drafted token pays: it costs a pass of the small model and a token in the large."""
         ahead = self.times[2] - 1
         return ahead + (self.seconds / self.times.seconds if self.times.seconds and self.seconds else 0.25)
 

@@ -32,7 +32,7 @@ class _Node(NamedTuple):
     """A cached block."""
 
     number: int
-    """By which its children refer to it."""
+    """The number by which its children refer to it."""
     block: _native.Block
 
 

@@ -152,7 +152,7 @@ def test_ctrl_c_keeps_the_conversation_usable(model, monkeypatch):
 
 def test_retry_answers_the_last_message_again(model):
     chat = model.chat(max_new_tokens=10, temperature=1.0, ignore_eos=True)
-    with pytest.raises(qwen3cpu.ArgumentError, match="no user message"):
+    with pytest.raises(qwen3cpu.ArgumentError, match="retry: expected a user message in the history, found none"):
         chat.retry()
     first = chat.send("hello", seed=1)
     *_, last = chat.retry(seed=2)
