@@ -27,7 +27,7 @@ class ConfigError(CheckpointError):
 
 
 class DownloadError(Qwen3CpuError):
-    """A hub id could not be fetched; the message says how to go on offline."""
+    """A hub id could not be fetched; the message says how to continue offline."""
 
 
 class SessionError(Qwen3CpuError):

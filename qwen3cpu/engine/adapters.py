@@ -16,7 +16,7 @@ class Adapter:
     """
 
     identity: str
-    """SHA-256 of its contents."""
+    """SHA-256 of its files, 64 hex digits."""
     native: _native.Adapter | None = field(compare=False, default=None)
     """Its weights; None: it changes nothing."""
     nbytes: int = field(compare=False, default=0)

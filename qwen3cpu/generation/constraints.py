@@ -145,7 +145,7 @@ def _grammar(text: str) -> str:
         elif match["directive"] is not None and re.sub(r"\s", "", match["directive"]) not in _DIRECTIVES:
             refused = f"the directive {match['directive'][:SHOWN]!r}"
         if refused is not None:
-            raise ArgumentError(f"grammar: {_place(text, match.start())}: expected none of {refused}")
+            raise ArgumentError(f"grammar: {_place(text, match.start())}: not supported: {refused}")
     return text
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu.text.tokenizer import Tokenizer
 
-BESIDE_A_FORM = "token_healing: expected none beside schema, regex, choices or grammar, found True"
+BESIDE_A_FORM = "token_healing: cannot be used with schema, regex, choices or grammar"
 """The error for an answer with a form: it has to follow the form from its first character, so it cannot be healed."""
 
 

@@ -86,11 +86,11 @@ def _server(name: str, entry: Any, where: str) -> ServerConfig | None:
     kind = entry.get("type", "stdio" if forms == ["command"] else "http")
     if kind not in KINDS or (kind == "stdio") != (forms == ["command"]):
         expected = "stdio" if forms == ["command"] else ", ".join(KINDS[1:])
-        raise ArgumentError(f"{where}.type: expected {expected} beside {forms[0]}, found {kind!r}")
+        raise ArgumentError(f"{where}.type: expected {expected} with {forms[0]}, found {kind!r}")
     beside = _URL if forms == ["command"] else _COMMAND
     wrong = next((field for field in beside if entry.get(field) is not None), None)
     if wrong is not None:
-        raise ArgumentError(f"{where}.{wrong}: expected none beside {forms[0]}")
+        raise ArgumentError(f"{where}.{wrong}: cannot be used with {forms[0]}")
     if forms == ["url"]:
         url = _text(entry["url"], f"{where}.url")
         if not url.startswith(("http://", "https://")):

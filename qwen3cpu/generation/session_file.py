@@ -105,7 +105,7 @@ class Planes:
 
 
 def write_session(path: Path, model: AnsweringModel, conversation: Mapping[str, Any], sequence: TokenSequence) -> None:
-    """Write a file beside `path` and rename it into place.
+    """Write a temporary file next to `path`, and rename it to `path`.
 
     Args:
         path: of the new file.

@@ -107,5 +107,5 @@ def tool_use(tools: Sequence[Mapping[str, Any]] | None, choice: object, parallel
         known = ", ".join(map(repr, (*CHOICES, *names)))
         raise ArgumentError(f"tool_choice: expected one of {known}, found {choice!r}")
     if choice == "required" and not functions:
-        raise ArgumentError("tool_choice: expected tools beside 'required', found none")
+        raise ArgumentError("tool_choice: expected tools with 'required', found none")
     return ToolUse(functions, places, str(wanted or choice or "auto"), parallel is not False)

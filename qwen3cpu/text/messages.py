@@ -169,7 +169,7 @@ def _plain(value: object, where: str, depth: int) -> Any:
         return int.__int__(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise MessageError(f"{where}: expected a number that JSON has, found {value}")
+            raise MessageError(f"{where}: expected a finite number, found {value}")
         return float.__float__(value)
     if isinstance(value, Mapping):
         return _plain_dict(value, where, depth)

@@ -77,7 +77,7 @@ def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError) as error:
-        raise ArgumentError(f"tools: {function!r} has no signature that could be read: {error}") from error
+        raise ArgumentError(f"tools: the signature of {function!r} cannot be read: {error}") from error
     for parameter in parameters:
         if parameter.kind not in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
             raise ArgumentError(

@@ -303,8 +303,8 @@ def test_stop_strings_look_at_what_is_new(model):
         ("hello", {}, "found a message"),
         ([5, 6], {}, "found token ids"),
         ([5, 6], {"raw": True}, "found token ids"),
-        ("hello", {"raw": True, "regex": "a+"}, "expected none beside schema, regex, choices or grammar"),
-        ("hello", {"raw": True, "schema": {"type": "integer"}}, "expected none beside schema"),
+        ("hello", {"raw": True, "regex": "a+"}, "cannot be used with schema, regex, choices or grammar"),
+        ("hello", {"raw": True, "schema": {"type": "integer"}}, "cannot be used with schema"),
     ],
     ids=str,
 )

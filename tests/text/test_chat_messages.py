@@ -152,7 +152,7 @@ AS_TOOL_CALLS: list[tuple[Any, str]] = [
     ([{"name": "f", "arguments": [1]}], "[0].arguments: expected a dict or its JSON text, found list"),
     (
         [{"name": "f", "arguments": {"a": {"b": float("nan")}}}],
-        "[0].arguments.a.b: expected a number that JSON has, found nan",
+        "[0].arguments.a.b: expected a finite number, found nan",
     ),
     ([{"name": "f", "arguments": {"a": {1, 2}}}], "[0].arguments.a: expected JSON (.*), found set"),
     ([{"name": "f", "arguments": {1: 2}}], "[0].arguments: key 1: expected a str, found int"),

@@ -58,7 +58,7 @@ class Facet:
         return self.words[name].value if name in self.words else None
 
     def pointer(self, name: str) -> str:
-        """Where a keyword stands."""
+        """The JSON pointer of a keyword."""
         return self.place.pointer + pointer_to(self.words[name].name)
 
     def below(self, name: str, *steps: object) -> Place:

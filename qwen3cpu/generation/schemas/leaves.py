@@ -167,7 +167,7 @@ def listed_values(facets: Sequence[Facet], kinds: set[str], room: Room, unenforc
             if any(findings[key].unchecked for key in left):
                 unenforced.append(facet.place.pointer)
     if not left:
-        raise Impossible(place_of(facets), "no value is allowed by all of it")
+        raise Impossible(place_of(facets), "no value satisfies all parts of the schema")
     values = list(left.values())
     problem = problem_of({"enum": values})
     if problem is not None:
