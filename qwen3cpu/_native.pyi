@@ -15,7 +15,7 @@ KV_BLOCK: int
 TILE_ROWS: int
 """Rows of a matrix that share a tile. Packing and products go from tile to tile."""
 LEAST_TOP_TOKENS: int
-"""In a vocabulary of as many tokens a head in q4x2 finds the largest logits by its first part."""
+"""Smallest vocabulary in which a head in q4x2 finds the largest logits by its first part."""
 
 def kv_format_bytes(kv: str) -> tuple[int, int]:
     """Bytes of one dimension of a key or value in a KV format, and of the scale of a key or value (0: no scales).
@@ -29,8 +29,8 @@ def isas() -> list[tuple[str, bool]]:
 def chosen_isa() -> str:
     """The instruction set that this process uses; QWEN3CPU_ISA forces one. Raises EngineError for an unusable one.
 
-    With QWEN3CPU_ISA=list importing the module writes all that were compiled in, those that this CPU can run and the
-    chosen one to stderr, a line each.
+    With QWEN3CPU_ISA=list, importing the module writes to stderr which ones were compiled in, which of them this CPU
+    can run and which is chosen, a line each.
     """
 
 def physical_cores() -> int:
@@ -71,14 +71,14 @@ def write_affine_into(
     first_row: int,
     threads: int,
 ) -> None:
-    """Write weights scale * n + minimum into q4a32, q4a64 or q4a128 as they are; rows, out and threads as in pack_into.
+    """Write weights scale * n + minimum, unchanged, to q4a32, q4a64 or q4a128; rows, out, threads as in pack_into.
 
     n: uint8 [n, cols], 0 to 15. scale, minimum: float32 [n, groups of `group` columns]; group is a multiple of the
     format's own. EngineError for a level above 15, and for a scale or minimum that is not finite. Releases the GIL.
     """
 
 MOST_RUN_COLUMNS: int
-"""Columns that `round_columns` takes at most."""
+"""Most columns that `round_columns` takes."""
 
 def start_rounding(weights: NDArray[Any], out: NDArray[np.uint8], threads: int) -> None:
     """Write the row scales of a q4 matrix for weights [rows, cols] into out, uint8 [matrix_bytes("q4", rows, cols)].
@@ -96,26 +96,26 @@ def round_columns(
     errors: NDArray[np.float32] | None,
     threads: int,
 ) -> None:
-    """Round n columns of a matrix of `cols` columns to q4, one after the other, each making up for those before it.
+    """Round n columns of a matrix of `cols` columns to q4, one by one, each correcting the errors of those before it.
 
-    weights: rows that hold them, contiguous, of a type that `start_rounding` takes. source [n]: the columns of
-    `weights` that they are, within MOST_RUN_COLUMNS neighbours; those from its width on are zeros. places [n]: their
-    places in the matrix; every 32 from the first are those of one group, in any order. Places from `cols` on, in the
-    last group, are padding. n is at most MOST_RUN_COLUMNS. factor [n, n]: their part of U, upper triangular, where U' U
-    is the inverse of the inputs' second moments in the order of the columns. out: as `start_rounding` left it.
-    errors [rows, n]: becomes (weights as they were when their turn came - rounded) / U_ii. Releases the GIL;
-    EngineError for shapes that do not fit.
+    weights: rows that hold them, contiguous, of a type that `start_rounding` takes. source [n]: their columns in
+    `weights`, within MOST_RUN_COLUMNS neighbours; a column from its width on is all zeros. places [n]: their columns in
+    the matrix; every 32 from the first are those of one group, in any order. Places from `cols` on, in the last group,
+    are padding. n is at most MOST_RUN_COLUMNS. factor [n, n]: their part of U, upper triangular, where U' U is the
+    inverse of the inputs' second moments in the order of the columns. out: as `start_rounding` left it.
+    errors [rows, n]: receives (weight just before it is rounded - rounded) / U_ii. Releases the GIL; EngineError for
+    shapes that do not fit.
     """
 
 def add_block_moments(inputs: NDArray[np.float32], moments: NDArray[np.float32], threads: int) -> None:
     """Add X'X of inputs X [tokens, cols] within blocks of n columns to moments [blocks, n, n].
 
-    Only the upper triangles are written; the last block may be narrower than n, a multiple of 8. The order of additions
-    is fixed: every machine gets the same bits. Releases the GIL.
+    n is a multiple of 8; the last block may be narrower. Only the upper triangles are written. The order of additions
+    is fixed, so every machine gets the same bits. Releases the GIL.
     """
 
 def invert_factors(matrices: NDArray[np.float64], threads: int) -> NDArray[np.float32]:
-    """The upper triangular U, U' U = m^-1, of each symmetric m of matrices [blocks, n, n]; upper triangles are read.
+    """The upper triangular U, U' U = m^-1, of each symmetric m of matrices [blocks, n, n]. Reads upper triangles only.
 
     Every machine gets the same bits. Releases the GIL; EngineError when one is not positive definite.
     """
@@ -125,14 +125,17 @@ def unpack(
 ) -> NDArray[np.float32]:
     """The rows [first, last) of the weights [rows, cols] that packed bytes stand for. Releases the GIL.
 
-    EngineError for rows that there are not.
+    EngineError for rows that do not exist.
     """
 
 def touch_pages(array: NDArray[np.uint8]) -> None:
-    """Map the pages of an array now, reading them from their file if need be; they stay shared. Releases the GIL."""
+    """Map the pages of an array, and read them from their file if needed; they stay shared. Releases the GIL."""
 
 def hold_threads_that_end() -> None:
-    """Let daemon threads that the ending interpreter stops wait for the end of the process. For the main thread."""
+    """Make daemon threads that the ending interpreter stops wait for the end of the process.
+
+    Must be called on the main thread.
+    """
 
 @final
 class Bpe:
@@ -140,9 +143,9 @@ class Bpe:
 
     @staticmethod
     def read(tokenizer_json: bytes) -> tuple[Bpe, bytes] | None:
-        """Take vocabulary and merges out of a file; also the file with neither. Releases the GIL.
+        """Read vocabulary and merges; return them, and the file without them. Releases the GIL.
 
-        None when they are not of the usual kind (csrc/tokenizer/tokenizer_json.h): nothing is reported or mended here.
+        None when they are not of the usual kind (csrc/tokenizer/tokenizer_json.h), without an error message.
         """
 
     @property
@@ -156,23 +159,23 @@ class Bpe:
         """The id of these bytes, if they are one token."""
 
     def encode(self, words: SequenceOf[str]) -> NDArray[np.uint32]:
-        """Ids of words, one after the other, each written in the byte alphabet. What has no token is left out, as in
+        """Ids of words, in order. Each word is written in the byte alphabet. Pieces without a token are left out, as in
         the `tokenizers` library. Releases the GIL.
         """
 
 @final
 class Block:
-    """A reference to a full block of KV_BLOCK positions; it keeps its contents whatever becomes of its sequence."""
+    """A reference to a full block of KV_BLOCK positions, which keeps the contents alive after its sequence is gone."""
 
     @property
     def shared(self) -> bool:
-        """Whether a sequence (or another Block) holds it too: dropping this reference frees no memory then."""
+        """Whether a sequence or another Block holds it too; then dropping this reference frees no memory."""
 
 @final
 class Sequence:
     """The KV cache of one sequence: a list of reference-counted blocks of KV_BLOCK positions.
 
-    Calls wait for a running pass over this sequence, and for no other; dropping the object waits for nothing.
+    Calls wait for a running pass over this sequence, but not for other passes. Dropping the object does not wait.
     """
 
     @property
@@ -180,13 +183,13 @@ class Sequence:
         """Positions held."""
 
     def truncate(self, length: int) -> None:
-        """Forget every position from `length` on. EngineError when length is negative or above the present one."""
+        """Forget every position from `length` on. EngineError when it is negative or above the current length."""
 
     def fork(self) -> Sequence:
         """A second sequence with the same positions; blocks are shared and copied when written."""
 
     def release(self) -> None:
-        """Give the blocks back now (also done when the object is collected)."""
+        """Free the blocks (also done when the object is collected)."""
 
     def hold(self, index: int) -> Block:
         """A reference to block `index`, which must be full: EngineError when it is not."""
@@ -198,9 +201,9 @@ class Sequence:
         """
 
     def append(self, block: NDArray[np.uint8], positions: int) -> None:
-        """Hold the first `positions` (1 to KV_BLOCK) of a block that `read` gave.
+        """Append the first `positions` (1 to KV_BLOCK) of a block that `read` returned.
 
-        EngineError when there are none or more, or when what is held already ends inside a block.
+        EngineError for another number of positions, or when the positions held so far end inside a block.
         """
 
     def block_ids(self) -> list[int]:
@@ -226,9 +229,9 @@ class Adapter:
         embedding: EmbeddingChange | None = None,
     ) -> None:
         """Y = factor * (W x + b u) for the matrices W of `changes`. u: rows [first, first + rank) of the product of the
-        reduction [rows, cols] and x. Matrices that read the same input of a layer have the same reduction, and begin in
-        it at multiples of 8. A whole matrix, in W's format, stands in W's place. vectors: norms in the place of the
-        model's. The head of a model that has none of its own goes by the name of the embedding.
+        reduction [rows, cols] and x. Matrices that read the same input of a layer share a reduction, and begin in it at
+        multiples of 8. A whole matrix, in W's format, replaces W. vectors: norms that replace the model's. A head that
+        is tied to the embedding has the embedding's name.
 
         EngineError for what does not fit the model. Low-rank parts are in f32 or bf16.
         """
@@ -275,8 +278,8 @@ class Model:
 
         batch: (sequence, tokens, wanted, output, adapter, top) each. tokens [n >= 1]: the new ones. wanted: offsets
         into them (ascending, may be empty). output: "logits" (the default); "hidden", the hidden state after the final
-        norm; or "top_logits", the logits with -inf where `top` (1 to 64) others are larger or no token stands, if the
-        head finds these in less time. adapter: what changes the model for this item; None (the default): nothing.
+        norm; or "top_logits", the logits with -inf where `top` (1 to 64) others are larger or an id has no token, if
+        the head finds these faster. adapter: what changes the model for this item; None (the default): nothing.
         Returns float32 [len(wanted), vocab_size] or [len(wanted), hidden_size] for each item. The same sequence may not
         appear twice. Releases the GIL; calls on one model from several threads run one after the other. On an error no
         sequence has changed.
@@ -302,13 +305,13 @@ class Model:
         experts: NDArray[np.float32] | None = None,
         chosen: NDArray[np.int32] | None = None,
     ) -> None:
-        """Take sequences of these lengths, each from position 0 on, through one layer; no KV cache is kept.
+        """Run one layer over sequences of these lengths, each from position 0 on; no KV cache is kept.
 
-        x [sum(lengths), hidden_size] is changed in place. The others receive the inputs of the layer's matrices where
-        they are given: qkv and gate_up [tokens, hidden_size], o [tokens, heads * head_dim], down [tokens,
-        intermediate_size] of a layer without experts. Of one with experts, chosen [tokens, chosen] receives the experts
-        of each token, ascending, and experts [tokens * chosen, width] the inputs of their down projections, those of a
-        token side by side. All are C-contiguous.
+        x [sum(lengths), hidden_size] is changed in place. The other arrays, if given, receive the inputs of the layer's
+        matrices: qkv and gate_up [tokens, hidden_size], o [tokens, heads * head_dim], down [tokens, intermediate_size]
+        of a layer without experts. In a layer with experts, chosen [tokens, chosen] receives the experts of each token,
+        ascending, and experts [tokens * chosen, width] the inputs of their down projections, token by token. All are
+        C-contiguous.
         """
 
     def head(self, x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from typing_extensions import Self
 WEIGHT_OF_BEST: int
 """2**44: the weight of the token with the largest logit."""
 MAX_VOCAB_SIZE: int
-"""2**18: that many times WEIGHT_OF_BEST still fits into 63 bits."""
+"""2**18: the product with WEIGHT_OF_BEST still fits into 63 bits."""
 
 def random_word(seed: int, stream: int, index: int, second: bool = False) -> int:
     """Equal to numpy.random.Philox(key=[seed, stream], counter=index).random_raw(). All numbers in [0, 2**64).
@@ -25,10 +25,10 @@ class Breakers(Protocol):
     """Says which tokens end a sequence for DRY."""
 
     def push(self, token: int) -> bool:
-        """Note the next token; whether it does."""
+        """Record the next token; return whether it ends a sequence."""
 
     def breaks(self, token: int) -> bool:
-        """Whether this token would, if it came next."""
+        """Whether this token would end a sequence if it came next."""
 
 @final
 class Repeats:
@@ -46,10 +46,10 @@ class Repeats:
         prompt: Sequence[int],
     ) -> Self: ...
     def push(self, token: int) -> None:
-        """Note a token in [0, vocab_size)."""
+        """Record a token in [0, vocab_size)."""
 
     def penalties(self) -> list[tuple[int, float]]:
-        """(token, what is taken from its logit) for each token that would go on with a repetition. Releases the GIL."""
+        """(token, penalty of its logit) for each token that would continue a repetition. Releases the GIL."""
 
 @final
 class LogitsSampler:

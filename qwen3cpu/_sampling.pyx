@@ -1,17 +1,17 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """From one row of logits to one token, without the GIL. engine/sampling.py has the rules, _sampling_loops.pxi the loops.
 
-What lives here: the order of the steps, token counts, penalties, the draw and log probabilities. _sampling_filters.pxi
-has the filters that are more than a cut, _sampling_repeats.pxi finds what DRY penalises.
-What does not: checking of arguments, defaults, anything that knows about a model.
+This file has the order of the steps, token counts, penalties, the draw and log probabilities. _sampling_filters.pxi has
+the filters that need more than a threshold, and _sampling_repeats.pxi finds the tokens that DRY penalises. Checks of
+arguments, defaults and everything about a model are elsewhere.
 
-Two choices carry the file:
+Two design decisions:
 
 * Weights are integers, round(2^44 * exp((logit - largest) / temperature)), so every sum of them is exact and no answer
   depends on the order of an addition, on vector width or on which selection found the candidates. A token less likely
   than the best one by more than 2^45 has weight zero.
-* The first pass keeps the maximum of each block of 64 logits. All later passes open only the blocks whose maximum
-  reaches the threshold in force, so that with top_k or peaked logits the first pass is nearly the whole cost.
+* The first pass keeps the maximum of each block of 64 logits. All later passes read only the blocks whose maximum
+  reaches the current threshold, so that with top_k or peaked logits the first pass is nearly the whole cost.
 """
 
 cimport cython
@@ -65,7 +65,7 @@ cdef class LogitsSampler:
     cdef uint64_t position  # tokens of the answer so far
     cdef bint busy
 
-    # Tokens whose logits are adjusted, in order of appearance: all that a step pays for. slots: id -> index in them.
+    # Tokens whose logits are adjusted, in order of appearance; a step goes over these only. slots: id -> index in them.
     cdef dict slots
     cdef Py_ssize_t n_slots
     cdef int32_t[::1] slot_ids, slot_counts, slot_seen
@@ -73,7 +73,7 @@ cdef class LogitsSampler:
     cdef Repeats repeats  # None without DRY
     cdef bint exclusive  # some bias is +infinity: only tokens with such a bias may be drawn
 
-    # Scratch. The operating system commits the pages of a large array when they are touched, which few are.
+    # Scratch. The operating system commits the pages of a large array when they are touched, and few of them are.
     cdef float[::1] adjusted, maxima, values, left, gaps
     cdef int32_t[::1] ids, order
     cdef int64_t[::1] weights, untempered
@@ -210,7 +210,7 @@ cdef class LogitsSampler:
         """The logit after penalties and bias, computed in double and rounded once."""
         cdef double x = logit
         if not (-LARGEST <= logit <= LARGEST):
-            return logit  # -inf stays banned, the scan finds the others
+            return logit  # -inf stays banned; scan() finds NaN and +inf
         if self.slot_seen[slot]:
             x = x * self.repetition if x < 0.0 else x / self.repetition
         if self.slot_counts[slot]:
@@ -225,13 +225,13 @@ cdef class LogitsSampler:
         return <float>(x if x > -LARGEST else -LARGEST)
 
     cdef const float* _adjusted(self, const float* logits) noexcept nogil:
-        """The logits with penalties and biases applied; the same array when there are none."""
+        """The logits with penalties and biases applied; the same array when no token is adjusted."""
         cdef Py_ssize_t slot, i
         if self.n_slots == 0:
             return logits
         if self.exclusive:
             for i in range(self.token_limit):
-                # What is not a logit stays for the scan to find.
+                # NaN and +inf stay, so that scan() finds them.
                 self.adjusted[i] = -INFINITY if logits[i] <= LARGEST else logits[i]
         else:
             memcpy(&self.adjusted[0], logits, self.token_limit * sizeof(float))
@@ -262,19 +262,19 @@ cdef class LogitsSampler:
         return max(self._below(peak, octaves), sigma_floor(row, self.token_limit, peak, self.top_n_sigma))
 
     cdef Py_ssize_t _gather(self, const float* row, float threshold) noexcept nogil:
-        """Leave the tokens whose logit reaches the threshold in ids and values; how many."""
+        """Store the tokens whose logit reaches the threshold in ids and values; return their number."""
         return gather(row, self.token_limit, &self.maxima[0], threshold, &self.ids[0], &self.values[0])
 
     cdef Py_ssize_t _cut(self, Py_ssize_t n, int64_t* weights, int64_t target, float high, float low) noexcept nogil:
-        """Of the first n in ids, values (and weights, when not NULL) keep the best, up to the target; how many."""
+        """Keep the best of the first n in ids, values (and weights, if not NULL), up to the target; return how many."""
         cdef Py_ssize_t last
         last = boundary(&self.values[0], n, weights, target, high, low, &self.order[0], &self.left[0])
         return keep_to(last, &self.values[0], &self.ids[0], weights, n)
 
     cdef Py_ssize_t _best(self, const float* row, Py_ssize_t k, float peak, float floor) noexcept nogil:
-        """Leave the k best tokens in ids and values, fewer when fewer reach the floor; how many.
+        """Store the k best tokens in ids and values, fewer when fewer reach the floor; return how many.
 
-        At least k logits reach the k-th largest block maximum: with a small k few blocks have to be opened.
+        At least k logits reach the k-th largest block maximum, so with a small k few blocks have to be read.
         """
         cdef Py_ssize_t i, n = 0
         for i in range(self.blocks):
@@ -290,9 +290,9 @@ cdef class LogitsSampler:
                               Py_ssize_t most) noexcept nogil:
         """Whether the tokens up to LIKELY octaves below the best one are few and reach the target without the others.
 
-        most: tokens that are left. The likely ones are among them, if they are not more.
+        most: number of tokens left. The likely tokens are among these if they are not more.
 
-        So it is nearly always in a trained model; then top_p sorts out these few and not the whole vocabulary.
+        This nearly always holds for a trained model. top_p then looks at these few and not at the whole vocabulary.
         """
         cdef float floor = self._below(peak, LIKELY)
         cdef Py_ssize_t i, n, opened = 0
@@ -307,7 +307,7 @@ cdef class LogitsSampler:
         return mass >= target and n <= most
 
     cdef Py_ssize_t _select(self, const float* logits) noexcept nogil:
-        """Leave the tokens that may be drawn in ids and weights; how many, or NOT_A_LOGIT or NOTHING_LEFT."""
+        """Store the tokens that may be drawn in ids and weights; return how many, or NOT_A_LOGIT or NOTHING_LEFT."""
         cdef const float* row = self._adjusted(logits)
         cdef float peak = scan(row, self.token_limit, &self.maxima[0])
         cdef float floor
@@ -328,7 +328,7 @@ cdef class LogitsSampler:
         n = self._best(row, self.top_k, peak, floor) if self.top_k > 0 else self._gather(row, floor)
         octaves = min(LOG2_E / self.temperature, 1.7976931348623157e308)
         if self._before_temperature():
-            # At the temperature or at 1, whichever leaves more: what has no weight there is not looked at.
+            # Drop tokens without a weight at the temperature or at 1, whichever leaves more.
             weigh(&self.values[0], n, peak, min(octaves, LOG2_E), weights)
             n = keep_heavy(1, &self.values[0], &self.ids[0], weights, n)
             if self.typical_p < 1.0:
@@ -339,9 +339,9 @@ cdef class LogitsSampler:
         if self.top_p < 1.0:
             # The best token is always kept; another while the tokens before it have less than top_p of the total.
             target = min(max(<int64_t>ceil(self.top_p * <double>total), <int64_t>1), total)
-            # Tokens without a weight are dropped, too, where XTC would still see them.
+            # For XTC, which would count them, tokens without a weight are dropped too.
             if target < total or self.xtc_probability > 0.0:
-                # What typical_p has kept, no threshold finds again.
+                # A threshold cannot find again the tokens that typical_p has kept.
                 if (n > self.token_limit // 8 and self.typical_p >= 1.0
                         and self._likely_suffice(row, peak, octaves, target, n)):
                     floor = self._below(peak, LIKELY)
@@ -356,11 +356,11 @@ cdef class LogitsSampler:
         return n
 
     cdef double _coin(self) noexcept nogil:
-        """A random number in [0, 1) that belongs to this place of the answer, as the one of the draw does."""
+        """A random number in [0, 1) for XTC, fixed by seed, stream and place in the answer, like that of the draw."""
         return <double>(philox(self.seed, self.stream, self.position, True) >> 11) * 1.1102230246251565e-16
 
     cdef int32_t _draw(self, Py_ssize_t n) noexcept nogil:
-        """One of the n selected tokens, ids ascending, each with its weight as the share of the random number."""
+        """Draw one of the n selected tokens, ids ascending, in proportion to the weights."""
         cdef const int64_t* weights = &self.weights[0]
         cdef uint64_t total = <uint64_t>sum_of(weights, n)
         # In [0, total).
@@ -382,7 +382,7 @@ cdef class LogitsSampler:
                 peak = scan(&logits[0], self.vocab_size, &self.maxima[0])
                 if -INFINITY < peak < INFINITY:
                     normaliser = peak + log(sum_of_exp(&logits[0], self.vocab_size, peak))
-                    # Again, for the last block may hold ids that are no tokens.
+                    # Scan again: the last block may hold ids that are not tokens.
                     peak = scan(&logits[0], self.token_limit, &self.maxima[0])
                     if top > 0 and peak > -INFINITY:
                         n = self._best(&logits[0], top, peak, -LARGEST)

@@ -1,4 +1,4 @@
-"""The filters that are more than a cut by value (included by _sampling.pyx): plain C over pointers, no state.
+"""The filters that need more than a threshold (included by _sampling.pyx): plain C over pointers, no state.
 
 top_n_sigma, typical_p and XTC. engine/sampling.py has their rules. Weights are those of _sampling_loops.pxi.
 """
@@ -8,7 +8,7 @@ from libc.math cimport ceil, fabs, rint, sqrt
 cdef extern from "<math.h>" nogil:
     float nextafterf(float, float)
 
-cdef double FURTHEST = -1000.0  # octaves; what is further away weighs nothing anyway
+cdef double FURTHEST = -1000.0  # octaves; a token further away has no weight
 cdef double GRID = 1048576.0  # 2^20 steps to an octave, in which gaps of surprises are compared
 
 
@@ -32,9 +32,9 @@ cdef double lanes_sum(const float* values, Py_ssize_t n, double centre, bint squ
 
 
 cdef float sigma_floor(const float* values, Py_ssize_t n, float peak, double sigmas) noexcept nogil:
-    """The least float that is not below peak - sigmas * s, with s the standard deviation of the values but -inf.
+    """The smallest float from peak - sigmas * s on, with s the standard deviation of the values except -inf.
 
-    Not below minus the largest float. At least one value is not -inf.
+    The result is at least -LARGEST. At least one value must not be -inf.
     """
     cdef double count = 0.0, mean, floor
     cdef Py_ssize_t i
@@ -50,7 +50,7 @@ cdef float sigma_floor(const float* values, Py_ssize_t n, float peak, double sig
 
 
 cdef Py_ssize_t keep_heavy(int64_t least, float* values, int32_t* ids, int64_t* weights, Py_ssize_t n) noexcept nogil:
-    """Drop what weighs less than `least`; the order stays. How many are left."""
+    """Drop items with a weight below `least`, in place and in order; return how many are left."""
     cdef Py_ssize_t i, count = 0
     for i in range(n):
         values[count] = values[i]
@@ -62,10 +62,11 @@ cdef Py_ssize_t keep_heavy(int64_t least, float* values, int32_t* ids, int64_t* 
 
 cdef Py_ssize_t keep_typical(double share, float peak, float* values, int32_t* ids, Py_ssize_t n,
                              int64_t* weights, float* gaps, int32_t* order, float* left) noexcept nogil:
-    """Keep the items whose surprise is nearest the mean surprise, the entropy, up to a share of the weight; how many.
+    """Keep the items whose surprise is nearest the entropy, up to a share of the weight; return how many.
 
-    An item's surprise is log2(total weight) less its distance from the best one, so the logarithm of the total cancels
-    out of the gap between surprise and entropy. Gaps are whole steps, rounded to float. weights to left are scratch.
+    The entropy is the mean surprise. An item's surprise is log2(total weight) less its distance from the best one, so
+    the logarithm of the total cancels out of the gap between surprise and entropy. Gaps are whole steps, rounded to
+    float. weights, gaps, order and left are scratch.
     """
     cdef int64_t total = weigh(values, n, peak, LOG2_E, weights)
     cdef int64_t target = min(max(<int64_t>ceil(share * <double>total), <int64_t>1), total)
@@ -76,7 +77,7 @@ cdef Py_ssize_t keep_typical(double share, float peak, float* values, int32_t* i
         mean += <double>weights[i] * max((<double>values[i] - peak) * LOG2_E, FURTHEST)
     mean /= <double>total
     for i in range(n):
-        # Negative, for `boundary` takes the largest first.
+        # Negative, because `boundary` takes the largest first.
         gaps[i] = <float>-rint(fabs(max((<double>values[i] - peak) * LOG2_E, FURTHEST) - mean) * GRID)
         smallest = min(smallest, -gaps[i])
         largest_gap = max(largest_gap, -gaps[i])
@@ -91,9 +92,9 @@ cdef Py_ssize_t keep_typical(double share, float peak, float* values, int32_t* i
 
 cdef Py_ssize_t exclude_top(double threshold, float peak, float* values, int32_t* ids, Py_ssize_t n,
                             int64_t* weights) noexcept nogil:
-    """Of the items with that share of the weight drop all but the worst; how many are left. weights is scratch.
+    """Drop all but the worst of the items that have a share `threshold` of the weight; return how many are left.
 
-    The worst is the one of the smallest value, and the last of equal ones.
+    The worst item has the smallest value, and is the last of equal ones. weights is scratch.
     """
     cdef int64_t total = weigh(values, n, peak, LOG2_E, weights)
     cdef int64_t least = <int64_t>ceil(threshold * <double>total)

@@ -9,13 +9,13 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 
 cdef enum:
-    BLOCK = 64  # logits to a maximum
+    BLOCK = 64  # logits that share a maximum
     COLUMNS = 16  # of a block while it is scanned
     BINS = 256  # of a histogram
     CHUNK = 512  # values whose intermediate results stay on the stack
 
-cdef double ONE = 17592186044416.0  # 2^44, the weight of the best token; 2^18 tokens of it fit into 63 bits
-cdef double REACH = 46.0  # octaves: 2^-46 * 2^44 rounds to zero, no token further below the best one has a weight
+cdef double ONE = 17592186044416.0  # 2^44, the weight of the best token; 2^18 times this fits into 63 bits
+cdef double REACH = 46.0  # octaves: 2^-46 * 2^44 rounds to zero, so no token further below the best has a weight
 cdef double LOG2_E = 1.4426950408889634
 cdef double ROUND_TO_INTEGER = 6755399441055744.0  # 1.5 * 2^52: adding it leaves the nearest integer in the low bits
 cdef double TWO_52 = 4503599627370496.0
@@ -31,8 +31,8 @@ cdef union Bits:
 cdef inline double power_of_two(double y) noexcept nogil:
     """2^y for y in [-1010, 0], within 4 units in the last place.
 
-    Our own, because libm's differs between machines and does not vectorise: y = n + f, |f| <= 1/2, and p(f)^4 with
-    p the Chebyshev interpolation of 2^(f/4), degree 8, off by 3e-18.
+    libm's function is not used: it differs between machines and does not vectorise. Here y = n + f with |f| <= 1/2, and
+    2^f = p(f)^4, where p is the Chebyshev interpolation of 2^(f/4), degree 8, off by 3e-18.
     """
     cdef Bits n, result
     n.number = y + ROUND_TO_INTEGER
@@ -61,7 +61,7 @@ cdef inline int64_t weight_of(double distance) noexcept nogil:
 
 
 cdef int64_t weigh(const float* values, Py_ssize_t n, double peak, double octaves, int64_t* weights) noexcept nogil:
-    """Fill weights[n] of values that are `octaves` powers of two apart per 1.0; their sum."""
+    """Fill in weights[n] of logits, where 1.0 of a logit is `octaves` powers of two; return their sum."""
     cdef Py_ssize_t i
     for i in range(n):
         weights[i] = weight_of((<double>values[i] - peak) * octaves)
@@ -108,10 +108,10 @@ cdef extern from "<math.h>" nogil:
 cdef float scan(const float* values, Py_ssize_t n, float* maxima) noexcept nogil:
     """Fill in the maximum of every block of 64 values (the last may be shorter).
 
-    The largest of all; +infinity when some value is NaN or +infinity.
+    Returns the largest value, or +infinity when some value is NaN or +infinity.
 
-    Sixteen independent columns of four, a form that compilers turn into vector instructions without -ffast-math:
-    20 us for a row of Qwen3 in place of 80 (SSE2).
+    A block is read as sixteen independent columns of four. Compilers turn that into vector instructions without
+    -ffast-math: 20 us for a row of Qwen3 instead of 80 (SSE2).
     """
     cdef float column[COLUMNS]
     cdef int32_t has_nan[COLUMNS]
@@ -145,7 +145,7 @@ cdef float scan(const float* values, Py_ssize_t n, float* maxima) noexcept nogil
 
 cdef Py_ssize_t gather(const float* values, Py_ssize_t n, const float* maxima, float threshold,
                        int32_t* ids, float* found) noexcept nogil:
-    """Every value >= threshold with its id, ids ascending; how many there are."""
+    """Store every value >= threshold with its id, ids ascending; return how many."""
     cdef Py_ssize_t block, i, count = 0
     for block in range((n + BLOCK - 1) // BLOCK):
         if maxima[block] >= threshold:
@@ -167,9 +167,9 @@ cdef Py_ssize_t boundary(const float* values, Py_ssize_t n, const int64_t* measu
     """Position of the last item kept when items are taken best first until their measures reach the target.
 
     Best first is value descending, then position ascending. measure NULL counts every item as 1. All values lie in
-    [low, high]; the measures add up to the target at least. order and left are scratch of n places. A histogram over
-    the values finds the bin in which the target is reached, the next one divides that bin only, until all values in it
-    are equal: linear in n whatever the values, where a sort or a quickselect is not.
+    [low, high]; the measures add up to at least the target. order and left are scratch of n places. A histogram over
+    the values finds the bin in which the target is reached. The next histogram divides that bin only, until all values
+    in it are equal. This is linear in n for any values, unlike a sort or a quickselect.
     """
     cdef int64_t mass[BINS]
     cdef int32_t bins[CHUNK]
@@ -214,7 +214,7 @@ cdef Py_ssize_t boundary(const float* values, Py_ssize_t n, const int64_t* measu
 
 
 cdef Py_ssize_t keep_to(Py_ssize_t last, float* values, int32_t* ids, int64_t* weights, Py_ssize_t n) noexcept nogil:
-    """Drop what comes after item `last`, best first; the order stays. weights may be NULL. How many are left."""
+    """Drop the items worse than item `last`; the order stays. weights may be NULL. Return how many are left."""
     cdef float limit = values[last], value
     cdef Py_ssize_t i, count = 0
     for i in range(n):

@@ -1,6 +1,6 @@
-"""DRY: which tokens would go on with a repetition, and what that takes from their logits (included by _sampling.pyx).
+"""DRY: which tokens would continue a repetition, and the penalty of their logits (included by _sampling.pyx).
 
-engine/sampling.py has the rule. Each step is linear in the number of tokens looked at (a Z array).
+engine/sampling.py has the rule. Each step is linear in the number of tokens searched (a Z array).
 """
 
 
@@ -10,16 +10,16 @@ cdef class Repeats:
     """The tokens of prompt and answer so far.
 
     multiplier, base, allowed_length: of the penalty multiplier * base**(length - allowed_length).
-    last_n: tokens looked at; negative: all. breakers: has push(token) and breaks(token); None: nothing breaks.
+    last_n: tokens searched; negative: all. breakers: has push(token) and breaks(token); None: there are no breakers.
     """
 
     cdef double multiplier, base
     cdef Py_ssize_t allowed, last_n, vocab_size
     cdef object breakers
     cdef Py_ssize_t length  # tokens so far
-    cdef Py_ssize_t unbroken  # of them behind the last breaker
+    cdef Py_ssize_t unbroken  # tokens after the last breaker
     cdef int32_t[::1] tokens, z
-    cdef int32_t[::1] found, lengths  # tokens with a penalty; by token its longest repetition and 1, or 0
+    cdef int32_t[::1] found, lengths  # tokens with a penalty; for each token its longest repetition + 1, or 0
 
     def __cinit__(self, *, vocab_size, multiplier, base, allowed_length, last_n, breakers, prompt):
         self.multiplier, self.base, self.allowed = multiplier, base, min(allowed_length, 1 << 40)
@@ -34,7 +34,7 @@ cdef class Repeats:
             self.push(token)
 
     def push(self, int32_t token):
-        """Note a token."""
+        """Record a token."""
         if self.length == self.tokens.shape[0]:
             self.tokens = np.concatenate([self.tokens, np.empty_like(self.tokens)])
             self.z = np.empty(self.tokens.shape[0], np.int32)
@@ -43,7 +43,7 @@ cdef class Repeats:
         self.unbroken = 0 if self.breakers is not None and self.breakers.push(token) else self.unbroken + 1
 
     def penalties(self):
-        """(token, what is taken from its logit) for each token that would go on with a repetition."""
+        """(token, penalty of its logit) for each token that would continue a repetition."""
         cdef Py_ssize_t count, i
         cdef int32_t token
         with nogil:
@@ -51,7 +51,7 @@ cdef class Repeats:
         listed = []
         for i in range(count):
             token = self.found[i]
-            # More than this would change no float32.
+            # A greater penalty would change no float32.
             amount = min(self.multiplier * power(self.base, self.lengths[token] - 1 - self.allowed), 1e39)
             self.lengths[token] = 0
             if self.breakers is None or not self.breakers.breaks(token):
@@ -59,7 +59,7 @@ cdef class Repeats:
         return listed
 
     cdef Py_ssize_t _find(self) noexcept nogil:
-        """Leave the tokens in `found`, and in `lengths` the longest repetition of each, plus 1; how many."""
+        """Store the tokens in `found`, and the longest repetition of each, plus 1, in `lengths`; return how many."""
         cdef Py_ssize_t n = self.length if self.last_n < 0 else min(self.length, self.last_n)
         cdef Py_ssize_t most = min(self.unbroken, n)
         cdef Py_ssize_t i, same, left = 0, right = 0, count = 0

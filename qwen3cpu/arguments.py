@@ -1,6 +1,6 @@
 """Checks of arguments that many calls share. Each raises an ArgumentError that names argument, expected and found.
 
-The names that other libraries have for our arguments are here too: an error for one of them says ours.
+The names that other libraries use for the same arguments are here too, so that an error can give qwen3cpu's name.
 """
 
 from __future__ import annotations
@@ -66,26 +66,26 @@ _OTHERS: Final = {
     "processors": "logits_processor logits_processors",
 }
 OTHER_NAMES: Final = {other: own for own, others in _OTHERS.items() for other in others.split()}
-"""What other libraries (llama.cpp, Ollama, transformers, vLLM, OpenAI) call our arguments -> our names."""
+"""Names of arguments in other libraries (llama.cpp, Ollama, transformers, vLLM, OpenAI) -> qwen3cpu's names."""
 
 _NEEDLESS: Final = {
     "qwen3cpu computes on CPUs only, so leave it out": "n_gpu_layers gpu_layers num_gpu ngl device device_map main_gpu "
     "tensor_split split_mode tensor_parallel_size gpu_memory_utilization",
     "converted weights are always mapped from their file, so leave it out": "use_mmap mmap no_mmap use_mlock mlock "
     "low_cpu_mem_usage",
-    "prompts are cut into pieces without being told, and answers do not depend on it, so leave it out": "n_batch "
+    "prompts are split into pieces automatically, and answers do not depend on it, so leave it out": "n_batch "
     "batch_size n_ubatch ubatch_size num_batch",
-    "there is one way of attention, so leave it out": "flash_attn attn_implementation flash_attention",
-    "no code of a checkpoint is ever run, so leave it out": "trust_remote_code",
+    "there is only one implementation of attention, so leave it out": "flash_attn attn_implementation flash_attention",
+    "code in a checkpoint is never run, so leave it out": "trust_remote_code",
     "model.stream gives an answer piece by piece": "stream streamer",
-    "answers are sampled token by token; n=... makes several": "num_beams",
+    "there is no beam search; n=... samples several answers": "num_beams",
 }
 NEEDLESS: Final = {name: reason for reason, names in _NEEDLESS.items() for name in names.split()}
 """Arguments of other libraries that have no use here, and why."""
 
 
 def as_whole(value: Any) -> int | None:
-    """An int, or an integer of NumPy, as int; None for floats, True, False and everything else."""
+    """Return an int or a NumPy integer as int; None for floats, True, False and everything else."""
     try:
         return None if isinstance(value, bool) else operator.index(value)
     except TypeError:
@@ -93,11 +93,11 @@ def as_whole(value: Any) -> int | None:
 
 
 def whole_number(name: str, value: Any, least: int, most: int | None = None, what: str = "a whole number") -> int:
-    """`value` as int. Raises ArgumentError unless it is a whole number from `least` to `most`.
+    """Return `value` as int. Raises ArgumentError unless it is a whole number from `least` to `most`.
 
     Args:
         name: of the argument, for the message.
-        value: an int or an integer of NumPy; True and False are refused.
+        value: an int or a NumPy integer; True and False are refused.
         least: the smallest allowed.
         most: the largest allowed; None: no limit.
         what: what the number counts, for the message.
@@ -110,32 +110,31 @@ def whole_number(name: str, value: Any, least: int, most: int | None = None, wha
 
 
 def check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
-    """Raise ArgumentError unless `value` is one of those that are allowed; the message has the nearest one."""
+    """Raise ArgumentError unless `value` is one of `allowed`; the message has the nearest one."""
     if value not in allowed:
         raise ArgumentError(f"{name}: {not_a_choice(value, allowed)}")
 
 
 def not_a_choice(value: Any, allowed: Sequence[str]) -> str:
-    """What to say of a value that is not one of those that are allowed."""
+    """The message for a value that is not one of `allowed`."""
     return f"expected one of {', '.join(allowed)}, found {value!r}{did_you_mean(str(value), allowed, by_bits=True)}"
 
 
 def did_you_mean(found: str, known: Collection[str], *, by_bits: bool = False) -> str:
-    """The end of a message: the known name that is nearest, if one is near. by_bits: see `nearest`."""
+    """The end of a message: the nearest known name, if one is near, else "". by_bits: see `nearest`."""
     near = nearest(found, known, by_bits=by_bits)
     return "" if near is None else f"; did you mean {near!r}?"
 
 
 def nearest(found: str, known: Collection[str], *, least: float = 0.6, by_bits: bool = False) -> str | None:
-    """The known name that a name most likely stands for: the same in other letters, one that begins so, or one that is
-    spelt almost so.
+    """Return the known name that is most likely meant: equal except for case, beginning with `found`, or spelt alike.
 
     Args:
         found: the name.
-        known: names that there are.
-        least: how alike two spellings have to be, from 0 to 1.
-        by_bits: names may be formats. Then one with as many bits is near too, or else the next that has more: "q4" for
-            "int4", "q8" for "Q5_K_M".
+        known: the existing names.
+        least: how similar two spellings have to be, from 0 to 1.
+        by_bits: names may be formats. Then the format with as many bits is near too, or else the next one with more:
+            "q4" for "int4", "q8" for "Q5_K_M".
     """
     lowered = {each.lower(): each for each in known}
     text = found.strip().lower()[:100]
@@ -156,18 +155,18 @@ def nearest(found: str, known: Collection[str], *, least: float = 0.6, by_bits: 
 
 
 def _bits(name: str) -> int | None:
-    """The bits of a weight in a format: 4 for "q4", "Q4_K_M", "int4" and "4bit", 16 for "bf16". None: no format."""
+    """Bits of a weight in a format: 4 for "q4", "Q4_K_M", "int4" and "4bit", 16 for "bf16". None: not a format."""
     match = re.match(r"[a-z_]{0,9}([1-9]\d?)(?!\d)", name.lower())
     return None if match is None or int(match[1]) > 64 else int(match[1])
 
 
 def unknown_name(name: str, known: Collection[str], elsewhere: Mapping[str, Collection[str]]) -> str:
-    """What to say of an argument that a function does not have.
+    """The hint for an argument that a function does not have.
 
     Args:
         name: of the argument.
-        known: what the function has.
-        elsewhere: other functions -> what these have.
+        known: the function's arguments.
+        elsewhere: other functions -> their arguments.
     """
     own = OTHER_NAMES.get(name, name)
     if own in known:
@@ -182,9 +181,9 @@ def unknown_name(name: str, known: Collection[str], elsewhere: Mapping[str, Coll
 
 
 def named_arguments(elsewhere: Mapping[str, Collection[str]]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let a function raise ArgumentError for keyword arguments that it does not have, with what may have been meant.
+    """Make a function raise ArgumentError for unknown keyword arguments, with a hint at what may have been meant.
 
-    elsewhere: other functions, and what these have.
+    elsewhere: other functions -> their arguments.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:

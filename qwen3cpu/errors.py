@@ -6,7 +6,7 @@ class Qwen3CpuError(Exception):
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether an error is a panic of a library in Rust (tokenizers, safetensors, llguidance): no `Exception`."""
+    """Whether an error is a panic of a Rust library (tokenizers, safetensors, llguidance), not an `Exception`."""
     return type(error).__module__ == "pyo3_runtime"
 
 
@@ -27,7 +27,7 @@ class ConfigError(CheckpointError):
 
 
 class DownloadError(Qwen3CpuError):
-    """A hub id could not be fetched; the message says how to go on offline."""
+    """A hub id could not be fetched; the message says how to continue offline."""
 
 
 class SessionError(Qwen3CpuError):

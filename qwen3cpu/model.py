@@ -72,31 +72,31 @@ def load(
     """Load a Qwen3 checkpoint.
 
     Args:
-        source: a local folder in Hugging Face layout, a packed file, a GGUF file, a hub id such as "Qwen/Qwen3-1.7B",
-            a released model's short name ("1.7B", "qwen3:1.7b"), or "tiny" or "tiny-embedding", the small models inside
-            the package.
-        quant: weight format: "f32", "bf16", "q8" or "q4" (embedding, head and v_proj in q8). Default: "q4", or
-            what a packed file holds, or what keeps the levels of a quantised folder or GGUF file.
+        source: a local folder in Hugging Face layout, a packed file, a GGUF file, or a hub id ("Qwen/Qwen3-1.7B"). A
+            released model also has short names ("1.7B", "qwen3:1.7b"). "tiny" and "tiny-embedding" are the small models
+            inside the package.
+        quant: weight format: "f32", "bf16", "q8" or "q4" (embedding, head and v_proj in q8). Default: the format of a
+            packed file, or the one that keeps the levels of a quantised folder or GGUF file, else "q4".
         kv: format of the KV cache: "f16", "q8" (int8 with a scale per KV head and position: half the memory) or "f32".
-        context: positions that a sequence may hold; default: what the model was made for. Memory is taken as a sequence
-            grows, not in advance. More than the model was made for turns YaRN on, and the log says so.
+        context: positions that a sequence may hold; default: the length that the model was made for. Memory is
+            allocated as a sequence grows. A greater length turns YaRN on and writes a log message.
         threads: default: QWEN3CPU_THREADS, else min(CPU affinity, cgroup quota, physical cores).
         cache: keep the converted weights on disk, so that the next load converts nothing.
-        progress: shown while weights are downloaded and converted.
-        rope_scaling: in place of config.json's: {"rope_type": "yarn", "factor": 4.0, ...}, or {"rope_type": "default"}.
-        prefix_cache: bytes of KV cache kept for prompts that begin alike (a system prompt, tools, examples), which then
-            process that beginning once; the least recently used goes first. Default: a sixteenth of the memory that
-            this process may use. 0 keeps nothing.
-        task: "generation", "embedding" or "reranking": what the model is for, where its files do not say so. Default:
-            what they say. `embed` and `rerank` need a model of their task.
+        progress: the progress bar for downloading and converting weights.
+        rope_scaling: replaces config.json's: {"rope_type": "yarn", "factor": 4.0, ...}, or {"rope_type": "default"}.
+        prefix_cache: bytes of KV cache kept for prompts that begin alike (a system prompt, tools, examples), so that
+            the common beginning is processed once. The least recently used entries are evicted first. 0 keeps nothing.
+            Default: a sixteenth of the memory that this process may use.
+        task: "generation", "embedding" or "reranking": what the model is for, if its files do not tell. Default: what
+            its files tell. `embed` and `rerank` need a model of their task.
         adapters: name -> path of LoRA adapters (PEFT folders, or GGUF files). `adapter=name` uses one for an answer.
         draft: a smaller model with the same tokenizer, whose guesses the model checks. Answers are the same, faster.
-        drafts_from: a file of texts that `write_drafts` wrote; what an answer says like them is guessed from there.
+        drafts_from: a file that `write_drafts` made of texts. Parts of an answer that resemble them are guessed.
 
     Raises:
         CheckpointError, ConfigError: files are missing, damaged or describe another kind of model.
         DownloadError: a hub id could not be fetched.
-        ArgumentError: an unknown format; an impossible number; a task, adapter's name or draft that is not allowed.
+        ArgumentError: an unknown format; a number out of range; a task, adapter's name or draft that is not allowed.
         AdapterError: an adapter that cannot be used with this model. DraftFileError: the same for `drafts_from`.
     """
     reload = Reload(load, locals())
@@ -108,11 +108,11 @@ def load(
     default_cache = system_memory() // 16 if prefix_cache is None else prefix_cache
     prefix_cache = whole_number("prefix_cache", default_cache, 0, what="a number of bytes")
     threads = resolve_threads(threads)
-    shorten_waits()  # SciPy, say, may have come with an OpenBLAS of its own since qwen3cpu was imported
+    shorten_waits()  # a package imported after qwen3cpu, such as SciPy, may have brought its own OpenBLAS
     checkpoint = open_checkpoint(source, quant, threads=threads, cache=cache, progress=progress)
     config = scaled_config(checkpoint.config, context, rope_scaling, checkpoint.source)
     checkpoint = replace(checkpoint, config=config, purpose=checkpoint.purpose.chosen(task, checkpoint.source))
-    # The first token shall not wait for each page of a mapped file in turn.
+    # Read the pages of a mapped file in advance: otherwise the first token waits for each of them in turn.
     ahead = checkpoint.packed_path is not None and checkpoint.fits
     with touching(matrix.data for matrix in checkpoint.matrices.values()) if ahead else nullcontext():
         model = Model(checkpoint, kv=kv, context=context, threads=threads, prefix_cache=prefix_cache, reload=reload)
@@ -125,11 +125,11 @@ def load(
 
 
 class Model(ClosableModel, SearchMethods):
-    """A loaded model. Several Python threads may use it at once; passes that they ask for at once run as one.
+    """A loaded model. Several Python threads may use it at once; passes that they request together run as one.
 
     Made by `qwen3cpu.load`. A prompt is text, a list of messages ({"role": ..., "content": ...}) or token ids. Text is
     a user message, rendered by the checkpoint's chat template; with raw=True, or when the checkpoint has no template,
-    it is fed as it is. `with load(...) as model` closes it at the end. A pickled model is the arguments of `load`.
+    it is fed unchanged. `with load(...) as model` closes it at the end. Pickling a model keeps the arguments of `load`.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Model(ClosableModel, SearchMethods):
                 checkpoint.chat_template, self.tokenizer, source=f"{checkpoint.source}: chat template"
             )
         positions = context or longest_context(config)
-        # Without the text of tokenizer.json: 11 MB that nobody needs once the tokenizer is made.
+        # Drop the text of tokenizer.json: 11 MB that are not needed once the tokenizer is made.
         self._checkpoint = checkpoint = replace(checkpoint, tokenizer_json=b"")
         self.engine = Engine(
             _native.Model(
@@ -188,16 +188,16 @@ class Model(ClosableModel, SearchMethods):
         )
         self.answerer = Answerer(surroundings, self._prompts, checkpoint.generation, checkpoint.check_writes_text)
 
-    # What it is
+    # Properties
 
     @property
     def eos_token_ids(self) -> frozenset[int]:
-        """The ids with which the model ends an answer."""
+        """The token ids with which the model ends an answer."""
         return self.answerer.surroundings.eos_token_ids
 
     @property
     def has_chat_template(self) -> bool:
-        """Whether messages can be rendered, and text becomes a user message."""
+        """Whether a chat template renders messages, and text as a user message."""
         return self._prompts.has_template
 
     @cached_property
@@ -227,7 +227,7 @@ class Model(ClosableModel, SearchMethods):
 
         Args:
             prompt: text (a user message, unless raw=True), messages, or token ids.
-            n: that many answers, which share the processed prompt; a list is returned then.
+            n: number of answers; the prompt is processed once for all of them. With it a list is returned.
             options: see `qwen3cpu.Options`.
 
         Raises:
@@ -242,10 +242,10 @@ class Model(ClosableModel, SearchMethods):
     def stream(
         self, prompt: Prompt, *, n: int | None = None, **options: Unpack[Options]
     ) -> Generator[Chunk, None, None]:
-        """The same answer, piece by piece: a generator with a chunk for each token; the last one has the result.
+        """Answer a prompt piece by piece: a generator with a chunk for each token. The last chunk has the result.
 
-        Arguments are checked at once, work begins with the first `next`. Closing the generator, or Ctrl-C, stops within
-        one token (or one piece of a prompt of 256 tokens) and gives the memory back.
+        Arguments are checked at the call; work begins with the first `next`. Closing the generator or pressing Ctrl-C
+        stops within one token (or one piece of 256 tokens of the prompt) and frees the memory.
         """
         return self.answerer.stream(prompt, self.answerer.request(prompt, n=n, **options))
 
@@ -256,7 +256,7 @@ class Model(ClosableModel, SearchMethods):
     async def agenerate(
         self, prompt: Prompt, *, n: int | None = None, **options: Unpack[Options]
     ) -> Result | list[Result]:
-        """As `generate`, for asyncio. Cancelling stops within one step and leaves nothing behind."""
+        """`generate` for asyncio. Cancelling stops within one step and leaves nothing behind."""
         from qwen3cpu.generation import asyncio_streams
 
         found = await asyncio_streams.results(lambda: self.stream(prompt, n=n, **options))
@@ -265,7 +265,7 @@ class Model(ClosableModel, SearchMethods):
     def astream(
         self, prompt: Prompt, *, n: int | None = None, **options: Unpack[Options]
     ) -> AsyncGenerator[Chunk, None]:
-        """As `stream`, for `async for`. Arguments are checked with the first chunk.
+        """`stream` for `async for`. Arguments are checked when the first chunk is asked for.
 
         Breaking out of the loop, cancelling and `aclose` stop within one step and leave nothing behind.
         """
@@ -276,33 +276,33 @@ class Model(ClosableModel, SearchMethods):
     def generate_batch(
         self, prompts: Sequence[Prompt], *, most_running: int = MOST_RUNNING, **options: Unpack[Options]
     ) -> list[Result]:
-        """Answer several prompts, decoded together. Each result is what `generate` gives alone with the same seed.
+        """Answer several prompts, decoded together. Each result equals that of `generate` with the same seed.
 
         Args:
             prompts: as for `generate`; the results come in the same order.
-            most_running: answers decoded side by side; when one has finished, the next prompt takes its place.
-            options: for all of them.
+            most_running: most answers decoded at a time; when one has finished, the next prompt takes its place.
+            options: for all answers.
         """
         return self.answerer.batch(prompts, options, most_running)
 
     def run(
         self, prompt: str | Sequence[Message], *, tools: Sequence[CallableTool], max_steps: int = 10, **options: Any
     ) -> RunResult:
-        """Answer, making the calls that the model asks for, until it has an answer.
+        """Answer a prompt, and make the tool calls that the model asks for until it answers without a call.
 
-        What a function returns goes back as the result of its call: text as it is, anything else as JSON; an error that
-        it raises goes back as text, and so does the reason why a call is malformed.
+        The model gets the value that a function returns: a string unchanged, anything else as JSON. It gets as text an
+        error that the function raises, and the reason why a call is malformed.
 
         Args:
             prompt: text (a user message) or messages.
-            tools: Python functions; see `qwen3cpu.Options`. They are called one after the other, on this thread. Among
-                them may be `McpServers` (qwen3cpu.generation.mcp_servers), with all of their tools.
-            max_steps: answers at most. The calls of the last one are not made.
+            tools: Python functions; see `qwen3cpu.Options`. They are called one after the other, on this thread. The
+                list may hold `McpServers` (qwen3cpu.generation.mcp_servers), which add all their tools.
+            max_steps: most answers. The calls of the last one are not made.
             options: for every answer; see `qwen3cpu.Options`.
 
         Raises:
-            ArgumentError: a tool that cannot be called; else as `generate`.
-            McpServerError: an MCP server that is not ready in time. Later faults of servers are told to the model.
+            ArgumentError: a tool that cannot be called; also as `generate`.
+            McpServerError: an MCP server is not ready in time. Later errors of servers are sent to the model.
         """
         from qwen3cpu.generation.tool_loop import run_tools
 
@@ -325,11 +325,11 @@ class Model(ClosableModel, SearchMethods):
         return Conversation(self, system=system, prepare=prepare, **options)
 
     def resume(self, path: str | os.PathLike[str], **options: Unpack[Options]) -> Conversation:
-        """Go on with a conversation that `Conversation.save` wrote, in this or another process, where it was left.
+        """Continue a conversation that `Conversation.save` wrote, in this or another process.
 
         Args:
             path: the file.
-            options: in place of, or besides, the saved ones.
+            options: added to the saved ones, which they override.
 
         Raises:
             SessionError: the file is missing or damaged, or was saved with another model, weight format, KV format or
@@ -344,7 +344,7 @@ class Model(ClosableModel, SearchMethods):
     def logits(
         self, ids: Sequence[int] | NDArray[np.integer[Any]], *, adapter: str | None = None
     ) -> NDArray[np.float32]:
-        """The logits after every one of `ids`: float32 [len(ids), vocab_size]. adapter: the name of one to use.
+        """The logits after each of `ids`: float32 [len(ids), vocab_size]. adapter: the name of the adapter to use.
 
         Raises:
             ArgumentError: no ids, or one outside the vocabulary.
@@ -362,12 +362,12 @@ class Model(ClosableModel, SearchMethods):
         """How likely the model finds each token of a text: natural log-probabilities.
 
         Args:
-            text: taken as it is, control-token spellings being control tokens; or token ids.
+            text: fed unchanged, and spellings of control tokens become control tokens; or token ids.
             top: alternatives to report at each position.
-            adapter: the name of one to use.
+            adapter: the name of the adapter to use.
 
         Returns:
-            One entry for every token but the first, which nothing comes before.
+            One entry for every token except the first, which has no token before it.
 
         Raises:
             ArgumentError: fewer than two tokens. ContextLengthError: more than the context holds.
@@ -386,7 +386,7 @@ class Model(ClosableModel, SearchMethods):
         thinking: bool | Literal["auto"] = "auto",
         add_generation_prompt: bool = True,
     ) -> str:
-        """The text that the chat template makes of messages; tools and thinking as in `qwen3cpu.Options`.
+        """Render messages with the chat template, to text; tools and thinking as in `qwen3cpu.Options`.
 
         Raises:
             MessageError: malformed messages. ArgumentError: the checkpoint has no template.

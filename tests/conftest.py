@@ -1,4 +1,4 @@
-"""What all tests share. Modules that tests import, `checkpoints` and the like, are in tests/support."""
+"""Fixtures and hooks for all tests. Modules that tests import, such as `checkpoints`, are in tests/support."""
 
 import contextlib
 import gc
@@ -23,20 +23,20 @@ from qwen3cpu.system.thread_count import default_threads
 
 TESTED = "QWEN3CPU_TESTED_PACKAGE"
 
-# No test has a time limit: a busy machine would break it.
+# No test has a time limit, because a busy machine would exceed it.
 hypothesis.settings.register_profile("qwen3cpu", deadline=None)
 hypothesis.settings.load_profile("qwen3cpu")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuses any other package than the one in the folder that QWEN3CPU_TESTED_PACKAGE names, where it names one."""
+    """Refuses any package except the one in the folder that QWEN3CPU_TESTED_PACKAGE names, if it is set."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # What a shell runs in the background ignores it, and so would the processes that tests send Ctrl-C to.
+        # Processes that a shell runs in the background ignore SIGINT. Processes that tests start would inherit this.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     expected = os.environ.get(TESTED)
     if not expected:
         return
-    # The compiled modules of an editable install have a folder of their own, which __path__ names too.
+    # The compiled modules of an editable install are in another folder, which __path__ names too.
     allowed = [Path(expected).resolve(), *(Path(folder).resolve() for folder in qwen3cpu.__path__)]
     for module, folders in ((qwen3cpu, allowed[:1]), (_native, allowed), (_sampling, allowed)):
         if Path(module.__file__).resolve().parent not in folders:
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """--pictures."""
+    """Adds --pictures."""
     parser.addoption(
         "--pictures", type=Path, metavar="FOLDER", help="where tests write the pictures of the documentation"
     )
@@ -52,7 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The folder for pictures: the one that --pictures names, or one that is thrown away."""
+    """The folder for pictures: the one that --pictures names, or a temporary one."""
     named: Path | None = request.config.getoption("--pictures")
     return tmp_path if named is None else request.config.invocation_params.dir / named
 
@@ -62,19 +62,20 @@ MOST_WORKERS = 8
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Processes for `-n auto`; none for single files, which end before another process has begun.
+    """Processes for `-n auto`; none for single files, which end before another process has started.
 
-    One more than there are CPUs, because some tests wait for other processes: 174 s for 187 on two.
+    One more than there are CPUs, because some tests wait for other processes: 174 s instead of 187 s on two CPUs.
     """
     return 0 if not _whole_suite(config) else min(default_threads() + 1, MOST_WORKERS)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection(session: pytest.Session) -> None:
-    """Lets each process of several begin with other files: all of them import all files.
+    """Makes each of several processes import other test files first. All of them import all files in the end.
 
-    pytest rewrites the assertions of a file when it is imported for the first time, and keeps the bytecode: 5 s for
-    all files, which each process would take. An error comes again when pytest imports the file, and is told then.
+    pytest rewrites the assertions of a file when it is imported for the first time, and keeps the bytecode. That takes
+    5 s for all files, which each process would need. An error comes again, and is reported, when pytest imports the
+    file.
     """
     sys.dont_write_bytecode = False
     name, count = os.environ.get("PYTEST_XDIST_WORKER"), os.environ.get("PYTEST_XDIST_WORKER_COUNT")
@@ -88,7 +89,7 @@ def pytest_collection(session: pytest.Session) -> None:
 
 
 def _whole_suite(config: pytest.Config) -> bool:
-    """Whether all tests have been asked for."""
+    """Whether the whole test suite was asked for."""
     named = {(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args}
     return named <= {config.rootpath, config.rootpath / "tests"}
 
@@ -98,9 +99,9 @@ _known_modules = pytest.StashKey[int]()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Leaves the objects of large libraries that a test has imported out of collections from then on.
+    """Keeps the objects of large libraries that a test has imported out of later garbage collections.
 
-    Tests collect what they have made, and each collection would walk torch as well, for a third of a second.
+    Tests run the garbage collector, and each run would also go through torch, for a third of a second.
     """
     known = item.config.stash.setdefault(_known_modules, 0)
     if len(sys.modules) > known + MANY_MODULES:
@@ -110,7 +111,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says what was tested."""
+    """Prints which package was tested."""
     package = Path(qwen3cpu.__file__).parent
     terminalreporter.write_line(
         f"qwen3cpu {qwen3cpu.__version__} ({commit()}), {_native.chosen_isa()} kernels, from {package}"
@@ -119,7 +120,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread_for_numpy() -> Iterator[None]:
-    """Oracles multiply small matrices. More threads of NumPy's OpenBLAS wait in loops for most of that time."""
+    """One thread for NumPy's OpenBLAS. Oracles multiply small matrices, where more threads mostly wait in loops."""
     with threadpool_limits(1, user_api="blas"):
         yield
 
@@ -128,8 +129,8 @@ def one_thread_for_numpy() -> Iterator[None]:
 def package_for_subprocesses(tmp_path_factory: pytest.TempPathFactory):
     """Processes that tests start import the package that the tests import, not the source tree they were started in.
 
-    They write and read compiled bytecode, even where PYTHONDONTWRITEBYTECODE is set: without it each of some hundred
-    processes would compile the package anew, for 0.1 to 0.2 s.
+    They write and read compiled bytecode, even if PYTHONDONTWRITEBYTECODE is set. Without bytecode each of some hundred
+    processes would compile the package again, for 0.1 to 0.2 s.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
@@ -142,26 +143,26 @@ def package_for_subprocesses(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="session", autouse=True)
 def packed_once() -> Iterator[None]:
-    """Models inside the package are packed once: loading them anew is what many tests begin with."""
+    """Models inside the package are packed once, because many tests begin with loading them."""
     with packing_once():
         yield
 
 
 @pytest.fixture(scope="session")
 def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a model that says "ABABAB" for ever."""
+    """Folder of a model that says "ABABAB" endlessly."""
     follows = script(["\n", "A", "B", "A"])
     return write_scripted(tmp_path_factory.mktemp("endless"), follows, max_position_embeddings=1 << 20)
 
 
 @pytest.fixture(scope="session")
 def random(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a model with random weights: long answers without sense."""
+    """Folder of a model with random weights: long, meaningless answers."""
     return checkpoints.write_checkpoint(tmp_path_factory.mktemp("random")).folder
 
 
 def _folder(variable: str) -> Path:
-    """The checkpoint folder that an environment variable names; skips the test without it."""
+    """The checkpoint folder that an environment variable names; skips the test if it is not set."""
     value = os.environ.get(variable)
     if not value:
         pytest.skip(f"{variable} does not name a checkpoint folder")

@@ -1,4 +1,4 @@
-"""What is measured: one case, and the sweep over lists of settings that the command line gives."""
+"""The cases that are measured, and the sweep over lists of settings from the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 class Case:
     """Either a prompt of n_prompt tokens (n_gen 0) or n_gen decode steps (n_prompt 0), for `batch` sequences at once.
 
-    depth: tokens that each sequence holds before.
+    depth: tokens that each sequence already holds.
     """
 
     n_prompt: int
@@ -29,7 +29,7 @@ class Case:
 
     @property
     def label(self) -> str:
-        """Short, as in "prompt 512" or "decode 128"."""
+        """A short name, as in "prompt 512" or "decode 128"."""
         return f"prompt {self.n_prompt}" if self.n_prompt else f"decode {self.n_gen}"
 
     @property
@@ -43,7 +43,7 @@ class Case:
         return self.depth + self.n_prompt + self.n_gen + 1
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the fields as a dict, for JSON."""
         return asdict(self)
 
 
@@ -60,7 +60,7 @@ class Sweep:
     kv: Sequence[str]
 
     def cases(self) -> list[Case]:
-        """Every combination once, prompts before decoding. Raises BenchError when there is none."""
+        """Every combination once, prompts before decoding. Raises BenchError for an empty sweep."""
         kinds = [(n, 0) for n in self.n_prompt if n] + [(0, n) for n in self.n_gen if n]
         settings = itertools.product(self.quant, self.kv, self.threads, self.batch, self.depth, kinds)
         cases = [
@@ -68,27 +68,27 @@ class Sweep:
             for quant, kv, threads, batch, depth, (n_prompt, n_gen) in settings
         ]
         if not cases:
-            raise BenchError("nothing to measure: -p and -n are both 0")
+            raise BenchError("-p, -n: expected at least one above 0, found both 0: there is nothing to measure")
         return list(dict.fromkeys(cases))
 
 
 def whole_numbers(text: str, least: int, most: int) -> list[int]:
-    """A comma list of whole numbers in range. Raises ValueError saying what is wrong."""
+    """Read whole numbers in [least, most], separated by commas. Raises ValueError for anything else."""
 
     def read(item: str) -> int:
         if not (item.isascii() and item.isdigit() and least <= int(item) <= most):
-            raise ValueError(f"expected whole numbers from {least} to {most} with commas between, found {item!r}")
+            raise ValueError(f"expected whole numbers from {least} to {most} separated by commas, found {item!r}")
         return int(item)
 
     return _items(text, read)
 
 
 def names(text: str, known: Sequence[str]) -> list[str]:
-    """A comma list of names out of `known`. Raises ValueError saying what is wrong."""
+    """Read names out of `known`, separated by commas. Raises ValueError for anything else."""
 
     def read(item: str) -> str:
         if item not in known:
-            raise ValueError(f"expected names out of {', '.join(known)} with commas between, found {item!r}")
+            raise ValueError(f"expected names out of {', '.join(known)} separated by commas, found {item!r}")
         return item
 
     return _items(text, read)

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `qwen3cpu-bench`; returns the exit code."""
+    """Run `qwen3cpu-bench`; return the exit code."""
     return with_streams("qwen3cpu-bench", lambda: _main(argv))
 
 
@@ -58,20 +58,20 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _with_draft(args: argparse.Namespace) -> str:
-    """What a draft model brings, in the form that is asked for."""
+    """Measure the gain of a draft model; return it in the requested format."""
     sweep = sweep_of(args)
     if args.plot:
-        raise BenchError("--plot: expected none beside --draft")
+        raise BenchError("--plot: cannot be used with --draft")
     for flag in ("threads", "depth", "quant", "kv"):
         if len(values := getattr(sweep, flag)) > 1:
-            raise BenchError(f"--{flag}: expected one value beside --draft, found {len(values)}")
+            raise BenchError(f"--{flag}: expected one value with --draft, found {len(values)}")
     machine = Machine.here()
     found = measure_passes(args.model, args.synthetic, args.draft, sweep.cases()[0], args.repetitions)
     return FORMS[args.output](found, machine)
 
 
 def _checked(read: Callable[..., list[T]], *limits: Any) -> Callable[[str], list[T]]:
-    """A type for argparse that shows what a list parser complains about."""
+    """Make a type for argparse of a list parser, so that argparse shows the parser's message."""
 
     def parse(text: str) -> list[T]:
         try:
@@ -86,8 +86,9 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = Parser(
         prog="qwen3cpu-bench",
-        description="How fast this machine runs a model, beside what its memory and multipliers allow. Settings that "
-        "take lists are swept: every combination is measured, and repetitions alternate between them.",
+        description="Measures how fast this machine runs a model, and compares it with the limits of its memory and "
+        "multipliers. Settings that take lists are swept: every combination is measured, and repetitions alternate "
+        "between them.",
     )
     parser.add_argument("--version", action="version", version=f"qwen3cpu {VERSION}")
     model = parser.add_mutually_exclusive_group(required=True)
@@ -101,8 +102,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--draft",
         metavar="MODEL",
-        help="measure passes of the model and of a smaller one that drafts (beside --synthetic a size), and say what "
-        "drafts bring by how often they are right",
+        help="measure passes of the model and of a smaller draft model (with --synthetic: a size), and print the gain "
+        "of drafts for several shares of right guesses",
     )
     counts = _checked(whole_numbers, 0, MOST_TOKENS)
     parser.add_argument(
@@ -111,7 +112,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-n", "--n-gen", type=counts, default=[128], metavar="N", help="tokens to decode (128; 0: none)"
     )
-    parser.add_argument("-d", "--depth", type=counts, default=[0], metavar="N", help="tokens held before (0)")
+    parser.add_argument("-d", "--depth", type=counts, default=[0], metavar="N", help="tokens already held (0)")
     parser.add_argument(
         "-b",
         "--batch",
@@ -141,9 +142,9 @@ def make_parser() -> argparse.ArgumentParser:
         help=f"formats of the KV cache out of {', '.join(KV_FORMATS)} (f16)",
     )
     parser.add_argument(
-        "-r", "--repetitions", type=int, choices=range(1, 1001), default=5, metavar="N", help="of every case (5)"
+        "-r", "--repetitions", type=int, choices=range(1, 1001), default=5, metavar="N", help="runs of every case (5)"
     )
-    parser.add_argument("-o", "--output", choices=tuple(FORMATS), default="md", help="form of the output (md)")
+    parser.add_argument("-o", "--output", choices=tuple(FORMATS), default="md", help="format of the output (md)")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw tokens per second and the roofline")
     return parser
 
@@ -164,17 +165,17 @@ def sweep_of(args: argparse.Namespace) -> Sweep:
 def measure(model: str | None, synthetic: str | None, sweep: Sweep, repetitions: int) -> list[Record]:
     """Measure all cases of a sweep.
 
-    After a warm-up of each case, smallest first, every repetition goes through all cases, so that a machine that drifts
-    drifts for all of them alike. Only one process works at a time.
+    First each case runs once as a warm-up, smallest first. Then every repetition runs all cases, so that a drift of the
+    machine affects all of them alike. Only one process works at a time.
 
     Args:
         model: what `load` takes, or None.
-        synthetic: else a size of random weights.
+        synthetic: a size of random weights, if `model` is None.
         sweep: the settings.
         repetitions: timed runs of every case.
 
     Raises:
-        BenchError: no case, one that does not fit the model, a worker that failed.
+        BenchError: no case, a case that does not fit the model, or a worker that failed.
     """
     machine = Machine.here()
     cases = sweep.cases()
@@ -205,7 +206,7 @@ Key = tuple["str | None", str]
 def _workers(
     cases: Sequence[Case], model: str | None, synthetic: str | None
 ) -> Iterator[tuple[Worker, dict[Key, Worker], dict[Key, dict[str, Any]]]]:
-    """A process that measures the machine, one for each model, and what each of these said of its model."""
+    """Start a process that measures the machine and one for each model; also return what each reported on opening."""
     with ExitStack() as stack:
         prober = stack.enter_context(Worker("peaks of the machine"))
         workers: dict[Key, Worker] = {}

@@ -1,6 +1,6 @@
-"""What a draft model brings by arithmetic: from measured passes of both models, for any share of right guesses.
+"""Computes the gain of a draft model from measured passes of both models, for any share of right guesses.
 
-A draft of k tokens takes k passes of the small model over one token, and one pass of the large one over k + 1
+A draft of k tokens takes k passes of the small model over one token, and one pass of the large model over k + 1
 positions. It brings one token, and one more for each drafted token that is right, up to the first wrong one.
 """
 
@@ -23,22 +23,22 @@ from qwen3cpu.loading.random_weights import SIZES
 from qwen3cpu.system.progress_bar import Progress
 
 MOST_POSITIONS = 16
-"""Positions of a pass that are measured, from one on."""
+"""Most positions of a pass that are measured; all numbers from one on are."""
 ACCEPTANCES = (0.3, 0.5, 0.7, 0.8, 0.9)
-"""Shares of right guesses that the table has."""
+"""Shares of right guesses in the table."""
 
 
 @dataclass(frozen=True)
 class PassesOfBoth:
-    """Seconds of passes, turn by turn.
+    """Seconds of passes in each turn.
 
     Attributes:
-        model, draft: what was measured, with formats.
+        model, draft: the names of both models, with their formats.
         threads: of both.
-        depth: positions that the sequences held before.
+        depth: positions that the sequences already held.
         isa: instruction set.
-        large: for 1, 2, ... positions of the large model the seconds of a pass, of each turn.
-        small: seconds of a pass of the small model over one token, of each turn.
+        large: for 1, 2, ... positions, the seconds of a pass of the large model in each turn.
+        small: the seconds of a pass of the small model over one token in each turn.
     """
 
     model: str
@@ -56,34 +56,34 @@ class PassesOfBoth:
 
     @property
     def medians(self) -> tuple[list[float], float]:
-        """The same of the turn in the middle."""
+        """The medians over the turns of the same times."""
         return [statistics.median(each) for each in self.large], statistics.median(self.small)
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What drafts bring at one share of right guesses."""
+    """The gain of drafts at one share of right guesses."""
 
     acceptance: float
     """How often a drafted token is right when those before it are, 0 to 1."""
     length: int
-    """Tokens of the draft with which it is fastest; 0: without drafts."""
+    """Length of the fastest drafts in tokens; 0: no drafts are fastest."""
     tokens_a_pass: float
     tokens_per_second: float
-    """Without sampling and text."""
+    """Of the passes alone, without sampling and detokenizing."""
     ratio: float
-    """Against no drafts: the median of the turns."""
+    """Speed relative to no drafts: the median of the turns."""
     quartiles: tuple[float, float]
-    """Of the ratio."""
+    """Quartiles of the ratio over the turns."""
 
 
 def expected_tokens(acceptance: float, length: int) -> float:
-    """Tokens that a pass brings with a draft of that many tokens."""
+    """Expected tokens of a pass with a draft of `length` tokens."""
     return sum(acceptance**right for right in range(length + 1))
 
 
 def ratio(large: Sequence[float], small: float, acceptance: float, length: int) -> float:
-    """How many times as fast it is with drafts of that length.
+    """Speed with drafts of `length` tokens, relative to no drafts.
 
     Args:
         large: seconds of passes over 1, 2, ... positions.
@@ -95,12 +95,12 @@ def ratio(large: Sequence[float], small: float, acceptance: float, length: int) 
 
 
 def best_length(large: Sequence[float], small: float, acceptance: float) -> int:
-    """The length of drafts with which it is fastest, 0 for no drafts; arguments as for `ratio`."""
+    """The length of the fastest drafts, 0 for no drafts; arguments as for `ratio`."""
     return max(range(len(large)), key=lambda length: ratio(large, small, acceptance, length))
 
 
 def break_even(large: Sequence[float], small: float) -> float:
-    """The acceptance above which drafts pay; 1: they never do. Arguments as for `ratio`."""
+    """The acceptance above which drafts pay; 1: they never pay. Arguments as for `ratio`."""
     below, above = 0.0, 1.0
     for _ in range(40):
         middle = (below + above) / 2
@@ -112,7 +112,7 @@ def break_even(large: Sequence[float], small: float) -> float:
 
 
 def gain(found: PassesOfBoth, acceptance: float) -> Gain:
-    """What drafts bring at one share of right guesses. The length is the best by the medians of all turns."""
+    """The gain of drafts at one share of right guesses, with the length that is best by the medians of all turns."""
     large, small = found.medians
     length = best_length(large, small, acceptance)
     ratios = [ratio(*turn, acceptance, length) for turn in found.turns]
@@ -123,20 +123,20 @@ def gain(found: PassesOfBoth, acceptance: float) -> Gain:
 
 
 def measure_passes(model: str | None, synthetic: str | None, draft: str, case: Case, turns: int) -> PassesOfBoth:
-    """Measure passes of both models in turns, each in a process of its own.
+    """Measure passes of both models in turns, each model in its own process.
 
     Args:
         model: the large model, what `load` takes; or None.
-        synthetic: else a size of random weights; the draft is one then, too.
+        synthetic: a size of random weights, if `model` is None; then the draft is a size too.
         draft: the small model.
-        case: its threads, depth, weight format and KV format count; the draft has its default format.
-        turns: after one that does not count.
+        case: gives threads, depth, weight format and KV format; the draft has its default weight format.
+        turns: measured turns, after one that does not count.
 
     Raises:
-        BenchError: the draft is no size; a worker that failed.
+        BenchError: the draft is not a size, or a worker failed.
     """
     if synthetic is not None and draft not in SIZES:
-        raise BenchError(f"--draft: expected a size beside --synthetic, one of {', '.join(SIZES)}, found {draft!r}")
+        raise BenchError(f"--draft: expected a size with --synthetic, one of {', '.join(SIZES)}, found {draft!r}")
     own = {"kv": case.kv, "threads": case.threads}
     with ExitStack() as stack, Progress("Measuring", turns + 1, unit="turns") as progress:
         large = stack.enter_context(Worker(model or synthetic or ""))
@@ -184,7 +184,7 @@ def as_markdown(found: PassesOfBoth, machine: Machine) -> str:
         "",
         f"A token of the draft takes {1000 * small:.2f} ms, {small / large[0]:.2f} of a pass over one position.",
         "",
-        "| positions | ms | beside one (quartiles) |",
+        "| positions | ms | relative to one (quartiles) |",
         "|---:|---:|---:|",
     ]
     for place, seconds in enumerate(large):
@@ -207,7 +207,7 @@ def as_markdown(found: PassesOfBoth, machine: Machine) -> str:
 
 
 def as_json(found: PassesOfBoth, machine: Machine) -> str:
-    """One object: the times, and what follows from them."""
+    """One object: the times, and the gains computed from them."""
     rows = [asdict(gain(found, acceptance)) for acceptance in ACCEPTANCES]
     about = {**asdict(found), "gains": rows, "break_even": break_even(*found.medians), "machine": asdict(machine)}
     return json.dumps(about, indent=1) + "\n"

@@ -1,4 +1,4 @@
-"""The error of a benchmark that cannot be run."""
+"""The error for a benchmark that cannot be run."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from qwen3cpu.errors import Qwen3CpuError
 
 
 class BenchError(Qwen3CpuError):
-    """A benchmark that cannot be run: impossible cases, a worker that failed, a missing extra."""
+    """A benchmark cannot be run: impossible cases, a worker that failed, or a missing extra."""

@@ -1,4 +1,4 @@
-"""What binds a model's speed: peaks of this machine, measured, and bytes and multiply-adds per token, by arithmetic."""
+"""The limits of a model's speed: measured peaks of this machine, and computed bytes and multiply-adds per token."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from qwen3cpu.packed.matrix import PackedMatrix
 
 @dataclass(frozen=True)
 class ModelCosts:
-    """What a forward pass of a model reads and multiplies."""
+    """The bytes that a forward pass of a model reads, and its multiply-adds."""
 
     layer_bytes: int
     """Weights of the layers, with norms and biases."""
     head_bytes: int
     layer_macs: int
-    """Multiply-adds of the linear layers for each token; attention is not among them."""
+    """Multiply-adds of the linear layers for each token, without attention."""
     head_macs: int
     kv_bytes_per_token: float
     multiply: str
     """The peak that bounds the layers: "int8" or "fp32"."""
     expert_bytes: int = 0
-    """Of `layer_bytes`, what is in experts."""
+    """The part of `layer_bytes` that belongs to experts."""
     chosen_share: float = 1.0
-    """Share of the experts that a token goes through."""
+    """Share of the experts that each token uses."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the fields as a dict, for JSON."""
         return asdict(self)
 
     def bytes_per_token(self, case: Case) -> float:
-        """Bytes that must come from memory for each token of a case.
+        """Bytes that must be read from memory for each token of a case.
 
-        Each pass reads the layers once and, for every sequence in it, the KV cache up to the last position; the head is
-        read in passes that choose a token. Activations stay in the caches.
+        Each pass reads the layers once and, for every sequence in it, the KV cache up to the last position. The head is
+        read in passes that choose a token. Activations stay in the CPU's caches.
         """
         if case.n_gen:
             weights = (self._layers_read(case.batch) + self.head_bytes) / case.batch
@@ -53,7 +53,7 @@ class ModelCosts:
         return weights + self.kv_bytes_per_token * own_passes * positions / case.n_prompt
 
     def _layers_read(self, tokens: float) -> float:
-        """Bytes that a pass over so many tokens reads of the layers, if each chooses its experts by itself."""
+        """Bytes of the layers that a pass over `tokens` tokens reads, if they choose their experts independently."""
         left_out: float = (1 - self.chosen_share) ** tokens
         return self.layer_bytes - self.expert_bytes * left_out
 
@@ -63,10 +63,10 @@ class ModelCosts:
 
 
 def model_costs(checkpoint: Checkpoint, kv_bytes_per_token: float) -> ModelCosts:
-    """Counts of a checkpoint as it is packed."""
+    """The costs of a checkpoint in its packed format."""
     tables = vocabulary_matrices(checkpoint.config)
     head = checkpoint.matrices[logits_matrix(checkpoint.config)]
-    # Of a head in two parts a token needs the first one, where the vocabulary is large enough for that to pay.
+    # If the vocabulary is large enough, a token needs only the first part of a head in two parts.
     halved = head.format == TWICE and head.rows >= LEAST_TOP_TOKENS
     layers = [matrix for name, matrix in checkpoint.matrices.items() if name not in tables]
     of_experts = {tensor.name for tensor in tensors_of(checkpoint.config) if tensor.copy is not None}

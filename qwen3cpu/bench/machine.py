@@ -1,4 +1,4 @@
-"""What a record says about where it was measured: CPU, version of the package, commit, time."""
+"""Describes the machine of a record: CPU, version of the package, commit, time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qwen3cpu.system.build_commit import commit
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and with what a measurement runs."""
+    """The machine and the version of a measurement."""
 
     cpu: str
     version: str
@@ -22,12 +22,12 @@ class Machine:
 
     @classmethod
     def here(cls) -> Machine:
-        """The machine that runs this, now."""
+        """The machine that runs this call, at the current time."""
         return cls(cpu_name(), VERSION, commit(), datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
 
 def cpu_name() -> str:
-    """The CPU's own name where the system tells it, else its architecture."""
+    """The CPU's name if the system has it, otherwise its architecture."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""A picture of the records: tokens per second over the context, and the roofline. Needs matplotlib (extra `plot`)."""
+"""Plots the records: tokens per second over the context, and the roofline. Needs matplotlib (extra `plot`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qwen3cpu.bench.report import Record
 
 
 def plotter(path: Path) -> Callable[[Sequence[Record]], None]:
-    """Check that a picture can be written to `path`, before hours are spent on measuring; returns what writes it.
+    """Check that a picture can be written to `path`, before hours of measuring; return the function that writes it.
 
     Raises:
         BenchError: matplotlib is missing, the name does not end in .png, or the folder does not exist.
@@ -46,7 +46,7 @@ def plotter(path: Path) -> Callable[[Sequence[Record]], None]:
 
 
 def _settings(record: Record) -> str:
-    """What a line of the plot has in common."""
+    """The label of a line in the plot: the settings that its points share."""
     kind = f"prompt {record.n_prompt}" if record.n_prompt else "decode"
     threads = f"{record.threads} thread" + ("s" if record.threads > 1 else "")
     together = f", {record.batch} sequences" if record.batch > 1 else ""

@@ -1,4 +1,4 @@
-"""Worker processes as their parent sees them: one request at a time, a line of JSON each way."""
+"""The parent's side of a worker process: one request at a time, a line of JSON each way."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _KILLED: Final = 9
 OWN_WORKER = (
     sys.executable,
     "-c",
-    # Not `-m`, which would find the package in the working directory first: a source tree, perhaps, that was not built.
+    # `-m` would first find a package in the working directory, which may be a source tree that was not built.
     "import sys; sys.path[0] = sys.argv[1]; from qwen3cpu.bench.worker import main; main()",
     str(Path(__file__).parents[2]),
 )
-"""Command line of the process that worker.py describes."""
+"""Command line that runs worker.py."""
 
 
 class Worker:
-    """A process that keeps what it measures with alive between requests. A context manager that ends it.
+    """A worker process, which keeps its model between requests. It is a context manager that ends the process.
 
     Args:
         name: for error messages.
         command: started at once. It answers each line {"op": ..., ...} on stdin with a line on stdout: an object, which
             has the key "error" when the request failed.
-        environment: variables that the process gets beside those of this one.
+        environment: additional environment variables of the process.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Worker:
         self._process.communicate()
 
     def ask(self, op: str, **arguments: Any) -> dict[str, Any]:
-        """Send a request and wait for its answer. Raises BenchError when it failed or the process has died."""
+        """Send a request and return its answer. Raises BenchError if it failed or the process has died."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:

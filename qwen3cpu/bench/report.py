@@ -1,4 +1,4 @@
-"""Records of what was measured, and their forms: JSON, CSV, and a Markdown table."""
+"""Records of the measurements, and their formats: JSON, CSV, and a Markdown table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from qwen3cpu.system.peaks import Peaks
 
 @dataclass(frozen=True)
 class Spread:
-    """A value of every repetition, in the order in which they ran."""
+    """The values of all repetitions, in the order in which they ran."""
 
     median: float
     min: float
@@ -29,16 +29,16 @@ class Spread:
 
     @classmethod
     def of(cls, runs: Iterable[float]) -> Spread:
-        """From at least one value."""
+        """Make it from at least one value."""
         values = list(runs)
         return cls(statistics.median(values), min(values), max(values), values)
 
     @property
     def uncertain_percent(self) -> float:
-        """Width of the interval that holds the median with 95 % certainty, in percent of it; infinite below six values.
+        """Width of the median's 95 % confidence interval, in percent of the median; infinite below six values.
 
-        The interval reaches from the k-th value in order to the k-th from the end. The true median lies below the k-th
-        as often as fewer than k of n coins show heads.
+        The interval goes from the k-th smallest to the k-th largest value. The probability that the true median lies
+        below the k-th smallest is that of fewer than k heads in n coin tosses.
         """
         ordered, n, outside, k = sorted(self.runs), len(self.runs), 0.0, 0
         while outside + (more := 2 * math.comb(n, k) / 2**n) <= 0.05:
@@ -56,36 +56,36 @@ class Record:
     n_prompt: int
     n_gen: int
     depth: int
-    """Tokens that every sequence held before."""
+    """Tokens that every sequence already held."""
     batch: int
     threads: int
     isa: str
     tokens_per_second: Spread
-    """Of all sequences together."""
+    """All sequences together."""
     first_token_seconds: Spread | None
     """For prompts: from the call to the first token of every sequence."""
     outside_engine_percent: float
-    """Python, sampling and detokenizing: share of the time, median."""
+    """Share of the time in Python, sampling and detokenizing: median."""
     bytes_per_token: float
-    """What must be read from memory, by arithmetic."""
+    """Computed bytes that must be read from memory."""
     read_gb_s: float
-    """What this machine reads with as many threads, measured between the repetitions: median."""
+    """Memory bandwidth of this machine with as many threads, measured between the repetitions: median."""
     read_percent: float
-    """bytes_per_token * tokens_per_second of it."""
+    """bytes_per_token * tokens_per_second, in percent of read_gb_s."""
     macs_per_token: float
-    """Multiply-adds of the linear layers, by arithmetic."""
+    """Computed multiply-adds of the linear layers."""
     int8_gmac_s: float
     """10^9 multiply-adds per second that this machine's int8 instructions reach with as many threads: median."""
     fp32_gmac_s: float
     multiply_percent: float
-    """macs_per_token * tokens_per_second, of the int8 peak for q8 and q4, of the fp32 peak for bf16 and f32."""
+    """macs_per_token * tokens_per_second, in percent of the peak: int8 for q8 and q4, fp32 for bf16 and f32."""
     peak_rss_bytes: int
-    """Of the process with this model, up to the end of the first run of this case; smaller cases ran before it."""
+    """Peak of the process with this model, up to the end of the first run of this case; smaller cases ran before it."""
     weight_bytes: int
     load_seconds: float | None
     """From the call of `load` to a model ready to run. Null for random weights."""
     load_to_first_token_seconds: float | None
-    """From the same call to the first token after a prompt of 16."""
+    """From the same call to the first token after a prompt of 16 tokens."""
     cpu: str
     version: str
     commit: str | None
@@ -94,18 +94,18 @@ class Record:
     """When the measurement began: ISO 8601, UTC."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the fields as a dict, for JSON."""
         return asdict(self)
 
 
 def make_record(
     case: Case, opened: dict[str, Any], runs: Sequence[dict[str, Any]], peaks: Sequence[Peaks], machine: Machine
 ) -> Record:
-    """Put together what is known of a case.
+    """Make the record of a case.
 
     Args:
-        case: what was run.
-        opened: what the worker said of the model.
+        case: the measured case.
+        opened: the worker's answer to "open".
         runs: the worker's answers, the warm-up first.
         peaks: of the machine with the case's threads.
         machine: where it ran.
@@ -156,7 +156,7 @@ def as_json(records: Sequence[Record]) -> str:
 
 
 def as_csv(records: Sequence[Record]) -> str:
-    """A header line and a line for each record; the parts of a spread have columns of their own, without the runs."""
+    """A header line and a line for each record; a spread has columns for its parts, without the runs."""
     out = io.StringIO()
     rows = [_flat(record) for record in records]
     writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
@@ -208,7 +208,7 @@ def as_markdown(records: Sequence[Record]) -> str:
 
 
 def _loading(records: Sequence[Record]) -> list[str]:
-    """How soon the models that lie on disk were ready."""
+    """How fast the models on disk were ready."""
     ready = {
         f"{record.quant}, kv {record.kv}: first token {record.load_to_first_token_seconds:.2f} s after load was called"
         for record in records
@@ -245,7 +245,7 @@ def _decode_cells(record: Record | None) -> tuple[str, ...]:
 
 
 def _cells(*pair: Record | None) -> tuple[str, ...]:
-    """What both have: the machine's peaks are the same, of memory the larger peak counts."""
+    """The cells for both records: the machine's peaks, which are the same, and the larger peak of memory."""
     present = [record for record in pair if record is not None]
     return (
         f"{present[0].read_gb_s:.1f}",
@@ -255,6 +255,6 @@ def _cells(*pair: Record | None) -> tuple[str, ...]:
 
 
 def spread_text(spread: Spread) -> str:
-    """The median, and least and largest value."""
+    """The median, and the smallest and largest value."""
     digits = 1 if spread.median < 100 else 0
     return f"{spread.median:.{digits}f} ({spread.min:.{digits}f} to {spread.max:.{digits}f})"

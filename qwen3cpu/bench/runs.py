@@ -1,4 +1,4 @@
-"""One timed run of a case, through the parts that answer users: prompt chunks, forward pass, sampler, detokenizer."""
+"""Times one run of a case with the code that answers users: prompt chunks, forward pass, sampler, detokenizer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from qwen3cpu.generation.surroundings import Surroundings
 from qwen3cpu.model import Model
 
 PASSES = 2
-"""That one measured time is the mean of."""
+"""Passes whose mean is one measured time."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,17 @@ class Run:
     """Processed or chosen tokens, all sequences together."""
     seconds: float
     native_seconds: float
-    """Of them inside the compiled engine; the rest is Python, sampling and detokenizing."""
+    """The part of `seconds` inside the compiled engine; the rest is Python, sampling and detokenizing."""
     first_token_seconds: float
     """From the call to the first token of the last sequence to get one."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the fields as a dict, for JSON."""
         return asdict(self)
 
 
 class _TimedModel:
-    """Stands before the compiled model and adds up the time inside its forward pass."""
+    """Wraps the compiled model and adds up the time inside its forward pass."""
 
     def __init__(self, native: Any) -> None:
         self._native = native
@@ -51,7 +51,7 @@ class _TimedModel:
         return getattr(self._native, name)
 
     def forward(self, batch: Any) -> Any:
-        """As the compiled model's."""
+        """Run and time the compiled model's forward pass."""
         start = perf_counter()
         try:
             return self._native.forward(batch)
@@ -60,7 +60,7 @@ class _TimedModel:
 
 
 class Bench:
-    """A model with sequences that have been filled once and serve every repetition as a starting point.
+    """A model, and sequences that are filled once and from which every repetition starts.
 
     Args:
         model: measured with the sampling that its authors recommend for thinking.
@@ -87,7 +87,7 @@ class Bench:
         self._model.threads = case.threads
         sequences = [self._starting_point(index, case.depth) for index in range(case.batch)]
         try:
-            # A decode run feeds a prompt of one more token: each of its steps is one token in and one chosen.
+            # A decode run begins with a prompt of one more token, so each step feeds one token and chooses one.
             prompts = [sequence.ids + self._random_ids(case.n_prompt or 1) for sequence in sequences]
             return self._time(case, sequences, prompts)
         finally:
@@ -95,9 +95,9 @@ class Bench:
                 sequence.release()
 
     def time_pass(self, tokens: int, depth: int, threads: int) -> float:
-        """Seconds of a pass over so many tokens of one sequence, whose likeliest successors are all wanted.
+        """Seconds of a pass over `tokens` tokens of one sequence, with top logits for each of them.
 
-        It is the mean of a few passes, each of which begins after `depth` positions.
+        It is the mean of PASSES passes, each of which begins after `depth` positions.
         """
         check_length(depth + tokens, self._engine.context)
         self._model.threads = threads
@@ -134,7 +134,7 @@ class Bench:
         )
 
     def _starting_point(self, index: int, depth: int) -> TokenSequence:
-        """A sequence of `depth` tokens that shares the memory of the filled one; every index has memory of its own."""
+        """A sequence of `depth` tokens that shares the memory of the filled one; every index has its own memory."""
         while len(self._filled) <= index:
             self._filled.append(self._engine.new_sequence())
         filled = self._filled[index]

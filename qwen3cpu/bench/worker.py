@@ -1,6 +1,6 @@
 """The worker process: holds one model, or measures the machine's peaks. process.py starts it.
 
-A process for each model keeps their peak memory apart, and lets their runs alternate without one being loaded again.
+With a process for each model their peak memory is separate, and their runs can alternate without loading a model again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from qwen3cpu.system.peaks import measure_peaks
 from qwen3cpu.system.process_limits import peak_memory
 
 FIRST_PROMPT: Final = 16
-"""Tokens of the prompt with which a model is tried first."""
+"""Tokens of the prompt of the first run after loading."""
 
 
 class Server:
@@ -38,7 +38,7 @@ class Server:
     def open(
         self, *, model: str | None, synthetic: str | None, quant: str | None, kv: str, threads: int
     ) -> dict[str, Any]:
-        """Load a checkpoint, or make one of the shape `synthetic`."""
+        """Load a checkpoint, or make one of the size `synthetic`."""
         start = perf_counter()
         if synthetic is not None:
             checkpoint = synthetic_checkpoint(synthetic, quant or DEFAULT_QUANT, threads=threads)
@@ -69,25 +69,25 @@ class Server:
         return {**self._bench.run(Case(**case)).as_dict(), "peak_rss_bytes": peak_memory()}
 
     def time_pass(self, *, tokens: int, depth: int, threads: int) -> dict[str, Any]:
-        """Measure a pass over so many tokens once."""
+        """Measure a pass over `tokens` tokens once."""
         assert self._bench is not None, "open comes first"
         return {"seconds": self._bench.time_pass(tokens, depth, threads)}
 
     def peaks(self, *, threads: int, model_bytes: int) -> dict[str, Any]:
-        """Measure the machine once."""
+        """Measure the machine's peaks once."""
         return asdict(measure_peaks(threads, model_bytes))
 
 
 def main() -> None:
-    """Answer requests until stdin ends, or the parent is gone."""
-    # The parent, which gets the same Ctrl-C, reports it.
+    """Answer requests until stdin ends or the parent is gone."""
+    # The parent gets the same Ctrl-C and reports it.
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
         serve(Server())
 
 
 def serve(server: object) -> None:
-    """Read requests from stdin, call the methods of `server` that they name, write answers to stdout."""
-    # Nothing but answers may reach the parent: whatever else prints goes to stderr.
+    """Read requests from stdin, call the methods of `server` that they name, and write the answers to stdout."""
+    # The parent expects only answers on stdout, so all other output goes to stderr.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     for line in sys.stdin:

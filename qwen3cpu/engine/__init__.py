@@ -1,1 +1,1 @@
-"""Runs the model: sequences, the prefix cache, the forward pass that threads share, sampling. Knows ids, no text."""
+"""Runs the model: sequences, prefix cache, the forward pass that threads share, sampling. It handles ids, not text."""

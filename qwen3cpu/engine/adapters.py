@@ -1,4 +1,4 @@
-"""An adapter as sequences and passes know it."""
+"""An adapter, as sequences and forward passes use it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from qwen3cpu import _native
 
 @dataclass(frozen=True)
 class Adapter:
-    """What changes a model for some of its sequences.
+    """Weights that change a model for some of its sequences.
 
-    Two are the same when their contents are, whatever they are called. Whoever holds one may go on with it after its
-    name has been taken away.
+    Two adapters are equal when their contents are, whatever their names. One that has been unloaded can still be used
+    by whoever holds it.
     """
 
     identity: str
-    """Tells its contents from all others."""
+    """SHA-256 of its files, 64 hex digits."""
     native: _native.Adapter | None = field(compare=False, default=None)
     """Its weights; None: it changes nothing."""
     nbytes: int = field(compare=False, default=0)
     """Bytes of its weights in memory."""
 
     def give_back(self) -> None:
-        """Let go of the weights, and of the model's, which they hold. Its sequences can be used no more."""
+        """Release the weights, and the model's weights, which they keep alive. Its sequences cannot be used again."""
         object.__setattr__(self, "native", None)
 
 

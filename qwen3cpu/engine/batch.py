@@ -1,4 +1,4 @@
-"""What one forward pass takes: new tokens of several sequences, and which rows of output are wanted for each."""
+"""The input of one forward pass: new tokens of several sequences, and the rows of output wanted for each."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from qwen3cpu import _native
 from qwen3cpu.engine.sequence import TokenSequence
 
 Output: TypeAlias = Literal["logits", "hidden", "top_logits"]
-"""What comes back for a wanted token: its logits [vocab_size]; or the hidden state [hidden_size] that the head would
-multiply, which is the residual stream after the last layer and the final norm; or the logits with -inf for rows of the
-head without a token and for tokens of which `top` others have larger ones, if the head finds these in less time."""
+"""The output for a wanted token. "logits": its logits [vocab_size]. "hidden": the hidden state [hidden_size], which is
+the residual stream after the last layer and the final norm, the input of the head. "top_logits": the logits, but if the
+head finds the largest ones faster, -inf for rows without a token and for tokens with `top` larger ones."""
 LEAST_TOP_TOKENS = _native.LEAST_TOP_TOKENS
-"""Tokens of a vocabulary from which on the first part of a head in two parts finds the largest logits."""
+"""Smallest vocabulary in which the first part of a head in two parts finds the largest logits."""
 MOST_TOP = 64
-"""Of the largest logits that "top_logits" may be asked for."""
+"""Most logits that "top_logits" may be asked for."""
 
 
 class BatchItem(NamedTuple):
@@ -31,7 +31,7 @@ class BatchItem(NamedTuple):
     """Offsets into `ids`, ascending, may be empty."""
     output: Output = "logits"
     top: int = MOST_TOP
-    """How many of the largest logits "top_logits" has; mostly there are some more."""
+    """How many of the largest logits "top_logits" has at least; usually it has a few more."""
 
 
 Items: TypeAlias = Sequence[BatchItem | tuple[TokenSequence, Sequence[int], Sequence[int]]]

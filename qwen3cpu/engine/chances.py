@@ -1,4 +1,4 @@
-"""How often guesses of a kind turn out right, learned from what happens."""
+"""How often guesses of a kind turn out right, learned from observations."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 LEAST_CHANCE: Final = 0.03
-"""A token that is less likely to be right, with all before it, is worth no time on any machine."""
+"""Least chance that a drafted token and all before it are right. Below it, drafting costs more than it saves."""
 
 
 class Chances:
-    """How often guesses were right, by kind: at first as guessed, and then by what was seen lately.
+    """How often guesses of each kind were right: first estimates, then moving averages of recent observations.
 
     Args:
-        guesses: for each kind, 0 to 1.
-        kind: the place in `guesses` of a guess, by what is known of it.
-        weight: how many observations a first guess counts for.
-        kept: how much of what was seen counts after one more observation, 0 to 1.
+        guesses: the first estimate for each kind, 0 to 1.
+        kind: maps the known property of a guess to its kind, an index of `guesses`.
+        weight: how many observations a first estimate counts for.
+        kept: the factor by which one more observation reduces the weight of the earlier ones, 0 to 1.
     """
 
     def __init__(self, guesses: Sequence[float], kind: Callable[[float], int], *, weight: float, kept: float) -> None:
@@ -30,25 +30,25 @@ class Chances:
         return self._right[kind] / self._seen[kind]
 
     def note(self, known: float, right: bool) -> None:
-        """A guess of this kind was right, or was not."""
+        """Record whether a guess of this kind was right."""
         kind = self._kind(known)
         self._right[kind] = self._right[kind] * self._kept + right
         self._seen[kind] = self._seen[kind] * self._kept + 1.0
 
 
 def note_followed(table: Chances, length: int, tested: int, right: int) -> None:
-    """Of the tokens that followed a match of this length so many were tested, and the first ones were right."""
+    """Record that, of `tested` tokens drafted after a match of this length, the first `right` were right."""
     for ahead in range(min(tested, right + 1)):
         table.note(length + ahead, ahead < right)
 
 
 def chances_ahead(table: Chances, length: int, most: int) -> list[float]:
-    """The chance of each token that follows a match, as many as are of use.
+    """The chance of each token that follows a match, for as many tokens as are worth drafting.
 
     Args:
-        table: by the length of a match; each token that is right makes it longer.
+        table: chances by the length of a match; each right token makes the match longer.
         length: of the match.
-        most: tokens.
+        most: most tokens.
     """
     chances: list[float] = []
     all_right = 1.0

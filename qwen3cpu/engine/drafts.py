@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 MOST_DRAFTED = 32
-"""Tokens in one draft at most. Each costs a row of logits: 600 KB for a vocabulary of 151,936."""
+"""Most tokens in one draft. Each costs a row of logits: 600 KB for a vocabulary of 151,936."""
 
 
 class Draft(NamedTuple):
-    """What may follow."""
+    """Tokens that may follow."""
 
     ids: Sequence[int] = ()
     """Tokens of the model's vocabulary."""
@@ -19,7 +19,7 @@ class Draft(NamedTuple):
 
     @property
     def expected(self) -> float:
-        """Tokens that are likely to be right."""
+        """The expected number of right tokens."""
         total, chance = 0.0, 1.0
         for each in self.chances:
             chance *= each
@@ -31,19 +31,18 @@ class Drafter(Protocol):
     """Proposes the tokens of one answer. It changes the speed only: the model's own logits choose each token."""
 
     def extend(self, ids: Sequence[int]) -> None:
-        """The text goes on with these: first the prompt, then the tokens of the answer."""
+        """Append ids to the text: first the prompt, then the tokens of the answer."""
         ...
 
     def draft(self, most: int, found: float = 0) -> Draft:
-        """What may follow the text.
+        """Propose the tokens that may follow the text.
 
         Args:
-            most: tokens that are of use, at least one. What goes beyond is cut off.
-            found: tokens that can be expected of a draft that is there already. A draft that takes time to make need
-                not be made where it would bring no more.
+            most: most tokens that can be used, at least one. Further tokens are cut off.
+            found: expected tokens of the best draft so far. A slow drafter need not draft if it would not bring more.
         """
         ...
 
     def judge(self, tested: int, right: int) -> None:
-        """Learn what became of the last draft: `right` of its first `tested` tokens were those that followed."""
+        """Learn the outcome of the last draft: of its first `tested` tokens, `right` were those that followed."""
         ...

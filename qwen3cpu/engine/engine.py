@@ -1,6 +1,6 @@
 """Sequences and the native call: which tokens go into which sequence, and the logits that come back.
 
-Nothing here samples or knows what an answer is: see sampling.py, and answer.py and batch.py of generation/.
+Sampling is in sampling.py; answers are in answer.py and batch.py of generation/.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from qwen3cpu.system.closed import close_object, closed_name, missing
 from qwen3cpu.system.fork_guard import ForkLock
 
 CHUNK = 256
-"""Tokens in one native call at most, so that Ctrl-C is heard and other sequences get their turn in long prompts."""
+"""Most tokens in one native call. So in a long prompt Ctrl-C is noticed and other sequences get their turn."""
 
 
 class Engine:
-    """The native model with its context, as seen by generation and scoring.
+    """The native model with its context, for generation and scoring.
 
     Args:
         native: the compiled model.
         vocab_size: rows of the head.
         context: positions that a sequence may hold.
         prefix_cache: bytes that the prefix cache may hold.
-        check_weights: called before each pass; raises EngineError when the weights cannot be read any more.
+        check_weights: called before each pass; raises EngineError when the weights have become unreadable.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class Engine:
         self.native = native
         self._check_weights = check_weights
         self.prefix_cache = PrefixCache(native, prefix_cache)
-        """Beginnings that prompts have in common."""
+        """KV blocks of beginnings that prompts share."""
         self._shared_pass = SharedPass(CHUNK)
         self.pass_times = PassTimes()
-        """What more tokens in a pass cost."""
+        """How the time of a pass grows with its tokens."""
         self.traffic = Traffic()
-        """Tells idle work when to wait."""
+        """Passes and answers that run; background work waits for them."""
         self._native_pass = ForkLock()
         self._sequences: WeakSet[TokenSequence] = WeakSet()
         self.vocab_size = vocab_size
@@ -68,7 +68,7 @@ class Engine:
             raise missing(self, name)
 
     def close(self, name: str) -> None:
-        """Give weights and KV caches back when the pass that runs has ended. Every later use raises ClosedModelError.
+        """Wait for the running pass, and free weights and KV caches. Every later use raises ClosedModelError.
 
         Args:
             name: of the model, for messages.
@@ -82,7 +82,7 @@ class Engine:
                 close_object(self, name)
 
     def check_open(self) -> None:
-        """Raise ClosedModelError after `close`, which takes sequences away from whoever uses them."""
+        """Raise ClosedModelError after `close`, which also empties sequences that are in use."""
         if closed_name(self) is not None:
             raise missing(self, "native")
 
@@ -102,20 +102,20 @@ class Engine:
 
     @property
     def kv_blocks_in_use(self) -> int:
-        """Blocks of the KV cache that are taken, those of the prefix cache included."""
+        """Blocks of the KV cache in use, those of the prefix cache included."""
         return self.native.kv_blocks_in_use()
 
     def new_sequence(self, adapter: Adapter | None = None) -> TokenSequence:
-        """An empty sequence; see TokenSequence for the adapter."""
+        """Make an empty sequence; see TokenSequence for the adapter."""
         sequence = TokenSequence(self.native.new_sequence(), adapter=adapter)
         self._sequences.add(sequence)
         return sequence
 
     def start(self, sequence: TokenSequence, ids: Sequence[int]) -> int:
-        """Let a sequence hold as much of the beginning of `ids` as is known, and nothing else.
+        """Reduce a sequence to the beginning that it shares with `ids`, or take a longer one from the prefix cache.
 
-        Known is what it holds already, or what the prefix cache has for its adapter when that is more. The last of
-        `ids` is left out: its logits choose the token that follows.
+        The cached beginning is one of the same adapter. The last of `ids` is left out, because its logits are needed to
+        choose the next token.
 
         Returns:
             Positions held, which need not be processed.
@@ -137,7 +137,7 @@ class Engine:
             whose output is "hidden" float32 [len(wanted), hidden_size]: the hidden state of each wanted token.
 
         Raises:
-            ContextLengthError: a sequence would outgrow the context. No sequence has changed then.
+            ContextLengthError: a sequence would outgrow the context; no sequence has changed.
             EngineError: this process was forked while another thread used the model, or the weights' file was cut.
             ClosedModelError: the model was closed.
         """
@@ -149,7 +149,7 @@ class Engine:
             traffic.end(begun)
 
     def forward_idle(self, sequence: TokenSequence, new: Sequence[int]) -> None:
-        """Append new tokens to a sequence while nobody waits for the model; raises as `forward` does."""
+        """Append new tokens to a sequence while the model is idle; raises the same errors as `forward`."""
         self._forward([BatchItem(sequence, new, [])])
 
     def _forward(self, batch: Sequence[BatchItem]) -> Rows:
@@ -159,7 +159,7 @@ class Engine:
             self._check_weights()
             for item in batch:
                 item.sequence.ids.extend(item.ids)
-            # Those of an adapter side by side: the engine multiplies neighbours together.
+            # Sort by adapter, because the engine multiplies neighbours with the same adapter together.
             order = sorted(range(len(batch)), key=lambda place: identity_of(batch[place].sequence.adapter) or "")
             rows = dict(zip(order, self.native.forward([_native_item(batch[place]) for place in order]), strict=True))
             return [rows[place] for place in range(len(batch))]
@@ -167,7 +167,7 @@ class Engine:
     def every_logit(
         self, ids: Sequence[int], chunk: int = CHUNK, adapter: Adapter | None = None
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """The logits at all positions of `ids`, piece by piece: (first position, float32 [n, vocab_size]) each."""
+        """Yield the logits at all positions of `ids` in pieces: (first position, float32 [n, vocab_size])."""
         check_length(len(ids), self.context)
         sequence = self.new_sequence(adapter)
         try:
@@ -179,7 +179,7 @@ class Engine:
             sequence.release()
 
     def memory(self) -> dict[str, Any]:
-        """Bytes that the engine holds besides the weights: KV blocks, the prefix cache's included, and workspace."""
+        """Memory of the engine besides the weights: KV blocks, the prefix cache's included, and workspace, in bytes."""
         blocks, size = self.kv_blocks_in_use, self.kv_block_bytes
         return {
             "kv_blocks_in_use": blocks,

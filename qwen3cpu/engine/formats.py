@@ -8,9 +8,9 @@ from qwen3cpu import _native
 from qwen3cpu.arguments import check_choice
 
 KvFormat: TypeAlias = Literal["f32", "f16", "q8"]
-"""KV_FORMATS, for those who check types. A test compares the two."""
+"""KV_FORMATS, for type checkers. A test compares the two."""
 KV_FORMATS: Final[tuple[str, ...]] = tuple(_native.KV_FORMATS)
-"""What `kv=` may be."""
+"""Allowed values of `kv=`."""
 DEFAULT_KV: Final = "f16"
 KV_BLOCK: Final[int] = _native.KV_BLOCK
 """Positions in one block of the KV cache."""

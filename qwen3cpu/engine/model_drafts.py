@@ -1,4 +1,4 @@
-"""Drafts from a smaller model with the same tokenizer: what it would say is often what the larger one says."""
+"""Drafts from a smaller model with the same tokenizer: it often chooses the same tokens as the larger one."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from qwen3cpu.engine.engine import Engine
 from qwen3cpu.engine.pass_times import PassTimes
 
 PIECE: Final = 32
-"""Tokens that the small model reads of a text at once, so that no token of the answer waits for a long prompt."""
+"""Most tokens of a text that the small model reads at once, so that no token of the answer waits for a long prompt."""
 _BUCKETS: Final = 10
 _PRIOR_WEIGHT: Final = 4.0
 _KEPT: Final = 0.98
 _LOOK_AGAIN: Final = 64
-"""After so many tokens without a draft, which did not pay, one is tried again. The small model has to read them first,
-which takes time too: after each try that changes nothing it is _PATIENCE times as many."""
+"""Tokens after which a draft is tried again, when drafts did not pay. The small model has to read these tokens first,
+which takes time too. So after each try that still does not pay, the number is multiplied by _PATIENCE."""
 _PATIENCE: Final = 4
 
 
 class DraftModel:
     """The small model, for all answers of the large one.
 
-    It drafts while one answer runs and nobody waits. With several, their tokens fill a pass anyway, and each would wait
+    It drafts only while one answer runs and no request waits. Several answers fill a pass anyway, and each would wait
     for the drafts of the others. It holds the text of one answer at a time.
 
     Args:
         engine: of the small model.
-        large: of the large one.
-        tokens: that both know; what comes behind them in the vocabulary is no token.
+        large: of the large model.
+        tokens: number of tokens that both have; higher ids of the vocabulary are not tokens.
     """
 
     def __init__(self, engine: Engine, large: Engine, tokens: int) -> None:
@@ -44,9 +44,9 @@ class DraftModel:
         self.tokens = tokens
         self._large = large
         self.seconds = 0.0
-        """Of a pass of the small model over one token, lately."""
+        """Recent time of a pass of the small model over one token."""
         self.first = 0.7
-        """How often the first token of a draft was right, lately."""
+        """How often the first token of recent drafts was right, 0 to 1."""
         self._holder: weakref.ref[ModelDrafter] | None = None
         self.chances = Chances(
             [(place + 0.5) / _BUCKETS for place in range(_BUCKETS)], _bucket, weight=_PRIOR_WEIGHT, kept=_KEPT
@@ -54,11 +54,11 @@ class DraftModel:
         """How often the large model takes a token, by the probability that the small one gives it."""
 
     def drafter(self) -> ModelDrafter:
-        """For an answer that begins."""
+        """Make the drafter of a new answer."""
         return ModelDrafter(self)
 
     def hold(self, drafter: ModelDrafter) -> None:
-        """Let one drafter have a text in memory; the one that had gives its text back."""
+        """Let one drafter keep its text in memory; the previous one frees its text."""
         before = None if self._holder is None else self._holder()
         if before is not drafter:
             if before is not None:
@@ -67,27 +67,27 @@ class DraftModel:
 
     @property
     def times(self) -> PassTimes:
-        """Of the large model's passes."""
+        """Times of the large model's passes."""
         return self._large.pass_times
 
     @property
     def alone(self) -> bool:
-        """Whether one answer runs, and nobody waits for another."""
+        """Whether one answer runs, and no request waits."""
         return self._large.traffic.alone
 
     @property
     def least_chance(self) -> float:
-        """What a drafted token has to be worth: a pass of the small model, and one more token for the large one."""
+        """Least chance at which a drafted token pays: it costs a pass of the small model and a token in the large."""
         ahead = self.times[2] - 1
         return ahead + (self.seconds / self.times.seconds if self.times.seconds and self.seconds else 0.25)
 
     @property
     def usual(self) -> float:
-        """Right tokens that a long draft begins with, if each is as likely as the first one was lately."""
+        """Expected right tokens of a long draft, if each is as likely as the first one was recently."""
         return self.first / max(1 - self.first, 1e-3)
 
     def passed(self, seconds: float) -> None:
-        """A pass over one token took so long."""
+        """Record the time of a pass of the small model over one token."""
         self.seconds = seconds if not self.seconds else 0.9 * self.seconds + 0.1 * min(seconds, 3 * self.seconds)
 
 
@@ -96,10 +96,10 @@ def _bucket(probability: float) -> int:
 
 
 class ModelDrafter:
-    """Proposes what the small model would say, token by token, as long as that is likely enough to be right.
+    """Proposes the small model's likeliest tokens, one by one, while they are likely enough to be right.
 
     Args:
-        model: drafts.
+        model: the small model.
     """
 
     def __init__(self, model: DraftModel) -> None:
@@ -107,7 +107,7 @@ class ModelDrafter:
         self._sequence = model.engine.new_sequence()
         self._text: list[int] = []
         self._common = 0
-        """Tokens of its sequence that are known to be those of the text."""
+        """Tokens of its sequence that have been compared and equal the text."""
         self._probabilities: list[float] = []
         self._idle = 0
         """Tokens since the last draft."""
@@ -159,12 +159,12 @@ class ModelDrafter:
             self._model.chances.note(self._probabilities[place], place < right)
 
     def forget(self) -> None:
-        """Give the memory of its text back; the next draft reads the text anew."""
+        """Free the memory of its text; the next draft reads the text again."""
         self._sequence.truncate(0)
         self._common = 0
 
     def _unread(self) -> list[int]:
-        """What the sequence does not hold of the text yet; none if that is too much, and then a piece of it is read."""
+        """Return the tokens of the text that the sequence lacks. If they are too many, read a piece and return none."""
         held = self._sequence.ids
         while self._common < min(len(held), len(self._text) - 1) and held[self._common] == self._text[self._common]:
             self._common += 1

@@ -1,7 +1,7 @@
-"""Drafts from the text itself: where its last tokens stood before, what followed them there may follow here.
+"""Drafts from the text itself: the tokens that followed an earlier occurrence of its last tokens may follow again.
 
-Answers that rewrite, quote or list repeat long pieces of their prompt, or of what they have said. Finding the place
-takes microseconds: one comparison of all tokens with the last one, and then of the few places that are left.
+Answers that rewrite, quote or list repeat long pieces of their prompt or of themselves. Finding the place takes
+microseconds: all tokens are compared with the last one, and then only the few places that are left.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from qwen3cpu.engine.chances import Chances, chances_ahead, note_followed
 from qwen3cpu.engine.drafts import Draft
 
 LONGEST: Final = 16
-"""Tokens of a match that are compared; more say nothing more."""
+"""Most tokens of a match that are compared; longer matches are not more reliable."""
 NEAR: Final = 24
-"""A place so few tokens before or after the one where the last draft came from continues it."""
+"""A place at most this many tokens from where the last draft would have continued counts as its continuation."""
 _LENGTHS: Final = (1, 2, 3, 4, 6, 9, LONGEST)
-"""Matches of so many tokens and more have a chance of their own."""
+"""Lower ends of the ranges of lengths for which chances are kept."""
 _FAR: Final = (0.05, 0.2, 0.35, 0.5, 0.65, 0.75, 0.85)
 _CONTINUED: Final = (0.4, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
 _PLACES: Final = [sum(length >= each for each in _LENGTHS) - 1 for length in range(LONGEST + 1)]
@@ -29,15 +29,15 @@ _KEPT: Final = 0.97
 
 
 def match_chances(guesses: Sequence[float]) -> Chances:
-    """How often tokens drafted from matches of a length are right."""
+    """Make the table of how often drafted tokens are right, by the length of the match."""
     return Chances(guesses, lambda length: _PLACES[min(int(length), LONGEST)], weight=_PRIOR_WEIGHT, kept=_KEPT)
 
 
 class NgramDrafter:
-    """Proposes what followed the longest earlier occurrence of the text's last tokens, of equal ones the latest.
+    """Proposes the tokens after the longest earlier match of the text's last tokens; of equally long ones the latest.
 
-    After an edit the text often goes on where the last draft came from, a few tokens further: such a place is preferred
-    among matches that are as long.
+    After an edit the text often continues a few tokens after the place of the last draft. Such a place is preferred to
+    other matches of the same length.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class NgramDrafter:
         self._length = 0
         self._chances = match_chances(_FAR), match_chances(_CONTINUED)
         self._next: int | None = None
-        """Where in the text the last draft would have gone on."""
+        """The place in the text where the last draft would have continued."""
         self._match = 0, False
 
     def extend(self, ids: Sequence[int]) -> None:
@@ -67,7 +67,7 @@ class NgramDrafter:
         self._next = place
         chances = chances_ahead(self._chances[continued], length, most)
         ids = self._text[place : min(place + len(chances), self._length)].tolist()
-        while len(ids) < len(chances):  # the match overlaps the end: what was drafted is repeated
+        while len(ids) < len(chances):  # the match overlaps the end of the text, so the draft is repeated
             ids += ids[: len(chances) - len(ids)]
         return Draft(ids, chances)
 

@@ -1,13 +1,13 @@
-"""What a pass over several tokens costs beside one over a single token, measured while answers run."""
+"""The time of a pass over several tokens, relative to a single token, measured while answers run."""
 
 from __future__ import annotations
 
 from typing import Final
 
 MOST_TOKENS: Final = 64
-"""Passes of more tokens are not measured: the processor computes all the time there, and each token costs as much."""
+"""Passes of more tokens are not measured. They are limited by computation, so each token costs the same."""
 FIRST_GUESS: Final = 0.1
-"""Of a further token, as a part of a pass over one, while nothing has been measured."""
+"""Cost of a further token, as a fraction of a pass over one, until something has been measured."""
 _RECENT: Final = 0.2
 _KEPT: Final = 0.9
 
@@ -15,29 +15,29 @@ _KEPT: Final = 0.9
 class PassTimes:
     """Learns how the time of a pass grows with its tokens.
 
-    The machine's speed drifts, and with it all times: what is kept for a number of tokens is its time as a multiple of
-    the time for one, as that is at the moment.
+    The machine's speed drifts, and with it all times. So the time for a number of tokens is kept as a multiple of the
+    current time for one.
     """
 
     def __init__(self) -> None:
         self._one = 0.0
-        """Seconds of a pass over one token, as far as can be told."""
+        """Estimated seconds of a pass over one token."""
         self._multiples: dict[int, float] = {1: 1.0}
 
     @property
     def seconds(self) -> float:
-        """Of a pass over one token, at the moment; 0 while none has been measured."""
+        """Current time of a pass over one token; 0 until one has been measured."""
         return self._one
 
     def note(self, tokens: int, seconds: float) -> None:
-        """A pass over so many tokens, none of a prompt, took so long."""
+        """Record the time of a pass over `tokens` tokens, none of them of a prompt."""
         if not 1 <= tokens <= MOST_TOKENS or seconds <= 0:
             return
         if self._one == 0.0:
             self._one = seconds / self[tokens]
             return
         if tokens > 1:
-            # A pass that was held up says nothing of its tokens.
+            # The limits keep out a pass that was delayed by something else.
             seen = min(max(seconds / self._one, 0.5), 1.5 * self[tokens])
             self._multiples[tokens] = _KEPT * self[tokens] + (1 - _KEPT) * max(seen, 1.0)
         now = seconds / self[tokens]
@@ -45,7 +45,7 @@ class PassTimes:
         self._one += follow * (min(now, 2 * self._one) - self._one)
 
     def __getitem__(self, tokens: int) -> float:
-        """The time of a pass over so many tokens, as a multiple of that for one."""
+        """The time of a pass over `tokens` tokens, as a multiple of that for one."""
         known = self._multiples.get(tokens)
         if known is not None:
             return known

@@ -1,8 +1,8 @@
 """The prefix cache: a radix tree of KV blocks, so that beginnings that prompts share are processed once.
 
-A node is one full block of KV_BLOCK positions, found from its parent by the ids at them. Each adapter has a tree of its
-own. The same ids after the same ids have the same keys and values bit for bit under one adapter, so an answer does not
-change by what comes from here.
+A node is one full block of KV_BLOCK positions, found from its parent by their ids. Each adapter has its own tree. With
+one adapter, the same ids after the same ids have the same keys and values, bit for bit. So cached blocks do not change
+an answer.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ BLOCK = _native.KV_BLOCK
 
 
 Parent: TypeAlias = int | str | None
-"""Number of the node before; for the first block of a path the identity of its adapter, the root of its tree."""
+"""Number of the parent node; for the first block of a path the identity of its adapter, the root of its tree."""
 Key: TypeAlias = tuple[Parent, bytes]
-"""Parent and ids of a block."""
+"""Parent of a block, and its ids as int32 bytes."""
 
 
 class _Node(NamedTuple):
     """A cached block."""
 
     number: int
-    """Names it for its children."""
+    """The number by which its children refer to it."""
     block: _native.Block
 
 
 class PrefixCache:
-    """Shared by everything that generates with one model; may be used from several threads.
+    """The cached blocks of one model; may be used from several threads.
 
     Args:
         native: the compiled model.
-        limit: bytes that it may hold; 0 keeps nothing.
+        limit: most bytes that it holds; 0 keeps nothing.
     """
 
     def __init__(self, native: _native.Model, limit: int) -> None:
@@ -50,18 +50,18 @@ class PrefixCache:
         self._limit = limit
         self._lock = ForkLock()
         self._numbers = count(1)
-        # Least recently used first. A path is marked as used from its end to its beginning, so every node stands behind
-        # its children, and the first one has none.
+        # Least recently used first. A path is marked as used from its end to its beginning, so every node comes after
+        # its children, and the first node has none.
         self._nodes: OrderedDict[Key, _Node] = OrderedDict()
 
     @property
     def size(self) -> int:
-        """Bytes that it holds, each block counted once, also those that running sequences hold too."""
+        """Bytes that it holds. Each block counts once, even if running sequences hold it too."""
         return len(self._nodes) * self._block_bytes
 
     @property
     def limit(self) -> int:
-        """Bytes that it may hold; may be set at any time."""
+        """Most bytes that it holds; may be set at any time."""
         return self._limit
 
     @limit.setter
@@ -71,7 +71,7 @@ class PrefixCache:
             self._shrink()
 
     def lookup(self, ids: Sequence[int], adapter: Adapter | None = None) -> TokenSequence:
-        """A new sequence of an adapter that holds the longest cached beginning of `ids`: 0 or more whole blocks."""
+        """Make a sequence of an adapter with the longest cached beginning of `ids`: 0 or more whole blocks."""
         with self._lock.held():
             path = self._find(ids, adapter)
             for key in reversed(path):
@@ -80,20 +80,20 @@ class PrefixCache:
         return TokenSequence(native, ids[: native.length], adapter)
 
     def cached(self, ids: Sequence[int], adapter: Adapter | None = None) -> int:
-        """How many of `ids`, from the start, `lookup` would find. Does not count as use."""
+        """How many of `ids`, from the start, `lookup` would find. This does not count as use."""
         with self._lock.held():
             return len(self._find(ids, adapter)) * BLOCK
 
     @staticmethod
     def in_common(ids: Sequence[int], others: Sequence[int]) -> int:
-        """Positions in whole blocks that both begin with."""
+        """Length of the common beginning of both, in whole blocks, counted in positions."""
         if ids[:BLOCK] != others[:BLOCK]:
             return 0
         equal = takewhile(lambda pair: pair[0] == pair[1], zip(_blocks(ids), _blocks(others), strict=False))
         return sum(1 for _ in equal) * BLOCK
 
     def store(self, sequence: TokenSequence) -> None:
-        """Keep the full blocks of a sequence, sharing them with it; the least recently used others make room."""
+        """Keep the full blocks of a sequence, shared with it; evict the least recently used blocks above the limit."""
         path: list[Key] = []
         parent: Parent = identity_of(sequence.adapter)
         with self._lock.held():
@@ -109,12 +109,12 @@ class PrefixCache:
             self._shrink()
 
     def evict(self, size: int) -> int:
-        """Give back at least `size` bytes, or as many as can be, least recently used first.
+        """Free at least `size` bytes, or as many as possible, least recently used first.
 
-        Blocks that a sequence holds too stay: giving them up would free nothing.
+        Blocks that a sequence holds too stay, because dropping them would free nothing.
 
         Returns:
-            Bytes that are free now.
+            Bytes that were freed.
         """
         freed = 0
         with self._lock.held():
@@ -129,7 +129,7 @@ class PrefixCache:
         return freed
 
     def clear(self) -> None:
-        """Give everything back."""
+        """Drop all blocks."""
         with self._lock.held():
             self._nodes.clear()
 

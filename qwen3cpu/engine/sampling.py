@@ -1,25 +1,27 @@
-"""How the next token is chosen: the settings, checked, and the sampler of one answer.
+"""Sampling: the checked settings, and the sampler that chooses the tokens of one answer.
 
 The loops over the logits are in _sampling.pyx. The rules, in the order in which they apply:
 
 1. repetition_penalty r, to every token of the prompt and of the answer: logit * r below zero, logit / r otherwise.
 2. presence_penalty p and frequency_penalty f, to the tokens of the answer: logit - p - f * count.
-3. DRY, to tokens that would go on with a repetition: logit - dry_multiplier * dry_base ** (n - dry_allowed_length).
-   n is the most tokens that stand before such a token anywhere in the last dry_penalty_last_n tokens of prompt and
-   answer, and at the end of these too. Fewer than dry_allowed_length take nothing. They are counted back to the last
-   token that completes one of dry_sequence_breakers (text/sequence_breakers.py), and no such token is penalised itself.
+3. DRY, to tokens that would continue a repetition: logit - dry_multiplier * dry_base ** (n - dry_allowed_length).
+   The text is the last dry_penalty_last_n tokens of prompt and answer. Here n is the length of the longest end of the
+   text that also stands before such a token elsewhere in it. There is no penalty when n is below dry_allowed_length.
+   The end is counted back to the last token that completes one of dry_sequence_breakers (text/sequence_breakers.py).
+   Such tokens are not penalised.
 4. logit_bias is added. -inf bans a token; +inf leaves only the tokens that have it, at their own logits.
    The sum of 1 to 4 is computed in float64 and rounded to float32 once.
 5. temperature 0 takes the largest logit. Otherwise the weight of a token is exp((logit - largest) / temperature).
 6. top_n_sigma n drops what is less than largest - n * s, s being the standard deviation of all logits but -inf.
 7. top_k keeps the k tokens with the largest logits.
-8. typical_p keeps, those first whose surprise -log(p) is nearest the entropy, a token as long as those before it have
-   less than typical_p of the probability. These are the probabilities at temperature 1 among the tokens left so far.
-   Distances are compared in steps of 2**-20 octaves, as float32; of equal ones the lower id comes first.
-9. top_p keeps, best first, a token as long as those before it have less than top_p of the weight that is left so far.
+8. typical_p goes through the tokens by the distance of their surprise -log(p) from the entropy, nearest first. It keeps
+   a token while those before it have less than typical_p of the probability, at temperature 1 among the tokens left so
+   far. Distances are compared in steps of 2**-20 octaves, as float32; of equal ones the lower id comes first.
+9. top_p goes through the tokens, best first. It keeps a token while those before it have less than top_p of the weight
+   that is left so far.
 10. min_p drops what is less likely than min_p times the best token left.
-11. XTC, with the probability xtc_probability: of the tokens that have xtc_threshold of the probability or more all but
-    the least likely go; of equal ones the highest id stays. These are the probabilities at temperature 1 among the
+11. XTC, with the probability xtc_probability, drops the tokens that have xtc_threshold of the probability or more. The
+    least likely of them stays, and of equal ones the highest id. The probabilities are those at temperature 1 among the
     tokens left.
 12. One token is drawn in proportion to the weights, tokens in ascending order of id.
 
@@ -28,10 +30,11 @@ never candidates. The order of 1 to 11 is llama.cpp's, where the temperature com
 the probabilities after the temperature, as in Hugging Face transformers. Presence and frequency penalty are OpenAI's.
 
 Weights are integers, round(2**44 * exp(.)), with exact sums. With 8 or 11 on, a token whose weight is zero both at the
-temperature and at 1 is dropped before 7, and weights are those relative to the best token that 8, or 11, has left. The
-token at place i of an answer uses the random word `numpy.random.Philox(key=[seed, stream], counter=i).random_raw()`,
-XTC the one after it, and nothing else, so that an answer can be repeated from its seed on any machine, beside any
-others, and from NumPy.
+temperature and at 1 is dropped before 7. Weights are then relative to the best token that 8, or 11, has left.
+
+The token at place i of an answer uses the random word `numpy.random.Philox(key=[seed, stream], counter=i).random_raw()`
+and XTC the next word. No other random numbers are used. So an answer can be repeated from its seed on any machine,
+together with any other answers, and in NumPy.
 """
 
 from __future__ import annotations
@@ -54,7 +57,7 @@ from qwen3cpu.text.sequence_breakers import SequenceBreakers, TokenTexts
 from qwen3cpu.text.tokenizer import check_text
 
 MOST_BREAKERS = 64
-"""Sequence breakers, and the characters of one."""
+"""Most sequence breakers, and most characters of one."""
 
 _WORD = 1 << 64
 _SEED_RANGE = "an integer from 0 to 2**64 - 1"
@@ -101,18 +104,18 @@ def _integer(name: str, value: object, *, low: int, high: int | None, allowed: s
 class SamplingParams:
     """Settings of one answer, checked when made; ArgumentError names the field, what is allowed and what was given.
 
-    temperature: >= 0; 0 is greedy and makes the filters irrelevant: what follows up to xtc_threshold.
+    temperature: >= 0; 0 is greedy, and the filters (top_k to xtc_threshold) then have no effect.
     top_k: tokens kept, 0 for all. top_p: share of the probability kept, in [0, 1]; the best token always stays.
     min_p: least probability as a share of the best token's, in [0, 1].
     top_n_sigma: standard deviations of the logits that a token may lie below the best one, >= 0; 0 for no limit.
-    typical_p: share of the probability kept, those tokens first that are about as likely as one expects, in [0, 1].
-    xtc_probability: how often the likeliest tokens are excluded, in [0, 1]; 0 for never. xtc_threshold: the probability
-        from which on a token is one of them, in [0, 1]; the least likely of them stays.
-    dry_multiplier: >= 0, in logits, 0 for none: what a token costs that would make a repetition longer that has
-        dry_allowed_length tokens (>= 0). Each token more makes it dry_base times as much, >= 1.
-    dry_penalty_last_n: tokens of prompt and answer in which repetitions are looked for; -1 for all.
-    dry_sequence_breakers: strings behind which a repetition counts from zero, up to 64 of up to 64 characters. Control
-        tokens such as <|im_end|> do the same always.
+    typical_p: share of the probability kept, in [0, 1]. Tokens whose surprise is nearest the entropy are kept first.
+    xtc_probability: how often the likeliest tokens are excluded, in [0, 1]; 0 for never.
+    xtc_threshold: the probability from which a token is one of them, in [0, 1]; the least likely of them stays.
+    dry_multiplier: >= 0, in logits, 0 for none: the penalty of a token that would continue a repetition of
+        dry_allowed_length tokens (>= 0). Each further token multiplies it by dry_base (>= 1).
+    dry_penalty_last_n: how many tokens at the end of prompt and answer are searched for repetitions; -1 for all.
+    dry_sequence_breakers: strings after which a repetition counts from zero, up to 64 of up to 64 characters. Control
+        tokens such as <|im_end|> always do the same.
     presence_penalty, frequency_penalty: in [-2, 2], in logits. repetition_penalty: > 0, 1 for none.
     logit_bias: token id -> number added to its logit; -inf bans, +inf leaves only tokens that have it.
     seed: in [0, 2**64); None takes one from the operating system.
@@ -183,7 +186,7 @@ class SamplingParams:
 
     @property
     def looks_at(self) -> int | None:
-        """How many of the largest logits choose the token; None: all of them."""
+        """How many of the largest logits decide which token is chosen; None: all of them."""
         every = (
             self.top_n_sigma > 0
             or self.typical_p < 1
@@ -199,13 +202,13 @@ class SamplingParams:
         return 1 if self.greedy else self.top_k or None
 
     def with_seed(self, seed: int) -> SamplingParams:
-        """A copy with another seed, in [0, 2**64); the rest has been checked and is not checked again."""
+        """Return a copy with another seed, in [0, 2**64). The other fields are not checked again."""
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__, seed=_integer("seed", seed, low=0, high=_WORD, allowed=_SEED_RANGE))
         return copy
 
     def replace(self, **changes: Any) -> SamplingParams:
-        """A copy with some fields changed, checked again. An unknown field raises ArgumentError."""
+        """Return a copy with some fields changed, checked again. An unknown field raises ArgumentError."""
         names = [f.name for f in dataclasses.fields(self)]
         for name in changes:
             if name not in names:
@@ -253,7 +256,7 @@ class Sampler:
 
     params: the settings.
     vocab_size: length of a row of logits, at most 2**18. token_limit: ids from here on are never drawn, <= vocab_size.
-    prompt: ids of the prompt, for repetition_penalty and DRY. stream: number of the answer among those of one seed.
+    prompt: ids of the prompt, for repetition_penalty and DRY. stream: index of the answer among those of one seed.
     texts: the tokenizer, for dry_sequence_breakers; needed with DRY.
     Raises ArgumentError for ids that do not exist.
 
@@ -310,16 +313,16 @@ class Sampler:
         )
 
     def sample(self, logits: NDArray[np.float32]) -> int:
-        """The next token, which is counted for the penalties. Releases the GIL.
+        """Choose the next token, and count it for the penalties. Releases the GIL.
 
         logits: float32 [vocab_size], not modified; -inf bans a token.
         Raises EngineError naming the first position below token_limit that is NaN or +inf, and ArgumentError for
-        another shape or dtype or when every token is banned. After an error the sampler is as it was before.
+        another shape or dtype or when every token is banned. An error leaves the sampler unchanged.
         """
         return self._logits_sampler.sample(self._row(logits))
 
     def accept(self, token: int) -> None:
-        """Count a token that was put into the answer from outside: for the penalties and as a place of the answer."""
+        """Count a token that was not sampled, for the penalties and as a place of the answer."""
         self._logits_sampler.accept(self._token("token", token))
 
     def distribution(self, logits: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
@@ -333,8 +336,8 @@ class Sampler:
     def logprobs(self, logits: NDArray[np.float32], token: int, top: int = 0) -> tuple[float, list[tuple[int, float]]]:
         """Natural log of the probability of `token`, and the `top` likeliest (id, log probability), best first.
 
-        Of the model's own distribution: log softmax over all of logits [vocab_size] without penalties, bias,
-        temperature or filters. The alternatives are ids below token_limit, fewer where the others are -inf.
+        The distribution is the model's own: log softmax over all of logits [vocab_size], without penalties, bias,
+        temperature or filters. The alternatives are ids below token_limit, and fewer than `top` if the rest is -inf.
         Raises EngineError where a logit is NaN or +inf or all are -inf, ArgumentError for bad arguments.
         """
         top = _integer("top", top, low=0, high=None, allowed="an integer >= 0")
@@ -351,7 +354,7 @@ class Sampler:
 
 
 def _checked_prompt(prompt: Sequence[int] | NDArray[np.integer[Any]], vocab_size: int) -> list[int]:
-    """The ids of the prompt."""
+    """Return the ids of the prompt. ArgumentError for what is not a sequence of ids below `vocab_size`."""
     try:
         ids = np.asarray(prompt)
     except (TypeError, ValueError, OverflowError) as error:
@@ -371,11 +374,11 @@ def _checked_prompt(prompt: Sequence[int] | NDArray[np.integer[Any]], vocab_size
 def _repeats(
     params: SamplingParams, vocab_size: int, prompt: Sequence[int], texts: TokenTexts | None
 ) -> Repeats | None:
-    """What finds repetitions; None without DRY."""
+    """Make the search for repetitions; None without DRY."""
     if params.dry_multiplier == 0.0 or params.dry_penalty_last_n == 0:
         return None
     if texts is None:
-        raise ArgumentError("dry_multiplier: expected texts, the tokenizer, beside it; found none")
+        raise ArgumentError("dry_multiplier: expected texts, the tokenizer, with it; found None")
     return Repeats(
         vocab_size=vocab_size,
         multiplier=params.dry_multiplier,

@@ -13,7 +13,7 @@ class TokenSequence:
 
     Args:
         native: the KV cache.
-        ids: what it holds already.
+        ids: the ids at its positions.
         adapter: changes the model for it. Sequences of different adapters have
             different keys and values for the same ids and share nothing. None: the model's own weights alone.
     """
@@ -45,30 +45,30 @@ class TokenSequence:
         del self._ids[length:]
 
     def fork(self) -> TokenSequence:
-        """A second sequence with the same positions, which shares their memory."""
+        """Make a second sequence with the same positions, which shares their memory."""
         return TokenSequence(self.native.fork(), self.ids, self.adapter)
 
     def take(self, other: TokenSequence) -> None:
-        """Hold what `other`, of the same adapter, holds instead; `other` is empty afterwards."""
+        """Replace the contents by those of `other`, of the same adapter; `other` is empty afterwards."""
         assert self.adapter == other.adapter
         self.native.release()
         self.native, other.native = other.native, self.native
         self._ids, other._ids = other._ids, []
 
     def belong_to(self, adapter: Adapter | None) -> None:
-        """Go on with an adapter (None: without one), and forget what another one has processed."""
+        """Switch to an adapter (None: to none); positions that another one has processed are forgotten."""
         if adapter != self.adapter:
             self.truncate(0)
         self.adapter = adapter
 
     def release(self) -> None:
-        """Give the memory back."""
+        """Free the memory."""
         self.native.release()
         self._ids.clear()
 
 
 def block_count(positions: int) -> int:
-    """Blocks of the KV cache that hold so many positions of one sequence."""
+    """Blocks of the KV cache that hold this many positions of one sequence."""
     return -(-positions // _native.KV_BLOCK)
 
 

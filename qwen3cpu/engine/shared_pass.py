@@ -1,6 +1,6 @@
-"""Forward passes that several threads ask for at the same time, run as one: the weights are read once for all of them.
+"""Runs forward passes that several threads ask for at the same time as one: the weights are read once for all of them.
 
-By the invariant nobody's logits change by it.
+The logits do not change, because a sequence's logits do not depend on what else is in a pass.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class _Call:
 
 
 class SharedPass:
-    """Runs calls one after the other; those that came while one was running go together.
+    """Runs calls one after the other. Those that came while one was running share the next pass.
 
     Args:
-        most_tokens: in a pass of more than one call.
+        most_tokens: most tokens in a pass of more than one call.
     """
 
     def __init__(self, most_tokens: int) -> None:
@@ -43,14 +43,14 @@ class SharedPass:
         call_in_child(self._forget)
 
     def _forget(self) -> None:
-        """In a child process: the threads whose calls wait do not exist."""
+        """Drop the waiting calls in a child process, where their threads do not exist."""
         self._waiting.clear()
 
     def __call__(self, items: Sequence[BatchItem], run: Run) -> Rows:
-        """The rows of these items, or the error that they have alone.
+        """Return the rows of these items, or raise the error that they cause by themselves.
 
         Args:
-            items: what this thread wants.
+            items: of this thread's call.
             run: the pass, the same for all calls. When it fails, no sequence has changed.
         """
         call = _Call(items)
@@ -69,9 +69,9 @@ class SharedPass:
         return call.rows
 
     def _next(self, own: _Call) -> list[_Call]:
-        """The oldest calls, as many as go together.
+        """Take the oldest calls, as many as fit into one pass.
 
-        The main thread runs its own call only: when Ctrl-C strikes there, others must not lose theirs.
+        The main thread runs its own call only, so that Ctrl-C there does not interrupt the calls of other threads.
         """
         with self._lock.held():
             if threading.current_thread() is threading.main_thread():
@@ -101,7 +101,7 @@ def _run_together(calls: list[_Call], run: Run) -> None:
         try:
             rows = run([item for call in calls for item in call.items])
         except Exception:
-            # It may be the fault of one of them only.
+            # Only one of the calls may have caused the error.
             for call in calls:
                 _run_alone(call, run)
             return

@@ -1,7 +1,7 @@
-"""Drafts from kept texts: where an answer's last tokens stand in one of them, what follows there may follow here.
+"""Drafts from kept texts: the tokens that follow an answer's last tokens in one of them may follow in the answer too.
 
 The positions of all texts are sorted by the tokens before them, the nearest first. So the places that an answer's end
-matches best lie side by side, and one binary search finds them.
+matches best are neighbours, and one binary search finds them.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from qwen3cpu.engine.drafts import Draft
 from qwen3cpu.engine.ngram_drafts import LONGEST, NEAR, match_chances
 
 GAP: Final = -1
-"""Stands between two texts."""
+"""Separates two texts."""
 LOOKED_AT: Final = 8
-"""Places on either side of the end's own among those that match as well; what follows most of them is drafted."""
+"""Sorted places that are looked at on either side of the answer's end. The draft begins with the most common next token
+of the best matches among them."""
 _FAR: Final = (0.02, 0.1, 0.25, 0.4, 0.55, 0.65, 0.8)
 _CONTINUED: Final = (0.3, 0.5, 0.65, 0.75, 0.8, 0.85, 0.9)
 
 
 def sorted_places(tokens: NDArray[np.int32], advance: Callable[[], None] = lambda: None) -> NDArray[np.int32]:
-    """The positions of texts that have a token before them, sorted by the tokens before them; equal ones as they come.
+    """Sort the positions of texts that have a token before them by the tokens before them; equal ones keep their order.
 
     Args:
         tokens: int32 [n], of texts one after the other with a GAP between two.
         advance: called four times, after equal parts of the work.
 
     Returns:
-        int32 [at most n]. The LONGEST nearest tokens before a position count.
+        int32 [at most n]. Only the LONGEST nearest tokens before a position are compared.
     """
     count = len(tokens)
     rank = np.full(count, GAP - 1, np.int64)
@@ -61,8 +62,8 @@ class TextDrafts:
 
     Args:
         tokens: int32 [n], as for `sorted_places`; may be a map of a file.
-        places: what `sorted_places` gives.
-        usable: whether they can still be read.
+        places: the result of `sorted_places`.
+        usable: whether the arrays can still be read.
     """
 
     def __init__(
@@ -73,19 +74,20 @@ class TextDrafts:
         self.usable = usable
 
     def drafter(self) -> TextDrafter:
-        """For an answer that begins."""
+        """Make the drafter of a new answer."""
         return TextDrafter(self)
 
     def before(self, place: int) -> list[int]:
-        """The tokens before a position, the nearest first, LONGEST at most."""
+        """The tokens before a position, the nearest first, at most LONGEST."""
         found: list[int] = self.tokens[max(0, place - LONGEST) : place].tolist()
         return found[::-1]
 
 
 class TextDrafter:
-    """Proposes what follows in the kept texts after the longest match with the answer's end.
+    """Proposes the tokens that follow the longest match with the answer's end in the kept texts.
 
-    Of matches that are as long, the one that continues the last draft is taken, or else what follows most of them.
+    Of equally long matches, the one that continues the last draft is taken, or else one with the most common next
+    token.
     """
 
     def __init__(self, texts: TextDrafts) -> None:
@@ -93,7 +95,7 @@ class TextDrafter:
         self._end: list[int] = []
         """The last tokens of the text, the latest first."""
         self._next: int | None = None
-        """Where the last draft would have gone on."""
+        """The place where the last draft would have continued."""
         self._match = 0, False
         self._chances = match_chances(_FAR), match_chances(_CONTINUED)
 
@@ -141,7 +143,7 @@ class TextDrafter:
         return best[follows.index(likeliest)], longest, False
 
     def _own_place(self) -> int:
-        """Where among the sorted places the end of the text would stand."""
+        """The index among the sorted places where the end of the text belongs."""
         before, places, end = self._texts.before, self._texts.places, self._end
         low, high = 0, len(places)
         while low < high:
@@ -153,7 +155,7 @@ class TextDrafter:
         return low
 
     def _near(self) -> tuple[int, int]:
-        """Where near the end of the last draft the text may go on, and the tokens that are equal before it; 0: none."""
+        """(where the text may go on, near the end of the last draft; equal tokens before that place, or 0 for none)."""
         if self._next is None:
             return 0, 0
         tokens, first = self._texts.tokens, max(0, self._next - NEAR - 1)

@@ -1,1 +1,1 @@
-"""One answer and many: options, thinking, grammars, batches, conversations, saved sessions, the loop of tools."""
+"""Makes answers: options, thinking, grammars, batches, conversations, saved sessions, the tool loop."""

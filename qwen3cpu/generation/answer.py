@@ -1,7 +1,7 @@
-"""One running answer: what it still has to feed, and what each new token does to it.
+"""One running answer: the tokens that it still has to feed, and the effects of each new token.
 
-The parts have files of their own: its tokens (token_log.py), what is shown (transcript.py), what closes the thinking
-(thinking.py), what ends it (ending.py), times and counts (meter.py). batch.py has the loop over answers.
+token_log.py has its tokens, transcript.py its visible parts. thinking.py closes the thinking, ending.py ends the
+answer, meter.py measures times and counts. The loop over answers is in batch.py.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from qwen3cpu.text.output_splitter import starts_thinking
 
 
 class Answer:
-    """An answer on its way.
+    """A running answer.
 
     Args:
         model: engine, tokenizer and end tokens.
@@ -40,9 +40,9 @@ class Answer:
         request: the options.
         index: reported in chunks and result.
         stream: which of several answers with the same seed; the sampler draws different numbers for each.
-        sequence: a sequence of the request's adapter to go on with: what it has in common with the prompt is not
-            processed again, and it is not released at the end. None: one of its own. Either may take a longer beginning
-            from the prefix cache.
+        sequence: a sequence of the request's adapter to continue. The beginning that it shares with the prompt is not
+            processed again, and it is not released at the end. None: the answer makes its own. Either may take a longer
+            beginning from the prefix cache.
     """
 
     def __init__(
@@ -59,20 +59,20 @@ class Answer:
         self._model = model
         self._healing = Healing(tokenizer, prompt, request.token_healing)
         self.prompt = prompt = self._healing.prompt
-        """The ids of the prompt, without those that the answer chooses again."""
+        """The ids of the prompt, without those that token healing takes back."""
         self.index = index
         self._keeps_sequence = sequence is not None
         self.sequence = engine.new_sequence(request.adapter) if sequence is None else sequence
         self.pending: list[int] = list(prompt)
-        """Tokens that its sequence does not hold yet, before `start` all, and after them those of a draft."""
+        """Tokens that its sequence does not hold yet (all of them before `start`), followed by those of a draft."""
         self._draft: list[int] = []
-        """The drafted ones among the pending or fed tokens, until `receive` says which of them are right."""
+        """The drafted ones among the pending or fed tokens, until `receive` finds out which of them are right."""
         self.chances: Sequence[float] = ()
-        """Of each drafted token, that it is right if all before it are."""
+        """For each drafted token, the chance that it is right if all before it are."""
         self.in_prompt = True
         """Whether no token has been chosen yet."""
         self.catching_up = True
-        """Whether its pending tokens are a prompt, or an answer up to here that is processed again."""
+        """Whether its pending tokens are a prompt, or a prompt and an answer so far that are processed again."""
         self.result: Result | None = None
         self._sampler = Sampler(
             request.sampling,
@@ -112,27 +112,27 @@ class Answer:
             deadline=self._deadline,
         )
         if self._transcript.in_thinking and request.thinking_budget == 0 and not self._healing.owed:
-            # The template has opened the block, and its first line, already.
+            # The template has already opened the block and its first line.
             self._feed_in(EMPTY_BLOCK[1:], "budget")
 
-    # What it feeds
+    # Tokens to feed
 
     @property
     def tokens(self) -> list[int]:
-        """The prompt and what has been said so far."""
+        """The prompt and the answer so far."""
         return [*self.prompt, *self._said.ids]
 
     def start(self) -> None:
-        """Find out what of its tokens is known: its sequence may hold a beginning, or the prefix cache a longer one.
+        """Skip the tokens that are processed already: by its sequence, or more of them by the prefix cache.
 
-        Done again between steps, it takes what others have processed meanwhile.
+        Called again between steps, it takes what other answers have processed in the meantime.
         """
         tokens = self.tokens
         self._draft, self.chances = [], ()
         self.pending = tokens[self._model.engine.start(self.sequence, tokens) :]
 
     def follows(self, other: Answer) -> bool:
-        """Whether the other one will process positions which this one had better wait for, and share."""
+        """Whether the other answer will process positions that this one should wait for and share."""
         cache = self._model.engine.prefix_cache
         if not cache.limit or self.sequence.adapter != other.sequence.adapter:
             return False
@@ -141,18 +141,18 @@ class Answer:
     def wanted(self, count: int) -> Sequence[int]:
         """After which of the next `count` pending tokens logits are needed: the last known one, and each drafted one.
 
-        None are needed unless all pending tokens are fed.
+        No logits are needed unless all pending tokens are fed.
         """
         return list(range(count - 1 - len(self._draft), count)) if count == len(self.pending) else []
 
     def fed(self, count: int, logits: NDArray[np.float32]) -> None:
-        """Note that the first `count` pending tokens are in the sequence now; logits [wanted, vocab_size]."""
+        """Record that the sequence holds the first `count` pending tokens; logits [wanted, vocab_size]."""
         length = self.sequence.length
         self._meter.processed(length - count, length)
         del self.pending[:count]
 
     def preempt(self) -> None:
-        """Give the sequence's memory back for now. All tokens are pending, to be started again; no answer changes."""
+        """Free the sequence's memory for a while. All tokens are pending again until `start`; no answer changes."""
         self.release()
         self.sequence = self._model.engine.new_sequence(self.sequence.adapter)
         self._draft, self.chances = [], ()
@@ -160,24 +160,24 @@ class Answer:
         self.catching_up = True
 
     def share_prompt(self, leader: Answer) -> None:
-        """Take the processed prompt of another answer to the same prompt: the blocks are shared, not copied."""
+        """Take the processed prompt of another answer to the same prompt. The blocks are shared, not copied."""
         self.sequence.take(leader.sequence.fork())
         self._meter.share_prompt()
         self.pending = []
 
     def release(self) -> None:
-        """Give the sequence's memory back, unless it is the caller's; the prefix cache may keep what it holds."""
+        """Free the sequence's memory, unless it is the caller's; the prefix cache may keep what it holds."""
         with suppress(ClosedModelError):
             self._model.engine.prefix_cache.store(self.sequence)
         if not self._keeps_sequence:
             self.sequence.release()
 
-    # What it says
+    # Tokens of the answer
 
     def receive(self, rows: NDArray[np.float32]) -> Chunk:
-        """Choose the next token, and one more for each drafted token that turns out right. Say what they add.
+        """Choose the next token, and one more for each drafted token that turns out right. Return what they add.
 
-        To be called when nothing is pending any more. Sets `result` with the last token, else `pending`.
+        Must be called when nothing is pending. Sets `result` with the last token, otherwise `pending`.
 
         Args:
             rows: float32 [n, vocab_size]: the logits after the last known token, and after each drafted one.
@@ -203,11 +203,11 @@ class Answer:
         return self._ending.overdue
 
     def cut_off(self) -> Chunk:
-        """End it at its deadline, before its prompt has been processed."""
+        """End the answer at its deadline, before its prompt has been processed."""
         return self.end_with_prompt("deadline")
 
     def end_with_prompt(self, stopped_by: StoppedBy) -> Chunk:
-        """End it before it has said anything."""
+        """End the answer before its first token."""
         self.in_prompt = False
         self.pending = []
         self._meter.end_with_prompt()
@@ -215,7 +215,7 @@ class Answer:
         return Chunk(index=self.index, finish_reason=self.result.finish_reason, result=self.result)
 
     def _end_early(self, stopped_by: StoppedBy) -> Chunk:
-        """End it where no next token can be chosen."""
+        """End the answer because no next token can be chosen."""
         if self.in_prompt:
             return self.end_with_prompt(stopped_by)
         self.pending = []
@@ -250,9 +250,9 @@ class Answer:
         return self._sampler.sample(logits)
 
     def _confirm(self, draft: Sequence[int], rows: NDArray[np.float32], shown: Shown) -> Shown:
-        """Go on as long as the chosen tokens are the drafted ones, and take the others out of the sequence.
+        """Continue while the chosen tokens are the drafted ones, and take the others out of the sequence.
 
-        The answer may end, and text may be fed in, after any of them: what is pending is not the drafted token then.
+        The answer may end or text may be fed in after any of them. The pending token is then not the drafted one.
 
         Args:
             draft: the drafted tokens, which the sequence holds.
@@ -270,7 +270,7 @@ class Answer:
             try:
                 token = self._choose(rows[confirmed + 1])
             except Qwen3CpuError:
-                # The tokens before it are given out first. The next step meets the same logits, and the error, again.
+                # Report the tokens before it first. The next step meets the same logits, and so the error, again.
                 break
             confirmed += 1
             self._speculation.accepted += 1
@@ -280,12 +280,12 @@ class Answer:
         return shown
 
     def _fits_in_chunk(self, shown: Shown) -> bool:
-        """Whether what follows may share a chunk with `shown`: its fields are in the order reasoning, text, call."""
+        """Whether what follows may share a chunk with `shown`: a chunk has reasoning, text and calls in this order."""
         after_text = bool(shown.text) and self._transcript.in_thinking
         return not shown.tool_calls and not shown.malformed_calls and not after_text
 
     def _propose(self) -> None:
-        """Let a draft be fed after the pending tokens."""
+        """Append a draft to the pending tokens."""
         if self._speculation is None or self.result is not None:
             return
         free = self._transcript.in_thinking or self._healing.owed
@@ -295,14 +295,14 @@ class Answer:
         self.pending += self._draft
 
     def keep_drafted(self, count: int) -> None:
-        """Let only the first `count` drafted tokens be fed."""
+        """Keep only the first `count` drafted tokens."""
         if count < len(self._draft):
             del self.pending[len(self.pending) - len(self._draft) + count :]
             del self._draft[count:]
         self.chances = self.chances[:count]
 
     def _say(self, token: int, logits: NDArray[np.float32]) -> Shown:
-        """Do all that a chosen token brings about: it is shown, may close the thinking, and may end the answer."""
+        """Apply a chosen token: it is shown, may close the thinking, and may end the answer."""
         stopped_by = self._ending.by_token(token)
         stop: str | int | None = None if stopped_by is None else token
         self._note(token, logits, visible=stopped_by is None)
@@ -322,7 +322,7 @@ class Answer:
         return shown
 
     def _note(self, token: int, logits: NDArray[np.float32] | None, *, visible: bool = True) -> None:
-        """Add a token to the answer; logits None: it was not sampled; visible False: it ends the answer."""
+        """Add a token to the answer. logits None: it was not sampled. visible False: it ends the answer."""
         self._said.add(token, logits)
         transcript = self._transcript
         before = transcript.in_thinking
@@ -341,7 +341,7 @@ class Answer:
                 self._constraint.push(token)
 
     def _feed_in(self, text: str, closed_by: ClosedBy) -> None:
-        """Put text that the model did not write into the answer, when that leaves room for more."""
+        """Add text that the model did not write to the answer, if that leaves room for more tokens."""
         tokens = self._model.tokenizer.encode(text, control_tokens=True)
         if len(tokens) < self._ending.room(len(self._said)):
             self._thinking.closed_by = closed_by
@@ -389,7 +389,7 @@ class Answer:
         )
 
     def _by_schema(self) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
-        """What the schema does not enforce, and what is wrong with the answer."""
+        """The keywords of the schema that are not enforced, and what is wrong with the answer."""
         if self._grammar is None:
             return (), None
         errors = self._schema_errors

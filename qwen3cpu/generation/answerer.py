@@ -1,6 +1,6 @@
 """Asks a model: checks options and fills in their defaults, encodes prompts, starts answers.
 
-`Model`, conversations, the tool loop and the server all ask through it.
+`Model`, conversations, the tool loop and the server all use it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Answerer:
         surroundings: what answers are made from.
         prompts: makes ids of prompts.
         defaults: the checkpoint's generation_config.json.
-        check_model: called before each request; raises ArgumentError when the model was not made to write text.
+        check_model: called before each request; raises ArgumentError if the model was not made to write text.
     """
 
     def __init__(
@@ -75,10 +75,10 @@ class Answerer:
         self._has_template = prompts.has_template
         self._warned = False
         self._last: tuple[bool | None, dict[str, tuple[type, Any]], Request] | None = None
-        """The last options that were checked, if none of their values can change, and their request."""
+        """The last checked options, if all of their values are immutable, and their request."""
 
     def request(self, prompt: Prompt | None = None, **options: Any) -> Request:
-        """Check options and fill in the defaults; a prompt may say whether to think.
+        """Check options and fill in the defaults; a prompt may switch thinking on or off.
 
         Raises:
             ArgumentError: an option that is unknown or not allowed.
@@ -93,8 +93,8 @@ class Answerer:
             if not isinstance(prompt, str) or self._is_rendered(prompt, request):
                 found = "messages" if is_messages(prompt) else "token ids"
                 found = "a message" if isinstance(prompt, str) else found
-                raise ArgumentError(f"token_healing: expected a text that is fed as it is (raw=True), found {found}")
-            # Made the first time that it is read, which takes some tenths of a second: no running answer waits here.
+                raise ArgumentError(f"token_healing: expected a text that is fed unchanged (raw=True), found {found}")
+            # The first use builds the table, in some tenths of a second. Here no running answer waits for it.
             _ = self.surroundings.tokenizer.beginnings
         return self._prompts.encode(prompt, request)
 
@@ -104,16 +104,16 @@ class Answerer:
         """Begin the answers that a request asks for.
 
         Args:
-            prompt: encoded at once.
+            prompt: encoded at the call.
             request: made by `request`.
-            sequence: kept between calls: what it holds already of the prompt, processed with the same adapter, is not
-                processed again.
+            sequence: kept between calls. The beginning of the prompt that it holds, processed with the same adapter, is
+                not processed again.
         """
         if sequence is not None:
             sequence.belong_to(request.adapter)
         ids = self.encode(prompt, request)
         if request.sampling.seed is None:
-            # One seed for all answers, so that the one that each result reports repeats it.
+            # One seed for all answers, so that the seed in each result repeats it.
             request = replace(request, sampling=request.sampling.with_seed(secrets.randbits(53)))
         answers = [
             Answer(self.surroundings, ids, request, index=index, stream=index, sequence=sequence)
@@ -127,7 +127,7 @@ class Answerer:
         if isinstance(prompts, (str, bytes)) or not isinstance(prompts, Sequence):
             raise ArgumentError(f"prompts: expected a list of prompts, found {type(prompts).__name__}")
         most_running = whole_number("most_running", most_running, 1)
-        # What prompts say of thinking is all in which their requests differ.
+        # Requests differ only in the prompts' switches of thinking.
         requests = {
             switch: self._checked(switch, options) for switch in {self._switch(each, options) for each in prompts}
         }
@@ -149,7 +149,7 @@ class Answerer:
             return results_of(chunks)
 
     def check_grammar(self, grammar: Grammar) -> None:
-        """Compile a grammar, so that answers begin without a wait. ArgumentError for one that none could follow."""
+        """Compile a grammar, so that answers begin without a wait. ArgumentError if no answer could follow it."""
         assert self.surroundings.grammars is not None
         self.surroundings.grammars.prepare(grammar)
 
@@ -157,7 +157,7 @@ class Answerer:
         return latest_switch(prompt) if self._has_template and not options.get("raw") else None
 
     def _checked(self, switch: bool | None, options: Mapping[str, Any]) -> Request:
-        """The request of some options. The lines of a job differ in their seeds only, most often: it is made once."""
+        """The request for some options. The last one is kept, because lines of a job often differ in the seed only."""
         self._check_model()
         seed = options.get("seed")
         others = {name: (type(value), value) for name, value in options.items() if name != "seed"}
@@ -170,15 +170,15 @@ class Answerer:
                 self._last = switch, others, request
         if request.grammar is not None:
             self.check_grammar(request.grammar)
-        # Not kept with the request: a name may come to mean another adapter.
+        # The adapter is not kept with the request: its name may be given to another adapter.
         return replace(request, adapter=self.find_adapter(options.get("adapter")))
 
     def find_adapter(self, name: str | None) -> Adapter | None:
-        """The adapter of a name, None for None. ArgumentError when there is none of that name."""
+        """The adapter with this name; None for None. ArgumentError when no adapter has it."""
         if name is None:
             return None
         if self.surroundings.find_adapter is None:
-            raise ArgumentError(f"adapter: expected none, for this model has no adapters, found {name!r}")
+            raise ArgumentError(f"adapter: expected None, because this model has no adapters, found {name!r}")
         return self.surroundings.find_adapter(name)
 
     def _made(self, switch: bool | None, options: Mapping[str, Any]) -> Request:
@@ -202,7 +202,7 @@ class Answerer:
         return is_messages(prompt) or (isinstance(prompt, str) and self._has_template and not request.raw)
 
     def _for_prompt(self, prompt: Prompt | None, request: Request) -> Request:
-        """The request with what depends on the kind of prompt."""
+        """Add to a request what depends on the kind of prompt."""
         return replace(request, answer_loops=request.loop_detection and self._is_rendered(prompt, request))
 
     def _warn_of_greedy_thinking(self, prompt: Prompt | None, request: Request, options: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Results of streams for asyncio; system/asyncio_steps.py says how they are run and cancelled."""
+"""Results of streams for asyncio; system/asyncio_steps.py runs and cancels the streams."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qwen3cpu.system.asyncio_steps import steps
 
 
 async def results(start: Callable[[], Generator[Chunk, None, None]]) -> list[Result]:
-    """The results at the ends of a stream, by index."""
+    """Return the results in a stream, sorted by index."""
     found = []
     async with aclosing(steps(start)) as chunks:
         async for chunk in chunks:

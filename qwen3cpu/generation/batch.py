@@ -1,6 +1,6 @@
 """Answers decoded together, and the generators that stream them.
 
-A step is one native call over what every running answer still has to feed: a piece of a prompt, or its last token.
+A step is one native call over the pending tokens of every running answer: a piece of a prompt, or its last token.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from qwen3cpu.system.blas_threads import shorten_waits
 from qwen3cpu.system.progress_bar import Progress, is_wanted
 
 MOST_RUNNING = 16
-"""Answers of generate_batch decoded side by side."""
+"""Most answers that generate_batch decodes at a time."""
 
 
 class Batch:
@@ -30,7 +30,7 @@ class Batch:
 
     Args:
         engine: runs the forward passes.
-        chunk: tokens in one pass at most; running answers come first, prompts get what they leave, at least one token.
+        chunk: most tokens in one pass. Running answers come first; prompts get the rest, at least one token.
     """
 
     def __init__(self, engine: Engine, *, chunk: int = CHUNK) -> None:
@@ -53,20 +53,20 @@ class Batch:
         return self._running
 
     def add(self, *answers: Answer) -> None:
-        """Let one or several answers to the same prompt join; the prompt is processed once."""
+        """Add one or several answers to the same prompt; the prompt is processed once."""
         first, *followers = answers
         first.start()
         self._running.append(first)
         self._followers[first] = followers
 
     def remove(self, answer: Answer) -> Sequence[Answer]:
-        """Stop an answer and give its memory back. Returns those that waited for its prompt; they are out too."""
+        """Stop an answer and free its memory. Returns the answers that waited for its prompt; they are removed too."""
         self._running.remove(answer)
         answer.release()
         return self._followers.pop(answer, ())
 
     def step(self) -> list[Chunk]:
-        """One forward pass; a chunk for every answer that got a token. The error of any answer is raised."""
+        """Run one forward pass; return a chunk for every answer that got a token. The error of any answer is raised."""
         chunks = []
         for _, outcome in self.advance():
             if isinstance(outcome, Qwen3CpuError):
@@ -75,10 +75,10 @@ class Batch:
         return chunks
 
     def advance(self) -> list[tuple[Answer, Chunk | Qwen3CpuError]]:
-        """One forward pass; what it brought every answer that got a token. Finished answers are released.
+        """Run one forward pass; return a chunk or an error for every answer that got a token. Release finished answers.
 
-        An error belongs to the answer beside it, which has ended with it: the others go on. What the pass itself raises
-        concerns all; no answer has changed then.
+        An error belongs to its answer, which it has ended; the others go on. An error that the pass itself raises
+        concerns all answers, and has changed none of them.
         """
         shares = self._share_out()
         start = perf_counter()
@@ -114,14 +114,14 @@ class Batch:
         return outcomes
 
     def close(self) -> None:
-        """Give back the memory of every answer that has not finished."""
+        """Free the memory of every answer that has not finished."""
         for answer in self._running:
             answer.release()
         self._running.clear()
         self._followers.clear()
 
     def _trim_drafts(self) -> None:
-        """Let the next pass have as many drafted tokens as pay."""
+        """Keep as many drafted tokens for the next pass as make it fastest."""
         answers = [answer for answer in self._running if not answer.catching_up]
         chances = [answer.chances for answer in answers]
         if not any(chances):
@@ -133,9 +133,9 @@ class Batch:
     def _share_out(self) -> list[tuple[Answer, int]]:
         """How many of its pending tokens each answer feeds.
 
-        Running answers feed all of them. Prompts share evenly what the chunk has left, and short prompts leave the rest
-        of their part to longer ones. So a long prompt never blocks the others (head-of-line blocking). Of prompts that
-        begin alike, the first processes the beginning, and the others wait for it.
+        Running answers feed all of them. Prompts share the rest of the chunk evenly, and short prompts leave the rest
+        of their part to longer ones. So a long prompt never blocks the others (head-of-line blocking). If several
+        prompts begin alike, the first one processes the beginning, and the others wait for it.
         """
         shares = [(answer, len(answer.pending)) for answer in self._running if not answer.catching_up]
         room = max(1, self.chunk - sum(count for _, count in shares))
@@ -178,13 +178,13 @@ def _batch(engine: Engine) -> Iterator[Batch]:
         raise
     finally:
         batch.close()
-        shorten_waits()  # an OpenBLAS may have come after the model; by now its threads may have fallen asleep
+        shorten_waits()  # an OpenBLAS may have been loaded after the model; its threads may be asleep by this time
 
 
 def run(engine: Engine, answers: Sequence[Answer], *, progress: bool | None = None) -> Generator[Chunk, None, None]:
     """Stream one or several answers to the same prompt.
 
-    Closing the generator, or Ctrl-C, stops before the next step.
+    Closing the generator or pressing Ctrl-C stops before the next step.
 
     Args:
         engine: runs the forward passes.
@@ -213,8 +213,8 @@ def run_many(
 
     Args:
         engine: runs the forward passes.
-        answers: taken from it one by one, when there is room.
-        most_running: answers side by side.
+        answers: taken one by one, when there is room.
+        most_running: most answers that run at a time.
         advance: called with 1 when an answer is complete.
     """
     waiting = iter(answers)

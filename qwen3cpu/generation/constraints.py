@@ -1,7 +1,7 @@
-"""What an answer has to be besides JSON: a text that a regular expression matches, one of some texts, or one that a
-grammar allows.
+"""Forms of answers other than JSON: a regular expression, a choice of texts, or a grammar.
 
-Each becomes a grammar in the Lark dialect of llguidance. What llguidance would compile without a bound is refused.
+Each becomes a grammar in the Lark dialect of llguidance. Constructs that llguidance compiles in unbounded time are
+refused.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from qwen3cpu.errors import ArgumentError
 
 Kind = Literal["regex", "choices", "grammar"]
 KINDS: Final[tuple[Kind, ...]] = ("regex", "choices", "grammar")
-"""Options of an answer that has to be a certain text. `schema` is the fourth, and only one of them may be given."""
+"""Options for the form of an answer. `schema` is the fourth; only one of the four may be given."""
 MOST_CHARACTERS: Final = 1 << 16
-"""Characters of a regular expression, of a grammar, and of all choices together."""
+"""Most characters of a regular expression, of a grammar, and of all choices together."""
 MOST_CHOICES: Final = 10_000
 MOST_RULES: Final = 1000
-"""Rules of a GBNF grammar. The time of llguidance's converter grows with their square."""
+"""Most rules of a GBNF grammar. The time of llguidance's converter grows with their square."""
 SHOWN: Final = 40
 """Characters of a wrong value that a message shows."""
 
@@ -42,12 +42,12 @@ _REFUSED = {
     "@": "references to other grammars",
     "<": "tokens",
 }
-"""Signs outside of texts and regular expressions, and what they stand for."""
+"""Refused signs outside of texts and regular expressions, and what they mean."""
 
 
 @dataclass(frozen=True)
 class AnswerForm:
-    """What an answer without calls has to be.
+    """The form of an answer without calls.
 
     Attributes:
         kind: the option that it comes from.
@@ -59,14 +59,14 @@ class AnswerForm:
 
 
 def given_form(options: Mapping[str, Any], schema: object = None) -> AnswerForm | None:
-    """The form that options ask for; None where none of KINDS is given.
+    """Return the form that options ask for; None if none of KINDS is given.
 
     Args:
-        options: those of KINDS, among others; None means: not given.
+        options: may include those of KINDS; None means: not given.
         schema: the option of this name.
 
     Raises:
-        ArgumentError: more than one of them and `schema` is given, or one that cannot be followed.
+        ArgumentError: more than one of KINDS and `schema` is given, or one that cannot be followed.
     """
     kinds = [kind for kind in KINDS if options.get(kind) is not None]
     found: list[str] = [*([] if schema is None else ["schema"]), *kinds]
@@ -99,7 +99,7 @@ def _check_size(kind: Kind, size: int) -> None:
 
 
 def _regex(expression: str) -> str:
-    """A rule for what the whole expression matches. In a Lark file an expression has one line and no bare slash."""
+    """A rule that matches the whole expression. An expression in Lark has one line and no bare slash."""
     written = re.sub(r"\\.|[/\n]", _lark_escape, expression, flags=re.DOTALL)
     return f"start: /{written}/"
 
@@ -145,7 +145,7 @@ def _grammar(text: str) -> str:
         elif match["directive"] is not None and re.sub(r"\s", "", match["directive"]) not in _DIRECTIVES:
             refused = f"the directive {match['directive'][:SHOWN]!r}"
         if refused is not None:
-            raise ArgumentError(f"grammar: {_place(text, match.start())}: expected none of {refused}")
+            raise ArgumentError(f"grammar: {_place(text, match.start())}: not supported: {refused}")
     return text
 
 
@@ -155,7 +155,7 @@ def _place(text: str, offset: int) -> str:
 
 
 def _from_gbnf(text: str) -> str:
-    """A GBNF grammar of llama.cpp in Lark's form."""
+    """Convert a GBNF grammar of llama.cpp to Lark."""
     try:
         from llguidance.gbnf_to_lark import gbnf_to_lark
     except ImportError:
@@ -171,7 +171,7 @@ def _from_gbnf(text: str) -> str:
 
 
 def _character(match: re.Match[str]) -> str:
-    """An escape of GBNF as the converter can write it: it drops zeros of the others, and Lark then needs them."""
+    """Rewrite an escape of GBNF, because the converter drops leading zeros that Lark needs."""
     if match[1][0] not in "uU" or len(match[1]) == 1:
         return match[0]
     code = int(match[1][1:], 16)

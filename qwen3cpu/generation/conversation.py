@@ -1,4 +1,4 @@
-"""A conversation: its messages, and the sequence that holds what has been processed of them."""
+"""A conversation: its messages, and the sequence with the KV cache of the processed ones."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class Conversation:
-    """Made by `Model.chat`. One turn at a time; the longest beginning that turns have in common is processed once.
+    """A conversation, made by `Model.chat`. One turn runs at a time. The beginning that turns share is processed once.
 
     Args:
         model: answers.
         system: the system message, if any.
-        prepare: "idle": after each answer the history, without the reasoning that the next prompt leaves out, is
-            processed in the background while the model has nothing else to do, so that the next turn starts warm.
+        prepare: "idle" processes the history in the background after each answer while the model has nothing else to
+            do, so that the next turn starts at once. Reasoning that the next prompt leaves out is not processed.
         options: for every answer, unless a turn overrides them.
     """
 
@@ -46,11 +46,11 @@ class Conversation:
         self._model = model
         self._sequence = model.engine.new_sequence(model.answerer.request(**options).adapter)
         self.options: dict[str, Any] = dict(options)
-        """Used for every answer."""
+        """Options of every answer."""
         self.messages: list[dict[str, Any]] = []
         """The history; may be read and edited between turns."""
         self.result: Result | None = None
-        """The last answer that came to its end."""
+        """The last complete answer."""
         self._prepare = prepare
         self._preparation: Preparation | None = None
         self._request: Request | None = None
@@ -58,7 +58,7 @@ class Conversation:
             self.messages.append({"role": "system", "content": system})
 
     def __del__(self) -> None:
-        # Not there when the constructor refused its arguments.
+        # The attribute is missing when the constructor refused its arguments.
         preparation: Preparation | None = getattr(self, "_preparation", None)
         if preparation is not None:
             preparation.abandon()
@@ -69,7 +69,7 @@ class Conversation:
         return dialogue_view(self.messages)
 
     def __reduce__(self) -> NoReturn:
-        raise ArgumentError("a conversation cannot be pickled: save(path) keeps it, and model.resume(path) goes on")
+        raise ArgumentError("a conversation cannot be pickled: use save(path), and model.resume(path) to continue it")
 
     @classmethod
     def resume(cls, model: AnsweringModel, path: str | os.PathLike[str], **options: Unpack[Options]) -> Conversation:
@@ -93,14 +93,14 @@ class Conversation:
         return chat
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Keep history, options and KV cache in a file, for `Model.resume` in this or another process.
+        """Save history, options and KV cache to a file, for `Model.resume` in this or another process.
 
-        The file is written beside and renamed. Tools are kept as their JSON schemas. It holds the messages as they are,
-        and 112 KiB per token for the 1.7B with an f16 cache.
+        A temporary file in the same folder is written and renamed. Tools are saved as their JSON schemas, messages in
+        plain text. The KV cache takes 112 KiB per token for the 1.7B in f16.
 
         Raises:
-            ArgumentError: messages or options hold what JSON cannot.
-            SessionError: the file system refuses.
+            ArgumentError: messages or options hold something that JSON cannot represent.
+            SessionError: the file cannot be written.
         """
         from qwen3cpu.generation.session_file import write_session
 
@@ -111,46 +111,46 @@ class Conversation:
             options["tools"] = self._model.answerer.request(**options).tools
         saved = {"messages": self.messages, "options": options, "prepare": self._prepare}
         sequence = self._sequence.fork()
-        # Of a turn with another adapter nothing is of use for the next one.
+        # The next turn cannot use what another adapter has processed.
         sequence.belong_to(self._model.answerer.find_adapter(options.get("adapter")))
         write_session(Path(path), self._model, saved, sequence)
         if interrupted and self._request is not None:
             self._start_preparing(self._request)
 
     def stream(self, content: str | Sequence[Message], **options: Unpack[Options]) -> Generator[Chunk, None, None]:
-        """Send a user message, or several messages (the results of calls, say), and stream the answer.
+        """Send a user message, or several messages (such as the results of calls), and stream the answer.
 
-        When the generator is closed early, or Ctrl-C strikes, what has been said of the answer stays in the history; if
-        nothing was said yet, what was sent is taken back too.
+        When the generator is closed early or Ctrl-C is pressed, the unfinished answer stays in the history. If it has
+        no text yet, the messages that were sent are removed too.
         """
         sent = [{"role": "user", "content": content}] if isinstance(content, str) else [dict(each) for each in content]
         return self._turn([*self.messages, *sent], options, sent=len(sent))
 
     def send(self, content: str | Sequence[Message], **options: Unpack[Options]) -> Result:
-        """As `stream`, but return the whole answer."""
+        """Send messages as `stream` does, and return the whole answer."""
         for _ in self.stream(content, **options):
             pass
         assert self.result is not None
         return self.result
 
     def astream(self, content: str, **options: Unpack[Options]) -> AsyncGenerator[Chunk, None]:
-        """As `stream`, for `async for`: breaking out of the loop or cancelling is closing early."""
+        """`stream` for `async for`. Breaking out of the loop or cancelling closes the stream early."""
         from qwen3cpu.system import asyncio_steps
 
         return asyncio_steps.steps(lambda: self.stream(content, **options))
 
     async def asend(self, content: str, **options: Unpack[Options]) -> Result:
-        """As `send`, for asyncio."""
+        """`send` for asyncio."""
         from qwen3cpu.generation import asyncio_streams as asynchronous
 
         (result,) = await asynchronous.results(lambda: self.stream(content, **options))
         return result
 
     def retry(self, **options: Unpack[Options]) -> Generator[Chunk, None, None]:
-        """Stream another answer to the last user message; the history forgets the previous one."""
+        """Stream another answer to the last user message; it replaces the previous one in the history."""
         last = max((i for i, message in enumerate(self.messages) if message["role"] == "user"), default=None)
         if last is None:
-            raise ArgumentError("there is no user message to answer again")
+            raise ArgumentError("retry: expected a user message in the history, found none")
         return self._turn(self.messages[: last + 1], options)
 
     def reset(self) -> None:
@@ -160,7 +160,7 @@ class Conversation:
 
     @property
     def system(self) -> str | None:
-        """The system message; may be set between turns, None removes it."""
+        """The system message; may be set between turns. None removes it."""
         if self.messages and self.messages[0]["role"] == "system":
             text: str = self.messages[0]["content"]
             return text
@@ -182,19 +182,19 @@ class Conversation:
         return self._sequence.length
 
     def close(self) -> None:
-        """Give the KV cache back. The conversation may go on; it is processed anew then."""
+        """Free the KV cache. The conversation may go on; its history is then processed again."""
         self._stop_preparing()
         self._sequence.truncate(0)
 
     def wait_prepared(self) -> None:
-        """With prepare="idle": return when the next turn would start warm (at once if nothing is being prepared)."""
+        """With prepare="idle": wait until the history is processed; return at once if nothing is being prepared."""
         if self._preparation is not None:
             self._preparation.wait()
 
     def _turn(self, messages: list[dict[str, Any]], options: Any, sent: int = 1) -> Generator[Chunk, None, None]:
         request = self._model.answerer.request(messages, **{**self.options, **options})
         if request.n is not None:
-            raise ArgumentError("n: a conversation has one answer to a message")
+            raise ArgumentError(f"n: expected None, because a turn has one answer, found {request.n}")
         self._stop_preparing()
         chunks = self._model.answerer.stream(messages, request, self._sequence)
         return self._follow(messages, chunks, request, sent)
@@ -227,7 +227,7 @@ class Conversation:
         model, messages = self._model, self.messages
 
         def history() -> list[int]:
-            # What any two user messages leave the same.
+            # The part of the prompt that does not depend on the next user message.
             first, second = (
                 model.answerer.encode([*messages, {"role": "user", "content": text}], request) for text in "ab"
             )
@@ -242,7 +242,7 @@ class Conversation:
 
 
 def _options(saved: Any) -> dict[str, Any]:
-    """Saved options with integer keys in logit_bias: JSON has no numbers as keys."""
+    """Saved options with integer keys in logit_bias, because keys in JSON are strings."""
     options = dict(saved)
     if options.get("logit_bias") is not None:
         options["logit_bias"] = {int(token): value for token, value in dict(options["logit_bias"]).items()}

@@ -1,4 +1,4 @@
-"""The time in which one answer has to be complete, and what it leaves for the thinking."""
+"""The deadline of one answer, and when the thinking has to end to meet it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Callable
 from typing import Final
 
 _SHARE: Final = (1 / 4, 1 / 2)
-"""Of the time that a deadline leaves after the prompt, what the answer gets at least and at most."""
+"""Least and greatest share that is reserved for the answer, of the time between the prompt and the deadline."""
 _ANSWER_TOKENS: Final = (256, 1024)
-"""What time should be left for, within these shares: tokens of an answer, from short to long."""
+"""Tokens of a short and of a long answer. Within these shares, their time is reserved."""
 
 
 class Deadline:
     """Steers one answer so that it ends in time.
 
     Args:
-        seconds: from now on.
-        clock: seconds, from any moment.
+        seconds: until the deadline.
+        clock: returns seconds since any fixed moment.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
@@ -26,11 +26,11 @@ class Deadline:
         self._steps = 0
 
     def prompt_done(self) -> None:
-        """Note that the prompt has been processed. The speed of the answer is measured from here on."""
+        """Record that the prompt has been processed. The speed of the answer is measured from here on."""
         self._first = self._clock()
 
     def step(self) -> None:
-        """Note that another token has been chosen."""
+        """Count a token that has been chosen."""
         self._steps += 1
 
     @property
@@ -49,5 +49,5 @@ class Deadline:
         return self._clock() + reserve >= self._due
 
     def _token_seconds(self) -> float:
-        # The first token came with the prompt.
+        # The pass over the prompt gave the first token.
         return (self._clock() - self._first) / (self._steps - 1) if self._steps > 1 else 0.0

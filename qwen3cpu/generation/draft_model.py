@@ -1,4 +1,4 @@
-"""Lets a small model draft the answers of a large one."""
+"""Makes a small model draft the answers of a large one."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from qwen3cpu.generation.answerer import Answerer
 
 
 def use_draft_model(large: Answerer, small: Answerer, names: tuple[str, str]) -> None:
-    """Ask the small model for drafts besides the others.
+    """Add the small model to the sources of drafts.
 
     Args:
-        large: of the model whose answers are drafted.
-        small: of the other one.
-        names: of both, for messages.
+        large: the answerer of the model whose answers are drafted.
+        small: the answerer of the small model.
+        names: of both models, for messages.
 
     Raises:
-        ArgumentError: the small model writes no text, or has another tokenizer.
+        ArgumentError: the small model was not made to write text, or has another tokenizer.
     """
     small.request()  # refuses a model that was made for something else
     of_large, of_small = large.surroundings, small.surroundings

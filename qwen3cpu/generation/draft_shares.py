@@ -8,14 +8,14 @@ from qwen3cpu.engine.pass_times import PassTimes
 
 
 def share_out_drafts(tokens: int, chances: Sequence[Sequence[float]], times: PassTimes) -> list[int]:
-    """Drafted tokens to feed, for each answer.
+    """Return the number of drafted tokens to feed for each answer.
 
     A pass over n tokens brings each answer one token, and one more for each drafted token that turns out right. The
-    likeliest drafted tokens come first. They are taken as long as the tokens that can be expected for a second grow.
+    likeliest drafted tokens are taken first, as many as give the most expected tokens per second.
 
     Args:
         tokens: that the answers feed besides their drafts; at least one for each.
-        chances: of each answer's drafted tokens, that they are right if those before them are.
+        chances: for each answer's drafted tokens, the chances that they are right if those before them are.
         times: of passes.
     """
     counts = [0] * len(chances)

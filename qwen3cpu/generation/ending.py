@@ -1,4 +1,4 @@
-"""What ends an answer: end tokens, stop tokens, limits, and repetition without end."""
+"""Ends an answer: end tokens, stop tokens, limits, and endless repetition."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.results import FinishReason, StoppedBy
 
 LIMITS = ("max_new_tokens", "context", "deadline", "loop", "schema", "error")
-"""What cuts an answer off."""
+"""Reasons for which an answer is cut off."""
 
 
 class Ending:
-    """The conditions under which one answer ends, but for stop strings (transcript.py).
+    """The conditions under which one answer ends, except for stop strings (transcript.py).
 
     Args:
         request: names stop tokens and limits.
         eos_token_ids: the model's end tokens.
-        positions: of the context that the prompt leaves free.
+        positions: positions of the context after the prompt.
         deadline: of the answer; None: no limit.
     """
 
@@ -29,24 +29,24 @@ class Ending:
         self._max_new_tokens = request.max_new_tokens
         self._most = positions if self._max_new_tokens is None else min(positions, self._max_new_tokens)
         self._deadline = deadline
-        # What has to go on, or may not end here, is not looked at.
+        # An answer that ignores end tokens or follows a grammar is not ended by a loop.
         watched = request.answer_loops and not request.ignore_eos and request.grammar is None
         self._loops = loops.LoopDetector(loops.IN_ANSWER) if watched else None
         self._in_loop = False
 
     def note(self, token: int) -> None:
-        """Note a token of the answer that is not one of the thinking."""
+        """Record a token of the answer that is not part of the thinking."""
         if self._loops is not None:
             self._in_loop = self._loops.push(token)
 
     def by_token(self, token: int) -> StoppedBy | None:
-        """Whether a token ends the answer, and as what."""
+        """The reason why a token ends the answer; None: it does not."""
         if token in self._stop_token_ids:
             return "stop_token"
         return "eos" if token in self._eos_token_ids else None
 
     def by_limit(self, said: int) -> StoppedBy | None:
-        """Whether a limit ends an answer of `said` tokens, and which."""
+        """The limit that ends an answer of `said` tokens; None: none does."""
         if self.overdue:
             return "deadline"
         if said < self._most:
@@ -65,5 +65,5 @@ class Ending:
 
 
 def finish_reason(stopped_by: StoppedBy) -> FinishReason:
-    """How OpenAI's clients call it."""
+    """OpenAI's name for the reason."""
     return "length" if stopped_by in LIMITS else "stop"

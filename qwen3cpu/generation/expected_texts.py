@@ -1,7 +1,7 @@
 """Texts that look like the answer to a request with a schema or with tools. Drafts are taken from them too.
 
-A schema fixes names and order of the properties, and leaves white space open. A value made by the schema, written in
-the two usual ways, has all that stands around the values.
+A schema fixes the names and the order of the properties, but not the white space. An example value, written in the two
+usual ways, contains all the text around the values.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 MOST_CHARACTERS: Final = 16_000
-"""Of all texts together; what goes beyond is left out."""
+"""Most characters of all texts together; texts beyond that are left out."""
 _MOST_DEPTH: Final = 6
 _WORDS: Final[Mapping[str, Any]] = {"string": "a", "integer": 0, "number": 0, "boolean": True, "null": None}
 
 
 def expected_texts(schema: Mapping[str, Any] | None, tools: Sequence[Mapping[str, Any]] | None) -> list[str]:
-    """What an answer may look like.
+    """Return texts that an answer may look like.
 
     Args:
-        schema: of the answer; None: there is none.
+        schema: of the answer; None: it has none.
         tools: descriptions of the functions that may be called, as the prompt shows them.
     """
     values = [] if schema is None else [example(schema, schema)]
@@ -36,12 +36,12 @@ def expected_texts(schema: Mapping[str, Any] | None, tools: Sequence[Mapping[str
 
 
 def example(schema: Any, root: Mapping[str, Any], depth: int = 0) -> Any:
-    """A value by a schema: all properties, two items of an array, short words. What is not understood becomes a word.
+    """Make an example for a schema: all properties, two items of an array, short words. A word stands for the rest.
 
     Args:
         schema: of the value.
         root: the schema in which references are looked up.
-        depth: of the value; deeper ones than a few levels are words.
+        depth: of the value; below _MOST_DEPTH levels it is a word.
     """
     if not isinstance(schema, Mapping) or depth > _MOST_DEPTH:
         return "a"

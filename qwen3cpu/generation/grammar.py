@@ -1,6 +1,6 @@
-"""Makes answers follow a grammar (of JSON, a form, calls): tokens that it forbids are masked before one is chosen.
+"""Makes answers follow a grammar (of JSON, a form, calls): forbidden tokens are masked before one is chosen.
 
-llguidance (extra `[schema]`) computes the masks. This file makes the grammars, and applies them outside of think blocks
+llguidance (extra `[schema]`) computes the masks. This file makes the grammars, which apply outside of think blocks
 only.
 """
 
@@ -31,26 +31,26 @@ if TYPE_CHECKING:
     from qwen3cpu.generation.schemas.narrowing import Narrowed
 
 WHITESPACE = r"( |\n {0,24})?"
-"""White space allowed between the tokens of JSON: a space, or a line break with an indent. A weak model writes endless
-white space if it may."""
+"""White space allowed between the tokens of JSON: a space, or a line break with an indent. Without a limit a weak model
+writes white space endlessly."""
 
 
 MOST_CALLS = 16
-"""Calls in one answer that has to consist of calls; a weak model would go on for ever."""
+"""Most calls in one answer that has to consist of calls; a weak model would never stop."""
 COMPILED_BYTES: Final = 64 << 20
-"""Bytes of compiled grammars that are kept, as _compiled_bytes estimates them: 64 of usual size."""
+"""Most bytes of compiled grammars that are kept, as _compiled_bytes estimates them: 64 grammars of usual size."""
 NARROWED_BYTES: Final = 4 << 20
-"""Bytes of schemas that are kept in the form that the grammar takes."""
+"""Most bytes of narrowed schemas that are kept."""
 MOST_STATES = 60_000
-"""States of the automata of one answer, 1 to 2 KB each."""
+"""Most states of the automata of one answer, 1 to 2 KB each."""
 MOST_ITEMS = 200_000
-"""Items of the parser in one step, about 10 ms; an object with n optional properties may take n squared."""
+"""Most items of the parser in one step, about 10 ms; an object with n optional properties may take n squared."""
 MOST_FORM_ITEMS = 50_000
 """The same for grammars of users: an ambiguous one can take ten times as long for an item."""
 STACK = 128 << 20
-"""Bytes of stack for compiling, where schemas/narrowing.py allows 12,000 levels, of about 5 KB each."""
+"""Bytes of stack for compiling; schemas/narrowing.py allows 12,000 levels of about 5 KB each."""
 MOST_SYMBOLS = 300_000
-"""Size of a grammar."""
+"""Greatest size of a grammar."""
 
 
 @dataclass(eq=False)
@@ -59,12 +59,12 @@ class Grammar:
 
     Attributes:
         text: in the Lark dialect of llguidance, or several grammars that refer to each other, as JSON.
-        schema: of answers in JSON; None: there are none.
-        about: the argument that errors are about.
-        exact: the text of the answer has to be what the grammar says, to the character. Line breaks between a think
-            block and the answer, which are not part of its text, are left out of it.
-        unenforced: JSON pointers of keywords of the schemas that the grammar does not enforce, or only partly; those of
-            a function's parameters with its name in front.
+        schema: of answers in JSON; None: answers are not in JSON.
+        about: the argument that errors name.
+        exact: the text of the answer has to match the grammar to the character. Line breaks between a think block and
+            the answer are not part of the text, and the grammar does not see them.
+        unenforced: JSON pointers of keywords of the schemas that the grammar does not enforce, or only partly. Pointers
+            into a function's parameters begin with its name.
     """
 
     text: str
@@ -73,10 +73,10 @@ class Grammar:
     about: str = "schema"
     exact: bool = False
     matcher: LLMatcher | None = field(default=None, repr=False)
-    """Compiled, at its beginning; set by Grammars.prepare."""
+    """The compiled grammar, in its first state; set by Grammars.prepare."""
 
     def errors(self, answer: str) -> tuple[str, ...]:
-        """What is wrong with a finished answer, by its schema; () if it follows it, or if there is none."""
+        """How a finished answer breaks its schema; () if it follows it, or has none."""
         if self.schema is None:
             return ()
         try:
@@ -96,21 +96,21 @@ def answer_grammar(
     text: bool = False,
     after_thinking: bool,
 ) -> Grammar:
-    """The grammar of an answer.
+    """Make the grammar of an answer.
 
     Args:
-        schema: of an answer in JSON, as `read_schema` leaves it; None: there may be none.
-        functions: {"name": ..., "parameters": schema, "place": ...} of what may be called instead; the place, as in
-            `tools[2].function`, is for errors.
-        form: of an answer that is no JSON; None: there is none. Only one of `schema` and `form` may be given.
+        schema: of an answer in JSON, as `read_schema` returns it; None: answers in JSON are not allowed.
+        functions: {"name": ..., "parameters": schema, "place": ...} of the functions that may be called instead. The
+            place, as in `tools[2].function`, is for errors.
+        form: of an answer that is not JSON; None: it has none. Only one of `schema` and `form` may be given.
         calls: ids of the tokens that open and close a call.
         several: whether several calls may follow each other.
-        text: free text may come before the calls, or in place of them. Parameters that no grammar can be made of then
-            leave the arguments of their function free.
-        after_thinking: a think block may come before; the line breaks after it are allowed then.
+        text: whether free text may come before the calls, or instead of them. If no grammar can be made of a function's
+            parameters, its arguments are then free.
+        after_thinking: whether a think block may come before; the line breaks after it are then allowed.
 
     Raises:
-        ArgumentError: a schema that cannot be followed; its place is named.
+        ArgumentError: a schema that cannot be followed; the message names the place in it.
     """
     rules: list[str] = []
     kinds: list[str] = []
@@ -152,7 +152,7 @@ class Grammars:
 
     Args:
         tokenizer: the model's.
-        eos_token_ids: what may come when an answer is complete.
+        eos_token_ids: tokens that may come when an answer is complete.
     """
 
     def __init__(self, tokenizer: Tokenizer, eos_token_ids: frozenset[int]) -> None:
@@ -165,10 +165,10 @@ class Grammars:
         self._process = os.getpid()
 
     def prepare(self, grammar: Grammar) -> None:
-        """Compile a grammar, which may take seconds; `matcher` takes none after that.
+        """Compile a grammar, which may take seconds. `matcher` is fast after that.
 
         Raises:
-            ArgumentError: the grammar asks for what cannot be done, or llguidance is missing.
+            ArgumentError: the grammar cannot be compiled, or llguidance is missing.
             EngineError: this process was forked while another thread read the vocabulary or compiled.
         """
         if grammar.matcher is not None:
@@ -186,14 +186,14 @@ class Grammars:
         grammar.matcher = found
 
     def matcher(self, grammar: Grammar) -> LLMatcher:
-        """The state of one answer at its beginning. Errors as of `prepare`."""
+        """A copy of the compiled grammar for one answer. Raises the same errors as `prepare`."""
         self.prepare(grammar)
         assert grammar.matcher is not None
         with LIBRARY:
             return grammar.matcher.deep_copy()
 
     def constraint(self, grammar: Grammar, think: int | None) -> Constraint:
-        """Which tokens may come next, for one answer. Arguments as of Constraint, errors as of `prepare`."""
+        """The constraint of one answer. Arguments are those of Constraint, errors those of `prepare`."""
         return Constraint(self.matcher(grammar), think, self._line_breaks if grammar.exact else None)
 
     @cached_property
@@ -219,12 +219,12 @@ class Grammars:
 
 
 _kept: list[object] = []
-"""Vocabularies, and what was compiled with them, that another thread used when the process forked: even to free them
-would wait for their locks."""
+"""Vocabularies and compiled grammars that another thread used when the process forked. They are kept, because freeing
+them would wait for their locks."""
 
 
 class _Vocabulary:
-    """A tokenizer as llguidance wants to see it."""
+    """A tokenizer with the interface that llguidance expects."""
 
     bos_token_id = None
 
@@ -239,7 +239,7 @@ class _Vocabulary:
 
 
 def _arguments(function: Mapping[str, Any], multiples: int, *, lenient: bool) -> Narrowed:
-    """The schema of a function's arguments, which are an object."""
+    """The narrowed schema of a function's arguments, which are an object."""
     parameters = function.get("parameters") or {}
     try:
         return _narrowed(json.dumps(parameters), "object", multiples)
@@ -253,8 +253,8 @@ def _arguments(function: Mapping[str, Any], multiples: int, *, lenient: bool) ->
 
 @remembered(NARROWED_BYTES, lambda args, made: bytes_of(args) + bytes_of([made.whole(), made.unenforced]))
 def _narrowed(schema: str, kind: str | None, multiples: int) -> Narrowed:
-    """The same schemas come with every message of a conversation."""
-    from qwen3cpu.generation.schemas.narrowing import narrowed  # here: most answers follow no schema
+    """Narrow a schema; results are kept, because the same schemas come with every message of a conversation."""
+    from qwen3cpu.generation.schemas.narrowing import narrowed  # imported here: most answers follow no schema
 
     return narrowed(json.loads(schema), kind=kind, multiples=multiples)
 
@@ -274,12 +274,12 @@ def _dumps(schema: Mapping[str, Any], whitespace: str = WHITESPACE) -> str:
 
 
 def _compiled_bytes(text: str, compiled: object) -> int:
-    """About what a compiled grammar takes: half a megabyte for any, and up to 80 bytes for a character."""
+    """Upper estimate of a compiled grammar's bytes: any takes half a megabyte, and a character up to 80 bytes."""
     return (1 << 20) + 100 * len(text)
 
 
 def _compiled(text: str, vocabulary: LLTokenizer, items: int) -> LLMatcher | str:
-    """The state of an answer at its beginning, or why there is none. items: of the parser in one step, at most."""
+    """Compile a grammar; return it, or the reason why it fails. items: most items of the parser in one step."""
     from llguidance import LLMatcher, LLParserLimits
 
     limits = LLParserLimits(
@@ -295,7 +295,7 @@ def _compiled(text: str, vocabulary: LLTokenizer, items: int) -> LLMatcher | str
         except Exception as error:
             failed.append(error)
 
-    # llguidance follows references by recursion and does not look how much stack is left.
+    # llguidance follows references by recursion and does not check how much stack is left.
     before = threading.stack_size(STACK)
     try:
         thread = threading.Thread(target=make, name="qwen3cpu-grammar", daemon=True)
@@ -307,5 +307,5 @@ def _compiled(text: str, vocabulary: LLTokenizer, items: int) -> LLMatcher | str
         raise failed[0]
     with LIBRARY:
         first = made[0].deep_copy()
-        first.compute_bitmask()  # what is too large for its first token is known here
+        first.compute_bitmask()  # finds a grammar that is too large for its first token
     return problem_text(first.get_error()) if first.is_error() else made[0]

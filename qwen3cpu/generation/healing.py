@@ -1,8 +1,8 @@
-"""Token healing: the last tokens of a raw prompt are taken back, and the answer chooses again how its end is written.
+"""Token healing: the last tokens of a raw prompt are taken back, and the answer chooses new tokens for their text.
 
-A prompt that is cut inside a word ends in tokens that no whole text would have there. The model has learned from whole
-texts: after "inter", cut from "international", it would not write "national". So the answer begins with the bytes that
-were taken back, in tokens of the model's choice.
+A prompt that is cut inside a word ends in tokens that no whole text has there. The model has learned from whole texts:
+after "inter", cut from "international", it would not write "national". So the answer begins with the bytes that were
+taken back, in tokens of the model's choice.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 
 from qwen3cpu.text.tokenizer import Tokenizer
 
-BESIDE_A_FORM = "token_healing: expected none beside schema, regex, choices or grammar, found True"
-"""Why an answer that has to follow a form, from its first character on, cannot begin with a prompt's end."""
+BESIDE_A_FORM = "token_healing: cannot be used with schema, regex, choices or grammar"
+"""The error for an answer with a form: it has to follow the form from its first character, so it cannot be healed."""
 
 
 class Healing:
-    """What one answer has to begin with.
+    """The bytes with which one answer has to begin.
 
     Args:
         tokenizer: the model's.
         prompt: ids.
-        asked: False: nothing is taken back.
+        asked: False takes nothing back.
 
     Attributes:
         prompt: the ids that are left.
-        owed: the bytes with which the answer has to begin, as far as it has not said them.
+        owed: those of the bytes that the answer has not written yet.
         taken: all of these bytes.
     """
 
@@ -39,7 +39,7 @@ class Healing:
         self.owed = self.taken
 
     def choose(self, logits: NDArray[np.float32], sample: Callable[[NDArray[np.float32]], int]) -> int:
-        """A token that goes on with what is owed, chosen by `sample` from the logits [vocab_size]."""
+        """Choose a token that continues the owed bytes, with `sample`, from the logits [vocab_size]."""
         allowed = self._tokenizer.beginnings.along(self.owed)
         allowed = allowed[allowed < len(logits)]
         masked = np.full_like(logits, -np.inf)
@@ -52,8 +52,8 @@ class Healing:
 def taken_back(tokenizer: Tokenizer, prompt: Sequence[int]) -> tuple[int, bytes]:
     """How many tokens at the end of a prompt are taken back, and their bytes.
 
-    As many as possible of which the bytes together are the beginning of one longer token. The first token stays,
-    because an answer needs something to come after. A control token stays, and so does what comes before it.
+    As many tokens as possible are taken whose bytes together are the beginning of one longer token. The first token
+    stays, because a prompt needs at least one. A control token stays, and so do the tokens before it.
     """
     control = set(tokenizer.control_tokens.values())
     beginnings = tokenizer.beginnings

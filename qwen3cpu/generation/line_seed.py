@@ -7,12 +7,12 @@ import json
 
 
 def line_seed(base_seed: int, key: str | int) -> int:
-    r"""The seed of a line: from 0 to 2**53 - 1, the same on every machine, wherever and whenever the line is answered.
+    r"""The seed of a line, from 0 to 2**53 - 1. It is the same on every machine.
 
-    This function never changes: files that were made with it can be made again, and a job that one machine began goes
-    on as the same job on another. The seed is the first 53 bits of the SHA-256 of the JSON text `[base_seed,key]`: no
-    spaces, and every character beyond ASCII as `\uXXXX` of its UTF-16 code units, in lower case. A name and a number
-    have different texts, so the key "7" and line 7 have different seeds.
+    This function never changes: files that were made with it can be made again, and another machine can continue a job.
+    The seed is the first 53 bits of the SHA-256 of the JSON text `[base_seed,key]`. The text has no spaces, and every
+    character beyond ASCII is written as `\uXXXX` of its UTF-16 code units, in lower case. A name and a number have
+    different texts, so the key "7" and line 7 have different seeds.
 
     Args:
         base_seed: of the whole job.

@@ -1,4 +1,4 @@
-"""All calls of llguidance go through here, where forks, the end of the interpreter and panics in Rust are met."""
+"""Wraps all calls of llguidance: it handles forks, the end of the interpreter and panics in Rust."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qwen3cpu.system.library_calls import LibraryCalls
 
 
 class _Calls(LibraryCalls):
-    """Around calls of llguidance, by `with`. Raises ArgumentError for a panic, which is none of Exception's."""
+    """A context manager around calls of llguidance. Raises ArgumentError for a panic, which is not an Exception."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -23,16 +23,16 @@ class _Calls(LibraryCalls):
 
 LIBRARY: Final = _Calls()
 NOTHING: Final = "NoExtension"
-"""With this llguidance's message begins for a grammar that allows no text at all."""
+"""How llguidance's message begins for a grammar that allows no text at all."""
 LONGEST: Final = 300
-"""Characters of a message."""
+"""Most characters of a message."""
 
 _EXPRESSION = re.compile(r"invalid regex .*? \(in regex\): (?P<problem>[^\n]*)(?:\n {4}[^\n]*\n {4}(?P<before> *)\^)?")
 _ERROR = re.compile(r"^error: ([^\n]*)", re.MULTILINE)
 
 
 def problem_text(message: str) -> str:
-    """What llguidance has against a grammar, in one line.
+    """Shorten llguidance's message about a grammar to one line.
 
     Args:
         message: of llguidance. For a regular expression it shows the place with a mark below it, and then the reason.

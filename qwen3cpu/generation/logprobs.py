@@ -1,4 +1,4 @@
-"""Log-probabilities of tokens as they are reported: with texts and alternatives."""
+"""Log-probabilities of tokens, as results report them: with texts and alternatives."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from qwen3cpu.text.tokenizer import Tokenizer
 
 
 class Scorer:
-    """Says how likely the model finds tokens.
+    """Computes how likely the model finds tokens.
 
     Args:
-        sampler: computes the log-probabilities; nothing is counted in it.
-        tokenizer: knows the texts of tokens.
+        sampler: computes the log-probabilities; its state does not change.
+        tokenizer: has the texts of tokens.
         top: alternatives to report at each position.
     """
 
@@ -25,7 +25,7 @@ class Scorer:
         self._top = top
 
     def score(self, token: int, logits: NDArray[np.float32]) -> TokenLogprob:
-        """The log-probability of a token, given the logits [vocab_size] that it could have been drawn from."""
+        """The log-probability of a token, given the logits [vocab_size] at its position."""
         value, best = self._sampler.logprobs(logits, token, self._top)
         alternatives = tuple(TopLogprob(other, token_text(self._tokenizer, other), each) for other, each in best)
         return TokenLogprob(token, token_text(self._tokenizer, token), value, alternatives)
@@ -36,5 +36,5 @@ class Scorer:
 
 
 def token_text(tokenizer: Tokenizer, token: int) -> str:
-    """The bytes of one token as text. Ids that the tokenizer does not have are empty."""
+    """The bytes of one token as text; "" for an id that the tokenizer does not have."""
     return tokenizer.token_bytes(token).decode("utf-8", "replace") if token < tokenizer.size else ""

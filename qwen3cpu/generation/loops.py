@@ -7,18 +7,18 @@ from typing import Final, NamedTuple
 
 
 class LoopSize(NamedTuple):
-    """What makes repetition a loop."""
+    """How much repetition is a loop."""
 
     span: int
-    """Tokens that it must have filled."""
+    """Least number of tokens that it fills."""
     repeats: int
-    """Times that the piece must have come."""
+    """Least number of times that the piece comes."""
 
 
 IN_THINKING: Final = LoopSize(span=512, repeats=4)
-"""Closing the thinking costs little: the answer follows."""
+"""Low limits, because closing the thinking costs little: the answer follows."""
 IN_ANSWER: Final = LoopSize(span=4096, repeats=8)
-"""An answer is cut off, and may repeat what it was asked to: 1000 zeros, or a sentence a hundred times."""
+"""High limits, because the answer is cut off. A user may ask for 1000 zeros, or for a sentence a hundred times."""
 MOST_PERIOD: Final = 1024
 _EVERY: Final = 64
 """Tokens between two searches for a loop."""
@@ -27,12 +27,12 @@ _EVERY: Final = 64
 class LoopDetector:
     """Finds tokens that repeat over and over.
 
-    A loop is a piece of up to 1024 tokens that has been repeated without any change, as often and over as many tokens
-    as a size says. A table with a counter in it is none. It searches once every 64 tokens, which costs a few steps per
-    token.
+    A loop is a piece of up to 1024 tokens that has been repeated without any change. `size` says how often, and over
+    how many tokens. A table with a counter in it is not a loop. A search runs once every 64 tokens, which costs a few
+    steps per token.
 
     Args:
-        size: of a loop.
+        size: least size of a loop.
     """
 
     def __init__(self, size: LoopSize = IN_THINKING) -> None:
@@ -40,16 +40,16 @@ class LoopDetector:
         self._tokens: list[int] = []
 
     def push(self, token: int) -> bool:
-        """Note a token. Whether it is known now to be in a loop."""
+        """Add a token. Return whether a search at this token has found a loop."""
         self._tokens.append(token)
         return len(self._tokens) % _EVERY == 0 and period(self._tokens, self._size) is not None
 
 
 def period(tokens: Sequence[int], size: LoopSize = IN_THINKING) -> int | None:
-    """Length of the piece that the end of `tokens` repeats, if that is a loop.
+    """Length of the piece that the end of `tokens` repeats; None if that is not a loop.
 
-    The prefix function of the reversed end (Knuth, Morris and Pratt) has the shortest period of every end, and the
-    shortest periods grow with the ends: the search is over when they are too long.
+    The prefix function of the reversed tokens (Knuth, Morris and Pratt) gives the shortest period of every end. The
+    period of a longer end is at least as long, so the search stops when it is too long.
     """
     end = list(tokens[: -size.repeats * MOST_PERIOD - 1 : -1])
     borders = [0]

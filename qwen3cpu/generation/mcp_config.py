@@ -13,22 +13,22 @@ from qwen3cpu.errors import ArgumentError
 from qwen3cpu.text.text_files import read_text_file
 
 KEYS = ("mcpServers", "servers")
-"""Names under which a configuration has its servers: Claude Desktop's, VS Code's."""
+"""Keys under which a configuration lists its servers: Claude Desktop's, VS Code's."""
 KINDS = ("stdio", "http", "streamable-http", "sse")
 TIMEOUT = 60.0
 """Seconds in which a server has to answer a call."""
 START_TIMEOUT = 60.0
-"""Seconds in which a server has to be ready: the command may have to download it first."""
+"""Seconds in which a server has to be ready. The command may have to download it first."""
 _COMMAND = ("command", "args", "env", "cwd")
 _URL = ("url", "headers")
 
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """One server: a command that is run, or an address.
+    """One server: a command to run, or an address.
 
     name: its key in the configuration. kind: one of KINDS. command, args, env, cwd: of a process; env is added to a few
-    variables of this one. url, headers: of a server that runs already.
+    variables of this process. url, headers: of a server that is already running.
     """
 
     name: str
@@ -42,10 +42,10 @@ class ServerConfig:
 
 
 def read_config(config: str | os.PathLike[str] | Mapping[str, Any]) -> list[ServerConfig]:
-    """The servers of a configuration: a file, or what it holds. Those with `"disabled": true` are left out.
+    """Read the servers of a configuration: a file, or its content. Servers with `"disabled": true` are left out.
 
     Raises:
-        ArgumentError: the file cannot be read, or is not such a configuration; the place is named.
+        ArgumentError: the file cannot be read, or is not such a configuration; the message names the place.
     """
     if isinstance(config, Mapping):
         where, given = "mcp", config
@@ -86,11 +86,11 @@ def _server(name: str, entry: Any, where: str) -> ServerConfig | None:
     kind = entry.get("type", "stdio" if forms == ["command"] else "http")
     if kind not in KINDS or (kind == "stdio") != (forms == ["command"]):
         expected = "stdio" if forms == ["command"] else ", ".join(KINDS[1:])
-        raise ArgumentError(f"{where}.type: expected {expected} beside {forms[0]}, found {kind!r}")
+        raise ArgumentError(f"{where}.type: expected {expected} with {forms[0]}, found {kind!r}")
     beside = _URL if forms == ["command"] else _COMMAND
     wrong = next((field for field in beside if entry.get(field) is not None), None)
     if wrong is not None:
-        raise ArgumentError(f"{where}.{wrong}: expected none beside {forms[0]}")
+        raise ArgumentError(f"{where}.{wrong}: cannot be used with {forms[0]}")
     if forms == ["url"]:
         url = _text(entry["url"], f"{where}.url")
         if not url.startswith(("http://", "https://")):

@@ -1,6 +1,6 @@
-"""Tools of MCP servers, spoken to by the official package `mcp` (the extra [mcp]).
+"""Tools of MCP servers, through the official package `mcp` (the extra [mcp]).
 
-The connections live on a thread with an event loop of its own. Each has a task there, which opens and closes it.
+A thread with its own event loop holds the connections. Each connection has a task there, which opens and closes it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mcp import Client
 
 MOST_PAGES = 100
-"""Pages of a list of tools."""
+"""Most pages of a list of tools that are read."""
 NOT_ALLOWED = "Error: the user has not allowed this call"
 
 
@@ -36,7 +36,7 @@ NOT_ALLOWED = "Error: the user has not allowed this call"
 class McpTool:
     """A tool of a server.
 
-    name: for the model. server, own_name: where it is, and its name there. description: what the model is shown.
+    name: for the model. server, own_name: its server, and its name there. description: shown to the model.
     """
 
     name: str
@@ -48,13 +48,13 @@ class McpTool:
 class McpServers:
     """The tools of MCP servers, for `Model.run(tools=[...])`.
 
-    The servers run inside of a `with` statement, or else while a run needs them. Their processes end with it.
+    The servers run inside a `with` statement, or else while a run needs them. Their processes end with it.
 
     Args:
-        config: a configuration as Claude Desktop and VS Code have it: the path of a JSON file, or what it holds.
+        config: a configuration in the form of Claude Desktop or VS Code: the path of a JSON file, or its content.
         timeout: seconds in which a server has to answer a call.
         start_timeout: seconds in which a server has to be ready.
-        approve: asked before each call with the tool and its arguments; what it does not approve of is not called, and
+        approve: called with the tool and its arguments before each call. If it returns False, the call is not made and
             the model is told. None: all calls are made.
 
     Raises:
@@ -82,9 +82,9 @@ class McpServers:
             raise ArgumentError(f"MCP servers need the package mcp ({missing}): pip install 'qwen3cpu[mcp]'") from None
 
     def __enter__(self) -> Self:
-        """Start the servers. McpServerError for one that is not ready in time, which is named; none runs then."""
+        """Start the servers. If one is not ready in time, all are stopped and McpServerError names it."""
         if self._connections is not None:
-            raise ArgumentError("these MCP servers run already")
+            raise ArgumentError("these MCP servers are already running")
         connections = _Connections(self._configs, self._timeout, self._start_timeout)
         finalizer = weakref.finalize(self, connections.close)  # at the end of the process, too
         try:
@@ -104,7 +104,7 @@ class McpServers:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Let the servers run; they go on when they ran before."""
+        """Run the servers inside a `with` statement; servers that already run keep running after it."""
         if self._connections is not None:
             yield
             return
@@ -120,18 +120,18 @@ class McpServers:
             yield McpTool(name, server, tool.name, {"type": "function", "function": function})
 
     def call(self, tool: McpTool, call: ToolCall) -> str:
-        """Make a call, if it is approved of; its result as text. McpServerError when the server does not answer."""
+        """Make a call if it is approved; return its result as text. McpServerError if the server does not answer."""
         if self._approve is not None and not self._approve(tool, call.arguments):
             return NOT_ALLOWED
         return result_text(self._running(tool).call(tool.server, tool.own_name, call.arguments))
 
     async def acall(self, tool: McpTool, arguments: Mapping[str, Any]) -> str:
-        """As `call`, without asking for approval; whoever cancels it cancels the call at the server."""
+        """`call` for asyncio, without asking for approval. Cancelling it cancels the call at the server."""
         return result_text(await self._running(tool).acall(tool.server, tool.own_name, arguments))
 
     def _running(self, tool: McpTool) -> _Connections:
         if self._connections is None:
-            raise McpServerError(f"MCP server {tool.server!r} does not run any more")
+            raise McpServerError(f"MCP server {tool.server!r} is not running")
         return self._connections
 
 
@@ -142,7 +142,7 @@ def _seconds(name: str, value: Any) -> float:
 
 
 def result_text(result: Any) -> str:
-    """What a model is shown of a CallToolResult."""
+    """The text of a CallToolResult for the model."""
     texts = [_block_text(block) for block in result.content]
     if not texts and result.structured_content is not None:
         import json
@@ -162,7 +162,7 @@ def _block_text(block: Any) -> str:
         return f"[resource {block.uri}]"
     resource = getattr(block, "resource", None)
     text = getattr(resource, "text", None)
-    return str(text) if text is not None else f"[resource {getattr(resource, 'uri', '')}, which is no text]"
+    return str(text) if text is not None else f"[resource {getattr(resource, 'uri', '')}, which is not text]"
 
 
 class _Server:
@@ -175,13 +175,13 @@ class _Server:
         self.task: asyncio.Task[None] | None = None
 
     async def run(self, ready: asyncio.Future[list[Any]], stop: asyncio.Event) -> None:
-        """Open the connection, say which tools there are, and close it when told to."""
+        """Open the connection, set `ready` to the tools, and close the connection when `stop` is set."""
         from mcp import Client
 
         with contextlib.ExitStack() as files:
             if self.config.kind == "stdio":
                 made = files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
-                self.errors = cast(TextIO, made)  # on Windows something that does what one does
+                self.errors = cast(TextIO, made)  # on Windows a wrapper with the same methods
             try:
                 async with contextlib.AsyncExitStack() as stack:
                     transport = await _transport(self.config, self.errors, stack)
@@ -197,7 +197,7 @@ class _Server:
                 self.client = None
 
     def problem(self, error: BaseException) -> str:
-        """What has gone wrong, for a message."""
+        """The message for an error of this server."""
         where = f"MCP server {self.config.name!r}"
         while getattr(error, "exceptions", ()):  # a group of one, as task groups raise them
             error = error.exceptions[0]  # type: ignore[attr-defined]
@@ -207,7 +207,7 @@ class _Server:
         return f"{where}: {text}"
 
     def last_words(self) -> str:
-        """The last line that the process has written on stderr."""
+        """The last line that the process has written to stderr, for a message."""
         if self.errors is None or self.errors.closed:
             return ""
         self.errors.seek(0)
@@ -255,7 +255,7 @@ async def _listed(client: Client) -> list[Any]:
 
 
 class _Connections:
-    """All servers, and the thread that their connections live on."""
+    """All servers, and the thread that holds their connections."""
 
     def __init__(self, configs: Sequence[ServerConfig], timeout: float, start_timeout: float) -> None:
         self._servers = {config.name: _Server(config) for config in configs}
@@ -268,12 +268,12 @@ class _Connections:
         self._thread = threading.Thread(target=self._run, name="mcp servers", daemon=True)
 
     def open(self) -> list[tuple[str, Any]]:
-        """Start all servers; (server, tool) for each tool. McpServerError when one is not ready in time."""
+        """Start all servers; return (server, tool) for each tool. McpServerError if one is not ready in time."""
         self._thread.start()
         return self._opened.result()
 
     def call(self, server: str, tool: str, arguments: Mapping[str, Any]) -> Any:
-        """The result of a call. McpServerError when there is none in time."""
+        """Return the result of a call. McpServerError if it does not come in time."""
         future = self._begin(server, tool, arguments)
         try:
             return future.result(self._timeout)
@@ -285,7 +285,7 @@ class _Connections:
             raise
 
     async def acall(self, server: str, tool: str, arguments: Mapping[str, Any]) -> Any:
-        """As `call`, for another event loop."""
+        """`call` for another event loop."""
         future = asyncio.wrap_future(self._begin(server, tool, arguments))
         try:
             return await asyncio.wait_for(future, self._timeout)

@@ -9,10 +9,10 @@ from qwen3cpu.generation.speculation import Speculation
 
 
 class Meter:
-    """Measures one answer from its making on.
+    """Measures one answer, from the moment when it is made.
 
     Args:
-        clock: seconds, from any moment.
+        clock: returns seconds since any fixed moment.
         prompt_tokens: length of the prompt.
         drafts: of the answer; None: it has none.
     """
@@ -26,27 +26,27 @@ class Meter:
         self._started = self._prompt_done = self._first_token = clock()
 
     def processed(self, start: int, end: int) -> None:
-        """The model has processed the positions from `start` to before `end` for this answer."""
+        """Record that the model has processed the positions [start, end) for this answer."""
         self._processed += max(0, min(end, self._prompt_tokens) - start)
 
     def share_prompt(self) -> None:
-        """Another answer processes the prompt."""
+        """Record that another answer processes the prompt."""
         self._shared = True
 
     def prompt_done(self) -> None:
-        """The logits after the prompt are there."""
+        """Record that the logits after the prompt have been computed."""
         self._prompt_done = self._clock()
 
     def first_token(self) -> None:
-        """The first token has been chosen."""
+        """Record that the first token has been chosen."""
         self._first_token = self._clock()
 
     def end_with_prompt(self) -> None:
-        """The answer ends without a token."""
+        """Record that the answer ends without a token."""
         self._prompt_done = self._first_token = self._clock()
 
     def timings(self, tokens: int) -> Timings:
-        """The times of an answer that has `tokens` tokens and ends now."""
+        """The times of an answer that has `tokens` tokens and ends at this moment."""
         now = self._clock()
         prompt = 0.0 if self._shared else self._prompt_done - self._started
         decode = now - self._first_token

@@ -41,7 +41,7 @@ def _answer(message: Mapping[str, Any], title: str) -> list[str]:
 
 
 def _text(message: Mapping[str, Any]) -> str:
-    """What a message says; parts of a message one after the other."""
+    """The text of a message; its parts are joined by line breaks."""
     content = message.get("content")
     if isinstance(content, (list, tuple)):
         return "\n".join(str(part.get("text", "")) if isinstance(part, Mapping) else str(part) for part in content)

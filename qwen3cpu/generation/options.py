@@ -1,4 +1,4 @@
-"""What a caller may ask of an answer: the names and aliases of every option, their checks and their defaults."""
+"""The options of an answer: their names, aliases, checks and defaults."""
 
 from __future__ import annotations
 
@@ -32,54 +32,56 @@ if TYPE_CHECKING:
 class Options(TypedDict, total=False):
     """Keyword arguments of generate, stream, generate_batch and chat. None means: not given.
 
-    thinking: messages (and a str that becomes one) are rendered for a model that thinks (True) or not (False). "auto",
-        the default, does what the last /think or /no_think in the user and system text says, and thinks without one.
-        For text and ids that are taken as they are it only chooses the sampling defaults.
-    thinking_budget: tokens of reasoning after which the authors' closing sentence is fed in and the answer follows; 0
-        means an empty think block. Without effect on a model that has no think tokens.
-    deadline: seconds from the call in which the answer has to be complete. The thinking is closed when, at the speed
-        measured so far, the time that is left is needed for the answer; what is not complete then is cut off.
+    thinking: True renders messages (and a str that becomes one) for a model that thinks, False for one that does not.
+        "auto", the default, follows the last /think or /no_think in the user and system text, and thinks if there is
+        none. For raw text and token ids it only chooses the sampling defaults.
+    thinking_budget: tokens of reasoning after which the closing sentence of Qwen3's authors is fed in and the answer
+        follows; 0 means an empty think block. Without effect on a model that has no think tokens.
+    deadline: seconds from the call until the answer has to be complete. The thinking is closed when the answer needs
+        the rest of the time, at the speed measured so far. An answer that is not complete in time is cut off.
     loop_detection: True, the default, closes thinking that repeats the same tokens over and over, as a spent budget
-        does, and ends an answer that does so. Answers to prompts that are taken as they are (raw text, ids), those with
-        a grammar and those with ignore_eos are not ended. A loop in the thinking fills 512 tokens and comes four times;
-        one in the answer fills 4096 and comes eight times.
+        does, and ends an answer that does so. Answers to raw text or token ids, with a grammar or with ignore_eos are
+        not ended. A loop in the thinking fills 512 tokens and comes four times; one in the answer fills 4096 tokens and
+        comes eight times.
     tools: what the model may call: JSON schemas of functions, or Python functions, whose signature and docstring make
-        the schema. Calls that do not follow it are text. `Model.run` also makes the calls.
-    tool_choice: "auto", the default, lets the model call tools or not; "none" shows it no tools and forbids calls;
-        "required" makes it call; the name of a tool makes it call this one. The last two need the extra [schema].
-    parallel_tool_calls: False allows one call in an answer at most. Default: True. False needs the extra [schema].
+        the schema. Calls that do not follow it are text (`Result.malformed_calls`). `Model.run` also makes the calls.
+    tool_choice: "auto", the default, lets the model call tools or not. "none" shows it no tools and forbids calls.
+        "required" makes it call one. The name of a tool makes it call that tool. The last two need the extra [schema].
+    parallel_tool_calls: False allows at most one call in an answer. Default: True. False needs the extra [schema].
     schema: a JSON schema (a dict) or a pydantic model that the answer has to follow; reasoning before it is free. An
-        answer that a limit cuts off is not complete. `Result.unenforced` names what tokens are not held to, and
-        `Result.schema_errors` what is wrong with the answer. Needs the extra [schema].
+        answer that a limit cuts off is not complete. `Result.unenforced` lists the parts of the schema that tokens are
+        not held to, and `Result.schema_errors` what is wrong with the answer. Needs the extra [schema].
     regex: a regular expression (a string, in the syntax of Rust's regex) that matches the whole answer.
     choices: a list of strings; the answer is one of them.
-    grammar: a grammar (a string) that the answer follows, in Lark's form as llguidance reads it, or in llama.cpp's
-        (GBNF), which is known by its `::=`. Only one of schema, regex, choices and grammar may be given. Reasoning
-        before the answer is free, as with a schema. All need the extra [schema].
-    raw: a str prompt is fed as it is, control-token spellings in it being control tokens, not as a user message.
-    token_healing: for raw text: the last tokens, as many as may be the beginning of one longer token, are taken back,
-        and the answer begins with their bytes, written anew. So a prompt may end inside a word. `text` does not repeat
-        these bytes; `token_ids`, `logprobs` and `usage` count the tokens that write them to the answer.
-    max_new_tokens: tokens after the prompt at most, reasoning included; default: until the context is full.
+    grammar: a grammar (a string) that the answer follows, in llguidance's form of Lark or in llama.cpp's form (GBNF),
+        which is recognised by its `::=`. Only one of schema, regex, choices and grammar may be given. Reasoning before
+        the answer is free, as with a schema. All four need the extra [schema].
+    raw: feed a str prompt unchanged, not as a user message; spellings of control tokens in it become control tokens.
+    token_healing: lets raw text end inside a word. As many of its last tokens as may be the beginning of one longer
+        token are taken back, and the answer begins with tokens that spell the same bytes. `text` does not repeat these
+        bytes; `token_ids`, `logprobs` and `usage` count their tokens as part of the answer.
+    max_new_tokens: most tokens after the prompt, reasoning included; default: until the context is full.
     stop: one or several strings that end the answer (not the reasoning) and are not part of it.
-    stop_token_ids: ids that end the answer, besides the model's own.
+    stop_token_ids: ids that end the answer, besides the model's own end tokens.
     ignore_eos: go on after the model's own end tokens, for measuring.
-    logprobs: number of alternatives to report at each position; True or 0 for the chosen tokens alone.
-    temperature, top_k, top_p, min_p, top_n_sigma, typical_p, xtc_probability, xtc_threshold, dry_multiplier, dry_base,
-        dry_allowed_length, dry_penalty_last_n, dry_sequence_breakers, presence_penalty, frequency_penalty,
-        repetition_penalty, logit_bias: see SamplingParams. temperature 0 is greedy. Defaults: generation_config.json,
-        then the authors' recommendation for the mode. The values that the released models carry in
-        generation_config.json are those for thinking, so with thinking=False the authors' values for that mode take
-        their place.
-    processors: functions f(ids, logits) that change the logits of every token in place, before it is chosen: the ids of
-        prompt and answer so far, and float32 [vocab_size], a copy of this answer's own. Penalties, logit_bias, schema
-        and filters come after them. What one raises ends its answer only: a call for one answer raises it, and among
-        several it is in `Result.error`.
-    seed: repeats an answer; default: a new one each time, reported in the result.
+    logprobs: number of alternatives to report at each position; True or 0 reports the chosen tokens alone.
+
+    `temperature`, `top_k`, `top_p`, `min_p`, `top_n_sigma`, `typical_p`, `xtc_probability`, `xtc_threshold`,
+    `dry_multiplier`, `dry_base`, `dry_allowed_length`, `dry_penalty_last_n`, `dry_sequence_breakers`,
+    `presence_penalty`, `frequency_penalty`, `repetition_penalty` and `logit_bias` are those of SamplingParams.
+    Temperature 0 is greedy. Their defaults are those of generation_config.json, then the authors' recommendation for
+    the mode. In the released models generation_config.json has the values for thinking, so thinking=False takes the
+    authors' values for that mode instead.
+
+    processors: functions f(ids, logits) that change the logits in place before each token is chosen. `ids` are those of
+        prompt and answer so far; `logits` is float32 [vocab_size], a copy that belongs to this answer. Penalties,
+        logit_bias, schema and filters come after them. An exception ends its own answer only: a call for one answer
+        raises it, and among several answers it is in `Result.error`.
+    seed: makes an answer repeatable; default: a new seed each time, reported in the result.
     do_sample: False is greedy.
-    progress: show a bar while a long prompt is processed, and how many answers of a batch are there, on a terminal or
-        in a notebook; False shows none. Default: in a notebook only.
-    adapter: the name of a loaded adapter that changes the model for this answer; default: the model alone.
+    progress: show a bar while a long prompt is processed, and the number of finished answers of a batch, on a terminal
+        or in a notebook; False shows none. Default: in a notebook only.
+    adapter: the name of a loaded adapter that changes the model for this answer; default: no adapter.
     speculate: False checks no guessed tokens: each pass brings one token. The answer is the same. Default: True.
 
     Aliases: max_tokens (max_new_tokens), enable_thinking (thinking), stop_strings (stop), repeat_penalty
@@ -154,13 +156,13 @@ class Request:
 
     sampling: SamplingParams
     thinking: bool = True
-    """What "auto" has come to."""
+    """Whether the model thinks: the option, with "auto" resolved."""
     thinking_budget: int | None = None
     deadline: float | None = None
     loop_detection: bool = True
     tools: Sequence[Mapping[str, Any]] | None = None
     call_schemas: Mapping[str, SchemaChecker] | None = None
-    """What arguments of calls have to follow, by name of the tool; None: nothing. Made from `tools`."""
+    """Checkers for the arguments of calls, by name of the tool; None: arguments are free. Made from `tools`."""
     raw: bool = False
     token_healing: bool = False
     max_new_tokens: int | None = None
@@ -175,22 +177,22 @@ class Request:
     grammar: Grammar | None = None
     """What the answer has to follow, made from `schema`, `regex`, `choices` or `grammar` (grammar.py)."""
     answer_loops: bool = False
-    """Whether an answer that repeats itself is ended: `loop_detection`, for prompts that are rendered."""
+    """Whether an answer that repeats itself is ended: `loop_detection`, if the prompt is rendered."""
     check_answer: bool = True
-    """Whether the thread that makes a finished answer also checks it by its schema. Not an option of generate."""
+    """Whether the thread that finishes an answer also checks it against its schema. `generate` has no such option."""
     processors: tuple[Processor, ...] = ()
     speculate: bool = True
     """Whether drafts are made."""
     expected: tuple[Sequence[int], ...] = ()
-    """Token ids of texts that look like the answer (expected_texts.py). Not an option of generate."""
+    """Token ids of texts that look like the answer (expected_texts.py). `generate` has no such option."""
     adapter: Adapter | None = None
-    """What changes the model for this answer. Found by its name when the call is made."""
+    """The adapter of this answer, which is found by its name at the call."""
     plain: bool = False
-    """All tokens make text: think blocks and tool calls are not told apart. Not an option of generate."""
+    """Whether all tokens become text, also in think blocks and tool calls. `generate` has no such option."""
 
     @property
     def top(self) -> int | None:
-        """How many of the largest logits are needed. None: all, where others may be chosen or are reported."""
+        """How many of the largest logits are needed; None: all, because others may be chosen or reported."""
         others = self.grammar or self.processors or self.token_healing or self.logprobs is not None
         looks_at = None if others else self.sampling.looks_at
         return looks_at if looks_at is not None and looks_at <= MOST_TOP else None
@@ -210,12 +212,12 @@ def make_request(
         options: as in Options; `n` may be among them.
         defaults: the checkpoint's generation_config.json.
         vocab_size: ids must lie below it.
-        switch: what the prompt itself says of thinking, for "auto".
+        switch: for "auto": True or False if the prompt switches thinking on or off, None if it does neither.
         call_tokens: ids of the tokens that open and close a call; None: the model has none.
 
     Raises:
-        ArgumentError: an unknown name (the nearest known one is named), a name beside its alias, a value that is not
-            allowed.
+        ArgumentError: an unknown name (the message has the nearest known one), a name together with its alias, or a
+            value that is not allowed.
     """
     given = _canonical(options)
     budget = _whole(given, "thinking_budget", 0)
@@ -256,10 +258,10 @@ def make_request(
 
 
 def sampling_params(given: Mapping[str, Any], defaults: GenerationDefaults, thinking: bool) -> SamplingParams:
-    """Sampling of a call: the caller's values, then generation_config.json, then the authors' for the mode."""
+    """Sampling of a call: the caller's values, then generation_config.json, then the authors' values for the mode."""
     preset = THINKING if thinking else NON_THINKING
     values = {name: getattr(preset, name) for name in SAMPLING_NAMES}
-    # The released generation_config.json is written for thinking; only a file with other values speaks for both modes.
+    # The released generation_config.json is written for thinking; only a file with other values is for both modes.
     if thinking or any(getattr(defaults, name) != getattr(THINKING, name) for name in ("temperature", "top_p")):
         for name in SAMPLING_NAMES:
             value = getattr(defaults, name, None)
@@ -290,7 +292,7 @@ def _grammar(
 
 
 def _canonical(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options by their own names, without those that are None."""
+    """Return the options under their own names, without those that are None."""
     given: dict[str, Any] = {}
     for name, value in options.items():
         own = ALIASES.get(name, name)

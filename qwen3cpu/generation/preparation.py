@@ -18,18 +18,18 @@ logger = logging.getLogger(__name__)
 
 
 PIECE = 16
-"""Tokens in one pass of idle work: a call that comes meanwhile waits for no more than these."""
+"""Tokens in one pass of idle work. A call that comes during a pass waits for no more than these."""
 
 
 class Preparation:
-    """A thread that lets a sequence hold given ids, piece by piece while the model is idle, and then ends.
+    """A thread that processes given ids into a sequence, piece by piece while the model is idle, and then ends.
 
-    The sequence belongs to it until `wait` or `cancel` has returned.
+    No other thread may use the sequence until `wait` or `cancel` has returned.
 
     Args:
         engine: runs the forward passes.
-        sequence: what it has in common with the ids is kept.
-        ids: called on the thread: what to hold in the end; its Qwen3CpuError ends the work.
+        sequence: the beginning that it shares with the ids is kept.
+        ids: called on the thread; returns the ids that the sequence has to hold. Its Qwen3CpuError ends the work.
     """
 
     def __init__(self, engine: Engine, sequence: TokenSequence, ids: Callable[[], Sequence[int]]) -> None:
@@ -37,20 +37,20 @@ class Preparation:
         self._sequence = sequence
         self._ids = ids
         self._cancelled = threading.Event()
-        # No daemon: the interpreter would stop it in the middle of a pass when it ends.
+        # This is not a daemon thread: an ending interpreter would stop that in the middle of a pass.
         self._thread = threading.Thread(target=self._run, name="qwen3cpu-idle")
         self._thread.start()
 
     def wait(self) -> None:
-        """Return when the work is done."""
+        """Wait until the work is done."""
         self._thread.join()
 
     def abandon(self) -> None:
-        """Stop as `cancel` does, without waiting for it."""
+        """Stop after the piece that is being processed, without waiting for it."""
         self._cancelled.set()
 
     def cancel(self) -> None:
-        """Stop after the piece that is being processed, and return then."""
+        """Stop after the piece that is being processed, and wait for it."""
         self.abandon()
         self._thread.join()
 
@@ -58,7 +58,7 @@ class Preparation:
         try:
             self._prepare(self._ids())
         except (Qwen3CpuError, MemoryError) as error:
-            # The next turn will process what is missing, and report what is wrong.
+            # The next turn will process the missing part, and report the error.
             logger.debug("The history could not be prepared: %s", error)
 
     def _prepare(self, ids: Sequence[int]) -> None:
@@ -70,7 +70,7 @@ class Preparation:
             self._engine.forward_idle(self._sequence, ids[start : start + PIECE])
 
     def _may_go_on(self) -> bool:
-        """Wait until the model is idle. False when cancelled, or when the interpreter is about to end."""
+        """Wait until the model is idle. Return False when cancelled or when the interpreter is about to end."""
         while not self._cancelled.is_set() and threading.main_thread().is_alive():
             seconds = self._engine.traffic.quiet_in()
             if not seconds:

@@ -18,7 +18,7 @@ Processor = Callable[[list[int], NDArray[np.float32]], Any]
 
 
 class ProcessorError(Qwen3CpuError):
-    """A processor has failed, or has left logits from which no token can be chosen. It ends its answer only.
+    """A processor has failed, or has left logits from which no token can be chosen. It ends only its own answer.
 
     Args:
         error: what was raised.
@@ -30,7 +30,7 @@ class ProcessorError(Qwen3CpuError):
 
 
 def checked_processors(given: object) -> tuple[Processor, ...]:
-    """The option `processors`. ArgumentError for anything but a list of functions."""
+    """Check the option `processors`. ArgumentError for anything but a list of functions."""
     if given is None:
         return ()
     if not isinstance(given, (list, tuple)):
@@ -47,11 +47,11 @@ def choose_processed(
     logits: NDArray[np.float32],
     choose: Callable[[NDArray[np.float32]], int],
 ) -> int:
-    """The token that `choose` takes from what the processors make of logits [vocab_size].
+    """Apply the processors to logits [vocab_size], and return the token that `choose` takes from the result.
 
     Raises:
-        ProcessorError: one of them has failed, or nothing can be chosen any more.
-        DeadEndError: the grammar of the answer has no way on.
+        ProcessorError: one of them has failed, or no token can be chosen.
+        DeadEndError: the grammar of the answer allows no token.
     """
     try:
         return choose(_processed(processors, ids, logits))
@@ -62,11 +62,11 @@ def choose_processed(
 
 
 def _processed(processors: Sequence[Processor], ids: list[int], logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the processors, one after the other, make of logits [vocab_size]: a copy that no other answer sees.
+    """Apply the processors, in order, to a copy of logits [vocab_size] that no other answer sees, and return it.
 
     Raises:
-        ArgumentError: one returned something else than None or the array that it got, or left NaN or +inf.
-        Exception: what a processor raises.
+        ArgumentError: one returned something other than None or the array that it got, or left NaN or +inf.
+        Exception: an error that a processor raises.
     """
     row = np.array(logits, dtype=np.float32)
     for place, processor in enumerate(processors):
@@ -82,7 +82,7 @@ def _processed(processors: Sequence[Processor], ids: list[int], logits: NDArray[
 
 
 def raising(chunks: Generator[Chunk, None, None]) -> Generator[Chunk, None, None]:
-    """The stream of a single answer: the error that ended it is raised in place of its last chunk."""
+    """The stream of a single answer; an error that ended it is raised instead of its last chunk."""
     with closing(chunks):
         for chunk in chunks:
             if chunk.result is not None and chunk.result.error is not None:

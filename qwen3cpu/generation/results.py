@@ -1,4 +1,4 @@
-"""What an answer is made of: Result, Chunk, Usage, Timings and log-probabilities. Plain data."""
+"""The data of an answer: Result, Chunk, Usage, Timings and log-probabilities."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TopLogprob:
 
     token_id: int
     text: str
-    """The token's bytes as text; U+FFFD where they are only a part of a character."""
+    """The token's bytes as text; U+FFFD for an incomplete character."""
     logprob: float
 
 
@@ -56,10 +56,10 @@ class Usage:
 
 @dataclass(frozen=True)
 class Timings:
-    """Wall-clock seconds of one answer. Answers that ran beside others share the time with them."""
+    """Wall-clock seconds of one answer. Answers that run at the same time share the machine."""
 
     prompt_seconds: float
-    """Processing of the prompt, until its logits were there. 0 for the second and later answers to one prompt."""
+    """Processing of the prompt, until its logits were known. 0 for the second and later answers to one prompt."""
     first_token_seconds: float
     """From the call to the first token."""
     decode_seconds: float
@@ -73,7 +73,7 @@ class Timings:
     drafted: int = 0
     """Tokens that were guessed and then checked, several in one pass (speculative decoding)."""
     accepted: int = 0
-    """Those of them that the answer took: so many passes it did without."""
+    """Those of them that the answer took; each saved one pass."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +83,17 @@ class Result:
     text: str
     """The answer: without reasoning, tool calls, control tokens and the stop string."""
     reasoning: str
-    """What stood in the think block, without its markers; empty without one."""
+    """The text of the think block, without its markers; empty without one."""
     tool_calls: tuple[ToolCall, ...]
-    """The calls that the model wants to be made."""
+    """The calls that the model asks for."""
     token_ids: tuple[int, ...] = field(repr=False)
     """Every token after the prompt, with the one that ended the answer."""
     finish_reason: FinishReason
     """"stop": the model or a stop condition ended it; "length": a limit cut it off."""
     stopped_by: StoppedBy
-    """What exactly: "eos", "stop_token", "stop_string", or the limit "max_new_tokens", "context" or "deadline"; or
-    "loop": the answer repeated the same tokens over and over; or "schema": no token could follow within the limits of a
-    step; `schema_errors` says more; or "error": one of `processors` failed with `error`."""
+    """The exact reason: "eos", "stop_token", "stop_string", or the limit "max_new_tokens", "context" or "deadline".
+    "loop": the answer repeated the same tokens over and over. "schema": no token could follow within the limits of a
+    step, and `schema_errors` says more. "error": one of `processors` failed with `error`."""
     stop: str | int | None
     """The stop string, or the id that ended the answer; None when a limit did."""
     usage: Usage
@@ -105,15 +105,15 @@ class Result:
     index: int = 0
     """Which of the `n` answers to the prompt, or which prompt of a batch."""
     thinking_closed_by: ClosedBy | None = None
-    """Why the think block was closed, if not by the model: its "budget" was spent, the "deadline" came near, or it went
-    round in a "loop"."""
+    """Why the think block was closed, if not by the model: its "budget" was spent, the "deadline" came near, or it
+    repeated itself in a "loop"."""
     malformed_calls: tuple[MalformedCall, ...] = ()
-    """Blocks that are no calls of the tools; they stand in `text`, and why is said here."""
+    """Blocks that are not valid calls of the tools, with the reason; they are part of `text`."""
 
     unenforced: tuple[str, ...] = ()
-    """JSON pointers of keywords of `schema` that tokens are not held to; those of a tool with its name in front."""
+    """JSON pointers of keywords of `schema` that tokens are not held to; those of a tool begin with its name."""
     schema_errors: tuple[str, ...] | None = None
-    """What is wrong with the answer by `schema`; () if it follows all of it; None if it had to follow none."""
+    """How the answer breaks `schema`; () if it follows all of it; None if it has no schema to follow."""
     error: Exception | None = None
     """What one of `processors` raised, which ended this answer. A call for a single answer raises it."""
 
@@ -123,7 +123,7 @@ class Result:
         return self.thinking_closed_by == "budget"
 
     def to_message(self) -> dict[str, Any]:
-        """The assistant's message that goes into the history."""
+        """The assistant's message for the history."""
         message: dict[str, Any] = {"role": "assistant", "content": self.text}
         if self.reasoning:
             message["reasoning_content"] = self.reasoning
@@ -141,7 +141,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers, ready for JSON; `error`, if there is one, as text."""
-        # asdict for what needs it only: it copies every token id by itself.
+        # asdict only where it is needed: it copies every token id.
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "error"}
         for name in ("tool_calls", "malformed_calls", "logprobs"):
             if plain[name] is not None:
@@ -158,7 +158,7 @@ class Result:
 class Chunk:
     """What one step added to an answer: one sampled token, or several when a draft was right.
 
-    There is a chunk also when nothing of the tokens can be shown yet.
+    A chunk comes even when no text of the tokens can be shown yet.
 
     Joined over all chunks of an answer, text, reasoning, token_ids and logprobs are those of its Result.
     """
@@ -166,9 +166,9 @@ class Chunk:
     text: str = ""
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
-    """The calls of a block that is complete now; usually one."""
+    """The calls of a block that this step completed; usually one."""
     malformed_calls: tuple[MalformedCall, ...] = ()
-    """Blocks that are no calls and complete now; they are part of `text` too."""
+    """Blocks that this step completed and that are not valid calls; they are part of `text` too."""
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
     index: int = 0
@@ -179,10 +179,10 @@ class Chunk:
 
     @property
     def tool_call(self) -> ToolCall | None:
-        """The first of `tool_calls`; None without any."""
+        """The first of `tool_calls`; None if it is empty."""
         return self.tool_calls[0] if self.tool_calls else None
 
     @property
     def malformed_call(self) -> MalformedCall | None:
-        """The first of `malformed_calls`; None without any."""
+        """The first of `malformed_calls`; None if it is empty."""
         return self.malformed_calls[0] if self.malformed_calls else None

@@ -1,4 +1,4 @@
-"""Numbers without an answer: the logits after every token of a text, and how likely each of its tokens is."""
+"""Logits and scores of a text: the logits after every token, and how likely each token is."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def all_logits(engine: Engine, tokens: Sequence[int], adapter: Adapter | None = 
 def score_tokens(
     engine: Engine, tokenizer: Tokenizer, tokens: Sequence[int], top: int, adapter: Adapter | None = None
 ) -> list[TokenLogprob]:
-    """Natural log-probabilities of every token but the first, which nothing comes before.
+    """Natural log-probabilities of every token except the first, which has no token before it.
 
     Args:
         engine: runs the forward passes.

@@ -1,15 +1,20 @@
-"""A conversation on disk: its messages and options, and the KV cache of what has been processed of it.
+"""A conversation on disk: its messages and options, and the KV cache of its processed positions.
 
 It is a safetensors file with a sealed header (packed/sealed_file.py):
 
     ids     I32 [positions]: the ids that the sequence holds
     blocks  U8 [full blocks, bytes]: the full blocks of the KV cache, as in memory (csrc/layout/format.h)
-    last    U8 [planes, bytes]: of the last block, unless it is full, the positions that are used, in whole groups of 8
+    last    U8 [planes, bytes]: the used positions of the last block, unless it is full, in whole groups of 8
 
-`__metadata__` has, besides what sealed_file.py says: format_version; fingerprint, quant, kv and rope (SHA-256 of
-frequencies and scale), which a model must share to go on; adapter (its identity), if there was one; conversation (JSON:
-messages, options, prepare); sha256 (JSON: tensor -> SHA-256 of its bytes). All instruction sets keep the KV cache
-alike, so a file goes from one machine to another.
+`__metadata__` has, besides the fields of sealed_file.py:
+
+    format_version
+    fingerprint, quant, kv, rope   which a model must share to continue; rope: SHA-256 of frequencies and scale
+    adapter                        its identity, if one was used
+    conversation                   JSON: messages, options, prepare
+    sha256                         JSON: tensor -> SHA-256 of its bytes
+
+All instruction sets have the same layout of the KV cache, so a file can be used on another machine.
 """
 
 from __future__ import annotations
@@ -37,7 +42,7 @@ from qwen3cpu.packed.sealed_file import check_seal, is_sealed, replacing, seal
 
 FORMAT_VERSION: Final = "2"
 _EARLIER_VERSION: Final = "1"
-"""Differs in one thing: its "q4" is EARLIER."""
+"""Its only difference: its "q4" means the format EARLIER (checkpoint/tensors.py)."""
 _FORMAT: Final = "qwen3cpu-session"
 _BLOCK: Final = _native.KV_BLOCK
 _GROUP: Final = 8  # positions side by side in a plane of keys
@@ -45,7 +50,7 @@ _GROUP: Final = 8  # positions side by side in a plane of keys
 
 @dataclass(frozen=True)
 class Identity:
-    """What a model must share with the one that saved a conversation."""
+    """The properties that a model must share with the one that saved a conversation."""
 
     fingerprint: str
     quant: str
@@ -54,12 +59,12 @@ class Identity:
 
     @classmethod
     def of(cls, model: AnsweringModel) -> Identity:
-        """The identity of a model: checkpoint, weight format, KV format, and RoPE as it runs."""
+        """The identity of a model: checkpoint, weight format, KV format, and the RoPE in use."""
         return cls(model.fingerprint, model.quant, model.kv, model.config.rope_digest())
 
 
 class Planes:
-    """Where the positions of a block lie: [layer and KV head][keys, values] planes (csrc/layout/format.h)."""
+    """The layout of a block: [layer and KV head][keys, values] planes of positions (csrc/layout/format.h)."""
 
     def __init__(self, config: ModelConfig, kv: str) -> None:
         self._value, self._scale = _native.kv_format_bytes(kv)
@@ -67,7 +72,7 @@ class Planes:
         self._heads = config.num_hidden_layers * config.num_key_value_heads
 
     def shape(self, positions: int) -> tuple[int, int]:
-        """Of `positions`, in whole groups: planes, bytes of each."""
+        """(planes, bytes of each) for `positions`, rounded up to whole groups."""
         slots = -(-positions // _GROUP) * _GROUP
         return 2 * self._heads, slots * (self._dims * self._value + self._scale)
 
@@ -89,10 +94,10 @@ class Planes:
         )
 
     def block(self, used: NDArray[np.uint8], positions: int) -> NDArray[np.uint8]:
-        """A whole block again, with zeros where it holds nothing."""
+        """The inverse of `used`: a whole block, with zeros at the unused positions."""
         slots = -(-positions // _GROUP) * _GROUP
         planes = np.zeros(self.shape(_BLOCK), np.uint8)
-        # Keys go by groups, values and scales by positions: what is used comes first in each.
+        # Keys are ordered by groups, values and scales by positions, so the used bytes come first in each.
         planes[:, : slots * self._dims * self._value] = used[:, : slots * self._dims * self._value]
         start = _BLOCK * self._dims * self._value
         planes[:, start : start + slots * self._scale] = used[:, slots * self._dims * self._value :]
@@ -100,17 +105,17 @@ class Planes:
 
 
 def write_session(path: Path, model: AnsweringModel, conversation: Mapping[str, Any], sequence: TokenSequence) -> None:
-    """Write a file beside `path` and rename it into place.
+    """Write a temporary file next to `path`, and rename it to `path`.
 
     Args:
-        path: where to.
-        model: whose conversation it is.
-        conversation: what can be written as JSON.
-        sequence: a fork for this call alone.
+        path: of the new file.
+        model: of the conversation.
+        conversation: values that can be written as JSON.
+        sequence: a fork that only this call uses.
 
     Raises:
         ArgumentError: something in the conversation cannot be written as JSON.
-        SessionError: the file system refuses.
+        SessionError: the file cannot be written.
     """
     planes = Planes(model.config, model.kv)
     metadata = {"format_version": FORMAT_VERSION, **asdict(Identity.of(model)), "conversation": _to_json(conversation)}
@@ -138,13 +143,13 @@ def write_session(path: Path, model: AnsweringModel, conversation: Mapping[str, 
 def read_session(
     path: Path, model: AnsweringModel, sequence: TokenSequence, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Check a file whole, fill the empty `sequence` with what it holds, and return the conversation.
+    """Check a whole file, fill the empty `sequence` from it, and return the conversation.
 
     Args:
         path: the file.
-        model: is to go on with it.
-        sequence: gets the adapter of the conversation too.
-        options: in the place of saved ones; they may name the adapter, which is to have the same contents.
+        model: continues the conversation.
+        sequence: gets the KV cache, and the adapter of the conversation.
+        options: override saved ones. They may name the adapter, which must have the same contents.
 
     Raises:
         SessionError: the file is missing or damaged, or comes from another model, or from a longer context.
@@ -224,7 +229,7 @@ def _saved_options(conversation: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _adapter(file: SafetensorsFile, model: AnsweringModel, options: Mapping[str, Any]) -> Adapter | None:
-    """The adapter to go on with, which is the one that the positions were processed with."""
+    """The adapter of the conversation. SessionError if it is not the one that processed the saved positions."""
     name, expected = options.get("adapter"), file.metadata.get("adapter")
     try:
         adapter = model.answerer.find_adapter(name)

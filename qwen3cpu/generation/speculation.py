@@ -1,4 +1,4 @@
-"""The drafts of one answer: which of its drafters is asked, and what its grammar says to a draft."""
+"""The drafts of one answer: chooses among its drafters, and cuts a draft that its grammar forbids."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from qwen3cpu.generation.token_masks import Constraint
 from qwen3cpu.text.token_ids import check_ids
 
 _FORCED: Final = 0.9
-"""How likely the model writes what has to come next with the very tokens that the grammar proposes."""
+"""How likely the model writes a text that the grammar fixes with the same tokens that the grammar proposes."""
 
 
 class Speculation:
     """Drafts for one answer.
 
     Args:
-        drafters: asked one after the other, those that need least time first; the draft from which most tokens can be
-            expected is taken.
+        drafters: asked in order, the fastest ones first. The draft with the most expected tokens is taken.
         vocab_size: drafted ids lie below it.
         texts: token ids of texts that look like the answer.
         prompt: token ids.
@@ -37,14 +36,14 @@ class Speculation:
         self.drafted = 0
         """Drafted tokens that were fed."""
         self.accepted = 0
-        """Those of them that the answer took."""
+        """Drafted tokens that the answer took."""
 
     def propose(self, said: Sequence[int], most: int, constraint: Constraint | None) -> Draft:
-        """What may follow.
+        """Propose the tokens that may follow.
 
         Args:
             said: the tokens of the answer.
-            most: tokens that are of use.
+            most: most tokens that can be used.
             constraint: of the text that follows; None: it is free.
         """
         news, self._known = said[self._known :], len(said)
@@ -67,6 +66,6 @@ class Speculation:
         return best
 
     def judge(self, tested: int, right: int) -> None:
-        """What became of the tokens of the last draft that were fed: see Drafter."""
+        """Tell the author of the last draft how many of its tokens were fed and how many were right: see Drafter."""
         if self._author is not None:
             self._author.judge(tested, right)

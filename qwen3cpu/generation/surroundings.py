@@ -1,4 +1,4 @@
-"""What all answers of one model share."""
+"""The engine, tokenizer and other objects that all answers of one model share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qwen3cpu.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all answers of one model share."""
+    """The objects that all answers of one model share."""
 
     engine: Engine
     tokenizer: Tokenizer
@@ -27,16 +27,16 @@ class Surroundings:
     clock: Callable[[], float] = perf_counter
     """Seconds, for deadlines and timings."""
     make_drafters: Callable[[], Sequence[Drafter]] | None = None
-    """Makes what proposes the tokens of one answer, so that a pass may bring several; None: each brings one."""
+    """Makes the drafters of one answer, with which a pass may bring several tokens; None: each pass brings one."""
     find_adapter: Callable[[str], Adapter] | None = None
-    """The adapter of a name; raises ArgumentError when there is none. None: the model has no adapters."""
+    """Finds an adapter by name; raises ArgumentError for an unknown name. None: the model has no adapters."""
 
     def with_drafter(self, make: Callable[[], Drafter]) -> Surroundings:
-        """The same with one more source of drafts. make: makes the drafter of one answer."""
+        """Return a copy with one more source of drafts. make: makes the drafter of one answer."""
         others = self.make_drafters or (lambda: [])
         return replace(self, make_drafters=lambda: [*others(), make()])
 
     def speculation(self, prompt: Sequence[int], request: Request) -> Speculation | None:
-        """The drafts of an answer; None: there are none."""
+        """The drafts of an answer; None if it has none."""
         drafters = self.make_drafters() if self.make_drafters is not None and request.speculate else ()
         return Speculation(drafters, self.engine.vocab_size, request.expected, prompt) if drafters else None

@@ -1,4 +1,4 @@
-"""Lets answers be drafted from a file of texts."""
+"""Makes a file of texts a source of drafts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qwen3cpu.packed.draft_file import DraftFile
 
 
 def draft_from_file(answerer: Answerer, path: str | os.PathLike[str], name: str) -> None:
-    """Look for what an answer says in the texts of a file, besides other sources of drafts.
+    """Add the texts of a file to the sources of drafts.
 
     Args:
         answerer: of the model.
@@ -21,7 +21,7 @@ def draft_from_file(answerer: Answerer, path: str | os.PathLike[str], name: str)
 
     Raises:
         DraftFileError: the file is missing or damaged, or was made with another tokenizer.
-        ArgumentError: the model writes no text.
+        ArgumentError: the model was not made to write text.
     """
     answerer.request()  # refuses a model that was made for something else
     around = answerer.surroundings

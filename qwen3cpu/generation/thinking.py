@@ -1,4 +1,4 @@
-"""The reasoning of one answer: how much there is of it, and when it has to be closed."""
+"""The reasoning of one answer: how long it is, and when it has to be closed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BUDGET_SPENT = (
     "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now."
     "\n</think>\n\n"
 )
-"""What the authors feed in when a thinking budget is spent (Qwen3 technical report, section 4.4)."""
+"""The text that Qwen3's authors feed in when a thinking budget is spent (Qwen3 technical report, section 4.4)."""
 EMPTY_BLOCK = "\n\n</think>\n\n"
 """The rest of an empty think block, for a budget of 0."""
 
@@ -36,7 +36,7 @@ class Thinking:
         self.tokens = 0
         """Tokens in think blocks, the two markers included."""
         self.closed_by: ClosedBy | None = None
-        """Why the closing text was fed in, if it was."""
+        """Why the closing text was fed in; None: it was not."""
 
     def note(self, token: int, *, inside: bool) -> None:
         """Count a token of a think block.
@@ -63,5 +63,5 @@ class Thinking:
 
     @property
     def closing_text(self) -> str:
-        """What closes the open think block: the authors' sentence, or the rest of an empty block."""
+        """The text that closes the open think block: the authors' sentence, or the rest of an empty block."""
         return BUDGET_SPENT if self._inside else EMPTY_BLOCK

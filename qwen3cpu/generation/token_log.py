@@ -1,4 +1,4 @@
-"""The tokens of one answer, with their log-probabilities where they are asked for."""
+"""The tokens of one answer, with their log-probabilities if they are asked for."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class TokenLog:
         self.ids: list[int] = []
         """The ids of all tokens."""
         self._logprobs: list[TokenLogprob] = []
-        self._told = 0  # tokens that `news` has reported
+        self._told = 0  # number of tokens that `news` has reported
 
     def __len__(self) -> int:
-        """How many tokens there are."""
+        """The number of tokens."""
         return len(self.ids)
 
     def add(self, token: int, logits: NDArray[np.float32] | None) -> None:

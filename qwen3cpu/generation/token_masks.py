@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher
 
 MOST_BREAKS: Final = 2
-"""Line breaks between a think block and an answer."""
+"""Most line breaks between a think block and an answer."""
 
 
 class DeadEndError(Qwen3CpuError):
-    """No token can follow what an answer has said: its grammar is too large for the limits of a step."""
+    """No token can follow an unfinished answer: its grammar is too large for the limits of a step."""
 
 
 class LineBreaks:
@@ -30,7 +30,7 @@ class LineBreaks:
 
     Attributes:
         beginning: ids of all of them.
-        alone: id -> number of line breaks, of those that hold nothing else, and at most MOST_BREAKS.
+        alone: id -> number of line breaks, for tokens of at most MOST_BREAKS line breaks and nothing else.
     """
 
     def __init__(self, tokens: Sequence[bytes]) -> None:
@@ -42,10 +42,10 @@ class Constraint:
     """Which tokens may come next in one answer.
 
     Args:
-        matcher: at its beginning.
+        matcher: in its first state.
         think: the token that may open a think block before anything else; None: no think block.
-        breaks: the line breaks after a think block are none of the answer's: up to MOST_BREAKS may come before it, and
-            its own text begins with another character. None: the matcher takes them.
+        breaks: keep line breaks after a think block out of the answer. Up to MOST_BREAKS may come before it, and its
+            own text begins with another character. None: the matcher gets them.
     """
 
     def __init__(self, matcher: LLMatcher, think: int | None, breaks: LineBreaks | None = None) -> None:
@@ -56,7 +56,7 @@ class Constraint:
         """Line breaks that may still come before the answer; None: no think block has just ended."""
 
     def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The logits [vocab_size], with -inf for what may not come next. To be asked outside of think blocks.
+        """The logits [vocab_size], with -inf for tokens that may not come next. For use outside of think blocks.
 
         Raises:
             DeadEndError: no token may come next.
@@ -82,12 +82,12 @@ class Constraint:
         return masked
 
     def thinks(self) -> None:
-        """A token of a think block: there is no second one, and line breaks may come after it."""
+        """Record a token of a think block: there is no second block, and line breaks may come after this one."""
         self._think = None
         self._room = MOST_BREAKS
 
     def push(self, token: int) -> None:
-        """Note a token outside of think blocks."""
+        """Record a token outside of think blocks."""
         self._think = None
         if self._breaks is not None and self._room is not None and token in self._breaks.alone:
             self._room = max(0, self._room - self._breaks.alone[token])
@@ -97,7 +97,7 @@ class Constraint:
             self._matcher.consume_token(token)
 
     def forced(self) -> list[int]:
-        """Tokens that write what has to come next, whichever tokens the model would write it with; often none."""
+        """Tokens of the text that has to come next; often none. The model may write it with other tokens."""
         if self._think is not None or self._room is not None:
             return []
         with LIBRARY:
@@ -105,7 +105,7 @@ class Constraint:
         return ids
 
     def possible(self, ids: Sequence[int]) -> int:
-        """How many of these tokens may come one after the other, from the first on."""
+        """How many of these tokens, from the first on, the grammar allows in this order."""
         if self._think is not None or self._room is not None:
             return len(ids)
         with LIBRARY:

@@ -1,4 +1,4 @@
-"""How an answer may call tools: `tool_choice` and `parallel_tool_calls`, in Python and in the server's bodies alike."""
+"""How an answer may call tools: `tool_choice` and `parallel_tool_calls`, for Python and for the server's requests."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ CHOICES = ("auto", "none", "required")
 
 @dataclass(frozen=True)
 class ToolUse:
-    """Which functions there are, and how they may be called.
+    """The functions that an answer may call, and how it may call them.
 
     Attributes:
         functions: name, description, parameters and strict of each, checked.
         places: where each stands in the caller's arguments, as in `tools[2].function`.
-        choice: none, auto, required, or the name of one of them.
+        choice: none, auto, required, or the name of a function.
         several: whether an answer may have more than one call.
     """
 
@@ -35,7 +35,7 @@ class ToolUse:
 
     @property
     def callable_functions(self) -> list[Mapping[str, Any]]:
-        """Those that may be called, each with its `place`."""
+        """The functions that may be called, each with its `place`."""
         if self.choice == "none":
             return []
         placed = [{**each, "place": place} for each, place in zip(self.functions, self.places, strict=True)]
@@ -44,12 +44,12 @@ class ToolUse:
     def grammar_arguments(
         self, schema: Mapping[str, Any] | None, calls: tuple[int, int] | None, form: AnswerForm | None = None
     ) -> dict[str, Any] | None:
-        """Arguments of `answer_grammar` for an answer of these tools; None when the answer is free.
+        """Arguments of `answer_grammar` for an answer with these tools; None when the answer is free.
 
         Args:
-            schema: that an answer without calls has to follow; None: none.
+            schema: that an answer without calls has to follow; None: no schema.
             calls: ids of the tokens that open and close a call; None: the model has none.
-            form: that an answer without calls has to have; None: none.
+            form: that an answer without calls has to have; None: no form.
 
         Raises:
             ArgumentError: a call is required of a model that has no tokens for calls.
@@ -74,7 +74,7 @@ class ToolUse:
 
 
 def shown_tools(tools: Sequence[Mapping[str, Any]] | None) -> list[Mapping[str, Any]] | None:
-    """Descriptions of tools as the model is shown them: `strict` is not for it."""
+    """Descriptions of tools for the model: without `strict`."""
     if tools is None:
         return None
     shown: list[Mapping[str, Any]] = []
@@ -89,11 +89,11 @@ def tool_use(tools: Sequence[Mapping[str, Any]] | None, choice: object, parallel
 
     Args:
         tools: descriptions as `tool_schemas` leaves them.
-        choice: None, one of CHOICES, the name of a tool, or a mapping with the name as OpenAI's bodies have it.
+        choice: None, one of CHOICES, the name of a tool, or a mapping with the name as in OpenAI's requests.
         parallel: `parallel_tool_calls`.
 
     Raises:
-        ArgumentError: another choice, or one that there is no tool for.
+        ArgumentError: any other choice, an unknown tool, or "required" without tools.
     """
     functions = tuple(tool.get("function", tool) for tool in tools or ())
     places = tuple(f"tools[{index}]{'.function' * ('function' in tool)}" for index, tool in enumerate(tools or ()))
@@ -107,5 +107,5 @@ def tool_use(tools: Sequence[Mapping[str, Any]] | None, choice: object, parallel
         known = ", ".join(map(repr, (*CHOICES, *names)))
         raise ArgumentError(f"tool_choice: expected one of {known}, found {choice!r}")
     if choice == "required" and not functions:
-        raise ArgumentError("tool_choice: expected tools beside 'required', found none")
+        raise ArgumentError("tool_choice: expected tools with 'required', found none")
     return ToolUse(functions, places, str(wanted or choice or "auto"), parallel is not False)

@@ -15,16 +15,16 @@ from qwen3cpu.text.prompts import Message
 
 @dataclass(frozen=True)
 class RunResult:
-    """What `Model.run` came to."""
+    """The result of `Model.run`."""
 
     text: str
     """The last answer."""
     messages: tuple[dict[str, Any], ...]
-    """The conversation: what was given, every answer with its calls, the results of calls."""
+    """The conversation: the given messages, every answer with its calls, the results of calls."""
     steps: tuple[Result, ...]
     """Every answer."""
     stopped_by: Literal["answer", "max_steps"]
-    """"max_steps": the last answer had calls still, which have not been made."""
+    """"max_steps": the last answer has calls that were not made."""
 
 
 def run_tools(
@@ -49,13 +49,13 @@ def _run(
         while len(steps) < max_steps:
             request = model.answerer.request(history, tools=toolbox.descriptions, **options)
             if request.n is not None:
-                raise ArgumentError("n: a run has one answer to a step")
+                raise ArgumentError(f"n: expected None, because a step has one answer, found {request.n}")
             for chunk in model.answerer.stream(history, request, sequence):
                 if chunk.result is not None:
                     steps.append(chunk.result)
             result = steps[-1]
             if options.get("tool_choice") not in (None, "none"):
-                options["tool_choice"] = "auto"  # the model may answer once it has called
+                options["tool_choice"] = "auto"  # after its first call the model may answer
             history.append(result.to_message())
             if not result.tool_calls and not result.malformed_calls:
                 return RunResult(result.text, tuple(history), tuple(steps), "answer")

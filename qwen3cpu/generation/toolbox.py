@@ -1,4 +1,4 @@
-"""Tools that can be called: Python functions and the tools of MCP servers, and the messages that calls come to."""
+"""Tools that can be called: Python functions and the tools of MCP servers, and the messages with their results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CallableTool: TypeAlias = "Callable[..., Any] | McpServers"
 
 
 class Toolbox:
-    """Makes the calls that a model asks for. Inside of a `with` statement its MCP servers run.
+    """Makes the calls that a model asks for. Inside a `with` statement its MCP servers run.
 
     Args:
         tools: functions and McpServers.
@@ -36,7 +36,7 @@ class Toolbox:
         self._stack = ExitStack()
         self._makers: dict[str, Callable[[ToolCall], Any]] = {}
         self.descriptions: list[Tool] = []
-        """What the model is shown; complete inside of the `with` statement."""
+        """Descriptions of the tools for the model; complete inside the `with` statement."""
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -54,22 +54,22 @@ class Toolbox:
         self._stack.close()
 
     def results(self, calls: Sequence[ToolCall], malformed: Sequence[MalformedCall]) -> list[dict[str, Any]]:
-        """Make calls, one after the other; the messages with their results, and with what is wrong with the others."""
+        """Make calls, one after the other. Return messages with their results, and the errors of malformed calls."""
         told = [{"role": "tool", "content": f"Error: {call.reason}"} for call in malformed]
         return [*(self.result(call) for call in calls), *told]
 
     def result(self, call: ToolCall) -> dict[str, Any]:
-        """The message with the result of a call, or with the error that it raised."""
+        """Make a call. Return the message with its result, or with the error that it raised."""
         try:
             content = _as_text(self._makers[call.name](call))
-        except Exception as error:  # whatever a function may raise: the model is told
+        except Exception as error:  # a function may raise anything; the model is told
             content = f"Error: {type(error).__name__}: {error}"
         return self.message(call, content)
 
     @staticmethod
     def message(call: ToolCall, content: str) -> dict[str, Any]:
         """The message with the result of a call."""
-        # Half a surrogate pair has no place in a prompt.
+        # A prompt cannot contain half a surrogate pair.
         content = content.encode("utf-8", "replace").decode("utf-8")
         return {"role": "tool", "content": content, "name": call.name, "tool_call_id": call.id}
 
@@ -85,9 +85,11 @@ def _checked(tools: Sequence[CallableTool]) -> Sequence[CallableTool]:
         if isinstance(tool, McpServers):
             continue
         if not callable(tool) or isinstance(tool, (Mapping, type)):
-            raise ArgumentError(f"tools[{index}]: expected a function, which run can call, found {type(tool).__name__}")
+            raise ArgumentError(f"tools[{index}]: expected a function that run can call, found {type(tool).__name__}")
         if inspect.iscoroutinefunction(tool):
-            raise ArgumentError(f"tools[{index}]: expected a function, found a coroutine function; call it in one")
+            raise ArgumentError(
+                f"tools[{index}]: expected a function, found a coroutine function; wrap it in a function that runs it"
+            )
     return tools
 
 
@@ -96,7 +98,7 @@ def _caller(function: Callable[..., Any]) -> Callable[[ToolCall], Any]:
 
 
 def _arguments(function: Callable[..., Any], call: ToolCall) -> dict[str, Any]:
-    """Arguments of the types that the function says, where pydantic models or enums are asked for."""
+    """Arguments of a call, converted to the function's annotations: pydantic models, enums, and int for floats."""
     annotations = annotations_of(function)
     known = {parameter.name for parameter in parameters_of(function)}
     unknown = [name for name in call.arguments if name not in known]

@@ -1,4 +1,4 @@
-"""What an answer shows: reasoning, text and tool calls, told apart token by token, up to a stop string."""
+"""The visible parts of an answer: reasoning, text and tool calls, separated token by token, up to a stop string."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qwen3cpu.text.tool_calls import CallReader, MalformedCall, ToolCall
 
 
 class Shown(NamedTuple):
-    """What tokens have added to an answer."""
+    """The visible parts that some tokens have added to an answer."""
 
     text: str
     reasoning: str
@@ -20,7 +20,7 @@ class Shown(NamedTuple):
     malformed_calls: tuple[MalformedCall, ...]
 
     def joined(self, later: Shown) -> Shown:
-        """Both as one."""
+        """Both, concatenated."""
         return Shown(
             self.text + later.text,
             self.reasoning + later.reasoning,
@@ -30,11 +30,11 @@ class Shown(NamedTuple):
 
 
 class Transcript:
-    """Takes the tokens of one answer and keeps what they show.
+    """Takes the tokens of one answer and keeps its visible parts.
 
     Args:
-        tokenizer: whose ids they are.
-        request: names stop strings and tools, and says whether everything is plain text.
+        tokenizer: of the ids.
+        request: has stop strings, tools, and whether everything is plain text.
         in_thinking: whether the prompt ends inside a think block.
         left_out: bytes at the beginning that are not shown.
     """
@@ -53,7 +53,7 @@ class Transcript:
         self.tool_calls: list[ToolCall] = []
         """The calls so far."""
         self.malformed_calls: list[MalformedCall] = []
-        """Blocks so far that are no calls."""
+        """Blocks so far that are not valid calls."""
 
     @property
     def in_thinking(self) -> bool:
@@ -76,11 +76,11 @@ class Transcript:
         return "".join(self._reasoning)
 
     def push(self, token: int) -> None:
-        """Take a token. What it makes known is shown by the next `show`."""
+        """Take a token. The next `show` returns what it adds."""
         self._parts += self._splitter.push(token)
 
     def show(self, *, at_end: bool) -> Shown:
-        """What the tokens since the last call show, without what may become a stop string; at the end also that."""
+        """What the tokens since the last call add. Text that may become a stop string is held back until the end."""
         text = reasoning = ""
         calls: list[ToolCall] = []
         malformed: list[MalformedCall] = []
@@ -108,7 +108,7 @@ class Transcript:
             if at_end:
                 text += stops.flush()
             elif self._splitter.held and stops.would_match(self._splitter.held):
-                # Newlines that wait for what comes next are a stop string already.
+                # The newlines that are held back complete a stop string.
                 text += stops.push(self._splitter.held)
         self.tool_calls += calls
         self.malformed_calls += malformed

@@ -1,1 +1,1 @@
-"""Between text and token ids: tokenizer, chat template, messages, output splitter, tools, stop strings."""
+"""Converts between text and token ids: tokenizer, chat template, messages, output splitter, tools, stop strings."""

@@ -3,8 +3,8 @@
 Two implementations give the same ids. For the usual files, those of the released models included, a compact table
 (csrc/tokenizer/bpe.cc) holds vocabulary and merges, and the `tokenizers` library normalizes and pre-tokenizes. The
 library alone handles all other files. The table loads faster: for the 11 MB of a released tokenizer.json the library
-takes 0.3 s of CPU time and 125 MB at its peak, the table 0.06 s and 17 MB. tokenizer.py decides what a control token is
-and what decoding means.
+takes 0.3 s of CPU time and 125 MB at its peak, the table 0.06 s and 17 MB. The rules for control tokens and decoding
+are in tokenizer.py.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from qwen3cpu.text.pieces import can_be_cut
 
 
 class Bpe(Protocol):
-    """Byte-level BPE without added tokens: their spellings mean nothing to it."""
+    """Byte-level BPE without added tokens: it treats their spellings as plain text."""
 
     missing_bytes: frozenset[int]
     """Bytes of UTF-8 that have no token of their own."""
@@ -33,7 +33,7 @@ class Bpe(Protocol):
     """Whether a text may be encoded in the pieces of pieces.py, and no normalization makes it shorter than NFC does."""
 
     def normalize(self, text: str) -> str:
-        """What the checkpoint makes of a text before anything else."""
+        """Apply the checkpoint's normalizer to a text."""
 
     def encode(self, text: str) -> NDArray[np.uint32]:
         """Ids of a text. Bytes without a token are left out."""
@@ -47,9 +47,9 @@ class Bpe(Protocol):
 
 @dataclass(frozen=True)
 class TokenizerFile:
-    """What a tokenizer.json says.
+    """The content of a tokenizer.json.
 
-    added: id -> added token, control tokens among them. size: ids below it exist.
+    added: id -> added token, control tokens among them. size: all ids are below it.
     """
 
     bpe: Bpe
@@ -63,7 +63,7 @@ def open_tokenizer_json(content: bytes, source: str) -> TokenizerFile:
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """The characters that byte-level BPE writes bytes with: printable Latin-1 as itself, the others from U+0100 on."""
+    """The characters with which byte-level BPE writes bytes: printable Latin-1 as itself, the others from U+0100 on."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = (byte for byte in range(256) if byte not in printable)
     return {chr(byte): byte for byte in printable} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
@@ -74,9 +74,9 @@ _BYTES_OF_UTF8: Final = frozenset(range(256)) - {0xC0, 0xC1, *range(0xF5, 0x100)
 
 
 class _LibraryErrors:
-    """Around the library's work on a text, by `with`: what it raises becomes an ArgumentError, panics included.
+    """A context manager that turns errors and panics of the library into an ArgumentError.
 
-    A pre-tokenizer's expression may need more steps or memory than its limits allow.
+    For example, a pre-tokenizer's expression may need more steps or memory than its limits allow.
     """
 
     def __enter__(self) -> None:
@@ -95,7 +95,7 @@ _LIBRARY: Final = _LibraryErrors()
 
 
 class _TableBpe:
-    """Normalizer and pre-tokenizer of the library, merges of our own."""
+    """The library's normalizer and pre-tokenizer with the compact table."""
 
     def __init__(self, table: _native.Bpe, library: tokenizers.Tokenizer, *, can_be_cut: bool) -> None:
         self._table = table
@@ -157,7 +157,7 @@ class _LibraryBpe:
         try:
             return bytes(_BYTE_OF_CHARACTER[character] for character in token)
         except KeyError:
-            # Not written in the byte alphabet: somebody's own entry, which stands for itself.
+            # An entry that is not written in the byte alphabet stands for itself.
             return token.encode()
 
     def id_of(self, token: str) -> int | None:
@@ -166,7 +166,7 @@ class _LibraryBpe:
 
 
 def _open_table(content: bytes) -> TokenizerFile | None:
-    """The file by our own table, None when anything about it is unusual; what is wrong with it the library says."""
+    """Open the file with the compact table; None when anything about it is unusual, so that the library reports it."""
     found = _native.Bpe.read(content)
     if found is None:
         return None
@@ -190,7 +190,7 @@ def _open_table(content: bytes) -> TokenizerFile | None:
 
 
 def _is_plain(model: dict[str, Any]) -> bool:
-    """Whether a model is merges and nothing else."""
+    """Whether a model consists of merges only."""
     options = ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
     return model.get("type") == "BPE" and not any(model.get(name) for name in (*options, "ignore_merges"))
 
@@ -198,13 +198,13 @@ def _is_plain(model: dict[str, Any]) -> bool:
 def _added_tokens(
     described: dict[str, Any], library: tokenizers.Tokenizer, bpe: Bpe, following: int
 ) -> dict[int, tokenizers.AddedToken] | None:
-    """Id -> added token, by the ids of the file; None when the library, which counts on from `following`, would give
+    """Id -> added token, by the ids of the file; None when the library, which counts from `following`, would give
     other ids.
     """
     options = {token.content: token for token in library.get_added_tokens_decoder().values()}
     entries = described.get("added_tokens") or []
     if len(entries) != len(options):
-        return None  # an empty spelling, or one twice
+        return None  # an empty or a repeated spelling
     added: dict[int, tokenizers.AddedToken] = {}
     for entry in entries:
         own = bpe.id_of(entry["content"])

@@ -1,4 +1,4 @@
-"""The JSON of tool calls as models write it: strict JSON, or one of a few spellings that can mean one thing only."""
+"""The JSON of tool calls as models write it: strict JSON, or a few other spellings with only one possible meaning."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _ESCAPE: Final = re.compile(r'\\(.)|(")', re.DOTALL)
 def read_values(text: str) -> list[Any]:
     """The JSON values in a text, one after the other, at least one.
 
-    Beside JSON proper it reads control characters inside strings (a raw line break), a code fence around the text,
-    commas between the values, commas before a closing bracket, strings in single quotes, names without quotes, and
-    True, False and None.
+    Besides strict JSON it reads control characters inside strings (a raw line break) and a code fence around the text.
+    It also reads commas between the values or before a closing bracket, strings in single quotes, names without quotes,
+    and True, False and None.
 
     Raises:
-        ValueError: what stands there can mean something else, or nothing. The message speaks of JSON proper.
+        ValueError: the text is ambiguous or has no meaning. The message is the one for strict JSON.
         RecursionError: the nesting is too deep.
     """
     opening = _FENCE_OPENS.match(text)
@@ -47,9 +47,9 @@ def ends_in_string(text: str) -> bool:
 
 
 def is_json(text: str) -> bool:
-    """Whether a text is objects or lists of JSON, perhaps with a comma behind the last one, which others may follow.
+    """Whether a text is one or several objects or lists in JSON. A code fence and a comma at the end are allowed.
 
-    Of the liberties that `read_values` takes a fence is the only other one.
+    More objects may follow the comma. No other deviation of `read_values` from strict JSON is allowed.
     """
     body = text.rstrip().removesuffix("```") if _FENCE_OPENS.match(text) else text
     return _first_error(body.rstrip().removesuffix(",")) is None
@@ -63,7 +63,7 @@ def may_become_json(text: str) -> bool:
 
 def _first_error(text: str) -> json.JSONDecodeError | None:
     opening = _FENCE_OPENS.match(text)
-    # Blanks in the place of a fence leave the positions as they are.
+    # Blanks replace the fence, so that positions do not change.
     body = text if opening is None else " " * opening.end() + text[opening.end() :]
     if not body.lstrip().startswith(("{", "[")):
         return json.JSONDecodeError("Expecting an object", text, 0)
@@ -96,7 +96,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found and found[name] != value:
-            raise ValueError(f"the name {name[:60]!r} stands there twice with different values")
+            raise ValueError(f"the name {name[:60]!r} appears twice with different values")
         found[name] = value
     return found
 
@@ -106,7 +106,7 @@ def _no_constant(name: str) -> None:
 
 
 def _as_json(text: str) -> str:
-    """The text in JSON proper. ValueError for a character that begins nothing known."""
+    """Rewrite the text in strict JSON. ValueError for a character that cannot begin a piece."""
     pieces = list(_pieces(text))
     out: list[str] = []
     for place, (kind, piece) in enumerate(pieces):
@@ -114,7 +114,7 @@ def _as_json(text: str) -> str:
         if kind == "single":
             out.append(_double_quoted(piece))
         elif kind == "word":
-            # A word is a name before a colon, else one of the constants.
+            # A word is a name if a colon follows, otherwise one of the constants.
             out.append(json.dumps(piece) if following == ":" else _WORDS.get(piece, piece))
         elif piece == "," and following in ("}", "]") and out and out[-1] not in (",", "[", "{", ":"):
             continue

@@ -1,7 +1,7 @@
-"""Messages to a prompt, by the checkpoint's own chat template, rendered as `transformers` renders it.
+"""Renders messages to a prompt with the checkpoint's own chat template, as `transformers` does.
 
-Templates come with a checkpoint and are foreign code: they run in Jinja's sandbox and see plain data only. messages.py
-says what the messages may be, template_provenance.py how control tokens are told from their spellings.
+Templates come with a checkpoint and are foreign code: they run in Jinja's sandbox and see plain data only. The form of
+messages is in messages.py. How control tokens are distinguished from their spellings is in template_provenance.py.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from qwen3cpu.text.template_provenance import SpellingBreaker, mark_literals, st
 from qwen3cpu.text.tokenizer import Tokenizer
 
 Inputs = dict[str, Any]
-"""What a template sees, by name: messages, tools, named tokens and switches."""
+"""The variables of a template, by name: messages, tools, named tokens and switches."""
 
 
 class ChatTemplate:
     """The chat template of one checkpoint.
 
     Args:
-        template: Jinja source; None if the checkpoint has no template, which is an error only once one is needed.
+        template: Jinja source; None if the checkpoint has no template, which is an error only when one is needed.
         tokenizer: for the control tokens, and the names that the template may use for them.
-        source: what to call the checkpoint in errors.
+        source: names the checkpoint in errors.
 
     Raises:
         CheckpointError: the template is not valid Jinja.
@@ -53,7 +53,7 @@ class ChatTemplate:
         thinking: bool = True,
         add_generation_prompt: bool = True,
     ) -> str:
-        """The prompt as text.
+        """Render the prompt as text.
 
         Args:
             messages: as `check_messages` describes them.
@@ -77,7 +77,7 @@ class ChatTemplate:
         rendered: Callable[[str], None] | None = None,
         watch: Callable[[int], None] | None = None,
     ) -> list[int]:
-        """The prompt as token ids, which decode to what `render` gives (in the tokenizer's normal form).
+        """Render the prompt as token ids, which decode to the text of `render` (in the tokenizer's normal form).
 
         Control tokens that the template writes become tokens. Their spellings in messages and tools stay plain text.
 
@@ -86,12 +86,12 @@ class ChatTemplate:
             tools: as for `render`.
             thinking: as for `render`.
             add_generation_prompt: as for `render`.
-            rendered: called with the text before it is encoded. What it raises ends the work.
+            rendered: called with the text before it is encoded. An exception of it ends the work.
             watch: as for `Tokenizer.encode`.
 
         Raises:
-            MessageError, CheckpointError: as `render`; a MessageError also if a message contains a control token's
-                spelling and it cannot be made out whether the template wrote it.
+            MessageError, CheckpointError: as `render`. Also MessageError if a message contains a control token's
+                spelling and it is unclear whether the template wrote it.
         """
         text, inputs = self._render(self._inputs(messages, tools, thinking, add_generation_prompt))
         if rendered is not None:
@@ -129,12 +129,12 @@ class ChatTemplate:
             "documents": None,
             "enable_thinking": thinking,
             "add_generation_prompt": add_generation_prompt,
-            # The renderings of one call are compared: one moment for all of them.
+            # All renderings of one call use the same time, because they are compared.
             "strftime_now": now.strftime,
         }
 
     def _render(self, inputs: Inputs) -> tuple[str, Inputs]:
-        """Render, and say with which inputs."""
+        """Render; return the text and the inputs that were used."""
         template = self._template
         if template is None:
             raise CheckpointError(
@@ -144,7 +144,7 @@ class ChatTemplate:
         try:
             return self._run(template, inputs), inputs
         except _MissingValueError:
-            # A call without text has no content key, as with transformers. Templates that need one get an empty one.
+            # As in transformers, a call without text has no content key. Templates that need one get an empty text.
             filled = [{"content": "", **message} for message in inputs["messages"]]
             if filled == inputs["messages"]:
                 raise
@@ -168,7 +168,7 @@ class ChatTemplate:
             ) from bad
 
     def _attribute(self, text: str, inputs: Inputs) -> list[tuple[str, int | None]]:
-        """Cut a rendered text at the control tokens that the template wrote. See template_provenance.py."""
+        """Split a rendered text at the control tokens that the template wrote. See template_provenance.py."""
         given = {name: inputs[name] for name in ("messages", "tools")}
         marks = unused_characters([text, self._text or "", *strings(given)])
         template_mark, message_mark = next(marks), next(marks)
@@ -201,7 +201,7 @@ class ChatTemplate:
         return last[1]
 
     def _mark_names(self, inputs: Inputs, mark: str) -> Inputs:
-        """Named tokens are the template's to write, like its literals."""
+        """Mark the named tokens, because the template writes them like its literals."""
         pattern = self._tokenizer.control_pattern
         return inputs | {name: pattern.sub(rf"{mark}\g<0>", inputs[name]) for name in self._tokenizer.named_tokens}
 
@@ -214,13 +214,13 @@ class ChatTemplate:
             return None
 
     def _has_unmarked(self, probe: str, mark: str) -> bool:
-        """Whether there are control spellings that come neither from the messages, which are broken, nor a literal."""
+        """Whether some control spellings come neither from the messages, which are broken, nor from a literal."""
         marked = sum(control is not None for _, control in self._tokenizer.split_control_tokens(probe, mark=mark))
         return marked != sum(control is not None for _, control in self._tokenizer.split_control_tokens(probe))
 
 
 class _RefusalError(jinja2.TemplateError):
-    """What a template raises with raise_exception()."""
+    """The error that a template raises with raise_exception()."""
 
 
 class _MissingValueError(MessageError):
@@ -228,7 +228,7 @@ class _MissingValueError(MessageError):
 
 
 class _Namespace(utils.Namespace):
-    """Jinja's namespace() without underscore attributes, through which templates have left the sandbox before."""
+    """Jinja's namespace() without underscore attributes, through which a template could leave the sandbox."""
 
     def __init__(self, /, *args: Any, **kwargs: Any) -> None:
         attributes = dict(*args, **kwargs)
@@ -241,7 +241,7 @@ class _Namespace(utils.Namespace):
         super().__setitem__(name, value)
 
     def __repr__(self) -> str:
-        return "<Namespace>"  # Jinja's shows all that is in it, which may be itself
+        return "<Namespace>"  # Jinja's shows its contents, which may include itself
 
 
 def _check_attribute(name: object) -> None:
@@ -250,7 +250,7 @@ def _check_attribute(name: object) -> None:
 
 
 class _GenerationTag(ext.Extension):
-    """`{% generation %}...{% endgeneration %}`, with which templates show trainers what the assistant wrote."""
+    """`{% generation %}...{% endgeneration %}`, which marks the assistant's text for training."""
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -283,7 +283,7 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """JSON as it is, where Jinja's own filter escapes it for HTML."""
+    """JSON without the escapes for HTML that Jinja's own filter makes."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 

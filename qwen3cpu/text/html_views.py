@@ -1,4 +1,4 @@
-"""HTML for notebooks. Whatever comes from a model or a user is escaped, or is Markdown that can hold no HTML."""
+"""HTML for notebooks. Text of a model or a user is escaped, or is Markdown that cannot contain HTML."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _MACROS: Final = re.compile(
     r"\\(?:href|url|html\w*|class|cssId|style|data|require|unicode|\w*def|newcommand|renewcommand|newenvironment|let|csname"
     r"|catcode|toggle|action|mathtip|texttip|includegraphics)(?![a-zA-Z])"
 )
-"""What may make a link or an attribute in a notebook that typesets formulas, or a macro that does."""
+"""Macros of formulas that can make a link, an attribute or another macro in a notebook that typesets formulas."""
 
 
 def view(*parts: str) -> str:
-    """Parts of a page as one. Formulas are left as text when one has a macro that reaches beyond its picture."""
+    """Join parts of a page. All formulas stay text if one of them has a macro of _MACROS."""
     body = "".join(parts)
     return f"<div {_NOT_TYPESET if _MACROS.search(html.unescape(body)) else ''}>{body}</div>"
 
 
 def markdown(text: str) -> str:
-    """Markdown rendered. HTML in it is shown as text, links lead to web pages only, images are links."""
+    """Render Markdown. HTML in it is shown as text, links lead to web pages only, images are links."""
     parser = markdown_parser()
     tokens = parser.parse(text)
     for token in tokens:
@@ -46,10 +46,10 @@ def _renderer() -> Any:
     from markdown_it.renderer import RendererHTML
 
     class Renderer(RendererHTML):
-        """Knows formulas too."""
+        """The renderer of HTML with formulas."""
 
         def formula(self, tokens: Sequence[Token], place: int, *_: Any) -> str:
-            """A formula as text, which a notebook that has MathJax typesets."""
+            """A formula as text. A notebook with MathJax typesets it."""
             return html.escape(tokens[place].content)
 
     assert hasattr(Renderer, FORMULA)
@@ -57,7 +57,7 @@ def _renderer() -> Any:
 
 
 def plain(text: str) -> str:
-    """A text as it is, with its line breaks."""
+    """A plain text with its line breaks."""
     return f'<div {_NOT_TYPESET} style="white-space:pre-wrap">{html.escape(text)}</div>'
 
 
@@ -70,12 +70,12 @@ def folded(title: str, text: str) -> str:
 
 
 def small(text: str) -> str:
-    """A remark."""
+    """A remark in small type."""
     return f'<div {_NOT_TYPESET} style="opacity:.6;font-size:85%">{html.escape(text)}</div>'
 
 
 def heading(text: str) -> str:
-    """Who says what follows."""
+    """A heading that names the speaker."""
     return f'<div style="font-weight:bold;margin-top:.6em">{html.escape(text)}</div>'
 
 

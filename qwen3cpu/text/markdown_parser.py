@@ -1,4 +1,4 @@
-r"""Reads the Markdown of models: tables and struck-out text, formulas as they are written, and no HTML.
+r"""Parses the Markdown of models: with tables, struck-out text and formulas, and without HTML.
 
 CommonMark would take `\(` for an escaped bracket, the `_` of a formula for emphasis, and the answer "42." for an empty
 item of a list.
@@ -20,10 +20,10 @@ FORMULA: Final = "formula"
 _FORMULA: Final = re.compile(
     r"\\\(.+?\\\)|\\\[.+?\\\]|\$\$.+?\$\$|\$(?![\s$])(?:[^$\\\n]|\\.)*?(?<![\s\\])\$(?!\d)", re.DOTALL
 )
-r"""\(...\), \[...\], $$...$$, and $...$ by the rule that keeps "$5 and $6" a text: no space inside, no digit behind."""
+r"""\(...\), \[...\], $$...$$, and $...$ with no space just inside and no digit after, so "$5 and $6" stays text."""
 _MARKER: Final = re.compile(r"(?:\d{1,9}[.)]|[-+*])\s*")
 _LONGEST: Final = 10_000
-"""Characters of a formula: nobody looks for the partner of a lone delimiter through a whole book."""
+"""Most characters of a formula, so that the search for the partner of a lone delimiter ends early."""
 
 
 @cache
@@ -32,9 +32,9 @@ def markdown_parser() -> MarkdownIt:
     # Imported here: it takes 50 ms, and most processes show no Markdown.
     from markdown_it import MarkdownIt
 
-    # No images: a model's text must not make anybody's program fetch something.
+    # Images are off, so that a model's text cannot make a program fetch something.
     parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
-    # Nor definitions of links, which would not be shown.
+    # Definitions of links are off, because they would not be shown.
     parser.disable(["image", "reference"])
     parser.inline.ruler.before("escape", FORMULA, _formula)
     parser.block.ruler.at("list", _list, {"alt": ["paragraph", "reference", "blockquote"]})
@@ -42,7 +42,7 @@ def markdown_parser() -> MarkdownIt:
 
 
 def _list(state: StateBlock, line: int, end: int, silent: bool) -> bool:
-    """A rule of the parser: whether a list begins here. A number or a dash alone is a text."""
+    """A rule of the parser: whether a list begins here. A number or a dash alone is text."""
     from markdown_it.rules_block import list_block
 
     text = state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]]

@@ -1,4 +1,4 @@
-"""Keeps results for when the same is asked again, up to a number of bytes, since users choose the keys."""
+"""Caches results of functions, up to a number of bytes, because users choose the keys."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ P = ParamSpec("P")
 V = TypeVar("V")
 
 _ENTRY: Final = 256
-"""Bytes of an entry's own: its slot in the dict, its tuples and numbers."""
+"""Bytes of an entry without key and value: its slot in the dict, its tuples and numbers."""
 
 
 class Memo(Generic[V]):
-    """What was used last. May be used from several threads, and across a fork: it has no lock.
+    """A cache of the entries used last. May be used from several threads, and across a fork: it has no lock.
 
-    Two threads that ask for the same at once may both make it.
+    Two threads that ask for the same key at the same time may both make the value.
 
     Args:
-        most_bytes: of all entries together; the one that was used longest ago goes first. A larger one is not kept.
+        most_bytes: of all entries together; the least recently used are evicted. A larger entry is not kept.
         size: bytes of an entry, from its key and value.
     """
 
@@ -30,9 +30,9 @@ class Memo(Generic[V]):
         self._entries: dict[Hashable, tuple[V, int]] = {}
 
     def get(self, key: Hashable, make: Callable[[], V]) -> V:
-        """The value of a key, which is made if it is not here."""
-        # Each call of the dict is one step for other threads, a list of its keys or values too. A list of its
-        # items is not: it makes tuples, those may start the garbage collector, and that may let another thread run.
+        """Return the value of a key; make it if it is not kept."""
+        # Each call of the dict is atomic for other threads, also a list of its keys or values. A list of its items
+        # is not: it makes tuples, which may start the garbage collector, which may let another thread run.
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._entries[key] = entry
@@ -50,7 +50,7 @@ class Memo(Generic[V]):
         return value
 
     def items(self) -> list[tuple[Any, V]]:
-        """Keys and values, the one used last at the end."""
+        """Keys and values, the most recently used at the end."""
         entries = [(key, self._entries.get(key)) for key in list(self._entries)]
         return [(key, entry[0]) for key, entry in entries if entry is not None]
 
@@ -83,7 +83,7 @@ def remembered(
 
     Args:
         most_bytes: as of Memo.
-        size: as of Memo, its key being the tuple of the arguments; None: bytes_of both, for JSON's types.
+        size: as of Memo, where the key is the tuple of the arguments; None: bytes_of both, for JSON's types.
     """
 
     def decorate(function: Callable[P, V]) -> Remembered[P, V]:
@@ -93,7 +93,7 @@ def remembered(
 
 
 def bytes_of(value: Any) -> int:
-    """Bytes of a value of JSON's types, tuples among them, with all that is in it."""
+    """Bytes of a value of JSON's types or tuples, with everything in it."""
     total = 0
     left = [value]
     while left:

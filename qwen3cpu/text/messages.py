@@ -1,7 +1,7 @@
-"""Conversations and tool descriptions as callers give them, checked and made plain before a template sees them.
+"""Checks conversations and tool descriptions of callers, and makes plain copies for a template.
 
-What comes out is built of dict, list, str, int, float, bool and None alone, so that a template, which is foreign code,
-never holds an object with methods of its own.
+The copies consist of dict, list, str, int, float, bool and None only. So a template, which is foreign code, never gets
+an object with other methods.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from qwen3cpu.text.tokenizer import check_text
 
 ROLES = ("system", "user", "assistant", "tool")
 REASONING_NAMES = ("reasoning_content", "reasoning", "thinking")
-"""Names that callers give an assistant's reasoning; templates read the first."""
+"""Keys that callers use for an assistant's reasoning; templates read the first."""
 MAX_DEPTH = 64
-"""Levels of nesting in tool schemas and arguments; deeper ones are a mistake or an attack on the JSON writer."""
+"""Most levels of nesting in tool schemas and arguments; deeper ones are a mistake or an attack on the JSON writer."""
 
 
 def check_messages(messages: object) -> list[dict[str, Any]]:
-    """A plain copy of a conversation: content joined into one str, keys without a value left out.
+    """Return a plain copy of a conversation: content joined into one str, keys without a value left out.
 
     Each message is a mapping with `role` (system, user, assistant, tool) and `content`: a str, or a list of
     `{"type": "text", "text": ...}` parts, which are joined. An assistant's content may be None or missing if it has
     `tool_calls`: each `{"function": {"name": ..., "arguments": ...}}` or the inner mapping alone, arguments being a
     mapping or the JSON text of one. An assistant may have `reasoning_content` (or `reasoning`, `thinking`), a str.
-    Other keys are kept as they are, for templates that want them.
+    Other keys are kept unchanged, for templates that use them.
 
     Raises:
         MessageError: names the message's index, the field, what was expected and what was found.
@@ -40,7 +40,7 @@ def check_messages(messages: object) -> list[dict[str, Any]]:
 
 
 def check_tools(tools: object) -> list[dict[str, Any]] | None:
-    """A plain copy of tool descriptions: JSON schemas with a name, alone or under `function`.
+    """Return a plain copy of tool descriptions: JSON schemas with a name, alone or under `function`.
 
     Raises:
         MessageError: names the tool's index, what was expected and what was found.
@@ -53,7 +53,7 @@ def check_tools(tools: object) -> list[dict[str, Any]] | None:
 
 
 def plain_json(value: object, where: str) -> Any:
-    """A copy of what stands in a message, made of JSON's own types. MessageError for everything else."""
+    """Return a copy of a value in a message, made of JSON's own types. MessageError for other types."""
     return _plain(value, where, 1)
 
 
@@ -92,7 +92,7 @@ def _check_message(message: object, where: str) -> dict[str, Any]:
         checked["tool_calls"] = calls
     read = {"role", "content", "tool_calls", *REASONING_NAMES}
     checked |= _plain_dict({key: value for key, value in given.items() if key not in read}, where)
-    # In the caller's order, which a template that writes a message as JSON shows.
+    # Keep the caller's order, because a template may write a message as JSON.
     return {key: checked[key] for key in given if key in checked} | checked
 
 
@@ -158,7 +158,7 @@ def _plain_dict(value: Mapping[Any, Any], where: str, depth: int = 0) -> dict[st
 
 
 def _plain(value: object, where: str, depth: int) -> Any:
-    """A copy made of JSON's own types; refuses everything else."""
+    """Return a copy made of JSON's own types. MessageError for other types."""
     if depth > MAX_DEPTH:
         raise MessageError(f"{where[:120]}...: expected at most {MAX_DEPTH} levels of nesting, found more")
     if value is None or isinstance(value, bool):
@@ -169,7 +169,7 @@ def _plain(value: object, where: str, depth: int) -> Any:
         return int.__int__(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise MessageError(f"{where}: expected a number that JSON has, found {value}")
+            raise MessageError(f"{where}: expected a finite number, found {value}")
         return float.__float__(value)
     if isinstance(value, Mapping):
         return _plain_dict(value, where, depth)
@@ -179,7 +179,7 @@ def _plain(value: object, where: str, depth: int) -> Any:
 
 
 def _plain_text(text: object, where: str) -> str:
-    """A str without a lone surrogate, as a str proper: an enum or a numpy str loses its class."""
+    """Return an exact str: an enum or a NumPy str loses its class. MessageError for a lone surrogate."""
     check_text(text, where, MessageError)
     return str.__str__(text)
 

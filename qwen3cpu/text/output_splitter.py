@@ -1,7 +1,7 @@
-"""The model's output, token by token, separated into reasoning, answer and tool calls.
+"""Separates the model's output, token by token, into reasoning, answer and tool calls.
 
-The separation goes by token id, never by spelling: an answer that quotes `</think>` in plain text stays an answer.
-chat_template.py renders prompts.
+Token ids decide, never spellings: an answer that quotes `</think>` in plain text stays an answer. chat_template.py
+renders prompts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from qwen3cpu.text.tokenizer import StreamDecoder, Tokenizer
 
 Kind = Literal["reasoning", "text", "tool_call", "unclosed_call"]
 _MOST_REREADINGS = 64
-"""Blocks of one answer that may be read twice, see `_Call`."""
+"""Most blocks of one answer that are read twice, see `_Call`."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Part:
     """A piece of output, never empty.
 
     Attributes:
-        kind: `reasoning` and `text` come in pieces to be joined; a `tool_call` is one whole block, an `unclosed_call`
-            one without its closing tag.
-        text: what to show; for a block the text between its tags, or behind its opening tag, which should be JSON.
+        kind: `reasoning` and `text` come in pieces that must be joined. A `tool_call` is one whole block, an
+            `unclosed_call` one without its closing tag.
+        text: the visible text; for a block the text between its tags, or after its opening tag, which should be JSON.
     """
 
     kind: Kind
@@ -47,14 +47,14 @@ def starts_thinking(prompt_ids: Sequence[int], tokenizer: Tokenizer) -> bool:
 class OutputSplitter:
     """Turns the ids of one answer into parts.
 
-    Reasoning loses the newlines around it, and text those between it and a block beside it, as the chat template writes
-    them; a think block without anything in it yields nothing. A control token that opens or closes nothing here (a
-    second `<think>`, a stray `</think>`) is left out, and so are special tokens. A model without think or tool-call
-    tokens has text only. No part ends inside a character. Tags inside a string of a call's JSON belong to the string.
+    Newlines around reasoning are dropped, and those between text and a block, because the chat template writes them. An
+    empty think block yields nothing. A control token that opens or closes nothing here (a second `<think>`, a stray
+    `</think>`) is left out, and so are special tokens. A model without think or tool-call tokens has text only. No part
+    ends inside a character. Tags inside a string of a call's JSON belong to the string.
 
     Args:
-        tokenizer: whose ids they are.
-        in_thinking: what `starts_thinking` says of the prompt.
+        tokenizer: of the ids.
+        in_thinking: the result of `starts_thinking` for the prompt.
         left_out: bytes at the beginning that are not shown.
     """
 
@@ -79,15 +79,15 @@ class OutputSplitter:
 
     @property
     def held(self) -> str:
-        """Newlines of the answer that are held back: they are shown if it ends here or goes on with text."""
+        """Newlines of the answer that are held back. They are shown if it ends here or continues with text."""
         return "" if self.in_thinking or self.in_tool_call else self._stream.held
 
     def push(self, id_: int) -> list[Part]:
-        """What this token makes known, perhaps nothing."""
+        """Take a token; return the parts that it completes, perhaps none."""
         return self._take([id_])
 
     def _take(self, ids: Sequence[int]) -> list[Part]:
-        """Take tokens, and after a block that has to be read again those behind its first tag once more."""
+        """Take tokens. If a block has to be read again, take the tokens after its first tag once more."""
         parts: list[Part] = []
         self._waiting += reversed(ids)
         while self._waiting:
@@ -113,7 +113,7 @@ class OutputSplitter:
         return self._stream.push(id_)
 
     def finish(self) -> list[Part]:
-        """What was held back."""
+        """Return the parts that were held back."""
         parts: list[Part] = []
         while self._call is not None:
             if self._call.is_one_block:
@@ -147,7 +147,7 @@ class OutputSplitter:
         return self._unclosed(call)
 
     def _read_again(self, call: _Call) -> list[Part]:
-        """Let the first tag that seemed to stand in a string end the block. What follows it is taken again."""
+        """End the block at its first tag that seemed to be in a string, and take the tokens after that again."""
         self._rereadings += 1
         block, (tag, *rest) = call.parted()
         self._waiting += reversed(rest)
@@ -169,8 +169,9 @@ class OutputSplitter:
 class _Call:
     """A block that has been opened.
 
-    A tag inside a string of its JSON, as when a model writes a file about tool calls, is a part of the string if the
-    rest of the block turns out to be JSON. If not, the string was never closed: the block ended at that tag.
+    A model that writes a file about tool calls writes tags inside a string of its JSON. Such a tag belongs to the
+    string if the rest of the block turns out to be JSON. If not, the string was never closed, and the block ended at
+    that tag.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -184,21 +185,21 @@ class _Call:
 
     @property
     def text(self) -> str:
-        """What has been written so far; U+FFFD for a half character at the end."""
+        """The text so far; U+FFFD for a half character at the end."""
         return self._tokenizer.decode(self._ids)
 
     @property
     def ends_in_string(self) -> bool:
-        """Whether what comes next stands inside a string."""
+        """Whether the next character is inside a string."""
         return ends_in_string(self.text if self._first_tag is None else "".join(self._pieces))
 
     @property
     def is_one_block(self) -> bool:
-        """Whether it may end here. Behind a tag inside a string it may only if it is JSON."""
+        """Whether the block may end here. After a tag inside a string it must be JSON."""
         return self._first_tag is None or is_json(self.text)
 
     def push(self, id_: int) -> None:
-        """Add a token that is no tag."""
+        """Add a token that is not a tag."""
         self._ids.append(id_)
         if self._first_tag is None:
             return
@@ -209,7 +210,7 @@ class _Call:
             self.may_be_one_block = may_become_json(text[: text.rindex('"') + 1])
 
     def push_tag(self, id_: int) -> None:
-        """Add a tag that stands inside a string."""
+        """Add a tag that is inside a string."""
         if self._first_tag is None:
             self._first_tag = len(self._ids)
             self._pieces = [self._decoder.push(each) for each in self._ids]
@@ -217,7 +218,7 @@ class _Call:
         self._pieces.append(self._decoder.push(id_))
 
     def parted(self) -> tuple[_Call, list[int]]:
-        """The block up to its first tag inside a string, and that tag with what follows it."""
+        """The block up to its first tag inside a string, and that tag with the tokens after it."""
         assert self._first_tag is not None
         block = _Call(self._tokenizer)
         block._ids = self._ids[: self._first_tag]
@@ -225,7 +226,7 @@ class _Call:
 
 
 class PlainOutput:
-    """An OutputSplitter's stand-in for raw text: everything is text, the markers of blocks too."""
+    """Replaces OutputSplitter for raw text: everything is text, the markers of blocks too."""
 
     in_thinking = False
     in_tool_call = False
@@ -235,11 +236,11 @@ class PlainOutput:
         self._decoder = StreamDecoder(tokenizer, left_out=left_out)
 
     def push(self, id_: int) -> list[Part]:
-        """What this token makes known, perhaps nothing."""
+        """Take a token; return the part that it completes, if any."""
         return self._parts(self._decoder.push(id_))
 
     def finish(self) -> list[Part]:
-        """What was held back: half a character."""
+        """Return the part that was held back: half a character."""
         return self._parts(self._decoder.finish())
 
     def _parts(self, text: str) -> list[Part]:
@@ -247,7 +248,7 @@ class PlainOutput:
 
 
 class _Stream:
-    """Decodes ids into parts of one kind, holding back newlines until it is known whether they are to be shown."""
+    """Decodes ids into parts of one kind, and holds back newlines until it is clear whether they are shown."""
 
     def __init__(self, tokenizer: Tokenizer, kind: Kind, *, trim_start: bool, left_out: int = 0) -> None:
         self.kind = kind
@@ -273,7 +274,7 @@ class _Stream:
         text = self.held + text
         if self._trim_start and not self.begun:
             text = text.lstrip("\n")
-        # A think block with nothing but white space in it is an empty one.
+        # A think block that contains only white space is empty.
         waits = self.kind == "reasoning" and not self.begun and text.isspace()
         shown = "" if waits else text.rstrip("\n")
         self.held = text[len(shown) :]

@@ -1,7 +1,7 @@
-r"""ECMAScript's regular expressions in Python's syntax, for patterns.py, which has them parsed by the standard library.
+r"""Rewrites ECMAScript's regular expressions in Python's syntax. patterns.py parses them with the standard library.
 
-What both languages know but read differently is read as in ECMAScript: `a{,3}` is a text, `[a&&b]` has three
-characters, `[]` none. Habits of Python that ECMAScript refuses, such as `(?P<name>...)` and `\A`, keep their meaning.
+Syntax with different meanings is read as in ECMAScript: `a{,3}` is a text, `[a&&b]` has three characters, `[]` none.
+Python's syntax that ECMAScript refuses, such as `(?P<name>...)` and `\A`, keeps its meaning.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 Test = Callable[[str], bool]
-"""Whether a character is one of some."""
+"""Tells whether a character belongs to a set."""
 
 _PROPERTIES: Final = 0x10FF00
 """Characters from here on (of a private use area) stand for Unicode properties in an expression."""
@@ -43,14 +43,14 @@ _PLAIN_ESCAPES: Final = {r"\/": "/", r"\e": r"\x1b", r"\z": r"\Z"}
 
 
 class UncheckedPatternError(Exception):
-    """An expression that cannot be searched for: its syntax is unknown, or it takes too many steps."""
+    """An expression cannot be searched for: its syntax is not supported, or it takes too many steps."""
 
 
 def python_syntax(pattern: str) -> tuple[str, dict[int, Test]]:
-    """An expression in Python's syntax, and the tests that some of its characters stand for, by code point.
+    """Rewrite an expression in Python's syntax; also return tests for its placeholder characters, by code point.
 
     Raises:
-        UncheckedPatternError: it has a Unicode property that is not known here, or a character that does not exist.
+        UncheckedPatternError: it has an unsupported Unicode property, or a character that does not exist.
     """
     properties: dict[int, Test] = {}
     return _OUTSIDE.sub(lambda found: _outside(found, properties), pattern), properties
@@ -74,7 +74,7 @@ def _outside(found: re.Match[str], properties: dict[int, Test]) -> str:
 
 
 def _inside(found: re.Match[str], properties: dict[int, Test]) -> str:
-    """Part of a class. Two hyphens, ampersands and the like, and brackets, are operators in neither language."""
+    """Part of a class, with `&&`, `--`, `~~`, `||` and brackets escaped: neither language has them as operators."""
     if found["text"] is not None:
         return f"\\{found['text']}"
     if found["minus"] is not None:
@@ -95,7 +95,7 @@ def _escape(found: re.Match[str], properties: dict[int, Test]) -> str:
     if found["code"] is not None:
         code = int(found["code"], 16)
         if code > 0x10FFFF:
-            raise UncheckedPatternError(f"\\u{{{found['code']}}} is no character")
+            raise UncheckedPatternError(f"\\u{{{found['code']}}} is not a character")
         return re.escape(chr(code))
     if found["control"] is not None:
         return f"\\x{ord(found['control']) % 32:02x}"
@@ -106,5 +106,5 @@ def _property(name: str, *, negated: bool) -> Test:
     short = name.removeprefix("General_Category=").removeprefix("gc=")
     short = _LONG_NAMES.get(short, short)
     if not re.fullmatch("[CLMNPSZ][a-z]?", short):
-        raise UncheckedPatternError(f"the Unicode property {name[:40]!r} is unknown here")
+        raise UncheckedPatternError(f"the Unicode property {name[:40]!r} is not supported")
     return lambda character: unicodedata.category(character).startswith(short) is not negated

@@ -1,8 +1,8 @@
-"""Searches texts for regular expressions of JSON schemas in linear time: no expression can hang.
+"""Searches texts for regular expressions of JSON schemas in linear time, so that no expression can hang.
 
-`re` backtracks, so that `^(a+)+$` takes exponential time. Here all ways to match advance together, one character at a
-time (Thompson's simulation of an NFA). The standard library parses the expressions. Libraries with a linear time (RE2,
-Rust's `regex`) have no look-around, with which schemas describe passwords, and count no steps.
+`re` backtracks, so `^(a+)+$` takes exponential time. Here all ways to match advance together, one character at a time
+(Thompson's simulation of an NFA). The standard library parses the expressions. Libraries with linear time (RE2, Rust's
+`regex`) do not count steps, and lack look-around, with which schemas describe passwords.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from typing import Any, Final
 from qwen3cpu.text.memo import bytes_of, remembered
 from qwen3cpu.text.pattern_syntax import Test, UncheckedPatternError, python_syntax
 
-# Python 3.11 gave the parser of expressions this name. `sre_parse`, its earlier one, still works, but warns.
+# The parser of expressions has this name since Python 3.11. Its earlier name, `sre_parse`, still works, but warns.
 _parser: Final = importlib.import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
 _sre: Final = importlib.import_module("re._constants" if sys.version_info >= (3, 11) else "sre_constants")
 
 MOST_STATES: Final = 20_000
-"""States of one expression, look-around and the items of classes counted too; counted repetitions are written out."""
+"""Most states of one expression, those of look-around and items of classes included. Counted repetitions are copied."""
 KEPT_BYTES: Final = 16 << 20
-"""Bytes of the states that are kept of the expressions that were used last."""
+"""Most bytes of states that are kept, for the expressions used last."""
 _STATE_BYTES: Final = 1200
 _EMPTY_IS_NO_BOUNDARY: Final = re.search(r"\B", "") is not None  # since Python 3.14
 
 
 class Budget:
-    """Steps that searches may take together.
+    """A number of steps that several searches share.
 
     Args:
-        steps: at most.
+        steps: most steps.
     """
 
     def __init__(self, steps: int) -> None:
         self._left = steps
 
     def spend(self, steps: int) -> None:
-        """Count steps. UncheckedPatternError when there are none left."""
+        """Count steps. UncheckedPatternError when none are left."""
         self._left -= steps
         if self._left < 0:
             raise UncheckedPatternError("it takes too many steps")
@@ -55,8 +55,8 @@ def search(pattern: str, text: str, budget: Budget) -> bool:
         budget: of steps.
 
     Raises:
-        UncheckedPatternError: the expression has a back reference or an atomic group, is no expression, or the
-            budget is spent.
+        UncheckedPatternError: the expression has a back reference or an atomic group, or is not valid; or the budget
+            is spent.
     """
     program, _ = _program(pattern)
     if isinstance(program, str):
@@ -69,9 +69,9 @@ class _State:
     """One state of the NFA.
 
     Attributes:
-        test: which characters lead to the next state; None: no character is taken.
+        test: which characters lead to the next state; None: the state takes no character.
         next: states that follow.
-        holds: what has to hold at a position for the next states to be entered; None: nothing.
+        holds: the condition at a position for entering the next states; None: no condition.
     """
 
     test: Test | None
@@ -80,12 +80,12 @@ class _State:
 
 
 _Program = list[_State]
-"""The first state is where a search begins. A state without successors is a match."""
+"""A search begins in the first state. A state without successors is a match."""
 
 
 @remembered(KEPT_BYTES, lambda args, found: bytes_of(args) + _STATE_BYTES * (1 + found[1]))
 def _program(pattern: str) -> tuple[_Program | str, int]:
-    """The states of an expression, or why there are none; and how many there are, with those of look-around."""
+    """The states of an expression, or why it has none; and their number, with those of look-around."""
     try:
         syntax, properties = python_syntax(pattern)
         parsed = _parser.parse(syntax)
@@ -94,11 +94,11 @@ def _program(pattern: str) -> tuple[_Program | str, int]:
     except UncheckedPatternError as reason:
         return str(reason), 0
     except (re.error, RecursionError, OverflowError, MemoryError, Warning) as error:
-        return f"it is no regular expression known here: {str(error)[:100]}", 0
+        return f"it is not a supported regular expression: {str(error)[:100]}", 0
 
 
 class _Size:
-    """Counts what an expression is made into."""
+    """Counts the states of an expression."""
 
     states = 0
 
@@ -153,7 +153,7 @@ class _Compiler:
     def _repeat(self, argument: Any, flags: int, after: int) -> int:
         least, most, inner = argument
         if most is _sre.MAXREPEAT:
-            # The loop's own state is known before what it repeats.
+            # The loop's own state is made before the states that it repeats.
             loop = self._add(None, ())
             self._states[loop] = _State(None, (self._sequence(inner, flags, loop), after))
             after = loop
@@ -164,7 +164,7 @@ class _Compiler:
         for _ in range(least):
             before, after = len(self._states), self._sequence(inner, flags, after)
             if len(self._states) == before:
-                break  # nothing, however often
+                break  # an empty expression: repeating it adds nothing
         return after
 
     def _look(self, argument: Any, flags: int, *, wanted: bool) -> Callable[[_Search, int], bool]:
@@ -179,7 +179,7 @@ class _Compiler:
         return holds
 
     def _shared_test(self, operation: Any, argument: Any, flags: int) -> Test:
-        """The test of an operation; repetitions of a class share one."""
+        """The test of an operation; copies of a class share one."""
         if operation is not _sre.IN:
             return self._test(operation, argument, flags)
         key = (id(argument), flags)
@@ -239,7 +239,7 @@ def _category(kind: Any, *, ascii_only: bool) -> Test:
 
 
 def _place(kind: Any, flags: int) -> Callable[[_Search, int], bool]:
-    """Whether a position is one that an anchor or a word boundary asks for."""
+    """The condition of an anchor or a word boundary."""
     lines, ascii_only = bool(flags & re.MULTILINE), bool(flags & re.ASCII)
 
     def boundary(text: str, position: int) -> bool:
@@ -277,7 +277,7 @@ class _Search:
         self._budget = budget
 
     def found(self, program: _Program, start: int, *, anchored: bool) -> bool:
-        """Whether a match begins at `start`, or also after it if it is not anchored."""
+        """Whether a match begins at `start`, or, if not anchored, at or after it."""
         seen: set[int] = set()
         states: list[int] = []
         for position in range(start, len(self.text) + 1):
@@ -295,7 +295,7 @@ class _Search:
         return False
 
     def _entered(self, program: _Program, states: list[int], position: int, seen: set[int]) -> list[int] | None:
-        """The states that wait for a character once all others have been passed; None: one of them is a match."""
+        """The states that wait for a character, after all others have been passed; None: a match was reached."""
         waiting: list[int] = []
         open_states = list(states)
         while open_states:

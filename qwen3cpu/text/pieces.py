@@ -1,4 +1,4 @@
-"""Cuts a long text into pieces that are encoded one after the other, with the same ids as the text in one piece.
+"""Splits a long text into pieces that are encoded one after the other, with the same ids as the whole text.
 
 The pre-tokenizer holds Python's global interpreter lock. In one piece, a text of 2 MB would stop all other threads for
 seconds.
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 PIECE = 8192
-"""Characters of a piece, if the text can be cut there."""
+"""Least characters of a piece. It is longer if the text cannot be cut there."""
 _WORD = (
     "[0-9A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017f\u0391-\u03a1\u03a3-\u03c9\u0410-\u044f"
     "\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff]"
@@ -25,7 +25,7 @@ _PATTERN = (
 
 
 def can_be_cut(tokenizer_json: dict[str, Any]) -> bool:
-    """Whether a tokenizer is known to give the same ids for pieces as for the whole: the one of the Qwen models."""
+    """Whether a tokenizer is known to give the same ids for pieces as for the whole: the one of the Qwen models is."""
     outer = tokenizer_json.get("pre_tokenizer") or {}
     parts = outer.get("pretokenizers") or []
     if outer.get("type") != "Sequence" or [part.get("type") for part in parts] != ["Split", "ByteLevel"]:
@@ -46,7 +46,7 @@ def pieces(text: str, size: int = PIECE) -> Iterator[str]:
     if len(text) <= size:
         yield text
         return
-    between_words = re.compile(_CUT)  # here, because few texts are so long; `re` keeps it
+    between_words = re.compile(_CUT)  # compiled here, because few texts are so long; `re` caches it
     while len(text) - start > size:
         cut = between_words.search(text, start + size)
         if cut is None:

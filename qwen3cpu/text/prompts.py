@@ -1,4 +1,4 @@
-"""Encodes what a caller may pass as a prompt (text, messages, ids) as token ids."""
+"""Encodes the prompts of callers (text, messages or ids) as token ids."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Prompt: TypeAlias = "str | Sequence[Message] | Sequence[int] | NDArray[np.intege
 
 
 class PromptOptions(Protocol):
-    """What a prompt has to be told of a call's options. `generation.options.Request` is one."""
+    """The options of a call that encoding depends on. `generation.options.Request` is one."""
 
     @property
     def raw(self) -> bool:
-        """Whether text is taken as it is."""
+        """Whether text is fed unchanged, not as a user message."""
         ...
 
     @property
@@ -76,10 +76,10 @@ class PromptEncoder:
         """The ids of a prompt that leaves room for at least one token of an answer.
 
         Raises:
-            ArgumentError: not a prompt, or without any token; tools beside text or ids.
+            ArgumentError: not a prompt, or a prompt without any token; tools together with text or ids.
             MessageError: malformed messages.
-            ContextLengthError: the prompt does not fit; both counts are named. A text that is far too long is not
-                encoded to its end; the error names a lower bound of its tokens then.
+            ContextLengthError: the prompt does not fit; the message has both counts. A text that is far too long is not
+                encoded to its end, and the message has a lower bound of its tokens.
         """
         ids = self._ids(prompt, options)
         if not ids:
@@ -92,7 +92,7 @@ class PromptEncoder:
         return ids
 
     def text_ids(self, text: Any, name: str = "ids") -> list[int]:
-        """The ids of text as it is (control-token spellings are control tokens), or of ids given as such, checked."""
+        """The ids of unchanged text, in which spellings of control tokens become control tokens; or ids, checked."""
         if isinstance(text, str):
             return self._tokenizer.encode(text, control_tokens=True)
         return check_ids(text, self._vocab_size, name)
@@ -102,7 +102,7 @@ class PromptEncoder:
             prompt = [{"role": "user", "content": prompt}]
         if is_messages(prompt):
             if options.raw:
-                raise ArgumentError("raw=True feeds text as it is; messages were given")
+                raise ArgumentError("raw=True: expected text or token ids, found messages")
             return self.template.encode(
                 prompt,
                 tools=options.tools,
@@ -120,7 +120,7 @@ class PromptEncoder:
         return self.text_ids(prompt, "prompt")
 
     def _check_length(self, text: str) -> None:
-        """Refuse a text that cannot fit, before any of it is encoded: that would take long."""
+        """Refuse a text that cannot fit before it is encoded, because encoding would take long."""
         if len(text) < self._context:
             return
         least = self._tokenizer.least_tokens(text)
@@ -131,7 +131,7 @@ class PromptEncoder:
             )
 
     def _check_count(self, count: int) -> None:
-        """Refuse a text whose first pieces fill the context."""
+        """Refuse a text whose first pieces already fill the context."""
         if count >= self._context:
             raise ContextLengthError(
                 f"the prompt has more than {count} tokens, the context holds {self._context} positions; expected a "

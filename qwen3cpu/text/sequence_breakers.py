@@ -1,4 +1,4 @@
-"""Where a text breaks for DRY: strings behind which a repetition counts from zero again."""
+"""Finds the sequence breakers of DRY: strings after which a repetition counts from zero again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class TokenTexts(Protocol):
-    """What is asked of a tokenizer. `Tokenizer` is one."""
+    """The part of a tokenizer that is needed here. `Tokenizer` is one."""
 
     size: int
     control_tokens: dict[str, int]
@@ -21,14 +21,14 @@ class TokenTexts(Protocol):
 class SequenceBreakers:
     """Follows the tokens of one text and finds those that complete a breaker.
 
-    A breaker may lie inside of one token or go over several; the token that completes it breaks. So does every control
-    token, whatever its spelling. A breaker does not go on over a control token.
+    A breaker may be inside one token or span several; the token that completes it breaks. So does every control token,
+    whatever its spelling. A breaker does not continue across a control token.
 
-    All breakers are searched at once (Aho and Corasick), so that the time does not depend on how many there are.
+    All breakers are searched at once (Aho and Corasick), so the time does not depend on their number.
 
     Args:
         breakers: strings, none of them empty.
-        tokens: the tokenizer. Ids that it does not have are empty texts.
+        tokens: the tokenizer. Ids that it does not have count as empty texts.
     """
 
     def __init__(self, breakers: Sequence[str], tokens: TokenTexts) -> None:
@@ -39,7 +39,7 @@ class SequenceBreakers:
         self._known: dict[tuple[int, int], tuple[int, bool]] = {}
 
     def push(self, token: int) -> bool:
-        """Note the next token of the text. Returns whether it breaks."""
+        """Record the next token of the text. Return whether it breaks."""
         self._state, broken = self._after(token)
         return broken
 
@@ -48,7 +48,7 @@ class SequenceBreakers:
         return self._after(token)[1]
 
     def _after(self, token: int) -> tuple[int, bool]:
-        """The state behind a token that comes next, and whether it breaks."""
+        """The state after a token that comes next, and whether it breaks."""
         place = (self._state, token)
         found = self._known.get(place)
         if found is None:
@@ -62,7 +62,7 @@ class SequenceBreakers:
 
 
 class _Automaton:
-    """Finds where any of some words ends. A state stands for the longest end of the text that some word begins with."""
+    """Finds the ends of words in a text. A state is the longest end of the text so far with which some word begins."""
 
     def __init__(self, words: Sequence[bytes]) -> None:
         self._next: list[dict[int, int]] = [{}]
@@ -76,7 +76,7 @@ class _Automaton:
                     self._ends.append(False)
                 state = self._next[state][byte]
             self._ends[state] = True
-        # The state of the longest shorter end, by length: shorter ones are known then.
+        # For each state, that of the longest shorter end. States come by length, so the shorter ones are known.
         self._shorter = [0] * len(self._next)
         waiting = deque(self._next[0].values())
         while waiting:
@@ -87,7 +87,7 @@ class _Automaton:
                 waiting.append(longer)
 
     def read(self, state: int, text: bytes) -> tuple[int, bool]:
-        """The state behind a text, and whether a word ends in it."""
+        """The state after a text, and whether a word ends in it."""
         found = False
         for byte in text:
             state = self._follow(state, byte)

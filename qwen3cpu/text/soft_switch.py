@@ -10,9 +10,9 @@ _SWITCH: Final = re.compile(r"(?<!\S)/(no_)?think(?!\S)")
 
 
 def latest_switch(prompt: Any) -> bool | None:
-    """What the last /think or /no_think of the user or system text says; None when there is none.
+    """True if the last switch of the user or system text is /think, False for /no_think; None without a switch.
 
-    It counts where it stands alone between white space, as in training: not in a path, nor in the text of a tool.
+    A switch must have white space around it, as in training, so a path has none. The text of a tool does not count.
 
     Args:
         prompt: text of a user, or messages, checked or not; anything else has no switch.

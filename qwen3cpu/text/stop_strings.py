@@ -1,4 +1,4 @@
-"""Stop strings over a streamed text: found wherever the stream is cut, and never shown, not even in part."""
+"""Finds stop strings in a streamed text, wherever the stream is cut. They are never shown, not even in part."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class StopMatcher:
         """The stop string that ended the text."""
 
     def push(self, text: str) -> str:
-        """What can be shown once `text` has come; nothing after a stop string is complete."""
+        """Add `text`; return the text that can be shown: "" after a stop string is complete."""
         if self.matched is not None:
             return ""
         held = self._held + text
-        # The string that is complete first wins, and of two that end together the longer: the same as reading the text
-        # character by character.
+        # The string that is complete first wins, and if two end together, the longer one. Reading the text character by
+        # character gives the same result.
         ends = [(held.index(stop) + len(stop), -len(stop), stop) for stop in self._stops if stop in held]
         if ends:
             end, _, self.matched = min(ends)
@@ -39,13 +39,13 @@ class StopMatcher:
         return any(stop in self._held + text for stop in self._stops)
 
     def flush(self) -> str:
-        """What was held back, when the text ends without a stop string."""
+        """Return the text that was held back, when the text ends without a stop string."""
         held, self._held = self._held, ""
         return held
 
 
 def _open_prefix(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that is a beginning of `stop`, shorter than `stop` itself."""
+    """Length of the longest end of `text` that is a beginning of `stop` and shorter than `stop`."""
     for length in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:length]):
             return length

@@ -1,6 +1,6 @@
-"""What the operations of a chat template cost: units of the characters and items that they read or make.
+"""The costs of a chat template's operations, in units of the characters and items that they read or make.
 
-An operation is counted before it is done, from above: a small template can ask for more than any memory holds.
+An upper bound is counted before an operation runs, because a small template can ask for more than any memory holds.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from jinja2.nodes import EvalContext
 from jinja2.runtime import Context, Undefined
 
 STEP: Final = 200
-"""Units of a step, beside those of the characters that it handles."""
+"""Units of a step, in addition to those of the characters that it handles."""
 ITEM: Final = 16
-"""Units of an item of a list or object: of copying it, and of looking into it."""
+"""Units of copying or reading an item of a list or object."""
 
 _NUMBERS: Final = re.compile(rb"\d+")
 _FREE: Final = {"length", "count", "first", "last", "default", "d", "get"}
-"""Filters and methods that take no longer for a longer value."""
+"""Filters and methods whose time does not depend on the length of the value."""
 _SHALLOW: Final = {
     *("list", "batch", "slice", "reverse", "map", "select", "reject", "selectattr", "rejectattr", "items", "keys"),
     *("values", "random", "attr"),
 }
-"""Those that take what is in a value as it is. All others may read every character of it, and make text of it."""
+"""Filters and methods that do not read the items of a value. Others may read every character and make text of it."""
 _SORTING: Final = {"sort", "dictsort", "groupby"}
 _CUTTING: Final = {"split", "rsplit", "splitlines", "title", "wordcount", "wordwrap", "urlize", "striptags"}
-"""Those that make a list of pieces of a text."""
+"""Filters and methods that make a list of pieces of a text."""
 _COMPARING: Final = {
     **{"eq": "eq", "equalto": "eq", "==": "eq", "ne": "ne", "!=": "ne", "in": "in", "lt": "lt", "lessthan": "lt"},
     **{"<": "lt", "gt": "gt", "greaterthan": "gt", ">": "gt", "le": "lteq", "<=": "lteq", "ge": "gteq", ">=": "gteq"},
 }
-"""Tests that compare, and the operators that do the same."""
+"""Names of tests and of comparison operators -> Jinja's name of the operator."""
 
 
 class TemplateLimitError(Exception):
-    """A template would do more work than any template needs."""
+    """A template would exceed its limit of work."""
 
 
 class Meter:
     """Counts the work of one rendering.
 
     Args:
-        limit: units that it may take.
+        limit: most units.
     """
 
     def __init__(self, limit: int) -> None:
@@ -56,17 +56,17 @@ class Meter:
         self._left -= units
         if self._left < 0:
             raise TemplateLimitError(
-                "it loops or grows without end: it does more work than any template needs, which is "
-                f"{self._limit:,} units for these messages"
+                f"it does more than the allowed {self._limit:,} units of work for these messages, so it probably loops "
+                "or grows endlessly"
             )
 
     def deep(self, value: Any, *, each: int = 0, level: int = 0) -> int:
         """Count every character and item of a nested value, as often as it appears.
 
         Args:
-            value: to be read, or to be made a text.
-            each: more units for each item.
-            level: more units for each item and each level that it is inside of.
+            value: that is read or turned into text.
+            each: additional units for each item.
+            level: additional units for each item and each level around it.
 
         Returns:
             The units.
@@ -88,7 +88,7 @@ class Meter:
         return before - self._left
 
     def hashed(self, value: Any) -> None:
-        """Count the hash of a key: of a tuple it is computed again each time, from all that is in it."""
+        """Count the hash of a key. The hash of a tuple is computed again each time, from everything in it."""
         if isinstance(value, str):
             self.charge(len(value) // 8)
         elif isinstance(value, (tuple, frozenset)):
@@ -113,7 +113,7 @@ class Meter:
             self.charge(length(right) // 8)
 
     def _pair(self, left: Any, right: Any) -> None:
-        """Count the comparison of two values from above: it ends early if they differ."""
+        """Count an upper bound for the comparison of two values, which ends early if they differ."""
         open_pairs: list[Iterator[tuple[Any, Any]]] = [iter(((left, right),))]
         while open_pairs:
             for one, other in open_pairs[-1]:
@@ -145,7 +145,7 @@ class Meter:
             yield value, other[key]
 
     def binary(self, operator: str, left: Any, right: Any) -> None:
-        """Count what one of Jinja's arithmetic operators does."""
+        """Count one of Jinja's arithmetic operators."""
         if operator == "%" and isinstance(left, (str, bytes)):
             self.formatted(left, list(right) if isinstance(right, tuple) else [right])
         elif operator == "+":
@@ -174,9 +174,9 @@ class Meter:
         """Count a filter, or a method with its object first.
 
         Args:
-            name: of it.
-            args: given by position; what Jinja itself gives may be among them.
-            more: given by name.
+            name: of the filter or method.
+            args: arguments by position; may include those that Jinja adds itself.
+            more: arguments by name.
         """
         self.charge(STEP)
         args = _data(args)
@@ -207,12 +207,12 @@ class Meter:
             self.formatted(first, values[1:])
 
     def formatted(self, text: str | bytes, values: list[Any]) -> None:
-        """Count a text that is formatted. Numbers in it may be widths; with * or nested {} numbers among values too."""
+        """Count a text that is formatted. Its numbers may be widths; so may values, with * or nested {} in the text."""
         data = text.encode(errors="replace") if isinstance(text, str) else text
         self.charge(len(data) + sum(int(digits[:18]) for digits in _NUMBERS.findall(data)))
         fields = max(data.count(b"{"), data.count(b"%"))
         for value in values:
-            # A named value may be put in at every field.
+            # A named value may be inserted at every field.
             self.charge(self.deep(value) * max(fields - 1, 0))
             if isinstance(value, int) and (b"*" in data or data.count(b"{") > data.count(b"}{") + 1):
                 self.charge(abs(value) * max(fields, 1))
@@ -222,7 +222,7 @@ _CONTAINERS: Final = (list, tuple, dict, set, frozenset, range, KeysView, Values
 
 
 def length(value: Any) -> int:
-    """Units of the characters or items of a value itself."""
+    """Units of the characters or items of a value, without what is inside the items."""
     if isinstance(value, (str, bytes)):
         return len(value)
     return ITEM * _size(value)
@@ -234,7 +234,7 @@ def bits(value: Any) -> int:
 
 
 def _size(value: Any) -> int:
-    """Number of characters or items of a value itself; 0 for everything else."""
+    """Number of characters of a text, or of items of a container; 0 for everything else."""
     return len(value) if isinstance(value, (str, bytes, *_CONTAINERS)) else 0
 
 
@@ -248,26 +248,26 @@ def _texts_in(value: Any) -> int:
 
 
 def _data(args: Iterable[Any]) -> list[Any]:
-    """Arguments without what Jinja itself puts among them."""
+    """Arguments without those that Jinja adds itself."""
     return [each for each in args if not isinstance(each, (Context, EvalContext, Environment))]
 
 
 def _inside(value: Any) -> Iterable[Any] | None:
-    """What a value holds; None: nothing."""
+    """The items of a container, keys included; None for other values."""
     if isinstance(value, Mapping):
         return chain.from_iterable(value.items())
     return value if isinstance(value, (list, tuple, set, frozenset, KeysView, ValuesView, ItemsView)) else None
 
 
 def _made(name: str, args: list[Any], more: Mapping[str, Any], numbers: int, texts: int) -> int:
-    """Units of what a call makes of its arguments: texts that are put in many times, numbers that are widths.
+    """Units of a call's result beyond its arguments: texts that are inserted many times, numbers that are widths.
 
     Args:
         name: of the filter or method.
-        args: given by position, the object first.
-        more: given by name.
+        args: arguments by position, the object first.
+        more: arguments by name.
         numbers: sum of all numbers among the arguments.
-        texts: characters of all texts among them but the first argument.
+        texts: characters of all texts among the arguments, except the first one.
     """
     first = args[0] if args else None
     text = first if isinstance(first, (str, bytes)) else ""
@@ -289,7 +289,7 @@ def _made(name: str, args: list[Any], more: Mapping[str, Any], numbers: int, tex
     if name == "round":
         return (4 * numbers) ** 2 // 1000
     if name == "strftime":
-        return 256 * texts  # a width in the format may make it that much longer
+        return 256 * texts  # a width in the format may make it 256 times as long
     if name == "wordwrap":
         return cut + len(text) * texts
     if name == "urlize":

@@ -1,9 +1,8 @@
 """A sandbox for chat templates that limits their work: a template that loops or doubles a string ends with an error.
 
-Templates come with a checkpoint and are foreign code. Jinja's sandbox keeps them from everything but plain data; this
-one counts what they do with it as well. Loops, macros and calls count as steps, and so do the characters and items that
-an operation reads or makes, which are counted before it makes them. The limit grows with the messages.
-template_costs.py has the cost of each operation.
+Templates come with a checkpoint and are foreign code. Jinja's sandbox gives them access to plain data only. This
+sandbox also counts their work: loops, macros, calls, and the characters and items that an operation reads or makes. It
+counts them before the operation runs. The limit grows with the messages. template_costs.py has the costs.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ from qwen3cpu.text.template_costs import STEP, Meter, length
 BASE: Final = 50_000_000
 """Units for any template: about a second. The released template takes about 4,000 for a message."""
 PER_CHARACTER: Final = 100
-"""More units for each character of messages and tools."""
+"""Additional units for each character of messages and tools."""
 NODE: Final = 4
-"""Units of a node of the template's tree, each time that a loop or macro comes to it."""
+"""Units of a node of the template's tree, each time that a loop or macro runs it."""
 
 _OPERATORS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "eq": operator.eq,
@@ -39,7 +38,7 @@ _OPERATORS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "notin": lambda left, right: left not in right,
 }
 _OF_JINJA: Final = (Macro, LoopContext, Cycler, Joiner, type)
-"""What takes its arguments as they are."""
+"""Callables that do not read their arguments."""
 
 
 class LimitedEnvironment(sandbox.ImmutableSandboxedEnvironment):
@@ -79,7 +78,7 @@ class LimitedEnvironment(sandbox.ImmutableSandboxedEnvironment):
 
     @contextmanager
     def limited(self, characters: int) -> Iterator[None]:
-        """Let templates be compiled and run in this thread, for messages and tools of so many characters."""
+        """Inside, templates can be compiled and run in this thread, for messages and tools of this many characters."""
         self._running.meter = Meter(BASE + PER_CHARACTER * characters)
         try:
             yield
@@ -91,25 +90,25 @@ class LimitedEnvironment(sandbox.ImmutableSandboxedEnvironment):
         meter = getattr(self._running, "meter", None)
         return Meter(BASE) if meter is None else meter
 
-    # What compiled templates call
+    # Methods that compiled templates call
 
     def step(self, units: int = 0) -> bool:
-        """Count one round of a loop or one call of a macro, and more units for what is in it."""
+        """Count one round of a loop or one call of a macro, and `units` for the nodes inside."""
         self._meter.charge(STEP + units)
         return True
 
     def cut(self, value: Any) -> Any:
-        """The value, of which a slice is about to be copied."""
+        """Return a value of which a slice is about to be copied."""
         self._meter.charge(length(value) // 8)
         return value
 
     def key(self, value: Any) -> Any:
-        """The value, which is about to be a key of an object."""
+        """Return a value that is about to become a key of an object."""
         self._meter.hashed(value)
         return value
 
     def compared(self, left: Any, *comparisons: Any) -> Any:
-        """What `left == a < b` says: names of operators and operands follow each other."""
+        """Compute a chain such as `left == a < b`; `comparisons` alternates names of operators and operands."""
         result: Any = True
         for name, right in zip(comparisons[::2], comparisons[1::2], strict=True):
             if name in ("in", "notin") and isinstance(right, Iterator):
@@ -122,7 +121,7 @@ class LimitedEnvironment(sandbox.ImmutableSandboxedEnvironment):
         return result
 
     def concatenate(self, *values: Any) -> str:
-        """What `~` does."""
+        """Compute `~`."""
         for value in values:
             self._meter.deep(value)
         return "".join(map(str, values))
@@ -138,7 +137,7 @@ class LimitedEnvironment(sandbox.ImmutableSandboxedEnvironment):
         owner = getattr(__obj, "__self__", None)
         name = getattr(__obj, "__name__", "")
         if owner is __self:
-            __self._meter.charge(STEP)  # the methods above count the rest
+            __self._meter.charge(STEP)  # the methods above count their own work
         elif owner is not None and name:
             __self._meter.call(name, [owner, *args], kwargs)
         elif isinstance(__obj, _OF_JINJA):
@@ -158,7 +157,7 @@ class LimitedEnvironment(sandbox.ImmutableSandboxedEnvironment):
         return super().getitem(obj, argument)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """str.format and str.format_map."""
+        """Count str.format and str.format_map."""
         wrapped = super().wrap_str_format(value)
         if wrapped is None:
             return None
@@ -171,8 +170,8 @@ class LimitedEnvironment(sandbox.ImmutableSandboxedEnvironment):
 
 
 def counted(template: nodes.Template) -> nodes.Template:
-    """The tree with calls of LimitedEnvironment in it that count; it is changed in place."""
-    # One walk over the tree finds them all; what is put in has none of them.
+    """Insert counting calls of LimitedEnvironment into a tree, in place, and return it."""
+    # One walk over the tree finds all nodes; the inserted ones contain none of these kinds.
     kinds = (nodes.For, nodes.Macro, nodes.CallBlock, nodes.Pair, nodes.Getitem)
     found: list[Any] = list(template.find_all(kinds))
     units = {id(node): _units(node) for node in found if isinstance(node, (nodes.For, nodes.Macro, nodes.CallBlock))}
@@ -202,7 +201,7 @@ def _call(name: str, *args: nodes.Expr) -> nodes.Call:
 
 
 def _replace_operators(node: nodes.Node) -> None:
-    """Put calls in the place of comparisons and of `~`, which Jinja lets nobody intercept."""
+    """Replace comparisons and `~` by calls, because Jinja has no hook for them."""
     for field, value in node.iter_fields():
         if isinstance(value, nodes.Node):
             setattr(node, field, _counting(value))

@@ -1,14 +1,14 @@
-"""Which control tokens in a rendered prompt the chat template wrote, and which came with the messages.
+"""Finds out which control tokens in a rendered prompt the chat template wrote, and which came with the messages.
 
 A template writes `<|im_end|>` after a message; a message may contain `<|im_end|>` too. In the rendered text the two
 look alike, but only the first may become a token. So when a message contains such a spelling, the conversation is
-rendered once more by a *twin* of the template, in which every control token that the template itself may write has a
-mark before it: a character that occurs nowhere else. Literals with which a template merely looks at the messages, as in
-`content.split('</think>')`, have none. If the twin's text without the marks is exactly the template's, the marks tell
-what the template wrote, also where it wrote a token in place of a spelling that it cut out of a message.
+rendered again with a *twin* of the template. The twin has a mark before every control token that the template itself
+may write: a character that occurs nowhere else. Literals with which a template only inspects the messages, as in
+`content.split('</think>')`, get no mark. If the twin's text without the marks equals the template's, the marks show
+what the template wrote. This also works where a template cuts a spelling out of a message and writes the token instead.
 
-For templates that the twin does not fit (they put control tokens together from pieces, or compare what they are going
-to write) there is a second way: *broken* messages, with a mark inside their spellings, and the template as it is.
+The twin does not work for some templates: they build control tokens from pieces, or compare what they are going to
+write. The second way is to render *broken* messages, with a mark inside their spellings, with the unchanged template.
 
 This file makes marks, twins and broken messages; chat_template.py renders and decides.
 """
@@ -22,24 +22,24 @@ from typing import Any
 
 from jinja2 import nodes
 
-# Methods and filters that compare their arguments with a string, and return nothing of the arguments.
+# Methods and filters that compare a string with their arguments, and do not return any part of the arguments.
 _INSPECTING = frozenset(
     {"split", "rsplit", "startswith", "endswith", "strip", "lstrip", "rstrip", "find", "rfind", "index", "rindex"}
     | {"count", "removeprefix", "removesuffix", "select", "reject", "selectattr", "rejectattr", "attr"}
 )
-# Those that do so with their first argument alone.
+# Methods and filters that do so with their first argument only.
 _INSPECTING_FIRST = frozenset({"replace", "get"})
 
 
 def unused_characters(texts: Iterable[str]) -> Iterator[str]:
-    """Characters that occur in none of the texts, out of those that Unicode keeps for such uses."""
+    """Characters that occur in none of the texts, from the ranges that Unicode reserves for private use."""
     used = set().union(*texts)
     candidates = map(chr, chain(range(0xFDD0, 0xFDF0), range(0xF0000, 0xFFFFE)))
     return (character for character in candidates if character not in used)
 
 
 def strings(value: object) -> Iterator[str]:
-    """Every str in messages or tools, values and keys."""
+    """Every str in messages or tools: values and keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -52,7 +52,7 @@ def strings(value: object) -> Iterator[str]:
 
 
 def mark_literals(template: nodes.Template, spelling: re.Pattern[str], mark: str) -> nodes.Template:
-    """The twin: `mark` before every control spelling that the template's literals can write. Changes its argument."""
+    """Make the twin: put `mark` before every control spelling that literals can write. Changes its argument."""
     _mark_node(template, spelling, rf"{mark}\g<0>")
     return template
 
@@ -97,12 +97,12 @@ def _looked_at_arguments(name: str, call: nodes.Call | nodes.Filter) -> list[nod
 class SpellingBreaker:
     """Finds control spellings in messages, and breaks them.
 
-    A text also counts as having one if it begins or ends with a piece of one, which could become whole beside what the
-    template writes next to it.
+    A text that begins or ends with a piece of a spelling counts too, because the text that the template writes next to
+    it may complete the spelling.
 
     Args:
         spelling: the tokenizer's `control_pattern`.
-        spellings: what it matches.
+        spellings: all texts that it matches.
     """
 
     def __init__(self, spelling: re.Pattern[str], spellings: Iterable[str]) -> None:
@@ -118,7 +118,7 @@ class SpellingBreaker:
         )
 
     def broken(self, value: Any, mark: str) -> Any:
-        """A copy of messages or tools with `mark` in every control spelling; other texts are as they were."""
+        """Copy messages or tools with `mark` in every control spelling; other texts are unchanged."""
         if isinstance(value, str):
             return self._broken_text(value, mark)
         if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Texts that a user names: files and pipes. None is read without end, and no FIFO without a writer is waited for."""
+"""Reads texts from files and pipes that a user names. Endless ones are refused, and so is a FIFO without a writer."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from qwen3cpu.errors import ArgumentError
 from qwen3cpu.system.files import AT_ONCE, BINARY
 
 LONGEST: Final = 256 << 20
-"""Bytes of a text: far more than any context holds, and no end of /dev/zero."""
+"""Most bytes of a text: far more than any context holds. It stops reading a file such as /dev/zero."""
 
 
 def read_text_file(path: Path, name: str) -> str:
-    """The text of a file; a FIFO, such as bash makes of `<(...)`, is read until its writers have closed it.
+    """Read the text of a file. A FIFO, such as bash makes of `<(...)`, is read until its writers have closed it.
 
     Args:
         path: of the file.
-        name: what messages call it.
+        name: of the file in messages.
 
     Raises:
         ArgumentError: it cannot be read, is a FIFO without a writer, has more than LONGEST bytes, or is not UTF-8.
@@ -37,7 +37,7 @@ def read_text_file(path: Path, name: str) -> str:
 
 
 def decode_text(file: BinaryIO, name: str) -> str:
-    """The text of an open file or pipe, without a byte order mark: to a model it would be a character.
+    """Read the text of an open file or pipe, without a byte order mark, which a model would see as a character.
 
     Raises ArgumentError when it has more than LONGEST bytes or is not UTF-8.
     """
@@ -52,7 +52,7 @@ def decode_text(file: BinaryIO, name: str) -> str:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Open a file. A FIFO is not waited for; without a writer it ends at once."""
+    """Open a file without waiting for the writer of a FIFO; without a writer, reading it ends at once."""
     number = os.open(path, flags | AT_ONCE | BINARY)
     if sys.platform != "win32":
         os.set_blocking(number, True)

@@ -1,4 +1,4 @@
-"""The tokens of a vocabulary by the bytes with which they begin."""
+"""Finds the tokens of a vocabulary by the bytes with which they begin."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class TokenBeginnings:
     """Finds tokens by bytes.
 
     Args:
-        tokens: (id, bytes) of each. Those without any byte are left out.
+        tokens: (id, bytes) of each. Tokens without bytes are left out.
     """
 
     def __init__(self, tokens: Iterable[tuple[int, bytes]]) -> None:
@@ -24,13 +24,13 @@ class TokenBeginnings:
         """Bytes of the longest token."""
 
     def has_longer(self, beginning: bytes) -> bool:
-        """Whether a token begins with these bytes and goes on."""
+        """Whether a longer token begins with these bytes."""
         place = bisect_right(self._spellings, beginning)
         return place < len(self._spellings) and self._spellings[place].startswith(beginning)
 
     def along(self, text: bytes) -> NDArray[np.intp]:
         """The ids of all tokens that begin with these bytes, or are a beginning of them."""
-        # No token has more bytes, so none that begins with the text comes behind this.
+        # No token is longer, so every token that begins with the text is sorted before this.
         end = text + b"\xff" * (self.longest + 1)
         found = [self._ids[bisect_left(self._spellings, text) : bisect_left(self._spellings, end)]]
         for length in range(1, len(text)):

@@ -10,7 +10,7 @@ from qwen3cpu.errors import ArgumentError
 
 
 def check_ids(ids: Any, vocab_size: int, name: str) -> list[int]:
-    """Token ids as a list of int; ArgumentError for anything that is not a sequence of whole numbers in range."""
+    """Return token ids as a list of int. ArgumentError for anything but a sequence of integers in [0, vocab_size)."""
     if isinstance(ids, (str, bytes, Mapping)) or not hasattr(ids, "__iter__"):
         raise ArgumentError(f"{name}: expected a sequence of token ids, found {type(ids).__name__}")
     checked: list[int] = []

@@ -1,8 +1,8 @@
-"""Text to token ids and back, by the checkpoint's own tokenizer.json: byte-level BPE, control tokens, streaming.
+"""Converts text to token ids and back with the checkpoint's tokenizer.json: byte-level BPE, control tokens, streaming.
 
-Normalizer, pre-tokenizer and merges are in bpe.py. What is decided here is which spellings become control tokens, that
-nothing is dropped, and that text which arrives token by token never contains half a character. chat_template.py
-renders messages, output_splitter.py tells reasoning and tool calls apart.
+Normalizer, pre-tokenizer and merges are in bpe.py. This file decides which spellings become control tokens. It also
+makes sure that nothing is dropped, and that streamed text never contains half a character. chat_template.py renders
+messages; output_splitter.py separates reasoning and tool calls.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
 _logger = logging.getLogger("qwen3cpu")
 
 LONG_PIECE = 1 << 16
-"""Ids of a piece that may fill a context by itself."""
+"""Ids of a piece above which it may fill a context by itself."""
 _WHITE_SPACE = re.compile(r"\s*")
 
 
@@ -43,16 +43,16 @@ class Tokenizer:
     Args:
         tokenizer_json: the content of tokenizer.json.
         tokenizer_config: the content of tokenizer_config.json; an empty mapping when the checkpoint has none.
-        source: what to call the checkpoint in errors.
+        source: names the checkpoint in errors.
 
     Attributes:
-        size: ids below it exist (151,669 for the released models, whose head has 151,936 rows).
+        size: all ids are below it (151,669 for the released models, whose head has 151,936 rows).
         special_ids: ids that decoding leaves out by default. `<think>` and `<tool_call>` are not among them.
         control_tokens: spelling -> id of every added token, special or not.
         control_pattern: finds those spellings.
         named_tokens: `eos_token` and the like -> spelling, for chat templates.
         im_end, endoftext, think, end_think, tool_call, end_tool_call: ids of the added tokens `<|im_end|>`,
-            `<|endoftext|>`, `<think>`, `</think>`, `<tool_call>`, `</tool_call>`; None where the model lacks one.
+            `<|endoftext|>`, `<think>`, `</think>`, `<tool_call>`, `</tool_call>`; None if the model lacks the token.
 
     Raises:
         CheckpointError: the files are damaged, or not a byte-level BPE.
@@ -80,7 +80,7 @@ class Tokenizer:
         self.end_think = self.control_tokens.get("</think>")
         self.tool_call = self.control_tokens.get("<tool_call>")
         self.end_tool_call = self.control_tokens.get("</tool_call>")
-        # Control tokens that are entries of the model too could come out of its merges.
+        # Control tokens that are also entries of the BPE model could come out of its merges.
         control = {*self.special_ids, self.think, self.end_think, self.tool_call, self.end_tool_call}
         self._never_from_text = frozenset(
             id_ for id_ in control if id_ is not None and self._bpe.token_bytes(id_) is not None
@@ -88,20 +88,20 @@ class Tokenizer:
 
     @property
     def end_tokens(self) -> frozenset[int]:
-        """The ids of `<|im_end|>` and `<|endoftext|>`, as far as the tokenizer has them."""
+        """The ids of `<|im_end|>` and `<|endoftext|>`, if the tokenizer has them."""
         return frozenset(token for token in (self.im_end, self.endoftext) if token is not None)
 
     def encode(
         self, text: str, *, control_tokens: bool = False, watch: Callable[[int], None] | None = None
     ) -> list[int]:
-        """Ids of a text; decoding them gives the text as the checkpoint normalises it (NFC).
+        """Encode a text as ids. Decoding them gives the text as the checkpoint normalises it (NFC).
 
         Args:
             text: any Unicode text.
             control_tokens: whether the spelling of an added token, such as `<|im_end|>`, becomes that token. By default
-                it is plain text like any other, which is what text from a user or a document needs.
+                it is plain text, as text from a user or a document must be.
             watch: called between the pieces of a long text, and after a very long one, with the number of ids so far.
-                What it raises ends the work.
+                An exception of it ends the work.
 
         Raises:
             ArgumentError: not a str, a lone surrogate, or a byte that the vocabulary cannot express.
@@ -121,7 +121,7 @@ class Tokenizer:
                     watch(len(ids))
                 found = self._encode_plain(piece)
                 if watch is not None and len(found) > LONG_PIECE:
-                    watch(len(ids) + len(found))  # before they become a list, of 16 MB for 2 MB of text
+                    watch(len(ids) + len(found))  # before they become a list: 16 MB for 2 MB of text
                 ids += found.tolist()
                 done += 1
             if control is not None:
@@ -129,7 +129,7 @@ class Tokenizer:
         return ids
 
     def least_tokens(self, text: str) -> int:
-        """A lower bound of the number of ids of a text, with or without control tokens, found without encoding it."""
+        """A lower bound of the number of ids of a text, with or without control tokens, without encoding it."""
         if not self._bpe.can_be_cut or self._strips:
             return 0
         size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
@@ -139,7 +139,7 @@ class Tokenizer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the bytes of all tokens: two tokenizers with the same one mean the same by an id."""
+        """SHA-256 of the bytes of all tokens. Two tokenizers with the same fingerprint have the same ids."""
         digest = hashlib.sha256()
         for id_ in range(self.size):
             token = self._bytes.get(id_)
@@ -155,16 +155,16 @@ class Tokenizer:
 
     @cached_property
     def beginnings(self) -> TokenBeginnings:
-        """All tokens but the control tokens, by their bytes. Takes some tenths of a second the first time."""
+        """All tokens except the control tokens, by their bytes. The first use takes some tenths of a second."""
         control = set(self.control_tokens.values())
         return TokenBeginnings((id_, self.token_bytes(id_)) for id_ in range(self.size) if id_ not in control)
 
     def split_control_tokens(self, text: str, *, mark: str = "") -> list[tuple[str, int | None]]:
-        """Cut a text at the spellings of added tokens: (text before, id), the last pair with None for the id.
+        """Split a text at the spellings of added tokens: (text before, id), the last pair with None for the id.
 
         Args:
-            text: what to cut.
-            mark: count only spellings with this before them, and cut it out too.
+            text: to split.
+            mark: only spellings with this before them count; it is removed too.
         """
         pattern = re.compile(f"{re.escape(mark)}(?:{self.control_pattern.pattern})") if mark else self.control_pattern
         pairs: list[tuple[str, int | None]] = []
@@ -180,7 +180,7 @@ class Tokenizer:
         return pairs
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True) -> str:
-        """The text of token ids. Bytes that are not UTF-8 become U+FFFD.
+        """Decode token ids to text. Bytes that are not UTF-8 become U+FFFD.
 
         Raises:
             ArgumentError: an id that is not an integer below `size`.
@@ -190,7 +190,7 @@ class Tokenizer:
         return b"".join(self.token_bytes(id_) for id_ in indices if id_ not in skip).decode("utf-8", errors="replace")
 
     def token_bytes(self, id_: int) -> bytes:
-        """The bytes that a token stands for, which may be part of a character. Ids that the vocabulary skips: none.
+        """The bytes of a token, which may be part of a character; empty for an id that the vocabulary skips.
 
         Raises:
             ArgumentError: an id that is not an integer below `size`.
@@ -206,7 +206,7 @@ class Tokenizer:
         return decoded
 
     def id_of(self, token: str) -> int | None:
-        """Id of a token by its spelling in the vocabulary (byte-level: `Ġthe`), None if there is none."""
+        """Id of a token by its spelling in the vocabulary (byte-level: `Ġthe`); None for an unknown one."""
         added = self.control_tokens.get(token)
         if added is not None:
             return added
@@ -242,10 +242,10 @@ def _as_index(id_: int) -> int:
 
 
 class StreamDecoder:
-    """Decodes ids one at a time; what it returns, joined, equals `Tokenizer.decode` of all of them.
+    """Decodes ids one at a time. The returned texts, joined, equal `Tokenizer.decode` of all ids.
 
     Args:
-        tokenizer: whose ids they are.
+        tokenizer: of the ids.
         skip_special_tokens: as in `Tokenizer.decode`.
         left_out: bytes at the beginning that are not decoded.
     """
@@ -265,12 +265,12 @@ class StreamDecoder:
         return self._utf8.decode(shown)
 
     def finish(self) -> str:
-        """U+FFFD if the ids ended inside a character, else nothing. The decoder is ready for the next text then."""
+        """Return U+FFFD if the ids ended inside a character, else "". The decoder is then ready for the next text."""
         return self._utf8.decode(b"", final=True)
 
 
 def check_text(text: object, name: str, error: type[ArgumentError] = ArgumentError) -> None:
-    """Refuse what is not a str, or a str with a lone surrogate (it has no UTF-8 form)."""
+    """Raise `error` unless `text` is a str without a lone surrogate, which has no UTF-8 form."""
     if not isinstance(text, str):
         raise error(f"{name}: expected a str, found {type(text).__name__}")
     if text.isascii():
@@ -295,14 +295,15 @@ def _named_tokens(config: Mapping[str, Any], source: str) -> dict[str, str]:
             continue
         if not isinstance(value, str):
             # transformers reads it only when a template asks for it by name.
-            _logger.warning("%s: tokenizer_config.json: %s: ignoring %s, no string", source, key, type(value).__name__)
+            kind = type(value).__name__
+            _logger.warning("%s: tokenizer_config.json: %s: expected a string, ignoring %s", source, key, kind)
             continue
         named[key] = value
     return named
 
 
 def _control_pattern(added: Iterable[tokenizers.AddedToken]) -> re.Pattern[str]:
-    """Finds spellings of added tokens as the library does: the leftmost, and the longest there."""
+    """The pattern that finds spellings of added tokens as the library does: the leftmost, and the longest one there."""
     alternatives = []
     for token in sorted(added, key=lambda token: len(token.content), reverse=True):
         spelling = re.escape(token.content)

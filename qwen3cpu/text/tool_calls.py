@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
 KEPT_BYTES: Final = 32 << 20
-"""Bytes of the checkers of tools that are kept."""
+"""Most bytes of checkers of tools that are kept."""
 _ARGUMENTS = ("arguments", "parameters")
-"""Names under which models write the arguments; the first is that of Qwen3's template."""
+"""Names that models use for the arguments; the first is that of Qwen3's template."""
 _BESIDE = ("name", "id", "type", "index", *_ARGUMENTS)
-"""What may stand in a call. Beside other names missing arguments are a mistake, not a call without arguments."""
+"""Usual names in a call. A call with other names and without arguments is a mistake, not a call without arguments."""
 _CHECKER: Final = 4096
-"""Bytes of a checker beside its schema."""
+"""Bytes of a checker without its schema."""
 
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call that a model wants to be made.
+    """A call that a model asks for.
 
     Attributes:
         name: of the function.
         arguments: by name; built of JSON's own types.
-        id: made up here, models write none; it belongs into the result's message as `tool_call_id`.
-        unchecked: what of the tool's schema was not checked, and why: a pattern with a back reference, say.
+        id: made here, because models write none. The result's message has it as `tool_call_id`.
+        unchecked: parts of the tool's schema that were not checked, with the reason, such as a back reference.
     """
 
     name: str
@@ -45,7 +45,7 @@ class ToolCall:
     unchecked: tuple[str, ...] = field(default=(), compare=False)
 
     def to_message(self) -> dict[str, Any]:
-        """As it stands in the `tool_calls` of an assistant's message."""
+        """The call in the form of `tool_calls` in an assistant's message."""
         return {
             "id": self.id,
             "type": "function",
@@ -55,10 +55,10 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class MalformedCall:
-    """A <tool_call> block that is no call.
+    """A <tool_call> block that is not a valid call.
 
     Attributes:
-        text: the block as it is shown, with its tags; one that was not closed has no closing tag.
+        text: the visible text of the block, with its tags; without the closing tag if the block was not closed.
         reason: what was expected and what was found.
     """
 
@@ -70,7 +70,7 @@ class CallReader:
     """Reads the calls of one answer.
 
     Args:
-        functions: checks the arguments, by name of the function; None: any call will do.
+        functions: checkers of the arguments, by name of the function; None: any call is valid.
     """
 
     def __init__(self, functions: Mapping[str, SchemaChecker] | None) -> None:
@@ -79,11 +79,11 @@ class CallReader:
     def read(self, written: str, *, closed: bool = True) -> list[ToolCall] | MalformedCall:
         """The calls in a block: {"name": ..., "arguments": {...}}, or several of these.
 
-        Either all of them are calls, or the block is malformed as a whole.
+        If one of them is not valid, the whole block is malformed.
 
         Args:
             written: the text between the tags.
-            closed: False: the closing tag is missing, and `written` is all that stands behind the opening one.
+            closed: whether the block has a closing tag; without it, `written` is all text after the opening tag.
         """
         try:
             return self._read(written)
@@ -126,13 +126,13 @@ class CallReader:
 
 
 def argument_validators(tools: Sequence[Mapping[str, Any]] | None) -> dict[str, SchemaChecker] | None:
-    """What checks the arguments of each tool, by its name.
+    """Make checkers for the arguments of each tool, by its name.
 
     Args:
-        tools: descriptions as `with_checkable_parameters` leaves them; None gives None.
+        tools: descriptions from `with_checkable_parameters`; None gives None.
 
     Raises:
-        ArgumentError: `parameters` is no object.
+        ArgumentError: `parameters` is not an object.
     """
     return None if tools is None else dict(_checkers(json.dumps(tools)))
 
@@ -143,7 +143,7 @@ def _checkers_bytes(args: tuple[str], found: Mapping[str, SchemaChecker]) -> int
 
 @remembered(KEPT_BYTES, _checkers_bytes)
 def _checkers(tools: str) -> dict[str, SchemaChecker]:
-    """The same tools come with every message of a conversation, and checking their schemas takes milliseconds."""
+    """Make the checkers of tools. That takes milliseconds, and every message of a conversation has the same tools."""
     # Imported here: most answers have no tools.
     from qwen3cpu.text.schemas.checking import SchemaChecker
 
@@ -171,7 +171,7 @@ def _arguments(call: Mapping[str, Any], which: str) -> dict[str, Any]:
     if isinstance(arguments, str):
         # JSON inside JSON, as in OpenAI's messages.
         values = _parse(arguments, f"{which}arguments")
-        arguments = values[0] if len(values) == 1 else values  # several are a list, which is refused
+        arguments = values[0] if len(values) == 1 else values  # several values become a list, which is refused below
     if not isinstance(arguments, dict):
         raise MessageError(f"{which}arguments: expected a JSON object, found {json.dumps(arguments)}")
     return arguments
@@ -184,5 +184,5 @@ def _parse(text: str, name: str) -> list[Any]:
         raise MessageError(f"{name}: expected less nesting") from None
     except ValueError as error:
         raise MessageError(f"{name}: expected JSON, found a mistake: {error}") from None
-    # What a later prompt could not hold (half a surrogate pair, say) is no call either.
+    # Refuse values that a later prompt could not contain, such as half a surrogate pair.
     return [plain_json(value, name) for value in values]

@@ -19,11 +19,11 @@ _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(
 
 
 def tool_schemas(tools: object) -> list[dict[str, Any]] | None:
-    """The descriptions of tools, functions among them described by `function_schema`, checked and made plain.
+    """Return checked, plain descriptions of tools; `function_schema` describes functions among them.
 
     Raises:
-        MessageError: not a list of schemas and functions; the index and what was found are named.
-        ArgumentError: a function that cannot be described; two tools of one name.
+        MessageError: not a list of schemas and functions; the message has the index and what was found.
+        ArgumentError: a function that cannot be described, or two tools with the same name.
     """
     if isinstance(tools, Sequence) and not isinstance(tools, (str, bytes)):
         tools = [function_schema(tool) if _is_function(tool) else tool for tool in tools]
@@ -31,12 +31,12 @@ def tool_schemas(tools: object) -> list[dict[str, Any]] | None:
     names = [tool.get("function", tool)["name"] for tool in checked or ()]
     for name in names:
         if names.count(name) > 1:
-            raise ArgumentError(f"tools: expected a name of its own for each, found {name!r} twice")
+            raise ArgumentError(f"tools: expected different names, found {name!r} twice")
     return checked
 
 
 def function_schema(function: Callable[..., Any]) -> dict[str, Any]:
-    """{"type": "function", "function": {"name", "description", "parameters"}} of a Python function or bound method.
+    """Describe a Python function or bound method: {"type": "function", "function": {name, description, parameters}}.
 
     Annotations may be str, int, float, bool, None, Any, list, tuple, set, dict, Literal, Optional and unions, enums,
     TypedDicts, pydantic models, and Annotated[..., "description"]; without one any value is allowed. A parameter with a
@@ -44,7 +44,7 @@ def function_schema(function: Callable[..., Any]) -> dict[str, Any]:
 
     Raises:
         ArgumentError: it has no name, takes parameters that cannot be given by name, or has an annotation that JSON
-            cannot express; function and parameter are named.
+            cannot express; the message names function and parameter.
     """
     name = getattr(function, "__name__", "")
     if not name.isidentifier():
@@ -73,15 +73,15 @@ def function_schema(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The parameters of a function, all of which can be given by name. ArgumentError for others."""
+    """The parameters of a function. ArgumentError if one of them cannot be given by name."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError) as error:
-        raise ArgumentError(f"tools: {function!r} has no signature that could be read: {error}") from error
+        raise ArgumentError(f"tools: the signature of {function!r} cannot be read: {error}") from error
     for parameter in parameters:
         if parameter.kind not in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
             raise ArgumentError(
-                f"tools: {getattr(function, '__name__', function)}: expected parameters that are given by name, "
+                f"tools: {getattr(function, '__name__', function)}: expected parameters that can be given by name, "
                 f"found {parameter}"
             )
     return parameters
@@ -100,7 +100,7 @@ def _is_function(tool: object) -> bool:
 
 
 def _documented(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
-    """What a docstring says of the function and of each parameter."""
+    """The descriptions of the function and of each parameter in a docstring."""
     import docstring_parser
 
     parsed = docstring_parser.parse(inspect.getdoc(function) or "")
@@ -110,7 +110,7 @@ def _documented(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
 
 
 def _schema(annotation: Any, where: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    """The schema of an annotation; what it refers to goes into `definitions`."""
+    """The schema of an annotation; schemas that it refers to are added to `definitions`."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is Any or annotation is object:
         return {}
@@ -168,7 +168,7 @@ def _choices(values: Sequence[Any]) -> dict[str, Any]:
 
 
 def _union(schemas: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of plain types the list of their names, which is what models have seen most."""
+    """The schema of a union. For plain types it is the list of their names, the form that models know best."""
     if all(set(schema) == {"type"} for schema in schemas):
         return {"type": [schema["type"] for schema in schemas]}
     return {"anyOf": list(schemas)}

@@ -139,7 +139,7 @@ def test_token_healing(model, job):
     kept = Healing(model.tokenizer, model.tokenizer.encode("Tom has 3 app"), True).prompt
     whole = model.tokenizer.decode([*kept, *expected.token_ids])
     assert "Tom has 3 app" + text["response"]["body"]["choices"][0]["text"] == whole
-    assert "token_healing: expected a text that is fed as it is" in wrong["error"]["message"]
+    assert "token_healing: expected a text that is fed unchanged" in wrong["error"]["message"]
 
 
 def test_repeated_names_are_refused_with_both_lines(model, job):

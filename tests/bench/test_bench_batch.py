@@ -1,4 +1,4 @@
-"""The script that measures files of jobs beside `Model.generate_batch`."""
+"""bench/batch.py, which compares files of jobs with `Model.generate_batch`."""
 
 import json
 import subprocess

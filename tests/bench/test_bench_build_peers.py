@@ -1,4 +1,4 @@
-"""bench/build_peers.py, with pip played by a script."""
+"""bench/build_peers.py, with a script instead of pip."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 from support.scripts import script_module
 
-# Notes its arguments and the switches of the build, and fails when there is a file `fail` two folders up.
+# Logs its arguments and the switches of the build, and fails if a file `fail` exists two folders up.
 PIP = """#!/bin/sh
 here=$(dirname "$0")/../..
 echo "$CMAKE_ARGS $*" >> "$here/log"
@@ -64,7 +64,7 @@ def test_a_failed_build_leaves_nothing(
 
 
 def test_switches_allow_one_set_only(build_peers: ModuleType) -> None:
-    """Every switch of every set is named, so that no default of llama.cpp's own decides."""
+    """Every set names all switches, so that no default of llama.cpp counts."""
     for isa, switches in build_peers.SWITCHES.items():
         arguments = build_peers.cmake_arguments(isa).split()
         assert "-DGGML_NATIVE=OFF" in arguments

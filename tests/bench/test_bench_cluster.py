@@ -1,4 +1,4 @@
-"""The simulation of a cluster: what it says where the answer is known."""
+"""The simulation of a cluster, for cases with known results."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""qwen3cpu-bench from the command line to its records, on the test shape. Nothing here depends on how fast it runs."""
+"""qwen3cpu-bench from the command line to its records, on the test shape. No test depends on the speed."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ REQUIRED = (
 
 @pytest.fixture(scope="module")
 def records() -> list[dict[str, Any]]:
-    """What `-o json` prints for SWEEP with two weight formats."""
+    """The output of `-o json` for SWEEP with two weight formats."""
     out, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         assert main([*SWEEP, "--quant", "q4,bf16", "-o", "json"]) == 0
-    assert errors.getvalue() == ""  # no progress line where there is no terminal
+    assert errors.getvalue() == ""  # no progress line without a terminal
     loaded: list[dict[str, Any]] = json.loads(out.getvalue())
     return loaded
 
@@ -173,7 +173,7 @@ def test_plot_is_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert list(tmp_path.iterdir()) == [path]
 
 
-# What a draft model brings
+# The gain of a draft model
 
 
 def with_draft(*more: str) -> str:
@@ -211,9 +211,9 @@ def test_the_forms_of_a_draft() -> None:
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (["--draft", "0.5B"], "--draft: expected a size beside --synthetic, one of"),
-        (["--draft", "test", "-t", "1,2"], "--threads: expected one value beside --draft, found 2"),
-        (["--draft", "test", "--plot", "x.png"], "--plot: expected none beside --draft"),
+        (["--draft", "0.5B"], "--draft: expected a size with --synthetic, one of"),
+        (["--draft", "test", "-t", "1,2"], "--threads: expected one value with --draft, found 2"),
+        (["--draft", "test", "--plot", "x.png"], "--plot: cannot be used with --draft"),
         (["--draft", "test", "-d", "1020"], "expected a context of 1036 positions, found 1024"),
     ],
 )
@@ -223,7 +223,7 @@ def test_bad_drafts(more: list[str], says: str, capsys: pytest.CaptureFixture[st
 
 
 def test_the_arithmetic_of_drafts() -> None:
-    """Passes that cost nothing more, and a draft of a tenth: worked out by hand."""
+    """Passes with more positions cost the same, a draft pass a tenth of them: computed by hand."""
     large = [1.0] * 4
     assert expected_tokens(0.5, 2) == 1.75
     assert ratio(large, 0.1, 0.5, 2) == pytest.approx(1.75 / 1.2)

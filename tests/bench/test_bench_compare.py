@@ -1,4 +1,4 @@
-"""bench/compare.py, with an engine played by a script in llama.cpp's place; llama.cpp itself where it is installed."""
+"""bench/compare.py with a script instead of llama.cpp, and with llama.cpp itself if it is installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from support.scripts import script_module
 
-# Takes twice as long for every token of a prompt as for one that it decodes, and notes what it was asked.
+# Takes twice as long for every token of a prompt as for one that it decodes, and logs its requests.
 PEER = """
 import json, sys
 for line in sys.stdin:
@@ -42,7 +42,7 @@ def peer_llama() -> ModuleType:
 
 @pytest.fixture
 def played(tmp_path: Path, compare: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for GGUF files, with the peer played; its log is beside the script."""
+    """A folder for GGUF files, with the script PEER as the peer; its log is next to the script."""
     script = tmp_path / "peer.py"
     script.write_text(PEER)
     own_worker = compare.Worker
@@ -181,7 +181,7 @@ def test_turns_go_on_until_the_ratio_is_known(
 @pytest.mark.parametrize(
     ("runs", "percent"),
     [
-        ([10.0] * 5, float("inf")),  # 2 / 32 of five values lie on one side of the median: too many
+        ([10.0] * 5, float("inf")),  # five values lie on one side of the median with probability 2 / 32: too likely
         ([8.0, 9.0, 10.0, 10.0, 11.0, 12.0], 40.0),
         ([5.0, 9.0, 10.0, 10.0, 10.0, 10.0, 10.0, 11.0, 50.0], 20.0),  # 20 of 512: the ends are left out
     ],

@@ -1,4 +1,4 @@
-"""bench/low_disk.py: the whole of it with one layer."""
+"""bench/low_disk.py: the whole script, with one layer."""
 
 import subprocess
 import sys

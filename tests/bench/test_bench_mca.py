@@ -1,4 +1,4 @@
-"""bench/mca.py: finding the loop that multiplies, and a row from compiler to analyser where both are installed."""
+"""bench/mca.py: finding the loop that multiplies, and a row from compiler to analyser if both are installed."""
 
 import shutil
 import sys
@@ -46,6 +46,6 @@ def test_a_pass_of_every_kernel_multiplies_whole_rows(row: mca.Row) -> None:
     assert products % (8 * row.tokens) == 0
     if row.weight_format in ("q8", "q4", "q4s"):
         panel = row.tokens == mca.PANEL_TOKENS and (row.weight_format, row.isa) in mca.PANELS
-        k = 16 if panel else 32  # a group, or half of one
+        k = 16 if panel else 32  # half a group, or a whole one
         assert products == k * 8 * row.tokens  # by 8 rows
     assert mca.cycles_per_pass("llvm-mca", "neoverse-n1", body) >= products / (4 * 32)  # four pipes, 32 each

@@ -1,4 +1,4 @@
-"""bench/padded_model.py: the padded model is the model."""
+"""bench/padded_model.py: the padded model gives the same logits."""
 
 import json
 
@@ -10,7 +10,7 @@ import qwen3cpu
 
 
 def test_the_padded_model_gives_the_same_logits(tmp_path):
-    """Within the bound of test_parity.py: sums over more columns are added in another order."""
+    """Within the bound of test_parity.py, because sums over more columns are added in another order."""
     shape = {"hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 6, "num_key_value_heads": 3}
     write_checkpoint(tmp_path / "model", head_dim=32, attention_bias=True, **shape)
     script_module("bench/padded_model.py").write_padded(tmp_path / "model", tmp_path / "padded")

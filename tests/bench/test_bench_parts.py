@@ -121,7 +121,7 @@ def test_machine_tells_cpu_and_commit() -> None:
 
 
 class Passes:
-    """Notes the (new tokens, wanted) of every sequence in every pass of the native model."""
+    """Records (new tokens, wanted) of every sequence in every pass of the native model."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, bench: Bench) -> None:
         self.seen: list[list[tuple[int, int, int]]] = []
@@ -207,7 +207,7 @@ def test_a_command_that_does_not_exist_is_reported(tmp_path: Any) -> None:
 
 
 def test_the_worker_keeps_stdout_for_answers() -> None:
-    """Even a print in the process does not reach the parent as an answer."""
+    """A print in the process does not reach the parent as an answer."""
     code = (
         "from qwen3cpu.bench import worker;"
         "worker.Server.peaks = lambda self, **arguments: print('noise') or arguments; worker.main()"
@@ -226,7 +226,7 @@ def test_the_worker_keeps_stdout_for_answers() -> None:
 def test_random_weights_are_valid_packed_matrices(
     quant: str, pattern_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every row unpacks to numbers of the wanted spread, also where the repeated block is cut."""
+    """Every row unpacks to numbers of the wanted spread, also where the repeated block is cut off."""
     monkeypatch.setattr(synthetic, "_PATTERN_ROWS", pattern_rows)
     checkpoint = synthetic_checkpoint("test", quant, threads=1)
     for name, (format_, rows, cols, data) in checkpoint.matrices.items():

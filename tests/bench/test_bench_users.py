@@ -1,4 +1,4 @@
-"""The simulation of a server's users, against sums that can be done by hand."""
+"""The simulation of a server's users, compared with sums by hand."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ def test_times_between_and_beyond_the_measured_ones() -> None:
     assert costs.step(2, 0) == pytest.approx(1.5 + 2.5 / 3)
     assert costs.step(0, 10) == pytest.approx(2.75)
     assert costs.step(0, 28) == pytest.approx(3.5)
-    # The tokens of a pass in prompts' time, and what one answer's logits take more.
+    # The time of a pass over prompt tokens, plus the additional time for one answer's logits.
     assert costs.step(1, 3) == pytest.approx(2.5 + 0.5)
 
 
@@ -30,13 +30,13 @@ def test_one_user_of_a_server_that_does_all_in_half_a_second() -> None:
     # A question of up to 256 tokens is one step.
     assert outcome.waits == pytest.approx([0.5] * len(outcome.waits))
     assert outcome.speeds == pytest.approx([2.0] * len(outcome.speeds))
-    # Of a round of 10 s of pause and 25 s of writing.
+    # A round has 10 s of pause and 25 s of writing.
     assert outcome.busy == pytest.approx(25 / 35, abs=0.05)
 
 
 def test_users_beyond_the_places_wait() -> None:
     outcome = simulate(Costs(FLAT), 40, LOAD, seed=1)
-    # 4 places, an answer of about 50 tokens takes 25 s: 36 others wait for a place, but those that pause.
+    # 4 places, and an answer of about 50 tokens takes 25 s: 36 others wait for a place, except those that pause.
     assert outcome.busy == pytest.approx(1.0, abs=0.01)
     assert sorted(outcome.waits)[len(outcome.waits) // 2] == pytest.approx(36 / 4 * 25 - 10, rel=0.2)
 

@@ -61,7 +61,7 @@ def test_the_overview() -> None:
         ("--prompt", "the prompt needs no flag: `qwen3cpu generate PROMPT`"),
         ("-ngl", "qwen3cpu computes on CPUs only, so leave it out"),
         ("--n-gpu-layers", "qwen3cpu computes on CPUs only, so leave it out"),
-        ("--flash-attn", "there is one way of attention, so leave it out"),
+        ("--flash-attn", "there is only one implementation of attention, so leave it out"),
         ("-cnv", "`qwen3cpu chat` is a conversation"),
         ("--theads", "did you mean '--threads'?"),
         ("--top_k", "it is --top-k here"),

@@ -1,4 +1,4 @@
-"""DRY: which tokens would go on with a repetition, and what that costs them, against trying every place."""
+"""DRY: which tokens would continue a repetition, and their penalties, compared with trying every place."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ settings_of_any_kind = st.builds(
     tokens=st.one_of(
         st.lists(st.integers(0, 2), max_size=40),
         st.lists(st.integers(0, SIZE - 1), max_size=40),
-        # Something, and again from some place on.
+        # A repeated text whose beginning is cut off.
         st.builds(
             lambda tokens, times, cut: (tokens * times)[cut:],
             st.lists(st.integers(0, 14), min_size=1, max_size=12),
@@ -82,7 +82,7 @@ def test_tokens_of_the_answer_count_as_those_of_the_prompt(tokens: list[int], cu
 
 
 def test_the_cost_grows_with_the_repetition() -> None:
-    # After "0 1 2 0 1" the 2 would go on with "0 1".
+    # After "0 1 2 0 1" the 2 would continue the repetition of "0 1".
     assert penalties([0, 1, 2, 0, 1]) == {2: 1.0}
     assert penalties([0, 1, 2, 3, 0, 1, 2]) == {3: 2.0}
     assert penalties([0, 1, 2, 3, 4, 0, 1, 2, 3], dry_multiplier=3.0, dry_base=1.5) == {4: 3.0 * 1.5**2}
@@ -115,7 +115,7 @@ def test_a_repetition_counts_from_the_last_breaker() -> None:
     assert penalties([0, 4, 1, 2, 0, 4, 1], dry_allowed_length=1) == {2: 2.0**2}
     assert penalties([0, 4, 1, 2, 0, 4, 1], dry_allowed_length=1, dry_sequence_breakers=[":"]) == {2: 1.0}
     assert penalties([0, 4, 1, 2, 0, 4, 1], dry_allowed_length=2, dry_sequence_breakers=[":"]) == {}
-    # Behind a breaker nothing has been repeated yet.
+    # Directly after a breaker nothing has been repeated.
     assert penalties([0, 1, 4, 2, 0, 1, 4], dry_allowed_length=1, dry_sequence_breakers=[":"]) == {}
 
 
@@ -127,7 +127,7 @@ def test_breakers_are_not_penalised() -> None:
 
 
 def test_control_tokens_break_whatever_the_breakers_are() -> None:
-    """Tokens 12 and 25: what a chat template is made of can neither be repeated nor be penalised."""
+    """Tokens 12 and 25: the tokens of a chat template neither make a repetition nor are penalised."""
     assert penalties([0, 1, 12, 2, 0, 1]) == {}
     assert penalties([25, 0, 1, 7, 25, 0, 1], dry_allowed_length=2) == {7: 1.0}
     assert penalties([0, 25, 1, 7, 0, 25, 1], dry_allowed_length=2) == {}
@@ -140,7 +140,7 @@ def test_huge_costs_do_not_ban_a_token() -> None:
     row[2] = 5.0
     sampler = Sampler(params, vocab_size=SIZE, token_limit=SIZE, prompt=[0, 1, 2] * 3 + [0, 1], texts=texts)
     assert sampler.sample(row) == 2
-    # Beside another token, and with a repetition_penalty that takes its logit out of the range of numbers, it is last.
+    # It is less likely than another token, even if repetition_penalty moves its logit out of the range of floats.
     row[3] = -3e38
     for penalty in (1.0, 5e-324, 1e300):
         sampler = Sampler(
@@ -162,7 +162,7 @@ def test_penalties_last_for_one_token() -> None:
 
 
 def test_greedy_loops_come_to_an_end() -> None:
-    """A model that would say 0 1 2 for ever: each token is by far the likeliest after the one before."""
+    """A model that would repeat 0 1 2 endlessly: each token is by far the likeliest after the one before."""
     params = SamplingParams(temperature=0, dry_multiplier=0.8, dry_sequence_breakers=NO_BREAKERS)
 
     def answer(chosen: SamplingParams) -> list[int]:
@@ -180,6 +180,6 @@ def test_greedy_loops_come_to_an_end() -> None:
 
 
 def test_dry_needs_the_texts_of_tokens() -> None:
-    with pytest.raises(ArgumentError, match=r"dry_multiplier: expected texts, the tokenizer, beside it; found none"):
+    with pytest.raises(ArgumentError, match=r"dry_multiplier: expected texts, the tokenizer, with it; found None"):
         Sampler(SamplingParams(dry_multiplier=1.0), vocab_size=10, token_limit=10, prompt=[])
     Sampler(SamplingParams(dry_multiplier=1.0, dry_penalty_last_n=0), vocab_size=10, token_limit=10, prompt=[])

@@ -1,4 +1,4 @@
-"""Hidden states from the forward pass: what the head multiplies, and bit for bit the same in every batch."""
+"""Hidden states from the forward pass: they are the head's input, and the same in every batch, bit for bit."""
 
 import checkpoints
 import numpy as np
@@ -75,7 +75,7 @@ def test_which_are_wanted(engine, expected, wanted):
 @pytest.mark.parametrize("place", [0, 2, 4])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_neighbours_that_want_logits(model, engine, expected, place, threads):
-    """Both kinds come back from one pass, each as it is alone."""
+    """Both kinds come back from one pass, each the same as alone."""
     engine.threads = threads
     others = [ids(length, seed=length) for length in (1, 30, 64, 90)]
     batch = [(engine.new_sequence(), other, [0, len(other) - 1][: len(other)]) for other in others]
@@ -111,7 +111,7 @@ def test_the_head_makes_logits_of_them(model, engine, expected):
     weight_format, rows, cols, packed = matrices["model.embed_tokens.weight"]
     product = Product(weight_format, packed, rows, cols, prepare(weight_format, np.array(expected)))
     logits = product.run(_native.chosen_isa())
-    if weight_format == "q4x2":  # the first part also takes what the 8 bits of the inputs leave
+    if weight_format == "q4x2":  # the first part also multiplies the rounding errors of the 8-bit inputs
         q, scale, _ = product.x
         left = expected - np.repeat(scale, 256, 1)[:, :cols] * q[:, :cols].astype(np.float32)
         first = packed[: _native.matrix_bytes("q4", rows, cols)]

@@ -1,4 +1,4 @@
-"""Drafts from a smaller model: the answer is the same, and passes are saved where both say the same."""
+"""Drafts from a smaller model: the answer is the same, and passes are saved where both models agree."""
 
 import checkpoints
 import numpy as np
@@ -16,7 +16,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def another(tmp_path_factory):
-    """A smaller model with the same tokenizer, which says other things."""
+    """A smaller model with the same tokenizer, which gives other answers."""
     return checkpoints.write_checkpoint(tmp_path_factory.mktemp("small"), num_hidden_layers=1, hidden_size=32).folder
 
 
@@ -122,7 +122,7 @@ def test_what_does_not_pay_is_tried_ever_more_seldom(folder, monkeypatch):
     first, second = tried
     assert 64 <= first < 64 + 64 // PIECE + 1
     assert 4 * 64 <= second - first < 4 * 64 + 4 * 64 // PIECE + 1
-    assert not {step for step in read if first < step < first + 4 * 64}  # nothing is read meanwhile
+    assert not {step for step in read if first < step < first + 4 * 64}  # nothing is read between the tries
 
 
 def test_wrong_tokens_leave_the_sequence(folder):

@@ -1,4 +1,4 @@
-"""Drafts from the text itself: the place is the right one, and the chances follow what happens."""
+"""Drafts from the text itself: the right place is found, and the chances follow the observations."""
 
 import numpy as np
 from hypothesis import given
@@ -35,13 +35,13 @@ def test_it_goes_on_as_after_the_longest_earlier_match(text, most, cut):
         assert not draft.ids
         return
     whole = list(text)
-    while len(whole) < len(text) + most:  # what follows may be drafted tokens themselves
+    while len(whole) < len(text) + most:  # drafted tokens may follow themselves
         whole.append(whole[place + len(whole) - len(text)])
     count = len(draft.ids)
     assert list(draft.ids) == whole[len(text) : len(text) + count]
     assert len(draft.chances) == count <= most
     assert all(0 < chance < 1 for chance in draft.chances)
-    assert np.prod(draft.chances) >= LEAST_CHANCE  # it ends where too little hope is left
+    assert np.prod(draft.chances) >= LEAST_CHANCE  # it ends where the chance is too small
 
 
 def test_a_long_text_grows_beyond_the_first_room():
@@ -53,7 +53,7 @@ def test_a_long_text_grows_beyond_the_first_room():
 
 
 def test_after_an_edit_the_text_goes_on_where_the_last_draft_came_from():
-    # 7 stands after 1 2 3, and again much later: after the edit 99, 7 alone is as long a match at both places.
+    # 7 comes after 1 2 3, and again much later. After the edit 99, both places match in 7 only.
     source = [1, 2, 3, 7, 4, 5, 6, *range(20, 20 + 2 * NEAR), 7, 8, 9, 10]
     drafter = NgramDrafter()
     drafter.extend([*source, 50, 1, 2, 3])
@@ -63,7 +63,7 @@ def test_after_an_edit_the_text_goes_on_where_the_last_draft_came_from():
     assert list(drafter.draft(3).ids) == [4, 5, 6]
     fresh = NgramDrafter()
     fresh.extend([*source, 50, 1, 2, 3, 99, 7])
-    assert list(fresh.draft(3).ids) == [8]  # and with little hope
+    assert list(fresh.draft(3).ids) == [8]  # and with a small chance
 
 
 def test_chances_follow_what_happens():
@@ -85,7 +85,7 @@ def test_a_wrong_token_says_nothing_of_those_behind_it():
     drafter = NgramDrafter()
     drafter.extend([1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3])
     drafter.draft(4)
-    before = drafter.draft(4).chances  # as that of a text that goes on where the last draft came from
+    before = drafter.draft(4).chances  # as for a text that continues the last draft
     drafter.judge(4, 1)  # the first was right, the second wrong
     after = drafter.draft(4).chances
     assert after[0] > before[0]

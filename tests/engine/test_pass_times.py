@@ -1,4 +1,4 @@
-"""What a pass over several tokens costs: learned from passes of any size, while the machine's speed drifts."""
+"""The time of a pass over several tokens: learned from passes of any size, while the machine's speed drifts."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""The prefix cache: what is found, what is evicted, what it counts, and that no answer changes by it."""
+"""The prefix cache: lookups, eviction, counts, and that it changes no answer."""
 
 import gc
 import random
@@ -90,7 +90,7 @@ def test_what_is_found_goes_on_like_the_original(model):
     found = cache.lookup(ids[:128] + tail)
     (logits,) = model.engine.forward([(found, tail, range(20))])
     assert np.array_equal(logits, model.logits(ids[:128] + tail)[128:])
-    # The cached blocks are as they were, though the found sequence went back into one and wrote there.
+    # The cached blocks do not change when the found sequence goes back into one and writes there.
     found.truncate(100)
     model.engine.forward([(found, tail, [])])
     (logits,) = model.engine.forward([(cache.lookup(ids), ids[128:], range(22))])
@@ -128,7 +128,7 @@ def test_the_least_recently_used_goes_first(model):
     cache.lookup(branches[0])
     cache.store(filled(model, beginning + ids_of(64, 4)))
     assert [cache.cached(ids) for ids in branches] == [128, 64, 128]
-    # Asking what is there does not count as use.
+    # `cached` does not count as use.
     cache.cached(branches[2])
     cache.store(filled(model, beginning + ids_of(64, 5)))
     assert [cache.cached(ids) for ids in branches] == [128, 64, 64]
@@ -159,7 +159,7 @@ def test_eviction_frees_what_it_says(model):
     assert cache.evict(1) == blocks(model, 1)
     assert cache.cached(old) == 128
     assert native.kv_blocks_in_use() == before - 1
-    # The blocks of a living sequence would not become free.
+    # Evicting the blocks of a living sequence would free nothing.
     assert cache.evict(1 << 40) == blocks(model, 2)
     assert (cache.cached(old), cache.cached(new)) == (0, 192)
     held.release()
@@ -168,7 +168,7 @@ def test_eviction_frees_what_it_says(model):
 
 
 def test_random_use_agrees_with_a_list_of_all_that_was_stored(model):
-    """Every beginning found was stored; within the limit everything stored is found; counts and blocks agree."""
+    """Every found beginning was stored; within the limit every stored one is found; counts and blocks agree."""
     rng = random.Random(7)
     cache = model.engine.prefix_cache
     cache.limit = blocks(model, 12)
@@ -250,7 +250,7 @@ def test_a_prompt_of_whole_blocks_keeps_its_last_token_to_process(model):
 
 
 def test_answers_are_the_same_with_and_without(model, forgetful):
-    """Prompts that go apart at every possible place, sampled; in turn and in batches."""
+    """Prompts that diverge at every possible place, sampled, one by one and in batches."""
     beginning = ids_of(140)
     prompts = [beginning[:cut] + ids_of(30, seed=cut) for cut in (1, 20, 63, 64, 65, 127, 128, 129, 140)]
     options = {"temperature": 0.9, "seed": 5, "max_new_tokens": 12, "logprobs": 2, "ignore_eos": True}
@@ -343,7 +343,7 @@ def test_memory_is_limited_by_control_groups(tmp_path):
 
 
 def test_a_batch_processes_what_its_prompts_share_once(model, forgetful):
-    """Examples that all prompts begin with, a second beginning that some of them share, and a prompt apart."""
+    """Examples at the beginning of all prompts, a longer beginning that some of them share, and an unrelated prompt."""
     examples, more = ids_of(700, 1), ids_of(100, 2)
     prompts = [examples + ids_of(20, seed) for seed in (3, 4, 5)]
     prompts += [examples + more + ids_of(30, seed) for seed in (6, 7)]
@@ -351,7 +351,7 @@ def test_a_batch_processes_what_its_prompts_share_once(model, forgetful):
     options = {"temperature": 0.8, "seed": 3, "max_new_tokens": 6, "ignore_eos": True}
     before = processed(model)
     results = model.generate_batch(prompts, **options)
-    # Blocks of 64: 640 of the examples, then 768 with what two of the prompts share.
+    # Blocks of 64: 640 tokens of the examples, then 768 tokens that two of the prompts share.
     expected = [720, 80, 80, 830 - 640, 830 - 768, 50]
     assert [result.usage.prompt_tokens - result.usage.cached_tokens for result in results] == expected
     assert processed(model) - before == sum(expected) + 5 * len(prompts)

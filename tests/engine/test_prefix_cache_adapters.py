@@ -97,7 +97,7 @@ def test_prompts_wait_for_those_of_their_adapter_only(model, adapters):
         batch.step()
     processed = engine.native.counters()["tokens"] - before
     shared = adapters[0] == adapters[1]
-    # The last block of a prompt is not taken from others: its last logits are needed.
+    # The last block of a prompt is not taken from others, because its last logits are needed.
     assert processed == len(prompt) + (BLOCK if shared else len(prompt)) + 2 * 4
     assert answers[0].result.token_ids == answers[1].result.token_ids
     assert answers[1].result.usage.cached_tokens == (3 * BLOCK if shared else 0)

@@ -1,4 +1,4 @@
-"""top_n_sigma, typical_p, XTC: what they keep, by their definitions, one after the other, and what chance decides."""
+"""top_n_sigma, typical_p, XTC: which tokens they keep by definition, alone and in order, and their random numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sampler_of(n: int, **params: object) -> Sampler:
 
 
 def kept(probabilities: list[float], **params: object) -> list[int]:
-    """Ids of what may be drawn from a distribution."""
+    """Ids of the tokens that may be drawn from a distribution."""
     row = np.log(np.array(probabilities)).astype(np.float32)
     return sampler_of(len(row), **params).distribution(row)[0].tolist()
 
@@ -98,7 +98,7 @@ def test_typical_p_is_transformers() -> None:
         share = float(rng.uniform(0.05, 0.99))
         scores = transformers.TypicalLogitsWarper(share)(None, torch.from_numpy(row.copy())[None])
         expected = np.flatnonzero(np.isfinite(scores[0].numpy())).tolist()
-        # Sums of float32 decide differently when the cut falls within their rounding: such cases say nothing.
+        # Cases where the cut falls within the rounding of float32 sums are skipped, because either result is right.
         p = np.exp(row - row.max(), dtype=np.float64)
         p /= p.sum()
         gap = np.abs(-np.log(p) + (p * np.log(p)).sum())
@@ -161,7 +161,7 @@ def test_the_order_is_the_documented_one() -> None:
     # XTC sees the shares of what min_p has left: 0.4, 0.3 and 0.2 of 0.9.
     assert kept(probabilities, xtc_probability=1, xtc_threshold=0.22) == [1, 2, 3]
     assert kept(probabilities, xtc_probability=1, xtc_threshold=0.22, min_p=0.4) == [2]
-    # top_n_sigma comes before top_k, and looks at all logits: of the two best alone it would keep both.
+    # top_n_sigma comes before top_k and looks at all logits. If it saw the two best alone, it would keep both.
     row = np.array([0, 0, 0, 0, 0, 0, 9, 10], np.float32)
     assert sampler_of(8, top_n_sigma=0.2).distribution(row)[0].tolist() == [7]
     assert sampler_of(8, top_n_sigma=2.0, top_k=2).distribution(row)[0].tolist() == [6, 7]
@@ -175,7 +175,7 @@ def test_typical_p_and_xtc_look_at_the_probabilities_before_the_temperature(temp
     ids, found = sampler.distribution(row)
     assert set(ids.tolist()) <= {1, 2}
     assert ids.tolist() == ([1] if temperature == 1e-5 else [1, 2])
-    # And the temperature acts on what is left.
+    # The temperature then applies to the tokens that are left.
     expected = (np.array([0.3, 0.2][: len(ids)]) / 0.3) ** (1 / temperature)
     np.testing.assert_allclose(found, expected / expected.sum(), rtol=1e-6)
     sampler = sampler_of(4, temperature=temperature, xtc_probability=1, xtc_threshold=0.25)
@@ -224,7 +224,7 @@ def test_the_share_of_a_coin_that_never_and_always_falls() -> None:
 
 
 def test_with_all_of_them_off_nothing_is_different() -> None:
-    """Tokens of a fixed answer, written down before these samplers were there."""
+    """Tokens of a fixed answer, recorded before these samplers existed."""
     rows = np.random.default_rng(21).normal(0, 3, (8, 1000)).astype(np.float32)
     params = SamplingParams(temperature=0.8, top_k=50, top_p=0.9, min_p=0.02, presence_penalty=0.5, seed=3)
     sampler = Sampler(params, vocab_size=1000, token_limit=990, prompt=[1, 2, 3])

@@ -1,4 +1,4 @@
-"""Which tokens may be drawn and which one is: the compiled sampler against the NumPy oracle, token for token."""
+"""Which tokens may be drawn, and which one is drawn: the compiled sampler against the NumPy oracle, token by token."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_random_cases_equal_the_oracle(kind: str) -> None:
         params = random_params(rng, token_limit)
         rows = [random_logits(rng, n, kind) for _ in range(3)]
         compared += check_answer(rng, rows, params, token_limit)
-    assert compared > 1000  # banned rows aside, most cases end in a token
+    assert compared > 1000  # most cases give a token, except for rows where all are banned
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -39,7 +39,7 @@ def test_rows_of_qwen3s_size_equal_the_oracle(kind: str) -> None:
         SamplingParams(),
         SamplingParams(top_p=0.9),
         SamplingParams(top_p=0.9999, temperature=2.0),
-        SamplingParams(top_p=0.99999),  # a few peaks have nearly this much, and not quite
+        SamplingParams(top_p=0.99999),  # a few peaks have almost this much
         SamplingParams(top_k=3000, top_p=0.95),
         SamplingParams(top_k=70_000, top_p=0.5, temperature=1.5),
         SamplingParams(min_p=0.02, presence_penalty=1.5, repetition_penalty=1.1),
@@ -118,7 +118,7 @@ def test_filters_apply_in_the_order_of_transformers() -> None:
     assert sampler_of(SamplingParams(top_p=0.75), 4).distribution(row)[0].tolist() == [0, 1, 2]
     assert sampler_of(SamplingParams(top_p=0.75, top_k=2), 4).distribution(row)[0].tolist() == [0, 1]
     assert sampler_of(SamplingParams(top_p=0.57, top_k=2), 4).distribution(row)[0].tolist() == [0]
-    # min_p does not make top_p start from a smaller total: of all four, 0.69 stops before the third.
+    # min_p does not make top_p start from a smaller total: with all four tokens, top_p stops before the third.
     assert sampler_of(SamplingParams(top_p=0.72, min_p=0.6), 4).distribution(row)[0].tolist() == [0, 1]
     # The temperature comes before top_p: at 0.5 the shares are 16 : 9 : 4 : 1.
     ids, found = sampler_of(SamplingParams(temperature=0.5, top_p=0.8), 4).distribution(row)
@@ -130,7 +130,7 @@ def test_penalties_touch_the_right_tokens() -> None:
     row = np.array([2, 2, -2, -2, 0], np.float32)
 
     def logits_of(params: SamplingParams, prompt: list[int], answer: list[int]) -> list[float]:
-        """The adjusted logits, read back from the probabilities relative to token 4, which nothing touches."""
+        """The adjusted logits, computed from the probabilities relative to token 4, which has no penalty."""
         sampler = sampler_of(params, 5, prompt=prompt)
         for token in answer:
             sampler.accept(token)
@@ -249,7 +249,7 @@ def test_distribution_equals_transformers() -> None:
             sampler.accept(int(token))
         ids, found = sampler.distribution(row)
 
-        # Float32 sums decide differently when a cut falls within their rounding: such cases say nothing.
+        # Cases where a cut falls within the rounding of float32 sums are skipped, because either result is right.
         whole = params.replace(top_p=1.0, min_p=0.0)
         _, weights = oracle.candidates(row, whole, context[:20].tolist(), context[20:].tolist(), n)
         shares = np.sort(weights)[::-1] / weights.sum()

@@ -27,7 +27,7 @@ def test_random_words_are_numpys_philox(seed: int, stream: int) -> None:
 
 
 def test_known_answers_of_philox() -> None:
-    """Written down, so that the words stay the same should NumPy's generator ever change together with ours."""
+    """Recorded values, in case NumPy's generator ever changes together with the sampler's."""
     assert random_word(0, 0, 0) == 0x02F4BA6408E4D89B
     assert random_word(1, 2, 3) == 0xA71BF2A8F650DEEA
 
@@ -39,7 +39,7 @@ def test_a_token_depends_on_seed_stream_and_place_only() -> None:
     whole = sampler_of(params, 500)
     answer = [whole.sample(row) for row in rows]
     assert len(set(answer)) > 6
-    # The same place reached by forced tokens, and beside another sampler at work.
+    # The same place reached by forced tokens, and with another sampler in use.
     for start in range(12):
         late, other = sampler_of(params, 500), sampler_of(params, 500, seed=99)
         for token in range(start):
@@ -103,14 +103,14 @@ def test_draws_follow_the_distribution(params: SamplingParams) -> None:
     counts = np.bincount([sampler.sample(row) for _ in range(40_000)], minlength=n)
     assert counts[order].sum() == 40_000
     assert abs(chi_square(counts[order], p)) < 4  # 6e-5 of all seeds would fail
-    # The test can fail: one token 20 % too rare in the expectation is found out.
+    # The test can fail: it detects a token that is expected 20 % too rarely.
     wrong = p.copy()
     wrong[0] *= 0.8
     assert chi_square(counts[order], wrong / wrong.sum()) > 4
 
 
 def test_unlikely_tokens_are_drawn_as_often_as_they_should() -> None:
-    """One token of 1 / e^5 beside a likely one: about 134 of 20,000 draws, within 5 standard deviations."""
+    """A token with probability 1 / e^5 and a likely one: about 134 of 20,000 draws, within 5 standard deviations."""
     sampler = sampler_of(SamplingParams(), 2)
     row = np.array([0, -5], np.float32)
     count = sum(sampler.sample(row) for _ in range(20_000))
@@ -157,7 +157,7 @@ def test_one_sampler_in_two_threads_is_refused_and_not_harmed() -> None:
     for thread in threads:
         thread.join()
     assert all("at work in another thread" in message for message in refused)
-    # What was not refused is the answer of one thread, in some order of appending.
+    # The calls that were not refused make up the answer of one thread, appended in some order.
     alone = sampler_of(SamplingParams(top_p=0.99), 151_936)
     assert sorted(tokens) == sorted(alone.sample(row) for _ in tokens)
 
@@ -195,7 +195,7 @@ def test_logprobs_are_the_log_softmax(n: int, scale: float) -> None:
 
 
 def test_alternatives_are_tokens_and_ties_go_by_id() -> None:
-    row = np.array([1, 5, 5, 0, 5, 9, 9], np.float32)  # the last two rows are no tokens, but have probability
+    row = np.array([1, 5, 5, 0, 5, 9, 9], np.float32)  # the last two rows are not tokens, but have probability
     sampler = sampler_of(THINKING, 7, token_limit=5)
     value, alternatives = sampler.logprobs(row, 6, top=4)
     expected = oracle.log_softmax(row)

@@ -1,4 +1,4 @@
-"""SamplingParams and the arguments of Sampler: what is accepted, and what the refusal says."""
+"""SamplingParams and the arguments of Sampler: accepted values, and errors for wrong ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Passes that several threads ask for at once: one native call, everybody's own logits, everybody's own errors."""
+"""Passes that several threads ask for at once: one native call, but each thread gets its own logits and errors."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ def model(tmp_path_factory):
 
 
 class Crowd:
-    """Calls from threads of their own, all of which wait until a pass that is running has ended."""
+    """Calls from several threads, all of which wait until a running pass has ended."""
 
     def __init__(self, engine):
         self.engine = engine

@@ -1,4 +1,4 @@
-"""Drafts from kept texts: the places are sorted as they should be, and the longest match is found among them."""
+"""Drafts from kept texts: the places are sorted correctly, and the longest match is found among them."""
 
 import random
 
@@ -37,7 +37,7 @@ def drafter(*texts):
 
 
 def test_the_longest_match_is_found():
-    """As the clearest loop over all places would."""
+    """Compared with a simple loop over all places."""
     rng = random.Random(3)
     texts = [[rng.randrange(6) for _ in range(150)] for _ in range(3)]
     tokens = joined(*texts).tolist()

@@ -1,4 +1,4 @@
-"""The largest logits found by the first part of the head: the very logits, and none of the largest is missing."""
+"""The largest logits found by the first part of the head: they are the exact logits, and none is missing."""
 
 import checkpoints
 import numpy as np
@@ -16,7 +16,7 @@ PROMPT = np.random.default_rng(0).integers(300, size=150).tolist()
 
 
 def write(folder, tokens=SHAPE["vocab_size"], **options):
-    """A model with so many tokens."""
+    """Write a model with this many tokens."""
     checkpoints.write_checkpoint(folder, **SHAPE, **options)
     (folder / "tokenizer.json").write_bytes(_tokenizer_json(tokens))
     return folder
@@ -39,7 +39,7 @@ def rows_of(engine, output, ids=PROMPT, adapter=None, top=MOST_TOP):
 
 
 def largest(row, count):
-    """The ids of the largest, best first; of equal ones the lower id."""
+    """The ids of the largest logits, best first; of equal ones the lower id first."""
     return np.argsort(-row, kind="stable")[:count].tolist()
 
 
@@ -86,7 +86,7 @@ def test_pieces_change_nothing(model):
 
 
 def test_rows_without_a_token_are_not_among_the_largest(tmp_path):
-    """The rows behind the tokenizer's tokens would be the largest of all."""
+    """The rows after the tokenizer's tokens would be the largest of all."""
     config = checkpoints.qwen3_config(tie_word_embeddings=False, **SHAPE)
     tensors = dict(checkpoints.random_tensors(config))
     tensors["lm_head.weight"][15_001:] *= 30

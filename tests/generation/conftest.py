@@ -1,4 +1,4 @@
-"""Models that several files of this folder ask."""
+"""Models that several files of this folder use."""
 
 import checkpoints
 import pytest
@@ -16,7 +16,7 @@ def random_model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def spoken(tmp_path_factory):
-    """After "Q" it thinks "abcd" and answers "XY-Z!"; an answer to messages begins at once."""
+    """A model that after "Q" thinks "abcd" and answers "XY-Z!"; an answer to messages begins at once."""
     follows = script(
         ["Q", "<think>", "a", "b", "c", "d", "</think>", "\n", "X", "Y", "-", "Z", "!", "<|im_end|>"],
         ["T", "<tool_call>", "{", "}", "</tool_call>", "<|endoftext|>"],

@@ -1,4 +1,4 @@
-"""Adapters in every entry point: whoever runs beside an answer, it is the one that it is alone."""
+"""Adapters in every entry point: an answer is the same alone and together with others."""
 
 import asyncio
 
@@ -38,7 +38,7 @@ def model(base, paths):
 
 @pytest.fixture(scope="module")
 def alone(model):
-    """The answer of each adapter, None for the model's own."""
+    """The answer with each adapter, None for the model without one."""
     found = {name: model.generate(PROMPT, adapter=name, **OPTIONS) for name in (None, *ADAPTERS)}
     assert len({tuple(result.token_ids) for result in found.values()}) == len(found)
     return found
@@ -129,7 +129,7 @@ def test_the_prefix_cache_mixes_no_adapters(base, paths, alone):
             assert model.generate(PROMPT, adapter=name, **OPTIONS).token_ids == expected.token_ids
     cached = model.generate(PROMPT, adapter="plain", **OPTIONS).usage.cached_tokens
     assert cached >= _native.KV_BLOCK
-    # The same contents under another name have the same prefix; a name that changes its contents does not.
+    # The same contents under another name share the prefix; other contents under the same name do not.
     model.adapters.load("twin", paths["plain"])
     assert model.generate(PROMPT, adapter="twin", **OPTIONS).usage.cached_tokens == cached
     model.adapters.unload("twin")

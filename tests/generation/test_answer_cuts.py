@@ -1,4 +1,4 @@
-"""What an answer shows does not depend on how it is cut into tokens: reasoning, calls, text and stop strings."""
+"""The visible parts of an answer do not depend on its cut into tokens: reasoning, calls, text and stop strings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ THINK, END_THINK, CALL, END_CALL, IM_END = "<think>", "</think>", "<tool_call>",
 
 
 def ways(output: Sequence[Item]) -> Iterator[list[Item]]:
-    """Every way of cutting the longest text, the others whole, and every way of cutting the others, it whole."""
+    """Every cut of the longest text with the others whole, and every cut of the others with the longest whole."""
     longest = max((item for item in output if isinstance(item, bytes)), key=len)
     for cut_longest in (True, False):
         choices: list[list[list[Item]]] = []
@@ -40,7 +40,7 @@ def ways(output: Sequence[Item]) -> Iterator[list[Item]]:
 
 
 class Positions:
-    """A sequence that holds nothing but its length."""
+    """A sequence that has only a length."""
 
     length = 0
 
@@ -65,7 +65,7 @@ class Drafts:
 def say(
     monkeypatch: pytest.MonkeyPatch, tokenizer: Tokenizer, ids: list[int], stop: str, drafted: int = 0
 ) -> tuple[Result, list[Chunk]]:
-    """The result of an answer that consists of these ids, and its chunks; drafted: ids in a draft."""
+    """The result and the chunks of an answer that consists of these ids. drafted: number of ids in a draft."""
     waiting = iter(ids)
 
     class Dictated:
@@ -99,7 +99,7 @@ def say(
 
 
 def events(chunks: Sequence[Chunk]) -> list[tuple[str, object]]:
-    """What a client sees, in order: pieces of reasoning and text, and calls; pieces that follow each other joined."""
+    """Reasoning, text and calls in the order in which a client sees them, with neighbouring pieces joined."""
     seen: list[tuple[str, Any]] = []
     for chunk in chunks:
         for kind, value in (("reasoning", chunk.reasoning), ("text", chunk.text), ("call", chunk.tool_call)):

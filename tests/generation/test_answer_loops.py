@@ -1,4 +1,4 @@
-"""Answers without end are ended, and honest repetition is not."""
+"""Endless answers are ended, and intended repetition is not."""
 
 import random
 
@@ -12,7 +12,7 @@ from qwen3cpu.generation.loops import IN_ANSWER, LoopDetector, LoopSize
 
 
 def honest():
-    """Repetition that people ask for."""
+    """Repetition that users ask for."""
     rng = random.Random(7)
     yield "a sentence a hundred times", "I will not talk in class again, ever.\n" * 100
     yield "a thousand zeros", "0, " * 1000
@@ -67,7 +67,7 @@ def tiny():
 
 @pytest.mark.parametrize(("name", "text"), list(honest()), ids=lambda value: value[:24])
 def test_honest_repetition_is_no_loop(tiny, name, text):
-    """Byte by byte, too, where everything is longest."""
+    """Also byte by byte, where repetitions have the most tokens."""
     for tokens in (list(text.encode()), tiny.tokenizer.encode(text)):
         detector = LoopDetector(IN_ANSWER)
         assert not any(detector.push(token) for token in tokens)
@@ -92,7 +92,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def short_loops(monkeypatch):
-    """Loops of 256 tokens are long enough."""
+    """Makes loops of 256 tokens long enough."""
     monkeypatch.setattr(loops, "IN_ANSWER", LoopSize(span=256, repeats=8))
 
 

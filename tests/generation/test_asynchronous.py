@@ -1,4 +1,4 @@
-"""asyncio: the same answers, several at once; whatever is cancelled stops within one step and leaves nothing."""
+"""asyncio: the same answers, several at once; a cancelled one stops within one step and leaves nothing behind."""
 
 import asyncio
 import gc
@@ -23,7 +23,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(model):
-    """Every block belongs to the prefix cache, and without it none is in use; no new thread but the pool's."""
+    """Check that only the prefix cache holds blocks, none is in use without it, and only the pool added threads."""
     before = set(threading.enumerate())
     yield
     native, cache = model.engine.native, model.engine.prefix_cache
@@ -39,7 +39,7 @@ def nothing_is_left(model):
 
 @pytest.fixture
 def step(model, monkeypatch):
-    """Holds the third pass until it is let go."""
+    """Holds the third pass until it is released."""
 
     class Step:
         entered, go = threading.Event(), threading.Event()
@@ -81,7 +81,7 @@ def test_the_event_loop_goes_on_during_a_step(model, step):
     async def main():
         task = asyncio.create_task(model.agenerate("hello", **OPTIONS))
         await asyncio.get_running_loop().run_in_executor(None, step.entered.wait)
-        # A pass is held back, and this runs.
+        # This runs while a pass is held back.
         await asyncio.sleep(0)
         assert not task.done()
         step.go.set()
@@ -187,7 +187,7 @@ def test_errors_come_where_they_belong(model):
 
 @pytest.mark.heavy
 def test_two_hundred_cancelled_generations_leave_nothing(model):
-    """Cancelled by task, timeout, break and aclose, after any time and any number of chunks; the others are right."""
+    """Cancelled by task, timeout, break and aclose after any time and number of chunks; all other answers are right."""
     rng = random.Random(5)
     prompts = [[rng.randrange(256) for _ in range(rng.choice([3, 60, 64, 150, 400]))] for _ in range(8)]
     options = {**OPTIONS, "max_new_tokens": 200}

@@ -1,4 +1,4 @@
-"""Several answers at once: to one prompt, to many, preempted, taken out, and failing."""
+"""Several answers at once: to one prompt, to many, preempted, removed, and failing."""
 
 import pytest
 
@@ -58,7 +58,7 @@ def test_a_prompt_takes_the_place_of_a_finished_answer_at_once(spoken):
     calls = spoken.engine.native.counters()["calls"] - before
     lengths = [result.usage.completion_tokens for result in results]
     assert lengths == [13, 2, 4, 8, 1, 11]
-    # An answer takes as many passes as it has tokens: Z, Y and d beside Q, then ! and a beside what is left of d.
+    # An answer takes as many passes as it has tokens: Z, Y and d run next to Q, then ! and a next to the rest of d.
     lanes = [0, 0]
     for length in lengths:
         lanes[lanes.index(min(lanes))] += length
@@ -70,7 +70,7 @@ def test_no_prompts_no_results(random_model):
 
 
 def test_a_long_prompt_joins_while_others_run(random_model):
-    """A prompt of several pieces beside short ones, with pieces of 16 tokens."""
+    """A prompt of several pieces together with short ones, with pieces of 16 tokens."""
     prompts = [[3, 4], list(range(100)), [8] * 40]
     request = random_model.answerer.request(seed=2, max_new_tokens=20)
     batch = Batch(random_model.engine, chunk=16)
@@ -90,7 +90,7 @@ def test_a_long_prompt_joins_while_others_run(random_model):
 
 
 def batch_of(model, prompts, chunk=16, **options):
-    """A batch, and its answers; each has its place as its seed."""
+    """A batch and its answers; the seed of each is its index."""
     answers = [
         Answer(model.answerer.surroundings, prompt, model.answerer.request(seed=seed, **options), index=seed)
         for seed, prompt in enumerate(prompts)

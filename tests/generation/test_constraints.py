@@ -1,4 +1,4 @@
-"""Answers that a regular expression, a list or a grammar holds: each is what was asked for, to the character."""
+"""Answers that follow a regular expression, a list or a grammar: each matches it to the character."""
 
 import ast
 import asyncio
@@ -44,7 +44,7 @@ def tiny():
 
 
 def is_sum(text):
-    """By Python's own parser."""
+    """Whether Python's own parser reads a text as a sum."""
     nodes = {type(node) for node in ast.walk(ast.parse(text, mode="eval"))}
     allowed = (ast.Expression, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Constant)
     return nodes <= set(allowed) and re.fullmatch(r"[-+*()0-9]+", text) is not None
@@ -92,7 +92,7 @@ def test_a_grammar_is_followed(tiny, grammar, thinking):
 
 
 def test_line_breaks_after_thinking_are_none_of_the_answer(tmp_path):
-    """They are not shown, so an expression must not count them; without a think block every one counts."""
+    """They are not shown, so an expression does not count them. Without a think block it counts all line breaks."""
     follows = script(["Q", "<think>", "a", "</think>", "\n", "\n"], ["X", "\n"], ["W", "\n"])
     model = qwen3cpu.load(write_scripted(tmp_path, follows), quant="f32", threads=1)
     options = {"raw": True, "temperature": 0}
@@ -135,7 +135,7 @@ def test_conversations_and_the_asynchronous_forms(tiny):
 
 
 def test_tools_beside_a_form(tiny):
-    """As with a schema: the model answers or calls; where it has to call, the form has nothing to say."""
+    """As with a schema, the model answers or calls. If it has to call, the form does not apply."""
     tools = [{"name": "now", "parameters": {"type": "object", "properties": {}, "additionalProperties": False}}]
     free = [tiny.generate(QUESTION, tools=tools, choices=["ja"], seed=seed) for seed in range(4)]
     assert all(each.text == "ja" or each.tool_calls for each in free)
@@ -181,21 +181,21 @@ def test_what_cannot_be_followed(tiny, options, words):
 @pytest.mark.parametrize(
     ("grammar", "words"),
     [
-        ('start: A\nA: "a" &  "b"', "grammar: line 2, column 8: expected none of intersections"),
-        ("start: A\nA: ~ /b/", "grammar: line 2, column 4: expected none of complements"),
-        ("start: @answer", "line 1, column 8: expected none of references"),
-        ("start: @whole", "line 1, column 8: expected none of references"),
-        ("start: <|im_end|>", "line 1, column 8: expected none of tokens"),
-        ("start: <[5]>", "line 1, column 8: expected none of tokens"),
-        ('start: %json {"multipleOf": 99999999}', "line 1, column 8: expected none of the directive '%json'"),
-        ('start: % json {"multipleOf": 99999999}', "line 1, column 8: expected none of the directive '% json'"),
-        ('start: %lark { start: "a" }', "expected none of the directive '%lark'"),
+        ('start: A\nA: "a" &  "b"', "grammar: line 2, column 8: not supported: intersections"),
+        ("start: A\nA: ~ /b/", "grammar: line 2, column 4: not supported: complements"),
+        ("start: @answer", "line 1, column 8: not supported: references"),
+        ("start: @whole", "line 1, column 8: not supported: references"),
+        ("start: <|im_end|>", "line 1, column 8: not supported: tokens"),
+        ("start: <[5]>", "line 1, column 8: not supported: tokens"),
+        ('start: %json {"multipleOf": 99999999}', "line 1, column 8: not supported: the directive '%json'"),
+        ('start: % json {"multipleOf": 99999999}', "line 1, column 8: not supported: the directive '% json'"),
+        ('start: %lark { start: "a" }', "not supported: the directive '%lark'"),
         ('%llguidance {"allow_invalid_utf8": true}\nstart: "a"', "line 1, column 1: .*'%llguidance'"),
-        ('start: x\nx[stop="a"]: /b/', "line 2, column 1: expected none of attributes"),
-        ("start: x\n  !x [max_tokens=3]: /b/", "line 2, column 1: expected none of attributes"),
-        ('start: "\\"" & "b"', "line 1, column 13: expected none of intersections"),
-        ("start: /[/]&/ & /b/", "expected none of intersections"),
-        ('start: "a" // & "\n  & "b"', "line 2, column 3: expected none of intersections"),
+        ('start: x\nx[stop="a"]: /b/', "line 2, column 1: not supported: attributes"),
+        ("start: x\n  !x [max_tokens=3]: /b/", "line 2, column 1: not supported: attributes"),
+        ('start: "\\"" & "b"', "line 1, column 13: not supported: intersections"),
+        ("start: /[/]&/ & /b/", "not supported: intersections"),
+        ('start: "a" // & "\n  & "b"', "line 2, column 3: not supported: intersections"),
         ("root ::= " + "(" * 5000, "grammar: expected less nesting"),
         ("\n".join(f'r{i} ::= r{i + 1} | "a"' for i in range(1500)), "at most 1000 rules, found 1500"),
         ("start: " + "(" * 5000 + '"a"' + ")" * 5000, "grammar: .*too deeply nested"),
@@ -204,7 +204,7 @@ def test_what_cannot_be_followed(tiny, options, words):
     ids=lambda value: str(value)[:40],
 )
 def test_grammars_without_a_bound_are_refused(tiny, grammar, words):
-    """Each of the refused signs can make llguidance work for minutes, or means what an answer cannot have."""
+    """Each of the refused signs can make llguidance work for minutes, or stands for something no answer can have."""
     with pytest.raises(qwen3cpu.ArgumentError, match=words):
         tiny.answerer.request(grammar=grammar)
 
@@ -244,7 +244,7 @@ def test_signs_in_texts_and_comments_are_none(grammar):
     ids=lambda form: str(form)[:50],
 )  # fmt: skip
 def test_hostile_ones_end(tiny, form):
-    """Refused, or ended by a limit of a step: a hang is what fails here."""
+    """They are refused, or ended by the limit of a step. The test fails if one hangs."""
     (kind,) = form
     try:
         result = tiny.generate("1", thinking=False, seed=1, max_new_tokens=12, **form)

@@ -1,4 +1,4 @@
-"""Conversations: history, what is processed again and what is not, stopping in the middle."""
+"""Conversations: history, which tokens are processed again, stopping in the middle."""
 
 import checkpoints
 import pytest
@@ -70,7 +70,7 @@ def test_what_two_turns_have_in_common_is_processed_once(model, forgetful):
 
 @pytest.mark.parametrize("thinking", [True, False])
 def test_ten_turns_process_each_new_token_once(model, forgetful, thinking):
-    """What a turn processes is the part of its prompt that no earlier turn left behind, and its answer."""
+    """A turn processes its answer, and the part of its prompt that is not held from earlier turns."""
     chat = model.chat("be brief " * 20, max_new_tokens=8, temperature=0.8, thinking=thinking)
     model.engine.prefix_cache.clear()
     start, held, new = processed(model), [], 0
@@ -86,7 +86,7 @@ def test_ten_turns_process_each_new_token_once(model, forgetful, thinking):
 
 
 def test_ten_turns_of_a_plain_template_process_every_token_once(tmp_path):
-    """Where the template leaves nothing of an answer out, no position at all is processed twice."""
+    """If the template leaves out no part of an answer, no position is processed twice."""
     plain = "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}[assistant]"
     folder = write_scripted(tmp_path, script(["]", "A", "B", "<|im_end|>"]), chat_template=plain)
     model, forgetful = (
@@ -152,7 +152,7 @@ def test_ctrl_c_keeps_the_conversation_usable(model, monkeypatch):
 
 def test_retry_answers_the_last_message_again(model):
     chat = model.chat(max_new_tokens=10, temperature=1.0, ignore_eos=True)
-    with pytest.raises(qwen3cpu.ArgumentError, match="no user message"):
+    with pytest.raises(qwen3cpu.ArgumentError, match="retry: expected a user message in the history, found none"):
         chat.retry()
     first = chat.send("hello", seed=1)
     *_, last = chat.retry(seed=2)

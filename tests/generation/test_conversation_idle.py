@@ -1,4 +1,4 @@
-"""prepare="idle": the next turn starts warm, and the work gets out of the way of everything else."""
+"""prepare="idle": the next turn starts warm, and the background work delays nothing else."""
 
 import gc
 import subprocess
@@ -30,7 +30,7 @@ def model(folder):
 
 @pytest.fixture
 def pieces(model, monkeypatch):
-    """Ends of the pieces that were prepared; `pieces.after(count, action)` calls something after so many."""
+    """Ends of the pieces that were prepared; `pieces.after(count, action)` calls `action` after `count` pieces."""
 
     class Pieces(list):
         def __init__(self):
@@ -70,7 +70,7 @@ def test_the_next_turn_processes_what_is_new_only(model, monkeypatch):
         in_turn = processed(model) - before
         measured.set()
         chat.wait_prepared()
-        # What follows the history: the message itself and the opening of the answer.
+        # The prompt after the history: the message itself and the opening of the answer.
         request = model.answerer.request()
         prompt = model.answerer.encode(chat.messages[:-1], request)
         other = model.answerer.encode([*chat.messages[:-2], {"role": "user", "content": "?"}], request)
@@ -105,14 +105,14 @@ def test_pieces_are_small_and_the_thread_ends(model, pieces):
 
 
 def edit_and_prepare(chat, model):
-    """Let there be much to prepare."""
+    """Edit the history so that much has to be prepared."""
     chat._stop_preparing()
     chat.messages[0]["content"] = LONG
     chat._start_preparing(model.answerer.request())
 
 
 def until_cancelled(chat):
-    """Called on the thread that prepares, perhaps before the conversation knows of it."""
+    """Called on the preparing thread, perhaps before the conversation has stored it."""
     while chat._preparation is None:
         time.sleep(0.001)
     chat._preparation._cancelled.wait()
@@ -127,7 +127,7 @@ def test_it_waits_while_a_call_runs(model, pieces):
     pieces.after(2, lambda: (others.append(model.engine.traffic.begin()), stop.set()))
     edit_and_prepare(chat, model)
     stop.wait()
-    # A call is under way now. The answers of others are not delayed, and nothing is prepared beside them.
+    # A call is running. The answers of others are not delayed, and nothing is prepared during them.
     for _ in range(3):
         assert model.generate("hello", temperature=0).text == "AB"
     assert len(pieces) == 2
@@ -197,7 +197,7 @@ def test_other_words_are_refused(model):
 
 
 def test_the_end_of_the_interpreter_stops_it(tmp_path):
-    """It ends while a long history is being prepared: at once, in order, without a word."""
+    """It ends while a long history is being prepared: at once, normally and without output."""
     folder = checkpoints.write_checkpoint(tmp_path / "random", max_position_embeddings=20000).folder
     program = f"""
 import atexit, threading

@@ -24,7 +24,7 @@ class Linear(PassTimes):
 
 
 def speed(counts, chances, tokens, times):
-    """Tokens that can be expected for the time of a pass over one."""
+    """Expected tokens per time of a pass over one token."""
     expected = float(len(chances))
     for count, each in zip(counts, chances, strict=True):
         right = 1.0
@@ -46,6 +46,6 @@ def test_no_other_choice_is_faster(chances, each, more):
 
 
 def test_many_answers_leave_no_room_for_guesses():
-    times = Linear(0.5)  # the processor computes all the time: half a pass for each token
+    times = Linear(0.5)  # limited by computation: each token costs half a pass
     assert share_out_drafts(16, [[0.3] * 8] * 16, times) == [0] * 16
     assert share_out_drafts(1, [[0.95] * 8], Linear(0.05)) == [8]

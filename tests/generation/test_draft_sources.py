@@ -1,4 +1,4 @@
-"""The invariant with drafts from every source: each answer is the one without, in every format and on every machine."""
+"""The invariant with drafts from every source: answers do not change, in any format and with any instruction set."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ CASES = [("f32", "f32"), ("q4", "f16"), ("q8", "q8")]
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A model, one that drafts for it, and a file of what the first one has said."""
+    """A model, a draft model for it, and a file of texts that the first model has written."""
     root = tmp_path_factory.mktemp("drafts")
     shape = {"max_position_embeddings": 400}
     large = checkpoints.write_checkpoint(root / "large", **shape).folder
@@ -55,7 +55,7 @@ def test_they_are_the_same_at_every_instruction_set(files):
 
 
 def answers_at(files, isa, quant, kv, source):
-    """What a process with an instruction set says."""
+    """The answers of a process with an instruction set."""
     done = subprocess.run(
         [sys.executable, drafted_answers.__file__, *files, quant, kv, "1", source],
         env=environment(QWEN3CPU_ISA=isa),

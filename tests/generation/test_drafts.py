@@ -1,4 +1,4 @@
-"""Drafts change how many tokens a step brings, and nothing else: every result is the one without drafts."""
+"""Drafts change only how many tokens a step brings: every result equals the one without drafts."""
 
 from dataclasses import replace
 
@@ -19,13 +19,13 @@ ENDING = ("<|im_end|>", "<|endoftext|>", "</think>", "</tool_call>", "Z")
 
 @pytest.fixture(scope="module")
 def model(random):
-    """Long answers without sense, different for every seed."""
+    """A model with long, meaningless answers, different for every seed."""
     return qwen3cpu.load(random, quant="f32", context=200, threads=1, prefix_cache=0)
 
 
 @pytest.fixture(scope="module")
 def spoken(tmp_path_factory):
-    """After "Q" it thinks "abcd" and answers "XY-Z!", after "T" it makes two calls of f, with text between them."""
+    """A model that after "Q" thinks "abcd" and answers "XY-Z!", and after "T" calls f twice, with text between."""
     follows = script(
         ["Q", "<think>", "a", "b", "c", "d", "</think>", "\n", "X", "Y", "-", "Z", "!", "<|im_end|>"],
         ["T", "<tool_call>", "{", "}", "</tool_call>", "x", "y", "z", "<tool_call>"],
@@ -50,7 +50,7 @@ def known_of(model, prompt, results, **options):
 
 
 def check(model, prompt, kinds=KINDS, **options):
-    """Streams with drafters of all kinds give what the stream without one gives. Returns the result."""
+    """Check that streams with drafters of all kinds equal the stream without one. Returns the result."""
     options.setdefault("seed", 7)
     before = passes(model)
     plain = list(model.stream(prompt, speculate=False, **options))
@@ -165,7 +165,7 @@ def test_loops_are_closed(tmp_path):
 
 
 def test_calls_and_the_text_between_them_keep_their_order(spoken):
-    """A chunk has one call at most, and nothing after it."""
+    """A chunk has at most one call, and nothing after it."""
     options = {"raw": True, "temperature": 0, "max_new_tokens": 24}
     result = check(spoken, "T", **options)
     assert len(result.malformed_calls) > 1
@@ -186,7 +186,7 @@ def test_reasoning_does_not_come_before_the_text_that_it_follows(spoken):
 
 @pytest.mark.parametrize("seconds", [10, 25, 60, 119, 500])
 def test_deadlines_count_every_token(model, monkeypatch, seconds):
-    """The clock goes on by a second with every token that is chosen."""
+    """The clock advances by a second with every chosen token."""
     now = [0.0]
 
     class Ticking(Sampler):

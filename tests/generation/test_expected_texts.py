@@ -24,7 +24,7 @@ def test_an_example_has_every_property():
     found = example(PERSON, PERSON)
     assert list(found) == ["name", "age", "tags", "home", "kind", "more"]
     assert (found["name"], found["age"], found["tags"], found["kind"], found["more"]) == ("a", 0, ["x", "x"], 7, True)
-    assert list(found["home"]) == ["town~/"]  # a schema of itself ends after a few levels
+    assert list(found["home"]) == ["town~/"]  # a schema that contains itself ends after a few levels
     json.dumps(found)
 
 

@@ -1,4 +1,4 @@
-"""Answers: what is said, what ends them, what is reported, and that nothing is left behind."""
+"""Answers: their text, their ends, their reports, and that they leave nothing behind."""
 
 import json
 import threading
@@ -17,7 +17,7 @@ def greedy(model, prompt, **options):
     return model.generate(prompt, temperature=0, **options)
 
 
-# What is said
+# Text and reasoning
 
 
 def test_reasoning_and_answer_are_separated(spoken):

@@ -69,7 +69,7 @@ def test_a_thinking_budget(tiny, budget):
 
 
 def test_a_prompt_that_has_opened_the_block(tmp_path):
-    """The block is closed by the model; the schema holds from there."""
+    """The model closes the block; the schema applies from there."""
     follows = script(["<think>", "a", "b", "</think>", "\n"])
     model = qwen3cpu.load(write_scripted(tmp_path, follows), quant="f32", threads=1)
     result = model.generate("<think>", raw=True, temperature=0, schema={"const": 7})
@@ -77,7 +77,7 @@ def test_a_prompt_that_has_opened_the_block(tmp_path):
 
 
 def test_only_one_think_block(tmp_path):
-    """After a first one the model would open another for ever."""
+    """Otherwise the model would open one block after another."""
     follows = script(["Q", "<think>", "a", "</think>", "<think>"])
     model = qwen3cpu.load(write_scripted(tmp_path, follows), quant="f32", threads=1)
     result = model.generate("Q", raw=True, temperature=0, schema={"const": 7})
@@ -91,7 +91,7 @@ def test_no_think_block_without_thinking(tmp_path):
 
 
 def test_control_tokens_are_no_text(random_model):
-    """A string may hold their spelling, but never the tokens."""
+    """A string may contain their spelling, but never the tokens."""
     control = set(random_model.tokenizer.control_tokens.values())
     for seed in range(4):
         schema = {"type": "string", "minLength": 30, "maxLength": 60}
@@ -142,7 +142,7 @@ def test_a_limit_cuts_the_answer(tiny):
             {"allOf": [{"type": "string"}, {"type": "null"}]},
             "no value follows it: /allOf/0: the types exclude each other",
         ),
-        ({"properties": {"n": {"$ref": "#"}}, "required": ["n"]}, "needs itself without end"),
+        ({"properties": {"n": {"$ref": "#"}}, "required": ["n"]}, "requires itself endlessly"),
         ({"$ref": "#"}, "leads back to itself"),
         ({"properties": {"a": {"minLength": "3"}}}, '/properties/a/minLength: expected a whole number.* found "3"'),
         ({"const": {1, 2}}, "JSON can express"),
@@ -212,7 +212,7 @@ def test_a_grammar_is_compiled_once(tiny, monkeypatch):
 
 
 def test_no_way_on_ends_the_answer(random_model, monkeypatch):
-    """What cannot be known beforehand ends one answer, not with an error."""
+    """A dead end that cannot be known in advance ends one answer without raising an error."""
     steps = []
     real = token_masks.Constraint.mask
 
@@ -255,7 +255,7 @@ def test_without_llguidance(tiny, monkeypatch):
 
 
 def test_a_panic_of_the_library_is_an_error_of_ours(tiny, monkeypatch):
-    """A panic in Rust is no Exception; compiling happens on a thread of its own, which would die with it."""
+    """A panic in Rust is not an Exception, and it would end the thread that compiles."""
     import llguidance
 
     panic = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})

@@ -1,4 +1,4 @@
-"""Token healing: a raw prompt that ends inside a word, a character or a token goes on as a whole text would."""
+"""Token healing: a raw prompt that ends inside a word, a character or a token continues as a whole text would."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """Long answers without sense, of tokens that are often parts of characters."""
+    """A model with long, meaningless answers of tokens that are often parts of characters."""
     folder = checkpoints.write_checkpoint(tmp_path_factory.mktemp("model")).folder
     return qwen3cpu.load(folder, quant="f32", context=400, threads=1, prefix_cache=0)
 
@@ -41,7 +41,7 @@ def spellings(tokenizer):
 
 
 def taken_back_by_trying(tokenizer, prompt):
-    """Every number of tokens at the end, and every token of the vocabulary."""
+    """Tries every number of tokens at the end, and every token of the vocabulary."""
     known = spellings(tokenizer)
     best = (0, b"")
     for count in range(1, len(prompt)):
@@ -54,7 +54,7 @@ def taken_back_by_trying(tokenizer, prompt):
 
 
 def greedy_by_trying(model, prompt, most):
-    """The ids that a greedy answer has: at each place the best of all tokens that go along with what is owed."""
+    """The ids of a greedy answer: at each place the best of all tokens that fit the owed bytes."""
     known = spellings(model.tokenizer)
     count, owed = taken_back_by_trying(model.tokenizer, prompt)
     kept, said = list(prompt[: len(prompt) - count]), []
@@ -89,7 +89,7 @@ def test_any_text_is_taken_back_as_trying_says(tiny, text):
 
 
 def test_several_tokens_may_be_taken_back(tiny):
-    """Somewhere in the vocabulary is a token whose beginning is written as two."""
+    """The vocabulary has a token whose beginning is encoded as two tokens."""
     tokenizer = tiny.tokenizer
     found = [
         prompt
@@ -157,7 +157,7 @@ def test_beginnings():
 
 
 def test_a_cut_word_goes_on_as_the_whole_one(tiny):
-    """The answer's own tokens: a prompt that is cut inside of one of them brings this token first."""
+    """If a prompt is cut inside one of the answer's own tokens, the answer begins with this token."""
     question = [{"role": "user", "content": "Tom has 3 apples and buys 4 more. How many?"}]
     text = tiny.render(question, thinking=False)
     whole = tiny.generate(text, raw=True, temperature=0, max_new_tokens=30)
@@ -173,7 +173,7 @@ def test_a_cut_word_goes_on_as_the_whole_one(tiny):
             cut = text + said + spelling[:length].decode()
             kept = Healing(tiny.tokenizer, tiny.tokenizer.encode(cut, control_tokens=True), True).prompt
             if kept != (*before, *whole.token_ids[:place]):
-                continue  # the tokens before the cut are others, too
+                continue  # the tokens before the cut differ too
             healed = tiny.generate(cut, raw=True, temperature=0, token_healing=True, max_new_tokens=30 - place)
             assert healed.token_ids[: 30 - place] == whole.token_ids[place:]
             assert cut + healed.text == text + whole.text
@@ -195,7 +195,7 @@ def test_greedy_answers_equal_trying(tiny, length):
 @given(text=st.text(alphabet="ab h\n17é世👋🏽", min_size=1, max_size=10), seed=st.integers(0, 9))
 @settings(derandomize=True, deadline=None, max_examples=60)
 def test_prompt_and_answer_make_one_text(model, text, seed):
-    """Whatever tokens and characters are cut: nothing is missing, and nothing is there twice."""
+    """Whatever tokens and characters are cut, nothing is missing or repeated."""
     options = {"raw": True, "token_healing": True, "seed": seed, "temperature": 1.5, "top_k": 0, "top_p": 1.0}
     text = model.tokenizer.decode(model.tokenizer.encode(text))
     kept = Healing(model.tokenizer, model.tokenizer.encode(text), True).prompt
@@ -229,13 +229,13 @@ def test_a_prompt_whose_last_token_has_no_longer_continuation(tiny):
     )
     text = "1 " + longest.decode()
     if taken_back(tokenizer, tokenizer.encode(text)) != (0, b""):
-        pytest.skip("the longest token of the vocabulary is written otherwise here")
+        pytest.skip("here the longest token of the vocabulary is encoded differently")
     options = {"raw": True, "seed": 3, "max_new_tokens": 10}
     assert timeless(tiny.generate(text, token_healing=True, **options)) == timeless(tiny.generate(text, **options))
 
 
 def test_thinking_that_is_open(model):
-    """A raw prompt may end inside of a think block, and its last word in two."""
+    """A raw prompt may end inside a think block, and inside a word."""
     for budget in (None, 0, 1, 3):
         options = {"raw": True, "seed": 5, "max_new_tokens": 200, "ignore_eos": True, "thinking_budget": budget}
         text = "<think>\nhello wor"
@@ -249,7 +249,7 @@ def test_thinking_that_is_open(model):
             assert result.thinking_closed_by == "budget"
 
 
-# In every company
+# In batches, streams and with drafts
 
 
 def test_streams_several_answers_and_batches(model):
@@ -303,8 +303,8 @@ def test_stop_strings_look_at_what_is_new(model):
         ("hello", {}, "found a message"),
         ([5, 6], {}, "found token ids"),
         ([5, 6], {"raw": True}, "found token ids"),
-        ("hello", {"raw": True, "regex": "a+"}, "expected none beside schema, regex, choices or grammar"),
-        ("hello", {"raw": True, "schema": {"type": "integer"}}, "expected none beside schema"),
+        ("hello", {"raw": True, "regex": "a+"}, "cannot be used with schema, regex, choices or grammar"),
+        ("hello", {"raw": True, "schema": {"type": "integer"}}, "cannot be used with schema"),
     ],
     ids=str,
 )
@@ -320,7 +320,7 @@ def test_it_is_for_raw_text_alone(tiny, prompt, options, found):
 
 
 def test_conversations_refuse_it(tiny):
-    with pytest.raises(ArgumentError, match="token_healing: expected a text that is fed as it is"):
+    with pytest.raises(ArgumentError, match="token_healing: expected a text that is fed unchanged"):
         tiny.chat(token_healing=True).send("hello")
     with pytest.raises(ArgumentError, match="token_healing: expected True or False, found 1"):
         tiny.generate("hello", raw=True, token_healing=1)

@@ -1,4 +1,4 @@
-"""Schemas that users send are kept for the next request, never more than so many bytes of them."""
+"""Schemas of requests are kept for the next request, up to a number of bytes."""
 
 import gc
 import json
@@ -38,13 +38,13 @@ def tiny():
 
 
 def python_bytes(value):
-    """Bytes of all Python objects that a value holds, but for classes and modules, which others hold too."""
+    """Bytes of all Python objects that a value holds, except for classes and modules, which are shared."""
     total, seen, left = 0, set(), [value]
     while left:
         value = left.pop()
         if id(value) in seen or isinstance(value, (type, types.ModuleType, types.CodeType, types.BuiltinFunctionType)):
             continue
-        # What lies in other libraries' objects is theirs: one of them may lead to every module that is loaded.
+        # Objects of other libraries are not followed, because one of them may lead to every loaded module.
         if type(value).__module__.partition(".")[0] not in OWNERS:
             continue
         seen.add(id(value))
@@ -62,7 +62,7 @@ def enum(number):
 
 
 def nested(number):
-    """One whose form in memory is twenty times its text."""
+    """A schema whose form in memory is twenty times its text."""
     return {"title": str(number), "default": [[]] * 50_000, "examples": [{"a": 0}] * 20_000}
 
 
@@ -96,7 +96,7 @@ def test_large_schemas_of_which_none_comes_twice(tiny):
 
 
 def test_these_are_all_that_remember():
-    """What a new function remembers has to be looked at too."""
+    """Fails when a new function keeps results, so that it is tested here too."""
     modules = [module for name, module in list(sys.modules.items()) if name.startswith("qwen3cpu.")]
     found = {value for module in modules for value in vars(module).values() if type(value) is Remembered}
     assert found == set(FUNCTIONS)
@@ -117,7 +117,7 @@ def test_a_request_that_comes_again_finds_what_was_made_for_it(tiny, monkeypatch
 
 
 def test_one_long_expression_is_not_made_into_any_number_of_states():
-    """Those of look-around count as well, and a class that is repeated is made once."""
+    """States of look-around count as well, and a repeated class is made once."""
     with pytest.raises(UncheckedPatternError, match="more than 20000 states"):
         search("(?=a{19000})" * 100, "a", Budget(10_000))
     characters = "".join(map(chr, range(10_000, 20_000, 2)))

@@ -1,4 +1,4 @@
-"""`line_seed` is fixed for good: these seeds were computed with other tools (`printf ... | sha256sum`)."""
+"""`line_seed` never changes: these seeds were computed with other tools (`printf ... | sha256sum`)."""
 
 import hashlib
 

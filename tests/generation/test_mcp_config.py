@@ -1,4 +1,4 @@
-"""Configurations of MCP servers: what Claude Desktop and VS Code write, and every way in which one can be wrong."""
+"""Configurations of MCP servers: the forms of Claude Desktop and VS Code, and every possible mistake."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def test_kinds_and_servers_that_are_switched_off():
         ),
         (
             {"mcpServers": {"a": {**RUN, "type": "sse"}}},
-            "mcpServers.a.type: expected stdio beside command, found 'sse'",
+            "mcpServers.a.type: expected stdio with command, found 'sse'",
         ),
         (
             {"mcpServers": {"a": {"url": "http://x", "type": "stdio"}}},
-            "a.type: expected http, streamable-http, sse beside url, found 'stdio'",
+            "a.type: expected http, streamable-http, sse with url, found 'stdio'",
         ),
-        ({"mcpServers": {"a": {"url": "http://x", "args": ["y"]}}}, "a.args: expected none beside url"),
-        ({"mcpServers": {"a": {**RUN, "headers": {}}}}, "a.headers: expected none beside command"),
+        ({"mcpServers": {"a": {"url": "http://x", "args": ["y"]}}}, "a.args: cannot be used with url"),
+        ({"mcpServers": {"a": {**RUN, "headers": {}}}}, "a.headers: cannot be used with command"),
         ({"mcpServers": {"a": {"url": "x.com"}}}, "a.url: expected an address with http:// or https://, found 'x.com'"),
         ({"mcpServers": {"a": {"command": ""}}}, "a.command: expected a string, found an empty one"),
         ({"mcpServers": {"a": {"command": ["x"]}}}, "a.command: expected a string, found list"),

@@ -1,4 +1,4 @@
-"""Tools of MCP servers, of a real one and of one that begins faster: calls, faults, and processes that are gone."""
+"""Tools of MCP servers, of a real one and of one that starts faster: calls, errors, and the end of processes."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ SERVER = SUPPORT / "mcp_tools.py"
 
 
 def config(*arguments, **more):
-    """A server that the official package has made."""
+    """A server made with the official package."""
     return {"command": sys.executable, "args": [str(SERVER), *arguments], **more}
 
 
 def plain(*arguments, **more):
-    """One that imports no package, for what is on our side."""
+    """A server that imports no package, for tests of the client's side."""
     return {"command": sys.executable, "args": [str(SUPPORT / "mcp_tools_plain.py"), *arguments], **more}
 
 
@@ -50,7 +50,7 @@ def call(running, name, **arguments):
 
 @contextlib.contextmanager
 def none_left():
-    """No more servers run at the end than at the beginning, as far as the system tells."""
+    """Checks that no more servers run at the end than at the beginning, if the system tells."""
     before = servers_of(os.getpid())
     yield
     assert servers_of(os.getpid()) == before
@@ -64,7 +64,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def things():
-    """A server for all tests that leave it as it is."""
+    """A server for all tests that do not change it."""
     with servers(entries={"things": config()}) as running:
         yield running
 
@@ -99,7 +99,7 @@ def test_servers_that_run_go_on_running(monkeypatch, model, things):
     dictate(monkeypatch, model, written("process"), "So.")
     run = model.run("x", tools=[things], seed=1)
     assert run.messages[2]["content"] == call(things, "process") == first
-    with pytest.raises(ArgumentError, match="run already"):
+    with pytest.raises(ArgumentError, match="already running"):
         things.__enter__()
 
 
@@ -145,7 +145,7 @@ def test_what_a_model_is_shown_of_results():
     assert result_text(types.CallToolResult(content=content)).split("\n") == [
         "[resource file:///a]",
         "inside",
-        "[resource file:///c, which is no text]",
+        "[resource file:///c, which is not text]",
         "[audio of type audio/wav, 2 bytes, which cannot be shown to the model]",
     ]
     structured = types.CallToolResult(content=[], structured_content={"sum": 42})
@@ -273,7 +273,7 @@ if sys.argv[2] == "hang":
 @pytest.mark.heavy
 @pytest.mark.parametrize("how", ["end", "interrupt"])
 def test_no_process_is_left_behind(tmp_path, how):
-    """The program ends without closing its servers, or by Ctrl-C in a call."""
+    """The program ends without closing its servers, or through Ctrl-C during a call."""
     pytest.importorskip("mcp", reason="MCP servers need the extra [mcp]")
     file = tmp_path / "mcp.json"
     file.write_text(json.dumps({"mcpServers": {"things": config()}}))
@@ -281,7 +281,7 @@ def test_no_process_is_left_behind(tmp_path, how):
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment()) as program:
         server = int(program.stdout.readline())
         if how == "interrupt":
-            time.sleep(0.5)  # it is in the call by now, or Ctrl-C comes before it
+            time.sleep(0.5)  # the call has begun, or Ctrl-C comes before it
             program.send_signal(signal.SIGINT)
         program.wait()
     assert not is_alive(server)

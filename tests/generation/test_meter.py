@@ -11,7 +11,7 @@ from qwen3cpu.generation.meter import Meter
 
 
 class Clock:
-    """Stands still until it is told what time it is."""
+    """A clock that shows the time that a test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -76,8 +76,8 @@ def test_without_a_token_all_time_is_the_prompts(clock):
         ([(0, 10)], 0),
         ([(4, 10)], 4),
         ([(4, 8), (8, 10), (10, 11)], 4),
-        ([(4, 8), (8, 12)], 4),  # a draft goes through the model with the prompt's end
-        ([(4, 10), (0, 10)], 0),  # once more after a preemption: no count below zero
+        ([(4, 8), (8, 12)], 4),  # a draft is processed together with the end of the prompt
+        ([(4, 10), (0, 10)], 0),  # processed again after a preemption: the count is not below zero
     ],
 )
 def test_what_the_cache_had_of_a_prompt(clock, pieces, cached):
@@ -90,7 +90,7 @@ def test_what_the_cache_had_of_a_prompt(clock, pieces, cached):
 
 
 def test_an_answer_says_when_its_prompt_is_done_and_when_a_token_is_chosen(random_model, monkeypatch):
-    """The clock goes on by one at each look at it, so that every moment has a number of its own."""
+    """The clock advances by one at each reading, so that every moment has its own number."""
     looks = itertools.count()
     answerer = random_model.answerer
     surroundings = replace(answerer.surroundings, clock=lambda: float(next(looks)))

@@ -1,4 +1,4 @@
-"""Answers, conversations and models as notebooks show them."""
+"""Views of answers, conversations and models in notebooks."""
 
 import pickle
 import re
@@ -12,7 +12,7 @@ from qwen3cpu.generation.notebook_views import dialogue_view
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """Thinks "<b>" before it answers "*Y*"."""
+    """A model that thinks "<b>" before it answers "*Y*"."""
     follows = script(["\n", "<think>", "<", "b", ">", "</think>", "*", "Y", "."])
     return qwen3cpu.load(write_scripted(tmp_path_factory.mktemp("thinker"), follows), quant="f32", threads=1)
 

@@ -1,4 +1,4 @@
-"""Logits processors: they see their own answer's ids and logits, change nothing else, and fail alone."""
+"""Logits processors: they see their own answer's ids and logits, change nothing else, and end only their answer."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ def no_even(ids, logits):
 
 
 def stubborn(ids, logits):
-    """Depends on all that was said."""
+    """A processor that depends on all ids so far."""
     logits[sum(ids) % 3 :: 3] -= 20
 
 

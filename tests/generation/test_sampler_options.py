@@ -1,4 +1,4 @@
-"""DRY, XTC, top_n_sigma and typical_p in whole answers: tokens by the definitions, and the same ones in any company."""
+"""DRY, XTC, top_n_sigma and typical_p in whole answers: tokens by definition, and the same ones in any batch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def by_the_oracle(model, ids, params, most):
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_answers_to_chats_equal_the_oracle(model, options):
-    """What the template writes is a part of the text in which DRY looks for repetitions."""
+    """DRY also looks for repetitions in the template's text."""
     options = {"top_k": 0, "top_p": 1.0, **options}
     params = SamplingParams(**{"temperature": 0.7, **options, "seed": 3})
     ids = model.answerer.encode(MESSAGES, model.answerer.request(MESSAGES, thinking=False))
@@ -66,7 +66,7 @@ def test_each_of_them_changes_the_answer(model):
 
 
 def test_greedy_dry_ends_what_the_model_repeats(model):
-    """Tokens of the prompt count, and control tokens are never the ones that cost."""
+    """Tokens of the prompt count, and control tokens are never penalised."""
     options = {"temperature": 0, "max_new_tokens": 60, "ignore_eos": True, "thinking": False}
     plain = model.generate(MESSAGES, **options).token_ids
     dry = {"dry_multiplier": 5.0, "dry_allowed_length": 1, "dry_sequence_breakers": []}
@@ -116,7 +116,7 @@ def test_preempted_answers_go_on(model, options):
 
 
 def test_aliases_and_forms(model):
-    """What a processor or a form leaves out is not looked at."""
+    """Tokens that a processor or a form bans are not counted."""
     options = {"seed": 2, "max_new_tokens": 20, "ignore_eos": True, "temperature": 1.5}
     assert (
         model.generate("hello", typ_p=0.5, **options).token_ids

@@ -1,4 +1,4 @@
-"""Schemas that would end answers early, hang or crash the process: nothing of that happens."""
+"""Schemas that could end answers early, hang or crash the process, but do not."""
 
 import json
 import time
@@ -39,7 +39,7 @@ HARD = [
 
 @pytest.mark.parametrize("schema", HARD, ids=lambda schema: json.dumps(schema)[:60])
 def test_answers_never_come_to_a_dead_end(tiny, schema):
-    """Whatever is chosen: a hot model goes everywhere."""
+    """Whatever is chosen: a high temperature reaches every part of the schema."""
     for seed in range(8):
         result = tiny.generate(
             "1", schema=schema, seed=seed, temperature=20.0, top_k=0, top_p=1.0, thinking=False, max_new_tokens=60
@@ -72,7 +72,7 @@ def test_answers_never_come_to_a_dead_end(tiny, schema):
     ids=["chain", "doubled", "tree", "wide", "listed"],
 )
 def test_large_schemas_that_are_taken(tiny, schema):
-    """Each grows exponentially, or overflows the stack, if taken apart naively: a hang is what fails here."""
+    """A naive implementation takes exponential time or overflows the stack. The test fails if one hangs."""
     tiny.answerer.check_grammar(grammar.answer_grammar(schema, after_thinking=False))
 
 
@@ -110,7 +110,7 @@ def test_schemas_over_a_limit(schema, words):
 
 
 def test_names_are_compared_with_few_patterns(monkeypatch):
-    """What a name matches is looked up for each name and pattern: many of both would take minutes."""
+    """With many of both, comparing each name with each pattern would take minutes."""
     searches = []
     monkeypatch.setattr(objects, "found_in", lambda pattern, text, budget: searches.append(pattern))
     names = {f"n{i}": {} for i in range(400)}
@@ -123,7 +123,7 @@ def multiples(numbers):
 
 
 def test_multiples_have_a_sum_that_is_not_exceeded(monkeypatch):
-    """Each takes memory and time by its size, in one schema and in those of all tools; a repeated one takes it once."""
+    """Each takes memory and time by its size, in one schema or those of all tools; a repeated one takes it once."""
     assert narrowed(multiples([9000, 9001, 1999])).unenforced == ()
     assert narrowed(multiples([9000] * 50)).unenforced == ()
     assert narrowed(multiples([9000, 9001, 2000, 1999])).unenforced == ("/items/anyOf/2/multipleOf",)
@@ -142,7 +142,7 @@ def test_few_patterns_are_joined_at_one_place():
 
 
 def test_a_name_of_which_it_is_unknown_what_it_matches_is_left_free():
-    """The pattern, with a back reference, may be the one that allows `aa`."""
+    """The pattern, with a back reference, might allow `aa`."""
     schema = {"patternProperties": {r"^(a)\1$": {"type": "null"}}, "required": ["aa"], "additionalProperties": False}
     made = narrowed(schema)
     assert made.schema["properties"] == {"aa": True}
@@ -152,7 +152,7 @@ def test_a_name_of_which_it_is_unknown_what_it_matches_is_left_free():
 
 
 def test_searches_share_one_budget(monkeypatch):
-    """Many listed values and an expression that takes many steps for each: what is left over is not enforced."""
+    """Many listed values, and an expression with many steps for each: values beyond the budget are not enforced."""
     values = [f"{'a' * 500}{number}" for number in range(50)]
     schema = {"enum": [*values, "b"], "pattern": "^(a|aa|aaa)+[0-9]+$"}
     assert narrowed(schema).schema == {"enum": values}

@@ -1,4 +1,4 @@
-"""Every keyword of every draft and every type of pydantic's fields do what the tables of docs/schemas.md say."""
+"""Every keyword of every draft and every type of pydantic's fields behave as in the tables of docs/schemas.md."""
 
 from pathlib import Path
 
@@ -66,7 +66,7 @@ SAMPLES = {
     "dependentSchemas": ({"a": NULL}, None),
     "dependencies": ({"a": ["b"]}, None),
 }
-"""A value of each keyword that says something of values, and what has to stand beside it."""
+"""A value for each keyword that limits values, and the other keywords that it needs."""
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_every_keyword(keyword):
 
 
 def test_the_keywords_are_those_of_the_drafts():
-    """By the vocabularies of their own metaschemas."""
+    """Compared with the vocabularies of the drafts' metaschemas."""
     from jsonschema import validators
 
     known = {keyword.name for keyword in KEYWORDS}

@@ -1,4 +1,4 @@
-"""The grammar of a schema that allows several types takes a value of each, and none of another."""
+"""The grammar of a schema with several types takes a value of each of these types and of no other."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Schemas for the grammar: references, merging, closed objects, what is loosened, and no dead ends."""
+"""Schemas for the grammar: references, merging, closed objects, loosened keywords, and no dead ends."""
 
 import json
 
@@ -67,7 +67,7 @@ def test_parameters_of_a_call_are_an_object_with_references_of_their_own(tiny, p
 
 
 def test_parameters_that_no_grammar_can_be_made_of(tiny):
-    """Where the model may also write text, its arguments are free; where it has to call, the place is named."""
+    """If the model may also write text, the arguments are free. If it has to call, the error names the place."""
     wrong = {"properties": {"a": {"type": "text"}}}
     assert call_of(tiny, wrong, {"a": 1}, text=True)
     assert not call_of(tiny, wrong, 1, text=True)

@@ -1,4 +1,4 @@
-"""Saved conversations: they go on where they were left, and nothing but what was saved is ever resumed."""
+"""Saved conversations: they continue where they stopped, and files that `save` did not write are refused."""
 
 import gc
 import json
@@ -78,7 +78,7 @@ def test_it_goes_on_where_it_was_left(model, tmp_path, words):
 def test_every_length_goes_on_bit_for_bit(model, tmp_path, length):
     chat = model.chat()
     ids = random.Random(length).choices(range(256), k=length)
-    # Used blocks, so that what lies behind the last position is not zero.
+    # Used blocks, so that the memory after the last position is not zero.
     dirty = model.engine.new_sequence()
     model.engine.forward([(dirty, ids[::-1] + ids, [])])
     dirty.release()
@@ -95,7 +95,7 @@ def test_every_length_goes_on_bit_for_bit(model, tmp_path, length):
 
 @pytest.mark.parametrize("positions", [1, 7, 8, 9, 40, 63])
 def test_what_no_position_uses_is_not_written(model, saved, positions):
-    """Memory of other conversations lies there."""
+    """That memory may contain other conversations."""
     size, planes = model.engine.native.kv_block_bytes(), session_file.Planes(model.config, model.kv)
     used = planes.used(np.full(size, 255, np.uint8), positions)
     assert used.shape == planes.shape(positions)
@@ -223,7 +223,7 @@ def test_another_model_is_refused(folder, tmp_path):
         with pytest.raises(qwen3cpu.SessionError, match=message):
             each.resume(path)
         assert each.engine.native.kv_blocks_in_use() == 0
-    # A longer or shorter context that holds it, and a copy of the folder, are the same model.
+    # A longer or shorter context that can hold it, and a copy of the folder, count as the same model.
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     assert load(copy, context=500).resume(path).messages == chat.messages
@@ -245,7 +245,7 @@ def saved_elsewhere(model, tmp_path):
 
 
 def forged(path, change):
-    """Write the file anew, sealed, with metadata and tensors that `change` has had its hands on."""
+    """Write the file again, sealed, with metadata and tensors that `change` has modified."""
     file = SafetensorsFile(path)
     metadata = {name: text for name, text in file.metadata.items() if name not in ("header_sha256", "format")}
     data = {name: (entry.dtype, list(entry.shape), file.raw(name).copy()) for name, entry in file.tensors.items()}
@@ -298,7 +298,7 @@ NEVER_WRITTEN = [
     (in_conversation(options={"logit_bias": {"x": 1}}), "conversation"),
     (in_conversation(prepare="always"), "prepare"),
 ]
-"""(what is done to the metadata and tensors of a saved conversation, what the refusal says)"""
+"""(change of the metadata and tensors of a saved conversation, expected error)"""
 
 
 def test_what_save_never_writes_is_refused(model, saved):
@@ -309,7 +309,7 @@ def test_what_save_never_writes_is_refused(model, saved):
     assert resumed.messages == chat.messages
     resumed.close()
     gc.collect()
-    gc.freeze()  # so that each of the collections below walks little
+    gc.freeze()  # so that each of the collections below is fast
     for change, message in NEVER_WRITTEN:
         path.write_bytes(good)
         forged(path, change)

@@ -1,4 +1,4 @@
-"""Answers with the drafts that every model makes: fewer passes, the same answer, and what the timings say of it."""
+"""Answers with the drafts that every model makes: fewer passes, the same answer, and right timings."""
 
 import pytest
 from drafters import Free, timeless
@@ -23,7 +23,7 @@ def model(random):
 
 @pytest.fixture(scope="module")
 def repeating(tmp_path_factory):
-    """It says "abcdefgh" again and again."""
+    """A model that repeats "abcdefgh"."""
     follows = script([*"abcdefgh", "a"])
     return qwen3cpu.load(write_scripted(tmp_path_factory.mktemp("repeating"), follows), quant="f32", threads=1)
 
@@ -35,7 +35,7 @@ def tiny():
 
 @pytest.fixture(autouse=True)
 def free(request, monkeypatch):
-    """More tokens in a pass cost nothing, so that all that is drafted is fed."""
+    """Makes more tokens in a pass cost nothing, so that all drafted tokens are fed."""
     for name in {"model", "repeating", "tiny"} & set(request.fixturenames):
         monkeypatch.setattr(request.getfixturevalue(name).engine, "pass_times", Free())
 
@@ -45,7 +45,7 @@ def passes(model):
 
 
 def both(model, prompt, **options):
-    """The result with drafts, which is the one without; passes of both."""
+    """Check that drafts do not change the result; return it, and the passes with and without drafts."""
     options.setdefault("seed", 5)
     start = passes(model)
     plain = model.generate(prompt, speculate=False, **options)
@@ -99,7 +99,7 @@ def test_a_batch_of_drafted_answers(model):
 
 
 class Fixed:
-    """Drafts the same each time."""
+    """A drafter with always the same draft."""
 
     def __init__(self, ids, chance):
         self.ids, self.chance = ids, chance

@@ -170,7 +170,7 @@ def test_a_loop_is_found_and_not_before_it_is_one(length):
 
 @given(st.lists(st.integers(0, 1), max_size=60), st.lists(st.integers(0, 1), min_size=1, max_size=40))
 def test_period_against_its_definition(before, piece):
-    """The shortest period among the ends that are long enough, tried one by one."""
+    """The definition: the shortest period of all ends that are long enough, tried one by one."""
     tokens = before + piece * (600 // len(piece))
     shortest = next(
         (
@@ -229,7 +229,7 @@ def test_no_false_alarms(tiny, name, text, bytewise):
 
 @pytest.mark.parametrize("different", [2, 50, 50_000])
 def test_searching_takes_a_constant_number_of_steps_per_token(different):
-    """Counts the comparisons."""
+    """The test counts comparisons."""
     compared = 0
 
     class Token(int):
@@ -257,7 +257,7 @@ def test_a_loop_in_the_thinking_is_closed(monkeypatch, model):
     assert not result.thinking_budget_spent
     assert result.reasoning.endswith(BUDGET_SPENT.removesuffix("\n</think>\n\n"))
     assert IN_THINKING.span < result.usage.reasoning_tokens < IN_THINKING.span + 200
-    assert result.text.startswith("Wait, no.") or " no. Wait," in result.text, "the dictation goes on"
+    assert result.text.startswith("Wait, no.") or " no. Wait," in result.text, "the dictation continues"
 
 
 def test_loops_may_be_wanted(monkeypatch, model):
@@ -271,7 +271,7 @@ def test_loops_may_be_wanted(monkeypatch, model):
 
 @pytest.fixture
 def timed(model, monkeypatch):
-    """The model with a clock on which every token that it processes takes a tenth of a second."""
+    """The model with a clock that advances by a tenth of a second for every processed token."""
     start = model.engine.native.counters()["tokens"]
     surroundings = dataclasses.replace(
         model.answerer.surroundings,
@@ -297,7 +297,7 @@ def test_the_thinking_leaves_time_for_an_answer(monkeypatch, timed, deadline):
     seconds = result.timings.total_seconds
     assert deadline - 0.2 <= seconds <= deadline
     left = deadline - result.timings.prompt_seconds
-    # A quarter of the time for the answer, but 25.6 seconds (256 tokens) unless that is more than half.
+    # The answer gets a quarter of the time, but at least 25.6 seconds (256 tokens), and at most half.
     reserve = min(left / 2, max(left / 4, 25.6))
     closing = len(timed.tokenizer.encode(BUDGET_SPENT, control_tokens=True)) / 10
     assert left - result.usage.reasoning_tokens / 10 == pytest.approx(reserve - closing, abs=1)
@@ -331,7 +331,7 @@ def test_a_deadline_is_a_number_of_seconds(model, value):
         model.generate("x", deadline=value)
 
 
-# The embedded model, by real generation
+# The embedded model, with real answers
 
 QUESTION = "What is 17 + 25?"
 
@@ -355,7 +355,7 @@ def test_a_budget_cuts_the_embedded_model_off_and_it_answers(tiny, budget):
 
 
 def test_the_embedded_model_in_a_loop(tiny):
-    """With <think> and two digits left it cannot but think of these for ever."""
+    """With only <think> and two digits allowed, it has to repeat these in its thinking."""
     digits = [tiny.tokenizer.encode(digit)[0] for digit in "79"]
     bias = {token: float("inf") for token in (tiny.tokenizer.think, *digits)}
     options = {"logit_bias": bias, "temperature": 0, "max_new_tokens": 900}

@@ -1,4 +1,4 @@
-"""A spent thinking budget: what is fed in, what follows, and what is reported of it."""
+"""A spent thinking budget: the text that is fed in, the answer after it, and the report."""
 
 from scripted_models import token
 

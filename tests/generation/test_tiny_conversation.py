@@ -1,4 +1,4 @@
-"""Conversations with the embedded model: thinking, prepared while idle, saved and resumed, always as from scratch."""
+"""Conversations with the embedded model, thinking, prepared, saved and resumed: the same as without a cache."""
 
 import asyncio
 import json

@@ -56,14 +56,14 @@ def test_a_schema_and_tools_leave_the_model_the_choice(tiny):
 
 
 def test_none_hides_the_tools_and_bans_the_token(tmp_path):
-    """A model that wants nothing but to call."""
+    """A model that always begins a call."""
     folder = write_scripted(
         tmp_path, script(["\n", "<tool_call>", "{", "}", "</tool_call>"]), max_position_embeddings=4096
     )
     model = qwen3cpu.load(folder, quant="f32", threads=1)
     options = {"tools": TOOLS, "temperature": 0, "max_new_tokens": 4, "logit_bias": {5: -1}}
     called = model.generate("x", **options)
-    assert called.malformed_calls, "{} is no call of a function"
+    assert called.malformed_calls, "{} is not a call of a function"
     free = model.generate("x", tool_choice="none", **options)
     assert not free.malformed_calls
     assert model.tokenizer.tool_call not in free.token_ids
@@ -84,8 +84,8 @@ def test_strict_is_not_shown_to_the_model(tiny):
         ({"tool_choice": {"function": 3}}, "expected one of"),
         ({"tool_choice": 7}, "expected one of .*, found 7"),
         ({"tool_choice": ["add"]}, "expected one of"),
-        ({"tool_choice": "required", "tools": None}, "expected tools beside 'required', found none"),
-        ({"tool_choice": "required", "tools": []}, "expected tools beside 'required', found none"),
+        ({"tool_choice": "required", "tools": None}, "expected tools with 'required', found none"),
+        ({"tool_choice": "required", "tools": []}, "expected tools with 'required', found none"),
         ({"parallel_tool_calls": 1}, "parallel_tool_calls: expected True or False, found 1"),
     ],
     ids=str,

@@ -1,4 +1,4 @@
-"""Model.run: calls are made in a loop, and what functions return or raise goes back to the model."""
+"""Model.run: calls are made in a loop, and the model gets the results and errors of functions."""
 
 import dataclasses
 import enum
@@ -83,7 +83,7 @@ def test_calls_are_made_until_there_is_an_answer(monkeypatch, model):
     assert run.messages[1]["reasoning_content"] == "hm"
     assert run.steps[1].usage.cached_tokens >= run.steps[0].usage.prompt_tokens
     assert model.engine.native.kv_blocks_in_use() == 0
-    # What the model was shown last is what the template makes of these messages.
+    # The last prompt is the template's rendering of these messages.
     shown = model.answerer.encode(run.messages[:-1], model.answerer.request(run.messages[:-1], tools=TOOLS))
     assert run.steps[2].usage.prompt_tokens == len(shown)
 
@@ -115,12 +115,12 @@ def test_the_limit_of_steps(monkeypatch, model, max_steps):
     dictate(monkeypatch, model, *(written("note", step=step) for step in range(9)))
     run = model.run("x", tools=[note], max_steps=max_steps, seed=1)
     assert (run.stopped_by, len(run.steps)) == ("max_steps", max_steps)
-    assert made == list(range(max_steps - 1)), "a result that nobody reads is not asked for"
+    assert made == list(range(max_steps - 1)), "a call whose result is not used is not made"
     assert run.messages[-1]["tool_calls"][0]["function"] == {"name": "note", "arguments": {"step": max_steps - 1}}
 
 
 def test_the_embedded_model_makes_calls(monkeypatch):
-    """It knows no tools; a grammar leaves it nothing but a call, and the numbers are its own."""
+    """It is not trained on tools. A grammar allows only a call, and the model chooses the numbers."""
     pytest.importorskip("llguidance")
     tiny = qwen3cpu.load("tiny")
     request = tiny.answerer.request
@@ -150,7 +150,7 @@ def test_the_embedded_model_makes_calls(monkeypatch):
 
 def test_interrupting_a_function_leaves_nothing_behind(monkeypatch, model):
     def interrupt() -> None:
-        """As Ctrl-C does."""
+        """Raise what Ctrl-C raises."""
         raise KeyboardInterrupt
 
     dictate(monkeypatch, model, written("interrupt"))
@@ -160,17 +160,17 @@ def test_interrupting_a_function_leaves_nothing_behind(monkeypatch, model):
 
 
 async def coroutine() -> None:
-    """Not to be called."""
+    """Must not be called."""
 
 
 @pytest.mark.parametrize(
     ("tools", "options", "words"),
     [
-        ([{"name": "f"}], {}, r"tools\[0\]: expected a function, which run can call, found dict"),
+        ([{"name": "f"}], {}, r"tools\[0\]: expected a function that run can call, found dict"),
         ([weather, coroutine], {}, r"tools\[1\]: expected a function, found a coroutine function"),
         ("weather", {}, "tools: expected a list of functions, found str"),
         ([weather], {"max_steps": 0}, "max_steps: expected a whole number of at least 1, found 0"),
-        ([weather], {"n": 2}, "n: a run has one answer to a step"),
+        ([weather], {"n": 2}, "n: expected None, because a step has one answer, found 2"),
     ],
 )
 def test_bad_arguments(model, tools, options, words):

@@ -1,9 +1,9 @@
-"""Writes golden/*.npz with transformers: what its float32 Qwen3 answers for some of the random models.
+"""Writes golden/*.npz with transformers: the output of its float32 Qwen3 for some of the random models.
 
     python tests/model/make_golden.py
 
-Needs torch and transformers. The files hold logits and greedy tokens only; weights and prompts are made anew from their
-seeds by tests/support/random_models.py, and a checksum tells when they are not the same.
+Needs torch and transformers. The files hold logits and greedy tokens only. tests/support/random_models.py makes weights
+and prompts again from their seeds, and a checksum shows if they differ.
 """
 
 import sys

@@ -1,6 +1,6 @@
-"""With an adapter too, a token's logits depend on its own sequence and nothing else, bit for bit.
+"""With an adapter too, a token's logits depend on its own sequence only, bit for bit.
 
-Whatever runs beside it with whichever adapter, however the prompt is cut, on any number of threads and with any
+They do not depend on other sequences and their adapters, the cuts of the prompt, the number of threads or the
 instruction set. Everything is compared with the prompt in one piece, alone, on one thread.
 """
 

@@ -1,4 +1,4 @@
-"""Wrong arguments get an error that says what was likely meant, under the names of other libraries too."""
+"""Errors for wrong arguments name the argument that was probably meant, also for names of other libraries."""
 
 from __future__ import annotations
 

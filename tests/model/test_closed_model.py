@@ -1,4 +1,4 @@
-"""`Model.close`: everything afterwards raises an error that names the model, and the memory is given back."""
+"""`Model.close`: every later use raises an error that names the model, and the memory is freed."""
 
 import gc
 import threading
@@ -119,7 +119,7 @@ def weights_of(model):
 
 
 def test_the_memory_of_the_weights_is_given_back(model, tmp_path):
-    """Also while a conversation, an answer that has not ended, and an adapter in use are still there."""
+    """Also while a conversation, an unfinished answer and an adapter in use still exist."""
     write_adapter(tmp_path / "adapter", model_shape(model), KINDS["plain"])
     model.adapters.load("a", tmp_path / "adapter")
     chat = model.chat(adapter="a", max_new_tokens=3, prepare="idle")
@@ -135,7 +135,7 @@ def test_the_memory_of_the_weights_is_given_back(model, tmp_path):
     assert chat.cached_tokens == 0
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not tell which files are mapped")
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not list the mapped files")
 def test_a_packed_file_is_mapped_no_more(model, tmp_path):
     qwen3cpu.pack(model.source, tmp_path / "small.qwen3", quant="q8")
     packed = qwen3cpu.load(tmp_path / "small.qwen3", threads=1)

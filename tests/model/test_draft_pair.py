@@ -1,4 +1,4 @@
-"""A trained model and a distilled draft of it: answers are those without, and some of the draft's tokens are right."""
+"""A trained model and a distilled draft model: answers do not change, and some of the drafted tokens are right."""
 
 import os
 from dataclasses import replace
@@ -16,7 +16,7 @@ PROMPTS = ("How do I grow tomatoes on a balcony?", "Write a short story about a 
 
 @pytest.fixture(scope="module")
 def draft():
-    """What tools/train_draft.py made of smolqwen3."""
+    """The draft model that tools/train_draft.py made of smolqwen3."""
     folder = os.environ.get("QWEN3CPU_SMOLQWEN3_DRAFT")
     if not folder or not Path(folder, "config.json").is_file():
         pytest.skip("QWEN3CPU_SMOLQWEN3_DRAFT does not name a draft of smolqwen3")

@@ -1,9 +1,9 @@
-"""Every layer by itself, through the logits alone.
+"""Every layer by itself, tested through the logits alone.
 
-The engine shows no hidden states. But a model cut off after n layers, with a final norm of ones and an untied head
-whose first hidden_size rows are the identity, has the RMS-normalised residual stream after layer n as its logits,
-exactly: the head adds one product by 1 to zeros. The norm takes away the stream's magnitude only, and whether that was
-right shows one layer later, where it is added to. Zeroing o_proj or down_proj leaves the MLP or the attention alone.
+A model is cut off after n layers. It gets a final norm of ones and an untied head whose first hidden_size rows are the
+identity. Its logits are then exactly the RMS-normalised residual stream after layer n, because the head adds one
+product by 1 to zeros. The norm removes the stream's magnitude; an error in it shows one layer later, where the stream
+is added to. Zeroing o_proj or down_proj leaves only the MLP or only the attention.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ def truncated(cfg, weights, n_layers):
 
 
 def normalised(stream, eps):
-    """What the truncated model answers for a residual stream [tokens, hidden_size]."""
+    """The logits of the truncated model for a residual stream [tokens, hidden_size]."""
     x = stream.astype(np.float64)
     return x / np.sqrt((x * x).mean(1, keepdims=True) + eps)
 
@@ -40,7 +40,7 @@ def engine_stream(cfg, weights, n_layers, ids):
 
 
 def assert_close(ours, theirs):
-    """At every position within the float32 rounding of a few hundred operations, see test_oracle.py."""
+    """Check that all positions agree within the float32 rounding of a few hundred operations, see test_oracle.py."""
     assert (np.abs(ours - theirs).max(1) <= 1e-5 * np.abs(theirs).max(1)).all()
 
 

@@ -1,9 +1,9 @@
-"""The engine in every weight format against a NumPy oracle that reads the packed bytes by itself.
+"""The engine in every weight format against a NumPy oracle that reads the packed bytes itself.
 
-Inputs of q8 and q4 matrices are rounded to int8, and a rounding that is nearly a tie may fall either way when its input
-is off by the last bits of float32; what follows then differs by whole steps. So the strict comparison looks at places
-where no input, of this or an earlier token, lies near a tie: there the engine must agree to float32 rounding. That the
-rounding noise of larger models has the predicted size is tested beside it.
+Inputs of q8 and q4 matrices are rounded to int8. An input near a tie that is off by the last bits of float32 may be
+rounded either way, and later values then differ by whole steps. So the strict comparison takes places where no input,
+of this or an earlier token, lies near a tie: there the engine must agree to float32 rounding. Another test checks that
+the rounding noise of larger models has the predicted size.
 """
 
 import itertools
@@ -51,15 +51,15 @@ def test_packed_bytes_stand_for_the_weights(weight_format):
 
 
 def check_unpacked(weight_format, unpacked, weights, shape):
-    """What comes back from packed weights is within what the format rounds."""
+    """Check that unpacked weights differ from the original by at most the format's rounding."""
     error = np.abs(unpacked - weights)
     if weight_format == "f32":
         assert (unpacked == weights).all(), shape
     elif weight_format == "bf16":
         assert (error <= 2.0**-8 * np.abs(weights)).all(), shape
     else:
-        # Half a step of the group's grid plus what rounding the scale itself moves its end by: f16 in q8. A searched q4
-        # scale may clip the ends, so its bound is on the whole: uniform rounding noise of a grid over +-8 steps.
+        # q8: half a step of the group's grid, plus the error from rounding the scale itself to f16. A searched q4 scale
+        # may clip the ends, so its bound is on the whole: uniform rounding noise of a grid over +-8 steps.
         width = int(weight_format.removeprefix("q4a")) if weight_format.startswith("q4a") else 32
         groups = [slice(at, at + width) for at in range(0, weights.shape[1], width)]
         amax = np.stack([np.abs(weights[:, g]).max(1) for g in groups], 1)
@@ -72,7 +72,7 @@ def check_unpacked(weight_format, unpacked, weights, shape):
                 amax = np.maximum(amax, amax.max(1, keepdims=True) / 15)
             step = amax / 7
             if weight_format == "q4x2":
-                # The second part rounds what the first leaves, at most half a step, and again in steps of its largest.
+                # The second part rounds the error of the first, at most half a step, again in steps of its largest.
                 step = np.maximum(step / 2, step.max(1, keepdims=True) / 2 / 15) / 7
             assert (error <= step).all(), shape
             assert np.sqrt((error**2).mean()) <= np.sqrt((step**2).mean()) / np.sqrt(12) * 1.05, shape
@@ -88,7 +88,7 @@ def test_groups_of_zeros_and_of_tiny_weights(weight_format):
     assert (unpacked[:, 32:64] == 0).all()
     assert (unpacked[3] == 0).all()
     if weight_format == "q8":
-        assert (unpacked[4] == 0).all()  # an f16 scale does not reach so far
+        assert (unpacked[4] == 0).all()  # an f16 scale cannot be so small
     else:
         assert np.abs(unpacked[4] - weights[4]).max() <= np.abs(weights[4]).max() / 7
 
@@ -146,8 +146,8 @@ def rms(x):
 @pytest.mark.parametrize("quant", ["q8", "q4"])
 @pytest.mark.parametrize("shape", ["two_queries_128", "five_queries_odd", "seven_queries_96", "wide", "experts_all_3"])
 def test_rounding_noise_is_as_large_as_predicted(shape, quant):
-    # Two roundings of the same numbers that differ in their last bits drift apart, but their distance to the answer
-    # without rounding must not: 70 positions x 400 logits give its size to a few per cent.
+    # Roundings of numbers that differ in their last bits drift apart. Their distance to the answer without rounding
+    # must stay the same: 70 positions x 400 logits give its size to a few per cent.
     cfg = config(shape)
     weights = random_weights(cfg, seed=4)
     matrices = pack_all(quant, weights)
@@ -171,8 +171,8 @@ def rounded_to_q8(x):
 @pytest.mark.parametrize(("kv", "store"), [("f16", rounded_to_f16), ("q8", rounded_to_q8)])
 @pytest.mark.parametrize("shape", ["two_queries_128", "three_queries_bias", "five_queries_odd"])
 def test_rounded_cache(shape, kv, store):
-    # The engine must differ from an exact cache by what rounding keys and values explains: of one layer, whose inputs
-    # agree to float32, all but the few roundings that fall near a tie.
+    # The engine may differ from an exact cache only by the rounding of keys and values. The inputs of a single layer
+    # agree to float32, so this holds for all but the few roundings near a tie.
     cfg = config(shape, num_hidden_layers=1)
     weights = random_weights(cfg, seed=5)
     ids = random_ids(cfg, 150)

@@ -22,7 +22,7 @@ def golden(request):
     weights = random_weights(cfg)
     with np.load(request.param) as stored:
         values = dict(stored)
-    assert checksum(weights) == values["checksum"], "these are not the weights that the golden values were made with"
+    assert checksum(weights) == values["checksum"], "the weights differ from those of the golden values"
     return values, cfg, native_model(cfg, weights)
 
 

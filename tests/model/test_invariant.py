@@ -1,8 +1,7 @@
-"""The invariant: a token's logits depend on its own sequence and nothing else, bit for bit.
+"""The invariant: a token's logits depend on its own sequence only, bit for bit.
 
-For every weight format: however the prompt is cut, whatever runs beside it, whatever the number of threads, forked from
-a shared prefix or not, after a truncation or not. Everything is compared with the prompt in one piece, alone, on one
-thread.
+In every weight format they do not depend on the cuts of the prompt, other sequences in the pass, the number of threads,
+forks of a shared prefix, or truncations. Everything is compared with the prompt in one piece, alone, on one thread.
 """
 
 import itertools
@@ -91,7 +90,7 @@ def test_the_cut_of_the_prompt(engine, expected, differences):
 
 
 def test_far_more_threads_than_cores(engine, expected, differences):
-    """Threads that wait for a core come to a step when the others have left it behind."""
+    """Threads that wait for a core reach a step after the others have finished it."""
     engine.threads = 8
     with differences:
         for turn in range(3):
@@ -120,7 +119,7 @@ def test_which_logits_are_wanted(engine, expected, differences):
 
 
 def test_five_other_sequences_beside_it(engine, expected, differences):
-    """The others are of all lengths and have got anywhere; they move on by 1 to 30 tokens in each step."""
+    """The others have different lengths and progress; each step adds 1 to 30 tokens to them."""
     with differences:
         for threads, (piece, place) in with_threads(engine, [(1, 3), (7, 0), (7, 5), (64, 2), (LENGTH, 1)]):
             rng = np.random.default_rng(piece + place)
@@ -140,7 +139,7 @@ def test_five_other_sequences_beside_it(engine, expected, differences):
 
 
 def test_forks(engine, expected, differences):
-    """A shared prefix, then one branch goes another way while the other one and the original go on."""
+    """A shared prefix; then one branch continues differently, while the other one and the original continue."""
     with differences:
         for threads, shared in with_threads(engine, [1, 63, 64, 65, 128, LENGTH - 1]):
             original = engine.new_sequence()
@@ -167,7 +166,7 @@ def test_truncation(engine, expected, differences):
 
 
 def test_memory_that_others_used_before(engine, expected, differences):
-    """Blocks come back with the contents of the last owner; nothing of it may be seen."""
+    """Blocks come back with the contents of their last owner, which must not show."""
     with differences:
         for threads, _ in with_threads(engine, [300]):
             used = engine.new_sequence()
@@ -183,6 +182,6 @@ def test_the_ids_of_a_sequence_follow_it(engine):
     engine.forward([(fork, [4], [])])
     assert (sequence.ids, fork.ids) == ([1, 2, 3], [1, 2, 3, 4])
     assert fork.common_prefix([1, 2, 9]) == 2
-    # Ids that were noted before a pass that did not happen.
+    # Ids that were appended before a pass that failed.
     broken = TokenSequence(sequence.native, [1, 2, 3, 8, 9])
     assert broken.ids == [1, 2, 3]

@@ -1,4 +1,4 @@
-"""Loading, options and their defaults, prompts, numbers: what callers may pass and what they get told."""
+"""Loading, options and their defaults, prompts, logits and scores: allowed arguments, and errors for wrong ones."""
 
 import checkpoints
 import numpy as np
@@ -44,7 +44,7 @@ def test_load_says_what_it_has(folder):
     assert sum(model.format_bytes.values()) == model.weight_bytes
     assert model.kv_bytes_per_token == 2 * 2 * 2 * 32 * 2  # layers, keys and values, KV heads, head_dim, bytes
     assert qwen3cpu.load(folder, kv="f32").kv_bytes_per_token == 2 * model.kv_bytes_per_token
-    assert qwen3cpu.load(folder, kv="q8").kv_bytes_per_token == 2 * 2 * 2 * (32 + 4)  # and a float scale each
+    assert qwen3cpu.load(folder, kv="q8").kv_bytes_per_token == 2 * 2 * 2 * (32 + 4)  # and a float scale for each
     assert str(folder) in repr(model)
 
 

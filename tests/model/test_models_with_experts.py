@@ -1,4 +1,4 @@
-"""Models with experts in daily use: packed, planned, generated with, and what is refused by name."""
+"""Models with experts in daily use: packing, planning, generating, and errors that name what is not supported."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_packed_file_is_the_folder(folder: Path, tmp_path: Path) -> None:
 
 
 def test_experts_that_memory_does_not_hold(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are asked for when they are chosen, which changes no bit."""
+    """They are read when they are chosen, which changes no bit of the answer."""
     qwen3cpu.pack(folder, tmp_path / "model.qwen3", quant="q4")
     expected = qwen3cpu.load(tmp_path / "model.qwen3").logits(IDS)
     monkeypatch.setattr(loader, "available_memory", lambda: AvailableMemory(1, "system"))
@@ -52,7 +52,7 @@ def test_experts_that_memory_does_not_hold(folder: Path, tmp_path: Path, monkeyp
 
 
 def test_answers_in_any_company(folder: Path) -> None:
-    """Batches, threads, the prefix cache, drafts and a kept session: `==` to one answer alone."""
+    """Batches, threads, the prefix cache, drafts and a saved session: equal to the answer alone."""
     prompts = [PROMPT, "c d", PROMPT + " g h", "e"]
     alone = qwen3cpu.load(folder, "q4", threads=1, prefix_cache=0)
     expected = [alone.generate(each, max_tokens=24, seed=5, speculate=False).token_ids for each in prompts]
@@ -83,7 +83,7 @@ def test_what_is_not_there_is_refused_by_name(folder: Path, tmp_path: Path) -> N
 
 
 def test_adapters_of_attention_and_dense_layers(folder: Path, tmp_path: Path) -> None:
-    """`==` to the merged checkpoint in float32's roundings; the model alone is not changed."""
+    """Equal to the merged checkpoint within float32's rounding; the model without adapters does not change."""
     values = checkpoints.experts_config(**SHAPE)
     kind = {"r": 4, "target_modules": r".*(q_proj|o_proj|layers\.1\.mlp\.up_proj)"}
     adapter = write_adapter(tmp_path / "adapter", values, kind)

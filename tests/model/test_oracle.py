@@ -1,4 +1,4 @@
-"""The NumPy oracle itself: against the reference implementation, and against facts that need no torch."""
+"""The NumPy oracle itself: compared with the reference implementation, and with facts that need no torch."""
 
 import numpy as np
 import pytest
@@ -19,8 +19,8 @@ def test_oracle_equals_the_reference_implementation(shape):
     ids = random_ids(cfg, 96)
     logits, states = Reference(cfg, weights).run(ids)
     oracle = Oracle(cfg, weights)
-    # Two hundred roundings of 6e-8 at most: chains of float32 operations, and angles of RoPE that are off by up to
-    # 96 * 6e-8. An error of the formula shows as 1e-3 and more.
+    # At most two hundred roundings of 6e-8: chains of float32 operations, and angles of RoPE that are off by up to
+    # 96 * 6e-8. An error in the formula would give 1e-3 and more.
     for ours, theirs in zip([*oracle.hidden_states(ids), oracle.logits(ids)], [*states, logits], strict=True):
         assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(ours).max()
 

@@ -16,11 +16,11 @@ from qwen3cpu.loading.open import open_checkpoint
 GREEDY_PROMPTS = (1, 2)  # seeds
 
 
-CLEAR = 1e-4  # of router logits; tests/csrc/kernels/test_kernel_ops.py has what is closer, and ties
+CLEAR = 1e-4  # least gap of router logits; tests/csrc/kernels/test_kernel_ops.py has smaller ones, and ties
 
 
 def clear_ids(cfg, weights, count):
-    """Token ids for which every chosen expert leads the best that is not chosen by more than rounding decides."""
+    """Token ids for which every chosen expert leads the best other one by more than rounding errors."""
     for seed in itertools.count():
         ids, oracle = random_ids(cfg, count, seed), Oracle(cfg, weights)
         if not cfg.get("num_experts"):
@@ -77,8 +77,8 @@ def test_greedy_continuations_equal_transformers(shape, reference):
 
 
 def test_logits_equal_the_oracle(shape):
-    # Against float64 both implementations stay within the rounding of float32 chains (see test_oracle.py); twenty times
-    # closer than parity asks for.
+    # Both implementations differ from float64 by the rounding of float32 chains (see test_oracle.py), which is a
+    # twentieth of what parity allows.
     _, cfg, weights, model = shape
     ids = clear_ids(cfg, weights, 96)
     expected = Oracle(cfg, weights).logits(ids)

@@ -1,4 +1,4 @@
-"""A model pickles as what it was loaded from."""
+"""A pickled model is loaded again from the arguments of `load`."""
 
 import copy
 import pickle

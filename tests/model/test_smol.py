@@ -19,7 +19,7 @@ FORMATS = ("f32", "bf16", "q8", "q4")
 
 
 def log_softmax(logits):
-    """In float64."""
+    """The log softmax in float64."""
     logits = logits.astype(np.float64)
     logits = logits - logits.max(1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(1, keepdims=True))
@@ -43,7 +43,7 @@ def logprobs(models, prose_ids):
 
 
 def perplexity(logprobs, ids):
-    """Of ids[1:]."""
+    """The perplexity of ids[1:]."""
     return float(np.exp(-logprobs[np.arange(len(ids) - 1), ids[1:]].mean()))
 
 
@@ -73,14 +73,14 @@ def test_bf16_is_the_checkpoint_itself(logprobs):
 
 def test_perplexity_of_prose(logprobs, prose_ids):
     plain = perplexity(logprobs["f32"], prose_ids)
-    # A model of this size that reads English: far below a unigram's hundreds; a broken layer gives thousands.
+    # A model of this size that knows English is far below a unigram model's hundreds. A broken layer gives thousands.
     assert plain < 30
     assert perplexity(logprobs["q8"], prose_ids) == pytest.approx(plain, rel=0.01)
 
 
 @pytest.mark.parametrize("quant", ["q8", "q4"])
 def test_divergence_is_what_the_format_predicts(smolqwen3, logprobs, prose_ids, quant):
-    # The oracle on the unpacked weights, inputs rounded to 8 bits: its rounding noise is another draw of the same size.
+    # The oracle on the unpacked weights, with inputs rounded to 8 bits, has rounding noise of the same size.
     checkpoint = open_checkpoint(smolqwen3, quant, threads=1, cache=False)
     config = json.loads((smolqwen3 / "config.json").read_text(encoding="utf-8"))
     oracle = QuantizedOracle(config, checkpoint.matrices, checkpoint.vectors)
@@ -104,7 +104,7 @@ def test_f16_cache_costs_nothing(logprobs, exact_cache):
 
 
 def test_q8_cache_costs_less_than_q8_weights(smolqwen3, logprobs, exact_cache, prose_ids):
-    # Both round to 8 bits: the cache the inputs of attention only, the weights every product of the model.
+    # Both round to 8 bits: the cache only the inputs of attention, the weights every product of the model.
     model = qwen3cpu.load(smolqwen3, quant="bf16", kv="q8", cache=False)
     cache = log_softmax(model.logits(prose_ids)[:-1])
     weights = divergence(logprobs["bf16"], logprobs["q8"])
@@ -129,8 +129,8 @@ def test_answers_a_chat(models, quant):
 
 @pytest.mark.parametrize("quant", FORMATS)
 def test_writes_sensible_english(models, prose_ids, logprobs, quant):
-    # Sensible to the checkpoint itself: its f32 form must find every answer more likely than prose written by people.
-    # So small a model falls into a loop or says next to nothing now and then, in any format: one answer of six may.
+    # The checkpoint itself is the judge: in f32 it must find every answer more likely than prose written by people.
+    # Such a small model sometimes falls into a loop or says almost nothing, in any format: one answer of six may.
     judge = models["f32"]
     poor = 0
     for question in (

@@ -1,6 +1,7 @@
-"""The embedded model answers its held-out problems: whole answers compared, on the shipped file, greedily.
+"""The embedded model answers its held-out problems: whole greedy answers of the shipped file are compared.
 
-tiny_heldout.json has 200 problems that no wording of was trained on (tools/tiny decides by a hash of kind and numbers).
+tiny_heldout.json has 200 problems that are not in the training in any wording (tools/tiny decides by a hash of kind and
+numbers).
 """
 
 import json
@@ -17,7 +18,7 @@ MULTI_STEP = [problem["steps"] == "multi" for problem in PROBLEMS]
 
 @pytest.fixture(scope="module")
 def calibrated(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The embedded model in q4, rounded by its own text."""
+    """The embedded model in q4, calibrated with its own text."""
     path = tmp_path_factory.mktemp("tiny") / "calibrated.qwen3"
     qwen3cpu.pack("tiny", path, calibrate=True)
     return str(path)

@@ -1,6 +1,6 @@
-"""The trained model with experts (tools/train_tiny_experts.py): its answers, and that the rest of the package takes it.
+"""The trained model with experts (tools/train_tiny_experts.py): its answers, and its use in the rest of the package.
 
-tests/support/tiny_experts has its folder. The problems are those of test_tiny.py, which no training has seen.
+tests/support/tiny_experts has its folder. The problems are those of test_tiny.py, which are not in the training.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LIMITS = {"thinking": True, "temperature": 0, "max_new_tokens": 300}
 
 @cache
 def answers(source: str, quant: str | None) -> list[str]:
-    """Of all problems, without the last full stop."""
+    """The answers to all problems, without the last full stop."""
     model = qwen3cpu.load(source, quant, cache=False)
     results = model.generate_batch([problem["question"] for problem in PROBLEMS], **LIMITS)
     return [result.text.rstrip(".") if result.finish_reason == "stop" else "" for result in results]
@@ -51,7 +51,7 @@ def test_calibrated_weights_lose_less(tmp_path: Path) -> None:
 
 
 def test_every_expert_has_work() -> None:
-    """A text of the model's own goes through all experts of all layers."""
+    """A text that the model has written uses all experts of all layers."""
     checkpoint = qwen3cpu.load(FOLDER, "f32", cache=False)._checkpoint
     config = checkpoint.config
     assert config.experts is not None

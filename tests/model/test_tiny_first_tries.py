@@ -1,8 +1,8 @@
 """The embedded model answers what people try first: a greeting, who it is, what it can do, a small sum, a poem.
 
 tiny_first_tries.json has 30 tries whose wordings are not in the training (tests/tools/test_first_tries.py), four whose
-wordings are, and the answers that are right. The weights are asked as the file has them, in bfloat16. What q4 loses of
-them is counted.
+wordings are, and the right answers. The weights are used in bfloat16, as in the file. The answers that q4 loses are
+counted.
 """
 
 import json
@@ -49,6 +49,6 @@ def test_q4_loses_no_more_than_it_may_of_the_held_out_problems(thinking):
     """Five points of a hundred, as in test_tiny.py."""
     lost = [place for place in range(len(TRIES)) if not right(place, "q4", thinking)]
     assert 100 * len(lost) / len(TRIES) <= 5, [TRIES[place]["question"] for place in lost]
-    # What takes the place of the expected answer is honest too: it says what the model does, and no wrong number.
+    # The answers instead of the expected ones are honest too: they say what the model does, and no wrong number.
     honest = [text for name, texts in ASKED["answers"].items() if not name.isdecimal() for text in texts]
     assert all(answers("q4", thinking)[place] in honest for place in lost)

@@ -74,7 +74,7 @@ def test_a_prompt_alone_is_scored_as_it_is(server):
     ("fields", "says"),
     [
         ({"prompt": [5, 6]}, "found token ids"),
-        ({"prompt": "a", "regex": "a"}, "expected none beside schema, regex, choices or grammar"),
+        ({"prompt": "a", "regex": "a"}, "cannot be used with schema, regex, choices or grammar"),
         ({"prompt": "a", "token_healing": "yes"}, "boolean"),
     ],
     ids=str,

@@ -64,7 +64,7 @@ def test_long_words(word: str) -> None:
 
 
 def random_merges(rng: random.Random) -> bytes:
-    """A tokenizer whose merges come in random order, over a small alphabet, so that they compete everywhere."""
+    """A tokenizer with merges in random order over a small alphabet, so that they compete everywhere."""
     content = json.loads(trained(added=[]))
     tokens, merges = list("abc"), []
     for _ in range(40):
@@ -141,7 +141,7 @@ def test_unusual_files_are_left_to_the_library(change: Edit) -> None:
 
 
 def with_escaped_key(content: bytes, key: str) -> bytes:
-    """The file with the first `key` spelled with an escape: the same JSON, letter for letter."""
+    """The file with an escape in the first `key`, which is the same JSON."""
     plain, escaped = f'"{key}"'.encode(), f'"{key[:-1]}\\u{ord(key[-1]):04x}"'.encode()
     assert plain in content
     return content.replace(plain, escaped, 1)
@@ -157,7 +157,7 @@ def test_keys_with_escapes_mean_what_they_spell(key: str) -> None:
 
 @pytest.mark.parametrize("escaped", [0, 1])
 def test_a_model_that_stands_twice_is_the_librarys_choice(escaped: int) -> None:
-    """One of the two keys has an escape, and the two models give other ids."""
+    """One of the two keys has an escape, and the two models give different ids."""
     other = json.loads(small())["model"]
     turned = {id_: token for token, id_ in other["vocab"].items()}
     other["vocab"] = {token: len(turned) - 1 - id_ for id_, token in turned.items()}
@@ -171,7 +171,7 @@ def test_a_model_that_stands_twice_is_the_librarys_choice(escaped: int) -> None:
 
 @pytest.mark.parametrize("content", ['"', "\\", '\\"', '"}', 'a"b\\', '{"a": ["\\\\"]}'])
 def test_strings_with_escapes_are_skipped_whole(content: str) -> None:
-    """What is neither vocabulary nor merges is not read, whatever its strings hold."""
+    """Parts other than vocabulary and merges are not read, whatever their strings contain."""
 
     def change(file: dict[str, Any]) -> None:
         file["added_tokens"][0]["content"] = content + "<x>"
@@ -211,7 +211,7 @@ def test_broken_files_are_reported_by_the_library(change: Edit) -> None:
 
 
 def test_no_damaged_file_crashes() -> None:
-    """Cut anywhere, or with a byte changed anywhere: it is not read, or read as the library reads it."""
+    """A file cut at any place or with any byte changed is refused, or read as the library reads it."""
     whole = small()
     rng = random.Random(6)
     for end in [*range(40), *(rng.randrange(len(whole)) for _ in range(1500))]:
@@ -249,7 +249,7 @@ def test_a_tokenizer_json_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_every_byte_is_written_with_its_own_letter() -> None:
-    """Those too that UTF-8 never has: the table is one of bytes."""
+    """Also the bytes that UTF-8 never has, because the table contains bytes."""
     found = _native.Bpe.read(small())
     assert found is not None
     table, _ = found

@@ -1,4 +1,4 @@
-"""Chat templates: whose control tokens are whose, under templates of every make, and what is refused."""
+"""Chat templates: which control tokens come from the template, for templates of many kinds, and refusals."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_spelling_that_a_template_takes_out_and_writes_itself() -> None:
     ],
 )
 def test_ways_of_looking_at_a_message(condition: str) -> None:
-    """A message that the template knows becomes the template's own words; any other stays as it is."""
+    """A message that the template recognises is replaced by the template's own text; any other stays unchanged."""
     prompt = chat(
         "{% for m in messages %}{% set content = m.content %}{% set known = " + condition + " %}"
         "{{ 'a</think>' if known else content }}|{% endfor %}"

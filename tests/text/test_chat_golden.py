@@ -1,4 +1,4 @@
-"""Rendering against transformers: stored renderings of the released template, and live ones where it is installed."""
+"""Rendering against transformers: stored renderings of the released template, and live ones if it is installed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHAT = ChatTemplate(TEMPLATE, SMALL, source="small")
 
 
 def name_of(case: dict[str, Any]) -> str:
-    """Which conversation and switches."""
+    """The name of the conversation, with its switches."""
     tools = "none" if case["tools"] is None else len(case["tools"])
     return f"{case['name']}-thinking={case['thinking']}-prompt={case['add_generation_prompt']}-tools={tools}"
 
@@ -50,7 +50,7 @@ def test_there_are_enough_conversations() -> None:
 
 
 class Renderings:
-    """Every stored conversation beside what came of it; fails at the end of `with` with those that differ."""
+    """Compares every stored conversation with its result; at the end of `with` it fails and lists the differences."""
 
     SHOWN = 3
 
@@ -114,7 +114,7 @@ def test_control_tokens_are_those_that_the_template_wrote() -> None:
 
 
 WRITTEN = "\ue000"
-"""Stands before each control token that the oracle writes itself."""
+"""The mark before each control token that the oracle writes itself."""
 START, END = f"{WRITTEN}<|im_start|>", f"{WRITTEN}<|im_end|>"
 THINK, END_THINK = f"{WRITTEN}<think>", f"{WRITTEN}</think>"
 CALL, END_CALL = f"{WRITTEN}<tool_call>", f"{WRITTEN}</tool_call>"
@@ -130,7 +130,7 @@ TOOLS_AFTER = (
 
 
 def released_template(case: dict[str, Any]) -> Iterator[str]:
-    """The released template in Python: an oracle for who wrote which control token."""
+    """The released template in Python: an oracle for which control tokens the template wrote."""
     messages = [message | {"content": message["content"] or ""} for message in case["messages"]]
     opening = messages[0]["content"] if messages[0]["role"] == "system" else None
     if case["tools"]:
@@ -235,7 +235,7 @@ def test_other_templates_render_as_in_transformers(name: str) -> None:
     reference, chat = transformers_tokenizer(template), ChatTemplate(template, SMALL, source="test")
     for case in CASES[:120]:
         if any(message["content"] is None or "reasoning_content" in message for message in case["messages"]):
-            continue  # some versions add alias keys, which `messages | tojson` shows
+            continue  # some versions add alias keys, which `messages | tojson` would show
         expected = reference.apply_chat_template(
             case["messages"], tools=case["tools"], enable_thinking=True, add_generation_prompt=True, tokenize=False
         )

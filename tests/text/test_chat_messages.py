@@ -1,4 +1,4 @@
-"""What a conversation and tools may be, and what the refusals say."""
+"""The allowed forms of conversations and tools, and the errors for other forms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qwen3cpu.text.messages import MAX_DEPTH, check_messages, check_tools
 
 
 class Role(str, enum.Enum):
-    """A role as applications keep it."""
+    """A role as applications define it."""
 
     USER = "user"
 
@@ -69,7 +69,7 @@ def test_accepted(given: Any, expected: dict[str, Any]) -> None:
     assert checked == expected
     assert list(checked) == list(expected), "in the caller's order"
     assert type(checked["role"]) is str
-    assert check_messages([checked]) == [expected], "what is checked stays as it is"
+    assert check_messages([checked]) == [expected], "checking again changes nothing"
 
 
 def test_copies_are_deep() -> None:
@@ -80,7 +80,7 @@ def test_copies_are_deep() -> None:
 
 
 def nested(levels: int) -> Any:
-    """Lists in lists."""
+    """Nested lists."""
     value: Any = 0
     for _ in range(levels):
         value = [value]
@@ -152,7 +152,7 @@ AS_TOOL_CALLS: list[tuple[Any, str]] = [
     ([{"name": "f", "arguments": [1]}], "[0].arguments: expected a dict or its JSON text, found list"),
     (
         [{"name": "f", "arguments": {"a": {"b": float("nan")}}}],
-        "[0].arguments.a.b: expected a number that JSON has, found nan",
+        "[0].arguments.a.b: expected a finite number, found nan",
     ),
     ([{"name": "f", "arguments": {"a": {1, 2}}}], "[0].arguments.a: expected JSON (.*), found set"),
     ([{"name": "f", "arguments": {1: 2}}], "[0].arguments: key 1: expected a str, found int"),
@@ -172,7 +172,7 @@ AS_TOOLS: list[tuple[Any, str]] = [
 
 
 def refuses(message: str) -> Any:
-    """Expects a MessageError with exactly this text, `.*` standing for anything, or this text and more."""
+    """Expects a MessageError that begins with this text, where `.*` stands for anything."""
     return pytest.raises(MessageError, match="^" + re.escape(message).replace(r"\.\*", ".*"))
 
 

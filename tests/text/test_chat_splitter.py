@@ -21,7 +21,7 @@ CONTROL = (THINK, END_THINK, CALL, END_CALL, IM_END)
 Item = str | bytes
 """Output: the spelling of a control token, or bytes of text."""
 
-# One of each thing that the rules speak of, few enough bytes to cut in every way.
+# One example for each rule, with few enough bytes to cut in every way.
 OUTPUTS: dict[str, list[Item]] = {
     "text": ["\né\n👋\n".encode()],
     "reasoning and text": [THINK, "\né\n\n".encode(), END_THINK, b"\n\na\nb\n"],
@@ -82,7 +82,7 @@ OUTPUTS: dict[str, list[Item]] = {
 
 
 def split(tokenizer: Tokenizer, ids: Sequence[int], in_thinking: bool) -> list[tuple[str, str]]:
-    """What the splitter makes of the ids, pieces of reasoning and of text that follow each other joined."""
+    """The splitter's parts for the ids, with neighbouring pieces of reasoning and of text joined."""
     splitter = OutputSplitter(tokenizer, in_thinking=in_thinking)
     parts = [part for id_ in ids for part in splitter.push(id_)] + splitter.finish()
     assert all(part.text for part in parts), "no empty parts"
@@ -90,7 +90,7 @@ def split(tokenizer: Tokenizer, ids: Sequence[int], in_thinking: bool) -> list[t
 
 
 def joined(parts: Iterable[Part]) -> list[tuple[str, str]]:
-    """Pieces of reasoning and of text put together, calls as they are."""
+    """Join neighbouring pieces of reasoning and of text; calls are unchanged."""
     result: list[tuple[str, str]] = []
     for part in parts:
         if result and result[-1][0] == part.kind in ("reasoning", "text"):
@@ -101,7 +101,7 @@ def joined(parts: Iterable[Part]) -> list[tuple[str, str]]:
 
 
 def first_error(text: str) -> str | None:
-    """What is wrong with objects that follow each other, by the standard library."""
+    """The standard library's error for a sequence of objects."""
     while text.strip():
         if text.lstrip()[0] not in "{[":
             return "no object"
@@ -114,7 +114,7 @@ def first_error(text: str) -> str | None:
 
 
 def block(items: Sequence[Item]) -> tuple[bytes, int]:
-    """What stands in a call's block at the beginning of items, and how many of them that is."""
+    """The content of a call's block at the beginning of items, and the number of items in it."""
     content, first = b"", None
     for place, item in enumerate([*items, ""]):
         if item in (CALL, END_CALL, ""):
@@ -131,7 +131,7 @@ def block(items: Sequence[Item]) -> tuple[bytes, int]:
 
 
 def oracle(items: Sequence[Item], in_thinking: bool) -> list[tuple[str, str]]:
-    """The same rules over whole stretches of output."""
+    """The same rules, applied to whole blocks of output."""
     parts: list[Part] = []
     calls_end = -1
     kind, content, after_block = "reasoning" if in_thinking else "text", b"", in_thinking
@@ -251,7 +251,7 @@ def test_any_calls_and_every_beginning_of_them(output: list[Item]) -> None:
 
 
 def test_text_behind_a_string_that_was_never_closed_comes_before_the_end() -> None:
-    """As soon as it is known that the rest is not JSON."""
+    """It comes as soon as it is clear that the rest is not JSON."""
     splitter = OutputSplitter(CALL_TOKENIZER, in_thinking=False)
     output: list[Item] = [CALL, b'{"a":"x', END_CALL, b'x"x']
     ids = [
@@ -311,7 +311,7 @@ def test_spellings_in_plain_text_separate_nothing() -> None:
 
 
 def test_long_output_is_split_in_linear_time() -> None:
-    """Counts the bytes decoded, not the seconds: each token's bytes are asked for once."""
+    """Counts the decoded bytes instead of seconds: each token's bytes are asked for once."""
     asked = 0
 
     class Counting(Tokenizer):

@@ -1,4 +1,4 @@
-"""HTML for notebooks: Markdown is rendered, and no text becomes script, or a picture from elsewhere."""
+"""HTML for notebooks: Markdown is rendered, and no text becomes a script or an external picture."""
 
 import re
 from html.parser import HTMLParser
@@ -50,7 +50,7 @@ ATTRIBUTES = {"class", "href", "rel", "start", "style", "target", "title"}
 
 
 def check(page):
-    """Only harmless tags and attributes, and links to pages."""
+    """Check that a page has only harmless tags and attributes, and links to web pages."""
     for tag, attributes in Reader(page).found:
         assert tag in ALLOWED, tag
         assert attributes.keys() <= ATTRIBUTES, attributes

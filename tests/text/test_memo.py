@@ -1,4 +1,4 @@
-"""Kept results: found again, forgotten in the order of their last use, never more bytes than allowed."""
+"""Kept results: they are found again, evicted by their last use, and never take more bytes than allowed."""
 
 import gc
 import itertools
@@ -67,7 +67,7 @@ def test_bytes_of_a_value_are_those_of_all_that_is_in_it():
 
 
 class Cycle:
-    """Garbage that only the collector frees; then it calls a function, as another thread may at that moment."""
+    """Garbage that only the collector frees. It then calls a function, as another thread might at that moment."""
 
     def __init__(self, then):
         self.cycle = self
@@ -78,7 +78,7 @@ class Cycle:
 
 
 def test_another_thread_may_run_whenever_the_garbage_collector_does():
-    entries = 3000  # more than the tuples that Python keeps for reuse: their making starts no collector
+    entries = 3000  # more than the tuples that Python keeps for reuse, which start no collection when made
     memo = Memo(entries * 256, lambda key, value: 0)
     keys = itertools.count()
 

@@ -1,4 +1,4 @@
-"""Long texts: cut into pieces without a change of their ids, and refused before they are encoded whole."""
+"""Long texts: their ids do not change when they are split, and too long ones are refused before they are encoded."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_text_that_cannot_fit_is_refused_before_it_is_encoded(tiny, raw, monke
     with pytest.raises(ContextLengthError, match=rf"no token has more than {longest} bytes.*{tiny.context} positions"):
         tiny.generate(words, raw=raw)
     assert not encoded
-    # A text that might fit is encoded as far as the context goes.
+    # A text that might fit is encoded until the context is full.
     might_fit = words[: tiny.context * longest * 2 // 3]
     with pytest.raises(ContextLengthError, match=rf"more than \d+ tokens, the context holds {tiny.context} positions"):
         tiny.generate(might_fit, raw=raw)

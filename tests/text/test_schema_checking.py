@@ -1,4 +1,4 @@
-"""Values against schemas of every draft: never a hang, never a fetch, never a foreign exception."""
+"""Values against schemas of every draft: no check hangs, fetches anything or raises another library's exception."""
 
 import gc
 import itertools
@@ -103,7 +103,7 @@ def test_what_cannot_be_checked_says_so(schema):
 
 
 def test_a_check_has_no_end_of_the_stack():
-    """It stops before, however deep the value is: inside Rust it would be a panic, which no `except Exception` sees."""
+    """It stops before the end of the stack, because inside Rust that is a panic, which is not an `Exception`."""
     value = None
     for _ in range(400):
         value = [value]
@@ -260,7 +260,7 @@ def test_deep_schemas_are_an_error_of_ours():
 
 @pytest.mark.parametrize("draft", DRAFTS)
 def test_a_reference_to_the_whole_schema_is_counted_too(draft):
-    """The library would go on there with validators of its own: `$schema` stands there."""
+    """The library would continue with its own validators there, because of `$schema`."""
     schema = {"$schema": draft, "properties": {"a": {"$ref": "#"}, "b": {"pattern": EVIL}}}
     assert problem(schema, {"a": {"b": LONG}}).startswith("value.a.b: ")
 
@@ -275,7 +275,7 @@ def test_identifiers_and_types_are_those_of_the_draft():
 
 
 def test_long_references_are_not_kept():
-    """The standard library keeps the last 128 that it took apart."""
+    """The standard library caches the last 128 references that it has parsed."""
     for number in range(130):
         text = f"urn:{number}:{'x' * 100_000}"
         inside = {"$id": text, "id": text, "properties": {"b": {"$id": "c", "id": "c"}}}

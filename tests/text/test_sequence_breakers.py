@@ -1,4 +1,4 @@
-"""Tokens that complete a breaker, wherever the text is cut into tokens."""
+"""Tokens that complete a breaker, for any cut of the text into tokens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Pieces:
 
 
 def broken(breakers: list[str], *texts: str | bytes) -> list[bool]:
-    """Whether each of the texts, one after the other, breaks."""
+    """Whether each of the texts breaks, in order."""
     found = SequenceBreakers(breakers, Pieces(*texts, "<end>"))
     return [found.push(place) for place in range(len(texts))]
 

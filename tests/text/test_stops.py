@@ -8,7 +8,7 @@ from qwen3cpu.text.stop_strings import StopMatcher
 
 
 def cut_at(text: str, stops: list[str]) -> tuple[str, str | None]:
-    """The same by definition: read character by character, end when the text so far ends with a stop string."""
+    """The definition: read character by character until the text so far ends with a stop string."""
     for end in range(1, len(text) + 1):
         ending = [stop for stop in stops if text[:end].endswith(stop)]
         if ending:

@@ -1,4 +1,4 @@
-"""Operations of chat templates on values that are small in memory and endless when they are read: each is refused."""
+"""Operations of chat templates on values that are small in memory and huge when read: each is refused."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ DOUBLED = (
     "{% set ns.u = (ns.u, ns.u) %}{% set ns.d = {'x': ns.d, 'y': ns.d} %}{% set ns.e = {'x': ns.e, 'y': ns.e} %}"
     "{% endfor %}{% set a, b, t, u, d, e = ns.a, ns.b, ns.t, ns.u, ns.d, ns.e %}"
 )
-"""a and b, t and u, d and e are equal, of 2 to the power of 60 items each."""
+"""The pairs a and b, t and u, d and e are equal, with 2 to the power of 60 items each."""
 LARGE = DOUBLED + "{% set s = 'a\n' * 200000 %}{% set many = [1] * 100000 %}{% set words = 'a b\t' * 100000 %}"
 
 
 def table(text):
-    """The expressions of a text, between which there is ;; or a line break."""
+    """The expressions in a text, separated by ;; or line breaks."""
     return [expression.strip() for line in text.strip().splitlines() for expression in line.split(";;")]
 
 
@@ -83,7 +83,7 @@ SHALLOW = table(r"""
     [a, b]|map('length')|join(',') ;; a == 'x' ;; {'x': a}|items|list|length ;; d.keys()|list|join ;; d == {}
     d == 1 ;; a and b and 1 ;; (a or 1)|length
 """)
-"""What looks at the surface alone."""
+"""Expressions that do not read the items of a value."""
 
 HONEST = table(r"""
     1 < 2 <= 2 < 3 ;; 1 < 2 > 5 ;; 3 > 2 > 1 == 1 ;; 'a' < 'b' in 'abc' ;; 1 == 1.0 != 2 ;; not 1 in [1]
@@ -99,7 +99,7 @@ HONEST = table(r"""
     'x' if missing in [1] else 'y' ;; (5).to_bytes(2, 'big') ;; 'é'.encode().hex() ;; [1, 2].index(2)
     [1, 1].count(1)
 """)
-"""What templates do; the results are Jinja's."""
+"""Expressions that templates use, with Jinja's results."""
 
 
 TOKENIZER = Tokenizer(small(), CONFIG, source="some folder")
@@ -107,7 +107,7 @@ TOKENIZER = Tokenizer(small(), CONFIG, source="some folder")
 
 @pytest.fixture(autouse=True)
 def _low_limit(monkeypatch):
-    """The real limit is reached after a second or two, and here are two hundred expressions."""
+    """Lowers the limit: the real one is reached after a second or two, and there are two hundred expressions."""
     monkeypatch.setattr(template_limits, "BASE", 500_000)
 
 
@@ -116,7 +116,7 @@ def render(template):
 
 
 def said(template):
-    """What comes of a template: its text, or its error."""
+    """The text of a template, or its error."""
     try:
         return render(template)
     except MessageError as error:
@@ -124,15 +124,15 @@ def said(template):
 
 
 def refusal():
-    """The error of a template that does too much."""
+    """The error of a template that does too much work."""
     return (
-        "some folder: the chat template fails on the messages: TemplateLimitError: it loops or grows without end: it "
-        f"does more work than any template needs, which is {template_limits.BASE + 2000:,} units for these messages"
+        "some folder: the chat template fails on the messages: TemplateLimitError: it does more than the allowed "
+        f"{template_limits.BASE + 2000:,} units of work for these messages, so it probably loops or grows endlessly"
     )
 
 
 def not_refused(before, expressions, after):
-    """The expressions of a table that a template may have, each with what came of it."""
+    """The expressions of a table that are not refused, each with its result."""
     found = {expression: said(f"{before}{expression}{after}") for expression in expressions}
     return {expression: words for expression, words in found.items() if words != refusal()}
 

@@ -1,4 +1,4 @@
-"""Templates that loop or grow without end: an error after a counted amount of work. Honest ones are far from it."""
+"""Templates that loop or grow endlessly fail after a counted amount of work. Normal ones stay far below the limit."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ ENDLESS = {
 
 @pytest.mark.parametrize("case", ENDLESS)
 def test_endless_templates(case, monkeypatch):
-    monkeypatch.setattr(template_limits, "BASE", 5_000_000)  # the tenth of what templates may do
-    with pytest.raises((MessageError, CheckpointError), match="more work than any template needs"):
+    monkeypatch.setattr(template_limits, "BASE", 5_000_000)  # a tenth of the real limit
+    with pytest.raises((MessageError, CheckpointError), match="units of work for these messages"):
         render(ENDLESS[case])
 
 
@@ -79,9 +79,9 @@ def test_memory_is_refused_before_it_is_taken(case, monkeypatch):
     monkeypatch.setattr(template_limits, "BASE", 4_000_000)
     tracemalloc.start()
     try:
-        with pytest.raises(MessageError, match="more work than any template needs"):
+        with pytest.raises(MessageError, match="units of work for these messages"):
             render(ENDLESS[case])
-        assert tracemalloc.get_traced_memory()[1] < 16_000_000  # a few copies of what may be made
+        assert tracemalloc.get_traced_memory()[1] < 16_000_000  # a few copies of the largest text that may be made
     finally:
         tracemalloc.stop()
 
@@ -99,12 +99,12 @@ def test_a_template_may_use_what_it_needs():
 
 
 def test_the_work_grows_with_the_messages(monkeypatch):
-    """Ten times the messages may do ten times the work: the limit counts characters, and no clock."""
+    """Ten times the messages may take ten times the work, because the limit depends on characters, not on time."""
     monkeypatch.setattr(template_limits, "BASE", 20_000)
     template = "{% for m in messages %}{% for i in range(20) %}{{ m.content[:9] }}{% endfor %}"
     template += "{% if messages|length == loop.index %}{% endif %}{% endfor %}"
     for count in (11, 111, 1111):
         many = [{"role": "user" if n % 2 == 0 else "assistant", "content": "x" * 200} for n in range(count)]
         assert len(render(template, many)) == count * 180
-    with pytest.raises(MessageError, match="more work than any template needs"):
+    with pytest.raises(MessageError, match="units of work for these messages"):
         render("{% for i in range(1000) %}{% endfor %}")

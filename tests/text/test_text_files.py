@@ -1,4 +1,4 @@
-"""Texts that a user names: what is read, and what is refused at once."""
+"""Text files that a user names: which are read, and which are refused at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_file_and_a_pipe(tmp_path: Path, mark: bytes) -> None:
     reading, writing = os.pipe()
     os.write(writing, mark + TEXT.encode())
     os.close(writing)
-    assert read_text_file(Path(f"/dev/fd/{reading}"), "the text") == TEXT  # as bash passes <(...)
+    assert read_text_file(Path(f"/dev/fd/{reading}"), "the text") == TEXT  # the form in which bash passes <(...)
     os.close(reading)
 
 

@@ -23,7 +23,7 @@ from qwen3cpu.text.tokenizer import StreamDecoder, Tokenizer
 
 SMALL = Tokenizer(small(), CONFIG, source="small")
 LIBRARY = tokenizers.Tokenizer.from_buffer(small())
-# Text with control tokens, pieces of them, characters of every length, and what NFC changes.
+# Text with control tokens, pieces of them, characters of every length, and characters that NFC changes.
 PIECES = st.sampled_from(
     [*CONTROL_TOKENS, "<|", "|>", "<think", ">", "e\u0301", "\u212b", "世界", "👋🏽", "\n\n", " ", "the 12 "]
 )
@@ -31,7 +31,7 @@ TEXTS = st.lists(st.one_of(PIECES, st.text(max_size=8)), max_size=8).map("".join
 
 
 def both_tokenizers() -> list[Any]:
-    """The small tokenizer, and the released one where it is at hand."""
+    """The small tokenizer, and the released one if it is available."""
     folder = os.environ.get("QWEN3CPU_QWEN3_TOKENIZER")
     released = pytest.param(
         folder, id="released", marks=pytest.mark.skipif(not folder, reason="QWEN3CPU_QWEN3_TOKENIZER names no folder")
@@ -41,7 +41,7 @@ def both_tokenizers() -> list[Any]:
 
 @pytest.fixture(scope="module", params=both_tokenizers())
 def pair(request: pytest.FixtureRequest) -> tuple[Tokenizer, tokenizers.Tokenizer]:
-    """Ours and the library's, from the same file."""
+    """The tokenizers of qwen3cpu and of the library, from the same file."""
     if request.param is None:
         return SMALL, LIBRARY
     folder = Path(request.param)
@@ -51,7 +51,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[Tokenizer, tokenizers.Tokenize
 
 
 def random_text(rng: random.Random) -> str:
-    """A text as TEXTS makes them."""
+    """A random text like those of TEXTS."""
     pieces = [
         *CONTROL_TOKENS,
         "<|",
@@ -286,7 +286,7 @@ def test_a_named_token_that_is_no_string_is_left_out(caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.WARNING, "qwen3cpu"):
         tokenizer = Tokenizer(small(), {"eos_token": 5, "bos_token": "<|im_start|>"}, source="some folder")
     assert tokenizer.named_tokens == {"bos_token": "<|im_start|>"}
-    assert "tokenizer_config.json: eos_token: ignoring int" in caplog.text
+    assert "tokenizer_config.json: eos_token: expected a string, ignoring int" in caplog.text
 
 
 @pytest.mark.parametrize("table", [True, False])
@@ -296,7 +296,7 @@ def test_a_pre_tokenizer_that_runs_away(pattern: str, table: bool) -> None:
     split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
     described["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, described["pre_tokenizer"]]}
     if not table:
-        described["model"]["unk_token"] = "a"  # the library alone reads it then
+        described["model"]["unk_token"] = "a"  # then the library alone reads it
     tokenizer = Tokenizer(json.dumps(described).encode(), {}, source="some folder")
     assert type(tokenizer._bpe).__name__ == ("_TableBpe" if table else "_LibraryBpe")
     assert tokenizer.decode(tokenizer.encode("aaa")) == "aaa"
@@ -305,7 +305,7 @@ def test_a_pre_tokenizer_that_runs_away(pattern: str, table: bool) -> None:
 
 
 def test_panics_of_the_library_are_errors_of_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eleven million spaces and a letter are a real one, and take minutes."""
+    """Eleven million spaces and a letter cause a real panic, but that takes minutes."""
     panic = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
     tokenizer = Tokenizer(small(), {}, source="some folder")
 

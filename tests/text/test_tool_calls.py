@@ -1,4 +1,4 @@
-"""Calls of tools: which are read, which are not and why, and that they come as they are complete."""
+"""Calls of tools: which are valid, which are malformed and why, and that each comes as soon as it is complete."""
 
 import copy
 import json
@@ -46,7 +46,7 @@ def read(written, *tools):
         ('{"arguments": {"city": ""}, "name": "weather", "id": 7}', {"city": ""}),
         ('{"name": "weather", "arguments": "{\\"city\\": \\"\\u6771\\"}"}', {"city": "東"}),
         ('{"name":"weather",\n "arguments":{"city":"a\\nb","days":null}}', {"city": "a\nb", "days": None}),
-        # What other parsers recover.
+        # Calls that other parsers recover.
         ('{"name": "weather", "parameters": {"city": "a"}}', {"city": "a"}),
         ('{"name": "weather", "parameters": {"city": "a"}, "arguments": {"city": "a"}}', {"city": "a"}),
         ('{"type": "function", "function": {"name": "weather", "arguments": {"city": "a"}}}', {"city": "a"}),
@@ -116,7 +116,7 @@ def test_several_calls_in_one_block(between, opens, closes):
             '{"name": "weather", "arguments": {"city": "a"}, "parameters": {}}',
             "arguments: expected them once, found both",
         ),
-        ('{"name": "weather", "arguments": {"city": "a", "city": "b"}}', "the name 'city' stands there twice"),
+        ('{"name": "weather", "arguments": {"city": "a", "city": "b"}}', "the name 'city' appears twice"),
         ('{"name": "weather", "arguments": "[{\\"city\\": \\"a\\"}]"}', "arguments: expected a JSON object, found ["),
         ("{'name': 'weather', 'arguments': {'city': 'Val d'Isere'}}", "the call: expected JSON, found a mistake"),
         ("{'name': 'weather', 'arguments': {'city': 'a' 'b'}}", "the call: expected JSON, found a mistake"),

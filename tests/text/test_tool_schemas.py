@@ -1,4 +1,4 @@
-"""Python functions as tools: what their signatures and docstrings become."""
+"""Python functions as tools: the schemas of their signatures and docstrings."""
 
 import enum
 from typing import Annotated, Any, Literal, Optional, TypedDict
@@ -230,8 +230,8 @@ def unknown(a: "Nowhere") -> None: ...  # noqa: F821
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (positional, "tools: positional: expected parameters that are given by name, found a: int"),
-        (several, r"tools: several: expected parameters that are given by name, found \*a: int"),
+        (positional, "tools: positional: expected parameters that can be given by name, found a: int"),
+        (several, r"tools: several: expected parameters that can be given by name, found \*a: int"),
         (keywords, r"found \*\*a: int"),
         (strange, r"tools: strange\(a\): expected an annotation that JSON can express, found <class 'bytes'>"),
         (keys, r"tools: keys\(a\): expected str for the keys of a dict, found <class 'int'>"),

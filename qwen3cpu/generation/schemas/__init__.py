@@ -1,1 +1,1 @@
-"""From a JSON schema to the narrower one that the grammar's engine takes, with a list of what it cannot enforce."""
+"""Turns a JSON schema into a narrower one that the grammar's engine takes, and lists what cannot be enforced."""

@@ -1,4 +1,4 @@
-"""Arrays: which items facets allow together, and how many."""
+"""Arrays: which items all facets allow, and how many."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def array_words(facets: Sequence[Facet], build: Build, unenforced: list[str]) ->
 
     Args:
         facets: that the array has to satisfy.
-        build: makes the schema of what has to satisfy several places.
+        build: makes the schema of values that satisfy several places.
         unenforced: gets the places that are not enforced.
     """
     low, high = bounds_of(facets, "minItems", "maxItems", unenforced)

@@ -1,6 +1,6 @@
-"""Takes a place in a schema apart: references followed, `allOf` merged, alternatives multiplied out.
+"""Splits a place in a schema into facets: references followed, `allOf` merged, alternatives multiplied out.
 
-A value has to satisfy every facet: the place itself, where its `$ref` leads, and each schema of its `allOf`.
+A value has to satisfy every facet: the place itself, the target of its `$ref`, and each schema of its `allOf`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from qwen3cpu.text.schemas.keywords import KEYWORDS, REFUSED
 from qwen3cpu.text.schemas.reading import SchemaError, pointer_to, shown
 
 MOST_ALTERNATIVES = 64
-"""Combinations of the branches of several `anyOf` at one place."""
+"""Most combinations of the branches of several `anyOf` at one place."""
 LONGEST_CHAIN = 100
-"""References that lead to nothing but another one."""
+"""Most references in a row that lead to another reference."""
 SILENT = frozenset(
     {*(keyword.name for keyword in KEYWORDS if keyword.treatment == "annotation"), "$ref", "allOf", "extends"}
 )
@@ -54,27 +54,27 @@ class Facet:
     choices: list[Choice] = field(default_factory=list)
 
     def get(self, name: str) -> Any:
-        """The value of a keyword; None without it."""
+        """The value of a keyword; None if it is missing."""
         return self.words[name].value if name in self.words else None
 
     def pointer(self, name: str) -> str:
-        """Where a keyword stands."""
+        """The JSON pointer of a keyword."""
         return self.place.pointer + pointer_to(self.words[name].name)
 
     def below(self, name: str, *steps: object) -> Place:
-        """The schema that stands in a keyword."""
+        """The schema in a keyword."""
         value = self.words[name].value
         for step in steps:
             value = value[step]
         return Place(value, self.pointer(name) + pointer_to(*steps), self.place.resolver)
 
     def wrong(self, name: str, expected: str) -> SchemaError:
-        """The error for a value that a keyword cannot have."""
+        """The error for a wrong value of a keyword."""
         return SchemaError(self.pointer(name), f"expected {expected}, found {shown(self.get(name))}")
 
     @property
     def constrains(self) -> bool:
-        """Whether it says anything of values, its choices apart."""
+        """Whether it limits values, apart from its choices."""
         return any(name in _CONSTRAINTS and name not in ("anyOf", "oneOf") for name in self.words)
 
 
@@ -87,11 +87,11 @@ class Choice:
     branches: list[Place]
 
 
-class Impossible(Exception):  # noqa: N818  # no fault of anybody: one of several branches may be that
+class Impossible(Exception):  # noqa: N818  # not an error: one of several branches may be impossible
     """No value satisfies the facets.
 
     Args:
-        pointer: of the place that says so.
+        pointer: of the place that is impossible.
         reason: why.
     """
 
@@ -127,18 +127,18 @@ class Reader:
         return False
 
     def facets(self, places: Iterable[Place]) -> list[Facet]:
-        """All that a value has to satisfy. Impossible: `false` is among it."""
+        """All facets that a value has to satisfy. Raises Impossible if `false` is among them."""
         found: dict[int, Facet] = {}
         for place in places:
             self._collect(place, found, ())
         return list(found.values())
 
     def alternatives(self, facets: Sequence[Facet], unenforced: list[str]) -> list[list[Facet]]:
-        """The facets with the branches of their choices put in, each list without a choice that is open.
+        """The facets with each combination of branches of their choices: lists without open choices.
 
         Args:
             facets: of one place.
-            unenforced: gets the choices that would have made too many.
+            unenforced: gets the choices that would make too many combinations.
         """
         done: list[list[Facet]] = []
         waiting: list[tuple[list[Facet], frozenset[int], dict[int, frozenset[int]]]] = [(list(facets), frozenset(), {})]
@@ -162,7 +162,7 @@ class Reader:
                 except Impossible:
                     continue
                 if any(id(facet) in origin for facet in more):
-                    continue  # the branch is what is being chosen: it adds nothing
+                    continue  # the branch leads back to its own choice, so it adds nothing
                 new = [facet for facet in more if facet not in current]
                 grown.append(([*current, *new], taken, {**origins, **{id(facet): origin for facet in new}}))
             waiting[:0] = grown
@@ -186,7 +186,7 @@ class Reader:
         found[id(facet)] = facet
 
     def _facet(self, place: Place) -> Facet | None:
-        """What stands at a place itself; None: anything goes."""
+        """The facet of the place itself; None: any value is allowed."""
         if place.value is None or isinstance(place.value, bool):
             return None
         if not isinstance(place.value, dict):
@@ -232,7 +232,7 @@ def _branches(facet: Facet, keyword: str) -> list[Place]:
 
 
 def _check_shapes(facet: Facet) -> None:
-    """Refuse values that are not even of the kind that their keyword takes."""
+    """Refuse values of a wrong type for their keyword."""
     for name, (kind, expected) in _SHAPES.items():
         if name in facet.words and not isinstance(facet.get(name), kind):
             raise facet.wrong(name, expected)
@@ -241,7 +241,7 @@ def _check_shapes(facet: Facet) -> None:
 
 
 def _check_refused(facet: Facet) -> None:
-    """Refuse keywords that can be neither enforced nor loosened; `not` of everything becomes impossible."""
+    """Refuse keywords that can be neither enforced nor loosened; a `not` of everything becomes impossible."""
     for name in REFUSED & facet.words.keys():
         value = facet.get(name)
         harmless = value in ({}, []) or (name == "if" and not any(each in facet.words for each in _ALONE["if"]))
@@ -253,7 +253,7 @@ def _check_refused(facet: Facet) -> None:
 
 
 def _check_references(schema: Any, identifiers: tuple[str, ...]) -> None:
-    """Refuse long references. The standard library keeps the last ones that it took apart."""
+    """Refuse long references, because the standard library caches the last ones that it has parsed."""
     for value, pointer in _places(schema, ""):
         for name in (*identifiers, *REFERENCES) if isinstance(value, dict) else ():
             text = value.get(name)
@@ -263,7 +263,7 @@ def _check_references(schema: Any, identifiers: tuple[str, ...]) -> None:
 
 
 def _specification(schema: Any) -> Specification[Any]:
-    """How `$id` and anchors of the schema's draft work."""
+    """The rules for `$id` and anchors in the schema's draft."""
     dialect = schema.get("$schema") if isinstance(schema, dict) else None
     try:
         return specification_with(dialect) if isinstance(dialect, str) else DRAFT202012

@@ -1,4 +1,4 @@
-"""Strings, numbers and listed values: what facets say of them together, as far as the grammar's engine takes it."""
+"""Strings, numbers and listed values: what all facets require of them, as far as the grammar's engine takes it."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from qwen3cpu.text.schemas.keywords import FORMATS, UUID_FORMATS
 from qwen3cpu.text.schemas.patterns import translated
 
 LONGEST_COUNT = 1_000_000
-"""Bounds of lengths that are enforced; no context holds more."""
+"""Largest bound of a length that is enforced; no context holds more."""
 LARGEST_MULTIPLE = 9_999
-"""Digits of a `multipleOf` as a whole number; the automaton has that many states."""
+"""Largest `multipleOf`, with its digits read as a whole number; the automaton has that many states."""
 MOST_SEARCH_STEPS = 3_000_000
-"""Steps of patterns while one schema is made, a few seconds."""
+"""Most steps of pattern searches while one schema is narrowed, a few seconds."""
 MOST_JOINED = 8
-"""Patterns of one string; the engine's time doubles with each, 24 take minutes."""
+"""Most patterns of one string; the engine's time doubles with each, and 24 take minutes."""
 _LOWER = ("minimum", "exclusiveMinimum")
 _UPPER = ("maximum", "exclusiveMaximum")
 
 
 class Room:
-    """What the narrowing of one schema may still take.
+    """The budgets of narrowing one schema.
 
     Args:
         multiples: states that `multipleOf` may take in the grammar.
 
     Attributes:
-        searches: steps of patterns that are looked for in names and listed values.
+        searches: steps for searching patterns in names and listed values.
     """
 
     def __init__(self, multiples: int) -> None:
@@ -42,7 +42,7 @@ class Room:
         self._seen: set[str] = set()
 
     def take_multiple(self, limits: Mapping[str, tuple[float, str]]) -> bool:
-        """Whether there is room for a number with these limits; the same one takes room once."""
+        """Take room for a number with these limits; return whether there was enough. Equal limits take it once."""
         words = json.dumps({name: value for name, (value, _) in limits.items()}, sort_keys=True)
         size = int(_digits(limits["multipleOf"][0]))
         if words not in self._seen:
@@ -54,7 +54,7 @@ class Room:
 
 
 def count_of(facet: Facet, name: str) -> int:
-    """The value of a keyword that counts; 5.0 is 5."""
+    """The value of a keyword that is a count; 5.0 is 5."""
     value = facet.get(name)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value) or value < 0:
         raise facet.wrong(name, "a whole number, at least 0")
@@ -62,7 +62,7 @@ def count_of(facet: Facet, name: str) -> int:
 
 
 def bounds_of(facets: Sequence[Facet], least: str, most: str, unenforced: list[str]) -> tuple[int, int | None]:
-    """The narrowest of all counts, those that are too large left out."""
+    """The narrowest bounds of all facets; counts above LONGEST_COUNT are left out."""
     low, high = 0, None
     for facet in facets:
         for name in (least, most):
@@ -146,7 +146,7 @@ def number_words(facets: Sequence[Facet], kind: str, unenforced: list[str], room
 
 
 def listed_values(facets: Sequence[Facet], kinds: set[str], room: Room, unenforced: list[str]) -> list[Any] | None:
-    """The values of `enum` and `const` that all facets allow; None where none are listed."""
+    """The values of `enum` and `const` that all facets allow; None if no facet lists values."""
     lists = []
     for facet in facets:
         if "const" in facet.words:
@@ -167,7 +167,7 @@ def listed_values(facets: Sequence[Facet], kinds: set[str], room: Room, unenforc
             if any(findings[key].unchecked for key in left):
                 unenforced.append(facet.place.pointer)
     if not left:
-        raise Impossible(place_of(facets), "no value is allowed by all of it")
+        raise Impossible(place_of(facets), "no value satisfies all parts of the schema")
     values = list(left.values())
     problem = problem_of({"enum": values})
     if problem is not None:
@@ -176,7 +176,7 @@ def listed_values(facets: Sequence[Facet], kinds: set[str], room: Room, unenforc
 
 
 def same(value: Any) -> str:
-    """A text that equal JSON values share: 1 and 1.0 are equal, 1 and true are not."""
+    """A text that is the same for equal JSON values: 1 and 1.0 are equal, 1 and true are not."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, dict):
@@ -187,7 +187,7 @@ def same(value: Any) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """The type of a JSON value; a number with a fraction is a "number", another an "integer"."""
+    """The type of a JSON value; "number" for a number with a fraction, "integer" for any other."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -198,7 +198,7 @@ def kind_of(value: Any) -> str:
 
 
 def writable(value: Any) -> bool:
-    """Whether a value has a form in UTF-8: half a surrogate pair has none."""
+    """Whether a value can be written in UTF-8; half a surrogate pair cannot."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -210,7 +210,7 @@ _BESIDE = {"type", "enum", "const", "format", "title", "description", "default",
 
 
 def _says_more(facet: Facet) -> bool:
-    """Whether values that are listed may break other keywords of a facet."""
+    """Whether listed values may break other keywords of a facet."""
     return bool(facet.words.keys() - _BESIDE)
 
 
@@ -228,7 +228,7 @@ def _number(facet: Facet, name: str) -> float:
 
 
 def _multiple(multiples: dict[float, str], unenforced: list[str]) -> dict[str, tuple[float, str]]:
-    """One number that all are multiples of; what is too large, or has no common multiple here, is left out."""
+    """The common multiple of all `multipleOf`; those that are too large or do not combine are left out."""
     kept: dict[str, tuple[float, str]] = {}
     for value, place in multiples.items():
         digits = _digits(value)
@@ -244,7 +244,7 @@ def _multiple(multiples: dict[float, str], unenforced: list[str]) -> dict[str, t
 
 
 def _digits(value: float) -> str:
-    """The digits of a number that JSON writes without an exponent, as those of a whole number."""
+    """The digits of a number, without its point and leading zeros; with an exponent the text is not all digits."""
     return str(value).replace(".", "").lstrip("0")
 
 
@@ -253,5 +253,5 @@ def _uuid(version: str) -> str:
 
 
 def place_of(facets: Sequence[Facet]) -> str:
-    """Where what the facets say together stands."""
+    """The pointer of the first facet, for messages."""
     return facets[0].place.pointer if facets else ""

@@ -1,7 +1,6 @@
-"""Makes the schema for the grammar: closed objects, references of its own, only what the engine can enforce.
+"""Makes the schema for the grammar: closed objects, its own references, only what the engine can enforce.
 
-Every value that follows what comes out follows the schema that went in, but for the places that are named as not
-enforced.
+Every value that follows the new schema follows the original, except for the places that are listed as not enforced.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from qwen3cpu.text.schemas.keywords import MOST_MULTIPLES
 from qwen3cpu.text.schemas.reading import SchemaError, check_depth, shown
 
 MOST_PLACES = 10_000
-"""Places of the schema that is made."""
+"""Most places of the schema that is made."""
 MOST_LEVELS = 12_000
-"""Levels of nesting of all definitions together, which the engine may have open at once."""
+"""Most levels of nesting of all definitions together, which the engine may have open at once."""
 MOST_UNENFORCED = 64
-"""Places that are named."""
+"""Most places that are listed as not enforced."""
 _MEANT = {
     "object": (
         "properties", "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties",
@@ -42,7 +41,7 @@ _MEANT = {
     "string": ("pattern", "minLength", "maxLength", "format"),
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
 }  # fmt: skip
-"""Types that a schema without `type` means, by its keywords."""
+"""Types that the keywords of a schema without `type` imply."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,10 @@ class Narrowed:
     """A schema for the grammar.
 
     Attributes:
-        schema: what the engine takes; its references lead to `definitions` under `$defs`.
+        schema: for the engine; its references lead to `definitions` under `$defs`.
         definitions: by name.
         unenforced: JSON pointers of the keywords of the original that are not, or only partly, enforced.
-        multiples: of the room for `multipleOf` what is left.
+        multiples: the room for `multipleOf` that is left.
     """
 
     schema: Any
@@ -67,17 +66,17 @@ class Narrowed:
 
 
 def narrowed(schema: Any, *, kind: str | None = None, multiples: int = MOST_MULTIPLES) -> Narrowed:
-    """The schema that answers are held to.
+    """Make the schema that answers are held to.
 
     Args:
         schema: of JSON's own types.
-        kind: the only type that is allowed; None: what the schema says.
-        multiples: room for `multipleOf`, as MOST_MULTIPLES counts it. What finds none is not enforced.
+        kind: the only type that is allowed; None: the types of the schema.
+        multiples: room for `multipleOf`, as MOST_MULTIPLES counts it. A `multipleOf` without room is not enforced.
 
     Raises:
-        SchemaError: a keyword that can be neither enforced nor checked afterwards, a wrong value, no value that follows
-            the schema; the place is named.
-        ArgumentError: llguidance is missing; the schema is nested too deeply.
+        SchemaError: a keyword that can be neither enforced nor checked afterwards, a wrong value, or a schema that no
+            value follows; the message names the place.
+        ArgumentError: llguidance is missing, or the schema is nested too deeply.
     """
     check_depth(schema)
     narrowing = _Narrowing(schema, multiples)
@@ -108,7 +107,7 @@ class _Narrowing:
             self._definitions[name] = self._merged(places)
         schema, definitions = pruned(schema, self._definitions)
         if schema is False:
-            raise SchemaError("", f"no value follows it{self._reason or ': it needs itself without end'}")
+            raise SchemaError("", f"no value follows it{self._reason or ': it requires itself endlessly'}")
         levels = depth(schema) + sum(map(depth, definitions.values()))
         if levels > MOST_LEVELS:
             raise SchemaError("", f"expected at most {MOST_LEVELS} levels once references are merged, found {levels}")
@@ -117,11 +116,11 @@ class _Narrowing:
         return Narrowed(schema, definitions, unenforced[:MOST_UNENFORCED], self._room.multiples)
 
     def close(self) -> None:
-        """Let go of what holds a method of this object, so that nothing is left for Python's search for cycles."""
+        """Break the reference cycle through this object's method, so that it is freed without garbage collection."""
         del self._objects
 
     def _build(self, places: Sequence[Place]) -> Any:
-        """The schema of what has to satisfy all of some places: True, False, or an object."""
+        """The schema of values that satisfy all of some places: True, False, or an object."""
         self._places += 1
         if self._places > MOST_PLACES:
             raise SchemaError("", f"expected at most {MOST_PLACES} places once references are merged, found more")
@@ -156,7 +155,7 @@ class _Narrowing:
         return any_of(branches)
 
     def _alternative(self, facets: Sequence[Facet]) -> Any:
-        """The schema of facets whose choices are made."""
+        """The schema of facets without open choices."""
         try:
             return self._plain(facets)
         except Impossible as problem:
@@ -197,7 +196,7 @@ class _Narrowing:
         return {}
 
     def _note_one_of(self, choice: Choice) -> None:
-        """A value may follow several branches of a `oneOf`, unless something tells them apart."""
+        """List a `oneOf` as not enforced, unless no value can follow two of its branches."""
         if choice.keyword == "oneOf" and not self._told_apart(choice.branches):
             self._unenforced.append(choice.pointer)
 
@@ -208,7 +207,7 @@ class _Narrowing:
         return all(_apart(one, other) for place, one in enumerate(seen) for other in seen[:place])
 
     def _marks(self, branch: Place) -> tuple[set[str], dict[str, set[str]]]:
-        """The types of a branch, and what its listed values are: its own under "", those of required properties."""
+        """The types of a branch, and its listed values: its own under "", those of required properties by "/name"."""
         try:
             facets = self._reader.facets([branch])
             if any(facet.choices for facet in facets):
@@ -238,9 +237,9 @@ def _apart(one: tuple[set[str], dict[str, set[str]]], other: tuple[set[str], dic
 
 
 def _kinds(facets: Sequence[Facet], *, meant: bool = True) -> set[str]:
-    """The types that all facets allow; a "number" among them is one with a fraction.
+    """The types that all facets allow; "number" among them means a number with a fraction.
 
-    Without a `type` they are those that the keywords are about, unless `meant` is False.
+    Without a `type` they are the types that the keywords imply, unless `meant` is False.
     """
     kinds = set(TYPES)
     for facet in facets:

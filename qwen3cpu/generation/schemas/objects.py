@@ -1,4 +1,4 @@
-"""Objects: which keys facets allow together, and what follows each."""
+"""Objects: which keys all facets allow, and the schema of each value."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from qwen3cpu.text.schemas.patterns import found_in, translated
 from qwen3cpu.text.schemas.reading import SchemaError
 
 MOST_PATTERNS = 16
-"""Entries of `patternProperties` that are enforced at one place; the engine compares each with each."""
+"""Most entries of `patternProperties` that are enforced at one place; the engine compares each with each."""
 MOST_OPTIONAL = 500
-"""Optional properties of one object; the engine's grammar has a rule for each pair."""
+"""Most optional properties of one object; the engine's grammar has a rule for each pair."""
 Build = Callable[[Sequence[Place]], Any]
 
 
@@ -26,7 +26,7 @@ class Objects:
     """Makes the keywords of objects.
 
     Args:
-        build: makes the schema of what has to satisfy several places.
+        build: makes the schema of values that satisfy several places.
         unenforced: gets the places that are not enforced.
         room: for searches.
     """
@@ -60,7 +60,7 @@ class Objects:
         return words | self._counts(facets, words)
 
     def _of_name(self, facets: Sequence[Facet], name: str) -> list[Place]:
-        """What the value of a property has to satisfy."""
+        """The places that the value of a property has to satisfy."""
         places = []
         for facet in facets:
             listed = name in (facet.get("properties") or ())
@@ -115,7 +115,7 @@ class Objects:
         return {"patternProperties": values, "additionalProperties": rest}
 
     def _by_key_rule(self, names: list[str], key_rules: list[Place], rest: Any) -> dict[str, Any]:
-        """The keywords for further keys that `propertyNames` limits."""
+        """The keywords for other keys, which `propertyNames` limits."""
         rule = self._build([*key_rules, Place({"type": "string"}, key_rules[0].pointer, key_rules[0].resolver)])
         if rule is False:
             return {"additionalProperties": False}
@@ -130,7 +130,7 @@ class Objects:
         return {"additionalProperties": rest}
 
     def _counts(self, facets: Sequence[Facet], words: dict[str, Any]) -> dict[str, Any]:
-        """The number of keys, where the engine can count them."""
+        """The keywords for the number of keys, if the engine can count them."""
         words["properties"] |= words.pop("further", {})
         low, high = bounds_of(facets, "minProperties", "maxProperties", self._unenforced)
         properties, required = words["properties"], words["required"]
@@ -153,7 +153,7 @@ class Objects:
 
 
 def _counted(properties: dict[str, Any], required: list[str], words: dict[str, Any], counts: dict[str, Any]) -> Any:
-    """The object without what stands below it."""
+    """The object without the schemas of its values."""
     return {
         "type": "object",
         "properties": dict.fromkeys(properties, True),

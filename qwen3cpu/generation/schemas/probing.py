@@ -1,4 +1,4 @@
-"""Asks the grammar's engine (llguidance) what it makes of small schemas: one place, without what is below it."""
+"""Tests small schemas with the grammar's engine (llguidance): one place each, without the schemas below it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from qwen3cpu.generation.llguidance_calls import LIBRARY
 from qwen3cpu.text.memo import remembered
 
 IMPOSSIBLE = "Unsatisfiable schema"
-"""In the engine's message: no value follows the schema."""
+"""Part of the engine's message when no value follows the schema."""
 KEPT_BYTES: Final = 4 << 20
-"""Bytes of the answers of each kind that are kept, with their questions; one of a usual schema takes about 500."""
+"""Most bytes of results that are kept for each kind of test, with their schemas; a usual one takes about 500."""
 
 
 def problem_of(schema: Any) -> str | None:
-    """What the engine has against a small schema; None: nothing.
+    """The engine's error for a small schema; None: it takes the schema.
 
     Raises:
         ArgumentError: llguidance is missing.
@@ -26,9 +26,9 @@ def problem_of(schema: Any) -> str | None:
 
 
 def allows_more_keys(names: tuple[str, ...], patterns: tuple[str, ...], *, others: bool) -> bool:
-    """Whether an object may have a key that is none of `names`: one that a pattern matches, or any if `others`.
+    """Whether an object may have a key that is not one of `names`: one that a pattern matches, or any if `others`.
 
-    A grammar that believes so wrongly comes to a place where no token is possible.
+    If this were wrong, an answer could reach a place where the grammar allows no token.
     """
     schema = {
         "type": "object",

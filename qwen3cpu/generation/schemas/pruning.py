@@ -1,4 +1,4 @@
-"""Takes out of a schema what no finite value follows, so that a grammar never leads to a place without a way on."""
+"""Removes from a schema the parts that no finite value follows, so that a grammar always has a next token."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def pruned(schema: Any, definitions: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """A schema and its definitions without what is impossible; False where nothing is left of it."""
+    """A schema and its definitions without their impossible parts; the schema is False if nothing is left of it."""
     finite = _finite(definitions)
     left = {name: _cut(each, finite) for name, each in definitions.items() if name in finite}
     schema = _cut(schema, finite)
@@ -43,7 +43,7 @@ def _finite(definitions: Mapping[str, Any]) -> set[str]:
 
 
 def _cut(schema: Any, finite: set[str]) -> Any:
-    """A schema with everything taken out that leads to a definition without a finite value."""
+    """A schema without the parts that lead to a definition without a finite value."""
     if isinstance(schema, bool):
         return schema
     if "$ref" in schema:
@@ -65,7 +65,7 @@ def _cut(schema: Any, finite: set[str]) -> Any:
 
 
 def _cut_object(words: dict[str, Any], finite: set[str]) -> bool:
-    """Cut what stands below an object; False: no object is left."""
+    """Cut the schemas below an object; return False if no object is left."""
     for keyword in ("properties", "patternProperties"):
         if keyword in words:
             cut = {name: _cut(each, finite) for name, each in words[keyword].items()}
@@ -81,7 +81,7 @@ def _cut_object(words: dict[str, Any], finite: set[str]) -> bool:
 
 
 def _cut_array(words: dict[str, Any], finite: set[str]) -> bool:
-    """Cut what stands below an array; False: no array is left."""
+    """Cut the schemas below an array; return False if no array is left."""
     prefix = [_cut(each, finite) for each in words.get("prefixItems", ())]
     rest = _cut(words.get("items", True), finite)
     if False in [each for each in prefix if isinstance(each, bool)]:

@@ -1,1 +1,1 @@
-"""JSON schemas: read from what callers give, brought to one dialect, and answers checked by them."""
+"""JSON schemas: reads those of callers, converts them to one dialect, and checks answers against them."""

@@ -1,4 +1,4 @@
-"""The keywords that checking.py applies: every one counted, those of all drafts and habits understood, none by `re`."""
+"""The keywords that checking.py applies: they count steps, understand all drafts and dialects, and avoid `re`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from qwen3cpu.text.patterns import Budget, search
 from qwen3cpu.text.schemas.dialects import TYPES, modern, requires_itself
 
 MOST_KEYWORDS: Final = 100_000
-"""Keywords applied in one check: references can make a small schema exponentially large."""
+"""Most keywords applied in one check, because references can make a small schema exponentially large."""
 MOST_DEEP: Final = 140
-"""Keywords inside each other: a reference to itself has no end. Values and schemas of 64 levels stay below it."""
+"""Most keywords inside each other, because a schema may refer to itself. Values and schemas of 64 levels need less."""
 LONGEST_REASON: Final = 300
-"""Characters of a reason; that of a large schema would quote all of it."""
+"""Most characters of a reason; without a limit it could quote a whole large schema."""
 _LONGEST_VALUE: Final = 100
 _NUMBERS: Final = ("exclusiveMinimum", "exclusiveMaximum", "minimum", "maximum", "multipleOf", "divisibleBy")
 
@@ -33,7 +33,7 @@ class Run:
     Attributes:
         has_pattern_properties: whether the schema has them anywhere.
         patterns: steps that patterns may take.
-        unchecked: what was not checked; the keys of a dict, in order.
+        unchecked: the parts that were not checked, as keys of a dict, in order.
     """
 
     has_pattern_properties: bool
@@ -49,11 +49,11 @@ class Run:
         if self.keywords > MOST_KEYWORDS:
             raise TooMuchError(f"the schema takes more than {MOST_KEYWORDS} steps")
         if self.depth > MOST_DEEP:
-            # Python's own limit could be met inside a library that does not survive it.
+            # Python's own limit could be reached inside a library that crashes on it.
             raise TooMuchError(f"the schema applies more than {MOST_DEEP} keywords inside each other")
 
     def matches(self, pattern: Any, text: str) -> bool | None:
-        """Whether a text matches; None: it cannot be said."""
+        """Whether a text matches; None: that cannot be checked."""
         if not isinstance(pattern, str):
             return None
         try:
@@ -68,7 +68,7 @@ _run: ContextVar[Run] = ContextVar("_run")
 
 @contextmanager
 def running(run: Run) -> Iterator[None]:
-    """Make this the check that keywords count in."""
+    """Inside, keywords count their steps in `run`."""
     token = _run.set(run)
     try:
         yield
@@ -77,12 +77,12 @@ def running(run: Run) -> Iterator[None]:
 
 
 def shortened(reason: str) -> str:
-    """A reason of at most LONGEST_REASON characters."""
+    """Shorten a reason to at most LONGEST_REASON characters."""
     return reason if len(reason) <= LONGEST_REASON else f"{reason[: LONGEST_REASON - 3]}..."
 
 
 def counted_keywords(kind: Any) -> dict[str, Any]:
-    """What applies each keyword, by its name.
+    """The functions that apply the keywords, by name.
 
     Args:
         kind: the library's class of validators for a draft.
@@ -104,7 +104,7 @@ def counted_keywords(kind: Any) -> dict[str, Any]:
 
 
 def _counted(name: str, keyword: Any) -> Any:
-    """A keyword that counts its steps and passes over values that it cannot have."""
+    """Make a keyword count its steps and ignore values that it cannot have."""
 
     def apply(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
         run = _run.get()
@@ -127,7 +127,7 @@ def _error(message: str) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A value as a message shows it, short enough for what follows it."""
+    """A value for a message, shortened so that the rest of the message fits."""
     text = repr(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 4]}...{text[-1]}"
 
@@ -153,7 +153,7 @@ def _fits(validator: Any, instance: Any, kind: Any) -> bool:
 
 
 def _number(written: str) -> Any:
-    """A keyword about numbers, by the meaning that its neighbours give it."""
+    """A keyword about numbers, with the meaning that it has together with its neighbours."""
 
     def check(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
         from jsonschema import Draft202012Validator
@@ -199,7 +199,7 @@ def _additional_properties(validator: Any, value: Any, instance: Any, schema: An
     if not validator.is_type(instance, "object"):
         return
     known, patterns = schema.get("properties") or {}, schema.get("patternProperties") or {}
-    # A pattern of which nothing can be said may be the one that allows a property.
+    # A pattern that cannot be checked might allow the property.
     extra = [
         name
         for name in instance
@@ -219,7 +219,7 @@ def _additional_properties(validator: Any, value: Any, instance: Any, schema: An
 
 
 def _unevaluated_properties(keyword: Any) -> Any:
-    """The library's own keyword where it meets no pattern; it would hand patterns to `re`."""
+    """The library's own keyword, used only without patternProperties, because it passes patterns to `re`."""
 
     def apply(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
         run = _run.get()
@@ -280,7 +280,7 @@ _OURS: Mapping[str, Any] = {
     "properties": _properties,
     "patternProperties": _pattern_properties,
     "additionalProperties": _additional_properties,
-    "additionalItems": _nothing,  # _items looks at them
+    "additionalItems": _nothing,  # _items handles them
     "items": _items,
     "prefixItems": _prefix_items,
     "dependencies": _dependencies,

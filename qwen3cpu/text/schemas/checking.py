@@ -1,7 +1,7 @@
-"""Checks values against schemas of every draft, in a bounded number of steps, fetching nothing.
+"""Checks values against schemas of every draft, in a bounded number of steps, without fetching anything.
 
-jsonschema does it; what it would refuse or hang on (habits of other drafts, regular expressions that go back and forth,
-schemas whose check has no end) is replaced here and in check_keywords.py.
+The library jsonschema does the work. It would refuse keywords of other drafts, and hang on regular expressions that
+backtrack and on schemas whose check is endless. This file and check_keywords.py replace those parts.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
 MOST_PATTERN_STEPS: Final = 300_000
-"""Steps of all patterns in one check, a few tenths of a second."""
+"""Most steps of all patterns in one check, a few tenths of a second."""
 MOST_NAMED: Final = 8
-"""Mistakes that are named."""
+"""Most mistakes that are listed."""
 _MOST_FOUND: Final = 64
-"""Mistakes of which the best one is chosen."""
+"""Most mistakes among which the best one is chosen."""
 NOT_CHECKED: Final = "not checked to the end"
-"""Beginning of what is said of a check that had to stop."""
+"""Beginning of the message for a check that had to stop."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a check came to.
+    """The result of a check.
 
     Attributes:
-        mistakes: what is wrong, MOST_NAMED of them at most.
-        best: the one that says most; None: nothing is wrong.
+        mistakes: what is wrong, at most MOST_NAMED of them.
+        best: the most informative one; None: nothing is wrong.
         stopped: why the check had to stop before its end; None: it did not.
-        unchecked: what was not checked, with the reason; the value may still be wrong there.
+        unchecked: the parts that were not checked, with the reason; the value may be wrong there.
     """
 
     mistakes: tuple[Mistake, ...] = ()
@@ -62,11 +62,11 @@ class Findings:
 
     @property
     def allowed(self) -> bool:
-        """Whether nothing is known to be wrong; of what could not be checked nothing is."""
+        """Whether no mistake was found. Parts that could not be checked count as right."""
         return not self.mistakes
 
     def problem(self, name: str) -> str | None:
-        """What is wrong with a value of this name, as in "arguments.a[0]: ..."; None: nothing, and all was checked."""
+        """The problem of a value of this name, as in "arguments.a[0]: ..."; None: the check ended without a mistake."""
         if self.stopped is not None:
             return f"{name}: cannot be checked: {self.stopped}"
         if self.best is None:
@@ -75,20 +75,20 @@ class Findings:
         return f"{name}{place}: {self.best.problem}"
 
     def listed(self) -> tuple[str, ...]:
-        """What is wrong, each as "place: problem" with the place a JSON pointer into the value."""
+        """All mistakes as "place: problem", where the place is a JSON pointer into the value."""
         named = [(pointer_to(*each.path), each.problem) for each in self.mistakes]
         lines = [shortened(f"{place}: {problem}" if place else problem) for place, problem in named]
         return tuple(lines if self.stopped is None else [*lines, shortened(f"{NOT_CHECKED}: {self.stopped}")])
 
 
 class SchemaChecker:
-    """Checks values against one schema. May be used from several threads. Nothing is ever fetched.
+    """Checks values against one schema. May be used from several threads. Nothing is fetched.
 
     Args:
-        schema: of JSON's own types, of any draft. Values of keywords that no draft knows say nothing.
+        schema: of JSON's own types, of any draft. Keywords with values that no draft knows are ignored.
 
     Attributes:
-        schema: a copy of what was given, as it is checked.
+        schema: the copy of the schema that values are checked against.
 
     Raises:
         ArgumentError: it is nested too deeply.
@@ -104,7 +104,7 @@ class SchemaChecker:
             self._has_pattern_properties = _has_key(self.schema, "patternProperties")
         except RecursionError:
             raise ArgumentError("schema: expected less nesting") from None
-        # With a registry of its own nothing is fetched from anywhere.
+        # With an empty registry of its own the validator fetches nothing.
         self._validator = make(self.schema, registry=Registry())
 
     def check(self, value: Any, budget: Budget | None = None) -> Findings:
@@ -129,7 +129,7 @@ class SchemaChecker:
             except RecursionError:
                 stopped = "references without an end"
             except BaseException as problem:
-                if not is_panic(problem):  # the library met the end of Python's stack inside Rust
+                if not is_panic(problem):  # the library reached the end of Python's stack inside Rust
                     raise
                 stopped = "references without an end"
         mistakes = tuple(map(_mistake, found[:MOST_NAMED]))
@@ -137,9 +137,9 @@ class SchemaChecker:
 
 
 def schema_problem(schema: Any) -> str | None:
-    """Why something is no JSON schema of the draft that it names, as "pointer: problem"; None: it is one.
+    """Why a value is not a JSON schema of the draft that it names, as "pointer: problem"; None: it is one.
 
-    Patterns are not looked at: one in ECMAScript's syntax is no mistake.
+    Patterns are not checked, because ECMAScript's syntax is allowed.
     """
     from jsonschema import exceptions
 
@@ -160,7 +160,7 @@ def schema_problem(schema: Any) -> str | None:
 
 
 def _best(errors: list[Any]) -> Mistake | None:
-    """The error that says most."""
+    """The most informative error."""
     from jsonschema import exceptions
 
     if not errors:
@@ -168,7 +168,7 @@ def _best(errors: list[Any]) -> Mistake | None:
     try:
         return _mistake(exceptions.best_match(iter(errors)))
     except (exceptions.UndefinedTypeCheck, TypeError):
-        return _mistake(errors[0])  # the library looks at `type`, whose value no draft knows
+        return _mistake(errors[0])  # the library fails on a value of `type` that no draft knows
 
 
 def _mistake(error: Any) -> Mistake:
@@ -176,7 +176,7 @@ def _mistake(error: Any) -> Mistake:
 
 
 def _kind(schema: Any) -> Any:
-    """The library's class for the draft of a schema, which is the newest where it names none that is known."""
+    """The library's class for the draft of a schema; the newest draft if it names no known one."""
     from jsonschema import Draft202012Validator, validators
 
     named = isinstance(schema, Mapping) and isinstance(schema.get("$schema"), str)
@@ -185,7 +185,7 @@ def _kind(schema: Any) -> Any:
 
 @lru_cache(maxsize=16)
 def _validator_class(kind: type[Validator]) -> Any:
-    """A class of validators with our keywords, and the identifiers and types of a draft."""
+    """A class of validators with the keywords of check_keywords.py, and the identifiers and types of a draft."""
     from jsonschema import validators
 
     extend: Any = validators.extend
@@ -193,10 +193,10 @@ def _validator_class(kind: type[Validator]) -> Any:
 
 
 def _plain(value: Any, identifiers: tuple[str, ...]) -> Any:
-    """A copy that holds nothing at which the library would do other things than check.
+    """A copy without `$schema` and long references.
 
-    At `$schema` inside, it would go on with validators that count nothing. Texts of references stay in caches of the
-    standard library.
+    At a `$schema` inside, the library would continue with validators that do not count steps. The standard library
+    caches the texts of references.
     """
     if isinstance(value, Mapping):
         copy = {name: _plain(each, identifiers) for name, each in value.items()}

@@ -1,4 +1,4 @@
-"""Brings the keywords of one place in a schema to those of draft 2020-12, whatever draft or habit wrote them."""
+"""Converts the keywords of one place in a schema from any draft or common dialect to draft 2020-12."""
 
 from __future__ import annotations
 
@@ -7,28 +7,32 @@ from typing import Any, NamedTuple
 
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 VALUE_KEYWORDS = ("const", "enum")
-"""Keywords that null is a value for, or may be among the values of."""
+"""Keywords of which null may be the value, or one of the values."""
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 IDENTIFIERS = ("$id", "id")
-"""The second one in drafts 3 and 4."""
+"""Drafts 3 and 4 use the second one."""
 LONGEST_REFERENCE = 1000
-"""Characters of a reference or an identifier."""
+"""Most characters of a reference or an identifier."""
 
 
 class Written(NamedTuple):
-    """The value of a keyword, and the name under which it stands in the schema."""
+    """The value of a keyword, and its name in the schema."""
 
     name: str
     value: Any
 
 
 def modern(schema: Mapping[str, Any]) -> dict[str, Written]:
-    """The keywords of one place, by their names in draft 2020-12. What stands below is left as it is.
+    """The keywords of one place, by their names in draft 2020-12. The schemas inside are unchanged.
 
-    A keyword whose value is null counts as absent: programs write null for what they have no value for. Understood are
-    `type: "any"`, schemas in `type`, `divisibleBy`, `disallow`, `extends` (draft 3), booleans in `exclusiveMinimum` and
-    `exclusiveMaximum` (draft 4), `items` as a list, `additionalItems`, `dependencies` (up to draft 7), `$recursiveRef`
-    (2019-09), `$dynamicRef`, and `nullable` (OpenAPI).
+    A keyword whose value is null counts as absent, because programs write null for missing values. These older forms
+    are understood:
+
+        draft 3            `type: "any"`, schemas in `type`, `divisibleBy`, `disallow`, `extends`
+        draft 4            booleans in `exclusiveMinimum` and `exclusiveMaximum`
+        up to draft 7      `items` as a list, `additionalItems`, `dependencies`
+        2019-09, 2020-12   `$recursiveRef`, `$dynamicRef`
+        OpenAPI            `nullable`
     """
     words = {name: Written(name, value) for name, value in schema.items() if value is not None or name == "const"}
     for old, new in (("divisibleBy", "multipleOf"), ("$recursiveRef", "$ref"), ("$dynamicRef", "$ref")):
@@ -51,7 +55,7 @@ def modern(schema: Mapping[str, Any]) -> dict[str, Written]:
 
 
 def requires_itself(schema: Any) -> bool:
-    """Whether the schema of a property says, as in draft 3, that the property is required."""
+    """Whether the schema of a property has `required: true`, as in draft 3."""
     return isinstance(schema, Mapping) and schema.get("required") is True
 
 

@@ -1,12 +1,12 @@
-"""Every keyword of JSON Schema, and what becomes of it when an answer has to follow a schema."""
+"""Every keyword of JSON Schema, and how it is treated when an answer has to follow a schema."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
 MOST_MULTIPLES = 20_000
-"""Sum of the digits of every `multipleOf`, taken as a whole number, in the schemas of one answer. The engine makes that
-many states of them; a thousand take 0.4 MB and 5 to 10 ms."""
+"""Largest sum of all `multipleOf` in the schemas of one answer, the digits of each read as a whole number. The engine
+makes that many states; a thousand take 0.4 MB and 5 to 10 ms."""
 
 Treatment = Literal["enforced", "loosened", "refused", "annotation"]
 
@@ -16,9 +16,9 @@ class Keyword(NamedTuple):
 
     Attributes:
         name: as schemas write it.
-        drafts: which know it.
-        treatment: "enforced": tokens that would break it cannot be chosen. "loosened": the finished answer is checked,
-            and the result names the place. "refused": the schema is refused. "annotation": no value breaks it.
+        drafts: the drafts that have it.
+        treatment: "enforced": tokens that would break it cannot be chosen. "loosened": only the finished answer is
+            checked, and the result names the place. "refused": the schema is refused. "annotation": no value breaks it.
         note: exceptions.
     """
 

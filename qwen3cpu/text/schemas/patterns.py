@@ -1,7 +1,7 @@
-"""Regular expressions of schemas, which are ECMAScript's, translated for the grammar.
+"""Translates regular expressions of schemas, which are ECMAScript's, for the grammar.
 
-The grammar's engine takes the syntax of Rust's `regex`; its time is linear in the text. What it has no equivalent of
-(look-around, word boundaries, back references) cannot be enforced.
+The grammar's engine takes the syntax of Rust's `regex`; its time is linear in the text. It has no look-around, word
+boundaries or back references, so patterns with these cannot be enforced.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from qwen3cpu.text.pattern_syntax import UncheckedPatternError
 from qwen3cpu.text.patterns import Budget, search
 
 MOST_REPEATS = 1000
-"""Product of the bounds of repeats inside each other, (a{0,30}){0,30} being 900: automata of more grow without end."""
+"""Largest product of the bounds of nested repeats; (a{0,30}){0,30} has 900. Automata of larger ones become huge."""
 LONGEST = 4096
-"""Characters of a pattern."""
+"""Most characters of a pattern."""
 _ESCAPES = {"/": "/", "-": "-", "_": "_", "0": r"\x00", "e": r"\x1b"}
 MOST_REPEATED = 100_000
-"""Bound of one repeat."""
+"""Largest bound of one repeat."""
 _GROUP = re.compile(r"\((\?(:|P?<[A-Za-z_]\w*>|[a-z]+[:)]))?")
 _COUNTS = re.compile(r"\{([0-9]{1,9})(,([0-9]{0,9}))?\}")
 _BRACES = re.compile(r"\{[A-Za-z0-9_=]{1,64}\}")
@@ -25,16 +25,16 @@ _SURROGATES = re.compile(r"\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.IG
 
 
 def translated(pattern: str) -> str | None:
-    """A pattern of ECMAScript in the syntax of Rust's `regex`; None if it has no equivalent there or is too large.
+    """Translate a pattern of ECMAScript to the syntax of Rust's `regex`; None if it has no equivalent or is too large.
 
-    What comes back is well-formed only if the pattern was: the engine has the last word.
+    The result is valid only if the pattern was; the engine checks that.
     """
     if len(pattern) > LONGEST or any("\ud800" <= character <= "\udfff" for character in pattern):
         return None
     pattern = _SURROGATES.sub(_joined, pattern)
     pieces: list[str] = []
-    sizes = [1]  # of what has been repeated inside each group that is open
-    last = 1  # of the piece in front
+    sizes = [1]  # product of repeats inside each open group
+    last = 1  # product of repeats of the piece before
     place, in_class = 0, False
     while place < len(pattern):
         piece = _piece(pattern, place, in_class)
@@ -63,12 +63,12 @@ def translated(pattern: str) -> str | None:
 
 
 def _piece(pattern: str, place: int, in_class: bool) -> tuple[str, int] | None:
-    """The next piece of a pattern, translated, and how many characters of the pattern it is."""
+    """The next piece of a pattern, translated, and its length in the pattern."""
     character = pattern[place]
     if character == "\\":
         return _escape(pattern, place, in_class)
     if in_class:
-        # Rust's classes have operators (&&, --, ~~) and nested classes, which ECMAScript's have not.
+        # Rust's classes have operators (&&, --, ~~) and nested classes, unlike ECMAScript's.
         return ("\\" + character if character in "[&~" else character), 1
     if character == "[":
         if pattern.startswith("[^]", place):
@@ -115,7 +115,7 @@ def _most(counts: str) -> int:
 
 
 def found_in(pattern: str, text: str, budget: Budget) -> bool | None:
-    """Whether a pattern matches somewhere in a text; None where that cannot be told. See text/patterns.py."""
+    """Whether a pattern matches somewhere in a text; None if that cannot be checked. See text/patterns.py."""
     try:
         return search(pattern, text, budget)
     except UncheckedPatternError:

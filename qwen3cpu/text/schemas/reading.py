@@ -1,4 +1,4 @@
-"""Reads the JSON schema that a caller gives: a dict or a pydantic model, within limits, made of JSON's own types."""
+"""Reads the JSON schema of a caller, a dict or a pydantic model, within limits, as values of JSON's own types."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from qwen3cpu.errors import ArgumentError
 
 MAX_DEPTH = 64
-"""Levels of nesting in a schema."""
+"""Most levels of nesting in a schema."""
 SHOWN = 60
-"""Characters of a wrong value that a message shows."""
+"""Most characters of a wrong value that a message shows."""
 
 
 class SchemaError(ArgumentError):
@@ -28,15 +28,15 @@ class SchemaError(ArgumentError):
         self.problem = problem
 
     def at(self, place: str) -> ArgumentError:
-        """The same error of a schema that stands at a place in the caller's arguments."""
+        """The same error for a schema at a place in the caller's arguments."""
         return ArgumentError(f"{place}{str(self).removeprefix('schema')}")
 
 
 def read_schema(schema: Any) -> dict[str, Any]:
-    """The JSON schema that a caller gave: a mapping, or a pydantic model (the class).
+    """Read the JSON schema of a caller: a mapping, or a pydantic model (the class).
 
     Raises:
-        ArgumentError: neither, not JSON, or nested too deeply.
+        ArgumentError: it is neither, cannot be written as JSON, or is nested too deeply.
     """
     if isinstance(schema, type) and callable(getattr(schema, "model_json_schema", None)):
         schema = schema.model_json_schema()  # type: ignore[attr-defined]
@@ -52,7 +52,7 @@ def read_schema(schema: Any) -> dict[str, Any]:
 
 
 def check_depth(schema: Any) -> None:
-    """Refuse a schema, or one that refers to itself as a Python object, that is nested too deeply.
+    """Refuse a schema that is nested too deeply, or that contains itself as a Python object.
 
     Raises:
         SchemaError: more than MAX_DEPTH levels.
@@ -66,12 +66,12 @@ def check_depth(schema: Any) -> None:
 
 
 def pointer_to(*steps: object) -> str:
-    """A JSON pointer, its parts escaped."""
+    """A JSON pointer with escaped parts."""
     return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it."""
+    """A value as JSON, shortened for a message."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 

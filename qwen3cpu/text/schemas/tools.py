@@ -1,4 +1,4 @@
-"""Parameters of tools, as the checks of calls take them: one that is no JSON schema leaves its tool's calls free."""
+"""Makes valid JSON schemas of the parameters of tools. A tool whose parameters are not valid gets free calls."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from qwen3cpu.text.memo import remembered
 from qwen3cpu.text.schemas.checking import schema_problem
 
 KEPT_BYTES: Final = 8 << 20
-"""Bytes of the texts of parameters that are kept."""
+"""Most bytes of checked parameters that are kept."""
 _VALUES = ("const", "default", "enum", "examples")
-"""Keywords whose values are no schemas; null stays in them."""
+"""Keywords whose values are not schemas; null stays in them."""
 
 
 def with_checkable_parameters(tools: Sequence[Mapping[str, Any]] | None) -> Sequence[Mapping[str, Any]] | None:
-    """Descriptions of tools in which every `parameters` that is an object is a JSON schema.
+    """Return descriptions of tools in which every `parameters` that is an object is a valid JSON schema.
 
-    Programs write `"required": null`, `"type": "any"` and the like, and one such tool must not spoil the others. What
-    has a meaning without its nulls keeps it; what has none becomes a schema that takes any arguments.
+    Programs write `"required": null`, `"type": "any"` and the like, and one such tool must not break the others. A
+    schema that is valid without its nulls loses them; any other becomes a schema that takes any arguments.
     """
     return None if tools is None else [_with_checkable_parameters(tool) for tool in tools]
 
@@ -43,7 +43,7 @@ def _checkable(schema: str) -> str:
 
 
 def _without_nulls(value: Any) -> Any:
-    """A copy without keywords that have no value; null stays where it is a value itself."""
+    """A copy without keywords whose value is null; null stays where it is a value itself."""
     if isinstance(value, dict):
         kept = {name: each for name, each in value.items() if each is not None or name in ("const", "default")}
         return {name: each if name in _VALUES else _without_nulls(each) for name, each in kept.items()}
