@@ -41,7 +41,7 @@ def paragraphs(text: str) -> Iterator[str]:
     """
     block: list[str] = []
     depth = -1  # of the entry that the block belongs to
-    after_blank = False
+    after_blank = code = False
     for line in [*text.splitlines(), ""]:
         bare = line.strip()
         indent = len(line) - len(line.lstrip())
@@ -49,10 +49,11 @@ def paragraphs(text: str) -> Iterator[str]:
         if block and (entry or not bare or TABLE.search(bare)):
             yield " ".join(block)
             block = []
+        code = not block and not entry and indent >= 4 and (after_blank or code)
         if entry:
             depth = indent
             block.append(line[entry.end() :])
-        elif bare and not TABLE.search(bare) and (block or not (after_blank and indent >= 4)):
+        elif bare and not TABLE.search(bare) and not code:
             block.append(bare)
         if not bare:
             depth = -1

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from qwen3cpu.bench.cases import Case
-from qwen3cpu.checkpoint.tensors import EARLIER, NARROW, TWICE, WIDE, logits_matrix, tensors_of, vocabulary_matrices
+from qwen3cpu.checkpoint.tensors import TWICE, logits_matrix, tensors_of, vocabulary_matrices
 from qwen3cpu.engine.batch import LEAST_TOP_TOKENS
 from qwen3cpu.engine.engine import CHUNK
 from qwen3cpu.loading.loaded_model import Checkpoint
@@ -79,7 +79,7 @@ def model_costs(checkpoint: Checkpoint, kv_bytes_per_token: float) -> ModelCosts
         layer_macs=round(_macs(layers) - (1 - share) * _macs(experts)),
         head_macs=head.rows * head.cols,
         kv_bytes_per_token=kv_bytes_per_token,
-        multiply="int8" if checkpoint.quant in (WIDE, NARROW, EARLIER) else "fp32",
+        multiply="fp32" if checkpoint.quant in ("f32", "bf16") else "int8",
         expert_bytes=sum(matrix.data.nbytes for matrix in experts),
         chosen_share=share,
     )

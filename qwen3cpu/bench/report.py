@@ -78,7 +78,7 @@ class Record:
     """10^9 multiply-adds per second that this machine's int8 instructions reach with as many threads: median."""
     fp32_gmac_s: float
     multiply_percent: float
-    """macs_per_token * tokens_per_second, in percent of the peak: int8 for q8 and q4, fp32 for bf16 and f32."""
+    """macs_per_token * tokens_per_second, in percent of the peak: fp32 for bf16 and f32, int8 for all others."""
     peak_rss_bytes: int
     """Peak of the process with this model, up to the end of the first run of this case; smaller cases ran before it."""
     weight_bytes: int

@@ -93,7 +93,7 @@ def test_bytes_of_a_prompt_grow_with_its_passes(checkpoint: Checkpoint) -> None:
     assert costs.bytes_per_token(case(n_prompt=n)) * n == pytest.approx(two)
 
 
-@pytest.mark.parametrize(("quant", "peak"), [("q4", "int8"), ("q8", "int8"), ("bf16", "fp32"), ("f32", "fp32")])
+@pytest.mark.parametrize(("quant", "peak"), [("q4", "int8"), ("q4a64", "int8"), ("bf16", "fp32"), ("f32", "fp32")])
 def test_the_peak_that_binds(quant: str, peak: str) -> None:
     assert model_costs(synthetic_checkpoint("test", quant, threads=1), 1.0).multiply == peak
 

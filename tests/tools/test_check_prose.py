@@ -86,6 +86,7 @@ LIMIT = 3  # a comment shall be read
 """A name:
 
     shall = "code below a blank line"
+    shall = "its next line"
 """
 
 def use(parser):
