@@ -30,10 +30,11 @@ def entries(kind: type) -> dict[str, str]:
 
 
 def shown_type(name: str) -> str:
-    """The annotation, without None."""
+    """The annotation, without None, as code. In backticks, the site would show the backslash before a bar."""
     annotation = Options.__annotations__[name]
     text = getattr(annotation, "__forward_arg__", str(annotation))
-    return text.removesuffix(" | None").replace("|", "\\|")
+    text = text.removesuffix(" | None")
+    return f"<code>{text.replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
 
 
 def shown_default(name: str) -> str:
@@ -60,7 +61,7 @@ def table() -> str:
     for name in Options.__annotations__:
         if name not in ALIASES:
             meaning = meanings.get(name, SAMPLING).replace("|", "\\|").replace("<", "&lt;")
-            rows.append(f"| `{name}` | `{shown_type(name)}` | {shown_default(name)} | {meaning} |")
+            rows.append(f"| `{name}` | {shown_type(name)} | {shown_default(name)} | {meaning} |")
     return "\n".join(["| option | type | default | meaning |", "|---|---|---|---|", *rows])
 
 
