@@ -56,20 +56,6 @@ def answered(model, rows, seed, **options):
     return {row["id"]: model.generate(row["prompt"], seed=line_seed(seed, row["id"]), **options).text for row in rows}
 
 
-def test_a_killed_node_changes_no_row(cluster, tiny):
-    rows = questions(200)
-    lost = add_node(cluster, **NODE)
-    dataset = ray.data.from_items(rows, override_num_blocks=1)
-    answers = ray_data.generate(dataset, model="tiny", key="id", seed=7, block_rows=10, **SHORT)
-    found = []
-    for batch in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
-        if not found:
-            kill(cluster, lost)
-        found += batch.to_pylist()
-    assert texts(found) == answered(tiny, rows, 7, **SHORT)
-    assert {row["error"] for row in found} == {None}
-
-
 def test_wrong_rows_have_an_error_and_the_others_an_answer(cluster, tiny):
     rows = questions(12)
     rows[3]["prompt"] = None

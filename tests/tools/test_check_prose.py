@@ -1,4 +1,4 @@
-"""tools/check_prose.py finds each habit in a bad example, and nothing in the pages and the code."""
+"""tools/check_prose.py finds each habit in a bad example."""
 
 import check_prose
 import pytest
@@ -68,9 +68,20 @@ def test_reading_ease_falls_with_long_words_and_long_sentences():
     assert joined < short
 
 
-def test_pages_and_code_are_clean(capsys):
+def test_a_finding_and_a_hard_page_are_told(tmp_path, capsys):
+    """CI runs the program on all pages and all code."""
     pytest.importorskip("textstat", reason="reading ease needs the extra [dev]")
-    assert check_prose.main([]) == 0, capsys.readouterr().out
+    page, source = tmp_path / "page.md", tmp_path / "source.py"
+    page.write_text(GOOD + "\n", "utf-8")
+    source.write_text('"""A module."""\n', "utf-8")
+    assert check_prose.main([str(page), str(source)]) == 0
+    source.write_text('"""A module that is no package."""\n', "utf-8")
+    assert check_prose.main([str(source)]) == 1
+    page.write_text("Computational reproducibility necessitates deterministic accumulation everywhere.\n", "utf-8")
+    assert check_prose.main([str(page)]) == 1
+    out = capsys.readouterr().out
+    assert f"{source}: what is no: A module that is no package." in out
+    assert "page.md: reading ease -" in out
 
 
 def test_what_proselint_finds_is_shown_with_its_line():
