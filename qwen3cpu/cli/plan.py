@@ -167,6 +167,6 @@ def _as_text(about: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     lines += ["", "Sizes in MB, with the context full; tok/s from the first token to the last of the context."]
     if about["experts"] is not None and any(row["fits"] is False for row in rows):
         lines.append(
-            "What does not fit runs too: experts that are not in memory are read from the disk for each token."
+            "A model that does not fit can run: experts that are not in memory are read from the disk for each token."
         )
     return "\n".join(lines)
