@@ -35,8 +35,9 @@ def leaves(parser: argparse.ArgumentParser, name: str) -> list[tuple[str, argpar
 
 
 def cell(words: str) -> str:
-    """A text, escaped for a table."""
-    return re.sub(r"\s+", " ", words).strip().replace("|", "\\|").replace("<", "&lt;")
+    """A text, escaped for a table. JSON becomes code, because braces at the end would be taken for attributes."""
+    words = re.sub(r"\s+", " ", words).strip().replace("|", "\\|").replace("<", "&lt;")
+    return re.sub(r"\{[^{}]*\}", r"`\g<0>`", words)
 
 
 def shown_default(action: argparse.Action) -> str:
@@ -65,7 +66,7 @@ def row(action: argparse.Action, prog: argparse.ArgumentParser) -> str:
     default = shown_default(action)
     if found := re.fullmatch(r"(.*?)[;,]? ?\(default:? ([^()]*)\)(.*)", meaning):
         meaning, default = f"{found[1]}{found[3]}", default or found[2]
-    return f"| {names} | {kind(action)} | {default} | {meaning} |"
+    return f"| {names} | {meaning} | {kind(action)} | {default} |"
 
 
 def options() -> str:
@@ -77,7 +78,7 @@ def options() -> str:
         parts.append(f"### {name}\n\n{about}\n")
         if actions:
             rows = [row(each, parser) for each in actions]
-            parts.append("\n".join(["| option | value | default | meaning |", "|---|---|---|---|", *rows, ""]))
+            parts.append("\n".join(["| option | meaning | value | default |", "|---|---|---|---|", *rows, ""]))
     return "\n".join(parts)
 
 
