@@ -19,8 +19,3 @@ KV_BLOCK: Final[int] = _native.KV_BLOCK
 def check_kv(kv: str) -> None:
     """Raise ArgumentError unless `kv` is one of KV_FORMATS."""
     check_choice("kv", kv, KV_FORMATS)
-
-
-def kv_blocks(positions: int) -> int:
-    """Blocks that hold this many positions of one sequence."""
-    return -(-positions // KV_BLOCK)

@@ -12,6 +12,7 @@ from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.tensors import LAYERS, logits_matrix, tensors_of, vector_lengths, vocabulary_matrices
 from qwen3cpu.engine.engine import CHUNK
+from qwen3cpu.engine.sequence import block_count
 from qwen3cpu.packed.matrix import MatrixLayout
 
 # Resident memory beside weights, KV cache and workspace is 47, 56 and 76 MB for vocabularies of 512, 49,152 and 151,936
@@ -65,7 +66,7 @@ def needs(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv: str, co
     return Needs(
         context=context,
         weight_bytes=weights,
-        kv_bytes=-(-context // _native.KV_BLOCK) * block_bytes,
+        kv_bytes=block_count(context) * block_bytes,
         workspace_bytes=workspace_bytes,
         process_bytes=_PROCESS_BYTES + _VOCABULARY_BYTES * config.vocab_size,
         read_bytes=read + context * block_bytes // _native.KV_BLOCK,

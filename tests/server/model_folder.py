@@ -39,9 +39,3 @@ def in_use(server, model):
             yield
     finally:
         gate.set()
-
-
-def wait_until(server, condition):
-    """Wait until a condition is true, and send requests meanwhile."""
-    while not condition():
-        assert server.http.get("/health").json() == {"status": "ok"}

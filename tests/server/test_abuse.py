@@ -7,6 +7,7 @@ import threading
 
 import pydantic
 import pytest
+from clocks import wait_until
 
 from qwen3cpu.server.api.apply_template import TemplateBody
 from qwen3cpu.server.api.bodies import ChatBody, CompletionBody
@@ -206,9 +207,3 @@ def post(server, body):
     connection.request("POST", CHAT, body, {"content-type": "application/json"})
     assert isinstance(connection.sock, socket.socket)
     return connection
-
-
-def wait_until(server, condition):
-    """Wait until a condition is true, and send requests meanwhile."""
-    while not condition():
-        server.http.get("/health")

@@ -8,6 +8,7 @@ import time
 
 import httpx
 import pytest
+from clocks import wait_until
 
 from qwen3cpu.server.settings import Settings
 
@@ -296,9 +297,3 @@ def wait_until_stopping(server):
     """Wait for the stop without requests, because the server closes its socket."""
     while not server.scheduler.stopping:
         time.sleep(0.001)
-
-
-def wait_until(server, condition):
-    """Wait until a condition is true, and send requests meanwhile."""
-    while not condition():
-        server.http.get("/health")

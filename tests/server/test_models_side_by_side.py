@@ -4,7 +4,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from model_folder import CHAT, GENERATE, QUESTION, in_use, wait_until
+from clocks import wait_until
+from model_folder import CHAT, GENERATE, QUESTION, in_use
 
 from qwen3cpu.server.models.offers import StoredModel
 from qwen3cpu.server.scheduling.scheduler import Scheduler

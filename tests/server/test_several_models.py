@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from model_folder import CHAT, GENERATE, OPTIONS, QUESTION, in_use, wait_until
+from clocks import wait_until
+from model_folder import CHAT, GENERATE, OPTIONS, QUESTION, in_use
 
 from qwen3cpu.server.models.catalog import Catalog
 from qwen3cpu.server.scheduling.service import Service

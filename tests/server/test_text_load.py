@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from clocks import wait_until
 from retrieval_models import write_embedding_model
 from running import Running
 
@@ -84,12 +85,6 @@ def post(server, body):
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
     connection.request("POST", PATH, json.dumps(body), {"content-type": "application/json"})
     return connection
-
-
-def wait_until(server, condition):
-    """Wait until a condition is true, and send requests meanwhile."""
-    while not condition():
-        server.http.get("/health")
 
 
 def test_clients_at_once_get_their_own_vectors(start, model):
