@@ -17,7 +17,7 @@ def add_command(commands: Commands) -> None:
         description="Write a checkpoint with an adapter merged into the weights. They are computed in float32 and "
         "stored in the dtype of the base. The folder gets its name when all is written.",
     )
-    parser.add_argument("base", metavar="BASE", help="a model folder with weights that are not quantized, or a hub id")
+    parser.add_argument("base", metavar="BASE", help="a model folder with weights that are not quantised, or a hub id")
     parser.add_argument("adapter", metavar="ADAPTER", help="a PEFT folder or a GGUF file")
     parser.add_argument("out", metavar="OUT", help="a folder that does not exist yet")
     parser.set_defaults(run=run_merge)

@@ -343,7 +343,7 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using export; and test $_shtab_qwen3cpu
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using export; and test $_shtab_qwen3cpu_npos -eq 1' -ka "(__fish_complete_path (commandline -ct))" -d 'the file, by custom with the suffix .gguf'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using; and test $_shtab_qwen3cpu_npos -eq 0' -a merge -d 'merge an adapter into the weights of its model'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using merge' -s h -l help -d 'show this help message and exit'
-complete -c qwen3cpu -n '_shtab_qwen3cpu_using merge; and test $_shtab_qwen3cpu_npos -eq 0' -ka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'a model folder with weights that are not quantized, or a hub id'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using merge; and test $_shtab_qwen3cpu_npos -eq 0' -ka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'a model folder with weights that are not quantised, or a hub id'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using merge; and test $_shtab_qwen3cpu_npos -eq 1' -ka "(__fish_complete_path (commandline -ct))" -d 'a PEFT folder or a GGUF file'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using merge; and test $_shtab_qwen3cpu_npos -eq 2' -ka "(__fish_complete_path (commandline -ct))" -d 'a folder that does not exist yet'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using; and test $_shtab_qwen3cpu_npos -eq 0' -a drafts -d 'write a file of texts from which tokens are drafted'

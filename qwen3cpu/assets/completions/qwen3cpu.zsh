@@ -312,7 +312,7 @@ _shtab_qwen3cpu_list_defaults_added=0
 
 _shtab_qwen3cpu_merge_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  ":a model folder with weights that are not quantized, or a hub id:_qwen3cpu_models"
+  ":a model folder with weights that are not quantised, or a hub id:_qwen3cpu_models"
   ":a PEFT folder or a GGUF file:_files"
   ":a folder that does not exist yet:_files"
 )
