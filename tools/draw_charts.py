@@ -31,6 +31,11 @@ SHOWN_CASES = (
 SHOWN_TYPES = ("Q2_K", "Q3_K_M", "IQ4_XS", "IQ4_NL", "Q4_0", "Q4_1", "Q4_K_S", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")
 LABELS = {"IQ4_XS": (-8, 4), "Q4_K_S": (-8, 4), "Q4_K_M": (-8, 12), "Q8_0": (-8, 14), "q8": (-8, -6), "Q4_0": (8, -6)}
 """Places of labels, in pixels from their points, where the usual place is taken."""
+PROMPT_LABELS = {
+    **dict.fromkeys(("q4 --calibrate", "Q6_K", "Q4_K_M"), (-8, 4)),
+    **{"Q5_K_M": (8, -8), "Q4_K_S": (8, 14), "IQ4_XS": (8, -14), "IQ4_NL": (8, 14)},
+}
+"""The same for the chart of prompts."""
 
 
 def measured(name: str) -> Any:
@@ -150,6 +155,32 @@ def draw_quality() -> str:
     return svg(WIDTH, 440, "Quality over size", parts)
 
 
+def draw_prompts() -> str:
+    """Speed of a prompt over the divergence of the same format, llama.cpp's types and ours.
+
+    All speeds are those of the model padded to blocks of 256 columns.
+    """
+    results = measured("prompt_speed.json")
+    divergences = {("qwen3cpu", each["name"]): each["kl"] for each in measured("kl_ours.json")}
+    for name, found in measured("gguf_types.json")["types"].items():
+        divergences["llama.cpp", name] = found["llama"]["mean_kl"]
+    words = f"tokens a second, a prompt of {results['n_prompt']}: higher is better"
+    x_words = "mean KL divergence from bf16, nats: lower is better"
+    parts, x, y = axes((0.001, 0.01, 0.1, 1, 10), (250, 500, 1000, 2000, 4000), x_words, words, log_x=True)
+    for each in results["speeds"]:
+        engine, name = each["engine"], each["name"]
+        kind = "ours" if engine == "qwen3cpu" else "theirs"
+        place = (x(divergences[engine, name]), y(each["tokens_per_second"]))
+        parts += point(*place, kind, name, PROMPT_LABELS.get(name, (8, 4)))
+    parts += [text(16, 20, "How fast each weight format reads a prompt", bold=True)]
+    parts += [*point(560, 66, "ours", "qwen3cpu"), *point(560, 86, "theirs", "llama.cpp")]
+    about = (
+        f"smolqwen3, padded; {results['cpu']}, {results['threads']} threads; llama-cpp-python {results['llama_cpp']}."
+    )
+    parts.append(text(16, 440, about, kind="faint"))
+    return svg(WIDTH, 454, "Speed of prompts over quality", parts)
+
+
 def draw_roofline() -> str:
     """The speed of each kernel below the limits of memory and multipliers, with one thread."""
     results = measured("kernels.json")
@@ -189,6 +220,7 @@ def pictures() -> dict[str, str]:
         "speed.svg": draw_speed(),
         "memory.svg": draw_memory(),
         "kl_over_bytes.svg": draw_quality(),
+        "prompt_over_kl.svg": draw_prompts(),
         "roofline.svg": draw_roofline(),
     }
 
