@@ -65,6 +65,25 @@ def test_what_cannot_be_rendered_is_shown_as_it_is(server, open_page):
     page.locator(".assistant strong").wait_for()
 
 
+def test_a_text_whose_rendering_takes_long_is_shown_meanwhile(server, open_page):
+    page = open_page(server, script=FAKE_STREAM)
+    held, free = [], []
+    page.route("**/page/render", lambda route: route.continue_() if free else held.append(route))
+    page.evaluate("text => Object.assign(window.fake, { text, held: 8 })", "**bold** <b>x</b>\n\nthe end")
+    page.send("hello")
+    page.locator(".assistant .plain", has_text="**bold**").wait_for()
+    page.evaluate("() => { window.fake.held = 0; }")
+    page.locator(".assistant .plain", has_text="the end").wait_for()
+    assert page.answers() == ["**bold** <b>x</b>\n\nthe end"]
+    free += held
+    free[0].continue_()
+    assert len(free) == 1
+    page.locator(".assistant strong").wait_for()
+    page.ended()
+    page.until("() => document.querySelectorAll('.assistant .block').length === 2")
+    assert page.locator(".assistant .plain").count() == 0
+
+
 def test_a_definition_behind_its_use(server, open_page):
     page = open_page(server, script=FAKE_STREAM)
     text = "see [here] and [there].\n\nmore\n\n[here]: https://example.com/a\n[there]: https://example.com/b\n\nthe end"

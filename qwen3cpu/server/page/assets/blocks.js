@@ -7,6 +7,7 @@ import { patch } from "./elements.js";
 
 const LEAST_WAIT = 80; // milliseconds between two renderings
 const TASK = 12; // milliseconds of work after which other tasks of the page run
+const LATE = 300; // milliseconds of a rendering after which text that is not on the page yet is shown as plain text
 const LONGEST = 250000; // characters that the server renders at once
 // An incomplete last line that may become a list, a heading, a fence or a rule. It is shown when more of it is there.
 const UNDECIDED = /(^|\n)[ \t]*(\d{1,9}[.)]?|[-=*+_]+|#{1,6}|`{1,3}|~{1,3}|>)[ \t]*$/;
@@ -61,7 +62,9 @@ export class Blocks {
   async step() {
     this.steps++;
     const part = this.text.slice(this.start);
-    const found = await this.rendered(part);
+    // The server's first rendering starts a process, and while the model writes that may take seconds.
+    const late = setInterval(() => this.showLate(), LATE);
+    const found = await this.rendered(part).finally(() => clearInterval(late));
     if (found === null) { this.showPlain(part); return; }
     const { settled } = this;
     await this.put(found.blocks.map((block) => block.nodes));
@@ -138,6 +141,11 @@ export class Blocks {
     }
     this.cut(this.settled + 1);
     this.changed();
+  }
+
+  // Shows the part that is being rendered, and what has come since, unless a rendering of its beginning is shown.
+  showLate() {
+    if (this.shown.length <= this.settled || this.shown[this.settled] === null) this.showPlain(this.text.slice(this.start));
   }
 
   cut(count) {
