@@ -62,7 +62,12 @@ def _run(args: argparse.Namespace) -> int:
 
     with warnings.catch_warnings():
         show_others, warnings.showwarning = warnings.showwarning, show
-        code: int = args.run(args)
+        # Ctrl-C may strike after a coroutine was made and before it starts.
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        try:
+            code: int = args.run(args)
+        except KeyboardInterrupt:
+            code = INTERRUPTED  # here, so that the traceback and its coroutines go while the filter is there
     return code
 
 

@@ -7,7 +7,7 @@ import struct
 
 import checkpoints
 import pytest
-from cli_runs import Terminal, run, run_here, start
+from cli_runs import Terminal, run, run_code, run_here, start
 from scripted_models import script, write_scripted
 
 import qwen3cpu
@@ -144,6 +144,27 @@ def test_a_full_context_is_told(endless):
     assert done.returncode == 0
     assert done.stdout.startswith("ABAB")
     assert "the context of 60 tokens is full" in done.stderr
+
+
+STRUCK = """
+import sys
+from qwen3cpu.cli import doctor
+from qwen3cpu.cli.main import main
+
+async def never():
+    pass
+
+def start(work):
+    raise KeyboardInterrupt
+
+doctor.run_doctor = lambda args: start(never())
+sys.exit(main(["doctor"]))
+"""
+
+
+def test_ctrl_c_before_a_coroutine_starts_says_nothing():
+    done = run_code(STRUCK)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_ctrl_c_ends_with_130_and_keeps_what_was_said(endless):
