@@ -24,17 +24,14 @@ from qwen3cpu.bench.cases import Case
 from qwen3cpu.bench.machine import Machine
 from qwen3cpu.bench.process import Worker
 from qwen3cpu.bench.report import Spread
-from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.loading.open import read_config
 from qwen3cpu.system.progress_bar import Progress
-
-TYPES = ("Q2_K", "Q3_K_M", "IQ4_XS", "IQ4_NL", "Q4_0", "Q4_1", "Q4_K_S", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")
 
 
 def measure(args: argparse.Namespace) -> tuple[dict[tuple[str, str], list[float]], str]:
     """Tokens per second of every format, turn by turn, and the version of llama.cpp."""
     case = asdict(Case(args.n_prompt, 0, depth=0, batch=1, threads=args.threads, quant=None, kv="f16"))
-    config: ModelConfig = read_config(args.work / "padded")[0]
+    config = read_config(args.work / "padded")[0]
     peer = (args.peer_python, str(Path(__file__).with_name("peer_llama.py")))
     version = ""
     with ExitStack() as stack:
@@ -43,7 +40,8 @@ def measure(args: argparse.Namespace) -> tuple[dict[tuple[str, str], list[float]
             worker = stack.enter_context(Worker(name))
             worker.ask("open", model=path, synthetic=None, quant=None, kv="f16", threads=args.threads)
             workers["qwen3cpu", name] = worker
-        for name in args.types:
+        there = sorted(path.stem.removeprefix("padded-") for path in args.work.glob("padded-*.gguf"))
+        for name in args.types or there:
             worker = stack.enter_context(Worker(name, peer))
             path = args.work / f"padded-{name}.gguf"
             version = worker.ask("open", path=str(path), vocab_size=config.vocab_size)["version"]
@@ -77,7 +75,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="the folder of gguf_perplexity.py")
     parser.add_argument("--ours", nargs="+", required=True, metavar="NAME=FILE", help="packed files of WORK/padded")
     parser.add_argument("--peer-python", default=sys.executable, help="an interpreter that has llama-cpp-python")
-    parser.add_argument("--types", nargs="+", default=list(TYPES), help="of llama.cpp (default: all of the chart)")
+    parser.add_argument("--types", nargs="+", help="of llama.cpp (default: all that have a file in WORK)")
     parser.add_argument("-p", "--n-prompt", type=int, default=512)
     parser.add_argument("--turns", type=int, default=11)
     parser.add_argument("-t", "--threads", type=int, default=2)

@@ -123,24 +123,33 @@ def words(sentence: str) -> list[str]:
     return re.findall(r"[a-z][a-z'’-]*|\d[\d,.]*", sentence.lower())
 
 
-def habits(block: str) -> Iterator[str]:
-    """The findings in the sentences of a block, each with the rule's name, the sentence and the advice."""
-    for sentence in sentences(LABEL.sub("", block)):
-        for rule in RULES:
-            if re.search(rule.pattern, sentence, re.I if rule.name != "inversion" else 0):
-                yield f"{rule.name}: {sentence} ({rule.advice})"
-        if len(words(sentence)) > WORDS_AT_MOST:
-            yield f"long: {sentence} ({len(words(sentence))} words; at most {WORDS_AT_MOST})"
+def habits(sentence: str, said: list[str]) -> Iterator[str]:
+    """The findings in a sentence of these words, each with the rule's name, the sentence and the advice."""
+    for rule in RULES:
+        if re.search(rule.pattern, sentence, re.I if rule.name != "inversion" else 0):
+            yield f"{rule.name}: {sentence} ({rule.advice})"
+    if len(said) > WORDS_AT_MOST:
+        yield f"long: {sentence} ({len(said)} words; at most {WORDS_AT_MOST})"
+
+
+def findings_in_code(text: str, suffix: str) -> list[str]:
+    """The findings in a source file. A docstring may be a telegram."""
+    return [
+        found
+        for paragraph in paragraphs_of_code(text, suffix)
+        for sentence in sentences(LABEL.sub("", paragraph))
+        for found in habits(sentence, words(sentence))
+    ]
 
 
 def findings(text: str) -> list[str]:
     """The findings in a page."""
     found: list[str] = []
     for block in blocks(text):
-        found += habits(block)
         only_links = len([each for each in words(plain(LINK.sub("", block))) if each != "code"]) <= 3
         for sentence in sentences(LABEL.sub("", block)):
             said = words(sentence)
+            found += habits(sentence, said)
             if (
                 len(said) > 3
                 and sentence[0].isupper()
@@ -187,9 +196,9 @@ def main(names: list[str]) -> int:
     for path in [Path(name) for name in names] or [*checked_pages(), *source_files()]:
         text = path.read_text("utf-8")
         if path.suffix != ".md":
-            said = [each for paragraph in paragraphs_of_code(text, path.suffix) for each in habits(paragraph)]
-            print("".join(f"{path}: {each}\n" for each in said), end="")
-            bad += len(said)
+            found = findings_in_code(text, path.suffix)
+            print("".join(f"{path}: {each}\n" for each in found), end="")
+            bad += len(found)
             continue
         found, ease = [*findings(text), *proselint_findings(text)], reading_ease(text)
         for each in found:

@@ -169,6 +169,8 @@ def draw_prompts() -> str:
     parts, x, y = axes((0.001, 0.01, 0.1, 1, 10), (250, 500, 1000, 2000, 4000), x_words, words, log_x=True)
     for each in results["speeds"]:
         engine, name = each["engine"], each["name"]
+        if engine == "llama.cpp" and name not in SHOWN_TYPES:
+            continue
         kind = "ours" if engine == "qwen3cpu" else "theirs"
         place = (x(divergences[engine, name]), y(each["tokens_per_second"]))
         parts += point(*place, kind, name, PROMPT_LABELS.get(name, (8, 4)))

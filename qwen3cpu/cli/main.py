@@ -1,6 +1,4 @@
-"""Runs the command line, `qwen3cpu COMMAND`: parsing, warnings, exit codes. Each command has its own file beside
-this.
-"""
+"""Runs the command line, `qwen3cpu COMMAND`: parsing, warnings, exit codes. Each command has a file of its own."""
 
 from __future__ import annotations
 

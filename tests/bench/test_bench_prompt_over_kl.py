@@ -25,7 +25,9 @@ def test_every_format_takes_its_turns(tmp_path, monkeypatch, capsys):
     python.write_text(f"#!/bin/sh\nexec {shlex.join([sys.executable, '-c', PEER])}\n")
     python.chmod(0o755)
     arguments = ["--work", tmp_path, "--ours", f"q8={tmp_path / 'ours.qwen3'}", "--peer-python", python]
-    arguments += ["--types", "Q4_0", "Q8_0", "-p", "16", "--turns", "3", "-t", "1", "-o", tmp_path / "speeds.json"]
+    for name in ("Q4_0", "Q8_0"):
+        (tmp_path / f"padded-{name}.gguf").touch()
+    arguments += ["-p", "16", "--turns", "3", "-t", "1", "-o", tmp_path / "speeds.json"]
     monkeypatch.setattr(sys, "argv", ["prompt_over_kl.py", *map(str, arguments)])
     assert script_module("bench/prompt_over_kl.py").main() == 0
     found = json.loads((tmp_path / "speeds.json").read_text("utf-8"))

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME, SVG_EXPORT_THEME, TerminalTheme
 from rich.text import Text
 
-SVG = "{http://www.w3.org/2000/svg}"
+NAMESPACE = ' xmlns="http://www.w3.org/2000/svg"'
 ROW = 24.4
 """Height of a row in the pictures of rich."""
 
@@ -35,14 +35,15 @@ def recording(frames: Sequence[Frame], columns: int, title: str) -> str:
     Each different row is drawn once, and frames refer to it. Without animations the last frame is seen.
     """
     drawn = list(dict.fromkeys(row for frame in frames for row in frame.rows))
+    numbers = {row: at for at, row in enumerate(drawn)}
     light = copy.copy(DEFAULT_TERMINAL_THEME)
     light.foreground_color = ColorTriplet(34, 34, 34)  # black is a colour of its own on the picture
     picture = for_light_and_dark(*(rendered(drawn, columns, title, theme) for theme in (light, SVG_EXPORT_THEME)))
     height = max(len(frame.rows) for frame in frames)
-    root = ElementTree.fromstring(picture)
+    root = ElementTree.fromstring(picture.replace(NAMESPACE, "", 1))  # so that its pieces are written without it
     pieces: list[list[str]] = [[] for _ in drawn]
-    for each in [*root.iter(f"{SVG}rect"), *root.iter(f"{SVG}text")]:
-        at, is_text = float(each.get("y", 0)), each.tag == f"{SVG}text"
+    for each in [*root.iter("rect"), *root.iter("text")]:
+        at, is_text = float(each.get("y", 0)), each.tag == "text"
         if each.get("class") in ("chat-ground", "chat-title") or not (each.get("class") or each.get("shape-rendering")):
             continue
         row = round((at - (20 if is_text else 1.5)) / ROW)
@@ -51,13 +52,13 @@ def recording(frames: Sequence[Frame], columns: int, title: str) -> str:
         each.attrib.pop("clip-path", None)
         each.set("y", f"{at - row * ROW:g}")
         each.tail = None
-        pieces[row].append(ElementTree.tostring(each, "unicode").replace(' xmlns:ns0="http://www.w3.org/2000/svg"', ""))
-    rows = [f'<g id="row{at}">{"".join(piece)}</g>'.replace("ns0:", "") for at, piece in enumerate(pieces)]
+        pieces[row].append(ElementTree.tostring(each, "unicode"))
+    rows = [f'<g id="row{at}">{"".join(piece)}</g>' for at, piece in enumerate(pieces)]
     film = [
-        f'<use href="#row{drawn.index(row)}" y="{(number * height + at) * ROW:g}"/>'
+        f'<use href="#row{numbers[row]}" y="{(number * height + at) * ROW:g}"/>'
         for number, frame in enumerate(frames)
         for at, row in enumerate(frame.rows)
-        if pieces[drawn.index(row)]
+        if pieces[numbers[row]]
     ]
     less = (len(drawn) - height) * ROW
     head, _, rest = picture.partition("<defs>")

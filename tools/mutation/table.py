@@ -21,8 +21,8 @@ def table(faults: list[Fault], old: Rows, new: Rows, without_effect: dict[str, s
         edit = f"`{_short(fault.before)}` to `{_short(fault.after)}`"
         cells = [fault.id, f"{fault.file}:{fault.line}", fault.operator, edit]
         cell, of_before = (_cell(fault.id, rows, without_effect) for rows in (of_new, of_old))
-        missed = cell.startswith("`") and not of_before.startswith("`")
-        cells.append(cell + f" (old suite: {of_before})" * missed)
+        only_new = _caught(fault.id, of_new) and not _caught(fault.id, of_old)
+        cells.append(f"{cell} (old suite: {of_before})" if only_new else cell)
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", f"old: {_count(faults, of_old)}; new: {_count(faults, of_new)}", ""]
     lines += [f"* {id_} changes nothing: {reason}" for id_, reason in without_effect.items()]
@@ -36,7 +36,7 @@ def _short(text: str) -> str:
 
 def _cell(id_: str, rows: dict[str, dict[str, Any]], without_effect: dict[str, str]) -> str:
     row = rows.get(id_)
-    if id_ in without_effect and (row is None or row["verdict"] != "caught"):
+    if id_ in without_effect and not _caught(id_, rows):
         return "changes nothing"
     if row is None:
         return "not run"
@@ -46,6 +46,10 @@ def _cell(id_: str, rows: dict[str, dict[str, Any]], without_effect: dict[str, s
     return test if row["how"] == "failed" else f"{test} ({row['how']})"
 
 
+def _caught(id_: str, rows: dict[str, dict[str, Any]]) -> bool:
+    return id_ in rows and bool(rows[id_]["verdict"] == "caught")
+
+
 def _count(faults: list[Fault], rows: dict[str, dict[str, Any]]) -> str:
-    caught = sum(rows[fault.id]["verdict"] == "caught" for fault in faults if fault.id in rows)
+    caught = sum(_caught(fault.id, rows) for fault in faults)
     return f"{caught} of {len(faults)} caught"
