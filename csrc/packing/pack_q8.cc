@@ -1,6 +1,9 @@
 // q8: searches the f16 scale of least squared error for every row and 32 weights, from the largest weight at 127 down
 // to the largest weight at 119. A finer step rounds better on average. But the errors of 32 weights differ more by
 // chance, by how close the weights are to multiples of the step.
+//
+// Weights that others have rounded to few levels are often multiples of one step, which may put the largest at any
+// level. Then a scale is found that loses nothing.
 #include <cstring>
 
 #include "layout/half.h"
@@ -15,7 +18,9 @@ namespace {
 constexpr float kFirstLevel = 127.0f;  // tried first, so that weights that were stored with 127 levels stay exact
 constexpr float kLevelStep = 0.5f;
 constexpr int kLevels = 17;
-constexpr int kTogether = 4;  // scales tried at a time, after the first
+constexpr int kTogether = 4;     // scales tried at a time, after the first
+constexpr int kMostExact = 127;  // the highest level that is tried for a scale that loses nothing
+constexpr int kScreened = 8;     // of these levels, tried at a time
 
 typedef int32_t Bits __attribute__((vector_size(16)));
 
@@ -76,10 +81,46 @@ Scales search_scales(const Rows (&w)[kGroup]) {
   return best[0];
 }
 
+bool any(Bits lanes) {
+  typedef int64_t Halves __attribute__((vector_size(16)));
+  const auto halves = (Halves)lanes;
+  return (halves[0] | halves[1]) != 0;
+}
+
+// Which rows are whole numbers, but for rounding, when they are multiplied by `inverse`.
+Bits whole_numbers(Rows x, Rows inverse) {
+  constexpr float kRounding = 1.0f / 16384.0f;  // more than the products are off by
+  const Rows level = x * inverse, rest = level - round_to_integer(level);
+  return max(rest, -rest) <= kRounding;
+}
+
+// Replaces the scales of rows whose weights are multiples of one step. One weight, which must not be the largest,
+// nearly always tells that they are not.
+void find_exact_scales(const Rows (&w)[kGroup], Scales& best) {
+  Rows amax = {};
+  for (const Rows& x : w) amax = max(max(x, -x), amax);
+  const Rows inverse = 1.0f / amax, sample = max(w[0], -w[0]) == amax ? w[1] : w[0];
+  for (int first = 1; first <= kMostExact; first += kScreened) {
+    Bits possible = {};
+    for (int n = 0; n < kScreened; ++n) possible |= whole_numbers(sample, inverse * static_cast<float>(first + n));
+    if (!any(possible)) continue;
+    for (int level = first; level < first + kScreened && level <= kMostExact; ++level) {
+      Bits exact = Bits{} - 1;
+      for (int i = 0; i < kGroup && any(exact); ++i) exact &= whole_numbers(w[i], inverse * static_cast<float>(level));
+      if (!any(exact)) continue;
+      const Scales scales = largest_at(static_cast<float>(level), amax);
+      for (const Rows& x : w) exact &= round_to_integer(x * scales.inverse) * scales.value == x;
+      best.half = exact ? scales.half : best.half;
+      best.inverse = exact ? scales.inverse : best.inverse;
+    }
+  }
+}
+
 void put_rows(const float (&w)[kGroup][kTileRows], int first_row, Q8Block& block, int group) {
   Rows own[kGroup];
   for (int i = 0; i < kGroup; ++i) std::memcpy(&own[i], w[i] + first_row, sizeof(Rows));
-  const Scales scales = search_scales(own);
+  Scales scales = search_scales(own);
+  find_exact_scales(own, scales);
   for (int lane = 0; lane < kLanes; ++lane)
     block.scale[group][first_row + lane] = static_cast<uint16_t>(scales.half[lane]);
   for (int i = 0; i < kGroup; ++i) {

@@ -19,7 +19,7 @@ from qwen3cpu.packed.sealed_file import PART_SUFFIX, is_being_written
 from qwen3cpu.system.file_locks import lock
 from qwen3cpu.system.files import user_folder
 
-_PACKING: Final = "6"
+_PACKING: Final = "7"
 """Raise this number whenever the same weights give other bytes, so that they are packed again.
 
 Bytes depend on `_native.pack_into`, on rounding (quantization/) and on the format rules of checkpoint/tensors.py.

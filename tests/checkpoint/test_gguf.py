@@ -136,9 +136,10 @@ def test_sixteen_levels_are_kept(tmp_path: Path, kind: str) -> None:
             np.testing.assert_array_equal(unpack(packed).astype(np.float32), held[name])
 
 
-def test_q8_0_becomes_q8_without_loss(tmp_path: Path) -> None:
-    """Both have an f16 scale for 32 weights, and packing finds the same scales and numbers."""
-    _, held = model_of(tmp_path / "model.gguf", "Q8_0")
+@pytest.mark.parametrize("kind", ["Q8_0", "Q5_0", "IQ4_NL", "MXFP4"])
+def test_whole_multiples_of_a_half_become_q8_without_loss(tmp_path: Path, kind: str) -> None:
+    """In each of these types 32 weights are integers times an f16 scale, and packing finds such a scale."""
+    _, held = model_of(tmp_path / "model.gguf", kind)
     checkpoint = open_checkpoint(tmp_path / "model.gguf", threads=1)
     assert checkpoint.quant == "q8"
     for name, packed in checkpoint.matrices.items():
@@ -166,6 +167,21 @@ def test_the_default_keeps_what_the_layers_have(tmp_path: Path, kind: Any, quant
     model_of(tmp_path / "model.gguf", kind, vocab_size=4096)
     assert open_checkpoint(tmp_path / "model.gguf", threads=1).quant == quant
     assert open_checkpoint(tmp_path / "model.gguf", "bf16", threads=1).quant == "bf16"
+
+
+def test_groups_among_weights_of_another_type_are_kept(tmp_path: Path) -> None:
+    """As in llama.cpp's Q3_K_M, most weights have Q3_K, o_proj and down_proj Q4_K, and a v_proj Q5_K."""
+    config = qwen3_config(torch_dtype="float32", **WIDE)
+    tensors = dict(random_tensors(config))
+    kinds = {name: "Q4_K" if "o_proj" in name or "down_proj" in name else "Q3_K" for name in tensors}
+    kinds |= {EMBEDDING: "Q6_K", "model.layers.0.self_attn.v_proj.weight": "Q5_K"}
+    held = write_gguf(tmp_path / "model.gguf", config, tensors, kinds)
+    checkpoint = open_checkpoint(tmp_path / "model.gguf", threads=1)
+    assert checkpoint.quant == "q4a32"
+    for name, packed in checkpoint.matrices.items():
+        assert packed.format == ("q4a32" if kinds[name] == "Q4_K" else "q8"), name
+        if kinds[name] == "Q4_K":
+            np.testing.assert_array_equal(unpack(packed).astype(np.float32), held[name])
 
 
 def test_a_weight_that_is_not_finite(tmp_path: Path) -> None:

@@ -20,7 +20,16 @@ from qwen3cpu.checkpoint.gguf_parts import GgufParts
 from qwen3cpu.checkpoint.model_texts import ModelTexts
 from qwen3cpu.checkpoint.readers.gguf_blocks import GROUP_BITS, GROUP_SIZES, PLAIN, dequantize, read_groups
 from qwen3cpu.checkpoint.readers.gguf_texts import CLASSIFIER, read_gguf_config, read_gguf_texts
-from qwen3cpu.checkpoint.tensors import NARROW, Tensor, format_of_groups, matrix_shapes, tensors_of, vector_lengths
+from qwen3cpu.checkpoint.tensors import (
+    KEEPING,
+    NARROW,
+    WIDE,
+    Tensor,
+    format_of_groups,
+    matrix_shapes,
+    tensors_of,
+    vector_lengths,
+)
 from qwen3cpu.checkpoint.weight_source import Groups, OpenedModel, kept_group
 from qwen3cpu.errors import CheckpointError
 
@@ -130,14 +139,17 @@ class GgufWeights:
         """Return the quant that keeps the precision of most weights in the layers.
 
         Groups of sixteen levels are kept unchanged. q8 keeps Q8_0 exactly and loses little of the other types. Rounding
-        those to NARROW would double their loss. Weights that are not rounded yet may become NARROW.
+        those to NARROW would double their loss. Weights that are not rounded yet may become NARROW. Where most weights
+        want q8 and some have groups, the quant is the one of the groups, because matrices without groups are q8 in it.
         """
         sizes: Counter[str] = Counter()
         for name, (rows, cols) in self.matrices.items():
             if self._tensors[name].layer is not None:
                 rounded = format_of_groups(kept_group(self, name))
                 sizes[NARROW if self._type(name) in PLAIN else rounded] += rows * cols
-        return sizes.most_common(1)[0][0]
+        most = sizes.most_common(1)[0][0]
+        grouped = Counter({quant: size for quant, size in sizes.items() if quant in KEEPING.values()})
+        return grouped.most_common(1)[0][0] if most == WIDE and grouped else most
 
     def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
         """Return rows [first, last) of a matrix: C-contiguous float32, float16, or uint16 with bfloat16 bits.
