@@ -29,6 +29,7 @@ from qwen3cpu.bench.process import Worker
 from qwen3cpu.checkpoint.gguf_file import GgufFile
 from qwen3cpu.checkpoint.gguf_types import BLOCKS
 from qwen3cpu.checkpoint.tensors import tensors_of
+from qwen3cpu.engine.formats import ACTIVATIONS
 from qwen3cpu.loading.gguf_export import GGUF_TYPES, export_gguf
 from qwen3cpu.quantization.divergence import log_softmax
 
@@ -61,6 +62,8 @@ FILE_TYPES = {
     "Q1_0": 40,
 }
 """Name -> number in llama.cpp's enum llama_ftype."""
+OURS = {"int8": "ours", "int16": "ours_int16"}
+"""Activations -> where the results have what qwen3cpu has with them."""
 ALL_OF = {"MXFP4": {"attn_|ffn_": 39}, "NVFP4": {"attn_|ffn_": 40}}
 """Types that no file type of llama.cpp gives a dense model: pattern of tensors -> number of their type."""
 
@@ -194,9 +197,23 @@ class Run:
             "same_top": same / np.size(divergences),
         }
         plain_file = path.stem.endswith(("BF16", "F16"))  # would be packed to q4, which rounds
-        model = qwen3cpu.load(path, quant="bf16" if plain_file else None, threads=self.args.threads, cache=False)
-        ours = [surprise(our_log_probabilities(model, ids), ids) for ids in self.windows[: self.args.windows]]
-        found["ours"] = {"quant": model.quant, "perplexity": perplexity(ours)}
+        for activations in ACTIVATIONS:
+            model = qwen3cpu.load(
+                path,
+                quant="bf16" if plain_file else None,
+                threads=self.args.threads,
+                cache=False,
+                activations=activations,
+            )
+            ours = np.array(
+                [surprise(our_log_probabilities(model, ids), ids) for ids in self.windows[: self.args.windows]]
+            )
+            differences = (ours - np.array(theirs[: len(ours)])) / (WINDOW - 1 - FIRST)
+            found[OURS[activations]] = {
+                "quant": model.quant,
+                "perplexity": perplexity(ours.tolist()),
+                "standard_error": float(differences.std(ddof=1) / len(ours) ** 0.5) if len(ours) > 1 else None,
+            }
         plain = self.folder / f"{self.args.out.stem}.plain.gguf"
         self.peer.quantize(path, plain, "F32")
         self.peer.open(plain)
@@ -245,8 +262,8 @@ class Run:
 def as_table(results: dict[str, Any]) -> str:
     """The results as a table in Markdown."""
     lines = [
-        "| file | bits per weight | windows | llama.cpp | qwen3cpu | | both in f32 | |",
-        "|---|---|---|---|---|---|---|---|",
+        "| file | bits per weight | windows | llama.cpp | qwen3cpu | | `int16` | | both in f32 | |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     exported = {f"exported as {name}": found for name, found in results.get("exported", {}).items()}
     for name, found in {**results["types"], **exported}.items():
@@ -258,6 +275,14 @@ def as_table(results: dict[str, Any]) -> str:
             f"{theirs:.3f}",
             f"{ours:.3f} (`{found['ours']['quant']}`)",
             f"{100 * (ours / theirs - 1):+.2f} %",
+            *(
+                (
+                    f"{found['ours_int16']['perplexity']:.3f}",
+                    f"{100 * (found['ours_int16']['perplexity'] / theirs - 1):+.2f} %",
+                )
+                if "ours_int16" in found
+                else ("", "")
+            ),
             f"{plain['ours']:.3f}",
             f"{100 * (plain['ours'] / plain['llama'] - 1):+.3f} %",
         )

@@ -3,9 +3,9 @@
     python bench/passes.py [--tokens 8 16 32 64] [--isa avx2 avx512vnni] [--depth N] [--python BEFORE=PYTHON]
 
 Both give the engine a pass of that many tokens. The sequences need logits of every token, and the prompt only of its
-last token, so the head has more work for the sequences. Each instruction set has a process of its own, and so has each
-further version of qwen3cpu that `--python` names. All take turns. Only the time inside the compiled engine counts, and
-with `--sampling` also that of the sampler and the detokenizer.
+last token, so the head has more work for the sequences. Each instruction set has a process of its own, and so have both
+kinds of activations with `--activations`, and each further version of qwen3cpu that `--python` names. All take turns.
+Only the time inside the compiled engine counts, and with `--sampling` also that of the sampler and the detokenizer.
 
 Prints medians of tokens a second with the least and the largest, and the sequences' speed as a share of the prompt's.
 It also prints the time of a pass divided by that of two passes of half as many tokens: above 1, two passes are faster.
@@ -15,6 +15,7 @@ It also prints the time of a pass divided by that of two passes of half as many 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -28,6 +29,7 @@ from qwen3cpu.bench.cases import Case
 from qwen3cpu.bench.machine import Machine
 from qwen3cpu.bench.process import OWN_WORKER, Worker
 from qwen3cpu.bench.report import Spread, spread_text
+from qwen3cpu.engine.formats import ACTIVATIONS, DEFAULT_ACTIVATIONS
 from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.loading.random_weights import SIZES
 from qwen3cpu.system.instruction_sets import chosen_isa
@@ -52,10 +54,12 @@ def measure(args: argparse.Namespace) -> dict[Key, list[float]]:
     with ExitStack() as stack, Progress("Measuring", (args.turns + 1) * len(cases), unit="rounds") as progress:
         workers: dict[str, Worker] = {}
         for isa in args.isa or [chosen_isa()]:
-            for label, command in commands.items():
-                name = " ".join(filter(None, (isa, label)))
+            for activations, (label, command) in itertools.product(args.activations, commands.items()):
+                other = "" if activations == DEFAULT_ACTIVATIONS else activations
+                name = " ".join(filter(None, (isa, other, label)))
                 worker = stack.enter_context(Worker(name, command, {"QWEN3CPU_ISA": isa}))
-                worker.ask("open", model=None, synthetic=args.size, quant=args.quant, kv="f16", threads=threads)
+                asked = {"model": None, "synthetic": args.size, "quant": args.quant, "kv": "f16", "threads": threads}
+                worker.ask("open", **asked, **({"activations": activations} if other else {}))
                 workers[name] = worker
         for turn in range(args.turns + 1):
             for kind, n in cases:
@@ -113,6 +117,9 @@ def main() -> int:
     parser.add_argument("--prompts", type=int, nargs="+", default=[], help="further pieces, without sequences")
     parser.add_argument("--isa", nargs="+", metavar="NAME", help="instruction sets (default: the best)")
     parser.add_argument("--quant", default="q4", help="default: %(default)s")
+    parser.add_argument(
+        "--activations", nargs="+", choices=ACTIVATIONS, default=[DEFAULT_ACTIVATIONS], help="default: %(default)s"
+    )
     parser.add_argument("--size", choices=tuple(SIZES), default="1.7B", help="shape (default: %(default)s)")
     parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: what qwen3cpu takes by itself")
     parser.add_argument("--depth", type=int, default=0, metavar="N", help="tokens before (default: %(default)s)")

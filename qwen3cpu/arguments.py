@@ -31,6 +31,7 @@ LOADING: Final = (
     "adapters",
     "draft",
     "drafts_from",
+    "activations",
 )
 """Arguments of `qwen3cpu.load`. A test compares them with its signature."""
 

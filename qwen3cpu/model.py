@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3cpu import _native
 from qwen3cpu.arguments import named_arguments, whole_number
 from qwen3cpu.checkpoint.config import end_token_ids
 from qwen3cpu.checkpoint.purpose import Task, check_task
 from qwen3cpu.checkpoint.tensors import Quant
 from qwen3cpu.checkpoint.yarn import longest_context, scaled_config
 from qwen3cpu.engine.engine import Engine
-from qwen3cpu.engine.formats import KvFormat, check_kv
+from qwen3cpu.engine.formats import DEFAULT_ACTIVATIONS, Activations, KvFormat, check_activations, check_kv
 from qwen3cpu.engine.ngram_drafts import NgramDrafter
 from qwen3cpu.errors import ArgumentError, MessageError
 from qwen3cpu.generation.answerer import Answerer, results_of
@@ -68,6 +67,7 @@ def load(
     adapters: Mapping[str, str | os.PathLike[str]] | None = None,
     draft: str | os.PathLike[str] | None = None,
     drafts_from: str | os.PathLike[str] | None = None,
+    activations: Activations = "int8",
 ) -> Model:
     """Load a Qwen3 checkpoint.
 
@@ -92,6 +92,8 @@ def load(
         adapters: name -> path of LoRA adapters (PEFT folders, or GGUF files). `adapter=name` uses one for an answer.
         draft: a smaller model with the same tokenizer, whose guesses the model checks. Answers are the same, faster.
         drafts_from: a file that `write_drafts` made of texts. Parts of an answer that resemble them are guessed.
+        activations: "int8" or "int16": what the inputs of quantised matrices are rounded to. "int16" loses almost
+            nothing and takes as long to decode. Prompts take twice as long. "f32" and "bf16" round no inputs.
 
     Raises:
         CheckpointError, ConfigError: files are missing, damaged or describe another kind of model.
@@ -101,12 +103,13 @@ def load(
     """
     reload = Reload(load, locals())
     check_kv(kv)
+    check_activations(activations)
     check_task(task)
     check_adapters(adapters)
     if context is not None:
         context = whole_number("context", context, 2, what="a number of positions")
-    default_cache = system_memory() // 16 if prefix_cache is None else prefix_cache
-    prefix_cache = whole_number("prefix_cache", default_cache, 0, what="a number of bytes")
+    kept = system_memory() // 16 if prefix_cache is None else prefix_cache
+    kept = whole_number("prefix_cache", kept, 0, what="a number of bytes")
     threads = resolve_threads(threads)
     shorten_waits()  # a package imported after qwen3cpu, such as SciPy, may have brought its own OpenBLAS
     checkpoint = open_checkpoint(source, quant, threads=threads, cache=cache, progress=progress)
@@ -115,7 +118,7 @@ def load(
     # Read the pages of a mapped file in advance: otherwise the first token waits for each of them in turn.
     ahead = checkpoint.packed_path is not None and checkpoint.fits
     with touching(matrix.data for matrix in checkpoint.matrices.values()) if ahead else nullcontext():
-        model = Model(checkpoint, kv=kv, context=context, threads=threads, prefix_cache=prefix_cache, reload=reload)
+        model = Model(checkpoint, kv, activations, context=context, threads=threads, prefix_cache=kept, reload=reload)
         for name, path in (adapters or {}).items():
             model.adapters.load(name, path)
     if draft is not None:
@@ -135,8 +138,9 @@ class Model(ClosableModel, SearchMethods):
     def __init__(
         self,
         checkpoint: Checkpoint,
-        *,
         kv: str,
+        activations: str = DEFAULT_ACTIVATIONS,
+        *,
         context: int | None,
         threads: int,
         prefix_cache: int = 0,
@@ -146,6 +150,8 @@ class Model(ClosableModel, SearchMethods):
         self._reload = reload
         self.kv = kv
         """Format of the KV cache."""
+        self.activations = activations
+        """What the inputs of quantised matrices are rounded to."""
         self.tokenizer = checkpoint.make_tokenizer()
         """encode(text) and decode(ids)."""
         template = None
@@ -160,13 +166,7 @@ class Model(ClosableModel, SearchMethods):
         # Drop the text of tokenizer.json: 11 MB that are not needed once the tokenizer is made.
         self._checkpoint = checkpoint = replace(checkpoint, tokenizer_json=b"")
         self.engine = Engine(
-            _native.Model(
-                config.native(positions, tokens=self.tokenizer.size, fits=checkpoint.fits),
-                dict(checkpoint.matrices),
-                checkpoint.vectors,
-                kv,
-                threads,
-            ),
+            checkpoint.native_model(positions, self.tokenizer.size, kv, activations, threads),
             vocab_size=config.vocab_size,
             context=positions,
             prefix_cache=prefix_cache,

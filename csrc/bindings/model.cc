@@ -54,6 +54,7 @@ Config to_config(const py::dict& d) {
   c.rms_norm_eps = item<float>(d, "rms_norm_eps");
   c.rope_scale = item<float>(d, "rope_scale");
   c.context = item<int>(d, "context");
+  c.int16_inputs = item<bool>(d, "int16_inputs");
   if (d.contains("experts")) c.experts = to_experts(d["experts"].cast<py::dict>());
   const auto inv_freq = item<Floats>(d, "inv_freq");
   c.inv_freq.assign(inv_freq.data(), inv_freq.data() + inv_freq.size());

@@ -28,6 +28,7 @@ struct Config {
   std::vector<float> inv_freq;  // [head_dim / 2]
   float rope_scale = 1;         // multiplies cos and sin (YaRN)
   int context = 0;              // positions that a sequence may hold
+  bool int16_inputs = false;    // whether integer products take their inputs in two parts of 8 bits
   Experts experts;
 
   int q_size() const { return num_attention_heads * head_dim; }

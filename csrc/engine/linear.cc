@@ -20,18 +20,22 @@ constexpr int64_t kSideBySide = 4;  // tiles that kernels take together
 
 int scales_of(Activation form, int cols) { return ceil_div(cols, scale_columns(form)); }
 int stride_of(int cols) { return static_cast<int>(spread_lines(cols)); }
+QuantizeFn* quantize_of(const OpKernels& ops, Activation form) {
+  return form == Activation::i8g32 ? ops.quantize_i8g32 : ops.quantize_i8g256;
+}
 
 }  // namespace
 
 void PreparedInput::reserve(Activation form, int n_tokens, int cols) {
-  const int64_t elements = int64_t{n_tokens} * stride_of(cols);
+  int64_t elements = int64_t{n_tokens} * stride_of(cols);
   if (form == Activation::f32) {
     f32_.reserve(elements);
     return;
   }
+  elements *= parts_;
   Int8& x = int8(form);
   x.q.reserve(elements + kActivationSlack);
-  x.scale.reserve(int64_t{n_tokens} * scales_of(form, cols));
+  x.scale.reserve(int64_t{n_tokens} * parts_ * scales_of(form, cols));
   x.sum.reserve(elements / kGroup + kActivationSlack);
 }
 
@@ -44,20 +48,43 @@ void PreparedInput::prepare(const OpKernels& ops, Activation form, int cols, int
     return;
   }
   Int8& to = int8(form);
-  QuantizeFn* quantize = form == Activation::i8g32 ? ops.quantize_i8g32 : ops.quantize_i8g256;
-  quantize(x, cols, stride, to.q.get() + int64_t{t} * stride, to.scale.get() + int64_t{t} * scales_of(form, cols),
-           to.sum.get() + int64_t{t} * stride / kGroup);
+  const int64_t row = int64_t{t} * parts_;
+  const int scales = scales_of(form, cols);
+  quantize_of(ops, form)(x, cols, stride, to.q.get() + row * stride, to.scale.get() + row * scales,
+                         to.sum.get() + row * stride / kGroup);
+  if (parts_ == 2) prepare_rest(ops, form, cols, row, x);
+}
+
+// Quantises what the first part, in row `row`, leaves of x [cols], block by block.
+void PreparedInput::prepare_rest(const OpKernels& ops, Activation form, int cols, int64_t row, const float* x) {
+  constexpr int kBlock = 256;
+  const int stride = stride_of(cols), columns = scale_columns(form);
+  const int64_t scales = scales_of(form, cols);
+  Int8& to = int8(form);
+  const int8_t* q = to.q.get() + row * stride;
+  const float* scale = to.scale.get() + row * scales;
+  float left[kBlock];
+  for (int first = 0; first < cols; first += kBlock) {
+    const int here = std::min(kBlock, cols - first);
+    for (int k = 0; k < here; ++k)
+      left[k] = x[first + k] - scale[(first + k) / columns] * static_cast<float>(q[first + k]);
+    // The last block ends with the padding.
+    quantize_of(ops, form)(
+        left, here, first + here < cols ? here : stride - first, to.q.get() + (row + 1) * stride + first,
+        to.scale.get() + (row + 1) * scales + first / columns, to.sum.get() + ((row + 1) * stride + first) / kGroup);
+  }
 }
 
 void PreparedInput::copy(Activation form, int cols, const PreparedInput& from, int from_token, int token) {
-  const int64_t stride = stride_of(cols);
+  int64_t stride = stride_of(cols);
   if (form == Activation::f32) {
     std::copy_n(from.f32_.get() + from_token * stride, stride, f32_.get() + token * stride);
     return;
   }
   const Int8& x = from.int8(form);
   Int8& to = int8(form);
-  const int64_t scales = scales_of(form, cols), sums = stride / kGroup;
+  stride *= parts_;
+  const int64_t scales = int64_t{parts_} * scales_of(form, cols), sums = stride / kGroup;
   std::copy_n(x.q.get() + from_token * stride, stride, to.q.get() + token * stride);
   std::copy_n(x.scale.get() + from_token * scales, scales, to.scale.get() + token * scales);
   std::copy_n(x.sum.get() + from_token * sums, sums, to.sum.get() + token * sums);
@@ -71,10 +98,18 @@ Activations PreparedInput::view(Activation form, int cols) const {
     return a;
   }
   const Int8& x = int8(form);
-  a.scales = scales_of(form, cols);
+  a.stride *= parts_;
+  a.scales = parts_ * scales_of(form, cols);
   a.q = x.q.get();
   a.scale = x.scale.get();
   a.sum = x.sum.get();
+  return a;
+}
+
+Activations PreparedInput::both_parts(Activation form, int cols) const {
+  Activations a = view(form, cols);
+  a.stride /= parts_;
+  a.scales /= parts_;
   return a;
 }
 
@@ -114,10 +149,36 @@ inline __attribute__((always_inline)) void fetch_row_ends(const Matrix& w, const
     for (int i = 0; i < rows; i += floats) __builtin_prefetch(y + t * ldy + i);
 }
 
+// Multiplies both parts of an input and adds their products, a few row tiles after the other, so that the products stay
+// in L1. `to` points to the piece's first row and token.
+static void multiply_both_parts(MatmulFn* matmul, const Matrix& w, const Activations& x, const Pieces::Piece& piece,
+                                float* to, int64_t ldy, uint8_t* scratch) {
+  constexpr int kSums = 4096, kMostTokens = 32;
+  alignas(kCacheLine) float sums[kSums];
+  for (int t = 0; t < piece.tokens; t += kMostTokens) {
+    const int tokens = std::min(kMostTokens, piece.tokens - t);
+    const int most_tiles = kSums / kTileRows / (2 * tokens);
+    for (int tile = 0; tile < piece.tiles; tile += most_tiles) {
+      const int tiles = std::min(most_tiles, piece.tiles - tile), rows = tiles * kTileRows;
+      matmul(w, piece.first_tile + tile, tiles, x, 2 * (piece.first_token + t), 2 * tokens, sums, rows, scratch);
+      for (int i = 0; i < tokens; ++i) {
+        const float *first = sums + 2 * i * rows, *second = first + rows;
+        float* y = to + (t + i) * ldy + int64_t{tile} * kTileRows;
+        for (int r = 0; r < rows; ++r) y[r] = first[r] + second[r];
+      }
+    }
+  }
+}
+
 void multiply(const IsaTable& isa, const Matrix& w, const PreparedInput& x, const Pieces::Piece& piece, float* y,
               int64_t ldy, uint8_t* scratch) {
   float* to = y + piece.first_token * ldy + piece.first_tile * kTileRows;
   if (piece.tokens <= kFewTokens) fetch_row_ends(w, piece, to, ldy);
+  if (x.has_both_parts_for(w.format)) {
+    const Activations both = x.both_parts(activation_of(w.format), w.cols);
+    multiply_both_parts(isa.formats[static_cast<int>(w.format)].matmul, w, both, piece, to, ldy, scratch);
+    return;
+  }
   isa.formats[static_cast<int>(w.format)].matmul(w, piece.first_tile, piece.tiles,
                                                  x.view(activation_of(w.format), w.cols), piece.first_token,
                                                  piece.tokens, to, ldy, scratch);

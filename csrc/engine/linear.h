@@ -38,15 +38,27 @@ class ActivationForms {
 };
 
 // The input of one or several linear layers, [n_tokens, cols], in every form that their weights want.
+//
+// An input in two parts has 16 bits. The first part are int8 numbers, as the integer forms have them. The second part
+// is their rounding error, in int8 with scales of its own. The product is the sum of the parts' products.
 class PreparedInput {
  public:
+  explicit PreparedInput(bool two_parts = false) : parts_(two_parts ? 2 : 1) {}
+
   // Room for any layer of at most `cols` columns.
   void reserve(Activation form, int n_tokens, int cols);
   // Converts token t's input x [cols]. Different tokens may be prepared by different threads.
   void prepare(const OpKernels& ops, Activation form, int cols, int t, const float* x);
   // Copies token `from_token` of another input, prepared for `cols` columns.
   void copy(Activation form, int cols, const PreparedInput& from, int from_token, int token);
+  // The input, or its first part.
   Activations view(Activation form, int cols) const;
+  // Whether a matrix takes both parts. A head in q4x2 has a way of its own to do that, see forward.cc.
+  bool has_both_parts_for(Format format) const {
+    return parts_ == 2 && format != Format::q4x2 && activation_of(format) != Activation::f32;
+  }
+  // Both parts of an integer form as tokens of their own: token t's are 2 t and 2 t + 1.
+  Activations both_parts(Activation form, int cols) const;
   int64_t bytes() const;
 
  private:
@@ -55,9 +67,11 @@ class PreparedInput {
     Buffer<float> scale;
     Buffer<int16_t> sum;
   };
+  void prepare_rest(const OpKernels& ops, Activation form, int cols, int64_t row, const float* x);
   Int8& int8(Activation form) { return form == Activation::i8g32 ? g32_ : g256_; }
   const Int8& int8(Activation form) const { return form == Activation::i8g32 ? g32_ : g256_; }
 
+  int parts_;
   Buffer<float> f32_;
   Int8 g32_;
   Int8 g256_;

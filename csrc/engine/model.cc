@@ -18,7 +18,8 @@ Model::Model(Config config, Weights weights, KvFormat kv, int threads)
       weights_(std::move(weights)),
       isa_(chosen_isa()),
       kv_(isa_.kv[static_cast<int>(kv)]),
-      pool_(std::make_shared<KvPool>(kv, config_.num_hidden_layers, config_.num_key_value_heads, config_.head_dim)) {
+      pool_(std::make_shared<KvPool>(kv, config_.num_hidden_layers, config_.num_key_value_heads, config_.head_dim)),
+      workspace_(config_.int16_inputs) {
   set_threads(threads);
 }
 

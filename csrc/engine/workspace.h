@@ -11,6 +11,9 @@
 namespace qwen3cpu {
 
 struct Workspace {
+  explicit Workspace(bool int16_inputs)
+      : gathered_input(int16_inputs), expert_input(int16_inputs), input(int16_inputs) {}
+
   Buffer<float> x;               // [tokens][hidden_stride]: the residual stream
   Buffer<float> normed;          // [tokens][hidden]
   Buffer<float> q;               // [tokens][q_stride]

@@ -17,6 +17,7 @@ from qwen3cpu.bench.cases import Case
 from qwen3cpu.bench.limits import model_costs
 from qwen3cpu.bench.runs import Bench
 from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT
+from qwen3cpu.engine.formats import DEFAULT_ACTIVATIONS
 from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.loading.open import open_checkpoint
 from qwen3cpu.loading.random_weights import synthetic_checkpoint
@@ -36,7 +37,14 @@ class Server:
         self._bench: Bench | None = None
 
     def open(
-        self, *, model: str | None, synthetic: str | None, quant: str | None, kv: str, threads: int
+        self,
+        *,
+        model: str | None,
+        synthetic: str | None,
+        quant: str | None,
+        kv: str,
+        threads: int,
+        activations: str = DEFAULT_ACTIVATIONS,
     ) -> dict[str, Any]:
         """Load a checkpoint, or make one of the size `synthetic`."""
         start = perf_counter()
@@ -45,7 +53,7 @@ class Server:
         else:
             assert model is not None
             checkpoint = open_checkpoint(model, quant, threads=threads)
-        loaded = Model(checkpoint, kv=kv, context=None, threads=threads)
+        loaded = Model(checkpoint, kv=kv, activations=activations, context=None, threads=threads)
         load_seconds = perf_counter() - start
         self._bench = Bench(loaded)
         self._bench.run(Case(FIRST_PROMPT, 0, depth=0, batch=1, threads=threads, quant=quant, kv=kv))

@@ -144,13 +144,16 @@ class ModelConfig:
         rope = self.inv_freq().astype("<f4").tobytes() + np.float64(self.rope_scale()).tobytes()
         return hashlib.sha256(rope).hexdigest()
 
-    def native(self, context: int, *, tokens: int | None = None, fits: bool = True) -> dict[str, Any]:
+    def native(
+        self, context: int, *, tokens: int | None = None, fits: bool = True, int16_inputs: bool = False
+    ) -> dict[str, Any]:
         """Return the configuration that `_native.Model` takes, for sequences of up to `context` positions.
 
         Args:
             context: positions of the longest sequence.
             tokens: number of ids of the tokenizer. Rows of the head beyond them have no token.
             fits: whether memory holds all weights.
+            int16_inputs: whether the inputs of quantised matrices have 16 bits instead of 8.
         """
         return {
             "hidden_size": self.hidden_size,
@@ -165,6 +168,7 @@ class ModelConfig:
             "inv_freq": self.inv_freq(),
             "rope_scale": self.rope_scale(),
             "context": context,
+            "int16_inputs": int16_inputs,
             **({} if self.experts is None else {"experts": self.experts.native(fetched=not fits)}),
         }
 

@@ -52,6 +52,7 @@ def describe(model: Model) -> dict[str, Any]:
         "format_bytes": model.format_bytes,
         "bits_per_weight": 8 * model.weight_bytes / model.config.parameters(),
         "kv": model.kv,
+        "activations": model.activations,
         "kv_bytes_per_token": model.kv_bytes_per_token,
         "context": model.context,
         "tokenizer_size": model.tokenizer.size,

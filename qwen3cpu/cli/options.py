@@ -13,7 +13,7 @@ from qwen3cpu.checkpoint.known_models import canonical
 from qwen3cpu.checkpoint.purpose import TASKS
 from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, QUANTS
 from qwen3cpu.cli.terminal import note
-from qwen3cpu.engine.formats import KV_FORMATS
+from qwen3cpu.engine.formats import ACTIVATIONS, DEFAULT_ACTIVATIONS, KV_FORMATS
 from qwen3cpu.errors import ArgumentError, CheckpointError
 from qwen3cpu.model import Model, load
 from qwen3cpu.system.progress_bar import Progress
@@ -51,6 +51,13 @@ def add_model_flags(
         help=f"weight format (default: {DEFAULT_QUANT}; packed files have their own; q8 for quantised folders)",
     )
     group.add_argument("--kv", choices=KV_FORMATS, default="f16", help="KV cache format (default: %(default)s)")
+    group.add_argument(
+        "--activations",
+        choices=ACTIVATIONS,
+        default=DEFAULT_ACTIVATIONS,
+        help="what the inputs of quantised matrices are rounded to; int16 loses almost nothing, and prompts take twice "
+        "as long (default: %(default)s)",
+    )
     group.add_argument(
         "-c",
         "--ctx-size",
@@ -198,6 +205,7 @@ def open_model(args: argparse.Namespace, default: str = DEFAULT_MODEL) -> Model:
             source,
             quant=args.quant,
             kv=args.kv,
+            activations=args.activations,
             context=args.ctx_size,
             rope_scaling=rope_scaling(args.rope_scaling),
             threads=args.threads,

@@ -15,7 +15,7 @@ from qwen3cpu.checkpoint.known_models import find_known
 from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, QUANTS
 from qwen3cpu.checkpoint.yarn import longest_context
 from qwen3cpu.cli.commands import Commands
-from qwen3cpu.engine.formats import KV_FORMATS
+from qwen3cpu.engine.formats import ACTIVATIONS, DEFAULT_ACTIVATIONS, KV_FORMATS
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.memory_plan import Needs, needs
 from qwen3cpu.loading.open import read_config
@@ -44,6 +44,12 @@ def add_command(commands: Commands) -> None:
     )
     parser.add_argument("--kv", choices=KV_FORMATS, default="f16", help="KV cache format (default: %(default)s)")
     parser.add_argument(
+        "--activations",
+        choices=ACTIVATIONS,
+        default=DEFAULT_ACTIVATIONS,
+        help="what the inputs of quantised matrices are rounded to (default: %(default)s)",
+    )
+    parser.add_argument(
         "-c", "--context", default=CONTEXTS, metavar="N", help="positions, separated by commas (default: %(default)s)"
     )
     parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: see `qwen3cpu generate --help`")
@@ -58,7 +64,7 @@ def run_plan(args: argparse.Namespace) -> int:
     contexts = [_context(text) for text in args.context.split(",")]
     config, formats = _model(args.model, args.quant)
     found = [
-        (quant, needs(config, matrices, args.kv, context, threads))
+        (quant, needs(config, matrices, args.kv, context, threads, args.activations))
         for quant, matrices in formats.items()
         for context in contexts
     ]

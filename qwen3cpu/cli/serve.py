@@ -204,6 +204,7 @@ def _catalog(args: argparse.Namespace) -> tuple[Catalog, list[StoredModel]]:
     options = LoadOptions(
         quant=args.quant,
         kv=args.kv,
+        activations=args.activations,
         context=args.ctx_size,
         threads=args.threads,
         cache=not args.no_cache,

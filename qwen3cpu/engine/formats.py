@@ -1,4 +1,4 @@
-"""The formats of the KV cache, as the compiled engine lists them."""
+"""The formats of the KV cache, as the compiled engine lists them, and those of activations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,18 @@ DEFAULT_KV: Final = "f16"
 KV_BLOCK: Final[int] = _native.KV_BLOCK
 """Positions in one block of the KV cache."""
 
+Activations: TypeAlias = Literal["int8", "int16"]
+"""ACTIVATIONS, for type checkers. A test compares the two."""
+ACTIVATIONS: Final = ("int8", "int16")
+"""Allowed values of `activations=`."""
+DEFAULT_ACTIVATIONS: Final = "int8"
+
 
 def check_kv(kv: str) -> None:
     """Raise ArgumentError unless `kv` is one of KV_FORMATS."""
     check_choice("kv", kv, KV_FORMATS)
+
+
+def check_activations(activations: str) -> None:
+    """Raise ArgumentError unless `activations` is one of ACTIVATIONS."""
+    check_choice("activations", activations, ACTIVATIONS)

@@ -19,7 +19,7 @@ except ImportError as reason:
     raise ImportError(f"lm-eval cannot be imported ({reason}): pip install 'qwen3cpu[lm-eval]'") from reason
 
 from qwen3cpu.checkpoint.tensors import Quant
-from qwen3cpu.engine.formats import KvFormat
+from qwen3cpu.engine.formats import Activations, KvFormat
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.evaluation.continuations import score_continuations
 from qwen3cpu.model import load
@@ -37,7 +37,7 @@ class Qwen3CpuLM(TemplateLM):  # type: ignore[misc, unused-ignore]
 
     Args:
         pretrained: whatever `load` takes.
-        quant, kv, threads, rope_scaling: as for `load`.
+        quant, kv, threads, rope_scaling, activations: as for `load`.
         max_length: positions of the context; default: the model's own.
         batch_size: number of concurrent requests; "auto" is 16. Results do not depend on it.
         enable_thinking: whether the chat template lets the model think. Answers are returned without the reasoning.
@@ -61,10 +61,17 @@ class Qwen3CpuLM(TemplateLM):  # type: ignore[misc, unused-ignore]
         prefix_token_id: int | None = None,
         device: str | None = None,
         max_batch_size: int | None = None,
+        activations: Activations = "int8",
     ) -> None:
         super().__init__()
         self.model = load(
-            str(pretrained), quant=quant, kv=kv, threads=threads, context=max_length, rope_scaling=rope_scaling
+            str(pretrained),
+            quant=quant,
+            kv=kv,
+            threads=threads,
+            context=max_length,
+            rope_scaling=rope_scaling,
+            activations=activations,
         )
         automatic = isinstance(batch_size, str) and batch_size.startswith("auto")
         self.batch_size = _SIDE_BY_SIDE if automatic else int(batch_size)
@@ -104,6 +111,7 @@ class Qwen3CpuLM(TemplateLM):  # type: ignore[misc, unused-ignore]
             "model_source": self.model.source,
             "model_weight_bytes": self.model.weight_bytes,
             "model_kv": self.model.kv,
+            "model_activations": self.model.activations,
         }
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:

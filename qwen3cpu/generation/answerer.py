@@ -40,6 +40,7 @@ class AnsweringModel(Protocol):
     answerer: Answerer
     engine: Engine
     kv: str
+    activations: str
 
     @property
     def config(self) -> ModelConfig: ...

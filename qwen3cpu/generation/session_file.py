@@ -10,6 +10,7 @@ It is a safetensors file with a sealed header (packed/sealed_file.py):
 
     format_version
     fingerprint, quant, kv, rope   which a model must share to continue; rope: SHA-256 of frequencies and scale
+    activations                    the same; files without it have "int8"
     adapter                        its identity, if one was used
     conversation                   JSON: messages, options, prepare
     sha256                         JSON: tensor -> SHA-256 of its bytes
@@ -35,6 +36,7 @@ from qwen3cpu.checkpoint.json_fields import brief, parse_object
 from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
 from qwen3cpu.checkpoint.tensors import read_format
 from qwen3cpu.engine.adapters import Adapter, identity_of
+from qwen3cpu.engine.formats import DEFAULT_ACTIVATIONS
 from qwen3cpu.engine.sequence import TokenSequence
 from qwen3cpu.errors import ArgumentError, CheckpointError, SessionError
 from qwen3cpu.generation.answerer import AnsweringModel
@@ -56,11 +58,12 @@ class Identity:
     quant: str
     kv: str
     rope: str
+    activations: str
 
     @classmethod
     def of(cls, model: AnsweringModel) -> Identity:
-        """The identity of a model: checkpoint, weight format, KV format, and the RoPE in use."""
-        return cls(model.fingerprint, model.quant, model.kv, model.config.rope_digest())
+        """The identity of a model: checkpoint, weight format, KV format, RoPE in use, and activations."""
+        return cls(model.fingerprint, model.quant, model.kv, model.config.rope_digest(), model.activations)
 
 
 class Planes:
@@ -217,6 +220,8 @@ def _check_identity(file: SafetensorsFile, identity: Identity) -> None:
         found = file.metadata.get(name)
         if name == "quant" and found is not None:
             found = read_format(found, earlier=version == _EARLIER_VERSION)
+        if name == "activations" and found is None:
+            found = DEFAULT_ACTIVATIONS
         if found != expected:
             raise SessionError(
                 f"{file.path}: was saved with another model: {name}: expected {expected}, found {brief(found)}"

@@ -11,6 +11,7 @@ from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
 from qwen3cpu.checkpoint.purpose import Task
 from qwen3cpu.checkpoint.yarn import longest_context, scaled_config
+from qwen3cpu.engine.formats import DEFAULT_ACTIVATIONS
 from qwen3cpu.engine.sequence import block_count
 from qwen3cpu.loading.locate import locate
 from qwen3cpu.loading.memory_plan import needs
@@ -81,6 +82,7 @@ def describe(
     draft: str | os.PathLike[str] | None = None,
     *,
     threads: int,
+    activations: str = DEFAULT_ACTIVATIONS,
 ) -> Description:
     """Describe what `load` would make of the same arguments. A hub id is downloaded; weights are opened but not read.
 
@@ -98,7 +100,7 @@ def describe(
         quant = quant or opened.preferred_quant
         plan = plan_matrices(texts.config, quant, opened.weights)
     config = scaled_config(texts.config, context, rope_scaling, located.name)
-    found = needs(texts.config, plan, kv, _native.KV_BLOCK, threads)
+    found = needs(texts.config, plan, kv, _native.KV_BLOCK, threads, activations)
     return Description(
         config=config,
         task=texts.purpose.chosen(task, located.name).task,

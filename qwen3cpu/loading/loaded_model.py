@@ -81,6 +81,19 @@ class Checkpoint:
         row: NDArray[np.float32] = _native.unpack(head.format, head.data, head.rows, head.cols, 1, id_, id_ + 1)[0]
         return row
 
+    def native_model(self, context: int, tokens: int, kv: str, activations: str, threads: int) -> _native.Model:
+        """Make the engine's model.
+
+        Args:
+            context: positions of the longest sequence.
+            tokens: number of ids of the tokenizer.
+            kv: format of the KV cache.
+            activations: what the inputs of quantised matrices are rounded to.
+            threads: number of threads.
+        """
+        config = self.config.native(context, tokens=tokens, fits=self.fits, int16_inputs=activations == "int16")
+        return _native.Model(config, dict(self.matrices), self.vectors, kv, threads)
+
     def make_tokenizer(self) -> Tokenizer:
         """Make the tokenizer. Raises CheckpointError when it is damaged or the embedding lacks rows for its ids."""
         tokenizer = Tokenizer(self.tokenizer_json, self.tokenizer_config, source=f"{self.source}: tokenizer.json")

@@ -12,6 +12,7 @@ from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.tensors import LAYERS, logits_matrix, tensors_of, vector_lengths, vocabulary_matrices
 from qwen3cpu.engine.engine import CHUNK
+from qwen3cpu.engine.formats import DEFAULT_ACTIVATIONS
 from qwen3cpu.engine.sequence import block_count
 from qwen3cpu.packed.matrix import MatrixLayout
 
@@ -48,7 +49,14 @@ class Needs:
         return replace(self, draft_bytes=small.total_bytes - _PROCESS_BYTES)
 
 
-def needs(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv: str, context: int, threads: int) -> Needs:
+def needs(
+    config: ModelConfig,
+    matrices: Mapping[str, MatrixLayout],
+    kv: str,
+    context: int,
+    threads: int,
+    activations: str = DEFAULT_ACTIVATIONS,
+) -> Needs:
     """Compute what a model will need.
 
     Args:
@@ -57,8 +65,9 @@ def needs(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv: str, co
         kv: format of the KV cache.
         context: positions that one sequence will fill.
         threads: number of threads. Each has a workspace of its own.
+        activations: what the inputs of quantised matrices are rounded to.
     """
-    block_bytes, workspace_bytes = _engine_bytes(config, matrices, kv, threads)
+    block_bytes, workspace_bytes = _engine_bytes(config, matrices, kv, threads, activations)
     weights = weight_bytes(config, matrices)
     tables = vocabulary_matrices(config)
     layers = weights - sum(matrix.bytes for name, matrix in matrices.items() if name in tables)
@@ -87,7 +96,9 @@ def weight_bytes(config: ModelConfig, matrices: Mapping[str, MatrixLayout]) -> i
     return 4 * sum(vector_lengths(config).values()) + sum(matrix.bytes for matrix in matrices.values())
 
 
-def _engine_bytes(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv: str, threads: int) -> tuple[int, int]:
+def _engine_bytes(
+    config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv: str, threads: int, activations: str
+) -> tuple[int, int]:
     """Measure (bytes of a block of the KV cache, workspace for a piece of a prompt) with a small engine.
 
     The engine gets one layer of the model and a vocabulary of one row tile, all zeros. Such untouched memory takes no
@@ -103,7 +114,7 @@ def _engine_bytes(config: ModelConfig, matrices: Mapping[str, MatrixLayout], kv:
         first[name] = MatrixLayout(matrices[name].format, _native.TILE_ROWS, config.hidden_size)
     layer = config.alone(number, _native.TILE_ROWS)
     model = _native.Model(
-        layer.native(_native.KV_BLOCK),
+        layer.native(_native.KV_BLOCK, int16_inputs=activations == "int16"),
         {name: layout.with_data(layout.room()) for name, layout in first.items()},
         {name: np.zeros(length, dtype=np.float32) for name, length in vector_lengths(layer).items()},
         kv,

@@ -81,7 +81,9 @@ class SearchIndex:
         self._dimensions = model.embed([], dimensions=dimensions).shape[1]
         self.path = self._folder / INDEX_NAME if path is None else Path(path).expanduser()
         """The index file."""
-        about = about_model(model.fingerprint, model.quant, model.kv, model.config.rope_digest(), self._dimensions)
+        about = about_model(
+            model.fingerprint, model.quant, model.kv, model.config.rope_digest(), model.activations, self._dimensions
+        )
         self._store = Store(self.path, about, self._dimensions)
 
     def __enter__(self) -> SearchIndex:

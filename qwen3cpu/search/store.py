@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3cpu.engine.formats import DEFAULT_ACTIVATIONS
 from qwen3cpu.errors import SearchIndexError
 from qwen3cpu.retrieval.exact import dot
 from qwen3cpu.search import database
@@ -188,12 +189,14 @@ class Store:
             raise SearchIndexError(f"{self._path}: cannot be read or written: {reason}{hint}") from None
 
 
-def about_model(fingerprint: str, quant: str, kv: str, rope: str, dimensions: int) -> dict[str, str]:
+def about_model(fingerprint: str, quant: str, kv: str, rope: str, activations: str, dimensions: int) -> dict[str, str]:
     """Return the settings that vectors depend on, with the names that messages use."""
     return {
         "model": fingerprint,
         "weight format": quant,
         "KV format": kv,
         "RoPE": rope,
+        # Index files from before there was a choice have none.
+        **({} if activations == DEFAULT_ACTIVATIONS else {"activations": activations}),
         "number of dimensions": json.dumps(dimensions),
     }

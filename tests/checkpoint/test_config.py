@@ -82,7 +82,7 @@ def test_native_has_what_the_engine_takes() -> None:
     assert native["inv_freq"].shape == (32,)
     assert set(native) == {
         *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
-        *("head_dim", "vocab_size", "tokens", "rms_norm_eps", "inv_freq", "rope_scale", "context"),
+        *("head_dim", "vocab_size", "tokens", "rms_norm_eps", "inv_freq", "rope_scale", "context", "int16_inputs"),
     }
     assert [config.native(8, tokens=n)["tokens"] for n in (5, 10**9)] == [5, config.vocab_size]
 

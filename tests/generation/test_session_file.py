@@ -217,6 +217,7 @@ def test_another_model_is_refused(folder, tmp_path):
         (load(folder, quant="bf16"), "quant: expected bf16, found 'f32'"),
         (load(folder, kv="q8"), "kv: expected q8, found 'f16'"),
         (load(folder, rope_scaling=yarn), "rope: expected"),
+        (load(folder, activations="int16"), "activations: expected int16, found 'int8'"),
         (load(folder, context=40), "expected at most 39 positions"),
     ]
     for each, message in wrong:

@@ -28,12 +28,16 @@ from qwen3cpu.system.free_memory import AvailableMemory, available_memory
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("quant", "kv", "threads"), [("q4", "f16", 1), ("q8", "q8", 3), ("bf16", "f32", 2)])
-def test_sizes_are_those_of_the_engine(shape: str, quant: str, kv: str, threads: int) -> None:
+@pytest.mark.parametrize(
+    ("quant", "kv", "threads", "activations"),
+    [("q4", "f16", 1, "int8"), ("q8", "q8", 3, "int8"), ("bf16", "f32", 2, "int8"), ("q8", "f16", 2, "int16")],
+)
+def test_sizes_are_those_of_the_engine(shape: str, quant: str, kv: str, threads: int, activations: str) -> None:
     values = config(shape)
-    model = native_model(values, random_weights(values), quant, kv=kv, threads=threads)
+    int16 = activations == "int16"
+    model = native_model(values, random_weights(values), quant, kv=kv, threads=threads, int16_inputs=int16)
     parsed = ModelConfig.from_dict(values, "test")
-    found = needs(parsed, plan_matrices(parsed, quant), kv, 2 * CHUNK - 1, threads)
+    found = needs(parsed, plan_matrices(parsed, quant), kv, 2 * CHUNK - 1, threads, activations)
     sequence = model.new_sequence()
     for tokens in (CHUNK, CHUNK - 1):
         model.forward([(sequence, np.zeros(tokens, np.int32), np.zeros(0, np.int32))])

@@ -12,7 +12,7 @@ import pytest
 import qwen3cpu
 from qwen3cpu.arguments import LOADING, NEEDLESS, OTHER_NAMES, nearest
 from qwen3cpu.checkpoint.tensors import QUANTS, Quant
-from qwen3cpu.engine.formats import KV_FORMATS, KvFormat
+from qwen3cpu.engine.formats import ACTIVATIONS, KV_FORMATS, Activations, KvFormat
 from qwen3cpu.generation.options import ALIASES, NAMES
 
 
@@ -30,6 +30,7 @@ def says(call: Callable[[], object]) -> str:
 def test_types_have_the_formats_of_the_registry() -> None:
     assert set(get_args(Quant)) == set(QUANTS)
     assert set(get_args(KvFormat)) == set(KV_FORMATS)
+    assert get_args(Activations) == ACTIVATIONS
 
 
 def test_load_keeps_its_signature() -> None:
@@ -54,7 +55,7 @@ def test_load_keeps_its_signature() -> None:
         ("n_gpu_layers", "qwen3cpu computes on CPUs only, so leave it out"),
         (
             "wings",
-            "known are adapters, cache, context, draft, drafts_from, kv, prefix_cache, progress, quant, rope_scaling,",
+            "known are activations, adapters, cache, context, draft, drafts_from, kv, prefix_cache, progress, quant,",
         ),
     ],
 )

@@ -31,8 +31,10 @@ PROMPT = ids(LENGTH, seed=0)
 
 EXPERTS = SHAPE | checkpoints.EXPERTS | {"num_experts": 7, "num_experts_per_tok": 3, "mlp_only_layers": [1]}
 CASES = [
-    *(("dense", quant, kv) for quant in QUANTS for kv in _native.KV_FORMATS),
-    *(("experts", quant, "f16") for quant in QUANTS),
+    *(("dense", quant, kv, "int8") for quant in QUANTS for kv in _native.KV_FORMATS),
+    *(("experts", quant, "f16", "int8") for quant in QUANTS),
+    *(("dense", quant, "f16", "int16") for quant in ("q8", "q4", "q4a32")),
+    ("experts", "q4", "f16", "int16"),
 ]
 
 
@@ -46,8 +48,8 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
 def engine(request, folders):
-    kind, quant, kv = request.param
-    return qwen3cpu.load(folders[kind], quant=quant, kv=kv, threads=1).engine
+    kind, quant, kv, activations = request.param
+    return qwen3cpu.load(folders[kind], quant=quant, kv=kv, threads=1, activations=activations).engine
 
 
 @pytest.fixture(scope="module")

@@ -52,9 +52,10 @@ def native_model(
     threads: int = 1,
     context: int = 512,
     matrices: Matrices | None = None,
+    int16_inputs: bool = False,
 ) -> _native.Model:
     """A model of one weight format. matrices: packed matrices to use."""
-    native_config = ModelConfig.from_dict(config, "test").native(context)
+    native_config = ModelConfig.from_dict(config, "test").native(context, int16_inputs=int16_inputs)
     packed = pack_all(quant, weights) if matrices is None else matrices
     return _native.Model(native_config, packed, vectors(weights), kv, threads)
 

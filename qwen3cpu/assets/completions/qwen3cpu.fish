@@ -65,7 +65,7 @@ function _shtab_qwen3cpu_using
 end
 
 set -g _shtab_qwen3cpu_commands run pull list show rm generate chat batch embed search serve inspect plan quantize export merge drafts verify eval cache 'cache list' 'cache prune' demo doctor completion
-set -g _shtab_qwen3cpu_opts_with_value --adapter --adapters-dir --allowed-host --answer --api-key --bits --choice --choices --context --cors-origin --ctx-size --deadline --dimensions --draft --drafts-from --dry-allowed-length --dry-base --dry-multiplier --dry-penalty-last-n --dry-sequence-breaker --dtype --file --frequency-penalty --grace --grammar --host --index --instruction --keep-alive --kind --kv --kv-memory --logprobs --mcp --mcp-timeout --memory --min-p --model --model-name --models-dir --n-predict --older-than --options --output --parallel --plot --port --presence-penalty --quant --queue --reference --regex --repeat-penalty --rerank --rope-scaling --seed --source --stop --system --task --temp --text --thinking --thinking-budget --threads --timeout --top-k --top-n --top-n-sigma --top-nsigma --top-p --type --typical --typical-p --window --windows --xtc-probability --xtc-threshold -c -f -m -n -o -s -t
+set -g _shtab_qwen3cpu_opts_with_value --activations --adapter --adapters-dir --allowed-host --answer --api-key --bits --choice --choices --context --cors-origin --ctx-size --deadline --dimensions --draft --drafts-from --dry-allowed-length --dry-base --dry-multiplier --dry-penalty-last-n --dry-sequence-breaker --dtype --file --frequency-penalty --grace --grammar --host --index --instruction --keep-alive --kind --kv --kv-memory --logprobs --mcp --mcp-timeout --memory --min-p --model --model-name --models-dir --n-predict --older-than --options --output --parallel --plot --port --presence-penalty --quant --queue --reference --regex --repeat-penalty --rerank --rope-scaling --seed --source --stop --system --task --temp --text --thinking --thinking-budget --threads --timeout --top-k --top-n --top-n-sigma --top-nsigma --top-p --type --typical --typical-p --window --windows --xtc-probability --xtc-threshold -c -f -m -n -o -s -t
 
 complete -c qwen3cpu -e
 complete -c qwen3cpu -f
@@ -79,6 +79,7 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -l no-history -d 'do not kee
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -l no-markdown -d 'show answers as the model writes them (default on a terminal: Markdown is rendered, thinking is folded)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -l quant -xka "f32 bf16 q8 q4 q4a32 q4a64 q4a128" -d 'weight format (default: q4; packed files have their own; q8 for quantised folders)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -l kv -xka "f32 f16 q8" -d 'KV cache format (default: f16)'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -l activations -xka "int8 int16" -d 'what the inputs of quantised matrices are rounded to; int16 loses almost nothing, and prompts take twice as long (default: int8)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -s c -l ctx-size -x -d 'positions of the context (default: the model'"'"'s own; a larger value turns YaRN on)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -l rope-scaling -x -d 'RoPE scaling instead of config.json'"'"'s, such as {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 32768}'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using run' -s t -l threads -x -d 'threads (default: QWEN3CPU_THREADS, else what physical cores, CPU affinity and cgroup quota allow)'
@@ -143,6 +144,7 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -l grammar -xka "(__fis
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -s m -l model -xka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'a name such as 1.7B, a hub id, a folder, a packed or GGUF file (default: tiny, a small model inside the package)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -l quant -xka "f32 bf16 q8 q4 q4a32 q4a64 q4a128" -d 'weight format (default: q4; packed files have their own; q8 for quantised folders)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -l kv -xka "f32 f16 q8" -d 'KV cache format (default: f16)'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -l activations -xka "int8 int16" -d 'what the inputs of quantised matrices are rounded to; int16 loses almost nothing, and prompts take twice as long (default: int8)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -s c -l ctx-size -x -d 'positions of the context (default: the model'"'"'s own; a larger value turns YaRN on)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -l rope-scaling -x -d 'RoPE scaling instead of config.json'"'"'s, such as {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 32768}'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using generate' -s t -l threads -x -d 'threads (default: QWEN3CPU_THREADS, else what physical cores, CPU affinity and cgroup quota allow)'
@@ -182,6 +184,7 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -l no-markdown -d 'show ans
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -s m -l model -xka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'a name such as 1.7B, a hub id, a folder, a packed or GGUF file (default: tiny, a small model inside the package)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -l quant -xka "f32 bf16 q8 q4 q4a32 q4a64 q4a128" -d 'weight format (default: q4; packed files have their own; q8 for quantised folders)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -l kv -xka "f32 f16 q8" -d 'KV cache format (default: f16)'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -l activations -xka "int8 int16" -d 'what the inputs of quantised matrices are rounded to; int16 loses almost nothing, and prompts take twice as long (default: int8)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -s c -l ctx-size -x -d 'positions of the context (default: the model'"'"'s own; a larger value turns YaRN on)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -l rope-scaling -x -d 'RoPE scaling instead of config.json'"'"'s, such as {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 32768}'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using chat' -s t -l threads -x -d 'threads (default: QWEN3CPU_THREADS, else what physical cores, CPU affinity and cgroup quota allow)'
@@ -226,6 +229,7 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using batch' -l kv-memory -x -d 'memory
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using batch' -s m -l model -xka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'a name such as 1.7B, a hub id, a folder, a packed or GGUF file (default: tiny, a small model inside the package)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using batch' -l quant -xka "f32 bf16 q8 q4 q4a32 q4a64 q4a128" -d 'weight format (default: q4; packed files have their own; q8 for quantised folders)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using batch' -l kv -xka "f32 f16 q8" -d 'KV cache format (default: f16)'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using batch' -l activations -xka "int8 int16" -d 'what the inputs of quantised matrices are rounded to; int16 loses almost nothing, and prompts take twice as long (default: int8)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using batch' -s c -l ctx-size -x -d 'positions of the context (default: the model'"'"'s own; a larger value turns YaRN on)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using batch' -l rope-scaling -x -d 'RoPE scaling instead of config.json'"'"'s, such as {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 32768}'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using batch' -s t -l threads -x -d 'threads (default: QWEN3CPU_THREADS, else what physical cores, CPU affinity and cgroup quota allow)'
@@ -246,6 +250,7 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using embed' -l truncate -d 'cut texts 
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using embed' -s m -l model -xka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'a name such as Embedding-0.6B, a hub id, a folder, a packed or GGUF file (default: tiny-embedding, a small model inside the package)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using embed' -l quant -xka "f32 bf16 q8 q4 q4a32 q4a64 q4a128" -d 'weight format (default: q4; packed files have their own; q8 for quantised folders)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using embed' -l kv -xka "f32 f16 q8" -d 'KV cache format (default: f16)'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using embed' -l activations -xka "int8 int16" -d 'what the inputs of quantised matrices are rounded to; int16 loses almost nothing, and prompts take twice as long (default: int8)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using embed' -s c -l ctx-size -x -d 'positions of the context (default: the model'"'"'s own; a larger value turns YaRN on)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using embed' -l rope-scaling -x -d 'RoPE scaling instead of config.json'"'"'s, such as {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 32768}'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using embed' -s t -l threads -x -d 'threads (default: QWEN3CPU_THREADS, else what physical cores, CPU affinity and cgroup quota allow)'
@@ -263,6 +268,7 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using search' -l dimensions -x -d 'firs
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using search' -s m -l model -xka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'a name such as Embedding-0.6B, a hub id, a folder, a packed or GGUF file (default: tiny-embedding, a small model inside the package)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using search' -l quant -xka "f32 bf16 q8 q4 q4a32 q4a64 q4a128" -d 'weight format (default: q4; packed files have their own; q8 for quantised folders)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using search' -l kv -xka "f32 f16 q8" -d 'KV cache format (default: f16)'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using search' -l activations -xka "int8 int16" -d 'what the inputs of quantised matrices are rounded to; int16 loses almost nothing, and prompts take twice as long (default: int8)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using search' -s c -l ctx-size -x -d 'positions of the context (default: the model'"'"'s own; a larger value turns YaRN on)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using search' -l rope-scaling -x -d 'RoPE scaling instead of config.json'"'"'s, such as {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 32768}'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using search' -s t -l threads -x -d 'threads (default: QWEN3CPU_THREADS, else what physical cores, CPU affinity and cgroup quota allow)'
@@ -273,6 +279,7 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using serve' -s h -l help -d 'show this
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using serve' -s m -l model -xka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'a name such as 1.7B, a hub id, a folder, a packed or GGUF file (default: tiny, a small model inside the package); may be repeated'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using serve' -l quant -xka "f32 bf16 q8 q4 q4a32 q4a64 q4a128" -d 'weight format (default: q4; packed files have their own; q8 for quantised folders)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using serve' -l kv -xka "f32 f16 q8" -d 'KV cache format (default: f16)'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using serve' -l activations -xka "int8 int16" -d 'what the inputs of quantised matrices are rounded to; int16 loses almost nothing, and prompts take twice as long (default: int8)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using serve' -s c -l ctx-size -x -d 'positions of the context (default: the model'"'"'s own; a larger value turns YaRN on)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using serve' -l rope-scaling -x -d 'RoPE scaling instead of config.json'"'"'s, such as {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 32768}'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using serve' -s t -l threads -x -d 'threads (default: QWEN3CPU_THREADS, else what physical cores, CPU affinity and cgroup quota allow)'
@@ -308,6 +315,7 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using inspect' -l json -d 'print one JS
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using inspect' -s m -l model -xka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'a name such as 1.7B, a hub id, a folder, a packed or GGUF file (default: tiny, a small model inside the package)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using inspect' -l quant -xka "f32 bf16 q8 q4 q4a32 q4a64 q4a128" -d 'weight format (default: q4; packed files have their own; q8 for quantised folders)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using inspect' -l kv -xka "f32 f16 q8" -d 'KV cache format (default: f16)'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using inspect' -l activations -xka "int8 int16" -d 'what the inputs of quantised matrices are rounded to; int16 loses almost nothing, and prompts take twice as long (default: int8)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using inspect' -s c -l ctx-size -x -d 'positions of the context (default: the model'"'"'s own; a larger value turns YaRN on)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using inspect' -l rope-scaling -x -d 'RoPE scaling instead of config.json'"'"'s, such as {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 32768}'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using inspect' -s t -l threads -x -d 'threads (default: QWEN3CPU_THREADS, else what physical cores, CPU affinity and cgroup quota allow)'
@@ -318,6 +326,7 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using; and test $_shtab_qwen3cpu_npos -
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using plan' -s h -l help -d 'show this help message and exit'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using plan' -l quant -x -d 'weight formats, separated by commas (default: f32,bf16,q8,q4,q4a32,q4a64,q4a128)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using plan' -l kv -xka "f32 f16 q8" -d 'KV cache format (default: f16)'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using plan' -l activations -xka "int8 int16" -d 'what the inputs of quantised matrices are rounded to (default: int8)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using plan' -s c -l context -x -d 'positions, separated by commas (default: 1024,16384,32768)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using plan' -s t -l threads -x -d 'default: see `qwen3cpu generate --help`'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using plan' -l draft -xka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'a smaller model beside it, which drafts tokens'

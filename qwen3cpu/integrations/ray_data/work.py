@@ -97,7 +97,7 @@ class Work:
     def _planned(self, source: str, model: Model, quant: str | None) -> int:
         config, file = read_config(source)
         matrices = plan_matrices(config, quant or "q4") if file is None else file.plan
-        found = needs(config, matrices, model.kv, model.context, self.threads)
+        found = needs(config, matrices, model.kv, model.context, self.threads, model.activations)
         if quant is None:
             return found.total_bytes
         return found.total_bytes - found.kv_bytes + self.kv_limit(model)

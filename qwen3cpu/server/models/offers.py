@@ -14,7 +14,7 @@ from qwen3cpu.checkpoint.gguf_parts import is_later_part
 from qwen3cpu.checkpoint.hub import is_hub_id
 from qwen3cpu.checkpoint.purpose import Task
 from qwen3cpu.checkpoint.tensors import Quant
-from qwen3cpu.engine.formats import KvFormat
+from qwen3cpu.engine.formats import Activations, KvFormat
 from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.loading.closable_model import ClosableModel
 from qwen3cpu.loading.describe import Description, describe
@@ -45,6 +45,7 @@ class LoadOptions:
     """Name of an offered model -> its draft model."""
     drafts_from: Mapping[str, str] = field(default_factory=dict)
     """Name of an offered model -> the file of texts from which its tokens are drafted."""
+    activations: Activations = "int8"
 
 
 class Offer(Protocol):
@@ -132,6 +133,7 @@ class StoredModel:
                     chosen.task,
                     self._draft,
                     threads=resolve_threads(chosen.threads),
+                    activations=chosen.activations,
                 )
             return self._description
 
@@ -149,6 +151,7 @@ class StoredModel:
             task=chosen.task,
             draft=self._draft,
             drafts_from=chosen.drafts_from.get(self.name),
+            activations=chosen.activations,
             progress=progress,
         )
         for name, adapter in tuple(self.adapters.items()):

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from qwen3cpu._version import VERSION
 from qwen3cpu.engine.adapters import Adapter
+from qwen3cpu.engine.formats import DEFAULT_ACTIVATIONS
 from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.results import Chunk, Result, TokenLogprob
 from qwen3cpu.model import Model
@@ -179,7 +180,8 @@ class Service:
     def fingerprint(self) -> str:
         """A text of all that an answer depends on besides its request: version, formats and adapter."""
         adapter = "" if self.adapter is None else f"-{self.adapter.identity[:16]}"
-        return f"qwen3cpu-{VERSION}-{self.model.quant}-{self.model.kv}{adapter}"
+        activations = "" if self.model.activations == DEFAULT_ACTIVATIONS else f"-{self.model.activations}"
+        return f"qwen3cpu-{VERSION}-{self.model.quant}-{self.model.kv}{activations}{adapter}"
 
     def request(self, prompt: Prompt | None = None, **options: Any) -> Request:
         """Checked options, with the adapter; see `Answerer.request`."""
