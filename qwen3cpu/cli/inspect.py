@@ -101,6 +101,7 @@ def as_text(found: dict[str, Any]) -> str:
             f"{found['kv']}, {_bytes(found['kv_bytes_per_token'])} per token, "
             f"{_bytes(found['kv_bytes_per_token'] * found['context'])} for a full context",
         ),
+        ("activations", found["activations"]),
         ("chat template", "yes" if found["chat_template"] else "no"),
         ("runs on", f"{found['threads']} threads, {found['isa']}"),
     ]

@@ -13,6 +13,7 @@ from lora_adapters import write_all
 import qwen3cpu
 from qwen3cpu import _native
 from qwen3cpu.batch.about import about_model
+from qwen3cpu.cli.main import main
 from qwen3cpu.server.scheduling.service import Service
 from qwen3cpu.server.settings import Settings
 
@@ -51,6 +52,11 @@ def test_what_results_depend_on_names_it(base):
     assert about_model(int16)["activations"] == "int16"
     for model, expected in ((int8, "-q8-f16"), (int16, "-q8-f16-int16")):
         assert Service(model, Settings()).fingerprint.endswith(expected)
+
+
+def test_the_flag_of_the_command_line(base, capsys):
+    assert main(["inspect", str(base.folder), "--quant", "q8", "--activations", "int16"]) == 0
+    assert "activations    int16" in capsys.readouterr().out
 
 
 def test_adapters_in_one_batch_are_as_alone(base, adapters):
