@@ -40,9 +40,9 @@ def _words(value: Any) -> str:
     return str(np.float32(value).view(np.uint32) if isinstance(value, float | np.floating) else int(value))
 
 
-def golden(path: Path, kv: Any, prompts: Sequence[Sequence[int]], answer: int) -> bytes:
+def golden(path: Path, kv: Any, activations: Any, prompts: Sequence[Sequence[int]], answer: int) -> bytes:
     """The expected output of engine_check: logits of all positions and then the answer, prompt for prompt."""
-    model = qwen3cpu.load(path, kv=kv, threads=1)
+    model = qwen3cpu.load(path, kv=kv, threads=1, activations=activations)
     written = b""
     for prompt in prompts:
         ids = list(prompt)

@@ -20,13 +20,15 @@ from qwen3cpu import _native
 pytestmark = pytest.mark.heavy
 
 ANSWER = 5
-MODELS = {
-    "q4": dict(SHAPES["three_queries_bias"]),
-    "q8": dict(SHAPES["five_queries_odd"], vocab_size=416),
-    "f32": dict(SHAPES["yarn_bias_untied_odd"]),
-    "bf16": checkpoints.EXPERTS | {"num_hidden_layers": 3, "num_experts": 7, "num_experts_per_tok": 3},
-}
-"""Quant -> shape: biases, YaRN, sizes that are not multiples of 8, experts that are fetched when they are chosen."""
+EXPERTS = checkpoints.EXPERTS | {"num_hidden_layers": 3, "num_experts": 7, "num_experts_per_tok": 3}
+MODELS = [
+    ("q4", "int8", dict(SHAPES["three_queries_bias"])),
+    ("q8", "int8", dict(SHAPES["five_queries_odd"], vocab_size=416)),
+    ("q8", "int16", EXPERTS),
+    ("f32", "int8", dict(SHAPES["yarn_bias_untied_odd"])),
+    ("bf16", "int8", EXPERTS),
+]
+"""Quant, activations and shape: biases, YaRN, sizes that are not multiples of 8, experts fetched when chosen."""
 
 
 class Task(NamedTuple):
@@ -40,16 +42,17 @@ class Task(NamedTuple):
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> list[Task]:
     made = []
-    for quant, shape in MODELS.items():
-        folder = tmp_path_factory.mktemp(quant)
+    for quant, activations, shape in MODELS:
+        folder = tmp_path_factory.mktemp(f"{quant}-{activations}")
         written = checkpoints.write_checkpoint(folder / "model", **shape)
         model = folder / "model.qwen3"
         qwen3cpu.pack(written.folder, model, quant=quant)
         prompts = [random_ids(written.config, n, n).tolist() for n in (70, 1, 19)]  # more than a block of the KV cache
-        config = qwen3cpu.load(model).config.native(512, fits=False)
+        config = qwen3cpu.load(model).config.native(512, fits=False, int16_inputs=activations == "int16")
         description = folder / "description"
         description.write_text(describe(model, config, prompts, ANSWER))
-        made.append(Task(model, description, {kv: golden(model, kv, prompts, ANSWER) for kv in _native.KV_FORMATS}))
+        answers = {kv: golden(model, kv, activations, prompts, ANSWER) for kv in _native.KV_FORMATS}
+        made.append(Task(model, description, answers))
     return made
 
 

@@ -63,6 +63,7 @@ Description read_description(const std::string& path) {
       {"context", [&] { c.context = in.integer(); }},
       {"rms_norm_eps", [&] { c.rms_norm_eps = in.real(); }},
       {"rope_scale", [&] { c.rope_scale = in.real(); }},
+      {"int16_inputs", [&] { c.int16_inputs = in.integer() != 0; }},
       {"inv_freq", [&] { c.inv_freq = in.list([&] { return in.real(); }); }},
       {"experts.count", [&] { c.experts.count = in.integer(); }},
       {"experts.chosen", [&] { c.experts.chosen = in.integer(); }},
