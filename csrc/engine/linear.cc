@@ -90,7 +90,7 @@ void PreparedInput::copy(Activation form, int cols, const PreparedInput& from, i
   std::copy_n(x.sum.get() + from_token * sums, sums, to.sum.get() + token * sums);
 }
 
-Activations PreparedInput::view(Activation form, int cols) const {
+Activations PreparedInput::every(int parts, Activation form, int cols) const {
   Activations a;
   a.stride = stride_of(cols);
   if (form == Activation::f32) {
@@ -98,18 +98,11 @@ Activations PreparedInput::view(Activation form, int cols) const {
     return a;
   }
   const Int8& x = int8(form);
-  a.stride *= parts_;
-  a.scales = parts_ * scales_of(form, cols);
+  a.stride *= parts;
+  a.scales = parts * scales_of(form, cols);
   a.q = x.q.get();
   a.scale = x.scale.get();
   a.sum = x.sum.get();
-  return a;
-}
-
-Activations PreparedInput::both_parts(Activation form, int cols) const {
-  Activations a = view(form, cols);
-  a.stride /= parts_;
-  a.scales /= parts_;
   return a;
 }
 

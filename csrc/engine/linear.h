@@ -52,13 +52,13 @@ class PreparedInput {
   // Copies token `from_token` of another input, prepared for `cols` columns.
   void copy(Activation form, int cols, const PreparedInput& from, int from_token, int token);
   // The input, or its first part.
-  Activations view(Activation form, int cols) const;
+  Activations view(Activation form, int cols) const { return every(parts_, form, cols); }
   // Whether a matrix takes both parts. A head in q4x2 has a way of its own to do that, see forward.cc.
   bool has_both_parts_for(Format format) const {
     return parts_ == 2 && format != Format::q4x2 && activation_of(format) != Activation::f32;
   }
   // Both parts of an integer form as tokens of their own: token t's are 2 t and 2 t + 1.
-  Activations both_parts(Activation form, int cols) const;
+  Activations both_parts(Activation form, int cols) const { return every(1, form, cols); }
   int64_t bytes() const;
 
  private:
@@ -67,6 +67,8 @@ class PreparedInput {
     Buffer<float> scale;
     Buffer<int16_t> sum;
   };
+  // Each `parts`-th part, beginning with the first.
+  Activations every(int parts, Activation form, int cols) const;
   void prepare_rest(const OpKernels& ops, Activation form, int cols, int64_t row, const float* x);
   Int8& int8(Activation form) { return form == Activation::i8g32 ? g32_ : g256_; }
   const Int8& int8(Activation form) const { return form == Activation::i8g32 ? g32_ : g256_; }
