@@ -177,14 +177,11 @@ void Forward::outputs(Team& team) {
 void Forward::prepare_head_input(Team& team, int i, const float* normed, PreparedInput& input, PreparedInput& rest) {
   const Format format = weights_.lm_head.format;
   const Activation form = activation_of(format);
-  const int cols = weights_.lm_head.cols, columns = scale_columns(form);
+  const int cols = weights_.lm_head.cols;
   input.prepare(pass_.isa.ops, form, cols, i, normed);
   if (format != Format::q4x2) return;
-  const Activations x = input.view(form, cols);
-  const int8_t* q = x.q + int64_t{i} * x.stride;
-  const float* scale = x.scale + int64_t{i} * x.scales;
   auto* left = reinterpret_cast<float*>(pass_.scratch(team));
-  for (int k = 0; k < cols; ++k) left[k] = normed[k] - scale[k / columns] * static_cast<float>(q[k]);
+  rounding_error(input.view(form, cols), scale_columns(form), i, normed, 0, cols, left);
   rest.prepare(pass_.isa.ops, form, cols, i, left);
 }
 

@@ -61,18 +61,22 @@ void PreparedInput::prepare_rest(const OpKernels& ops, Activation form, int cols
   const int stride = stride_of(cols), columns = scale_columns(form);
   const int64_t scales = scales_of(form, cols);
   Int8& to = int8(form);
-  const int8_t* q = to.q.get() + row * stride;
-  const float* scale = to.scale.get() + row * scales;
+  const Activations parts = both_parts(form, cols);
   float left[kBlock];
   for (int first = 0; first < cols; first += kBlock) {
     const int here = std::min(kBlock, cols - first);
-    for (int k = 0; k < here; ++k)
-      left[k] = x[first + k] - scale[(first + k) / columns] * static_cast<float>(q[first + k]);
+    rounding_error(parts, columns, static_cast<int>(row), x, first, here, left);
     // The last block ends with the padding.
     quantize_of(ops, form)(
         left, here, first + here < cols ? here : stride - first, to.q.get() + (row + 1) * stride + first,
         to.scale.get() + (row + 1) * scales + first / columns, to.sum.get() + ((row + 1) * stride + first) / kGroup);
   }
+}
+
+void rounding_error(const Activations& int8, int columns, int t, const float* x, int first, int n, float* left) {
+  const int8_t* q = int8.q + int64_t{t} * int8.stride;
+  const float* scale = int8.scale + int64_t{t} * int8.scales;
+  for (int k = first; k < first + n; ++k) left[k - first] = x[k] - scale[k / columns] * static_cast<float>(q[k]);
 }
 
 void PreparedInput::copy(Activation form, int cols, const PreparedInput& from, int from_token, int token) {

@@ -101,6 +101,10 @@ class Pieces {
   int token_blocks_;
 };
 
+// left [n] = the columns from `first` on of token t's input x [cols], less what its int8 numbers stand for. columns: of
+// a scale.
+void rounding_error(const Activations& int8, int columns, int t, const float* x, int first, int n, float* left);
+
 // y[t * ldy + r] for the piece's rows and tokens; y points to row 0 of token 0 and has room for whole tiles.
 void multiply(const IsaTable& isa, const Matrix& w, const PreparedInput& x, const Pieces::Piece& piece, float* y,
               int64_t ldy, uint8_t* scratch);

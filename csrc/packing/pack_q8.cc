@@ -58,9 +58,7 @@ void squared_errors(const Rows (&w)[kGroup], const Scales (&scales)[N], Rows (&e
     }
 }
 
-Scales search_scales(const Rows (&w)[kGroup]) {
-  Rows amax = {};
-  for (const Rows& x : w) amax = max(max(x, -x), amax);
+Scales search_scales(const Rows (&w)[kGroup], Rows amax) {
   Scales best[1] = {largest_at(kFirstLevel, amax)};
   Rows least[1] = {};
   squared_errors(w, best, least);
@@ -96,9 +94,7 @@ Bits whole_numbers(Rows x, Rows inverse) {
 
 // Replaces the scales of rows whose weights are multiples of one step. One weight, which must not be the largest,
 // nearly always tells that they are not.
-void find_exact_scales(const Rows (&w)[kGroup], Scales& best) {
-  Rows amax = {};
-  for (const Rows& x : w) amax = max(max(x, -x), amax);
+void find_exact_scales(const Rows (&w)[kGroup], Rows amax, Scales& best) {
   const Rows inverse = 1.0f / amax, sample = max(w[0], -w[0]) == amax ? w[1] : w[0];
   for (int first = 1; first <= kMostExact; first += kScreened) {
     Bits possible = {};
@@ -119,8 +115,10 @@ void find_exact_scales(const Rows (&w)[kGroup], Scales& best) {
 void put_rows(const float (&w)[kGroup][kTileRows], int first_row, Q8Block& block, int group) {
   Rows own[kGroup];
   for (int i = 0; i < kGroup; ++i) std::memcpy(&own[i], w[i] + first_row, sizeof(Rows));
-  Scales scales = search_scales(own);
-  find_exact_scales(own, scales);
+  Rows amax = {};
+  for (const Rows& x : own) amax = max(max(x, -x), amax);
+  Scales scales = search_scales(own, amax);
+  find_exact_scales(own, amax, scales);
   for (int lane = 0; lane < kLanes; ++lane)
     block.scale[group][first_row + lane] = static_cast<uint16_t>(scales.half[lane]);
   for (int i = 0; i < kGroup; ++i) {

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from qwen3cpu.engine.formats import DEFAULT_ACTIVATIONS
+from qwen3cpu.engine.formats import recorded_activations
 from qwen3cpu.model import Model
 
 _SAMPLE: Final = 8  # tokens
@@ -22,7 +22,7 @@ def about_model(model: Model) -> dict[str, Any]:
         "KV format": model.kv,
         "context": model.context,
         "RoPE": model.config.rope_digest(),
-        **({} if model.activations == DEFAULT_ACTIVATIONS else {"activations": model.activations}),
+        **recorded_activations(model.activations),
         "chat template": hashlib.sha256((model.chat_template or "").encode("utf-8", "replace")).hexdigest(),
         "generation_config.json": repr(model.generation_defaults),
         # The fingerprint is that of the source, whose weights may be rounded with or without calibration. A digest of a

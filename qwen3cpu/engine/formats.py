@@ -30,3 +30,8 @@ def check_kv(kv: str) -> None:
 def check_activations(activations: str) -> None:
     """Raise ArgumentError unless `activations` is one of ACTIVATIONS."""
     check_choice("activations", activations, ACTIVATIONS)
+
+
+def recorded_activations(activations: str) -> dict[str, str]:
+    """Return the entry of a record of settings: none for the default, because older records have none."""
+    return {} if activations == DEFAULT_ACTIVATIONS else {"activations": activations}

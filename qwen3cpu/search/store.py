@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3cpu.engine.formats import DEFAULT_ACTIVATIONS
+from qwen3cpu.engine.formats import recorded_activations
 from qwen3cpu.errors import SearchIndexError
 from qwen3cpu.retrieval.exact import dot
 from qwen3cpu.search import database
@@ -196,7 +196,6 @@ def about_model(fingerprint: str, quant: str, kv: str, rope: str, activations: s
         "weight format": quant,
         "KV format": kv,
         "RoPE": rope,
-        # Index files from before there was a choice have none.
-        **({} if activations == DEFAULT_ACTIVATIONS else {"activations": activations}),
+        **recorded_activations(activations),
         "number of dimensions": json.dumps(dimensions),
     }

@@ -1,4 +1,4 @@
-"""`activations="int16"`: what it changes besides the products, which test_formats.py and test_invariant.py check."""
+"""`activations="int16"`: what it changes besides the products, which test_int16_inputs.py and others check."""
 
 import json
 import os

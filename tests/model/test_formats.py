@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from native_models import all_logits, native_model, pack, pack_all, vectors
 from oracle import Oracle
-from quantized_oracle import QuantizedOracle, quantize_activations, unpack
+from quantized_oracle import QuantizedOracle, quantize_activations, rms, unpack
 from random_models import EXPERT_SHAPES, SHAPES, config, random_ids, random_weights
 
 from qwen3cpu import _native
@@ -136,11 +136,6 @@ def test_logits_of_float_formats(shape, quant):
     expected = oracle.logits(ids)
     ours = all_logits(native_model(cfg, weights, quant, matrices=matrices), ids)
     assert (np.abs(ours - expected).max(1) <= FLOAT_ERROR * np.abs(expected).max(1)).all()
-
-
-def rms(x):
-    """Root of the mean square over everything."""
-    return float(np.sqrt((x * x).mean()))
 
 
 @pytest.mark.parametrize("quant", ["q8", "q4"])

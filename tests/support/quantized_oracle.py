@@ -141,6 +141,11 @@ def quantize_activations(x: Array, block: int) -> tuple[Array, Array]:
     return (np.rint(steps) * amax / 127).reshape(tokens, -1)[:, :n], tie_distance.min(-1)
 
 
+def rms(x: Array) -> float:
+    """Root of the mean square over everything."""
+    return float(np.sqrt((x * x).mean()))
+
+
 class QuantizedOracle(Oracle):
     """The oracle on unpacked weights, with inputs of quantised matrices rounded to int8 as in the kernels.
 

@@ -147,9 +147,8 @@ class GgufWeights:
             if self._tensors[name].layer is not None:
                 rounded = format_of_groups(kept_group(self, name))
                 sizes[NARROW if self._type(name) in PLAIN else rounded] += rows * cols
-        most = sizes.most_common(1)[0][0]
-        grouped = Counter({quant: size for quant, size in sizes.items() if quant in KEEPING.values()})
-        return grouped.most_common(1)[0][0] if most == WIDE and grouped else most
+        most, *others = (quant for quant, _ in sizes.most_common())
+        return next((quant for quant in others if quant in KEEPING.values()), WIDE) if most == WIDE else most
 
     def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
         """Return rows [first, last) of a matrix: C-contiguous float32, float16, or uint16 with bfloat16 bits.

@@ -3,18 +3,13 @@
 import numpy as np
 import pytest
 from native_models import all_logits, native_model, offsets, pack_all, vectors
-from quantized_oracle import QuantizedOracle
+from quantized_oracle import QuantizedOracle, rms
 from random_models import config, random_ids, random_weights
 
 FORMATS = ["q8", "q4", "q4s", "q4a32", "q4a64", "q4a128"]
 SHAPES = ["two_queries_128", "five_queries_odd", "wide", "experts_all_3"]
 # Float32 against float64, relative to the largest of a vector: a few hundred operations, as in test_formats.py.
 FLOAT_ERROR = 1e-5
-
-
-def rms(x):
-    """Root of the mean square over everything."""
-    return float(np.sqrt((x * x).mean()))
 
 
 @pytest.mark.parametrize("quant", FORMATS)
