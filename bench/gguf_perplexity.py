@@ -29,7 +29,7 @@ from qwen3cpu.bench.process import Worker
 from qwen3cpu.checkpoint.gguf_file import GgufFile
 from qwen3cpu.checkpoint.gguf_types import BLOCKS
 from qwen3cpu.checkpoint.tensors import tensors_of
-from qwen3cpu.engine.formats import ACTIVATIONS
+from qwen3cpu.engine.formats import ACTIVATIONS, DEFAULT_ACTIVATIONS
 from qwen3cpu.loading.gguf_export import GGUF_TYPES, export_gguf
 from qwen3cpu.quantization.divergence import log_softmax
 
@@ -62,8 +62,6 @@ FILE_TYPES = {
     "Q1_0": 40,
 }
 """Name -> number in llama.cpp's enum llama_ftype."""
-OURS = {"int8": "ours", "int16": "ours_int16"}
-"""Activations -> where the results have what qwen3cpu has with them."""
 ALL_OF = {"MXFP4": {"attn_|ffn_": 39}, "NVFP4": {"attn_|ffn_": 40}}
 """Types that no file type of llama.cpp gives a dense model: pattern of tensors -> number of their type."""
 
@@ -117,6 +115,18 @@ def surprise(logs: Array, ids: list[int]) -> float:
 def perplexity(surprises: list[float]) -> float:
     """Perplexity over windows, from their `surprise`."""
     return math.exp(sum(surprises) / len(surprises) / (WINDOW - 1 - FIRST))
+
+
+def cost_of_inputs(exact: list[float], rounded: dict[str, list[float]]) -> dict[str, float]:
+    """Perplexities in float32 and with each kind of activations, on the windows that all have, with standard errors."""
+    windows = min(len(exact), *map(len, rounded.values()))
+    found: dict[str, float] = {"windows": windows, "in_f32": perplexity(exact[:windows])}
+    for kind, surprises in rounded.items():
+        differences = np.subtract(surprises[:windows], exact[:windows]) / (WINDOW - 1 - FIRST)
+        found[kind] = perplexity(surprises[:windows])
+        if windows > 1:
+            found[f"{kind}_standard_error"] = float(differences.std(ddof=1) / windows**0.5)
+    return found
 
 
 def file_bits(path: Path, model: Any) -> dict[str, float]:
@@ -197,33 +207,28 @@ class Run:
             "same_top": same / np.size(divergences),
         }
         plain_file = path.stem.endswith(("BF16", "F16"))  # would be packed to q4, which rounds
+        options: dict[str, Any] = {"threads": self.args.threads, "cache": False}
+        rounded = {}
         for activations in ACTIVATIONS:
-            model = qwen3cpu.load(
-                path,
-                quant="bf16" if plain_file else None,
-                threads=self.args.threads,
-                cache=False,
-                activations=activations,
-            )
-            ours = np.array(
-                [surprise(our_log_probabilities(model, ids), ids) for ids in self.windows[: self.args.windows]]
-            )
-            differences = (ours - np.array(theirs[: len(ours)])) / (WINDOW - 1 - FIRST)
-            found[OURS[activations]] = {
-                "quant": model.quant,
-                "perplexity": perplexity(ours.tolist()),
-                "standard_error": float(differences.std(ddof=1) / len(ours) ** 0.5) if len(ours) > 1 else None,
-            }
+            model = qwen3cpu.load(path, "bf16" if plain_file else None, activations=activations, **options)
+            rounded[activations] = self.surprises(model, self.args.windows)
+        ours = rounded[DEFAULT_ACTIVATIONS]
+        found["ours"] = {"quant": model.quant, "perplexity": perplexity(ours)}
         plain = self.folder / f"{self.args.out.stem}.plain.gguf"
         self.peer.quantize(path, plain, "F32")
         self.peer.open(plain)
-        model = qwen3cpu.load(path, quant="f32", kv="f32", threads=self.args.threads, cache=False)
+        exact = self.surprises(qwen3cpu.load(path, "f32", "f32", **options), self.args.exact_windows)
         few = self.windows[: self.args.exact_windows]
         found["in_f32"] = {
             "llama": perplexity([surprise(self.peer.log_probabilities(ids), ids) for ids in few]),
-            "ours": perplexity([surprise(our_log_probabilities(model, ids), ids) for ids in few]),
+            "ours": perplexity(exact),
         }
+        found["inputs"] = cost_of_inputs(exact, rounded)
         return found
+
+    def surprises(self, model: qwen3cpu.Model, count: int) -> list[float]:
+        """The `surprise` of the first windows."""
+        return [surprise(our_log_probabilities(model, ids), ids) for ids in self.windows[:count]]
 
     def types(self) -> Iterator[tuple[str, Path]]:
         """Every type that llama.cpp writes without an importance matrix, and its file."""
@@ -260,10 +265,10 @@ class Run:
 
 
 def as_table(results: dict[str, Any]) -> str:
-    """The results as a table in Markdown."""
+    """The results as two tables in Markdown: beside llama.cpp, and what the rounding of inputs costs."""
     lines = [
-        "| file | bits per weight | windows | llama.cpp | qwen3cpu | | `int16` | | both in f32 | |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| file | bits per weight | windows | llama.cpp | qwen3cpu | | both in f32 | |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     exported = {f"exported as {name}": found for name, found in results.get("exported", {}).items()}
     for name, found in {**results["types"], **exported}.items():
@@ -275,18 +280,16 @@ def as_table(results: dict[str, Any]) -> str:
             f"{theirs:.3f}",
             f"{ours:.3f} (`{found['ours']['quant']}`)",
             f"{100 * (ours / theirs - 1):+.2f} %",
-            *(
-                (
-                    f"{found['ours_int16']['perplexity']:.3f}",
-                    f"{100 * (found['ours_int16']['perplexity'] / theirs - 1):+.2f} %",
-                )
-                if "ours_int16" in found
-                else ("", "")
-            ),
             f"{plain['ours']:.3f}",
             f"{100 * (plain['ours'] / plain['llama'] - 1):+.3f} %",
         )
         lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "| file | in f32 | `int8`, the default | | `int16` | |", "|---|---|---|---|---|---|"]
+    for name, found in results["types"].items():
+        if costs := found.get("inputs"):
+            exact, *both = (costs[key] for key in ("in_f32", *ACTIVATIONS))
+            cells = (name, f"{exact:.3f}", *(f"{each:.3f} | {100 * (each / exact - 1):+.2f} %" for each in both))
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
