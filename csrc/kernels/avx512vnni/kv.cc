@@ -26,29 +26,35 @@ void widen_values(const typename Kv::Stored* from, int dim, float* to) {
   for (int i = 0; i < kKvBlock * dim; i += kWide) _mm512_store_ps(to + i, Kv::load_wide(from + i));
 }
 
-// Scores of all 64 positions for R rows. Those at or above a row's count are garbage, which soften() ignores.
-template <int R>
+// Scores of the first 16 N positions for R rows. Those at or above a row's count are garbage, which soften() ignores.
+template <int R, int N>
 void score_rows(const float* q, const float* keys, int dim, float* score) {
-  __m512 acc[R][kVectors];
+  __m512 acc[R][N];
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int i = 0; i < kVectors; ++i) acc[r][i] = _mm512_setzero_ps();
+    for (int i = 0; i < N; ++i) acc[r][i] = _mm512_setzero_ps();
 #pragma GCC unroll 2
   for (int d = 0; d < dim; ++d) {
-    __m512 kd[kVectors];
+    __m512 kd[N];
 #pragma GCC unroll 4
-    for (int i = 0; i < kVectors; ++i) kd[i] = _mm512_load_ps(keys + d * kKvBlock + i * kWide);
-    add_products<R, kVectors>(q + d, dim, kd, acc);
+    for (int i = 0; i < N; ++i) kd[i] = _mm512_load_ps(keys + d * kKvBlock + i * kWide);
+    add_products<R, N>(q + d, dim, kd, acc);
   }
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int i = 0; i < kVectors; ++i) _mm512_store_ps(score + r * kKvBlock + i * kWide, acc[r][i]);
+    for (int i = 0; i < N; ++i) _mm512_store_ps(score + r * kKvBlock + i * kWide, acc[r][i]);
 }
 
-constexpr decltype(&score_rows<1>) kScoreRows[kTile + 1] = {nullptr, score_rows<1>, score_rows<2>, score_rows<3>,
-                                                            score_rows<4>};
+// By the number of registers that a row's positions take.
+using ScoreRows = decltype(&score_rows<1, 1>);
+template <int R>
+constexpr ScoreRows kScoreVectors[kVectors + 1] = {nullptr, score_rows<R, 1>, score_rows<R, 2>, score_rows<R, 3>,
+                                                   score_rows<R, 4>};
+constexpr const ScoreRows* kScoreRows[kTile + 1] = {nullptr, kScoreVectors<1>, kScoreVectors<2>, kScoreVectors<3>,
+                                                    kScoreVectors<4>};
+
 // Prefetches part `i` of `parts` of a plane into L2, from where it is widened. A block is read once, and its order in
 // memory tells the hardware prefetchers little.
 template <class Kv>
@@ -72,7 +78,8 @@ void attend_batch(const float* q, const typename Kv::Stored* keys, const typenam
   for (int row = 0; row < n_rows; row += kTile) {
     const int rows = n_rows - row < kTile ? n_rows - row : kTile;
     fetch_part<Kv>(values, dim, row / kTile, tiles);
-    kScoreRows[rows](q + int64_t{row} * dim, wide, dim, e + row * kKvBlock);
+    const int most = most_positions(count + row, rows);
+    if (most > 0) kScoreRows[rows][ceil_div(most, kWide)](q + int64_t{row} * dim, wide, dim, e + row * kKvBlock);
   }
   for (int row = 0; row < n_rows; ++row) kv::scale_positions<Kv>(keys, count[row], dim, e + row * kKvBlock);
   soften(e, count, n_rows, state, correction);

@@ -128,6 +128,13 @@ template <class Kv>
 constexpr decltype(&score_some<Kv, 1>) kScoreSome[kTile + 1] = {nullptr, score_some<Kv, 1>, score_some<Kv, 2>,
                                                                 score_some<Kv, 3>, score_some<Kv, 4>};
 
+// The largest count of n rows.
+inline int most_positions(const int* count, int n) {
+  int most = 0;
+  for (int row = 0; row < n; ++row) most = count[row] > most ? count[row] : most;
+  return most;
+}
+
 // Attention of fewer rows than kRowsToWiden, which read the stored block directly.
 template <class Kv>
 void attend_few(const float* q, const typename Kv::Stored* keys, const typename Kv::Stored* values,
@@ -135,8 +142,7 @@ void attend_few(const float* q, const typename Kv::Stored* keys, const typename 
                 float* out) {
   alignas(64) float e[kRowsToWiden * kKvBlock];
   alignas(64) float correction[(kRowsToWiden + kWide - 1) / kWide * kWide] = {};
-  int most = 0;
-  for (int row = 0; row < n_rows; ++row) most = count[row] > most ? count[row] : most;
+  const int most = most_positions(count, n_rows);
   for (int row = 0; row < n_rows; row += kTile) {
     const int rows = n_rows - row < kTile ? n_rows - row : kTile;
     kScoreSome<Kv>[rows](q + int64_t{row}* dim, keys, values, ceil_div(most, kWide), dim, e + row* kKvBlock);
