@@ -1,4 +1,4 @@
-// The exponential on 16 lanes, for the softmax. It gives the bits of kernels/scalar/exp.h for every x up to 0 and NaN.
+// The exponential on 16 lanes. It gives the bits of kernels/scalar/exp.h for every x up to kExpMax and NaN.
 #pragma once
 
 #include <immintrin.h>

@@ -1,5 +1,6 @@
-// Kernels for CPUs with AVX-512 and its VNNI dot products: products of all formats, attention of many rows, rounding.
-// Everything else in this instruction set's table is AVX2's. Each gives the bits of its scalar twin.
+// Kernels for CPUs with AVX-512 and its VNNI dot products: products of all formats, attention of many rows, rounding,
+// and some operations on vectors. Everything else in this instruction set's table is AVX2's. Each gives the bits of its
+// scalar twin.
 #pragma once
 
 #include "kernels/avx2/kernels.h"
@@ -35,8 +36,11 @@ namespace kv_q8 {
 AttendFn attend;
 }
 namespace ops {
+SiluMulFn silu_mul;
+AddFn add;
+QuantizeFn quantize_i8g32, quantize_i8g256;
 RoundQ4Fn round_q4;
-}
+}  // namespace ops
 namespace probes {
 int64_t int8(int64_t rounds);
 }
