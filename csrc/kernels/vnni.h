@@ -7,14 +7,16 @@
 //   kStepsLeast             tokens from which it pays to multiply the steps of q4 into its weights (vnni_q4_steps.h)
 //   kStepsRun               tokens that share the loads of weights in this case
 //   kStepsRegisters         registers that share the loads of activations in this case
-//   kPanelLeast             tokens from which it pays to unpack the weights in advance (vnni_q4_panel.h)
-//   kPanelRun, kPanelRegisters      as kStepsRun and kStepsRegisters
+//   kPanelLeast, kQ8PanelLeast      tokens from which it pays to unpack the weights in advance (vnni_panel.h)
+//   kPanelRun, kQ8PanelRun, kPanelRegisters     as kStepsRun and kStepsRegisters
 //   Int, Float              the registers
 //   load(p, apart)          one k-quad of every row
 //   scales_q4s(p, apart)    8 int8 a tile: the scale in the lower half of a lane, nothing in the upper one
 //   scales_q8(p, apart)     8 f16 a tile, as floats
 //   load_floats(p, apart)   8 floats a tile; apart in floats
 //   store(y, apart, rows)   the same back; a second tile is absent when apart is 0
+//   bits(x), from_bits(x)   floats as they are stored, and back
+//   sub(a, b)               a - b, with one float b
 //   set1, zero, low_nibbles, high_nibbles, mul
 //   add_products(sum, w, x) sum + the products of a k-quad with the activations x: four of them, or a register
 //   add_scaled(dot, x, s)   dot + the products of both halves of x and s
@@ -111,6 +113,22 @@ struct OffsetProduct {
     return start_sums<Rows>(x, tokens, cols, kOffset, scratch);
   }
 };
+
+// sum[t][i] += products of R registers of weights with four k of every token, from x on.
+template <class Rows, int R, int T>
+QWEN3CPU_INLINE void add_quad(const typename Rows::Int (&w)[R], const int8_t* x, int64_t stride,
+                              typename Rows::Int (&sum)[T][R]) {
+#pragma GCC unroll 16
+  for (int t = 0; t < T; ++t) {
+    typename Rows::Int quad = Rows::set1(four_bytes(x + t * stride));
+    Rows::pin(quad);  // one load for all registers
+#pragma GCC unroll 4
+    for (int i = 0; i < R; ++i) {
+      sum[t][i] = Rows::add_products(sum[t][i], w[i], quad);
+      Rows::pin(sum[t][i]);
+    }
+  }
+}
 
 // A MatmulFn of a format, whose Product works on R registers of row tiles and T tokens at a time. `Product::start`
 // computes the first values of these tokens' sums, in scratch.

@@ -43,22 +43,6 @@ struct Steps {
   }
 };
 
-// sum[t][i] += products of R registers of weights with four k of every token, from x on.
-template <class Rows, int R, int T>
-QWEN3CPU_INLINE void add_quad(const typename Rows::Int (&w)[R], const int8_t* x, int64_t stride,
-                              typename Rows::Int (&sum)[T][R]) {
-#pragma GCC unroll 16
-  for (int t = 0; t < T; ++t) {
-    typename Rows::Int quad = Rows::set1(four_bytes(x + t * stride));
-    Rows::pin(quad);  // one load for all registers
-#pragma GCC unroll 4
-    for (int i = 0; i < R; ++i) {
-      sum[t][i] = Rows::add_products(sum[t][i], w[i], quad);
-      Rows::pin(sum[t][i]);
-    }
-  }
-}
-
 template <class Rows, int R, int T>
 QWEN3CPU_INLINE void clear(typename Rows::Int (&sum)[T][R]) {
 #pragma GCC unroll 16

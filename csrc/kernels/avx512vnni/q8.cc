@@ -2,12 +2,16 @@
 #include "kernels/vnni_q8.h"
 
 #include "kernels/avx512vnni/rows.h"
+#include "kernels/vnni_q8_panel.h"
 
 namespace qwen3cpu::avx512vnni {
 
 void q8::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                 float* y, int64_t ldy, uint8_t* scratch) {
-  vnni::multiply<Rows, vnni::Q8Product>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
+  if (n_tokens < Rows::kQ8PanelLeast)
+    vnni::multiply<Rows, vnni::Q8Product>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
+  else
+    vnni::multiply_panels<Rows, vnni::Q8Panels>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
 }
 
 }  // namespace qwen3cpu::avx512vnni

@@ -11,6 +11,7 @@ struct Rows {
   static constexpr int kTiles = 2, kMaxTokens = 6, kMostSums = 12;
   static constexpr int kStepsLeast = 7, kStepsRun = 12, kStepsRegisters = 2;
   static constexpr int kPanelLeast = 24, kPanelRun = 8, kPanelRegisters = 2;
+  static constexpr int kQ8PanelLeast = 32, kQ8PanelRun = 5;
   using Int = __m512i;
   using Float = __m512;
 
@@ -54,6 +55,10 @@ struct Rows {
     if (apart > 0) _mm256_storeu_ps(y + apart, _mm512_extractf32x8_ps(rows, 1));
   }
   static Int set1(int32_t x) { return _mm512_set1_epi32(x); }
+  static Float set1(float x) { return _mm512_set1_ps(x); }
+  static Int bits(Float x) { return _mm512_castps_si512(x); }
+  static Float from_bits(Int x) { return _mm512_castsi512_ps(x); }
+  static Float sub(Float a, float b) { return _mm512_sub_ps(a, _mm512_set1_ps(b)); }
   static void pin(Int& x) { asm("" : "+v"(x)); }
   static Float zero() { return _mm512_setzero_ps(); }
   static Int low_nibbles(Int two) { return _mm512_and_si512(two, _mm512_set1_epi8(15)); }

@@ -11,6 +11,7 @@ struct Rows {
   static constexpr int kTiles = 1, kMaxTokens = 8, kMostSums = 4;
   static constexpr int kStepsLeast = 7, kStepsRun = 8, kStepsRegisters = 1;
   static constexpr int kPanelLeast = 9, kPanelRun = 6, kPanelRegisters = 2;
+  static constexpr int kQ8PanelLeast = 24, kQ8PanelRun = 6;
   using Int = __m256i;
   using Float = __m256;
 
@@ -40,6 +41,10 @@ struct Rows {
   static Float load_floats(const float* p, int64_t) { return _mm256_loadu_ps(p); }
   static void store(float* y, int64_t, Float rows) { _mm256_storeu_ps(y, rows); }
   static Int set1(int32_t x) { return _mm256_set1_epi32(x); }
+  static Float set1(float x) { return _mm256_set1_ps(x); }
+  static Int bits(Float x) { return _mm256_castps_si256(x); }
+  static Float from_bits(Int x) { return _mm256_castsi256_ps(x); }
+  static Float sub(Float a, float b) { return _mm256_sub_ps(a, _mm256_set1_ps(b)); }
   static void pin(Int& x) { asm("" : "+v"(x)); }
   static Float zero() { return _mm256_setzero_ps(); }
   static Int low_nibbles(Int two) { return _mm256_and_si256(two, _mm256_set1_epi8(15)); }
