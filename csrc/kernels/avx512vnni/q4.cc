@@ -1,4 +1,4 @@
-// q4 weights times int8 activations: see ../vnni_q4.h, ../vnni_q4_steps.h and ../vnni_q4_panel.h.
+// q4 weights times int8 activations: see ../vnni_q4.h, q4_one_token.h, ../vnni_q4_steps.h and ../vnni_q4_panel.h.
 #include "kernels/vnni_q4.h"
 
 #include "kernels/avx512vnni/q4_one_token.h"

@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kTogether = 4;  // row tiles
 
-// In every 64-bit lane of a half, the quad of number `first` for the lower half and `first + 1` for the upper half.
+// Quad number `first` of eight in the lower eight lanes, and the next one in the upper eight.
 inline __m512i two_quads(__m512i quads, int first) {
   const __m512i halves = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
   return _mm512_permutexvar_epi32(_mm512_add_epi32(halves, _mm512_set1_epi32(first)), quads);
