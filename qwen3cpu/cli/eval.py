@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -13,8 +14,9 @@ from qwen3cpu.checkpoint.tensors import QUANTS, Quant
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.options import add_task_flag
 from qwen3cpu.cli.quality_tables import as_table, check_plotting, plot
+from qwen3cpu.engine.formats import ACTIVATIONS, DEFAULT_ACTIVATIONS, Activations
 from qwen3cpu.errors import ArgumentError
-from qwen3cpu.evaluation.measuring import REFERENCE, AnyQuality, measure, measure_source
+from qwen3cpu.evaluation.measuring import REFERENCE, AnyQuality, measure, measure_source, name_of
 from qwen3cpu.evaluation.quality_receipt import write_receipt
 from qwen3cpu.loading.locate import is_name
 from qwen3cpu.model import load
@@ -34,7 +36,8 @@ def add_command(commands: Commands) -> None:
         description=f"Compare weight formats with {REFERENCE} of the same model on a text. Prints perplexity, mean "
         "and 99th percentile of the KL divergence, and how often the likeliest token is the same. The second half of "
         "every window is scored. For an embedding model the vectors of passages are compared, for a reranker the "
-        "scores. A packed file keeps its numbers, and `qwen3cpu inspect` shows them.",
+        f"scores. A packed file keeps its numbers with {DEFAULT_ACTIVATIONS} activations, and `qwen3cpu inspect` shows "
+        "them.",
     )
     parser.add_argument("model", metavar="MODEL", help="a folder, a GGUF file, a hub id, tiny, or a packed file")
     parser.add_argument("--text", type=Path, metavar="FILE", required=True, help="a text in UTF-8")
@@ -42,6 +45,13 @@ def add_command(commands: Commands) -> None:
         "--quant",
         metavar="LIST",
         help=f"formats, separated by commas (default: {_DEFAULT_QUANTS})",
+    )
+    parser.add_argument(
+        "--activations",
+        metavar="LIST",
+        default=DEFAULT_ACTIVATIONS,
+        help=f"what the inputs of quantised matrices are rounded to: {', '.join(ACTIVATIONS)}, or both with a comma "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--reference", metavar="MODEL", help="what a packed file is compared with (default: what it was packed from)"
@@ -68,20 +78,22 @@ def run_eval(args: argparse.Namespace) -> int:
     text = read_text_file(args.text, f"--text {args.text}")
     if args.plot is not None:
         check_plotting()
+    activations = cast(list[Activations], _listed("--activations", args.activations, ACTIVATIONS))
     path = Path(args.model).expanduser()
     is_packed = path.is_file() and path.suffix != ".gguf"
     with Progress("loading", None) as progress:
         if is_packed:
             if args.quant is not None:
                 raise ArgumentError(f"--quant: {path} has its own format; leave it out")
-            results: list[AnyQuality] = [eval_packed(path, text, args, progress)]
+            results = eval_packed(path, text, activations, args, progress)
         else:
             if args.reference is not None:
                 raise ArgumentError("--reference: only for packed files; other models are compared with themselves")
             results = measure_source(
                 args.model,
                 text,
-                _quants(args.quant or _DEFAULT_QUANTS),
+                cast(list[Quant], _listed("--quant", args.quant or _DEFAULT_QUANTS, QUANTS)),
+                activations=activations,
                 windows=args.windows,
                 window=args.window,
                 threads=args.threads,
@@ -97,30 +109,38 @@ def run_eval(args: argparse.Namespace) -> int:
     return 0
 
 
-def eval_packed(path: Path, text: str, args: argparse.Namespace, progress: Progress | None) -> AnyQuality:
-    """Measure a packed file and store the receipt in it."""
+def eval_packed(
+    path: Path, text: str, activations: Sequence[Activations], args: argparse.Namespace, progress: Progress | None
+) -> list[AnyQuality]:
+    """Measure a packed file with each of `activations`. The receipt of the default ones is stored in it."""
     origin = PackedFile(path).origin.name
     source = args.reference or origin
     if not is_name(source):
         raise ArgumentError(f"--reference: {path} was packed from {source}, which is not here; name the model")
-    model = load(path, threads=args.threads, task=args.task, progress=progress)
-    reference = load(source, REFERENCE, threads=args.threads, task=model.task, cache=False, progress=progress)
-    (result,) = measure(
-        {model.quant: model}, reference, text, windows=args.windows, window=args.window, progress=progress
-    )
-    digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
-    try:
-        write_receipt(path, result, args.text.name, digest)
-    except OSError as reason:
-        raise ArgumentError(f"{path}: the receipt cannot be stored: {reason.strerror or reason}") from reason
-    return result
+    models = {
+        inputs: load(path, threads=args.threads, task=args.task, activations=inputs, progress=progress)
+        for inputs in activations
+    }
+    first = models[activations[0]]
+    reference = load(source, REFERENCE, threads=args.threads, task=first.task, cache=False, progress=progress)
+    named = {name_of(model.quant, inputs): model for inputs, model in models.items()}
+    found = measure(named, reference, text, windows=args.windows, window=args.window, progress=progress)
+    results = dict(zip(models, found, strict=True))
+    if DEFAULT_ACTIVATIONS in results:
+        digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
+        try:
+            write_receipt(path, results[DEFAULT_ACTIVATIONS], args.text.name, digest)
+        except OSError as reason:
+            raise ArgumentError(f"{path}: the receipt cannot be stored: {reason.strerror or reason}") from reason
+    return list(results.values())
 
 
-def _quants(text: str) -> list[Quant]:
-    quants = text.split(",")
-    for quant in quants:
-        check_choice("--quant", quant, QUANTS)
-    return cast(list[Quant], quants)
+def _listed(flag: str, text: str, allowed: Sequence[str]) -> list[str]:
+    """The values of a list with commas, each once."""
+    values = list(dict.fromkeys(text.split(",")))
+    for value in values:
+        check_choice(flag, value, allowed)
+    return values
 
 
 def _write(path: Path, text: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
 from qwen3cpu.checkpoint.purpose import Task
 from qwen3cpu.checkpoint.tensors import Quant
+from qwen3cpu.engine.formats import DEFAULT_ACTIVATIONS, Activations
 from qwen3cpu.evaluation.quality import WINDOW, Quality, evaluate
 from qwen3cpu.evaluation.search_quality import (
     EmbeddingQuality,
@@ -56,11 +58,17 @@ def measure(
     return evaluate(models, reference, text, windows=most, window=length, progress=progress)
 
 
+def name_of(quant: str, activations: str) -> str:
+    """The name of a weight format in results: with the activations, unless they are the default."""
+    return quant if activations == DEFAULT_ACTIVATIONS else f"{quant} {activations}"
+
+
 def measure_source(
     source: str | os.PathLike[str],
     text: str,
     quants: Sequence[Quant],
     *,
+    activations: Sequence[Activations] = (DEFAULT_ACTIVATIONS,),
     windows: int | None = None,
     window: int | None = None,
     threads: int | None = None,
@@ -70,12 +78,14 @@ def measure_source(
 ) -> list[AnyQuality]:
     """Compare a checkpoint in several weight formats with itself in bf16. One format is in memory at a time.
 
-    source, threads, task, cache: as for `load`. Other arguments and errors: as for `measure`.
+    activations: each format is measured with each of these. source, threads, task, cache: as for `load`. Other
+    arguments and errors: as for `measure`.
     """
     reference = load(source, REFERENCE, threads=threads, task=task, cache=False, progress=progress)
     results: list[AnyQuality] = []
-    for quant in quants:
-        model = load(source, quant, threads=threads, task=task, cache=cache, progress=progress)
-        results += measure({quant: model}, reference, text, windows=windows, window=window, progress=progress)
-        del model
+    for quant, inputs in itertools.product(quants, activations):
+        model = load(source, quant, activations=inputs, threads=threads, task=task, cache=cache, progress=progress)
+        models = {name_of(quant, inputs): model}
+        results += measure(models, reference, text, windows=windows, window=window, progress=progress)
+        del model, models
     return results

@@ -96,6 +96,27 @@ def test_the_command_compares_formats(folder: Path, text: Path, tmp_path: Path) 
     assert f"{q4['mean_kl']:.5f}" in lines[3]
 
 
+def test_activations_of_16_bits(folder: Path, text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "quality.json"
+    both = ("--activations", "int8,int16", "--window", str(WINDOW), "-o", out)
+    done = run("eval", folder, "--text", text, "--quant", "q8", *both)
+    assert (done.returncode, done.stderr) == (0, "")
+    int8, int16 = json.loads(out.read_text())
+    assert (int8["quant"], int16["quant"]) == ("q8", "q8 int16")
+    assert 0 < int16["mean_kl"] < int8["mean_kl"]
+    assert "q8 int16" in done.stdout
+    # The receipt is that of int8.
+    packed = tmp_path / "model.qwen3"
+    qwen3cpu.pack(folder, packed, "q4")
+    alone = ("--activations", "int16", "--window", str(WINDOW))
+    assert run("eval", packed, "--text", text, *alone).returncode == 0
+    assert json.loads(run("inspect", packed, "--json").stdout)["quality"] is None
+    assert run("eval", packed, "--text", text, *both).returncode == 0
+    stored = json.loads(out.read_text())
+    assert [each["quant"] for each in stored] == ["q4", "q4 int16"]
+    assert json.loads(run("inspect", packed, "--json").stdout)["quality"]["mean_kl"] == stored[0]["mean_kl"]
+
+
 def test_a_plot(folder: Path, text: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     out = tmp_path / "quality.png"
@@ -147,6 +168,7 @@ def test_a_packed_file_whose_source_is_gone(folder: Path, text: Path, packed: Pa
         (["--windows", "0"], "at least 1"),
         (["--window", "100000"], "at least one window of 100000 tokens"),
         (["--quant", "q8,q5"], "found 'q5'"),
+        (["--activations", "int8,int4"], "found 'int4'"),
         (["--reference", "x"], "only for packed files"),
         (["-o", "no/such/folder.json", "--window", "32"], "cannot be written"),
     ],

@@ -375,6 +375,7 @@ complete -c qwen3cpu -n '_shtab_qwen3cpu_using; and test $_shtab_qwen3cpu_npos -
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using eval' -s h -l help -d 'show this help message and exit'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using eval' -l text -xka "(__fish_complete_path (commandline -ct))" -d 'a text in UTF-8'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using eval' -l quant -x -d 'formats, separated by commas (default: q8,q4)'
+complete -c qwen3cpu -n '_shtab_qwen3cpu_using eval' -l activations -x -d 'what the inputs of quantised matrices are rounded to: int8, int16, or both with a comma (default: int8)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using eval' -l reference -xka "(_qwen3cpu_models; __fish_complete_path (commandline -ct))" -d 'what a packed file is compared with (default: what it was packed from)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using eval' -l windows -x -d 'windows or passages at most (default: 20; 200 for an embedding model)'
 complete -c qwen3cpu -n '_shtab_qwen3cpu_using eval' -l window -x -d 'tokens of each (default: 512; 64 for an embedding model, 128 for a reranker)'

@@ -212,6 +212,7 @@ _shtab_qwen3cpu_eval_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--text[a text in UTF-8]:FILE:_files"
   "--quant[formats, separated by commas (default\: q8,q4)]:LIST:"
+  "--activations[what the inputs of quantised matrices are rounded to\: int8, int16, or both with a comma (default\: int8)]:LIST:"
   "--reference[what a packed file is compared with (default\: what it was packed from)]:MODEL:_qwen3cpu_models"
   "--windows[windows or passages at most (default\: 20\; 200 for an embedding model)]:N:"
   "--window[tokens of each (default\: 512\; 64 for an embedding model, 128 for a reranker)]:N:"
