@@ -1,19 +1,18 @@
 // The activation function, additions and quantisation of activations, 16 lanes wide.
 #include "kernels/avx512vnni/exp.h"
 #include "kernels/avx512vnni/kernels.h"
+#include "kernels/avx512vnni/lanes.h"
 #include "kernels/block_scale.h"
 
 namespace qwen3cpu::avx512vnni {
 namespace {
 
-constexpr int kWide = 16;  // floats of a register
-
 // Calls body(i, lanes) for every register of n floats, the last of which may be part of one.
 template <class Body>
 inline void for_registers(int n, Body&& body) {
   int i = 0;
-  for (; i + kWide <= n; i += kWide) body(i, static_cast<__mmask16>(0xffff));
-  if (i < n) body(i, static_cast<__mmask16>((1u << (n - i)) - 1));
+  for (; i + kWide <= n; i += kWide) body(i, first_lanes(kWide));
+  if (i < n) body(i, first_lanes(n - i));
 }
 
 // The exponential for any x. minps returns its second operand when one is NaN.

@@ -5,13 +5,10 @@
 
 #include "kernels/avx2/simd.h"
 #include "kernels/avx512vnni/exp.h"
+#include "kernels/avx512vnni/lanes.h"
 
 namespace qwen3cpu::avx512vnni {
 namespace {
-
-constexpr int kWide = 16;  // floats of a register
-
-inline __mmask16 first_lanes(int n) { return static_cast<__mmask16>((1u << n) - 1); }
 
 // The largest of `before` and the row's scores; never -0.
 inline float largest(const float* score, int count, float before) {
