@@ -1,15 +1,14 @@
 // The products of quantised weights with many tokens by VPDPBUSD, for a variant's rows (vnni.h). Internal linkage.
 //
 // A block of 256 k of some row tiles is unpacked once, into a panel that stays in L1. All tokens are then multiplied by
-// it. A format is a class with
-//   kFormat                 the format of the weights
-//   kRun<Rows>              tokens that share the loads of weights
-//   Panel<Rows, R>          a block of R registers of row tiles, ready to be multiplied
-//     unpack(block, apart, ahead, groups)     from R pointers to blocks; a register's second tile lies `apart` bytes
-//                                             from the first. Prefetches the block `ahead` bytes further on.
-//     multiply<T>(groups, x, b, acc)          acc[t][i] += the products of block b, which has `groups` groups, with T
-//                                             tokens
-//   RowScale<Rows>(w, tile, apart)            turns the sums of a register of rows into results
+// it. A format is a class Panel<Rows, R>: a block of R registers of row tiles, ready to be multiplied, with
+//   kFormat                                 the format of the weights
+//   kRun                                    tokens that share the loads of weights
+//   unpack(block, apart, ahead, groups)     from R pointers to blocks; a register's second tile lies `apart` bytes
+//                                           from the first. Prefetches the block `ahead` bytes further on.
+//   multiply<T>(groups, x, b, acc)          acc[t][i] += the products of block b, which has `groups` groups, with T
+//                                           tokens
+//   RowScale(w, tile, apart)                turns the sums of a register of rows into results
 #pragma once
 
 #include "kernels/vnni.h"
@@ -33,19 +32,20 @@ QWEN3CPU_INLINE void add_panel_quad(const typename Rows::Int (&panel)[kPanelCols
   add_quad<Rows>(w, x, stride, sum);
 }
 
-template <class Rows, class Product, int R>
+template <class Rows, template <class, int> class Panel, int R>
 struct alignas(64) PanelScratch {
-  typename Product::template Panel<Rows, R> panel;
+  Panel<Rows, R> panel;
   typename Rows::Float acc[kPanelTokens][R];
 };
 
 // R registers of row tiles, one tile after the other from `tile` on, against up to kPanelTokens tokens. The last
 // register has one tile where `apart` is 0, and two that are 1 apart otherwise. Results are stored after each run of
 // tokens, while the next run is multiplied.
-template <class Rows, class Product, int R>
+template <class Rows, template <class, int> class Panel, int R>
 void multiply_rows(const Matrix& w, int tile, int apart, const Activations& x, int first_token, int n_tokens, float* y,
-                   int64_t ldy, PanelScratch<Rows, Product, R>& scratch) {
+                   int64_t ldy, PanelScratch<Rows, Panel, R>& scratch) {
   using Float = typename Rows::Float;
+  using Product = Panel<Rows, R>;
   static_assert(sizeof(scratch) <= matmul_scratch_bytes(1));
   constexpr int64_t row_floats = int64_t{R} * Rows::kTiles * kTileRows;
   constexpr int64_t block_bytes = tile_bytes(Product::kFormat, kPanelCols);
@@ -61,7 +61,7 @@ void multiply_rows(const Matrix& w, int tile, int apart, const Activations& x, i
     // After the last block come the first blocks of the next rows.
     const int64_t ahead = last ? R * Rows::kTiles * tile_size - b * block_bytes : block_bytes;
     scratch.panel.unpack(block, apart_bytes, ahead, here);
-    for_token_runs<Product::template kRun<Rows>>(
+    for_token_runs<Product::kRun>(
         x, first_token, n_tokens, sums, row_floats, [&](auto count, const Tokens& tokens, float* of_run) {
           constexpr int T = count.value;
           auto* acc = reinterpret_cast<Float*>(of_run);
@@ -71,7 +71,7 @@ void multiply_rows(const Matrix& w, int tile, int apart, const Activations& x, i
           if (!last) return;
           float* to = y + (of_run - sums) / row_floats * ldy;
           for (int i = 0; i < R; ++i) {
-            const typename Product::template RowScale<Rows> scale(w, tile + i * Rows::kTiles, apart_rows);
+            const typename Product::RowScale scale(w, tile + i * Rows::kTiles, apart_rows);
             for (int t = 0; t < T; ++t)
               Rows::store(to + t * ldy + i * Rows::kTiles * kTileRows, apart_rows, scale(acc[t * R + i]));
           }
@@ -81,16 +81,16 @@ void multiply_rows(const Matrix& w, int tile, int apart, const Activations& x, i
 }
 
 // A MatmulFn.
-template <class Rows, class Product>
+template <class Rows, template <class, int> class Panel>
 void multiply_panels(const Matrix& w, int first_tile, int n_tiles, const Activations& x, int first_token, int n_tokens,
                      float* y, int64_t ldy, uint8_t* scratch) {
   for (int t = 0; t < n_tokens; t += kPanelTokens) {
     const int left = n_tokens - t, n = left < kPanelTokens ? left : kPanelTokens;
     for_tiles_in_a_row<Rows::kPanelRegisters * Rows::kTiles>(first_tile, n_tiles, [&](auto tiles, int tile, int) {
       constexpr int R = ceil_div(tiles.value, Rows::kTiles);
-      multiply_rows<Rows, Product, R>(w, tile, tiles.value > 1 ? 1 : 0, x, first_token + t, n,
-                                      y + t * ldy + (tile - first_tile) * kTileRows, ldy,
-                                      *reinterpret_cast<PanelScratch<Rows, Product, R>*>(scratch));
+      multiply_rows<Rows, Panel, R>(w, tile, tiles.value > 1 ? 1 : 0, x, first_token + t, n,
+                                    y + t * ldy + (tile - first_tile) * kTileRows, ldy,
+                                    *reinterpret_cast<PanelScratch<Rows, Panel, R>*>(scratch));
     });
   }
 }

@@ -11,6 +11,16 @@ namespace {
 
 template <class Rows, int R>
 struct Q4Panel {
+  static constexpr Format kFormat = Format::q4;
+  static constexpr int kRun = Rows::kPanelRun;
+
+  struct RowScale {
+    RowScale(const Matrix& w, int tile, int64_t apart) : scale(Rows::load_floats(w.row_scales(tile), apart)) {}
+    typename Rows::Float operator()(typename Rows::Float sum) const { return Rows::mul(sum, scale); }
+
+    typename Rows::Float scale;
+  };
+
   static_assert(Q4Block::kCols == kPanelCols);
   typename Rows::Int w[kPanelCols / 4][R];
   Steps<Rows, R> steps;
@@ -49,22 +59,6 @@ struct Q4Panel {
       w[8 * g + 4 + v][i] = Rows::times(Rows::high_nibbles(two), s);
     }
   }
-};
-
-struct Q4Panels {
-  static constexpr Format kFormat = Format::q4;
-  template <class Rows>
-  static constexpr int kRun = Rows::kPanelRun;
-  template <class Rows, int R>
-  using Panel = Q4Panel<Rows, R>;
-
-  template <class Rows>
-  struct RowScale {
-    RowScale(const Matrix& w, int tile, int64_t apart) : scale(Rows::load_floats(w.row_scales(tile), apart)) {}
-    typename Rows::Float operator()(typename Rows::Float sum) const { return Rows::mul(sum, scale); }
-
-    typename Rows::Float scale;
-  };
 };
 
 }  // namespace

@@ -10,6 +10,15 @@ namespace {
 
 template <class Rows, int R>
 struct Q8Panel {
+  static constexpr Format kFormat = Format::q8;
+  static constexpr int kRun = Rows::kQ8PanelRun;
+
+  // q8 has no scales of rows.
+  struct RowScale {
+    RowScale(const Matrix&, int, int64_t) {}
+    typename Rows::Float operator()(typename Rows::Float sum) const { return sum; }
+  };
+
   typename Rows::Int w[kPanelCols / 4][R];
   typename Rows::Float scale[kPanelGroups][R];
 
@@ -76,21 +85,6 @@ struct Q8Panel {
 
  private:
   static constexpr float kFloat = 12582912.0f;  // 1.5 * 2^23
-};
-
-struct Q8Panels {
-  static constexpr Format kFormat = Format::q8;
-  template <class Rows>
-  static constexpr int kRun = Rows::kQ8PanelRun;
-  template <class Rows, int R>
-  using Panel = Q8Panel<Rows, R>;
-
-  // q8 has no scales of rows.
-  template <class Rows>
-  struct RowScale {
-    RowScale(const Matrix&, int, int64_t) {}
-    typename Rows::Float operator()(typename Rows::Float sum) const { return sum; }
-  };
 };
 
 }  // namespace

@@ -13,7 +13,7 @@ void q4::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations&
   else if (n_tokens < Rows::kPanelLeast)
     vnni::multiply_q4_steps<Rows>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy);
   else
-    vnni::multiply_panels<Rows, vnni::Q4Panels>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
+    vnni::multiply_panels<Rows, vnni::Q4Panel>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
 }
 
 #include "kernels/q4x2_kernel.inc"

@@ -11,7 +11,7 @@ void q8::matmul(const Matrix& w, int first_tile, int n_tiles, const Activations&
   if (n_tokens < Rows::kQ8PanelLeast)
     vnni::multiply<Rows, vnni::Q8Product>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
   else
-    vnni::multiply_panels<Rows, vnni::Q8Panels>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
+    vnni::multiply_panels<Rows, vnni::Q8Panel>(w, first_tile, n_tiles, x, first_token, n_tokens, y, ldy, scratch);
 }
 
 }  // namespace qwen3cpu::avxvnni
