@@ -1,13 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """From one row of logits to one token, without the GIL. engine/sampling.py has the rules, _sampling_loops.pxi the loops.
 
-This file has the order of the steps, token counts, penalties, the draw and log probabilities. _sampling_filters.pxi has
-the filters that need more than a threshold, and _sampling_repeats.pxi finds the tokens that DRY penalises. Checks of
+This file has the order of the steps, token counts, penalties, the draw and log probabilities. Filters that need more
+than a threshold are in `_sampling_filters.pxi`. `_sampling_repeats.pxi` finds the tokens that DRY penalises. Checks of
 arguments, defaults and everything about a model are elsewhere.
 
 Two design decisions:
 
-* Weights are integers, round(2^44 * exp((logit - largest) / temperature)), so every sum of them is exact and no answer
+* Weights are integers, `round(2^44 * exp((logit - largest) / temperature))`, so every sum of them is exact. No answer
   depends on the order of an addition, on vector width or on which selection found the candidates. A token less likely
   than the best one by more than 2^45 has weight zero.
 * The first pass keeps the maximum of each block of 64 logits. All later passes read only the blocks whose maximum

@@ -31,8 +31,8 @@ cdef union Bits:
 cdef inline double power_of_two(double y) noexcept nogil:
     """2^y for y in [-1010, 0], within 4 units in the last place.
 
-    libm's function is not used: it differs between machines and does not vectorise. Here y = n + f with |f| <= 1/2, and
-    2^f = p(f)^4, where p is the Chebyshev interpolation of 2^(f/4), degree 8, off by 3e-18.
+    libm's function is not used: it differs between machines and does not vectorise. Here `y = n + f` with |f| <= 1/2, and
+    `2^f = p(f)^4`, where p is the Chebyshev interpolation of 2^(f/4), of degree 8. It is off by 3e-18.
     """
     cdef Bits n, result
     n.number = y + ROUND_TO_INTEGER

@@ -59,6 +59,11 @@ RULES = (
     Rule("so many", r"\bso many of\b", "give the number a name"),
     Rule("as it is", r"\bas (it|they) (is|are)\b(?= *[.,;:])", "'unchanged'"),
     Rule("is to be", r"\b(is|are) (not )?to be\b", "'must be', 'can be'"),
+    Rule(
+        "spelling",
+        r"(?<![-/])(?<!u )\b(un|de|re)?quantiz(e[ds]?|ing|ation)\b(?!/|\.\w|\()",
+        "'quantise'; put code in backquotes",
+    ),
     Rule("goes by", r"\b(goes|go) by (the|its|their)\b", "'is called'"),
 )
 LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
@@ -77,9 +82,9 @@ def checked_pages() -> list[Path]:
 
 
 def source_files() -> list[Path]:
-    """All files in Python, Cython and C++."""
+    """All files in Python, Cython, C++ and JavaScript."""
     files = (path for room in ROOMS for path in (ROOT / room).rglob("*"))
-    return sorted(path for path in files if path.suffix in (".py", ".pyx", ".h", ".cc", ".inc"))
+    return sorted(path for path in files if path.suffix in (".py", ".pyx", ".pxi", ".h", ".cc", ".inc", ".js"))
 
 
 def blocks(text: str) -> Iterator[str]:

@@ -25,9 +25,10 @@ def paragraphs_of_code(text: str, suffix: str) -> Iterator[str]:
         text: the file.
         suffix: of its name, such as .py. In all files but Python's, comments follow two slashes.
     """
-    if suffix == ".py":
-        for docstring in docstrings(text):
+    if suffix in (".py", ".pyx", ".pxi"):
+        for docstring in docstrings(text) if suffix == ".py" else cython_docstrings(text):
             yield from paragraphs(docstring)
+    if suffix == ".py":
         for message in messages(text):
             yield from paragraphs(message)
     for comment in python_comments(text) if suffix == ".py" else slash_comments(text):
@@ -65,6 +66,12 @@ def docstrings(text: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield re.sub(rf"^ {{0,{node.col_offset}}}", "", node.value.value, flags=re.M)
+
+
+def cython_docstrings(text: str) -> Iterator[str]:
+    """The strings in three quotes that begin a line of a Cython file."""
+    for found in re.finditer(r'^( *)"""(.+?)"""', text, re.M | re.S):
+        yield re.sub(rf"^ {{0,{len(found[1])}}}", "", found[2], flags=re.M)
 
 
 def messages(text: str) -> Iterator[str]:
@@ -105,7 +112,7 @@ def python_comments(text: str) -> Iterator[str]:
 
 
 def slash_comments(text: str) -> Iterator[str]:
-    """The same for C++ with two slashes, and for Cython with its own sign."""
+    """The same for C++ and JavaScript with two slashes, and for Cython with its own sign."""
     block: list[str] = []
     for line in [*text.splitlines(), ""]:
         found = re.match(r"(.*?)(?:(?<!:)//+<?|(?<!\S)#) ?(.*)$", line)

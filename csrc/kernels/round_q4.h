@@ -101,7 +101,7 @@ class RoundQ4 {
   }
 
   // Rounds the group at w for P registers at a time, whose weights are `apart` from each other. Calls
-  // take(column, p, quantized, rest), rest in steps.
+  // `take(column, p, quantized, rest)`, rest in steps.
   template <int P, class Take>
   static void round_group(const RoundFactor& factor, int first, const float* w, int apart, const V (&inverse)[P],
                           const V (&offset)[P], Take&& take) {

@@ -19,7 +19,7 @@ from qwen3cpu.errors import ConfigError
 _DEFAULT_HEAD_DIM = 128  # what transformers' Qwen3Config takes when the key is absent; it is not hidden_size / heads
 _MAX_PARAMETERS = 1 << 40
 MLX = "mlx"
-"""The name of MLX's quantization in `quant_method`."""
+"""The name of MLX's quantisation in `quant_method`."""
 _ARCHITECTURES = {
     "qwen3": ("Qwen3ForCausalLM", "Qwen3Model", "Qwen3ForSequenceClassification"),
     MODEL_TYPE: (ARCHITECTURE,),
@@ -60,7 +60,7 @@ class ModelConfig:
         Args:
             values: the file's contents.
             source: what messages call it.
-            quant_methods: accepted quantization methods; unquantized weights are always accepted. None: accept any
+            quant_methods: accepted quantisation methods; unquantised weights are always accepted. None: accept any
                 method, for weights that do not come from the file's folder.
 
         Raises:
@@ -201,7 +201,7 @@ def _check_architecture(fields: Fields) -> None:
 
 
 def quant_method(values: Mapping[str, Any]) -> str | None:
-    """Return `quant_method` of the quantization_config in a config.json. None: the weights are not quantized.
+    """Return `quant_method` of the quantization_config in a config.json. None: the weights are not quantised.
 
     MLX writes an object `quantization` without a method, and a copy of it as quantization_config.
     """
@@ -220,8 +220,8 @@ def _check_quantization(values: Mapping[str, Any], source: str, quant_methods: C
     known = ", ".join(sorted(each for each in quant_methods if each is not None))
     found = method or (quantization.get("quant_method") if isinstance(quantization, dict) else quantization)
     raise ConfigError(
-        f"{source}: {key}: expected an unquantized checkpoint (BF16, F16 or F32 weights)"
-        f"{known and f' or one quantized by {known}'}, found one quantized by {brief(found)}; pass the original model"
+        f"{source}: {key}: expected an unquantised checkpoint (BF16, F16 or F32 weights)"
+        f"{known and f' or one quantised by {known}'}, found one quantised by {brief(found)}; pass the original model"
     )
 
 

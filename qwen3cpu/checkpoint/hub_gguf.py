@@ -21,7 +21,7 @@ _HOSTS: Final = ("hf.co/", "huggingface.co/")
 """Prefixes of Ollama's names for models on the hub."""
 _TYPE: Final = re.compile(r"(?:^|[-._])((?:UD-)?(?:I?Q\d\w*|TQ\d\w*|BF16|FP?16|FP?32|MXFP4\w*|NVFP4))$", re.IGNORECASE)
 _NO_MODEL: Final = re.compile(r"mmproj|imatrix", re.IGNORECASE)
-"""Files beside models: image encoders (mmproj) and importance matrices of quantization (imatrix)."""
+"""Files beside models: image encoders (mmproj) and importance matrices of quantisation (imatrix)."""
 
 
 class HubName(NamedTuple):

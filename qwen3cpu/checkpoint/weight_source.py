@@ -55,7 +55,7 @@ class WeightSource(Protocol):
 
 
 class Groups(NamedTuple):
-    """Some rows of a matrix that is quantized in groups of neighbouring columns: `w = scale * n + minimum`.
+    """Some rows of a matrix that is quantised in groups of neighbouring columns: `w = scale * n + minimum`.
 
     Attributes:
         numbers: the n, uint8 [rows, cols].
@@ -76,7 +76,7 @@ class FolderSource(WeightSource, Protocol):
 
 @runtime_checkable
 class GroupSource(WeightSource, Protocol):
-    """A source that can also return the quantized numbers of its groups."""
+    """A source that can also return the quantised numbers of its groups."""
 
     def group_size(self, name: str) -> int | None:
         """Return the columns of a group; None for a matrix that `groups` cannot return."""

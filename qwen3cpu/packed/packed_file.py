@@ -159,7 +159,7 @@ class PackedFile:
         for name in ("config", "generation_config", "tokenizer_config"):
             # A lone surrogate in the JSON text cannot be encoded; the parser then reports the replacement.
             files[name + ".json"] = self._field(name, None).encode("utf-8", "replace")
-        # The file has its own weights, so quantization methods of the source do not matter.
+        # The file has its own weights, so quantisation methods of the source do not matter.
         texts = parse_texts(files, metadata.get("chat_template"), str(self.path), quant_methods=None)
         purpose = metadata.get("purpose")
         if purpose is None:

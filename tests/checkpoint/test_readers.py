@@ -35,8 +35,8 @@ def test_an_unknown_method_is_refused_with_those_that_are_known(
 ) -> None:
     monkeypatch.setattr(registry, "WEIGHT_READERS", {None: FolderWeights, **dict.fromkeys(known, Doubled)})
     write_checkpoint(tmp_path, quantization_config=quantization)
-    others = " or one quantized by mine, toy" if known else ""
-    message = rf"config\.json: quantization_config: .*F32 weights\){others}, found one quantized by {found}; pass the"
+    others = " or one quantised by mine, toy" if known else ""
+    message = rf"config\.json: quantization_config: .*F32 weights\){others}, found one quantised by {found}; pass the"
     for read in (read_config, lambda path: open_checkpoint(path, threads=1)):
         with pytest.raises(ConfigError, match=message):
             read(tmp_path)

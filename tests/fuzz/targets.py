@@ -12,7 +12,7 @@ QUANTIZED = {
     "mlx": "mlx_mixed",
     "mlx-experts": "mlx_experts",
 }
-"""Name -> files in tests/support/made. "NAME-config" damages config.json, "NAME-tensors" the quantized tensors."""
+"""Name -> files in tests/support/made. "NAME-config" damages config.json, "NAME-tensors" the quantised tensors."""
 QUANTIZED_TARGETS = tuple(f"{name}-{part}" for name in QUANTIZED for part in ("config", "tensors"))
 FILE_TARGETS = (
     *("safetensors", "gguf", "packed", "session", "template", "index", "torch"),

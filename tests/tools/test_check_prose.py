@@ -17,6 +17,7 @@ BAD = {
     "so many": "The filter keeps so many of the best tokens.",
     "as it is": "The engine uses the checkpoint as it is.",
     "is to be": "The option says what is to be kept.",
+    "spelling": "The engine quantizes each matrix.",
     "goes by": "Each model goes by its name.",
     "long": "The server " + "reads a body and " * 8 + "answers.",
     "telegram": "Half the memory for a longer context.",
@@ -136,3 +137,21 @@ const char* url = "https://shall.not";
         "a comment of its own",
         "how many",
     ]
+
+
+def test_docstrings_and_comments_of_cython_are_read():
+    source = '''"""A module."""
+cdef int use(int n):
+    """Do it.
+
+    And more.
+    """
+    return n  # a comment
+'''
+    for suffix in (".pyx", ".pxi"):
+        assert list(paragraphs_of_code(source, suffix)) == ["A module.", "Do it.", "And more.", "a comment"]
+
+
+def test_names_of_code_keep_their_spelling():
+    said = "Run qwen3cpu quantize, `quantize` or quantize(x) of quantization/gptq.py and pack-quantized."
+    assert check_prose.findings(said) == []

@@ -1,1 +1,1 @@
-"""The parts of the trainer of the embedded model: problems, tokenizer, model, quantization, training, model card."""
+"""The parts of the trainer of the embedded model: problems, tokenizer, model, quantisation, training, model card."""

@@ -150,8 +150,8 @@ Most are worded in several ways, with {names} first names, {things} kinds of thi
 {recipes}
 
 Rates of Muon for the matrices of the layers, of AdamW for the rest; warm-up, constant rate, linear decay to 1 %;
-activations in bfloat16. Quantized: two of three steps run with 4-bit weights and 8-bit embedding (straight-through), so
-that the quantized formats keep the accuracy. After each part the weights are rounded to bfloat16; the second begins
+activations in bfloat16. Quantised: two of three steps run with 4-bit weights and 8-bit embedding (straight-through), so
+that the quantised formats keep the accuracy. After each part the weights are rounded to bfloat16; the second begins
 with those of the first. `--from FOLDER` begins with a folder's weights in place of the first part.
 {losses}"""
 
@@ -189,7 +189,7 @@ def kind_list() -> str:
 
 def recipe_table(parts: dict[str, Recipe]) -> str:
     """The recipes of the parts of the training."""
-    head = "| part | seed | steps | tokens a step | Muon | AdamW | warm-up | decay from | quantized from |"
+    head = "| part | seed | steps | tokens a step | Muon | AdamW | warm-up | decay from | quantised from |"
     rows = [
         f"| {name} | {r.seed} | {r.steps:,} | {r.tokens:,} | {r.matrix_rate} | {r.other_rate} | {r.warmup} steps "
         f"| {r.decay_from:.0%} | {r.quantized_from:.0%} |"

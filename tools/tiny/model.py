@@ -30,7 +30,7 @@ class Config:
 
 
 class Linear(nn.Linear):
-    """A linear layer without bias whose weight, and input, can pass through a function (fake quantization)."""
+    """A linear layer without bias whose weight, and input, can pass through a function (fake quantisation)."""
 
     on_weight: Callable[[Tensor], Tensor] | None = None
     on_input: Callable[[Tensor], Tensor] | None = None

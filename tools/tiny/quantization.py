@@ -1,4 +1,4 @@
-"""Fake quantization: simulates the engine's 4- and 8-bit weights and 8-bit activations in floating point."""
+"""Fake quantisation: simulates the engine's 4- and 8-bit weights and 8-bit activations in floating point."""
 
 from __future__ import annotations
 

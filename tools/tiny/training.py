@@ -1,4 +1,4 @@
-"""The training loop: two optimizers, a schedule, quantization-aware last part, checkpoints, progress."""
+"""The training loop: two optimizers, a schedule, quantisation-aware last part, checkpoints, progress."""
 
 from __future__ import annotations
 

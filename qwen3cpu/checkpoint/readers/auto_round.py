@@ -42,7 +42,7 @@ _KNOWN: Final = {
 }
 _OVERRIDES: Final = {*_SCHEME, "act_group_size", "scale_dtype", "in_blocks"}
 _FLOAT_BITS: Final = 16
-"""An override with at least this many bits means that a module is not quantized."""
+"""An override with at least this many bits means that a module is not quantised."""
 
 
 def open_auto_round(folder: Path, texts: ModelTexts) -> QuantizedFolder:

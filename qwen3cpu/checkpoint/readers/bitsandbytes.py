@@ -1,7 +1,7 @@
 """Reads folders of bitsandbytes: 4-bit codes (nf4, fp4) in blocks of a flat matrix, or int8 with a scale for each row.
 
 4 bits: a byte has two codes, the first in the high half. A weight is `code * absmax` in float32, rounded to the
-original dtype of the matrix. With double quantization absmax itself is stored as 8-bit codes. It is
+original dtype of the matrix. With double quantisation absmax itself is stored as 8-bit codes. It is
 `code * nested absmax`, then `+ offset`, each rounded to float32.
 
 int8: a weight is `n * scale`, then `* 1/127`, each rounded to float32.

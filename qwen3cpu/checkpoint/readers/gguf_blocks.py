@@ -17,7 +17,7 @@ from qwen3cpu.checkpoint.weight_source import Groups
 from qwen3cpu.errors import ArgumentError
 
 PLAIN: Final[dict[str, np.dtype[Any]]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-"""Types that are not quantized. Numbers in BF16 are the upper halves of float32."""
+"""Types that are not quantised. Numbers in BF16 are the upper halves of float32."""
 _BLOCK_BYTES: Final = {name: size for name, _, size in BLOCKS.values()}
 
 Bytes = NDArray[np.uint8]
@@ -113,7 +113,7 @@ def _tq2_0(blocks: Bytes) -> tuple[Bytes, Floats, Floats]:
 
 
 class _Grouped(NamedTuple):
-    """A type that is quantized in groups of evenly spaced levels.
+    """A type that is quantised in groups of evenly spaced levels.
 
     columns: of a group. bits: of a number. read: blocks -> numbers, scales, minimums, in the order of the weights.
     """

@@ -68,7 +68,7 @@ _INPUT_SCALE: Final = ".input_scale"
 class GgufWeights:
     """The tensors of a model in GGUF, checked against its configuration: a GroupSource.
 
-    Quantized matrices are decoded to float32, a run of rows at a time.
+    Quantised matrices are decoded to float32, a run of rows at a time.
     """
 
     def __init__(self, file: GgufParts, config: ModelConfig) -> None:

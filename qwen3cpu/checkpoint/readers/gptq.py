@@ -77,7 +77,7 @@ def open_gptq(folder: Path, texts: ModelTexts) -> QuantizedFolder:
 
 
 def open_gptq_matrix(tensors: TensorFiles, module: str, shape: tuple[int, int], layout: Layout) -> StoredMatrix | None:
-    """Open a matrix of this layout; None: the module is not quantized. Raises CheckpointError."""
+    """Open a matrix of this layout; None: the module is not quantised. Raises CheckpointError."""
     return GptqMatrix(tensors, module, shape, layout) if f"{module}.qweight" in tensors else None
 
 

@@ -54,7 +54,7 @@ def open_mlx(folder: Path, texts: ModelTexts) -> QuantizedFolder:
             refuse_unknown(inner, _SETTINGS)
             overrides[name] = _mode(inner)
         elif name not in _SETTINGS and not isinstance(value, (bool, NoneType)):
-            # true, false and null tell whether a module is quantized, which its tensors show too.
+            # true, false and null tell whether a module is quantised, which its tensors show too.
             raise fields.fail(name, "no such option: what it changes in the weights is not known")
 
     def open_matrix(tensors: TensorFiles, module: str, shape: tuple[int, int]) -> StoredMatrix | None:

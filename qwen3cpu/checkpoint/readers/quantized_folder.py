@@ -1,4 +1,4 @@
-"""A model folder with quantized matrices: the common base of all ways of storing them."""
+"""A model folder with quantised matrices: the common base of all ways of storing them."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ class StoredMatrix(ABC):
 
 
 OpenMatrix = Callable[[TensorFiles, str, tuple[int, int]], StoredMatrix | None]
-"""open(tensors, module, shape) opens the matrix of a module, such as "lm_head"; None: it is not quantized.
+"""open(tensors, module, shape) opens the matrix of a module, such as "lm_head"; None: it is not quantised.
 
 Raises CheckpointError for tensors that are missing, misshapen or of another dtype.
 """
 
 
 class PlainMatrix(StoredMatrix):
-    """A matrix that is not quantized."""
+    """A matrix that is not quantised."""
 
     def __init__(self, tensors: TensorFiles, name: str, shape: tuple[int, int]) -> None:
         tensors.check(name, shape)
@@ -79,9 +79,9 @@ class PlainMatrix(StoredMatrix):
 
 
 class QuantizedFolder(StoredFolder):
-    """The weights of a model folder with quantized matrices, which are decoded to float32: a GroupSource.
+    """The weights of a model folder with quantised matrices, which are decoded to float32: a GroupSource.
 
-    The tensors, not the lists in config.json, tell which matrices are quantized. This is safe because a file never has
+    The tensors, not the lists in config.json, tell which matrices are quantised. This is safe because a file never has
     both forms of a matrix, and no library could load a file that differs from its lists.
     """
 
@@ -146,7 +146,7 @@ class QuantizedFolder(StoredFolder):
         )
 
     def rows(self, name: str, first: int, last: int) -> NDArray[Any]:
-        """Return rows [first, last) of a matrix: float32, or the stored dtype if it is not quantized.
+        """Return rows [first, last) of a matrix: float32, or the stored dtype if it is not quantised.
 
         The values are those that the maker's library computes. Raises CheckpointError for a scale that is not finite,
         and for rows of an embedding that differ from those of a head tied to it.

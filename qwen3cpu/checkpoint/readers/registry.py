@@ -27,7 +27,7 @@ WeightReader = Callable[[Path, ModelTexts], FolderSource]
 
 
 def _reader(module: str, function: str) -> WeightReader:
-    """Return a reader whose module is imported only when it is used, because few models are quantized."""
+    """Return a reader whose module is imported only when it is used, because few models are quantised."""
 
     def open_folder(folder: Path, texts: ModelTexts) -> FolderSource:
         found = getattr(import_module(f"qwen3cpu.checkpoint.readers.{module}"), function)
@@ -47,7 +47,7 @@ WEIGHT_READERS: Final[dict[str | None, WeightReader]] = {
     "gptq": _reader("gptq", "open_gptq"),
     MLX: _reader("mlx", "open_mlx"),
 }
-"""`quant_method` of config.json (checkpoint/config.py) -> reader of a folder's weights; None: not quantized."""
+"""`quant_method` of config.json (checkpoint/config.py) -> reader of a folder's weights; None: not quantised."""
 
 
 class SourceKind(NamedTuple):
@@ -65,14 +65,14 @@ class SourceKind(NamedTuple):
 
 
 def open_folder(folder: Path, plain: WeightReader | None = None) -> OpenedModel:
-    """Open a model folder. plain: a reader of unquantized weights to use; quantized weights are then refused.
+    """Open a model folder. plain: a reader of unquantised weights to use; quantised weights are then refused.
 
     Raises CheckpointError (ConfigError).
     """
     texts = read_folder_texts(folder, WEIGHT_READERS)
     method = quant_method(parse_object(texts.config_json, str(folder)))
     if plain is not None and method is not None:
-        raise CheckpointError(f"{folder}: expected weights that are not quantized, found {method!r} in config.json")
+        raise CheckpointError(f"{folder}: expected weights that are not quantised, found {method!r} in config.json")
     weights = (plain or WEIGHT_READERS[method])(folder, texts)
     texts = with_config(texts, weights.config)
     if texts.purpose.own_head:

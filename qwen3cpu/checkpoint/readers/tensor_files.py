@@ -21,7 +21,7 @@ from qwen3cpu.checkpoint.tensor_names import own_names
 from qwen3cpu.errors import CheckpointError
 
 FLOATS: Final = ("BF16", "F16", "F32")
-"""The dtypes of weights that are not quantized."""
+"""The dtypes of weights that are not quantised."""
 OpenFile = Callable[[Path], MappedTensors]
 
 

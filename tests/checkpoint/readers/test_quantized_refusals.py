@@ -281,7 +281,7 @@ def test_options_that_are_off_are_no_matter(tmp_path: Path) -> None:
 def test_other_methods_are_named_with_those_that_are_known(tmp_path: Path, method: str) -> None:
     known = "auto-round, awq, bitsandbytes, compressed-tensors, fp8, gptq, mlx"
     folder = write_made(tmp_path / "model", "awq_gptqmodel", config=option(quant_method=method))
-    with pytest.raises(ConfigError, match=f"or one quantized by {known}, found one quantized by '{method}'"):
+    with pytest.raises(ConfigError, match=f"or one quantised by {known}, found one quantised by '{method}'"):
         open_checkpoint(folder, threads=1)
 
 

@@ -15,8 +15,8 @@ namespace qwen3cpu::check {
 using Bytes = std::vector<uint8_t>;
 
 struct Case {
-  std::string kind;            // matmul, attend, store, rms_norm, rope, silu_mul, quantize, round, pack
-  std::string name;            // of the format; quantize: i8g32 or i8g256
+  std::string kind;            // matmul, attend, store, rms_norm, rope, silu_mul, `quantize`, round, pack
+  std::string name;            // of the format; of `quantize`: i8g32 or i8g256
   std::vector<int64_t> shape;  // depends on the kind, see its runner
   std::vector<Bytes> inputs;
 };

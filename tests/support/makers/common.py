@@ -2,7 +2,7 @@
 
 Each script runs in an environment of its own with the library that it names. It writes `made/NAME.safetensors`, which
 has the quantised tensors of some modules in the library's layout. It also writes `made/NAME.json`, which has the
-quantization of config.json, and the SHA-256 of each matrix, float32, as dequantised by the library. `made_folders.py`
+quantisation of config.json, and the SHA-256 of each matrix, float32, as dequantised by the library. `made_folders.py`
 makes model folders from these files.
 """
 
