@@ -108,6 +108,11 @@ const Floats& PyModel::vector(const std::string& name) const {
   return found->second;
 }
 
+Floats PyModel::rows_for(Output output, int64_t rows) {
+  if (output == Output::hidden) return Floats({rows, int64_t{model_->config().hidden_size}});
+  return (output == Output::logits ? logits_ : top_logits_).take(rows, model_->logits_stride());
+}
+
 namespace {
 
 std::vector<int> to_vector(const Ints& a, const char* what) {
@@ -167,8 +172,8 @@ std::vector<Floats> forward(PyModel& self, const std::vector<Item>& batch) {
   }
   const int64_t vocab = model.config().vocab_size, hidden = model.config().hidden_size;
   const int64_t cols[] = {vocab, hidden, vocab};
-  Floats all[] = {Floats({rows[0], model.logits_stride()}), Floats({rows[1], hidden}),
-                  Floats({rows[2], model.logits_stride()})};
+  Floats all[] = {self.rows_for(Output::logits, rows[0]), self.rows_for(Output::hidden, rows[1]),
+                  self.rows_for(Output::top_logits, rows[2])};
   {
     const OutputRows to{all[0].mutable_data(), all[1].mutable_data(), all[2].mutable_data()};
     py::gil_scoped_release release;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bindings/arrays.h"
+#include "bindings/kept_rows.h"
 #include "engine/model.h"
 
 namespace qwen3cpu {
@@ -29,10 +30,13 @@ class PyModel {
   // The model's own tensors. They throw Error for a name that the model does not have.
   Matrix matrix(const std::string& name) const;
   const Floats& vector(const std::string& name) const;
+  // An uninitialised array of at least `rows` rows for results of a pass.
+  Floats rows_for(Output output, int64_t rows);
 
  private:
   MatrixEntries matrices_;
   VectorEntries vectors_;
+  KeptRows logits_, top_logits_;
   std::unique_ptr<Model> model_;
 };
 

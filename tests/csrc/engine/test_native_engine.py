@@ -46,6 +46,25 @@ def test_a_batch_without_wanted_positions_still_fills_the_cache(model, cfg):
     assert (append(model, sequence, ids[9:]) == all_logits(model, ids)[9]).all()
 
 
+@pytest.mark.parametrize("output", ["logits", "top_logits", "hidden"])
+def test_rows_that_somebody_holds_are_never_written_again(model, cfg, output):
+    """Rows of logits take the memory of earlier rows, but only after the last view of these is gone."""
+
+    def rows(n, seed):
+        ids = random_ids(cfg, n, seed=seed)
+        return model.forward([(model.new_sequence(), ids, np.arange(n, dtype=np.int32), output)])[0]
+
+    held, last = rows(5, 1), rows(9, 2)[-1]
+    expected = [held.copy(), last.copy()]
+    for n in (1, 5, 9, 65, 9, 5):
+        rows(n, 3)
+    assert (held == expected[0]).all()
+    assert (last == expected[1]).all()
+    del held, last
+    assert (rows(9, 2)[-1] == expected[1]).all()
+    assert (rows(5, 1) == expected[0]).all()
+
+
 def test_an_empty_batch(model):
     assert model.forward([]) == []
 
