@@ -211,6 +211,8 @@ cdef class LogitsSampler:
         cdef double x = logit
         if not (-LARGEST <= logit <= LARGEST):
             return logit  # -inf stays banned; scan() finds NaN and +inf
+        if self.slot_bias[slot] == -INFINITY:
+            return -INFINITY
         if self.slot_seen[slot]:
             x = x * self.repetition if x < 0.0 else x / self.repetition
         if self.slot_counts[slot]:
@@ -218,8 +220,6 @@ cdef class LogitsSampler:
         x = x - self.slot_repeats[slot]
         if self.slot_bias[slot] != INFINITY:
             x = x + self.slot_bias[slot]
-        if x == -INFINITY and self.slot_bias[slot] == -INFINITY:
-            return -INFINITY
         # Finite penalties neither ban a token nor force it, however large.
         x = x if x < LARGEST else LARGEST
         return <float>(x if x > -LARGEST else -LARGEST)

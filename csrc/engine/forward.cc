@@ -167,8 +167,10 @@ void Forward::outputs(Team& team) {
   pass_.reduce(team, {lm_head}, ws.normed.get(), hidden, logits_runs_);
   const Pieces pieces(lm_head, n_logits, team.size());
   team.for_each(pieces.count(), [&](int i) {
-    pass_.multiply(team, lm_head, pieces[i], to_.logits, padded_rows(lm_head.rows), logits_runs_);
+    const int64_t stride = padded_rows(lm_head.rows);
+    pass_.multiply_alone(team, lm_head, pieces[i], to_.logits, stride, logits_runs_);
     if (lm_head.format == Format::q4x2) add_rest(team, pieces[i]);
+    pass_.add_low_rank(team, lm_head, pieces[i], to_.logits, stride, logits_runs_);
   });
 }
 

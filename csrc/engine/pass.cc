@@ -78,11 +78,21 @@ void Pass::reduce(const Team& team, const Readers& readers, const float* from, i
 
 void Pass::multiply(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy,
                     const AdapterRuns& of) {
-  if (of.empty()) {
+  multiply_alone(team, w, piece, y, ldy, of);
+  add_low_rank(team, w, piece, y, ldy, of);
+}
+
+void Pass::multiply_alone(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy,
+                          const AdapterRuns& of) {
+  if (of.empty())
     qwen3cpu::multiply(isa, w, workspace.input, piece, y, ldy, scratch(team));
-    return;
-  }
-  of.multiply(isa, w, workspace.input, piece, y, ldy, scratch(team));
+  else
+    of.multiply(isa, w, workspace.input, piece, y, ldy, scratch(team));
+}
+
+void Pass::add_low_rank(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy,
+                        const AdapterRuns& of) {
+  if (of.empty()) return;
   reductions_.finish(isa, team);
   of.add(isa, w, piece, reduced(), y, ldy, scratch(team));
 }

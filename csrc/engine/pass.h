@@ -53,6 +53,11 @@ class Pass {
   // The same for other tokens than those of the pass. of: their adapters.
   void multiply(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy,
                 const AdapterRuns& of);
+  // Its two steps: the product without the adapters' b u, and what that and the factor change.
+  void multiply_alone(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy,
+                      const AdapterRuns& of);
+  void add_low_rank(const Team& team, const Matrix& w, const Pieces::Piece& piece, float* y, int64_t ldy,
+                    const AdapterRuns& of);
   void reduce(const Team& team, const Readers& readers, const float* from, int64_t stride, const AdapterRuns& of);
   // x += w input + bias; bias may be null.
   void project_and_add(Team& team, const Matrix& w, const float* bias);

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.errors import ArgumentError
-from qwen3cpu.system.file_locks import lock
+from qwen3cpu.system.file_locks import open_locked
 from qwen3cpu.system.files import renames_open_files, sync_folder
 
 SUFFIX: Final = ".part"
@@ -57,16 +57,14 @@ class Journal:
         self._failed = np.zeros(len(numbers), bool)
         self._synced = monotonic()
         try:
-            if not self.path.exists():
-                write_file(self.path, [_header(about)])
-            self._file = open(self.path, "r+b", buffering=0)  # noqa: SIM115  closed by `close`
+            self._file = open_locked(self.path)
+        except BlockingIOError:
+            raise ArgumentError(f"{self.path}: another process is working on it") from None
         except OSError as reason:
             raise ArgumentError(f"{self.path}: cannot be written: {reason.strerror or reason}") from None
         try:
-            self._lock()
-            if restart:
-                self._file.truncate(0)
-                self._file.write(_header(about))
+            if restart or os.fstat(self._file.fileno()).st_size == 0:
+                self._begin(_header(about))
             self._load(about)
         except BaseException:
             self._file.close()
@@ -127,11 +125,16 @@ class Journal:
 
     # The file
 
-    def _lock(self) -> None:
+    def _begin(self, header: bytes) -> None:
         try:
-            lock(self._file.fileno(), shared=False)
-        except OSError:
-            raise ArgumentError(f"{self.path}: another process is working on it") from None
+            self._file.truncate(0)
+            if self._file.write(header) != len(header):
+                raise OSError("the disk is full")
+            os.fsync(self._file.fileno())
+            sync_folder(self.path.parent)
+        except OSError as reason:
+            self._file.truncate(0)  # an empty journal is a new one
+            raise ArgumentError(f"{self.path}: cannot be written: {reason.strerror or reason}") from None
 
     def _load(self, about: Mapping[str, Any]) -> None:
         self._end = 0

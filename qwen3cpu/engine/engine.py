@@ -59,6 +59,7 @@ class Engine:
         """Passes and answers that run; background work waits for them."""
         self._native_pass = ForkLock()
         self._sequences: WeakSet[TokenSequence] = WeakSet()
+        self._noting = ForkLock()  # a set must not grow while it is read
         self.vocab_size = vocab_size
         self.context = context
 
@@ -75,7 +76,9 @@ class Engine:
         """
         with self._native_pass.held():
             if closed_name(self) is None:
-                for sequence in tuple(self._sequences):
+                with self._noting.held():
+                    sequences = tuple(self._sequences)
+                for sequence in sequences:
                     sequence.release()
                     if sequence.adapter is not None:
                         sequence.adapter.give_back()
@@ -108,7 +111,8 @@ class Engine:
     def new_sequence(self, adapter: Adapter | None = None) -> TokenSequence:
         """Make an empty sequence; see TokenSequence for the adapter."""
         sequence = TokenSequence(self.native.new_sequence(), adapter=adapter)
-        self._sequences.add(sequence)
+        with self._noting.held():
+            self._sequences.add(sequence)
         return sequence
 
     def start(self, sequence: TokenSequence, ids: Sequence[int]) -> int:

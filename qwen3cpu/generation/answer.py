@@ -21,7 +21,7 @@ from qwen3cpu.generation.healing import Healing
 from qwen3cpu.generation.logprobs import Scorer
 from qwen3cpu.generation.meter import Meter
 from qwen3cpu.generation.options import Request
-from qwen3cpu.generation.processors import ProcessorError, choose_processed
+from qwen3cpu.generation.processors import Processing, ProcessorError
 from qwen3cpu.generation.results import Chunk, Result, StoppedBy
 from qwen3cpu.generation.surroundings import Surroundings
 from qwen3cpu.generation.thinking import EMPTY_BLOCK, ClosedBy, Thinking
@@ -95,7 +95,7 @@ class Answer:
         self._grammar = request.grammar
         self._check_answer = request.check_answer
         self._schema_errors: tuple[str, ...] = ()
-        self._processors = request.processors
+        self._processing = Processing(request.processors) if request.processors else None
         self.top = request.top
         """How many of the largest logits it needs; None: all logits."""
         self._error: Exception | None = None
@@ -227,10 +227,10 @@ class Answer:
         """The next token, given the logits [vocab_size] after the last one."""
         if self.in_prompt:
             self._meter.prompt_done()
-        if self._processors:
-            token = choose_processed(self._processors, self.tokens, logits, self._sampled)
-        else:
+        if self._processing is None:
             token = self._sampled(logits)
+        else:
+            token = self._processing.choose(self.tokens, logits, self._sampled)
         self.catching_up = False
         if self.in_prompt:
             self.in_prompt = False

@@ -51,6 +51,8 @@ STACK = 128 << 20
 """Bytes of stack for compiling; schemas/narrowing.py allows 12,000 levels of about 5 KB each."""
 MOST_SYMBOLS = 300_000
 """Greatest size of a grammar."""
+_stack_size: Final = ForkLock()
+"""Held while new threads of the process get another stack."""
 
 
 @dataclass(eq=False)
@@ -296,12 +298,13 @@ def _compiled(text: str, vocabulary: LLTokenizer, items: int) -> LLMatcher | str
             failed.append(error)
 
     # llguidance follows references by recursion and does not check how much stack is left.
-    before = threading.stack_size(STACK)
-    try:
-        thread = threading.Thread(target=make, name="qwen3cpu-grammar", daemon=True)
-        thread.start()
-    finally:
-        threading.stack_size(before)
+    thread = threading.Thread(target=make, name="qwen3cpu-grammar", daemon=True)
+    with _stack_size.held():
+        before = threading.stack_size(STACK)
+        try:
+            thread.start()
+        finally:
+            threading.stack_size(before)
     thread.join()
     if failed:
         raise failed[0]

@@ -41,24 +41,33 @@ def checked_processors(given: object) -> tuple[Processor, ...]:
     return tuple(given)
 
 
-def choose_processed(
-    processors: Sequence[Processor],
-    ids: list[int],
-    logits: NDArray[np.float32],
-    choose: Callable[[NDArray[np.float32]], int],
-) -> int:
-    """Apply the processors to logits [vocab_size], and return the token that `choose` takes from the result.
+class Processing:
+    """The processors of one answer. Once one has failed, none is called again, and every choice raises its error.
 
-    Raises:
-        ProcessorError: one of them has failed, or no token can be chosen.
-        DeadEndError: the grammar of the answer allows no token.
+    Args:
+        processors: the functions, in order.
     """
-    try:
-        return choose(_processed(processors, ids, logits))
-    except DeadEndError:
-        raise
-    except Exception as error:
-        raise ProcessorError(error) from error
+
+    def __init__(self, processors: Sequence[Processor]) -> None:
+        self._processors = processors
+        self._failed: ProcessorError | None = None
+
+    def choose(self, ids: list[int], logits: NDArray[np.float32], choose: Callable[[NDArray[np.float32]], int]) -> int:
+        """Apply the processors to logits [vocab_size], and return the token that `choose` takes from the result.
+
+        Raises:
+            ProcessorError: one of them has failed, or no token can be chosen.
+            DeadEndError: the grammar of the answer allows no token.
+        """
+        if self._failed is not None:
+            raise self._failed
+        try:
+            return choose(_processed(self._processors, ids, logits))
+        except DeadEndError:
+            raise
+        except Exception as error:
+            self._failed = ProcessorError(error)
+            raise self._failed from error
 
 
 def _processed(processors: Sequence[Processor], ids: list[int], logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import Any, Final
 
 try:
     from chromadb.api.types import Documents, EmbeddingFunction, Embeddings, Space
@@ -13,7 +14,11 @@ except ImportError as reason:
     raise missing("chromadb", "chroma", reason) from reason
 
 from qwen3cpu.checkpoint.tensors import Quant
+from qwen3cpu.errors import ArgumentError
 from qwen3cpu.integrations.models import Source, as_model
+
+STORED_OPTIONS: Final = ("context", "kv", "activations", "rope_scaling")
+"""Options of `qwen3cpu.load` that a collection stores, because vectors depend on them."""
 
 
 @register_embedding_function
@@ -28,6 +33,7 @@ class Qwen3CpuEmbeddingFunction(EmbeddingFunction[Documents]):  # type: ignore[m
         instruction: what queries look for, in one sentence.
         truncate: cut the end of texts that are too long instead of raising an error.
         threads: for `qwen3cpu.load`; a collection does not store it.
+        options: further options of `qwen3cpu.load`: context, kv, activations, rope_scaling.
 
     Raises:
         ArgumentError: the model was not made for embedding. Other errors: see `qwen3cpu.load`.
@@ -42,8 +48,12 @@ class Qwen3CpuEmbeddingFunction(EmbeddingFunction[Documents]):  # type: ignore[m
         instruction: str | None = None,
         truncate: bool = False,
         threads: int | None = None,
+        **options: Any,
     ) -> None:
-        given = {"quant": quant, "threads": threads}
+        unknown = options.keys() - set(STORED_OPTIONS)
+        if unknown:
+            raise ArgumentError(f"expected one of {', '.join(STORED_OPTIONS)}, found {', '.join(sorted(unknown))}")
+        given = {"quant": quant, "threads": threads, **options}
         self.model = as_model(model, "embedding", {name: value for name, value in given.items() if value is not None})
         self._documents: dict[str, Any] = {"dimensions": dimensions, "truncate": truncate}
         self._queries: dict[str, Any] = {**self._documents, "kind": "query", "instruction": instruction}
@@ -66,10 +76,12 @@ class Qwen3CpuEmbeddingFunction(EmbeddingFunction[Documents]):  # type: ignore[m
         return "cosine"
 
     def get_config(self) -> dict[str, Any]:
-        """The configuration that a collection stores."""
+        """The configuration that a collection stores. Paths are absolute."""
+        arguments = self.model.load_arguments()
         return {
-            "model": self.model.source,
+            "model": os.fsdecode(arguments.get("source", self.model.source)),
             "quant": self.model.quant,
+            **{name: arguments[name] for name in STORED_OPTIONS if arguments.get(name) is not None},
             "dimensions": self._documents["dimensions"],
             "instruction": self._queries["instruction"],
             "truncate": self._documents["truncate"],

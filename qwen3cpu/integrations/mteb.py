@@ -16,6 +16,7 @@ except ImportError as reason:
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3cpu.engine.formats import DEFAULT_ACTIVATIONS
 from qwen3cpu.integrations.models import Source, as_model
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Qwen3CpuEncoder(AbsEncoder):  # type: ignore[misc, unused-ignore]
 
     Args:
         model: a loaded embedding model, or a source for `qwen3cpu.load`.
-        revision: the model's revision, for mteb's files.
+        revision: the model's revision, for mteb's files. Settings that change vectors are appended.
         dimensions: keep the first dimensions of the vectors; default: all.
         device: has no effect; mteb passes it to every model.
         options: for `qwen3cpu.load`.
@@ -48,8 +49,22 @@ class Qwen3CpuEncoder(AbsEncoder):  # type: ignore[misc, unused-ignore]
         self.model = as_model(model, "embedding", options)
         self._dimensions = dimensions
         name = self.model.source.strip("/").replace("/", "__")
-        about = {"name": f"qwen3cpu/{name}-{self.model.quant}", "revision": revision or self.model.fingerprint[:16]}
+        about = {
+            "name": f"qwen3cpu/{name}-{self.model.quant}",
+            "revision": f"{revision or self.model.fingerprint[:16]}{self._settings()}",
+        }
         self.mteb_model_meta = ModelMeta.create_empty(about)
+
+    def _settings(self) -> str:
+        """What is not the default and changes vectors: mteb looks results up by the name and the revision."""
+        model = self.model
+        about = {
+            "dimensions": self._dimensions,
+            "activations": None if model.activations == DEFAULT_ACTIVATIONS else model.activations,
+            "kv": None if model.kv == "f16" else model.kv,
+            "rope": None if model.config.rope_scaling is None else model.config.rope_digest()[:8],
+        }
+        return "".join(f"-{name}-{value}" for name, value in about.items() if value is not None)
 
     def encode(
         self,

@@ -75,6 +75,10 @@ class ClosableModel(DescribedModel):
         if path is not None:
             draft_from_file(self.answerer, path, self.source)
 
+    def load_arguments(self) -> dict[str, Any]:
+        """The arguments of the `load` that made it, with absolute paths; none if something else made it."""
+        return {} if self._reload is None else self._reload.arguments()
+
     def __reduce__(self) -> tuple[Any, ...]:
         if self._reload is None:
             raise ArgumentError(f"{self.source}: expected a model that `load` made, found one that cannot be pickled")

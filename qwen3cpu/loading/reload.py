@@ -30,10 +30,14 @@ class Reload:
             model: the model that was loaded. Its fingerprint is compared when it is loaded again.
             adapters: name -> path, of all adapters that it has.
         """
-        arguments = portable({**self._arguments, "adapters": adapters})
+        return load_again, (self._load, {**self.arguments(), **portable({"adapters": adapters})}, model.fingerprint)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments, with absolute paths."""
+        arguments = portable(self._arguments)
         if arguments["rope_scaling"] is not None:
             arguments["rope_scaling"] = dict(arguments["rope_scaling"])
-        return load_again, (self._load, arguments, model.fingerprint)
+        return arguments
 
 
 def load_again(load: Callable[..., DescribedModel], arguments: Mapping[str, Any], fingerprint: str) -> DescribedModel:

@@ -14,6 +14,8 @@ Connection: TypeAlias = sqlite3.Connection
 
 _WAIT_SECONDS: Final = 10.0
 _MAGIC: Final = b"SQLite format 3\0"
+JOURNAL_SUFFIXES: Final = ("-journal", "-wal", "-shm")
+"""What SQLite appends to the name of a database for the files beside it."""
 
 
 def connect(path: Path) -> Connection:

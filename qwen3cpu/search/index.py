@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from qwen3cpu.arguments import whole_number
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.search.database import JOURNAL_SUFFIXES
 from qwen3cpu.search.files import Found, UnreadableFileError, parts, read, walk
 from qwen3cpu.search.hits import Hit, Skipped, Update
 from qwen3cpu.search.passages import Passage, passages
 from qwen3cpu.search.store import FileRow, Store, about_model
+from qwen3cpu.system.paths import printable
 from qwen3cpu.system.progress_bar import Progress
 from qwen3cpu.text.tokenizer import check_text
 
@@ -116,7 +118,12 @@ class SearchIndex:
         """
         done = Update()
         known = self._store.files()
-        files = [found for found in walk(self._folder) if not self._is_own(found)]
+        files = []
+        for found in walk(self._folder):
+            if printable(found.name) != found.name:
+                done.skipped.append(Skipped(printable(found.name), "expected a name in UTF-8"))
+            elif not self._is_own(found):
+                files.append(found)
         gone = known.keys() - {found.name for found in files}
         if gone:
             with self._store.transaction():
@@ -132,7 +139,8 @@ class SearchIndex:
 
     def _is_own(self, found: Found) -> bool:
         """Whether a file is the index or its SQLite journal."""
-        return found.path.name.startswith(self.path.name) and found.path.parent.resolve() == self.path.parent.resolve()
+        own = [f"{self.path.name}{suffix}" for suffix in ("", *JOURNAL_SUFFIXES)]
+        return found.path.name in own and found.path.parent.resolve() == self.path.parent.resolve()
 
     def _embed(self, pending: list[Found], known: dict[str, FileRow], done: Update, progress: Progress | None) -> None:
         """Embed passages, some hundred at a time across files. Each time they are committed."""

@@ -7,15 +7,38 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
+
+from qwen3cpu.system.fork_guard import call_in_child
 
 T = TypeVar("T")
 
 WORKERS: Final = 16
 """Most steps that wait for a model, or share its forward pass, at the same time."""
-# One pool for all models and event loops. Its threads are started on demand, and idle ones cost nothing.
-_pool: Final = ThreadPoolExecutor(WORKERS, thread_name_prefix="qwen3cpu-async")
+
+
+class _Workers:
+    """The worker threads. They are started on demand, and idle ones cost nothing.
+
+    A child process gets a pool of its own after a fork: its parent's would count on threads that the child does not
+    have.
+    """
+
+    def __init__(self) -> None:
+        self._start()
+        call_in_child(self._start)
+
+    def _start(self) -> None:
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="qwen3cpu-async")
+
+    def submit(self, call: Callable[..., T], *args: Any) -> Future[T]:
+        """Call on one of the threads."""
+        return self._pool.submit(call, *args)
+
+
+_workers: Final = _Workers()
+"""For all models and event loops."""
 
 
 async def steps(start: Callable[[], Generator[T, None, None]]) -> AsyncGenerator[T, None]:
@@ -30,7 +53,7 @@ async def steps(start: Callable[[], Generator[T, None, None]]) -> AsyncGenerator
 
 async def _on_a_worker(call: Callable[..., T], *args: Any) -> T:
     """Return the value of a call. When this returns or raises, the call has ended or was never started."""
-    work = _pool.submit(call, *args)
+    work = _workers.submit(call, *args)
     done = asyncio.wrap_future(work)
     interrupted = None
     while not done.done():

@@ -2,7 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
+from typing import BinaryIO
+
+
+def open_locked(path: Path) -> BinaryIO:
+    """Open a file for reading and writing, and lock it. A missing file is made first, and is empty.
+
+    Everybody locks the one file that has the name: nobody makes it elsewhere and renames it.
+
+    Returns:
+        The file, without a buffer. Its end ends the lock.
+
+    Raises:
+        BlockingIOError: another process has locked it, or has removed or renamed it meanwhile.
+        OSError: it cannot be opened.
+    """
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b", buffering=0)
+    try:
+        lock(file.fileno(), shared=False)
+        if not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+            raise BlockingIOError(f"{path} is another file now")
+    except FileNotFoundError:
+        file.close()
+        raise BlockingIOError(f"{path} has been removed") from None
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def lock(descriptor: int, *, shared: bool, wait: bool = False) -> None:

@@ -112,7 +112,7 @@ def test_cancelling_stops_within_one_step(model, step):
 
 def test_what_waits_for_a_worker_is_cancelled_at_once(model, monkeypatch):
     go = threading.Event()
-    blockers = [asynchronous._pool.submit(go.wait) for _ in range(asynchronous.WORKERS)]
+    blockers = [asynchronous._workers.submit(go.wait) for _ in range(asynchronous.WORKERS)]
 
     async def main():
         task = asyncio.create_task(model.agenerate("hello", **OPTIONS))

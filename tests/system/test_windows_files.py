@@ -100,7 +100,7 @@ def test_a_file_gets_its_name_when_it_is_closed(
 def test_a_journal_is_closed_before_it_is_removed(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(journal, "lock", lambda *_, **__: None)
+    monkeypatch.setattr(file_locks, "lock", lambda *_, **__: None)
     work = journal.Journal(tmp_path / "out", {}, np.int64([1]))
     work.add(0, b"{}", failed=False)
     unlink = Path.unlink

@@ -27,7 +27,7 @@ from qwen3cpu.batch.journal import SUFFIX, check_same, write_file
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.integrations.ray_data.keys import marks_array
 from qwen3cpu.packed.sealed_file import replacing
-from qwen3cpu.system.file_locks import lock
+from qwen3cpu.system.file_locks import open_locked
 
 FileFormat = Literal["parquet", "jsonl"]
 _JOB: Final = "_job"  # with an underscore, because readers of folders of Parquet files skip such names
@@ -79,7 +79,7 @@ def write_part(folder: Path, table: pa.Table, file_format: FileFormat, errors: i
 
 def _json_line(row: Mapping[str, Any]) -> bytes:
     try:
-        return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+        return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     except (TypeError, ValueError) as reason:
         raise ArgumentError(f"file_format: expected 'parquet' for values that JSON has not: {reason}") from None
 
@@ -120,17 +120,13 @@ class PartFolder:
         job = self.path / _JOB
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if not job.exists():
-                write_file(job, [json.dumps({"about": self._about}).encode()])
-            self._lock = open(job, "rb")  # noqa: SIM115  closed by `close`
+            self._lock = open_locked(job)
+        except BlockingIOError:
+            raise ArgumentError(f"{self.path}: another process is working on it") from None
         except OSError as reason:
             raise ArgumentError(f"{self.path}: cannot be written: {reason.strerror or reason}") from None
         try:
-            try:
-                lock(self._lock.fileno(), shared=False)
-            except OSError:
-                raise ArgumentError(f"{self.path}: another process is working on it") from None
-            if restart:
+            if restart or job.stat().st_size == 0:
                 job.write_bytes(json.dumps({"about": self._about}).encode())
             else:
                 check_same(self.path, json.loads(self._lock.read())["about"], self._about)

@@ -207,7 +207,10 @@ def folder_offers(folder: Path, options: LoadOptions, known: Mapping[str, Stored
             path = Path(entry.path)
             if entry.name.startswith(".") or not _is_model(path):
                 continue
-            stat = path.stat()
+            try:
+                stat = path.stat()
+            except FileNotFoundError:
+                continue  # removed meanwhile
             stamp = f"{path}\0{stat.st_ino}\0{stat.st_mtime_ns}\0{stat.st_size}"
             own = replace(options, quant=None) if path.suffix == SUFFIX else options
             found[stamp] = known.get(stamp) or StoredModel(_folder_name(path), str(path), own, path)

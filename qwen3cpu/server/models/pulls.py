@@ -75,13 +75,15 @@ class Pull:
     Args:
         id: the hub id.
         folder: the folder of models.
+        before: an earlier download of the model that has been stopped. This one starts when it is over.
     """
 
-    def __init__(self, id: str, folder: Path) -> None:
+    def __init__(self, id: str, folder: Path, before: Pull | None = None) -> None:
         self.id = id
         self.refused = False
         """Whether it failed because the hub refused access to the model."""
         self._folder = folder
+        self._before = before
         self._lines: list[dict[str, Any]] = []
         self._done = False
         self._followers: list[asyncio.Event] = []
@@ -97,6 +99,11 @@ class Pull:
     def done(self) -> bool:
         """Whether it is over."""
         return self._done
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it is over, or ends soon."""
+        return self._done or self._stopped
 
     def stop(self) -> None:
         """End it soon, even if requests follow it. Fetched files are kept."""
@@ -149,6 +156,9 @@ class Pull:
 
     def _fetch(self) -> None:
         self._tell({"status": "pulling manifest"})
+        if self._before is not None:
+            self._before._thread.join()
+            self._before = None
         model = find_model(self.id)
         name = self.id.replace("/", OWNER_SEPARATOR)
         target, staging = self._folder / name, self._folder / STAGING / name
@@ -222,8 +232,9 @@ class Pulls:
     def pull(self, id: str) -> Pull:
         """The running pull of a model; it is started if there is none."""
         self._under_way = {each: pull for each, pull in self._under_way.items() if not pull.done}
-        if id not in self._under_way:
-            self._under_way[id] = Pull(id, self._folder)
+        before = self._under_way.get(id)
+        if before is None or before.stopped:
+            self._under_way[id] = Pull(id, self._folder, before)
             self._under_way[id].start()
         return self._under_way[id]
 
