@@ -24,7 +24,7 @@ def open_locked(path: Path) -> BinaryIO:
     try:
         lock(file.fileno(), shared=False)
         if not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-            raise BlockingIOError(f"{path} is another file now")
+            raise BlockingIOError(f"{path} has been replaced")
     except FileNotFoundError:
         file.close()
         raise BlockingIOError(f"{path} has been removed") from None

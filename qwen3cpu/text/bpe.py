@@ -109,6 +109,8 @@ class _TableBpe:
             return text if self._normalizer is None else str(self._normalizer.normalize_str(text))
 
     def encode(self, text: str) -> NDArray[np.uint32]:
+        if self.can_be_cut and text.isascii() and text.isalpha():
+            return self._table.encode([text])  # one word; the library would hold the interpreter lock for a long one
         normal = self.normalize(text)
         with _LIBRARY:
             words = self._pre_tokenizer.pre_tokenize_str(normal)
@@ -127,9 +129,8 @@ class _TableBpe:
 class _LibraryBpe:
     """The library's model."""
 
-    can_be_cut = False
-
-    def __init__(self, complete: tokenizers.Tokenizer) -> None:
+    def __init__(self, complete: tokenizers.Tokenizer, *, can_be_cut: bool) -> None:
+        self.can_be_cut = can_be_cut
         # The same model without its added tokens. Nothing is copied.
         self._plain = tokenizers.Tokenizer(complete.model)
         self._plain.pre_tokenizer = complete.pre_tokenizer
@@ -233,4 +234,4 @@ def _open_library(content: bytes, source: str) -> TokenizerFile:
         raise CheckpointError(f"{source}: tokenizer.json: expected no BPE dropout, found {model.dropout}")
     added = dict(complete.get_added_tokens_decoder())
     size = max(complete.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-    return TokenizerFile(_LibraryBpe(complete), added, size)
+    return TokenizerFile(_LibraryBpe(complete, can_be_cut=can_be_cut(json.loads(content))), added, size)

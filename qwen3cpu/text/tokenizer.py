@@ -82,8 +82,8 @@ class Tokenizer:
         self.end_tool_call = self.control_tokens.get("</tool_call>")
         # Control tokens that are also entries of the BPE model could come out of its merges.
         control = {*self.special_ids, self.think, self.end_think, self.tool_call, self.end_tool_call}
-        self._never_from_text = frozenset(
-            id_ for id_ in control if id_ is not None and self._bpe.token_bytes(id_) is not None
+        self._never_from_text = np.array(
+            [id_ for id_ in control if id_ is not None and self._bpe.token_bytes(id_) is not None], np.uint32
         )
 
     @property
@@ -216,8 +216,8 @@ class Tokenizer:
         if self._bpe.missing_bytes:
             self._check_expressible(text)
         ids = self._bpe.encode(text)
-        if self._never_from_text and not self._never_from_text.isdisjoint(ids):
-            found = next(int(id_) for id_ in ids if id_ in self._never_from_text)
+        if self._never_from_text.size and (never := np.isin(ids, self._never_from_text)).any():
+            found = int(ids[never.argmax()])
             raise ArgumentError(
                 f"text: expected what the vocabulary of {self.source} can write as plain text, found "
                 f"{self.token_bytes(found).decode()!r}"

@@ -6,6 +6,7 @@ import json
 import random
 
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,34 +35,75 @@ def test_no_text_has_fewer_tokens_than_the_bound(tiny, text):
     assert tiny.tokenizer.least_tokens(text) <= len(tiny.tokenizer.encode(text))
 
 
-def test_only_the_tokenizer_that_is_known_is_cut():
-    qwen = {
-        "normalizer": {"type": "NFC"},
-        "pre_tokenizer": {
-            "type": "Sequence",
-            "pretokenizers": [
-                {
-                    "type": "Split",
-                    "pattern": {
-                        "Regex": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
-                        r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-                    },
-                    "behavior": "Isolated",
-                    "invert": False,
+QWEN = {
+    "normalizer": {"type": "NFC"},
+    "pre_tokenizer": {
+        "type": "Sequence",
+        "pretokenizers": [
+            {
+                "type": "Split",
+                "pattern": {
+                    "Regex": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+                    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
                 },
-                {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False},
-            ],
-        },
-    }
-    assert can_be_cut(qwen)
+                "behavior": "Isolated",
+                "invert": False,
+            },
+            {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False},
+        ],
+    },
+}
+GPT2 = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+SMOL = {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, GPT2]}
+KNOWN = [QWEN, {"normalizer": None, "pre_tokenizer": SMOL}]
+
+
+@pytest.mark.parametrize("file", KNOWN, ids=["Qwen", "SmolLM"])
+@given(text=st.one_of(st.text(ALPHABET, max_size=120), st.text(max_size=120)), size=st.integers(1, 20))
+def test_no_word_of_a_known_tokenizer_spans_a_cut(file, text, size):
+    assert can_be_cut(file)
+    model = {"type": "BPE", "vocab": {}, "merges": []}
+    library = tokenizers.Tokenizer.from_str(json.dumps({"version": "1.0", "added_tokens": [], "model": model, **file}))
+
+    def words(part):
+        normal = part if library.normalizer is None else library.normalizer.normalize_str(part)
+        return [word for word, _ in library.pre_tokenizer.pre_tokenize_str(normal)]
+
+    assert [word for piece in pieces(text, size) for word in words(piece)] == words(text)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "  x = (1) \n",
+        "مَرحبًا بالعالم ",
+        "สวัสดีชาวโลก ",
+        "안녕하세요 세계 ",
+        "नमस्ते दुनिया ",
+        "if (a) {\n\t\treturn f(b);\n}\n",
+        "你好，世界。",
+        "aGVsbG8gd29ybGQ0NTY3+/x8Zz",
+        "31415",
+    ],
+)
+def test_texts_of_any_script_are_cut(line):
+    found = list(pieces(line * 40_000))
+    assert max(map(len, found)) <= PIECE + len(line)
+
+
+def test_only_a_tokenizer_that_is_known_is_cut():
     for change in (
         lambda file: file.update(normalizer={"type": "Lowercase"}),
         lambda file: file.update(pre_tokenizer=None),
         lambda file: file["pre_tokenizer"]["pretokenizers"].pop(),
+        lambda file: file["pre_tokenizer"]["pretokenizers"].pop(0),
         lambda file: file["pre_tokenizer"]["pretokenizers"][0].update(pattern={"Regex": r"\s+"}),
         lambda file: file["pre_tokenizer"]["pretokenizers"][1].update(add_prefix_space=True),
+        lambda file: file.update(pre_tokenizer=GPT2),
+        lambda file: file.update(pre_tokenizer={**SMOL, "pretokenizers": [{"type": "Digits"}, GPT2]}),
+        lambda file: file.update(pre_tokenizer={**SMOL, "pretokenizers": [{"type": "Punctuation"}, GPT2]}),
     ):
-        other = json.loads(json.dumps(qwen))
+        other = json.loads(json.dumps(QWEN))
         change(other)
         assert not can_be_cut(other)
 

@@ -315,7 +315,7 @@ def test_panics_of_the_library_are_errors_of_the_text(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(tokenizer._bpe, "_pre_tokenizer", Panics())
     with pytest.raises(ArgumentError, match=r"the tokenizers library says: called `Result::unwrap"):
-        tokenizer.encode("hello")
+        tokenizer.encode("hello!")
 
 
 def test_panics_of_the_library_are_errors_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
