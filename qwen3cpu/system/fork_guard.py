@@ -8,6 +8,7 @@ passes.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import threading
@@ -73,5 +74,7 @@ def _after_fork() -> None:
             method()
 
 
+# The end of the interpreter removes objects in any order, and a WeakMethod complains if it goes before its object.
+atexit.register(_methods.clear)
 if sys.platform != "win32":  # which has no forks
     os.register_at_fork(after_in_child=_after_fork)

@@ -159,6 +159,9 @@ def test_infinite_biases() -> None:
     ids, p = forced.distribution(row)
     assert ids.tolist() == [1, 2]
     np.testing.assert_allclose(p, [np.e / (1 + np.e), 1 / (1 + np.e)], rtol=1e-12)
+    # A ban holds, however large another penalty makes the logit.
+    params = SamplingParams(temperature=0, repetition_penalty=1e-308, logit_bias={0: -np.inf})
+    assert Sampler(params, vocab_size=4, token_limit=4, prompt=[0]).sample(row) == 3
     with pytest.raises(ArgumentError, match="all 4 tokens are -inf"):
         sampler_of(SamplingParams(logit_bias=dict.fromkeys(range(4), -np.inf)), 4).sample(row)
     row[1:3] = -np.inf

@@ -1,6 +1,7 @@
 """Answers that follow a schema: every one does, reasoning is free, and nothing else changes."""
 
 import json
+import threading
 from typing import Literal
 
 import checkpoints
@@ -266,3 +267,19 @@ def test_a_panic_of_the_library_is_an_error_of_ours(tiny, monkeypatch):
     monkeypatch.setattr(llguidance, "LLMatcher", panics)
     with pytest.raises(qwen3cpu.ArgumentError, match="schema: llguidance failed: index out of bounds"):
         tiny.generate("x", schema={"const": "a text that no other test compiles"}, max_new_tokens=2)
+
+
+def test_two_models_that_compile_at_once_leave_the_stacks_of_threads_alone(tiny, random_model):
+    before = threading.stack_size()
+    schemas = [{"const": "x" * n} for n in range(1, 9)]
+
+    def compile_all(model):
+        for schema in schemas:
+            model.answerer.surroundings.grammars.prepare(grammar.answer_grammar(schema, after_thinking=False))
+
+    threads = [threading.Thread(target=compile_all, args=[model]) for model in (tiny, random_model)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert threading.stack_size() == before

@@ -133,6 +133,25 @@ def test_an_error_behind_a_draft(tiny):
         assert (found.token_ids, type(found.error)) == (plain.token_ids[:4], BrokenError)
 
 
+def test_a_processor_that_fails_once_ends_its_answer_and_is_not_called_again(tiny):
+    wanted = tiny.answerer.encode(PROMPTS[1], tiny.answerer.request(PROMPTS[1]))
+    options = {"seed": 3, "max_new_tokens": 12}
+    plain = tiny.generate(PROMPTS[1], **options)
+    lengths = []
+
+    def fail_once(ids, logits):
+        lengths.append(len(ids) - len(wanted))
+        if lengths[-1] == 4 and lengths.count(4) == 1:
+            raise BrokenError("once")
+
+    for kind in KINDS:
+        lengths.clear()
+        with drafting(tiny, kind([[*wanted, *plain.token_ids]])):
+            (found,) = tiny.generate_batch([PROMPTS[1]], processors=[fail_once], **options)
+        assert (found.token_ids, type(found.error)) == (plain.token_ids[:4], BrokenError)
+        assert lengths == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("processors", "words"),
     [

@@ -21,7 +21,7 @@ from qwen3cpu.batch import run_file
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.line_seed import line_seed
 from qwen3cpu.integrations import ray_data
-from qwen3cpu.integrations.ray_data import content_key
+from qwen3cpu.integrations.ray_data import content_key, folder
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the library and what it imports
 
@@ -243,3 +243,8 @@ def test_two_nodes_of_three_are_killed(tmp_path, tiny):
         result = expected[row["id"]]
         told = {**result, **result["usage"]}
         assert {name: row[name] for name in output} == {name: told[name] for name in output}
+
+
+def test_a_number_that_json_has_not_is_refused():
+    with pytest.raises(ArgumentError, match="expected 'parquet' for values that JSON has not"):
+        folder._json_line({"x": float("nan")})

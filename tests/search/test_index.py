@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,13 +116,15 @@ def test_hidden_and_binary_files_are_left_out_and_unreadable_ones_are_named(inde
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")).write_bytes(b"secret")
     (folder / "link").symlink_to(folder / "notes")
     (folder / "nowhere").symlink_to(folder / "missing")
     os.mkfifo(folder / "fifo")
     update = index.update()
     assert (update.added, update.passages) == (5, 4)  # the binary and the empty file are recorded
     reasons = {each.file: each.reason for each in update.skipped}
-    assert set(reasons) == {"broken.pdf", "latin.txt"}
+    assert set(reasons) == {"broken.pdf", "latin.txt", r"caf\xe9.txt"}
+    assert reasons[r"caf\xe9.txt"] == "expected a name in UTF-8"
     assert reasons["latin.txt"] == "expected UTF-8, found byte 0xf6 at 2"
     assert reasons["broken.pdf"].startswith("pypdf cannot read it: ")
     assert not any("secret" in each[2] for each in everything(index))
@@ -272,9 +275,10 @@ def test_a_damaged_index_is_refused_by_name(folder, model):
 
 
 def test_an_index_in_the_folder_is_not_searched_itself(folder, model):
+    (folder / "visible.index.txt").write_text("A file with a longer name is searched.")
     with SearchIndex(folder, model, path=folder / "visible.index") as index:
-        assert index.update().added == 3
-        assert index.update().unchanged == 3
+        assert index.update().added == 4
+        assert index.update().unchanged == 4
 
 
 def test_two_processes_may_use_an_index(index, folder, model):

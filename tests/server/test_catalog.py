@@ -4,6 +4,7 @@ import pytest
 from library import Offered
 
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.server.models import offers
 from qwen3cpu.server.models.catalog import Catalog
 from qwen3cpu.server.models.errors import UnknownModelError
 
@@ -44,7 +45,9 @@ def test_two_models_with_one_name():
         Catalog([Offered("a"), Offered("a:latest")])
 
 
-def test_models_in_a_folder(tmp_path):
+def test_models_in_a_folder(tmp_path, monkeypatch):
+    is_model = offers._is_model
+
     def names():
         return [offer.name for offer in catalog.offers()]
 
@@ -65,6 +68,9 @@ def test_models_in_a_folder(tmp_path):
     catalog.offers()
     assert catalog.find("packed") is not same, "its files have changed"
     (tmp_path / "packed.qwen3").unlink()
+    monkeypatch.setattr(offers, "_is_model", lambda path: is_model(path) or path.name == "gone")
+    (tmp_path / "gone").symlink_to(tmp_path / "removed meanwhile")
+    assert names() == expected[:-1]
     with pytest.raises(UnknownModelError):
         catalog.find("packed")
     with pytest.raises(ArgumentError, match=r"--models-dir: .* cannot be read"):

@@ -1,6 +1,8 @@
 """Pulling models from a stand-in of the hub into the folder of models, and deleting them."""
 
+import asyncio
 import json
+import threading
 from contextlib import contextmanager
 
 import httpx
@@ -13,7 +15,8 @@ from running import Started
 from torch_files import write_torch_file
 
 import qwen3cpu
-from qwen3cpu.server.models.pulls import hub_id
+from qwen3cpu.errors import CheckpointError
+from qwen3cpu.server.models.pulls import Pulls, hub_id
 
 NAME = "owner/name"
 QUESTION = [{"role": "user", "content": "hello"}]
@@ -151,6 +154,33 @@ def test_a_pull_goes_on_with_what_an_earlier_server_has_fetched(manage, hub):
         first = int(span.removeprefix("bytes=").removesuffix("-"))
         assert first > 0
         assert server.names() == ["owner/name:latest"]
+
+
+def test_a_pull_that_begins_while_the_last_one_stops_waits_for_it(tmp_path, monkeypatch):
+    """A client that gives up and asks again at once gets the model, not the end of its first request."""
+    go_on, running = threading.Event(), []
+
+    def fetch(id):
+        assert not running, "two threads would write the same files"
+        running.append(id)
+        go_on.wait()
+        running.clear()
+        raise CheckpointError("fetched")
+
+    async def ask_twice():
+        first = pulls.pull(NAME)
+        lines = first.follow()
+        await anext(lines)
+        await lines.aclose()
+        second = pulls.pull(NAME)
+        assert second is not first
+        assert pulls.pull(NAME) is second
+        go_on.set()
+        return [line async for line in second.follow()]
+
+    pulls = Pulls(tmp_path)
+    monkeypatch.setattr("qwen3cpu.server.models.pulls.find_model", fetch)
+    assert asyncio.run(ask_twice())[-1] == {"error": "fetched"}
 
 
 def test_a_hub_that_refuses(manage, hub):

@@ -37,6 +37,7 @@ def same():
 def run(program):
     done = subprocess.run([sys.executable, "-c", BEGIN + program], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == "", done.stderr
     return done.stdout
 
 
@@ -254,4 +255,19 @@ def refused():
         assert "forked during a call" in str(error), error
 assert in_child(refused) == 0
 lock.check()  # the parent goes on
+""")
+
+
+def test_a_child_of_a_process_that_used_asyncio_answers():
+    """The child has none of the worker threads that its parent started."""
+    run("""
+import asyncio
+def ask_later():
+    return asyncio.run(model.agenerate("What is 17 + 25?", thinking=False, seed=1)).text
+expected = ask()
+assert ask_later() == expected
+def same_later():
+    assert ask_later() == expected
+assert in_child(same_later) == 0
+same_later()
 """)

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from native_models import native_model, pack
+from native_models import native_model, pack, pack_all
 from random_models import config, random_weights
 
 from qwen3cpu import _native
 from qwen3cpu.errors import EngineError
 
 Q, DOWN = "model.layers.0.self_attn.q_proj.weight", "model.layers.0.mlp.down_proj.weight"
-NORM, EMBEDDING = "model.norm.weight", "model.embed_tokens.weight"
+NORM, EMBEDDING, HEAD = "model.norm.weight", "model.embed_tokens.weight", "lm_head.weight"
 IDS = np.arange(20, dtype=np.int32)
 
 
@@ -61,6 +61,16 @@ def test_a_factor_scales_rows(parts, model):
     adapter = _native.Adapter(model, [a], {Q: (0, 0, b, factor, None)}, {})
     other = {**weights, Q: weights[Q] * factor[:, None]}
     assert np.array_equal(forward(model, adapter), forward(native_model(shape, other)))
+
+
+def test_a_factor_scales_every_term_of_a_head_in_two_parts(parts):
+    shape, weights = parts
+    model = native_model(shape, weights, matrices={**pack_all("f32", weights), HEAD: pack("q4x2", weights[HEAD])})
+    factor = np.exp2(np.random.default_rng(1).integers(-2, 3, len(weights[HEAD]))).astype(np.float32)
+    a = pack("f32", np.zeros((8, weights[HEAD].shape[1]), np.float32))
+    b = pack("f32", np.zeros((len(factor), 3), np.float32))
+    adapter = _native.Adapter(model, [a], {HEAD: (0, 0, b, factor, None)}, {})
+    assert np.array_equal(forward(model, adapter), forward(model) * factor)
 
 
 def test_neighbours_with_and_without(model, parts):
