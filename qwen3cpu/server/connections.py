@@ -81,7 +81,7 @@ class GuardedConnection(H11Protocol):
         if self._received and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             has_head = self.conn.their_state is h11.SEND_BODY
             what = "body" if has_head else "head"
-            late = ApiError(408, f"the {what} of the request did not arrive within {limit:.3g} seconds", code="timeout")
+            late = ApiError(408, f"the {what} of the request did not arrive within {limit:.1f} seconds", code="timeout")
             self.transport.write(_response(late, self.scope["path"] if has_head else ""))
         self.transport.close()
 

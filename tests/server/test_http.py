@@ -79,7 +79,9 @@ def test_a_huge_body(server, chunked):
     content = iter([data[: 1 << 20], data[1 << 20 :]]) if chunked else data
     response = server.http.post(CHAT, content=content, headers={"content-type": "application/json"})
     assert response.status_code == 413
-    assert response.json()["error"]["code"] == "body_too_large"
+    error = response.json()["error"]
+    assert error["code"] == "body_too_large"
+    assert error["message"] == f"the body is too large: expected at most {8 << 20} bytes, found {len(data)}"
     assert server.chat(max_tokens=1)
 
 

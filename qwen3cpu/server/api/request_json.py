@@ -25,9 +25,12 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 async def read_body(request: Request, most: int) -> bytes:
     """The body of a request.
 
+    A body whose header announces too many bytes is refused before it comes.
+
     Raises:
         ApiError: 413 for more than `most` bytes, 415 for another content type.
     """
+    _check_announced(request.headers, most)
     pieces: list[bytes] = []
     size = 0
     async for piece in request.stream():
@@ -37,9 +40,22 @@ async def read_body(request: Request, most: int) -> bytes:
         elif size > most + DISCARD:
             break
     if size > most:
-        raise ApiError(413, f"the body is too large: expected at most {most} bytes", code="body_too_large")
+        raise _too_large(most, str(size) if size <= most + DISCARD else f"more than {most + DISCARD}")
     _check_type(request.headers)
     return b"".join(pieces)
+
+
+def _check_announced(headers: Headers, most: int) -> None:
+    size = headers.get("content-length", "")
+    if size.isdecimal() and (len(size) > 18 or int(size) > most):
+        # A client that waits for status 100 must not wait, and its next bytes may be the body or another request.
+        waits = headers.get("expect", "").lower() == "100-continue"
+        raise _too_large(most, size[:40], {"connection": "close"} if waits else None)
+
+
+def _too_large(most: int, found: str, headers: dict[str, str] | None = None) -> ApiError:
+    message = f"the body is too large: expected at most {most} bytes, found {found}"
+    return ApiError(413, message, code="body_too_large", headers=headers)
 
 
 def _check_type(headers: Headers) -> None:
