@@ -97,13 +97,15 @@ def responses_request(service: Service, body: ResponsesBody) -> Asked:
     return make_request(service, messages, body.options(), tools, schema, checked_forms(service, body, schema))
 
 
-def message_places(body: ResponsesBody) -> list[str]:
-    """The place in the body of each message of the request; empty for a body that is refused."""
+def message_places(body: ResponsesBody) -> dict[str, str]:
+    """The places in the body of the messages and their fields, as errors name them; empty for a refused body."""
+    first = 0 if body.instructions is None else 1
     try:
-        places = _messages(body.input)[1]
+        found = _messages(body.input, first)[1]
     except ApiError:
-        return []
-    return [*(["instructions"] if body.instructions is not None else []), *places]
+        return {}
+    instructions = {"messages[0]": "instructions", "messages[0].content": "instructions"} if first else {}
+    return {"messages": "input", **instructions, **found}
 
 
 def _functions(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
@@ -132,12 +134,18 @@ def _schema(service: Service, text: Text | None) -> dict[str, Any] | None:
     return checked_schema(service, wanted.schema_, "text.format.schema")
 
 
-def _messages(given: str | list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
-    """The messages of the items of `input`, and their places. Reasoning and calls go into the assistant's message."""
+def _messages(given: str | list[dict[str, Any]], first: int = 0) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The messages of the items of `input`, and their places. Reasoning and calls go into the assistant's message.
+
+    Args:
+        given: the items, or a text.
+        first: the number of messages before them.
+    """
     if isinstance(given, str):
-        return [{"role": "user", "content": given}], ["input"]
+        here = f"messages[{first}]"
+        return [{"role": "user", "content": given}], {here: "input", f"{here}.content": "input"}
     messages: list[dict[str, Any]] = []
-    places: list[str] = []
+    places: dict[str, str] = {}
     assistant: dict[str, Any] | None = None
     for index, item in enumerate(given):
         where = f"input[{index}]"
@@ -148,17 +156,25 @@ def _messages(given: str | list[dict[str, Any]]) -> tuple[list[dict[str, Any]], 
         elif assistant is None or (kind != "function_call" and "content" in assistant):
             assistant = {"role": "assistant"}
             messages.append(assistant)
-            places.append(where)
+            places[f"messages[{first + len(messages) - 1}]"] = where
+        here = f"messages[{first + len(messages)}]"
         if kind == "function_call_output":
             output = _text(item.get("output"), f"{where}.output")
             messages.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": output})
-            places.append(where)
+            places |= {here: where, f"{here}.content": f"{where}.output", f"{here}.tool_call_id": f"{where}.call_id"}
         elif kind == "message" and assistant is None:
             role = "system" if role == "developer" else role
             messages.append({"role": role, "content": _text(item.get("content"), f"{where}.content")})
-            places.append(where)
+            places[here] = where
         elif assistant is not None:
             _add(assistant, kind, item, where)
+            here = f"messages[{first + len(messages) - 1}]"
+            if kind == "function_call":
+                call = f"{here}.tool_calls[{len(assistant['tool_calls']) - 1}]"
+                places |= {call: where, f"{call}.function": where}
+            elif kind in ("message", "reasoning"):
+                name = "content" if kind == "message" else "reasoning_content"
+                places[f"{here}.{name}"] = f"{where}.content"
         else:
             raise ApiError(
                 400, f"{where}: expected a message, a function call or its output, found {kind!r}", param=where
