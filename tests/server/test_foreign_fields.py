@@ -220,6 +220,16 @@ def test_an_answer_that_continues_a_message(server, tiny):
     assert server.refused(CHAT, {"messages": QUESTION, **fields}, 400)["param"] == "continue_final_message"
 
 
+@pytest.mark.parametrize(
+    ("path", "more"), [(CHAT, {"continue_final_message": True}), ("/v1/messages", {}), ("/api/chat", {})]
+)
+def test_nothing_before_the_message_to_continue(server, path, more):
+    body = {"max_tokens": 3, "messages": [{"role": "assistant", "content": "Once upon"}], **more}
+    error = server.refused(path, body, 400)
+    message = error if isinstance(error, str) else error["message"]
+    assert message.startswith("messages: expected a message before the one to continue, found only")
+
+
 def test_responses_in_other_forms(server):
     tools = [{"type": "function", **FUNCTION}, {"type": "web_search"}]
     body = {"input": "What is 17 + 25?", "max_output_tokens": 4, "tools": tools, "truncation": "auto", "store": True}

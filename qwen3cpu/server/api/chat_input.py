@@ -16,6 +16,7 @@ from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.tool_choice import ToolUse, shown_tools
 from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.bodies import ChatBody, Generation, ResponseFormat
+from qwen3cpu.server.api.calling import check_calling
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.api.message_forms import plain_messages
@@ -109,7 +110,7 @@ def chat_prompt(service: Service, body: ChatBody, messages: list[dict[str, Any]]
     """The ids of the messages. With `continue_final_message` they end with the text of the last one.
 
     Raises:
-        ApiError: the last message is not a text of the assistant.
+        ApiError: the last message is not a text of the assistant, or no message comes before it.
         ArgumentError: see `Model.generate`.
     """
     if not body.continue_final_message:
@@ -121,6 +122,9 @@ def chat_prompt(service: Service, body: ChatBody, messages: list[dict[str, Any]]
     if last.get("role") != "assistant" or not isinstance(content, str) or last.get("tool_calls"):
         expected = "expected a last message of the assistant with text"
         raise ApiError(400, f"continue_final_message: {expected}", param="continue_final_message")
+    if len(messages) == 1:
+        expected = "expected a message before the one to continue, found only a message of the assistant"
+        raise ApiError(400, f"messages: {expected}", code="invalid_value", param="messages")
     # The prompt of an answer without reasoning, followed by the text.
     before = service.encode(messages[:-1], replace(request, thinking=False))
     ids = before + service.encode(content, replace(request, raw=True, tools=None)) if content else before
@@ -152,8 +156,10 @@ def make_request(
 ) -> Asked:
     """Messages and checked options of an answer that may call tools, or must follow a schema or another form."""
     marker = service.model.tokenizer.tool_call
-    if tools.choice == "none" and marker is not None:
-        options["logit_bias"] = {**(options.get("logit_bias") or {}), marker: -math.inf}
+    check_calling(service, messages, tools=bool(tools.functions) and tools.choice != "none")
+    if tools.choice == "none":
+        if marker is not None:
+            options["logit_bias"] = {**(options.get("logit_bias") or {}), marker: -math.inf}
     elif tools.functions:
         options["tools"] = shown_tools([{"type": "function", "function": each} for each in tools.functions])
     # Arguments of calls are not checked by `call_schemas`. The client checks them, with its own regular expressions.
@@ -188,8 +194,6 @@ def grammar_maker(
     """
     opens, closes = service.model.tokenizer.tool_call, service.model.tokenizer.end_tool_call
     calls = None if opens is None or closes is None else (opens, closes)
-    if tools.forced and calls is None:
-        raise ApiError(400, f"tool_choice: {service.settings.model_name} has no tokens for calls", param="tool_choice")
     if not forms and tools.grammar_arguments(schema, calls) is None:
         return None
 

@@ -311,6 +311,7 @@ def _take_tool_choice(body: Json, ignored: list[str], places: dict[str, str], en
     body["tools"] = list(left.values())
     for index, place in enumerate(left):
         if "calls_as_function" in body:
+            places["tools"] = "functions"
             places[f"tools[{index}].function"] = places[f"tools[{index}]"] = f"functions[{place}]"
         elif endpoint == "responses":
             places[f"tools[{index}].function"] = places[f"tools[{index}]"] = f"tools[{place}]"
