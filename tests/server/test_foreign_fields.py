@@ -277,6 +277,8 @@ def test_completions_in_other_forms(server):
             "input[1].role: expected one of",
         ),
         ("/v1/responses", {"input": "a" * 9000}, "input", "the context holds"),
+        ("/v1/responses", {"input": "a", "stop": "\ud800"}, "stop", "stop: expected Unicode text, found the lone"),
+        (CHAT, {"messages": QUESTION, "stop": ["a", "\ud800"]}, "stop[1]", "stop[1]: expected Unicode text"),
     ],
     ids=lambda value: str(value)[:40],
 )

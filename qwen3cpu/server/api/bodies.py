@@ -14,6 +14,7 @@ from typing_extensions import Self
 from qwen3cpu.generation.constraints import KINDS
 from qwen3cpu.server.api.errors import ApiError, as_api_error
 from qwen3cpu.server.api.foreign_fields import Endpoint, Translated, suggestion, translate
+from qwen3cpu.server.api.stops import checked_stop
 
 EFFORTS: dict[str, int | None] = {"minimal": 256, "low": 1024, "medium": 4096, "high": None, "xhigh": None, "max": None}
 """reasoning_effort -> the largest number of tokens of reasoning; None: no limit. "none" switches thinking off."""
@@ -33,8 +34,6 @@ LLAMA_SAMPLERS = (
     "dry_sequence_breakers",
 )
 """Options of Model.generate that have llama.cpp's names."""
-MOST_STOPS = 64
-"""The largest number of stop strings. OpenAI allows 4, but evaluation harnesses send more."""
 
 T = TypeVar("T")
 
@@ -220,12 +219,11 @@ class OpenAiSampling(Generation):
 
     def sampling(self) -> dict[str, Any]:
         """Options of Model.generate."""
-        if isinstance(self.stop, list) and len(self.stop) > MOST_STOPS:
-            raise ApiError(400, f"stop: expected at most {MOST_STOPS} strings, found {len(self.stop)}", param="stop")
-        names = ("presence_penalty", "frequency_penalty", "stop", "stop_token_ids", "ignore_eos", "n")
+        names = ("presence_penalty", "frequency_penalty", "stop_token_ids", "ignore_eos", "n")
         return {
             **super().sampling(),
             **{name: getattr(self, name) for name in names},
+            "stop": checked_stop(self.stop),
             "logit_bias": None if self.logit_bias is None else _bias(self.logit_bias),
         }
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from qwen3cpu.server.api.bodies import Generation, Items, Part, StreamOptions, thinking_options
 from qwen3cpu.server.api.chat_input import Asked, check_counts, checked_forms, checked_schema, make_request, tool_use
 from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.api.stops import checked_stop
 from qwen3cpu.server.scheduling.service import Service
 
 MOST_METADATA = 64
@@ -81,7 +82,7 @@ class ResponsesBody(Generation):
         effort = None if self.reasoning is None else self.reasoning.effort
         return {
             **self.sampling(),
-            "stop": self.stop,
+            "stop": checked_stop(self.stop),
             "max_new_tokens": self.max_output_tokens,
             **thinking_options(effort, self.chat_template_kwargs, self.thinking_budget, "reasoning.effort"),
         }
