@@ -128,9 +128,20 @@ def test_what_came_out_may_go_in_again(server):
         ({"input": []}, "input: expected at least one message"),
         ({"input": 5}, "input"),
         ({"input": [{"type": "image"}]}, "found 'image'"),
-        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "found 'input_image'"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
+            "input[0].content[0]: expected a part of text, found a part of type 'input_image'",
+        ),
         ({"input": [{"role": "user", "content": 5}]}, r"input[0].content: expected text"),
-        ({"input": [{"role": "robot", "content": "a"}]}, "input[0].role: expected one of"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_text", "text": 5}]}]},
+            "input[0].content[0].text: expected a string, found a number",
+        ),
+        (
+            {"input": [{"role": "robot", "content": "a"}]},
+            "expected one of system, developer, user, assistant, tool, fo",
+        ),
+        ({"input": "a", "previous_response_id": "r"}, "previous_response_id: input should be null"),
         ({"input": "\ud800"}, "input: "),
         ({"input": "a", "instructions": "\ud800"}, "instructions: "),
         (

@@ -14,6 +14,7 @@ from typing_extensions import Self
 from qwen3cpu.generation.constraints import KINDS
 from qwen3cpu.server.api.errors import ApiError, as_api_error
 from qwen3cpu.server.api.foreign_fields import Endpoint, Translated, suggestion, translate
+from qwen3cpu.server.api.json_words import kind_of
 from qwen3cpu.server.api.stops import checked_stop
 
 EFFORTS: dict[str, int | None] = {"minimal": 256, "low": 1024, "medium": 4096, "high": None, "xhigh": None, "max": None}
@@ -375,7 +376,7 @@ def _bias(given: dict[str, Any]) -> dict[int, float]:
         if not token.isascii() or not token.isdigit() or len(token) > 9:
             raise ApiError(400, f"logit_bias: expected token ids as keys, found {token[:40]!r}", param="logit_bias")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            expected = f"expected a number, found {type(value).__name__}"
+            expected = f"expected a number, found {kind_of(value)}"
             raise ApiError(400, f"logit_bias.{token}: {expected}", param=f"logit_bias.{token}")
         bias[int(token)] = float(value)
     return bias

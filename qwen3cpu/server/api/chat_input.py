@@ -19,6 +19,7 @@ from qwen3cpu.server.api.bodies import ChatBody, Generation, ResponseFormat
 from qwen3cpu.server.api.calling import check_calling
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.api.json_words import kind_of
 from qwen3cpu.server.api.message_forms import plain_messages
 from qwen3cpu.server.scheduling.service import Answers, Service
 from qwen3cpu.text.messages import check_tools
@@ -267,7 +268,7 @@ def tool_use(
         if each.get("parameters") is not None:
             where = f"{place}.parameters"
             if not isinstance(each["parameters"], dict):
-                found = type(each["parameters"]).__name__
+                found = kind_of(each["parameters"])
                 raise ApiError(400, f"{where}: expected a JSON schema (an object), found {found}", param=where)
             checked_schema(service, each["parameters"], where)
     if isinstance(choice, dict):

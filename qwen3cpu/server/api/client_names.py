@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from qwen3cpu.errors import ArgumentError, ContextLengthError
 from qwen3cpu.server.api.errors import PLACE, ApiError, moved
+from qwen3cpu.server.api.json_words import in_json_words
 
 MOST_CHARACTERS = 1000
 """The largest length of a message, which may quote text of a client."""
@@ -31,7 +32,7 @@ def client_names(
         raise error.moved(places or {}) from error.__cause__
     except ArgumentError as error:
         code = "context_length_exceeded" if isinstance(error, ContextLengthError) else "invalid_value"
-        message, param = _renamed(str(error), prompt, names or {})
+        message, param = _renamed(in_json_words(str(error)), prompt, names or {})
         if param != (place := moved(param, places or {})):
             message, param = place + message.removeprefix(param), place
         if len(message) > MOST_CHARACTERS:

@@ -8,11 +8,14 @@ from typing import Any, Literal
 from qwen3cpu.server.api.bodies import Generation, Items, Part, StreamOptions, thinking_options
 from qwen3cpu.server.api.chat_input import Asked, check_counts, checked_forms, checked_schema, make_request, tool_use
 from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.api.json_words import kind_of, shown
 from qwen3cpu.server.api.stops import checked_stop
 from qwen3cpu.server.scheduling.service import Service
 
 MOST_METADATA = 64
 """The largest number of entries of `metadata`, which every event of a stream may repeat. OpenAI allows 16."""
+ROLES = ("system", "developer", "user", "assistant", "tool")
+"""The roles of messages."""
 TEXT_PARTS = ("input_text", "output_text", "text")
 
 
@@ -164,6 +167,9 @@ def _messages(given: str | list[dict[str, Any]], first: int = 0) -> tuple[list[d
             messages.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": output})
             places |= {here: where, f"{here}.content": f"{where}.output", f"{here}.tool_call_id": f"{where}.call_id"}
         elif kind == "message" and assistant is None:
+            if not isinstance(role, str) or role not in ROLES:
+                expected = f"expected one of {', '.join(ROLES)}, found {shown(role)}"
+                raise ApiError(400, f"{where}.role: {expected}", code="invalid_value", param=f"{where}.role")
             role = "system" if role == "developer" else role
             messages.append({"role": role, "content": _text(item.get("content"), f"{where}.content")})
             places[here] = where
@@ -206,11 +212,15 @@ def _text(content: object, where: str, kinds: tuple[str, ...] = TEXT_PARTS) -> s
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
-        raise ApiError(400, f"{where}: expected text or a list of parts, found {type(content).__name__}", param=where)
+        raise ApiError(400, f"{where}: expected text or a list of parts, found {kind_of(content)}", param=where)
     texts = []
     for index, part in enumerate(content):
-        if not isinstance(part, dict) or part.get("type") not in kinds or not isinstance(part.get("text"), str):
-            found = part.get("type") if isinstance(part, dict) else type(part).__name__
-            raise ApiError(400, f"{where}[{index}]: expected a part of text, found {found!r}", param=where)
+        here = f"{where}[{index}]"
+        if not isinstance(part, dict) or part.get("type") not in kinds:
+            found = f"a part of type {shown(part.get('type'))}" if isinstance(part, dict) else kind_of(part)
+            raise ApiError(400, f"{here}: expected a part of text, found {found}", param=here)
+        if not isinstance(part.get("text"), str):
+            found = kind_of(part.get("text"))
+            raise ApiError(400, f"{here}.text: expected a string, found {found}", param=f"{here}.text")
         texts.append(part["text"])
     return "".join(texts)

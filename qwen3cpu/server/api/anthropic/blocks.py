@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qwen3cpu.server.api.errors import ApiError
-from qwen3cpu.server.api.foreign_fields import short
+from qwen3cpu.server.api.json_words import kind_of, shown
 
 Json = dict[str, Any]
 
@@ -114,12 +114,12 @@ def _block_text(block: Any, where: str) -> str:
         field = "data" if source["type"] == "text" else "content"
         parts = [block.get("title"), block.get("context"), _text(source.get(field), f"{where}.source.{field}")]
         return "\n".join(part for part in parts if isinstance(part, str) and part)
-    found = f"a block of type {short(kind)}" if isinstance(block, dict) else type(block).__name__
+    found = f"a block of type {shown(kind)}" if isinstance(block, dict) else kind_of(block)
     message = f"{where}: expected text, because the model reads nothing else, found {found}"
     raise ApiError(400, message, code="invalid_value", param=where)
 
 
 def _string(text: Any, where: str) -> str:
     if not isinstance(text, str):
-        raise ApiError(400, f"{where}: expected text, found {type(text).__name__}", code="invalid_value", param=where)
+        raise ApiError(400, f"{where}: expected text, found {kind_of(text)}", code="invalid_value", param=where)
     return text
