@@ -31,7 +31,10 @@ CHAT = "/v1/chat/completions"
 def test_wrong_paths_and_methods(server, method, path, status):
     response = server.http.request(method, path)
     assert response.status_code == status
-    assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert response.request.url.path in error["message"]
+    assert status == 404 or f"methods {response.headers['allow']}, found {method}" in error["message"]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +132,14 @@ def test_no_page_from_elsewhere(serve, tiny):
     assert server.http.get("/v1/models").status_code == 200
     response = server.http.get("/v1/models", headers={"host": "rebound.example"})
     assert response.status_code == 421
-    assert response.json()["error"]["code"] == "wrong_host"
+    error = response.json()["error"]
+    assert error["code"] == "wrong_host"
+    assert error["message"].endswith("or one of 127.0.0.1, found 'rebound.example'")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert received.startswith(b"HTTP/1.1 421")
+    assert b"found no Host header" in received
     assert (
         "access-control-allow-origin" not in server.http.get("/health", headers={"origin": "http://a.example"}).headers
     )
