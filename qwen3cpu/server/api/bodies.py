@@ -13,7 +13,8 @@ from typing_extensions import Self
 
 from qwen3cpu.generation.constraints import KINDS
 from qwen3cpu.server.api.errors import ApiError, as_api_error
-from qwen3cpu.server.api.foreign_fields import Endpoint, Translated, suggestion, translate
+from qwen3cpu.server.api.foreign_fields import Endpoint, Translated, translate
+from qwen3cpu.server.api.hints import near_fields
 from qwen3cpu.server.api.json_words import kind_of
 from qwen3cpu.server.api.stops import checked_stop
 
@@ -117,9 +118,7 @@ class ForeignBody(Body):
             if isinstance(value := getattr(read, name), Part):
                 ignored += value.unknown(name)
         read._ignored = [*ignored, *read.without_effect(context)]
-        known = frozenset(cls.model_fields)
-        found = [(name, suggestion(name, known)) for name in read._ignored[:MOST_NAMED] if name not in known]
-        read._hints = {name: near for name, near in found if near is not None}
+        read._hints = near_fields(read, read._ignored[:MOST_NAMED])
         return read
 
     @property
@@ -204,6 +203,12 @@ class StreamOptions(Part):
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
+
+    def unknown(self, where: str) -> Iterator[str]:
+        """See Part. Answers are never padded, so `include_obfuscation` has no effect."""
+        yield from super().unknown(where)
+        if self.include_obfuscation:
+            yield f"{where}.include_obfuscation"
 
 
 class OpenAiSampling(Generation):

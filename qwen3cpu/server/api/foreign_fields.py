@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -135,12 +134,6 @@ def translate(given: Mapping[str, Any], endpoint: Endpoint, known: frozenset[str
             raise ApiError(400, f"{name}: not supported; expected {expected}", code="unsupported_parameter", param=name)
         ignored.append(name)
     return Translated(body, ignored, places)
-
-
-def suggestion(name: str, known: frozenset[str]) -> str | None:
-    """The field of this server whose misspelling a name may be."""
-    near = difflib.get_close_matches(name[:64], sorted(known), n=1, cutoff=0.8)
-    return near[0] if near else None
 
 
 def _own_limit(own: str, endpoint: Endpoint) -> str:

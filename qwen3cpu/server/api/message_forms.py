@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.api.json_words import kind_of, shown
+from qwen3cpu.text.messages import REASONING_NAMES
 
 TEXT_KINDS = ("text", "input_text", "output_text")
 THINKING_KINDS = ("thinking", "reasoning", "reasoning_text")
 ROLES = {"developer": "system", "function": "tool"}
 """Other names of roles."""
+READ = frozenset(
+    (*REASONING_NAMES, "role", "content", "tool_calls", "tool_call_id", "function_call", "refusal", "cache_control")
+)
+"""The fields of messages that have a meaning, whatever the chat template reads."""
 KNOWN_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 """The roles that messages may have."""
+
+
+def unread_fields(messages: list[dict[str, Any]], template: str | None) -> Iterator[str]:
+    """The places of fields of messages that neither this server nor the chat template of the model reads."""
+    reads = _read_by(template or "")
+    for index, message in enumerate(messages):
+        for name, value in message.items():
+            is_read = name in READ or reads is None or name in reads
+            if value not in (None, [], {}) and not is_read and (name, message.get("role")) != ("name", "function"):
+                yield f"messages[{index}].{name}"
+
+
+@lru_cache(4)
+def _read_by(template: str) -> frozenset[str] | None:
+    """The fields of messages that a chat template reads; None: all, because it writes whole messages as JSON."""
+    variables = re.findall(r"\bfor\s+(\w+)\s+in\s[^%]*messages|\bset\s+(\w+)\s*=\s*messages\b", template)
+    message = "|".join({"message", "messages", *(name for pair in variables for name in pair if name)})
+    if re.search(rf"\b(?:{message})(?:\[[^\[\]]*\])?\s*\|\s*tojson", template):
+        return None
+    return frozenset(re.findall(rf"\b(?:{message})(?:\[-?\w+\])?(?:\.get\(|\.|\[)\s*['\"]?([a-z_]\w*)", template))
 
 
 def plain_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -26,6 +26,11 @@ class Reasoning(Part):
     summary: str | None = None
     generate_summary: str | None = None
 
+    def unknown(self, where: str) -> Iterator[str]:
+        """See Part."""
+        yield from super().unknown(where)
+        yield from (f"{where}.{name}" for name in ("summary", "generate_summary") if getattr(self, name) is not None)
+
 
 class TextFormat(Part):
     """`text.format`."""
@@ -42,6 +47,12 @@ class Text(Part):
 
     format: TextFormat | None = None
     verbosity: str | None = None
+
+    def unknown(self, where: str) -> Iterator[str]:
+        """See Part. The default of `verbosity` is medium."""
+        yield from super().unknown(where)
+        if self.verbosity not in (None, "medium"):
+            yield f"{where}.verbosity"
 
 
 class ResponsesBody(Generation):

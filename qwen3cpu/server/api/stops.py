@@ -10,7 +10,7 @@ MOST_STOPS = 64
 
 
 def checked_stop(stop: str | list[str] | None) -> str | list[str] | None:
-    """The field `stop`, checked. ApiError for too many strings, ArgumentError for one that is no Unicode text."""
+    """The field `stop`, checked. ApiError for too many strings, ArgumentError for one that is not Unicode text."""
     if isinstance(stop, str):
         check_text(stop, "stop")
     elif stop is not None:
