@@ -180,6 +180,21 @@ def test_results_of_tools(server, tiny, result, text):
             "messages[1].content[0].input: expected an object",
         ),
         (
+            {"messages": [*QUESTION, {"role": "assistant", "content": [{**USE, "input": "notobj"}]}, *QUESTION]},
+            "messages[1].content[0].input: expected an object, found a string",
+        ),
+        (
+            {
+                "messages": [
+                    *QUESTION,
+                    {"role": "assistant", "content": [USE]},
+                    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_2", "content": "a"}]},
+                ]
+            },
+            "messages[2].content[0].tool_use_id: expected the id of an earlier tool_use block, found 'toolu_2'",
+        ),
+        ({"tools": [{**TOOL, "input_schema": {"type": "array"}}]}, "tools[0].input_schema.type: expected 'object'"),
+        (
             {"messages": [*QUESTION, {"role": "assistant", "content": [{**USE, "name": 5}]}, *QUESTION]},
             "messages[1].content[0].name: expected the function's name",
         ),
@@ -232,7 +247,7 @@ def test_errors_in_schemas_name_the_clients_field(server):
         ({"output_format": {"type": "json_schema", "schema": wrong}}, "output_format.schema: "),
         (
             {"tools": [SEARCH, {**TOOL, "input_schema": wrong}], "tool_choice": {"type": "any"}},
-            "tools[1].input_schema: ",
+            "tools[1].input_schema.type: ",
         ),
     ):
         response = server.post(MESSAGES, {"messages": QUESTION, "max_tokens": 500, **change})

@@ -16,10 +16,9 @@ from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.tool_choice import ToolUse, shown_tools
 from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.bodies import ChatBody, Generation, ResponseFormat
-from qwen3cpu.server.api.calling import check_calling
+from qwen3cpu.server.api.calling import check_calling, check_function
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.errors import ApiError
-from qwen3cpu.server.api.json_words import kind_of
 from qwen3cpu.server.api.message_forms import plain_messages
 from qwen3cpu.server.scheduling.service import Answers, Service
 from qwen3cpu.text.messages import check_tools
@@ -265,12 +264,9 @@ def tool_use(
     names = [each["name"] for each in plain]
     places = tuple(f"tools[{index}].function" for index in range(len(plain)))
     for each, place in zip(plain, places, strict=True):
+        check_function(each, place)
         if each.get("parameters") is not None:
-            where = f"{place}.parameters"
-            if not isinstance(each["parameters"], dict):
-                found = kind_of(each["parameters"])
-                raise ApiError(400, f"{where}: expected a JSON schema (an object), found {found}", param=where)
-            checked_schema(service, each["parameters"], where)
+            checked_schema(service, each["parameters"], f"{place}.parameters")
     if isinstance(choice, dict):
         choice = choice.get("name")
         if choice not in names:
