@@ -3,6 +3,7 @@
 import gzip
 import http.client
 import json
+import re
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ import httpx
 import pytest
 from clocks import wait_until
 
+import qwen3cpu
 from qwen3cpu.server.settings import Settings
 
 QUESTION = {"messages": [{"role": "user", "content": "What is 17 + 25?"}]}
@@ -287,6 +289,24 @@ def test_health_of_a_server_that_stops(serve, tiny):
 def test_settings_have_safe_defaults():
     settings = Settings("tiny")
     assert (settings.api_key, settings.cors_origins) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        (
+            "cors_origins",
+            ("*", "null", "https://a.example", "http://localhost:3000", "http://[::1]:80", "app://x"),
+            ("foo", "a.example", "https://a.example/", "https://A.example", "https://a.example/x", "", "*.example"),
+        ),
+        ("hosts", ("a.example", "A.example.:80", "[::1]:8000", "10.0.0.1"), ("http://x/", "x/", "::1", "*", "", "a b")),
+    ],
+)
+def test_names_that_no_request_can_have(name, good, bad):
+    Settings(**{name: good})
+    for each in bad:
+        with pytest.raises(qwen3cpu.ArgumentError, match=f"expected .*, found '{re.escape(each)}'"):
+            Settings(**{name: (*good, each)})
 
 
 # Helpers for a server whose steps wait
