@@ -134,7 +134,11 @@ def test_durations(value, seconds):
             "messages[0].role: expected one of system, developer, user, assistant, tool, function, found",
         ),
         (CHAT, {"messages": [{"role": "user", "content": 5}]}, "messages[0].content: expected"),
-        (CHAT, {"messages": QUESTION, "tools": [{"type": "function"}]}, "tools[0]: expected a tool of type function"),
+        (
+            CHAT,
+            {"messages": QUESTION, "tools": [{"type": "function"}]},
+            "tools[0].function: expected an object, found null",
+        ),
         (CHAT, {"messages": QUESTION, "format": "xml"}, 'format: expected "json" or a JSON schema, found'),
         (CHAT, {"messages": QUESTION, "format": {"type": "foo"}}, "format: "),
         (CHAT, {"messages": QUESTION, "think": "wow"}, "think: expected one of none, minimal, low"),

@@ -237,7 +237,7 @@ def test_a_schema_beside_tools(server):
     ("change", "words"),
     [
         ({"tool_choice": "required"}, "there are no tools"),
-        ({"tool_choice": "sometimes"}, "expected none, auto or required, found 'sometimes'"),
+        ({"tool_choice": "sometimes"}, "required, or an object that names a function, found 'sometimes'"),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "fly"}}}, "found 'fly'"),
         ({"tools": TOOLS, "tool_choice": {"type": "allowed_tools"}}, "expected names of the tools, found none"),
         ({"tools": [tool("a", parameters={"type": "bogus"})]}, "tools[0].function.parameters.type: expected 'object'"),
@@ -247,7 +247,7 @@ def test_a_schema_beside_tools(server):
         ({"tools": [tool("a", parameters=[])]}, "tools[0].function.parameters: expected a JSON schema"),
         ({"tools": [tool("a", parameters={"enum": ["x" * 70000]})]}, "expected at most 65536 bytes"),
         ({"tools": [tool(f"f{i}", description="x" * 60000) for i in range(5)]}, "at most 262144 bytes together"),
-        ({"tools": [{"type": "web_search"}]}, "expected a tool of type function"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0]: expected a tool of type function, found type 'web_search'"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "expected json_schema.schema"),
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "foo"}}}}, "foo"),

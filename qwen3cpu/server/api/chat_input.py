@@ -19,6 +19,7 @@ from qwen3cpu.server.api.bodies import ChatBody, Generation, ResponseFormat
 from qwen3cpu.server.api.calling import check_calling, check_function
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.api.json_words import kind_of, shown
 from qwen3cpu.server.api.message_forms import plain_messages
 from qwen3cpu.server.scheduling.service import Answers, Service
 from qwen3cpu.text.messages import check_tools
@@ -232,9 +233,15 @@ def chat_functions(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
     """The functions in the `tools` of chat completions."""
     functions = []
     for index, tool in enumerate(tools or ()):
-        if tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
-            raise ApiError(400, f"tools[{index}]: expected a tool of type function", param=f"tools[{index}]")
-        functions.append(tool["function"])
+        where = f"tools[{index}]"
+        if tool.get("type") != "function":
+            found = f"type {shown(tool.get('type'))}"
+            raise ApiError(400, f"{where}: expected a tool of type function, found {found}", param=where)
+        function = tool.get("function")
+        if not isinstance(function, dict):
+            where = f"{where}.function"
+            raise ApiError(400, f"{where}: expected an object, found {kind_of(function)}", param=where)
+        functions.append(function)
     return functions
 
 
@@ -270,9 +277,10 @@ def tool_use(
     if isinstance(choice, dict):
         choice = choice.get("name")
         if choice not in names:
-            raise ApiError(400, f"tool_choice: expected one of the tools, found {choice!r}", param="tool_choice")
+            raise ApiError(400, f"tool_choice: expected one of the tools, found {shown(choice)}", param="tool_choice")
     elif choice not in (None, "none", "auto", "required"):
-        raise ApiError(400, f"tool_choice: expected none, auto or required, found {choice!r}", param="tool_choice")
+        expected = "expected none, auto or required, or an object that names a function"
+        raise ApiError(400, f"tool_choice: {expected}, found {shown(choice)}", param="tool_choice")
     elif choice == "required" and not plain:
         raise ApiError(400, "tool_choice: required, but there are no tools", param="tool_choice")
     return ToolUse(plain, places, choice or "auto", parallel is not False)

@@ -186,8 +186,8 @@ def _invalid(error: ValidationError) -> ApiError:
     place = _place(first["loc"])
     if first["type"] == "extra_forbidden":
         return ApiError(400, f"unknown field {place!r}", code="unknown_parameter", param=place)
-    found = shown(first["input"])
-    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_type"
+    if first["type"] == "missing":  # what was found is the object that lacks the field
+        return ApiError(400, f"{place}: field required", code="missing_required_parameter", param=place)
     what = first["msg"][0].lower() + first["msg"][1:]
     what = what.replace("should be None", "should be null").replace("valid dictionary", "valid object")
-    return ApiError(400, f"{place}: {what}; found {found}", code=code, param=place)
+    return ApiError(400, f"{place}: {what}; found {shown(first['input'])}", code="invalid_type", param=place)

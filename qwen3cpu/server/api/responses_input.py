@@ -127,7 +127,9 @@ def _functions(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
     functions = []
     for index, tool in enumerate(tools or ()):
         if tool.get("type") != "function":
-            raise ApiError(400, f"tools[{index}]: expected a tool of type function", param=f"tools[{index}]")
+            found = f"type {shown(tool.get('type'))}"
+            where = f"tools[{index}]"
+            raise ApiError(400, f"{where}: expected a tool of type function, found {found}", param=where)
         functions.append({name: value for name, value in tool.items() if name != "type" and value is not None})
     return functions
 
