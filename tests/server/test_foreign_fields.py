@@ -130,6 +130,13 @@ def test_what_has_none_is_ignored_and_named(server, caplog):
     assert events.headers["x-qwen3cpu-ignored"] == "keep_alive"
 
 
+def test_long_names_do_not_make_a_header_that_clients_cannot_read(server):
+    fields = {chr(0x1F600 + number) * 1000: 1 for number in range(40)}
+    ignored = answer(server, **fields)[1]
+    assert ignored[0] == "%F0%9F%98%80" * 25
+    assert len(", ".join(ignored)) < 10_000
+
+
 @pytest.mark.parametrize("name", ["", " a", "a ", " ", "\t"])
 def test_an_ignored_field_with_a_name_that_no_header_takes(server, name):
     """A value of a header must not begin or end with white space: the answer would be lost."""
