@@ -165,7 +165,7 @@ def _completions(service: Service, given: Mapping[str, Any], seed: int) -> Under
 def _responses(service: Service, given: Mapping[str, Any], seed: int) -> Underway:
     body = _generation(service, ResponsesBody, given, seed)
     names = {"max_new_tokens": "max_output_tokens", "schema": "text.format.schema"}
-    with client_names("input", names, message_places(body), body.places):
+    with client_names("input", names, {**body.places, **message_places(body)}):
         asked = responses_request(service, body)
         prompt = service.encode(asked.messages, asked.request)
         request = following(service, asked)

@@ -39,11 +39,12 @@ class JobList(Scheduler):
         self.jobs: deque[Job] = deque()
         """The submitted jobs."""
 
-    def submit(self, job: Job) -> None:
-        """Submit a job. ArgumentError for more answers than a line may have."""
-        if job.answers > MOST_ANSWERS:
-            raise ArgumentError(f"n: expected at most {MOST_ANSWERS} answers, found {job.answers}")
-        self.jobs.append(job)
+    def submit(self, *jobs: Job) -> None:
+        """Submit jobs. ArgumentError for more answers than a line may have."""
+        for job in jobs:
+            if job.answers > MOST_ANSWERS:
+                raise ArgumentError(f"n: expected at most {MOST_ANSWERS} answers, found {job.answers}")
+        self.jobs += jobs
 
 
 class _Waiting(NamedTuple):

@@ -24,7 +24,7 @@ from qwen3cpu.server.api.chat_completions import chat_completions
 from qwen3cpu.server.api.completions import completions
 from qwen3cpu.server.api.detokenize import detokenize
 from qwen3cpu.server.api.embeddings import embeddings
-from qwen3cpu.server.api.errors import as_api_error, guarded
+from qwen3cpu.server.api.errors import ApiError, as_api_error, guarded
 from qwen3cpu.server.api.health import health
 from qwen3cpu.server.api.lora import load_lora_adapter, unload_lora_adapter
 from qwen3cpu.server.api.metrics import make_registry, metrics
@@ -171,4 +171,11 @@ def make_app(
 
 
 async def _http_error(http: HttpRequest, error: Exception) -> Response:
-    return as_api_error(error).response(http.scope["path"])
+    """The response to a request for a path or a method that the server does not have."""
+    found, path = as_api_error(error), http.scope["path"]
+    if found.status == 404:
+        found = ApiError(404, f"expected a path of this server (/openapi.json lists them), found {path[:200]!r}")
+    elif found.status == 405:
+        message = f"{path}: expected one of the methods {found.headers.get('Allow')}, found {http.method[:20]}"
+        found = ApiError(405, message, headers=found.headers)
+    return found.response(path)

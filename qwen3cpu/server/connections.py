@@ -79,7 +79,10 @@ class GuardedConnection(H11Protocol):
         if self._waited <= limit:
             return
         if self._received and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self.transport.write(_response(ApiError(408, "the request did not arrive in time", code="timeout")))
+            has_head = self.conn.their_state is h11.SEND_BODY
+            what = "body" if has_head else "head"
+            late = ApiError(408, f"the {what} of the request did not arrive within {limit:.1f} seconds", code="timeout")
+            self.transport.write(_response(late, self.scope["path"] if has_head else ""))
         self.transport.close()
 
 
@@ -89,9 +92,9 @@ def guarded(most: int, head_seconds: float) -> type[GuardedConnection]:
     return type("Connection", (GuardedConnection,), limits)
 
 
-def _response(error: ApiError) -> bytes:
-    """The bytes of a response that is sent without the application."""
-    body = json_bytes(error.body())
+def _response(error: ApiError, path: str = "") -> bytes:
+    """The bytes of a response that is sent without the application. path: of the request; empty if it is unknown."""
+    body = json_bytes(error.body(path))
     status = b"%d %s" % (error.status, HTTPStatus(error.status).phrase.encode())
     head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
     return head % (status, len(body)) + body

@@ -65,8 +65,12 @@ class Gate:
 
     def _refusal(self, scope: Scope) -> ApiError | None:
         headers = Headers(scope=scope)
-        if self._hosts and not is_allowed(headers.get("host", ""), self._hosts):
-            return ApiError(421, "this server does not answer under the name in the Host header", code="wrong_host")
+        host = headers.get("host")
+        if self._hosts and not is_allowed(host or "", self._hosts):
+            names = ", ".join(sorted(self._hosts))
+            found = "no Host header" if host is None else repr(host[:80])
+            expected = f"the Host header: expected an address of this machine or one of {names}"
+            return ApiError(421, f"{expected}, found {found}", code="wrong_host")
         if self._key is None or is_open(scope["path"]):
             return None
         scheme, _, bearer = headers.get("authorization", "").partition(" ")

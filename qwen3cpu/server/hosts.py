@@ -8,6 +8,19 @@ import socket
 
 _NUMBERS = re.compile(r"(0x[0-9a-f]*|\d+)(\.(0x[0-9a-f]*|\d+)){0,3}")
 
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^\s/?#@A-Z]+")
+_HOST = re.compile(r"([^\s/?#@:*\[\]]+|\[[0-9A-Fa-f:.]+\])(:\d+)?")
+
+
+def is_origin(text: str) -> bool:
+    """Whether a text has the form of an `Origin` header, in the spelling of browsers, or is `*` for all origins."""
+    return _ORIGIN.fullmatch(text) is not None
+
+
+def is_host(text: str) -> bool:
+    """Whether a text has the form of a `Host` header."""
+    return _HOST.fullmatch(text.strip()) is not None
+
 
 def is_loopback(address: str) -> bool:
     """Whether an address is a loopback address, which no other machine can reach. False for names."""

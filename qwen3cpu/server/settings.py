@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.batch import MOST_RUNNING
+from qwen3cpu.server.hosts import is_host, is_origin
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Settings:
         max_messages, max_tools, max_prompts: the largest number of entries of these lists in one request.
         max_texts: the largest number of texts to embed, or documents to score, in one request.
         max_schema: the largest number of bytes of a JSON schema.
+
+    Raises:
+        ArgumentError: an origin or a name of `hosts` that no request can have.
     """
 
     model_name: str = ""
@@ -58,3 +63,13 @@ class Settings:
     max_prompts: int = 256
     max_texts: int = 10_000
     max_schema: int = 1 << 16
+
+    def __post_init__(self) -> None:
+        for origin in self.cors_origins:
+            if not is_origin(origin):
+                expected = "expected an origin such as https://example.com, without a path, or *"
+                raise ArgumentError(f"--cors-origin: {expected}, found {origin!r}")
+        for host in self.hosts:
+            if not is_host(host):
+                expected = "expected a name such as example.com, without a scheme and a path"
+                raise ArgumentError(f"--allowed-host: {expected}, found {host!r}")

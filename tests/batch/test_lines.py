@@ -33,7 +33,7 @@ GOOD = {"prompt": "hello", "max_new_tokens": 2}
     ("line", "code", "words"),
     [
         ("{bad", "invalid_json", "the line is not JSON"),
-        ("[1]", "invalid_json", "expected a JSON object, found list"),
+        ("[1]", "invalid_json", "expected a JSON object, found a list"),
         (b"\xff\xfe{", "invalid_json", "the line is not JSON"),
         ('{"prompt": NaN}', "invalid_json", "NaN is not a JSON number"),
         ({"prompt": "x", "custom_id": 5}, "invalid_type", "custom_id: expected a text, found int"),

@@ -39,12 +39,20 @@ class Caller:
 
     def submit(self, prompt, *, timeout=600.0, score_prompt=False, sample=True, **options):
         """Submit a job, whose outcomes go into `job.outcomes`."""
-        request = self.model.answerer.request(seed=options.pop("seed", 1), **options)
-        outcomes = queue.Queue()
-        job = Job(list(prompt), request, outcomes.put, timeout, score_prompt=score_prompt, sample=sample)
-        job.outcomes = outcomes
-        self.scheduler.submit(job)
+        (job,) = self.submit_all([prompt], timeout=timeout, score_prompt=score_prompt, sample=sample, **options)
         return job
+
+    def submit_all(self, prompts, *, timeout=600.0, score_prompt=False, sample=True, **options):
+        """Submit the jobs of one request."""
+        request = self.model.answerer.request(seed=options.pop("seed", 1), **options)
+        jobs = []
+        for prompt in prompts:
+            outcomes = queue.Queue()
+            job = Job(list(prompt), request, outcomes.put, timeout, score_prompt=score_prompt, sample=sample)
+            job.outcomes = outcomes
+            jobs.append(job)
+        self.scheduler.submit(*jobs)
+        return jobs
 
     def chunks(self, job):
         """The chunks of a job up to its end. Raises the job's error."""

@@ -173,12 +173,27 @@ def test_results_of_tools(server, tiny, result, text):
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text: expected text"),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "messages[0].content[0]: expected text"),
         ({"messages": [{"role": "user"}]}, "messages[0].content: expected"),
-        ({"system": 5}, "system: expected text, found int"),
+        ({"system": 5}, "system: expected text, found a number"),
         ({"system": [{"type": "image"}]}, "system[0]: expected text"),
         (
             {"messages": [*QUESTION, {"role": "assistant", "content": [{**USE, "input": 5}]}, *QUESTION]},
-            "messages[1].content[0].input: expected a dict",
+            "messages[1].content[0].input: expected an object",
         ),
+        (
+            {"messages": [*QUESTION, {"role": "assistant", "content": [{**USE, "input": "notobj"}]}, *QUESTION]},
+            "messages[1].content[0].input: expected an object, found a string",
+        ),
+        (
+            {
+                "messages": [
+                    *QUESTION,
+                    {"role": "assistant", "content": [USE]},
+                    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_2", "content": "a"}]},
+                ]
+            },
+            "messages[2].content[0].tool_use_id: expected the id of an earlier tool_use block, found 'toolu_2'",
+        ),
+        ({"tools": [{**TOOL, "input_schema": {"type": "array"}}]}, "tools[0].input_schema.type: expected 'object'"),
         (
             {"messages": [*QUESTION, {"role": "assistant", "content": [{**USE, "name": 5}]}, *QUESTION]},
             "messages[1].content[0].name: expected the function's name",
@@ -201,7 +216,7 @@ def test_results_of_tools(server, tiny, result, text):
         ({"output_config": {"format": {"type": "xml"}}}, "output_config.format: expected"),
         ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format.schema: expected a JSON schema"),
         ({"output_config": 5}, "output_config: expected an object"),
-        ({"tools": [5]}, "tools[0]: expected an object, found int"),
+        ({"tools": [5]}, "tools[0]: expected an object, found a number"),
         ({"tools": [SEARCH]}, "tools[0]: expected a tool with an input_schema"),
         ({"tools": [{"input_schema": SCHEMA}]}, "tools[0].name: expected"),
         ({"tools": [SEARCH, {**TOOL, "input_schema": 5}]}, "tools[1].input_schema: expected a JSON schema"),
@@ -232,7 +247,7 @@ def test_errors_in_schemas_name_the_clients_field(server):
         ({"output_format": {"type": "json_schema", "schema": wrong}}, "output_format.schema: "),
         (
             {"tools": [SEARCH, {**TOOL, "input_schema": wrong}], "tool_choice": {"type": "any"}},
-            "tools[1].input_schema: ",
+            "tools[1].input_schema.type: ",
         ),
     ):
         response = server.post(MESSAGES, {"messages": QUESTION, "max_tokens": 500, **change})

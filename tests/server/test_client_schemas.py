@@ -130,7 +130,7 @@ def test_a_schema_is_named_as_the_client_wrote_it(server, path, body, place):
 @pytest.mark.parametrize(
     ("parameters", "problem"),
     [
-        ([], "expected a JSON schema (an object), found list"),
+        ([], "expected a JSON schema (an object), found a list"),
         ({"enum": ["x" * 70000]}, "expected at most 65536 bytes, found 70014"),
         (
             {"properties": {"a": {"type": "integer", "minimum": 3, "maximum": 2}}, "required": ["a"]},

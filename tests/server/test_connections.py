@@ -4,6 +4,7 @@ import contextlib
 import json
 import signal
 import socket
+from unittest.mock import ANY
 
 import httpx
 import pytest
@@ -52,6 +53,36 @@ def test_silent_and_slow_connections_are_closed(serve, tiny, data, status):
     assert received[: len(status)] == status
     assert bool(received) == bool(status)
     assert server.chat(max_tokens=1)
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [
+        ("/v1/chat/completions", lambda told: {"message": told, "type": ANY, "param": None, "code": "timeout"}),
+        ("/v1/messages", lambda told: {"type": "timeout_error", "message": told}),
+        ("/api/chat", lambda told: told),
+    ],
+)
+def test_a_body_that_comes_too_late(serve, tiny, path, shape):
+    """The error has the form of the API, and names the limit."""
+    server = serve(tiny, head_seconds=0.2)
+    head = HEAD.replace(b"/v1/chat/completions", path.encode())
+    received = to_the_end(opened(server, head + b"Content-Length: 100\r\n\r\n{"))
+    assert received.startswith(b"HTTP/1.1 408")
+    told = "the body of the request did not arrive within 0.2 seconds"
+    assert json.loads(received.partition(b"\r\n\r\n")[2])["error"] == shape(told)
+
+
+@pytest.mark.parametrize("more", [b"", b"Expect: 100-continue\r\n"], ids=["a body", "a question for the body"])
+def test_a_body_that_is_announced_as_too_large(serve, tiny, more):
+    """It is refused before it comes. A client that asks whether to send it is not told to go on."""
+    with opened(serve(tiny), HEAD + more + b"Content-Length: 999999999\r\n\r\n") as connection:
+        received = connection.recv(65536)
+        while b"}}" not in received:
+            received += connection.recv(65536)
+        assert received.startswith(b"HTTP/1.1 413")
+        assert b"expected at most 8388608 bytes, found 999999999" in received
+        assert not more or connection.recv(65536) == b"", "the server closes the connection"
 
 
 def test_a_request_that_is_answered_before_its_body_comes(serve, tiny, clock):

@@ -9,6 +9,7 @@ import pytest
 
 from qwen3cpu.server.api.bodies import ChatBody, CompletionBody
 from qwen3cpu.server.api.foreign_fields import REFUSED, translate
+from qwen3cpu.server.api.message_forms import unread_fields
 from qwen3cpu.server.api.responses_input import ResponsesBody
 from qwen3cpu.server.api.search_bodies import EmbeddingsBody
 
@@ -123,10 +124,17 @@ def test_what_has_none_is_ignored_and_named(server, caplog):
     fields = {"keep_alive": "5m", "mirostat": 2, "options": {"num_ctx": 4096}, "stream_options": {"chunks": 1}}
     found, ignored = answer(server, **fields, **{"a\r\nb: c": 1, "é": 2})
     assert found == answer(server)[0]
-    assert ignored == ["options.num_ctx", "keep_alive", "mirostat", "a??b:?c", "?", "stream_options.chunks"]
+    assert ignored == ["options.num_ctx", "keep_alive", "mirostat", "a%0D%0Ab:%20c", "%C3%A9", "stream_options.chunks"]
     assert f"{CHAT}: ignored the field mirostat" in caplog.text
     events = server.post(CHAT, {"messages": QUESTION, "max_tokens": 1, "stream": True, "keep_alive": 1})
     assert events.headers["x-qwen3cpu-ignored"] == "keep_alive"
+
+
+def test_long_names_do_not_make_a_header_that_clients_cannot_read(server):
+    fields = {chr(0x1F600 + number) * 1000: 1 for number in range(40)}
+    ignored = answer(server, **fields)[1]
+    assert ignored[0] == "%F0%9F%98%80" * 25
+    assert len(", ".join(ignored)) < 10_000
 
 
 @pytest.mark.parametrize("name", ["", " a", "a ", " ", "\t"])
@@ -134,13 +142,56 @@ def test_an_ignored_field_with_a_name_that_no_header_takes(server, name):
     """A value of a header must not begin or end with white space: the answer would be lost."""
     found, ignored = answer(server, **{name: 1})
     assert found == answer(server)[0]
-    assert ignored == [name.replace(" ", "?").replace("\t", "?") or "?"]
+    assert ignored == [name.replace(" ", "%20").replace("\t", "%09") or "?"]
 
 
 def test_a_misspelt_field_gets_a_suggestion(server, caplog):
     response = server.post(CHAT, {"messages": QUESTION, "max_tokens": 1, "temprature": 0.5})
     assert response.headers["x-qwen3cpu-hint"] == "temprature: did you mean temperature?"
     assert "did you mean temperature?" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "ignored", "hint"),
+    [
+        (CHAT, {"response_format": {"type": "text", "bogus": 1}}, "response_format.bogus", None),
+        (
+            CHAT,
+            {"response_format": {"type": "text", "json_shema": 1}},
+            "response_format.json_shema",
+            "response_format.json_shema: did you mean response_format.json_schema?",
+        ),
+        (
+            CHAT,
+            {"options": {"temprature": 1}},
+            "options.temprature",
+            "options.temprature: did you mean options.temperature?",
+        ),
+        (CHAT, {"stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation", None),
+        (CHAT, {"messages": [{**QUESTION[0], "name": "Ann", "mood": 1}]}, "messages[0].name, messages[0].mood", None),
+        ("/v1/messages", {"system": "a", "messages": [{**QUESTION[0], "mood": 1}]}, "messages[0].mood", None),
+        (
+            "/v1/responses",
+            {"text": {"verbosity": "low"}, "reasoning": {"summary": "auto"}},
+            "reasoning.summary, text.verbosity",
+            None,
+        ),
+        (
+            "/v1/responses",
+            {"text": {"verbosity": "medium"}, "stream_options": {"include_obfuscation": False}},
+            None,
+            None,
+        ),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_fields_inside_of_objects(server, path, fields, ignored, hint):
+    """Those without an effect are named. A hint names a field beside them."""
+    question = {"input": "a", "max_output_tokens": 16} if path == "/v1/responses" else {"messages": QUESTION}
+    response = server.post(path, {**question, **fields})
+    assert response.status_code == 200, response.text
+    assert response.headers.get("x-qwen3cpu-ignored") == ignored
+    assert response.headers.get("x-qwen3cpu-hint") == hint
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
@@ -220,6 +271,16 @@ def test_an_answer_that_continues_a_message(server, tiny):
     assert server.refused(CHAT, {"messages": QUESTION, **fields}, 400)["param"] == "continue_final_message"
 
 
+@pytest.mark.parametrize(
+    ("path", "more"), [(CHAT, {"continue_final_message": True}), ("/v1/messages", {}), ("/api/chat", {})]
+)
+def test_nothing_before_the_message_to_continue(server, path, more):
+    body = {"max_tokens": 3, "messages": [{"role": "assistant", "content": "Once upon"}], **more}
+    error = server.refused(path, body, 400)
+    message = error if isinstance(error, str) else error["message"]
+    assert message.startswith("messages: expected a message before the one to continue, found only")
+
+
 def test_responses_in_other_forms(server):
     tools = [{"type": "function", **FUNCTION}, {"type": "web_search"}]
     body = {"input": "What is 17 + 25?", "max_output_tokens": 4, "tools": tools, "truncation": "auto", "store": True}
@@ -267,6 +328,8 @@ def test_completions_in_other_forms(server):
             "input[1].role: expected one of",
         ),
         ("/v1/responses", {"input": "a" * 9000}, "input", "the context holds"),
+        ("/v1/responses", {"input": "a", "stop": "\ud800"}, "stop", "stop: expected Unicode text, found the lone"),
+        (CHAT, {"messages": QUESTION, "stop": ["a", "\ud800"]}, "stop[1]", "stop[1]: expected Unicode text"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -303,3 +366,17 @@ def test_the_table_has_every_parameter_of_openais_client(endpoint, body):
         ):
             expected = "refused"
         assert what == expected, name
+
+
+@pytest.mark.parametrize(
+    ("template", "ignored"),
+    [
+        ("{% for m in messages %}{{ m.name }}{% endfor %}", ["messages[0].mood"]),
+        ("{% for message in messages[1:] %}{{ message['mood'] }}{% endfor %}", ["messages[0].name"]),
+        ("{{ messages[0].get('mood') }}{{ tool_call.name }}", ["messages[0].name"]),
+        ("{% for message in messages %}{{ message | tojson }}{% endfor %}", []),
+    ],
+)
+def test_fields_that_a_chat_template_reads(template, ignored):
+    message = {"role": "user", "content": "a", "name": "Ann", "mood": 1}
+    assert list(unread_fields([message], template)) == ignored

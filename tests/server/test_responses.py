@@ -125,12 +125,30 @@ def test_what_came_out_may_go_in_again(server):
     ("body", "words"),
     [
         ({}, "input: field required"),
-        ({"input": []}, "at least one message"),
+        ({"input": []}, "input: expected at least one message"),
         ({"input": 5}, "input"),
         ({"input": [{"type": "image"}]}, "found 'image'"),
-        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "found 'input_image'"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
+            "input[0].content[0]: expected a part of text, found a part of type 'input_image'",
+        ),
         ({"input": [{"role": "user", "content": 5}]}, r"input[0].content: expected text"),
-        ({"input": [{"role": "robot", "content": "a"}]}, "input[0].role: expected one of"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_text", "text": 5}]}]},
+            "input[0].content[0].text: expected a string, found a number",
+        ),
+        (
+            {"input": [{"role": "robot", "content": "a"}]},
+            "expected one of system, developer, user, assistant, tool, fo",
+        ),
+        ({"input": "a", "previous_response_id": "r"}, "previous_response_id: input should be null"),
+        ({"input": "\ud800"}, "input: "),
+        ({"input": "a", "instructions": "\ud800"}, "instructions: "),
+        (
+            {"input": [{"role": "user", "content": "a"}, {"type": "function_call", "name": "f"}]},
+            "input[1].arguments: expected",
+        ),
+        ({"input": [{"type": "function_call_output", "call_id": "c", "output": "\ud800"}]}, "input[0].output: "),
         ({"input": "a", "previous_response_id": "resp_1"}, "previous_response_id"),
         ({"input": "a", "background": True}, "background"),
         ({"input": "a", "truncation": "some"}, "truncation"),
@@ -145,6 +163,8 @@ def test_what_came_out_may_go_in_again(server):
 def test_bad_requests(server, body, words):
     error = server.refused(PATH, body, 400)
     assert words in error["message"]
+    if words.endswith(": "):
+        assert error["param"] == words[:-2]
 
 
 def test_an_error_ends_the_stream(serve, tiny):

@@ -133,6 +133,22 @@ def test_jobs_begin_in_the_order_in_which_they_came(caller):
     assert sum(together.scheduler.stats.queue_seconds.counts) == 6
 
 
+def test_requests_take_turns(caller):
+    """A request with many prompts does not hold back a later one, and has one place in the queue."""
+    together = caller(parallel=1, queue=2)
+    together.gate.clear()
+    first = together.submit([4], max_new_tokens=2)
+    while together.scheduler.queued:
+        pass
+    many, few = (together.submit_all([[5 + i] for i in range(count)], max_new_tokens=3) for count in (5, 2))
+    assert together.scheduler.queued == 2
+    together.gate.set()
+    for job in (first, *many, *few):
+        together.results(job)
+    order = sorted((*many, *few), key=lambda job: together.chunk_steps[job][0])
+    assert order == [many[0], few[0], many[1], few[1], *many[2:]]
+
+
 def test_cancelled_jobs_leave_at_once(caller, random_model):
     together = caller(parallel=2)
     together.gate.clear()

@@ -25,6 +25,14 @@ def test_text_to_tokens_and_back(server, tiny):
     assert server.ok("/tokenize", prompt="")["tokens"] == []
 
 
+def test_ids_that_the_tokenizer_lacks(server, tiny):
+    """A prompt may have every id of the model, and so may /detokenize."""
+    last = tiny.engine.vocab_size - 1
+    assert last >= tiny.tokenizer.size
+    assert server.ok("/v1/completions", prompt=[5, last], max_tokens=1)
+    assert server.ok("/detokenize", tokens=[5, last])["text"] == tiny.tokenizer.decode([5])
+
+
 @pytest.mark.parametrize("thinking", [True, False])
 def test_messages_to_text_and_tokens(server, tiny, thinking):
     template = {"enable_thinking": thinking}
@@ -48,8 +56,8 @@ def test_tools_in_a_rendered_prompt(server, tiny):
         ("/tokenize", {}, "either prompt or messages"),
         ("/tokenize", {"prompt": "a", "messages": MESSAGES}, "either prompt or messages"),
         ("/tokenize", {"prompt": 5}, "prompt: input should be a valid string"),
-        ("/tokenize", {"prompt": "\ud800"}, "lone surrogate"),
-        ("/detokenize", {"tokens": [1, 99999]}, "found 99999"),
+        ("/tokenize", {"prompt": "\ud800"}, "prompt: expected Unicode text, found the lone surrogate"),
+        ("/detokenize", {"tokens": [1, 99999]}, "tokens[1]: expected an id from 0 to"),
         ("/detokenize", {"tokens": ["a"]}, "tokens[0]: input should be a valid integer"),
         ("/apply-template", {"messages": []}, "at least one message"),
         ("/apply-template", {"messages": MESSAGES, "template": "/etc/passwd"}, "unknown field 'template'"),
@@ -58,8 +66,7 @@ def test_tools_in_a_rendered_prompt(server, tiny):
     ids=lambda value: str(value)[:40],
 )
 def test_bad_requests(server, path, body, words):
-    import json
-
-    response = server.http.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
-    assert response.status_code == 400
-    assert words in response.json()["error"]["message"]
+    error = server.refused(path, body, 400)
+    assert words in error["message"]
+    if ": expected " in words:
+        assert error["param"] == words.partition(":")[0]

@@ -4,6 +4,7 @@ import json
 
 import pydantic
 import pytest
+from running import Running
 from scripted_models import script, write_scripted
 
 import qwen3cpu
@@ -132,6 +133,64 @@ def test_strict_functions_and_single_calls_leave_text_free(server, seed):
     assert server.chat(seed=seed, tools=strict)["choices"] == free
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A server of a model whose chat template knows neither tools nor calls."""
+    template = "{% for message in messages %}{{ message.role + ': ' + message.content }}\n{% endfor %}"
+    folder = write_scripted(tmp_path_factory.mktemp("plain"), script(["a"]), chat_template=template)
+    running = Running(qwen3cpu.load(folder, quant="f32", threads=1), model_name="plain")
+    yield running
+    running.close()
+
+
+CALL = {"type": "function", "id": "c", "function": {"name": "walk", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        (CHAT, {"messages": QUESTION, "tools": TOOLS}, "tools"),
+        (CHAT, {"messages": QUESTION, "functions": [TOOLS[0]["function"]]}, "functions"),
+        ("/v1/responses", {"input": "a", "tools": [{"type": "function", "name": "walk"}]}, "tools"),
+        ("/v1/messages", {"messages": QUESTION, "tools": [{"name": "walk", "input_schema": {}}]}, "tools"),
+        ("/api/chat", {"messages": QUESTION, "tools": TOOLS}, "tools"),
+        ("/apply-template", {"messages": QUESTION, "tools": TOOLS}, "tools"),
+        (CHAT, {"messages": [*QUESTION, {"role": "assistant", "tool_calls": [CALL]}]}, "messages[1].tool_calls[0]"),
+        (
+            "/v1/responses",
+            {
+                "instructions": "a",
+                "input": [
+                    {"role": "user", "content": "a"},
+                    {"role": "assistant", "content": "b"},
+                    {"type": "function_call", "call_id": "c", "name": "walk", "arguments": "{}"},
+                ],
+            },
+            "input[2]",
+        ),
+        (
+            "/v1/messages",
+            {
+                "messages": [
+                    *QUESTION,
+                    {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "walk", "input": {}}]},
+                    {"role": "user", "content": "a"},
+                ]
+            },
+            "messages[1].content[0]",
+        ),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_model_without_tools(plain, path, body, field):
+    """Tools and calls that the model would not see are refused."""
+    error = plain.refused(path, {"max_tokens": 3, **body} if path != "/apply-template" else body, 400)
+    message = error if isinstance(error, str) else error["message"]
+    expected = "expected no call, because" if "[" in field else "expected a model that can call functions, found plain"
+    assert message.startswith(f"{field}: {expected}")
+    assert plain.ok(CHAT, messages=QUESTION, tools=TOOLS, tool_choice="none", max_tokens=1)
+
+
 def test_a_conversation_with_calls(server, tiny):
     messages = [
         *QUESTION,
@@ -178,13 +237,17 @@ def test_a_schema_beside_tools(server):
     ("change", "words"),
     [
         ({"tool_choice": "required"}, "there are no tools"),
-        ({"tool_choice": "sometimes"}, "expected none, auto or required, found 'sometimes'"),
+        ({"tool_choice": "sometimes"}, "required, or an object that names a function, found 'sometimes'"),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "fly"}}}, "found 'fly'"),
         ({"tools": TOOLS, "tool_choice": {"type": "allowed_tools"}}, "expected names of the tools, found none"),
+        ({"tools": [tool("a", parameters={"type": "bogus"})]}, "tools[0].function.parameters.type: expected 'object'"),
+        ({"tools": [tool("a", strict="x")]}, "tools[0].function.strict: expected true or false, found a string"),
+        ({"tools": [tool("a", description=5)]}, "tools[0].function.description: expected a string, found a number"),
+        ({"tools": [tool("a b")]}, "tools[0].function.name: expected at most 128 letters"),
         ({"tools": [tool("a", parameters=[])]}, "tools[0].function.parameters: expected a JSON schema"),
         ({"tools": [tool("a", parameters={"enum": ["x" * 70000]})]}, "expected at most 65536 bytes"),
         ({"tools": [tool(f"f{i}", description="x" * 60000) for i in range(5)]}, "at most 262144 bytes together"),
-        ({"tools": [{"type": "web_search"}]}, "expected a tool of type function"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0]: expected a tool of type function, found type 'web_search'"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "expected json_schema.schema"),
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "foo"}}}}, "foo"),

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.asked_model import ask_plainly
 from qwen3cpu.server.api.bodies import Body, Items, thinking_options
+from qwen3cpu.server.api.calling import check_calling
 from qwen3cpu.server.api.chat_input import check_counts
 from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.api.message_forms import plain_messages
@@ -48,4 +49,6 @@ def render(service: Service, messages: list[dict[str, Any]], body: TemplateOptio
     """Convert messages to a text with the chat template and the options of a body. Errors: see `Model.render`."""
     check_counts(service, messages, body.tools)
     thinking = thinking_options(None, body.chat_template_kwargs, None).get("thinking", "auto")
-    return service.model.render(plain_messages(messages), body.tools, thinking, body.add_generation_prompt)
+    plain = plain_messages(messages)
+    check_calling(service, plain, tools=bool(body.tools))
+    return service.model.render(plain, body.tools, thinking, body.add_generation_prompt)

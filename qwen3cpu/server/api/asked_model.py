@@ -10,9 +10,11 @@ from typing_extensions import Self
 from qwen3cpu.checkpoint.purpose import Task
 from qwen3cpu.loading.describe import Description
 from qwen3cpu.server.api.arrival import Arrival
-from qwen3cpu.server.api.bodies import ForeignBody
+from qwen3cpu.server.api.bodies import ChatBody, ForeignBody
 from qwen3cpu.server.api.common import check_task
+from qwen3cpu.server.api.errors import moved
 from qwen3cpu.server.api.ignored import note_ignored
+from qwen3cpu.server.api.message_forms import unread_fields
 from qwen3cpu.server.api.notes import note_body
 from qwen3cpu.server.models.lender import Lender
 from qwen3cpu.server.models.offers import Offer
@@ -60,6 +62,9 @@ async def read_model_body(
         body.adapter = adapter
         if body.keep_seconds is not None and body.keep_seconds >= 0 and lender.keeps:
             body.ignored.append("keep_alive")
+        if isinstance(body, ChatBody):
+            unread = unread_fields(body.messages, about.chat_template)
+            body.ignored.extend(moved(place, body.places) for place in unread)
         return body, offer, about
 
     body, offer, about = await arrival.body(read)

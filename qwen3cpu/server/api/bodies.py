@@ -13,7 +13,10 @@ from typing_extensions import Self
 
 from qwen3cpu.generation.constraints import KINDS
 from qwen3cpu.server.api.errors import ApiError, as_api_error
-from qwen3cpu.server.api.foreign_fields import Endpoint, Translated, suggestion, translate
+from qwen3cpu.server.api.foreign_fields import Endpoint, Translated, translate
+from qwen3cpu.server.api.hints import near_fields
+from qwen3cpu.server.api.json_words import kind_of
+from qwen3cpu.server.api.stops import checked_stop
 
 EFFORTS: dict[str, int | None] = {"minimal": 256, "low": 1024, "medium": 4096, "high": None, "xhigh": None, "max": None}
 """reasoning_effort -> the largest number of tokens of reasoning; None: no limit. "none" switches thinking off."""
@@ -33,8 +36,6 @@ LLAMA_SAMPLERS = (
     "dry_sequence_breakers",
 )
 """Options of Model.generate that have llama.cpp's names."""
-MOST_STOPS = 64
-"""The largest number of stop strings. OpenAI allows 4, but evaluation harnesses send more."""
 
 T = TypeVar("T")
 
@@ -117,9 +118,7 @@ class ForeignBody(Body):
             if isinstance(value := getattr(read, name), Part):
                 ignored += value.unknown(name)
         read._ignored = [*ignored, *read.without_effect(context)]
-        known = frozenset(cls.model_fields)
-        found = [(name, suggestion(name, known)) for name in read._ignored[:MOST_NAMED] if name not in known]
-        read._hints = {name: near for name, near in found if near is not None}
+        read._hints = near_fields(read, read._ignored[:MOST_NAMED])
         return read
 
     @property
@@ -205,6 +204,12 @@ class StreamOptions(Part):
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
 
+    def unknown(self, where: str) -> Iterator[str]:
+        """See Part. Answers are never padded, so `include_obfuscation` has no effect."""
+        yield from super().unknown(where)
+        if self.include_obfuscation:
+            yield f"{where}.include_obfuscation"
+
 
 class OpenAiSampling(Generation):
     """The fields that chat completions and completions share."""
@@ -220,12 +225,11 @@ class OpenAiSampling(Generation):
 
     def sampling(self) -> dict[str, Any]:
         """Options of Model.generate."""
-        if isinstance(self.stop, list) and len(self.stop) > MOST_STOPS:
-            raise ApiError(400, f"stop: expected at most {MOST_STOPS} strings, found {len(self.stop)}", param="stop")
-        names = ("presence_penalty", "frequency_penalty", "stop", "stop_token_ids", "ignore_eos", "n")
+        names = ("presence_penalty", "frequency_penalty", "stop_token_ids", "ignore_eos", "n")
         return {
             **super().sampling(),
             **{name: getattr(self, name) for name in names},
+            "stop": checked_stop(self.stop),
             "logit_bias": None if self.logit_bias is None else _bias(self.logit_bias),
         }
 
@@ -377,7 +381,7 @@ def _bias(given: dict[str, Any]) -> dict[int, float]:
         if not token.isascii() or not token.isdigit() or len(token) > 9:
             raise ApiError(400, f"logit_bias: expected token ids as keys, found {token[:40]!r}", param="logit_bias")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            expected = f"expected a number, found {type(value).__name__}"
+            expected = f"expected a number, found {kind_of(value)}"
             raise ApiError(400, f"logit_bias.{token}: {expected}", param=f"logit_bias.{token}")
         bias[int(token)] = float(value)
     return bias

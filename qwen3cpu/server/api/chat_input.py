@@ -16,8 +16,10 @@ from qwen3cpu.generation.options import Request
 from qwen3cpu.generation.tool_choice import ToolUse, shown_tools
 from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.bodies import ChatBody, Generation, ResponseFormat
+from qwen3cpu.server.api.calling import check_calling, check_function
 from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.api.json_words import kind_of, shown
 from qwen3cpu.server.api.message_forms import plain_messages
 from qwen3cpu.server.scheduling.service import Answers, Service
 from qwen3cpu.text.messages import check_tools
@@ -109,7 +111,7 @@ def chat_prompt(service: Service, body: ChatBody, messages: list[dict[str, Any]]
     """The ids of the messages. With `continue_final_message` they end with the text of the last one.
 
     Raises:
-        ApiError: the last message is not a text of the assistant.
+        ApiError: the last message is not a text of the assistant, or no message comes before it.
         ArgumentError: see `Model.generate`.
     """
     if not body.continue_final_message:
@@ -121,6 +123,9 @@ def chat_prompt(service: Service, body: ChatBody, messages: list[dict[str, Any]]
     if last.get("role") != "assistant" or not isinstance(content, str) or last.get("tool_calls"):
         expected = "expected a last message of the assistant with text"
         raise ApiError(400, f"continue_final_message: {expected}", param="continue_final_message")
+    if len(messages) == 1:
+        expected = "expected a message before the one to continue, found only a message of the assistant"
+        raise ApiError(400, f"messages: {expected}", code="invalid_value", param="messages")
     # The prompt of an answer without reasoning, followed by the text.
     before = service.encode(messages[:-1], replace(request, thinking=False))
     ids = before + service.encode(content, replace(request, raw=True, tools=None)) if content else before
@@ -152,8 +157,10 @@ def make_request(
 ) -> Asked:
     """Messages and checked options of an answer that may call tools, or must follow a schema or another form."""
     marker = service.model.tokenizer.tool_call
-    if tools.choice == "none" and marker is not None:
-        options["logit_bias"] = {**(options.get("logit_bias") or {}), marker: -math.inf}
+    check_calling(service, messages, tools=bool(tools.functions) and tools.choice != "none")
+    if tools.choice == "none":
+        if marker is not None:
+            options["logit_bias"] = {**(options.get("logit_bias") or {}), marker: -math.inf}
     elif tools.functions:
         options["tools"] = shown_tools([{"type": "function", "function": each} for each in tools.functions])
     # Arguments of calls are not checked by `call_schemas`. The client checks them, with its own regular expressions.
@@ -188,8 +195,6 @@ def grammar_maker(
     """
     opens, closes = service.model.tokenizer.tool_call, service.model.tokenizer.end_tool_call
     calls = None if opens is None or closes is None else (opens, closes)
-    if tools.forced and calls is None:
-        raise ApiError(400, f"tool_choice: {service.settings.model_name} has no tokens for calls", param="tool_choice")
     if not forms and tools.grammar_arguments(schema, calls) is None:
         return None
 
@@ -228,9 +233,15 @@ def chat_functions(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
     """The functions in the `tools` of chat completions."""
     functions = []
     for index, tool in enumerate(tools or ()):
-        if tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
-            raise ApiError(400, f"tools[{index}]: expected a tool of type function", param=f"tools[{index}]")
-        functions.append(tool["function"])
+        where = f"tools[{index}]"
+        if tool.get("type") != "function":
+            found = f"type {shown(tool.get('type'))}"
+            raise ApiError(400, f"{where}: expected a tool of type function, found {found}", param=where)
+        function = tool.get("function")
+        if not isinstance(function, dict):
+            where = f"{where}.function"
+            raise ApiError(400, f"{where}: expected an object, found {kind_of(function)}", param=where)
+        functions.append(function)
     return functions
 
 
@@ -260,18 +271,16 @@ def tool_use(
     names = [each["name"] for each in plain]
     places = tuple(f"tools[{index}].function" for index in range(len(plain)))
     for each, place in zip(plain, places, strict=True):
+        check_function(each, place)
         if each.get("parameters") is not None:
-            where = f"{place}.parameters"
-            if not isinstance(each["parameters"], dict):
-                found = type(each["parameters"]).__name__
-                raise ApiError(400, f"{where}: expected a JSON schema (an object), found {found}", param=where)
-            checked_schema(service, each["parameters"], where)
+            checked_schema(service, each["parameters"], f"{place}.parameters")
     if isinstance(choice, dict):
         choice = choice.get("name")
         if choice not in names:
-            raise ApiError(400, f"tool_choice: expected one of the tools, found {choice!r}", param="tool_choice")
+            raise ApiError(400, f"tool_choice: expected one of the tools, found {shown(choice)}", param="tool_choice")
     elif choice not in (None, "none", "auto", "required"):
-        raise ApiError(400, f"tool_choice: expected none, auto or required, found {choice!r}", param="tool_choice")
+        expected = "expected none, auto or required, or an object that names a function"
+        raise ApiError(400, f"tool_choice: {expected}, found {shown(choice)}", param="tool_choice")
     elif choice == "required" and not plain:
         raise ApiError(400, "tool_choice: required, but there are no tools", param="tool_choice")
     return ToolUse(plain, places, choice or "auto", parallel is not False)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from qwen3cpu.errors import ArgumentError, ContextLengthError
 from qwen3cpu.server.api.errors import PLACE, ApiError, moved
+from qwen3cpu.server.api.json_words import in_json_words
 
-_INDEX = re.compile(r"\[(\d+)\]")
 MOST_CHARACTERS = 1000
 """The largest length of a message, which may quote text of a client."""
 
@@ -18,7 +17,6 @@ MOST_CHARACTERS = 1000
 def client_names(
     prompt: str,
     names: Mapping[str, str] | None = None,
-    messages: Sequence[str] | None = None,
     places: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
     """Turn an ArgumentError into an ApiError that names a field of the request. An ApiError gets the client's places.
@@ -26,7 +24,6 @@ def client_names(
     Args:
         prompt: the field with the prompt, which is named if an error names no other field.
         names: option of this package -> field of the request.
-        messages: the place in the request of each message; None: `messages` is a field of the request.
         places: place in the body, as this server reads it -> the place in the request.
     """
     try:
@@ -35,7 +32,7 @@ def client_names(
         raise error.moved(places or {}) from error.__cause__
     except ArgumentError as error:
         code = "context_length_exceeded" if isinstance(error, ContextLengthError) else "invalid_value"
-        message, param = _renamed(str(error), prompt, names or {}, messages)
+        message, param = _renamed(in_json_words(str(error)), prompt, names or {})
         if param != (place := moved(param, places or {})):
             message, param = place + message.removeprefix(param), place
         if len(message) > MOST_CHARACTERS:
@@ -43,19 +40,11 @@ def client_names(
         raise ApiError(400, message, code=code, param=param) from error
 
 
-def _renamed(message: str, prompt: str, names: Mapping[str, str], messages: Sequence[str] | None) -> tuple[str, str]:
+def _renamed(message: str, prompt: str, names: Mapping[str, str]) -> tuple[str, str]:
     """The message with the client's name of the field in front, and that name."""
     match = PLACE.match(message)
     if match is None:
         return f"{prompt}: {message}", prompt
     name, rest = match[1], match[2]
-    if name == "messages" and messages is not None:
-        index = _INDEX.match(rest)
-        place = prompt
-        if index is not None and int(index[1]) < len(messages):
-            place = messages[int(index[1])] + rest[index.end() :]
-    elif name in ("prompt", "text"):
-        place = prompt + rest
-    else:
-        place = names.get(name, name) + rest
+    place = prompt + rest if name in ("prompt", "text") else names.get(name, name) + rest
     return place + message[match.end() :], place

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import reprlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from starlette.responses import Response
 
 from qwen3cpu.errors import ArgumentError, ContextLengthError, Qwen3CpuError
 from qwen3cpu.server.api.json_output import json_bytes
+from qwen3cpu.server.api.json_words import shown
 from qwen3cpu.server.api.notes import notes_of
 from qwen3cpu.server.models.errors import ModelInUseError, ModelTooLargeError, UnknownModelError
 from qwen3cpu.server.scheduling.jobs import QueueFullError, ShuttingDownError, TimeLimitError
@@ -169,10 +169,6 @@ def moved(place: str, places: Mapping[str, str]) -> str:
     return place
 
 
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 80
-
-
 def _place(parts: tuple[int | str, ...]) -> str | None:
     """The text of a place, such as `messages[3].content`. The types of a union, which pydantic adds, are left out."""
     place = ""
@@ -190,7 +186,8 @@ def _invalid(error: ValidationError) -> ApiError:
     place = _place(first["loc"])
     if first["type"] == "extra_forbidden":
         return ApiError(400, f"unknown field {place!r}", code="unknown_parameter", param=place)
-    found = _SHORT.repr(first["input"])
-    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_type"
+    if first["type"] == "missing":  # what was found is the object that lacks the field
+        return ApiError(400, f"{place}: field required", code="missing_required_parameter", param=place)
     what = first["msg"][0].lower() + first["msg"][1:]
-    return ApiError(400, f"{place}: {what}; found {found}", code=code, param=place)
+    what = what.replace("should be None", "should be null").replace("valid dictionary", "valid object")
+    return ApiError(400, f"{place}: {what}; found {shown(first['input'])}", code="invalid_type", param=place)

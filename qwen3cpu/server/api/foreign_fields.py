@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.api.json_words import kind_of, shown
 
 Endpoint = Literal["chat", "completions", "responses"]
 Json = dict[str, Any]
@@ -70,6 +70,8 @@ REFUSED = {
     "input_suffix": "a prompt",
 }
 """Fields that cannot be ignored, because the answer would be useless -> what the error message expects instead."""
+
+_EXPECTED_SCHEMA = 'expected "json" or a JSON schema'
 
 
 class Translated(NamedTuple):
@@ -134,12 +136,6 @@ def translate(given: Mapping[str, Any], endpoint: Endpoint, known: frozenset[str
     return Translated(body, ignored, places)
 
 
-def suggestion(name: str, known: frozenset[str]) -> str | None:
-    """The field of this server whose misspelling a name may be."""
-    near = difflib.get_close_matches(name[:64], sorted(known), n=1, cutoff=0.8)
-    return near[0] if near else None
-
-
 def _own_limit(own: str, endpoint: Endpoint) -> str:
     return "max_output_tokens" if own == "max_tokens" and endpoint == "responses" else own
 
@@ -155,7 +151,7 @@ def _take_options(body: Json, ignored: list[str], places: dict[str, str], known:
     if options is None:
         return
     if not isinstance(options, dict):
-        raise ApiError(400, f"options: expected an object, found {type(options).__name__}", param="options")
+        raise ApiError(400, f"options: expected an object, found {kind_of(options)}", param="options")
     for name, value in options.items():
         if value is None:
             continue
@@ -180,7 +176,7 @@ def _take_thinking(body: Json, ignored: list[str], places: dict[str, str], endpo
             kind = value.get("type", "enabled")
             if kind not in ("enabled", "disabled", "adaptive", "auto", "between_tools"):
                 expected = "expected enabled, disabled or adaptive"
-                raise ApiError(400, f"thinking.type: {expected}, found {short(kind)}", param="thinking.type")
+                raise ApiError(400, f"thinking.type: {expected}, found {shown(kind)}", param="thinking.type")
             if kind in ("enabled", "disabled"):
                 wanted = kind == "enabled"
             if value.get("budget_tokens") is not None and "thinking_budget" not in body:
@@ -193,7 +189,8 @@ def _take_thinking(body: Json, ignored: list[str], places: dict[str, str], endpo
             effort = value
             places["reasoning_effort" if endpoint == "chat" else "reasoning.effort"] = name
         else:
-            raise ApiError(400, f"{name}: expected true or false, found {short(value)}", param=name)
+            words = "" if name == "enable_thinking" else ", or a word for the effort such as none, low or high"
+            raise ApiError(400, f"{name}: expected true or false{words}, found {shown(value)}", param=name)
     if endpoint == "chat":
         reasoning = body.pop("reasoning", None)
         if isinstance(reasoning, dict):
@@ -206,7 +203,7 @@ def _take_thinking(body: Json, ignored: list[str], places: dict[str, str], endpo
                 body.setdefault("thinking_budget", reasoning["max_tokens"])
             ignored += [f"reasoning.{key}" for key in reasoning if key not in ("effort", "enabled", "max_tokens")]
         elif reasoning is not None:
-            raise ApiError(400, f"reasoning: expected an object, found {short(reasoning)}", param="reasoning")
+            raise ApiError(400, f"reasoning: expected an object, found {shown(reasoning)}", param="reasoning")
         if effort is not None and "reasoning_effort" not in body:
             body["reasoning_effort"] = effort
         else:
@@ -254,7 +251,7 @@ def _take_schema(body: Json, ignored: list[str], places: dict[str, str], endpoin
     elif isinstance(value, dict):
         kind = {"type": "json_schema", "json_schema": {"name": "answer", "schema": value}}
     else:
-        raise ApiError(400, f"{where}: expected a JSON schema, found {short(value)}", param=where)
+        raise ApiError(400, f"{where}: {_EXPECTED_SCHEMA}, found {shown(value)}", param=where)
     if endpoint != "responses":
         body["response_format"] = kind
         places["response_format.json_schema.schema"] = where
@@ -270,7 +267,7 @@ def _read_schema(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise ApiError(400, f"{where}: expected a JSON schema, found {short(text)}", param=where) from None
+        raise ApiError(400, f"{where}: {_EXPECTED_SCHEMA}, found {shown(text)}", param=where) from None
 
 
 def _take_functions(body: Json) -> None:
@@ -278,7 +275,7 @@ def _take_functions(body: Json) -> None:
     functions, choice = body.pop("functions", None), body.pop("function_call", None)
     if functions is not None and "tools" not in body:
         if not isinstance(functions, list):
-            raise ApiError(400, f"functions: expected a list, found {short(functions)}", param="functions")
+            raise ApiError(400, f"functions: expected a list, found {shown(functions)}", param="functions")
         body["tools"] = [{"type": "function", "function": each} for each in functions]
         body["calls_as_function"] = True
         if isinstance(choice, dict):
@@ -303,7 +300,7 @@ def _take_tool_choice(body: Json, ignored: list[str], places: dict[str, str], en
         names = _tool_names(allowed.get("tools")) if isinstance(allowed, dict) else []
         missing = [name for name in names if name not in _tool_names(list(left.values()))]
         if not names or missing:
-            found = f"{short(missing[0])}, which is none of the tools" if missing else "none"
+            found = f"{shown(missing[0])}, which is none of the tools" if missing else "none"
             param = "tool_choice.allowed_tools"
             raise ApiError(400, f"{param}: expected names of the tools, found {found}", param=param)
         left = {place: tool for place, tool in left.items() if set(_tool_names([tool])) & set(names)}
@@ -311,6 +308,7 @@ def _take_tool_choice(body: Json, ignored: list[str], places: dict[str, str], en
     body["tools"] = list(left.values())
     for index, place in enumerate(left):
         if "calls_as_function" in body:
+            places["tools"] = "functions"
             places[f"tools[{index}].function"] = places[f"tools[{index}]"] = f"functions[{place}]"
         elif endpoint == "responses":
             places[f"tools[{index}].function"] = places[f"tools[{index}]"] = f"tools[{place}]"
@@ -338,14 +336,7 @@ def _bias(pairs: list[Any]) -> Json:
     for place, pair in enumerate(pairs):
         if not (isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is int):
             raise ApiError(
-                400, f"logit_bias[{place}]: expected [token id, bias], found {short(pair)}", param="logit_bias"
+                400, f"logit_bias[{place}]: expected [token id, bias], found {shown(pair)}", param="logit_bias"
             )
         bias[str(pair[0])] = float("-inf") if pair[1] is False else pair[1]
     return bias
-
-
-def short(value: Any) -> str:
-    """A value, shortened for a message."""
-    import reprlib
-
-    return reprlib.repr(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request as HttpRequest
 
@@ -13,6 +14,9 @@ logger = logging.getLogger(__name__)
 
 HEADERS = "qwen3cpu.headers"
 """Key of an ASGI scope, for headers that every response to the request gets."""
+_KEPT = "".join(map(chr, range(ord("!"), ord("~") + 1))).translate({ord(","): None, ord("%"): None})
+LONGEST_NAME = 300
+"""The largest length of an escaped name, so that clients can read the header."""
 MOST_LOGGED = 1000
 """The largest number of names in the log, so that clients cannot fill it."""
 
@@ -35,6 +39,8 @@ def note_ignored(http: HttpRequest, body: ForeignBody) -> None:
 
 
 def _printable(name: str) -> str:
-    """A name for a log and a header. Other characters become "?", because a header must not begin or end with space."""
-    shown = (character if "!" <= character <= "~" and character != "," else "?" for character in name[:100])
-    return "".join(shown) or "?"
+    """A name for a log and a header, which has ASCII characters only. The other ones are escaped, as in an address."""
+    escaped = quote(name[:100], _KEPT, errors="replace")
+    if len(escaped) > LONGEST_NAME:
+        escaped = quote(name[: LONGEST_NAME // 12], _KEPT, errors="replace")  # a character takes at most 12
+    return escaped or "?"

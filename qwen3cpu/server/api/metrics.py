@@ -115,7 +115,7 @@ _VALUES: tuple[tuple[str, str, str, Callable[[HeldModel], float]], ...] = (
     (
         "jobs_waiting",
         "gauge",
-        "Prompts, or requests for vectors or scores, in the queue.",
+        "Requests in the queue. One with several prompts counts until its last prompt has started.",
         _of_scheduler(lambda scheduler: scheduler.queued),
     ),
     (

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any, NoReturn
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.api.json_words import kind_of
 
 MOST_FIELDS = 1000
 """The largest number of fields of a body."""
@@ -25,9 +27,12 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 async def read_body(request: Request, most: int) -> bytes:
     """The body of a request.
 
+    A body whose header announces too many bytes is refused before it comes.
+
     Raises:
         ApiError: 413 for more than `most` bytes, 415 for another content type.
     """
+    _check_announced(request.headers, most)
     pieces: list[bytes] = []
     size = 0
     async for piece in request.stream():
@@ -37,13 +42,30 @@ async def read_body(request: Request, most: int) -> bytes:
         elif size > most + DISCARD:
             break
     if size > most:
-        raise ApiError(413, f"the body is too large: expected at most {most} bytes", code="body_too_large")
+        raise _too_large(most, str(size) if size <= most + DISCARD else f"more than {most + DISCARD}")
     _check_type(request.headers)
     return b"".join(pieces)
 
 
+def _check_announced(headers: Headers, most: int) -> None:
+    size = headers.get("content-length", "")
+    if size.isdecimal() and (len(size) > 18 or int(size) > most):
+        # A client that waits for status 100 must not wait, and its next bytes may be the body or another request.
+        waits = headers.get("expect", "").lower() == "100-continue"
+        raise _too_large(most, size[:40], {"connection": "close"} if waits else None)
+
+
+def _too_large(most: int, found: str, headers: dict[str, str] | None = None) -> ApiError:
+    message = f"the body is too large: expected at most {most} bytes, found {found}"
+    return ApiError(413, message, code="body_too_large", headers=headers)
+
+
 def _check_type(headers: Headers) -> None:
-    """Refuse content types that a web page may send to any server without CORS: forms, plain text, and none."""
+    """Refuse packed bodies, and types that a web page may send to any server without CORS: forms, plain text, none."""
+    coding = headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("", "identity"):
+        message = f"expected a body without a Content-Encoding, found {coding[:80]!r}"
+        raise ApiError(415, message, code="unsupported_content_encoding")
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind.endswith(("/json", "+json")):
         return
@@ -69,10 +91,14 @@ def parse_json(data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
+        if "int_max_str_digits" in str(error):
+            most = sys.get_int_max_str_digits()
+            message = f"expected numbers of at most {most} digits in the body, found a longer one"
+            raise ApiError(400, message, code="body_too_complex") from None
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ApiError(400, f"the body is not JSON: {reason}", code="invalid_json") from None
     if not isinstance(value, dict):
-        raise ApiError(400, f"expected a JSON object, found {type(value).__name__}", code="invalid_json")
+        raise ApiError(400, f"expected a JSON object, found {kind_of(value)}", code="invalid_json")
     if len(value) > MOST_FIELDS:
         raise ApiError(400, f"expected at most {MOST_FIELDS} fields, found {len(value)}", code="body_too_complex")
     return value

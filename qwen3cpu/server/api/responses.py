@@ -36,7 +36,7 @@ async def responses(http: HttpRequest) -> Response:
         service, body = await ask_model(http, arrival, ResponsesBody, "generation")
         names = {"max_new_tokens": "max_output_tokens", "schema": "text.format.schema"}
         places = await arrival.work(partial(message_places, body))
-        with client_names("input", names, places, body.places):
+        with client_names("input", names, {**body.places, **places}):
             request, _, answers = await start_answer(
                 service,
                 arrival,

@@ -8,10 +8,14 @@ from typing import Any, Literal
 from qwen3cpu.server.api.bodies import Generation, Items, Part, StreamOptions, thinking_options
 from qwen3cpu.server.api.chat_input import Asked, check_counts, checked_forms, checked_schema, make_request, tool_use
 from qwen3cpu.server.api.errors import ApiError
+from qwen3cpu.server.api.json_words import kind_of, shown
+from qwen3cpu.server.api.stops import checked_stop
 from qwen3cpu.server.scheduling.service import Service
 
 MOST_METADATA = 64
 """The largest number of entries of `metadata`, which every event of a stream may repeat. OpenAI allows 16."""
+ROLES = ("system", "developer", "user", "assistant", "tool")
+"""The roles of messages."""
 TEXT_PARTS = ("input_text", "output_text", "text")
 
 
@@ -21,6 +25,11 @@ class Reasoning(Part):
     effort: str | None = None
     summary: str | None = None
     generate_summary: str | None = None
+
+    def unknown(self, where: str) -> Iterator[str]:
+        """See Part."""
+        yield from super().unknown(where)
+        yield from (f"{where}.{name}" for name in ("summary", "generate_summary") if getattr(self, name) is not None)
 
 
 class TextFormat(Part):
@@ -38,6 +47,12 @@ class Text(Part):
 
     format: TextFormat | None = None
     verbosity: str | None = None
+
+    def unknown(self, where: str) -> Iterator[str]:
+        """See Part. The default of `verbosity` is medium."""
+        yield from super().unknown(where)
+        if self.verbosity not in (None, "medium"):
+            yield f"{where}.verbosity"
 
 
 class ResponsesBody(Generation):
@@ -81,7 +96,7 @@ class ResponsesBody(Generation):
         effort = None if self.reasoning is None else self.reasoning.effort
         return {
             **self.sampling(),
-            "stop": self.stop,
+            "stop": checked_stop(self.stop),
             "max_new_tokens": self.max_output_tokens,
             **thinking_options(effort, self.chat_template_kwargs, self.thinking_budget, "reasoning.effort"),
         }
@@ -97,20 +112,24 @@ def responses_request(service: Service, body: ResponsesBody) -> Asked:
     return make_request(service, messages, body.options(), tools, schema, checked_forms(service, body, schema))
 
 
-def message_places(body: ResponsesBody) -> list[str]:
-    """The place in the body of each message of the request; empty for a body that is refused."""
+def message_places(body: ResponsesBody) -> dict[str, str]:
+    """The places in the body of the messages and their fields, as errors name them; empty for a refused body."""
+    first = 0 if body.instructions is None else 1
     try:
-        places = _messages(body.input)[1]
+        found = _messages(body.input, first)[1]
     except ApiError:
-        return []
-    return [*(["instructions"] if body.instructions is not None else []), *places]
+        return {}
+    instructions = {"messages[0]": "instructions", "messages[0].content": "instructions"} if first else {}
+    return {"messages": "input", **instructions, **found}
 
 
 def _functions(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
     functions = []
     for index, tool in enumerate(tools or ()):
         if tool.get("type") != "function":
-            raise ApiError(400, f"tools[{index}]: expected a tool of type function", param=f"tools[{index}]")
+            found = f"type {shown(tool.get('type'))}"
+            where = f"tools[{index}]"
+            raise ApiError(400, f"{where}: expected a tool of type function, found {found}", param=where)
         functions.append({name: value for name, value in tool.items() if name != "type" and value is not None})
     return functions
 
@@ -132,12 +151,18 @@ def _schema(service: Service, text: Text | None) -> dict[str, Any] | None:
     return checked_schema(service, wanted.schema_, "text.format.schema")
 
 
-def _messages(given: str | list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
-    """The messages of the items of `input`, and their places. Reasoning and calls go into the assistant's message."""
+def _messages(given: str | list[dict[str, Any]], first: int = 0) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The messages of the items of `input`, and their places. Reasoning and calls go into the assistant's message.
+
+    Args:
+        given: the items, or a text.
+        first: the number of messages before them.
+    """
     if isinstance(given, str):
-        return [{"role": "user", "content": given}], ["input"]
+        here = f"messages[{first}]"
+        return [{"role": "user", "content": given}], {here: "input", f"{here}.content": "input"}
     messages: list[dict[str, Any]] = []
-    places: list[str] = []
+    places: dict[str, str] = {}
     assistant: dict[str, Any] | None = None
     for index, item in enumerate(given):
         where = f"input[{index}]"
@@ -148,17 +173,28 @@ def _messages(given: str | list[dict[str, Any]]) -> tuple[list[dict[str, Any]], 
         elif assistant is None or (kind != "function_call" and "content" in assistant):
             assistant = {"role": "assistant"}
             messages.append(assistant)
-            places.append(where)
+            places[f"messages[{first + len(messages) - 1}]"] = where
+        here = f"messages[{first + len(messages)}]"
         if kind == "function_call_output":
             output = _text(item.get("output"), f"{where}.output")
             messages.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": output})
-            places.append(where)
+            places |= {here: where, f"{here}.content": f"{where}.output", f"{here}.tool_call_id": f"{where}.call_id"}
         elif kind == "message" and assistant is None:
+            if not isinstance(role, str) or role not in ROLES:
+                expected = f"expected one of {', '.join(ROLES)}, found {shown(role)}"
+                raise ApiError(400, f"{where}.role: {expected}", code="invalid_value", param=f"{where}.role")
             role = "system" if role == "developer" else role
             messages.append({"role": role, "content": _text(item.get("content"), f"{where}.content")})
-            places.append(where)
+            places[here] = where
         elif assistant is not None:
             _add(assistant, kind, item, where)
+            here = f"messages[{first + len(messages) - 1}]"
+            if kind == "function_call":
+                call = f"{here}.tool_calls[{len(assistant['tool_calls']) - 1}]"
+                places |= {call: where, f"{call}.function": where}
+            elif kind in ("message", "reasoning"):
+                name = "content" if kind == "message" else "reasoning_content"
+                places[f"{here}.{name}"] = f"{where}.content"
         else:
             raise ApiError(
                 400, f"{where}: expected a message, a function call or its output, found {kind!r}", param=where
@@ -189,11 +225,15 @@ def _text(content: object, where: str, kinds: tuple[str, ...] = TEXT_PARTS) -> s
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
-        raise ApiError(400, f"{where}: expected text or a list of parts, found {type(content).__name__}", param=where)
+        raise ApiError(400, f"{where}: expected text or a list of parts, found {kind_of(content)}", param=where)
     texts = []
     for index, part in enumerate(content):
-        if not isinstance(part, dict) or part.get("type") not in kinds or not isinstance(part.get("text"), str):
-            found = part.get("type") if isinstance(part, dict) else type(part).__name__
-            raise ApiError(400, f"{where}[{index}]: expected a part of text, found {found!r}", param=where)
+        here = f"{where}[{index}]"
+        if not isinstance(part, dict) or part.get("type") not in kinds:
+            found = f"a part of type {shown(part.get('type'))}" if isinstance(part, dict) else kind_of(part)
+            raise ApiError(400, f"{here}: expected a part of text, found {found}", param=here)
+        if not isinstance(part.get("text"), str):
+            found = kind_of(part.get("text"))
+            raise ApiError(400, f"{here}.text: expected a string, found {found}", param=f"{here}.text")
         texts.append(part["text"])
     return "".join(texts)

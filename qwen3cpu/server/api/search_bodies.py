@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from qwen3cpu.server.api.bodies import MOST_NAMED, ForeignBody
 from qwen3cpu.server.api.errors import ApiError
-from qwen3cpu.server.api.foreign_fields import Translated, short
+from qwen3cpu.server.api.foreign_fields import Translated
+from qwen3cpu.server.api.json_words import shown
 from qwen3cpu.server.api.search_fields import translate_search
 
 
@@ -96,4 +97,4 @@ def _counted(given: list[Any] | None, most: int, name: str) -> list[Any]:
 
 
 def _wrong(name: str, expected: str, found: Any) -> ApiError:
-    return ApiError(400, f"{name}: expected {expected}, found {short(found)}", code="invalid_type", param=name)
+    return ApiError(400, f"{name}: expected {expected}, found {shown(found)}", code="invalid_type", param=name)

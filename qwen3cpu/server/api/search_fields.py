@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from qwen3cpu.server.api.errors import ApiError
-from qwen3cpu.server.api.foreign_fields import Translated, is_one_of, short
+from qwen3cpu.server.api.foreign_fields import Translated, is_one_of
+from qwen3cpu.server.api.json_words import shown
 
 RENAMED = {
     "inputs": "input",
@@ -96,7 +97,7 @@ def translate_search(given: Mapping[str, Any], known: frozenset[str]) -> Transla
     if isinstance(word := body.get("truncate"), str):
         if word.upper() not in TRUNCATE:
             name = places.get("truncate", "truncate")
-            raise ApiError(400, f"{name}: expected true, false, END or NONE, found {short(word)}", param=name)
+            raise ApiError(400, f"{name}: expected true, false, END or NONE, found {shown(word)}", param=name)
         body["truncate"] = TRUNCATE[word.upper()]
     if is_one_of(body.get("truncate_prompt_tokens"), (-1,)):
         del body["truncate_prompt_tokens"]
@@ -118,4 +119,4 @@ def _kind(value: Any, name: str) -> str:
         if value in words:
             return kind
     expected = ", ".join(word for words in KINDS.values() for word in words)
-    raise ApiError(400, f"{name}: expected one of {expected}, found {short(value)}", code="invalid_value", param=name)
+    raise ApiError(400, f"{name}: expected one of {expected}, found {shown(value)}", code="invalid_value", param=name)

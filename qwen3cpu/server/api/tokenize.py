@@ -12,6 +12,7 @@ from qwen3cpu.server.api.apply_template import TemplateOptions, render
 from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.asked_model import ask_plainly
 from qwen3cpu.server.api.bodies import Items
+from qwen3cpu.server.api.client_names import client_names
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.api.json_output import json_bytes
 from qwen3cpu.server.scheduling.service import Service
@@ -32,7 +33,8 @@ async def tokenize(http: HttpRequest) -> Response:
     service, body = await ask_plainly(http, arrival, TokenizeBody)
     if (body.prompt is None) == (body.messages is None):
         raise ApiError(400, "prompt: expected either prompt or messages", param="prompt")
-    data = await arrival.work(partial(_reply, service, body, arrival))
+    with client_names("messages" if body.prompt is None else "prompt"):
+        data = await arrival.work(partial(_reply, service, body, arrival))
     return Response(data, media_type="application/json")
 
 

@@ -26,7 +26,11 @@ PARAMETERS = {"model": "The model's name.", "name": "The file's name."}
 
 KEYS: list[Json] = [{"bearer": []}, {"apiKey": []}]
 """Two ways to send the API key; either is enough."""
-ALWAYS = {421: "The server does not answer under the name in the Host header.", 500: "The server failed."}
+ALWAYS = {
+    405: "The path does not have this method; Allow lists those that it has.",
+    421: "The server does not answer under the name in the Host header.",
+    500: "The server failed.",
+}
 WITH_KEY = {401: "The API key is missing or wrong."}
 WITH_BODY = {
     400: "The body is not valid, or a value in it is not allowed.",

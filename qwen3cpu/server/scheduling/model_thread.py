@@ -40,7 +40,7 @@ class ModelThread(ABC, Generic[J]):
 
     Args:
         engine: the model's engine.
-        places: the largest number of jobs in the queue.
+        places: the largest number of requests in the queue.
         kv_bytes: memory of the KV cache.
         turns: shares the processor among models; None: no other model uses it.
 
@@ -59,7 +59,7 @@ class ModelThread(ABC, Generic[J]):
         """Counters, written by the thread."""
         # Shared with other threads.
         self._lock = threading.Lock()
-        self._inbox: deque[J] = deque()
+        self._inbox: deque[tuple[J, ...]] = deque()
         self._handed_in = 0
         self._queued = 0
         self._wake = threading.Event()
@@ -84,7 +84,7 @@ class ModelThread(ABC, Generic[J]):
 
     @property
     def queued(self) -> int:
-        """The number of jobs in the queue."""
+        """The number of requests in the queue. One with several jobs counts once, until its last job has started."""
         return self._queued
 
     @property
@@ -113,17 +113,18 @@ class ModelThread(ABC, Generic[J]):
         if self._queued + others >= self._places + self.free_places:
             raise self._full(self._queued + others)
 
-    def submit(self, job: J) -> None:
-        """Submit a job. Raises QueueFullError, ShuttingDownError."""
+    def submit(self, *jobs: J) -> None:
+        """Submit the jobs of one request, which takes one place in the queue. QueueFullError, ShuttingDownError."""
         with self._lock:
             if self.stopping or not self.alive:
                 raise ShuttingDownError("the server is shutting down")
-            if self._queued >= self._places:
+            if self._queued >= self._places + self.free_places:
                 raise self._full(self._queued)
             self._queued += 1
-            self._handed_in += 1
-            job.number = self._handed_in
-            self._inbox.append(job)
+            for job in jobs:
+                self._handed_in += 1
+                job.number = self._handed_in
+            self._inbox.append(jobs)
         self._wake.set()
 
     def cancel(self, job: J) -> None:
@@ -149,11 +150,11 @@ class ModelThread(ABC, Generic[J]):
     @property
     @abstractmethod
     def free_places(self) -> int:
-        """The number of jobs that could start at once without waiting in the queue."""
+        """The number of requests that could start at once without waiting in the queue."""
 
     @abstractmethod
-    def wait_seconds(self, jobs: int) -> float:
-        """The seconds that this many jobs in the queue should take."""
+    def wait_seconds(self, requests: int) -> float:
+        """The seconds that this many requests in the queue should take."""
 
     @abstractmethod
     def work(self) -> None:
@@ -163,15 +164,15 @@ class ModelThread(ABC, Generic[J]):
     def fail(self, error: Exception) -> None:
         """End all jobs after an unexpected error. Called on the thread."""
 
-    def fetch(self) -> list[J]:
-        """Return the jobs that were submitted since the last call."""
-        jobs: list[J] = []
+    def fetch(self) -> list[tuple[J, ...]]:
+        """Return the jobs of each request that was submitted since the last call."""
+        requests: list[tuple[J, ...]] = []
         while self._inbox:
-            jobs.append(self._inbox.popleft())
-        return jobs
+            requests.append(self._inbox.popleft())
+        return requests
 
     def leave_queue(self) -> None:
-        """Note that a job has left the queue."""
+        """Note that a request has left the queue."""
         with self._lock:
             self._queued -= 1
 

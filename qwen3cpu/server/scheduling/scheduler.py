@@ -1,9 +1,9 @@
 """Continuous batching: one thread that owns a model and decides, step by step, whose tokens share a forward pass.
 
-A new job joins at the next step. Prompts are cut so that a step with running answers stays short (pace.py). When the KV
-cache would exceed its limit, blocks of the prefix cache are freed first. Then the youngest answers are preempted: their
-blocks are freed, and their tokens are processed again later. None of this changes an answer, because a token's logits
-depend on its own sequence only.
+A new job joins at the next step. Waiting requests take turns: one prompt of each, then the next one. Prompts are cut so
+that a step with running answers stays short (pace.py). When the KV cache would exceed its limit, blocks of the prefix
+cache are freed first. Then the youngest answers are preempted: their blocks are freed, and their tokens are processed
+again later. None of this changes an answer, because a token's logits depend on its own sequence only.
 
 Other threads submit jobs and cancel them. No lock is taken for a token.
 """
@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from time import perf_counter
 
 from qwen3cpu.engine.sequence import block_count
@@ -36,7 +37,7 @@ class SchedulerLimits:
 
     Attributes:
         parallel: the largest number of answers at the same time.
-        queue: the largest number of waiting jobs, besides the running ones.
+        queue: the largest number of waiting requests, besides the running ones.
         kv_bytes: memory of the KV cache; at least what one full context needs.
     """
 
@@ -75,7 +76,7 @@ class Scheduler(ModelThread[Job]):
         self._batch = Batch(model.engine)
         self._jobs: dict[Answer, Job] = {}
         self._preempted: list[tuple[Answer, Sequence[Answer]]] = []
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[deque[Job]] = deque()  # the waiting jobs of each request
         self._news: list[tuple[Job, Outcome]] = []
 
     # For other threads
@@ -85,30 +86,31 @@ class Scheduler(ModelThread[Job]):
         """The number of answers in the batch."""
         return len(self._batch)
 
-    def submit(self, job: Job) -> None:
-        """Submit a job.
+    def submit(self, *jobs: Job) -> None:
+        """Submit the jobs of one request, which have the same time limit and are cancelled together.
 
         Raises:
             ArgumentError: more answers than may run at the same time. QueueFullError, ShuttingDownError.
         """
-        if job.answers > self._limits.parallel:
-            raise ArgumentError(f"n: expected at most {self._limits.parallel} answers, found {job.answers}")
-        super().submit(job)
+        for job in jobs:
+            if job.answers > self._limits.parallel:
+                raise ArgumentError(f"n: expected at most {self._limits.parallel} answers, found {job.answers}")
+        super().submit(*jobs)
 
     @property
     def free_places(self) -> int:
         """The number of answers that could start at once."""
         return max(0, self._limits.parallel - self.running)
 
-    def wait_seconds(self, jobs: int) -> float:
+    def wait_seconds(self, requests: int) -> float:
         """See ModelThread. It is computed from the mean time of the last jobs."""
-        return jobs / self._limits.parallel * self.stats.mean_job_seconds
+        return requests / self._limits.parallel * self.stats.mean_job_seconds
 
     # On the scheduler's thread
 
     def fail(self, error: Exception) -> None:
         """End all jobs."""
-        for job in {*self._waiting, *self.fetch(), *self._jobs.values()}:
+        for job in {*chain(*self._waiting, *self.fetch()), *self._jobs.values()}:
             self._news.append((job, error))
         self._tell()
         self._batch.close()
@@ -140,12 +142,14 @@ class Scheduler(ModelThread[Job]):
 
     def _drop_dead(self) -> None:
         """Remove jobs that were cancelled or have no time left."""
-        self._waiting += self.fetch()
+        self._waiting += map(deque, self.fetch())
         now = perf_counter()
-        for job in [job for job in self._waiting if self.is_over(job, now)]:
-            self._waiting.remove(job)
+        for jobs in [jobs for jobs in self._waiting if self.is_over(jobs[0], now)]:
+            self._waiting.remove(jobs)
             self.leave_queue()
-            self._end(job, self.reason(job, now))
+            error = self.reason(jobs[0], now)
+            for job in jobs:
+                self._end(job, error)
         for job in {job for job in self._jobs.values() if self.is_over(job, now)}:
             self._end(job, self.reason(job, now))
 
@@ -163,7 +167,7 @@ class Scheduler(ModelThread[Job]):
     # Who joins
 
     def _admit(self) -> None:
-        """While there is room, admit preempted answers and then waiting jobs, the oldest first."""
+        """While there is room, admit preempted answers, the oldest first, and then a job of each waiting request."""
         while self._preempted:
             answer, followers = min(self._preempted, key=lambda entry: self._age(entry[0]))
             if not self._fits(len(answer.pending), 1 + len(followers)):
@@ -171,11 +175,15 @@ class Scheduler(ModelThread[Job]):
             self._preempted.remove((answer, followers))
             self._batch.add(answer, *followers)
         while self._waiting:
-            job = self._waiting[0]
+            job = self._waiting[0][0]
             if not self._fits(len(job.prompt), job.answers):
                 return
-            self._waiting.popleft()
-            self.leave_queue()
+            jobs = self._waiting.popleft()
+            jobs.popleft()
+            if jobs:
+                self._waiting.append(jobs)  # the other requests come first
+            else:
+                self.leave_queue()
             try:
                 answers = self._make_answers(job)
             except Exception as error:

@@ -53,11 +53,11 @@ class Answers:
         self._news = asyncio.Event()
         self._left = 0
 
-    def add(self, job: Job) -> None:
-        """Submit a job whose sink passes its outcomes to `sink`."""
-        self._scheduler.submit(job)
-        self.jobs.append(job)
-        self._left += job.answers
+    def submit(self, jobs: list[Job]) -> None:
+        """Submit the jobs of the request, whose sinks pass their outcomes to `sink`."""
+        self._scheduler.submit(*jobs)
+        self.jobs = jobs
+        self._left = sum(job.answers for job in jobs)
 
     def sink(self, first: int, outcome: Outcome) -> None:
         """Take an outcome of a job. Called on the event loop."""
@@ -203,7 +203,7 @@ class Service:
             job_options: more arguments of the jobs.
 
         Raises:
-            QueueFullError, ShuttingDownError, ArgumentError: no job is left running.
+            QueueFullError, ShuttingDownError, ArgumentError: no job has started.
         """
         if request.sampling.seed is None:
             request = replace(request, sampling=request.sampling.with_seed(secrets.randbits(53)))
@@ -212,13 +212,11 @@ class Service:
         assert isinstance(self.scheduler, Scheduler)
         answers = Answers(self.scheduler, self.workshop)
         self._under_way.add(answers)
-        try:
-            for place, prompt in enumerate(prompts):
-                sink = _Sink(answers, place * (request.n or 1))
-                answers.add(Job(prompt, request, sink, self.settings.timeout, **job_options))
-        except Exception:
-            answers.close()
-            raise
+        jobs = []
+        for place, prompt in enumerate(prompts):
+            sink = _Sink(answers, place * (request.n or 1))
+            jobs.append(Job(prompt, request, sink, self.settings.timeout, **job_options))
+        answers.submit(jobs)
         return answers
 
     def start_texts(self, texts: Sequence[array[int]], *, arrived: float) -> TextStates:

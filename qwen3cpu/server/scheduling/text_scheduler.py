@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from itertools import chain
 from time import perf_counter
 from typing import Final, TypeAlias
 
@@ -83,9 +84,9 @@ class TextScheduler(ModelThread[TextJob]):
         """Always 0, because a request in work keeps its place in the queue."""
         return 0
 
-    def wait_seconds(self, jobs: int) -> float:
+    def wait_seconds(self, requests: int) -> float:
         """See ModelThread. It is computed from the mean time of the last requests."""
-        return jobs / self._parallel * self.stats.mean_job_seconds
+        return requests / self._parallel * self.stats.mean_job_seconds
 
     def release(self, job: TextJob) -> None:
         """Free the memory of a job's states. A job that has not ended is dropped before the next pass."""
@@ -112,7 +113,7 @@ class TextScheduler(ModelThread[TextJob]):
 
     def fail(self, error: Exception) -> None:
         """End all jobs."""
-        for job in [*self._waiting, *self._ring, *self.fetch()]:
+        for job in [*self._waiting, *self._ring, *chain.from_iterable(self.fetch())]:
             self._end(job, error)
         self._tell()
 
@@ -123,7 +124,7 @@ class TextScheduler(ModelThread[TextJob]):
 
     def _take_in(self) -> None:
         """Drop jobs that are over, and start those whose states fit into memory."""
-        self._waiting += self.fetch()
+        self._waiting += chain.from_iterable(self.fetch())
         now = perf_counter()
         for job in [job for job in (*self._waiting, *self._ring) if self.is_over(job, now)]:
             self._end(job, self.reason(job, now))

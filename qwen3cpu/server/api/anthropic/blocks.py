@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qwen3cpu.server.api.errors import ApiError
-from qwen3cpu.server.api.foreign_fields import short
+from qwen3cpu.server.api.json_words import kind_of, shown
 
 Json = dict[str, Any]
 
@@ -17,6 +17,8 @@ class Conversation:
         self.messages: list[Any] = []
         self.places: dict[str, str] = {}
         """Place in `messages` -> place in the request."""
+        self._calls: set[str] = set()
+        """The ids of the calls so far."""
 
     def add_system(self, system: Any) -> None:
         """Add the field `system`, which is a text or blocks of text."""
@@ -51,11 +53,17 @@ class Conversation:
                 self._add_texts(role, texts, where)
                 texts = []
                 result = {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": _result(block, place)}
+                self._check_id(block.get("tool_use_id"), f"{place}.tool_use_id")
                 self._add(result, place, f"{place}.content")
             else:
                 texts.append(_block_text(block, place))
         if texts or not content:
             self._add_texts(role, texts or [""], where)
+
+    def _check_id(self, call: Any, where: str) -> None:
+        if not isinstance(call, str) or call not in self._calls:
+            message = f"{where}: expected the id of an earlier tool_use block, found {shown(call)}"
+            raise ApiError(400, message, code="invalid_value", param=where)
 
     def _add_texts(self, role: Any, texts: list[str], where: str) -> None:
         if texts:
@@ -73,6 +81,11 @@ class Conversation:
             if kind == "tool_use":
                 call = f"{here}.tool_calls[{len(calls)}]"
                 self.places |= {call: place, f"{call}.function": place, f"{call}.function.arguments": f"{place}.input"}
+                if not isinstance(block.get("input"), dict):
+                    problem = f"{place}.input: expected an object, found {kind_of(block.get('input'))}"
+                    raise ApiError(400, problem, code="invalid_value", param=f"{place}.input")
+                if isinstance(block.get("id"), str):
+                    self._calls.add(block["id"])
                 function = {"name": block.get("name"), "arguments": block.get("input")}
                 calls.append({"id": block.get("id"), "type": "function", "function": function})
             elif kind == "thinking":
@@ -114,12 +127,12 @@ def _block_text(block: Any, where: str) -> str:
         field = "data" if source["type"] == "text" else "content"
         parts = [block.get("title"), block.get("context"), _text(source.get(field), f"{where}.source.{field}")]
         return "\n".join(part for part in parts if isinstance(part, str) and part)
-    found = f"a block of type {short(kind)}" if isinstance(block, dict) else type(block).__name__
+    found = f"a block of type {shown(kind)}" if isinstance(block, dict) else kind_of(block)
     message = f"{where}: expected text, because the model reads nothing else, found {found}"
     raise ApiError(400, message, code="invalid_value", param=where)
 
 
 def _string(text: Any, where: str) -> str:
     if not isinstance(text, str):
-        raise ApiError(400, f"{where}: expected text, found {type(text).__name__}", code="invalid_value", param=where)
+        raise ApiError(400, f"{where}: expected text, found {kind_of(text)}", code="invalid_value", param=where)
     return text

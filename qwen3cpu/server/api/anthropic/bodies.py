@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from qwen3cpu.server.api.anthropic.blocks import Conversation, Json
 from qwen3cpu.server.api.bodies import EFFORTS, ChatBody
 from qwen3cpu.server.api.errors import ApiError
-from qwen3cpu.server.api.foreign_fields import Translated, is_one_of, short
+from qwen3cpu.server.api.foreign_fields import Translated, is_one_of
+from qwen3cpu.server.api.json_words import kind_of, shown
 
 CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 """Type of Anthropic's `tool_choice` -> the word for it in a chat."""
@@ -79,7 +80,7 @@ def _take_tools(body: Json, ignored: list[str], places: dict[str, str]) -> None:
         own = [isinstance(tool, dict) and tool.get("type", "custom") not in ("custom", None) for tool in tools]
         kept = [place for place in range(len(tools)) if not own[place]]
         if tools and not kept:
-            message = f"tools[0]: expected a tool with an input_schema, found type {short(tools[0].get('type'))}"
+            message = f"tools[0]: expected a tool with an input_schema, found type {shown(tools[0].get('type'))}"
             raise ApiError(400, message, code="invalid_value", param="tools[0]")
         ignored += [f"tools[{place}]" for place in range(len(tools)) if own[place]]
         body["tools"] = [_function(tools[place], f"tools[{place}]") for place in kept]
@@ -93,7 +94,7 @@ def _take_tools(body: Json, ignored: list[str], places: dict[str, str]) -> None:
     if not isinstance(choice, dict) or not isinstance(kind, str) or (kind != "tool" and kind not in CHOICES):
         expected = 'expected {"type": ...} with auto, any, tool or none'
         raise ApiError(
-            400, f"tool_choice: {expected}, found {short(choice)}", code="invalid_value", param="tool_choice"
+            400, f"tool_choice: {expected}, found {shown(choice)}", code="invalid_value", param="tool_choice"
         )
     if kind == "tool":
         body["tool_choice"] = {"type": "function", "function": {"name": choice.get("name")}}
@@ -102,7 +103,7 @@ def _take_tools(body: Json, ignored: list[str], places: dict[str, str]) -> None:
     single = choice.get("disable_parallel_tool_use")
     if single is not None and not isinstance(single, bool):
         where = "tool_choice.disable_parallel_tool_use"
-        raise ApiError(400, f"{where}: expected true or false, found {short(single)}", param=where)
+        raise ApiError(400, f"{where}: expected true or false, found {shown(single)}", param=where)
     if single:
         body["parallel_tool_calls"] = False
 
@@ -110,7 +111,7 @@ def _take_tools(body: Json, ignored: list[str], places: dict[str, str]) -> None:
 def _function(tool: Any, where: str) -> Any:
     """A tool in the form of a chat."""
     if not isinstance(tool, dict):
-        raise ApiError(400, f"{where}: expected an object, found {type(tool).__name__}", param=where)
+        raise ApiError(400, f"{where}: expected an object, found {kind_of(tool)}", param=where)
     names = {"name": "name", "description": "description", "input_schema": "parameters", "strict": "strict"}
     function = {own: tool[name] for name, own in names.items() if tool.get(name) is not None}
     return {"type": "function", "function": function}
@@ -120,7 +121,7 @@ def _take_output(body: Json, ignored: list[str], places: dict[str, str]) -> Any:
     """Convert `output_config`, or the older `output_format`. Returns the effort."""
     config = body.pop("output_config", {})
     if not isinstance(config, dict):
-        raise ApiError(400, f"output_config: expected an object, found {short(config)}", param="output_config")
+        raise ApiError(400, f"output_config: expected an object, found {shown(config)}", param="output_config")
     ignored += [f"output_config.{name}" for name in config if name not in ("effort", "format")]
     where, wanted = "output_config.format", config.get("format")
     if wanted is None:
@@ -128,9 +129,9 @@ def _take_output(body: Json, ignored: list[str], places: dict[str, str]) -> Any:
     if wanted is not None:
         if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
             expected = 'expected {"type": "json_schema", "schema": ...}'
-            raise ApiError(400, f"{where}: {expected}, found {short(wanted)}", code="invalid_value", param=where)
+            raise ApiError(400, f"{where}: {expected}, found {shown(wanted)}", code="invalid_value", param=where)
         if not isinstance(wanted.get("schema"), dict):
-            found = short(wanted.get("schema"))
+            found = shown(wanted.get("schema"))
             raise ApiError(400, f"{where}.schema: expected a JSON schema, found {found}", param=f"{where}.schema")
         schema = {"name": "answer", "schema": wanted["schema"]}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -145,12 +146,12 @@ def _take_thinking(body: Json, effort: Any, ignored: list[str], places: dict[str
     if kind not in KINDS:
         place, found = ("thinking.type", kind) if isinstance(thinking, dict) else ("thinking", thinking)
         expected = f"expected one of {', '.join(KINDS)}" if isinstance(thinking, dict) else "expected an object"
-        raise ApiError(400, f"{place}: {expected}, found {short(found)}", code="invalid_value", param=place)
+        raise ApiError(400, f"{place}: {expected}, found {shown(found)}", code="invalid_value", param=place)
     thinks = kind != "disabled"
     if effort is not None and (not isinstance(effort, str) or effort not in EFFORTS):
         where = "output_config.effort"
         expected = f"expected one of {', '.join(EFFORTS)}"
-        raise ApiError(400, f"{where}: {expected}, found {short(effort)}", code="invalid_value", param=where)
+        raise ApiError(400, f"{where}: {expected}, found {shown(effort)}", code="invalid_value", param=where)
     budget = thinking.get("budget_tokens")
     if thinks and budget is not None:
         body["thinking_budget"] = budget

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from qwen3cpu.server.api.bodies import ChatBody, ForeignBody, Items
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.api.foreign_fields import Translated
+from qwen3cpu.server.api.json_words import kind_of
 from qwen3cpu.server.api.ollama.durations import keep_alive_seconds
 from qwen3cpu.server.api.search_bodies import EmbeddingsBody
 
@@ -115,7 +116,7 @@ class OllamaEmbed(EmbeddingsBody):
         given = {**given}
         options = given.pop("options", None) or {}
         if not isinstance(options, dict):
-            raise ApiError(400, f"options: expected an object, found {type(options).__name__}", param="options")
+            raise ApiError(400, f"options: expected an object, found {kind_of(options)}", param="options")
         body, ignored, places = super().translated(given)
         named = [f"options.{name}" for name, value in options.items() if value is not None]
         return Translated(body, [*ignored, *named], places)

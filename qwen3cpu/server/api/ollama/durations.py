@@ -6,7 +6,7 @@ import re
 from datetime import datetime, timezone
 
 from qwen3cpu.server.api.errors import ApiError
-from qwen3cpu.server.api.foreign_fields import short
+from qwen3cpu.server.api.json_words import shown
 
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _DURATION = re.compile(rf"([+-]?)((?:{_PART.pattern})+|\d+\.?\d*)")
@@ -27,7 +27,7 @@ def keep_alive_seconds(value: float | str) -> float:
         match = _DURATION.fullmatch(value.strip())
         if match is None:
             expected = "expected seconds, or a duration such as 5m"
-            raise ApiError(400, f"keep_alive: {expected}, found {short(value)}", param="keep_alive")
+            raise ApiError(400, f"keep_alive: {expected}, found {shown(value)}", param="keep_alive")
         parts = _PART.findall(match[2])
         seconds = sum(float(count) * _SECONDS[unit] for count, unit in parts) if parts else float(match[2])
         return -seconds if match[1] == "-" else seconds

@@ -14,6 +14,7 @@ from qwen3cpu._version import VERSION
 from qwen3cpu.loading.describe import Description
 from qwen3cpu.server.api.arrival import Arrival
 from qwen3cpu.server.api.asked_model import read_model_body
+from qwen3cpu.server.api.calling import shows_tools
 from qwen3cpu.server.api.json_output import json_response
 from qwen3cpu.server.api.ollama.bodies import OllamaShow
 from qwen3cpu.server.api.ollama.durations import FOREVER, date
@@ -157,5 +158,5 @@ def _capabilities(about: Description) -> list[str]:
     """The abilities of the model, under Ollama's names."""
     if about.task != "generation":
         return ["embedding"] if about.task == "embedding" else []
-    tools = about.calls and about.chat_template is not None
+    tools = about.calls and shows_tools(about.chat_template)
     return ["completion", *(["tools"] if tools else []), *(["thinking"] if about.thinks else [])]
