@@ -122,9 +122,10 @@ def test_wrong_input_leaves_no_file_and_is_named(folder, lines, tmp_path):
 
 def test_an_existing_file_stays_until_all_is_written(folder, lines, tmp_path):
     out = tmp_path / "out.npy"
-    out.write_bytes(b"before")
+    np.save(out, np.zeros((2, 64)))
+    before = out.read_bytes()
     assert embed(folder, tmp_path / "none.txt", "-o", out).returncode == 2
-    assert out.read_bytes() == b"before"
+    assert out.read_bytes() == before
     assert embed(folder, lines, "-o", out).returncode == 0
     assert np.load(out).shape == (4, 64)
 
