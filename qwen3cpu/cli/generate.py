@@ -15,7 +15,7 @@ from qwen3cpu.cli.options import (
     answer_options,
     open_model,
 )
-from qwen3cpu.cli.terminal import AnswerWriter, figures, limit_text, note
+from qwen3cpu.cli.terminal import AnswerWriter, early_end, figures, note
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.text.prompts import Prompt
 from qwen3cpu.text.text_files import decode_text, read_text_file
@@ -86,8 +86,8 @@ def run_generate(args: argparse.Namespace) -> int:
         print(json.dumps({**about, **result.to_dict()}, ensure_ascii=False))
     elif sys.stderr.isatty():
         note(figures(result))
-    elif result.stopped_by in ("context", "deadline"):
-        note(f"qwen3cpu: {limit_text(result)}")
+    elif result.stopped_by != "max_new_tokens" and (ending := early_end(result)) is not None:
+        note(f"qwen3cpu: {ending}")
     return 0
 
 

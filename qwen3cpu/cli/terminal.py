@@ -93,18 +93,23 @@ def figures(result: Result) -> str:
     ]
     if result.thinking_closed_by is not None:
         parts.append(f"thinking closed: {CLOSED[result.thinking_closed_by]}")
-    if result.finish_reason == "length":
-        parts.append(limit_text(result))
+    if (ending := early_end(result)) is not None:
+        parts.append(ending)
     return "; ".join(parts)
 
 
 CLOSED = {"budget": "its budget is spent", "deadline": "the deadline is near", "loop": "it went round in a loop"}
 
 
-def limit_text(result: Result) -> str:
-    """Which limit cut an answer off."""
-    if result.stopped_by == "context":
-        return f"cut off: the context of {result.usage.total_tokens} tokens is full"
-    if result.stopped_by == "deadline":
-        return f"cut off at the deadline, after {result.usage.completion_tokens} new tokens"
-    return f"cut off after {result.usage.completion_tokens} new tokens, as asked"
+def early_end(result: Result) -> str | None:
+    """What ended an answer before the model did; None if the model or a stop text ended it."""
+    count = result.usage.completion_tokens
+    problem = "; ".join(result.schema_errors or ()) or "the answer ended early: no token could follow"
+    return {
+        "max_new_tokens": f"cut off after {count} new tokens, as asked",
+        "context": f"cut off: the context of {result.usage.total_tokens} tokens is full",
+        "deadline": f"cut off at the deadline, after {count} new tokens",
+        "loop": f"ended after {count} new tokens: the answer repeated itself in a loop",
+        "schema": problem,
+        "error": f"ended after {count} new tokens by an error: {result.error}",
+    }.get(result.stopped_by)
