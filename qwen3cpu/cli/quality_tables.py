@@ -110,7 +110,7 @@ def _filled(text: str, values: Mapping[str, Any]) -> str:
 
 
 def check_plotting(path: Path, inputs: Sequence[str | os.PathLike[str]]) -> None:
-    """Raise ArgumentError when `plot` would fail, or replace a file that is not a picture. Call it before the measurement.
+    """Raise ArgumentError when `plot` would fail, or replace another file. Call it before the measurement.
 
     Args:
         path: of the picture.
