@@ -23,10 +23,10 @@ from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.loading.random_weights import SIZES
 from qwen3cpu.system.peaks import Peaks
 from qwen3cpu.system.progress_bar import Progress
+from qwen3cpu.system.signals import ended_by_signals
 from qwen3cpu.system.standard_streams import BAD_INPUT, Parser, complain, with_streams
 from qwen3cpu.system.thread_count import MOST_THREADS, resolve_threads
 
-INTERRUPTED = 130
 FORMATS: dict[str, Callable[[Sequence[Record]], str]] = {"md": as_markdown, "csv": as_csv, "json": as_json}
 MOST_TOKENS, MOST_BATCH = 1 << 20, 1024
 
@@ -41,20 +41,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     args = make_parser().parse_args(argv)
     try:
-        if args.draft is not None:
-            sys.stdout.write(_with_draft(args))
-            return 0
-        draw = plotter(args.plot) if args.plot else None
-        records = measure(args.model, args.synthetic, sweep_of(args), args.repetitions)
-        sys.stdout.write(FORMATS[args.output](records))
-        if draw is not None:
-            draw(records)
+        with ended_by_signals():
+            _run(args)
         return 0
     except Qwen3CpuError as error:
         complain("qwen3cpu-bench", str(error))
         return BAD_INPUT
-    except KeyboardInterrupt:
-        return INTERRUPTED
+
+
+def _run(args: argparse.Namespace) -> None:
+    """Measure and print what the arguments ask for."""
+    if args.draft is not None:
+        sys.stdout.write(_with_draft(args))
+        return
+    draw = plotter(args.plot) if args.plot else None
+    records = measure(args.model, args.synthetic, sweep_of(args), args.repetitions)
+    sys.stdout.write(FORMATS[args.output](records))
+    if draw is not None:
+        draw(records)
 
 
 def _with_draft(args: argparse.Namespace) -> str:

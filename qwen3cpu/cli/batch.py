@@ -89,7 +89,7 @@ def run_batch(args: argparse.Namespace) -> int:
                 progress=progress,
                 **options,
             )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         note(f"qwen3cpu: stopped; run the same command again to go on ({args.output}.part has what is answered)")
         raise
     if summary.errors:

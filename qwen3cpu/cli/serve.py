@@ -122,7 +122,7 @@ def add_command(commands: Commands) -> None:
         metavar="S",
         help="seconds for running requests to finish after a stop signal (default: 30)",
     )
-    parser.set_defaults(run=run_serve)
+    parser.set_defaults(run=run_serve, handles_signals=True)
 
 
 def run_serve(args: argparse.Namespace) -> int:

@@ -10,13 +10,17 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, TextIO
 
+from qwen3cpu.system.signals import INTERRUPTED, expect_interrupts
+
 BAD_INPUT: Final = 2
 BROKEN_PIPE: Final = 141
 """128 + SIGPIPE, the exit code that shells report."""
 
 
 def with_streams(program: str, run: Callable[[], int]) -> int:
-    """Run a command and return its exit code; BAD_INPUT if stdout is closed or full, BROKEN_PIPE if it has no reader.
+    """Run a command and return its exit code; BAD_INPUT if stdout is closed or full.
+
+    It is BROKEN_PIPE if stdout has no reader, and INTERRUPTED after Ctrl-C.
 
     Args:
         program: the program's name, for messages.
@@ -33,9 +37,12 @@ def with_streams(program: str, run: Callable[[], int]) -> int:
         return BAD_INPUT
     try:
         try:
+            expect_interrupts()
             return run()
         finally:
             sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except BrokenPipeError:
         _discard(sys.stdout)
         return BROKEN_PIPE
