@@ -18,7 +18,7 @@ from qwen3cpu.errors import ArgumentError, ContextLengthError
 from qwen3cpu.retrieval.embedder import KINDS
 from qwen3cpu.retrieval.vector_files import Origin, check_vector_path, vector_file
 from qwen3cpu.retrieval.vectors import DTYPES
-from qwen3cpu.system.paths import checked_path
+from qwen3cpu.system.paths import checked_path, printable
 from qwen3cpu.system.progress_bar import Progress
 from qwen3cpu.text.text_files import LONGEST, decode_text, read_text_file
 
@@ -88,7 +88,7 @@ def _texts(files: list[str], whole: bool) -> Iterator[tuple[Origin, str, int]]:
     for name in files:
         if whole:
             text = decode_text(_stdin(), "stdin") if name == STDIN else read_text_file(Path(name), name)
-            yield Origin(name, 1), text, len(text.encode())
+            yield Origin(printable(name), 1), text, len(text.encode())
         elif name == STDIN:
             yield from _lines(_stdin(), name)
         else:
@@ -111,7 +111,7 @@ def _lines(file: BinaryIO, name: str) -> Iterator[tuple[Origin, str, int]]:
         except UnicodeDecodeError as error:
             found = error.object[error.start]
             raise ArgumentError(f"{name}:{number}: expected UTF-8, found byte 0x{found:02x}") from None
-        yield Origin(name, number), text.removesuffix("\n").removesuffix("\r"), len(data)
+        yield Origin(printable(name), number), text.removesuffix("\n").removesuffix("\r"), len(data)
 
 
 def _stdin() -> BinaryIO:

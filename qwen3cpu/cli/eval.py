@@ -101,7 +101,7 @@ def run_eval(args: argparse.Namespace) -> int:
             results = measure_source(
                 args.model,
                 text,
-                cast(list[Quant], _listed("--quant", args.quant or _DEFAULT_QUANTS, QUANTS)),
+                cast(list[Quant], _listed("--quant", _DEFAULT_QUANTS if args.quant is None else args.quant, QUANTS)),
                 activations=activations,
                 windows=args.windows,
                 window=args.window,

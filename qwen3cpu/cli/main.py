@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from qwen3cpu._version import VERSION
+from qwen3cpu.cli.flag_names import in_words_of_flags
 from qwen3cpu.errors import Qwen3CpuError, Qwen3CpuWarning
 from qwen3cpu.system.signals import INTERRUPTED, ended_by_signals
 from qwen3cpu.system.standard_streams import BAD_INPUT, complain, with_streams
@@ -32,6 +33,7 @@ def _main(argv: Sequence[str] | None) -> int:
         sys.stdout.reconfigure(errors="replace")
     if os.environ.get("QWEN3CPU_ISA") == "list":
         return 0  # the native module has written the list when it was imported
+    args = argparse.Namespace()
     try:
         parser = make_parser()
         args = parser.parse_args(argv)
@@ -40,7 +42,7 @@ def _main(argv: Sequence[str] | None) -> int:
             return 0
         return _run(args)
     except Qwen3CpuError as error:
-        complain("qwen3cpu", str(error))
+        complain("qwen3cpu", in_words_of_flags(str(error), args))
         return BAD_INPUT
 
 

@@ -31,7 +31,7 @@ from qwen3cpu.packed.ggml_blocks import q8_0_rows
 from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.packed.sealed_file import replacing
 from qwen3cpu.system.outputs import check_output
-from qwen3cpu.system.paths import checked_path
+from qwen3cpu.system.paths import checked_path, printable
 from qwen3cpu.system.progress_bar import Progress
 
 GgufType: TypeAlias = Literal["BF16", "Q8_0", "Q4_0"]
@@ -104,7 +104,7 @@ def export_gguf(
             nullcontext(progress) if progress is not None else Progress("Exporting", None) as bar,
         ):
             writer = gguf.GGUFWriter(None, DENSE if opened.texts.config.experts is None else WITH_EXPERTS)
-            add_metadata(writer, opened.texts, label, _FILE_TYPES[kind])
+            add_metadata(writer, opened.texts, printable(label), _FILE_TYPES[kind])
             _write_tensors(writer, file, opened, kind, bar)
         return out.stat().st_size
     except OSError as reason:

@@ -16,9 +16,9 @@ from qwen3cpu.cli.chat.remarks import print_list
 from qwen3cpu.cli.chat.state import Chat
 from qwen3cpu.cli.chat.turns import answer
 from qwen3cpu.cli.options import THINKING
-from qwen3cpu.cli.terminal import CONTROLS
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.system.paths import checked_path
+from qwen3cpu.system.standard_streams import CONTROLS
 
 _THINKS: Final = {True: "on", False: "off", "auto": "as the last /think or /no_think inside a message says, else on"}
 
@@ -206,12 +206,18 @@ def handle(chat: Chat, line: str) -> None:
     word, _, rest = text.partition(" ")
     if word in NAMED:
         NAMED[word].run(chat, rest.strip())
-    elif chat.interactive and word.startswith("/") and word.count("/") == 1 and "\n" not in text:
-        near = nearest(word, NAMED, least=0.7)
+    elif text:
+        if word.startswith("/") and word.count("/") == 1 and "\n" not in text:
+            _refuse(word, chat.interactive)
+        send(chat, text)
+
+
+def _refuse(word: str, interactive: bool) -> None:
+    """Raise ArgumentError for a misspelt command. A user who types meant a command with any other word, too."""
+    near = nearest(word, NAMED, least=0.7)
+    if near is not None or interactive:
         hint = f"did you mean {near}?" if near else "/? lists them"
         raise ArgumentError(f"unknown command {word[:60]}; {hint}")
-    elif text:
-        send(chat, text)
 
 
 def _path(command: str, file: str) -> Path:
