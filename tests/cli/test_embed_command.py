@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from cli_runs import environment, run, run_code, run_here
+from cli_runs import Terminal, environment, run, run_code, run_here
 from retrieval_models import write_embedding_model
 
 import qwen3cpu
@@ -139,6 +139,13 @@ def test_another_model_is_refused_and_a_missing_library_named(lines, tmp_path):
     done = run("embed", lines, "-o", tmp_path / "out.parquet", PYTHONPATH=path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Parquet needs pyarrow: pip install 'qwen3cpu[parquet]'" in done.stderr
+
+
+def test_a_dumb_terminal_gets_no_bar(folder, lines, tmp_path):
+    with Terminal("embed", lines, "-o", tmp_path / "out.npy", "-m", folder, "-t", "1", TERM="dumb") as terminal:
+        screen, code = terminal.end()
+    assert code == 0
+    assert screen.startswith(f"{tmp_path}/out.npy: 4 vectors\r\n")
 
 
 MEASURED = """
