@@ -92,8 +92,9 @@ def run_plan(args: argparse.Namespace) -> int:
 def _context(text: str) -> int:
     """A number of positions: 16384 or 16k."""
     digits, factor = (text[:-1], 1024) if text[-1:] in ("k", "K") else (text, 1)
-    if not (digits.isascii() and digits.isdigit() and 0 < int(digits) * factor <= _MOST_CONTEXT):
-        raise ArgumentError(f"--context: expected positions from 1 to {_MOST_CONTEXT} (16384 or 16k), found {text!r}")
+    found = text[:60]
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 12 and 0 < int(digits) * factor <= _MOST_CONTEXT):
+        raise ArgumentError(f"--context: expected positions from 1 to {_MOST_CONTEXT} (16384 or 16k), found {found!r}")
     return int(digits) * factor
 
 
