@@ -15,6 +15,8 @@ _NAMES: Final = {
     "adapters": ("adapter", "--adapter"),
     "source": ("source", "SOURCE"),
     "path": ("out", "OUT"),
+    "out": ("out", "OUT"),
+    "base": ("base", "BASE"),
     "output": ("input", "OUT.jsonl"),
     "texts": ("files", "FILE"),
     "question": ("question", "QUESTION"),

@@ -37,6 +37,8 @@ def here(tmp_path, monkeypatch):
         (["generate", HALF], "PROMPT: expected Unicode text"),
         (["generate", "Q", "--system", HALF], "--system: expected Unicode text"),
         (["batch", "in.jsonl", "o", "--kv-memory", "9" * 400], "--kv-memory: expected a size of at most 4194304T"),
+        (["merge", "tiny", "t.txt", "t.txt"], "OUT: expected a folder that does not exist yet"),
+        (["quantize", "tiny", "t.txt"], "OUT: expected no file or a packed one"),
         (["plan", "tiny", "-c", "9" * 5000], "--context: expected positions from 1 to"),
         (["batch", "in.jsonl", "o", "--model-name", ""], "--model-name: expected a name"),
         (["eval", "tiny", "--text", "t.txt", "--quant", ""], "--quant: expected one of"),
