@@ -6,7 +6,11 @@ Example:
     print(model.generate("Why is the sky blue?").text)
 """
 
-# First of all: it loads NumPy and the native module.
+# First of all: it makes Ctrl-C end a command quietly during the imports.
+from qwen3cpu.system import signals  # noqa: F401
+
+# isort: split
+# Before all others: it loads NumPy and the native module.
 from qwen3cpu.system import import_native  # noqa: F401
 
 # isort: split

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from qwen3cpu.batch.ids import Ids
 from qwen3cpu.batch.input_file import Line, LineError
 from qwen3cpu.batch.requests import is_openai
 from qwen3cpu.server.api.errors import ApiError
 from qwen3cpu.server.api.json_output import json_bytes
+
+START: Final = b'{"id":"batch_req_'
+"""The first bytes of every line."""
 
 
 def beginning(ids: Ids) -> bytes:

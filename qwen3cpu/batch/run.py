@@ -19,13 +19,15 @@ from qwen3cpu.batch.embedding import embed_lines
 from qwen3cpu.batch.ids import Ids
 from qwen3cpu.batch.input_file import InputFile, Line, unanswered
 from qwen3cpu.batch.journal import Journal, journal_path
-from qwen3cpu.batch.output_lines import answer_line, beginning, error_line, is_error
+from qwen3cpu.batch.output_lines import START, answer_line, beginning, error_line, is_error
 from qwen3cpu.batch.requests import line_options
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.model import Model
 from qwen3cpu.server.api.errors import as_api_error
 from qwen3cpu.server.scheduling.service import Service
 from qwen3cpu.server.settings import Settings
+from qwen3cpu.system.outputs import check_output
+from qwen3cpu.system.paths import checked_path
 from qwen3cpu.system.progress_bar import Progress
 
 _NO_TIME_LIMIT: Final = 1e12
@@ -85,6 +87,8 @@ def run_file(
             job or cannot be written. An option is not allowed.
     """
     seed = whole_number("seed", seed, 0, 2**53 - 1)
+    out = checked_path("output", output)
+    _check_files(input, out, restart)
     if model.task == "reranking":
         raise ArgumentError(f"{model.source}: expected a language model or an embedding model, found a reranker")
     given = line_options(model, options)
@@ -99,11 +103,19 @@ def run_file(
             "seed": seed,
             "options": given,
         }
-        return _Job(model, source, Path(output), about, Settings(name, timeout=_NO_TIME_LIMIT, kv_bytes=kv_bytes)).run(
+        return _Job(model, source, out, about, Settings(name, timeout=_NO_TIME_LIMIT, kv_bytes=kv_bytes)).run(
             seed, given, restart, progress
         )
     finally:
         source.close()
+
+
+def _check_files(input: str | os.PathLike[str], output: Path, restart: bool) -> None:
+    """Raise ArgumentError when the output or the journal would replace something else than earlier answers."""
+    check_output("output", journal_path(output), "a journal", (b"",), [input])
+    # Without `restart`, an output that is there is compared line by line later.
+    starts = (START,) if restart else (b"",)
+    check_output("output", output, "answers of a batch", starts, [input])
 
 
 class _Job:

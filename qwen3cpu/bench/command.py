@@ -21,14 +21,15 @@ from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, QUANTS
 from qwen3cpu.engine.formats import KV_FORMATS
 from qwen3cpu.errors import Qwen3CpuError
 from qwen3cpu.loading.random_weights import SIZES
+from qwen3cpu.system.command_parser import CommandParser
 from qwen3cpu.system.peaks import Peaks
 from qwen3cpu.system.progress_bar import Progress
-from qwen3cpu.system.standard_streams import BAD_INPUT, Parser, complain, with_streams
+from qwen3cpu.system.signals import ended_by_signals
+from qwen3cpu.system.standard_streams import BAD_INPUT, complain, with_streams
 from qwen3cpu.system.thread_count import MOST_THREADS, resolve_threads
 
-INTERRUPTED = 130
 FORMATS: dict[str, Callable[[Sequence[Record]], str]] = {"md": as_markdown, "csv": as_csv, "json": as_json}
-MOST_TOKENS, MOST_BATCH = 1 << 20, 1024
+MOST_TOKENS, MOST_BATCH, MOST_REPETITIONS = 1 << 20, 1024, 1000
 
 T = TypeVar("T")
 
@@ -41,20 +42,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     args = make_parser().parse_args(argv)
     try:
-        if args.draft is not None:
-            sys.stdout.write(_with_draft(args))
-            return 0
-        draw = plotter(args.plot) if args.plot else None
-        records = measure(args.model, args.synthetic, sweep_of(args), args.repetitions)
-        sys.stdout.write(FORMATS[args.output](records))
-        if draw is not None:
-            draw(records)
+        with ended_by_signals():
+            _run(args)
         return 0
     except Qwen3CpuError as error:
         complain("qwen3cpu-bench", str(error))
         return BAD_INPUT
-    except KeyboardInterrupt:
-        return INTERRUPTED
+
+
+def _run(args: argparse.Namespace) -> None:
+    """Measure and print what the arguments ask for."""
+    if args.draft is not None:
+        sys.stdout.write(_with_draft(args))
+        return
+    draw = plotter(args.plot) if args.plot else None
+    records = measure(args.model, args.synthetic, sweep_of(args), args.repetitions)
+    sys.stdout.write(FORMATS[args.output](records))
+    if draw is not None:
+        draw(records)
 
 
 def _with_draft(args: argparse.Namespace) -> str:
@@ -82,10 +87,17 @@ def _checked(read: Callable[..., list[T]], *limits: Any) -> Callable[[str], list
     return parse
 
 
+def _repetitions(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MOST_REPETITIONS):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {MOST_REPETITIONS}, found {text[:60]!r}")
+    return int(text)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
-    parser = Parser(
+    parser = CommandParser(
         prog="qwen3cpu-bench",
+        allow_abbrev=False,
         description="Measures how fast this machine runs a model, and compares it with the limits of its memory and "
         "multipliers. Settings that take lists are swept: every combination is measured, and repetitions alternate "
         "between them.",
@@ -141,9 +153,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"formats of the KV cache out of {', '.join(KV_FORMATS)} (f16)",
     )
-    parser.add_argument(
-        "-r", "--repetitions", type=int, choices=range(1, 1001), default=5, metavar="N", help="runs of every case (5)"
-    )
+    parser.add_argument("-r", "--repetitions", type=_repetitions, default=5, metavar="N", help="runs of every case (5)")
     parser.add_argument("-o", "--output", choices=tuple(FORMATS), default="md", help="format of the output (md)")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw tokens per second and the roofline")
     return parser

@@ -10,6 +10,7 @@ from typing import Any
 
 from qwen3cpu.bench.errors import BenchError
 from qwen3cpu.bench.report import Record
+from qwen3cpu.system.outputs import check_output
 
 
 def plotter(path: Path) -> Callable[[Sequence[Record]], None]:
@@ -22,6 +23,7 @@ def plotter(path: Path) -> Callable[[Sequence[Record]], None]:
         raise BenchError(f"--plot: expected a name ending in .png, found {str(path)!r}")
     if not path.absolute().parent.is_dir():
         raise BenchError(f"--plot: {path.absolute().parent}: no such folder")
+    check_output("--plot", path, "a PNG picture", (b"\x89PNG",))
     try:
         # By name, because type checking must not need the extra.
         figure_class = import_module("matplotlib.figure").Figure

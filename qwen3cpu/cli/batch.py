@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 
-from qwen3cpu.checkpoint.json_fields import parse_object
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.options import (
     DEFAULT_MODEL,
     add_adapter_flag,
     add_model_flags,
     add_task_flag,
+    json_object,
     memory_size,
-    model_id,
+    model_name,
     open_model,
 )
 from qwen3cpu.cli.terminal import note
-from qwen3cpu.errors import ArgumentError, CheckpointError
+from qwen3cpu.errors import ArgumentError
 from qwen3cpu.system.progress_bar import Progress
 
 WITH_ERRORS = 1
@@ -67,13 +67,11 @@ def run_batch(args: argparse.Namespace) -> int:
         from qwen3cpu.batch import run_file
     except ImportError as missing:
         raise ArgumentError(f"this needs more packages ({missing.name}): pip install 'qwen3cpu[server]'") from None
-    try:
-        options = {} if args.options is None else parse_object(args.options.encode(), "--options")
-    except CheckpointError as reason:
-        raise ArgumentError(str(reason)) from None
+    options = {} if args.options is None else json_object("--options", args.options)
     for name in ("seed", "restart", "progress"):
         if name in options:
             raise ArgumentError(f"--options: expected options of a line, found {name!r}, which is for the whole job")
+    name = model_name(args.model_name, args.model or DEFAULT_MODEL)
     kv_bytes = None if args.kv_memory is None else memory_size("--kv-memory", args.kv_memory)
     model = open_model(args)
     try:
@@ -84,12 +82,12 @@ def run_batch(args: argparse.Namespace) -> int:
                 args.output,
                 seed=args.seed,
                 restart=args.restart,
-                model_name=args.model_name or model_id(args.model or DEFAULT_MODEL),
+                model_name=name,
                 kv_bytes=kv_bytes,
                 progress=progress,
                 **options,
             )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         note(f"qwen3cpu: stopped; run the same command again to go on ({args.output}.part has what is answered)")
         raise
     if summary.errors:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from qwen3cpu.cli.commands import Commands
+from qwen3cpu.cli.terminal import json_text
 
 
 def add_command(commands: Commands) -> None:
@@ -27,7 +27,7 @@ def run_doctor(args: argparse.Namespace) -> int:
     from qwen3cpu.cli.machine_report import examine
 
     report = examine()
-    print(json.dumps(report, ensure_ascii=False) if args.json else as_text(report))
+    print(json_text(report) if args.json else as_text(report))
     return 0
 
 

@@ -13,6 +13,7 @@ from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.options import DEFAULT_MODEL
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.draft_texts import write_drafts
+from qwen3cpu.system.paths import checked_path
 from qwen3cpu.text.text_files import read_text_file
 
 
@@ -40,8 +41,9 @@ def add_command(commands: Commands) -> None:
 
 def run_drafts(args: argparse.Namespace) -> int:
     """`qwen3cpu drafts`."""
-    count = write_drafts(args.model, _texts(args.files), args.output)
-    size = Path(args.output).expanduser().stat().st_size
+    output = checked_path("--output", args.output)
+    count = write_drafts(args.model, _texts(args.files), output)
+    size = output.stat().st_size
     print(f"{args.output}: {count} tokens, {size / 1e6:.1f} MB", file=sys.stderr)
     return 0
 
@@ -52,24 +54,28 @@ def _texts(files: list[str]) -> Iterator[str]:
         if Path(name).suffix != ".jsonl":
             yield text
             continue
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
                 try:
-                    yield from _answers(json.loads(line))
-                except ValueError:
-                    raise ArgumentError(f"{name}:{number}: expected a JSON object, found something else") from None
+                    found = json.loads(line)
+                except (ValueError, RecursionError):
+                    found = None
+                if not isinstance(found, dict):
+                    raise ArgumentError(f"{name}:{number}: expected a JSON object, found something else")
+                yield from _answers(found, f"{name}:{number}")
 
 
-def _answers(line: Any) -> list[str]:
+def _answers(line: dict[str, Any], where: str) -> list[str]:
     """The answers in a line of a batch's output: of our form, of OpenAI's chat completions and completions."""
-    if not isinstance(line, dict):
-        raise ValueError
     response = line.get("response")
     if isinstance(response, dict) and isinstance(response.get("body"), dict):
         line = response["body"]
     result = line.get("result", line)
     found = [result.get("text")] if isinstance(result, dict) else []
-    for choice in line.get("choices") or ():
+    choices = line.get("choices") or []
+    if not isinstance(choices, list):
+        raise ArgumentError(f"{where}: choices: expected a list, found {type(choices).__name__}")
+    for choice in choices:
         if isinstance(choice, dict):
             message = choice.get("message")
             found += [choice.get("text"), message.get("content") if isinstance(message, dict) else None]

@@ -18,6 +18,7 @@ from qwen3cpu.errors import ArgumentError, ContextLengthError
 from qwen3cpu.retrieval.embedder import KINDS
 from qwen3cpu.retrieval.vector_files import Origin, check_vector_path, vector_file
 from qwen3cpu.retrieval.vectors import DTYPES
+from qwen3cpu.system.paths import checked_path, printable
 from qwen3cpu.system.progress_bar import Progress
 from qwen3cpu.text.text_files import LONGEST, decode_text, read_text_file
 
@@ -35,7 +36,7 @@ def add_command(commands: Commands) -> None:
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="texts in UTF-8; - is stdin")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", required=True, help="FILE.npy or FILE.parquet (needs pyarrow)"
+        "-o", "--output", metavar="FILE", required=True, help="FILE.npy or FILE.parquet (needs pyarrow)"
     )
     parser.add_argument("--whole", action="store_true", help="one text for each file instead of one for each line")
     parser.add_argument("--kind", choices=KINDS, default="document", help="what the texts are (default: %(default)s)")
@@ -49,7 +50,8 @@ def add_command(commands: Commands) -> None:
 
 def run_embed(args: argparse.Namespace) -> int:
     """`qwen3cpu embed`."""
-    check_vector_path(args.output)
+    output = checked_path("--output", args.output)
+    check_vector_path("--output", output, args.files)
     if args.files.count(STDIN) > 1:
         raise ArgumentError("stdin was named more than once")
     model = open_model(args, EMBEDDING_MODEL)
@@ -67,7 +69,7 @@ def run_embed(args: argparse.Namespace) -> int:
         windows = model.embed_stream(
             texts(), kind=args.kind, instruction=args.instruction, truncate=args.truncate, **options
         )
-        with closing(windows), vector_file(args.output, model.embed([], **options)) as file:
+        with closing(windows), vector_file(output, model.embed([], **options)) as file:
             try:
                 for vectors in windows:
                     file.write(vectors, [origins.popleft() for _ in vectors])
@@ -86,7 +88,7 @@ def _texts(files: list[str], whole: bool) -> Iterator[tuple[Origin, str, int]]:
     for name in files:
         if whole:
             text = decode_text(_stdin(), "stdin") if name == STDIN else read_text_file(Path(name), name)
-            yield Origin(name, 1), text, len(text.encode())
+            yield Origin(printable(name), 1), text, len(text.encode())
         elif name == STDIN:
             yield from _lines(_stdin(), name)
         else:
@@ -109,7 +111,7 @@ def _lines(file: BinaryIO, name: str) -> Iterator[tuple[Origin, str, int]]:
         except UnicodeDecodeError as error:
             found = error.object[error.start]
             raise ArgumentError(f"{name}:{number}: expected UTF-8, found byte 0x{found:02x}") from None
-        yield Origin(name, number), text.removesuffix("\n").removesuffix("\r"), len(data)
+        yield Origin(printable(name), number), text.removesuffix("\n").removesuffix("\r"), len(data)
 
 
 def _stdin() -> BinaryIO:

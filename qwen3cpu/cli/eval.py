@@ -21,10 +21,15 @@ from qwen3cpu.evaluation.quality_receipt import write_receipt
 from qwen3cpu.loading.locate import is_name
 from qwen3cpu.model import load
 from qwen3cpu.packed.packed_file import PackedFile
+from qwen3cpu.packed.sealed_file import replacing
+from qwen3cpu.system.outputs import check_output
+from qwen3cpu.system.paths import checked_path
 from qwen3cpu.system.progress_bar import Progress
 from qwen3cpu.text.text_files import read_text_file
 
 _DEFAULT_QUANTS: Final = "q8,q4"
+_START: Final = b'[\n  {\n    "quant": '
+"""The first bytes of a file of --output."""
 
 
 def add_command(commands: Commands) -> None:
@@ -68,18 +73,22 @@ def add_command(commands: Commands) -> None:
     add_task_flag(parser)
     parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: see `qwen3cpu generate --help`")
     parser.add_argument("--no-cache", action="store_true", help="do not keep the converted weights on disk")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the numbers as JSON")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw divergence over bytes (needs matplotlib)")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write the numbers as JSON")
+    parser.add_argument("--plot", metavar="FILE", help="draw divergence over bytes (needs matplotlib)")
     parser.set_defaults(run=run_eval)
 
 
 def run_eval(args: argparse.Namespace) -> int:
     """`qwen3cpu eval`."""
-    text = read_text_file(args.text, f"--text {args.text}")
+    inputs = [args.text, args.model]
+    output = None if args.output is None else checked_path("--output", args.output)
+    if output is not None:
+        check_output("--output", output, "the numbers of an earlier run", (_START,), inputs)
     if args.plot is not None:
-        check_plotting()
+        check_plotting(checked_path("--plot", args.plot), inputs)
+    text = read_text_file(args.text, f"--text {args.text}")
     activations = cast(list[Activations], _listed("--activations", args.activations, ACTIVATIONS))
-    path = Path(args.model).expanduser()
+    path = checked_path("MODEL", args.model)
     is_packed = path.is_file() and path.suffix != ".gguf"
     with Progress("loading", None) as progress:
         if is_packed:
@@ -92,7 +101,7 @@ def run_eval(args: argparse.Namespace) -> int:
             results = measure_source(
                 args.model,
                 text,
-                cast(list[Quant], _listed("--quant", args.quant or _DEFAULT_QUANTS, QUANTS)),
+                cast(list[Quant], _listed("--quant", _DEFAULT_QUANTS if args.quant is None else args.quant, QUANTS)),
                 activations=activations,
                 windows=args.windows,
                 window=args.window,
@@ -102,10 +111,10 @@ def run_eval(args: argparse.Namespace) -> int:
                 progress=progress,
             )
     print(as_table(results))
-    if args.output is not None:
-        _write(args.output, json.dumps([result.to_dict() for result in results], indent=2) + "\n")
+    if output is not None:
+        _write(output, json.dumps([result.to_dict() for result in results], indent=2) + "\n")
     if args.plot is not None:
-        plot(results, args.plot)
+        plot(results, checked_path("--plot", args.plot))
     return 0
 
 
@@ -145,6 +154,7 @@ def _listed(flag: str, text: str, allowed: Sequence[str]) -> list[str]:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        with replacing(path) as file:
+            file.write(text.encode())
     except OSError as reason:
         raise ArgumentError(f"--output: {path} cannot be written: {reason.strerror or reason}") from reason

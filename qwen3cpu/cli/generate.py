@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -15,10 +14,11 @@ from qwen3cpu.cli.options import (
     answer_options,
     open_model,
 )
-from qwen3cpu.cli.terminal import AnswerWriter, figures, limit_text, note
+from qwen3cpu.cli.terminal import AnswerWriter, early_end, figures, json_text, note
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.text.prompts import Prompt
 from qwen3cpu.text.text_files import decode_text, read_text_file
+from qwen3cpu.text.tokenizer import check_text
 
 
 def add_command(commands: Commands) -> None:
@@ -57,6 +57,8 @@ def run_generate(args: argparse.Namespace) -> int:
     """`qwen3cpu generate`."""
     if args.raw and args.system is not None:
         raise ArgumentError("--raw uses the prompt without the chat template, so it has no place for --system")
+    if args.raw and args.thinking == "on":
+        raise ArgumentError("--raw uses the prompt without the chat template, so it has no place for --thinking on")
     if args.token_healing and not args.raw:
         raise ArgumentError("--token-healing: needs --raw")
     if args.logprobs is not None and not args.json:
@@ -64,6 +66,7 @@ def run_generate(args: argparse.Namespace) -> int:
     text = read_prompt(args)
     prompt: Prompt = text
     if args.system is not None:
+        check_text(args.system, "--system")
         prompt = [{"role": "system", "content": args.system}, {"role": "user", "content": text}]
     form = form_options(args)
     model = open_model(args)
@@ -83,17 +86,21 @@ def run_generate(args: argparse.Namespace) -> int:
     assert result is not None
     if args.json:
         about = {"model": model.source, "quant": model.quant, "threads": model.threads}
-        print(json.dumps({**about, **result.to_dict()}, ensure_ascii=False))
+        print(json_text({**about, **result.to_dict()}))
     elif sys.stderr.isatty():
         note(figures(result))
-    elif result.stopped_by in ("context", "deadline"):
-        note(f"qwen3cpu: {limit_text(result)}")
+    elif result.stopped_by != "max_new_tokens" and (ending := early_end(result)) is not None:
+        note(f"qwen3cpu: {ending}")
     return 0
 
 
 def form_options(args: argparse.Namespace) -> dict[str, Any]:
     """The constraints of the answer, as options of Model.stream. ArgumentError for a file that cannot be read."""
-    choices = [*(args.choice or ()), *([] if args.choices is None else args.choices.split(","))]
+    listed = [] if args.choices is None else args.choices.split(",")
+    for flag, given in (("--choice", args.choice or []), ("--choices", listed)):
+        if "" in given:
+            raise ArgumentError(f"{flag}: expected answers, found an empty one")
+    choices = [*(args.choice or ()), *listed]
     return {
         "regex": args.regex,
         "choices": choices or None,
@@ -108,7 +115,9 @@ def read_prompt(args: argparse.Namespace) -> str:
             raise ArgumentError("a prompt was given twice: as an argument and with --file")
         return _not_empty(read_text_file(args.file, f"--file {args.file}"), f"--file {args.file}", args.raw)
     if args.prompt and args.prompt != ["-"]:
-        return _not_empty(" ".join(args.prompt), "PROMPT", args.raw)
+        prompt = " ".join(args.prompt)
+        check_text(prompt, "PROMPT")
+        return _not_empty(prompt, "PROMPT", args.raw)
     if sys.stdin is None:
         raise ArgumentError("no prompt: stdin is closed; give one as an argument or with --file")
     if not args.prompt and sys.stdin.isatty():

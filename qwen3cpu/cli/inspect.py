@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from typing import Any
 
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.options import add_model_flags, add_task_flag, open_model
+from qwen3cpu.cli.terminal import json_text
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.model import Model
 from qwen3cpu.packed.packed_file import PackedFile
@@ -36,7 +36,7 @@ def run_inspect(args: argparse.Namespace) -> int:
         raise ArgumentError("a model was given twice: as an argument and with --model")
     args.model = args.source or args.model
     found = describe(open_model(args))
-    print(json.dumps(found, ensure_ascii=False) if args.json else as_text(found))
+    print(json_text(found) if args.json else as_text(found))
     return 0
 
 

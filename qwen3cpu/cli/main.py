@@ -8,21 +8,21 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from qwen3cpu._version import VERSION
+from qwen3cpu.cli.flag_names import in_words_of_flags
 from qwen3cpu.errors import Qwen3CpuError, Qwen3CpuWarning
+from qwen3cpu.system.signals import INTERRUPTED, ended_by_signals
 from qwen3cpu.system.standard_streams import BAD_INPUT, complain, with_streams
 
 if TYPE_CHECKING:
     from qwen3cpu.cli.overview import Overview
 
-INTERRUPTED = 130
-"""128 + SIGINT, as shells count."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 2 for bad input and for a closed or full stdout, 130 after Ctrl-C."""
+    """Run a command; returns the exit code (docs/command-line.md has them)."""
     return with_streams("qwen3cpu", lambda: _main(argv))
 
 
@@ -33,18 +33,17 @@ def _main(argv: Sequence[str] | None) -> int:
         sys.stdout.reconfigure(errors="replace")
     if os.environ.get("QWEN3CPU_ISA") == "list":
         return 0  # the native module has written the list when it was imported
-    parser = make_parser()
+    args = argparse.Namespace()
     try:
+        parser = make_parser()
         args = parser.parse_args(argv)
         if "run" not in args:
             parser.print_help(sys.stdout)
             return 0
         return _run(args)
     except Qwen3CpuError as error:
-        complain("qwen3cpu", str(error))
+        complain("qwen3cpu", in_words_of_flags(str(error), args))
         return BAD_INPUT
-    except KeyboardInterrupt:
-        return INTERRUPTED
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -63,7 +62,9 @@ def _run(args: argparse.Namespace) -> int:
         # Ctrl-C may strike after a coroutine was made and before it starts.
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         try:
-            code: int = args.run(args)
+            # A server ends by itself when a signal asks for it.
+            with nullcontext() if "handles_signals" in args else ended_by_signals():
+                code: int = args.run(args)
         except KeyboardInterrupt:
             code = INTERRUPTED  # here, so that the traceback and its coroutines go while the filter is there
     return code

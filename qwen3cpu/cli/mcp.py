@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from qwen3cpu.cli.keys import ask
-from qwen3cpu.cli.terminal import CONTROLS, note
+from qwen3cpu.cli.terminal import note
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.mcp_config import TIMEOUT
+from qwen3cpu.system.paths import checked_path
+from qwen3cpu.system.standard_streams import CONTROLS
 
 if TYPE_CHECKING:
     from qwen3cpu.generation.mcp_servers import McpServers, McpTool
@@ -74,8 +77,8 @@ def _config(given: str) -> Path | dict[str, Any]:
     """The configuration that the value of --mcp stands for: a file, or one server named after its host or command."""
     if given.startswith(("http://", "https://")):
         return {"mcpServers": {urlsplit(given).hostname or "server": {"url": given}}}
-    path = Path(given).expanduser()
-    if given.endswith(".json") or path.is_file():
+    path = checked_path("--mcp", given) if given else None
+    if path is not None and (given.endswith(".json") or os.path.isfile(path)):
         return path
     try:
         words = shlex.split(given)

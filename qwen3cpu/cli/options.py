@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
+from qwen3cpu.checkpoint.config import GenerationDefaults
 from qwen3cpu.checkpoint.json_fields import parse_object
 from qwen3cpu.checkpoint.known_models import canonical
 from qwen3cpu.checkpoint.purpose import TASKS
@@ -15,14 +16,18 @@ from qwen3cpu.checkpoint.tensors import DEFAULT_QUANT, QUANTS
 from qwen3cpu.cli.terminal import note
 from qwen3cpu.engine.formats import ACTIVATIONS, DEFAULT_ACTIVATIONS, KV_FORMATS
 from qwen3cpu.errors import ArgumentError, CheckpointError
+from qwen3cpu.generation.options import make_request
 from qwen3cpu.model import Model, load
 from qwen3cpu.system.progress_bar import Progress
+from qwen3cpu.text.tokenizer import check_text
 
 DEFAULT_MODEL = "tiny"
 EMBEDDING_MODEL = "tiny-embedding"
 REAL_MODELS = {DEFAULT_MODEL: "1.7B", EMBEDDING_MODEL: "Embedding-0.6B"}
 """Small model inside the package -> the name of a model of the same kind for real work."""
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_LARGEST = 1 << 62
+_ANY_VOCABULARY = 1 << 31
 OTHER_NAMES = {"--top-n-sigma": ("--top-nsigma",), "--typical-p": ("--typical",)}
 """Flags that llama.cpp has under two names."""
 THINKING: dict[str, bool | Literal["auto"]] = {"on": True, "off": False, "auto": "auto"}
@@ -195,6 +200,9 @@ def add_answering_flags(parser: argparse.ArgumentParser, *, named: bool = True) 
 
 def open_model(args: argparse.Namespace, default: str = DEFAULT_MODEL) -> Model:
     """The model that the flags name, or else `default`, loaded with a progress bar on a terminal."""
+    if "n_predict" in args:
+        # Before the model is fetched and packed. Ids are checked with the model.
+        make_request(answer_options(args), GenerationDefaults(), vocab_size=_ANY_VOCABULARY)
     source = args.model
     if source is None:
         source = default
@@ -220,14 +228,22 @@ def open_model(args: argparse.Namespace, default: str = DEFAULT_MODEL) -> Model:
 
 def rope_scaling(text: str | None) -> dict[str, Any] | None:
     """What --rope-scaling stands for. ArgumentError when it is not a JSON object."""
+    return None if text is None else json_object("--rope-scaling", text)
+
+
+def json_object(flag: str, text: str) -> dict[str, Any]:
+    """The JSON object that is the value of a flag. ArgumentError for another text."""
     try:
-        return None if text is None else parse_object(text.encode(), "--rope-scaling")
+        check_text(text, flag)
+        return parse_object(text.encode(), flag)
     except CheckpointError as reason:
         raise ArgumentError(str(reason)) from None
 
 
 def answer_options(args: argparse.Namespace) -> dict[str, Any]:
     """The keyword arguments of generate and stream that the flags stand for; None where a flag was not given."""
+    for text in args.stop or ():
+        check_text(text, "--stop")
     return {
         # llama.cpp writes -1 for "no limit" and "a new seed".
         "max_new_tokens": None if args.n_predict == -1 else args.n_predict,
@@ -266,6 +282,16 @@ def _breakers(given: list[str] | None) -> list[str] | None:
     return given[last + 1 :]
 
 
+def model_name(given: str | None, source: str) -> str:
+    """The value of --model-name, or else the id of the model. ArgumentError for an empty value."""
+    if given is None:
+        return model_id(source)
+    check_text(given, "--model-name")
+    if not given.strip():
+        raise ArgumentError("--model-name: expected a name, found none")
+    return given
+
+
 def model_id(source: str) -> str:
     """The id of a model for clients: its hub id, or the last part of a path, which hides the folders of this
     machine.
@@ -281,4 +307,7 @@ def memory_size(flag: str, text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
         raise ArgumentError(f"{flag}: expected a size such as 800M or 4G, found {text!r}")
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    size = float(match[1]) * _UNITS[match[2].upper()]
+    if size > _LARGEST:
+        raise ArgumentError(f"{flag}: expected a size of at most {_LARGEST >> 40}T, found {text[:60]!r}")
+    return int(size)

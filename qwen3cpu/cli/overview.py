@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from qwen3cpu.cli.commands import Commands
-from qwen3cpu.cli.parser import CommandParser
+from qwen3cpu.system.command_parser import CommandParser
 
 FIRST: Final = (
     ("qwen3cpu demo", "a short tour on the small model inside the package, without a network"),

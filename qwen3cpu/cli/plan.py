@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from qwen3cpu.arguments import check_choice
@@ -21,6 +21,7 @@ from qwen3cpu.loading.memory_plan import Needs, needs
 from qwen3cpu.loading.open import read_config
 from qwen3cpu.packed.matrix import MatrixLayout, plan_matrices
 from qwen3cpu.system.free_memory import AvailableMemory, available_memory
+from qwen3cpu.system.paths import checked_path
 from qwen3cpu.system.thread_count import resolve_threads
 
 CONTEXTS = "1024,16384,32768"
@@ -91,8 +92,9 @@ def run_plan(args: argparse.Namespace) -> int:
 def _context(text: str) -> int:
     """A number of positions: 16384 or 16k."""
     digits, factor = (text[:-1], 1024) if text[-1:] in ("k", "K") else (text, 1)
-    if not (digits.isascii() and digits.isdigit() and 0 < int(digits) * factor <= _MOST_CONTEXT):
-        raise ArgumentError(f"--context: expected positions from 1 to {_MOST_CONTEXT} (16384 or 16k), found {text!r}")
+    found = text[:60]
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 12 and 0 < int(digits) * factor <= _MOST_CONTEXT):
+        raise ArgumentError(f"--context: expected positions from 1 to {_MOST_CONTEXT} (16384 or 16k), found {found!r}")
     return int(digits) * factor
 
 
@@ -101,7 +103,7 @@ def _model(source: str, quant: str | None) -> tuple[ModelConfig, dict[str, dict[
     quants = None if quant is None else quant.split(",")
     for name in quants or ():
         check_choice("--quant", name, QUANTS)
-    known = None if Path(source).expanduser().exists() else find_known(source)
+    known = None if os.path.exists(checked_path("MODEL", source)) else find_known(source)
     file = None
     # A repository with quantised weights keeps their levels: what that takes is in its config.json alone.
     if known is not None and known.hub_id == known.model.hub_id:

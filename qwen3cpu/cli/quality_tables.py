@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +13,7 @@ from qwen3cpu.errors import ArgumentError
 from qwen3cpu.evaluation.measuring import AnyQuality
 from qwen3cpu.evaluation.quality import Quality
 from qwen3cpu.evaluation.search_quality import EmbeddingQuality, RerankingQuality
+from qwen3cpu.system.outputs import check_output
 
 
 class _Form(NamedTuple):
@@ -75,6 +77,10 @@ _FORMS: Final = {
 }
 
 
+_PICTURES: Final = (b"\x89PNG", b"%PDF", b"<?xml", b"%!PS", b"\xff\xd8\xff", b"RIFF", b"II*\0", b"MM\0*", b"GIF8")
+"""First bytes of pictures: PNG, PDF, SVG, PostScript, JPEG, WebP, TIFF and GIF."""
+
+
 def as_table(results: Sequence[AnyQuality]) -> str:
     """A line for each format, the reference first."""
     first = results[0].to_dict()
@@ -103,8 +109,14 @@ def _filled(text: str, values: Mapping[str, Any]) -> str:
     return text.format(**values).replace("%", " %").replace("  %", " %")
 
 
-def check_plotting() -> None:
-    """Raise ArgumentError when `plot` would fail because matplotlib is missing. Call it before the measurement."""
+def check_plotting(path: Path, inputs: Sequence[str | os.PathLike[str]]) -> None:
+    """Raise ArgumentError when `plot` would fail, or replace another file. Call it before the measurement.
+
+    Args:
+        path: of the picture.
+        inputs: files that the measurement reads.
+    """
+    check_output("--plot", path, "a picture", _PICTURES, inputs)
     if importlib.util.find_spec("matplotlib") is None:
         raise ArgumentError("--plot: needs matplotlib: pip install 'qwen3cpu[plot]'")
 

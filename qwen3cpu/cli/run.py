@@ -13,10 +13,10 @@ from qwen3cpu.cli.chat.command import add_chat_flags
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.mcp import add_mcp_flags
 from qwen3cpu.cli.options import add_answering_flags
-from qwen3cpu.cli.parser import CommandParser
 from qwen3cpu.cli.pull import fetch
 from qwen3cpu.loading.installed import is_fetched
 from qwen3cpu.loading.locate import EMBEDDED
+from qwen3cpu.system.command_parser import CommandParser
 from qwen3cpu.text.text_files import decode_text
 
 

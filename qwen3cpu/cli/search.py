@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 
+from qwen3cpu.arguments import whole_number
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.options import EMBEDDING_MODEL, add_model_flags, open_model
-from qwen3cpu.cli.terminal import CONTROLS, AnswerWriter, note
+from qwen3cpu.cli.terminal import AnswerWriter, json_text, note
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.loading.locate import is_name
 from qwen3cpu.model import Model, load
 from qwen3cpu.search import INDEX_NAME, Hit, SearchIndex, Update, answer_messages, sources
+from qwen3cpu.system.paths import checked_path
 from qwen3cpu.system.progress_bar import Progress
+from qwen3cpu.system.standard_streams import CONTROLS
+from qwen3cpu.text.tokenizer import check_text
 
 
 def add_command(commands: Commands) -> None:
@@ -28,13 +32,13 @@ def add_command(commands: Commands) -> None:
         "are kept in an index of one file; new and changed files are embedded first. Hidden and binary files are left "
         "out.",
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("folder", metavar="FOLDER")
     parser.add_argument("question", metavar="QUESTION")
     parser.add_argument("--top-n", type=int, default=5, metavar="N", help="passages at most (default: %(default)s)")
     parser.add_argument("--rerank", metavar="MODEL", help="let a reranker read the nearest passages and order them")
     parser.add_argument("--answer", metavar="MODEL", help="let a chat model answer from the passages")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--index", type=Path, metavar="FILE", help=f"default: FOLDER/{INDEX_NAME}")
+    parser.add_argument("--index", metavar="FILE", help=f"default: FOLDER/{INDEX_NAME}")
     parser.add_argument("--instruction", metavar="TEXT", help="what questions look for, in one sentence")
     parser.add_argument("--dimensions", type=int, metavar="N", help="first N numbers of each vector (default: all)")
     add_model_flags(parser, EMBEDDING_MODEL)
@@ -43,14 +47,17 @@ def add_command(commands: Commands) -> None:
 
 def run_search(args: argparse.Namespace) -> int:
     """`qwen3cpu search`."""
-    if not args.folder.expanduser().is_dir():
-        raise ArgumentError(f"{args.folder}: expected a folder, found {'a file' if args.folder.exists() else 'none'}")
+    folder = checked_path("FOLDER", args.folder)
+    if not folder.is_dir():
+        raise ArgumentError(f"{folder}: expected a folder, found {'a file' if os.path.exists(folder) else 'none'}")
+    path = None if args.index is None else checked_path("--index", args.index)
+    _check(args)
     model = open_model(args, EMBEDDING_MODEL)
-    with SearchIndex(args.folder, model, path=args.index, dimensions=args.dimensions) as index:
+    with SearchIndex(folder, model, path=path, dimensions=args.dimensions) as index:
         with Progress("Reading and embedding", None, "files") as progress:
             update = index.update(progress)
         for each in update.skipped:
-            print(f"qwen3cpu: left out {each.file}: {each.reason}", file=sys.stderr, flush=True)
+            note(f"qwen3cpu: left out {each.file}: {each.reason}")
         options = {"top_n": args.top_n, "instruction": args.instruction}
         if args.rerank is None:
             hits = index.search(args.question, **options)
@@ -67,6 +74,19 @@ def run_search(args: argparse.Namespace) -> int:
     else:
         print(_listed(hits))
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise ArgumentError for what would be refused after the index is updated."""
+    check_text(args.question, "QUESTION")
+    if not args.question.strip():
+        raise ArgumentError("QUESTION: expected a text, found white space")
+    whole_number("--top-n", args.top_n, 1, 1000, what="a number of passages")
+    for flag, source in (("--rerank", args.rerank), ("--answer", args.answer)):
+        if source is not None and not is_name(source):
+            raise ArgumentError(
+                f"{flag}: expected a folder, a file, a released model's name or a hub id, found {source!r}"
+            )
 
 
 def _load(source: str, args: argparse.Namespace) -> Model:
@@ -112,4 +132,4 @@ def _answer(args: argparse.Namespace, hits: Sequence[Hit]) -> None:
 
 def _print_json(question: str, hits: Sequence[Hit], answer: str | None) -> None:
     found = {"question": question, "hits": [hit.to_dict() for hit in hits]}
-    print(json.dumps(found if answer is None else {**found, "answer": answer}, ensure_ascii=False))
+    print(json_text(found if answer is None else {**found, "answer": answer}))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.terminal import note
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.system.paths import checked_path
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -122,7 +123,7 @@ def add_command(commands: Commands) -> None:
         metavar="S",
         help="seconds for running requests to finish after a stop signal (default: 30)",
     )
-    parser.set_defaults(run=run_serve)
+    parser.set_defaults(run=run_serve, handles_signals=True)
 
 
 def run_serve(args: argparse.Namespace) -> int:
@@ -197,7 +198,7 @@ def _catalog(args: argparse.Namespace) -> tuple[Catalog, list[StoredModel]]:
     """All models, and those that are named by flags."""
     from dataclasses import replace
 
-    from qwen3cpu.cli.options import DEFAULT_MODEL, REAL_MODELS, model_id, rope_scaling
+    from qwen3cpu.cli.options import DEFAULT_MODEL, REAL_MODELS, model_name, rope_scaling
     from qwen3cpu.server.models.catalog import Catalog
     from qwen3cpu.server.models.offers import LoadOptions, StoredModel
 
@@ -211,7 +212,7 @@ def _catalog(args: argparse.Namespace) -> tuple[Catalog, list[StoredModel]]:
         rope_scaling=rope_scaling(args.rope_scaling),
         task=args.task,
     )
-    folder = None if args.models_dir is None else Path(args.models_dir).expanduser()
+    folder = None if args.models_dir is None else checked_path("--models-dir", args.models_dir)
     if not args.model and folder is None and sys.stderr.isatty():
         note(f"using the small model inside the package; --model {REAL_MODELS[DEFAULT_MODEL]} runs a real one")
     sources = args.model or ([DEFAULT_MODEL] if folder is None else [])
@@ -219,7 +220,7 @@ def _catalog(args: argparse.Namespace) -> tuple[Catalog, list[StoredModel]]:
         for flag, value in (("--model-name", args.model_name), ("--task", args.task)):
             if value is not None:
                 raise ArgumentError(f"{flag}: expected none beside several models, found {value!r}")
-    names = [args.model_name or model_id(source) for source in sources]
+    names = [model_name(args.model_name, source) for source in sources]
     drafts, texts = (
         _by_model(flag, given, names, folder is not None)
         for flag, given in (("--draft", args.draft), ("--drafts-from", args.drafts_from))
@@ -339,7 +340,7 @@ def _existing_folder(flag: str, given: str | None) -> Path | None:
     """The folder that a flag names. ArgumentError when there is none."""
     if given is None:
         return None
-    folder = Path(given).expanduser()
+    folder = checked_path(flag, given)
     if not folder.is_dir():
         raise ArgumentError(f"{flag}: expected a folder, found {given}")
     return folder

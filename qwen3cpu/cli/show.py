@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 from pathlib import Path
@@ -15,6 +14,7 @@ from qwen3cpu.checkpoint.known_models import LICENCE, Named, find_known
 from qwen3cpu.cli.commands import Commands
 from qwen3cpu.cli.list import known_facts, models_here
 from qwen3cpu.cli.sizes import size_text
+from qwen3cpu.cli.terminal import json_text
 from qwen3cpu.errors import CheckpointError
 from qwen3cpu.loading.describe import describe
 from qwen3cpu.loading.installed import Installed, named
@@ -42,7 +42,7 @@ def add_command(commands: Commands) -> None:
 def run_show(args: argparse.Namespace) -> int:
     """`qwen3cpu show`."""
     found = card(args.model)
-    print(json.dumps(found, ensure_ascii=False) if args.json else as_text(found))
+    print(json_text(found) if args.json else as_text(found))
     return 0
 
 

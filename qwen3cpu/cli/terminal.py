@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 from qwen3cpu.generation.results import Chunk, Result
+from qwen3cpu.system.standard_streams import CONTROLS
 
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
-# What a model writes must not steer the terminal: every control character but newline and tab is shown as a symbol.
-CONTROLS = {code: 0xFFFD for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 
 
 class AnswerWriter:
@@ -77,8 +77,14 @@ def uses_colour(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def json_text(value: Any) -> str:
+    """JSON for stdout. Characters are escaped where stdout is not in UTF-8, which could not write all of them."""
+    return json.dumps(value, ensure_ascii=codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8")
+
+
 def note(text: str) -> None:
-    """A remark on stderr, dimmed on a terminal."""
+    """A remark on stderr, dimmed on a terminal. Control characters are replaced, for file names may hold them."""
+    text = text.translate(CONTROLS)
     line = f"{DIM}{text}{PLAIN}" if uses_colour(sys.stderr) else text
     print(line, file=sys.stderr, flush=True)
 
@@ -93,18 +99,23 @@ def figures(result: Result) -> str:
     ]
     if result.thinking_closed_by is not None:
         parts.append(f"thinking closed: {CLOSED[result.thinking_closed_by]}")
-    if result.finish_reason == "length":
-        parts.append(limit_text(result))
+    if (ending := early_end(result)) is not None:
+        parts.append(ending)
     return "; ".join(parts)
 
 
 CLOSED = {"budget": "its budget is spent", "deadline": "the deadline is near", "loop": "it went round in a loop"}
 
 
-def limit_text(result: Result) -> str:
-    """Which limit cut an answer off."""
-    if result.stopped_by == "context":
-        return f"cut off: the context of {result.usage.total_tokens} tokens is full"
-    if result.stopped_by == "deadline":
-        return f"cut off at the deadline, after {result.usage.completion_tokens} new tokens"
-    return f"cut off after {result.usage.completion_tokens} new tokens, as asked"
+def early_end(result: Result) -> str | None:
+    """What ended an answer before the model did; None if the model or a stop text ended it."""
+    count = result.usage.completion_tokens
+    problem = "; ".join(result.schema_errors or ()) or "the answer ended early: no token could follow"
+    return {
+        "max_new_tokens": f"cut off after {count} new tokens, as asked",
+        "context": f"cut off: the context of {result.usage.total_tokens} tokens is full",
+        "deadline": f"cut off at the deadline, after {count} new tokens",
+        "loop": f"ended after {count} new tokens: the answer repeated itself in a loop",
+        "schema": problem,
+        "error": f"ended after {count} new tokens by an error: {result.error}",
+    }.get(result.stopped_by)

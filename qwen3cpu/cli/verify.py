@@ -12,6 +12,8 @@ from qwen3cpu.cli.commands import Commands
 from qwen3cpu.errors import ArgumentError, CheckpointError
 from qwen3cpu.loading.sources import may_be_packed
 from qwen3cpu.packed.packed_file import PackedFile
+from qwen3cpu.system.outputs import check_output
+from qwen3cpu.system.paths import checked_path
 from qwen3cpu.system.progress_bar import Progress
 from qwen3cpu.system.thread_count import resolve_threads
 
@@ -45,7 +47,7 @@ def add_command(commands: Commands) -> None:
     )
     parser.add_argument("--quant", metavar="NAME", help="with --text: the format to measure (default: the model's own)")
     parser.add_argument("--windows", type=int, metavar="N", help=f"windows of the text at most (default: {WINDOWS})")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="with --reference: write the receipt here")
+    parser.add_argument("-o", "--output", metavar="FILE", help="with --reference: write the receipt here")
     parser.add_argument("-t", "--threads", type=int, metavar="N", help="default: see `qwen3cpu generate --help`")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run_verify)
@@ -91,6 +93,10 @@ def _compare(args: argparse.Namespace) -> int:
 
     if args.source is not None:
         raise ArgumentError("--source: only for packed files")
+    output = None if args.output is None else checked_path("--output", args.output)
+    if output is not None:
+        start = f"# {args.file} beside transformers\n".encode()
+        check_output("--output", output, "a receipt of this model", (start,), [args.file, *filter(None, [args.text])])
     text = None if args.text is None else read_text_file(args.text, f"--text {args.text}")
     with Progress("loading", None) as progress:
         found = compare(
@@ -101,11 +107,11 @@ def _compare(args: argparse.Namespace) -> int:
             threads=args.threads,
             progress=progress,
         )
-    if args.output is not None:
+    if output is not None:
         try:
-            args.output.write_text(found.receipt(), "utf-8")
+            output.write_text(found.receipt(), "utf-8")
         except OSError as reason:
-            raise ArgumentError(f"--output: {args.output} cannot be written: {reason.strerror or reason}") from reason
+            raise ArgumentError(f"--output: {output} cannot be written: {reason.strerror or reason}") from reason
     print(json.dumps(found.to_dict()) if args.json else found.receipt(), end="\n" if args.json else "")
     return 0 if found.good else 1
 

@@ -74,8 +74,10 @@ def evaluate(
     Raises:
         ArgumentError: invalid sizes, a text of less than one window, or models with other vocabularies.
     """
-    if windows < 1 or window < 4 or window % 2:
-        raise ArgumentError(f"windows: expected at least 1 of an even length from 4, found {windows} of {window}")
+    if windows < 1:
+        raise ArgumentError(f"windows: expected at least 1, found {windows}")
+    if window < 4 or window % 2:
+        raise ArgumentError(f"window: expected an even number of tokens from 4, found {window}")
     ids = reference.tokenizer.encode(text)
     count = min(windows, len(ids) // window)
     if count == 0:

@@ -126,8 +126,10 @@ def _passages(
     models: Mapping[str, Model], reference: Model, text: str, windows: int, window: int
 ) -> list[tuple[str, str]]:
     """Cut a text into passages, and return the two halves of each."""
-    if windows < 2 or window < 4 or window % 2:
-        raise ArgumentError(f"windows: expected at least 2 of an even length from 4, found {windows} of {window}")
+    if windows < 2:
+        raise ArgumentError(f"windows: expected at least 2, found {windows}")
+    if window < 4 or window % 2:
+        raise ArgumentError(f"window: expected an even number of tokens from 4, found {window}")
     tokenizer = reference.tokenizer
     ids = tokenizer.encode(text)
     count = min(windows, len(ids) // window)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import nullcontext
-from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from qwen3cpu.loading.locate import locate
 from qwen3cpu.loading.sources import may_be_packed, open_unpacked
 from qwen3cpu.packed.draft_file import check_replaceable, write_draft_file
 from qwen3cpu.packed.packed_file import PackedFile
+from qwen3cpu.system.paths import checked_path
 from qwen3cpu.system.progress_bar import Progress
 from qwen3cpu.text.tokenizer import Tokenizer
 
@@ -45,7 +45,7 @@ def write_drafts(
         DraftFileError: the path is not a draft file, or cannot be written.
         CheckpointError, DownloadError: as for `load`.
     """
-    out = Path(path).expanduser()
+    out = checked_path("path", path)
     check_replaceable(out)
     tokenizer = tokenizer_of(source)
     with nullcontext(progress) if progress is not None else Progress("Reading", None, unit="tok") as bar:

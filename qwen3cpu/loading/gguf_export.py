@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qwen3cpu import _native
 from qwen3cpu.arguments import check_choice
 from qwen3cpu.checkpoint.dtypes import as_float32
-from qwen3cpu.checkpoint.gguf_file import is_gguf
+from qwen3cpu.checkpoint.gguf_file import MAGIC
 from qwen3cpu.checkpoint.gguf_types import BLOCKS
 from qwen3cpu.checkpoint.model_texts import ModelTexts
 from qwen3cpu.checkpoint.readers.gguf_keys import DENSE, WITH_EXPERTS
@@ -30,6 +30,8 @@ from qwen3cpu.loading.sources import may_be_packed, open_unpacked
 from qwen3cpu.packed.ggml_blocks import q8_0_rows
 from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.packed.sealed_file import replacing
+from qwen3cpu.system.outputs import check_output
+from qwen3cpu.system.paths import checked_path, printable
 from qwen3cpu.system.progress_bar import Progress
 
 GgufType: TypeAlias = Literal["BF16", "Q8_0", "Q4_0"]
@@ -84,9 +86,8 @@ def export_gguf(
         CheckpointError, ConfigError, DownloadError: as for `load`, and for models that llama.cpp cannot compute.
     """
     check_choice("type", kind, GGUF_TYPES)
-    out = Path(path)
-    if out.exists() and not (out.is_file() and is_gguf(out)):
-        raise ArgumentError(f"path: expected no file or a GGUF file to replace, found something else at {out}")
+    out = checked_path("path", path)
+    check_output("path", out, "a GGUF file", (MAGIC,))
     try:
         import gguf
     except ImportError:
@@ -94,6 +95,7 @@ def export_gguf(
             "GGUF files are written with the package gguf, which is not installed: pip install 'qwen3cpu[gguf]'"
         ) from None
     name, label, found = locate(source)
+    check_output("path", out, "a GGUF file", (MAGIC,), [found])
     opened = _open_packed(PackedFile(found), kind) if may_be_packed(found) else _open(found, label)
     _check(opened.texts, name)
     try:
@@ -102,7 +104,7 @@ def export_gguf(
             nullcontext(progress) if progress is not None else Progress("Exporting", None) as bar,
         ):
             writer = gguf.GGUFWriter(None, DENSE if opened.texts.config.experts is None else WITH_EXPERTS)
-            add_metadata(writer, opened.texts, label, _FILE_TYPES[kind])
+            add_metadata(writer, opened.texts, printable(label), _FILE_TYPES[kind])
             _write_tensors(writer, file, opened, kind, bar)
         return out.stat().st_size
     except OSError as reason:

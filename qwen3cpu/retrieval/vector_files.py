@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.packed.sealed_file import replacing
+from qwen3cpu.system.outputs import check_output
 
 _HEADER: Final = 128
 """Bytes of a .npy header. It has room for any number of rows, which is known only at the end."""
@@ -57,12 +58,19 @@ def vector_file(path: Path, empty: NDArray[Any]) -> Iterator[VectorWriter]:
         raise ArgumentError(f"{path}: cannot be written: {reason.strerror or reason}") from reason
 
 
-def check_vector_path(path: Path) -> None:
-    """Raise ArgumentError unless `vector_file` can write a file with this suffix."""
-    _writer_for(path)
+def check_vector_path(name: str, path: Path, inputs: Sequence[str] = ()) -> None:
+    """Raise ArgumentError unless `vector_file` can write a file with this suffix, and replaces no other file.
+
+    Args:
+        name: of the argument, for the error.
+        path: of the file.
+        inputs: files that the work reads.
+    """
+    writer = _writer_for(path)
+    check_output(name, path, writer.FORM, (writer.START,), inputs)
 
 
-def _writer_for(path: Path) -> Callable[[BinaryIO, NDArray[Any]], VectorWriter]:
+def _writer_for(path: Path) -> type[_NpyWriter] | type[_ParquetWriter]:
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return _NpyWriter
@@ -77,6 +85,9 @@ def _writer_for(path: Path) -> Callable[[BinaryIO, NDArray[Any]], VectorWriter]:
 
 class _NpyWriter:
     """Writes one array [n, d]."""
+
+    FORM: Final = "a .npy file"
+    START: Final = b"\x93NUMPY"
 
     def __init__(self, file: BinaryIO, empty: NDArray[Any]) -> None:
         self._file, self._dtype, self._columns, self._rows = file, empty.dtype, empty.shape[1], 0
@@ -100,6 +111,9 @@ class _NpyWriter:
 
 class _ParquetWriter:
     """Writes the columns `file`, `line` and `embedding`, a list of d numbers."""
+
+    FORM: Final = "a Parquet file"
+    START: Final = b"PAR1"
 
     def __init__(self, file: BinaryIO, empty: NDArray[Any]) -> None:
         import pyarrow

@@ -63,6 +63,8 @@ def call_in_child(method: Callable[[], None]) -> None:
 
 _locks: WeakSet[ForkLock] = WeakSet()
 _methods: set[WeakMethod[Any]] = set()
+# Python removes the names that the end of a WeakMethod uses before it ends the last objects, and would print an error.
+atexit.register(_methods.clear)
 
 
 def _after_fork() -> None:

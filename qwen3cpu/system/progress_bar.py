@@ -1,7 +1,8 @@
-"""One progress bar with the time left: on stderr if it is a terminal, or in a notebook's cell. Otherwise silent."""
+"""One progress bar with the time left: on stderr if it is a terminal that can erase, or in a notebook. Else silent."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,7 +39,8 @@ class Progress:
     def __enter__(self) -> Progress:
         if in_notebook():
             self._line = NotebookLine(self._description, self._total, self._unit)
-        elif sys.stderr is not None and sys.stderr.isatty():
+        elif sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            # On a dumb terminal a bar would be an empty line.
             self._bar = _make_bar(self._unit)
             self._task = self._bar.add_task(self._description, total=self._total)
             self._bar.start()

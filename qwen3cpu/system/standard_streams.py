@@ -10,13 +10,20 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, TextIO
 
+from qwen3cpu.system.signals import INTERRUPTED, expect_interrupts
+
 BAD_INPUT: Final = 2
+CONTROLS: Final = {code: 0xFFFD for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+"""For `str.translate`: every control character but newline and tab becomes a symbol, so that none steers a terminal."""
+_FULL: Final = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 BROKEN_PIPE: Final = 141
 """128 + SIGPIPE, the exit code that shells report."""
 
 
 def with_streams(program: str, run: Callable[[], int]) -> int:
-    """Run a command and return its exit code; BAD_INPUT if stdout is closed or full, BROKEN_PIPE if it has no reader.
+    """Run a command and return its exit code; BAD_INPUT if stdout is closed or full.
+
+    It is BROKEN_PIPE if stdout has no reader, and INTERRUPTED after Ctrl-C.
 
     Args:
         program: the program's name, for messages.
@@ -33,9 +40,12 @@ def with_streams(program: str, run: Callable[[], int]) -> int:
         return BAD_INPUT
     try:
         try:
+            expect_interrupts()
             return run()
         finally:
             sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except BrokenPipeError:
         _discard(sys.stdout)
         return BROKEN_PIPE
@@ -43,7 +53,8 @@ def with_streams(program: str, run: Callable[[], int]) -> int:
         if sys.platform == "win32" and error.errno == errno.EINVAL:  # the error of Windows for a pipe without a reader
             _discard(sys.stdout)
             return BROKEN_PIPE
-        complain(program, f"cannot write or read: {error.strerror or error}")
+        place = "stdout: cannot be written" if error.errno in _FULL else "cannot write or read"
+        complain(program, f"{place}: {error.strerror or error}")
         # Otherwise Python would try to write the rest at its end, and print an error of its own.
         _discard(sys.stdout)
         _discard(sys.stderr)
@@ -60,8 +71,9 @@ class Parser(argparse.ArgumentParser):
 
 def complain(program: str, text: str) -> None:
     """Print one line on stderr, if possible."""
+    line = " ".join(text.split()).translate(CONTROLS)
     try:
-        print(f"{program}: error: {' '.join(text.split())}", file=sys.stderr, flush=True)
+        print(f"{program}: error: {line}", file=sys.stderr, flush=True)
     except OSError:
         _discard(sys.stderr)
 

@@ -161,7 +161,10 @@ def test_an_output_of_another_job_is_refused(model, job):
     output.write_text("precious\n")
     with pytest.raises(ArgumentError, match="expected no such file, or the output of this job"):
         run_file(model, source, output)
+    with pytest.raises(ArgumentError, match="expected no file or answers of a batch to replace"):
+        run_file(model, source, output, restart=True)
     assert output.read_text() == "precious\n"
+    output.write_bytes(b"")
     run_file(model, source, output, restart=True)
     first = output.read_bytes()
     with pytest.raises(ArgumentError, match="expected no such file"):

@@ -130,13 +130,16 @@ def test_a_model_is_measured_as_it_lies_on_disk(tmp_path: Path, capsys: pytest.C
         (["--synthetic", "test", "--kv", "f8"], ["--kv", "f16", "'f8'"]),
         (["--synthetic", "test", "-m", "tiny"], ["-m", "--synthetic"]),
         ([], ["--model", "--synthetic"]),
+        (["--synthetic", "test", "-r", "0"], ["-r", "from 1 to 1000", "'0'"]),
+        (["--nope"], ["--nope"]),
     ],
 )
 def test_bad_arguments_are_refused(arguments: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
-    message = capsys.readouterr().err
+    (message,) = capsys.readouterr().err.splitlines()
+    assert message.startswith("qwen3cpu-bench: error: ")
     for part in parts:
         assert part in message
 

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from cli_runs import environment, run, run_code, run_here
+from cli_runs import Terminal, environment, run, run_code, run_here
 from retrieval_models import write_embedding_model
 
 import qwen3cpu
@@ -122,9 +122,10 @@ def test_wrong_input_leaves_no_file_and_is_named(folder, lines, tmp_path):
 
 def test_an_existing_file_stays_until_all_is_written(folder, lines, tmp_path):
     out = tmp_path / "out.npy"
-    out.write_bytes(b"before")
+    np.save(out, np.zeros((2, 64)))
+    before = out.read_bytes()
     assert embed(folder, tmp_path / "none.txt", "-o", out).returncode == 2
-    assert out.read_bytes() == b"before"
+    assert out.read_bytes() == before
     assert embed(folder, lines, "-o", out).returncode == 0
     assert np.load(out).shape == (4, 64)
 
@@ -138,6 +139,13 @@ def test_another_model_is_refused_and_a_missing_library_named(lines, tmp_path):
     done = run("embed", lines, "-o", tmp_path / "out.parquet", PYTHONPATH=path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Parquet needs pyarrow: pip install 'qwen3cpu[parquet]'" in done.stderr
+
+
+def test_a_dumb_terminal_gets_no_bar(folder, lines, tmp_path):
+    with Terminal("embed", lines, "-o", tmp_path / "out.npy", "-m", folder, "-t", "1", TERM="dumb") as terminal:
+        screen, code = terminal.end()
+    assert code == 0
+    assert screen.startswith(f"{tmp_path}/out.npy: 4 vectors\r\n")
 
 
 MEASURED = """

@@ -164,7 +164,7 @@ def test_a_packed_file_whose_source_is_gone(folder: Path, text: Path, packed: Pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--window", "7"], "even length"),
+        (["--window", "7"], "--window: expected an even number of tokens from 4, found 7"),
         (["--windows", "0"], "at least 1"),
         (["--window", "100000"], "at least one window of 100000 tokens"),
         (["--quant", "q8,q5"], "found 'q5'"),

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from cli_runs import run_here
+from cli_runs import Terminal, run_here
 
 pytest.importorskip("llguidance", reason="constraints need the extra [schema]")
 
@@ -45,3 +45,20 @@ def test_bad_input(flags, words):
     done = run_here(*ASK, *flags)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
+
+
+def test_an_answer_that_cannot_have_the_form_says_so():
+    done = run_here(*ASK, "--thinking", "off", "--regex", "a{1000000}")
+    assert (done.returncode, done.stdout) == (0, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("qwen3cpu: the answer ended early: ")
+    with Terminal(*ASK, "--thinking", "off", "--regex", "a{1000000}") as terminal:
+        screen, _ = terminal.end()
+    assert "the answer ended early: " in screen
+    assert "as asked" not in screen
+
+
+def test_an_answer_in_a_loop_says_so(endless):
+    done = run_here("generate", "Q", "--model", endless, "--temp", "0", "--thinking", "off", "-c", "40000")
+    assert done.returncode == 0
+    assert re.fullmatch(r"qwen3cpu: ended after \d+ new tokens: the answer repeated itself in a loop\n", done.stderr)

@@ -10,7 +10,7 @@ import pytest
 from cli_runs import Terminal, run, run_here
 
 from qwen3cpu.cli.main import make_parser
-from qwen3cpu.cli.parser import COMMANDS
+from qwen3cpu.system.command_parser import COMMANDS
 
 
 def refused(*arguments: object) -> str:

@@ -108,8 +108,8 @@ def test_wrong_input_is_named_in_one_line(embedding, folder, tmp_path):
     for arguments, message in (
         ((tmp_path / "none", "what?"), "expected a folder, found none"),
         ((folder / "sky.md", "what?"), "expected a folder, found a file"),
-        ((folder, " "), "question: expected a text, found white space"),
-        ((folder, "what?", "--top-n", "0"), "top_n: expected a number of passages from 1 to 1000, found 0"),
+        ((folder, " "), "QUESTION: expected a text, found white space"),
+        ((folder, "what?", "--top-n", "0"), "--top-n: expected a number of passages from 1 to 1000, found 0"),
         ((folder, "what?", "--rerank", "tiny"), "expected a model made for reranking"),
         ((folder, "what?", "--index", tmp_path / "none" / "index"), "cannot be opened"),
     ):

@@ -74,3 +74,50 @@ def test_a_special_file_is_refused_at_once(
         assert message.startswith("qwen3cpu: error: ")
         assert message.count("\n") == 1
     assert str(path.parent if read is load_adapter else path) in message
+
+
+def write_inputs(folder: Path) -> dict[str, str]:
+    """Files that commands read. A command must not write to any of them."""
+    (folder / "in.jsonl").write_text('{"prompt": "hello"}\n')
+    (folder / "t.txt").write_text("the sky is blue\n" * 200)
+    (folder / "same.npy").write_text("hello\n")
+    (folder / "in.part").write_text('{"prompt": "hello"}\n')
+    return {each.name: each.read_text() for each in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("batch", "in.jsonl", "in.jsonl", "--restart"),
+        ("batch", "in.jsonl", "t.txt", "--restart"),
+        ("batch", "in.part", "in"),
+        ("batch", "in.jsonl", "/dev/null"),
+        ("eval", "tiny", "--text", "t.txt", "-o", "t.txt"),
+        ("eval", "tiny", "--text", "t.txt", "-o", "in.jsonl"),
+        ("embed", "same.npy", "-o", "same.npy"),
+        ("embed", "t.txt", "-o", "same.npy"),
+        ("export", "tiny", "t.txt"),
+        ("quantize", "tiny", "t.txt"),
+        ("drafts", "t.txt", "-o", "t.txt"),
+    ],
+    ids=" ".join,
+)
+def test_an_output_replaces_no_other_file(
+    tmp_path: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = write_inputs(tmp_path)
+    assert main([*words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "expected no file or " in line
+    assert {each.name: each.read_text() for each in tmp_path.iterdir()} == before
+
+
+def test_a_gguf_file_is_not_exported_onto_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("gguf")
+    path = tmp_path / "m.gguf"
+    assert main(["export", "tiny", str(path)]) == 0
+    before = path.read_bytes()
+    assert main(["export", str(path), str(path)]) == 2
+    assert f"found the input at {path}" in capsys.readouterr().err
+    assert path.read_bytes() == before

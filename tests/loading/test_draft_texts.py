@@ -153,6 +153,12 @@ def test_the_command(tmp_path, capsys):
     expected = capsys.readouterr().out
     assert main([*flags, "--drafts-from", str(out)]) == 0
     assert capsys.readouterr().out == expected
-    lines.write_text('{"text": "ok"}\n[]\n')
-    assert main(["drafts", str(lines), "-o", str(out)]) == 2
-    assert "b.jsonl:2: expected a JSON object" in capsys.readouterr().err
+    for line, message in (
+        ("[]", "b.jsonl:2: expected a JSON object"),
+        ("[" * 100_000, "b.jsonl:2: expected a JSON object"),
+        ('{"choices": 5}', "b.jsonl:2: choices: expected a list, found int"),
+    ):
+        lines.write_text(f'{{"text": "ok\u2028\u0085"}}\n{line}\n')
+        assert main(["drafts", str(lines), "-o", str(out)]) == 2
+        (told,) = capsys.readouterr().err.splitlines()
+        assert message in told

@@ -15,6 +15,7 @@ from qwen3cpu.cli.options import (
 )
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.model import Model
+from qwen3cpu.text.tokenizer import check_text
 
 
 def add_command(commands: Commands) -> None:
@@ -52,6 +53,8 @@ def run_chat(args: argparse.Namespace) -> int:
     """`qwen3cpu chat`."""
     if sys.stdin is None:
         raise ArgumentError("stdin is closed: expected a terminal, or a pipe with a message on each line")
+    if args.system is not None:
+        check_text(args.system, "--system")
     options = answer_options(args)
     # A pipe sends its next line without waiting for the answer, so nothing is prepared between the two.
     interactive = sys.stdin.isatty()

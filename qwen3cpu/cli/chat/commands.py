@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -15,10 +16,13 @@ from qwen3cpu.cli.chat.remarks import print_list
 from qwen3cpu.cli.chat.state import Chat
 from qwen3cpu.cli.chat.turns import answer
 from qwen3cpu.cli.options import THINKING
-from qwen3cpu.cli.terminal import CONTROLS
 from qwen3cpu.errors import ArgumentError
+from qwen3cpu.system.paths import checked_path
+from qwen3cpu.system.standard_streams import CONTROLS
 
 _THINKS: Final = {True: "on", False: "off", "auto": "as the last /think or /no_think inside a message says, else on"}
+
+_MOST_DIGITS: Final = 9
 
 
 class Command(NamedTuple):
@@ -92,7 +96,9 @@ def _reasoning(chat: Chat, _: str) -> None:
 
 def _budget(chat: Chat, text: str) -> None:
     if text and not (text.isascii() and text.isdigit()):
-        raise ArgumentError(f"/budget: expected a whole number of tokens, found {text!r}")
+        raise ArgumentError(f"/budget: expected a whole number of tokens, found {text[:60]!r}")
+    if len(text) > _MOST_DIGITS:
+        raise ArgumentError(f"/budget: expected a number of at most {_MOST_DIGITS} digits, found {len(text)}")
     chat.conversation.options["thinking_budget"] = int(text) if text else None
     chat.confirm(f"at most {text} tokens of thinking" if text else "no limit of thinking")
 
@@ -200,20 +206,26 @@ def handle(chat: Chat, line: str) -> None:
     word, _, rest = text.partition(" ")
     if word in NAMED:
         NAMED[word].run(chat, rest.strip())
-    elif chat.interactive and word.startswith("/") and word.count("/") == 1 and "\n" not in text:
-        near = nearest(word, NAMED, least=0.7)
+    elif text:
+        if word.startswith("/") and word.count("/") == 1 and "\n" not in text:
+            _refuse(word, chat.interactive)
+        send(chat, text)
+
+
+def _refuse(word: str, interactive: bool) -> None:
+    """Raise ArgumentError for a misspelt command. A user who types meant a command with any other word, too."""
+    near = nearest(word, NAMED, least=0.7)
+    if near is not None or interactive:
         hint = f"did you mean {near}?" if near else "/? lists them"
         raise ArgumentError(f"unknown command {word[:60]}; {hint}")
-    elif text:
-        send(chat, text)
 
 
 def _path(command: str, file: str) -> Path:
     if not file:
         raise ArgumentError(f"{command}: expected the name of a file, found none")
-    if not Path(file).expanduser().exists():
+    if not os.path.exists(checked_path(command, file)):
         # A file that is dropped on a terminal arrives in quotes, or with its spaces escaped.
         with suppress(ValueError):
             words = shlex.split(file)
             file = words[0] if len(words) == 1 else file
-    return Path(file).expanduser()
+    return checked_path(command, file)

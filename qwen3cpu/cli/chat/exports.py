@@ -29,12 +29,16 @@ def export(messages: Sequence[Mapping[str, Any]], path: Path, model: str) -> Non
         text = as_markdown(messages)
     else:
         raise ArgumentError(f"/export: expected a file that ends in .md, .txt or .json, found {path.name!r}")
+    made = False
     try:
         with open(path, "x", encoding="utf-8", errors="replace") as file:
+            made = True
             file.write(text)
     except FileExistsError:
         raise ArgumentError(f"/export: expected a new file, found {path}, which is there already") from None
     except OSError as reason:
+        if made:
+            path.unlink(missing_ok=True)
         raise ArgumentError(f"/export: {path}: cannot be written: {reason.strerror or reason}") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 
 from qwen3cpu.cli.chat.abilities import has_editor
@@ -9,7 +10,7 @@ from qwen3cpu.cli.chat.commands import handle
 from qwen3cpu.cli.chat.reading import make_reader
 from qwen3cpu.cli.chat.remarks import remark
 from qwen3cpu.cli.chat.state import Chat
-from qwen3cpu.errors import Qwen3CpuError
+from qwen3cpu.errors import ArgumentError, Qwen3CpuError
 from qwen3cpu.system.keyboard import unseen_keys
 
 
@@ -46,6 +47,14 @@ class ChatLoop:
                 interrupted = True
                 remark("stopped; Ctrl-C again or Ctrl-D ends the conversation")
             except Qwen3CpuError as error:
-                if not self.chat.interactive:
+                self._tell(error)
+            except OSError as error:
+                if error.filename is None:  # of a standard stream
                     raise
-                remark(" ".join(str(error).split()))
+                self._tell(ArgumentError(f"{os.fsdecode(error.filename)[:200]}: {error.strerror or error}"))
+
+    def _tell(self, error: Qwen3CpuError) -> None:
+        """Show an error to a user who types. On a pipe, it ends the chat."""
+        if not self.chat.interactive:
+            raise error
+        remark(" ".join(str(error).split()))

@@ -9,7 +9,8 @@ import textwrap
 from collections.abc import Iterable
 from typing import Final, TextIO
 
-from qwen3cpu.cli.terminal import CONTROLS, note
+from qwen3cpu.cli.terminal import note
+from qwen3cpu.system.standard_streams import CONTROLS
 
 _LEAST: Final = 20
 _NARROW: Final = 72

@@ -17,7 +17,7 @@ from rich.syntax import Syntax
 from rich.text import Text
 from rich.theme import Theme
 
-from qwen3cpu.cli.terminal import CONTROLS
+from qwen3cpu.system.standard_streams import CONTROLS
 from qwen3cpu.text.markdown_parser import FORMULA, markdown_parser
 
 LEAST_COLUMNS: Final = 10

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from qwen3cpu.cli.chat.abilities import shows_markdown
 from qwen3cpu.cli.chat.remarks import remark
 from qwen3cpu.cli.chat.state import Chat
-from qwen3cpu.cli.terminal import CONTROLS, AnswerWriter, figures
+from qwen3cpu.cli.terminal import AnswerWriter, figures
 from qwen3cpu.generation.results import Chunk, Result
+from qwen3cpu.system.standard_streams import CONTROLS
 
 if TYPE_CHECKING:
     from qwen3cpu.generation.toolbox import Toolbox

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import resource
+from types import SimpleNamespace
 
 import pytest
 from scripted_models import script, write_scripted
@@ -11,8 +13,10 @@ from qwen3cpu.cli.chat import clipboard
 from qwen3cpu.cli.chat.attachments import Attachment, attach, with_files
 from qwen3cpu.cli.chat.commands import COMMANDS, handle
 from qwen3cpu.cli.chat.exports import as_markdown
+from qwen3cpu.cli.chat.loop import ChatLoop
 from qwen3cpu.cli.chat.multiline import is_open, without_quotes
 from qwen3cpu.cli.chat.state import Chat
+from qwen3cpu.errors import ArgumentError
 
 
 @pytest.fixture(scope="module")
@@ -276,3 +280,32 @@ def test_copy_with_a_program(tmp_path):
 )
 def test_quotes_around_several_lines(text, is_begun, message):
     assert (is_open(text), without_quotes(text)) == (is_begun, message)
+
+
+@pytest.mark.parametrize("command", ["/file", "/export", "/save", "/load"])
+@pytest.mark.parametrize(
+    "name",
+    ["~nosuchuser/x.md", "'~nosuchuser/x.md'", "a\0b.md", "x" * 5000 + ".md"],
+    ids=["nobody", "quotes", "NUL", "long"],
+)
+def test_a_bad_path_is_one_line_and_the_chat_goes_on(chat, capsys, monkeypatch, command, name):
+    lines = iter([f"{command} {name}", "/budget " + "9" * 5000, "/budget 7"])
+    loop = ChatLoop(chat)
+    monkeypatch.setattr(loop, "_reader", SimpleNamespace(read=lambda: next(lines, None)))
+    loop.run()
+    error, budget, confirmed = capsys.readouterr().err.splitlines()
+    assert ": expected a path" in error or "cannot be" in error or "No such file" in error
+    assert budget.startswith("/budget: expected a number of at most 9 digits, found 5000")
+    assert confirmed == "at most 7 tokens of thinking"
+
+
+def test_an_export_that_does_not_fit_leaves_no_file(chat, told, tmp_path):
+    told("hello " * 20)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))
+    try:
+        with pytest.raises(ArgumentError, match=r"/export: .*a\.md: cannot be written: File too large"):
+            handle(chat, f"/export {tmp_path}/a.md")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [*tmp_path.iterdir()] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
@@ -96,7 +97,8 @@ class CommandParser(Parser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Parse like argparse, but end the program for unknown arguments, and suggest the right one."""
-        if args is not None and not self._has_commands():
+        args = sys.argv[1:] if args is None else args
+        if not self._has_commands():
             for each in self._unknown_flags(args):
                 self._refuse_flag(each)
         found, left = super().parse_known_args(args, namespace)
@@ -113,7 +115,7 @@ class CommandParser(Parser):
 
     def error(self, message: str) -> NoReturn:
         """End the program with one line on stderr."""
-        complain("qwen3cpu", f"{message} (see `{self.prog} --help`)")
+        complain(self.prog.partition(" ")[0], f"{message} (see `{self.prog} --help`)")
         self.exit(BAD_INPUT)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
