@@ -63,8 +63,6 @@ def call_in_child(method: Callable[[], None]) -> None:
 
 _locks: WeakSet[ForkLock] = WeakSet()
 _methods: set[WeakMethod[Any]] = set()
-# Python removes the names that the end of a WeakMethod uses before it ends the last objects, and would print an error.
-atexit.register(_methods.clear)
 
 
 def _after_fork() -> None:
@@ -76,7 +74,7 @@ def _after_fork() -> None:
             method()
 
 
-# The end of the interpreter removes objects in any order, and a WeakMethod complains if it goes before its object.
+# Python removes the names that the end of a WeakMethod uses before it ends the last objects, and would print an error.
 atexit.register(_methods.clear)
 if sys.platform != "win32":  # which has no forks
     os.register_at_fork(after_in_child=_after_fork)
