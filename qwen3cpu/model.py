@@ -227,7 +227,7 @@ class Model(ClosableModel, SearchMethods):
 
         Args:
             prompt: text (a user message, unless raw=True), messages, or token ids.
-            n: number of answers; the prompt is processed once for all of them. With it a list is returned.
+            n: number of answers, at most 1,024; the prompt is processed once for all. With it a list is returned.
             options: see `qwen3cpu.Options`.
 
         Raises:
