@@ -125,6 +125,21 @@ def whole_number(name: str, value: Any, least: int, most: int | None = None, wha
     return number
 
 
+def is_iterable(value: object) -> bool:
+    """Whether a loop can run over a value. An array without dimensions has `__iter__`, which raises TypeError."""
+    try:
+        iter(value)  # type: ignore[call-overload]
+    except TypeError:
+        return False
+    return True
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise ArgumentError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise ArgumentError(f"{name}: expected True or False, found {shown(value)}")
+
+
 def check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
     """Raise ArgumentError unless `value` is one of `allowed`; the message has the nearest one."""
     if not isinstance(value, str) or value not in allowed:  # an array has no truth value

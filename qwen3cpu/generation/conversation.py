@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -14,6 +13,7 @@ from qwen3cpu.errors import ArgumentError, MessageError, SessionError
 from qwen3cpu.generation.answerer import AnsweringModel
 from qwen3cpu.generation.preparation import Preparation
 from qwen3cpu.generation.results import Chunk, Result
+from qwen3cpu.system.fork_guard import ForkLock
 from qwen3cpu.system.paths import checked_path
 from qwen3cpu.text.messages import check_messages
 
@@ -57,7 +57,8 @@ class Conversation:
         """The history; may be read and edited between turns."""
         self.result: Result | None = None
         """The result of the last turn that left an answer in the history; None if its stream was closed early."""
-        self._turn_runs = threading.Lock()
+        self._lock = ForkLock()
+        self._turn_runs: object = None
         self._prepare = prepare
         self._preparation: Preparation | None = None
         self._request: Request | None = None
@@ -236,15 +237,19 @@ class Conversation:
     @contextmanager
     def _between_turns(self, name: str) -> Iterator[None]:
         """Keep turns from beginning. Raises ArgumentError that begins with `name` if one runs."""
-        if not self._turn_runs.acquire(blocking=False):
-            raise ArgumentError(
-                f"{name}: expected a conversation between two turns, found a turn that is running; finish or close its "
-                "stream first"
-            )
-        try:
+        mine = object()
+        try:  # Ctrl-C may come after any of these lines
+            with self._lock.held():
+                if self._turn_runs is not None:
+                    raise ArgumentError(
+                        f"{name}: expected a conversation between two turns, found a turn that is running; finish or "
+                        "close its stream first"
+                    )
+                self._turn_runs = mine
             yield
         finally:
-            self._turn_runs.release()
+            if self._turn_runs is mine:
+                self._turn_runs = None
 
     def _turn(
         self, name: str, prompt: Callable[[], list[dict[str, Any]]], options: Any

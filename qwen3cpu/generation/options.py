@@ -314,7 +314,7 @@ def _thinking(given: Mapping[str, Any], switch: bool | None) -> bool:
     if isinstance(value, str) and value == "auto":
         return switch is not False
     if not isinstance(value, bool):
-        raise ArgumentError(f'thinking: expected True, False or "auto", found {value!r}')
+        raise ArgumentError(f'thinking: expected True, False or "auto", found {shown(value)}')
     return value
 
 
@@ -334,7 +334,7 @@ def _seconds(given: Mapping[str, Any], name: str) -> float | None:
 def _flag(given: Mapping[str, Any], name: str, default: Any) -> Any:
     value = given.get(name, default)
     if value is not default and not isinstance(value, bool):
-        raise ArgumentError(f"{name}: expected True or False, found {value!r}")
+        raise ArgumentError(f"{name}: expected True or False, found {shown(value)}")
     return value
 
 
@@ -350,7 +350,7 @@ def _stop_strings(stop: Any) -> tuple[str, ...]:
         return ()
     strings = (stop,) if isinstance(stop, str) else stop
     if not isinstance(strings, (list, tuple, set, frozenset)) or not all(isinstance(item, str) for item in strings):
-        raise ArgumentError(f"stop: expected a string or a list of strings, found {stop!r}")
+        raise ArgumentError(f"stop: expected a string or a list of strings, found {shown(stop)}")
     if "" in strings:
         raise ArgumentError("stop: an empty string would end every answer before it begins")
     return tuple(strings)

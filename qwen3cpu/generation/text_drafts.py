@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from qwen3cpu.engine.text_drafts import TextDrafts
 from qwen3cpu.errors import DraftFileError
 from qwen3cpu.generation.answerer import Answerer
 from qwen3cpu.packed.draft_file import DraftFile
+from qwen3cpu.system.paths import checked_path
 
 
 def draft_from_file(answerer: Answerer, path: str | os.PathLike[str], name: str) -> None:
@@ -21,11 +21,11 @@ def draft_from_file(answerer: Answerer, path: str | os.PathLike[str], name: str)
 
     Raises:
         DraftFileError: the file is missing or damaged, or was made with another tokenizer.
-        ArgumentError: the model was not made to write text.
+        ArgumentError: the model was not made to write text, or `path` is not a path.
     """
     answerer.request()  # refuses a model that was made for something else
     around = answerer.surroundings
-    file = DraftFile(Path(path).expanduser())
+    file = DraftFile(checked_path("drafts_from", path))
     if file.tokenizer != around.tokenizer.fingerprint:
         raise DraftFileError(f"{path}: expected the tokenizer of {name}, found texts of another tokenizer")
     texts = TextDrafts(file.tokens, file.places, file.usable)

@@ -30,6 +30,7 @@ from qwen3cpu.loading.sources import may_be_packed, open_unpacked
 from qwen3cpu.packed.ggml_blocks import q8_0_rows
 from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.packed.sealed_file import replacing
+from qwen3cpu.system.paths import checked_path
 from qwen3cpu.system.progress_bar import Progress
 
 GgufType: TypeAlias = Literal["BF16", "Q8_0", "Q4_0"]
@@ -84,8 +85,8 @@ def export_gguf(
         CheckpointError, ConfigError, DownloadError: as for `load`, and for models that llama.cpp cannot compute.
     """
     check_choice("type", kind, GGUF_TYPES)
-    out = Path(path)
-    if out.exists() and not (out.is_file() and is_gguf(out)):
+    out = checked_path("path", path)
+    if os.path.exists(out) and not (out.is_file() and is_gguf(out)):
         raise ArgumentError(f"path: expected no file or a GGUF file to replace, found something else at {out}")
     try:
         import gguf
