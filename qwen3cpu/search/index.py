@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
@@ -55,6 +56,8 @@ class _Piece(NamedTuple):
 class SearchIndex:
     """The index of one folder by one embedding model, open until `close` or the end of a `with` block.
 
+    Several threads may use it. Updates come one after the other, and a search sees what is committed.
+
     Args:
         folder: the folder to search.
         model: an embedding model.
@@ -88,6 +91,7 @@ class SearchIndex:
         about = about_model(
             model.fingerprint, model.quant, model.kv, model.config.rope_digest(), model.activations, self._dimensions
         )
+        self._updating = threading.Lock()
         self._store = Store(self.path, about, self._dimensions)
 
     def __enter__(self) -> SearchIndex:
@@ -99,7 +103,7 @@ class SearchIndex:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file. Every later use raises SearchIndexError."""
         self._store.close()
 
     def __len__(self) -> int:
@@ -116,9 +120,14 @@ class SearchIndex:
             progress: a bar to use; default: none.
 
         Raises:
-            SearchIndexError: the index cannot be written, for example because the disk is full.
+            SearchIndexError: the index cannot be written, for example because the disk is full; it is
+                damaged or closed.
         """
         check_progress(progress)
+        with self._updating:
+            return self._update(progress)
+
+    def _update(self, progress: Progress | None) -> Update:
         done = Update()
         known = self._store.files()
         files = []
@@ -229,6 +238,7 @@ class SearchIndex:
 
         Raises:
             ArgumentError: an empty question, an invalid number, or a reranker that was not made for reranking.
+            SearchIndexError: the index is damaged or closed.
         """
         check_text(question, "question")
         if not question.strip():
