@@ -159,9 +159,7 @@ class Model(ClosableModel, SearchMethods):
             # Imported here: Jinja takes a fifth of the time of `import qwen3cpu`.
             from qwen3cpu.text.chat_template import ChatTemplate
 
-            template = ChatTemplate(
-                checkpoint.chat_template, self.tokenizer, source=f"{checkpoint.source}: chat template"
-            )
+            template = ChatTemplate(checkpoint.chat_template, self.tokenizer, source=checkpoint.source)
         positions = context or longest_context(config)
         # Drop the text of tokenizer.json: 11 MB that are not needed once the tokenizer is made.
         self._checkpoint = checkpoint = replace(checkpoint, tokenizer_json=b"")

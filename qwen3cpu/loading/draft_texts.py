@@ -78,4 +78,4 @@ def tokenizer_of(source: str | os.PathLike[str]) -> Tokenizer:
         texts = PackedFile(located.path).texts
     else:
         texts = open_unpacked(located.path, located.label).read_texts()
-    return Tokenizer(texts.tokenizer_json, texts.tokenizer_config, source=f"{located.name}: tokenizer.json")
+    return Tokenizer(texts.tokenizer_json, texts.tokenizer_config, source=located.name)
