@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakMethod, WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from qwen3cpu.errors import EngineError
 
@@ -55,22 +55,22 @@ class ForkLock:
 def call_in_child(method: Callable[[], None]) -> None:
     """Call a bound method in each child process after a fork, as long as its object exists.
 
-    It serves to reset state about threads of the parent. No other code runs in the child meanwhile.
+    It serves to reset state about threads of the parent. No other code runs in the child meanwhile. An object may have
+    one such method.
     """
-    _methods.add(WeakMethod(method, _methods.discard))
+    bound: Any = method
+    _methods[bound.__self__] = bound.__func__
 
 
 _locks: WeakSet[ForkLock] = WeakSet()
-_methods: set[WeakMethod[Any]] = set()
+_methods: WeakKeyDictionary[Any, Callable[[Any], None]] = WeakKeyDictionary()
 
 
 def _after_fork() -> None:
     for lock in list(_locks):
         lock.after_fork()
-    for each in list(_methods):
-        method = each()
-        if method is not None:
-            method()
+    for owner, method in list(_methods.items()):
+        method(owner)
 
 
 if sys.platform != "win32":  # which has no forks
