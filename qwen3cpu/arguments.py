@@ -84,6 +84,21 @@ _NEEDLESS: Final = {
 NEEDLESS: Final = {name: reason for reason, names in _NEEDLESS.items() for name in names.split()}
 """Arguments of other libraries that have no use here, and why."""
 
+_MOST_SHOWN: Final = 80  # characters
+
+
+def shown(value: object) -> str:
+    """Spell a value for an error message; a long one is cut."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an integer of {value.bit_length()} bits"  # Python refuses to write thousands of digits
+    if isinstance(value, (str, bytes)) and len(value) > _MOST_SHOWN:
+        value = value[:_MOST_SHOWN]
+    try:
+        text = repr(value)
+    except Exception:  # of the caller's class
+        return f"a {type(value).__name__}"
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
+
 
 def as_whole(value: Any) -> int | None:
     """Return an int or a NumPy integer as int; None for floats, True, False and everything else."""
@@ -106,19 +121,35 @@ def whole_number(name: str, value: Any, least: int, most: int | None = None, wha
     number = as_whole(value)
     if number is None or number < least or (most is not None and number > most):
         expected = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise ArgumentError(f"{name}: expected {what} {expected}, found {value!r}")
+        raise ArgumentError(f"{name}: expected {what} {expected}, found {shown(value)}")
     return number
+
+
+def is_iterable(value: object) -> bool:
+    """Whether a loop can run over a value. An array without dimensions has `__iter__`, which raises TypeError."""
+    try:
+        iter(value)  # type: ignore[call-overload]
+    except TypeError:
+        return False
+    return True
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise ArgumentError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise ArgumentError(f"{name}: expected True or False, found {shown(value)}")
 
 
 def check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
     """Raise ArgumentError unless `value` is one of `allowed`; the message has the nearest one."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:  # an array has no truth value
         raise ArgumentError(f"{name}: {not_a_choice(value, allowed)}")
 
 
 def not_a_choice(value: Any, allowed: Sequence[str]) -> str:
     """The message for a value that is not one of `allowed`."""
-    return f"expected one of {', '.join(allowed)}, found {value!r}{did_you_mean(str(value), allowed, by_bits=True)}"
+    near = did_you_mean(value if isinstance(value, str) else shown(value), allowed, by_bits=True)
+    return f"expected one of {', '.join(allowed)}, found {shown(value)}{near}"
 
 
 def did_you_mean(found: str, known: Collection[str], *, by_bits: bool = False) -> str:

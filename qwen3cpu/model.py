@@ -159,9 +159,7 @@ class Model(ClosableModel, SearchMethods):
             # Imported here: Jinja takes a fifth of the time of `import qwen3cpu`.
             from qwen3cpu.text.chat_template import ChatTemplate
 
-            template = ChatTemplate(
-                checkpoint.chat_template, self.tokenizer, source=f"{checkpoint.source}: chat template"
-            )
+            template = ChatTemplate(checkpoint.chat_template, self.tokenizer, source=checkpoint.source)
         positions = context or longest_context(config)
         # Drop the text of tokenizer.json: 11 MB that are not needed once the tokenizer is made.
         self._checkpoint = checkpoint = replace(checkpoint, tokenizer_json=b"")
@@ -227,7 +225,7 @@ class Model(ClosableModel, SearchMethods):
 
         Args:
             prompt: text (a user message, unless raw=True), messages, or token ids.
-            n: number of answers; the prompt is processed once for all of them. With it a list is returned.
+            n: number of answers, at most 1,024; the prompt is processed once for all. With it a list is returned.
             options: see `qwen3cpu.Options`.
 
         Raises:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from qwen3cpu._version import VERSION
-from qwen3cpu.arguments import whole_number
+from qwen3cpu.arguments import check_flag, whole_number
 from qwen3cpu.batch.about import about_model
 from qwen3cpu.batch.answering import Answering
 from qwen3cpu.batch.embedding import embed_lines
@@ -28,7 +28,8 @@ from qwen3cpu.server.scheduling.service import Service
 from qwen3cpu.server.settings import Settings
 from qwen3cpu.system.outputs import check_output
 from qwen3cpu.system.paths import checked_path
-from qwen3cpu.system.progress_bar import Progress
+from qwen3cpu.system.progress_bar import Progress, check_progress
+from qwen3cpu.text.tokenizer import check_text
 
 _NO_TIME_LIMIT: Final = 1e12
 FORM: Final = 1
@@ -86,14 +87,22 @@ def run_file(
         ArgumentError: the input cannot be read, or has a custom_id twice. The output or its journal belongs to another
             job or cannot be written. An option is not allowed.
     """
-    seed = whole_number("seed", seed, 0, 2**53 - 1)
+    if not isinstance(model, Model):
+        raise ArgumentError(f"model: expected a loaded model, found {type(model).__name__}")
+    if model_name is not None:
+        check_text(model_name, "model_name")
+    if kv_bytes is not None:
+        kv_bytes = whole_number("kv_bytes", kv_bytes, 1, what="a number of bytes")
+    check_flag("restart", restart)
+    check_progress(progress)
     out = checked_path("output", output)
+    seed = whole_number("seed", seed, 0, 2**53 - 1)
     _check_files(input, out, restart)
     if model.task == "reranking":
         raise ArgumentError(f"{model.source}: expected a language model or an embedding model, found a reranker")
     given = line_options(model, options)
     name = model_name or Path(model.source).name
-    source = InputFile(input)
+    source = InputFile(checked_path("input", input))
     try:
         about = {
             "version": f"{VERSION} form {FORM}",
@@ -157,7 +166,7 @@ class _Job:
         Raises:
             ArgumentError: the output belongs to another job.
         """
-        if journal_path(self._output).exists() or not self._output.exists():
+        if os.path.exists(journal_path(self._output)) or not os.path.exists(self._output):
             return None
         errors = []
         try:

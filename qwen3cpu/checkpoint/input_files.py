@@ -81,11 +81,17 @@ def read_file(path: Path) -> bytes | None:
     most = LARGEST.get(path.name, LARGEST_TEXT)
     try:
         with open_regular(path) as file:
-            data = file.read(most + 1)
+            size = os.fstat(file.fileno()).st_size
+            data = b""
+            if size <= most:
+                data = file.read(size + 1)  # this reserves memory at once, so `most` would be too much
+                while len(data) > size and len(data) <= most and (more := file.read(_PIECE)):
+                    data += more  # the file has grown meanwhile
+                size = len(data)
     except FileNotFoundError:
         return None
     except OSError as reason:
         raise CheckpointError(f"{path}: cannot be read: {reason.strerror or reason}") from reason
-    if len(data) > most:
-        raise CheckpointError(f"{path}: expected at most {most} bytes, found {os.stat(path).st_size}")
+    if size > most:
+        raise CheckpointError(f"{path}: expected at most {most} bytes, found {size}")
     return data

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from qwen3cpu.arguments import as_whole
+from qwen3cpu.arguments import as_whole, shown
 from qwen3cpu.checkpoint.file_kinds import START, describe_kind
 from qwen3cpu.errors import CheckpointError
 
@@ -59,10 +59,7 @@ def brief(value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int) and value.bit_length() > 128:
-        return f"an integer of {value.bit_length()} bits"
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return shown(value)
 
 
 class Fields:

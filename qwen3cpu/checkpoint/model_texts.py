@@ -109,13 +109,14 @@ def _tokenizer(files: Mapping[str, bytes], source: str) -> bytes:
 
 def _template_in(tokenizer_config: Mapping[str, Any], source: str) -> str | None:
     """Return the template of tokenizer_config.json: a string, or "default" in a list or object of named templates."""
-    found = tokenizer_config.get("chat_template")
+    given = found = tokenizer_config.get("chat_template")
     if isinstance(found, list):
         found = {entry.get("name"): entry.get("template") for entry in found if _is_named(entry)}
     if isinstance(found, dict):
         found = found.get("default")
-    if found is not None and not isinstance(found, str):
+    if given is not None and not isinstance(found, str):
+        expected = "a string" if given is found else 'a template named "default"'
         raise CheckpointError(
-            f"{source}: tokenizer_config.json: chat_template: expected a string, found {brief(found)}"
+            f"{source}: tokenizer_config.json: chat_template: expected {expected}, found {brief(given)}"
         )
     return found

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from qwen3cpu.arguments import shown
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.rope import LARGEST_FACTOR, RopeScaling, read_rope
 from qwen3cpu.errors import ArgumentError, ConfigError
@@ -47,14 +48,16 @@ def scaled_config(
         return config
     if rope_scaling is not None or config.rope_scaling is not None:
         where = "rope_scaling" if rope_scaling is not None else "the model's rope_scaling"
-        raise ArgumentError(f"context: expected at most {longest} positions, the reach of {where}, found {context}")
+        raise ArgumentError(
+            f"context: expected at most {longest} positions, the reach of {where}, found {shown(context)}"
+        )
     trained = config.max_position_embeddings
     if trained == _RELEASED:
         trained = _TRAINED
+    most = min(int(trained * LARGEST_FACTOR), _MOST)
+    if context > most:
+        raise ArgumentError(f"context: expected at most {most} positions, found {shown(context)}")
     factor = context / trained
-    if factor > LARGEST_FACTOR or context > _MOST:
-        most = min(int(trained * LARGEST_FACTOR), _MOST)
-        raise ArgumentError(f"context: expected at most {most} positions, found {context}")
     tried = "" if factor <= _TRIED_FACTOR else f" Factors above {_TRIED_FACTOR:g} have not been tried."
     _logger.warning(
         "%s was trained on %d positions; YaRN with factor %g stretches them to the context of %d. Answers to short "
@@ -71,7 +74,7 @@ def scaled_config(
 def _with_scaling(config: ModelConfig, rope_scaling: Mapping[str, Any]) -> ModelConfig:
     """Replace the configuration's rope_scaling by another, which is spelled as in a config.json."""
     if not isinstance(rope_scaling, Mapping) or not rope_scaling:
-        raise ArgumentError(f"rope_scaling: expected an object as in config.json, found {rope_scaling!r}")
+        raise ArgumentError(f"rope_scaling: expected an object as in config.json, found {shown(rope_scaling)}")
     values = {"rope_theta": config.rope_theta, "rope_scaling": dict(rope_scaling)}
     try:
         theta, scaling = read_rope(values, "load", config.max_position_embeddings)

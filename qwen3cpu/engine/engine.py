@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qwen3cpu import _native
 from qwen3cpu.engine.adapters import Adapter, identity_of
 from qwen3cpu.engine.batch import BatchItem, Items, Rows
+from qwen3cpu.engine.memory_shortage import MemoryShortError
 from qwen3cpu.engine.pass_times import PassTimes
 from qwen3cpu.engine.prefix_cache import PrefixCache
 from qwen3cpu.engine.sequence import TokenSequence
@@ -142,7 +143,8 @@ class Engine:
 
         Raises:
             ContextLengthError: a sequence would outgrow the context; no sequence has changed.
-            EngineError: this process was forked while another thread used the model, or the weights' file was cut.
+            EngineError: this process was forked while another thread used the model, the weights' file was cut, or
+                memory is short.
             ClosedModelError: the model was closed.
         """
         traffic = self.traffic
@@ -165,7 +167,11 @@ class Engine:
                 item.sequence.ids.extend(item.ids)
             # Sort by adapter, because the engine multiplies neighbours with the same adapter together.
             order = sorted(range(len(batch)), key=lambda place: identity_of(batch[place].sequence.adapter) or "")
-            rows = dict(zip(order, self.native.forward([_native_item(batch[place]) for place in order]), strict=True))
+            try:
+                found = self.native.forward([_native_item(batch[place]) for place in order])
+            except MemoryError as reason:
+                raise MemoryShortError("a forward pass", reason) from reason
+            rows = dict(zip(order, found, strict=True))
             return [rows[place] for place in range(len(batch))]
 
     def every_logit(

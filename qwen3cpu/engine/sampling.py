@@ -51,7 +51,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu._sampling import MAX_VOCAB_SIZE, LogitsSampler, Repeats
-from qwen3cpu.arguments import as_whole
+from qwen3cpu.arguments import as_whole, shown
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.text.sequence_breakers import SequenceBreakers, TokenTexts
 from qwen3cpu.text.tokenizer import check_text
@@ -68,13 +68,13 @@ _SMALLEST_FLOAT = float(np.nextafter(0.0, 1.0))
 def _real(name: str, value: object, *, low: float, high: float, allowed: str) -> float:
     """`value` as a float in [low, high]; ArgumentError otherwise, also for NaN and bool."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ArgumentError(f"{name} must be {allowed}, got {value!r} of type {type(value).__name__}")
+        raise ArgumentError(f"{name} must be {allowed}, got {shown(value)} of type {type(value).__name__}")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not low <= number <= high:
-        raise ArgumentError(f"{name} must be {allowed}, got {value!r}")
+        raise ArgumentError(f"{name} must be {allowed}, got {shown(value)}")
     return number
 
 
@@ -94,9 +94,9 @@ def _integer(name: str, value: object, *, low: int, high: int | None, allowed: s
     """`value` as an int in [low, high); ArgumentError otherwise, also for bool."""
     number = as_whole(value)
     if number is None:
-        raise ArgumentError(f"{name} must be {allowed}, got {value!r} of type {type(value).__name__}")
+        raise ArgumentError(f"{name} must be {allowed}, got {shown(value)} of type {type(value).__name__}")
     if number < low or (high is not None and number >= high):
-        raise ArgumentError(f"{name} must be {allowed}, got {number}")
+        raise ArgumentError(f"{name} must be {allowed}, got {shown(number)}")
     return number
 
 
@@ -219,13 +219,15 @@ class SamplingParams:
 def _checked_breakers(breakers: object) -> tuple[str, ...]:
     name = "dry_sequence_breakers"
     if not isinstance(breakers, (list, tuple)):
-        raise ArgumentError(f"{name} must be a list of strings, got {breakers!r} of type {type(breakers).__name__}")
+        found = f"{shown(breakers)} of type {type(breakers).__name__}"
+        raise ArgumentError(f"{name} must be a list of strings, got {found}")
     if len(breakers) > MOST_BREAKERS:
         raise ArgumentError(f"{name} must be a list of at most {MOST_BREAKERS} strings, got {len(breakers)}")
     allowed = f"a string of 1 to {MOST_BREAKERS} characters"
     for place, breaker in enumerate(breakers):
         if not isinstance(breaker, str):
-            raise ArgumentError(f"{name}[{place}] must be {allowed}, got {breaker!r} of type {type(breaker).__name__}")
+            found = f"{shown(breaker)} of type {type(breaker).__name__}"
+            raise ArgumentError(f"{name}[{place}] must be {allowed}, got {found}")
         if not 1 <= len(breaker) <= MOST_BREAKERS:
             raise ArgumentError(f"{name}[{place}] must be {allowed}, got {len(breaker)} characters")
         check_text(breaker, f"{name}[{place}]")

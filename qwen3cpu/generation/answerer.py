@@ -12,7 +12,7 @@ from contextlib import closing, nullcontext
 from dataclasses import replace
 from typing import Any, Protocol
 
-from qwen3cpu.arguments import whole_number
+from qwen3cpu.arguments import shown, whole_number
 from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
 from qwen3cpu.engine.adapters import Adapter
 from qwen3cpu.engine.engine import Engine
@@ -155,7 +155,7 @@ class Answerer:
         self.surroundings.grammars.prepare(grammar)
 
     def _switch(self, prompt: Prompt | None, options: Mapping[str, Any]) -> bool | None:
-        return latest_switch(prompt) if self._has_template and not options.get("raw") else None
+        return latest_switch(prompt) if self._has_template and options.get("raw") is not True else None
 
     def _checked(self, switch: bool | None, options: Mapping[str, Any]) -> Request:
         """The request for some options. The last one is kept, because lines of a job often differ in the seed only."""
@@ -179,7 +179,7 @@ class Answerer:
         if name is None:
             return None
         if self.surroundings.find_adapter is None:
-            raise ArgumentError(f"adapter: expected None, because this model has no adapters, found {name!r}")
+            raise ArgumentError(f"adapter: expected None, because this model has no adapters, found {shown(name)}")
         return self.surroundings.find_adapter(name)
 
     def _made(self, switch: bool | None, options: Mapping[str, Any]) -> Request:

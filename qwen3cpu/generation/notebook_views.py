@@ -16,10 +16,13 @@ def answer_view(message: Mapping[str, Any], title: str, figures: str) -> str:
     return html_views.view(*_answer(message, title), html_views.small(figures))
 
 
-def dialogue_view(messages: Sequence[Mapping[str, Any]]) -> str:
+def dialogue_view(messages: Sequence[object]) -> str:
     """The messages of a conversation."""
     parts: list[str] = []
     for message in messages:
+        if not isinstance(message, Mapping):  # a caller may have edited the history
+            parts.append(html_views.plain(str(message)))
+            continue
         role = str(message.get("role"))
         parts.append(html_views.heading(_SPEAKERS.get(role, role)))
         parts += _answer(message, "Thinking") if role == "assistant" else [html_views.plain(_text(message))]
@@ -32,12 +35,15 @@ def _answer(message: Mapping[str, Any], title: str) -> list[str]:
     if message.get("reasoning_content"):
         parts.append(html_views.folded(title, str(message["reasoning_content"])))
     parts.append(html_views.markdown(_text(message)))
-    for call in message.get("tool_calls") or ():
-        function = call.get("function", call)
-        parts.append(
-            html_views.plain(f"{function['name']}({json.dumps(function.get('arguments'), ensure_ascii=False)})")
-        )
+    parts += [html_views.plain(_call(call)) for call in message.get("tool_calls") or ()]
     return parts
+
+
+def _call(call: object) -> str:
+    function = call.get("function", call) if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping):
+        return str(call)
+    return f"{function.get('name')}({json.dumps(function.get('arguments'), ensure_ascii=False, default=str)})"
 
 
 def _text(message: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from qwen3cpu.arguments import LOADING, unknown_name, whole_number
+from qwen3cpu.arguments import LOADING, shown, unknown_name, whole_number
 from qwen3cpu.checkpoint.config import GenerationDefaults
 from qwen3cpu.engine.adapters import Adapter
 from qwen3cpu.engine.batch import MOST_TOP
@@ -147,6 +147,8 @@ ALIASES = {
     "top_logprobs": "logprobs",
 }
 NAMES = (*(name for name in Options.__annotations__ if name not in ALIASES), "n")
+MOST_ANSWERS = 1024
+"""Most answers to one prompt: they all run together, and each holds memory."""
 SAMPLING_NAMES = tuple(field.name for field in fields(SamplingParams))
 
 
@@ -247,10 +249,10 @@ def make_request(
         token_healing=healing,
         max_new_tokens=_whole(given, "max_new_tokens", 1),
         stop=_stop_strings(given.get("stop")),
-        stop_token_ids=frozenset(check_ids(given.get("stop_token_ids") or (), vocab_size, "stop_token_ids")),
+        stop_token_ids=frozenset(check_ids(given.get("stop_token_ids", ()), vocab_size, "stop_token_ids")),
         ignore_eos=_flag(given, "ignore_eos", False),
         logprobs=_whole(given, "logprobs", 0, vocab_size),
-        n=_whole(given, "n", 1),
+        n=_whole(given, "n", 1, MOST_ANSWERS),
         progress=_flag(given, "progress", None),
         speculate=_flag(given, "speculate", True),
         processors=checked_processors(given.get("processors")),
@@ -312,7 +314,7 @@ def _thinking(given: Mapping[str, Any], switch: bool | None) -> bool:
     if isinstance(value, str) and value == "auto":
         return switch is not False
     if not isinstance(value, bool):
-        raise ArgumentError(f'thinking: expected True, False or "auto", found {value!r}')
+        raise ArgumentError(f'thinking: expected True, False or "auto", found {shown(value)}')
     return value
 
 
@@ -320,15 +322,19 @@ def _seconds(given: Mapping[str, Any], name: str) -> float | None:
     value = given.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
-        raise ArgumentError(f"{name}: expected a number of seconds above 0, found {value!r}")
-    return float(value)
+    try:
+        seconds = math.nan if isinstance(value, bool) or not isinstance(value, numbers.Real) else float(value)
+    except OverflowError:  # an int of hundreds of digits
+        seconds = math.inf
+    if not 0 < seconds < math.inf:
+        raise ArgumentError(f"{name}: expected a number of seconds above 0, found {shown(value)}")
+    return seconds
 
 
 def _flag(given: Mapping[str, Any], name: str, default: Any) -> Any:
     value = given.get(name, default)
     if value is not default and not isinstance(value, bool):
-        raise ArgumentError(f"{name}: expected True or False, found {value!r}")
+        raise ArgumentError(f"{name}: expected True or False, found {shown(value)}")
     return value
 
 
@@ -344,7 +350,7 @@ def _stop_strings(stop: Any) -> tuple[str, ...]:
         return ()
     strings = (stop,) if isinstance(stop, str) else stop
     if not isinstance(strings, (list, tuple, set, frozenset)) or not all(isinstance(item, str) for item in strings):
-        raise ArgumentError(f"stop: expected a string or a list of strings, found {stop!r}")
+        raise ArgumentError(f"stop: expected a string or a list of strings, found {shown(stop)}")
     if "" in strings:
         raise ArgumentError("stop: an empty string would end every answer before it begins")
     return tuple(strings)

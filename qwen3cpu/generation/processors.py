@@ -65,6 +65,12 @@ class Processing:
             return choose(_processed(self._processors, ids, logits))
         except DeadEndError:
             raise
+        except (StopIteration, StopAsyncIteration) as error:  # in a generator they would become a RuntimeError
+            found = type(error).__name__
+            wrong = ArgumentError(f"processors: expected an error that streams raise, found {found}")
+            wrong.__cause__ = error
+            self._failed = ProcessorError(wrong)
+            raise self._failed from error
         except Exception as error:
             self._failed = ProcessorError(error)
             raise self._failed from error

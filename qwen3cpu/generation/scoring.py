@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu.engine.adapters import Adapter
 from qwen3cpu.engine.engine import CHUNK, Engine
+from qwen3cpu.engine.memory_shortage import MemoryShortError
 from qwen3cpu.engine.sampling import Sampler, SamplingParams
 from qwen3cpu.generation.logprobs import Scorer
 from qwen3cpu.generation.results import TokenLogprob
@@ -16,11 +17,18 @@ from qwen3cpu.text.tokenizer import Tokenizer
 
 
 def all_logits(engine: Engine, tokens: Sequence[int], adapter: Adapter | None = None) -> NDArray[np.float32]:
-    """The logits after every one of `tokens`, which is not empty: float32 [len(tokens), vocab_size]."""
+    """The logits after every one of `tokens`, which is not empty: float32 [len(tokens), vocab_size].
+
+    Raises:
+        EngineError: memory is short.
+    """
     pieces = engine.every_logit(tokens, adapter=adapter)
     if len(tokens) <= CHUNK:
         return next(pieces)[1]
-    out = np.empty((len(tokens), engine.vocab_size), dtype=np.float32)
+    try:
+        out = np.empty((len(tokens), engine.vocab_size), dtype=np.float32)
+    except MemoryError as reason:
+        raise MemoryShortError("the logits", reason) from reason
     for start, logits in pieces:
         out[start : start + len(logits)] = logits
     return out

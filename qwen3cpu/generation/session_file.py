@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 
 from qwen3cpu import _native
 from qwen3cpu.checkpoint.config import ModelConfig
+from qwen3cpu.checkpoint.input_files import start_of
 from qwen3cpu.checkpoint.json_fields import brief, parse_object
 from qwen3cpu.checkpoint.safetensors_file import SafetensorsFile
 from qwen3cpu.checkpoint.tensors import read_format
@@ -40,7 +42,7 @@ from qwen3cpu.engine.formats import DEFAULT_ACTIVATIONS
 from qwen3cpu.engine.sequence import TokenSequence
 from qwen3cpu.errors import ArgumentError, CheckpointError, SessionError
 from qwen3cpu.generation.answerer import AnsweringModel
-from qwen3cpu.packed.sealed_file import check_seal, is_sealed, replacing, seal
+from qwen3cpu.packed.sealed_file import PAGE, check_seal, is_sealed, replacing, seal
 
 FORMAT_VERSION: Final = "2"
 _EARLIER_VERSION: Final = "1"
@@ -105,6 +107,14 @@ class Planes:
         start = _BLOCK * self._dims * self._value
         planes[:, start : start + slots * self._scale] = used[:, slots * self._dims * self._value :]
         return planes.reshape(-1)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise ArgumentError unless a path is free or a saved conversation."""
+    if os.path.lexists(path) and (path.is_symlink() or not is_sealed(start_of(path, PAGE), _FORMAT)):
+        raise ArgumentError(
+            f"path: expected no file or a saved conversation to replace, found something else at {path}"
+        )
 
 
 def write_session(path: Path, model: AnsweringModel, conversation: Mapping[str, Any], sequence: TokenSequence) -> None:

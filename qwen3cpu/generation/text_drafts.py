@@ -21,7 +21,7 @@ def draft_from_file(answerer: Answerer, path: str | os.PathLike[str], name: str)
 
     Raises:
         DraftFileError: the file is missing or damaged, or was made with another tokenizer.
-        ArgumentError: the model was not made to write text.
+        ArgumentError: the model was not made to write text, or `path` is not a path.
     """
     answerer.request()  # refuses a model that was made for something else
     around = answerer.surroundings

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from qwen3cpu.arguments import shown
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.constraints import AnswerForm
 
@@ -105,7 +106,7 @@ def tool_use(tools: Sequence[Mapping[str, Any]] | None, choice: object, parallel
         wanted = None if choice is None or (isinstance(choice, str) and choice in CHOICES) else choice
     if (isinstance(choice, Mapping) or wanted is not None) and wanted not in names:
         known = ", ".join(map(repr, (*CHOICES, *names)))
-        raise ArgumentError(f"tool_choice: expected one of {known}, found {choice!r}")
+        raise ArgumentError(f"tool_choice: expected one of {known}, found {shown(choice)}")
     if choice == "required" and not functions:
         raise ArgumentError("tool_choice: expected tools with 'required', found none")
     return ToolUse(functions, places, str(wanted or choice or "auto"), parallel is not False)

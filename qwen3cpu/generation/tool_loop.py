@@ -10,6 +10,7 @@ from qwen3cpu.errors import ArgumentError
 from qwen3cpu.generation.answerer import AnsweringModel
 from qwen3cpu.generation.results import Result
 from qwen3cpu.generation.toolbox import CallableTool, Toolbox
+from qwen3cpu.text.messages import check_messages
 from qwen3cpu.text.prompts import Message
 
 
@@ -42,6 +43,7 @@ def run_tools(
 def _run(
     model: AnsweringModel, messages: Sequence[Message], toolbox: Toolbox, max_steps: int, options: dict[str, Any]
 ) -> RunResult:
+    check_messages(messages)
     history = [dict(message) for message in messages]
     steps: list[Result] = []
     sequence = model.engine.new_sequence()

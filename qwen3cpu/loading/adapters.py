@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu import _native
+from qwen3cpu.arguments import shown
 from qwen3cpu.checkpoint.adapters.base_model import check_base
 from qwen3cpu.checkpoint.adapters.contents import AdapterContents, LowRank
 from qwen3cpu.checkpoint.adapters.read import read_adapter
@@ -86,7 +87,7 @@ class Adapters(Mapping[str, NamedAdapter]):
         """
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ArgumentError(
-                f"adapters: expected a name of letters, digits and . _ - + @ /, up to 200 of them, found {name!r}"
+                f"adapters: expected a name of letters, digits and . _ - + @ /, up to 200 of them, found {shown(name)}"
             )
         self._checkpoint.check_writes_text()
         if not replace:
@@ -127,7 +128,7 @@ class Adapters(Mapping[str, NamedAdapter]):
         named = self._named.get(name) if isinstance(name, str) else None
         if named is None:
             known = ", ".join(sorted(self._named)) or "none: load(..., adapters={name: path}) loads them"
-            raise ArgumentError(f"adapter: expected the name of a loaded adapter ({known}), found {name!r}")
+            raise ArgumentError(f"adapter: expected the name of a loaded adapter ({known}), found {shown(name)}")
         return named.adapter
 
 

@@ -63,6 +63,8 @@ class ClosableModel(DescribedModel):
 
     def draft_with(self, small: ClosableModel) -> None:
         """Let a smaller model draft answers. This model owns and closes it. ArgumentError: the two do not fit."""
+        if not isinstance(small, ClosableModel):
+            raise ArgumentError(f"draft: expected a loaded model, found {type(small).__name__}")
         try:
             use_draft_model(self.answerer, small.answerer, (self.source, small.source))
         except ArgumentError:

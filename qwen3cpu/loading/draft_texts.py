@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import numpy as np
 
+from qwen3cpu.arguments import is_iterable
 from qwen3cpu.engine.text_drafts import GAP, sorted_places
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.loading.locate import locate
@@ -15,7 +16,7 @@ from qwen3cpu.loading.sources import may_be_packed, open_unpacked
 from qwen3cpu.packed.draft_file import check_replaceable, write_draft_file
 from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.system.paths import checked_path
-from qwen3cpu.system.progress_bar import Progress
+from qwen3cpu.system.progress_bar import Progress, check_progress
 from qwen3cpu.text.tokenizer import Tokenizer
 
 MOST_TOKENS = 1 << 30
@@ -41,10 +42,13 @@ def write_drafts(
         Number of tokens in all texts.
 
     Raises:
-        ArgumentError: no tokens, or more than 2^30.
+        ArgumentError: no list of texts; no tokens, or more than 2^30; `path` is not a path.
         DraftFileError: the path is not a draft file, or cannot be written.
         CheckpointError, DownloadError: as for `load`.
     """
+    if isinstance(texts, (str, bytes)) or not is_iterable(texts):
+        raise ArgumentError(f"texts: expected a list of texts, found {type(texts).__name__}")
+    check_progress(progress)
     out = checked_path("path", path)
     check_replaceable(out)
     tokenizer = tokenizer_of(source)
@@ -74,4 +78,4 @@ def tokenizer_of(source: str | os.PathLike[str]) -> Tokenizer:
         texts = PackedFile(located.path).texts
     else:
         texts = open_unpacked(located.path, located.label).read_texts()
-    return Tokenizer(texts.tokenizer_json, texts.tokenizer_config, source=f"{located.name}: tokenizer.json")
+    return Tokenizer(texts.tokenizer_json, texts.tokenizer_config, source=located.name)

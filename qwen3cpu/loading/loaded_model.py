@@ -14,7 +14,7 @@ from qwen3cpu.checkpoint.config import GenerationDefaults, ModelConfig
 from qwen3cpu.checkpoint.model_texts import ModelTexts
 from qwen3cpu.checkpoint.purpose import GENERATION, Purpose
 from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD
-from qwen3cpu.errors import ArgumentError, CheckpointError, EngineError
+from qwen3cpu.errors import ArgumentError, CheckpointError, ConfigError, EngineError
 from qwen3cpu.packed.matrix import PackedMatrix
 from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.system.use_lock import UseLock
@@ -95,14 +95,27 @@ class Checkpoint:
         return _native.Model(config, dict(self.matrices), self.vectors, kv, threads)
 
     def make_tokenizer(self) -> Tokenizer:
-        """Make the tokenizer. Raises CheckpointError when it is damaged or the embedding lacks rows for its ids."""
-        tokenizer = Tokenizer(self.tokenizer_json, self.tokenizer_config, source=f"{self.source}: tokenizer.json")
+        """Make the tokenizer.
+
+        Raises:
+            CheckpointError: it is damaged, or the embedding lacks rows for its ids.
+            ConfigError: an end token lies outside of the vocabulary.
+        """
+        tokenizer = Tokenizer(self.tokenizer_json, self.tokenizer_config, source=self.source)
         if tokenizer.size > self.config.vocab_size:
             raise CheckpointError(
                 f"{self.source}: expected a row of the embedding for each of the tokenizer's {tokenizer.size} ids, "
                 f"found {self.config.vocab_size} rows; tokens were added without resizing the embedding, or "
                 "tokenizer.json belongs to another model"
             )
+        ends = {"config.json": self.config.eos_token_ids, "generation_config.json": self.generation.eos_token_ids or ()}
+        for file, ids in ends.items():
+            wrong = [id_ for id_ in ids if not 0 <= id_ < self.config.vocab_size]
+            if wrong:
+                most = self.config.vocab_size - 1
+                raise ConfigError(
+                    f"{self.source}: {file}: eos_token_id: expected ids from 0 to {most}, found {wrong[0]}"
+                )
         return tokenizer
 
     @property

@@ -8,13 +8,16 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from qwen3cpu.arguments import did_you_mean
+from qwen3cpu.arguments import did_you_mean, shown
 from qwen3cpu.checkpoint import hub, hub_gguf
 from qwen3cpu.checkpoint.known_models import find_known, nearest_known
 from qwen3cpu.errors import ArgumentError, CheckpointError, DownloadError
 
 EMBEDDED: Final = ("tiny", "tiny-embedding")
 """The models inside the package: one that writes text, one that embeds."""
+
+
+_MOST_QUOTED: Final = 300  # characters
 
 
 class Located(NamedTuple):
@@ -70,9 +73,14 @@ def name_on_hub(source: str | os.PathLike[str]) -> hub_gguf.HubName:
         if name is not None:
             return name
     raise CheckpointError(
-        f"{text!r}: expected an existing model folder, packed file or GGUF file, a released model's name or a hub id "
-        f"(owner/name, or owner/name:TYPE for GGUF); found none of them{_hint(text)}"
+        f"{_quoted(text)}: expected an existing model folder, packed file or GGUF file, a released model's name or a "
+        f"hub id (owner/name, or owner/name:TYPE for GGUF); found none of them{_hint(text)}"
     )
+
+
+def _quoted(text: str) -> str:
+    """A source for a message; one that is longer than any path is cut."""
+    return repr(text) if len(text) <= _MOST_QUOTED else shown(text)
 
 
 def is_name(source: str) -> bool:

@@ -26,6 +26,7 @@ from qwen3cpu.checkpoint.tensors import EMBEDDING, HEAD, tensors_of
 from qwen3cpu.errors import AdapterError, ArgumentError
 from qwen3cpu.loading.locate import locate
 from qwen3cpu.loading.sources import may_be_packed, open_unpacked
+from qwen3cpu.system.paths import checked_path
 from qwen3cpu.system.progress_bar import Progress
 
 _DTYPES: Final = {np.dtype("<u2"): "BF16", np.dtype("<f2"): "F16", np.dtype("<f4"): "F32"}
@@ -51,8 +52,8 @@ def merge(base: str | os.PathLike[str], adapter: str | os.PathLike[str], out: st
         ArgumentError: another kind of base; `out` exists or cannot be written.
         AdapterError, CheckpointError, DownloadError: as for `load`.
     """
-    target = Path(out)
-    if target.exists() or target.is_symlink():
+    target = checked_path("out", out)
+    if os.path.lexists(target):
         raise ArgumentError(f"out: expected a folder that does not exist yet, found {target}")
     name, _, folder = locate(base)
     opened = None if may_be_packed(folder) else open_unpacked(folder)

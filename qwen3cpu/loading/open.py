@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from qwen3cpu.arguments import check_flag
 from qwen3cpu.checkpoint import hub
 from qwen3cpu.checkpoint.config import ModelConfig
 from qwen3cpu.checkpoint.tensors import EARLIER, check_quant
@@ -24,7 +25,7 @@ from qwen3cpu.packed.matrix import plan_matrices
 from qwen3cpu.packed.packed_file import PackedFile
 from qwen3cpu.quantization.pack_model import pack_in_memory, pack_to_file
 from qwen3cpu.system.free_memory import available_memory
-from qwen3cpu.system.progress_bar import Progress
+from qwen3cpu.system.progress_bar import Progress, check_progress
 from qwen3cpu.system.use_lock import InUseError, UseLock, use_locks
 
 _logger = logging.getLogger("qwen3cpu")
@@ -52,12 +53,14 @@ def open_checkpoint(
         progress: a bar to use instead of a new one.
 
     Raises:
-        ArgumentError: an unknown quant, or one that a packed file does not hold.
+        ArgumentError: an unknown quant, or one that a packed file does not hold; another wrong argument.
         CheckpointError, ConfigError: a missing or damaged model.
         DownloadError: a hub id cannot be fetched.
     """
     if quant is not None:
         check_quant(quant)
+    check_flag("cache", cache)
+    check_progress(progress)
     located = locate(source)
     locks = () if located.name in EMBEDDED else _locks(located.path)
     checkpoint = _open(located, quant, threads, cache, progress)

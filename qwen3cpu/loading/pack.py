@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from qwen3cpu.arguments import LOADING, named_arguments
+from qwen3cpu.arguments import LOADING, check_flag, named_arguments, shown
 from qwen3cpu.checkpoint.input_files import start_of
 from qwen3cpu.checkpoint.model_texts import ModelTexts
 from qwen3cpu.checkpoint.purpose import Task, check_task
@@ -21,7 +21,8 @@ from qwen3cpu.packed.packed_file import is_packed
 from qwen3cpu.packed.sealed_file import PAGE
 from qwen3cpu.quantization.pack_model import calibrate_to_file, pack_and_delete, pack_to_file
 from qwen3cpu.quantization.recipe import Recipe, check_recipe
-from qwen3cpu.system.progress_bar import Progress
+from qwen3cpu.system.paths import checked_path
+from qwen3cpu.system.progress_bar import Progress, check_progress
 from qwen3cpu.system.thread_count import resolve_threads
 
 
@@ -65,15 +66,17 @@ def pack(
         CheckpointError, ConfigError, DownloadError: as for `load`.
     """
     recipe = _checked_recipe(calibrate, quant)
-    if low_disk and recipe is not None:
+    if low_disk is True and recipe is not None:
         raise ArgumentError("low_disk: cannot be combined with calibrate, which needs all weights at once")
     quant = NARROW if recipe is not None else quant
     if quant is not None:
         check_quant(quant)
     check_task(task)
     threads = resolve_threads(threads)
-    out = Path(path)
-    if out.exists():
+    check_flag("low_disk", low_disk)
+    check_progress(progress)
+    out = checked_path("path", path)
+    if os.path.exists(out):
         _check_replaceable(out)
     shown = nullcontext(progress) if progress is not None else Progress("Packing", None)
     try:
@@ -108,7 +111,7 @@ def _checked_recipe(calibrate: bool | Recipe, quant: str | None) -> Recipe | Non
     if calibrate is False:
         return None
     if calibrate is not True and not isinstance(calibrate, Recipe):
-        raise ArgumentError(f"calibrate: expected True, False or a Recipe, found {calibrate!r}")
+        raise ArgumentError(f"calibrate: expected True, False or a Recipe, found {shown(calibrate)}")
     if quant not in (None, NARROW):
         raise ArgumentError(f"calibrate: rounds to {NARROW!r} only, found quant {quant!r}")
     recipe = Recipe() if calibrate is True else calibrate

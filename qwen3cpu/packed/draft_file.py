@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Final
 
@@ -93,5 +94,5 @@ def write_draft_file(path: Path, tokens: NDArray[np.int32], places: NDArray[np.i
 
 def check_replaceable(path: Path) -> None:
     """Raise DraftFileError unless a path is free or a draft file."""
-    if path.exists() and not is_sealed(start_of(path, PAGE), FORMAT):
+    if os.path.exists(path) and not is_sealed(start_of(path, PAGE), FORMAT):
         raise DraftFileError(f"{path}: expected no file or one that `qwen3cpu drafts` wrote, found something else")

@@ -123,7 +123,7 @@ def calibrate_to_file(
 
     with tempfile.TemporaryFile(dir=path.parent):
         pass  # fails before minutes of work if the folder is not writable
-    tokenizer = Tokenizer(texts.tokenizer_json, texts.tokenizer_config, source=f"{name}: tokenizer.json")
+    tokenizer = Tokenizer(texts.tokenizer_json, texts.tokenizer_config, source=name)
     files = weights.files()
     origin = Origin(name, weights.fingerprint(), dict.fromkeys(files, "0" * 64))
     with SumsOfFiles(files) as sums:

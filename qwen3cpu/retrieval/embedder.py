@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qwen3cpu.arguments import check_choice, check_flag, is_iterable
 from qwen3cpu.checkpoint.purpose import Purpose
 from qwen3cpu.engine.engine import Engine
 from qwen3cpu.errors import ArgumentError, CheckpointError
@@ -44,10 +45,8 @@ class Embedder:
 
     def encoder(self, kind: Kind, instruction: str | None, truncate: bool) -> Callable[[Text, str], list[int]]:
         """Return encode(text, name), which gives the ids of a text with the end token last. Raises ArgumentError."""
-        if kind not in KINDS:
-            raise ArgumentError(f"kind: expected one of {', '.join(KINDS)}, found {kind!r}")
-        if not isinstance(truncate, bool):
-            raise ArgumentError(f"truncate: expected True or False, found {truncate!r}")
+        check_choice("kind", kind, KINDS)
+        check_flag("truncate", truncate)
         before = self._prompt(kind, instruction)
         room = self._most_tokens - 1
         if before:
@@ -101,7 +100,7 @@ class Embedder:
 
         See `Model.embed`.
         """
-        if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
+        if isinstance(texts, (str, bytes, Mapping)) or not is_iterable(texts):
             raise ArgumentError(f"texts: expected texts, found {type(texts).__name__}")
         form = self.form(dimensions, normalize, dtype)
         encode = self.encoder(kind, instruction, truncate)

@@ -18,7 +18,7 @@ from qwen3cpu.retrieval.reranker import Reranker
 from qwen3cpu.retrieval.texts import Text
 from qwen3cpu.retrieval.window import WINDOW
 from qwen3cpu.system.asyncio_steps import steps
-from qwen3cpu.system.progress_bar import Progress
+from qwen3cpu.system.progress_bar import Progress, check_progress
 
 _SHOWN_FROM: Final = WINDOW
 """Least texts for which a progress bar is shown."""
@@ -82,6 +82,7 @@ def _checked(options: Mapping[str, Any], known: Any) -> dict[str, Any]:
 
 def _bar(description: str, count: int | None, progress: Progress | None) -> AbstractContextManager[Progress]:
     """Return the bar of a job: the given one, a new one, or for a small job one that is never shown."""
+    check_progress(progress)
     if progress is not None:
         progress.start(description, count, "texts")
         return nullcontext(progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
-from qwen3cpu.arguments import as_whole
+from qwen3cpu.arguments import as_whole, shown
 from qwen3cpu.errors import ArgumentError, ContextLengthError
 from qwen3cpu.text.tokenizer import Tokenizer, check_text
 
@@ -74,6 +74,6 @@ def _checked_ids(ids: object, size: int, name: str) -> list[int]:
     for place, value in enumerate(ids):
         id_ = as_whole(value)
         if id_ is None or not 0 <= id_ < size:
-            raise ArgumentError(f"{name}[{place}]: expected a token id from 0 to {size - 1}, found {value!r}")
+            raise ArgumentError(f"{name}[{place}]: expected a token id from 0 to {size - 1}, found {shown(value)}")
         checked.append(id_)
     return checked

@@ -8,8 +8,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3cpu.arguments import whole_number
-from qwen3cpu.errors import ArgumentError
+from qwen3cpu.arguments import check_choice, check_flag, whole_number
 from qwen3cpu.retrieval.exact import check_finite, norm
 
 Dtype: TypeAlias = Literal["float32", "int8", "binary"]
@@ -33,15 +32,13 @@ class VectorForm:
     dtype: Dtype
 
     @classmethod
-    def checked(cls, hidden_size: int, dimensions: object, normalize: object, dtype: object) -> VectorForm:
+    def checked(cls, hidden_size: int, dimensions: object, normalize: Any, dtype: Any) -> VectorForm:
         """Check arguments; dimensions: None: all. Raises ArgumentError."""
         count = hidden_size
         if dimensions is not None:
             count = whole_number("dimensions", dimensions, 1, hidden_size, what="a number of dimensions")
-        if not isinstance(normalize, bool):
-            raise ArgumentError(f"normalize: expected True or False, found {normalize!r}")
-        if dtype not in DTYPES:
-            raise ArgumentError(f"dtype: expected one of {', '.join(DTYPES)}, found {dtype!r}")
+        check_flag("normalize", normalize)
+        check_choice("dtype", dtype, DTYPES)
         return cls(count, normalize, dtype)
 
     @property

@@ -21,6 +21,8 @@ JOURNAL_SUFFIXES: Final = ("-journal", "-wal", "-shm")
 def connect(path: Path) -> Connection:
     """Open a database with sqlite-vec loaded. A missing file becomes an empty database.
 
+    Any thread may use it, but only one at a time.
+
     Raises:
         ArgumentError: sqlite-vec, or an SQLite that loads extensions, is missing.
         SearchIndexError: the file cannot be opened, or is not a database.
@@ -32,7 +34,9 @@ def connect(path: Path) -> Connection:
         raise ArgumentError("search needs sqlite-vec: pip install 'qwen3cpu[search]'") from reason
     check_file(path)
     try:
-        database: Connection = sqlite.connect(os.fspath(path), timeout=_WAIT_SECONDS, isolation_level=None)
+        database: Connection = sqlite.connect(
+            os.fspath(path), timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
+        )
     except sqlite.Error as reason:
         raise SearchIndexError(
             f"{path}: cannot be opened: {reason}; choose another place with --index or path="

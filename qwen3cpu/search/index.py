@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -22,8 +22,8 @@ from qwen3cpu.search.files import Found, UnreadableFileError, parts, read, walk
 from qwen3cpu.search.hits import Hit, Skipped, Update
 from qwen3cpu.search.passages import Passage, passages
 from qwen3cpu.search.store import FileRow, Store, about_model
-from qwen3cpu.system.paths import printable
-from qwen3cpu.system.progress_bar import Progress
+from qwen3cpu.system.paths import checked_path, printable
+from qwen3cpu.system.progress_bar import Progress, check_progress
 from qwen3cpu.text.tokenizer import check_text
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ class _Piece(NamedTuple):
 class SearchIndex:
     """The index of one folder by one embedding model, open until `close` or the end of a `with` block.
 
+    Several threads may use it. Updates come one after the other, and a search sees what is committed.
+
     Args:
         folder: the folder to search.
         model: an embedding model.
@@ -76,16 +78,20 @@ class SearchIndex:
         path: str | os.PathLike[str] | None = None,
         dimensions: int | None = None,
     ) -> None:
-        self._folder = Path(folder).expanduser()
-        if not self._folder.is_dir():
-            raise ArgumentError(f"{folder}: expected a folder, found {'a file' if self._folder.exists() else 'none'}")
+        self._folder = checked_path("folder", folder)
+        if not os.path.isdir(self._folder):
+            found = "a file" if os.path.exists(self._folder) else "none"
+            raise ArgumentError(f"{folder}: expected a folder, found {found}")
+        if not callable(getattr(model, "embed", None)):
+            raise ArgumentError(f"model: expected an embedding model, found {type(model).__name__}")
         self._model = model
         self._dimensions = model.embed([], dimensions=dimensions).shape[1]
-        self.path = self._folder / INDEX_NAME if path is None else Path(path).expanduser()
+        self.path = self._folder / INDEX_NAME if path is None else checked_path("path", path)
         """The index file."""
         about = about_model(
             model.fingerprint, model.quant, model.kv, model.config.rope_digest(), model.activations, self._dimensions
         )
+        self._updating = threading.Lock()
         self._store = Store(self.path, about, self._dimensions)
 
     def __enter__(self) -> SearchIndex:
@@ -97,7 +103,7 @@ class SearchIndex:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file. Every later use raises SearchIndexError."""
         self._store.close()
 
     def __len__(self) -> int:
@@ -114,8 +120,14 @@ class SearchIndex:
             progress: a bar to use; default: none.
 
         Raises:
-            SearchIndexError: the index cannot be written, for example because the disk is full.
+            SearchIndexError: the index cannot be written, for example because the disk is full; it is
+                damaged or closed.
         """
+        check_progress(progress)
+        with self._updating:
+            return self._update(progress)
+
+    def _update(self, progress: Progress | None) -> Update:
         done = Update()
         known = self._store.files()
         files = []
@@ -226,10 +238,14 @@ class SearchIndex:
 
         Raises:
             ArgumentError: an empty question, an invalid number, or a reranker that was not made for reranking.
+            SearchIndexError: the index is damaged or closed.
         """
         check_text(question, "question")
         if not question.strip():
             raise ArgumentError("question: expected a text, found white space")
+        check_progress(progress)
+        if reranker is not None and not callable(getattr(reranker, "rerank", None)):
+            raise ArgumentError(f"reranker: expected a reranking model, found {type(reranker).__name__}")
         top_n = whole_number("top_n", top_n, 1, 1000, what="a number of passages")
         vector = self._model.embed(question, kind="query", instruction=instruction, dimensions=self._dimensions)
         count = top_n if reranker is None else max(_RERANKED * top_n, _LEAST_RERANKED)

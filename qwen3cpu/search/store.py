@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -22,6 +23,7 @@ from qwen3cpu.search import database
 
 VERSION: Final = "2"
 """Raise this number whenever the tables or the rules for splitting texts into passages change."""
+_REMOVE: Final = "; remove the file, so that the next search makes a new one"
 _MOST_NEAR: Final = 4096  # limit of sqlite-vec for one question
 _MORE: Final = 32
 """Additional vectors that are compared exactly, because rounding in sqlite-vec depends on the machine."""
@@ -61,7 +63,7 @@ class PassageRow(NamedTuple):
 
 
 class Store:
-    """An index file.
+    """An index file. Several threads may use it; one at a time reads or writes.
 
     Args:
         path: the file. It is created if it is missing or empty.
@@ -75,10 +77,12 @@ class Store:
 
     def __init__(self, path: Path, about: Mapping[str, str], dimensions: int) -> None:
         self._path = path
+        self._lock = threading.RLock()
+        self._closed = False
         self._database = database.connect(path)
         expected = {"version": VERSION, **about}
         try:
-            with self._errors():
+            with self._reading():
                 tables = self._rows("select name from sqlite_schema where type = 'table' and name = 'about'")
                 if not tables and self._rows("select 1 from sqlite_schema limit 1"):
                     raise SearchIndexError(f"{path}: expected a search index, found another SQLite database")
@@ -90,8 +94,10 @@ class Store:
             raise
 
     def close(self) -> None:
-        """Close the file."""
-        self._database.close()
+        """Close the file. Every later use raises SearchIndexError."""
+        with self._lock:
+            self._closed = True
+            self._database.close()
 
     def _make(self, about: Mapping[str, str], dimensions: int) -> None:
         with self.transaction():
@@ -126,12 +132,16 @@ class Store:
 
     def files(self) -> dict[str, FileRow]:
         """Return all files by name."""
-        rows = self._rows("select name, id, size, changed, digest from files")
-        return {row[0]: FileRow(row[1], row[2], row[3], bytes(row[4])) for row in rows}
+        with self._reading():
+            rows = self._rows("select name, id, size, changed, digest from files")
+            for row in rows:
+                _check_kinds(row, (str, int, int, int, bytes))
+        return {row[0]: FileRow(*row[1:]) for row in rows}
 
     def passage_count(self) -> int:
         """Return the number of passages."""
-        return int(self._rows("select count(*) from passages")[0][0])
+        with self._reading():
+            return int(self._rows("select count(*) from passages")[0][0])
 
     def remove(self, file: int) -> None:
         """Remove a file with its passages."""
@@ -162,7 +172,7 @@ class Store:
         Cosines are summed exactly, so results are the same on every machine. Equal ones are ordered by name and line.
         """
         query = "select rowid from vectors where vector match ? and k = ?"
-        with self._errors():
+        with self._reading():
             near = self._rows(query, [vector.astype("<f4").tobytes(), min(count + _MORE, _MOST_NEAR)])
             found = [self._passage(id_, vector) for (id_,) in near]
         found.sort(key=lambda each: (-each.cosine, each.file, each.page or 0, each.line))
@@ -174,19 +184,41 @@ class Store:
             "where passages.id = ? and files.id = file and vectors.rowid = passages.id",
             [id_],
         )
+        _check_kinds((name, line, 0 if page is None else page, text, stored), (str, int, int, str, bytes))
         return PassageRow(name, line, page, text, dot(vector, np.frombuffer(stored, "<f4").astype(np.float32)))
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._database.execute(query, values).fetchall()
 
     @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """As `_errors`, for blocks that only read: what they find may have any type or size in a damaged file."""
+        with self._errors():
+            try:
+                yield
+            except (TypeError, ValueError, MemoryError, OverflowError) as reason:
+                found = str(reason) or type(reason).__name__
+                raise SearchIndexError(f"{self._path}: cannot be read or written: {found}{_REMOVE}") from None
+
+    @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except database.errors() as reason:
-            damaged = "malformed" in str(reason) or "not a database" in str(reason)
-            hint = "; remove the file, so that the next search makes a new one" if damaged else ""
-            raise SearchIndexError(f"{self._path}: cannot be read or written: {reason}{hint}") from None
+        """Keep other threads out, and turn errors of SQLite into SearchIndexError."""
+        with self._lock:
+            if self._closed:
+                raise SearchIndexError(f"{self._path}: expected an open index, found a closed one")
+            try:
+                yield
+            except database.errors() as reason:
+                damaged = any(sign in str(reason) for sign in ("malformed", "not a database", "decode"))
+                hint = _REMOVE if damaged else ""
+                raise SearchIndexError(f"{self._path}: cannot be read or written: {reason}{hint}") from None
+
+
+def _check_kinds(row: Sequence[object], kinds: Sequence[type]) -> None:
+    """Raise ValueError unless the values of a row have these types, as they have in every file that is not damaged."""
+    for value, kind in zip(row, kinds, strict=True):
+        if not isinstance(value, kind):
+            raise ValueError(f"expected a value of type {kind.__name__}, found {type(value).__name__}")
 
 
 def about_model(fingerprint: str, quant: str, kv: str, rope: str, activations: str, dimensions: int) -> dict[str, str]:

@@ -8,13 +8,12 @@ passes.
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakMethod, WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from qwen3cpu.errors import EngineError
 
@@ -56,25 +55,23 @@ class ForkLock:
 def call_in_child(method: Callable[[], None]) -> None:
     """Call a bound method in each child process after a fork, as long as its object exists.
 
-    It serves to reset state about threads of the parent. No other code runs in the child meanwhile.
+    It serves to reset state about threads of the parent. No other code runs in the child meanwhile. An object may have
+    one such method.
     """
-    _methods.add(WeakMethod(method, _methods.discard))
+    bound: Any = method
+    _methods[bound.__self__] = bound.__func__
 
 
 _locks: WeakSet[ForkLock] = WeakSet()
-_methods: set[WeakMethod[Any]] = set()
+_methods: WeakKeyDictionary[Any, Callable[[Any], None]] = WeakKeyDictionary()
 
 
 def _after_fork() -> None:
     for lock in list(_locks):
         lock.after_fork()
-    for each in list(_methods):
-        method = each()
-        if method is not None:
-            method()
+    for owner, method in list(_methods.items()):
+        method(owner)
 
 
-# Python removes the names that the end of a WeakMethod uses before it ends the last objects, and would print an error.
-atexit.register(_methods.clear)
 if sys.platform != "win32":  # which has no forks
     os.register_at_fork(after_in_child=_after_fork)

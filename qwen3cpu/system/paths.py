@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
 
 from qwen3cpu.errors import ArgumentError
+
+_LONGEST: Final = 32767
+"""Characters of the longest path that a supported system allows."""
 
 
 def checked_path(name: str, path: object) -> Path:
@@ -23,6 +27,8 @@ def checked_path(name: str, path: object) -> Path:
     text = os.fsdecode(path)
     if not text:
         raise ArgumentError(f"{name}: expected a path, found an empty one")
+    if len(text) > _LONGEST:
+        raise ArgumentError(f"{name}: expected a path of at most {_LONGEST} characters, found {len(text)}")
     if "\0" in text:
         raise ArgumentError(f"{name}: expected a path, found one with a NUL character")
     try:

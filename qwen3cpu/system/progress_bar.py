@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from qwen3cpu.errors import ArgumentError
 from qwen3cpu.system.notebook_line import NotebookLine, in_notebook
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 def is_wanted(asked: bool | None) -> bool:
     """Whether a call shows a bar: as asked; by default only in a notebook, which has no other sign of the work."""
     return in_notebook() if asked is None else asked
+
+
+def check_progress(progress: object) -> None:
+    """Raise ArgumentError unless `progress` is None or a bar with the methods `start` and `advance`."""
+    if progress is not None and not all(callable(getattr(progress, name, None)) for name in ("start", "advance")):
+        raise ArgumentError(f"progress: expected a progress bar or None, found {type(progress).__name__}")
 
 
 class Progress:

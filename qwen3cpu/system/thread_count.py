@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from qwen3cpu import _native
-from qwen3cpu.arguments import whole_number
+from qwen3cpu.arguments import shown, whole_number
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.system import cgroups
 
@@ -31,7 +31,7 @@ def resolve_threads(threads: int | None) -> int:
         return default_threads()
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_THREADS):
         raise ArgumentError(
-            f"environment variable {VARIABLE}: expected a whole number from 1 to {MOST_THREADS}, found {text!r}"
+            f"environment variable {VARIABLE}: expected a whole number from 1 to {MOST_THREADS}, found {shown(text)}"
         )
     return int(text)
 

@@ -21,6 +21,7 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
+from qwen3cpu.arguments import is_iterable, shown
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.text.bpe import open_tokenizer_json
 from qwen3cpu.text.pieces import pieces
@@ -183,8 +184,10 @@ class Tokenizer:
         """Decode token ids to text. Bytes that are not UTF-8 become U+FFFD.
 
         Raises:
-            ArgumentError: an id that is not an integer below `size`.
+            ArgumentError: not ids, or an id that is not an integer below `size`.
         """
+        if isinstance(ids, str) or not is_iterable(ids):
+            raise ArgumentError(f"ids: expected token ids, found {type(ids).__name__}")
         skip = self.special_ids if skip_special_tokens else frozenset()
         indices = (_as_index(id_) for id_ in ids)
         return b"".join(self.token_bytes(id_) for id_ in indices if id_ not in skip).decode("utf-8", errors="replace")
@@ -206,7 +209,13 @@ class Tokenizer:
         return decoded
 
     def id_of(self, token: str) -> int | None:
-        """Id of a token by its spelling in the vocabulary (byte-level: `Ġthe`); None for an unknown one."""
+        """Id of a token by its spelling in the vocabulary (byte-level: `Ġthe`); None for an unknown one.
+
+        Raises:
+            ArgumentError: not a str.
+        """
+        if not isinstance(token, str):
+            raise ArgumentError(f"token: expected a str, found {type(token).__name__}")
         added = self.control_tokens.get(token)
         if added is not None:
             return added
@@ -238,7 +247,7 @@ def _as_index(id_: int) -> int:
     try:
         return operator.index(id_)
     except TypeError:
-        raise ArgumentError(f"token id: expected an integer, found {id_!r}") from None
+        raise ArgumentError(f"token id: expected an integer, found {shown(id_)}") from None
 
 
 class StreamDecoder:

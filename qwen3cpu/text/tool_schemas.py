@@ -10,6 +10,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, Union
 
+from qwen3cpu.arguments import shown
 from qwen3cpu.errors import ArgumentError
 from qwen3cpu.text.messages import check_tools
 
@@ -31,7 +32,7 @@ def tool_schemas(tools: object) -> list[dict[str, Any]] | None:
     names = [tool.get("function", tool)["name"] for tool in checked or ()]
     for name in names:
         if names.count(name) > 1:
-            raise ArgumentError(f"tools: expected different names, found {name!r} twice")
+            raise ArgumentError(f"tools: expected different names, found {shown(name)} twice")
     return checked
 
 
@@ -48,7 +49,7 @@ def function_schema(function: Callable[..., Any]) -> dict[str, Any]:
     """
     name = getattr(function, "__name__", "")
     if not name.isidentifier():
-        raise ArgumentError(f"tools: expected a function with a name, found {function!r}")
+        raise ArgumentError(f"tools: expected a function with a name, found {shown(function)}")
     description, told = _documented(function)
     definitions: dict[str, Any] = {}
     properties: dict[str, Any] = {}
@@ -144,7 +145,7 @@ def _container(
         raise _not_json(annotation, where)
     if issubclass(origin, Mapping):
         if arguments and arguments[0] is not str:
-            raise ArgumentError(f"tools: {where}: expected str for the keys of a dict, found {arguments[0]!r}")
+            raise ArgumentError(f"tools: {where}: expected str for the keys of a dict, found {shown(arguments[0])}")
         values = _schema(arguments[1], where, definitions) if len(arguments) == 2 else {}
         return {"type": "object", "additionalProperties": values} if values else {"type": "object"}
     if issubclass(origin, tuple) and arguments and arguments[-1] is not Ellipsis:
@@ -158,7 +159,7 @@ def _container(
 
 
 def _not_json(annotation: Any, where: str) -> ArgumentError:
-    return ArgumentError(f"tools: {where}: expected an annotation that JSON can express, found {annotation!r}")
+    return ArgumentError(f"tools: {where}: expected an annotation that JSON can express, found {shown(annotation)}")
 
 
 def _choices(values: Sequence[Any]) -> dict[str, Any]:

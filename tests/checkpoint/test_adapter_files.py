@@ -225,7 +225,7 @@ def test_what_is_no_adapter(tmp_path):
         AdapterError, match=r"expected adapter_model\.safetensors or adapter_model\.bin, found neither$"
     ):
         read_adapter(folder, MODEL)
-    with pytest.raises(qwen3cpu.ArgumentError, match="expected the path of an adapter, found int"):
+    with pytest.raises(qwen3cpu.ArgumentError, match="adapters: expected a path, found int"):
         read_adapter(3, MODEL)
 
 

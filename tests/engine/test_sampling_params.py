@@ -10,6 +10,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from qwen3cpu.arguments import shown
 from qwen3cpu.engine.sampling import NON_THINKING, THINKING, Sampler, SamplingParams
 from qwen3cpu.errors import ArgumentError
 
@@ -48,7 +49,7 @@ def test_refusals_name_field_range_and_value(field: str, value: object) -> None:
     elif field == "logit_bias":
         assert found == type(value).__name__
     else:
-        assert repr(value) in found
+        assert shown(value) in found
     with pytest.raises(ValueError, match=field):  # an ArgumentError is a ValueError
         SamplingParams().replace(**{field: value})
 

@@ -1,5 +1,9 @@
 """Conversations: history, which tokens are processed again, stopping in the middle."""
 
+import asyncio
+import gc
+import threading
+
 import checkpoints
 import pytest
 from drafters import without_drafts
@@ -200,3 +204,119 @@ def test_closing_gives_the_memory_back(model):
 def test_several_answers_are_refused(model):
     with pytest.raises(qwen3cpu.ArgumentError, match="n: "):
         model.chat().stream("hello", n=2)
+
+
+def test_a_second_turn_waits_for_the_end_of_the_first(model, tmp_path):
+    """Whatever would change a conversation is refused while a turn runs, and the turn gives the answer it should."""
+    chat = model.chat("be brief", max_new_tokens=6, temperature=0, ignore_eos=True)
+    unstarted = chat.stream("never")
+    first = chat.stream("hello")
+    begun = [next(first)]
+    actions = {
+        "stream": lambda: chat.send("world"),
+        "retry": chat.retry,
+        "reset": chat.reset,
+        "close": chat.close,
+        "save": lambda: chat.save(tmp_path / "a"),
+        "system": lambda: setattr(chat, "system", "two"),
+    }
+    for name, action in actions.items():
+        with pytest.raises(qwen3cpu.ArgumentError, match=f"^{name}: .*a turn that is running; finish or close"):
+            action()
+    with pytest.raises(qwen3cpu.ArgumentError, match="a turn that is running"):
+        next(unstarted)
+    text = "".join(chunk.text + chunk.reasoning for chunk in [*begun, *first])
+    expected = model.generate(chat.messages[:2], max_new_tokens=6, temperature=0, ignore_eos=True)
+    assert text == expected.reasoning + expected.text
+    *_, last = chat.stream("world")
+    first.close()
+    assert [message["content"] for message in chat.messages if message["role"] == "user"] == ["hello", "world"]
+    assert last.result.token_ids == (
+        model.generate(chat.messages[:-1], max_new_tokens=6, temperature=0, ignore_eos=True).token_ids
+    )
+    assert not (tmp_path / "a").exists()
+
+
+def test_threads_and_tasks_share_no_turn(model):
+    """Each call gets its own result or an error, and the history has exactly the turns that ended."""
+    chat = model.chat(max_new_tokens=8, ignore_eos=True)
+    outcomes = {}
+
+    def ask(word):
+        try:
+            outcomes[word] = chat.send(word).text
+        except qwen3cpu.ArgumentError:
+            outcomes[word] = None
+
+    async def both():
+        return await asyncio.gather(chat.asend("third"), chat.asend("fourth"), return_exceptions=True)
+
+    threads = [threading.Thread(target=ask, args=(word,)) for word in ("first", "second")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for word, found in zip(("third", "fourth"), asyncio.run(both()), strict=True):
+        outcomes[word] = None if isinstance(found, qwen3cpu.ArgumentError) else found.text
+    asked = [message["content"] for message in chat.messages[::2]]
+    assert [outcomes[word] for word in asked] == [message["content"] for message in chat.messages[1::2]]
+    assert sorted(asked) == sorted(word for word, text in outcomes.items() if text is not None)
+
+
+def test_a_stream_answers_the_history_of_its_first_chunk(model):
+    chat = model.chat(max_new_tokens=4, temperature=0, ignore_eos=True)
+    late = chat.stream("world")
+    chat.send("hello")
+    *_, last = late
+    assert [message["content"] for message in chat.messages[::2]] == ["hello", "world"]
+    assert last.result.token_ids == (
+        model.generate(chat.messages[:-1], max_new_tokens=4, temperature=0, ignore_eos=True).token_ids
+    )
+    abandoned = chat.stream("again")
+    next(abandoned)
+    del abandoned
+    gc.collect()
+    for chunk in (stream := chat.stream("and again")):
+        if chunk.result is not None:
+            break
+    assert chat.send("the last").text == chat.messages[-1]["content"]
+    stream.close()
+
+
+def test_a_retry_without_a_new_answer_keeps_the_history(thinker):
+    def fail(ids, logits):
+        raise StopIteration
+
+    chat = thinker.chat(temperature=0)
+    chat.send("q")
+    before, result = list(chat.messages), chat.result
+    stream = chat.retry()
+    next(stream)
+    stream.close()
+    with pytest.raises(qwen3cpu.ArgumentError, match=r"processors: .*found StopIteration"):
+        list(chat.retry(processors=[fail]))
+    assert (chat.messages, chat.result) == (before, result)
+
+
+@pytest.mark.parametrize("content", [None, 5, b"q", ["q"], {"role": "user", "content": "q"}])
+def test_what_is_no_message_is_refused(model, content):
+    with pytest.raises(qwen3cpu.MessageError, match="content: expected a text or a list of messages, found"):
+        model.chat().send(content)
+
+
+@pytest.mark.parametrize("messages", [[{"content": "a"}], ["a"], [None, {"role": "assistant", "tool_calls": [5, {}]}]])
+def test_an_edited_history_may_be_wrong(model, messages):
+    chat = model.chat(max_new_tokens=2)
+    chat.messages = list(messages)
+    assert chat.system is None
+    assert "<" in chat._repr_html_()
+    with pytest.raises(qwen3cpu.MessageError):
+        chat.send("b")
+    with pytest.raises(qwen3cpu.ArgumentError, match="retry: expected a user message"):
+        chat.retry()
+    chat.system = "one"
+    chat.reset()
+    assert chat.messages == [{"role": "system", "content": "one"}]
+    chat.messages = None
+    with pytest.raises(qwen3cpu.MessageError, match="messages: expected a list of messages, found NoneType"):
+        chat.reset()

@@ -144,6 +144,7 @@ def test_a_limit_cuts_the_answer(tiny):
             "no value follows it: /allOf/0: the types exclude each other",
         ),
         ({"properties": {"n": {"$ref": "#"}}, "required": ["n"]}, "requires itself endlessly"),
+        ({"anyOf": []}, r"/anyOf: expected a list with a schema, found \[\]"),
         ({"$ref": "#"}, "leads back to itself"),
         ({"properties": {"a": {"minLength": "3"}}}, '/properties/a/minLength: expected a whole number.* found "3"'),
         ({"const": {1, 2}}, "JSON can express"),

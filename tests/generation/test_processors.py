@@ -166,3 +166,18 @@ def test_a_processor_that_fails_once_ends_its_answer_and_is_not_called_again(tin
 def test_what_is_wrong_is_said(tiny, processors, words):
     with pytest.raises(qwen3cpu.ArgumentError, match=words):
         tiny.generate("1", processors=processors, max_new_tokens=2)
+
+
+@pytest.mark.parametrize("kind", [StopIteration, StopAsyncIteration])
+def test_the_end_of_an_iterator_is_an_error_of_the_package(tiny, kind):
+    """A generator cannot raise these errors: Python would make them a RuntimeError."""
+
+    def ended(ids, logits):
+        raise kind
+
+    message = f"processors: expected an error that streams raise, found {kind.__name__}"
+    with pytest.raises(qwen3cpu.ArgumentError, match=message) as raised:
+        tiny.generate("a", processors=[ended])
+    assert isinstance(raised.value.__cause__, kind)
+    (result,) = tiny.generate("a", processors=[ended], n=1)
+    assert str(result.error) == message

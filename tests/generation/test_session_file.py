@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import random
 import shutil
 
@@ -335,3 +336,26 @@ def test_what_cannot_be_written_leaves_the_old_file(model, saved):
     assert list(path.parent.iterdir()) == [path]
     with pytest.raises(qwen3cpu.SessionError, match="cannot be written"):
         model.chat().save(path.parent / "no" / "such" / "folder")
+
+
+def test_only_a_saved_conversation_is_replaced(model, folder, saved, tmp_path):
+    """Anything else at the path stays: a text, a packed model, a link, a FIFO, a folder."""
+    chat, path = saved
+    text, packed, link, fifo = (tmp_path / name for name in ("notes.txt", "m.q3c", "link", "fifo"))
+    text.write_text("mine")
+    qwen3cpu.pack(folder, packed, quant="q8")
+    link.symlink_to(path)
+    os.mkfifo(fifo)
+    before = {each: each.read_bytes() for each in (text, packed, path)}
+    for other in (text, packed, link, fifo, tmp_path, "/dev/null"):
+        with pytest.raises(qwen3cpu.ArgumentError, match="path: expected no file or a saved conversation to replace"):
+            chat.save(other)
+    assert all(each.read_bytes() == data for each, data in before.items())
+    assert link.is_symlink()
+    for wrong in (None, 5, b"a", "", "\0", "\ud800", "x" * 100_000):
+        with pytest.raises(qwen3cpu.ArgumentError, match=r"^path: expected a path"):
+            chat.save(wrong)
+        with pytest.raises(qwen3cpu.ArgumentError, match=r"^path: expected a path"):
+            model.resume(wrong)
+    with pytest.raises(qwen3cpu.SessionError, match="File name too long"):
+        chat.save("x" * 5000)

@@ -50,6 +50,7 @@ def test_the_api_page_shows_what_users_of_a_model_need():
     answers = {"generate", "stream", "agenerate", "astream", "generate_batch", "run", "chat", "resume", "close"}
     search = {"embed", "embed_stream", "aembed", "rerank"}
     shown = {name for name in dir(qwen3cpu.Model) if not name.startswith("_")}
+    about |= {"load_arguments"}
     own = {"embedder", "reranker", "draft_model", "draft_with", "draft_from"}  # mkdocs.yml leaves them out
     assert shown - own == about | answers | search | {"logits", "score", "render"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from checkpoints import (
     write_safetensors,
 )
 
+import qwen3cpu
+from qwen3cpu.checkpoint.input_files import LARGEST, read_file
 from qwen3cpu.checkpoint.tensors import QUANTS
 from qwen3cpu.errors import ArgumentError, CheckpointError, ConfigError, Qwen3CpuError
 from qwen3cpu.loading.open import open_checkpoint
@@ -203,3 +206,47 @@ def test_a_file_of_a_checkpoint_is_not_a_model(tmp_path: Path) -> None:
 def test_what_is_neither_file_nor_folder() -> None:
     with pytest.raises(CheckpointError, match="expected a model folder, a packed file or a GGUF file"):
         open_checkpoint("/dev/null", threads=1)
+
+
+@pytest.mark.parametrize("found", [["a"], [{"name": "default"}], [{"name": "rag", "template": "r"}], [], {}])
+def test_named_chat_templates_without_the_default_one_are_refused(tmp_path: Path, found: object) -> None:
+    write_checkpoint(tmp_path, chat_template=None)
+    write_json(tmp_path / "tokenizer_config.json", {"chat_template": found})
+    with pytest.raises(CheckpointError, match='chat_template: expected a template named "default", found'):
+        open_checkpoint(tmp_path, threads=1)
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
+def test_end_tokens_are_in_the_vocabulary(tmp_path: Path, name: str) -> None:
+    write_checkpoint(tmp_path)
+    values = json.loads((tmp_path / name).read_text())
+    write_json(tmp_path / name, {**values, "eos_token_id": 10**6})
+    with pytest.raises(ConfigError, match=f"{name}: eos_token_id: expected ids from 0 to .*, found 1000000"):
+        qwen3cpu.load(tmp_path, cache=False)
+
+
+def test_messages_name_a_file_once(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path)
+    (tmp_path / "chat_template.jinja").write_text("{% if %}")
+    with pytest.raises(
+        CheckpointError, match=r"^(?!.*chat template: chat template).*: chat template: expected a Jinja"
+    ):
+        qwen3cpu.load(tmp_path, cache=False)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"^(?!.*tokenizer.json: tokenizer.json).*: tokenizer.json: expected a"):
+        qwen3cpu.load(tmp_path, cache=False)
+
+
+def test_reading_a_text_takes_little_more_memory_than_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(b"x" * (1 << 20))
+    tracemalloc.start()
+    try:
+        assert read_file(path) == path.read_bytes()
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    with path.open("r+b") as file:
+        file.truncate(LARGEST["tokenizer.json"] + 1)
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: expected at most 536870912 bytes, found 536870913"):
+        read_file(path)

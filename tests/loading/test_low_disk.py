@@ -160,7 +160,7 @@ def test_what_is_refused_deletes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
         ("tiny", ArgumentError, "tiny of the package"),
         (tmp_path / "packed.qwen3", ArgumentError, "found the file"),
         (linked, CheckpointError, "found a link to"),
-        (quantized, CheckpointError, "not quantized, found 'mlx'"),
+        (quantized, CheckpointError, "not quantised, found 'mlx'"),
         (tmp_path / "none", CheckpointError, "found none of them"),
         ("owner/name:Q8_0", ArgumentError, "owner/name:Q8_0 in GGUF"),
     ):

@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -272,6 +273,50 @@ def test_a_damaged_index_is_refused_by_name(folder, model):
     path.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
     with pytest.raises(SearchIndexError, match=r"cannot be read or written: .*remove the file"):
         SearchIndex(folder, model)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "update passages set text = x'ff00'",
+        "update passages set text = cast(x'ff' as text)",
+        "update passages set file = 99",
+        "update files set digest = 1000000000000",
+        "update files set name = x'ff' where id = 1",
+        "delete from passages",
+        "update passages set line = 'one'",
+    ],
+)
+def test_damaged_rows_are_refused_by_name(folder, model, damage):
+    with SearchIndex(folder, model) as index:
+        index.update()
+    database = sqlite3.connect(folder / INDEX_NAME)
+    with database:
+        database.execute(damage)
+    database.close()
+    with SearchIndex(folder, model) as index:
+        call = index.update if "files" in damage else lambda: index.search("a")
+        with pytest.raises(SearchIndexError, match=f"{INDEX_NAME}: cannot be read"):
+            call()
+
+
+def test_a_closed_index_says_so(folder, model):
+    index = SearchIndex(folder, model)
+    index.close()
+    index.close()
+    for call in (index.update, lambda: index.search("a"), lambda: len(index)):
+        with pytest.raises(SearchIndexError, match="expected an open index, found a closed one"):
+            call()
+
+
+def test_threads_may_share_an_index(folder, model):
+    """Updates come one after the other, and searches go on meanwhile."""
+    with SearchIndex(folder, model) as index, ThreadPoolExecutor(4) as pool:
+        updates = [pool.submit(index.update) for _ in range(3)]
+        searches = [pool.submit(index.search, "number") for _ in range(8)]
+        assert sum(update.result().added for update in updates) == 3
+        assert all(len(search.result()) <= 4 for search in searches)
+        assert len(index.search("number")) == len(index) == 4
 
 
 def test_an_index_in_the_folder_is_not_searched_itself(folder, model):

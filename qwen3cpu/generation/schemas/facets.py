@@ -202,6 +202,8 @@ class Reader:
             _check_shapes(known)
             for keyword in ("anyOf", "oneOf"):
                 if keyword in known.words:
+                    if known.get(keyword) == []:
+                        raise known.wrong(keyword, "a list with a schema")
                     known.choices.append(Choice(keyword, known.pointer(keyword), _branches(known, keyword)))
             self._known[id(place.value)] = known
         return known
