@@ -38,19 +38,21 @@ def expect_interrupts() -> None:
 def ended_by_signals() -> Iterator[None]:
     """Make SIGTERM and SIGHUP raise SystemExit in the block, with 128 + the signal's number, so that files are removed.
 
-    A signal that the process ignores, as under nohup, stays ignored. Only the main thread can do this.
+    A signal that the process ignores, as under nohup, stays ignored. Only the main thread can do this. After the block
+    signals do what they did before.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    changed = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    changed = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
     for number in changed:
         signal.signal(number, _end)
     try:
         yield
     finally:
-        for number in changed:
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in changed.items():
+            signal.signal(number, handler)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
