@@ -52,6 +52,14 @@ class Quality(FormatNumbers):
     same_top: float
 
 
+def check_windows(windows: int, window: int, least: int) -> None:
+    """Raise ArgumentError for fewer than `least` windows, or a window without two halves of two tokens or more."""
+    if windows < least:
+        raise ArgumentError(f"windows: expected at least {least}, found {windows}")
+    if window < 4 or window % 2:
+        raise ArgumentError(f"window: expected an even number of tokens from 4, found {window}")
+
+
 def evaluate(
     models: Mapping[str, Model],
     reference: Model,
@@ -74,10 +82,7 @@ def evaluate(
     Raises:
         ArgumentError: invalid sizes, a text of less than one window, or models with other vocabularies.
     """
-    if windows < 1:
-        raise ArgumentError(f"windows: expected at least 1, found {windows}")
-    if window < 4 or window % 2:
-        raise ArgumentError(f"window: expected an even number of tokens from 4, found {window}")
+    check_windows(windows, window, least=1)
     ids = reference.tokenizer.encode(text)
     count = min(windows, len(ids) // window)
     if count == 0:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen3cpu.errors import ArgumentError
-from qwen3cpu.evaluation.quality import FormatNumbers
+from qwen3cpu.evaluation.quality import FormatNumbers, check_windows
 from qwen3cpu.model import Model
 from qwen3cpu.system.progress_bar import Progress
 
@@ -126,10 +126,7 @@ def _passages(
     models: Mapping[str, Model], reference: Model, text: str, windows: int, window: int
 ) -> list[tuple[str, str]]:
     """Cut a text into passages, and return the two halves of each."""
-    if windows < 2:
-        raise ArgumentError(f"windows: expected at least 2, found {windows}")
-    if window < 4 or window % 2:
-        raise ArgumentError(f"window: expected an even number of tokens from 4, found {window}")
+    check_windows(windows, window, least=2)
     tokenizer = reference.tokenizer
     ids = tokenizer.encode(text)
     count = min(windows, len(ids) // window)

@@ -133,9 +133,8 @@ class Conversation:
     def stream(self, content: str | Sequence[Message], **options: Unpack[Options]) -> Generator[Chunk, None, None]:
         """Send a user message, or several messages (such as the results of calls), and stream the answer.
 
-        When the generator is closed early or Ctrl-C is pressed, the unfinished answer stays in the history. If it has
-        no text yet, the history stays as it was before. It also stays when an error ends the turn before the first
-        text.
+        When the generator is closed early, Ctrl-C is pressed or an error ends the turn, the unfinished answer stays in
+        the history. If it has no text yet, the history does not change.
 
         Raises:
             ArgumentError: an option that is not allowed; a turn runs.

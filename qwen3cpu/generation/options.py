@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from qwen3cpu.arguments import LOADING, shown, unknown_name, whole_number
+from qwen3cpu.arguments import LOADING, check_flag, shown, unknown_name, whole_number
 from qwen3cpu.checkpoint.config import GenerationDefaults
 from qwen3cpu.engine.adapters import Adapter
 from qwen3cpu.engine.batch import MOST_TOP
@@ -333,8 +333,8 @@ def _seconds(given: Mapping[str, Any], name: str) -> float | None:
 
 def _flag(given: Mapping[str, Any], name: str, default: Any) -> Any:
     value = given.get(name, default)
-    if value is not default and not isinstance(value, bool):
-        raise ArgumentError(f"{name}: expected True or False, found {shown(value)}")
+    if value is not default:
+        check_flag(name, value)
     return value
 
 

@@ -65,15 +65,18 @@ class Processing:
             return choose(_processed(self._processors, ids, logits))
         except DeadEndError:
             raise
-        except (StopIteration, StopAsyncIteration) as error:  # in a generator they would become a RuntimeError
-            found = type(error).__name__
-            wrong = ArgumentError(f"processors: expected an error that streams raise, found {found}")
-            wrong.__cause__ = error
-            self._failed = ProcessorError(wrong)
-            raise self._failed from error
         except Exception as error:
-            self._failed = ProcessorError(error)
+            self._failed = ProcessorError(_for_streams(error))
             raise self._failed from error
+
+
+def _for_streams(error: Exception) -> Exception:
+    """An error that a generator can raise. The two that end a loop would become a RuntimeError."""
+    if not isinstance(error, (StopIteration, StopAsyncIteration)):
+        return error
+    wrong = ArgumentError(f"processors: expected an error that streams raise, found {type(error).__name__}")
+    wrong.__cause__ = error
+    return wrong
 
 
 def _processed(processors: Sequence[Processor], ids: list[int], logits: NDArray[np.float32]) -> NDArray[np.float32]:

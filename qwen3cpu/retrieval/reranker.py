@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen3cpu.arguments import shown, whole_number
+from qwen3cpu.arguments import check_flag, whole_number
 from qwen3cpu.checkpoint.purpose import Purpose
 from qwen3cpu.engine.engine import Engine
 from qwen3cpu.errors import ArgumentError, CheckpointError
@@ -65,8 +65,7 @@ class Reranker:
         check_text(instruction, "instruction")
         if max_tokens_per_doc is not None:
             whole_number("max_tokens_per_doc", max_tokens_per_doc, 1, what="a number of tokens")
-        if not isinstance(truncate, bool):
-            raise ArgumentError(f"truncate: expected True or False, found {shown(truncate)}")
+        check_flag("truncate", truncate)
         before = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>: "
         room = max(self._most_tokens - len(self._before) - len(self._after), 0)
         tokens_before = count_beginning(self._tokenizer, before, room, name="query")

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
+from qwen3cpu.system.files import BINARY
+
 
 def open_locked(path: Path) -> BinaryIO:
     """Open a file for reading and writing, and lock it. A missing file is made first, and is empty.
@@ -20,7 +22,7 @@ def open_locked(path: Path) -> BinaryIO:
         BlockingIOError: another process has locked it, or has removed or renamed it meanwhile.
         OSError: it cannot be opened.
     """
-    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b", buffering=0)
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | BINARY, 0o666), "r+b", buffering=0)
     try:
         lock(file.fileno(), shared=False)
         if not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):

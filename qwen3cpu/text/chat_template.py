@@ -14,7 +14,8 @@ from typing import Any
 import jinja2
 from jinja2 import ext, nodes, parser, runtime, utils
 
-from qwen3cpu.errors import ArgumentError, CheckpointError, MessageError
+from qwen3cpu.arguments import check_flag
+from qwen3cpu.errors import CheckpointError, MessageError
 from qwen3cpu.text.messages import check_messages, check_tools
 from qwen3cpu.text.template_limits import LimitedEnvironment, counted
 from qwen3cpu.text.template_provenance import SpellingBreaker, mark_literals, strings, unused_characters
@@ -119,8 +120,7 @@ class ChatTemplate:
 
     def _inputs(self, messages: object, tools: object, thinking: bool, add_generation_prompt: bool) -> Inputs:
         for name, value in (("thinking", thinking), ("add_generation_prompt", add_generation_prompt)):
-            if not isinstance(value, bool):
-                raise ArgumentError(f"{name}: expected True or False, found {value!r}")
+            check_flag(name, value)
         now = datetime.now()
         return {
             **self._tokenizer.named_tokens,
